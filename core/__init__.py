@@ -1,0 +1,65 @@
+"""TenSight's core: trained models behind one small interface.
+
+import core
+
+classifier = core.load("classic")
+prediction = classifier.predict("photo.jpg")
+"""
+
+from __future__ import annotations
+
+from core.catalog import Catalog
+from core.classifier import Classifier, Prediction, Timing
+from core.errors import (
+    BundleError,
+    BusyError,
+    DataError,
+    DeadlineError,
+    ImageError,
+    MissingExtraError,
+    ModelNotFoundError,
+    PhotoReadError,
+    PredictorError,
+    SettingsError,
+    TenSightError,
+    TrainingError,
+)
+from core.settings import Settings
+
+__all__ = [
+    "BundleError",
+    "BusyError",
+    "Catalog",
+    "Classifier",
+    "DataError",
+    "DeadlineError",
+    "ImageError",
+    "MissingExtraError",
+    "ModelNotFoundError",
+    "PhotoReadError",
+    "Prediction",
+    "PredictorError",
+    "Settings",
+    "SettingsError",
+    "TenSightError",
+    "Timing",
+    "TrainingError",
+    "__version__",
+    "load",
+]
+
+__version__ = "0.1.0"
+
+
+def load(name: str | None = None) -> Classifier:
+    """Load a model by name, with the settings of the environment.
+
+    Args:
+        name: As in `tensight models list`; None: the default one.
+
+    Raises:
+        ModelNotFoundError: No model of that name.
+        BundleError: Its folder is damaged.
+        SettingsError: A TENSIGHT_ variable is wrong.
+    """
+    return Catalog(Settings.read()).load(name)

@@ -1,0 +1,353 @@
+"""A model folder: config.json beside the weights; checked when read, replaced as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from core.errors import BundleError
+from core.images import InputSpec
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "ClassFigures",
+    "Config",
+    "Curve",
+    "Family",
+    "Metrics",
+    "Origin",
+    "Reported",
+    "SplitFigures",
+    "Training",
+    "Verdict",
+    "View",
+    "find_bundles",
+    "write_bundle",
+]
+
+CONFIG = "config.json"
+MODEL = "model.tflite"
+METRICS = "metrics.json"
+CARD = "README.md"
+
+Family = Literal["scratch", "transfer", "finetuned"]
+View = Literal["identity", "mirror"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Verdict(_Record):
+    """How scores become a verdict.
+
+    Attributes:
+        method: `max_softmax`: known_score is the largest calibrated probability.
+        none_below: Under this known_score the photo shows none of the labels.
+        unsure_below: Under this confidence the answer is not sure.
+    """
+
+    method: Literal["max_softmax"]
+    none_below: float
+    unsure_below: Share
+
+
+class Training(_Record):
+    """Where the weights come from."""
+
+    recipe: str
+    data: str
+    seed: int
+    epochs: Annotated[int, Field(ge=1)]
+    hardware: str
+    date: str
+    commit: str
+
+
+class Config(_Record):
+    """config.json: everything that serving needs beside the weights.
+
+    Attributes:
+        labels: Name of each output, 2 to 1,000 of them.
+        input: What the model takes and how a photo is brought there.
+        views: Versions of the photo whose logits are averaged.
+        precision: Number format of the stored weights.
+        temperature: Logits are divided by it before the softmax.
+        sha256: Digest, 64 hex digits, of every other file of the folder.
+        minimum_version: Oldest TenSight that can serve this model.
+    """
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    title: Annotated[str, Field(min_length=1, max_length=100)]
+    description: Annotated[str, Field(max_length=1000)]
+    family: Family
+    labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)]
+    input: InputSpec
+    views: Annotated[tuple[View, ...], Field(min_length=1)]
+    precision: Literal["float32", "float16", "int8"]
+    temperature: Annotated[float, Field(gt=0)]
+    verdict: Verdict
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    training: Training
+    minimum_version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
+            raise ValueError("labels must differ and must not be empty")
+        return labels
+
+    @field_validator("sha256")
+    @classmethod
+    def _plain_names(cls, sha256: dict[str, str]) -> dict[str, str]:
+        for name in sha256:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == CONFIG:
+                raise ValueError(f"{name!r} cannot be the name of a file beside config.json")
+        if MODEL not in sha256:
+            raise ValueError(f"{MODEL} has no digest")
+        return sha256
+
+
+class ClassFigures(_Record):
+    """Figures of one class; `support` is its number of rows."""
+
+    label: str
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
+
+
+class Calibration(_Record):
+    """One bin of the reliability diagram: confidences in (low, high]; means are null when empty."""
+
+    low: Share
+    high: Share
+    n: Count
+    confidence: Share | None
+    accuracy: Share | None
+
+
+class SplitFigures(_Record):
+    """What a model gives on one set of rows.
+
+    Attributes:
+        precision, recall, f1: Means over the classes (macro).
+        log_loss: Mean negative log-likelihood, nats, at the bundle's temperature.
+        ece: Expected calibration error, 15 equal bins of confidence.
+        confusion: Rows are true classes, columns are answers.
+        verdicts: Rows by verdict.
+    """
+
+    data: str
+    n: Annotated[int, Field(ge=1)]
+    accuracy: Share
+    precision: Share
+    recall: Share
+    f1: Share
+    log_loss: Annotated[float, Field(ge=0)]
+    ece: Share
+    classes: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[Count, ...], ...]
+    reliability: tuple[Calibration, ...]
+    verdicts: dict[Literal["known", "unsure", "none"], Count]
+
+
+class Curve(_Record):
+    """One epoch of training; losses in nats, accuracies as shares of 1, one view each."""
+
+    epoch: int
+    loss: float
+    accuracy: Share
+    validation_loss: float
+    validation_accuracy: Share
+
+
+class Reported(_Record):
+    """The student report's figures for its model of this name."""
+
+    accuracy: Share
+    precision: Share
+    recall: Share
+    f1: Share
+
+
+class Origin(_Record):
+    """How the figures came to be."""
+
+    command: str
+    hardware: str
+    commit: str
+    date: str
+    versions: dict[str, str]
+
+
+class Metrics(_Record):
+    """metrics.json: every figure that page and card show, measured on the stored weights.
+
+    Attributes:
+        parameters: Numbers that were trained or estimated (batch norm's statistics included).
+        bytes: Size of the weights file.
+        milliseconds: Median time of one photo at batch 1, all views, decoding apart; the hardware
+            is that of `origin`.
+        best_epoch: Whose weights these are, chosen on the validation rows.
+    """
+
+    schema_version: Literal[1] = 1
+    test: SplitFigures
+    validation: SplitFigures
+    curves: tuple[Curve, ...]
+    best_epoch: int
+    parameters: Count
+    bytes: Count
+    milliseconds: Annotated[float, Field(gt=0)]
+    training_seconds: Annotated[float, Field(ge=0)]
+    reported: Reported | None
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder that was opened; config.json is valid, other files are checked when read.
+
+    Attributes:
+        folder: Where it lies.
+        config: Its config.json.
+        revision: Which one this is: the first 12 hex digits of config.json's SHA-256, which in turn
+            covers all other files.
+    """
+
+    folder: Path
+    config: Config
+    revision: str
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Read config.json.
+
+        Raises:
+            BundleError: It is missing or wrong, or asks for a newer TenSight.
+        """
+        try:
+            text = (folder / CONFIG).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{folder} is no model folder: {CONFIG} cannot be read ({error.strerror})."
+            ) from error
+        try:
+            config = Config.model_validate_json(text)
+        except ValidationError as error:
+            raise BundleError(f"{folder / CONFIG} is wrong: {_first(error)}") from error
+        if config.name != folder.name:
+            raise BundleError(
+                f"The model in {folder} calls itself {config.name!r}; folder and name must agree."
+            )
+        return cls(folder, config, hashlib.sha256(text).hexdigest()[:12])
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file, after its digest matched.
+
+        Raises:
+            BundleError: The file is missing, has no digest in config.json, or was changed.
+        """
+        digest = self.config.sha256.get(name)
+        if digest is None:
+            raise BundleError(f"{self.folder / CONFIG} gives no digest of {name}.")
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{self.folder / name} cannot be read ({error.strerror}). Fetch the model again."
+            ) from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BundleError(
+                f"{self.folder / name} is not the file that config.json describes: its SHA-256 "
+                "differs. Fetch the model again."
+            )
+        return content
+
+    def metrics(self) -> Metrics:
+        """The figures of metrics.json.
+
+        Raises:
+            BundleError: The file is missing, changed or wrong.
+        """
+        try:
+            return Metrics.model_validate_json(self.read(METRICS))
+        except ValidationError as error:
+            raise BundleError(f"{self.folder / METRICS} is wrong: {_first(error)}") from error
+
+    def verify(self) -> None:
+        """Check every file.
+
+        Raises:
+            BundleError: A file is missing, changed, or not named in config.json.
+        """
+        for name in self.config.sha256:
+            self.read(name)
+        found = {file.name for file in self.folder.iterdir()}
+        if unknown := sorted(found - set(self.config.sha256) - {CONFIG}):
+            raise BundleError(
+                f"{self.folder} holds files that config.json does not name: {', '.join(unknown)}."
+            )
+
+
+def find_bundles(folder: Path) -> list[Path]:
+    """Model folders below a folder, by name; none where the folder is not there."""
+    return sorted(config.parent for config in folder.glob(f"*/{CONFIG}"))
+
+
+def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundle:
+    """Write a model folder, replacing the one of that name as a whole.
+
+    Args:
+        folder: Where to; its name must be that of the model.
+        config: Its config.json; the digests in it are made anew from `files`.
+        files: Content of every other file by name.
+
+    Raises:
+        BundleError: What was written does not verify; the old folder is still in place.
+    """
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    try:
+        config = Config.model_validate(config.model_dump() | {"sha256": digests})
+    except ValidationError as error:
+        raise BundleError(f"{folder} cannot be written: {_first(error)}") from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
+        new = Path(scratch) / folder.name
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        (new / CONFIG).write_text(text + "\n", "utf-8")
+        Bundle.open(new).verify()
+        old = Path(scratch) / "old"
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                shutil.move(old, folder)
+            raise
+    return Bundle.open(folder)
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    return f"{place}: {problem['msg']}."

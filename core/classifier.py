@@ -1,0 +1,247 @@
+"""The classifier: a photo in, a `Prediction` out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core import images
+from core.bundle import MODEL, Bundle, Config, View
+from core.engine import Engine, Outputs
+from core.images import Photo
+
+__all__ = ["Classifier", "Prediction", "Timing", "softmax"]
+
+_MAX_BATCH = 32
+_MIN_CELLS = 7
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds spent on one photo. In a batch, `infer` is the photo's share of the whole."""
+
+    decode: float
+    infer: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one photo.
+
+    Attributes:
+        photo: The path as given; None for bytes and PIL images.
+        model: Name of the model.
+        revision: Which version of it.
+        label: The most probable label.
+        confidence: Its probability, 0 to 1.
+        verdict: `known`; `unsure` when the confidence is too low to rely on; `none` when the photo
+            shows none of the labels, as far as the model can tell.
+        known_score: Higher for photos of the known labels; its scale is the model's own.
+        scores: Calibrated probability of each label given that it is one of them, most probable
+            first; they sum to 1.
+        timing_ms: Where the time went.
+        saliency: What spoke for `label`, shape (h, w) of the model's input, float32, 0 to 1; None
+            unless asked for, and None where the model sees too coarsely to tell.
+    """
+
+    photo: str | None
+    model: str
+    revision: str
+    label: str
+    confidence: float
+    verdict: Literal["known", "unsure", "none"]
+    known_score: float
+    scores: dict[str, float]
+    timing_ms: Timing
+    saliency: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields but the saliency, as they stand in JSON."""
+        fields = asdict(self)
+        del fields["saliency"]
+        return fields
+
+
+def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities of logits divided by a temperature, along the last axis.
+
+    Args:
+        logits: Shape (..., k).
+        temperature: Above 0; larger values bring the probabilities nearer to each other
+            (Guo et al. 2017, On Calibration of Modern Neural Networks).
+
+    Returns:
+        Shape (..., k), float64; sums to 1 along the last axis.
+    """
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+class Classifier:
+    """A model ready to answer. Safe to share between threads.
+
+    Args:
+        bundle: The model folder.
+        threads: Threads that one inference may use.
+
+    Raises:
+        BundleError: A file of the bundle is missing, changed or not usable.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int) -> None:
+        config = bundle.config
+        self._bundle = bundle
+        self._engine = Engine(
+            bundle.read(MODEL),
+            shape=(config.input.height, config.input.width),
+            classes=len(config.labels),
+            threads=threads,
+        )
+        # Twice the model's side keeps the later, finer scaling free of artefacts.
+        self._min_side = 2 * max(config.input.height, config.input.width)
+
+    @property
+    def config(self) -> Config:
+        """The bundle's config.json."""
+        return self._bundle.config
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.config.name
+
+    @property
+    def revision(self) -> str:
+        """Which version of the model this is."""
+        return self._bundle.revision
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Name of each class, in the order of the logits."""
+        return self.config.labels
+
+    def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
+        """Classify one photo.
+
+        Args:
+            photo: Bytes of a file, a path, or a PIL image.
+            saliency: Also tell what in the photo spoke for the answer.
+
+        Raises:
+            ImageError: The photo cannot be decoded or is outside the limits.
+            PhotoReadError: The path cannot be read.
+        """
+        return self.predict_many([photo], saliency=saliency)[0]
+
+    def predict_many(self, photos: Sequence[Photo], *, saliency: bool = False) -> list[Prediction]:
+        """Classify photos; the same numbers as one by one, in the same order, in less time.
+
+        Raises:
+            ImageError, PhotoReadError: As in `predict`, for the first photo that fails.
+        """
+        seen, decode_ms = [], []
+        for photo in photos:
+            started = time.perf_counter()
+            seen.append(images.resize(self.decode(photo), self.config.input))
+            decode_ms.append(_milliseconds_since(started))
+        predictions: list[Prediction] = []
+        for start in range(0, len(photos), _MAX_BATCH):
+            stop = min(start + _MAX_BATCH, len(photos))
+            started = time.perf_counter()
+            outputs = self.outputs(np.stack(seen[start:stop]))
+            infer = _milliseconds_since(started) / (stop - start)
+            predictions += [
+                self._prediction(photo, outputs, i, Timing(decode, infer), saliency)
+                for i, (photo, decode) in enumerate(
+                    zip(photos[start:stop], decode_ms[start:stop], strict=True)
+                )
+            ]
+        return predictions
+
+    def decode(self, photo: Photo) -> NDArray[np.uint8]:
+        """RGB pixels of a photo, large enough for this model: shape (h, w, 3), uint8.
+
+        Raises:
+            ImageError, PhotoReadError: As in `predict`.
+        """
+        return images.decode(photo, min_side=self._min_side)
+
+    def outputs(self, seen: NDArray[np.uint8]) -> Outputs:
+        """Run the model on images of its input size; all views, averaged.
+
+        Args:
+            seen: Shape (n, height, width, 3), uint8, RGB, as `images.resize` gives them.
+        """
+        parts = [
+            self._outputs_of_batch(seen[start : start + _MAX_BATCH])
+            for start in range(0, len(seen), _MAX_BATCH)
+        ]
+        return Outputs(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.embedding for part in parts]),
+            np.concatenate([part.maps for part in parts]),
+        )
+
+    def _outputs_of_batch(self, seen: NDArray[np.uint8]) -> Outputs:
+        views = self.config.views
+        normal = images.normalise(seen, self.config.input)
+        raw = self._engine.run(np.concatenate([_view(normal, view) for view in views]))
+        each = (len(views), len(seen))
+        maps = raw.maps.reshape(*each, *raw.maps.shape[1:])
+        return Outputs(
+            raw.logits.reshape(*each, -1).mean(axis=0),
+            raw.embedding.reshape(*each, -1).mean(axis=0),
+            np.mean([_view(m, view) for m, view in zip(maps, views, strict=True)], axis=0),
+        )
+
+    def _prediction(
+        self, photo: Photo, outputs: Outputs, i: int, timing: Timing, saliency: bool
+    ) -> Prediction:
+        probabilities = softmax(outputs.logits[i], self.config.temperature)
+        order = np.argsort(-probabilities, kind="stable")
+        best = int(order[0])
+        confidence = float(probabilities[best])
+        known_score = confidence
+        verdict: Literal["known", "unsure", "none"] = "known"
+        if known_score < self.config.verdict.none_below:
+            verdict = "none"
+        elif confidence < self.config.verdict.unsure_below:
+            verdict = "unsure"
+        return Prediction(
+            photo=os.fspath(photo) if isinstance(photo, str | os.PathLike) else None,
+            model=self.name,
+            revision=self.revision,
+            label=self.labels[best],
+            confidence=confidence,
+            verdict=verdict,
+            known_score=known_score,
+            scores={self.labels[j]: float(probabilities[j]) for j in order},
+            timing_ms=timing,
+            saliency=self._saliency(outputs.maps[i, :, :, best]) if saliency else None,
+        )
+
+    def _saliency(self, evidence: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        if min(evidence.shape) < _MIN_CELLS:
+            return None
+        support = np.maximum(evidence, 0)
+        support = support / max(float(support.max()), 1e-12)
+        size = (self.config.input.width, self.config.input.height)
+        scaled = Image.fromarray(support).resize(size, Image.Resampling.BILINEAR)
+        return np.clip(np.asarray(scaled, np.float32), 0, 1)
+
+
+def _view(array: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """One view of images or of their maps, shape (n, h, w, c); each view is its own inverse."""
+    return array[:, :, ::-1] if view == "mirror" else array
+
+
+def _milliseconds_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

@@ -1,0 +1,140 @@
+"""Every error that TenSight raises on purpose.
+
+    TenSightError                 code, and a sentence that says what to do
+    ├── ImageError (ValueError)           the photo cannot be answered
+    ├── PhotoReadError (OSError)          the photo's file cannot be read
+    ├── BundleError (ValueError)          a model folder is not what it claims to be
+    ├── ModelNotFoundError (LookupError)  no model of that name
+    ├── PredictorError (RuntimeError)     no answer now, though the photo may be fine
+    │   ├── BusyError                     the queue is full
+    │   └── DeadlineError (TimeoutError)  the answer came too late
+    ├── SettingsError (ValueError)        a TENSIGHT_ setting is wrong
+    ├── DataError (ValueError)            training data is missing or not as expected
+    ├── TrainingError (RuntimeError)      a training run cannot start, go on or be exported
+    └── MissingExtraError (ImportError)   an optional part is not installed
+
+Each is also the builtin that a caller would expect. `code` is stable and meant for programs;
+the message is meant for people.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = [
+    "BundleError",
+    "BusyError",
+    "DataError",
+    "DeadlineError",
+    "ImageError",
+    "ImageErrorCode",
+    "MissingExtraError",
+    "ModelNotFoundError",
+    "PhotoReadError",
+    "PredictorError",
+    "SettingsError",
+    "TenSightError",
+    "TrainingError",
+]
+
+ImageErrorCode = Literal["not_an_image", "truncated", "too_large", "too_many_pixels", "unsupported"]
+
+
+class TenSightError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        code: Stable name of the kind of error, for programs.
+    """
+
+    code: str = "error"
+
+
+class ImageError(TenSightError, ValueError):
+    """The bytes are no photo that can be answered.
+
+    Attributes:
+        code: `not_an_image` (no image of any kind), `truncated` (the file is damaged or ends too
+            early), `too_large` (bytes), `too_many_pixels` (pixels, side or aspect),
+            `unsupported` (an image, but of a kind that is not read).
+    """
+
+    def __init__(self, code: ImageErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PhotoReadError(TenSightError, OSError):
+    """The photo's file is missing, a folder, or not readable by this user."""
+
+    code = "not_readable"
+
+
+class BundleError(TenSightError, ValueError):
+    """A model folder is incomplete, changed, or not of this format."""
+
+    code = "bad_bundle"
+
+
+class ModelNotFoundError(TenSightError, LookupError):
+    """No model of that name is there."""
+
+    code = "model_not_found"
+
+
+class PredictorError(TenSightError, RuntimeError):
+    """The predictor could not answer now; the photo may be fine."""
+
+    code = "predictor"
+
+
+class BusyError(PredictorError):
+    """The queue is full.
+
+    Attributes:
+        retry_after: Seconds after which a new try is likely to be taken.
+    """
+
+    code = "busy"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Busy: all places are taken. Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class DeadlineError(PredictorError, TimeoutError):
+    """The answer was not there in time."""
+
+    code = "deadline"
+
+
+class SettingsError(TenSightError, ValueError):
+    """A setting has a value that cannot be used."""
+
+    code = "bad_setting"
+
+
+class DataError(TenSightError, ValueError):
+    """Training or evaluation data is missing or not as expected."""
+
+    code = "bad_data"
+
+
+class TrainingError(TenSightError, RuntimeError):
+    """A training run cannot start, be resumed or be exported."""
+
+    code = "training"
+
+
+class MissingExtraError(TenSightError, ImportError):
+    """An optional part of the package is needed and not installed.
+
+    Attributes:
+        extra: Name of the extra to install, as in `pip install 'tensight[train]'`.
+    """
+
+    code = "missing_extra"
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the extra '{extra}': pip install 'tensight[{extra}]'")
+        self.extra = extra

@@ -1,0 +1,386 @@
+"""Photos in, arrays out: the one decoder and the one preprocessing of the whole project.
+
+`decode` turns bytes, a path or a PIL image into RGB uint8, within limits that are checked before
+any pixel is decoded. `resize` and `normalise` bring that to what a model takes; `InputSpec`, their
+parameters, travels with the weights, so training, evaluation and serving cannot differ.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError, features
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from core.errors import ImageError, MissingExtraError, PhotoReadError
+
+__all__ = [
+    "ACCEPTED",
+    "MAX_ASPECT",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "InputSpec",
+    "Photo",
+    "decode",
+    "normalise",
+    "resize",
+    "strict_pillow",
+]
+
+Photo = bytes | str | os.PathLike[str] | Image.Image
+"""A photo as callers hand it over: the bytes of a file, a path, or a PIL image."""
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 12_000
+MAX_ASPECT = 64
+ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, AVIF or HEIC"
+
+# What a broken file makes Pillow's decoders raise; seen by feeding them mutated photos.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+# Pillow knows these only after all its plugins are loaded, which takes longer than a small photo.
+_PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
+
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_HEIF_BRANDS |= {b"mif1", b"msf1"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
+_OTHER_KINDS = {
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+    b"8BPS": "Photoshop",
+    b"\x00\x00\x01\x00": "icon",
+    b"%PDF": "PDF",
+}
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+_T = TypeVar("_T")
+
+Triple = tuple[float, float, float]
+
+
+class InputSpec(BaseModel):
+    """What a model takes, and how a photo is brought there.
+
+    Attributes:
+        height, width: Pixels of the model's input.
+        resize: `squash` scales both sides alike or not, whatever the aspect; `center_crop` scales
+            the shorter side to fit and cuts the longer one evenly.
+        interpolation: Filter of the scaling; it widens when scaling down (no aliasing).
+        channels: Order of the channels that the model takes.
+        mean, std: Per channel in the order of `channels`, on the scale 0 to 1; the model gets
+            (value / 255 - mean) / std.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: Annotated[int, Field(ge=8, le=1024)]
+    width: Annotated[int, Field(ge=8, le=1024)]
+    resize: Literal["squash", "center_crop"]
+    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+    channels: Literal["rgb", "bgr"] = "rgb"
+    mean: Triple
+    std: Triple
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, std: Triple) -> Triple:
+        if min(std) <= 0:
+            raise ValueError(f"std must be above 0 in every channel, not {std}")
+        return std
+
+
+def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
+    """Decode a photo.
+
+    The content decides the format, not the name. The EXIF orientation is applied, transparency is
+    put on white, 16-bit grey is scaled to 8 bits, the first frame of an animation is taken, colour
+    profiles are ignored.
+
+    Args:
+        photo: Bytes of a file, its path, or a PIL image (left unchanged).
+        min_side: A large JPEG may come back at 1/2, 1/4 or 1/8 of its size, as long as its
+            shorter side keeps this many pixels; that is several times faster. None: full size.
+
+    Returns:
+        RGB array of shape (height, width, 3), uint8.
+
+    Raises:
+        ImageError: The bytes are no photo, or one outside the limits.
+        PhotoReadError: The path cannot be read.
+    """
+    if isinstance(photo, Image.Image):
+        _check_size(*photo.size)
+        return _guarded(lambda: _to_rgb(photo, oriented=False))
+    data = photo if isinstance(photo, bytes) else _read(photo)
+    if len(data) > MAX_BYTES:
+        raise ImageError(
+            "too_large",
+            f"The file is larger than {MAX_BYTES // 2**20} MB. Send a smaller photo.",
+        )
+    kind = _kind(data)
+    if kind == "HEIF":
+        return _decode_heif(data)
+    image = _open(data, kind)
+    _check_size(*image.size)
+    if kind == "JPEG" and min_side is not None:
+        image.draft(None, (min_side, min_side))
+    return _guarded(lambda: _to_rgb(image, oriented=False))
+
+
+def resize(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """Scale and cut an image to a model's input size: what the model really sees.
+
+    Args:
+        rgb: Array of shape (h, w, 3), uint8, any size.
+        spec: The model's input.
+
+    Returns:
+        Array of shape (spec.height, spec.width, 3), uint8. An image that already has this size
+        comes back as it is.
+    """
+    height, width = rgb.shape[:2]
+    if (height, width) == (spec.height, spec.width):
+        return rgb
+    left, top, right, bottom = 0.0, 0.0, float(width), float(height)
+    if spec.resize == "center_crop":
+        scale = min(width / spec.width, height / spec.height)
+        left = (width - scale * spec.width) / 2
+        top = (height - scale * spec.height) / 2
+        right, bottom = width - left, height - top
+    scaled = Image.fromarray(rgb).resize(
+        (spec.width, spec.height),
+        _RESAMPLING[spec.interpolation],
+        box=(left, top, right, bottom),
+    )
+    return np.asarray(scaled)
+
+
+def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """Turn RGB pixels into the numbers that a model takes.
+
+    Args:
+        rgb: Array of shape (..., 3), uint8, channels in the order red, green, blue.
+        spec: The model's input.
+
+    Returns:
+        Array of the same shape, float32, channels in the order of `spec.channels`.
+    """
+    if spec.channels == "bgr":
+        rgb = rgb[..., ::-1]
+    mean = np.asarray(spec.mean, np.float32)
+    std = np.asarray(spec.std, np.float32)
+    return (rgb.astype(np.float32) / np.float32(255) - mean) / std
+
+
+def strict_pillow() -> None:
+    """Make Pillow refuse, rather than warn of, images that are too large; for entry points.
+
+    `decode` refuses them either way. This also covers code that opens images by itself.
+    """
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            # One byte more than allowed, so that `decode` can tell; never a whole disk.
+            return stream.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise PhotoReadError(f"There is no file {file}. Check the path.") from error
+    except IsADirectoryError as error:
+        raise PhotoReadError(f"{file} is a folder. Name the photos in it.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PhotoReadError(f"{file} cannot be read: {reason}.") from error
+
+
+def _kind(data: bytes) -> str:
+    """Name of the format, in Pillow's words, by the first bytes."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+        return "BMP"
+    other = next((name for magic, name in _OTHER_KINDS.items() if data.startswith(magic)), None)
+    if data[4:8] == b"ftyp":
+        length = min(int.from_bytes(data[:4], "big"), 256)
+        brands = {data[8:12]} | {data[i : i + 4] for i in range(16, length, 4)}
+        if brands & _AVIF_BRANDS:
+            return "AVIF"
+        if brands & _HEIF_BRANDS:
+            return "HEIF"
+        other = "video"
+    if b"<svg" in data[:1024].lower():
+        other = "SVG"
+    if other is not None:
+        raise ImageError(
+            "unsupported", f"This is a file of the kind {other}. Send it as {ACCEPTED}."
+        )
+    found = "The file is empty." if not data else "This is not a photo."
+    raise ImageError("not_an_image", f"{found} Send a photo as {ACCEPTED}.")
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    if kind in _PLUGINS:
+        importlib.import_module(_PLUGINS[kind])
+    if kind == "AVIF" and not features.check_module("avif"):
+        raise ImageError(
+            "unsupported", "This computer cannot read AVIF. Send the photo as JPEG or PNG."
+        )
+    try:
+        return Image.open(BytesIO(data), formats=(kind,))
+    except _BOMB as error:
+        raise _too_many_pixels() from error
+    except UnidentifiedImageError as error:
+        # The first bytes were those of a photo, so the rest is what is wrong.
+        raise _damaged() from error
+    except _DECODER_ERRORS as error:
+        raise _damaged() from error
+
+
+def _decode_heif(data: bytes) -> NDArray[np.uint8]:
+    try:
+        pillow_heif: Any = importlib.import_module("pillow_heif")
+    except ImportError:
+        raise ImageError(
+            "unsupported",
+            "HEIC photos are not read here. Send the photo as JPEG or PNG. "
+            f"(Who runs this: {MissingExtraError('heif', 'HEIC')}.)",
+        ) from None
+    heif = _guarded(lambda: pillow_heif.open_heif(data, convert_hdr_to_8bit=True))
+    _check_size(*heif.size)
+    # libheif has already turned the photo; the format's own rule is to ignore EXIF here.
+    return _guarded(lambda: _to_rgb(heif.to_pillow(), oriented=True))
+
+
+def _guarded(work: Callable[[], _T]) -> _T:
+    """Run Pillow; its errors come out as ImageError."""
+    try:
+        return work()
+    except _BOMB as error:
+        raise _too_many_pixels() from error
+    except ImageError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise _damaged() from error
+
+
+def _damaged() -> ImageError:
+    return ImageError(
+        "truncated", "The photo is damaged or was cut off on its way. Send it once more."
+    )
+
+
+def _too_many_pixels() -> ImageError:
+    return ImageError(
+        "too_many_pixels",
+        f"The photo has more than {MAX_PIXELS // 10**6} million pixels. Send a smaller one.",
+    )
+
+
+def _check_size(width: int, height: int) -> None:
+    shorter, longer = sorted((width, height))
+    if shorter < 1:
+        raise _damaged()
+    if width * height > MAX_PIXELS:
+        raise _too_many_pixels()
+    if longer > MAX_SIDE or longer > MAX_ASPECT * shorter:
+        raise ImageError(
+            "too_many_pixels",
+            f"The photo measures {width} × {height}; a side may have {MAX_SIDE:,} pixels and be "
+            f"{MAX_ASPECT} times the other. Cut or scale it.",
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is broken."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DECODER_ERRORS:
+        return 1
+    return value if value in _TRANSPOSE else 1
+
+
+_TRANSPOSE: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _to_rgb(image: Image.Image, *, oriented: bool) -> NDArray[np.uint8]:
+    image.load()
+    turn = None if oriented else _TRANSPOSE.get(_orientation(image))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = _grey_of_16_bits(image)
+    elif image.mode == "F":
+        raise ImageError(
+            "unsupported",
+            "An image of floating-point pixels has no fixed white. Convert it to mode RGB.",
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, "white")
+        image.paste(rgba, mask=rgba.getchannel("A"))
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    if turn is not None:
+        image = image.transpose(turn)
+    return np.asarray(image)
+
+
+def _grey_of_16_bits(image: Image.Image) -> Image.Image:
+    """Scale 0..65535 to 0..255; Pillow's own conversion would clip at 255."""
+    grey = np.asarray(image)
+    transparent = image.info.get("transparency")
+    shades = np.clip(grey.astype(np.int64), 0, 65535) // 257
+    if isinstance(transparent, int):
+        shades[grey == transparent] = 255
+    return Image.fromarray(shades.astype(np.uint8))

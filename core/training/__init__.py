@@ -1,0 +1,1 @@
+"""Training, evaluation and export. Needs the extra `train`; serving never imports it."""

@@ -1,0 +1,99 @@
+"""Temperature and thresholds, from validation rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from core.bundle import Calibration
+from core.classifier import softmax
+
+__all__ = ["ece", "find_temperature", "find_unsure_below", "log_loss", "reliability"]
+
+_BINS = 15
+_RIGHT = 0.95
+_MIN_ANSWERS = 50
+
+
+def log_loss(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float) -> float:
+    """Mean negative log-likelihood of the labels, in nats.
+
+    Args:
+        logits: Shape (n, k).
+        labels: Class indices, shape (n,).
+        temperature: Above 0.
+    """
+    probabilities = softmax(logits, temperature)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
+
+
+def find_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The temperature with the least log loss (Guo et al. 2017), between 0.05 and 20."""
+    found = minimize_scalar(
+        lambda power: log_loss(logits, labels, float(np.exp(power))),
+        bounds=(np.log(0.05), np.log(20)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(np.exp(found.x))
+
+
+def find_unsure_below(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """The smallest confidence from which on answers are 95% right.
+
+    Args:
+        confidences: Shape (n,), 0 to 1.
+        right: Whether each answer was right, shape (n,).
+
+    Returns:
+        A confidence; 1.0 when no threshold leaves at least 50 answers of which 95% are right.
+    """
+    order = np.argsort(-confidences, kind="stable")
+    shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    sorted_confidences = confidences[order]
+    # A threshold takes all answers of its confidence, so only the last of equal ones counts.
+    last_of_equal = np.append(sorted_confidences[1:] < sorted_confidences[:-1], True)
+    enough = np.arange(1, len(order) + 1) >= _MIN_ANSWERS
+    good = np.flatnonzero((shares >= _RIGHT) & last_of_equal & enough)
+    return float(sorted_confidences[good[-1]]) if len(good) else 1.0
+
+
+def reliability(
+    confidences: NDArray[np.float64], right: NDArray[np.bool_]
+) -> tuple[Calibration, ...]:
+    """The reliability diagram: 15 equal bins of confidence.
+
+    Args:
+        confidences: Shape (n,), above 0 to 1.
+        right: Whether each answer was right, shape (n,).
+    """
+    edges = np.linspace(0, 1, _BINS + 1)
+    place = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, _BINS - 1)
+    bins = []
+    for i in range(_BINS):
+        inside = place == i
+        n = int(inside.sum())
+        bins.append(
+            Calibration(
+                low=float(edges[i]),
+                high=float(edges[i + 1]),
+                n=n,
+                confidence=float(confidences[inside].mean()) if n else None,
+                accuracy=float(right[inside].mean()) if n else None,
+            )
+        )
+    return tuple(bins)
+
+
+def ece(bins: tuple[Calibration, ...]) -> float:
+    """Expected calibration error: mean gap of confidence and accuracy, weighted by rows.
+
+    Naeini et al. 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning.
+    """
+    total = sum(bin_.n for bin_ in bins)
+    return sum(
+        bin_.n / total * abs(bin_.confidence - bin_.accuracy)
+        for bin_ in bins
+        if bin_.confidence is not None and bin_.accuracy is not None
+    )

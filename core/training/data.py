@@ -1,0 +1,183 @@
+"""CIFAR-10 as arrays: from a folder (Hub layout or official binary batches), or from the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.model_selection import train_test_split
+
+from core import hub
+from core.errors import DataError
+from core.settings import Settings
+
+__all__ = ["CIFAR10_LABELS", "Dataset", "Split", "hold_out", "load_cifar10"]
+
+CIFAR10_LABELS = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+_ROWS = {"train": 50_000, "test": 10_000}
+_HUB_REPO = "uoft-cs/cifar10"
+_HUB_FOLDER = "plain_text"
+_BINARY_FOLDER = "cifar-10-batches-bin"
+_BINARY_FILES = {
+    "train": [f"data_batch_{i}.bin" for i in range(1, 6)],
+    "test": ["test_batch.bin"],
+}
+_VALIDATION_SEED = 0
+
+_Reader = Callable[[Path, str], tuple[NDArray[np.uint8], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: RGB, shape (n, 32, 32, 3), uint8.
+        labels: Class indices, shape (n,), int64.
+        rows: Row numbers in the official order of the file that they came from, shape (n,), int64.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: NDArray[np.int64]) -> Split:
+        """The rows at these positions."""
+        return Split(self.images[index], self.labels[index], self.rows[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with its official train and test parts.
+
+    Attributes:
+        name: As in the cards.
+        labels: Name of each class index.
+        train, test: The official parts; validation is cut from train by `hold_out`.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    train: Split
+    test: Split
+
+
+def load_cifar10(settings: Settings) -> Dataset:
+    """Read CIFAR-10.
+
+    Looked for in the folder of TENSIGHT_DATA: `cifar10/plain_text/*.parquet` (layout of the Hub's
+    `uoft-cs/cifar10`), else `cifar-10-batches-bin/` (the official binary version, unpacked). With
+    TENSIGHT_DATA unset the parquet files are downloaded from the Hub, once.
+
+    Raises:
+        DataError: The files are missing, cannot be downloaded, or do not hold CIFAR-10.
+    """
+    if settings.data is None:
+        folder = hub.fetch_dataset(_HUB_REPO, f"{_HUB_FOLDER}/*.parquet", token=settings.hub_token)
+        return _read_folder(folder / _HUB_FOLDER, _read_parquet)
+    parquet = settings.data / "cifar10" / _HUB_FOLDER
+    binary = settings.data / _BINARY_FOLDER
+    if parquet.is_dir():
+        return _read_folder(parquet, _read_parquet)
+    if binary.is_dir():
+        return _read_folder(binary, _read_binary)
+    raise DataError(
+        f"TENSIGHT_DATA is {settings.data}, and neither cifar10/{_HUB_FOLDER}/ nor "
+        f"{_BINARY_FOLDER}/ is in it. Put one there, or unset TENSIGHT_DATA to download the data."
+    )
+
+
+def hold_out(train: Split) -> tuple[Split, Split]:
+    """Cut a tenth of train for validation, the same share of every class, always the same rows.
+
+    Args:
+        train: The official train part; 5,000 of CIFAR-10's 50,000 rows are held out.
+
+    Returns:
+        What is left to learn from, and the validation part; both in the official order.
+    """
+    learn, validation = train_test_split(
+        np.arange(len(train)), test_size=0.1, stratify=train.labels, random_state=_VALIDATION_SEED
+    )
+    return train.take(np.sort(learn)), train.take(np.sort(validation))
+
+
+def _read_folder(folder: Path, read: _Reader) -> Dataset:
+    return Dataset(
+        "CIFAR-10",
+        CIFAR10_LABELS,
+        _checked(read(folder, "train"), folder, "train"),
+        _checked(read(folder, "test"), folder, "test"),
+    )
+
+
+def _read_parquet(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    files = sorted(folder.glob(f"{part}-*.parquet"))
+    if not files:
+        raise DataError(f"{folder} holds no {part}-*.parquet; CIFAR-10 is not complete there.")
+    images, labels = [], []
+    for file in files:
+        try:
+            table = pq.read_table(file, columns=["img", "label"])
+            images += [
+                np.asarray(Image.open(BytesIO(cell["bytes"])).convert("RGB"))
+                for cell in table["img"].to_pylist()
+            ]
+        except (OSError, ValueError, LookupError) as error:
+            raise DataError(f"{file} is no CIFAR-10 parquet file: {error}") from error
+        labels += table["label"].to_pylist()
+    if len({image.shape for image in images}) > 1:
+        raise DataError(f"{folder} holds images of several sizes; CIFAR-10 has only 32 × 32.")
+    return np.stack(images), np.asarray(labels, np.int64)
+
+
+def _read_binary(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """One byte of label, then 1,024 of red, green and blue each, row by row."""
+    records = []
+    for name in _BINARY_FILES[part]:
+        file = folder / name
+        if not file.is_file():
+            raise DataError(f"{folder} holds no {name}; unpack cifar-10-binary.tar.gz again.")
+        values = np.fromfile(file, np.uint8)
+        if values.size % 3073:
+            raise DataError(
+                f"{file} holds {values.size} bytes, no multiple of 3,073; fetch it again."
+            )
+        records.append(values.reshape(-1, 3073))
+    table = np.concatenate(records)
+    pixels = table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(pixels), table[:, 0].astype(np.int64)
+
+
+def _checked(read: tuple[NDArray[np.uint8], NDArray[np.int64]], folder: Path, part: str) -> Split:
+    images, labels = read
+    expected = (_ROWS[part], 32, 32, 3)
+    if images.shape != expected:
+        raise DataError(f"{folder}: {part} has the shape {images.shape}, expected {expected}.")
+    counts = np.bincount(labels, minlength=10)
+    if len(counts) != 10 or set(counts) != {_ROWS[part] // 10}:
+        raise DataError(
+            f"{folder}: {part} counts {counts.tolist()} images a class, expected "
+            f"{_ROWS[part] // 10} of each of ten."
+        )
+    return Split(images, labels, np.arange(len(labels)))

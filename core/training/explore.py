@@ -1,0 +1,123 @@
+"""A first look at the data, as the student took it: shapes, counts, value ranges, pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from core.training.data import Dataset, Split, hold_out
+
+__all__ = ["Table", "explore"]
+
+Table = tuple[str, list[str], list[list[str]]]
+"""Title, header and rows."""
+
+_PICTURES = 12
+_SCALE = 2
+
+
+def explore(dataset: Dataset, folder: Path) -> tuple[list[Table], Path]:
+    """Describe a data set, and write the same with pictures as an HTML page.
+
+    Args:
+        dataset: What to describe.
+        folder: Where index.html goes; made if needed. It then holds images of the data set, so it
+            should not lie in a repository.
+
+    Returns:
+        The tables, and the path of the page.
+    """
+    learn, validation = hold_out(dataset.train)
+    parts = {
+        "train": dataset.train,
+        "train, learned from": learn,
+        "train, held out": validation,
+        "test": dataset.test,
+    }
+    tables = [_shapes(parts), _counts(dataset.labels, parts), _values(parts)]
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "index.html"
+    page.write_text(_page(dataset, tables), "utf-8")
+    return tables, page
+
+
+def _shapes(parts: dict[str, Split]) -> Table:
+    rows = [
+        [
+            name,
+            " × ".join(map(str, part.images.shape)),
+            str(part.images.dtype),
+            str(len(part.labels)),
+        ]
+        for name, part in parts.items()
+    ]
+    return "Shapes (rows × height × width × channels)", ["part", "images", "type", "labels"], rows
+
+
+def _counts(labels: tuple[str, ...], parts: dict[str, Split]) -> Table:
+    counts = [np.bincount(part.labels, minlength=len(labels)) for part in parts.values()]
+    rows = [[label, *(str(count[i]) for count in counts)] for i, label in enumerate(labels)]
+    return "Images of each class", ["class", *parts], rows
+
+
+def _values(parts: dict[str, Split]) -> Table:
+    rows = []
+    for name, part in parts.items():
+        for i, channel in enumerate(("red", "green", "blue")):
+            values = part.images[..., i]
+            rows.append(
+                [
+                    name,
+                    channel,
+                    str(values.min()),
+                    str(values.max()),
+                    f"{values.mean() / 255:.4f}",
+                    f"{values.std() / 255:.4f}",
+                ]
+            )
+    header = ["part", "channel", "least", "largest", "mean / 255", "std / 255"]
+    return "Pixel values", header, rows
+
+
+def _page(dataset: Dataset, tables: list[Table]) -> str:
+    sections = []
+    for title, header, rows in tables:
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in rows
+        )
+        sections.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{body}</table>")
+    pictures = "".join(
+        f"<tr><th>{html.escape(label)}</th><td>{_strip(dataset.train, i, label)}</td></tr>"
+        for i, label in enumerate(dataset.labels)
+    )
+    sections.append(f"<h2>The first {_PICTURES} of each class</h2><table>{pictures}</table>")
+    name = html.escape(dataset.name)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>'
+        "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+        "table{border-collapse:collapse}th,td{padding:.2rem .7rem;text-align:left}"
+        "tr:nth-child(even){background:#f3f3f3}img{display:block;image-rendering:pixelated}"
+        f"</style><h1>{name}</h1>{''.join(sections)}</html>\n"
+    )
+
+
+def _strip(split: Split, label: int, name: str) -> str:
+    """The first images of a class side by side, as an HTML image with its bytes in it."""
+    images = split.images[np.flatnonzero(split.labels == label)[:_PICTURES]]
+    strip = Image.fromarray(np.concatenate(list(images), axis=1))
+    buffer = BytesIO()
+    strip.save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    width, height = strip.width * _SCALE, strip.height * _SCALE
+    alternative = f"{len(images)} images of the class {html.escape(name)}"
+    return (
+        f'<img alt="{alternative}" width="{width}" height="{height}" '
+        f'src="data:image/png;base64,{data}">'
+    )

@@ -1,0 +1,145 @@
+"""From a trained Keras model to the flatbuffer that is served: logits, embedding, evidence maps."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from core.errors import TrainingError
+
+__all__ = ["serving_model", "to_flatbuffer"]
+
+_MIN_CELLS = 7
+
+
+def serving_model(model: keras.Model) -> keras.Model:
+    """Add what serving shows beside the logits, computed in the graph: no gradient is needed.
+
+    The evidence for class k at a place is the activation there times the slope of logit k with
+    respect to it, summed over channels (gradient times input, Shrikumar et al. 2016). Between two
+    kinks a network of convolutions, ReLU and max pooling is linear, so the slope is found by going
+    back through the units that fired, and the maps sum to the logits up to the layers' biases.
+    The activation taken is that of the deepest layer with at least 7×7 cells.
+
+    Args:
+        model: A chain of Conv2D, MaxPooling2D, BatchNormalization, Flatten, Dropout and Dense
+            layers (linear or ReLU) from images to logits, with one layer named `embedding`.
+
+    Returns:
+        A model from `image` (n, h, w, 3) to a dict of `logits` (n, k), `embedding` (n, d) and
+        `maps` (n, fh, fw, k).
+
+    Raises:
+        TrainingError: The model holds a layer of another kind, or no layer is fine enough.
+    """
+    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    fine = [i for i, layer in enumerate(chain) if _cells(layer) >= _MIN_CELLS]
+    if not fine:
+        raise TrainingError(f"No layer of {model.name} has {_MIN_CELLS}×{_MIN_CELLS} cells.")
+    classes = model.outputs[0].shape[-1]
+    # A slope is a tensor (n · k, ...): one way back for each class of each image.
+    slope = None
+    for layer in reversed(chain[fine[-1] + 1 :]):
+        slope = _back(layer, slope, classes)
+    features = chain[fine[-1]].output
+    height, width, channels = features.shape[1:]
+    slope = ops.reshape(slope, (-1, classes, height * width, channels))
+    flat = ops.reshape(features, (-1, 1, height * width, channels))
+    evidence = ops.sum(flat * slope, axis=-1)
+    maps = ops.reshape(ops.transpose(evidence, (0, 2, 1)), (-1, height, width, classes))
+    return keras.Model(
+        model.input,
+        {
+            "logits": model.outputs[0],
+            "embedding": model.get_layer("embedding").output,
+            "maps": maps,
+        },
+    )
+
+
+def to_flatbuffer(model: keras.Model) -> bytes:
+    """Content of model.tflite for a `serving_model`, weights in float16.
+
+    Raises:
+        TrainingError: Keras runs on another backend than TensorFlow, which alone can export.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise TrainingError("Export needs KERAS_BACKEND=tensorflow.")
+    import tensorflow as tf  # noqa: PLC0415  # with JAX as the backend it need not be there
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        model.export(
+            path,
+            format="litert",
+            verbose=False,
+            optimizations=[tf.lite.Optimize.DEFAULT],
+            target_spec={"supported_types": [tf.float16]},
+        )
+        return path.read_bytes()
+
+
+def _cells(layer: keras.Layer) -> int:
+    shape = layer.output.shape
+    return min(shape[1:3]) if len(shape) == 4 else 0
+
+
+def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
+    """Slope of the logits with respect to a layer's input, from that with respect to its output.
+
+    `slope` is None for the layer that gives the logits: there it is the identity.
+    """
+    match layer:
+        case layers.Dropout():
+            return slope
+        case layers.Flatten():
+            return ops.reshape(slope, (-1, *layer.input.shape[1:]))
+        case layers.Dense():
+            kernel = np.asarray(layer.kernel).T
+            if slope is None:
+                # (n · k, d): the row of each class, for every image.
+                ones = ops.ones_like(layer.input[:, None, :])
+                return ops.reshape(ones * kernel[None], (-1, kernel.shape[1]))
+            return ops.matmul(_through_activation(layer, slope, classes), kernel)
+        case layers.BatchNormalization():
+            variance = np.asarray(layer.moving_variance)
+            return slope * (np.asarray(layer.gamma) / np.sqrt(variance + layer.epsilon))
+        case layers.MaxPooling2D():
+            height, width = layer.input.shape[1:3]
+            size = layer.pool_size[0]
+            down, right = height % size, width % size
+            border = ((0, 0), (0, down), (0, right), (0, 0))
+            won = ops.pad(layers.UpSampling2D(size)(layer.output), border, constant_values=np.inf)
+            fired = ops.cast(ops.equal(layer.input, won), "float32")
+            spread = ops.pad(layers.UpSampling2D(size)(slope), border)
+            return spread * _each_class(fired, classes)
+        case layers.Conv2D():
+            slope = _through_activation(layer, slope, classes)
+            kernel = np.asarray(layer.kernel)
+            # The transposed convolution, written as a convolution: LiteRT runs it on any batch.
+            flipped = np.ascontiguousarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+            if layer.padding == "valid":
+                tall, wide = kernel.shape[0] - 1, kernel.shape[1] - 1
+                slope = ops.pad(slope, ((0, 0), (tall, tall), (wide, wide), (0, 0)))
+            return ops.conv(slope, flipped, padding=layer.padding)
+    raise TrainingError(
+        f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__}."
+    )
+
+
+def _through_activation(layer: keras.Layer, slope: Any, classes: int) -> Any:
+    if layer.activation is keras.activations.relu:
+        return slope * _each_class(ops.cast(layer.output > 0, "float32"), classes)
+    if layer.activation is keras.activations.linear:
+        return slope
+    raise TrainingError(f"{layer.name} has the activation {layer.activation}; ReLU is needed.")
+
+
+def _each_class(tensor: Any, classes: int) -> Any:
+    """(n, ...) -> (n · k, ...), each image k times."""
+    return ops.repeat(tensor, classes, axis=0)

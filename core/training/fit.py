@@ -1,0 +1,280 @@
+"""The training loop: a checkpoint after each epoch, from which a stopped run goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import TrainingError
+from core.images import normalise
+from core.training.data import Split
+from core.training.recipes import Recipe
+
+__all__ = ["Batches", "Epoch", "Reporter", "Run", "fit"]
+
+_DECISIVE = (
+    "name",
+    "epochs",
+    "patience",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "label_smoothing",
+    "crop_padding",
+    "flip",
+)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave. Loss is cross-entropy in nats; accuracies are shares of 1."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        model: The model of the epoch with the best validation accuracy.
+        history: All epochs, oldest first.
+        best_epoch: Number of that epoch, from 1.
+    """
+
+    model: keras.Model
+    history: tuple[Epoch, ...]
+    best_epoch: int
+
+
+class Reporter(Protocol):
+    """Hears how a run gets on."""
+
+    def on_batch(self, epoch: int, done: int, total: int) -> None:
+        """After each batch: how many of the epoch's are done."""
+
+    def on_epoch(self, epoch: Epoch, total: int, best: bool) -> None:
+        """After each epoch: what it gave, most epochs of the run, whether it is the best so far."""
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
+    """Shuffled, augmented, normalised batches of one epoch.
+
+    The same (seed, epoch) always gives the same batches, so a resumed run sees what an unbroken one
+    would have seen.
+    """
+
+    def __init__(self, split: Split, recipe: Recipe, classes: int, seed: int, epoch: int) -> None:
+        super().__init__()
+        self._split = split
+        self._recipe = recipe
+        self._classes = classes
+        self._key = (seed, epoch)
+        self._order = np.random.default_rng(self._key).permutation(len(split))
+
+    def __len__(self) -> int:
+        return len(self._split) // self._recipe.batch_size
+
+    def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        recipe = self._recipe
+        index = self._order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
+        rng = np.random.default_rng((*self._key, i))
+        images = self._split.images[index]
+        if recipe.crop_padding:
+            images = _random_crops(images, recipe.crop_padding, rng)
+        if recipe.flip:
+            mirrored = rng.random(len(images)) < 0.5
+            images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+        targets = np.eye(self._classes, dtype=np.float32)[self._split.labels[index]]
+        return normalise(images, recipe.input), targets
+
+
+def fit(
+    recipe: Recipe,
+    train: Split,
+    validation: Split,
+    *,
+    classes: int,
+    seed: int,
+    folder: Path,
+    resume: bool,
+    reporter: Reporter,
+) -> Run:
+    """Train by a recipe.
+
+    After every epoch a checkpoint stands in `folder`; a run killed at any moment goes on from the
+    last one with `resume`, on the same batches at the same rates.
+
+    Args:
+        recipe: What to do.
+        train: Rows to learn from.
+        validation: Rows to choose the best epoch by.
+        classes: Number of classes.
+        seed: Of weights, order and augmentation.
+        folder: Where the run is kept; made if needed.
+        resume: Go on with the run in `folder`; without one there, begin.
+        reporter: Hears of every batch and epoch.
+
+    Raises:
+        TrainingError: There are fewer rows than one batch; or an unfinished run is in `folder` and
+            `resume` is off; or the run there is of another recipe or seed.
+    """
+    steps = len(train) // recipe.batch_size
+    if steps == 0:
+        raise TrainingError(
+            f"{len(train)} rows are fewer than one batch of {recipe.batch_size}; give more rows."
+        )
+    identity = {"recipe": _describe(recipe), "seed": seed, "rows": len(train)}
+    state = _last_state(folder)
+    if state is not None and resume:
+        if state["identity"] != identity:
+            raise TrainingError(
+                f"The run in {folder} is of another recipe, seed or data. Start without --resume "
+                "once you have moved it away."
+            )
+    elif state is not None and not state["finished"]:
+        raise TrainingError(
+            f"An unfinished run of {len(state['history'])} epochs is in {folder}. Go on with "
+            "--resume, or delete that folder to begin anew."
+        )
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        state = None
+    folder.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(seed)
+    history: list[Epoch] = []
+    best: Epoch | None = None
+    if state is None:
+        model = recipe.build((recipe.input.height, recipe.input.width, 3), classes)
+        model.compile(
+            optimizer=keras.optimizers.AdamW(
+                keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps * recipe.epochs),
+                weight_decay=recipe.weight_decay,
+            ),
+            loss=keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=recipe.label_smoothing
+            ),
+            metrics=["accuracy"],
+        )
+    else:
+        history = [Epoch(**epoch) for epoch in state["history"]]
+        best = history[state["best_epoch"] - 1]
+        model = keras.saving.load_model(_checkpoint(folder, len(history)))
+
+    validation_inputs = normalise(validation.images, recipe.input)
+    validation_targets = np.eye(classes, dtype=np.float32)[validation.labels]
+    while not _finished(recipe, history, best):
+        number = len(history) + 1
+        started = time.perf_counter()
+        batches = Batches(train, recipe, classes, seed, number)
+        fitted = model.fit(
+            batches, epochs=1, verbose=0, callbacks=[_OnBatch(reporter, number, len(batches))]
+        )
+        loss, accuracy = model.evaluate(
+            validation_inputs, validation_targets, batch_size=500, verbose=0
+        )
+        epoch = Epoch(
+            epoch=number,
+            loss=float(fitted.history["loss"][0]),
+            accuracy=float(fitted.history["accuracy"][0]),
+            validation_loss=float(loss),
+            validation_accuracy=float(accuracy),
+            seconds=time.perf_counter() - started,
+        )
+        history.append(epoch)
+        is_best = best is None or epoch.validation_accuracy > best.validation_accuracy
+        best = epoch if is_best or best is None else best
+        _save(folder, model, identity, history, best, _finished(recipe, history, best))
+        reporter.on_epoch(epoch, recipe.epochs, is_best)
+    if best is None:
+        raise TrainingError(f"Recipe {recipe.name} has {recipe.epochs} epochs; give at least one.")
+    model = keras.saving.load_model(_checkpoint(folder, best.epoch))
+    return Run(model, tuple(history), best.epoch)
+
+
+class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
+    def __init__(self, reporter: Reporter, epoch: int, total: int) -> None:
+        super().__init__()
+        self._reporter = reporter
+        self._epoch = epoch
+        self._total = total
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        del logs
+        self._reporter.on_batch(self._epoch, batch + 1, self._total)
+
+
+def _finished(recipe: Recipe, history: list[Epoch], best: Epoch | None) -> bool:
+    if len(history) >= recipe.epochs:
+        return True
+    return best is not None and len(history) - best.epoch >= recipe.patience
+
+
+def _random_crops(
+    images: NDArray[np.uint8], padding: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    n, height, width, _ = images.shape
+    border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = np.pad(images, border, mode="reflect")
+    top, left = rng.integers(0, 2 * padding + 1, (2, n, 1, 1))
+    rows = top + np.arange(height)[None, :, None]
+    columns = left + np.arange(width)[None, None, :]
+    crops: NDArray[np.uint8] = padded[np.arange(n)[:, None, None], rows, columns]
+    return crops
+
+
+def _describe(recipe: Recipe) -> dict[str, Any]:
+    """What decides the outcome of a run, as it stands in JSON; the network by its name."""
+    described = {name: getattr(recipe, name) for name in _DECISIVE}
+    described |= {"build": recipe.build.__name__, "input": recipe.input.model_dump(mode="json")}
+    return described
+
+
+def _checkpoint(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:04}.keras"
+
+
+def _last_state(folder: Path) -> dict[str, Any] | None:
+    file = folder / "state.json"
+    if not file.is_file():
+        return None
+    state: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return state
+
+
+def _save(
+    folder: Path,
+    model: keras.Model,
+    identity: dict[str, Any],
+    history: list[Epoch],
+    best: Epoch,
+    finished: bool,
+) -> None:
+    """Weights first, then the state that names them, then away with what it no longer names."""
+    keep = {_checkpoint(folder, len(history)), _checkpoint(folder, best.epoch)}
+    model.save(_checkpoint(folder, len(history)))
+    state = {
+        "identity": identity,
+        "history": [asdict(epoch) for epoch in history],
+        "best_epoch": best.epoch,
+        "finished": finished,
+    }
+    new = folder / "state.json.new"
+    new.write_text(json.dumps(state, indent=1), "utf-8")
+    new.replace(folder / "state.json")
+    for file in set(folder.glob("epoch-*.keras")) - keep:
+        file.unlink()

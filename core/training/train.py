@@ -1,0 +1,232 @@
+"""From a recipe to a model folder: data, fit, export, calibration, evaluation."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from core import __version__
+from core.bundle import (
+    CARD,
+    MODEL,
+    Bundle,
+    Config,
+    Curve,
+    Metrics,
+    Reported,
+    Training,
+    Verdict,
+    find_bundles,
+    write_bundle,
+)
+from core.classifier import Classifier, softmax
+from core.errors import DataError
+from core.settings import Settings
+from core.training import report
+from core.training.calibrate import find_temperature, find_unsure_below
+from core.training.data import Dataset, Split, hold_out
+from core.training.evaluate import commit, evaluate_split, hardware, milliseconds, origin
+from core.training.export import serving_model, to_flatbuffer
+from core.training.fit import Reporter, fit
+from core.training.recipes import Recipe
+
+__all__ = ["evaluate", "train", "write_index"]
+
+_NONE_QUANTILE = 0.05
+
+
+@dataclass(frozen=True)
+class _History:
+    """What metrics.json keeps of the training, and no evaluation can measure again."""
+
+    curves: tuple[Curve, ...]
+    best_epoch: int
+    parameters: int
+    training_seconds: float
+    reported: Reported | None
+
+
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    seed: int,
+    resume: bool,
+    reporter: Reporter,
+    command: str,
+) -> Bundle:
+    """Train a model and put its folder among the models.
+
+    The run is kept in TENSIGHT_HOME/runs/NAME. The model in TENSIGHT_MODELS is replaced only once
+    the new one is trained, exported, calibrated and evaluated.
+
+    Args:
+        recipe: What to do.
+        dataset: A tenth of its train part is held out to choose the epoch, the temperature and the
+            thresholds; the test part is only reported.
+        settings: `home`, `models` and `threads` are used.
+        seed: Of weights, order and augmentation.
+        resume: Go on with the run that stopped.
+        reporter: Hears of every batch and epoch.
+        command: What was typed, for the card.
+
+    Raises:
+        TrainingError: As in `fit` and `to_flatbuffer`.
+    """
+    learn, validation = hold_out(dataset.train)
+    run = fit(
+        recipe,
+        learn,
+        validation,
+        classes=len(dataset.labels),
+        seed=seed,
+        folder=settings.home / "runs" / recipe.name,
+        resume=resume,
+        reporter=reporter,
+    )
+    config = Config(
+        name=recipe.name,
+        title=recipe.title,
+        description=recipe.description,
+        family=recipe.family,
+        labels=dataset.labels,
+        input=recipe.input,
+        views=recipe.views,
+        precision="float16",
+        temperature=1.0,
+        verdict=Verdict(method="max_softmax", none_below=0.0, unsure_below=0.0),
+        sha256={MODEL: "0" * 64},
+        training=Training(
+            recipe=recipe.name,
+            data=f"{dataset.name}, {len(learn):,} rows of train",
+            seed=seed,
+            epochs=len(run.history),
+            hardware=hardware(),
+            date=datetime.now(UTC).date().isoformat(),
+            commit=commit(),
+        ),
+        minimum_version=__version__,
+    )
+    history = _History(
+        curves=tuple(
+            Curve(
+                epoch=epoch.epoch,
+                loss=epoch.loss,
+                accuracy=epoch.accuracy,
+                validation_loss=epoch.validation_loss,
+                validation_accuracy=epoch.validation_accuracy,
+            )
+            for epoch in run.history
+        ),
+        best_epoch=run.best_epoch,
+        parameters=run.model.count_params(),
+        training_seconds=sum(epoch.seconds for epoch in run.history),
+        reported=recipe.reported,
+    )
+    weights = to_flatbuffer(serving_model(run.model))
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = write_bundle(Path(scratch) / recipe.name, config, {MODEL: weights})
+        config = _calibrated(Classifier(draft, threads=settings.threads), validation)
+    return _measured(
+        settings.models / recipe.name,
+        config,
+        weights,
+        history,
+        dataset,
+        validation,
+        settings,
+        command,
+    )
+
+
+def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: str) -> Bundle:
+    """Measure a model anew, and write its metrics, plots and card.
+
+    Weights, temperature and thresholds stay as they are.
+
+    Args:
+        bundle: The model; its labels must be those of the data set.
+        dataset: What to measure on.
+        settings: `threads` is used.
+        command: What was typed, for the card.
+
+    Raises:
+        BundleError: The folder is damaged.
+        DataError: The data set has other labels.
+    """
+    if bundle.config.labels != dataset.labels:
+        raise DataError(
+            f"The model knows {', '.join(bundle.config.labels)}; {dataset.name} has "
+            f"{', '.join(dataset.labels)}. Evaluate it on data with its own labels."
+        )
+    old = bundle.metrics()
+    history = _History(
+        old.curves, old.best_epoch, old.parameters, old.training_seconds, old.reported
+    )
+    _, validation = hold_out(dataset.train)
+    return _measured(
+        bundle.folder,
+        bundle.config,
+        bundle.read(MODEL),
+        history,
+        dataset,
+        validation,
+        settings,
+        command,
+    )
+
+
+def write_index(models: Path) -> None:
+    """Write README.md of a folder of models anew: the table of all of them."""
+    bundles = [Bundle.open(folder) for folder in find_bundles(models)]
+    (models / CARD).write_text(report.index(bundles), "utf-8")
+
+
+def _calibrated(classifier: Classifier, validation: Split) -> Config:
+    """The classifier's config with temperature and thresholds from the validation rows."""
+    logits = classifier.outputs(validation.images).logits
+    temperature = find_temperature(logits, validation.labels)
+    confidences = softmax(logits, temperature).max(axis=1)
+    right = logits.argmax(axis=1) == validation.labels
+    verdict = Verdict(
+        method="max_softmax",
+        none_below=float(np.quantile(confidences, _NONE_QUANTILE)),
+        unsure_below=find_unsure_below(confidences, right),
+    )
+    return classifier.config.model_copy(update={"temperature": temperature, "verdict": verdict})
+
+
+def _measured(
+    folder: Path,
+    config: Config,
+    weights: bytes,
+    history: _History,
+    dataset: Dataset,
+    validation: Split,
+    settings: Settings,
+    command: str,
+) -> Bundle:
+    """Write the folder with everything that is measured on these weights."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = write_bundle(Path(scratch) / config.name, config, {MODEL: weights})
+        classifier = Classifier(draft, threads=settings.threads)
+        metrics = Metrics(
+            test=evaluate_split(classifier, dataset.test, f"{dataset.name} test"),
+            validation=evaluate_split(
+                classifier, validation, f"{dataset.name} train, rows held out"
+            ),
+            curves=history.curves,
+            best_epoch=history.best_epoch,
+            parameters=history.parameters,
+            bytes=len(weights),
+            milliseconds=milliseconds(classifier),
+            training_seconds=history.training_seconds,
+            reported=history.reported,
+            origin=origin(command),
+        )
+    return write_bundle(folder, config, {MODEL: weights} | report.files(config, metrics))
