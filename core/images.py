@@ -56,6 +56,7 @@ _DECODER_ERRORS = (
     TypeError,
     LookupError,
     OverflowError,
+    RuntimeError,
     MemoryError,
     struct.error,
     zlib.error,
@@ -211,8 +212,10 @@ def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
 def strict_pillow() -> None:
     """Make Pillow refuse, rather than warn of, images that are too large; for entry points.
 
-    `decode` refuses them either way. This also covers code that opens images by itself.
+    `decode` refuses them either way. This also covers code that opens images by itself, and keeps
+    Pillow's remarks on what it mends in a file (a broken EXIF block, say) from the user's terminal.
     """
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 

@@ -128,8 +128,8 @@ class Settings(BaseSettings):
         lines = [
             "# Settings",
             "",
-            "Made by `tensight config --markdown`; do not edit. Each is an environment variable, or",
-            "a line of a file `.env` in the working folder; the environment wins. `tensight",
+            "Made by `tensight config --markdown`; do not edit. Each is an environment variable,",
+            "or a line of a file `.env` in the working folder; the environment wins. `tensight",
             "config` shows the values in force.",
             "",
             "| variable | default | what it is |",

@@ -42,8 +42,8 @@ def leaderboard(models: Sequence[tuple[Config, Metrics]]) -> str:
         reported = f"{metrics.reported.accuracy:.4f}" if metrics.reported else ""
         lines.append(
             f"| {config.title} (`{config.name}`) | {test.accuracy:.4f} | {reported} "
-            f"| {test.f1:.4f} | {test.ece:.4f} | {metrics.parameters:,} | {metrics.bytes / 1e6:.1f} "
-            f"| {metrics.milliseconds:.1f} |"
+            f"| {test.f1:.4f} | {test.ece:.4f} | {metrics.parameters:,} "
+            f"| {metrics.bytes / 1e6:.1f} | {metrics.milliseconds:.1f} |"
         )
     return "\n".join(lines) + "\n"
 

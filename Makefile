@@ -1,0 +1,52 @@
+# `make help` lists the targets. PYTHON names the interpreter to build the environments with.
+PYTHON ?= python3
+SERVE := .venv/bin
+DEV := .venv-dev/bin
+SOURCES := pyproject.toml core/__init__.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test test-all check bench docs requirements python-is-new-enough
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/installed ## Install what serving needs into .venv, and serve the web page
+	$(SERVE)/tensight web --open
+
+setup: .venv-dev/installed ## Install everything into .venv-dev
+
+test: check ## Run every check and every test but the long ones
+	$(DEV)/python -m pytest -n 2 -m "not long"
+
+test-all: check ## Run every check and every test, the long ones too
+	$(DEV)/python -m pytest -n 2
+
+check: .venv-dev/installed ## Run the linter, the formatter and the type checker
+	$(DEV)/ruff format --check .
+	$(DEV)/ruff check .
+	$(DEV)/mypy
+
+bench: .venv-dev/installed ## Measure speed and memory; print ratios
+	$(DEV)/python -m bench
+
+docs: .venv-dev/installed ## Make the generated pages and the picture of the README anew
+	$(DEV)/python -m docs.generate
+
+requirements: .venv-dev/installed ## Renew the pinned versions in requirements/
+	UV=$(DEV)/uv requirements/renew
+
+.venv/installed: requirements/serve.txt $(SOURCES) | python-is-new-enough
+	$(PYTHON) -m venv .venv
+	$(SERVE)/python -m pip install --quiet --require-hashes -r requirements/serve.txt
+	$(SERVE)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv-dev/installed: requirements/dev.txt $(SOURCES) | python-is-new-enough
+	$(PYTHON) -m venv .venv-dev
+	$(DEV)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(DEV)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+python-is-new-enough:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than Python 3.11. Name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }

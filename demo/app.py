@@ -1,0 +1,209 @@
+"""The web page: one photo, several models, an answer in words and bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ImageData
+
+from core import images, locale
+from core.catalog import Catalog, Entry
+from core.errors import SettingsError, TenSightError
+from core.predictor import LocalPredictor, Predictor
+from core.settings import Settings
+
+__all__ = ["build_page", "serve"]
+
+_BARS = 5
+# Seconds: how often uploads are looked through, and how old they may get.
+_DELETE_UPLOADS = (60, 300)
+_AT_ONCE = 8
+
+
+def serve(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    open_browser: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Serve the page until the process is told to stop.
+
+    Args:
+        settings: Where the models are, and how much is answered at once.
+        host: Address to listen on.
+        port: Port to listen on.
+        open_browser: Whether to open the page in the browser of this desktop.
+        say: Gets one line, once the page answers.
+
+    Raises:
+        ModelNotFoundError: There is no model.
+        SettingsError: The port is taken.
+    """
+    predictor = LocalPredictor(
+        Catalog(settings), queue_size=settings.queue_size, deadline_s=settings.deadline_s
+    )
+    try:
+        page = build_page(predictor)
+        page.queue(max_size=settings.queue_size)
+        try:
+            launch(page, host=host, port=port, open_browser=open_browser)
+        except OSError as error:
+            raise SettingsError(
+                f"The page cannot listen on {host}:{port}. Is something else there? Choose another "
+                "with --port or TENSIGHT_PORT."
+            ) from error
+        say(f"TenSight answers on http://{host}:{port}")
+        page.block_thread()
+    finally:
+        predictor.close()
+
+
+def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False) -> None:
+    """Start serving a page, and return.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=open_browser,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        show_error=True,
+        max_file_size=images.MAX_BYTES,
+        enable_monitoring=False,
+        run_history=False,
+        ssr_mode=False,
+        footer_links=["api"],
+        i18n=_words(),
+        theme=_theme(),
+    )
+
+
+def build_page(predictor: Predictor) -> gr.Blocks:
+    """The page, not yet served.
+
+    Args:
+        predictor: Who answers.
+
+    Raises:
+        ModelNotFoundError: The predictor has no model.
+    """
+    default = predictor.default_model()
+    words = _words()
+
+    async def predict(
+        photo: str | None, model: str, request: gr.Request
+    ) -> tuple[str, dict[str, float] | None, str, dict[str, Any] | None]:
+        """Tell what is in a photo.
+
+        Args:
+            photo: The file of a photo.
+            model: Name of the model.
+            request: Whose language is answered in.
+
+        Returns:
+            The verdict in words, the confidence of each label, the time it took, and the whole
+            answer with stable names.
+        """
+        if photo is None:
+            return "", None, "", None
+        language = _language(request)
+        try:
+            prediction = await predictor.predict(photo, model=model)
+        except TenSightError as error:
+            raise gr.Error(
+                locale.error_words(error, language), duration=None, print_exception=False
+            ) from error
+        bars = {locale.label_name(k, language): v for k, v in prediction.scores.items()}
+        timing = locale.page_words(language)["time"].format(
+            model=prediction.model,
+            decode=f"{prediction.timing_ms.decode:.1f}",
+            infer=f"{prediction.timing_ms.infer:.1f}",
+        )
+        # The path of the upload means nothing to who sent it.
+        answer = prediction.to_dict() | {"photo": None}
+        return f"## {locale.verdict_words(prediction, language)}", bars, timing, answer
+
+    page = gr.Blocks(title="TenSight", analytics_enabled=False, delete_cache=_DELETE_UPLOADS)
+    with page:
+        gr.Markdown("# TenSight")
+        gr.Markdown(words("intro"))
+        with gr.Row():
+            with gr.Column():
+                photo = gr.Image(
+                    type="filepath",
+                    sources=["upload", "webcam", "clipboard"],
+                    label=words("photo"),
+                    height=360,
+                    elem_id="photo",
+                )
+                # Gradio would open the file itself, and know neither our limits nor our words. A
+                # subclass would do too, but Gradio writes a .pyi file beside each one.
+                photo.preprocess = _path  # type: ignore[method-assign]
+                model = gr.Radio(
+                    [(_choice(entry), entry.name) for entry in predictor.models()],
+                    value=default,
+                    label=words("model"),
+                    info=words("model_info"),
+                    elem_id="model",
+                )
+            with gr.Column():
+                verdict = gr.Markdown(elem_id="verdict")
+                scores = gr.Label(
+                    num_top_classes=_BARS,
+                    label=words("scores"),
+                    show_heading=False,
+                    elem_id="scores",
+                )
+                timing = gr.Markdown(elem_id="timing")
+                with gr.Accordion(words("details"), open=False):
+                    details = gr.JSON(show_label=False)
+        gr.Markdown(words("limits"))
+        gr.on(
+            [photo.change, model.change],
+            predict,
+            [photo, model],
+            [verdict, scores, timing, details],
+            api_name="predict",
+            concurrency_limit=_AT_ONCE,
+        )
+    return page
+
+
+def _words() -> gr.I18n:
+    return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
+
+
+def _theme() -> gr.themes.Base:
+    """Fonts of the visitor's own device: nothing is fetched from elsewhere."""
+    return gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+def _choice(entry: Entry) -> str:
+    figures = entry.metrics
+    return (
+        f"{entry.bundle.config.title} · {figures.test.accuracy:.1%} · {figures.milliseconds:.1f} ms"
+    )
+
+
+def _path(payload: ImageData | None) -> str | None:
+    """Path of an uploaded file; Gradio has checked that it is one."""
+    return payload.path if payload else None
+
+
+def _language(request: gr.Request) -> locale.Language:
+    """The first language of the browser that there are words in; else English."""
+    accepted = request.headers.get("accept-language", "") if request.headers else ""
+    for part in accepted.split(","):
+        tag = part.split(";")[0].split("-")[0].strip().lower()
+        for language in locale.LANGUAGES:
+            if tag == language:
+                return language
+    return "en"

@@ -1,0 +1,80 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from core.catalog import Catalog
+from core.settings import Settings
+from tests import drawings
+
+ROOT = Path(__file__).parent.parent
+
+
+def need(what: str, found: bool, reason: str) -> None:
+    """Skip with a reason where something is missing; fail where TENSIGHT_TEST_REQUIRE names it."""
+    if found:
+        return
+    if what in os.environ.get("TENSIGHT_TEST_REQUIRE", "").split():
+        pytest.fail(f"required, and missing: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the desk reaches a test, and nothing is written to the user's folders."""
+    for name in [name for name in os.environ if name.startswith("TENSIGHT_")]:
+        if name != "TENSIGHT_TEST_REQUIRE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TENSIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of TENSIGHT_DATA, as it was set when the tests began."""
+    folder = _DATA
+    need(
+        "data",
+        folder is not None and (Path(folder) / "cifar10").is_dir(),
+        "TENSIGHT_DATA names no folder with cifar10/ in it",
+    )
+    return Path(folder or "")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Debian's Chromium."""
+    path = shutil.which("chromium")
+    need("chromium", path is not None, "Debian's package chromium is not installed")
+    return path or ""
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A JPEG file of a drawn ship."""
+    path = tmp_path / "ship.jpg"
+    drawings.ship(640, 480).save(path, quality=90)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ship() -> Image.Image:
+    """A drawn ship."""
+    return drawings.ship(640, 480)
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Iterator[Catalog]:
+    """The models of this repository."""
+    yield Catalog(Settings(models=ROOT / "models"))
+
+
+_DATA = os.environ.get("TENSIGHT_DATA")

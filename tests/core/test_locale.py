@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import pytest
+
+from core import locale
+from core.classifier import Prediction, Timing
+from core.errors import BusyError, ImageError, ImageErrorCode, TrainingError
+from tests.conftest import ROOT
+
+CAT = Prediction(
+    photo=None,
+    model="classic",
+    revision="0" * 12,
+    label="cat",
+    confidence=0.97,
+    verdict="known",
+    known_score=0.97,
+    scores={"cat": 0.97, "dog": 0.02} | {name: 0.00125 for name in "abcdefgh"},
+    timing_ms=Timing(1.0, 1.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "language", "expected"),
+    [
+        ("known", "en", "A cat (97% sure)"),
+        ("unsure", "en", "Not sure: cat or dog"),
+        ("none", "en", "None of the ten things I know; closest is a cat"),
+        ("known", "nl", "Een kat (97% zeker)"),
+        ("unsure", "nl", "Niet zeker: kat of hond"),
+        ("none", "nl", "Geen van de tien dingen die ik ken; het lijkt nog het meest op een kat"),
+    ],
+)
+def test_verdicts_in_words(
+    verdict: typing.Literal["known", "unsure", "none"], language: locale.Language, expected: str
+) -> None:
+    answer = dataclasses.replace(CAT, verdict=verdict)
+    assert locale.verdict_words(answer, language) == expected
+
+
+def test_labels_without_a_translation_stay_as_they_are() -> None:
+    scores = {f"tulip {i}": 1 / 40 for i in range(40)}
+    answer = dataclasses.replace(CAT, label="tulip 0", scores=scores, verdict="none")
+    assert locale.verdict_words(answer) == "None of the 40 things I know; closest is tulip 0"
+    known = dataclasses.replace(answer, verdict="known")
+    assert locale.verdict_words(known, "nl") == "Tulip 0 (97% zeker)"
+
+
+def test_no_answer_is_certain() -> None:
+    assert [locale.percent(c) for c in (0.994, 0.995, 1.0)] == ["99%", ">99%", ">99%"]
+
+
+def test_both_languages_have_the_same_keys() -> None:
+    tables = [locale._table(language) for language in locale.LANGUAGES]
+    for field in dataclasses.fields(tables[0]):
+        keys = [set(getattr(table, field.name)) for table in tables]
+        assert keys[0] == keys[1], field.name
+
+
+def test_every_image_error_has_words() -> None:
+    for language in locale.LANGUAGES:
+        words = {
+            locale.error_words(ImageError(code, ""), language)
+            for code in typing.get_args(ImageErrorCode)
+        }
+        assert len(words) == len(typing.get_args(ImageErrorCode))
+        assert "7 s" in locale.error_words(BusyError(7), language)
+        assert locale.error_words(TrainingError("x"), language) == locale._table(language).errors["other"]
+
+
+def test_the_sentences_are_in_the_package() -> None:
+    assert sorted(p.stem for p in (ROOT / "core/locale").glob("*.toml")) == sorted(locale.LANGUAGES)
