@@ -182,7 +182,12 @@ def fit(
         started = time.perf_counter()
         batches = Batches(train, recipe, classes, seed, number)
         fitted = model.fit(
-            batches, epochs=1, verbose=0, callbacks=[_OnBatch(reporter, number, len(batches))]
+            batches,
+            epochs=1,
+            # Keras would shuffle the batches by a state that no checkpoint holds.
+            shuffle=False,
+            verbose=0,
+            callbacks=[_OnBatch(reporter, number, len(batches))],
         )
         loss, accuracy = model.evaluate(
             validation_inputs, validation_targets, batch_size=500, verbose=0

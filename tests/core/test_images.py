@@ -42,7 +42,9 @@ def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
     """A PNG of any claimed size around compressed rows."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        return (
+            len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+        )
 
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([bits, colour, 0, 0, 0])
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
@@ -109,7 +111,9 @@ def test_animations_give_their_first_frame() -> None:
 
 
 def test_cmyk_jpeg() -> None:
-    assert nearly(decode(encoded(GRADIENT.convert("CMYK"), "JPEG", quality=95)), np.asarray(GRADIENT), 12)
+    assert nearly(
+        decode(encoded(GRADIENT.convert("CMYK"), "JPEG", quality=95)), np.asarray(GRADIENT), 12
+    )
 
 
 def test_grey_of_16_bits_is_scaled_not_clipped() -> None:

@@ -94,7 +94,9 @@ def test_serving_imports_nothing_of_training() -> None:
         "import sys, core, core.predictor, core.locale, core.cli, demo.app\n"
         f"print(sorted({HEAVY} & {{name.split('.')[0] for name in sys.modules}}))"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     # pandas comes with Gradio and takes pyarrow where it finds it; TenSight does not.
     assert set(ast.literal_eval(run.stdout)) <= {"pyarrow", "yaml"}
 

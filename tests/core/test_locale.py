@@ -68,7 +68,10 @@ def test_every_image_error_has_words() -> None:
         }
         assert len(words) == len(typing.get_args(ImageErrorCode))
         assert "7 s" in locale.error_words(BusyError(7), language)
-        assert locale.error_words(TrainingError("x"), language) == locale._table(language).errors["other"]
+        assert (
+            locale.error_words(TrainingError("x"), language)
+            == locale._table(language).errors["other"]
+        )
 
 
 def test_the_sentences_are_in_the_package() -> None:

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.classifier import softmax
+from core.training.calibrate import ece, find_temperature, find_unsure_below, log_loss, reliability
+
+
+def test_the_temperature_of_known_probabilities_is_found() -> None:
+    rng = np.random.default_rng(0)
+    true_logits = rng.normal(0, 2, (100_000, 5))
+    chances = softmax(true_logits).cumsum(axis=1)
+    labels = (rng.random((len(chances), 1)) > chances).sum(axis=1)
+    overconfident = (true_logits * 3).astype(np.float32)
+    temperature = find_temperature(overconfident, labels)
+    assert temperature == pytest.approx(3, rel=0.03)
+    assert log_loss(overconfident, labels, temperature) < log_loss(overconfident, labels, 1.0)
+    probabilities = softmax(overconfident, temperature)
+    right = probabilities.argmax(axis=1) == labels
+    assert ece(reliability(probabilities.max(axis=1), right)) < 0.01
+
+
+def test_log_loss_of_even_odds() -> None:
+    assert log_loss(np.zeros((7, 4), np.float32), np.arange(7) % 4, 1.0) == pytest.approx(np.log(4))
+
+
+def test_ece_by_hand() -> None:
+    # Half the answers at .9, of which half are right; half at 1.0, all right.
+    confidences = np.array([0.9, 0.9, 1.0, 1.0])
+    right = np.array([True, False, True, True])
+    bins = reliability(confidences, right)
+    assert len(bins) == 15
+    assert [b.n for b in bins if b.n] == [2, 2]
+    assert ece(bins) == pytest.approx(0.5 * 0.4)
+
+
+def test_unsure_below_is_the_smallest_good_threshold() -> None:
+    confidences = np.linspace(0, 1, 1001)
+    right = confidences >= 0.5
+    # From t < .5 on, (1 - .5) / (1 - t) of the answers are right: 95% at t = 1 - .5 / .95.
+    assert find_unsure_below(confidences, right) == pytest.approx(1 - 0.5 / 0.95, abs=2e-3)
+    threshold = find_unsure_below(confidences, right)
+    assert right[confidences >= threshold].mean() >= 0.95
+
+
+def test_unsure_below_when_no_threshold_is_good() -> None:
+    assert find_unsure_below(np.linspace(0, 1, 1000), np.zeros(1000, bool)) == 1.0
+    assert find_unsure_below(np.ones(10), np.ones(10, bool)) == 1.0, "too few to tell"
+
+
+def test_equal_confidences_stay_together() -> None:
+    confidences = np.full(100, 0.7)
+    right = np.arange(100) < 94
+    assert find_unsure_below(confidences, right) == 1.0

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from core.errors import TrainingError
+from core.training.data import hold_out
+from core.training.fit import Batches, Run, fit
+from core.training.recipes import RECIPES, Recipe, get_recipe
+from tests import made
+
+LEARN, VALIDATION = hold_out(made.dataset().train)
+
+
+def run(recipe: Recipe, folder: Path, reporter: made.Recorder, *, resume: bool = False) -> Run:
+    return fit(
+        recipe,
+        LEARN,
+        VALIDATION,
+        classes=3,
+        seed=5,
+        folder=folder,
+        resume=resume,
+        reporter=reporter,
+    )
+
+
+def weights(model: keras.Model) -> list[np.ndarray]:
+    return [np.asarray(weight) for weight in model.weights]
+
+
+def test_a_stopped_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    recipe = made.recipe(epochs=4, patience=4)
+    whole = run(recipe, tmp_path / "whole", made.Recorder())
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "stopped", made.Recorder(stop_after=2))
+    resumed_reporter = made.Recorder()
+    resumed = run(recipe, tmp_path / "stopped", resumed_reporter, resume=True)
+    assert [e.epoch for e in resumed_reporter.epochs] == [3, 4], "two epochs were not done again"
+    assert resumed.best_epoch == whole.best_epoch
+    for ours, theirs in zip(weights(resumed.model), weights(whole.model), strict=True):
+        assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_an_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
+    recipe = made.recipe()
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path, made.Recorder(stop_after=1))
+    with pytest.raises(TrainingError, match="unfinished run of 1 epochs.*--resume"):
+        run(recipe, tmp_path, made.Recorder())
+    with pytest.raises(TrainingError, match="another recipe"):
+        run(made.recipe(learning_rate=0.5), tmp_path, made.Recorder(), resume=True)
+    assert run(recipe, tmp_path, made.Recorder(), resume=True).history[-1].epoch == 3
+
+
+def test_only_the_best_and_the_last_checkpoint_are_kept(tmp_path: Path) -> None:
+    done = run(made.recipe(), tmp_path, made.Recorder())
+    kept = {f"epoch-{n:04}.keras" for n in (3, done.best_epoch)} | {"state.json"}
+    assert {file.name for file in tmp_path.iterdir()} == kept
+
+
+def test_the_best_epoch_is_the_one_of_the_best_validation_accuracy(tmp_path: Path) -> None:
+    # A rate this high learns nothing after the first epochs, so patience ends the run.
+    done = run(made.recipe(epochs=30, patience=2, learning_rate=1.0), tmp_path, made.Recorder())
+    accuracies = [epoch.validation_accuracy for epoch in done.history]
+    assert done.best_epoch == 1 + accuracies.index(max(accuracies))
+    assert len(done.history) == min(30, done.best_epoch + 2)
+
+
+def test_too_few_rows_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="540 rows are fewer than one batch of 1000"):
+        run(made.recipe(batch_size=1000), tmp_path, made.Recorder())
+
+
+def test_batches_are_the_same_for_the_same_seed_and_epoch() -> None:
+    recipe = made.recipe()
+    first, again = (Batches(LEARN, recipe, 3, seed=1, epoch=1)[0] for _ in range(2))
+    other = Batches(LEARN, recipe, 3, seed=1, epoch=2)[0]
+    assert np.array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+    assert first[0].shape == (50, 32, 32, 3)
+    assert first[0].dtype == np.float32
+    assert first[1].sum(axis=1).tolist() == [1] * 50
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
+    recipe = replace(get_recipe(name), epochs=1, batch_size=LEARN.images.shape[0] // 2)
+    reporter = made.Recorder()
+    done = run(recipe, tmp_path, reporter)
+    assert reporter.batches == [(1, 1, 2), (1, 2, 2)]
+    assert np.isfinite(done.history[0].loss)
+
+
+def test_classic_has_the_parameters_of_the_report() -> None:
+    assert get_recipe("classic").build((32, 32, 3), 10).count_params() == 161_098
+
+
+def test_an_unknown_recipe_names_those_there_are() -> None:
+    with pytest.raises(TrainingError, match="no recipe 'clasic'. Recipes: baseline, classic"):
+        get_recipe("clasic")
