@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ _BARS = 5
 # Seconds: how often uploads are looked through, and how old they may get.
 _DELETE_UPLOADS = (60, 300)
 _AT_ONCE = 8
+
+logger = logging.getLogger(__name__)
 
 
 def serve(
@@ -110,17 +113,16 @@ def build_page(predictor: Predictor) -> gr.Blocks:
 
         Returns:
             The verdict in words, the confidence of each label, the time it took, and the whole
-            answer with stable names.
+            answer with stable names. Where there is no answer: a sentence that says why and what to
+            do, nothing, nothing, and {"error": {"code", "message"}}.
         """
         if photo is None:
             return "", None, "", None
         language = _language(request)
         try:
             prediction = await predictor.predict(photo, model=model)
-        except TenSightError as error:
-            raise gr.Error(
-                locale.error_words(error, language), duration=None, print_exception=False
-            ) from error
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            return _refusal(error, language)
         bars = {locale.label_name(k, language): v for k, v in prediction.scores.items()}
         timing = locale.page_words(language)["time"].format(
             model=prediction.model,
@@ -173,8 +175,21 @@ def build_page(predictor: Predictor) -> gr.Blocks:
             [verdict, scores, timing, details],
             api_name="predict",
             concurrency_limit=_AT_ONCE,
+            # Whoever switches fast gets the answer for the last choice.
+            trigger_mode="always_last",
         )
     return page
+
+
+def _refusal(
+    error: Exception, language: locale.Language
+) -> tuple[str, None, str, dict[str, dict[str, str]]]:
+    if isinstance(error, TenSightError):
+        sentence, code = locale.error_words(error, language), error.code
+    else:
+        logger.error("A prediction failed", exc_info=error)
+        sentence, code = locale.error_words(TenSightError(), language), TenSightError.code
+    return f"### ⚠ {sentence}", None, "", {"error": {"code": code, "message": sentence}}
 
 
 def _words() -> gr.I18n:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,9 +71,28 @@ def ship() -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def catalog() -> Iterator[Catalog]:
+def catalog() -> Catalog:
     """The models of this repository."""
-    yield Catalog(Settings(models=ROOT / "models"))
+    return Catalog(Settings(models=ROOT / "models"))
+
+
+@pytest.fixture(scope="session")
+def made_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one model, `shapes`, trained by the whole pipeline on data made by tests."""
+    from core.training.train import train
+    from tests import made
+
+    folder = tmp_path_factory.mktemp("made")
+    train(
+        made.recipe(name="shapes", title="Shapes"),
+        made.dataset(),
+        Settings(models=folder / "models", home=folder / "home"),
+        seed=0,
+        resume=False,
+        reporter=made.Recorder(),
+        command="tests",
+    )
+    return folder / "models"
 
 
 _DATA = os.environ.get("TENSIGHT_DATA")

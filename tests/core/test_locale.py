@@ -18,7 +18,7 @@ CAT = Prediction(
     confidence=0.97,
     verdict="known",
     known_score=0.97,
-    scores={"cat": 0.97, "dog": 0.02} | {name: 0.00125 for name in "abcdefgh"},
+    scores={"cat": 0.97, "dog": 0.02} | dict.fromkeys("abcdefgh", 0.00125),
     timing_ms=Timing(1.0, 1.0),
 )
 

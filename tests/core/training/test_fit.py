@@ -50,7 +50,7 @@ def test_an_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
     recipe = made.recipe()
     with pytest.raises(KeyboardInterrupt):
         run(recipe, tmp_path, made.Recorder(stop_after=1))
-    with pytest.raises(TrainingError, match="unfinished run of 1 epochs.*--resume"):
+    with pytest.raises(TrainingError, match=r"unfinished run of 1 epochs.*--resume"):
         run(recipe, tmp_path, made.Recorder())
     with pytest.raises(TrainingError, match="another recipe"):
         run(made.recipe(learning_rate=0.5), tmp_path, made.Recorder(), resume=True)
@@ -101,5 +101,5 @@ def test_classic_has_the_parameters_of_the_report() -> None:
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(TrainingError, match="no recipe 'clasic'. Recipes: baseline, classic"):
+    with pytest.raises(TrainingError, match=r"no recipe 'clasic'\. Recipes: baseline, classic"):
         get_recipe("clasic")

@@ -1,0 +1,133 @@
+"""The page, served for real, asked by Gradio's own client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio_client
+import pytest
+
+from core.catalog import Catalog
+from core.errors import ModelNotFoundError
+from core.predictor import LocalPredictor
+from core.settings import Settings
+from demo.app import build_page, launch
+from tests.ports import free_port
+
+
+@pytest.fixture(scope="module")
+def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
+    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
+    yield predictor
+    predictor.close()
+
+
+@pytest.fixture(scope="module")
+def client(predictor: LocalPredictor) -> Iterator[gradio_client.Client]:
+    page = build_page(predictor)
+    port = free_port()
+    launch(page, host="127.0.0.1", port=port)
+    yield gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
+    page.close(verbose=False)
+
+
+def ask(client: gradio_client.Client, photo: Path, model: str = "classic") -> Any:
+    return client.predict(gradio_client.handle_file(photo), model, api_name="/predict")
+
+
+def test_the_api_answers_as_the_classifier_does(
+    client: gradio_client.Client, photo: Path, catalog: Catalog
+) -> None:
+    words, bars, timing, answer = ask(client, photo)
+    expected = catalog.load("classic").predict(photo)
+    assert answer["scores"] == pytest.approx(expected.scores, abs=1e-5)
+    assert {**answer, "scores": 0, "timing_ms": 0, "confidence": 0, "known_score": 0} == {
+        **expected.to_dict(),
+        "photo": None,
+        "scores": 0,
+        "timing_ms": 0,
+        "confidence": 0,
+        "known_score": 0,
+    }
+    assert bars["label"] == expected.label
+    assert words.startswith("## ")
+    assert timing.startswith("classic: ")
+
+
+def test_the_answer_changes_with_the_model(client: gradio_client.Client, photo: Path) -> None:
+    answers = {name: ask(client, photo, name)[3] for name in ("baseline", "classic")}
+    assert {name: answer["model"] for name, answer in answers.items()} == {
+        "baseline": "baseline",
+        "classic": "classic",
+    }
+    assert answers["baseline"]["scores"] != answers["classic"]["scores"]
+
+
+def test_no_photo_is_told_so_in_words(client: gradio_client.Client, tmp_path: Path) -> None:
+    text = tmp_path / "photo.jpg"
+    text.write_text("not a photo at all")
+    words, bars, _, answer = ask(client, text)
+    assert "This file is no photo" in words
+    assert not bars
+    assert answer["error"]["code"] == "not_an_image"
+
+
+def test_a_broken_model_is_no_stack_trace(
+    client: gradio_client.Client, photo: Path, predictor: LocalPredictor, monkeypatch: Any
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(predictor, "_work", broken)
+    words, _, _, answer = ask(client, photo)
+    assert words == "### ⚠ Something went wrong on our side. Try again later."
+    assert "secret" not in str(answer)
+
+
+def test_files_over_the_limit_are_not_taken(client: gradio_client.Client, tmp_path: Path) -> None:
+    large = tmp_path / "large.jpg"
+    large.write_bytes(bytes(21 * 2**20))
+    with pytest.raises(Exception, match=r"413|exceed|too large"):
+        ask(client, large)
+
+
+def test_the_switch_shows_measured_figures(
+    client: gradio_client.Client, catalog: Catalog
+) -> None:
+    model = next(c for c in client.config["components"] if c["props"].get("elem_id") == "model")
+    for entry in catalog.entries():
+        assert any(
+            name == entry.name and f"{entry.metrics.test.accuracy:.1%}" in shown
+            for shown, name in model["props"]["choices"]
+        )
+    assert model["props"]["value"] == catalog.default()
+
+
+def test_without_a_model_there_is_no_page(tmp_path: Path) -> None:
+    predictor = LocalPredictor(Catalog(Settings(models=tmp_path)), queue_size=1, deadline_s=1)
+    with pytest.raises(ModelNotFoundError, match="tensight train"):
+        build_page(predictor)
+    predictor.close()
+
+
+def test_models_of_any_labels_are_served(made_models: Path, photo: Path) -> None:
+    predictor = LocalPredictor(Catalog(Settings(models=made_models)), queue_size=1, deadline_s=30)
+    page = build_page(predictor)
+    port = free_port()
+    launch(page, host="127.0.0.1", port=port)
+    try:
+        client = gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
+        answer = ask(client, photo, "shapes")[3]
+    finally:
+        page.close(verbose=False)
+        predictor.close()
+    assert sorted(answer["scores"]) == ["blue sky", "green bar", "red square"]
+    assert sum(answer["scores"].values()) == pytest.approx(1)
+
+
+def test_uploads_are_deleted_after_minutes(predictor: LocalPredictor) -> None:
+    every, age = build_page(predictor).delete_cache
+    assert every <= 60
+    assert age <= 300
