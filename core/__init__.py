@@ -8,6 +8,8 @@ prediction = classifier.predict("photo.jpg")
 
 from __future__ import annotations
 
+__version__ = "0.1.0"
+
 from core.catalog import Catalog
 from core.classifier import Classifier, Prediction, Timing
 from core.errors import (
@@ -47,8 +49,6 @@ __all__ = [
     "__version__",
     "load",
 ]
-
-__version__ = "0.1.0"
 
 
 def load(name: str | None = None) -> Classifier:

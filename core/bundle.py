@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from core import __version__
 from core.errors import BundleError
 from core.images import InputSpec
 
@@ -255,6 +256,11 @@ class Bundle:
             raise BundleError(
                 f"The model in {folder} calls itself {config.name!r}; folder and name must agree."
             )
+        if _numbers(config.minimum_version) > _numbers(__version__):
+            raise BundleError(
+                f"The model in {folder} needs TenSight {config.minimum_version} or newer; this is "
+                f"{__version__}. Update TenSight."
+            )
         return cls(folder, config, hashlib.sha256(text).hexdigest()[:12])
 
     def read(self, name: str) -> bytes:
@@ -345,6 +351,10 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
                 shutil.move(old, folder)
             raise
     return Bundle.open(folder)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _first(error: ValidationError) -> str:

@@ -409,3 +409,7 @@ class _Progress:
             f"validation loss {epoch.validation_loss:.4f}  accuracy "
             f"{epoch.validation_accuracy:.4f}{' *' if best else ''}  {epoch.seconds:.0f} s"
         )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.bundle import METRICS, MODEL, Bundle, Config, find_bundles, write_bundle
+from core.classifier import Classifier
+from core.errors import BundleError
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of models/classic that a test may spoil."""
+    return Path(shutil.copytree(ROOT / "models" / "classic", tmp_path / "classic"))
+
+
+def change(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+def test_the_bundled_models_verify() -> None:
+    folders = find_bundles(ROOT / "models")
+    assert {folder.name for folder in folders} >= {"baseline", "classic"}
+    for folder in folders:
+        bundle = Bundle.open(folder)
+        bundle.verify()
+        assert bundle.metrics().test.n == 10_000
+        assert bundle.metrics().bytes == (folder / MODEL).stat().st_size
+
+
+def test_models_stay_small() -> None:
+    sizes = [file.stat().st_size for file in (ROOT / "models").rglob("*") if file.is_file()]
+    assert sum(sizes) < 48 * 2**20
+    assert max(sizes) < 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"labels": ["one"]}, "labels: Tuple should have at least 2"),
+        ({"labels": ["one", "one"]}, "labels must differ"),
+        ({"temperature": 0}, "temperature: Input should be greater than 0"),
+        ({"schema_version": 2}, "schema_version: Input should be 1"),
+        ({"name": "../classic"}, "name: String should match"),
+        ({"name": "other"}, "calls itself 'other'"),
+        ({"sha256": {"../model.tflite": "0" * 64}}, "cannot be the name of a file"),
+        ({"sha256": {"metrics.json": "0" * 64}}, "model.tflite has no digest"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+        ({"views": ["upside down"]}, "views.0: Input should be"),
+        ({"minimum_version": "99.0.0"}, r"needs TenSight 99\.0\.0 or newer; this is"),
+    ],
+)
+def test_a_config_that_is_wrong_says_where(
+    folder: Path, values: dict[str, Any], message: str
+) -> None:
+    change(folder, **values)
+    with pytest.raises(BundleError, match=message):
+        Bundle.open(folder)
+
+
+def test_a_config_that_is_no_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(BundleError, match=r"config\.json is wrong: the file: Invalid JSON"):
+        Bundle.open(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(BundleError, match="no model folder"):
+        Bundle.open(folder)
+
+
+def test_changed_weights_are_not_loaded(folder: Path) -> None:
+    weights = bytearray((folder / MODEL).read_bytes())
+    weights[1000] ^= 1
+    (folder / MODEL).write_bytes(weights)
+    with pytest.raises(BundleError, match="SHA-256 differs"):
+        Classifier(Bundle.open(folder), threads=1)
+
+
+def test_a_missing_or_foreign_file_does_not_verify(folder: Path) -> None:
+    (folder / "extra.txt").write_text("?")
+    with pytest.raises(BundleError, match=r"does not name: extra\.txt"):
+        Bundle.open(folder).verify()
+    (folder / "extra.txt").unlink()
+    (folder / METRICS).unlink()
+    with pytest.raises(BundleError, match="cannot be read"):
+        Bundle.open(folder).verify()
+
+
+def test_the_revision_covers_every_file(folder: Path) -> None:
+    first = Bundle.open(folder)
+    files = {name: first.read(name) for name in first.config.sha256}
+    same = write_bundle(folder, first.config, files)
+    assert same.revision == first.revision
+    other = write_bundle(folder, first.config, files | {"README.md": b"another card"})
+    assert other.revision != first.revision
+
+
+def test_writing_replaces_the_whole_or_nothing(folder: Path) -> None:
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    config = Bundle.open(folder).config
+    with pytest.raises(BundleError, match="cannot be written"):
+        write_bundle(folder, config, {METRICS: b"{}"})
+    with pytest.raises(BundleError, match="calls itself"):
+        write_bundle(folder.parent / "other", config, {MODEL: b"x"})
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    write_bundle(folder, config, {MODEL: b"x"})
+    assert {file.name for file in folder.iterdir()} == {MODEL, "config.json"}
+    assert [file.name for file in folder.parent.iterdir()] == ["classic"], "nothing left behind"
+
+
+def test_config_survives_a_round_trip(folder: Path) -> None:
+    config = Bundle.open(folder).config
+    assert Config.model_validate_json(config.model_dump_json()) == config

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.catalog import Catalog
+from core.errors import ModelNotFoundError
+from core.settings import Settings
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "models", tmp_path / "models"))
+
+
+def test_entries_are_the_models_that_can_be_read(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog = Catalog(Settings(models=models))
+    names = [entry.name for entry in catalog.entries()]
+    assert names == sorted(names)
+    (models / "baseline" / "config.json").write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        assert [entry.name for entry in catalog.entries()] == [n for n in names if n != "baseline"]
+    assert "Left out" in caplog.text
+    problems = catalog.problems()
+    assert problems["classic"] is None
+    assert "config.json is wrong" in str(problems["baseline"])
+
+
+def test_the_default_is_the_best_for_photos(models: Path) -> None:
+    assert Catalog(Settings(models=models)).default() == "classic"
+    assert Catalog(Settings(models=models, model="baseline")).default() == "baseline"
+    shutil.rmtree(models / "classic")
+    assert Catalog(Settings(models=models)).default() == "baseline"
+    for better in ("scratch", "mobilenet"):
+        shutil.copytree(models / "baseline", models / better)
+        assert Catalog(Settings(models=models)).default() == better
+
+
+def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"no model 'x'\. Models here: baseline, classic"):
+        Catalog(Settings(models=models)).load("x")
+    with pytest.raises(ModelNotFoundError, match="no model 'x'"):
+        Catalog(Settings(models=models, model="x")).default()
+    empty = Catalog(Settings(models=tmp_path / "nowhere"))
+    with pytest.raises(ModelNotFoundError, match="Train one with `tensight train classic`"):
+        empty.load()
+    assert empty.entries() == []
+
+
+def test_a_model_is_loaded_once(models: Path) -> None:
+    catalog = Catalog(Settings(models=models))
+    assert catalog.load("classic") is catalog.load()

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import core
+from core.bundle import MODEL, write_bundle
+from core.catalog import Catalog
+from core.classifier import Classifier, softmax
+from core.engine import Engine
+from core.errors import BundleError, ImageError
+from core.settings import Settings
+from tests import drawings
+from tests.conftest import ROOT
+
+MODELS = ("baseline", "classic")
+GOLDEN = ROOT / "tests" / "core" / "golden.json"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_golden_scores(catalog: Catalog, model: str, ship: Image.Image) -> None:
+    """The drawn ship's scores, as they were when the weights were last changed.
+
+    After new weights: python -m tests.core.test_classifier
+    """
+    golden = json.loads(GOLDEN.read_text())[model]
+    prediction = catalog.load(model).predict(ship)
+    assert prediction.revision == golden["revision"], "new weights: renew golden.json"
+    assert prediction.scores == pytest.approx(golden["scores"], abs=1e-4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_prediction_is_whole(catalog: Catalog, model: str, photo: Path) -> None:
+    classifier = catalog.load(model)
+    prediction = classifier.predict(photo)
+    assert prediction.photo == str(photo)
+    assert (prediction.model, prediction.revision) == (model, classifier.revision)
+    assert sum(prediction.scores.values()) == pytest.approx(1, abs=1e-9)
+    assert list(prediction.scores.values()) == sorted(prediction.scores.values(), reverse=True)
+    assert prediction.label == next(iter(prediction.scores))
+    assert prediction.confidence == prediction.scores[prediction.label]
+    assert set(prediction.scores) == set(classifier.labels)
+    assert prediction.timing_ms.decode > 0
+    assert prediction.timing_ms.infer > 0
+    assert prediction.saliency is None
+    fields = "photo model revision label confidence verdict known_score scores timing_ms"
+    assert list(json.loads(json.dumps(prediction.to_dict()))) == fields.split()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_numbers_at_every_batch_size_and_from_every_thread(
+    catalog: Catalog, model: str
+) -> None:
+    classifier = catalog.load(model)
+    photos = [drawings.ship(100 + 7 * i, 90) for i in range(37)]
+    single = [classifier.predict(photo).scores for photo in photos]
+    for size in (2, 5, 37):
+        batch = [
+            prediction.scores
+            for start in range(0, 37, size)
+            for prediction in classifier.predict_many(photos[start : start + size])
+        ]
+        for ours, theirs in zip(batch, single, strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-5)
+    with ThreadPoolExecutor(8) as pool:
+        parallel = list(pool.map(lambda photo: classifier.predict(photo).scores, photos))
+    assert parallel == single
+
+
+def test_bytes_path_and_image_give_the_same_numbers(catalog: Catalog, photo: Path) -> None:
+    classifier = catalog.load("classic")
+    data = photo.read_bytes()
+    answers = [classifier.predict(p) for p in (photo, str(photo), data)]
+    assert answers[0].scores == answers[1].scores == answers[2].scores
+    assert [answer.photo for answer in answers] == [str(photo), str(photo), None]
+    png = BytesIO()
+    drawings.ship(64, 64).save(png, "PNG")
+    image = Image.open(png)
+    assert classifier.predict(image).scores == classifier.predict(png.getvalue()).scores
+
+
+def test_no_photos_give_no_answers(catalog: Catalog) -> None:
+    assert catalog.load("classic").predict_many([]) == []
+
+
+def test_a_bad_photo_is_an_image_error(catalog: Catalog) -> None:
+    with pytest.raises(ImageError):
+        catalog.load("classic").predict(b"no photo")
+
+
+def test_verdicts_follow_the_thresholds(
+    catalog: Catalog, ship: Image.Image, tmp_path: Path
+) -> None:
+    classic = catalog.bundle("classic")
+    confidence = catalog.load("classic").predict(ship).confidence
+    verdicts = []
+    for none_below, unsure_below in (
+        (confidence + 0.01, 0.0),
+        (confidence - 0.01, min(confidence + 0.01, 1.0)),
+        (confidence - 0.02, confidence - 0.01),
+    ):
+        verdict = classic.config.verdict.model_copy(
+            update={"none_below": none_below, "unsure_below": unsure_below}
+        )
+        config = classic.config.model_copy(update={"verdict": verdict})
+        bundle = write_bundle(tmp_path / "classic", config, {MODEL: classic.read(MODEL)})
+        verdicts.append(Classifier(bundle, threads=1).predict(ship).verdict)
+    assert verdicts == ["none", "unsure", "known"]
+
+
+def test_the_mirror_view_makes_mirrored_photos_equal(catalog: Catalog, ship: Image.Image) -> None:
+    classifier = catalog.load("classic")
+    assert classifier.config.views == ("identity", "mirror")
+    small = ship.resize((32, 32))
+    seen = np.asarray(small)[None]
+    ours, mirrored = classifier.outputs(seen), classifier.outputs(seen[:, :, ::-1])
+    assert np.allclose(ours.logits, mirrored.logits, atol=1e-5)
+    assert np.allclose(ours.maps, mirrored.maps[:, :, ::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_saliency_on_request(catalog: Catalog, model: str, photo: Path) -> None:
+    saliency = catalog.load(model).predict(photo, saliency=True).saliency
+    assert saliency is not None
+    assert saliency.shape == (32, 32)
+    assert saliency.dtype == np.float32
+    assert saliency.min() >= 0
+    assert 0.5 < saliency.max() <= 1
+
+
+def test_softmax() -> None:
+    logits = np.array([[1000.0, 999.0], [-1000.0, -1000.0]])
+    assert softmax(logits)[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e)])
+    assert softmax(logits)[1] == pytest.approx([0.5, 0.5])
+    assert softmax(logits, 2.0)[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
+
+
+def test_load_by_name(monkeypatch: pytest.MonkeyPatch, photo: Path) -> None:
+    monkeypatch.setenv("TENSIGHT_MODELS", str(ROOT / "models"))
+    assert core.load("baseline").predict(photo).model == "baseline"
+
+
+def test_what_is_no_flatbuffer_is_refused() -> None:
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        Engine(b"not a model", shape=(32, 32), classes=10, threads=1)
+
+
+def test_labels_and_logits_must_agree(catalog: Catalog) -> None:
+    weights = catalog.bundle("classic").read(MODEL)
+    with pytest.raises(BundleError, match=r"config\.json names 7 labels"):
+        Engine(weights, shape=(32, 32), classes=7, threads=1)
+    with pytest.raises(BundleError, match="cannot run on images of shape"):
+        Engine(weights, shape=(40, 40), classes=10, threads=1)
+
+
+def renew() -> None:
+    """Write golden.json anew."""
+    catalog = Catalog(Settings(models=ROOT / "models"))
+    golden = {}
+    for model in MODELS:
+        prediction = catalog.load(model).predict(drawings.ship(640, 480))
+        golden[model] = {"revision": prediction.revision, "scores": prediction.scores}
+    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    renew()

@@ -1,0 +1,187 @@
+"""The command line, as a user runs it: a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.catalog import Catalog
+from tests.conftest import ROOT
+
+TRAINING = {"tensorflow", "keras", "sklearn", "matplotlib", "scipy", "pyarrow", "gradio"}
+
+
+def tensight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "core.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+
+
+def test_predict_in_words(photo: Path) -> None:
+    run = tensight("predict", photo)
+    assert run.returncode == 0
+    assert run.stdout.startswith(f"{photo}: ")
+    assert run.stdout.count("\n") == 1
+
+
+def test_predict_as_json_lines(photo: Path, tmp_path: Path, catalog: Catalog) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("no photo")
+    run = tensight("predict", photo, text, tmp_path / "missing.png", photo, "--json")
+    assert run.returncode == 1
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [line["photo"] for line in lines] == [
+        str(photo),
+        str(text),
+        *[str(tmp_path / "missing.png"), str(photo)],
+    ]
+    assert [line.get("error", {}).get("code") for line in lines] == [
+        None,
+        "not_an_image",
+        "not_readable",
+        None,
+    ]
+    assert set(lines[1]) == {"photo", "error"}
+    assert lines[1]["error"]["message"].startswith("This is not a photo.")
+    assert sum(lines[0]["scores"].values()) == pytest.approx(1)
+    expected = catalog.load().predict(photo)
+    assert lines[0]["scores"] == pytest.approx(expected.scores, abs=1e-5)
+    assert {**lines[0], "timing_ms": 0, "scores": 0} == {
+        **json.loads(json.dumps(expected.to_dict())),
+        "timing_ms": 0,
+        "scores": 0,
+        "confidence": pytest.approx(expected.confidence, abs=1e-5),
+        "known_score": pytest.approx(expected.known_score, abs=1e-5),
+    }
+
+
+def test_predict_with_words_tells_failures_on_stderr(photo: Path, tmp_path: Path) -> None:
+    run = tensight("predict", tmp_path / "missing.png", photo)
+    assert run.returncode == 1
+    assert "missing.png: There is no file" in run.stderr
+    assert run.stdout.startswith(f"{photo}: ")
+
+
+def test_the_model_can_be_chosen(photo: Path) -> None:
+    chosen = json.loads(tensight("predict", photo, "-m", "baseline", "--json").stdout)
+    assert chosen["model"] == "baseline"
+    by_setting = tensight("predict", photo, "--json", TENSIGHT_MODEL="baseline")
+    assert json.loads(by_setting.stdout)["scores"] == chosen["scores"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict"], "Missing argument"),
+        (["predict", "x.jpg", "--model", "nope"], "There is no model 'nope'. Models here: "),
+        (["predict", "x.jpg", "--nope"], "No such option"),
+        (["web", "--port", "0"], "greater than or equal to 1"),
+        (["nope"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], message: str) -> None:
+    run = tensight(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert run.stdout == ""
+
+
+def test_a_wrong_setting_is_2() -> None:
+    run = tensight("models", "list", TENSIGHT_THREADS="0")
+    assert run.returncode == 2
+    assert run.stderr.startswith("TENSIGHT_THREADS=0: Input should be greater than or equal to 1")
+
+
+def test_predicting_loads_nothing_of_training(photo: Path) -> None:
+    program = (
+        "import sys\n"
+        "from core import cli\n"
+        f"sys.argv = ['tensight', 'predict', {str(photo)!r}, '--json']\n"
+        "try:\n    cli.main()\n"
+        "except SystemExit as done:\n    assert not done.code, done.code\n"
+        f"assert not {TRAINING} & {{name.split('.')[0] for name in sys.modules}}\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["label"]
+
+
+def test_models_list(catalog: Catalog) -> None:
+    rows = json.loads(tensight("models", "list", "--json").stdout)
+    assert [row["name"] for row in rows] == [entry.name for entry in catalog.entries()]
+    assert [row["name"] for row in rows if row["default"]] == [catalog.default()]
+    table = tensight("models", "list").stdout
+    for row, entry in zip(rows, catalog.entries(), strict=True):
+        assert row["accuracy"] == entry.metrics.test.accuracy
+        assert f"{row['accuracy']:.4f}" in table
+        assert row["revision"] in table
+
+
+def test_models_list_without_models(tmp_path: Path) -> None:
+    assert tensight("models", "list", "--json", TENSIGHT_MODELS=str(tmp_path)).stdout == "[]\n"
+    run = tensight("models", "list", TENSIGHT_MODELS=str(tmp_path))
+    assert run.returncode == 2
+    assert "There is no model in" in run.stderr
+
+
+def test_models_verify(tmp_path: Path) -> None:
+    run = tensight("models", "verify")
+    assert (run.returncode, set(run.stdout.split())) == (0, {"baseline:", "classic:", "good"})
+    spoiled = tmp_path / "models"
+    shutil.copytree(ROOT / "models", spoiled)
+    (spoiled / "classic" / "model.tflite").write_bytes(b"spoiled")
+    run = tensight("models", "verify", TENSIGHT_MODELS=str(spoiled))
+    assert run.returncode == 1
+    assert "baseline: good" in run.stdout
+    assert "SHA-256 differs" in run.stdout
+
+
+def test_config_masks_secrets(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TENSIGHT_HUB_TOKEN=hf_very_secret\nTENSIGHT_PORT=4242\n")
+    run = tensight("config")
+    assert "TENSIGHT_PORT=4242" in run.stdout
+    assert "TENSIGHT_HUB_TOKEN=**" in run.stdout
+    assert "hf_very_secret" not in run.stdout + run.stderr
+
+
+def test_version() -> None:
+    run = tensight("--version")
+    assert (run.returncode, run.stdout) == (0, "tensight 0.1.0\n")
+
+
+def test_training_commands_without_the_extra() -> None:
+    program = (
+        "import sys\n"
+        "import importlib.util as util\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name: None if name in {'tensorflow', 'keras'} else found(name)\n"
+        "from core import cli\n"
+        "sys.argv = ['tensight', 'train', 'classic']\n"
+        "cli.main()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr == ("This command needs the extra 'train': pip install 'tensight[train]'\n")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "explore"])
+def test_missing_data_says_where_it_was_looked_for(command: str, tmp_path: Path) -> None:
+    name = [] if command == "explore" else ["classic"]
+    run = tensight(command, *name, TENSIGHT_DATA=str(tmp_path))
+    assert run.returncode == 1
+    assert f"TENSIGHT_DATA is {tmp_path}, and neither" in run.stderr

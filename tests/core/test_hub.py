@@ -1,0 +1,100 @@
+"""The Hub's client against a Hub on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from core import hub
+from core.errors import DataError
+
+FILES = {
+    "plain_text/train.parquet": b"train" * 1000,
+    "plain_text/test.parquet": b"test",
+    "x.md": b"?",
+}
+SHA = "a" * 40
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A data set `owner/set` in the Hub's HTTP contract, and nothing else."""
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.path.split("?")[0]
+        if path == "/api/datasets/owner/set/revision/main":
+            info = {"id": "owner/set", "sha": SHA, "siblings": [{"rfilename": n} for n in FILES]}
+            self._send(json.dumps(info).encode(), body=body)
+        elif path.startswith(f"/api/datasets/owner/set/tree/{SHA}"):
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
+                for name, content in FILES.items()
+            ]
+            self._send(json.dumps(tree).encode(), body=body)
+        elif (name := path.removeprefix(f"/datasets/owner/set/resolve/{SHA}/")) in FILES:
+            content = FILES[name]
+            etag = hashlib.sha256(content).hexdigest()
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": SHA}
+            self._send(content, body=body, headers=headers)
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _send(self, content: bytes, *, body: bool, headers: dict[str, str] | None = None) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_matching_files_are_fetched(endpoint: str) -> None:
+    folder = hub.fetch_dataset("owner/set", "plain_text/*.parquet", endpoint=endpoint)
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert found == {name: FILES[name] for name in FILES if name != "x.md"}
+
+
+def test_what_is_not_there_is_said(endpoint: str) -> None:
+    with pytest.raises(DataError, match=r"owner/other cannot be fetched.*TENSIGHT_DATA"):
+        hub.fetch_dataset("owner/other", "*", endpoint=endpoint)
+    with pytest.raises(DataError, match="no file like plain_text/\\*\\.csv"):
+        hub.fetch_dataset("owner/set", "plain_text/*.csv", endpoint=endpoint)
+
+
+def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match="cannot be fetched from the Hub"):
+        hub.fetch_dataset("owner/set", "*")

@@ -1,0 +1,160 @@
+"""`tensight web` as a process, visited by Chromium and by Gradio's client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio_client
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.conftest import ROOT
+from tests.ports import free_port
+
+# A root user's Chromium needs --no-sandbox; the rest keeps it from calling home.
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running `tensight web`."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("web") / "log"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "core.cli", "web", "--port", str(port)],
+            cwd=log.parent,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(address, timeout=5).close()  # our own server
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def page(url: str, chromium: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page in a browser; a request for anything outside this machine fails the test."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
+        context = browser.new_context(
+            locale=getattr(request, "param", "en-US"), permissions=["camera"]
+        )
+        page = context.new_page()
+        asked: list[str] = []
+        page.on("request", lambda r: asked.append(r.url))
+        page.goto(url)
+        page.wait_for_selector("#photo input[type=file]", state="attached")
+        yield page
+        browser.close()
+    assert [a for a in asked if not a.startswith((url, "data:", "blob:"))] == []
+
+
+def give(page: Page, photo: Path) -> None:
+    page.set_input_files("#photo input[type=file]", photo)
+
+
+def test_a_photo_gets_an_answer_that_changes_with_the_model(page: Page, photo: Path) -> None:
+    give(page, photo)
+    expect(page.locator("#timing")).to_contain_text("classic: ", timeout=30_000)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    first = page.locator("#scores").inner_text()
+    assert "%" in first
+    page.get_by_label("Baseline CNN").check()
+    expect(page.locator("#timing")).to_contain_text("baseline: ")
+    assert page.locator("#scores").inner_text() != first
+
+
+def test_a_file_that_is_no_photo_replaces_the_answer(
+    page: Page, photo: Path, tmp_path: Path
+) -> None:
+    give(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
+    text = tmp_path / "photo.jpg"
+    text.write_text("no photo at all")
+    page.get_by_label("Remove Image").click()
+    expect(page.locator("#verdict h2")).to_have_count(0)
+    give(page, text)
+    expect(page.locator("#verdict")).to_contain_text("This file is no photo.")
+    expect(page.locator("#timing")).not_to_contain_text("classic")
+
+
+def test_the_webcam(page: Page) -> None:
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").click()
+    page.get_by_label("capture photo").click()
+    expect(page.locator("#timing")).to_contain_text("classic: ", timeout=30_000)
+
+
+@pytest.mark.parametrize("page", ["nl-NL"], indirect=True)
+def test_dutch_browsers_read_dutch(page: Page, photo: Path) -> None:
+    expect(page.get_by_text("Stuur een foto: ")).to_be_visible()
+    give(page, photo)
+    expect(page.locator("#timing")).to_contain_text("om de foto te lezen", timeout=30_000)
+
+
+def test_a_phone_sees_the_whole_page(page: Page, photo: Path) -> None:
+    page.set_viewport_size({"width": 375, "height": 700})
+    give(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+@pytest.mark.parametrize("name", ["cat_0.jpg", "none_piano.jpg", "ship_0.jpg"])
+def test_real_photos(url: str, name: str, data_folder: Path) -> None:
+    client = gradio_client.Client(url, verbose=False)
+    photo = gradio_client.handle_file(data_folder / "photos" / name)
+    answers = [
+        client.predict(photo, model, api_name="/predict")[3] for model in ("classic", "baseline")
+    ]
+    assert answers[0]["scores"] != answers[1]["scores"]
+    for answer in answers:
+        assert sum(answer["scores"].values()) == pytest.approx(1)
+
+
+def test_real_photos_in_the_browser(page: Page, data_folder: Path) -> None:
+    give(page, data_folder / "photos" / "cat_0.jpg")
+    expect(page.locator("#verdict h2")).to_contain_text("cat", timeout=30_000)
+
+
+def test_a_taken_port_is_said(url: str) -> None:
+    port = url.rsplit(":", 1)[1]
+    run = subprocess.run(
+        [sys.executable, "-m", "core.cli", "web", "--port", port],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert f"The page cannot listen on 127.0.0.1:{port}" in run.stderr
