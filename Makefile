@@ -30,7 +30,7 @@ bench: .venv-dev/installed ## Measure speed and memory; print ratios
 	$(DEV)/python -m bench
 
 docs: .venv-dev/installed ## Make the generated pages and the picture of the README anew
-	$(DEV)/python -m docs.generate
+	PYTHONPATH=. $(DEV)/python docs/generate.py
 
 requirements: .venv-dev/installed ## Renew the pinned versions in requirements/
 	UV=$(DEV)/uv requirements/renew

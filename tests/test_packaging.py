@@ -1,0 +1,81 @@
+"""The wheel carries everything; the pinned versions are whole and name no index."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    # setuptools leaves its build folder beside the sources, so they are copied first.
+    sources = tmp_path / "sources"
+    shutil.copytree(ROOT, sources, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info"))
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(sources)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("tensight-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for model in ("baseline", "classic"):
+        tracked = {file.name for file in (ROOT / "models" / model).iterdir()}
+        packed = {Path(name).name for name in names if f"/models/{model}/" in name}
+        assert packed == tracked
+    assert any(name.endswith("core/locale/nl.toml") for name in names)
+    assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
+
+    # --prefix lays the data files out as a virtual environment does.
+    prefix = tmp_path / "prefix"
+    install = [*pip, "install", "--no-deps", "--no-index", "--prefix", str(prefix), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    (site,) = prefix.glob("lib/python*/site-packages")
+    program = (
+        "import sys, sysconfig\n"
+        f"sys.path.insert(0, {str(site)!r})\n"
+        "plain = sysconfig.get_path\n"
+        f"sysconfig.get_path = lambda name: {str(prefix)!r} if name == 'data' else plain(name)\n"
+        "from core import cli\n"
+        f"assert cli.__file__.startswith({str(site)!r}), cli.__file__\n"
+        f"sys.argv = ['tensight', 'predict', {str(photo)!r}, '--json']\n"
+        "cli.main()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["model"] == "classic"
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_pins_have_hashes_and_name_no_index(lock: Path) -> None:
+    text = lock.read_text("utf-8")
+    assert "://" not in text
+    assert "--index-url" not in text
+    pins = re.split(r"\n(?=\S)", text.strip())
+    for pin in pins:
+        assert re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+", pin), pin
+        assert "--hash=sha256:" in pin, pin
+
+
+def test_serving_installs_nothing_of_training() -> None:
+    text = (ROOT / "requirements" / "serve.txt").read_text("utf-8")
+    for package in ("tensorflow", "keras", "scikit-learn", "matplotlib", "pytest"):
+        assert not re.search(rf"^{package}==", text, re.MULTILINE), package
+    serve = set(re.findall(r"^(\S+==\S+)", text, re.MULTILINE))
+    dev = (ROOT / "requirements" / "dev.txt").read_text("utf-8")
+    assert serve <= set(re.findall(r"^(\S+==\S+)", dev, re.MULTILINE)), "tested versions"
