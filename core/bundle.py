@@ -65,7 +65,11 @@ class Verdict(_Record):
 
 
 class Training(_Record):
-    """Where the weights come from."""
+    """Where the weights come from.
+
+    Attributes:
+        hardware, date, commit: Of the run's epochs; several, where it was resumed elsewhere.
+    """
 
     recipe: str
     data: str
@@ -146,6 +150,7 @@ class SplitFigures(_Record):
     """What a model gives on one set of rows.
 
     Attributes:
+        hub: Name of the data set on the Hub, where it is there.
         precision, recall, f1: Means over the classes (macro).
         log_loss: Mean negative log-likelihood, nats, at the bundle's temperature.
         ece: Expected calibration error, 15 equal bins of confidence.
@@ -154,6 +159,7 @@ class SplitFigures(_Record):
     """
 
     data: str
+    hub: str | None = None
     n: Annotated[int, Field(ge=1)]
     accuracy: Share
     precision: Share

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-_TRAIN_MODULES = ("keras", "matplotlib", "pyarrow", "scipy", "sklearn", "tensorflow", "yaml")
+_TRAIN_MODULES = ("keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 
 app = typer.Typer(
     name="tensight",
@@ -248,16 +248,20 @@ def train(
 
     recipe = recipes.get_recipe(name)
     dataset = _load_data(settings)
-    with _Progress() as progress:
-        bundle = training.train(
-            recipe,
-            dataset,
-            settings,
-            seed=seed,
-            resume=resume,
-            reporter=progress,
-            command=_command(),
-        )
+    try:
+        with _Progress() as progress:
+            bundle = training.train(
+                recipe,
+                dataset,
+                settings,
+                seed=seed,
+                resume=resume,
+                reporter=progress,
+                command=_command(),
+            )
+    except KeyboardInterrupt:
+        _say(f"Stopped. Go on from the last whole epoch with: tensight train {name} --resume")
+        raise typer.Exit(130) from None
     training.write_index(settings.models)
     _print_figures(bundle.metrics())
     _say(f"The model is in {bundle.folder}")
@@ -292,9 +296,9 @@ def _settings() -> Settings:
 
 def _prepare_training() -> None:
     """Choose Keras's backend, before anything imports it, and check that the extra is there."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if any(importlib.util.find_spec(module) is None for module in _TRAIN_MODULES):
+    if any(importlib.util.find_spec(module) is None for module in (*_TRAIN_MODULES, backend)):
         raise MissingExtraError("train", "This command")
 
 
@@ -407,7 +411,8 @@ class _Progress:
         self._bar.console.print(
             f"epoch {epoch.epoch}/{total}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.4f}  "
             f"validation loss {epoch.validation_loss:.4f}  accuracy "
-            f"{epoch.validation_accuracy:.4f}{' *' if best else ''}  {epoch.seconds:.0f} s"
+            f"{epoch.validation_accuracy:.4f}{' *' if best else ''}  {epoch.seconds:.0f} s",
+            soft_wrap=True,
         )
 
 

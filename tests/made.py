@@ -15,7 +15,7 @@ LABELS = ("red square", "green bar", "blue sky")
 
 def dataset(train: int = 600, test: int = 150) -> Dataset:
     """Images of a red square, a green bar or blue all over, each on noise."""
-    return Dataset("Shapes", LABELS, _split(train, 1), _split(test, 2))
+    return Dataset("Shapes", LABELS, None, _split(train, 1), _split(test, 2))
 
 
 def recipe(**changes: object) -> Recipe:

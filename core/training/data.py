@@ -73,11 +73,13 @@ class Dataset:
     Attributes:
         name: As in the cards.
         labels: Name of each class index.
+        hub: Its name on the Hub, where it is there.
         train, test: The official parts; validation is cut from train by `hold_out`.
     """
 
     name: str
     labels: tuple[str, ...]
+    hub: str | None
     train: Split
     test: Split
 
@@ -126,6 +128,7 @@ def _read_folder(folder: Path, read: _Reader) -> Dataset:
     return Dataset(
         "CIFAR-10",
         CIFAR10_LABELS,
+        _HUB_REPO,
         _checked(read(folder, "train"), folder, "train"),
         _checked(read(folder, "test"), folder, "test"),
     )

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections import Counter
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from core.bundle import ClassFigures, Origin, SplitFigures
+from core.bundle import ClassFigures, SplitFigures
 from core.classifier import Classifier
 from core.training.calibrate import ece, log_loss, reliability
 from core.training.data import Split
 
-__all__ = ["commit", "evaluate_split", "hardware", "milliseconds", "origin"]
+__all__ = ["evaluate_split", "milliseconds"]
 
 _TIMED_RUNS = 300
-_VERSIONED = ("tensight", "ai-edge-litert", "keras", "numpy", "pillow", "tensorflow")
 
 
-def evaluate_split(classifier: Classifier, split: Split, data: str) -> SplitFigures:
+def evaluate_split(
+    classifier: Classifier, split: Split, data: str, hub: str | None = None
+) -> SplitFigures:
     """Answer every row and compare.
 
     Args:
         classifier: The model.
         split: Rows; their labels are indices of the classifier's labels.
         data: What the rows are, for people.
+        hub: Name of their data set on the Hub.
     """
     photos = [Image.fromarray(image) for image in split.images]
     predictions = classifier.predict_many(photos)
@@ -50,6 +46,7 @@ def evaluate_split(classifier: Classifier, split: Split, data: str) -> SplitFigu
     verdicts = Counter(p.verdict for p in predictions)
     return SplitFigures(
         data=data,
+        hub=hub,
         n=len(split),
         accuracy=float(right.mean()),
         precision=float(mean_precision),
@@ -84,49 +81,6 @@ def milliseconds(classifier: Classifier) -> float:
         classifier.outputs(image)
         times.append((time.perf_counter() - started) * 1000)
     return statistics.median(times)
-
-
-def origin(command: str) -> Origin:
-    """Where, when and with what figures are being made."""
-    return Origin(
-        command=command,
-        hardware=hardware(),
-        commit=commit(),
-        date=datetime.now(UTC).date().isoformat(),
-        versions={"python": platform.python_version()}
-        | {package: version(package) for package in _VERSIONED},
-    )
-
-
-def hardware() -> str:
-    """Processor, and how many of them this process may use."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":", 1)[1].strip() if names else model
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{count} × {model}"
-
-
-def commit() -> str:
-    """The checkout's commit, with a plus sign where files differ from it; `unknown` outside one."""
-
-    def git(*arguments: str) -> str:
-        run = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return run.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + (
-            "+" if git("status", "--porcelain", ".") else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _figures(

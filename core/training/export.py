@@ -69,7 +69,10 @@ def to_flatbuffer(model: keras.Model) -> bytes:
         TrainingError: Keras runs on another backend than TensorFlow, which alone can export.
     """
     if keras.backend.backend() != "tensorflow":
-        raise TrainingError("Export needs KERAS_BACKEND=tensorflow.")
+        raise TrainingError(
+            f"Only TensorFlow can export, and Keras runs on {keras.backend.backend()}. The run is "
+            "kept: give the same command again with KERAS_BACKEND=tensorflow and --resume."
+        )
     import tensorflow as tf  # noqa: PLC0415  # with JAX as the backend it need not be there
 
     with tempfile.TemporaryDirectory() as folder:

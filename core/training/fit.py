@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from core.errors import TrainingError
 from core.images import normalise
 from core.training.data import Split
+from core.training.origin import commit, hardware, today
 from core.training.recipes import Recipe
 
-__all__ = ["Batches", "Epoch", "Reporter", "Run", "fit"]
+__all__ = ["Batches", "Epoch", "Reporter", "Run", "Session", "fit"]
 
 _DECISIVE = (
     "name",
@@ -46,10 +47,20 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Session:
+    """One stretch of a run: where, when and by what code its epochs were made."""
+
+    hardware: str
+    date: str
+    commit: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished run.
 
     Attributes:
+        sessions: Its stretches, oldest first: one more for each time it was resumed.
         model: The model of the epoch with the best validation accuracy.
         history: All epochs, oldest first.
         best_epoch: Number of that epoch, from 1.
@@ -58,6 +69,7 @@ class Run:
     model: keras.Model
     history: tuple[Epoch, ...]
     best_epoch: int
+    sessions: tuple[Session, ...]
 
 
 class Reporter(Protocol):
@@ -157,6 +169,7 @@ def fit(
 
     keras.utils.set_random_seed(seed)
     history: list[Epoch] = []
+    sessions: list[Session] = []
     best: Epoch | None = None
     if state is None:
         model = recipe.build((recipe.input.height, recipe.input.width, 3), classes)
@@ -172,11 +185,14 @@ def fit(
         )
     else:
         history = [Epoch(**epoch) for epoch in state["history"]]
+        sessions = [Session(**session) for session in state["sessions"]]
         best = history[state["best_epoch"] - 1]
         model = keras.saving.load_model(_checkpoint(folder, len(history)))
 
     validation_inputs = normalise(validation.images, recipe.input)
     validation_targets = np.eye(classes, dtype=np.float32)[validation.labels]
+    if not _finished(recipe, history, best):
+        sessions.append(Session(hardware(), today(), commit()))
     while not _finished(recipe, history, best):
         number = len(history) + 1
         started = time.perf_counter()
@@ -203,12 +219,19 @@ def fit(
         history.append(epoch)
         is_best = best is None or epoch.validation_accuracy > best.validation_accuracy
         best = epoch if is_best or best is None else best
-        _save(folder, model, identity, history, best, _finished(recipe, history, best))
+        state = {
+            "identity": identity,
+            "sessions": [asdict(session) for session in sessions],
+            "history": [asdict(epoch) for epoch in history],
+            "best_epoch": best.epoch,
+            "finished": _finished(recipe, history, best),
+        }
+        _save(folder, model, state)
         reporter.on_epoch(epoch, recipe.epochs, is_best)
     if best is None:
         raise TrainingError(f"Recipe {recipe.name} has {recipe.epochs} epochs; give at least one.")
     model = keras.saving.load_model(_checkpoint(folder, best.epoch))
-    return Run(model, tuple(history), best.epoch)
+    return Run(model, tuple(history), best.epoch, tuple(sessions))
 
 
 class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
@@ -261,25 +284,13 @@ def _last_state(folder: Path) -> dict[str, Any] | None:
     return state
 
 
-def _save(
-    folder: Path,
-    model: keras.Model,
-    identity: dict[str, Any],
-    history: list[Epoch],
-    best: Epoch,
-    finished: bool,
-) -> None:
+def _save(folder: Path, model: keras.Model, state: dict[str, Any]) -> None:
     """Weights first, then the state that names them, then away with what it no longer names."""
-    keep = {_checkpoint(folder, len(history)), _checkpoint(folder, best.epoch)}
-    model.save(_checkpoint(folder, len(history)))
-    state = {
-        "identity": identity,
-        "history": [asdict(epoch) for epoch in history],
-        "best_epoch": best.epoch,
-        "finished": finished,
-    }
+    last = _checkpoint(folder, len(state["history"]))
+    model.save(last)
     new = folder / "state.json.new"
     new.write_text(json.dumps(state, indent=1), "utf-8")
     new.replace(folder / "state.json")
-    for file in set(folder.glob("epoch-*.keras")) - keep:
+    best = _checkpoint(folder, state["best_epoch"])
+    for file in set(folder.glob("epoch-*.keras")) - {last, best}:
         file.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import yaml
@@ -72,11 +73,10 @@ def index(bundles: Sequence[Bundle]) -> str:
 
 def _card(config: Config, metrics: Metrics) -> str:
     test, training, made = metrics.test, config.training, metrics.origin
-    head = {
+    head: dict[str, Any] = {
         "license": _LICENSE,
         "library_name": "litert",
         "pipeline_tag": "image-classification",
-        "datasets": ["uoft-cs/cifar10"],
         "tags": ["tensight", config.family],
         "model-index": [
             {
@@ -84,7 +84,11 @@ def _card(config: Config, metrics: Metrics) -> str:
                 "results": [
                     {
                         "task": {"type": "image-classification"},
-                        "dataset": {"name": test.data, "type": "uoft-cs/cifar10", "split": "test"},
+                        "dataset": {
+                            "name": test.data,
+                            "type": test.hub or test.data,
+                            "split": "test",
+                        },
                         "metrics": [
                             {"type": "accuracy", "value": round(test.accuracy, 4)},
                             {"type": "precision", "value": round(test.precision, 4)},
@@ -96,6 +100,8 @@ def _card(config: Config, metrics: Metrics) -> str:
             }
         ],
     }
+    if test.hub:
+        head["datasets"] = [test.hub]
     rows = [
         ("accuracy", test.accuracy, metrics.reported and metrics.reported.accuracy),
         ("precision (macro)", test.precision, metrics.reported and metrics.reported.precision),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +28,10 @@ from core.settings import Settings
 from core.training import report
 from core.training.calibrate import find_temperature, find_unsure_below
 from core.training.data import Dataset, Split, hold_out
-from core.training.evaluate import commit, evaluate_split, hardware, milliseconds, origin
+from core.training.evaluate import evaluate_split, milliseconds
 from core.training.export import serving_model, to_flatbuffer
 from core.training.fit import Reporter, fit
+from core.training.origin import origin
 from core.training.recipes import Recipe
 
 __all__ = ["evaluate", "train", "write_index"]
@@ -106,9 +106,9 @@ def train(
             data=f"{dataset.name}, {len(learn):,} rows of train",
             seed=seed,
             epochs=len(run.history),
-            hardware=hardware(),
-            date=datetime.now(UTC).date().isoformat(),
-            commit=commit(),
+            hardware=", ".join(dict.fromkeys(session.hardware for session in run.sessions)),
+            date=run.sessions[-1].date,
+            commit=", ".join(dict.fromkeys(session.commit for session in run.sessions)),
         ),
         minimum_version=__version__,
     )
@@ -216,9 +216,9 @@ def _measured(
         draft = write_bundle(Path(scratch) / config.name, config, {MODEL: weights})
         classifier = Classifier(draft, threads=settings.threads)
         metrics = Metrics(
-            test=evaluate_split(classifier, dataset.test, f"{dataset.name} test"),
+            test=evaluate_split(classifier, dataset.test, f"{dataset.name} test", dataset.hub),
             validation=evaluate_split(
-                classifier, validation, f"{dataset.name} train, rows held out"
+                classifier, validation, f"{dataset.name} train, rows held out", dataset.hub
             ),
             curves=history.curves,
             best_epoch=history.best_epoch,

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 
 from core.errors import ImageError
@@ -67,15 +67,26 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it mends; the answer is what counts
-@settings(
+FUZZ = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it mends; the answer is what counts
+@settings(FUZZ, derandomize=True)
 @given(st.one_of(mutated(), mutated(), mutated(), st.binary(max_size=512)))
 @example(b"")
 def test_any_bytes_give_an_image_or_an_image_error(data: bytes) -> None:
+    answers(data)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+@seed(20_261_123)
+@settings(FUZZ, max_examples=20 * EXAMPLES)
+@given(mutated())
+def test_many_more_bytes(data: bytes) -> None:
     answers(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import gradio_client
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import ROOT
@@ -67,7 +69,8 @@ def page(url: str, chromium: str, request: pytest.FixtureRequest) -> Iterator[Pa
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
         context = browser.new_context(
-            locale=getattr(request, "param", "en-US"), permissions=["camera"]
+            locale=getattr(request, "param", "en-US"),
+            permissions=["camera", "clipboard-read", "clipboard-write"],
         )
         page = context.new_page()
         asked: list[str] = []
@@ -112,6 +115,36 @@ def test_the_webcam(page: Page) -> None:
     page.get_by_label("Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
     page.get_by_label("capture photo").click()
+    expect(page.locator("#timing")).to_contain_text("classic: ", timeout=30_000)
+
+
+def test_a_dropped_photo(page: Page, photo: Path) -> None:
+    data = base64.b64encode(photo.read_bytes()).decode()
+    transfer = page.evaluate_handle(
+        """data => {
+            const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "ship.jpg", {type: "image/jpeg"}));
+            return transfer;
+        }""",
+        data,
+    )
+    page.get_by_label("Drop an image file here").dispatch_event("drop", {"dataTransfer": transfer})
+    expect(page.locator("#timing")).to_contain_text("classic: ", timeout=30_000)
+
+
+def test_a_pasted_photo(page: Page, photo: Path, tmp_path: Path) -> None:
+    png = tmp_path / "ship.png"
+    Image.open(photo).save(png)
+    page.evaluate(
+        """async data => {
+            const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+            const blob = new Blob([bytes], {type: "image/png"});
+            await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+        }""",
+        base64.b64encode(png.read_bytes()).decode(),
+    )
+    page.get_by_label("Paste from clipboard").click()
     expect(page.locator("#timing")).to_contain_text("classic: ", timeout=30_000)
 
 

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from core.training.data import hold_out
 from core.training.fit import Batches, Run, fit
 from core.training.recipes import RECIPES, Recipe, get_recipe
 from tests import made
+from tests.conftest import ROOT
 
 LEARN, VALIDATION = hold_out(made.dataset().train)
 
@@ -42,8 +47,35 @@ def test_a_stopped_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     resumed = run(recipe, tmp_path / "stopped", resumed_reporter, resume=True)
     assert [e.epoch for e in resumed_reporter.epochs] == [3, 4], "two epochs were not done again"
     assert resumed.best_epoch == whole.best_epoch
+    assert (len(whole.sessions), len(resumed.sessions)) == (1, 2)
     for ours, theirs in zip(weights(resumed.model), weights(whole.model), strict=True):
         assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_killed_process_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path\n"
+        "from tests import made\n"
+        "from tests.core.training.test_fit import run\n"
+        f"run(made.recipe(epochs=400, patience=400), Path({str(tmp_path)!r}), made.Recorder())\n"
+    )
+    killed = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    state = tmp_path / "state.json"
+    while not state.is_file() or len(json.loads(state.read_text())["history"]) < 2:
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    reporter = made.Recorder(stop_after=len(json.loads(state.read_text())["history"]) + 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(made.recipe(epochs=400, patience=400), tmp_path, reporter, resume=True)
+    assert len(reporter.epochs) == 1
+    assert reporter.epochs[0].epoch > 2
 
 
 def test_an_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Where, when and by what code something was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import core
+from core.bundle import Origin
+
+__all__ = ["commit", "hardware", "origin", "today"]
+
+_VERSIONED = ("tensight", "ai-edge-litert", "keras", "numpy", "pillow", "tensorflow")
+
+
+def origin(command: str) -> Origin:
+    """Where, when and with what figures are being made."""
+    return Origin(
+        command=command,
+        hardware=hardware(),
+        commit=commit(),
+        date=today(),
+        versions={"python": platform.python_version()}
+        | {package: version(package) for package in _VERSIONED},
+    )
+
+
+def hardware() -> str:
+    """Processor, and how many of them this process may use."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":", 1)[1].strip() if names else model
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{count} × {model}"
+
+
+def commit() -> str:
+    """The checkout's commit, with a plus sign where files differ from it; `unknown` outside one."""
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(
+            ["git", "-C", str(Path(core.__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return run.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", ".") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def today() -> str:
+    """The date in UTC, as 2026-01-31."""
+    return datetime.now(UTC).date().isoformat()
