@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,11 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
     assert any(name.endswith("core/locale/nl.toml") for name in names)
     assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
 
-    # --prefix lays the data files out as a virtual environment does.
+    # --prefix lays the data files out as a virtual environment does. Without --ignore-installed pip
+    # would take away the project that these tests run in.
     prefix = tmp_path / "prefix"
-    install = [*pip, "install", "--no-deps", "--no-index", "--prefix", str(prefix), str(wheel)]
+    install = [*pip, "install", "--ignore-installed", "--no-deps", "--no-index"]
+    install += ["--prefix", str(prefix), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     (site,) = prefix.glob("lib/python*/site-packages")
     program = (
@@ -59,6 +62,7 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["model"] == "classic"
+    assert distribution("tensight").files, "the project is still installed where the tests run"
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

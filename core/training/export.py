@@ -109,19 +109,12 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
                 ones = ops.ones_like(layer.input[:, None, :])
                 return ops.reshape(ones * kernel[None], (-1, kernel.shape[1]))
             return ops.matmul(_through_activation(layer, slope, classes), kernel)
-        case layers.BatchNormalization():
+        case layers.BatchNormalization() if layer.scale:
             variance = np.asarray(layer.moving_variance)
             return slope * (np.asarray(layer.gamma) / np.sqrt(variance + layer.epsilon))
-        case layers.MaxPooling2D():
-            height, width = layer.input.shape[1:3]
-            size = layer.pool_size[0]
-            down, right = height % size, width % size
-            border = ((0, 0), (0, down), (0, right), (0, 0))
-            won = ops.pad(layers.UpSampling2D(size)(layer.output), border, constant_values=np.inf)
-            fired = ops.cast(ops.equal(layer.input, won), "float32")
-            spread = ops.pad(layers.UpSampling2D(size)(slope), border)
-            return spread * _each_class(fired, classes)
-        case layers.Conv2D():
+        case layers.MaxPooling2D() if layer.pool_size == layer.strides and layer.padding == "valid":
+            return _back_through_pooling(layer, slope, classes)
+        case layers.Conv2D() if set(layer.strides + layer.dilation_rate) == {1} == {layer.groups}:
             slope = _through_activation(layer, slope, classes)
             kernel = np.asarray(layer.kernel)
             # The transposed convolution, written as a convolution: LiteRT runs it on any batch.
@@ -131,8 +124,25 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
                 slope = ops.pad(slope, ((0, 0), (tall, tall), (wide, wide), (0, 0)))
             return ops.conv(slope, flipped, padding=layer.padding)
     raise TrainingError(
-        f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__}."
+        f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__} with "
+        f"{layer.get_config()}. Plain layers can: stride 1, one group, pools side by side."
     )
+
+
+def _back_through_pooling(layer: keras.Layer, slope: Any, classes: int) -> Any:
+    """Each window's slope goes to the cell that won; cells that tie share it.
+
+    (Were each to get the whole, flat regions would count four times.)
+    """
+    height, width = layer.input.shape[1:3]
+    tall, wide = layer.pool_size
+    border = ((0, 0), (0, height % tall), (0, width % wide), (0, 0))
+    enlarge = layers.UpSampling2D(layer.pool_size)
+    won = ops.pad(enlarge(layer.output), border, constant_values=np.inf)
+    fired = ops.cast(ops.equal(layer.input, won), "float32")
+    winners = layers.AveragePooling2D(layer.pool_size)(fired) * (tall * wide)
+    share = fired / ops.pad(enlarge(winners), border, constant_values=1.0)
+    return ops.pad(enlarge(slope), border) * _each_class(share, classes)
 
 
 def _through_activation(layer: keras.Layer, slope: Any, classes: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,17 +21,8 @@ from core.training.recipes import Recipe
 
 __all__ = ["Batches", "Epoch", "Reporter", "Run", "Session", "fit"]
 
-_DECISIVE = (
-    "name",
-    "epochs",
-    "patience",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "label_smoothing",
-    "crop_padding",
-    "flip",
-)
+# What of a recipe does not change the weights that come out.
+_COSMETIC = {"title", "description", "family", "views", "reported"}
 
 
 @dataclass(frozen=True)
@@ -197,6 +188,7 @@ def fit(
         number = len(history) + 1
         started = time.perf_counter()
         batches = Batches(train, recipe, classes, seed, number)
+        _seed_dropout(model, seed, number)
         fitted = model.fit(
             batches,
             epochs=1,
@@ -246,6 +238,15 @@ class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not 
         self._reporter.on_batch(self._epoch, batch + 1, self._total)
 
 
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Start dropout anew from (seed, epoch): a loaded model has another state than a saved one."""
+    rng = np.random.default_rng((seed, epoch))
+    for layer in model.layers:
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign([int(rng.integers(0, 2**31)), 0])
+
+
 def _finished(recipe: Recipe, history: list[Epoch], best: Epoch | None) -> bool:
     if len(history) >= recipe.epochs:
         return True
@@ -267,7 +268,11 @@ def _random_crops(
 
 def _describe(recipe: Recipe) -> dict[str, Any]:
     """What decides the outcome of a run, as it stands in JSON; the network by its name."""
-    described = {name: getattr(recipe, name) for name in _DECISIVE}
+    described = {
+        field.name: getattr(recipe, field.name)
+        for field in fields(recipe)
+        if field.name not in _COSMETIC
+    }
     described |= {"build": recipe.build.__name__, "input": recipe.input.model_dump(mode="json")}
     return described
 

@@ -11,6 +11,7 @@ from core.errors import TrainingError
 from core.training import networks
 from core.training.export import serving_model, to_flatbuffer
 from core.training.recipes import get_recipe
+from tests import drawings
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
 
@@ -28,19 +29,39 @@ def trained(name: str) -> keras.Model:
     return model
 
 
+def fine_layer(model: keras.Model) -> keras.Layer:
+    """The deepest layer with at least 7×7 cells."""
+    return [x for x in model.layers if len(x.output.shape) == 4 and x.output.shape[1] >= 7][-1]
+
+
 @pytest.mark.parametrize(("name", "cells"), [("baseline", 8), ("classic", 13)])
 def test_maps_are_gradient_times_activation(name: str, cells: int) -> None:
     model = trained(name)
     outputs = serving_model(model)(IMAGES)
     assert outputs["maps"].shape == (3, cells, cells, 4)
-    fine = [x for x in model.layers if len(x.output.shape) == 4 and x.output.shape[1] >= 7][-1]
-    features = keras.Model(model.input, fine.output)(IMAGES)
-    above = keras.Model(fine.output, model.output)
+    features = keras.Model(model.input, fine_layer(model).output)(IMAGES)
+    above = keras.Model(fine_layer(model).output, model.output)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
         logits = tf.unstack(above(features), axis=1)
     expected = [tf.reduce_sum(tape.gradient(logit, features) * features, -1) for logit in logits]
     assert np.allclose(outputs["maps"], np.stack(expected, axis=-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["baseline", "classic"])
+def test_flat_regions_count_once(name: str) -> None:
+    """Where cells of a pool tie, the gradient may take any; the sum of all evidence is the same."""
+    model = trained(name)
+    ship = np.asarray(drawings.ship(32, 32), np.float32) / 255
+    images = np.stack([np.full((32, 32, 3), 0.5, np.float32), ship])
+    sums = np.sum(serving_model(model)(images)["maps"], axis=(1, 2))
+    features = keras.Model(model.input, fine_layer(model).output)(images)
+    above = keras.Model(fine_layer(model).output, model.output)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(features)
+        logits = tf.unstack(above(features), axis=1)
+    expected = [tf.reduce_sum(tape.gradient(x, features) * features, (1, 2, 3)) for x in logits]
+    assert np.allclose(sums, np.stack(expected, axis=-1), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["baseline", "classic"])
@@ -69,6 +90,25 @@ def test_layers_that_cannot_be_led_back_through_are_refused() -> None:
     x = layers.Conv2D(4, 3)(image)
     x = layers.Dense(3, activation="gelu", name="embedding")(layers.Flatten()(x))
     with pytest.raises(TrainingError, match="ReLU is needed"):
+        serving_model(keras.Model(image, layers.Dense(2)(x)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.MaxPooling2D(3, strides=2),
+        layers.MaxPooling2D(2, padding="same"),
+        layers.Conv2D(4, 3, strides=2),
+        layers.Conv2D(4, 3, groups=2),
+        layers.BatchNormalization(scale=False),
+    ],
+)
+def test_layers_of_another_make_are_refused(layer: keras.Layer) -> None:
+    x = image = layers.Input((10, 10, 3))
+    x = layers.Conv2D(4, 3)(layers.Conv2D(4, 3)(x))
+    x = layer(x)
+    x = layers.Dense(3, name="embedding")(layers.Flatten()(x))
+    with pytest.raises(TrainingError, match="cannot be led back through"):
         serving_model(keras.Model(image, layers.Dense(2)(x)))
 
 
