@@ -55,12 +55,9 @@ def start_up(photo: Path) -> None:
 
 def decoding(kind: str, photo: Path, aim: str) -> None:
     """Decoding at reduced scale against decoding the whole."""
-    spec = Catalog(Settings.read()).load().config.input
-    side = 2 * max(spec.height, spec.width)
+    classifier = Catalog(Settings.read()).load()
     data = photo.read_bytes()
-    reduced, whole = alternate(
-        lambda: images.decode(data, min_side=side), lambda: images.decode(data)
-    )
+    reduced, whole = alternate(lambda: classifier.decode(data), lambda: images.decode(data))
     say(f"decode 12 megapixels, {kind}, {len(data) / 1e6:.1f} MB, whole", whole * 1e3, "ms")
     say(f"decode 12 megapixels, {kind}, reduced", reduced * 1e3, "ms")
     say(f"  ratio{aim}", whole / reduced, "")

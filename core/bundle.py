@@ -39,6 +39,8 @@ CONFIG = "config.json"
 MODEL = "model.tflite"
 METRICS = "metrics.json"
 CARD = "README.md"
+FORMAT_SINCE = "0.1.0"
+"""The first TenSight that reads folders as this one writes them."""
 
 Family = Literal["scratch", "transfer", "finetuned"]
 View = Literal["identity", "mirror"]
@@ -319,7 +321,7 @@ class Bundle:
 
 def find_bundles(folder: Path) -> list[Path]:
     """Model folders below a folder, by name; none where the folder is not there."""
-    return sorted(config.parent for config in folder.glob(f"*/{CONFIG}"))
+    return sorted(config.parent for config in folder.glob(f"[!.]*/{CONFIG}"))
 
 
 def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundle:
@@ -347,20 +349,26 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
         text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)
         (new / CONFIG).write_text(text + "\n", "utf-8")
         Bundle.open(new).verify()
-        old = Path(scratch) / "old"
+        # Outside the scratch folder: whatever happens between the two renames, it is not wiped.
+        old = folder.with_name(f".old-{folder.name}")
+        if old.exists() and not folder.exists():
+            old.rename(folder)  # an earlier write was killed there
+        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
         try:
             new.rename(folder)
-        except OSError:
+        except BaseException:
             if old.exists():
-                shutil.move(old, folder)
+                old.rename(folder)
             raise
+        shutil.rmtree(old, ignore_errors=True)
     return Bundle.open(folder)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return tuple(map(int, numbers.groups())) if numbers else ()
 
 
 def _first(error: ValidationError) -> str:

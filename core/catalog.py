@@ -71,19 +71,19 @@ class Catalog:
     def default(self) -> str:
         """Name of the model that answers when none is asked for.
 
-        TENSIGHT_MODEL, else the best for photos that is there.
+        TENSIGHT_MODEL, else the best for photos among `entries`.
 
         Raises:
-            ModelNotFoundError: There is no model at all, or not the one of TENSIGHT_MODEL.
+            ModelNotFoundError: No model can be read, or not the one of TENSIGHT_MODEL.
         """
-        names = [folder.name for folder in find_bundles(self._settings.models)]
+        names = [entry.name for entry in self.entries()]
         if self._settings.model is not None:
             if self._settings.model not in names:
                 raise self._not_found(self._settings.model)
             return self._settings.model
         if not names:
             raise ModelNotFoundError(
-                f"There is no model in {self._settings.models}. Train one with "
+                f"There is no good model in {self._settings.models}. Train one with "
                 "`tensight train classic`, or name a folder with models in TENSIGHT_MODELS."
             )
         return next((name for name in _BEST_FOR_PHOTOS if name in names), names[0])

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 something failed, 2 wrong usage.
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -56,6 +57,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def main() -> None:
     """Run the command line."""
     strict_pillow()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ModelNotFoundError, SettingsError) as error:
@@ -155,8 +158,8 @@ def list_models(as_json: JsonOption = False) -> None:
     """Show every model with its figures on the test set."""
     catalog = Catalog(_settings())
     entries = catalog.entries()
+    default = catalog.default() if entries or not as_json else None
     if as_json:
-        default = catalog.default() if entries else None
         _print_json(
             [
                 {
@@ -182,11 +185,9 @@ def list_models(as_json: JsonOption = False) -> None:
             ]
         )
         return
-    if not entries:
-        catalog.default()  # raises the error that says what to do
     rows = [
         [
-            entry.name,
+            f"{entry.name} (default)" if entry.name == default else entry.name,
             entry.bundle.config.family,
             entry.bundle.revision,
             f"{entry.metrics.test.accuracy:.4f}",
@@ -205,9 +206,10 @@ def list_models(as_json: JsonOption = False) -> None:
 @models_app.command()
 def verify() -> None:
     """Check every file of every model, and load it."""
-    problems = Catalog(_settings()).problems()
+    settings = _settings()
+    problems = Catalog(settings).problems()
     if not problems:
-        raise ModelNotFoundError(f"There is no model in {_settings().models}.")
+        raise ModelNotFoundError(f"There is no model in {settings.models}.")
     for name, error in problems.items():
         typer.echo(f"{name}: {error or 'good'}")
     if any(problems.values()):
@@ -260,7 +262,8 @@ def train(
                 command=_command(),
             )
     except KeyboardInterrupt:
-        _say(f"Stopped. Go on from the last whole epoch with: tensight train {name} --resume")
+        again = _command() if resume else f"{_command()} --resume"
+        _say(f"Stopped. Go on from the last whole epoch with: {again}")
         raise typer.Exit(130) from None
     training.write_index(settings.models)
     _print_figures(bundle.metrics())
@@ -326,7 +329,8 @@ def _say(message: str) -> None:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    # In ASCII, so that a file name which is no text still comes out as JSON.
+    typer.echo(json.dumps(value, allow_nan=False))
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -9,6 +9,7 @@
     │   ├── BusyError                     the queue is full
     │   └── DeadlineError (TimeoutError)  the answer came too late
     ├── SettingsError (ValueError)        a TENSIGHT_ setting is wrong
+    ├── ListenError (OSError)             a server cannot listen on its address
     ├── DataError (ValueError)            training data is missing or not as expected
     ├── TrainingError (RuntimeError)      a training run cannot start, go on or be exported
     └── MissingExtraError (ImportError)   an optional part is not installed
@@ -28,6 +29,7 @@ __all__ = [
     "DeadlineError",
     "ImageError",
     "ImageErrorCode",
+    "ListenError",
     "MissingExtraError",
     "ModelNotFoundError",
     "PhotoReadError",
@@ -77,7 +79,7 @@ class BundleError(TenSightError, ValueError):
 
 
 class ModelNotFoundError(TenSightError, LookupError):
-    """No model of that name is there."""
+    """No model, or recipe of one, of that name is there."""
 
     code = "model_not_found"
 
@@ -114,6 +116,12 @@ class SettingsError(TenSightError, ValueError):
     code = "bad_setting"
 
 
+class ListenError(TenSightError, OSError):
+    """A server cannot listen on the address that it was given."""
+
+    code = "cannot_listen"
+
+
 class DataError(TenSightError, ValueError):
     """Training or evaluation data is missing or not as expected."""
 
@@ -130,11 +138,14 @@ class MissingExtraError(TenSightError, ImportError):
     """An optional part of the package is needed and not installed.
 
     Attributes:
-        extra: Name of the extra to install, as in `pip install 'tensight[train]'`.
+        extra: Name of the extra in pyproject.toml.
     """
 
     code = "missing_extra"
 
     def __init__(self, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the extra '{extra}': pip install 'tensight[{extra}]'")
+        super().__init__(
+            f"{purpose} needs the extra '{extra}', which is not installed. `make setup` installs "
+            "all extras."
+        )
         self.extra = extra

@@ -15,13 +15,19 @@ __all__ = ["fetch_dataset"]
 
 
 def fetch_dataset(
-    repo: str, pattern: str, *, token: SecretStr | None = None, endpoint: str | None = None
+    repo: str,
+    pattern: str,
+    *,
+    cache: Path,
+    token: SecretStr | None = None,
+    endpoint: str | None = None,
 ) -> Path:
     """Download the matching files of a data set, once; a progress bar goes to stderr.
 
     Args:
         repo: Name of the data set on the Hub, `owner/name`.
         pattern: Which files, as a glob over their paths in the repo.
+        cache: Folder that downloads are kept in.
         token: For data sets that need one.
         endpoint: Address of the Hub; None: the public one, or HF_ENDPOINT.
 
@@ -37,6 +43,7 @@ def fetch_dataset(
                 repo,
                 repo_type="dataset",
                 allow_patterns=pattern,
+                cache_dir=cache,
                 token=token.get_secret_value() if token else None,
                 endpoint=endpoint,
             )

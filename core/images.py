@@ -55,13 +55,14 @@ _DECODER_ERRORS = (
     EOFError,
     TypeError,
     LookupError,
-    OverflowError,
     RuntimeError,
-    MemoryError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
     struct.error,
     zlib.error,
 )
-_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)
 
 # Pillow knows these only after all its plugins are loaded, which takes longer than a small photo.
 _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
@@ -223,9 +224,13 @@ def strict_pillow() -> None:
 def _read(path: str | os.PathLike[str]) -> bytes:
     file = Path(path)
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise PhotoReadError(f"{file} is no plain file. Name a file with a photo.")
         with file.open("rb") as stream:
             # One byte more than allowed, so that `decode` can tell; never a whole disk.
             return stream.read(MAX_BYTES + 1)
+    except PhotoReadError:
+        raise
     except FileNotFoundError as error:
         raise PhotoReadError(f"There is no file {file}. Check the path.") from error
     except IsADirectoryError as error:
@@ -256,7 +261,8 @@ def _kind(data: bytes) -> str:
         if brands & _HEIF_BRANDS:
             return "HEIF"
         other = "video"
-    if b"<svg" in data[:1024].lower():
+    start = data[:1024].lower()
+    if b"<svg" in start and b"<html" not in start:
         other = "SVG"
     if other is not None:
         raise ImageError(
@@ -275,7 +281,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
         )
     try:
         return Image.open(BytesIO(data), formats=(kind,))
-    except _BOMB as error:
+    except _TOO_LARGE as error:
         raise _too_many_pixels() from error
     except UnidentifiedImageError as error:
         # The first bytes were those of a photo, so the rest is what is wrong.
@@ -290,11 +296,11 @@ def _decode_heif(data: bytes) -> NDArray[np.uint8]:
     except ImportError:
         raise ImageError(
             "unsupported",
-            "HEIC photos are not read here. Send the photo as JPEG or PNG. "
-            f"(Who runs this: {MissingExtraError('heif', 'HEIC')}.)",
+            f"HEIC photos are not read here: {MissingExtraError('heif', 'HEIC')} "
+            "Or send the photo as JPEG or PNG.",
         ) from None
     heif = _guarded(lambda: pillow_heif.open_heif(data, convert_hdr_to_8bit=True))
-    _check_size(*heif.size)
+    _check_size(*_guarded(lambda: heif.size))
     # libheif has already turned the photo; the format's own rule is to ignore EXIF here.
     return _guarded(lambda: _to_rgb(heif.to_pillow(), oriented=True))
 
@@ -303,7 +309,7 @@ def _guarded(work: Callable[[], _T]) -> _T:
     """Run Pillow; its errors come out as ImageError."""
     try:
         return work()
-    except _BOMB as error:
+    except _TOO_LARGE as error:
         raise _too_many_pixels() from error
     except ImageError:
         raise
@@ -383,7 +389,9 @@ def _grey_of_16_bits(image: Image.Image) -> Image.Image:
     """Scale 0..65535 to 0..255; Pillow's own conversion would clip at 255."""
     grey = np.asarray(image)
     transparent = image.info.get("transparency")
-    shades = np.clip(grey.astype(np.int64), 0, 65535) // 257
+    if grey.dtype != np.uint16:
+        grey = np.clip(grey, 0, 65535).astype(np.uint16)
+    shades = (grey // 257).astype(np.uint8)
     if isinstance(transparent, int):
         shades[grey == transparent] = 255
-    return Image.fromarray(shades.astype(np.uint8))
+    return Image.fromarray(shades)

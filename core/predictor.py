@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from core.catalog import Catalog, Entry
@@ -18,6 +18,7 @@ __all__ = ["LocalPredictor", "Predictor"]
 
 # Two: one photo is decoded while another is in the model, which takes one at a time.
 _WORKERS = 2
+_CLOSED = "The predictor is closed."
 
 
 class Predictor(Protocol):
@@ -59,6 +60,7 @@ class LocalPredictor:
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
         self._lock = threading.Lock()
         self._taken = 0
+        self._closed = False
         self._seconds = 0.1  # running mean of one photo's work, for `retry_after`
 
     def models(self) -> list[Entry]:
@@ -75,14 +77,21 @@ class LocalPredictor:
             if self._taken >= self._queue_size:
                 raise BusyError(max(1, math.ceil(self._taken * self._seconds / _WORKERS)))
             self._taken += 1
+        # The executor keeps what it was given until a worker comes to it, also when it was dropped;
+        # so it is given a box, which is emptied then.
+        box = [photo]
         try:
-            future = self._executor.submit(self._work, photo, model)
+            future = self._executor.submit(self._work, box, model)
         except RuntimeError as error:
-            self._leave()
-            raise PredictorError("The predictor is closed.") from error
-        future.add_done_callback(self._leave)
+            self._leave(box)
+            raise PredictorError(_CLOSED) from error
+        future.add_done_callback(lambda _: self._leave(box))
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._deadline_s)
+        except asyncio.CancelledError:
+            if self._closed:
+                raise PredictorError(_CLOSED) from None
+            raise
         except TimeoutError as error:
             raise DeadlineError(
                 f"No answer within {self._deadline_s:g} s; the photo was given up. Try again."
@@ -90,17 +99,19 @@ class LocalPredictor:
 
     def close(self) -> None:
         """Answer no more; what waits is dropped, what runs is finished."""
+        self._closed = True
         self._executor.shutdown(cancel_futures=True)
 
-    def _work(self, photo: Photo, model: str | None) -> Prediction:
+    def _work(self, box: list[Photo], model: str | None) -> Prediction:
         started = time.perf_counter()
         try:
-            return self._catalog.load(model).predict(photo)
+            return self._catalog.load(model).predict(box[0])
         finally:
             with self._lock:
                 self._seconds += 0.1 * (time.perf_counter() - started - self._seconds)
 
-    def _leave(self, _future: Future[Prediction] | None = None) -> None:
+    def _leave(self, box: list[Photo]) -> None:
         """A place is free once the work is over, not once somebody stopped waiting for it."""
+        box.clear()
         with self._lock:
             self._taken -= 1

@@ -30,6 +30,10 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
+def _default_home() -> Path:
+    return Path(platformdirs.user_data_dir("tensight", appauthor=False))
+
+
 def _default_models() -> Path:
     beside_core = Path(__file__).resolve().parent.parent / "models"
     if beside_core.is_dir():
@@ -61,7 +65,7 @@ class Settings(BaseSettings):
     ] = None
     home: Annotated[
         Path, Field(description="Folder for what the program writes: training runs, downloads.")
-    ] = Path(platformdirs.user_data_dir("tensight", appauthor=False))
+    ] = Field(default_factory=_default_home)
     models: Annotated[Path, Field(description="Folder with the model bundles.")] = Field(
         default_factory=_default_models
     )

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,7 +18,7 @@ from gradio.data_classes import ImageData
 
 from core import images, locale
 from core.catalog import Catalog, Entry
-from core.errors import SettingsError, TenSightError
+from core.errors import ListenError, TenSightError
 from core.predictor import LocalPredictor, Predictor
 from core.settings import Settings
 
@@ -20,7 +27,6 @@ __all__ = ["build_page", "serve"]
 _BARS = 5
 # Seconds: how often uploads are looked through, and how old they may get.
 _DELETE_UPLOADS = (60, 300)
-_AT_ONCE = 8
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +39,7 @@ def serve(
     open_browser: bool,
     say: Callable[[str], None],
 ) -> None:
-    """Serve the page until the process is told to stop.
+    """Serve the page until the process is told to stop, by Ctrl-C or SIGTERM.
 
     Args:
         settings: Where the models are, and how much is answered at once.
@@ -44,33 +50,41 @@ def serve(
 
     Raises:
         ModelNotFoundError: There is no model.
-        SettingsError: The port is taken.
+        ListenError: The address cannot be listened on.
     """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
     predictor = LocalPredictor(
         Catalog(settings), queue_size=settings.queue_size, deadline_s=settings.deadline_s
     )
-    try:
+    with tempfile.TemporaryDirectory(prefix="tensight-") as uploads:
+        # Gradio reads this when the page is built; the folder goes when the process ends.
+        os.environ["GRADIO_TEMP_DIR"] = uploads
         page = build_page(predictor)
-        page.queue(max_size=settings.queue_size)
         try:
             launch(page, host=host, port=port, open_browser=open_browser)
-        except OSError as error:
-            raise SettingsError(
-                f"The page cannot listen on {host}:{port}. Is something else there? Choose another "
-                "with --port or TENSIGHT_PORT."
-            ) from error
-        say(f"TenSight answers on http://{host}:{port}")
-        page.block_thread()
-    finally:
-        predictor.close()
+            say(f"TenSight answers on http://{host}:{port}")
+            stopped.wait()
+        finally:
+            page.close(verbose=False)
+            predictor.close()
 
 
 def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False) -> None:
     """Start serving a page, and return.
 
     Raises:
-        OSError: The port is taken.
+        ListenError: The address cannot be listened on.
     """
+    try:
+        # Gradio's own errors do not tell a taken port from a wrong address.
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ListenError(
+            f"The page cannot listen on {host}:{port}: {error.strerror or error}. Choose another "
+            "address with --host and --port."
+        ) from error
     page.launch(
         server_name=host,
         server_port=port,
@@ -78,7 +92,6 @@ def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False)
         prevent_thread_lock=True,
         quiet=True,
         share=False,
-        show_error=True,
         max_file_size=images.MAX_BYTES,
         enable_monitoring=False,
         run_history=False,
@@ -112,8 +125,8 @@ def build_page(predictor: Predictor) -> gr.Blocks:
             request: Whose language is answered in.
 
         Returns:
-            The verdict in words, the confidence of each label, the time it took, and the whole
-            answer with stable names. Where there is no answer: a sentence that says why and what to
+            The verdict in words, the largest confidences, the time it took, and the whole answer
+            with stable names. Where there is no answer: a sentence that says why and what to
             do, nothing, nothing, and {"error": {"code", "message"}}.
         """
         if photo is None:
@@ -148,7 +161,9 @@ def build_page(predictor: Predictor) -> gr.Blocks:
                 )
                 # Gradio would open the file itself, and know neither our limits nor our words. A
                 # subclass would do too, but Gradio writes a .pyi file beside each one.
-                photo.preprocess = _path  # type: ignore[method-assign]
+                photo.preprocess = functools.partial(  # type: ignore[method-assign]
+                    _uploaded, folder=Path(photo.GRADIO_CACHE).resolve()
+                )
                 model = gr.Radio(
                     [(_choice(entry), entry.name) for entry in predictor.models()],
                     value=default,
@@ -174,7 +189,8 @@ def build_page(predictor: Predictor) -> gr.Blocks:
             [photo, model],
             [verdict, scores, timing, details],
             api_name="predict",
-            concurrency_limit=_AT_ONCE,
+            # The predictor is the one bound: it says in our words when to come back.
+            concurrency_limit=None,
             # Whoever switches fast gets the answer for the last choice.
             trigger_mode="always_last",
         )
@@ -208,9 +224,21 @@ def _choice(entry: Entry) -> str:
     )
 
 
-def _path(payload: ImageData | None) -> str | None:
-    """Path of an uploaded file; Gradio has checked that it is one."""
-    return payload.path if payload else None
+def _uploaded(payload: ImageData | None, *, folder: Path) -> str | None:
+    """Path of an uploaded file.
+
+    Args:
+        payload: What the browser or a program sent; a program can send any path.
+        folder: Where Gradio keeps uploads.
+
+    Raises:
+        gr.Error: The payload is no uploaded file.
+    """
+    if payload is None:
+        return None
+    if payload.path is None or not Path(payload.path).resolve().is_relative_to(folder):
+        raise gr.Error(locale.page_words()["upload_first"], print_exception=False)
+    return payload.path
 
 
 def _language(request: gr.Request) -> locale.Language:

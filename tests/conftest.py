@@ -49,6 +49,16 @@ def data_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def photos_folder() -> Path:
+    """The folder photos/ of TENSIGHT_DATA."""
+    folder = Path(_DATA or "") / "photos"
+    need(
+        "data", bool(_DATA) and folder.is_dir(), "TENSIGHT_DATA names no folder with photos/ in it"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of Debian's Chromium."""
     path = shutil.which("chromium")

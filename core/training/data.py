@@ -95,7 +95,12 @@ def load_cifar10(settings: Settings) -> Dataset:
         DataError: The files are missing, cannot be downloaded, or do not hold CIFAR-10.
     """
     if settings.data is None:
-        folder = hub.fetch_dataset(_HUB_REPO, f"{_HUB_FOLDER}/*.parquet", token=settings.hub_token)
+        folder = hub.fetch_dataset(
+            _HUB_REPO,
+            f"{_HUB_FOLDER}/*.parquet",
+            cache=settings.home / "hub",
+            token=settings.hub_token,
+        )
         return _read_folder(folder / _HUB_FOLDER, _read_parquet)
     parquet = settings.data / "cifar10" / _HUB_FOLDER
     binary = settings.data / _BINARY_FOLDER

@@ -26,6 +26,9 @@ def serving_model(model: keras.Model) -> keras.Model:
     back through the units that fired, and the maps sum to the logits up to the layers' biases.
     The activation taken is that of the deepest layer with at least 7×7 cells.
 
+    The way back is gone once for each class of each image, so it suits tens of classes; for many
+    more, a network should end in average pooling and one linear layer.
+
     Args:
         model: A chain of Conv2D, MaxPooling2D, BatchNormalization, Flatten, Dropout and Dense
             layers (linear or ReLU) from images to logits, with one layer named `embedding`.

@@ -176,7 +176,7 @@ def fit(
         )
     else:
         history = [Epoch(**epoch) for epoch in state["history"]]
-        sessions = [Session(**session) for session in state["sessions"]]
+        sessions = [Session(**session) for session in state.get("sessions", [])]
         best = history[state["best_epoch"] - 1]
         model = keras.saving.load_model(_checkpoint(folder, len(history)))
 

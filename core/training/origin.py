@@ -41,7 +41,7 @@ def hardware() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, with a plus sign where files differ from it; `unknown` outside one."""
+    """The checkout's commit, or `unknown`; a plus sign says that files of core/ differ from it."""
 
     def git(*arguments: str) -> str:
         run = subprocess.run(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import keras
 
 from core.bundle import Family, Reported, View
-from core.errors import TrainingError
+from core.errors import ModelNotFoundError
 from core.images import InputSpec
 from core.training import networks
 
@@ -110,11 +110,11 @@ def get_recipe(name: str) -> Recipe:
     """Find a recipe by name.
 
     Raises:
-        TrainingError: No recipe of that name; the message lists them.
+        ModelNotFoundError: No recipe of that name; the message lists them.
     """
     try:
         return RECIPES[name]
     except KeyError:
-        raise TrainingError(
+        raise ModelNotFoundError(
             f"There is no recipe {name!r}. Recipes: {', '.join(sorted(RECIPES))}."
         ) from None

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core import __version__
 from core.bundle import (
     CARD,
+    FORMAT_SINCE,
     MODEL,
     Bundle,
     Config,
@@ -110,7 +110,7 @@ def train(
             date=run.sessions[-1].date,
             commit=", ".join(dict.fromkeys(session.commit for session in run.sessions)),
         ),
-        minimum_version=__version__,
+        minimum_version=FORMAT_SINCE,
     )
     history = _History(
         curves=tuple(

@@ -113,6 +113,34 @@ def test_writing_replaces_the_whole_or_nothing(folder: Path) -> None:
     assert [file.name for file in folder.parent.iterdir()] == ["classic"], "nothing left behind"
 
 
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_write_that_is_broken_off_leaves_the_old_folder(
+    folder: Path, failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(folder)
+    rename = Path.rename
+
+    def second_fails(self: Path, target: Path) -> Path:
+        if target == folder and self.parent != folder.parent:
+            raise failure
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", second_fails)
+        with pytest.raises(failure):
+            write_bundle(folder, bundle.config, {MODEL: b"x"})
+    assert Bundle.open(folder).revision == bundle.revision
+    assert [file.name for file in folder.parent.iterdir()] == ["classic"]
+
+
+def test_a_write_that_was_killed_is_mended_by_the_next(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    folder.rename(folder.with_name(".old-classic"))  # as after SIGKILL between the two renames
+    assert find_bundles(folder.parent) == []
+    write_bundle(folder, bundle.config, {MODEL: b"x"})
+    assert [file.name for file in folder.parent.iterdir()] == ["classic"]
+
+
 def test_config_survives_a_round_trip(folder: Path) -> None:
     config = Bundle.open(folder).config
     assert Config.model_validate_json(config.model_dump_json()) == config

@@ -27,6 +27,11 @@ def test_entries_are_the_models_that_can_be_read(
     with caplog.at_level(logging.WARNING):
         assert [entry.name for entry in catalog.entries()] == [n for n in names if n != "baseline"]
     assert "Left out" in caplog.text
+    (models / "classic" / "metrics.json").rename(models / "gone")
+    with pytest.raises(ModelNotFoundError, match="There is no good model in"):
+        catalog.default()
+    (models / "gone").rename(models / "classic" / "metrics.json")
+    assert catalog.default() == "classic"
     problems = catalog.problems()
     assert problems["classic"] is None
     assert "config.json is wrong" in str(problems["baseline"])

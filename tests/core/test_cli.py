@@ -73,6 +73,15 @@ def test_predict_with_words_tells_failures_on_stderr(photo: Path, tmp_path: Path
     assert run.stdout.startswith(f"{photo}: ")
 
 
+def test_a_file_name_that_is_no_text(photo: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    os.rename(photo, odd)  # noqa: PTH104  # pathlib would hide the bytes
+    name = os.fsdecode(odd)
+    run = tensight("predict", name, "--json", PYTHONIOENCODING="utf-8:strict")
+    assert (run.returncode, json.loads(run.stdout)["photo"]) == (0, name)
+    assert tensight("predict", name, PYTHONIOENCODING="utf-8:strict").returncode == 0
+
+
 def test_the_model_can_be_chosen(photo: Path) -> None:
     chosen = json.loads(tensight("predict", photo, "-m", "baseline", "--json").stdout)
     assert chosen["model"] == "baseline"
@@ -88,6 +97,7 @@ def test_the_model_can_be_chosen(photo: Path) -> None:
         (["predict", "x.jpg", "--nope"], "No such option"),
         (["web", "--port", "0"], "greater than or equal to 1"),
         (["nope"], "No such command"),
+        (["train", "nope"], "There is no recipe 'nope'. Recipes: baseline, classic"),
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], message: str) -> None:
@@ -134,7 +144,7 @@ def test_models_list_without_models(tmp_path: Path) -> None:
     assert tensight("models", "list", "--json", TENSIGHT_MODELS=str(tmp_path)).stdout == "[]\n"
     run = tensight("models", "list", TENSIGHT_MODELS=str(tmp_path))
     assert run.returncode == 2
-    assert "There is no model in" in run.stderr
+    assert "There is no good model in" in run.stderr
 
 
 def test_models_verify(tmp_path: Path) -> None:
@@ -176,7 +186,10 @@ def test_training_commands_without_the_extra() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert run.returncode == 1
-    assert run.stderr == ("This command needs the extra 'train': pip install 'tensight[train]'\n")
+    assert run.stderr == (
+        "This command needs the extra 'train', which is not installed. `make setup` installs all "
+        "extras.\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "explore"])

@@ -68,9 +68,8 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -80,21 +79,22 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_matching_files_are_fetched(endpoint: str) -> None:
-    folder = hub.fetch_dataset("owner/set", "plain_text/*.parquet", endpoint=endpoint)
+def test_matching_files_are_fetched(endpoint: str, tmp_path: Path) -> None:
+    folder = hub.fetch_dataset(
+        "owner/set", "plain_text/*.parquet", cache=tmp_path, endpoint=endpoint
+    )
     found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert found == {name: FILES[name] for name in FILES if name != "x.md"}
 
 
-def test_what_is_not_there_is_said(endpoint: str) -> None:
+def test_what_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"owner/other cannot be fetched.*TENSIGHT_DATA"):
-        hub.fetch_dataset("owner/other", "*", endpoint=endpoint)
+        hub.fetch_dataset("owner/other", "*", cache=tmp_path, endpoint=endpoint)
     with pytest.raises(DataError, match="no file like plain_text/\\*\\.csv"):
-        hub.fetch_dataset("owner/set", "plain_text/*.csv", endpoint=endpoint)
+        hub.fetch_dataset("owner/set", "plain_text/*.csv", cache=tmp_path, endpoint=endpoint)
 
 
 def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DataError, match="cannot be fetched from the Hub"):
-        hub.fetch_dataset("owner/set", "*")
+        hub.fetch_dataset("owner/set", "*", cache=tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 import zlib
@@ -159,6 +160,7 @@ def test_float_images_are_refused() -> None:
         (b"a letter to my aunt", "not_an_image"),
         (b"BMW is a make of cars, and this a sentence about it", "not_an_image"),
         (b"PK\x03\x04" + bytes(100), "not_an_image"),
+        (b"<!doctype html><html><body><svg></svg></body></html>", "not_an_image"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported"),
         (b"II*\x00" + bytes(100), "unsupported"),
         (b"%PDF-1.7" + bytes(100), "unsupported"),
@@ -217,7 +219,7 @@ def test_a_huge_png_costs_little_memory(tmp_path: Path) -> None:
 def test_heic_without_the_extra_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
-    with pytest.raises(ImageError, match=r"tensight\[heif\]") as caught:
+    with pytest.raises(ImageError, match="needs the extra 'heif'") as caught:
         decode(heic)
     assert caught.value.code == "unsupported"
 
@@ -247,6 +249,9 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
         decode(tmp_path / "missing.jpg")
     with pytest.raises(PhotoReadError, match="folder"):
         decode(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(PhotoReadError, match="no plain file"):
+        decode(tmp_path / "pipe.jpg")
     with pytest.raises(PhotoReadError, match="cannot be read"):
         decode("nul\0byte")
 

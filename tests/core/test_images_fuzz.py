@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
@@ -28,6 +29,9 @@ def photos() -> list[bytes]:
         files.append(buffer.getvalue())
     buffer = BytesIO()
     drawings.gradient(48, 32).save(buffer, "JPEG", progressive=True)
+    files.append(buffer.getvalue())
+    buffer = BytesIO()
+    pillow_heif.from_pillow(drawings.gradient(48, 32)).save(buffer, quality=80)
     files.append(buffer.getvalue())
     for mode in ("P", "LA", "RGBA", "1", "I;16"):
         buffer = BytesIO()

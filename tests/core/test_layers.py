@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import pkgutil
 import subprocess
 import sys
@@ -101,20 +102,23 @@ def test_serving_imports_nothing_of_training() -> None:
     assert set(ast.literal_eval(run.stdout)) <= {"pyarrow", "yaml"}
 
 
-def test_importing_core_reads_no_environment_and_says_nothing() -> None:
+def test_importing_core_reads_no_environment_and_says_nothing(tmp_path: Path) -> None:
     program = (
-        "import os, logging\n"
-        "class Watched(dict):\n"
-        "    def __getitem__(self, key):\n"
-        "        assert not str(key).startswith('TENSIGHT'), key\n"
-        "        return super().__getitem__(key)\n"
-        "    get = lambda self, key, default=None: self[key] if key in self else default\n"
-        "os.environ = Watched(os.environ)\n"
-        "import core\n"
+        "import os, logging, core\n"
         "assert not logging.getLogger().handlers\n"
+        "os.environ['XDG_DATA_HOME'] = '/later'\n"
+        "del os.environ['TENSIGHT_HOME'], os.environ['TENSIGHT_PORT']\n"
+        "assert str(core.Settings.read().home) == '/later/tensight'\n"
     )
+    # To read this setting is an error.
+    environment = os.environ | {"TENSIGHT_PORT": "many", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 

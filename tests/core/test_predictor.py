@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,36 +10,10 @@ from typing import Any
 import pytest
 
 from core.catalog import Catalog
-from core.classifier import Classifier, Prediction
+from core.classifier import Prediction
 from core.errors import BusyError, DeadlineError, ImageError, ModelNotFoundError, PredictorError
-from core.images import Photo
 from core.predictor import LocalPredictor
-from core.settings import Settings
-from tests.conftest import ROOT
-
-
-class SlowCatalog(Catalog):
-    """A catalog whose classifiers wait until they are let go."""
-
-    def __init__(self) -> None:
-        super().__init__(Settings(models=ROOT / "models"))
-        self.go = threading.Event()
-        self.asked = 0
-
-    def load(self, name: str | None = None) -> Classifier:
-        classifier = super().load(name)
-        outer = self
-
-        class Slow(Classifier):
-            def __init__(self) -> None:
-                pass
-
-            def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
-                outer.asked += 1
-                outer.go.wait(30)
-                return classifier.predict(photo, saliency=saliency)
-
-        return Slow()
+from tests.slow import SlowCatalog
 
 
 @pytest.fixture
@@ -99,6 +74,42 @@ def test_a_late_answer_is_given_up_and_what_waited_is_dropped(
     slow.go.set()
     predictor.close()
     assert slow.asked == 2, "the two that ran; the two that waited were dropped"
+
+
+def test_what_waits_is_told_that_the_predictor_closed(slow: SlowCatalog, photo: Path) -> None:
+    predictor = LocalPredictor(slow, queue_size=4, deadline_s=30)
+
+    async def close() -> list[Any]:
+        tasks = [asyncio.create_task(predictor.predict(photo)) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        closing = asyncio.get_running_loop().run_in_executor(None, predictor.close)
+        await asyncio.sleep(0.1)
+        slow.go.set()
+        await closing
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results = asyncio.run(close())
+    assert [type(result) for result in results] == [Prediction] * 2 + [PredictorError] * 2
+
+
+def test_a_photo_that_was_given_up_is_not_kept(slow: SlowCatalog) -> None:
+    class Watched:
+        """Stands for a large photo; nothing reads it, since both workers are held."""
+
+    predictor = LocalPredictor(slow, queue_size=4, deadline_s=0.2)
+    photos: list[Any] = [Watched() for _ in range(4)]
+    waiting = [weakref.ref(photo) for photo in photos[2:]]
+
+    async def wait() -> None:
+        calls = [predictor.predict(photo) for photo in photos]
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    asyncio.run(wait())
+    photos.clear()
+    gc.collect()
+    assert [reference() for reference in waiting] == [None, None]
+    slow.go.set()
+    predictor.close()
 
 
 def test_running_work_keeps_its_place_until_it_ends(slow: SlowCatalog, photo: Path) -> None:

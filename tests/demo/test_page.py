@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio_client
+import httpx
 import pytest
 
 from core.catalog import Catalog
@@ -14,7 +16,9 @@ from core.errors import ModelNotFoundError
 from core.predictor import LocalPredictor
 from core.settings import Settings
 from demo.app import build_page, launch
+from tests.conftest import ROOT
 from tests.ports import free_port
+from tests.slow import SlowCatalog
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +127,66 @@ def test_models_of_any_labels_are_served(made_models: Path, photo: Path) -> None
         predictor.close()
     assert sorted(answer["scores"]) == ["blue sky", "green bar", "red square"]
     assert sum(answer["scores"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"path": str(ROOT / "docs" / "page.png")},
+        {"path": "/etc/passwd", "url": None, "orig_name": "photo.jpg"},
+        {"url": "data:image/png;base64,iVBORw0KGgo="},
+    ],
+)
+def test_only_uploads_are_read(client: gradio_client.Client, payload: dict[str, str]) -> None:
+    call = f"{client.src}gradio_api/call/predict"
+    event = httpx.post(call, json={"data": [payload, "classic"]}).json()["event_id"]
+    answer = httpx.get(f"{call}/{event}", timeout=30).text
+    assert answer.startswith("event: error")
+    assert "scores" not in answer
+
+
+def test_an_upload_that_was_deleted_is_told_so(
+    client: gradio_client.Client, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with photo.open("rb") as stream:
+        (path,) = httpx.post(f"{client.src}gradio_api/upload", files={"files": stream}).json()
+    Path(path).unlink()
+    call = f"{client.src}gradio_api/call/predict"
+    event = httpx.post(call, json={"data": [{"path": path}, "classic"]}).json()["event_id"]
+    assert "no longer here" in httpx.get(f"{call}/{event}", timeout=30).text
+
+
+def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
+    catalog = SlowCatalog()
+    predictor = LocalPredictor(catalog, queue_size=2, deadline_s=30)
+    page = build_page(predictor)
+    port = free_port()
+    launch(page, host="127.0.0.1", port=port)
+    try:
+        client = gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
+        sent = gradio_client.handle_file(photo)
+        jobs = [client.submit(sent, "classic", api_name="/predict") for _ in range(5)]
+        refused = [job for job in jobs if _done_soon(job)]
+        assert len(refused) == 3
+        for job in refused:
+            words, _, _, answer = job.result()
+            assert "Many photos are waiting just now. Try again in" in words
+            assert answer["error"]["code"] == "busy"
+        catalog.go.set()
+        answered = [job.result(timeout=30)[3] for job in jobs if job not in refused]
+        assert [answer["model"] for answer in answered] == ["classic"] * 2
+    finally:
+        catalog.go.set()
+        page.close(verbose=False)
+        predictor.close()
+
+
+def _done_soon(job: Any) -> bool:
+    try:
+        job.result(timeout=5)
+    except concurrent.futures.TimeoutError:
+        return False
+    return True
 
 
 def test_uploads_are_deleted_after_minutes(predictor: LocalPredictor) -> None:

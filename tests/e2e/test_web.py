@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gradio_client
@@ -33,17 +35,17 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running `tensight web`."""
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A running `tensight web`: its address, and the process."""
     port = free_port()
-    log = tmp_path_factory.mktemp("web") / "log"
+    log = folder / "web.log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
-    with log.open("w") as stream:
+    with log.open("wb") as stream:
         server = subprocess.Popen(
             [sys.executable, "-m", "core.cli", "web", "--port", str(port)],
-            cwd=log.parent,
-            env=environment | {"PYTHONPATH": str(ROOT)},
+            cwd=folder,
+            env=environment | {"PYTHONPATH": str(ROOT)} | settings,
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
@@ -56,11 +58,18 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             except (urllib.error.URLError, ConnectionError):
                 assert server.poll() is None, log.read_text()
                 time.sleep(0.1)
-        yield address
+        yield address, server
     finally:
         server.terminate()
         server.wait(20)
     assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running `tensight web`."""
+    with serving(tmp_path_factory.mktemp("web")) as (address, _):
+        yield address
 
 
 @pytest.fixture
@@ -163,9 +172,9 @@ def test_a_phone_sees_the_whole_page(page: Page, photo: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cat_0.jpg", "none_piano.jpg", "ship_0.jpg"])
-def test_real_photos(url: str, name: str, data_folder: Path) -> None:
+def test_real_photos(url: str, name: str, photos_folder: Path) -> None:
     client = gradio_client.Client(url, verbose=False)
-    photo = gradio_client.handle_file(data_folder / "photos" / name)
+    photo = gradio_client.handle_file(photos_folder / name)
     answers = [
         client.predict(photo, model, api_name="/predict")[3] for model in ("classic", "baseline")
     ]
@@ -174,8 +183,8 @@ def test_real_photos(url: str, name: str, data_folder: Path) -> None:
         assert sum(answer["scores"].values()) == pytest.approx(1)
 
 
-def test_real_photos_in_the_browser(page: Page, data_folder: Path) -> None:
-    give(page, data_folder / "photos" / "cat_0.jpg")
+def test_real_photos_in_the_browser(page: Page, photos_folder: Path) -> None:
+    give(page, photos_folder / "cat_0.jpg")
     expect(page.locator("#verdict h2")).to_contain_text("cat", timeout=30_000)
 
 
@@ -189,5 +198,19 @@ def test_a_taken_port_is_said(url: str) -> None:
         timeout=60,
         check=False,
     )
-    assert run.returncode == 2
-    assert f"The page cannot listen on 127.0.0.1:{port}" in run.stderr
+    assert run.returncode == 1
+    assert f"The page cannot listen on 127.0.0.1:{port}: Address already in use." in run.stderr
+
+
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
+def test_told_to_stop_it_stops_and_keeps_no_photo(
+    signal_name: str, photo: Path, tmp_path: Path
+) -> None:
+    with serving(tmp_path, TMPDIR=str(tmp_path)) as (url, server):
+        client = gradio_client.Client(url, verbose=False)
+        client.predict(gradio_client.handle_file(photo), "classic", api_name="/predict")
+        uploads = list(tmp_path.glob("tensight-*/**/ship.jpg"))
+        assert len(uploads) == 1
+        server.send_signal(signal.Signals[signal_name])
+        assert server.wait(20) == 0
+    assert list(tmp_path.glob("tensight-*")) == []

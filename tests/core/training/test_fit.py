@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from core.errors import TrainingError
+from core.errors import ModelNotFoundError, TrainingError
 from core.training.data import hold_out
 from core.training.fit import Batches, Run, fit
 from core.training.recipes import RECIPES, Recipe, get_recipe
@@ -134,5 +134,7 @@ def test_classic_has_the_parameters_of_the_report() -> None:
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:
-    with pytest.raises(TrainingError, match=r"no recipe 'clasic'\. Recipes: baseline, classic"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"no recipe 'clasic'\. Recipes: baseline, classic"
+    ):
         get_recipe("clasic")

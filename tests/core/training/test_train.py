@@ -57,11 +57,14 @@ def test_thresholds_come_from_the_validation_rows(made_models: Path) -> None:
 def test_evaluating_again_gives_the_same_figures(made_models: Path, tmp_path: Path) -> None:
     (folder,) = find_bundles(made_models)
     before = Bundle.open(folder)
+    figures = before.metrics()
     after = evaluate(before, made.dataset(), Settings(models=made_models), command="again")
     ours, theirs = before.config, after.config
     assert ours.model_copy(update={"sha256": {}}) == theirs.model_copy(update={"sha256": {}})
-    metrics = after.metrics()
+    metrics, old = after.metrics(), figures
     assert metrics.origin.command == "again"
+    assert (metrics.test, metrics.validation) == (old.test, old.validation)
+    assert (metrics.curves, metrics.parameters) == (old.curves, old.parameters)
     other = replace(made.dataset(), name="CIFAR-10", labels=("cat", "dog", "sky"))
     with pytest.raises(DataError, match="The model knows red square, green bar, blue sky; CIFAR"):
         evaluate(after, other, Settings(models=made_models), command="again")

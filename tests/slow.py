@@ -1,0 +1,35 @@
+"""A predictor's work that takes as long as a test wants."""
+
+from __future__ import annotations
+
+import threading
+
+from core.catalog import Catalog
+from core.classifier import Classifier, Prediction
+from core.images import Photo
+from core.settings import Settings
+from tests.conftest import ROOT
+
+
+class SlowCatalog(Catalog):
+    """A catalog whose classifiers wait until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings(models=ROOT / "models"))
+        self.go = threading.Event()
+        self.asked = 0
+
+    def load(self, name: str | None = None) -> Classifier:
+        classifier = super().load(name)
+        outer = self
+
+        class Slow(Classifier):
+            def __init__(self) -> None:
+                pass
+
+            def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
+                outer.asked += 1
+                outer.go.wait(30)
+                return classifier.predict(photo, saliency=saliency)
+
+        return Slow()
