@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.bundle import Bundle, write_bundle
 from core.catalog import Catalog
 from core.errors import ModelNotFoundError
 from core.settings import Settings
@@ -43,7 +44,10 @@ def test_the_default_is_the_best_for_photos(models: Path) -> None:
     shutil.rmtree(models / "classic")
     assert Catalog(Settings(models=models)).default() == "baseline"
     for better in ("scratch", "mobilenet"):
-        shutil.copytree(models / "baseline", models / better)
+        bundle = Bundle.open(models / "baseline")
+        files = {name: bundle.read(name) for name in bundle.config.sha256}
+        config = bundle.config.model_copy(update={"name": better})
+        write_bundle(models / better, config, files)
         assert Catalog(Settings(models=models)).default() == better
 
 

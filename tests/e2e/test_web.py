@@ -199,7 +199,7 @@ def test_a_taken_port_is_said(url: str) -> None:
         check=False,
     )
     assert run.returncode == 1
-    assert f"The page cannot listen on 127.0.0.1:{port}: Address already in use." in run.stderr
+    assert f"The page cannot listen on 127.0.0.1:{port}: Address already in use" in run.stderr
 
 
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])

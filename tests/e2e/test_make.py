@@ -1,0 +1,52 @@
+"""The README's first command, as a new user gives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import gradio_client
+import pytest
+
+from tests.conftest import ROOT
+from tests.ports import free_port
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_make_run_in_a_fresh_clone(tmp_path: Path, photo: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    port = free_port()
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        make = subprocess.Popen(
+            ["make", "-C", str(clone), "run"],
+            env=os.environ | {"TENSIGHT_PORT": str(port)},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()  # our own server
+                break
+            except (urllib.error.URLError, ConnectionError):
+                assert make.poll() is None, log.read_text()
+                time.sleep(0.5)
+        client = gradio_client.Client(url, verbose=False)
+        sent = gradio_client.handle_file(photo)
+        assert client.predict(sent, "classic", api_name="/predict")[3]["model"] == "classic"
+    finally:
+        os.killpg(make.pid, signal.SIGTERM)
+        make.wait(30)
+    installed = {path.name for path in (clone / ".venv").glob("lib/python*/site-packages/*")}
+    assert "gradio" in installed
+    assert not installed & {"tensorflow", "keras", "sklearn", "matplotlib", "pytest"}
