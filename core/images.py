@@ -70,6 +70,9 @@ _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS |= {b"mif1", b"msf1"}
 _AVIF_BRANDS = {b"avif", b"avis"}
+# Rows that are brought to RGB at once.
+_STRIP = 256
+
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _OTHER_KINDS = {
     b"II*\x00": "TIFF",
@@ -367,22 +370,32 @@ _TRANSPOSE: dict[object, Image.Transpose] = {
 def _to_rgb(image: Image.Image, *, oriented: bool) -> NDArray[np.uint8]:
     image.load()
     turn = None if oriented else _TRANSPOSE.get(_orientation(image))
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = _grey_of_16_bits(image)
-    elif image.mode == "F":
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode == "F":
         raise ImageError(
             "unsupported",
             "An image of floating-point pixels has no fixed white. Convert it to mode RGB.",
         )
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.new("RGB", rgba.size, "white")
-        image.paste(rgba, mask=rgba.getchannel("A"))
-    elif image.mode != "RGB":
-        image = image.convert("RGB")
-    if turn is not None:
-        image = image.transpose(turn)
-    return np.asarray(image)
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.asarray(image)
+    # In strips: what lies between the two modes takes several times the memory of the result.
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        rgb[top:bottom] = np.asarray(_strip_to_rgb(strip))
+    return rgb
+
+
+def _strip_to_rgb(strip: Image.Image) -> Image.Image:
+    if strip.mode == "I" or strip.mode.startswith("I;16"):
+        strip = _grey_of_16_bits(strip)
+    if strip.has_transparency_data:
+        rgba = strip.convert("RGBA")
+        strip = Image.new("RGB", rgba.size, "white")
+        strip.paste(rgba, mask=rgba.getchannel("A"))
+    return strip.convert("RGB")
 
 
 def _grey_of_16_bits(image: Image.Image) -> Image.Image:
