@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from core.bundle import Metrics
     from core.training.data import Dataset
     from core.training.fit import Epoch
+    from core.training.photos import PhotoFigures, Share
 
 __all__ = ["app", "main"]
 
@@ -273,11 +274,30 @@ def train(
 @app.command()
 def evaluate(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Measure on the photos of this folder instead, named in its labels.csv "
+            "(file,label; `none` for a photo of none of the labels); nothing is written.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on the test set, from its stored weights, and renew its card."""
     settings = _settings()
-    bundle = Catalog(settings).bundle(name)
+    _prepare_training()
+    catalog = Catalog(settings)
+    bundle = catalog.bundle(name)
+    if photos is not None:
+        from core.training.photos import evaluate_photos
+
+        figures = evaluate_photos(catalog.load(name), photos)
+        if as_json:
+            typer.echo(figures.model_dump_json())
+        else:
+            _print_photo_figures(figures)
+        return
     dataset = _load_data(settings)
     from core.training import train as training
 
@@ -376,6 +396,24 @@ def _print_figures(metrics: Metrics) -> None:
     _print_table(
         ["", *labels],
         [[label, *map(str, row)] for label, row in zip(labels, test.confusion, strict=True)],
+    )
+
+
+def _print_photo_figures(figures: PhotoFigures) -> None:
+    rows: list[tuple[str, Share | None]] = [
+        ("in class: right label", figures.accuracy),
+        *((f"  {label}", share) for label, share in figures.recall.items()),
+        ("of no class: told none", figures.told_none),
+        ("of no class: taken for known", figures.taken_for_known),
+    ]
+    typer.echo(f"{figures.model}, {figures.n} photos")
+    _print_table(
+        ["", "n", "share", "95% interval"],
+        [
+            [what, str(share.n), f"{share.share:.3f}", f"{share.low:.3f} to {share.high:.3f}"]
+            for what, share in rows
+            if share is not None
+        ],
     )
 
 

@@ -1,0 +1,123 @@
+"""What a model is worth on real photos, which are not 32 pixels wide."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import binomtest
+
+from core.classifier import Classifier, Prediction
+from core.errors import DataError, ImageError, PhotoReadError
+
+__all__ = ["PhotoFigures", "Share", "evaluate_photos"]
+
+_LABELS = "labels.csv"
+_NONE = "none"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Share(_Record):
+    """A share of n photos, 0 to 1, with its 95% interval (Wilson 1927)."""
+
+    n: int
+    share: float
+    low: float
+    high: float
+
+
+class PhotoFigures(_Record):
+    """What a model gives on a folder of photos.
+
+    Attributes:
+        n: Photos in all.
+        accuracy: Photos of a known class that got their label, whatever the verdict; null where
+            there are none.
+        recall: The same for each class that has photos.
+        told_none: Photos of no known class with the verdict `none`; null where there are none.
+        taken_for_known: Photos of no known class with the verdict `known`.
+    """
+
+    model: str
+    revision: str
+    n: int
+    accuracy: Share | None
+    recall: dict[str, Share]
+    told_none: Share | None
+    taken_for_known: Share | None
+
+
+def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
+    """Answer every photo of a folder and compare.
+
+    Args:
+        classifier: The model.
+        folder: Photos, and labels.csv with the columns `file` and `label`; a label is one of the
+            model's, or `none` for a photo that shows none of them.
+
+    Raises:
+        DataError: labels.csv is missing or wrong, or a photo cannot be read.
+    """
+    truth = _read_labels(folder, classifier.labels)
+    answers: list[tuple[str, Prediction]] = []
+    for file, label in truth.items():
+        try:
+            answers.append((label, classifier.predict(folder / file)))
+        except (ImageError, PhotoReadError) as error:
+            raise DataError(f"{folder / file}: {error}") from error
+    known = [(label, answer) for label, answer in answers if label != _NONE]
+    none = [answer.verdict for label, answer in answers if label == _NONE]
+    return PhotoFigures(
+        model=classifier.name,
+        revision=classifier.revision,
+        n=len(answers),
+        accuracy=_share([answer.label == label for label, answer in known]),
+        recall={
+            each: share
+            for each in classifier.labels
+            if (share := _share([a.label == each for label, a in known if label == each]))
+        },
+        told_none=_share([verdict == "none" for verdict in none]),
+        taken_for_known=_share([verdict == "known" for verdict in none]),
+    )
+
+
+def _read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
+    path = folder / _LABELS
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}. It has the columns file,label."
+        ) from error
+    truth = {}
+    for number, row in enumerate(rows, start=2):
+        file, label = row.get("file"), row.get("label")
+        if not file or not label:
+            raise DataError(f"{path}, line {number}: expected file,label; got {dict(row)}.")
+        if label not in (*labels, _NONE):
+            raise DataError(
+                f"{path}, line {number}: the model has no label {label!r}; it knows "
+                f"{', '.join(labels)}, and {_NONE} is for photos of none of them."
+            )
+        truth[file] = label
+    if not truth:
+        raise DataError(f"{path} names no photo.")
+    return truth
+
+
+def _share(outcomes: list[bool]) -> Share | None:
+    if not outcomes:
+        return None
+    interval = binomtest(sum(outcomes), len(outcomes)).proportion_ci(method="wilson")
+    return Share(
+        n=len(outcomes),
+        share=sum(outcomes) / len(outcomes),
+        low=float(interval.low),
+        high=float(interval.high),
+    )
