@@ -368,7 +368,9 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
 
 def _numbers(version: str) -> tuple[int, ...]:
     numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
-    return tuple(map(int, numbers.groups())) if numbers else ()
+    if numbers is None:
+        raise BundleError(f"{version!r} is no version; it begins with three numbers, as 1.2.3.")
+    return tuple(map(int, numbers.groups()))
 
 
 def _first(error: ValidationError) -> str:

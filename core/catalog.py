@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.bundle import Bundle, Metrics, find_bundles
@@ -46,12 +47,11 @@ class Catalog:
     def entries(self) -> list[Entry]:
         """All models that can be read, by name; others are logged and left out."""
         entries = []
-        for folder in find_bundles(self._settings.models):
-            try:
-                bundle = Bundle.open(folder)
-                entries.append(Entry(bundle, bundle.metrics()))
-            except BundleError as error:
-                logger.warning("Left out: %s", error)
+        for found in self._scan():
+            if isinstance(found, BundleError):
+                logger.warning("Left out: %s", found)
+            else:
+                entries.append(found)
         return entries
 
     def problems(self) -> dict[str, BundleError | None]:
@@ -71,16 +71,17 @@ class Catalog:
     def default(self) -> str:
         """Name of the model that answers when none is asked for.
 
-        TENSIGHT_MODEL, else the best for photos among `entries`.
+        TENSIGHT_MODEL, else the best for photos among those that can be read.
 
         Raises:
-            ModelNotFoundError: No model can be read, or not the one of TENSIGHT_MODEL.
+            ModelNotFoundError: No model can be read, or none is called like TENSIGHT_MODEL.
+            BundleError: The model of TENSIGHT_MODEL is damaged.
         """
-        names = [entry.name for entry in self.entries()]
         if self._settings.model is not None:
-            if self._settings.model not in names:
-                raise self._not_found(self._settings.model)
-            return self._settings.model
+            bundle = self.bundle(self._settings.model)
+            bundle.metrics()
+            return bundle.config.name
+        names = [found.name for found in self._scan() if isinstance(found, Entry)]
         if not names:
             raise ModelNotFoundError(
                 f"There is no good model in {self._settings.models}. Train one with "
@@ -114,6 +115,15 @@ class Catalog:
                     self.bundle(name), threads=self._settings.threads
                 )
             return self._classifiers[name]
+
+    def _scan(self) -> Iterator[Entry | BundleError]:
+        """Each model folder, by name, or what is wrong with it."""
+        for folder in find_bundles(self._settings.models):
+            try:
+                bundle = Bundle.open(folder)
+                yield Entry(bundle, bundle.metrics())
+            except BundleError as error:
+                yield error
 
     def _not_found(self, name: str) -> ModelNotFoundError:
         names = ", ".join(folder.name for folder in find_bundles(self._settings.models)) or "none"

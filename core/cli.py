@@ -284,12 +284,12 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model on the test set, from its stored weights, and renew its card."""
+    """Measure a model's stored weights: on the test set, which renews its card, or on photos."""
     settings = _settings()
-    _prepare_training()
     catalog = Catalog(settings)
     bundle = catalog.bundle(name)
     if photos is not None:
+        _prepare_training()
         from core.training.photos import evaluate_photos
 
         figures = evaluate_photos(catalog.load(name), photos)

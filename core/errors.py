@@ -145,7 +145,8 @@ class MissingExtraError(TenSightError, ImportError):
 
     def __init__(self, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the extra '{extra}', which is not installed. `make setup` installs "
-            "all extras."
+            f"{purpose} needs the extra '{extra}', which is not installed here. In a checkout, "
+            "`make setup` installs it into .venv-dev; a wheel takes it as 'tensight-….whl"
+            f"[{extra}]'."
         )
         self.extra = extra

@@ -62,7 +62,7 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
-_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # Pillow knows these only after all its plugins are loaded, which takes longer than a small photo.
 _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
@@ -228,12 +228,11 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     file = Path(path)
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
-            raise PhotoReadError(f"{file} is no plain file. Name a file with a photo.")
+            # To open a pipe would wait for who writes into it.
+            raise OSError("it is no plain file")  # told like the system's own
         with file.open("rb") as stream:
             # One byte more than allowed, so that `decode` can tell; never a whole disk.
             return stream.read(MAX_BYTES + 1)
-    except PhotoReadError:
-        raise
     except FileNotFoundError as error:
         raise PhotoReadError(f"There is no file {file}. Check the path.") from error
     except IsADirectoryError as error:
@@ -284,7 +283,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
         )
     try:
         return Image.open(BytesIO(data), formats=(kind,))
-    except _TOO_LARGE as error:
+    except _BOMB as error:
         raise _too_many_pixels() from error
     except UnidentifiedImageError as error:
         # The first bytes were those of a photo, so the rest is what is wrong.
@@ -312,10 +311,14 @@ def _guarded(work: Callable[[], _T]) -> _T:
     """Run Pillow; its errors come out as ImageError."""
     try:
         return work()
-    except _TOO_LARGE as error:
+    except _BOMB as error:
         raise _too_many_pixels() from error
     except ImageError:
         raise
+    except MemoryError as error:
+        raise ImageError(
+            "too_many_pixels", "The photo needs more memory than there is. Send a smaller one."
+        ) from error
     except _DECODER_ERRORS as error:
         raise _damaged() from error
 
@@ -372,10 +375,9 @@ def _to_rgb(image: Image.Image, *, oriented: bool) -> NDArray[np.uint8]:
     turn = None if oriented else _TRANSPOSE.get(_orientation(image))
     if turn is not None:
         image = image.transpose(turn)
-    if image.mode == "F":
+    if image.mode in ("F", "La", "RGBa"):
         raise ImageError(
-            "unsupported",
-            "An image of floating-point pixels has no fixed white. Convert it to mode RGB.",
+            "unsupported", f"An image of Pillow's mode {image.mode} is not read. Convert it to RGB."
         )
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.asarray(image)

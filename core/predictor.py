@@ -60,7 +60,6 @@ class LocalPredictor:
         self._executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="predict")
         self._lock = threading.Lock()
         self._taken = 0
-        self._closed = False
         self._seconds = 0.1  # running mean of one photo's work, for `retry_after`
 
     def models(self) -> list[Entry]:
@@ -89,7 +88,9 @@ class LocalPredictor:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._deadline_s)
         except asyncio.CancelledError:
-            if self._closed:
+            task = asyncio.current_task()
+            if future.cancelled() and not (task and task.cancelling()):
+                # Nobody stopped waiting: `close` dropped the photo.
                 raise PredictorError(_CLOSED) from None
             raise
         except TimeoutError as error:
@@ -99,7 +100,6 @@ class LocalPredictor:
 
     def close(self) -> None:
         """Answer no more; what waits is dropped, what runs is finished."""
-        self._closed = True
         self._executor.shutdown(cancel_futures=True)
 
     def _work(self, box: list[Photo], model: str | None) -> Prediction:

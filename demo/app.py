@@ -18,7 +18,7 @@ from gradio.data_classes import ImageData
 
 from core import images, locale
 from core.catalog import Catalog, Entry
-from core.errors import ListenError, TenSightError
+from core.errors import ListenError, PhotoReadError, TenSightError
 from core.predictor import LocalPredictor, Predictor
 from core.settings import Settings
 
@@ -39,7 +39,7 @@ def serve(
     open_browser: bool,
     say: Callable[[str], None],
 ) -> None:
-    """Serve the page until the process is told to stop, by Ctrl-C or SIGTERM.
+    """Serve the page until the process is told to stop, by Ctrl-C, a signal or a closed terminal.
 
     Args:
         settings: Where the models are, and how much is answered at once.
@@ -53,8 +53,9 @@ def serve(
         ListenError: The address cannot be listened on.
     """
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), lambda *_: stopped.set())
     predictor = LocalPredictor(
         Catalog(settings), queue_size=settings.queue_size, deadline_s=settings.deadline_s
     )
@@ -64,7 +65,7 @@ def serve(
         page = build_page(predictor)
         try:
             launch(page, host=host, port=port, open_browser=open_browser)
-            say(f"TenSight answers on http://{host}:{port}")
+            say(f"TenSight answers on {page.local_url}")
             stopped.wait()
         finally:
             page.close(verbose=False)
@@ -77,16 +78,20 @@ def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False)
     Raises:
         ListenError: The address cannot be listened on.
     """
+    host = host.strip("[]")
     try:
         # Gradio's own errors do not tell a taken port from a wrong address.
-        socket.create_server((host, port)).close()
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
     except OSError as error:
         raise ListenError(
-            f"The page cannot listen on {host}:{port}: {error.strerror or error}. Choose another "
-            "address with --host and --port."
+            f"The page cannot listen on {host}, port {port}: {error.strerror or error}. Choose "
+            "another address with --host and --port."
         ) from error
     page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,
         server_port=port,
         inbrowser=open_browser,
         prevent_thread_lock=True,
@@ -132,6 +137,8 @@ def build_page(predictor: Predictor) -> gr.Blocks:
         if photo is None:
             return "", None, "", None
         language = _language(request)
+        if not photo:
+            return _refusal(PhotoReadError(), language)
         try:
             prediction = await predictor.predict(photo, model=model)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
@@ -225,20 +232,17 @@ def _choice(entry: Entry) -> str:
 
 
 def _uploaded(payload: ImageData | None, *, folder: Path) -> str | None:
-    """Path of an uploaded file.
+    """Path of an uploaded file; an empty one where the payload is no uploaded file.
 
     Args:
         payload: What the browser or a program sent; a program can send any path.
         folder: Where Gradio keeps uploads.
-
-    Raises:
-        gr.Error: The payload is no uploaded file.
     """
     if payload is None:
         return None
-    if payload.path is None or not Path(payload.path).resolve().is_relative_to(folder):
-        raise gr.Error(locale.page_words()["upload_first"], print_exception=False)
-    return payload.path
+    path = payload.path or ""
+    inside = "\0" not in path and Path(path).resolve().is_relative_to(folder)
+    return path if inside else ""
 
 
 def _language(request: gr.Request) -> locale.Language:

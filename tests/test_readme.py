@@ -41,6 +41,9 @@ def test_every_command_runs(
         if arguments[0] in ONLY_HELP:
             arguments.append("--help")
         if arguments[0] in NEED_DATA:
+            (tmp_path / "photos").mkdir()
+            shutil.copy("photo.jpg", tmp_path / "photos")
+            (tmp_path / "photos" / "labels.csv").write_text("file,label\nphoto.jpg,ship\n")
             settings["TENSIGHT_DATA"] = str(request.getfixturevalue("data_folder"))
             settings["TENSIGHT_MODELS"] = str(tmp_path / "models")  # evaluate writes there
             shutil.copytree(ROOT / "models", tmp_path / "models")

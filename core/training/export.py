@@ -38,7 +38,7 @@ def serving_model(model: keras.Model) -> keras.Model:
         `maps` (n, fh, fw, k).
 
     Raises:
-        TrainingError: The model holds a layer of another kind, or no layer is fine enough.
+        TrainingError: The model holds a layer of another kind or make, or no layer is fine enough.
     """
     chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     fine = [i for i, layer in enumerate(chain) if _cells(layer) >= _MIN_CELLS]
@@ -112,9 +112,9 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
                 ones = ops.ones_like(layer.input[:, None, :])
                 return ops.reshape(ones * kernel[None], (-1, kernel.shape[1]))
             return ops.matmul(_through_activation(layer, slope, classes), kernel)
-        case layers.BatchNormalization() if layer.scale:
-            variance = np.asarray(layer.moving_variance)
-            return slope * (np.asarray(layer.gamma) / np.sqrt(variance + layer.epsilon))
+        case layers.BatchNormalization():
+            gamma = np.asarray(layer.gamma) if layer.scale else np.float32(1)
+            return slope * (gamma / np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon))
         case layers.MaxPooling2D() if layer.pool_size == layer.strides and layer.padding == "valid":
             return _back_through_pooling(layer, slope, classes)
         case layers.Conv2D() if set(layer.strides + layer.dilation_rate) == {1} == {layer.groups}:
@@ -127,8 +127,9 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
                 slope = ops.pad(slope, ((0, 0), (tall, tall), (wide, wide), (0, 0)))
             return ops.conv(slope, flipped, padding=layer.padding)
     raise TrainingError(
-        f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__} with "
-        f"{layer.get_config()}. Plain layers can: stride 1, one group, pools side by side."
+        f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__} of this "
+        "make. Known are Dense, Flatten, Dropout, BatchNormalization, Conv2D of stride 1 in one "
+        "group, and MaxPooling2D whose windows lie side by side without padding."
     )
 
 

@@ -89,14 +89,15 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
 def _read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
     path = folder / _LABELS
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{path} cannot be read: {error}. It has the columns file,label."
         ) from error
-    truth = {}
-    for number, row in enumerate(rows, start=2):
+    truth: dict[str, str] = {}
+    for number, row in rows:
         file, label = row.get("file"), row.get("label")
         if not file or not label:
             raise DataError(f"{path}, line {number}: expected file,label; got {dict(row)}.")
@@ -105,6 +106,8 @@ def _read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
                 f"{path}, line {number}: the model has no label {label!r}; it knows "
                 f"{', '.join(labels)}, and {_NONE} is for photos of none of them."
             )
+        if file in truth:
+            raise DataError(f"{path}, line {number}: {file} was named before.")
         truth[file] = label
     if not truth:
         raise DataError(f"{path} names no photo.")

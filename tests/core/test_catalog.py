@@ -8,7 +8,7 @@ import pytest
 
 from core.bundle import Bundle, write_bundle
 from core.catalog import Catalog
-from core.errors import ModelNotFoundError
+from core.errors import BundleError, ModelNotFoundError
 from core.settings import Settings
 from tests.conftest import ROOT
 
@@ -31,6 +31,8 @@ def test_entries_are_the_models_that_can_be_read(
     (models / "classic" / "metrics.json").rename(models / "gone")
     with pytest.raises(ModelNotFoundError, match="There is no good model in"):
         catalog.default()
+    with pytest.raises(BundleError, match=r"metrics\.json cannot be read"):
+        Catalog(Settings(models=models, model="classic")).default()
     (models / "gone").rename(models / "classic" / "metrics.json")
     assert catalog.default() == "classic"
     problems = catalog.problems()

@@ -186,10 +186,8 @@ def test_training_commands_without_the_extra() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert run.returncode == 1
-    assert run.stderr == (
-        "This command needs the extra 'train', which is not installed. `make setup` installs all "
-        "extras.\n"
-    )
+    assert run.stderr.startswith("This command needs the extra 'train', which is not installed")
+    assert "make setup" in run.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "explore"])

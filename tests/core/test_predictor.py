@@ -92,6 +92,22 @@ def test_what_waits_is_told_that_the_predictor_closed(slow: SlowCatalog, photo: 
     assert [type(result) for result in results] == [Prediction] * 2 + [PredictorError] * 2
 
 
+def test_who_stops_waiting_is_cancelled(slow: SlowCatalog, photo: Path) -> None:
+    predictor = LocalPredictor(slow, queue_size=4, deadline_s=30)
+
+    async def stop() -> list[bool]:
+        tasks = [asyncio.create_task(predictor.predict(photo)) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return [task.cancelled() for task in tasks]
+
+    assert asyncio.run(stop()) == [True] * 4
+    slow.go.set()
+    predictor.close()
+
+
 def test_a_photo_that_was_given_up_is_not_kept(slow: SlowCatalog) -> None:
     class Watched:
         """Stands for a large photo; nothing reads it, since both workers are held."""

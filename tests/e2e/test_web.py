@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import gradio_client
+import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
@@ -49,13 +49,14 @@ def serving(folder: Path, **settings: str) -> Iterator[tuple[str, subprocess.Pop
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
-    address = f"http://127.0.0.1:{port}"
+    host = settings.get("TENSIGHT_HOST", "127.0.0.1").strip("[]")
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     try:
         for _ in range(600):
             try:
-                urllib.request.urlopen(address, timeout=5).close()  # our own server
+                httpx.get(address, timeout=5)
                 break
-            except (urllib.error.URLError, ConnectionError):
+            except httpx.HTTPError:
                 assert server.poll() is None, log.read_text()
                 time.sleep(0.1)
         yield address, server
@@ -123,6 +124,7 @@ def test_a_file_that_is_no_photo_replaces_the_answer(
 def test_the_webcam(page: Page) -> None:
     page.get_by_label("Capture from camera").click()
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")
     page.get_by_label("capture photo").click()
     expect(page.locator("#timing")).to_contain_text("classic: ", timeout=30_000)
 
@@ -199,10 +201,21 @@ def test_a_taken_port_is_said(url: str) -> None:
         check=False,
     )
     assert run.returncode == 1
-    assert f"The page cannot listen on 127.0.0.1:{port}: Address already in use" in run.stderr
+    expected = f"The page cannot listen on 127.0.0.1, port {port}: Address already in use. Choose"
+    assert expected in run.stderr
 
 
-@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_address_of_ipv6(host: str, tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with serving(tmp_path, TENSIGHT_HOST=host) as (url, _):
+        assert url.startswith("http://[::1]:")
+
+
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_told_to_stop_it_stops_and_keeps_no_photo(
     signal_name: str, photo: Path, tmp_path: Path
 ) -> None:

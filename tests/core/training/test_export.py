@@ -100,7 +100,7 @@ def test_layers_that_cannot_be_led_back_through_are_refused() -> None:
         layers.MaxPooling2D(2, padding="same"),
         layers.Conv2D(4, 3, strides=2),
         layers.Conv2D(4, 3, groups=2),
-        layers.BatchNormalization(scale=False),
+        layers.AveragePooling2D(2),
     ],
 )
 def test_layers_of_another_make_are_refused(layer: keras.Layer) -> None:

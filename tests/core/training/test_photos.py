@@ -44,8 +44,22 @@ def test_figures(made_models: Path, folder: Path) -> None:
         "green bar": 11,
         "blue sky": 10,
     }
+
+
+def test_verdicts_of_photos_of_none(made_models: Path, folder: Path) -> None:
+    classifier = Catalog(Settings(models=made_models)).load("shapes")
+    # So that each verdict comes up: a third of the made photos is called `none` here too.
+    rows = [f"{i}.png,none" for i in range(30)] + [f"none_{i}.png,none" for i in range(3)]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    verdicts = [classifier.predict(folder / row.split(",")[0]).verdict for row in rows]
+    figures = evaluate_photos(classifier, folder)
+    assert figures.accuracy is None
+    assert figures.recall == {}
     assert figures.told_none is not None
-    assert figures.told_none.n == 3
+    assert figures.taken_for_known is not None
+    assert figures.told_none.share == pytest.approx(verdicts.count("none") / 33)
+    assert figures.taken_for_known.share == pytest.approx(verdicts.count("known") / 33)
+    assert verdicts.count("none") != verdicts.count("known")
 
 
 def test_on_the_command_line(made_models: Path, folder: Path) -> None:
@@ -67,6 +81,7 @@ def test_on_the_command_line(made_models: Path, folder: Path) -> None:
         ("file,label\n", "names no photo"),
         ("file,label\n0.png,cat\n", "line 2: the model has no label 'cat'; it knows red square"),
         ("name,kind\n0.png,none\n", "line 2: expected file,label"),
+        ("file,label\n0.png,none\n0.png,blue sky\n", "line 3: 0.png was named before"),
         ("file,label\ngone.png,none\n", r"gone\.png: There is no file"),
         ("file,label\nlabels.csv,none\n", "This is not a photo"),
     ],
