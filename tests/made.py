@@ -21,6 +21,7 @@ def dataset(train: int = 600, test: int = 150) -> Dataset:
 def recipe(**changes: object) -> Recipe:
     """`baseline`, as short as it can be."""
     short: dict[str, object] = {"epochs": 3, "patience": 3, "batch_size": 50}
+    # The type checker cannot match names and types of a dict with those of the fields.
     return replace(get_recipe("baseline"), **(short | changes))  # type: ignore[arg-type]
 
 

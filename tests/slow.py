@@ -18,6 +18,12 @@ class SlowCatalog(Catalog):
         super().__init__(Settings(models=ROOT / "models"))
         self.go = threading.Event()
         self.asked = 0
+        self._started = threading.Semaphore(0)
+
+    def wait_until_asked(self, times: int) -> None:
+        """Return once that many photos are being worked on."""
+        for _ in range(times):
+            assert self._started.acquire(timeout=30)
 
     def load(self, name: str | None = None) -> Classifier:
         classifier = super().load(name)
@@ -29,6 +35,7 @@ class SlowCatalog(Catalog):
 
             def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
                 outer.asked += 1
+                outer._started.release()
                 outer.go.wait(30)
                 return classifier.predict(photo, saliency=saliency)
 

@@ -188,6 +188,10 @@ def test_real_photos(url: str, name: str, photos_folder: Path) -> None:
 def test_real_photos_in_the_browser(page: Page, photos_folder: Path) -> None:
     give(page, photos_folder / "cat_0.jpg")
     expect(page.locator("#verdict h2")).to_contain_text("cat", timeout=30_000)
+    first = page.locator("#scores").inner_text()
+    page.get_by_label("Baseline CNN").check()
+    expect(page.locator("#timing")).to_contain_text("baseline: ")
+    assert page.locator("#scores").inner_text() != first
 
 
 def test_a_taken_port_is_said(url: str) -> None:
