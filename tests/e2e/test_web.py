@@ -219,6 +219,21 @@ def test_an_address_of_ipv6(host: str, tmp_path: Path) -> None:
         assert url.startswith("http://[::1]:")
 
 
+def test_pages_that_stop_leave_the_uploads_of_others(photo: Path, tmp_path: Path) -> None:
+    paths = []
+    (tmp_path / "other").mkdir()
+    with serving(tmp_path) as (url, _):
+        with serving(tmp_path / "other") as (other_url, _):
+            for address in (url, other_url):
+                with photo.open("rb") as stream:
+                    sent = httpx.post(f"{address}/gradio_api/upload", files={"files": stream})
+                paths += sent.json()
+        call = f"{url}/gradio_api/call/predict"
+        event = httpx.post(call, json={"data": [{"path": paths[0]}, "classic"]}).json()["event_id"]
+        assert '"label"' in httpx.get(f"{call}/{event}", timeout=30).text
+    assert paths[0] != paths[1]
+
+
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_told_to_stop_it_stops_and_keeps_no_photo(
     signal_name: str, photo: Path, tmp_path: Path
