@@ -60,8 +60,8 @@ def serve(
         Catalog(settings), queue_size=settings.queue_size, deadline_s=settings.deadline_s
     )
     with tempfile.TemporaryDirectory(prefix="tensight-") as uploads:
-        # Gradio reads this when the page is built. The folder is this process's own: Gradio names an
-        # upload by its content, and a page that closes would delete it under another one's feet.
+        # Gradio reads this when the page is built. The folder is this process's own: Gradio names
+        # an upload by its content, and a page that closes would delete it under another's feet.
         os.environ["GRADIO_TEMP_DIR"] = uploads
         page = build_page(predictor)
         try:
