@@ -266,9 +266,9 @@ def train(
         again = _command() if resume else f"{_command()} --resume"
         _say(f"Stopped. Go on from the last whole epoch with: {again}")
         raise typer.Exit(130) from None
-    training.write_index(settings.models)
     _print_figures(bundle.metrics())
     _say(f"The model is in {bundle.folder}")
+    training.write_index(settings.models)
 
 
 @app.command()
@@ -302,13 +302,13 @@ def evaluate(
     from core.training import train as training
 
     bundle = training.evaluate(bundle, dataset, settings, command=_command())
-    training.write_index(settings.models)
     metrics = bundle.metrics()
     if as_json:
         typer.echo(metrics.model_dump_json())
     else:
         _print_figures(metrics)
     _say(f"Written to {bundle.folder}")
+    training.write_index(settings.models)
 
 
 def _settings() -> Settings:

@@ -22,7 +22,7 @@ from core.errors import ListenError, PhotoReadError, TenSightError
 from core.predictor import LocalPredictor, Predictor
 from core.settings import Settings
 
-__all__ = ["build_page", "serve"]
+__all__ = ["build_page", "launch", "serve"]
 
 _BARS = 5
 # Seconds: how often uploads are looked through, and how old they may get.
@@ -50,6 +50,7 @@ def serve(
 
     Raises:
         ModelNotFoundError: There is no model.
+        BundleError: The default model is damaged.
         ListenError: The address cannot be listened on.
     """
     stopped = threading.Event()
@@ -116,6 +117,7 @@ def build_page(predictor: Predictor) -> gr.Blocks:
 
     Raises:
         ModelNotFoundError: The predictor has no model.
+        BundleError: The default model is damaged.
     """
     default = predictor.default_model()
     words = _words()

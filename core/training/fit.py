@@ -128,7 +128,8 @@ def fit(
         classes: Number of classes.
         seed: Of weights, order and augmentation.
         folder: Where the run is kept; made if needed.
-        resume: Go on with the run in `folder`; without one there, begin.
+        resume: Go on with the run in `folder`; without one there, begin. Off: a finished run there
+            is moved to a folder beside it, `NAME.previous`.
         reporter: Hears of every batch and epoch.
 
     Raises:
@@ -153,8 +154,11 @@ def fit(
             f"An unfinished run of {len(state['history'])} epochs is in {folder}. Go on with "
             "--resume, or delete that folder to begin anew."
         )
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
+    elif state is not None:
+        # Kept until the next one: its export may have failed, and hours of training be in it.
+        previous = folder.with_name(f"{folder.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
         state = None
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -176,7 +180,7 @@ def fit(
         )
     else:
         history = [Epoch(**epoch) for epoch in state["history"]]
-        sessions = [Session(**session) for session in state.get("sessions", [])]
+        sessions = [Session(**session) for session in state["sessions"]]
         best = history[state["best_epoch"] - 1]
         model = keras.saving.load_model(_checkpoint(folder, len(history)))
 

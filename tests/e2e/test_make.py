@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import gradio_client
-import httpx
 import pytest
 
 from tests.conftest import ROOT
-from tests.ports import free_port
+from tests.ports import free_port, wait_until_it_answers
 
 
 @pytest.mark.long
@@ -35,13 +33,7 @@ def test_make_run_in_a_fresh_clone(tmp_path: Path, photo: Path) -> None:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        while True:
-            try:
-                httpx.get(url, timeout=5)
-                break
-            except httpx.HTTPError:
-                assert make.poll() is None, log.read_text()
-                time.sleep(0.5)
+        wait_until_it_answers(url, make, log)
         client = gradio_client.Client(url, verbose=False)
         sent = gradio_client.handle_file(photo)
         assert client.predict(sent, "classic", api_name="/predict")[3]["model"] == "classic"

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import ROOT
-from tests.ports import free_port
+from tests.ports import free_port, wait_until_it_answers
 
 # A root user's Chromium needs --no-sandbox; the rest keeps it from calling home.
 _FLAGS = [
@@ -52,13 +51,7 @@ def serving(folder: Path, **settings: str) -> Iterator[tuple[str, subprocess.Pop
     host = settings.get("TENSIGHT_HOST", "127.0.0.1").strip("[]")
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     try:
-        for _ in range(600):
-            try:
-                httpx.get(address, timeout=5)
-                break
-            except httpx.HTTPError:
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.1)
+        wait_until_it_answers(address, server, log)
         yield address, server
     finally:
         server.terminate()

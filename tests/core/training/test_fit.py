@@ -86,6 +86,14 @@ def test_an_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
     assert run(recipe, tmp_path, made.Recorder(), resume=True).history[-1].epoch == 3
 
 
+def test_a_finished_run_is_kept_when_another_begins(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = run(made.recipe(epochs=1), folder, made.Recorder())
+    run(made.recipe(epochs=2), folder, made.Recorder())
+    kept = run(made.recipe(epochs=1), tmp_path / "run.previous", made.Recorder(), resume=True)
+    assert kept.history == first.history
+
+
 def test_only_the_best_and_the_last_checkpoint_are_kept(tmp_path: Path) -> None:
     done = run(made.recipe(), tmp_path, made.Recorder())
     kept = {f"epoch-{n:04}.keras" for n in (3, done.best_epoch)} | {"state.json"}

@@ -1,0 +1,28 @@
+"""What a test needs and does not find: a skip with a reason, or a failure where it is required."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import ROOT, need
+
+
+def test_a_missing_thing_skips_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSIGHT_TEST_REQUIRE", "data")
+    with pytest.raises(pytest.skip.Exception, match="no browser here"):
+        need("chromium", False, "no browser here")
+    need("data", True, "not looked at")
+
+
+def test_a_required_thing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSIGHT_TEST_REQUIRE", "chromium data")
+    with pytest.raises(pytest.fail.Exception, match="required, and missing: no browser here"):
+        need("chromium", False, "no browser here")
+
+
+def test_ci_requires_what_it_installs() -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert "TENSIGHT_TEST_REQUIRE=chromium" in script
+    assert 'TENSIGHT_TEST_REQUIRE+=" data"' in script
+    assert "export TENSIGHT_TEST_REQUIRE" in script
+    assert script.endswith("make test\n")
