@@ -26,6 +26,7 @@ __all__ = [
     "Family",
     "Metrics",
     "Origin",
+    "Precision",
     "Reported",
     "SplitFigures",
     "Training",
@@ -43,7 +44,8 @@ FORMAT_SINCE = "0.1.0"
 """The first TenSight that reads folders as this one writes them."""
 
 Family = Literal["scratch", "transfer", "finetuned"]
-View = Literal["identity", "mirror"]
+Precision = Literal["float32", "float16", "int8"]
+View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", "mirror_down_right"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -88,7 +90,8 @@ class Config(_Record):
     Attributes:
         labels: Name of each output, 2 to 1,000 of them.
         input: What the model takes and how a photo is brought there.
-        views: Versions of the photo whose logits are averaged.
+        views: Versions of the photo whose logits are averaged: as it is, mirrored, or moved by one
+            pixel up and left or down and right, where the border is reflected.
         precision: Number format of the stored weights.
         temperature: Logits are divided by it before the softmax.
         sha256: Digest, 64 hex digits, of every other file of the folder.
@@ -103,7 +106,7 @@ class Config(_Record):
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)]
     input: InputSpec
     views: Annotated[tuple[View, ...], Field(min_length=1)]
-    precision: Literal["float32", "float16", "int8"]
+    precision: Precision
     temperature: Annotated[float, Field(gt=0)]
     verdict: Verdict
     sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]

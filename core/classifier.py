@@ -199,7 +199,7 @@ class Classifier:
         return Outputs(
             raw.logits.reshape(*each, -1).mean(axis=0),
             raw.embedding.reshape(*each, -1).mean(axis=0),
-            np.mean([_view(m, view) for m, view in zip(maps, views, strict=True)], axis=0),
+            np.mean([_unmirrored(m, view) for m, view in zip(maps, views, strict=True)], axis=0),
         )
 
     def _prediction(
@@ -238,9 +238,20 @@ class Classifier:
         return np.clip(np.asarray(scaled, np.float32), 0, 1)
 
 
-def _view(array: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """One view of images or of their maps, shape (n, h, w, c); each view is its own inverse."""
-    return array[:, :, ::-1] if view == "mirror" else array
+def _view(images: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """One view of images, shape (n, h, w, 3)."""
+    if view.startswith("mirror"):
+        images = images[:, :, ::-1]
+    if view.endswith("up_left"):
+        return np.pad(images[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)), mode="reflect")
+    if view.endswith("down_right"):
+        return np.pad(images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0), (0, 0)), mode="reflect")
+    return images
+
+
+def _unmirrored(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+    """Maps of a view, put back to the image; a pixel is much less than one of their cells."""
+    return maps[:, :, ::-1] if view.startswith("mirror") else maps
 
 
 def _milliseconds_since(started: float) -> float:

@@ -1,9 +1,10 @@
-"""CIFAR-10 as arrays: from a folder (Hub layout or official binary batches), or from the Hub."""
+"""CIFAR-10 and Tiny ImageNet as arrays, from a folder or from the Hub."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from core import hub
 from core.errors import DataError
 from core.settings import Settings
 
-__all__ = ["CIFAR10_LABELS", "Dataset", "Split", "hold_out", "load_cifar10"]
+__all__ = [
+    "CIFAR10_LABELS",
+    "Dataset",
+    "Split",
+    "TinyImageNet",
+    "hold_out",
+    "load_cifar10",
+    "load_tiny_imagenet",
+]
 
 CIFAR10_LABELS = (
     "airplane",
@@ -41,6 +50,28 @@ _BINARY_FILES = {
 }
 _VALIDATION_SEED = 0
 
+_TINY_HUB_REPO = "zh-plus/tiny-imagenet"
+_TINY_CLASSES = 200
+_TINY_SIDE = 64
+# WordNet numbers of Tiny ImageNet's classes that show one of CIFAR-10's. Airplane, deer and horse
+# have none.
+_SAME = {
+    "automobile": ("n02814533", "n03100240", "n03670208", "n04285008"),
+    "bird": ("n01855672", "n02002724", "n02056570", "n02058221"),
+    "cat": ("n02123045", "n02123394", "n02124075"),
+    "dog": ("n02085620", "n02094433", "n02099601", "n02099712", "n02106662", "n02113799"),
+    "frog": ("n01641577", "n01644900"),
+    # A lifeboat and a gondola.
+    "ship": ("n03447447", "n03662601"),
+    "truck": ("n03796401",),
+}
+# Too near to one of the ten to be of none, too far to be of it: police van, school bus,
+# trolleybus; gazelle.
+_NEAR = ("n03977966", "n04146614", "n04487081", "n02423022")
+_OUTLIER_SEED = 0
+_OUTLIERS_LEARNED = 120
+_OUTLIERS_CHOSEN_BY = 30
+
 _Reader = Callable[[Path, str], tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
 
@@ -49,7 +80,8 @@ class Split:
     """Images with their labels.
 
     Attributes:
-        images: RGB, shape (n, 32, 32, 3), uint8.
+        images: RGB, shape (n, h, w, 3), uint8: 32 × 32 pixels of CIFAR-10, 64 × 64 of Tiny
+            ImageNet.
         labels: Class indices, shape (n,), int64.
         rows: Row numbers in the official order of the file that they came from, shape (n,), int64.
     """
@@ -114,6 +146,64 @@ def load_cifar10(settings: Settings) -> Dataset:
     )
 
 
+@dataclass(frozen=True)
+class TinyImageNet:
+    """Tiny ImageNet, sorted by what it is to CIFAR-10. All images are 64 × 64.
+
+    Attributes:
+        train, validation: Its train and valid images of classes that show one of CIFAR-10's, with
+            CIFAR-10's labels. Airplane, deer and horse have no such class.
+        outliers_learned: Train images of 120 classes that show none of the ten, to learn from.
+        outliers_chosen_by: Train and valid images of 30 others, to choose methods and thresholds.
+        outliers_reported: Train and valid images of the other 24, for figures alone.
+            The labels of outliers are Tiny ImageNet's.
+    """
+
+    train: Split
+    validation: Split
+    outliers_learned: Split
+    outliers_chosen_by: Split
+    outliers_reported: Split
+
+
+def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
+    """Read Tiny ImageNet.
+
+    Looked for as `tiny-imagenet/data/*.parquet` (layout of the Hub's `zh-plus/tiny-imagenet`) in
+    the folder of TENSIGHT_DATA. With TENSIGHT_DATA unset the files are downloaded from the Hub,
+    once. There may be any number of images of each class.
+
+    Raises:
+        DataError: The files are missing, cannot be downloaded, or do not hold Tiny ImageNet.
+    """
+    if settings.data is None:
+        home = settings.home / "hub"
+        folder = hub.fetch_dataset(
+            _TINY_HUB_REPO, "data/*.parquet", cache=home, token=settings.hub_token
+        )
+    else:
+        folder = settings.data / "tiny-imagenet"
+    train, names = _read_tiny(folder / "data", "train")
+    valid, _ = _read_tiny(folder / "data", "valid")
+    same = {
+        names.index(number): CIFAR10_LABELS.index(label)
+        for label, numbers in _SAME.items()
+        for number in numbers
+    }
+    others = [i for i, name in enumerate(names) if i not in same and name not in _NEAR]
+    others = [others[i] for i in np.random.default_rng(_OUTLIER_SEED).permutation(len(others))]
+    learned = others[:_OUTLIERS_LEARNED]
+    chosen_by = others[_OUTLIERS_LEARNED : _OUTLIERS_LEARNED + _OUTLIERS_CHOSEN_BY]
+    reported = others[_OUTLIERS_LEARNED + _OUTLIERS_CHOSEN_BY :]
+    return TinyImageNet(
+        _relabelled(_of(train, list(same)), same),
+        _relabelled(_of(valid, list(same)), same),
+        _of(train, learned),
+        _joined(_of(train, chosen_by), _of(valid, chosen_by)),
+        _joined(_of(train, reported), _of(valid, reported)),
+    )
+
+
 def hold_out(train: Split) -> tuple[Split, Split]:
     """Cut a tenth of train for validation, the same share of every class, always the same rows.
 
@@ -157,6 +247,49 @@ def _read_parquet(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[n
     if len({image.shape for image in images}) > 1:
         raise DataError(f"{folder} holds images of several sizes; CIFAR-10 has only 32 × 32.")
     return np.stack(images), np.asarray(labels, np.int64)
+
+
+def _read_tiny(folder: Path, part: str) -> tuple[Split, list[str]]:
+    """Images of one part, and the WordNet number of each label."""
+    files = sorted(folder.glob(f"{part}-*.parquet"))
+    if not files:
+        raise DataError(f"{folder} holds no {part}-*.parquet; Tiny ImageNet is not complete there.")
+    images, labels = [], []
+    for file in files:
+        try:
+            table = pq.read_table(file, columns=["image", "label"])
+            described = json.loads(table.schema.metadata[b"huggingface"])
+            names: list[str] = described["info"]["features"]["label"]["names"]
+            images += [
+                np.asarray(Image.open(BytesIO(cell["bytes"])).convert("RGB"))
+                for cell in table["image"].to_pylist()
+            ]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{file} is no Tiny ImageNet parquet file: {error}") from error
+        labels += table["label"].to_pylist()
+    shapes = {image.shape for image in images}
+    if shapes != {(_TINY_SIDE, _TINY_SIDE, 3)} or len(names) != _TINY_CLASSES:
+        raise DataError(
+            f"{folder}: expected images of 64 × 64 in 200 classes; {part} has images of the "
+            f"shapes {sorted(shapes)} in {len(names)} classes."
+        )
+    return Split(np.stack(images), np.asarray(labels, np.int64), np.arange(len(labels))), names
+
+
+def _of(split: Split, labels: list[int]) -> Split:
+    return split.take(np.flatnonzero(np.isin(split.labels, labels)))
+
+
+def _relabelled(split: Split, labels: dict[int, int]) -> Split:
+    return replace(split, labels=np.asarray([labels[label] for label in split.labels], np.int64))
+
+
+def _joined(first: Split, second: Split) -> Split:
+    return Split(
+        np.concatenate([first.images, second.images]),
+        np.concatenate([first.labels, second.labels]),
+        np.concatenate([first.rows, second.rows]),
+    )
 
 
 def _read_binary(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

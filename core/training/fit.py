@@ -5,24 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import TrainingError
-from core.images import normalise
+from core.settings import Settings
+from core.training.batches import (
+    Batches,
+    FixedBatches,
+    LabelledAccuracy,
+    Material,
+    PartialCrossentropy,
+)
 from core.training.data import Split
 from core.training.origin import commit, hardware, today
 from core.training.recipes import Recipe
 
-__all__ = ["Batches", "Epoch", "Reporter", "Run", "Session", "fit"]
+__all__ = ["Epoch", "Reporter", "Run", "Session", "fit"]
 
 # What of a recipe does not change the weights that come out.
-_COSMETIC = {"title", "description", "family", "views", "reported"}
+_COSMETIC = {"title", "description", "family", "views", "precision", "reported"}
 
 
 @dataclass(frozen=True)
@@ -73,45 +81,14 @@ class Reporter(Protocol):
         """After each epoch: what it gave, most epochs of the run, whether it is the best so far."""
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
-    """Shuffled, augmented, normalised batches of one epoch.
-
-    The same (seed, epoch) always gives the same batches, so a resumed run sees what an unbroken one
-    would have seen.
-    """
-
-    def __init__(self, split: Split, recipe: Recipe, classes: int, seed: int, epoch: int) -> None:
-        super().__init__()
-        self._split = split
-        self._recipe = recipe
-        self._classes = classes
-        self._key = (seed, epoch)
-        self._order = np.random.default_rng(self._key).permutation(len(split))
-
-    def __len__(self) -> int:
-        return len(self._split) // self._recipe.batch_size
-
-    def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        recipe = self._recipe
-        index = self._order[i * recipe.batch_size : (i + 1) * recipe.batch_size]
-        rng = np.random.default_rng((*self._key, i))
-        images = self._split.images[index]
-        if recipe.crop_padding:
-            images = _random_crops(images, recipe.crop_padding, rng)
-        if recipe.flip:
-            mirrored = rng.random(len(images)) < 0.5
-            images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-        targets = np.eye(self._classes, dtype=np.float32)[self._split.labels[index]]
-        return normalise(images, recipe.input), targets
-
-
 def fit(
     recipe: Recipe,
-    train: Split,
+    material: Material,
     validation: Split,
     *,
     classes: int,
     seed: int,
+    settings: Settings,
     folder: Path,
     resume: bool,
     reporter: Reporter,
@@ -123,10 +100,11 @@ def fit(
 
     Args:
         recipe: What to do.
-        train: Rows to learn from.
+        material: What to learn from.
         validation: Rows to choose the best epoch by.
         classes: Number of classes.
         seed: Of weights, order and augmentation.
+        settings: For the recipe's `prepare`.
         folder: Where the run is kept; made if needed.
         resume: Go on with the run in `folder`; without one there, begin. Off: a finished run there
             is moved to a folder beside it, `NAME.previous`.
@@ -136,12 +114,12 @@ def fit(
         TrainingError: There are fewer rows than one batch; or an unfinished run is in `folder` and
             `resume` is off; or the run there is of another recipe or seed.
     """
-    steps = len(train) // recipe.batch_size
+    steps = len(Batches(material, recipe, classes, seed, 1))
     if steps == 0:
         raise TrainingError(
-            f"{len(train)} rows are fewer than one batch of {recipe.batch_size}; give more rows."
+            f"{len(material)} rows are fewer than one batch of {recipe.batch_size}; give more rows."
         )
-    identity = {"recipe": _describe(recipe), "seed": seed, "rows": len(train)}
+    identity = {"recipe": _describe(recipe), "seed": seed, "rows": len(material)}
     state = _last_state(folder)
     if state is not None and resume:
         if state["identity"] != identity:
@@ -167,16 +145,14 @@ def fit(
     sessions: list[Session] = []
     best: Epoch | None = None
     if state is None:
-        model = recipe.build((recipe.input.height, recipe.input.width, 3), classes)
+        with _dtype_policy("mixed_bfloat16" if recipe.mixed_precision else "float32"):
+            model = recipe.build(recipe.shape, classes)
+        if recipe.prepare is not None:
+            recipe.prepare(model, material.rows, settings)
         model.compile(
-            optimizer=keras.optimizers.AdamW(
-                keras.optimizers.schedules.CosineDecay(recipe.learning_rate, steps * recipe.epochs),
-                weight_decay=recipe.weight_decay,
-            ),
-            loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=recipe.label_smoothing
-            ),
-            metrics=["accuracy"],
+            optimizer=recipe.optimizer.build(steps * recipe.epochs),
+            loss=PartialCrossentropy(recipe.label_smoothing),
+            metrics=[LabelledAccuracy(name="accuracy")],
         )
     else:
         history = [Epoch(**epoch) for epoch in state["history"]]
@@ -184,14 +160,13 @@ def fit(
         best = history[state["best_epoch"] - 1]
         model = keras.saving.load_model(_checkpoint(folder, len(history)))
 
-    validation_inputs = normalise(validation.images, recipe.input)
-    validation_targets = np.eye(classes, dtype=np.float32)[validation.labels]
+    held_out = FixedBatches(validation, recipe.input, classes)
     if not _finished(recipe, history, best):
         sessions.append(Session(hardware(), today(), commit()))
     while not _finished(recipe, history, best):
         number = len(history) + 1
         started = time.perf_counter()
-        batches = Batches(train, recipe, classes, seed, number)
+        batches = Batches(material, recipe, classes, seed, number)
         _seed_dropout(model, seed, number)
         fitted = model.fit(
             batches,
@@ -201,9 +176,7 @@ def fit(
             verbose=0,
             callbacks=[_OnBatch(reporter, number, len(batches))],
         )
-        loss, accuracy = model.evaluate(
-            validation_inputs, validation_targets, batch_size=500, verbose=0
-        )
+        loss, accuracy = model.evaluate(held_out, verbose=0)
         epoch = Epoch(
             epoch=number,
             loss=float(fitted.history["loss"][0]),
@@ -242,6 +215,16 @@ class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not 
         self._reporter.on_batch(self._epoch, batch + 1, self._total)
 
 
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Start dropout anew from (seed, epoch): a loaded model has another state than a saved one."""
     rng = np.random.default_rng((seed, epoch))
@@ -257,19 +240,6 @@ def _finished(recipe: Recipe, history: list[Epoch], best: Epoch | None) -> bool:
     return best is not None and len(history) - best.epoch >= recipe.patience
 
 
-def _random_crops(
-    images: NDArray[np.uint8], padding: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    n, height, width, _ = images.shape
-    border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    padded = np.pad(images, border, mode="reflect")
-    top, left = rng.integers(0, 2 * padding + 1, (2, n, 1, 1))
-    rows = top + np.arange(height)[None, :, None]
-    columns = left + np.arange(width)[None, None, :]
-    crops: NDArray[np.uint8] = padded[np.arange(n)[:, None, None], rows, columns]
-    return crops
-
-
 def _describe(recipe: Recipe) -> dict[str, Any]:
     """What decides the outcome of a run, as it stands in JSON; the network by its name."""
     described = {
@@ -277,8 +247,15 @@ def _describe(recipe: Recipe) -> dict[str, Any]:
         for field in fields(recipe)
         if field.name not in _COSMETIC
     }
-    described |= {"build": recipe.build.__name__, "input": recipe.input.model_dump(mode="json")}
-    return described
+    described |= {
+        "build": recipe.build.__name__,
+        "prepare": recipe.prepare.__name__ if recipe.prepare else None,
+        "optimizer": {"kind": type(recipe.optimizer).__name__, **asdict(recipe.optimizer)},
+        "input": recipe.input.model_dump(mode="json"),
+    }
+    # As it will be read again: JSON knows no tuples.
+    as_read: dict[str, Any] = json.loads(json.dumps(described))
+    return as_read
 
 
 def _checkpoint(folder: Path, epoch: int) -> Path:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
+import numpy as np
 from keras import layers
+from numpy.typing import NDArray
 
-__all__ = ["baseline", "classic"]
+__all__ = ["Bias", "baseline", "classic", "mobilenet", "scratch", "whiten"]
 
-Shape = tuple[int, int, int]
+Shape = tuple[int | None, int | None, int]
+
+_WHITENED = "whitening"
+_PATCH = 2
 
 
 def baseline(shape: Shape, classes: int) -> keras.Model:
@@ -45,3 +52,135 @@ def classic(shape: Shape, classes: int) -> keras.Model:
     x = layers.Dense(128, activation="relu", name="embedding")(x)
     x = layers.Dropout(0.4)(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="classic")
+
+
+@keras.saving.register_keras_serializable("tensight")
+class Bias(layers.Layer):  # type: ignore[misc]  # keras is not typed
+    """Adds a learned number to each channel."""
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        """Make the numbers, 0 to begin with."""
+        self.bias = self.add_weight(shape=(shape[-1],), initializer="zeros", name="bias")
+
+    def call(self, inputs: Any) -> Any:
+        """Shape and type stay as they are."""
+        return inputs + self.bias
+
+
+def scratch(shape: Shape, classes: int) -> keras.Model:
+    """The widest and deepest network of airbench (Jordan 2024, 2404.00498), with two changes.
+
+    The last group does not pool, and the class weights follow on the mean of its map (a maximum
+    hardly learned): it keeps 7×7 cells for 32-pixel images, from which the evidence for each class
+    can be read. The last group is 384 wide, as the one before.
+
+    Until `whiten` was called the first layer's kernel is random.
+
+    Args:
+        shape: (height, width, channels) of the input.
+        classes: Number of logits.
+    """
+
+    def convolution(x: Any, filters: int, *, pool: bool = False) -> Any:
+        x = layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            # Uniform within 1 / sqrt(inputs).
+            kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        )(x)
+        if pool:
+            x = layers.MaxPooling2D(2)(x)
+        return layers.BatchNormalization(momentum=0.8, epsilon=1e-5, scale=False)(x)
+
+    x = inputs = layers.Input(shape, name="image")
+    filters = 2 * shape[-1] * _PATCH**2
+    x = layers.Conv2D(filters, _PATCH, use_bias=False, trainable=False, name=_WHITENED)(x)
+    x = layers.Activation("gelu")(Bias()(x))
+    for filters, pool in ((128, True), (384, True), (384, False)):
+        x = start = layers.Activation("gelu")(convolution(x, filters, pool=pool))
+        x = layers.Activation("gelu")(convolution(x, filters))
+        x = layers.Activation("gelu")(layers.Add()([convolution(x, filters), start]))
+    x = layers.GlobalAveragePooling2D(name="embedding")(x)
+    x = layers.Dense(classes, use_bias=False)(x)
+    # In float32 whatever the policy: the loss takes its logarithm.
+    x = layers.Rescaling(1 / 2, dtype="float32", name="logits")(x)
+    model = keras.Model(inputs, x, name="scratch")
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D) and layer.name != _WHITENED:
+            kernel = np.array(layer.kernel)
+            # The first filters begin by handing on their input.
+            kernel[..., : kernel.shape[2]] = 0
+            for i in range(min(kernel.shape[2:])):
+                kernel[1, 1, i, i] = 1
+            layer.kernel.assign(kernel)
+    return model
+
+
+def whiten(model: keras.Model, images: NDArray[np.float32]) -> None:
+    """Set the first layer of `scratch` from training images, so that its outputs are uncorrelated.
+
+    Its kernels are the eigenvectors of the covariance (not centred) of all 2×2 patches, each
+    divided by the root of its eigenvalue plus 5e-4, and the same negated.
+
+    Args:
+        model: What `scratch` made.
+        images: Normalised, shape (n, h, w, channels).
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(images, (_PATCH, _PATCH), axis=(1, 2))
+    # (n, h, w, channels, rows, columns) -> one patch a row, in the order of a kernel.
+    patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, _PATCH**2 * images.shape[-1])
+    covariance = patches.T.astype(np.float64) @ patches / len(patches)
+    values, vectors = np.linalg.eigh(covariance)
+    scaled = vectors / np.sqrt(values + 5e-4)
+    kernel = np.concatenate([scaled, -scaled], axis=1)
+    layer = model.get_layer(_WHITENED)
+    layer.kernel.assign(kernel.reshape(layer.kernel.shape))
+
+
+_STAGES = (
+    # Expansion, channels, blocks, stride of the first block: table 2 of the paper.
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def mobilenet(shape: Shape, classes: int) -> keras.Model:
+    """MobileNetV2 of width 1.0 (Sandler et al. 2018), its batch norms folded into the convolutions.
+
+    Trained so, it does what the network with fixed batch norms does, in less time and memory.
+
+    Args:
+        shape: (height, width, channels) of the input; height and width multiples of 32, or None
+            for any such size.
+        classes: Number of logits.
+    """
+
+    def depthwise(x: Any, stride: int) -> Any:
+        return layers.DepthwiseConv2D(3, stride, padding="same", activation="relu6")(x)
+
+    def pointwise(x: Any, filters: int, activation: str | None = "relu6") -> Any:
+        return layers.Conv2D(filters, 1, activation=activation)(x)
+
+    inputs = layers.Input(shape, name="image")
+    x = layers.Conv2D(32, 3, 2, padding="same", activation="relu6")(inputs)
+    for expansion, filters, blocks, first_stride in _STAGES:
+        for block in range(blocks):
+            start = x
+            if expansion > 1:
+                x = pointwise(x, expansion * x.shape[-1])
+            x = depthwise(x, first_stride if block == 0 else 1)
+            x = pointwise(x, filters, activation=None)
+            if block > 0:
+                x = layers.Add()([start, x])
+    x = pointwise(x, 1280)
+    x = layers.GlobalAveragePooling2D(name="embedding")(x)
+    # In float32 whatever the policy: the loss takes its logarithm.
+    x = layers.Dense(classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, x, name="mobilenet")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import keras
 
-from core.bundle import Family, Reported, View
+from core.bundle import Family, Precision, Reported, View
 from core.errors import ModelNotFoundError
-from core.images import InputSpec
+from core.images import InputSpec, normalise
+from core.settings import Settings
 from core.training import networks
+from core.training.data import Split
+from core.training.optimizers import AdamW, LookaheadSGD, Optimizer
+from core.training.pretrained import load_mobilenet
 
 __all__ = ["RECIPES", "Recipe", "get_recipe"]
 
@@ -24,13 +29,28 @@ _CIFAR10_INPUT = InputSpec(
     std=(0.2470, 0.2435, 0.2616),
 )
 
+_SIX_VIEWS: tuple[View, ...] = (
+    "identity",
+    "mirror",
+    "up_left",
+    "down_right",
+    "mirror_up_left",
+    "mirror_down_right",
+)
+
+_MOBILENET_INPUT = InputSpec(
+    height=160,
+    width=160,
+    resize="squash",
+    interpolation="bicubic",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
     """One way to train a model.
-
-    The optimizer is Adam with decoupled weight decay; the rate falls along half a cosine from
-    `learning_rate` to 0 over all epochs.
 
     Attributes:
         name: Name of the recipe and of the model.
@@ -38,15 +58,25 @@ class Recipe:
         description: One or two sentences for the card.
         family: As in config.json.
         build: (input shape, number of classes) -> Keras model that gives logits.
+        prepare: (model, rows to learn from, settings) -> None; sets weights before the first step.
         input: The model's input.
+        optimizer: Makes the steps.
         epochs: Most epochs.
         patience: Epochs without a better validation accuracy after which the run ends.
         batch_size: Images a step; an incomplete last batch is dropped.
-        learning_rate: At the start.
-        weight_decay: Share of a weight that is taken off at each step, times the rate.
         label_smoothing: 0 to 1.
         crop_padding: Pixels of reflected border from which random crops are cut.
-        flip: Whether images are mirrored at random.
+        flip: Whether images are mirrored: each time at random; or at random once, and then every
+            other epoch (so that two epochs show both sides of each).
+        cutout: Side in pixels of a square, at a random place, that is set to the mean; 0 for none.
+        mixed_precision: Whether the network computes in bfloat16; its weights are float32.
+        precision: Number format of the weights that are served.
+        sides: For training on smaller images first: pairs of the share of epochs from which on, and
+            the side in pixels; none: always the side of `input`.
+        photos: Whether Tiny ImageNet's images of the same classes are learned from too.
+        outliers: How many of Tiny ImageNet's images of other classes an epoch takes, for which no
+            class shall be likelier than another.
+        outlier_weight: Of such an image; others have 1.
         views: What is averaged at test time, as in config.json.
         reported: Figures of the student report for its model of this name.
     """
@@ -55,18 +85,47 @@ class Recipe:
     title: str
     description: str
     family: Family
-    build: Callable[[tuple[int, int, int], int], keras.Model]
+    build: Callable[[networks.Shape, int], keras.Model]
+    optimizer: Optimizer
     epochs: int
     patience: int
+    prepare: Callable[[keras.Model, Split, Settings], None] | None = None
     batch_size: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
     label_smoothing: float = 0.0
     crop_padding: int = 0
-    flip: bool = False
+    flip: Literal["random", "alternating"] | None = None
+    cutout: int = 0
+    mixed_precision: bool = False
+    sides: tuple[tuple[float, int], ...] = ()
+    photos: bool = False
+    outliers: int = 0
+    outlier_weight: float = 0.5
+    precision: Precision = "float16"
     input: InputSpec = field(default=_CIFAR10_INPUT)
     views: tuple[View, ...] = ("identity", "mirror")
     reported: Reported | None = None
+
+    @property
+    def shape(self) -> tuple[int | None, int | None, int]:
+        """Of the images that are learned from: (height, width, channels); None: it changes."""
+        if self.sides:
+            return (None, None, 3)
+        return (self.input.height, self.input.width, 3)
+
+    def side(self, epoch: int) -> int:
+        """Side in pixels of the images of an epoch, the first being 1."""
+        due = [side for share, side in self.sides if (epoch - 1) / self.epochs >= share]
+        return due[-1] if due else self.input.height
+
+
+def _whiten(model: keras.Model, learn: Split, settings: Settings) -> None:
+    del settings
+    networks.whiten(model, normalise(learn.images[:5000], _CIFAR10_INPUT))
+
+
+def _imagenet(model: keras.Model, learn: Split, settings: Settings) -> None:
+    del learn
+    load_mobilenet(model, settings)
 
 
 RECIPES = {
@@ -81,10 +140,9 @@ RECIPES = {
             build=networks.baseline,
             epochs=30,
             patience=10,
-            learning_rate=1e-3,
-            weight_decay=1e-3,
+            optimizer=AdamW(1e-3, weight_decay=1e-3),
             crop_padding=2,
-            flip=True,
+            flip="random",
             reported=Reported(accuracy=0.6527, precision=0.6785, recall=0.6527, f1=0.6541),
         ),
         Recipe(
@@ -96,11 +154,60 @@ RECIPES = {
             build=networks.classic,
             epochs=100,
             patience=20,
-            learning_rate=2e-3,
-            weight_decay=1e-3,
+            optimizer=AdamW(2e-3, weight_decay=1e-3),
             crop_padding=2,
-            flip=True,
+            flip="random",
             reported=Reported(accuracy=0.7446, precision=0.7518, recall=0.7446, f1=0.7467),
+        ),
+        Recipe(
+            name="scratch",
+            title="Airbench CNN",
+            description="Ten convolutions after a whitening layer, trained from nothing on "
+            "CIFAR-10 alone, nearly as airbench does for its record of 96%.",
+            family="scratch",
+            build=networks.scratch,
+            prepare=_whiten,
+            optimizer=LookaheadSGD(
+                learning_rate=1.5,
+                momentum=0.85,
+                l2=1.33e-3,
+                bias_factor=64,
+                warm_up=0.2,
+                first=0.2,
+                last=0.01,
+            ),
+            epochs=18,
+            patience=18,
+            batch_size=1024,
+            label_smoothing=0.2,
+            crop_padding=2,
+            flip="alternating",
+            cutout=8,
+            mixed_precision=True,
+            precision="int8",
+            views=_SIX_VIEWS,
+        ),
+        Recipe(
+            name="mobilenet",
+            title="MobileNetV2",
+            description="MobileNetV2 from ImageNet weights, fine-tuned as a whole on CIFAR-10 "
+            "enlarged, on Tiny ImageNet's photos of the same classes, and, so that it knows what "
+            "it does not know, on Tiny ImageNet's photos of other things.",
+            family="finetuned",
+            build=networks.mobilenet,
+            prepare=_imagenet,
+            input=_MOBILENET_INPUT,
+            optimizer=AdamW(4e-4, weight_decay=0.02, warm_up=0.05),
+            epochs=16,
+            patience=16,
+            label_smoothing=0.1,
+            crop_padding=4,
+            flip="random",
+            cutout=8,
+            sides=((0.0, 96), (0.7, 128), (0.9, 160)),
+            photos=True,
+            outliers=8_000,
+            precision="int8",
         ),
     )
 }

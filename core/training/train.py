@@ -26,8 +26,9 @@ from core.classifier import Classifier, softmax
 from core.errors import DataError
 from core.settings import Settings
 from core.training import report
+from core.training.batches import Material
 from core.training.calibrate import find_temperature, find_unsure_below
-from core.training.data import Dataset, Split, hold_out
+from core.training.data import Dataset, Split, hold_out, load_tiny_imagenet
 from core.training.evaluate import evaluate_split, milliseconds
 from core.training.export import serving_model, to_flatbuffer
 from core.training.fit import Reporter, fit
@@ -81,10 +82,11 @@ def train(
     learn, validation = hold_out(dataset.train)
     run = fit(
         recipe,
-        learn,
+        _material(recipe, learn, settings),
         validation,
         classes=len(dataset.labels),
         seed=seed,
+        settings=settings,
         folder=settings.home / "runs" / recipe.name,
         resume=resume,
         reporter=reporter,
@@ -185,6 +187,17 @@ def write_index(models: Path) -> None:
     """Write README.md of a folder of models anew: the table of all of them."""
     bundles = [Bundle.open(folder) for folder in find_bundles(models)]
     (models / CARD).write_text(report.index(bundles), "utf-8")
+
+
+def _material(recipe: Recipe, learn: Split, settings: Settings) -> Material:
+    if not recipe.photos and not recipe.outliers:
+        return Material(learn)
+    tiny = load_tiny_imagenet(settings)
+    return Material(
+        learn,
+        tiny.train if recipe.photos else None,
+        tiny.outliers_learned if recipe.outliers else None,
+    )
 
 
 def _calibrated(classifier: Classifier, validation: Split) -> Config:

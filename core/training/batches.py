@@ -1,0 +1,240 @@
+"""Batches of one epoch: shuffled, augmented, normalised; and what they mean to the loss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from core.images import InputSpec, normalise, resize
+from core.training.data import Split
+from core.training.recipes import Recipe
+
+__all__ = ["Batches", "FixedBatches", "LabelledAccuracy", "Material", "PartialCrossentropy"]
+
+_COARSE_SIDE = 32
+_LEAST_AREA = 0.5
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from.
+
+    Attributes:
+        rows: The data set's own.
+        photos: Sharper images of some of its classes, with its labels.
+        outliers: Images of none of its classes; their labels say nothing.
+    """
+
+    rows: Split
+    photos: Split | None = None
+    outliers: Split | None = None
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in (self.rows, self.photos, self.outliers) if part)
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
+    """Shuffled, augmented, normalised batches of one epoch, with targets for the loss.
+
+    The same (seed, epoch) always gives the same batches, so a resumed run sees what an unbroken one
+    would have seen.
+
+    A row's targets, shape (k,), sum to its weight: 1 at its label; the same share everywhere for an
+    outlier; and -1 at classes that its kind has no images of, which are to be left out (see
+    `PartialCrossentropy`).
+    """
+
+    def __init__(
+        self, material: Material, recipe: Recipe, classes: int, seed: int, epoch: int
+    ) -> None:
+        super().__init__()
+        self._recipe = recipe
+        self._classes = classes
+        self._key = (seed, epoch)
+        side = recipe.side(epoch)
+        self._spec = recipe.input.model_copy(update={"height": side, "width": side})
+        rng = np.random.default_rng(self._key)
+        # One entry a row of this epoch: whose it is, and its place there.
+        self._parts = [material.rows]
+        places = [np.arange(len(material.rows))]
+        self._kinds = ["rows"]
+        if material.photos is not None:
+            self._parts.append(material.photos)
+            self._kinds.append("photos")
+            places.append(np.arange(len(material.photos)))
+            self._absent = np.setdiff1d(np.arange(classes), material.photos.labels)
+        if material.outliers is not None and recipe.outliers:
+            self._parts.append(material.outliers)
+            self._kinds.append("outliers")
+            count = min(recipe.outliers, len(material.outliers))
+            places.append(rng.permutation(len(material.outliers))[:count])
+        table = np.concatenate(
+            [np.stack([np.full(len(p), i), p], axis=1) for i, p in enumerate(places)]
+        )
+        self._order = table[rng.permutation(len(table))]
+        self._turned = np.random.default_rng(seed).random(len(material.rows)) < 0.5
+
+    def __len__(self) -> int:
+        return len(self._order) // self._recipe.batch_size
+
+    def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        size = self._recipe.batch_size
+        chosen = self._order[i * size : (i + 1) * size]
+        rng = np.random.default_rng((*self._key, i))
+        images = np.empty((size, self._spec.height, self._spec.width, 3), np.uint8)
+        targets = np.empty((size, self._classes), np.float32)
+        for part, (split, kind) in enumerate(zip(self._parts, self._kinds, strict=True)):
+            where = np.flatnonzero(chosen[:, 0] == part)
+            if len(where) == 0:
+                continue
+            places = chosen[where, 1]
+            if kind == "rows":
+                images[where] = self._rows(split.images[places], places, rng)
+                targets[where] = np.eye(self._classes)[split.labels[places]]
+                continue
+            coarse = rng.random(len(where)) < 0.5
+            images[where] = self._photos(split.images[places], coarse, rng)
+            if kind == "outliers":
+                targets[where] = self._recipe.outlier_weight / self._classes
+                continue
+            targets[where] = np.eye(self._classes)[split.labels[places]]
+            # Brought down they look like the rows, so they may speak against every class. Sharp
+            # ones are of some classes only: sharpness itself would speak against the others.
+            targets[np.ix_(where[~coarse], self._absent)] = -1
+        inputs = normalise(images, self._recipe.input)
+        if self._recipe.cutout:
+            _cut_out(inputs, round(self._recipe.cutout * self._spec.height / 32), rng)
+        return inputs, targets
+
+    def _rows(
+        self, images: NDArray[np.uint8], places: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        if self._recipe.crop_padding:
+            images = _random_crops(images, self._recipe.crop_padding, rng)
+        if self._recipe.flip is not None:
+            mirrored = rng.random(len(images)) < 0.5
+            if self._recipe.flip == "alternating":
+                mirrored = self._turned[places] ^ (self._key[1] % 2 == 0)
+            images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+        if images.shape[1:3] == (self._spec.height, self._spec.width):
+            return images
+        return np.stack([resize(image, self._spec) for image in images])
+
+    def _photos(
+        self, images: NDArray[np.uint8], coarse: NDArray[np.bool_], rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        """Random windows, mirrored at random; some brought down to the sharpness of the rows."""
+        low = self._spec.model_copy(update={"height": _COARSE_SIDE, "width": _COARSE_SIDE})
+        made = np.empty((len(images), self._spec.height, self._spec.width, 3), np.uint8)
+        for i, image in enumerate(images):
+            window = _random_window(image, rng)
+            if rng.random() < 0.5:
+                window = window[:, ::-1]
+            made[i] = resize(resize(window, low) if coarse[i] else window, self._spec)
+        return made
+
+
+class FixedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
+    """Rows in their order as serving would see them, with one-hot targets."""
+
+    _SIZE = 250
+
+    def __init__(self, split: Split, spec: InputSpec, classes: int) -> None:
+        super().__init__()
+        self._split = split
+        self._spec = spec
+        self._classes = classes
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._split) / self._SIZE)
+
+    def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rows = slice(i * self._SIZE, (i + 1) * self._SIZE)
+        images = np.stack([resize(image, self._spec) for image in self._split.images[rows]])
+        targets = np.eye(self._classes, dtype=np.float32)[self._split.labels[rows]]
+        return normalise(images, self._spec), targets
+
+
+@keras.saving.register_keras_serializable("tensight")
+class PartialCrossentropy(keras.losses.Loss):  # type: ignore[misc]  # keras is not typed
+    """Cross-entropy from logits, in nats, over those classes alone whose target is not negative.
+
+    Args:
+        label_smoothing: Share of a row's weight that is spread over those classes, 0 to 1.
+    """
+
+    def __init__(
+        self, label_smoothing: float = 0.0, name: str = "partial_crossentropy", **kwargs: Any
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self._label_smoothing = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Loss of each row: (n, k) and (n, k) to (n,)."""
+        taking_part = ops.cast(y_true >= 0, y_pred.dtype)
+        targets = ops.maximum(y_true, 0)
+        weight = ops.sum(targets, axis=-1, keepdims=True)
+        even = weight * taking_part / ops.sum(taking_part, axis=-1, keepdims=True)
+        targets = (1 - self._label_smoothing) * targets + self._label_smoothing * even
+        logs = ops.log_softmax(ops.where(taking_part > 0, y_pred, -1e9), axis=-1)
+        return -ops.sum(targets * ops.where(taking_part > 0, logs, 0.0), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` takes."""
+        config: dict[str, Any] = super().get_config()
+        return config | {"label_smoothing": self._label_smoothing}
+
+
+@keras.saving.register_keras_serializable("tensight")
+class LabelledAccuracy(keras.metrics.Mean):  # type: ignore[misc]  # keras is not typed
+    """Share of the rows with a label, so of no outlier, that have their largest logit there."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: object = None) -> None:
+        """Count a batch: (n, k) and (n, k)."""
+        del sample_weight
+        labelled = ops.cast(ops.max(y_true, axis=-1) > 0.5, "float32")
+        right = ops.equal(ops.argmax(y_true, axis=-1), ops.argmax(y_pred, axis=-1))
+        super().update_state(ops.cast(right, "float32"), sample_weight=labelled)
+
+
+def _random_crops(
+    images: NDArray[np.uint8], padding: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    n, height, width, _ = images.shape
+    border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = np.pad(images, border, mode="reflect")
+    top, left = rng.integers(0, 2 * padding + 1, (2, n, 1, 1))
+    rows = top + np.arange(height)[None, :, None]
+    columns = left + np.arange(width)[None, None, :]
+    crops: NDArray[np.uint8] = padded[np.arange(n)[:, None, None], rows, columns]
+    return crops
+
+
+def _random_window(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A part of at least half the area, its sides as 3 to 4 at most (Szegedy et al. 2015)."""
+    height, width = image.shape[:2]
+    area = rng.uniform(_LEAST_AREA, 1) * height * width
+    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    tall = min(height, max(1, round(np.sqrt(area / aspect))))
+    wide = min(width, max(1, round(np.sqrt(area * aspect))))
+    top = rng.integers(0, height - tall + 1)
+    left = rng.integers(0, width - wide + 1)
+    return image[top : top + tall, left : left + wide]
+
+
+def _cut_out(inputs: NDArray[np.float32], side: int, rng: np.random.Generator) -> None:
+    """Set a square in each image to 0, the mean (DeVries and Taylor 2017)."""
+    n, height, width, _ = inputs.shape
+    for image, top, left in zip(
+        inputs,
+        rng.integers(0, height - side + 1, n),
+        rng.integers(0, width - side + 1, n),
+        strict=True,
+    ):
+        image[top : top + side, left : left + side] = 0
