@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from core import __version__
 from core.errors import BundleError
-from core.images import InputSpec
+from core.images import InputSpec, ResizeRule
 
 __all__ = [
     "Bundle",
@@ -23,11 +23,14 @@ __all__ = [
     "ClassFigures",
     "Config",
     "Curve",
+    "Estimate",
     "Family",
     "Metrics",
     "Origin",
+    "PhotoFigures",
     "Precision",
     "Reported",
+    "ResizeFigures",
     "SplitFigures",
     "Training",
     "Verdict",
@@ -197,6 +200,42 @@ class Reported(_Record):
     f1: Share
 
 
+class Estimate(_Record):
+    """A share of n photos, 0 to 1, with its 95% interval (Wilson 1927)."""
+
+    n: Annotated[int, Field(ge=1)]
+    share: Share
+    low: Share
+    high: Share
+
+
+class PhotoFigures(_Record):
+    """What a model gives on a folder of photos.
+
+    Attributes:
+        n: Photos in all.
+        accuracy: Photos of a known class that got their label, whatever the verdict; null where
+            there are none.
+        recall: The same for each class that has photos.
+        told_none: Photos of no known class with the verdict `none`; null where there are none.
+        taken_for_known: Photos of no known class with the verdict `known`.
+    """
+
+    n: Count
+    accuracy: Estimate | None
+    recall: dict[str, Estimate]
+    told_none: Estimate | None
+    taken_for_known: Estimate | None
+
+
+class ResizeFigures(_Record):
+    """How right a model is on photos that are no squares, by the rule that brings them to size."""
+
+    data: str
+    n: Annotated[int, Field(ge=1)]
+    accuracy: dict[ResizeRule, Share]
+
+
 class Origin(_Record):
     """How the figures came to be."""
 
@@ -216,11 +255,20 @@ class Metrics(_Record):
         milliseconds: Median time of one photo at batch 1, all views, decoding apart; the hardware
             is that of `origin`.
         best_epoch: Whose weights these are, chosen on the validation rows.
+        single_view: Accuracy on the test rows as they are, without other views.
+        float32: Accuracy on the test rows, all views, with the weights as they were trained.
+        resize: What the resize rule was chosen by.
+        photos: On the photos of the data folder.
+            All four are null where they were not measured.
     """
 
     schema_version: Literal[1] = 1
     test: SplitFigures
+    single_view: Share | None = None
+    float32: Share | None = None
     validation: SplitFigures
+    resize: ResizeFigures | None = None
+    photos: PhotoFigures | None = None
     curves: tuple[Curve, ...]
     best_epoch: int
     parameters: Count

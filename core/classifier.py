@@ -47,8 +47,9 @@ class Prediction:
         scores: Calibrated probability of each label given that it is one of them, most probable
             first; they sum to 1.
         timing_ms: Where the time went.
-        saliency: What spoke for `label`, shape (h, w) of the model's input, float32, 0 to 1; None
-            unless asked for, and None where the model sees too coarsely to tell.
+        saliency: What spoke for `label` in the photo as `images.resize` gives it, shape (h, w) of
+            the model's input, float32, 0 to 1; None unless asked for, and None where the model sees
+            too coarsely to tell.
     """
 
     photo: str | None
@@ -147,22 +148,20 @@ class Classifier:
         Raises:
             ImageError, PhotoReadError: As in `predict`, for the first photo that fails.
         """
-        seen, decode_ms = [], []
-        for photo in photos:
-            started = time.perf_counter()
-            seen.append(images.resize(self.decode(photo), self.config.input))
-            decode_ms.append(_milliseconds_since(started))
         predictions: list[Prediction] = []
         for start in range(0, len(photos), _MAX_BATCH):
-            stop = min(start + _MAX_BATCH, len(photos))
+            some = photos[start : start + _MAX_BATCH]
+            seen, decode_ms = [], []
+            for photo in some:
+                started = time.perf_counter()
+                seen.append(images.crops(self.decode(photo), self.config.input))
+                decode_ms.append(_milliseconds_since(started))
             started = time.perf_counter()
-            outputs = self.outputs(np.stack(seen[start:stop]))
-            infer = _milliseconds_since(started) / (stop - start)
+            outputs = _of_photos(self.outputs(np.concatenate(seen)), [len(c) for c in seen])
+            infer = _milliseconds_since(started) / len(some)
             predictions += [
                 self._prediction(photo, outputs, i, Timing(decode, infer), saliency)
-                for i, (photo, decode) in enumerate(
-                    zip(photos[start:stop], decode_ms[start:stop], strict=True)
-                )
+                for i, (photo, decode) in enumerate(zip(some, decode_ms, strict=True))
             ]
         return predictions
 
@@ -236,6 +235,23 @@ class Classifier:
         size = (self.config.input.width, self.config.input.height)
         scaled = Image.fromarray(support).resize(size, Image.Resampling.BILINEAR)
         return np.clip(np.asarray(scaled, np.float32), 0, 1)
+
+
+def _of_photos(outputs: Outputs, crops: list[int]) -> Outputs:
+    """Outputs of photos, from those of their crops, all in order; maps are the middle crop's."""
+    if set(crops) == {1}:
+        return outputs
+    starts = np.cumsum([0, *crops[:-1]])
+    counts = np.asarray(crops, np.float32)[:, None]
+
+    def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(np.add.reduceat(values, starts) / counts, np.float32)
+
+    return Outputs(
+        means(outputs.logits),
+        means(outputs.embedding),
+        outputs.maps[starts + np.asarray(crops) // 2],
+    )
 
 
 def _view(images: NDArray[np.float32], view: View) -> NDArray[np.float32]:

@@ -31,10 +31,9 @@ from core.images import strict_pillow
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.bundle import Metrics
+    from core.bundle import Estimate, Metrics, PhotoFigures
     from core.training.data import Dataset
     from core.training.fit import Epoch
-    from core.training.photos import PhotoFigures, Share
 
 __all__ = ["app", "main"]
 
@@ -239,36 +238,50 @@ def explore(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="Name of the recipe.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    name: Annotated[str | None, typer.Argument(help="Name of the recipe.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Train every recipe, one after the other.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a stopped run; begin where there is none.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
 ) -> None:
     """Train a model by its recipe and put it among the models."""
+    if everything == (name is not None):
+        raise typer.BadParameter("give the name of a recipe, or --all")
     settings = _settings()
     _prepare_training()
     from core.training import recipes
     from core.training import train as training
 
-    recipe = recipes.get_recipe(name)
+    chosen = [recipes.get_recipe(name)] if name is not None else list(recipes.RECIPES.values())
     dataset = _load_data(settings)
-    try:
-        with _Progress() as progress:
-            bundle = training.train(
-                recipe,
-                dataset,
-                settings,
-                seed=seed,
-                resume=resume,
-                reporter=progress,
-                command=_command(),
+    again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
+    for recipe in chosen:
+        try:
+            with _Progress() as progress:
+                bundle = training.train(
+                    recipe,
+                    dataset,
+                    settings,
+                    seed=seed,
+                    resume=resume,
+                    reporter=progress,
+                    command=shlex.join(["tensight", "train", recipe.name, "--seed", str(seed)]),
+                )
+        except KeyboardInterrupt:
+            _say(f"Stopped. Go on from the last whole epoch with: {again}")
+            raise typer.Exit(130) from None
+        if bundle is None:
+            _say(
+                f"{recipe.name} is trained. Only TensorFlow can export it; there, go on with: "
+                f"KERAS_BACKEND=tensorflow {again}"
             )
-    except KeyboardInterrupt:
-        again = _command() if resume else f"{_command()} --resume"
-        _say(f"Stopped. Go on from the last whole epoch with: {again}")
-        raise typer.Exit(130) from None
-    _print_figures(bundle.metrics())
-    _say(f"The model is in {bundle.folder}")
-    training.write_index(settings.models)
+            continue
+        _print_figures(bundle.metrics())
+        _say(f"The model is in {bundle.folder}")
+        training.write_index(settings.models)
 
 
 @app.command()
@@ -292,10 +305,13 @@ def evaluate(
         _prepare_training()
         from core.training.photos import evaluate_photos
 
-        figures = evaluate_photos(catalog.load(name), photos)
+        classifier = catalog.load(name)
+        figures = evaluate_photos(classifier, photos)
         if as_json:
-            typer.echo(figures.model_dump_json())
+            whose = {"model": classifier.name, "revision": classifier.revision}
+            _print_json(whose | figures.model_dump(mode="json"))
         else:
+            typer.echo(f"{classifier.name}, {figures.n} photos")
             _print_photo_figures(figures)
         return
     dataset = _load_data(settings)
@@ -382,6 +398,10 @@ def _print_figures(metrics: Metrics) -> None:
         ["ECE (15 bins)", f"{test.ece:.4f}", ""],
         ["validation accuracy", f"{metrics.validation.accuracy:.4f}", ""],
     ]
+    if metrics.single_view is not None:
+        rows.insert(1, ["accuracy, one view", f"{metrics.single_view:.4f}", ""])
+    if metrics.float32 is not None:
+        rows.insert(2, ["accuracy, float32 weights", f"{metrics.float32:.4f}", ""])
     typer.echo(f"{test.data}, {test.n:,} rows")
     _print_table(["", "here", "student report"], rows)
     _print_table(
@@ -397,16 +417,22 @@ def _print_figures(metrics: Metrics) -> None:
         ["", *labels],
         [[label, *map(str, row)] for label, row in zip(labels, test.confusion, strict=True)],
     )
+    if metrics.resize is not None:
+        typer.echo(f"Accuracy by resize rule: {metrics.resize.n:,} of {metrics.resize.data}")
+        rules = [[rule, f"{share:.4f}"] for rule, share in metrics.resize.accuracy.items()]
+        _print_table(["rule", "accuracy"], rules)
+    if metrics.photos is not None:
+        typer.echo(f"On {metrics.photos.n} photos, which nothing was chosen by")
+        _print_photo_figures(metrics.photos)
 
 
 def _print_photo_figures(figures: PhotoFigures) -> None:
-    rows: list[tuple[str, Share | None]] = [
+    rows: list[tuple[str, Estimate | None]] = [
         ("in class: right label", figures.accuracy),
         *((f"  {label}", share) for label, share in figures.recall.items()),
         ("of no class: told none", figures.told_none),
         ("of no class: taken for known", figures.taken_for_known),
     ]
-    typer.echo(f"{figures.model}, {figures.n} photos")
     _print_table(
         ["", "n", "share", "95% interval"],
         [

@@ -32,6 +32,8 @@ __all__ = [
     "MAX_SIDE",
     "InputSpec",
     "Photo",
+    "ResizeRule",
+    "crops",
     "decode",
     "normalise",
     "resize",
@@ -97,6 +99,7 @@ _RESAMPLING = {
 _T = TypeVar("_T")
 
 Triple = tuple[float, float, float]
+ResizeRule = Literal["squash", "center_crop", "three_crops"]
 
 
 class InputSpec(BaseModel):
@@ -105,7 +108,8 @@ class InputSpec(BaseModel):
     Attributes:
         height, width: Pixels of the model's input.
         resize: `squash` scales both sides alike or not, whatever the aspect; `center_crop` scales
-            the shorter side to fit and cuts the longer one evenly.
+            the shorter side to fit and cuts the longer one evenly; `three_crops` takes both ends
+            of the longer side too.
         interpolation: Filter of the scaling; it widens when scaling down (no aliasing).
         channels: Order of the channels that the model takes.
         mean, std: Per channel in the order of `channels`, on the scale 0 to 1; the model gets
@@ -116,7 +120,7 @@ class InputSpec(BaseModel):
 
     height: Annotated[int, Field(ge=8, le=1024)]
     width: Annotated[int, Field(ge=8, le=1024)]
-    resize: Literal["squash", "center_crop"]
+    resize: ResizeRule
     interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
     channels: Literal["rgb", "bgr"] = "rgb"
     mean: Triple
@@ -169,7 +173,7 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
 
 
 def resize(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Scale and cut an image to a model's input size: what the model really sees.
+    """Scale and cut an image to a model's input size; of three crops the middle one.
 
     Args:
         rgb: Array of shape (h, w, 3), uint8, any size.
@@ -179,19 +183,42 @@ def resize(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
         Array of shape (spec.height, spec.width, 3), uint8. An image that already has this size
         comes back as it is.
     """
+    return _cut(rgb, spec, 0.5)
+
+
+def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """What the model really sees of an image.
+
+    Args:
+        rgb: Array of shape (h, w, 3), uint8, any size.
+        spec: The model's input.
+
+    Returns:
+        Array of shape (c, spec.height, spec.width, 3), uint8. c is 3 for the rule `three_crops`,
+        from left to right or top to bottom, unless nothing needs to be cut; else 1.
+    """
+    height, width = rgb.shape[:2]
+    if spec.resize != "three_crops" or height * spec.width == width * spec.height:
+        return resize(rgb, spec)[None]
+    return np.stack([_cut(rgb, spec, place) for place in (0.0, 0.5, 1.0)])
+
+
+def _cut(rgb: NDArray[np.uint8], spec: InputSpec, place: float) -> NDArray[np.uint8]:
+    """One crop; `place` is where on the longer side, 0 to 1."""
     height, width = rgb.shape[:2]
     if (height, width) == (spec.height, spec.width):
         return rgb
     left, top, right, bottom = 0.0, 0.0, float(width), float(height)
-    if spec.resize == "center_crop":
+    if spec.resize != "squash":
         scale = min(width / spec.width, height / spec.height)
-        left = (width - scale * spec.width) / 2
-        top = (height - scale * spec.height) / 2
-        right, bottom = width - left, height - top
+        left = (width - scale * spec.width) * place
+        top = (height - scale * spec.height) * place
+        right, bottom = left + scale * spec.width, top + scale * spec.height
     scaled = Image.fromarray(rgb).resize(
         (spec.width, spec.height),
         _RESAMPLING[spec.interpolation],
-        box=(left, top, right, bottom),
+        # Rounding may put the far edge a hair outside, which Pillow refuses.
+        box=(left, top, min(right, width), min(bottom, height)),
     )
     return np.asarray(scaled)
 

@@ -25,6 +25,11 @@ def recipe(**changes: object) -> Recipe:
     return replace(get_recipe("baseline"), **(short | changes))  # type: ignore[arg-type]
 
 
+def like(name: str, **changes: object) -> Recipe:
+    """A recipe of the project's own, changed."""
+    return replace(get_recipe(name), **changes)  # type: ignore[arg-type]  # as above
+
+
 def _split(n: int, seed: int) -> Split:
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 120, (n, 32, 32, 3), np.uint8)

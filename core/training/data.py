@@ -26,6 +26,7 @@ __all__ = [
     "hold_out",
     "load_cifar10",
     "load_tiny_imagenet",
+    "load_tiny_validation",
 ]
 
 CIFAR10_LABELS = (
@@ -176,20 +177,10 @@ def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
     Raises:
         DataError: The files are missing, cannot be downloaded, or do not hold Tiny ImageNet.
     """
-    if settings.data is None:
-        home = settings.home / "hub"
-        folder = hub.fetch_dataset(
-            _TINY_HUB_REPO, "data/*.parquet", cache=home, token=settings.hub_token
-        )
-    else:
-        folder = settings.data / "tiny-imagenet"
-    train, names = _read_tiny(folder / "data", "train")
-    valid, _ = _read_tiny(folder / "data", "valid")
-    same = {
-        names.index(number): CIFAR10_LABELS.index(label)
-        for label, numbers in _SAME.items()
-        for number in numbers
-    }
+    folder = _tiny_folder(settings)
+    train, names = _read_tiny(folder, "train")
+    valid, _ = _read_tiny(folder, "valid")
+    same = _same(names)
     others = [i for i, name in enumerate(names) if i not in same and name not in _NEAR]
     others = [others[i] for i in np.random.default_rng(_OUTLIER_SEED).permutation(len(others))]
     learned = others[:_OUTLIERS_LEARNED]
@@ -202,6 +193,17 @@ def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
         _joined(_of(train, chosen_by), _of(valid, chosen_by)),
         _joined(_of(train, reported), _of(valid, reported)),
     )
+
+
+def load_tiny_validation(settings: Settings) -> Split:
+    """Only the `validation` part of `load_tiny_imagenet`, which is read in a tenth of the time.
+
+    Raises:
+        DataError: As there.
+    """
+    valid, names = _read_tiny(_tiny_folder(settings), "valid")
+    same = _same(names)
+    return _relabelled(_of(valid, list(same)), same)
 
 
 def hold_out(train: Split) -> tuple[Split, Split]:
@@ -247,6 +249,23 @@ def _read_parquet(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[n
     if len({image.shape for image in images}) > 1:
         raise DataError(f"{folder} holds images of several sizes; CIFAR-10 has only 32 × 32.")
     return np.stack(images), np.asarray(labels, np.int64)
+
+
+def _tiny_folder(settings: Settings) -> Path:
+    if settings.data is not None:
+        return settings.data / "tiny-imagenet" / "data"
+    cache = settings.home / "hub"
+    token = settings.hub_token
+    return hub.fetch_dataset(_TINY_HUB_REPO, "data/*.parquet", cache=cache, token=token) / "data"
+
+
+def _same(names: list[str]) -> dict[int, int]:
+    """CIFAR-10's label of each of Tiny ImageNet's that shows the same."""
+    return {
+        names.index(number): CIFAR10_LABELS.index(label)
+        for label, numbers in _SAME.items()
+        for number in numbers
+    }
 
 
 def _read_tiny(folder: Path, part: str) -> tuple[Split, list[str]]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from core.bundle import ClassFigures, SplitFigures
+from core.bundle import ClassFigures, ResizeFigures, SplitFigures
 from core.classifier import Classifier
+from core.images import ResizeRule, crops
 from core.training.calibrate import ece, log_loss, reliability
 from core.training.data import Split
 
-__all__ = ["evaluate_split", "milliseconds"]
+__all__ = ["choose_resizing", "compare_resizing", "evaluate_split", "milliseconds"]
 
 _TIMED_RUNS = 300
+_WORTH = 0.01
 
 
 def evaluate_split(
@@ -69,6 +72,43 @@ def evaluate_split(
             "none": verdicts["none"],
         },
     )
+
+
+def compare_resizing(classifier: Classifier, photos: Split, data: str) -> ResizeFigures:
+    """Answer photos by each resize rule.
+
+    Args:
+        classifier: The model.
+        photos: Square images with its labels. Every other one is cut to 4:3, the rest to 3:4, as
+            most cameras give them.
+        data: What the photos are, for people.
+    """
+    height = photos.images.shape[1]
+    cut = height // 8
+    windows = [
+        image[cut : height - cut] if i % 2 == 0 else image[:, cut : height - cut]
+        for i, image in enumerate(photos.images)
+    ]
+    accuracy: dict[ResizeRule, float] = {}
+    for rule in get_args(ResizeRule):
+        spec = classifier.config.input.model_copy(update={"resize": rule})
+        seen = [crops(window, spec) for window in windows]
+        logits = classifier.outputs(np.concatenate(seen)).logits
+        means = logits.reshape(len(windows), -1, logits.shape[-1]).mean(axis=1)
+        accuracy[rule] = float((means.argmax(axis=1) == photos.labels).mean())
+    return ResizeFigures(data=data, n=len(photos), accuracy=accuracy)
+
+
+def choose_resizing(figures: ResizeFigures) -> ResizeRule:
+    """The rule that is right most often; `three_crops` only where it gains a hundredth.
+
+    It costs three times as much as the others.
+    """
+    worth = {
+        rule: share - (_WORTH if rule == "three_crops" else 0)
+        for rule, share in figures.accuracy.items()
+    }
+    return max(worth, key=worth.__getitem__)
 
 
 def milliseconds(classifier: Classifier) -> float:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from core.bundle import Precision
 from core.errors import TrainingError
 
 __all__ = ["serving_model", "to_flatbuffer"]
@@ -22,37 +23,45 @@ def serving_model(model: keras.Model) -> keras.Model:
 
     The evidence for class k at a place is the activation there times the slope of logit k with
     respect to it, summed over channels (gradient times input, Shrikumar et al. 2016). Between two
-    kinks a network of convolutions, ReLU and max pooling is linear, so the slope is found by going
-    back through the units that fired, and the maps sum to the logits up to the layers' biases.
-    The activation taken is that of the deepest layer with at least 7×7 cells.
+    kinks a network of convolutions, ReLU and pooling is linear, so the slope is found by going back
+    through the units that fired, and the maps sum to the logits up to the layers' biases. The
+    activation taken is the deepest one that has at least 7×7 cells and that all else goes through.
 
     The way back is gone once for each class of each image, so it suits tens of classes; for many
     more, a network should end in average pooling and one linear layer.
 
     Args:
-        model: A chain of Conv2D, MaxPooling2D, BatchNormalization, Flatten, Dropout and Dense
-            layers (linear or ReLU) from images to logits, with one layer named `embedding`.
+        model: From images to logits, of a fixed size and in float32, with one layer named
+            `embedding`; its last layers, from the activation taken on, of the kinds that `_back`
+            knows.
 
     Returns:
         A model from `image` (n, h, w, 3) to a dict of `logits` (n, k), `embedding` (n, d) and
         `maps` (n, fh, fw, k).
 
     Raises:
-        TrainingError: The model holds a layer of another kind or make, or no layer is fine enough.
+        TrainingError: On the way back is a layer of another kind or make, or no layer is fine
+            enough.
     """
-    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
-    fine = [i for i, layer in enumerate(chain) if _cells(layer) >= _MIN_CELLS]
-    if not fine:
-        raise TrainingError(f"No layer of {model.name} has {_MIN_CELLS}×{_MIN_CELLS} cells.")
     classes = model.outputs[0].shape[-1]
-    # A slope is a tensor (n · k, ...): one way back for each class of each image.
-    slope = None
-    for layer in reversed(chain[fine[-1] + 1 :]):
-        slope = _back(layer, slope, classes)
-    features = chain[fine[-1]].output
-    height, width, channels = features.shape[1:]
+    identity = ops.ones_like(model.outputs[0][:, None, :]) * np.eye(classes, dtype=np.float32)
+    # Slopes of the logits with respect to tensors, (n · k, ...): one way for each class of each
+    # image. At any time these tensors together are all that the logits depend on.
+    slopes = {id(model.outputs[0]): ops.reshape(identity, (-1, classes))}
+    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    for layer in reversed(chain):
+        slope = slopes.pop(id(layer.output))
+        if not slopes and _cells(layer) >= _MIN_CELLS:
+            break
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        part = _back(layer, slope, classes)
+        for tensor in inputs:
+            slopes[id(tensor)] = slopes[id(tensor)] + part if id(tensor) in slopes else part
+    else:
+        raise TrainingError(f"No layer of {model.name} has {_MIN_CELLS}×{_MIN_CELLS} cells.")
+    height, width, channels = layer.output.shape[1:]
     slope = ops.reshape(slope, (-1, classes, height * width, channels))
-    flat = ops.reshape(features, (-1, 1, height * width, channels))
+    flat = ops.reshape(layer.output, (-1, 1, height * width, channels))
     evidence = ops.sum(flat * slope, axis=-1)
     maps = ops.reshape(ops.transpose(evidence, (0, 2, 1)), (-1, height, width, classes))
     return keras.Model(
@@ -65,28 +74,35 @@ def serving_model(model: keras.Model) -> keras.Model:
     )
 
 
-def to_flatbuffer(model: keras.Model) -> bytes:
-    """Content of model.tflite for a `serving_model`, weights in float16.
+def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
+    """Content of model.tflite for a `serving_model`.
+
+    Args:
+        model: What to store.
+        precision: Number format of the weights; int8 has one scale an output channel, and lets
+            LiteRT compute convolutions in int8, for which each image gets a scale of its own.
 
     Raises:
         TrainingError: Keras runs on another backend than TensorFlow, which alone can export.
     """
     if keras.backend.backend() != "tensorflow":
         raise TrainingError(
-            f"Only TensorFlow can export, and Keras runs on {keras.backend.backend()}. The run is "
-            "kept: give the same command again with KERAS_BACKEND=tensorflow and --resume."
+            f"Only TensorFlow can export, and Keras runs on {keras.backend.backend()}. Set "
+            "KERAS_BACKEND=tensorflow."
         )
     import tensorflow as tf  # noqa: PLC0415  # with JAX as the backend it need not be there
 
+    quantisations: dict[Precision, dict[str, Any]] = {
+        "float32": {},
+        "float16": {
+            "optimizations": [tf.lite.Optimize.DEFAULT],
+            "target_spec": {"supported_types": [tf.float16]},
+        },
+        "int8": {"optimizations": [tf.lite.Optimize.DEFAULT]},
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        model.export(
-            path,
-            format="litert",
-            verbose=False,
-            optimizations=[tf.lite.Optimize.DEFAULT],
-            target_spec={"supported_types": [tf.float16]},
-        )
+        model.export(path, format="litert", verbose=False, **quantisations[precision])
         return path.read_bytes()
 
 
@@ -98,25 +114,29 @@ def _cells(layer: keras.Layer) -> int:
 def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
     """Slope of the logits with respect to a layer's input, from that with respect to its output.
 
-    `slope` is None for the layer that gives the logits: there it is the identity.
+    Of a layer with several inputs it is the same for each.
     """
     match layer:
-        case layers.Dropout():
+        case layers.Dropout() | layers.Add():
             return slope
+        case layers.Rescaling() if layer.offset == 0:
+            return slope * layer.scale
+        case layers.GlobalAveragePooling2D():
+            height, width = layer.input.shape[1:3]
+            even = np.full((height, width, 1), 1 / (height * width), np.float32)
+            return slope[:, None, None, :] * even
         case layers.Flatten():
             return ops.reshape(slope, (-1, *layer.input.shape[1:]))
         case layers.Dense():
             kernel = np.asarray(layer.kernel).T
-            if slope is None:
-                # (n · k, d): the row of each class, for every image.
-                ones = ops.ones_like(layer.input[:, None, :])
-                return ops.reshape(ones * kernel[None], (-1, kernel.shape[1]))
             return ops.matmul(_through_activation(layer, slope, classes), kernel)
         case layers.BatchNormalization():
             gamma = np.asarray(layer.gamma) if layer.scale else np.float32(1)
             return slope * (gamma / np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon))
         case layers.MaxPooling2D() if layer.pool_size == layer.strides and layer.padding == "valid":
             return _back_through_pooling(layer, slope, classes)
+        case layers.DepthwiseConv2D() if layer.padding == "same":
+            return _back_through_depthwise(layer, _through_activation(layer, slope, classes))
         case layers.Conv2D() if set(layer.strides + layer.dilation_rate) == {1} == {layer.groups}:
             slope = _through_activation(layer, slope, classes)
             kernel = np.asarray(layer.kernel)
@@ -126,11 +146,34 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
                 tall, wide = kernel.shape[0] - 1, kernel.shape[1] - 1
                 slope = ops.pad(slope, ((0, 0), (tall, tall), (wide, wide), (0, 0)))
             return ops.conv(slope, flipped, padding=layer.padding)
-    raise TrainingError(
+    raise _unknown(layer)
+
+
+def _unknown(layer: keras.Layer) -> TrainingError:
+    return TrainingError(
         f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__} of this "
-        "make. Known are Dense, Flatten, Dropout, BatchNormalization, Conv2D of stride 1 in one "
-        "group, and MaxPooling2D whose windows lie side by side without padding."
+        "make. Known are Dense, Flatten, Dropout, BatchNormalization, Add, Rescaling without "
+        "offset, GlobalAveragePooling2D, Conv2D of stride 1 in one group, DepthwiseConv2D of one "
+        "filter a channel and padding `same`, with stride 1 or, from even sizes, 2, and "
+        "MaxPooling2D whose windows lie side by side without padding."
     )
+
+
+def _back_through_depthwise(layer: keras.Layer, slope: Any) -> Any:
+    kernel = np.asarray(layer.kernel)
+    flipped = np.ascontiguousarray(kernel[::-1, ::-1])
+    height, width, channels = layer.input.shape[1:]
+    match layer.strides:
+        case (1, 1) if kernel.shape[3] == 1:
+            return ops.depthwise_conv(slope, flipped, padding="same")
+        case (2, 2) if kernel.shape == (3, 3, channels, 1) and height % 2 == width % 2 == 0:
+            # Padding then stands only after the image: outputs lie on its even rows and columns.
+            grid = np.zeros((height, width, 1), np.float32)
+            grid[::2, ::2] = 1
+            spread = layers.UpSampling2D(2)(slope) * grid
+            spread = ops.pad(spread, ((0, 0), (2, 0), (2, 0), (0, 0)))
+            return ops.depthwise_conv(spread, flipped, padding="valid")
+    raise _unknown(layer)
 
 
 def _back_through_pooling(layer: keras.Layer, slope: Any, classes: int) -> Any:
@@ -152,9 +195,14 @@ def _back_through_pooling(layer: keras.Layer, slope: Any, classes: int) -> Any:
 def _through_activation(layer: keras.Layer, slope: Any, classes: int) -> Any:
     if layer.activation is keras.activations.relu:
         return slope * _each_class(ops.cast(layer.output > 0, "float32"), classes)
+    if layer.activation is keras.activations.relu6:
+        fired = ops.logical_and(layer.output > 0, layer.output < 6)
+        return slope * _each_class(ops.cast(fired, "float32"), classes)
     if layer.activation is keras.activations.linear:
         return slope
-    raise TrainingError(f"{layer.name} has the activation {layer.activation}; ReLU is needed.")
+    raise TrainingError(
+        f"{layer.name} has the activation {layer.activation}; ReLU or ReLU6 is needed."
+    )
 
 
 def _each_class(tensor: Any, classes: int) -> Any:

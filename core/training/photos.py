@@ -5,50 +5,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
+from core.bundle import Estimate, PhotoFigures
 from core.classifier import Classifier, Prediction
 from core.errors import DataError, ImageError, PhotoReadError
 
-__all__ = ["PhotoFigures", "Share", "evaluate_photos"]
+__all__ = ["evaluate_photos"]
 
 _LABELS = "labels.csv"
 _NONE = "none"
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Share(_Record):
-    """A share of n photos, 0 to 1, with its 95% interval (Wilson 1927)."""
-
-    n: int
-    share: float
-    low: float
-    high: float
-
-
-class PhotoFigures(_Record):
-    """What a model gives on a folder of photos.
-
-    Attributes:
-        n: Photos in all.
-        accuracy: Photos of a known class that got their label, whatever the verdict; null where
-            there are none.
-        recall: The same for each class that has photos.
-        told_none: Photos of no known class with the verdict `none`; null where there are none.
-        taken_for_known: Photos of no known class with the verdict `known`.
-    """
-
-    model: str
-    revision: str
-    n: int
-    accuracy: Share | None
-    recall: dict[str, Share]
-    told_none: Share | None
-    taken_for_known: Share | None
 
 
 def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
@@ -72,17 +38,15 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
     known = [(label, answer) for label, answer in answers if label != _NONE]
     none = [answer.verdict for label, answer in answers if label == _NONE]
     return PhotoFigures(
-        model=classifier.name,
-        revision=classifier.revision,
         n=len(answers),
-        accuracy=_share([answer.label == label for label, answer in known]),
+        accuracy=_estimate([answer.label == label for label, answer in known]),
         recall={
-            each: share
+            each: estimate
             for each in classifier.labels
-            if (share := _share([a.label == each for label, a in known if label == each]))
+            if (estimate := _estimate([a.label == each for label, a in known if label == each]))
         },
-        told_none=_share([verdict == "none" for verdict in none]),
-        taken_for_known=_share([verdict == "known" for verdict in none]),
+        told_none=_estimate([verdict == "none" for verdict in none]),
+        taken_for_known=_estimate([verdict == "known" for verdict in none]),
     )
 
 
@@ -114,11 +78,11 @@ def _read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
     return truth
 
 
-def _share(outcomes: list[bool]) -> Share | None:
+def _estimate(outcomes: list[bool]) -> Estimate | None:
     if not outcomes:
         return None
     interval = binomtest(sum(outcomes), len(outcomes)).proportion_ci(method="wilson")
-    return Share(
+    return Estimate(
         n=len(outcomes),
         share=sum(outcomes) / len(outcomes),
         low=float(interval.low),

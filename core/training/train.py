@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from core.bundle import (
@@ -16,7 +17,9 @@ from core.bundle import (
     Config,
     Curve,
     Metrics,
+    PhotoFigures,
     Reported,
+    ResizeFigures,
     Training,
     Verdict,
     find_bundles,
@@ -24,20 +27,35 @@ from core.bundle import (
 )
 from core.classifier import Classifier, softmax
 from core.errors import DataError
+from core.images import resize
 from core.settings import Settings
 from core.training import report
 from core.training.batches import Material
 from core.training.calibrate import find_temperature, find_unsure_below
-from core.training.data import Dataset, Split, hold_out, load_tiny_imagenet
-from core.training.evaluate import evaluate_split, milliseconds
+from core.training.data import (
+    CIFAR10_LABELS,
+    Dataset,
+    Split,
+    hold_out,
+    load_tiny_imagenet,
+    load_tiny_validation,
+)
+from core.training.evaluate import (
+    choose_resizing,
+    compare_resizing,
+    evaluate_split,
+    milliseconds,
+)
 from core.training.export import serving_model, to_flatbuffer
 from core.training.fit import Reporter, fit
 from core.training.origin import origin
+from core.training.photos import evaluate_photos
 from core.training.recipes import Recipe
 
 __all__ = ["evaluate", "train", "write_index"]
 
 _NONE_QUANTILE = 0.05
+_PHOTOS = "Tiny ImageNet valid, classes that show one of the ten"
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,8 @@ class _History:
     parameters: int
     training_seconds: float
     reported: Reported | None
+    float32: float | None
+    resize: ResizeFigures | None
 
 
 def train(
@@ -60,7 +80,7 @@ def train(
     resume: bool,
     reporter: Reporter,
     command: str,
-) -> Bundle:
+) -> Bundle | None:
     """Train a model and put its folder among the models.
 
     The run is kept in TENSIGHT_HOME/runs/NAME. The model in TENSIGHT_MODELS is replaced only once
@@ -76,13 +96,19 @@ def train(
         reporter: Hears of every batch and epoch.
         command: What was typed, for the card.
 
+    Returns:
+        The model; None where Keras runs on another backend than TensorFlow, which alone can export:
+        the run is kept, and the same call with `resume` on TensorFlow makes the model of it.
+
     Raises:
-        TrainingError: As in `fit` and `to_flatbuffer`.
+        DataError: Images or weights that the recipe asks for are missing.
+        TrainingError: As in `fit`.
     """
     learn, validation = hold_out(dataset.train)
+    material = _material(recipe, learn, settings)
     run = fit(
         recipe,
-        _material(recipe, learn, settings),
+        material,
         validation,
         classes=len(dataset.labels),
         seed=seed,
@@ -91,6 +117,8 @@ def train(
         resume=resume,
         reporter=reporter,
     )
+    if keras.backend.backend() != "tensorflow":
+        return None
     config = Config(
         name=recipe.name,
         title=recipe.title,
@@ -99,13 +127,13 @@ def train(
         labels=dataset.labels,
         input=recipe.input,
         views=recipe.views,
-        precision="float16",
+        precision=recipe.precision,
         temperature=1.0,
         verdict=Verdict(method="max_softmax", none_below=0.0, unsure_below=0.0),
         sha256={MODEL: "0" * 64},
         training=Training(
             recipe=recipe.name,
-            data=f"{dataset.name}, {len(learn):,} rows of train",
+            data=_described(material, recipe, dataset),
             seed=seed,
             epochs=len(run.history),
             hardware=", ".join(dict.fromkeys(session.hardware for session in run.sessions)),
@@ -114,6 +142,25 @@ def train(
         ),
         minimum_version=FORMAT_SINCE,
     )
+    # Anew, of one size and in float32, whatever it was trained in.
+    model = recipe.build((recipe.input.height, recipe.input.width, 3), len(dataset.labels))
+    model.set_weights(run.model.get_weights())
+    model = serving_model(model)
+    weights = to_flatbuffer(model, recipe.precision)
+    resizing = None
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = write_bundle(Path(scratch) / recipe.name, config, {MODEL: weights})
+        classifier = Classifier(draft, threads=settings.threads)
+        config = _calibrated(classifier, validation)
+        if dataset.labels == CIFAR10_LABELS and _has_photos(recipe, settings):
+            photos = load_tiny_validation(settings)
+            resizing = compare_resizing(classifier, photos, _PHOTOS)
+            spec = config.input.model_copy(update={"resize": choose_resizing(resizing)})
+            config = config.model_copy(update={"input": spec})
+        exact = write_bundle(
+            Path(scratch) / "exact" / recipe.name, config, {MODEL: to_flatbuffer(model, "float32")}
+        )
+        float32 = _accuracy(Classifier(exact, threads=settings.threads), dataset.test)
     history = _History(
         curves=tuple(
             Curve(
@@ -129,11 +176,9 @@ def train(
         parameters=run.model.count_params(),
         training_seconds=sum(epoch.seconds for epoch in run.history),
         reported=recipe.reported,
+        float32=float32,
+        resize=resizing,
     )
-    weights = to_flatbuffer(serving_model(run.model))
-    with tempfile.TemporaryDirectory() as scratch:
-        draft = write_bundle(Path(scratch) / recipe.name, config, {MODEL: weights})
-        config = _calibrated(Classifier(draft, threads=settings.threads), validation)
     return _measured(
         settings.models / recipe.name,
         config,
@@ -168,7 +213,13 @@ def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: s
         )
     old = bundle.metrics()
     history = _History(
-        old.curves, old.best_epoch, old.parameters, old.training_seconds, old.reported
+        old.curves,
+        old.best_epoch,
+        old.parameters,
+        old.training_seconds,
+        old.reported,
+        old.float32,
+        old.resize,
     )
     _, validation = hold_out(dataset.train)
     return _measured(
@@ -200,9 +251,31 @@ def _material(recipe: Recipe, learn: Split, settings: Settings) -> Material:
     )
 
 
+def _described(material: Material, recipe: Recipe, dataset: Dataset) -> str:
+    parts = [f"{dataset.name}, {len(material.rows):,} rows of train"]
+    if material.photos is not None:
+        parts.append(f"Tiny ImageNet, {len(material.photos):,} train images of the same classes")
+    if material.outliers is not None:
+        parts.append(f"{len(material.outliers):,} of other classes ({recipe.outliers:,} an epoch)")
+    return "; ".join(parts)
+
+
+def _has_photos(recipe: Recipe, settings: Settings) -> bool:
+    """Whether Tiny ImageNet is at hand; it is not downloaded for the resize rule alone."""
+    here = settings.data is not None and (settings.data / "tiny-imagenet").is_dir()
+    return here or recipe.photos
+
+
+def _accuracy(classifier: Classifier, split: Split) -> float:
+    seen = np.stack([resize(image, classifier.config.input) for image in split.images])
+    right = classifier.outputs(seen).logits.argmax(axis=1) == split.labels
+    return float(right.mean())
+
+
 def _calibrated(classifier: Classifier, validation: Split) -> Config:
     """The classifier's config with temperature and thresholds from the validation rows."""
-    logits = classifier.outputs(validation.images).logits
+    seen = np.stack([resize(image, classifier.config.input) for image in validation.images])
+    logits = classifier.outputs(seen).logits
     temperature = find_temperature(logits, validation.labels)
     confidences = softmax(logits, temperature).max(axis=1)
     right = logits.argmax(axis=1) == validation.labels
@@ -228,8 +301,14 @@ def _measured(
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / config.name, config, {MODEL: weights})
         classifier = Classifier(draft, threads=settings.threads)
+        one_view = config.model_copy(update={"views": ("identity",)})
+        alone = Classifier(replace(draft, config=one_view), threads=settings.threads)
         metrics = Metrics(
             test=evaluate_split(classifier, dataset.test, f"{dataset.name} test", dataset.hub),
+            single_view=_accuracy(alone, dataset.test),
+            float32=history.float32,
+            resize=history.resize,
+            photos=_on_photos(classifier, settings),
             validation=evaluate_split(
                 classifier, validation, f"{dataset.name} train, rows held out", dataset.hub
             ),
@@ -243,3 +322,11 @@ def _measured(
             origin=origin(command),
         )
     return write_bundle(folder, config, {MODEL: weights} | report.files(config, metrics))
+
+
+def _on_photos(classifier: Classifier, settings: Settings) -> PhotoFigures | None:
+    """Figures on the photos of the data folder, if it holds such, and the model knows the ten."""
+    if settings.data is None or classifier.labels != CIFAR10_LABELS:
+        return None
+    folder = settings.data / "photos"
+    return evaluate_photos(classifier, folder) if folder.is_dir() else None

@@ -4,17 +4,19 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import core
-from core.bundle import MODEL, write_bundle
+from core.bundle import MODEL, View, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier, softmax
 from core.engine import Engine
 from core.errors import BundleError, ImageError
+from core.images import crops
 from core.settings import Settings
 from tests import drawings
 from tests.conftest import ROOT
@@ -122,6 +124,56 @@ def test_the_mirror_view_makes_mirrored_photos_equal(catalog: Catalog, ship: Ima
     ours, mirrored = classifier.outputs(seen), classifier.outputs(seen[:, :, ::-1])
     assert np.allclose(ours.logits, mirrored.logits, atol=1e-5)
     assert np.allclose(ours.maps, mirrored.maps[:, :, ::-1], atol=1e-4)
+
+
+def with_config(catalog: Catalog, folder: Path, **changes: object) -> Classifier:
+    """`classic` with another config.json."""
+    classic = catalog.bundle("classic")
+    config = classic.config.model_copy(update=changes)
+    bundle = write_bundle(folder / "classic", config, {MODEL: classic.read(MODEL)})
+    return Classifier(bundle, threads=1)
+
+
+def test_views_are_averaged(catalog: Catalog, ship: Image.Image, tmp_path: Path) -> None:
+    one = with_config(catalog, tmp_path / "one", views=("identity",))
+    seen = np.asarray(ship.resize((32, 32)))
+    # By hand, as airbench has it: a border of one reflected pixel, and windows of 32 in it.
+    framed = np.pad(seen, ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    mirrored = framed[:, ::-1]
+    expected = {
+        "identity": seen,
+        "mirror": seen[:, ::-1],
+        "up_left": framed[2:, 2:],
+        "down_right": framed[:-2, :-2],
+        "mirror_up_left": mirrored[2:, 2:],
+        "mirror_down_right": mirrored[:-2, :-2],
+    }
+    assert set(expected) == set(get_args(View))
+    logits = []
+    for view, image in expected.items():
+        alone = with_config(catalog, tmp_path / view, views=(view,))
+        logits.append(one.outputs(image[None]).logits)
+        assert np.allclose(alone.outputs(seen[None]).logits, logits[-1], atol=1e-4), view
+    all_views = with_config(catalog, tmp_path / "all", views=tuple(expected))
+    given = all_views.outputs(seen[None]).logits
+    assert np.allclose(given, np.mean(logits, axis=0), atol=1e-4)
+
+
+def test_three_crops_are_averaged(catalog: Catalog, tmp_path: Path) -> None:
+    spec = catalog.bundle("classic").config.input.model_copy(update={"resize": "three_crops"})
+    classifier = with_config(catalog, tmp_path, input=spec, temperature=1.0)
+    wide, square = drawings.ship(96, 48), drawings.ship(64, 64)
+    both = classifier.predict_many([wide, square, wide], saliency=True)
+    seen = crops(np.asarray(wide), spec)
+    assert len(seen) == 3
+    expected = softmax(classifier.outputs(seen).logits.mean(axis=0))
+    scores = [both[0].scores[label] for label in classifier.labels]
+    assert scores == pytest.approx(list(expected), abs=1e-5)
+    assert both[0].scores == both[2].scores
+    alone = classifier.predict(square, saliency=True)
+    assert both[1].scores == pytest.approx(alone.scores, abs=1e-6)
+    assert both[0].saliency is not None
+    assert both[0].saliency.shape == (32, 32)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -97,7 +97,9 @@ def test_the_model_can_be_chosen(photo: Path) -> None:
         (["predict", "x.jpg", "--nope"], "No such option"),
         (["web", "--port", "0"], "greater than or equal to 1"),
         (["nope"], "No such command"),
-        (["train", "nope"], "There is no recipe 'nope'. Recipes: baseline, classic"),
+        (["train", "nope"], "There is no recipe 'nope'. Recipes: baseline, classic, "),
+        (["train"], "give the name of a recipe, or --all"),
+        (["train", "classic", "--all"], "give the name of a recipe, or --all"),
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], message: str) -> None:
@@ -192,7 +194,7 @@ def test_training_commands_without_the_extra() -> None:
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "explore"])
 def test_missing_data_says_where_it_was_looked_for(command: str, tmp_path: Path) -> None:
-    name = [] if command == "explore" else ["classic"]
+    name = {"explore": [], "evaluate": ["classic"], "train": ["--all"]}[command]
     run = tensight(command, *name, TENSIGHT_DATA=str(tmp_path))
     assert run.returncode == 1
     assert f"TENSIGHT_DATA is {tmp_path}, and neither" in run.stderr

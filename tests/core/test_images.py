@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 
 from core import images
 from core.errors import ImageError, PhotoReadError
-from core.images import InputSpec, decode, normalise, resize
+from core.images import InputSpec, crops, decode, normalise, resize
 from tests import drawings
 
 GRADIENT = drawings.gradient(60, 40)
@@ -299,6 +299,29 @@ def test_resize_rules() -> None:
     assert np.array_equal(cropped, wide[:, 20:40]), "the middle is seen, pixel for pixel"
     small = np.asarray(drawings.gradient(20, 20))
     assert np.array_equal(resize(small, SPEC), small)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_three_crops_show_both_ends_and_the_middle(turned: bool) -> None:
+    spec = SPEC.model_copy(update={"resize": "three_crops"})
+    wide = np.asarray(drawings.gradient(60, 20))
+    ends = [wide[:, :20], wide[:, 20:40], wide[:, 40:]]
+    photo = wide.transpose(1, 0, 2) if turned else wide
+    expected = [end.transpose(1, 0, 2) if turned else end for end in ends]
+    assert np.array_equal(crops(photo, spec), expected)
+    assert np.array_equal(resize(photo, spec), expected[1])
+    assert crops(np.asarray(drawings.gradient(50, 50)), spec).shape == (1, 20, 20, 3)
+    for rule in ("squash", "center_crop"):
+        other = spec.model_copy(update={"resize": rule})
+        assert np.array_equal(crops(photo, other), resize(photo, other)[None])
+
+
+def test_every_size_can_be_cropped() -> None:
+    """The far edge of a crop must not lie outside by a rounding error."""
+    spec = SPEC.model_copy(update={"resize": "three_crops"})
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(1, 700, (200, 2)):
+        assert crops(np.zeros((height, width, 3), np.uint8), spec).shape[1:] == (20, 20, 3)
 
 
 def test_normalise() -> None:

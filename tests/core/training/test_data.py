@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from PIL import Image
 
 from core.errors import DataError
 from core.settings import Settings
-from core.training.data import CIFAR10_LABELS, Split, hold_out, load_cifar10
+from core.training.data import (
+    CIFAR10_LABELS,
+    Split,
+    hold_out,
+    load_cifar10,
+    load_tiny_imagenet,
+    load_tiny_validation,
+)
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (10, 3), np.uint8)
 
@@ -101,3 +109,67 @@ def test_the_held_out_rows_never_change() -> None:
     assert not set(learn.rows) & set(validation.rows)
     assert np.bincount(validation.labels).tolist() == [500] * 10
     assert validation.rows[:5].tolist() == [0, 43, 46, 107, 111]
+
+
+def tiny_layout(folder: Path, names: list[str]) -> Path:
+    """Two train images and one valid image of each of these classes, in the Hub's layout."""
+    (folder / "tiny-imagenet" / "data").mkdir(parents=True)
+    buffer = BytesIO()
+    Image.new("L", (64, 64), 90).save(buffer, "JPEG")  # some of the real ones are grey too
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    described = json.dumps({"info": {"features": features}})
+    for part, each in (("train-00000-of-00001", 2), ("valid-00000-of-00001", 1)):
+        labels = list(range(len(names))) * each
+        table = {"image": [{"bytes": buffer.getvalue(), "path": None}] * len(labels)}
+        made = pa.table(table | {"label": labels})
+        made = made.replace_schema_metadata({"huggingface": described})
+        pq.write_table(made, folder / "tiny-imagenet" / "data" / f"{part}.parquet")
+    return folder
+
+
+# The classes that show one of the ten or are too near to one; the rest are made up.
+TINY_NAMES = [
+    *("n02123045", "n02123394", "n02124075", "n02106662", "n02099712", "n02099601", "n02094433"),
+    *("n02085620", "n02113799", "n02058221", "n02056570", "n01855672", "n02002724", "n01641577"),
+    *("n01644900", "n02814533", "n03100240", "n03670208", "n04285008", "n03796401", "n03662601"),
+    *("n03447447", "n04146614", "n03977966", "n04487081", "n02423022"),
+    *(f"x{i:08}" for i in range(174)),
+]
+
+
+def test_tiny_imagenet_is_sorted_by_what_it_is_to_the_ten(tmp_path: Path) -> None:
+    settings = Settings(data=tiny_layout(tmp_path, TINY_NAMES))
+    tiny = load_tiny_imagenet(settings)
+    assert tiny.train.images.shape == (44, 64, 64, 3)
+    assert len(tiny.validation) == 22
+    counted = np.bincount(tiny.validation.labels, minlength=10)
+    assert dict(zip(CIFAR10_LABELS, counted.tolist(), strict=True)) == {
+        "airplane": 0,
+        "automobile": 4,
+        "bird": 4,
+        "cat": 3,
+        "deer": 0,
+        "dog": 6,
+        "frog": 2,
+        "horse": 0,
+        "ship": 2,
+        "truck": 1,
+    }
+    assert np.array_equal(load_tiny_validation(settings).labels, tiny.validation.labels)
+    parts = [tiny.outliers_learned, tiny.outliers_chosen_by, tiny.outliers_reported]
+    classes = [set(part.labels.tolist()) for part in parts]
+    assert [len(c) for c in classes] == [120, 30, 24]
+    assert [len(part) for part in parts] == [240, 90, 72], "the last two have valid images too"
+    assert set.union(*classes) == set(range(26, 200)), "none of the near ones, none twice"
+
+
+def test_what_is_not_tiny_imagenet_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Tiny ImageNet is not complete there"):
+        load_tiny_imagenet(Settings(data=tmp_path))
+    tiny_layout(tmp_path, TINY_NAMES[:-1])
+    with pytest.raises(DataError, match="expected images of 64 × 64 in 200 classes"):
+        load_tiny_imagenet(Settings(data=tmp_path))
+    file = tmp_path / "tiny-imagenet" / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(pa.table({"image": [1], "label": [2]}), file)
+    with pytest.raises(DataError, match="is no Tiny ImageNet parquet file"):
+        load_tiny_imagenet(Settings(data=tmp_path))

@@ -12,10 +12,11 @@ import pytest
 
 from core.errors import ModelNotFoundError, TrainingError
 from core.settings import Settings
-from core.training.batches import Batches, Material
+from core.training import networks
+from core.training.batches import Material
 from core.training.data import hold_out
 from core.training.fit import Run, fit
-from core.training.optimizers import AdamW
+from core.training.optimizers import AdamW, LookaheadSGD
 from core.training.recipes import RECIPES, Recipe, get_recipe
 from tests import made
 from tests.conftest import ROOT
@@ -45,9 +46,26 @@ def run(
     )
 
 
-@pytest.mark.parametrize("name", ["baseline", "classic"])
-def test_a_stopped_run_ends_as_one_that_was_not(tmp_path: Path, name: str) -> None:
-    recipe = replace(get_recipe(name), epochs=4, patience=4, batch_size=50)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        get_recipe("baseline"),
+        get_recipe("classic"),
+        # All that scratch does, and that mobilenet does, on a small network.
+        made.like(
+            "scratch",
+            build=networks.baseline,
+            prepare=None,
+            optimizer=LookaheadSGD(0.02, 0.85, 1e-3, 64, warm_up=0.2, first=0.2, last=0.1),
+        ),
+        made.like(
+            "mobilenet", build=networks.mobilenet, prepare=None, sides=((0.0, 32), (0.5, 64))
+        ),
+    ],
+    ids=lambda recipe: recipe.name,
+)
+def test_a_stopped_run_ends_as_one_that_was_not(tmp_path: Path, recipe: Recipe) -> None:
+    recipe = replace(recipe, epochs=4, patience=4, batch_size=50)
     whole = run(recipe, tmp_path / "whole", made.Recorder())
     with pytest.raises(KeyboardInterrupt):
         run(recipe, tmp_path / "stopped", made.Recorder(stop_after=2))
@@ -125,17 +143,6 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
         run(made.recipe(batch_size=1000), tmp_path, made.Recorder())
 
 
-def test_batches_are_the_same_for_the_same_seed_and_epoch() -> None:
-    recipe = made.recipe()
-    first, again = (Batches(MATERIAL, recipe, 3, seed=1, epoch=1)[0] for _ in range(2))
-    other = Batches(MATERIAL, recipe, 3, seed=1, epoch=2)[0]
-    assert np.array_equal(first[0], again[0])
-    assert not np.array_equal(first[0], other[0])
-    assert first[0].shape == (50, 32, 32, 3)
-    assert first[0].dtype == np.float32
-    assert first[1].sum(axis=1).tolist() == [1] * 50
-
-
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
     recipe = replace(get_recipe(name), epochs=1, batch_size=64)
@@ -150,12 +157,8 @@ def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
     assert np.isfinite(done.history[0].loss)
 
 
-def test_classic_has_the_parameters_of_the_report() -> None:
-    assert get_recipe("classic").build((32, 32, 3), 10).count_params() == 161_098
-
-
 def test_an_unknown_recipe_names_those_there_are() -> None:
     with pytest.raises(
-        ModelNotFoundError, match=r"no recipe 'clasic'\. Recipes: baseline, classic"
+        ModelNotFoundError, match=r"no recipe 'clasic'\. Recipes: baseline, classic, "
     ):
         get_recipe("clasic")

@@ -10,14 +10,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from core.bundle import Bundle, find_bundles
+from core.bundle import Bundle, ResizeFigures, find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.errors import DataError
 from core.settings import Settings
 from core.training import report
 from core.training.data import hold_out
-from core.training.evaluate import evaluate_split
+from core.training.evaluate import choose_resizing, compare_resizing, evaluate_split
 from core.training.explore import explore
 from core.training.train import evaluate, train, write_index
 from tests import made
@@ -84,6 +84,37 @@ def test_figures_by_hand(made_models: Path) -> None:
         assert each.support == 50
         assert each.recall == pytest.approx(right[split.labels == i].mean())
         assert figures.confusion[i][i] == right[split.labels == i].sum()
+
+
+def test_the_figures_beside_the_main_ones(made_models: Path) -> None:
+    (folder,) = find_bundles(made_models)
+    metrics = Bundle.open(folder).metrics()
+    assert metrics.float32 == pytest.approx(metrics.test.accuracy, abs=0.01)
+    assert metrics.single_view == pytest.approx(metrics.test.accuracy, abs=0.1)
+    assert metrics.resize is None, "these are not CIFAR-10's labels"
+
+
+def test_resize_rules_are_compared(made_models: Path) -> None:
+    """Shapes that fill the image from side to side are known by whatever part is seen."""
+    classifier = Catalog(Settings(models=made_models)).load("shapes")
+    figures = compare_resizing(classifier, made.dataset().test, "shapes")
+    assert set(figures.accuracy) == {"squash", "center_crop", "three_crops"}
+    assert figures.n == 150
+    assert min(figures.accuracy.values()) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "chosen"),
+    [
+        ((0.7, 0.6, 0.705), "squash"),
+        ((0.7, 0.71, 0.715), "center_crop"),
+        ((0.7, 0.6, 0.72), "three_crops"),
+    ],
+)
+def test_three_crops_must_gain_a_hundredth(accuracy: tuple[float, ...], chosen: str) -> None:
+    rules = ("squash", "center_crop", "three_crops")
+    figures = ResizeFigures(data="", n=9, accuracy=dict(zip(rules, accuracy, strict=True)))
+    assert choose_resizing(figures) == chosen
 
 
 def test_a_failed_run_leaves_the_old_model(made_models: Path, tmp_path: Path) -> None:
