@@ -146,7 +146,8 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
         super().build(variables)
         self._velocities, self._slow = self.add_optimizer_variables(variables, ["velocity", "slow"])
         for slow, variable in zip(self._slow, variables, strict=True):
-            slow.assign(variable)
+            # By way of NumPy, since JAX refuses two variables that share their memory.
+            slow.assign(ops.convert_to_numpy(variable))
         # Here, since `update_step` gets the backend's own variables. Keras calls the bias of a
         # batch norm beta, and nothing else.
         self._factors = [self._bias_factor if v.name == "beta" else 1.0 for v in variables]
@@ -156,19 +157,21 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
         place = self._get_variable_index(variable)
         velocity, slow = self._velocities[place], self._slow[place]
         factor = self._factors[place]
-        gradient = gradient + (self._l2 / factor) * variable
-        moving = self._momentum * velocity + gradient
+        # JAX takes no variables of Keras's in its operations.
+        weight, slow_weight = ops.convert_to_tensor(variable), ops.convert_to_tensor(slow)
+        gradient = gradient + (self._l2 / factor) * weight
+        moving = self._momentum * ops.convert_to_tensor(velocity) + gradient
         self.assign(velocity, moving)
         step = learning_rate * factor * (gradient + self._momentum * moving)
-        fast = variable - ops.cast(step, variable.dtype)
+        fast = weight - ops.cast(step, weight.dtype)
 
         done = ops.cast(self.iterations + 1, "float32")
         last = done >= self._steps
         kept = ops.where(last, 1.0, self._KEPT * (done / self._steps) ** 3)
         due = ops.logical_or(last, ops.equal(done % self._EVERY, 0))
-        mixed = fast + kept * (slow - fast)
+        mixed = fast + kept * (slow_weight - fast)
         self.assign(variable, ops.where(due, mixed, fast))
-        self.assign(slow, ops.where(due, mixed, slow))
+        self.assign(slow, ops.where(due, mixed, slow_weight))
 
     def get_config(self) -> dict[str, Any]:
         """What `__init__` takes."""
