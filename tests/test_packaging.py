@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from core.bundle import find_bundles
+from core.catalog import Catalog
+from core.settings import Settings
 from tests.conftest import ROOT
 
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -28,7 +31,7 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("tensight-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for model in ("baseline", "classic"):
+    for model in [folder.name for folder in find_bundles(ROOT / "models")]:
         tracked = {file.name for file in (ROOT / "models" / model).iterdir()}
         packed = {Path(name).name for name in names if f"/models/{model}/" in name}
         assert packed == tracked
@@ -61,7 +64,8 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout)["model"] == "classic"
+    default = Catalog(Settings(models=ROOT / "models")).default()
+    assert json.loads(run.stdout)["model"] == default
     assert distribution("tensight").files, "the project is still installed where the tests run"
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import core
-from core.bundle import MODEL, View, write_bundle
+from core.bundle import MODEL, View, find_bundles, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier, softmax
 from core.engine import Engine
@@ -21,7 +21,7 @@ from core.settings import Settings
 from tests import drawings
 from tests.conftest import ROOT
 
-MODELS = ("baseline", "classic")
+MODELS = [folder.name for folder in find_bundles(ROOT / "models")]
 GOLDEN = ROOT / "tests" / "core" / "golden.json"
 
 
@@ -178,9 +178,10 @@ def test_three_crops_are_averaged(catalog: Catalog, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_saliency_on_request(catalog: Catalog, model: str, photo: Path) -> None:
-    saliency = catalog.load(model).predict(photo, saliency=True).saliency
+    classifier = catalog.load(model)
+    saliency = classifier.predict(photo, saliency=True).saliency
     assert saliency is not None
-    assert saliency.shape == (32, 32)
+    assert saliency.shape == (classifier.config.input.height, classifier.config.input.width)
     assert saliency.dtype == np.float32
     assert saliency.min() >= 0
     assert 0.5 < saliency.max() <= 1

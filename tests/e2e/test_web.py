@@ -62,7 +62,7 @@ def serving(folder: Path, **settings: str) -> Iterator[tuple[str, subprocess.Pop
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running `tensight web`."""
-    with serving(tmp_path_factory.mktemp("web")) as (address, _):
+    with serving(tmp_path_factory.mktemp("web"), TENSIGHT_MODEL="classic") as (address, _):
         yield address
 
 
