@@ -217,8 +217,8 @@ def _cut(rgb: NDArray[np.uint8], spec: InputSpec, place: float) -> NDArray[np.ui
     scaled = Image.fromarray(rgb).resize(
         (spec.width, spec.height),
         _RESAMPLING[spec.interpolation],
-        # Rounding may put the far edge a hair outside, which Pillow refuses.
-        box=(left, top, min(right, width), min(bottom, height)),
+        # Rounding may put an edge a hair outside, which Pillow refuses.
+        box=(max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)),
     )
     return np.asarray(scaled)
 

@@ -45,9 +45,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
     The same (seed, epoch) always gives the same batches, so a resumed run sees what an unbroken one
     would have seen.
 
-    A row's targets, shape (k,), sum to its weight: 1 at its label; the same share everywhere for an
-    outlier; and -1 at classes that its kind has no images of, which are to be left out (see
-    `PartialCrossentropy`).
+    A row's targets, shape (k,), are 1 at its label; for an outlier the same share everywhere, of
+    its weight; and for a sharp photo -1 at the classes that photos do not show, which are to be
+    left out (see `PartialCrossentropy`).
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
     def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         size = self._recipe.batch_size
         chosen = self._order[i * size : (i + 1) * size]
-        rng = np.random.default_rng((*self._key, i))
+        rng = np.random.default_rng((*self._key, 1 + i))
         images = np.empty((size, self._spec.height, self._spec.width, 3), np.uint8)
         targets = np.empty((size, self._classes), np.float32)
         for part, (split, kind) in enumerate(zip(self._parts, self._kinds, strict=True)):

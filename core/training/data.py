@@ -261,11 +261,14 @@ def _tiny_folder(settings: Settings) -> Path:
 
 def _same(names: list[str]) -> dict[int, int]:
     """CIFAR-10's label of each of Tiny ImageNet's that shows the same."""
-    return {
-        names.index(number): CIFAR10_LABELS.index(label)
-        for label, numbers in _SAME.items()
-        for number in numbers
-    }
+    try:
+        return {
+            names.index(number): CIFAR10_LABELS.index(label)
+            for label, numbers in _SAME.items()
+            for number in numbers
+        }
+    except ValueError as error:
+        raise DataError(f"Among Tiny ImageNet's 200 classes one is missing: {error}.") from error
 
 
 def _read_tiny(folder: Path, part: str) -> tuple[Split, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from core.bundle import ClassFigures, ResizeFigures, SplitFigures
+from core.bundle import Bundle, ClassFigures, ResizeFigures, SplitFigures
 from core.classifier import Classifier
-from core.images import ResizeRule, crops
+from core.images import ResizeRule
 from core.training.calibrate import ece, log_loss, reliability
 from core.training.data import Split
 
@@ -74,14 +75,15 @@ def evaluate_split(
     )
 
 
-def compare_resizing(classifier: Classifier, photos: Split, data: str) -> ResizeFigures:
+def compare_resizing(bundle: Bundle, photos: Split, data: str, *, threads: int) -> ResizeFigures:
     """Answer photos by each resize rule.
 
     Args:
-        classifier: The model.
+        bundle: The model.
         photos: Square images with its labels. Every other one is cut to 4:3, the rest to 3:4, as
             most cameras give them.
         data: What the photos are, for people.
+        threads: Threads that one inference may use.
     """
     height = photos.images.shape[1]
     cut = height // 8
@@ -89,13 +91,15 @@ def compare_resizing(classifier: Classifier, photos: Split, data: str) -> Resize
         image[cut : height - cut] if i % 2 == 0 else image[:, cut : height - cut]
         for i, image in enumerate(photos.images)
     ]
+    labels = [bundle.config.labels[label] for label in photos.labels]
     accuracy: dict[ResizeRule, float] = {}
     for rule in get_args(ResizeRule):
-        spec = classifier.config.input.model_copy(update={"resize": rule})
-        seen = [crops(window, spec) for window in windows]
-        logits = classifier.outputs(np.concatenate(seen)).logits
-        means = logits.reshape(len(windows), -1, logits.shape[-1]).mean(axis=1)
-        accuracy[rule] = float((means.argmax(axis=1) == photos.labels).mean())
+        spec = bundle.config.input.model_copy(update={"resize": rule})
+        config = bundle.config.model_copy(update={"input": spec})
+        classifier = Classifier(replace(bundle, config=config), threads=threads)
+        answers = classifier.predict_many(list(map(Image.fromarray, windows)))
+        right = [answer.label == label for answer, label in zip(answers, labels, strict=True)]
+        accuracy[rule] = float(np.mean(right))
     return ResizeFigures(data=data, n=len(photos), accuracy=accuracy)
 
 

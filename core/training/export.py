@@ -117,11 +117,13 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
     Of a layer with several inputs it is the same for each.
     """
     match layer:
-        case layers.Dropout() | layers.Add():
+        case layers.Dropout():
+            return slope
+        case layers.Add() if len({tensor.shape for tensor in layer.input}) == 1:
             return slope
         case layers.Rescaling() if layer.offset == 0:
             return slope * layer.scale
-        case layers.GlobalAveragePooling2D():
+        case layers.GlobalAveragePooling2D() if not layer.keepdims:
             height, width = layer.input.shape[1:3]
             even = np.full((height, width, 1), 1 / (height * width), np.float32)
             return slope[:, None, None, :] * even
@@ -135,9 +137,13 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
             return slope * (gamma / np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon))
         case layers.MaxPooling2D() if layer.pool_size == layer.strides and layer.padding == "valid":
             return _back_through_pooling(layer, slope, classes)
-        case layers.DepthwiseConv2D() if layer.padding == "same":
+        case layers.DepthwiseConv2D() if (
+            layer.padding == "same" and _odd(layer) and set(layer.dilation_rate) == {1}
+        ):
             return _back_through_depthwise(layer, _through_activation(layer, slope, classes))
-        case layers.Conv2D() if set(layer.strides + layer.dilation_rate) == {1} == {layer.groups}:
+        case layers.Conv2D() if set(layer.strides + layer.dilation_rate) == {1} == {
+            layer.groups
+        } and (layer.padding == "valid" or _odd(layer)):
             slope = _through_activation(layer, slope, classes)
             kernel = np.asarray(layer.kernel)
             # The transposed convolution, written as a convolution: LiteRT runs it on any batch.
@@ -149,13 +155,19 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
     raise _unknown(layer)
 
 
+def _odd(layer: keras.Layer) -> bool:
+    """Whether the kernel's sides are odd; padding `same` is then alike on both sides."""
+    return all(side % 2 == 1 for side in layer.kernel_size)
+
+
 def _unknown(layer: keras.Layer) -> TrainingError:
     return TrainingError(
         f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__} of this "
-        "make. Known are Dense, Flatten, Dropout, BatchNormalization, Add, Rescaling without "
-        "offset, GlobalAveragePooling2D, Conv2D of stride 1 in one group, DepthwiseConv2D of one "
-        "filter a channel and padding `same`, with stride 1 or, from even sizes, 2, and "
-        "MaxPooling2D whose windows lie side by side without padding."
+        "make. Known are Dense, Flatten, Dropout, BatchNormalization, Add of equal shapes, "
+        "Rescaling without offset, GlobalAveragePooling2D, Conv2D of stride 1 in one group, "
+        "DepthwiseConv2D of one filter a channel and padding `same`, with stride 1 or, from even "
+        "sizes, 2, and MaxPooling2D whose windows lie side by side without padding; kernels padded "
+        "`same` have odd sides and no dilation."
     )
 
 

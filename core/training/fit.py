@@ -227,7 +227,8 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Start dropout anew from (seed, epoch): a loaded model has another state than a saved one."""
-    rng = np.random.default_rng((seed, epoch))
+    # NumPy takes (a, b) and (a, b, 0) for the same, and batches use the numbers above.
+    rng = np.random.default_rng((seed, epoch, 2**31))
     for layer in model.layers:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:

@@ -73,12 +73,13 @@ def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.flo
         details = interpreter.get_tensor_details()
         kernels = [_real(interpreter, tensor) for tensor in details if _is(tensor, np.int8, 4)]
         biases = [_real(interpreter, tensor) for tensor in details if _is(tensor, np.int32, 1)]
+        pairs = list(zip(kernels, biases, strict=True))
     except (ValueError, RuntimeError) as error:
-        raise DataError(f"{file} cannot be read as a LiteRT flatbuffer: {error}") from error
+        raise DataError(f"{file} cannot be read as a quantised flatbuffer: {error}") from error
     return [
         # LiteRT keeps (out, height, width, in), and (1, height, width, channels) where depthwise.
         (kernel.transpose(1, 2, 3, 0), bias)
-        for kernel, bias in zip(kernels, biases, strict=True)
+        for kernel, bias in pairs
     ]
 
 

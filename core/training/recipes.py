@@ -68,7 +68,8 @@ class Recipe:
         crop_padding: Pixels of reflected border from which random crops are cut.
         flip: Whether images are mirrored: each time at random; or at random once, and then every
             other epoch (so that two epochs show both sides of each).
-        cutout: Side in pixels of a square, at a random place, that is set to the mean; 0 for none.
+        cutout: Side of a square, at a random place, that is set to the mean of `input`, in pixels
+            of an image of 32; 0 for none.
         mixed_precision: Whether the network computes in bfloat16; its weights are float32.
         precision: Number format of the weights that are served.
         sides: For training on smaller images first: pairs of the share of epochs from which on, and

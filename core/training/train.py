@@ -69,6 +69,7 @@ class _History:
     reported: Reported | None
     float32: float | None
     resize: ResizeFigures | None
+    photos: PhotoFigures | None
 
 
 def train(
@@ -90,11 +91,11 @@ def train(
         recipe: What to do.
         dataset: A tenth of its train part is held out to choose the epoch, the temperature and the
             thresholds; the test part is only reported.
-        settings: `home`, `models` and `threads` are used.
+        settings: `data`, `home`, `models` and `threads` are used.
         seed: Of weights, order and augmentation.
         resume: Go on with the run that stopped.
         reporter: Hears of every batch and epoch.
-        command: What was typed, for the card.
+        command: That trains this model, for the card.
 
     Returns:
         The model; None where Keras runs on another backend than TensorFlow, which alone can export:
@@ -154,7 +155,7 @@ def train(
         config = _calibrated(classifier, validation)
         if dataset.labels == CIFAR10_LABELS and _has_photos(recipe, settings):
             photos = load_tiny_validation(settings)
-            resizing = compare_resizing(classifier, photos, _PHOTOS)
+            resizing = compare_resizing(draft, photos, _PHOTOS, threads=settings.threads)
             spec = config.input.model_copy(update={"resize": choose_resizing(resizing)})
             config = config.model_copy(update={"input": spec})
         exact = write_bundle(
@@ -178,6 +179,7 @@ def train(
         reported=recipe.reported,
         float32=float32,
         resize=resizing,
+        photos=None,
     )
     return _measured(
         settings.models / recipe.name,
@@ -199,7 +201,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: s
     Args:
         bundle: The model; its labels must be those of the data set.
         dataset: What to measure on.
-        settings: `threads` is used.
+        settings: `threads` is used; and `data`, for photos.
         command: What was typed, for the card.
 
     Raises:
@@ -220,6 +222,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: s
         old.reported,
         old.float32,
         old.resize,
+        old.photos,
     )
     _, validation = hold_out(dataset.train)
     return _measured(
@@ -308,7 +311,7 @@ def _measured(
             single_view=_accuracy(alone, dataset.test),
             float32=history.float32,
             resize=history.resize,
-            photos=_on_photos(classifier, settings),
+            photos=_on_photos(classifier, settings) or history.photos,
             validation=evaluate_split(
                 classifier, validation, f"{dataset.name} train, rows held out", dataset.hub
             ),

@@ -119,6 +119,10 @@ def test_layers_that_cannot_be_led_back_through_are_refused() -> None:
         layers.DepthwiseConv2D(3),
         layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
         layers.DepthwiseConv2D(5, strides=2, padding="same"),
+        layers.DepthwiseConv2D(3, dilation_rate=2, padding="same"),
+        layers.DepthwiseConv2D(2, padding="same"),
+        layers.Conv2D(4, 2, padding="same"),
+        layers.GlobalAveragePooling2D(keepdims=True),
     ],
 )
 def test_layers_of_another_make_are_refused(layer: keras.Layer) -> None:

@@ -96,8 +96,8 @@ def test_the_figures_beside_the_main_ones(made_models: Path) -> None:
 
 def test_resize_rules_are_compared(made_models: Path) -> None:
     """Shapes that fill the image from side to side are known by whatever part is seen."""
-    classifier = Catalog(Settings(models=made_models)).load("shapes")
-    figures = compare_resizing(classifier, made.dataset().test, "shapes")
+    bundle = Catalog(Settings(models=made_models)).bundle("shapes")
+    figures = compare_resizing(bundle, made.dataset().test, "shapes", threads=1)
     assert set(figures.accuracy) == {"squash", "center_crop", "three_crops"}
     assert figures.n == 150
     assert min(figures.accuracy.values()) > 0.6
