@@ -146,8 +146,8 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
         super().build(variables)
         self._velocities, self._slow = self.add_optimizer_variables(variables, ["velocity", "slow"])
         for slow, variable in zip(self._slow, variables, strict=True):
-            # By way of NumPy, since JAX refuses two variables that share their memory.
-            slow.assign(ops.convert_to_numpy(variable))
+            # JAX refuses two variables that share their memory.
+            slow.assign(ops.copy(ops.convert_to_tensor(variable)))
         # Here, since `update_step` gets the backend's own variables. Keras calls the bias of a
         # batch norm beta, and nothing else.
         self._factors = [self._bias_factor if v.name == "beta" else 1.0 for v in variables]

@@ -208,7 +208,7 @@ RECIPES = {
             sides=((0.0, 96), (0.7, 128), (0.9, 160)),
             photos=True,
             outliers=8_000,
-            precision="int8",
+            precision="float16",
         ),
     )
 }
