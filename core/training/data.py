@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
@@ -239,16 +240,20 @@ def _read_parquet(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[n
     for file in files:
         try:
             table = pq.read_table(file, columns=["img", "label"])
-            images += [
-                np.asarray(Image.open(BytesIO(cell["bytes"])).convert("RGB"))
-                for cell in table["img"].to_pylist()
-            ]
+            images += _decoded(table["img"])
         except (OSError, ValueError, LookupError) as error:
             raise DataError(f"{file} is no CIFAR-10 parquet file: {error}") from error
         labels += table["label"].to_pylist()
     if len({image.shape for image in images}) > 1:
         raise DataError(f"{folder} holds images of several sizes; CIFAR-10 has only 32 × 32.")
     return np.stack(images), np.asarray(labels, np.int64)
+
+
+def _decoded(column: pa.ChunkedArray) -> list[NDArray[np.uint8]]:
+    """RGB pixels of the Hub's image cells, {bytes, path}."""
+    return [
+        np.asarray(Image.open(BytesIO(cell["bytes"])).convert("RGB")) for cell in column.to_pylist()
+    ]
 
 
 def _tiny_folder(settings: Settings) -> Path:
@@ -282,10 +287,7 @@ def _read_tiny(folder: Path, part: str) -> tuple[Split, list[str]]:
             table = pq.read_table(file, columns=["image", "label"])
             described = json.loads(table.schema.metadata[b"huggingface"])
             names: list[str] = described["info"]["features"]["label"]["names"]
-            images += [
-                np.asarray(Image.open(BytesIO(cell["bytes"])).convert("RGB"))
-                for cell in table["image"].to_pylist()
-            ]
+            images += _decoded(table["image"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(f"{file} is no Tiny ImageNet parquet file: {error}") from error
         labels += table["label"].to_pylist()

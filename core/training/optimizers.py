@@ -79,6 +79,7 @@ class LookaheadSGD:
 Optimizer = AdamW | LookaheadSGD
 
 
+# Keras is not typed, hence the remarks to the type checker here and below.
 @keras.saving.register_keras_serializable("tensight")
 class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A rate that goes in straight lines from one point to the next.

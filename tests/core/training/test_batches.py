@@ -90,7 +90,6 @@ def test_what_each_kind_of_image_means_to_the_loss() -> None:
     batches = Batches(material, recipe, CLASSES, 0, 1)
     assert len(batches) == (40 + 40 + 30) // 20
     inputs, targets = all_of(batches)
-    sharpness = np.abs(np.diff(inputs, axis=1)).mean(axis=(1, 2, 3))
     outliers = np.all(targets == 0.125, axis=1)
     sharp = np.all(targets[:, 2:] == -1, axis=1)
     labelled = targets.max(axis=1) == 1
@@ -98,9 +97,6 @@ def test_what_each_kind_of_image_means_to_the_loss() -> None:
     assert np.all(outliers ^ labelled)
     assert 5 < sharp.sum() < 35, "about half of forty"
     assert np.all(targets[sharp][:, :2].sum(axis=1) == 1)
-    coarse = labelled & ~sharp & (sharpness < np.quantile(sharpness[labelled & ~sharp], 0.3))
-    assert sharpness[sharp].min() > 0
-    assert np.all(targets[coarse] >= 0)
     assert np.all(np.isfinite(inputs))
 
 

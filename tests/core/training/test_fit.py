@@ -51,7 +51,7 @@ def run(
     [
         get_recipe("baseline"),
         get_recipe("classic"),
-        # All that scratch does, and that mobilenet does, on a small network.
+        # The optimizer, number format and flips of scratch, and mobilenet's growing images.
         made.like(
             "scratch",
             build=networks.baseline,
