@@ -75,11 +75,15 @@ class Training(_Record):
     """Where the weights come from.
 
     Attributes:
+        datasets: Names on the Hub of what was learned from.
+        license: The Hub's name for the licence of the weights.
         hardware, date, commit: Of the run's epochs; several, where it was resumed elsewhere.
     """
 
     recipe: str
     data: str
+    datasets: tuple[str, ...] = ()
+    license: str = "mit"
     seed: int
     epochs: Annotated[int, Field(ge=1)]
     hardware: str
@@ -277,6 +281,11 @@ class Metrics(_Record):
     training_seconds: Annotated[float, Field(ge=0)]
     reported: Reported | None
     origin: Origin
+
+    @property
+    def lost(self) -> float | None:
+        """How much of `float32` the stored number format costs; below 0 where it gains."""
+        return None if self.float32 is None else self.float32 - self.test.accuracy
 
 
 @dataclass(frozen=True)

@@ -257,6 +257,7 @@ def train(
 
     chosen = [recipes.get_recipe(name)] if name is not None else list(recipes.RECIPES.values())
     dataset = _load_data(settings)
+    training.require(chosen, dataset, settings)
     again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
     for recipe in chosen:
         try:
@@ -402,6 +403,8 @@ def _print_figures(metrics: Metrics) -> None:
         rows.insert(1, ["accuracy, one view", f"{metrics.single_view:.4f}", ""])
     if metrics.float32 is not None:
         rows.insert(2, ["accuracy, float32 weights", f"{metrics.float32:.4f}", ""])
+    if metrics.lost is not None:
+        rows.insert(3, ["accuracy lost by rounding", f"{metrics.lost:.4f}", ""])
     typer.echo(f"{test.data}, {test.n:,} rows")
     _print_table(["", "here", "student report"], rows)
     _print_table(

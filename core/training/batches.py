@@ -17,6 +17,8 @@ from core.training.recipes import Recipe
 
 __all__ = ["Batches", "FixedBatches", "LabelledAccuracy", "Material", "PartialCrossentropy"]
 
+# Whose an image is.
+_ROWS, _PHOTOS, _OUTLIERS = range(3)
 _COARSE_SIDE = 32
 _LEAST_AREA = 0.5
 
@@ -57,23 +59,15 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
         self._recipe = recipe
         self._classes = classes
         self._key = (seed, epoch)
-        side = recipe.side(epoch)
-        self._spec = recipe.input.model_copy(update={"height": side, "width": side})
+        self._spec = recipe.seen(epoch)
         rng = np.random.default_rng(self._key)
-        # One entry a row of this epoch: whose it is, and its place there.
-        self._parts = [material.rows]
-        places = [np.arange(len(material.rows))]
-        self._kinds = ["rows"]
+        self._material = material
+        everything = (material.rows, material.photos, material.outliers)
+        places = [np.arange(len(part) if part else 0) for part in everything]
+        places[_OUTLIERS] = rng.permutation(places[_OUTLIERS])[: recipe.outliers]
         if material.photos is not None:
-            self._parts.append(material.photos)
-            self._kinds.append("photos")
-            places.append(np.arange(len(material.photos)))
             self._absent = np.setdiff1d(np.arange(classes), material.photos.labels)
-        if material.outliers is not None and recipe.outliers:
-            self._parts.append(material.outliers)
-            self._kinds.append("outliers")
-            count = min(recipe.outliers, len(material.outliers))
-            places.append(rng.permutation(len(material.outliers))[:count])
+        # One entry a row of this epoch: whose it is, and its place there.
         table = np.concatenate(
             [np.stack([np.full(len(p), i), p], axis=1) for i, p in enumerate(places)]
         )
@@ -89,24 +83,23 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
         rng = np.random.default_rng((*self._key, 1 + i))
         images = np.empty((size, self._spec.height, self._spec.width, 3), np.uint8)
         targets = np.empty((size, self._classes), np.float32)
-        for part, (split, kind) in enumerate(zip(self._parts, self._kinds, strict=True)):
-            where = np.flatnonzero(chosen[:, 0] == part)
-            if len(where) == 0:
-                continue
-            places = chosen[where, 1]
-            if kind == "rows":
-                images[where] = self._rows(split.images[places], places, rng)
-                targets[where] = np.eye(self._classes)[split.labels[places]]
-                continue
-            coarse = rng.random(len(where)) < 0.5
-            images[where] = self._photos(split.images[places], coarse, rng)
-            if kind == "outliers":
-                targets[where] = self._recipe.outlier_weight / self._classes
-                continue
-            targets[where] = np.eye(self._classes)[split.labels[places]]
+        labels = np.eye(self._classes, dtype=np.float32)
+        whose, places = chosen.T
+        if (rows := whose == _ROWS).any():
+            some = self._material.rows.take(places[rows])
+            images[rows] = self._rows(some.images, places[rows], rng)
+            targets[rows] = labels[some.labels]
+        if self._material.photos is not None and (photos := np.flatnonzero(whose == _PHOTOS)).size:
+            some = self._material.photos.take(places[photos])
+            images[photos], coarse = self._photos(some.images, rng)
+            targets[photos] = labels[some.labels]
             # Brought down they look like the rows, so they may speak against every class. Sharp
             # ones are of some classes only: sharpness itself would speak against the others.
-            targets[np.ix_(where[~coarse], self._absent)] = -1
+            targets[np.ix_(photos[~coarse], self._absent)] = -1
+        if self._material.outliers is not None and (others := whose == _OUTLIERS).any():
+            some = self._material.outliers.take(places[others])
+            images[others], _ = self._photos(some.images, rng)
+            targets[others] = self._recipe.outlier_weight / self._classes
         inputs = normalise(images, self._recipe.input)
         if self._recipe.cutout:
             _cut_out(inputs, round(self._recipe.cutout * self._spec.height / 32), rng)
@@ -127,9 +120,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
         return np.stack([resize(image, self._spec) for image in images])
 
     def _photos(
-        self, images: NDArray[np.uint8], coarse: NDArray[np.bool_], rng: np.random.Generator
-    ) -> NDArray[np.uint8]:
-        """Random windows, mirrored at random; some brought down to the sharpness of the rows."""
+        self, images: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Random windows, mirrored at random; and which were brought down to the rows' detail."""
+        coarse = rng.random(len(images)) < 0.5
         low = self._spec.model_copy(update={"height": _COARSE_SIDE, "width": _COARSE_SIDE})
         made = np.empty((len(images), self._spec.height, self._spec.width, 3), np.uint8)
         for i, image in enumerate(images):
@@ -137,7 +131,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
             if rng.random() < 0.5:
                 window = window[:, ::-1]
             made[i] = resize(resize(window, low) if coarse[i] else window, self._spec)
-        return made
+        return made, coarse
 
 
 class FixedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed

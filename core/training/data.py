@@ -21,6 +21,7 @@ from core.settings import Settings
 
 __all__ = [
     "CIFAR10_LABELS",
+    "TINY_HUB_REPO",
     "Dataset",
     "Split",
     "TinyImageNet",
@@ -52,7 +53,7 @@ _BINARY_FILES = {
 }
 _VALIDATION_SEED = 0
 
-_TINY_HUB_REPO = "zh-plus/tiny-imagenet"
+TINY_HUB_REPO = "zh-plus/tiny-imagenet"
 _TINY_CLASSES = 200
 _TINY_SIDE = 64
 # WordNet numbers of Tiny ImageNet's classes that show one of CIFAR-10's. Airplane, deer and horse
@@ -261,7 +262,7 @@ def _tiny_folder(settings: Settings) -> Path:
         return settings.data / "tiny-imagenet" / "data"
     cache = settings.home / "hub"
     token = settings.hub_token
-    return hub.fetch_dataset(_TINY_HUB_REPO, "data/*.parquet", cache=cache, token=token) / "data"
+    return hub.fetch_dataset(TINY_HUB_REPO, "data/*.parquet", cache=cache, token=token) / "data"
 
 
 def _same(names: list[str]) -> dict[int, int]:

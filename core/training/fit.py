@@ -30,7 +30,7 @@ from core.training.recipes import Recipe
 __all__ = ["Epoch", "Reporter", "Run", "Session", "fit"]
 
 # What of a recipe does not change the weights that come out.
-_COSMETIC = {"title", "description", "family", "views", "precision", "reported"}
+_COSMETIC = {"title", "description", "family", "views", "precision", "license", "reported"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Run:
 
     Attributes:
         sessions: Its stretches, oldest first: one more for each time it was resumed.
-        model: The model of the epoch with the best validation accuracy.
+        model: The model of the epoch with the best validation accuracy, among the epochs of images
+            of the size that is served.
         history: All epochs, oldest first.
         best_epoch: Number of that epoch, from 1.
     """
@@ -111,9 +112,16 @@ def fit(
         reporter: Hears of every batch and epoch.
 
     Raises:
-        TrainingError: There are fewer rows than one batch; or an unfinished run is in `folder` and
-            `resume` is off; or the run there is of another recipe or seed.
+        DataError: The recipe's `prepare` finds no weights to begin with.
+        TrainingError: There are fewer rows than one batch; or no epoch is of the size that is
+            served; or an unfinished run is in `folder` and `resume` is off; or the run there is of
+            another recipe or seed.
     """
+    if recipe.epochs < 1 or recipe.side(recipe.epochs) != recipe.input.height:
+        raise TrainingError(
+            f"Recipe {recipe.name} has {recipe.epochs} epochs, and the last must learn from images "
+            f"of {recipe.input.height} pixels, as they are served. Change its epochs or sides."
+        )
     steps = len(Batches(material, recipe, classes, seed, 1))
     if steps == 0:
         raise TrainingError(
@@ -132,13 +140,8 @@ def fit(
             f"An unfinished run of {len(state['history'])} epochs is in {folder}. Go on with "
             "--resume, or delete that folder to begin anew."
         )
-    elif state is not None:
-        # Kept until the next one: its export may have failed, and hours of training be in it.
-        previous = folder.with_name(f"{folder.name}.previous")
-        shutil.rmtree(previous, ignore_errors=True)
-        folder.rename(previous)
+    else:
         state = None
-    folder.mkdir(parents=True, exist_ok=True)
 
     keras.utils.set_random_seed(seed)
     history: list[Epoch] = []
@@ -154,13 +157,18 @@ def fit(
             loss=PartialCrossentropy(recipe.label_smoothing),
             metrics=[LabelledAccuracy(name="accuracy")],
         )
+        if _last_state(folder) is not None:
+            # Kept until the next one: its export may have failed, and hours of training be in it.
+            previous = folder.with_name(f"{folder.name}.previous")
+            shutil.rmtree(previous, ignore_errors=True)
+            folder.rename(previous)
+        folder.mkdir(parents=True, exist_ok=True)
     else:
         history = [Epoch(**epoch) for epoch in state["history"]]
         sessions = [Session(**session) for session in state["sessions"]]
-        best = history[state["best_epoch"] - 1]
+        best = max(_served(recipe, history), key=_by_validation, default=None)
         model = keras.saving.load_model(_checkpoint(folder, len(history)))
 
-    held_out = FixedBatches(validation, recipe.input, classes)
     if not _finished(recipe, history, best):
         sessions.append(Session(hardware(), today(), commit()))
     while not _finished(recipe, history, best):
@@ -176,6 +184,8 @@ def fit(
             verbose=0,
             callbacks=[_OnBatch(reporter, number, len(batches))],
         )
+        # Of the size that it just learned from: at another one a network is not at home.
+        held_out = FixedBatches(validation, recipe.seen(number), classes)
         loss, accuracy = model.evaluate(held_out, verbose=0)
         epoch = Epoch(
             epoch=number,
@@ -186,21 +196,19 @@ def fit(
             seconds=time.perf_counter() - started,
         )
         history.append(epoch)
-        is_best = best is None or epoch.validation_accuracy > best.validation_accuracy
-        best = epoch if is_best or best is None else best
+        best = max(_served(recipe, history), key=_by_validation, default=None)
         state = {
             "identity": identity,
             "sessions": [asdict(session) for session in sessions],
             "history": [asdict(epoch) for epoch in history],
-            "best_epoch": best.epoch,
+            "best_epoch": best.epoch if best else None,
             "finished": _finished(recipe, history, best),
         }
         _save(folder, model, state)
-        reporter.on_epoch(epoch, recipe.epochs, is_best)
-    if best is None:
-        raise TrainingError(f"Recipe {recipe.name} has {recipe.epochs} epochs; give at least one.")
-    model = keras.saving.load_model(_checkpoint(folder, best.epoch))
-    return Run(model, tuple(history), best.epoch, tuple(sessions))
+        reporter.on_epoch(epoch, recipe.epochs, best is epoch)
+    number = max(_served(recipe, history), key=_by_validation).epoch
+    model = keras.saving.load_model(_checkpoint(folder, number))
+    return Run(model, tuple(history), number, tuple(sessions))
 
 
 class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
@@ -233,6 +241,15 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             generator.state.assign([int(rng.integers(0, 2**31)), 0])
+
+
+def _served(recipe: Recipe, history: list[Epoch]) -> list[Epoch]:
+    """Epochs whose weights may be served: those of images of the size that is served."""
+    return [e for e in history if recipe.side(e.epoch) == recipe.input.height]
+
+
+def _by_validation(epoch: Epoch) -> float:
+    return epoch.validation_accuracy
 
 
 def _finished(recipe: Recipe, history: list[Epoch], best: Epoch | None) -> bool:
@@ -278,6 +295,8 @@ def _save(folder: Path, model: keras.Model, state: dict[str, Any]) -> None:
     new = folder / "state.json.new"
     new.write_text(json.dumps(state, indent=1), "utf-8")
     new.replace(folder / "state.json")
-    best = _checkpoint(folder, state["best_epoch"])
-    for file in set(folder.glob("epoch-*.keras")) - {last, best}:
+    kept = {last}
+    if state["best_epoch"] is not None:
+        kept.add(_checkpoint(folder, state["best_epoch"]))
+    for file in set(folder.glob("epoch-*.keras")) - kept:
         file.unlink()

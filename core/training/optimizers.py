@@ -64,9 +64,10 @@ class LookaheadSGD:
     def build(self, steps: int) -> keras.optimizers.Optimizer:
         """The optimizer for a run of this many steps."""
         peak = self.learning_rate
+        highest = max(1, round(self.warm_up * steps))
         return _LookaheadSGD(
             PiecewiseLinear(
-                [0, max(1, round(self.warm_up * steps)), steps],
+                [0, highest, max(steps, highest + 1)],
                 [self.first * peak, peak, self.last * peak],
             ),
             momentum=self.momentum,
@@ -118,7 +119,8 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
 
     Lookahead (Zhang et al. 2019): every fifth step slow weights are drawn towards the fast ones,
     and the fast ones set back to them; the share of the slow ones that stays grows with the third
-    power of the steps done to .95^5. After the last step only the slow ones are left.
+    power of the steps done to .95^5. After the last step only the slow ones are left, drawn
+    once more if it is a fifth.
     """
 
     _EVERY = 5
@@ -167,9 +169,9 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
         fast = weight - ops.cast(step, weight.dtype)
 
         done = ops.cast(self.iterations + 1, "float32")
-        last = done >= self._steps
-        kept = ops.where(last, 1.0, self._KEPT * (done / self._steps) ** 3)
-        due = ops.logical_or(last, ops.equal(done % self._EVERY, 0))
+        turn = ops.equal(done % self._EVERY, 0)
+        kept = ops.where(turn, self._KEPT * (done / self._steps) ** 3, 1.0)
+        due = ops.logical_or(turn, done >= self._steps)
         mixed = fast + kept * (slow_weight - fast)
         self.assign(variable, ops.where(due, mixed, fast))
         self.assign(slow, ops.where(due, mixed, slow_weight))

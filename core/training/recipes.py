@@ -78,6 +78,8 @@ class Recipe:
         outliers: How many of Tiny ImageNet's images of other classes an epoch takes, for which no
             class shall be likelier than another.
         outlier_weight: Of such an image; others have 1.
+        license: The Hub's name for the licence of the weights: the project's, or that of those that
+            `prepare` sets.
         views: What is averaged at test time, as in config.json.
         reported: Figures of the student report for its model of this name.
     """
@@ -104,6 +106,7 @@ class Recipe:
     precision: Precision = "float16"
     input: InputSpec = field(default=_CIFAR10_INPUT)
     views: tuple[View, ...] = ("identity", "mirror")
+    license: str = "mit"
     reported: Reported | None = None
 
     @property
@@ -117,6 +120,11 @@ class Recipe:
         """Side in pixels of the images of an epoch, the first being 1."""
         due = [side for share, side in self.sides if (epoch - 1) / self.epochs >= share]
         return due[-1] if due else self.input.height
+
+    def seen(self, epoch: int) -> InputSpec:
+        """How the images of an epoch are brought to their size."""
+        side = self.side(epoch)
+        return self.input.model_copy(update={"height": side, "width": side})
 
 
 def _whiten(model: keras.Model, learn: Split, settings: Settings) -> None:
@@ -209,6 +217,7 @@ RECIPES = {
             photos=True,
             outliers=8_000,
             precision="float16",
+            license="apache-2.0",
         ),
     )
 }

@@ -17,8 +17,6 @@ __all__ = ["files", "index", "leaderboard"]
 _CURVES = "curves.png"
 _CONFUSION = "confusion.png"
 _RELIABILITY = "reliability.png"
-# The Hub's name for the weights' licence, that of the project.
-_LICENSE = "mit"
 
 
 def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
@@ -74,7 +72,7 @@ def index(bundles: Sequence[Bundle]) -> str:
 def _card(config: Config, metrics: Metrics) -> str:
     test, training, made = metrics.test, config.training, metrics.origin
     head: dict[str, Any] = {
-        "license": _LICENSE,
+        "license": training.license,
         "library_name": "litert",
         "pipeline_tag": "image-classification",
         "tags": ["tensight", config.family],
@@ -100,12 +98,13 @@ def _card(config: Config, metrics: Metrics) -> str:
             }
         ],
     }
-    if test.hub:
-        head["datasets"] = [test.hub]
+    if datasets := training.datasets or ((test.hub,) if test.hub else ()):
+        head["datasets"] = list(datasets)
     rows = [
         ("accuracy", test.accuracy, metrics.reported and metrics.reported.accuracy),
         ("accuracy, one view", metrics.single_view, None),
         ("accuracy, float32 weights", metrics.float32, None),
+        (f"accuracy lost to {config.precision} weights", metrics.lost, None),
         ("precision (macro)", test.precision, metrics.reported and metrics.reported.precision),
         ("recall (macro)", test.recall, metrics.reported and metrics.reported.recall),
         ("F1 (macro)", test.f1, metrics.reported and metrics.reported.f1),
@@ -178,8 +177,8 @@ Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
 
 ## Limits
 
-Trained on {config.input.height}×{config.input.width}-pixel images: a large photo is scaled down to
-that, and small things in it are lost. The confidence holds for photos like those of the data set.
+It takes {config.input.height}×{config.input.width} pixels: a large photo is scaled down to that,
+and small things in it are lost. The confidence holds for photos like those of the data set.
 """
 
 

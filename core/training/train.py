@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from core.bundle import (
     CARD,
@@ -26,7 +28,7 @@ from core.bundle import (
     write_bundle,
 )
 from core.classifier import Classifier, softmax
-from core.errors import DataError
+from core.errors import DataError, TrainingError
 from core.images import resize
 from core.settings import Settings
 from core.training import report
@@ -34,6 +36,7 @@ from core.training.batches import Material
 from core.training.calibrate import find_temperature, find_unsure_below
 from core.training.data import (
     CIFAR10_LABELS,
+    TINY_HUB_REPO,
     Dataset,
     Split,
     hold_out,
@@ -47,14 +50,18 @@ from core.training.evaluate import (
     milliseconds,
 )
 from core.training.export import serving_model, to_flatbuffer
-from core.training.fit import Reporter, fit
+from core.training.fit import Reporter, Run, fit
 from core.training.origin import origin
 from core.training.photos import evaluate_photos
 from core.training.recipes import Recipe
 
-__all__ = ["evaluate", "train", "write_index"]
+__all__ = ["evaluate", "require", "train", "write_index"]
 
 _NONE_QUANTILE = 0.05
+# What rounding the weights may cost, on validation.
+_MOST_LOST = 0.002
+# What the number format of the training may make of the accuracy on validation.
+_SAME = 0.01
 _PHOTOS = "Tiny ImageNet valid, classes that show one of the ten"
 
 
@@ -70,6 +77,20 @@ class _History:
     float32: float | None
     resize: ResizeFigures | None
     photos: PhotoFigures | None
+
+
+def require(recipes: Iterable[Recipe], dataset: Dataset, settings: Settings) -> None:
+    """Find out whether all that recipes need is there, before the first of them takes hours.
+
+    Raises:
+        DataError: Images or weights are missing.
+    """
+    recipes = list(recipes)
+    if any(recipe.photos or recipe.outliers for recipe in recipes):
+        load_tiny_validation(settings)
+    for recipe in recipes:
+        if recipe.prepare is not None:
+            recipe.prepare(recipe.build(recipe.shape, len(dataset.labels)), dataset.train, settings)
 
 
 def train(
@@ -103,10 +124,13 @@ def train(
 
     Raises:
         DataError: Images or weights that the recipe asks for are missing.
-        TrainingError: As in `fit`.
+        TrainingError: As in `fit`; or the network of the recipe is no longer the one that the run
+            trained; or the number format loses more than .002 of the accuracy on validation. The
+            run is kept.
     """
     learn, validation = hold_out(dataset.train)
     material = _material(recipe, learn, settings)
+    photos = _photos(recipe, dataset, settings)
     run = fit(
         recipe,
         material,
@@ -135,6 +159,8 @@ def train(
         training=Training(
             recipe=recipe.name,
             data=_described(material, recipe, dataset),
+            datasets=_datasets(material, dataset),
+            license=recipe.license,
             seed=seed,
             epochs=len(run.history),
             hardware=", ".join(dict.fromkeys(session.hardware for session in run.sessions)),
@@ -151,17 +177,27 @@ def train(
     resizing = None
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / recipe.name, config, {MODEL: weights})
-        classifier = Classifier(draft, threads=settings.threads)
-        config = _calibrated(classifier, validation)
-        if dataset.labels == CIFAR10_LABELS and _has_photos(recipe, settings):
-            photos = load_tiny_validation(settings)
+        exact = write_bundle(
+            Path(scratch) / "float32" / recipe.name,
+            config,
+            {MODEL: to_flatbuffer(model, "float32")},
+        )
+        _check_network(recipe, run, exact, validation, settings)
+        logits = _logits(Classifier(draft, threads=settings.threads), validation)
+        float32 = Classifier(exact, threads=settings.threads)
+        lost = _right(_logits(float32, validation), validation) - _right(logits, validation)
+        if lost > _MOST_LOST:
+            raise TrainingError(
+                f"In {recipe.precision}, {recipe.name} is right on {lost:.4f} less of the "
+                f"validation rows than in float32; at most {_MOST_LOST} may be lost. Change the "
+                "precision of its recipe, and export the run with --resume."
+            )
+        config = _calibrated(config, logits, validation)
+        if photos is not None:
             resizing = compare_resizing(draft, photos, _PHOTOS, threads=settings.threads)
             spec = config.input.model_copy(update={"resize": choose_resizing(resizing)})
             config = config.model_copy(update={"input": spec})
-        exact = write_bundle(
-            Path(scratch) / "exact" / recipe.name, config, {MODEL: to_flatbuffer(model, "float32")}
-        )
-        float32 = _accuracy(Classifier(exact, threads=settings.threads), dataset.test)
+        float32_accuracy = _right(_logits(float32, dataset.test), dataset.test)
     history = _History(
         curves=tuple(
             Curve(
@@ -177,7 +213,7 @@ def train(
         parameters=run.model.count_params(),
         training_seconds=sum(epoch.seconds for epoch in run.history),
         reported=recipe.reported,
-        float32=float32,
+        float32=float32_accuracy,
         resize=resizing,
         photos=None,
     )
@@ -263,22 +299,46 @@ def _described(material: Material, recipe: Recipe, dataset: Dataset) -> str:
     return "; ".join(parts)
 
 
-def _has_photos(recipe: Recipe, settings: Settings) -> bool:
-    """Whether Tiny ImageNet is at hand; it is not downloaded for the resize rule alone."""
+def _datasets(material: Material, dataset: Dataset) -> tuple[str, ...]:
+    tiny = material.photos is not None or material.outliers is not None
+    return tuple(name for name in (dataset.hub, TINY_HUB_REPO if tiny else None) if name)
+
+
+def _photos(recipe: Recipe, dataset: Dataset, settings: Settings) -> Split | None:
+    """What the resize rule is chosen by; Tiny ImageNet is not downloaded for that alone."""
     here = settings.data is not None and (settings.data / "tiny-imagenet").is_dir()
-    return here or recipe.photos
+    if dataset.labels == CIFAR10_LABELS and (here or recipe.photos):
+        return load_tiny_validation(settings)
+    return None
 
 
-def _accuracy(classifier: Classifier, split: Split) -> float:
+def _check_network(
+    recipe: Recipe, run: Run, exact: Bundle, validation: Split, settings: Settings
+) -> None:
+    """See that weights were not put into another network than the one that was trained."""
+    one_view = exact.config.model_copy(update={"views": ("identity",)})
+    classifier = Classifier(replace(exact, config=one_view), threads=settings.threads)
+    exported = _right(_logits(classifier, validation), validation)
+    trained = run.history[run.best_epoch - 1].validation_accuracy
+    if abs(exported - trained) > _SAME:
+        raise TrainingError(
+            f"As exported, {recipe.name} is right on {exported:.4f} of the validation rows; as "
+            f"trained, on {trained:.4f}. Its network has changed since; train it anew."
+        )
+
+
+def _logits(classifier: Classifier, split: Split) -> NDArray[np.float32]:
+    """Of all rows, all views averaged: shape (n, k)."""
     seen = np.stack([resize(image, classifier.config.input) for image in split.images])
-    right = classifier.outputs(seen).logits.argmax(axis=1) == split.labels
-    return float(right.mean())
+    return classifier.outputs(seen).logits
 
 
-def _calibrated(classifier: Classifier, validation: Split) -> Config:
-    """The classifier's config with temperature and thresholds from the validation rows."""
-    seen = np.stack([resize(image, classifier.config.input) for image in validation.images])
-    logits = classifier.outputs(seen).logits
+def _right(logits: NDArray[np.float32], split: Split) -> float:
+    return float((logits.argmax(axis=1) == split.labels).mean())
+
+
+def _calibrated(config: Config, logits: NDArray[np.float32], validation: Split) -> Config:
+    """A config with temperature and thresholds from the logits of the validation rows."""
     temperature = find_temperature(logits, validation.labels)
     confidences = softmax(logits, temperature).max(axis=1)
     right = logits.argmax(axis=1) == validation.labels
@@ -287,7 +347,7 @@ def _calibrated(classifier: Classifier, validation: Split) -> Config:
         none_below=float(np.quantile(confidences, _NONE_QUANTILE)),
         unsure_below=find_unsure_below(confidences, right),
     )
-    return classifier.config.model_copy(update={"temperature": temperature, "verdict": verdict})
+    return config.model_copy(update={"temperature": temperature, "verdict": verdict})
 
 
 def _measured(
@@ -304,11 +364,11 @@ def _measured(
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / config.name, config, {MODEL: weights})
         classifier = Classifier(draft, threads=settings.threads)
-        one_view = config.model_copy(update={"views": ("identity",)})
+        one_view = draft.config.model_copy(update={"views": ("identity",)})
         alone = Classifier(replace(draft, config=one_view), threads=settings.threads)
         metrics = Metrics(
             test=evaluate_split(classifier, dataset.test, f"{dataset.name} test", dataset.hub),
-            single_view=_accuracy(alone, dataset.test),
+            single_view=_right(_logits(alone, dataset.test), dataset.test),
             float32=history.float32,
             resize=history.resize,
             photos=_on_photos(classifier, settings) or history.photos,

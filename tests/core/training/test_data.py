@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from core.training.data import (
     load_tiny_imagenet,
     load_tiny_validation,
 )
+from tests import made
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (10, 3), np.uint8)
 
@@ -111,34 +111,8 @@ def test_the_held_out_rows_never_change() -> None:
     assert validation.rows[:5].tolist() == [0, 43, 46, 107, 111]
 
 
-def tiny_layout(folder: Path, names: list[str]) -> Path:
-    """Two train images and one valid image of each of these classes, in the Hub's layout."""
-    (folder / "tiny-imagenet" / "data").mkdir(parents=True)
-    buffer = BytesIO()
-    Image.new("L", (64, 64), 90).save(buffer, "JPEG")  # some of the real ones are grey too
-    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
-    described = json.dumps({"info": {"features": features}})
-    for part, each in (("train-00000-of-00001", 2), ("valid-00000-of-00001", 1)):
-        labels = list(range(len(names))) * each
-        table = {"image": [{"bytes": buffer.getvalue(), "path": None}] * len(labels)}
-        made = pa.table(table | {"label": labels})
-        made = made.replace_schema_metadata({"huggingface": described})
-        pq.write_table(made, folder / "tiny-imagenet" / "data" / f"{part}.parquet")
-    return folder
-
-
-# The classes that show one of the ten or are too near to one; the rest are made up.
-TINY_NAMES = [
-    *("n02123045", "n02123394", "n02124075", "n02106662", "n02099712", "n02099601", "n02094433"),
-    *("n02085620", "n02113799", "n02058221", "n02056570", "n01855672", "n02002724", "n01641577"),
-    *("n01644900", "n02814533", "n03100240", "n03670208", "n04285008", "n03796401", "n03662601"),
-    *("n03447447", "n04146614", "n03977966", "n04487081", "n02423022"),
-    *(f"x{i:08}" for i in range(174)),
-]
-
-
 def test_tiny_imagenet_is_sorted_by_what_it_is_to_the_ten(tmp_path: Path) -> None:
-    settings = Settings(data=tiny_layout(tmp_path, TINY_NAMES))
+    settings = Settings(data=made.tiny_imagenet(tmp_path))
     tiny = load_tiny_imagenet(settings)
     assert tiny.train.images.shape == (44, 64, 64, 3)
     assert len(tiny.validation) == 22
@@ -166,7 +140,7 @@ def test_tiny_imagenet_is_sorted_by_what_it_is_to_the_ten(tmp_path: Path) -> Non
 def test_what_is_not_tiny_imagenet_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Tiny ImageNet is not complete there"):
         load_tiny_imagenet(Settings(data=tmp_path))
-    tiny_layout(tmp_path, TINY_NAMES[:-1])
+    made.tiny_imagenet(tmp_path, made.TINY_NAMES[:-1])
     with pytest.raises(DataError, match="expected images of 64 × 64 in 200 classes"):
         load_tiny_imagenet(Settings(data=tmp_path))
     file = tmp_path / "tiny-imagenet" / "data" / "train-00000-of-00001.parquet"

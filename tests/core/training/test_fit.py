@@ -7,10 +7,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from core.errors import ModelNotFoundError, TrainingError
+from core.errors import DataError, ModelNotFoundError, TrainingError
+from core.images import InputSpec
 from core.settings import Settings
 from core.training import networks
 from core.training.batches import Material
@@ -20,6 +22,20 @@ from core.training.optimizers import AdamW, LookaheadSGD
 from core.training.recipes import RECIPES, Recipe, get_recipe
 from tests import made
 from tests.conftest import ROOT
+
+
+def _of_side(side: int) -> InputSpec:
+    spec = get_recipe("mobilenet").input
+    return spec.model_copy(update={"height": side, "width": side})
+
+
+def any_size(shape: networks.Shape, classes: int) -> keras.Model:
+    """The smallest network that takes images of any size, as mobilenet does."""
+    x = inputs = keras.layers.Input(shape)
+    x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes)(x))
+
 
 LEARN, VALIDATION = hold_out(made.dataset().train)
 MATERIAL = Material(LEARN)
@@ -59,7 +75,11 @@ def run(
             optimizer=LookaheadSGD(0.02, 0.85, 1e-3, 64, warm_up=0.2, first=0.2, last=0.1),
         ),
         made.like(
-            "mobilenet", build=networks.mobilenet, prepare=None, sides=((0.0, 32), (0.5, 64))
+            "mobilenet",
+            build=any_size,
+            prepare=None,
+            input=_of_side(48),
+            sides=((0.0, 32), (0.5, 48)),
         ),
     ],
     ids=lambda recipe: recipe.name,
@@ -138,6 +158,30 @@ def test_the_best_epoch_is_the_one_of_the_best_validation_accuracy(tmp_path: Pat
     assert len(done.history) == min(30, done.best_epoch + 2)
 
 
+def test_weights_are_of_an_epoch_of_the_size_that_is_served(tmp_path: Path) -> None:
+    """Epochs of smaller images may well be the better ones, each measured at its own size."""
+    growing = made.recipe(
+        build=any_size, input=_of_side(48), sides=((0.0, 32), (0.6, 48)), optimizer=AdamW(1e-4)
+    )
+    done = run(growing, tmp_path, made.Recorder())
+    assert done.best_epoch == 3
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["finished"]
+    with pytest.raises(TrainingError, match="must learn from images of 48 pixels"):
+        run(replace(growing, epochs=1), tmp_path, made.Recorder())
+
+
+def test_a_run_that_cannot_begin_leaves_the_last_one(tmp_path: Path) -> None:
+    def refuse(*_: object) -> None:
+        raise DataError("no weights")
+
+    folder = tmp_path / "run"
+    run(made.recipe(epochs=1), folder, made.Recorder())
+    with pytest.raises(DataError, match="no weights"):
+        run(made.recipe(epochs=1, prepare=refuse), folder, made.Recorder())
+    assert run(made.recipe(epochs=1), folder, made.Recorder(), resume=True).best_epoch == 1
+
+
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="540 rows are fewer than one batch of 1000"):
         run(made.recipe(batch_size=1000), tmp_path, made.Recorder())
@@ -148,7 +192,8 @@ def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
     recipe = replace(get_recipe(name), epochs=1, batch_size=64)
     if name == "mobilenet":
         # Its ImageNet weights are in no checkout; test_pretrained.py loads them.
-        recipe = replace(recipe, prepare=None, outliers=20)
+        sides = ((0.0, recipe.input.height),)
+        recipe = replace(recipe, prepare=None, outliers=20, sides=sides)
     rows, photos, outliers = (LEARN.take(np.arange(n)) for n in (130, 20, 40))
     material = Material(rows) if not recipe.photos else Material(rows, photos, outliers)
     reporter = made.Recorder()

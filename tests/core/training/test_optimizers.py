@@ -28,8 +28,9 @@ def test_adamw_warms_up_and_falls_to_nothing() -> None:
     assert float(AdamW(0.5).build(100).learning_rate) == 0.5
 
 
-def test_lookahead_sgd_follows_its_formulas() -> None:
-    steps, momentum, l2, factor = 12, 0.8, 0.01, 4.0
+@pytest.mark.parametrize("steps", [12, 10])
+def test_lookahead_sgd_follows_its_formulas(steps: int) -> None:
+    momentum, l2, factor = 0.8, 0.01, 4.0
     recipe = LookaheadSGD(0.1, momentum, l2, factor, warm_up=0.25, first=0.5, last=0.1)
     optimizer = recipe.build(steps)
     kernel = keras.Variable([1.0, -2.0], name="kernel")
@@ -39,15 +40,20 @@ def test_lookahead_sgd_follows_its_formulas() -> None:
     slow = {name: value.copy() for name, value in ours.items()}
     velocity = {name: np.zeros_like(value) for name, value in ours.items()}
     for step in range(1, steps + 1):
-        rate = 0.1 * np.interp(step - 1, [0, 3, steps], [0.5, 1.0, 0.1])
+        rate = 0.1 * np.interp(step - 1, [0, round(0.25 * steps), steps], [0.5, 1.0, 0.1])
         gradients = {"kernel": rng.normal(size=2), "beta": rng.normal(size=1)}
         optimizer.apply([g.astype(np.float32) for g in gradients.values()], [kernel, beta])
         for name, times in (("kernel", 1.0), ("beta", factor)):
             gradient = gradients[name] + l2 / times * ours[name]
             velocity[name] = momentum * velocity[name] + gradient
             ours[name] = ours[name] - rate * times * (gradient + momentum * velocity[name])
-            kept = 1.0 if step == steps else 0.95**5 * (step / steps) ** 3
+            kept = 0.95**5 * (step / steps) ** 3 if step % 5 == 0 else 1.0
             if step % 5 == 0 or step == steps:
                 ours[name] = slow[name] = kept * slow[name] + (1 - kept) * ours[name]
         assert np.allclose(kernel.numpy(), ours["kernel"], atol=1e-5), step
         assert np.allclose(beta.numpy(), ours["beta"], atol=1e-5), step
+
+
+def test_a_run_of_one_step_has_a_rate() -> None:
+    optimizer = LookaheadSGD(0.1, 0.8, 0.0, 1.0, warm_up=0.25, first=0.5, last=0.1).build(1)
+    assert float(optimizer.learning_rate) == pytest.approx(0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -13,13 +14,13 @@ from PIL import Image
 from core.bundle import Bundle, ResizeFigures, find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier
-from core.errors import DataError
+from core.errors import DataError, TrainingError
 from core.settings import Settings
-from core.training import report
+from core.training import networks, report
 from core.training.data import hold_out
 from core.training.evaluate import choose_resizing, compare_resizing, evaluate_split
 from core.training.explore import explore
-from core.training.train import evaluate, train, write_index
+from core.training.train import evaluate, require, train, write_index
 from tests import made
 from tests.conftest import ROOT
 
@@ -131,6 +132,97 @@ def test_a_failed_run_leaves_the_old_model(made_models: Path, tmp_path: Path) ->
             command="tests",
         )
     assert Bundle.open(folder).revision == before
+
+
+def _train_ten(folder: Path, *, resume: bool = False, **changes: object) -> Bundle | None:
+    recipe = made.recipe(name="ten", title="Ten", precision="float32", **changes)
+    return train(
+        recipe,
+        made.ten(),
+        Settings(data=folder, models=folder / "models", home=folder / "home"),
+        seed=0,
+        resume=resume,
+        reporter=made.Recorder(),
+        command="tests",
+    )
+
+
+def test_a_model_of_the_ten_learns_from_photos_and_is_measured_on_them(tmp_path: Path) -> None:
+    made.tiny_imagenet(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (90, 60), (5, 5, 5)).save(photos / "a.png")
+    Image.new("RGB", (90, 60), (9, 200, 9)).save(photos / "b.png")
+    (photos / "labels.csv").write_text("file,label\na.png,airplane\nb.png,none\n")
+    bundle = _train_ten(tmp_path, photos=True, outliers=30, license="apache-2.0")
+    assert bundle is not None
+    assert bundle.config.training.data == (
+        "Ten shades, 360 rows of train; Tiny ImageNet, 44 train images of the same classes; "
+        "240 of other classes (30 an epoch)"
+    )
+    metrics = bundle.metrics()
+    assert metrics.lost == 0
+    assert metrics.resize is not None
+    assert metrics.resize.n == 22
+    assert metrics.photos is not None
+    assert metrics.photos.n == 2
+    assert list(metrics.photos.recall) == ["airplane"]
+    card = bundle.read("README.md").decode()
+    head = yaml.safe_load(card.split("---")[1])
+    assert (head["license"], head["datasets"]) == ("apache-2.0", ["zh-plus/tiny-imagenet"])
+    assert "chosen by the accuracy on 22 images cut to 4:3 and 3:4" in card
+    assert "| airplane | 1 |" in card
+    again = evaluate(bundle, made.ten(), Settings(models=bundle.folder.parent), command="again")
+    assert again.metrics().photos == metrics.photos, "no photos are at hand, so the old figures"
+    assert again.metrics().resize == metrics.resize
+    assert again.metrics().float32 == metrics.float32
+
+
+def test_photos_that_are_asked_for_must_be_there(tmp_path: Path) -> None:
+    recipes = [made.recipe(), made.recipe(outliers=30)]
+    with pytest.raises(DataError, match="Tiny ImageNet is not complete"):
+        require(recipes, made.ten(), Settings(data=tmp_path))
+    require(recipes, made.ten(), Settings(data=made.tiny_imagenet(tmp_path)))
+    with pytest.raises(DataError, match="Set TENSIGHT_DATA to a folder with mobilenet_v2"):
+        require([made.like("mobilenet", outliers=0, photos=False)], made.ten(), Settings())
+
+
+def test_rounding_that_costs_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.training.train._MOST_LOST", -1.0)
+    with pytest.raises(TrainingError, match=r"0\.0000 less of the validation rows"):
+        _train_ten(tmp_path)
+    assert not (tmp_path / "models").exists()
+    monkeypatch.undo()
+    assert _train_ten(tmp_path, resume=True) is not None, "the run was kept"
+
+
+def test_weights_are_not_put_into_another_network(tmp_path: Path) -> None:
+    assert _train_ten(tmp_path) is not None
+
+    def other(shape: networks.Shape, classes: int) -> keras.Model:
+        model = networks.baseline(shape, classes)
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.epsilon = 1e4
+        return model
+
+    other.__name__ = "baseline"
+    with pytest.raises(TrainingError, match="Its network has changed since; train it anew"):
+        _train_ten(tmp_path, resume=True, build=other)
+
+
+def test_on_another_backend_the_run_waits_for_its_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert _train_ten(tmp_path) is None
+    assert not (tmp_path / "models").exists()
+    monkeypatch.undo()
+    bundle = _train_ten(tmp_path, resume=True)
+    assert bundle is not None
+    assert bundle.config.training.epochs == 3
 
 
 def test_cards_and_index_hold_what_metrics_json_holds() -> None:
