@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -158,9 +158,12 @@ class Classifier:
                 decode_ms.append(_milliseconds_since(started))
             started = time.perf_counter()
             outputs = _of_photos(self.outputs(np.concatenate(seen)), [len(c) for c in seen])
+            # Of several crops the middle one's.
+            middle = np.stack([c[len(c) // 2] for c in seen])
+            maps = self.maps(middle) if saliency else None
             infer = _milliseconds_since(started) / len(some)
             predictions += [
-                self._prediction(photo, outputs, i, Timing(decode, infer), saliency)
+                self._prediction(photo, outputs, maps, i, Timing(decode, infer))
                 for i, (photo, decode) in enumerate(zip(some, decode_ms, strict=True))
             ]
         return predictions
@@ -179,30 +182,47 @@ class Classifier:
         Args:
             seen: Shape (n, height, width, 3), uint8, RGB, as `images.resize` gives them.
         """
-        parts = [
-            self._outputs_of_batch(seen[start : start + _MAX_BATCH])
-            for start in range(0, len(seen), _MAX_BATCH)
-        ]
+        parts = [self._engine.run(batch) for batch in self._batches(seen)]
         return Outputs(
-            np.concatenate([part.logits for part in parts]),
-            np.concatenate([part.embedding for part in parts]),
-            np.concatenate([part.maps for part in parts]),
+            np.concatenate([self._by_view(part.logits).mean(axis=0) for part in parts]),
+            np.concatenate([self._by_view(part.embedding).mean(axis=0) for part in parts]),
         )
 
-    def _outputs_of_batch(self, seen: NDArray[np.uint8]) -> Outputs:
+    def maps(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Evidence for each class at each place of images; all views, averaged.
+
+        Args:
+            seen: As for `outputs`.
+
+        Returns:
+            Shape (n, h, w, k), float32, of fewer cells than the image has pixels.
+        """
+        parts = [self._by_view(self._engine.explain(batch)) for batch in self._batches(seen)]
         views = self.config.views
-        normal = images.normalise(seen, self.config.input)
-        raw = self._engine.run(np.concatenate([_view(normal, view) for view in views]))
-        each = (len(views), len(seen))
-        maps = raw.maps.reshape(*each, *raw.maps.shape[1:])
-        return Outputs(
-            raw.logits.reshape(*each, -1).mean(axis=0),
-            raw.embedding.reshape(*each, -1).mean(axis=0),
-            np.mean([_unmirrored(m, view) for m, view in zip(maps, views, strict=True)], axis=0),
+        return np.concatenate(
+            [
+                np.mean([_unmirrored(m, view) for m, view in zip(part, views, strict=True)], axis=0)
+                for part in parts
+            ]
         )
+
+    def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        """Normalised images, some at a time: all in their first view, then in the next."""
+        for start in range(0, len(seen), _MAX_BATCH):
+            normal = images.normalise(seen[start : start + _MAX_BATCH], self.config.input)
+            yield np.concatenate([_view(normal, view) for view in self.config.views])
+
+    def _by_view(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(v · n, ...) -> (v, n, ...)."""
+        return values.reshape(len(self.config.views), -1, *values.shape[1:])
 
     def _prediction(
-        self, photo: Photo, outputs: Outputs, i: int, timing: Timing, saliency: bool
+        self,
+        photo: Photo,
+        outputs: Outputs,
+        maps: NDArray[np.float32] | None,
+        i: int,
+        timing: Timing,
     ) -> Prediction:
         probabilities = softmax(outputs.logits[i], self.config.temperature)
         order = np.argsort(-probabilities, kind="stable")
@@ -224,7 +244,7 @@ class Classifier:
             known_score=known_score,
             scores={self.labels[j]: float(probabilities[j]) for j in order},
             timing_ms=timing,
-            saliency=self._saliency(outputs.maps[i, :, :, best]) if saliency else None,
+            saliency=None if maps is None else self._saliency(maps[i, :, :, best]),
         )
 
     def _saliency(self, evidence: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -238,7 +258,7 @@ class Classifier:
 
 
 def _of_photos(outputs: Outputs, crops: list[int]) -> Outputs:
-    """Outputs of photos, from those of their crops, all in order; maps are the middle crop's."""
+    """Outputs of photos, from those of their crops, all in order."""
     if set(crops) == {1}:
         return outputs
     starts = np.cumsum([0, *crops[:-1]])
@@ -247,11 +267,7 @@ def _of_photos(outputs: Outputs, crops: list[int]) -> Outputs:
     def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(np.add.reduceat(values, starts) / counts, np.float32)
 
-    return Outputs(
-        means(outputs.logits),
-        means(outputs.embedding),
-        outputs.maps[starts + np.asarray(crops) // 2],
-    )
+    return Outputs(means(outputs.logits), means(outputs.embedding))
 
 
 def _view(images: NDArray[np.float32], view: View) -> NDArray[np.float32]:

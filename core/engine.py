@@ -6,15 +6,17 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from numpy.typing import NDArray
 
 from core.errors import BundleError
 
-__all__ = ["Engine", "Outputs"]
+__all__ = ["EXPLAIN", "INPUT", "PREDICT", "Engine", "Outputs"]
 
 INPUT = "image"
-OUTPUTS = ("logits", "embedding", "maps")
+PREDICT, EXPLAIN = "predict", "explain"
+_ANSWERS = ("logits", "embedding")
+_MAPS = "maps"
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,18 @@ class Outputs:
     Attributes:
         logits: Shape (n, k), float32.
         embedding: Features before the last layer, shape (n, d), float32.
-        maps: Evidence for each class at each place, shape (n, h, w, k), float32.
     """
 
     logits: NDArray[np.float32]
     embedding: NDArray[np.float32]
-    maps: NDArray[np.float32]
 
 
 class Engine:
-    """One loaded model. `run` may be called from any thread; calls follow one another.
+    """One loaded model. Any thread may call its methods; calls follow one another.
+
+    The flatbuffer has two signatures over the same weights: `predict` gives logits and embedding,
+    `explain` gives maps, which may cost several times as much. One signature of any name may give
+    all three instead.
 
     Args:
         model: Content of model.tflite.
@@ -49,24 +53,27 @@ class Engine:
         try:
             self._interpreter = Interpreter(model_content=model, num_threads=threads)
             signatures = self._interpreter.get_signature_list()
-            if len(signatures) != 1:
-                raise BundleError(f"model.tflite has {len(signatures)} signatures, expected one.")
-            (key,) = signatures
-            self._run = self._interpreter.get_signature_runner(key)
-        except (ValueError, RuntimeError, TypeError) as error:
+            keys = [PREDICT, EXPLAIN] if len(signatures) == 2 else [*signatures] * 2
+            found = {
+                key: (signatures[key]["inputs"], set(signatures[key]["outputs"])) for key in keys
+            }
+            predict, explain = (self._interpreter.get_signature_runner(key) for key in keys)
+        except (ValueError, RuntimeError, TypeError, KeyError) as error:
             raise BundleError(f"model.tflite cannot be loaded: {error}") from error
+        self._predict, self._explain = predict, explain
         self._lock = threading.Lock()
-        inputs, outputs = signatures[key]["inputs"], signatures[key]["outputs"]
-        if inputs != [INPUT] or set(outputs) != set(OUTPUTS):
+        given = found[keys[0]][1] | found[keys[1]][1]
+        if any(inputs != [INPUT] for inputs, _ in found.values()) or given != {*_ANSWERS, _MAPS}:
             raise BundleError(
-                f"model.tflite takes {inputs} and gives {sorted(outputs)}; expected [{INPUT!r}] "
-                f"and {sorted(OUTPUTS)}."
+                f"model.tflite takes {found[keys[0]][0]} and gives {sorted(given)}; expected "
+                f"[{INPUT!r}] and {sorted((*_ANSWERS, _MAPS))}."
             )
-        probe = self.run(np.zeros((1, *shape, 3), np.float32))
-        if probe.logits.shape != (1, classes) or probe.maps.shape[-1] != classes:
+        image = np.zeros((1, *shape, 3), np.float32)
+        logits, maps = self.run(image).logits, self.explain(image)
+        if logits.shape != (1, classes) or maps.shape[-1] != classes:
             raise BundleError(
-                f"model.tflite gives logits {probe.logits.shape} and maps {probe.maps.shape} for "
-                f"one image; config.json names {classes} labels."
+                f"model.tflite gives logits {logits.shape} and maps {maps.shape} for one image; "
+                f"config.json names {classes} labels."
             )
 
     def run(self, images: NDArray[np.float32]) -> Outputs:
@@ -78,11 +85,28 @@ class Engine:
         Raises:
             BundleError: The model does not take images of this shape.
         """
+        outputs = self._call(self._predict, images)
+        return Outputs(**{name: outputs[name] for name in _ANSWERS})
+
+    def explain(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Evidence for each class at each place: shape (n, h, w, k), float32.
+
+        Args:
+            images: As for `run`.
+
+        Raises:
+            BundleError: The model does not take images of this shape.
+        """
+        return self._call(self._explain, images)[_MAPS]
+
+    def _call(
+        self, signature: SignatureRunner, images: NDArray[np.float32]
+    ) -> dict[str, NDArray[np.float32]]:
         try:
             with self._lock:
-                outputs = self._run(**{INPUT: images})
+                outputs: dict[str, NDArray[np.float32]] = signature(**{INPUT: images})
         except (ValueError, RuntimeError) as error:
             raise BundleError(
                 f"model.tflite cannot run on images of shape {images.shape}: {error}"
             ) from error
-        return Outputs(**{name: outputs[name] for name in OUTPUTS})
+        return outputs

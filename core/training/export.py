@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from core.bundle import Precision
+from core.engine import EXPLAIN, INPUT, PREDICT
 from core.errors import TrainingError
 
 __all__ = ["serving_model", "to_flatbuffer"]
@@ -75,7 +75,7 @@ def serving_model(model: keras.Model) -> keras.Model:
 
 
 def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
-    """Content of model.tflite for a `serving_model`.
+    """Content of model.tflite for a `serving_model`, with the signatures that `Engine` expects.
 
     Args:
         model: What to store.
@@ -92,18 +92,24 @@ def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
         )
     import tensorflow as tf  # noqa: PLC0415  # with JAX as the backend it need not be there
 
-    quantisations: dict[Precision, dict[str, Any]] = {
-        "float32": {},
-        "float16": {
-            "optimizations": [tf.lite.Optimize.DEFAULT],
-            "target_spec": {"supported_types": [tf.float16]},
-        },
-        "int8": {"optimizations": [tf.lite.Optimize.DEFAULT]},
-    }
+    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for signature, names in ((PREDICT, ("logits", "embedding")), (EXPLAIN, ("maps",))):
+        part = keras.Model(model.input, {name: model.output[name] for name in names})
+        archive.add_endpoint(signature, part.call, input_signature=[image])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
-        model.export(path, format="litert", verbose=False, **quantisations[precision])
-        return path.read_bytes()
+        archive.write_out(folder, verbose=False)
+        # It stores once what both signatures hold.
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=[PREDICT, EXPLAIN]
+        )
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        flatbuffer: bytes = converter.convert()
+    return flatbuffer
 
 
 def _cells(layer: keras.Layer) -> int:
