@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["Batches", "FixedBatches", "LabelledAccuracy", "Material", "PartialCr
 # Whose an image is.
 _ROWS, _PHOTOS, _OUTLIERS = range(3)
 _COARSE_SIDE = 32
+_MOST_WORKERS = 8
 _LEAST_AREA = 0.5
 
 
@@ -55,7 +57,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
     def __init__(
         self, material: Material, recipe: Recipe, classes: int, seed: int, epoch: int
     ) -> None:
-        super().__init__()
+        # Threads make the next batches while the network learns; Keras keeps their order.
+        super().__init__(workers=min(os.cpu_count() or 1, _MOST_WORKERS), max_queue_size=16)
         self._recipe = recipe
         self._classes = classes
         self._key = (seed, epoch)
