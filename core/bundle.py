@@ -186,7 +186,11 @@ class SplitFigures(_Record):
 
 
 class Curve(_Record):
-    """One epoch of training; losses in nats, accuracies as shares of 1, one view each."""
+    """One epoch of training, one view each.
+
+    Losses are what the recipe makes small, label smoothing included, in nats; accuracies are shares
+    of 1, those on validation at the size of the epoch's images.
+    """
 
     epoch: int
     loss: float

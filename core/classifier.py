@@ -270,15 +270,15 @@ def _of_photos(outputs: Outputs, crops: list[int]) -> Outputs:
     return Outputs(means(outputs.logits), means(outputs.embedding))
 
 
-def _view(images: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+def _view(normal: NDArray[np.float32], view: View) -> NDArray[np.float32]:
     """One view of images, shape (n, h, w, 3)."""
     if view.startswith("mirror"):
-        images = images[:, :, ::-1]
+        normal = normal[:, :, ::-1]
     if view.endswith("up_left"):
-        return np.pad(images[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)), mode="reflect")
+        return np.pad(normal[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)), mode="reflect")
     if view.endswith("down_right"):
-        return np.pad(images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0), (0, 0)), mode="reflect")
-    return images
+        return np.pad(normal[:, :-1, :-1], ((0, 0), (1, 0), (1, 0), (0, 0)), mode="reflect")
+    return normal
 
 
 def _unmirrored(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:

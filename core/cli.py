@@ -257,8 +257,9 @@ def train(
 
     chosen = [recipes.get_recipe(name)] if name is not None else list(recipes.RECIPES.values())
     dataset = _load_data(settings)
-    training.require(chosen, dataset, settings)
+    training.require(chosen, dataset, settings, resume=resume)
     again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
+    failed = False
     for recipe in chosen:
         try:
             with _Progress() as progress:
@@ -274,6 +275,11 @@ def train(
         except KeyboardInterrupt:
             _say(f"Stopped. Go on from the last whole epoch with: {again}")
             raise typer.Exit(130) from None
+        except TenSightError as error:
+            # The others of --all may still come to something.
+            failed = True
+            _say(f"{recipe.name}: {error}")
+            continue
         if bundle is None:
             _say(
                 f"{recipe.name} is trained. Only TensorFlow can export it; there, go on with: "
@@ -283,6 +289,8 @@ def train(
         _print_figures(bundle.metrics())
         _say(f"The model is in {bundle.folder}")
         training.write_index(settings.models)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -338,8 +346,14 @@ def _prepare_training() -> None:
     """Choose Keras's backend, before anything imports it, and check that the extra is there."""
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if any(importlib.util.find_spec(module) is None for module in (*_TRAIN_MODULES, backend)):
+    needed = (*_TRAIN_MODULES, *(["tensorflow"] if backend == "tensorflow" else []))
+    if any(importlib.util.find_spec(module) is None for module in needed):
         raise MissingExtraError("train", "This command")
+    if importlib.util.find_spec(backend) is None:
+        raise SettingsError(
+            f"KERAS_BACKEND is {backend}, and no such package is installed here. Install it, or "
+            "unset KERAS_BACKEND to compute with TensorFlow."
+        )
 
 
 def _load_data(settings: Settings) -> Dataset:

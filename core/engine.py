@@ -32,6 +32,22 @@ class Outputs:
     embedding: NDArray[np.float32]
 
 
+def _expected(signatures: list[str]) -> dict[str, set[str]]:
+    """What each signature should give.
+
+    Raises:
+        BundleError: There are others.
+    """
+    if len(signatures) == 1:
+        return {signatures[0]: {*_ANSWERS, _MAPS}}
+    if set(signatures) != {PREDICT, EXPLAIN}:
+        raise BundleError(
+            f"model.tflite has the signatures {sorted(signatures)}; expected {PREDICT} and "
+            f"{EXPLAIN}, or one alone."
+        )
+    return {PREDICT: {*_ANSWERS}, EXPLAIN: {_MAPS}}
+
+
 class Engine:
     """One loaded model. Any thread may call its methods; calls follow one another.
 
@@ -53,21 +69,23 @@ class Engine:
         try:
             self._interpreter = Interpreter(model_content=model, num_threads=threads)
             signatures = self._interpreter.get_signature_list()
-            keys = [PREDICT, EXPLAIN] if len(signatures) == 2 else [*signatures] * 2
-            found = {
-                key: (signatures[key]["inputs"], set(signatures[key]["outputs"])) for key in keys
-            }
-            predict, explain = (self._interpreter.get_signature_runner(key) for key in keys)
-        except (ValueError, RuntimeError, TypeError, KeyError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:
             raise BundleError(f"model.tflite cannot be loaded: {error}") from error
-        self._predict, self._explain = predict, explain
-        self._lock = threading.Lock()
-        given = found[keys[0]][1] | found[keys[1]][1]
-        if any(inputs != [INPUT] for inputs, _ in found.values()) or given != {*_ANSWERS, _MAPS}:
-            raise BundleError(
-                f"model.tflite takes {found[keys[0]][0]} and gives {sorted(given)}; expected "
-                f"[{INPUT!r}] and {sorted((*_ANSWERS, _MAPS))}."
+        expected = _expected(list(signatures))
+        for name, outputs in expected.items():
+            found = signatures[name]
+            if found["inputs"] != [INPUT] or set(found["outputs"]) != outputs:
+                raise BundleError(
+                    f"Signature {name} of model.tflite takes {found['inputs']} and gives "
+                    f"{sorted(found['outputs'])}; expected [{INPUT!r}] and {sorted(outputs)}."
+                )
+        self._predict, self._explain = (
+            self._interpreter.get_signature_runner(
+                next(name for name, outputs in expected.items() if wanted in outputs)
             )
+            for wanted in ("logits", _MAPS)
+        )
+        self._lock = threading.Lock()
         image = np.zeros((1, *shape, 3), np.float32)
         logits, maps = self.run(image).logits, self.explain(image)
         if logits.shape != (1, classes) or maps.shape[-1] != classes:

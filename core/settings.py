@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "processors"]
 
 # Defaults that differ from machine to machine, in words.
 _MACHINE_DEFAULTS = {
@@ -23,7 +23,7 @@ _MACHINE_DEFAULTS = {
 }
 
 
-def _processors() -> int:
+def processors() -> int:
     """Number of processors this process may use (a container may hold fewer than the machine)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     data: Annotated[
         Path | None,
         Field(
-            description="Folder with training data (cifar10/ in it). Unset: fetched from the Hub."
+            description="Folder with training data: cifar10/, tiny-imagenet/, mobilenet_v2/, and "
+            "photos/ to measure on. Unset: the first two are fetched from the Hub."
         ),
     ] = None
     home: Annotated[
@@ -78,7 +79,7 @@ class Settings(BaseSettings):
         Field(
             ge=1, le=256, description="Threads that one inference may use. Unset: all processors."
         ),
-    ] = Field(default_factory=_processors)
+    ] = Field(default_factory=processors)
     host: Annotated[str, Field(description="Address that the page listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
     queue_size: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from core.images import InputSpec, normalise, resize
+from core.settings import processors
 from core.training.data import Split
 from core.training.recipes import Recipe
 
@@ -21,7 +22,7 @@ __all__ = ["Batches", "FixedBatches", "LabelledAccuracy", "Material", "PartialCr
 # Whose an image is.
 _ROWS, _PHOTOS, _OUTLIERS = range(3)
 _COARSE_SIDE = 32
-_MOST_WORKERS = 8
+_AHEAD = 3
 _LEAST_AREA = 0.5
 
 
@@ -57,8 +58,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
     def __init__(
         self, material: Material, recipe: Recipe, classes: int, seed: int, epoch: int
     ) -> None:
-        # Threads make the next batches while the network learns; Keras keeps their order.
-        super().__init__(workers=min(os.cpu_count() or 1, _MOST_WORKERS), max_queue_size=16)
+        super().__init__()
         self._recipe = recipe
         self._classes = classes
         self._key = (seed, epoch)
@@ -76,11 +76,21 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
         )
         self._order = table[rng.permutation(len(table))]
         self._turned = np.random.default_rng(seed).random(len(material.rows)) < 0.5
+        self._threads = ThreadPoolExecutor(processors())
+        self._coming: dict[int, Future[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
 
     def __len__(self) -> int:
         return len(self._order) // self._recipe.batch_size
 
     def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        # Threads make the next ones while the network learns. Keras has such workers too, but when
+        # it begins anew, as it does on JAX after a look at the first batches, theirs do not.
+        for j in range(i, min(i + _AHEAD + 1, len(self))):
+            if j not in self._coming:
+                self._coming[j] = self._threads.submit(self._batch, j)
+        return self._coming.pop(i).result()
+
+    def _batch(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         size = self._recipe.batch_size
         chosen = self._order[i * size : (i + 1) * size]
         rng = np.random.default_rng((*self._key, 1 + i))
@@ -114,9 +124,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
         if self._recipe.crop_padding:
             images = _random_crops(images, self._recipe.crop_padding, rng)
         if self._recipe.flip is not None:
-            mirrored = rng.random(len(images)) < 0.5
             if self._recipe.flip == "alternating":
                 mirrored = self._turned[places] ^ (self._key[1] % 2 == 0)
+            else:
+                mirrored = rng.random(len(images)) < 0.5
             images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
         if images.shape[1:3] == (self._spec.height, self._spec.width):
             return images

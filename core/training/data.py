@@ -25,6 +25,7 @@ __all__ = [
     "Dataset",
     "Split",
     "TinyImageNet",
+    "find_tiny_train",
     "hold_out",
     "load_cifar10",
     "load_tiny_imagenet",
@@ -64,7 +65,7 @@ _SAME = {
     "cat": ("n02123045", "n02123394", "n02124075"),
     "dog": ("n02085620", "n02094433", "n02099601", "n02099712", "n02106662", "n02113799"),
     "frog": ("n01641577", "n01644900"),
-    # A lifeboat and a gondola.
+    # A gondola and a lifeboat.
     "ship": ("n03447447", "n03662601"),
     "truck": ("n03796401",),
 }
@@ -179,9 +180,8 @@ def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
     Raises:
         DataError: The files are missing, cannot be downloaded, or do not hold Tiny ImageNet.
     """
-    folder = _tiny_folder(settings)
-    train, names = _read_tiny(folder, "train")
-    valid, _ = _read_tiny(folder, "valid")
+    train, names = _read_tiny(_tiny_folder(settings, "train"), "train")
+    valid, _ = _read_tiny(_tiny_folder(settings, "valid"), "valid")
     same = _same(names)
     others = [i for i, name in enumerate(names) if i not in same and name not in _NEAR]
     others = [others[i] for i in np.random.default_rng(_OUTLIER_SEED).permutation(len(others))]
@@ -197,13 +197,22 @@ def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
     )
 
 
+def find_tiny_train(settings: Settings) -> None:
+    """See that the train part of Tiny ImageNet is there, or fetch it, without reading it.
+
+    Raises:
+        DataError: Its files are missing, or cannot be downloaded.
+    """
+    _tiny_files(_tiny_folder(settings, "train"), "train")
+
+
 def load_tiny_validation(settings: Settings) -> Split:
     """Only the `validation` part of `load_tiny_imagenet`, which is read in a tenth of the time.
 
     Raises:
         DataError: As there.
     """
-    valid, names = _read_tiny(_tiny_folder(settings), "valid")
+    valid, names = _read_tiny(_tiny_folder(settings, "valid"), "valid")
     same = _same(names)
     return _relabelled(_of(valid, list(same)), same)
 
@@ -257,12 +266,25 @@ def _decoded(column: pa.ChunkedArray) -> list[NDArray[np.uint8]]:
     ]
 
 
-def _tiny_folder(settings: Settings) -> Path:
+def _tiny_folder(settings: Settings, part: str) -> Path:
     if settings.data is not None:
         return settings.data / "tiny-imagenet" / "data"
-    cache = settings.home / "hub"
-    token = settings.hub_token
-    return hub.fetch_dataset(TINY_HUB_REPO, "data/*.parquet", cache=cache, token=token) / "data"
+    return (
+        hub.fetch_dataset(
+            TINY_HUB_REPO,
+            f"data/{part}-*.parquet",
+            cache=settings.home / "hub",
+            token=settings.hub_token,
+        )
+        / "data"
+    )
+
+
+def _tiny_files(folder: Path, part: str) -> list[Path]:
+    files = sorted(folder.glob(f"{part}-*.parquet"))
+    if not files:
+        raise DataError(f"{folder} holds no {part}-*.parquet; Tiny ImageNet is not complete there.")
+    return files
 
 
 def _same(names: list[str]) -> dict[int, int]:
@@ -279,11 +301,8 @@ def _same(names: list[str]) -> dict[int, int]:
 
 def _read_tiny(folder: Path, part: str) -> tuple[Split, list[str]]:
     """Images of one part, and the WordNet number of each label."""
-    files = sorted(folder.glob(f"{part}-*.parquet"))
-    if not files:
-        raise DataError(f"{folder} holds no {part}-*.parquet; Tiny ImageNet is not complete there.")
     images, labels = [], []
-    for file in files:
+    for file in _tiny_files(folder, part):
         try:
             table = pq.read_table(file, columns=["image", "label"])
             described = json.loads(table.schema.metadata[b"huggingface"])

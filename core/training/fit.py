@@ -27,7 +27,7 @@ from core.training.data import Split
 from core.training.origin import commit, hardware, today
 from core.training.recipes import Recipe
 
-__all__ = ["Epoch", "Reporter", "Run", "Session", "fit"]
+__all__ = ["Epoch", "Reporter", "Run", "Session", "fit", "refuse_unfinished"]
 
 # What of a recipe does not change the weights that come out.
 _COSMETIC = {"title", "description", "family", "views", "precision", "license", "reported"}
@@ -35,7 +35,11 @@ _COSMETIC = {"title", "description", "family", "views", "precision", "license", 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave. Loss is cross-entropy in nats; accuracies are shares of 1."""
+    """What one epoch gave.
+
+    Losses are what the recipe makes small, label smoothing included, in nats; accuracies are shares
+    of 1.
+    """
 
     epoch: int
     loss: float
@@ -113,9 +117,9 @@ def fit(
 
     Raises:
         DataError: The recipe's `prepare` finds no weights to begin with.
-        TrainingError: There are fewer rows than one batch; or no epoch is of the size that is
-            served; or an unfinished run is in `folder` and `resume` is off; or the run there is of
-            another recipe or seed.
+        TrainingError: There are fewer rows than one batch; or the last epoch is not of the size
+            that is served; or an unfinished run is in `folder` and `resume` is off; or the run
+            there is of another recipe or seed, or of another network under the same name.
     """
     if recipe.epochs < 1 or recipe.side(recipe.epochs) != recipe.input.height:
         raise TrainingError(
@@ -125,7 +129,8 @@ def fit(
     steps = len(Batches(material, recipe, classes, seed, 1))
     if steps == 0:
         raise TrainingError(
-            f"{len(material)} rows are fewer than one batch of {recipe.batch_size}; give more rows."
+            f"The {len(material)} images are fewer than one batch of {recipe.batch_size}, or the "
+            "recipe takes too few of them; give more."
         )
     identity = {"recipe": _describe(recipe), "seed": seed, "rows": len(material)}
     state = _last_state(folder)
@@ -135,21 +140,17 @@ def fit(
                 f"The run in {folder} is of another recipe, seed or data. Start without --resume "
                 "once you have moved it away."
             )
-    elif state is not None and not state["finished"]:
-        raise TrainingError(
-            f"An unfinished run of {len(state['history'])} epochs is in {folder}. Go on with "
-            "--resume, or delete that folder to begin anew."
-        )
     else:
+        refuse_unfinished(folder)
         state = None
 
     keras.utils.set_random_seed(seed)
     history: list[Epoch] = []
     sessions: list[Session] = []
     best: Epoch | None = None
+    with _dtype_policy("mixed_bfloat16" if recipe.mixed_precision else "float32"):
+        model = recipe.build(recipe.shape, classes)
     if state is None:
-        with _dtype_policy("mixed_bfloat16" if recipe.mixed_precision else "float32"):
-            model = recipe.build(recipe.shape, classes)
         if recipe.prepare is not None:
             recipe.prepare(model, material.rows, settings)
         model.compile(
@@ -166,8 +167,14 @@ def fit(
     else:
         history = [Epoch(**epoch) for epoch in state["history"]]
         sessions = [Session(**session) for session in state["sessions"]]
-        best = max(_served(recipe, history), key=_by_validation, default=None)
+        best = _best(recipe, history)
+        built = [weight.shape for weight in model.weights]
         model = keras.saving.load_model(_checkpoint(folder, len(history)))
+        if [weight.shape for weight in model.weights] != built:
+            raise TrainingError(
+                f"The network of {recipe.name} has changed since the run in {folder}: its weights "
+                "have other shapes. Start without --resume once you have moved it away."
+            )
 
     if not _finished(recipe, history, best):
         sessions.append(Session(hardware(), today(), commit()))
@@ -196,7 +203,7 @@ def fit(
             seconds=time.perf_counter() - started,
         )
         history.append(epoch)
-        best = max(_served(recipe, history), key=_by_validation, default=None)
+        best = _best(recipe, history)
         state = {
             "identity": identity,
             "sessions": [asdict(session) for session in sessions],
@@ -209,6 +216,20 @@ def fit(
     number = max(_served(recipe, history), key=_by_validation).epoch
     model = keras.saving.load_model(_checkpoint(folder, number))
     return Run(model, tuple(history), number, tuple(sessions))
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Do nothing, unless there is a run that is worth going on with.
+
+    Raises:
+        TrainingError: An unfinished run is in this folder.
+    """
+    state = _last_state(folder)
+    if state is not None and not state["finished"]:
+        raise TrainingError(
+            f"An unfinished run of {len(state['history'])} epochs is in {folder}. Go on with "
+            "--resume, or delete that folder to begin anew."
+        )
 
 
 class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
@@ -250,6 +271,10 @@ def _served(recipe: Recipe, history: list[Epoch]) -> list[Epoch]:
 
 def _by_validation(epoch: Epoch) -> float:
     return epoch.validation_accuracy
+
+
+def _best(recipe: Recipe, history: list[Epoch]) -> Epoch | None:
+    return max(_served(recipe, history), key=_by_validation, default=None)
 
 
 def _finished(recipe: Recipe, history: list[Epoch], best: Epoch | None) -> bool:

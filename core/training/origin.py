@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+import keras
+
 import core
 from core.bundle import Origin
+from core.settings import processors
 
 __all__ = ["commit", "hardware", "origin", "today"]
 
@@ -30,14 +33,27 @@ def origin(command: str) -> Origin:
 
 
 def hardware() -> str:
-    """Processor, and how many of them this process may use."""
+    """Processor, how many of them this process may use, and what else Keras computes on."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":", 1)[1].strip() if names else model
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{count} × {model}"
+    return ", ".join([f"{processors()} × {model}", *_accelerators()])
+
+
+def _accelerators() -> list[str]:
+    backend = keras.backend.backend()
+    if backend == "jax":
+        devices = import_module("jax").devices()
+        return [device.device_kind for device in devices if device.platform != "cpu"]
+    if backend == "tensorflow":
+        config = import_module("tensorflow").config
+        return [
+            config.experimental.get_device_details(device).get("device_name", "GPU")
+            for device in config.list_physical_devices("GPU")
+        ]
+    return []
 
 
 def commit() -> str:

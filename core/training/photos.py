@@ -11,9 +11,9 @@ from core.bundle import Estimate, PhotoFigures
 from core.classifier import Classifier, Prediction
 from core.errors import DataError, ImageError, PhotoReadError
 
-__all__ = ["evaluate_photos"]
+__all__ = ["LABELS", "evaluate_photos", "read_labels"]
 
-_LABELS = "labels.csv"
+LABELS = "labels.csv"
 _NONE = "none"
 
 
@@ -28,7 +28,7 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
     Raises:
         DataError: labels.csv is missing or wrong, or a photo cannot be read.
     """
-    truth = _read_labels(folder, classifier.labels)
+    truth = read_labels(folder, classifier.labels)
     answers: list[tuple[str, Prediction]] = []
     for file, label in truth.items():
         try:
@@ -50,8 +50,17 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
     )
 
 
-def _read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
-    path = folder / _LABELS
+def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
+    """Label of each photo of a folder, by file name.
+
+    Args:
+        folder: Where labels.csv lies.
+        labels: Those there may be, beside `none`.
+
+    Raises:
+        DataError: labels.csv is missing or wrong.
+    """
+    path = folder / LABELS
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)

@@ -17,6 +17,7 @@ __all__ = ["files", "index", "leaderboard"]
 _CURVES = "curves.png"
 _CONFUSION = "confusion.png"
 _RELIABILITY = "reliability.png"
+_BESIDE = "Beside them, the student report's figures for its model of this name.\n"
 
 
 def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
@@ -111,11 +112,13 @@ def _card(config: Config, metrics: Metrics) -> str:
         ("log loss, nats", test.log_loss, None),
         ("ECE, 15 bins", test.ece, None),
     ]
-    figures = "\n".join(
-        f"| {name} | {ours:.4f} | {'' if reported is None else f'{reported:.4f}'} |"
+    beside = metrics.reported is not None
+    table = [["", "here", "student report"], ["---", "---:", "---:"]] + [
+        [name, f"{ours:.4f}", "" if reported is None else f"{reported:.4f}"]
         for name, ours, reported in rows
         if ours is not None
-    )
+    ]
+    figures = "\n".join(f"| {' | '.join(row if beside else row[:2])} |" for row in table)
     classes = "\n".join(
         f"| {c.label} | {c.precision:.3f} | {c.recall:.3f} | {c.f1:.3f} | {c.support:,} |"
         for c in test.classes
@@ -147,11 +150,8 @@ It knows {len(config.labels)} labels: {", ".join(config.labels)}. The confidence
 ## Figures
 
 On {test.n:,} rows of {test.data}, from model.tflite ({metrics.bytes:,} bytes,
-{config.precision} weights), views {" + ".join(config.views)}. Beside them, the student report's
-figures for its model of this name.
-
-| | here | student report |
-| --- | ---: | ---: |
+{config.precision} weights), views {" + ".join(config.views)}.
+{_BESIDE if beside else ""}
 {figures}
 
 Verdicts: {verdicts}. One photo takes {metrics.milliseconds:.2f} ms at batch 1, decoding apart.
@@ -166,8 +166,9 @@ Verdicts: {verdicts}. One photo takes {metrics.milliseconds:.2f} ms at batch 1, 
 ## Training
 
 Recipe `{training.recipe}`, {training.data}, seed {training.seed}; {training.epochs} epochs, of
-which epoch {metrics.best_epoch} was best on {metrics.validation.n:,} rows held out for validation
-(accuracy there {metrics.validation.accuracy:.4f}). {metrics.parameters:,} parameters,
+which, among those of images of the served size, epoch {metrics.best_epoch} was best on
+{metrics.validation.n:,} rows held out for validation (accuracy there, all views,
+{metrics.validation.accuracy:.4f}). {metrics.parameters:,} parameters,
 {metrics.training_seconds / 60:.0f} minutes on {training.hardware}, {training.date}, code
 {training.commit}.
 

@@ -39,6 +39,7 @@ from core.training.data import (
     TINY_HUB_REPO,
     Dataset,
     Split,
+    find_tiny_train,
     hold_out,
     load_tiny_imagenet,
     load_tiny_validation,
@@ -50,14 +51,15 @@ from core.training.evaluate import (
     milliseconds,
 )
 from core.training.export import serving_model, to_flatbuffer
-from core.training.fit import Reporter, Run, fit
+from core.training.fit import Reporter, Run, fit, refuse_unfinished
 from core.training.origin import origin
-from core.training.photos import evaluate_photos
+from core.training.photos import LABELS, evaluate_photos, read_labels
 from core.training.recipes import Recipe
 
 __all__ = ["evaluate", "require", "train", "write_index"]
 
 _NONE_QUANTILE = 0.05
+_ROWS = 500
 # What rounding the weights may cost, on validation.
 _MOST_LOST = 0.002
 # What the number format of the training may make of the accuracy on validation.
@@ -79,16 +81,24 @@ class _History:
     photos: PhotoFigures | None
 
 
-def require(recipes: Iterable[Recipe], dataset: Dataset, settings: Settings) -> None:
-    """Find out whether all that recipes need is there, before the first of them takes hours.
+def require(
+    recipes: Iterable[Recipe], dataset: Dataset, settings: Settings, *, resume: bool
+) -> None:
+    """Find out whether recipes can be trained, before the first of them takes hours.
 
     Raises:
-        DataError: Images or weights are missing.
+        DataError: Images or weights are missing, or the labels of photos are wrong.
+        TrainingError: `resume` is off, and there is an unfinished run.
     """
-    recipes = list(recipes)
-    if any(recipe.photos or recipe.outliers for recipe in recipes):
+    if dataset.labels == CIFAR10_LABELS:
         load_tiny_validation(settings)
+        if (folder := _photos_folder(settings, dataset.labels)) is not None:
+            read_labels(folder, dataset.labels)
     for recipe in recipes:
+        if not resume:
+            refuse_unfinished(_run_folder(recipe, settings))
+        if recipe.photos or recipe.outliers:
+            find_tiny_train(settings)
         if recipe.prepare is not None:
             recipe.prepare(recipe.build(recipe.shape, len(dataset.labels)), dataset.train, settings)
 
@@ -124,13 +134,12 @@ def train(
 
     Raises:
         DataError: Images or weights that the recipe asks for are missing.
-        TrainingError: As in `fit`; or the network of the recipe is no longer the one that the run
-            trained; or the number format loses more than .002 of the accuracy on validation. The
-            run is kept.
+        TrainingError: As in `fit`; or the exported network is not the one that the run trained; or
+            the number format loses more than .002 of the accuracy on validation. The run is kept.
     """
     learn, validation = hold_out(dataset.train)
     material = _material(recipe, learn, settings)
-    photos = _photos(recipe, dataset, settings)
+    photos = load_tiny_validation(settings) if dataset.labels == CIFAR10_LABELS else None
     run = fit(
         recipe,
         material,
@@ -138,7 +147,7 @@ def train(
         classes=len(dataset.labels),
         seed=seed,
         settings=settings,
-        folder=settings.home / "runs" / recipe.name,
+        folder=_run_folder(recipe, settings),
         resume=resume,
         reporter=reporter,
     )
@@ -251,14 +260,14 @@ def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: s
         )
     old = bundle.metrics()
     history = _History(
-        old.curves,
-        old.best_epoch,
-        old.parameters,
-        old.training_seconds,
-        old.reported,
-        old.float32,
-        old.resize,
-        old.photos,
+        curves=old.curves,
+        best_epoch=old.best_epoch,
+        parameters=old.parameters,
+        training_seconds=old.training_seconds,
+        reported=old.reported,
+        float32=old.float32,
+        resize=old.resize,
+        photos=old.photos,
     )
     _, validation = hold_out(dataset.train)
     return _measured(
@@ -304,12 +313,8 @@ def _datasets(material: Material, dataset: Dataset) -> tuple[str, ...]:
     return tuple(name for name in (dataset.hub, TINY_HUB_REPO if tiny else None) if name)
 
 
-def _photos(recipe: Recipe, dataset: Dataset, settings: Settings) -> Split | None:
-    """What the resize rule is chosen by; Tiny ImageNet is not downloaded for that alone."""
-    here = settings.data is not None and (settings.data / "tiny-imagenet").is_dir()
-    if dataset.labels == CIFAR10_LABELS and (here or recipe.photos):
-        return load_tiny_validation(settings)
-    return None
+def _run_folder(recipe: Recipe, settings: Settings) -> Path:
+    return settings.home / "runs" / recipe.name
 
 
 def _check_network(
@@ -329,8 +334,14 @@ def _check_network(
 
 def _logits(classifier: Classifier, split: Split) -> NDArray[np.float32]:
     """Of all rows, all views averaged: shape (n, k)."""
-    seen = np.stack([resize(image, classifier.config.input) for image in split.images])
-    return classifier.outputs(seen).logits
+    spec = classifier.config.input
+    parts = [
+        classifier.outputs(
+            np.stack([resize(image, spec) for image in split.images[start : start + _ROWS]])
+        ).logits
+        for start in range(0, len(split), _ROWS)
+    ]
+    return np.concatenate(parts)
 
 
 def _right(logits: NDArray[np.float32], split: Split) -> float:
@@ -388,8 +399,13 @@ def _measured(
 
 
 def _on_photos(classifier: Classifier, settings: Settings) -> PhotoFigures | None:
-    """Figures on the photos of the data folder, if it holds such, and the model knows the ten."""
-    if settings.data is None or classifier.labels != CIFAR10_LABELS:
+    folder = _photos_folder(settings, classifier.labels)
+    return None if folder is None else evaluate_photos(classifier, folder)
+
+
+def _photos_folder(settings: Settings, labels: tuple[str, ...]) -> Path | None:
+    """The photos of the data folder, if it holds such; they show CIFAR-10's classes."""
+    if settings.data is None or labels != CIFAR10_LABELS:
         return None
     folder = settings.data / "photos"
-    return evaluate_photos(classifier, folder) if folder.is_dir() else None
+    return folder if (folder / LABELS).is_file() else None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tempfile
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from core.bundle import Precision
 from core.engine import Engine
-from core.errors import TrainingError
+from core.errors import BundleError, TrainingError
 from core.training.export import serving_model, to_flatbuffer
 from core.training.recipes import get_recipe
 from tests import drawings
@@ -94,6 +96,66 @@ def test_the_flatbuffer_gives_what_the_model_gives(name: str, precision: Precisi
     for key, value in expected.items():
         error = np.linalg.norm(given[key] - value) / np.linalg.norm(value)
         assert error < allowed[key == "maps"], key
+
+
+def _flatbuffer(signatures: dict[str, list[str]]) -> bytes:
+    """A model of one convolution, with these outputs in these signatures."""
+    x = image = layers.Input((8, 8, 3), name="image")
+    maps = layers.Conv2D(4, 2)(x)
+    embedding = layers.GlobalAveragePooling2D()(maps)
+    tensors = {"maps": maps, "embedding": embedding, "logits": layers.Dense(4)(embedding)}
+    archive = keras.export.ExportArchive()
+    whole = keras.Model(image, tensors)
+    archive.track(whole)
+    for name, outputs in signatures.items():
+        part = keras.Model(image, {output: tensors[output] for output in outputs})
+        spec = tf.TensorSpec((None, 8, 8, 3), tf.float32, name="image")
+        archive.add_endpoint(name, part.call, input_signature=[spec])
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=list(signatures)
+        )
+        content: bytes = converter.convert()
+        return content
+
+
+@pytest.mark.parametrize(
+    ("signatures", "message"),
+    [
+        (
+            {"predict": ["maps"], "explain": ["logits", "embedding"]},
+            r"Signature predict .* gives \[",
+        ),
+        ({"predict": ["logits"], "explain": ["maps"]}, r"expected \['image'\] and \['embedding', "),
+        ({"predict": ["logits"], "show": ["maps"]}, r"has the signatures \['predict', 'show'\]"),
+        (
+            {"any": ["logits", "maps"]},
+            r"Signature any of .* expected .* \['embedding', 'logits', 'm",
+        ),
+        (
+            {"predict": ["logits", "embedding"], "explain": ["maps"], "more": ["maps"]},
+            "expected predict and explain, or one alone",
+        ),
+    ],
+)
+def test_other_signatures_are_refused(signatures: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        Engine(_flatbuffer(signatures), shape=(8, 8), classes=4, threads=1)
+
+
+def test_one_signature_may_give_all() -> None:
+    content = _flatbuffer({"any": ["logits", "embedding", "maps"]})
+    engine = Engine(content, shape=(8, 8), classes=4, threads=1)
+    image = np.ones((1, 8, 8, 3), np.float32)
+    assert engine.run(image).embedding.shape == (1, 4)
+    assert engine.explain(image).shape == (1, 7, 7, 4)
+
+
+def test_both_signatures_share_their_weights() -> None:
+    model = serving_model(trained("scratch"))
+    count = model.count_params()
+    assert len(to_flatbuffer(model, "int8")) < 1.2 * count
 
 
 def test_layers_that_cannot_be_led_back_through_are_refused() -> None:

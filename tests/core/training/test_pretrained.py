@@ -11,13 +11,13 @@ from core.errors import DataError
 from core.settings import Settings
 from core.training import networks
 from core.training.pretrained import load_mobilenet, read_mobilenet
-from tests import drawings
 from tests.conftest import ROOT
 
 FILE = "mobilenet_v2/mobilenet_v2_1.0_224_int8.tflite"
 
 
-def test_the_network_does_what_the_flatbuffer_does(data_folder: Path) -> None:
+def test_the_network_does_what_the_flatbuffer_does(data_folder: Path, photos_folder: Path) -> None:
+    """Which rounds every activation to 8 bits, so they may differ where it is close."""
     model = networks.mobilenet((224, 224, 3), 1001)
     load_mobilenet(model, Settings(data=data_folder))
     kernel, bias = read_mobilenet(data_folder / FILE)[-1]
@@ -25,19 +25,18 @@ def test_the_network_does_what_the_flatbuffer_does(data_folder: Path) -> None:
     interpreter = Interpreter(str(data_folder / FILE))
     interpreter.allocate_tensors()
     (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
-    for drawing in (
-        drawings.ship(224, 224),
-        Image.effect_mandelbrot((224, 224), (-2, -1, 1, 1), 9),
-    ):
-        image = np.asarray(drawing.convert("RGB"))
+    photos = sorted(photos_folder.glob("*.jpg"))[:30]
+    images = np.stack(
+        [np.asarray(Image.open(photo).convert("RGB").resize((224, 224))) for photo in photos]
+    )
+    theirs = []
+    for image in images:
         interpreter.set_tensor(given["index"], image[None])
         interpreter.invoke()
-        theirs = interpreter.get_tensor(wanted["index"])[0].astype(np.float64) / 256
-        logits = np.asarray(model(image[None].astype(np.float32) / 127.5 - 1))[0]
-        ours = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-        # The flatbuffer rounds every activation to 8 bits.
-        assert set(np.argsort(-theirs)[:1]) <= set(np.argsort(-ours)[:5])
-        assert np.abs(ours - theirs).max() < 0.25
+        theirs.append(int(interpreter.get_tensor(wanted["index"])[0].argmax()))
+    ours = np.asarray(model(images.astype(np.float32) / 127.5 - 1)).argmax(axis=1)
+    assert np.mean(ours == theirs) >= 0.85
+    assert len(set(theirs)) > 10
 
 
 def test_missing_and_wrong_files_are_told(tmp_path: Path) -> None:
