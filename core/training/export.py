@@ -24,8 +24,9 @@ def serving_model(model: keras.Model) -> keras.Model:
     The evidence for class k at a place is the activation there times the slope of logit k with
     respect to it, summed over channels (gradient times input, Shrikumar et al. 2016). Between two
     kinks a network of convolutions, ReLU and pooling is linear, so the slope is found by going back
-    through the units that fired, and the maps sum to the logits up to the layers' biases. The
-    activation taken is the deepest one that has at least 7×7 cells and that all else goes through.
+    through the units that fired, and the maps sum to the logits up to the layers' biases; of GELU,
+    which has no kinks, it is the slope at what came in. The activation taken is the deepest one
+    that has at least 7×7 cells and that all else goes through.
 
     The way back is gone once for each class of each image, so it suits tens of classes; for many
     more, a network should end in average pooling and one linear layer.
@@ -125,6 +126,8 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
     match layer:
         case layers.Dropout():
             return slope
+        case layers.Activation() if layer.activation is keras.activations.gelu:
+            return slope * _each_class(_slope_of_gelu(layer.input), classes)
         case layers.Add() if len({tensor.shape for tensor in layer.input}) == 1:
             return slope
         case layers.Rescaling() if layer.offset == 0:
@@ -169,7 +172,7 @@ def _odd(layer: keras.Layer) -> bool:
 def _unknown(layer: keras.Layer) -> TrainingError:
     return TrainingError(
         f"Evidence maps cannot be led back through {layer.name}, a {type(layer).__name__} of this "
-        "make. Known are Dense, Flatten, Dropout, BatchNormalization, Add of equal shapes, "
+        "make. Known are Dense, Flatten, Dropout, BatchNormalization, GELU, Add of equal shapes, "
         "Rescaling without offset, GlobalAveragePooling2D, Conv2D of stride 1 in one group, "
         "DepthwiseConv2D of one filter a channel and padding `same`, with stride 1 or, from even "
         "sizes, 2, and MaxPooling2D whose windows lie side by side without padding; kernels padded "
@@ -221,6 +224,17 @@ def _through_activation(layer: keras.Layer, slope: Any, classes: int) -> Any:
     raise TrainingError(
         f"{layer.name} has the activation {layer.activation}; ReLU or ReLU6 is needed."
     )
+
+
+def _slope_of_gelu(x: Any) -> Any:
+    """Derivative of x Φ(x), right to .002: Φ by the formula with tanh (Hendrycks and Gimpel 2016).
+
+    LiteRT has no erf, and the converter knows GELU again only where nothing else uses half of x.
+    """
+    root = float(np.sqrt(2 / np.pi))
+    tanh = ops.tanh(root * (x + 0.044715 * x**3))
+    density = (root / 2) * (1 + 3 * 0.044715 * x**2)
+    return 0.5 * (1 + tanh) + x * (density * (1 - tanh**2))
 
 
 def _each_class(tensor: Any, classes: int) -> Any:
