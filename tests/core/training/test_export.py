@@ -60,7 +60,7 @@ def test_maps_are_gradient_times_activation(name: str) -> None:
         logits = tf.unstack(above(features), axis=1)
     expected = [tf.reduce_sum(tape.gradient(logit, features) * features, -1) for logit in logits]
     error = np.linalg.norm(outputs["maps"] - np.stack(expected, axis=-1)) / np.linalg.norm(expected)
-    # The slope of GELU is taken by a formula that is right to .002, here of three one after another.
+    # The slope of GELU is taken by a formula that is right to .002, here three times over.
     assert error < (0.03 if name == "scratch" else 1e-5)
 
 
