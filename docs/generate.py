@@ -48,7 +48,7 @@ def picture(path: Path) -> None:
     launch(page, host="127.0.0.1", port=port)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         photo = Path(folder) / "ship.jpg"
-        drawings.ship(1200, 900).save(photo, quality=92)
+        drawings.seascape(1200, 900).save(photo, quality=92)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
