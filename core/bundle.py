@@ -189,7 +189,7 @@ class Curve(_Record):
     """One epoch of training, one view each.
 
     Losses are what the recipe makes small, label smoothing included, in nats; accuracies are shares
-    of 1, those on validation at the size of the epoch's images.
+    of 1.
     """
 
     epoch: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import keras
@@ -69,7 +69,7 @@ _PHOTOS = "Tiny ImageNet valid, classes that show one of the ten"
 
 @dataclass(frozen=True)
 class _History:
-    """What metrics.json keeps of the training, and no evaluation can measure again."""
+    """What metrics.json keeps under these names, since no evaluation can measure it again."""
 
     curves: tuple[Curve, ...]
     best_epoch: int
@@ -259,16 +259,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: s
             f"{', '.join(dataset.labels)}. Evaluate it on data with its own labels."
         )
     old = bundle.metrics()
-    history = _History(
-        curves=old.curves,
-        best_epoch=old.best_epoch,
-        parameters=old.parameters,
-        training_seconds=old.training_seconds,
-        reported=old.reported,
-        float32=old.float32,
-        resize=old.resize,
-        photos=old.photos,
-    )
+    history = _History(**{field.name: getattr(old, field.name) for field in fields(_History)})
     _, validation = hold_out(dataset.train)
     return _measured(
         bundle.folder,
