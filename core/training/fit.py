@@ -152,7 +152,7 @@ def fit(
         model = recipe.build(recipe.shape, classes)
     if state is None:
         if recipe.prepare is not None:
-            recipe.prepare(model, material.rows, settings)
+            recipe.prepare(model, material.rows, recipe.input, settings)
         model.compile(
             optimizer=recipe.optimizer.build(steps * recipe.epochs),
             loss=PartialCrossentropy(recipe.label_smoothing),

@@ -9,7 +9,7 @@ from typing import Literal
 import keras
 
 from core.bundle import Family, Precision, Reported, View
-from core.errors import ModelNotFoundError
+from core.errors import ModelNotFoundError, TrainingError
 from core.images import InputSpec, normalise
 from core.settings import Settings
 from core.training import networks
@@ -58,7 +58,8 @@ class Recipe:
         description: One or two sentences for the card.
         family: As in config.json.
         build: (input shape, number of classes) -> Keras model that gives logits.
-        prepare: (model, rows to learn from, settings) -> None; sets weights before the first step.
+        prepare: (model, rows to learn from, input, settings) -> None; sets weights before the first
+            step.
         input: The model's input.
         optimizer: Makes the steps.
         epochs: Most epochs.
@@ -72,8 +73,8 @@ class Recipe:
             of an image of 32; 0 for none.
         mixed_precision: Whether the network computes in bfloat16; its weights are float32.
         precision: Number format of the weights that are served.
-        sides: For training on smaller images first: pairs of the share of epochs from which on, and
-            the side in pixels; none: always the side of `input`.
+        sides: For training on smaller images first: pairs of the share of epochs from which on,
+            rising from 0, and the side in pixels; none: always the side of `input`.
         photos: Whether Tiny ImageNet's images of the same classes are learned from too.
         outliers: How many of Tiny ImageNet's images of other classes an epoch takes, for which no
             class shall be likelier than another.
@@ -92,7 +93,7 @@ class Recipe:
     optimizer: Optimizer
     epochs: int
     patience: int
-    prepare: Callable[[keras.Model, Split, Settings], None] | None = None
+    prepare: Callable[[keras.Model, Split, InputSpec, Settings], None] | None = None
     batch_size: int = 128
     label_smoothing: float = 0.0
     crop_padding: int = 0
@@ -108,6 +109,15 @@ class Recipe:
     views: tuple[View, ...] = ("identity", "mirror")
     license: str = "mit"
     reported: Reported | None = None
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise go wrong without a word."""
+        shares = [share for share, _ in self.sides]
+        if shares and (shares[0] != 0 or shares != sorted(shares)):
+            raise TrainingError(
+                f"The sides of {self.name} begin at the shares {shares} of its epochs; they must "
+                "rise from 0."
+            )
 
     @property
     def shape(self) -> tuple[int | None, int | None, int]:
@@ -129,13 +139,13 @@ class Recipe:
         return self.input.model_copy(update={"height": side, "width": side})
 
 
-def _whiten(model: keras.Model, learn: Split, settings: Settings) -> None:
+def _whiten(model: keras.Model, learn: Split, spec: InputSpec, settings: Settings) -> None:
     del settings
-    networks.whiten(model, normalise(learn.images[:5000], _CIFAR10_INPUT))
+    networks.whiten(model, normalise(learn.images[:5000], spec))
 
 
-def _imagenet(model: keras.Model, learn: Split, settings: Settings) -> None:
-    del learn
+def _imagenet(model: keras.Model, learn: Split, spec: InputSpec, settings: Settings) -> None:
+    del learn, spec
     load_mobilenet(model, settings)
 
 
@@ -154,6 +164,7 @@ RECIPES = {
             optimizer=AdamW(1e-3, weight_decay=1e-3),
             crop_padding=2,
             flip="random",
+            precision="int8",
             reported=Reported(accuracy=0.6527, precision=0.6785, recall=0.6527, f1=0.6541),
         ),
         Recipe(
@@ -168,6 +179,7 @@ RECIPES = {
             optimizer=AdamW(2e-3, weight_decay=1e-3),
             crop_padding=2,
             flip="random",
+            precision="int8",
             reported=Reported(accuracy=0.7446, precision=0.7518, recall=0.7446, f1=0.7467),
         ),
         Recipe(

@@ -100,7 +100,8 @@ def require(
         if recipe.photos or recipe.outliers:
             find_tiny_train(settings)
         if recipe.prepare is not None:
-            recipe.prepare(recipe.build(recipe.shape, len(dataset.labels)), dataset.train, settings)
+            network = recipe.build(recipe.shape, len(dataset.labels))
+            recipe.prepare(network, dataset.train, recipe.input, settings)
 
 
 def train(

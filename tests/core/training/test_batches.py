@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.errors import TrainingError
 from core.training.batches import (
     Batches,
     FixedBatches,
@@ -74,10 +75,12 @@ def test_cutout_sets_a_square_to_the_mean() -> None:
 
 
 def test_images_grow_over_the_epochs() -> None:
-    recipe = replace(plain(epochs=10, sides=((0.0, 16), (0.5, 24))))
+    recipe = plain(epochs=10, sides=((0.0, 16), (0.5, 24)))
     sides = [recipe.side(epoch) for epoch in range(1, 11)]
     assert sides == [16] * 5 + [24] * 5
     assert Batches(Material(split(20, 32, 4)), recipe, CLASSES, 0, 6)[0][0].shape[1:3] == (24, 24)
+    with pytest.raises(TrainingError, match="must rise from 0"):
+        plain(sides=((0.5, 24), (0.0, 16)))
     assert plain().side(1) == 32
     assert (recipe.shape, plain().shape) == ((None, None, 3), (32, 32, 3))
 
