@@ -77,6 +77,7 @@ class Training(_Record):
     Attributes:
         datasets: Names on the Hub of what was learned from.
         license: The Hub's name for the licence of the weights.
+        notes: What a reader of the figures should know.
         hardware, date, commit: Of the run's epochs; several, where it was resumed elsewhere.
     """
 
@@ -84,6 +85,7 @@ class Training(_Record):
     data: str
     datasets: tuple[str, ...] = ()
     license: str = "mit"
+    notes: str = ""
     seed: int
     epochs: Annotated[int, Field(ge=1)]
     hardware: str
@@ -225,6 +227,8 @@ class PhotoFigures(_Record):
         accuracy: Photos of a known class that got their label, whatever the verdict; null where
             there are none.
         recall: The same for each class that has photos.
+        known_and_right: Photos of a known class with the verdict `known` and their label.
+        known_told_none: Photos of a known class with the verdict `none`.
         told_none: Photos of no known class with the verdict `none`; null where there are none.
         taken_for_known: Photos of no known class with the verdict `known`.
     """
@@ -232,6 +236,8 @@ class PhotoFigures(_Record):
     n: Count
     accuracy: Estimate | None
     recall: dict[str, Estimate]
+    known_and_right: Estimate | None = None
+    known_told_none: Estimate | None = None
     told_none: Estimate | None
     taken_for_known: Estimate | None
 

@@ -447,6 +447,8 @@ def _print_photo_figures(figures: PhotoFigures) -> None:
     rows: list[tuple[str, Estimate | None]] = [
         ("in class: right label", figures.accuracy),
         *((f"  {label}", share) for label, share in figures.recall.items()),
+        ("in class: known, and right", figures.known_and_right),
+        ("in class: told none", figures.known_told_none),
         ("of no class: told none", figures.told_none),
         ("of no class: taken for known", figures.taken_for_known),
     ]

@@ -30,7 +30,7 @@ from core.training.recipes import Recipe
 __all__ = ["Epoch", "Reporter", "Run", "Session", "fit", "refuse_unfinished"]
 
 # What of a recipe does not change the weights that come out.
-_COSMETIC = {"title", "description", "family", "views", "precision", "license", "reported"}
+_COSMETIC = {"title", "description", "family", "views", "precision", "license", "notes", "reported"}
 
 
 @dataclass(frozen=True)

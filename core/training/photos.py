@@ -45,6 +45,10 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
             for each in classifier.labels
             if (estimate := _estimate([a.label == each for label, a in known if label == each]))
         },
+        known_and_right=_estimate(
+            [a.verdict == "known" and a.label == label for label, a in known]
+        ),
+        known_told_none=_estimate([answer.verdict == "none" for _, answer in known]),
         told_none=_estimate([verdict == "none" for verdict in none]),
         taken_for_known=_estimate([verdict == "known" for verdict in none]),
     )

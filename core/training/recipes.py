@@ -81,6 +81,7 @@ class Recipe:
         outlier_weight: Of such an image; others have 1.
         license: The Hub's name for the licence of the weights: the project's, or that of those that
             `prepare` sets.
+        notes: What a reader of its figures should know; for the card.
         views: What is averaged at test time, as in config.json.
         reported: Figures of the student report for its model of this name.
     """
@@ -108,6 +109,7 @@ class Recipe:
     input: InputSpec = field(default=_CIFAR10_INPUT)
     views: tuple[View, ...] = ("identity", "mirror")
     license: str = "mit"
+    notes: str = ""
     reported: Reported | None = None
 
     def __post_init__(self) -> None:
@@ -232,6 +234,10 @@ RECIPES = {
             outliers=8_000,
             precision="float16",
             license="apache-2.0",
+            notes="The ImageNet weights are those of MobileNetV2 1.0 as Google published them. "
+            "Among the photos that show none of the labels some show things of the classes that it "
+            "learned to be unsure of; and the images that choose the resize rule come from "
+            "ImageNet, so its accuracy on them is better than it would be on new ones.",
         ),
     )
 }

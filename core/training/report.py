@@ -34,15 +34,22 @@ def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
 def leaderboard(models: Sequence[tuple[Config, Metrics]]) -> str:
     """A Markdown table of models, the most accurate first."""
     lines = [
-        "| model | accuracy | student report | F1 | ECE | parameters | MB | ms a photo |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | accuracy | student report | F1 | ECE | photos right | told none | parameters "
+        "| MB | ms a photo |",
+        f"| --- |{' ---: |' * 9}",
     ]
     for config, metrics in sorted(models, key=lambda model: -model[1].test.accuracy):
         test = metrics.test
         reported = f"{metrics.reported.accuracy:.4f}" if metrics.reported else ""
+        right = told = ""
+        if metrics.photos is not None:
+            right, told = (
+                f"{share.share:.3f}" if share is not None else ""
+                for share in (metrics.photos.accuracy, metrics.photos.told_none)
+            )
         lines.append(
             f"| {config.title} (`{config.name}`) | {test.accuracy:.4f} | {reported} "
-            f"| {test.f1:.4f} | {test.ece:.4f} | {metrics.parameters:,} "
+            f"| {test.f1:.4f} | {test.ece:.4f} | {right} | {told} | {metrics.parameters:,} "
             f"| {metrics.bytes / 1e6:.1f} | {metrics.milliseconds:.1f} |"
         )
     return "\n".join(lines) + "\n"
@@ -52,11 +59,23 @@ def measured_on(models: Sequence[tuple[Config, Metrics]]) -> str:
     """A sentence that says what the leaderboard's figures are."""
     tests = sorted({f"{m.test.n:,} rows of {m.test.data}" for _, m in models})
     machines = sorted({m.origin.hardware for _, m in models})
+    known = sorted({m.photos.accuracy.n for _, m in models if m.photos and m.photos.accuracy})
+    none = sorted({m.photos.told_none.n for _, m in models if m.photos and m.photos.told_none})
+    photos = ""
+    if known and none:
+        photos = (
+            f" Photos that nothing was chosen by: share of {_either(known)} of a known class that "
+            f"get their label, and of {_either(none)} of none that are told so."
+        )
     return (
         f"Accuracy, macro F1 and expected calibration error (ECE, 15 bins) on {'; '.join(tests)}, "
         f"measured on the stored weights; milliseconds at batch 1, decoding apart, on "
-        f"{'; '.join(machines)}.\n"
+        f"{'; '.join(machines)}.{photos}\n"
     )
+
+
+def _either(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 def index(bundles: Sequence[Bundle]) -> str:
@@ -104,7 +123,7 @@ def _card(config: Config, metrics: Metrics) -> str:
     rows = [
         ("accuracy", test.accuracy, metrics.reported and metrics.reported.accuracy),
         ("accuracy, one view", metrics.single_view, None),
-        ("accuracy, float32 weights", metrics.float32, None),
+        ("accuracy, float32 weights (when exported)", metrics.float32, None),
         (f"accuracy lost to {config.precision} weights", metrics.lost, None),
         ("precision (macro)", test.precision, metrics.reported and metrics.reported.precision),
         ("recall (macro)", test.recall, metrics.reported and metrics.reported.recall),
@@ -171,7 +190,7 @@ which, among those of images of the served size, epoch {metrics.best_epoch} was 
 {metrics.validation.accuracy:.4f}). {metrics.parameters:,} parameters,
 {metrics.training_seconds / 60:.0f} minutes on {training.hardware}, {training.date}, code
 {training.commit}.
-
+{_notes(config)}
 ![Training curves]({_CURVES})
 
 Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
@@ -183,17 +202,26 @@ and small things in it are lost. The confidence holds for photos like those of t
 """
 
 
+def _notes(config: Config) -> str:
+    return f"\n{config.training.notes}\n" if config.training.notes else ""
+
+
 def _photos(config: Config, metrics: Metrics) -> str:
     """What the card says of photos larger than the images that were learned from."""
     lines: list[str] = []
     if metrics.resize is not None:
-        rules = ", ".join(
-            f"`{rule}` {share:.4f}" for rule, share in metrics.resize.accuracy.items()
+        by_rule = metrics.resize.accuracy
+        rules = ", ".join(f"`{rule}` {share:.4f}" for rule, share in by_rule.items())
+        others = {rule: share for rule, share in by_rule.items() if rule != config.input.resize}
+        gains = ", ".join(
+            f"{by_rule[config.input.resize] - share:+.4f} over `{rule}`"
+            for rule, share in others.items()
         )
         lines += [
             f"The resize rule is `{config.input.resize}`, chosen by the accuracy on "
-            f"{metrics.resize.n:,} images cut to 4:3 and 3:4 ({metrics.resize.data}): {rules}; "
-            "three crops only where they gain a hundredth.",
+            f"{metrics.resize.n:,} images cut to 4:3 and 3:4 ({metrics.resize.data}): {rules}. It "
+            f"gains {gains}; three crops would be taken only where they gain a hundredth over both "
+            "others.",
             "",
         ]
     if metrics.photos is not None:
@@ -201,6 +229,8 @@ def _photos(config: Config, metrics: Metrics) -> str:
         shares = {
             "in class: right label": photos.accuracy,
             **photos.recall,
+            "in class: known, and right": photos.known_and_right,
+            "in class: told none": photos.known_told_none,
             "of no class: told none": photos.told_none,
             "of no class: taken for known": photos.taken_for_known,
         }

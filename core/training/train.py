@@ -171,6 +171,7 @@ def train(
             data=_described(material, recipe, dataset),
             datasets=_datasets(material, dataset),
             license=recipe.license,
+            notes=recipe.notes,
             seed=seed,
             epochs=len(run.history),
             hardware=", ".join(dict.fromkeys(session.hardware for session in run.sessions)),
@@ -252,7 +253,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: s
 
     Raises:
         BundleError: The folder is damaged.
-        DataError: The data set has other labels.
+        DataError: The data set has other labels, or Tiny ImageNet's valid images are missing.
     """
     if bundle.config.labels != dataset.labels:
         raise DataError(
@@ -261,6 +262,10 @@ def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: s
         )
     old = bundle.metrics()
     history = _History(**{field.name: getattr(old, field.name) for field in fields(_History)})
+    if dataset.labels == CIFAR10_LABELS:
+        photos = load_tiny_validation(settings)
+        resizing = compare_resizing(bundle, photos, _PHOTOS, threads=settings.threads)
+        history = replace(history, resize=resizing)
     _, validation = hold_out(dataset.train)
     return _measured(
         bundle.folder,
