@@ -9,7 +9,7 @@ from PIL import Image
 from core.catalog import Catalog
 from core.errors import DataError
 from core.settings import Settings
-from core.training.photos import evaluate_photos
+from core.training.photos import evaluate_photos, read_labels
 from tests import made
 from tests.core.test_cli import tensight
 
@@ -46,6 +46,19 @@ def test_figures(made_models: Path, folder: Path) -> None:
     }
 
 
+def test_a_right_label_with_the_verdict_none_helps_nobody(made_models: Path, folder: Path) -> None:
+    classifier = Catalog(Settings(models=made_models)).load("shapes")
+    answers = [classifier.predict(folder / f"{i}.png") for i in range(30)]
+    truth = read_labels(folder, classifier.labels)
+    right = [a.verdict == "known" and a.label == truth[f"{i}.png"] for i, a in enumerate(answers)]
+    figures = evaluate_photos(classifier, folder)
+    assert figures.known_and_right is not None
+    assert figures.known_told_none is not None
+    assert figures.known_and_right.share == pytest.approx(sum(right) / 30)
+    none = [answer.verdict == "none" for answer in answers]
+    assert figures.known_told_none.share == pytest.approx(sum(none) / 30)
+
+
 def test_verdicts_of_photos_of_none(made_models: Path, folder: Path) -> None:
     classifier = Catalog(Settings(models=made_models)).load("shapes")
     # So that each verdict comes up: a third of the made photos is called `none` here too.
@@ -54,6 +67,7 @@ def test_verdicts_of_photos_of_none(made_models: Path, folder: Path) -> None:
     verdicts = [classifier.predict(folder / row.split(",")[0]).verdict for row in rows]
     figures = evaluate_photos(classifier, folder)
     assert figures.accuracy is None
+    assert figures.known_and_right is None
     assert figures.recall == {}
     assert figures.told_none is not None
     assert figures.taken_for_known is not None

@@ -161,7 +161,9 @@ def test_a_model_of_the_ten_learns_from_photos_and_is_measured_on_them(tmp_path:
     Image.new("RGB", (90, 60), (5, 5, 5)).save(photos / "a.png")
     Image.new("RGB", (90, 60), (9, 200, 9)).save(photos / "b.png")
     (photos / "labels.csv").write_text("file,label\na.png,airplane\nb.png,none\n")
-    bundle = _train_ten(tmp_path, photos=True, outliers=30, license="apache-2.0")
+    bundle = _train_ten(
+        tmp_path, photos=True, outliers=30, license="apache-2.0", notes="A word to the reader."
+    )
     assert bundle is not None
     assert bundle.config.training.data == (
         "Ten shades, 360 rows of train; Tiny ImageNet, 44 train images of the same classes; "
@@ -178,8 +180,12 @@ def test_a_model_of_the_ten_learns_from_photos_and_is_measured_on_them(tmp_path:
     head = yaml.safe_load(card.split("---")[1])
     assert (head["license"], head["datasets"]) == ("apache-2.0", ["zh-plus/tiny-imagenet"])
     assert "chosen by the accuracy on 22 images cut to 4:3 and 3:4" in card
+    assert "It\ngains " in card or "It gains " in card
+    assert "\nA word to the reader.\n" in card
     assert "| airplane | 1 |" in card
-    again = evaluate(bundle, made.ten(), Settings(models=bundle.folder.parent), command="again")
+    photos.rename(tmp_path / "away")
+    settings = Settings(data=tmp_path, models=bundle.folder.parent)
+    again = evaluate(bundle, made.ten(), settings, command="again")
     assert again.metrics().photos == metrics.photos, "no photos are at hand, so the old figures"
     assert again.metrics().resize == metrics.resize
     assert again.metrics().float32 == metrics.float32
@@ -330,6 +336,7 @@ FLOORS = {
 def test_every_model_is_as_good_as_asked(folder: Path) -> None:
     bundle = Bundle.open(folder)
     metrics = bundle.metrics()
+    assert folder.name in FLOORS, "say what is asked of it"
     accuracy, milliseconds = FLOORS[folder.name]
     assert metrics.test.n == 10_000
     assert metrics.test.accuracy >= accuracy
