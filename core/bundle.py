@@ -20,55 +20,105 @@ from core.images import InputSpec, ResizeRule
 __all__ = [
     "Bundle",
     "Calibration",
+    "Certainty",
     "ClassFigures",
     "Config",
     "Curve",
     "Estimate",
     "Family",
+    "Made",
     "Metrics",
+    "Mistake",
     "Origin",
+    "OutlierFigures",
     "PhotoFigures",
     "Precision",
+    "Pretrained",
     "Reported",
     "ResizeFigures",
+    "Separation",
+    "ShiftFigures",
     "SplitFigures",
     "Training",
     "Verdict",
+    "VerdictMethod",
     "View",
     "find_bundles",
+    "first_problem",
     "write_bundle",
 ]
 
 CONFIG = "config.json"
 MODEL = "model.tflite"
 METRICS = "metrics.json"
+VERDICT = "verdict.npz"
 CARD = "README.md"
 FORMAT_SINCE = "0.1.0"
 """The first TenSight that reads folders as this one writes them."""
 
 Family = Literal["scratch", "transfer", "finetuned"]
+VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd"]
 Precision = Literal["float32", "float16", "int8"]
 View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", "mirror_down_right"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Made(_Record):
+    """How long, on what and when epochs were made.
+
+    Attributes:
+        hardware, date, commit: Several, where the run was resumed elsewhere.
+    """
+
+    epochs: Annotated[int, Field(ge=1)]
+    seconds: Annotated[float, Field(ge=0)]
+    hardware: str
+    date: str
+    commit: str
+
+
 class Verdict(_Record):
     """How scores become a verdict.
 
     Attributes:
-        method: `max_softmax`: known_score is the largest calibrated probability.
+        method: What known_score is, see `core.verdict`; some methods need verdict.npz.
         none_below: Under this known_score the photo shows none of the labels.
         unsure_below: Under this confidence the answer is not sure.
     """
 
-    method: Literal["max_softmax"]
+    method: VerdictMethod
     none_below: float
     unsure_below: Share
+
+
+class Pretrained(_Record):
+    """Weights that a model began with.
+
+    Attributes:
+        network: Whose they are.
+        source: What they were learned from, or where they were had.
+        datasets: Names on the Hub of what they were learned from.
+        license: The Hub's name for their licence.
+        sha256: Of their file.
+        accuracy: Share of Tiny ImageNet's valid images (`n` of them) that get their label, one of
+            200; null where they were not learned here.
+        made: How long, on what and when they were learned; null likewise.
+    """
+
+    network: str
+    source: str
+    datasets: tuple[str, ...] = ()
+    license: str
+    sha256: Digest
+    accuracy: Share | None = None
+    n: Count = 0
+    made: Made | None = None
 
 
 class Training(_Record):
@@ -77,6 +127,7 @@ class Training(_Record):
     Attributes:
         datasets: Names on the Hub of what was learned from.
         license: The Hub's name for the licence of the weights.
+        pretrained: The weights that it began with, where `tensight train vgg16` left them.
         notes: What a reader of the figures should know.
         hardware, date, commit: Of the run's epochs; several, where it was resumed elsewhere.
     """
@@ -85,6 +136,7 @@ class Training(_Record):
     data: str
     datasets: tuple[str, ...] = ()
     license: str = "mit"
+    pretrained: Pretrained | None = None
     notes: str = ""
     seed: int
     epochs: Annotated[int, Field(ge=1)]
@@ -118,7 +170,7 @@ class Config(_Record):
     precision: Precision
     temperature: Annotated[float, Field(gt=0)]
     verdict: Verdict
-    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    sha256: dict[str, Digest]
     training: Training
     minimum_version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 
@@ -138,6 +190,15 @@ class Config(_Record):
         if MODEL not in sha256:
             raise ValueError(f"{MODEL} has no digest")
         return sha256
+
+
+class Mistake(_Record):
+    """An answer that was wrong; `row` counts in the official order of the data set's part."""
+
+    row: Count
+    label: str
+    answer: str
+    confidence: Share
 
 
 class ClassFigures(_Record):
@@ -170,6 +231,7 @@ class SplitFigures(_Record):
         ece: Expected calibration error, 15 equal bins of confidence.
         confusion: Rows are true classes, columns are answers.
         verdicts: Rows by verdict.
+        mistakes: The most confident of them, at most 20.
     """
 
     data: str
@@ -185,6 +247,7 @@ class SplitFigures(_Record):
     confusion: tuple[tuple[Count, ...], ...]
     reliability: tuple[Calibration, ...]
     verdicts: dict[Literal["known", "unsure", "none"], Count]
+    mistakes: tuple[Mistake, ...] = ()
 
 
 class Curve(_Record):
@@ -231,6 +294,8 @@ class PhotoFigures(_Record):
         known_told_none: Photos of a known class with the verdict `none`.
         told_none: Photos of no known class with the verdict `none`; null where there are none.
         taken_for_known: Photos of no known class with the verdict `known`.
+        confidence: Mean confidence on the photos of a known class.
+        ece: Expected calibration error on them, 15 equal bins; of few photos a rough figure.
     """
 
     n: Count
@@ -240,6 +305,23 @@ class PhotoFigures(_Record):
     known_told_none: Estimate | None = None
     told_none: Estimate | None
     taken_for_known: Estimate | None
+    confidence: Share | None = None
+    ece: Share | None = None
+
+
+class Certainty(_Record):
+    """How sure a model is on images of its labels, and how right.
+
+    Attributes:
+        confidence: Mean.
+        ece: Expected calibration error, 15 equal bins.
+    """
+
+    data: str
+    n: Annotated[int, Field(ge=1)]
+    accuracy: Share
+    confidence: Share
+    ece: Share
 
 
 class ResizeFigures(_Record):
@@ -248,6 +330,48 @@ class ResizeFigures(_Record):
     data: str
     n: Annotated[int, Field(ge=1)]
     accuracy: dict[ResizeRule, Share]
+
+
+class Separation(_Record):
+    """How well known_score tells images of the known labels from others, by method.
+
+    Attributes:
+        known, none: What the images of each kind are; there are n_known and n_none of them.
+        auroc: Area under the receiver operating characteristic: the share of pairs of one image of
+            each kind in which the known one has the higher score.
+        fpr95: Share of the others that score higher than the lowest twentieth of the known.
+        known_told_none, none_told_none: Share of each with the model's verdict `none`.
+    """
+
+    known: str
+    none: str
+    n_known: Annotated[int, Field(ge=1)]
+    n_none: Annotated[int, Field(ge=1)]
+    auroc: dict[VerdictMethod, Share]
+    fpr95: dict[VerdictMethod, Share]
+    known_told_none: Share
+    none_told_none: Share
+
+
+class OutlierFigures(_Record):
+    """Images of none of the labels.
+
+    Attributes:
+        chosen_by: What the method was chosen by: the largest mean of the areas.
+        reported: On other images, of other things.
+        photos: On the photos of the data folder; null where there are none.
+    """
+
+    chosen_by: tuple[Separation, ...]
+    reported: tuple[Separation, ...]
+    photos: Separation | None = None
+
+
+class ShiftFigures(_Record):
+    """Figures on images that were spoiled in one way, at strengths 1 to 5."""
+
+    accuracy: tuple[Share, Share, Share, Share, Share]
+    ece: tuple[Share, Share, Share, Share, Share]
 
 
 class Origin(_Record):
@@ -272,8 +396,12 @@ class Metrics(_Record):
         single_view: Accuracy on the test rows as they are, without other views.
         float32: Accuracy on the test rows, all views, with the weights as they were trained.
         resize: What the resize rule was chosen by.
+        sharp: On photos of the known labels that are sharper than the rows: what the resize rule
+            was chosen by, as they are.
         photos: On the photos of the data folder.
-            All four are null where they were not measured.
+        outliers: On images of none of the labels.
+        shift: On the first `shift_n` test rows, spoiled; by the name of the way.
+            All of these are null where they were not measured.
     """
 
     schema_version: Literal[1] = 1
@@ -282,7 +410,11 @@ class Metrics(_Record):
     float32: Share | None = None
     validation: SplitFigures
     resize: ResizeFigures | None = None
+    sharp: Certainty | None = None
     photos: PhotoFigures | None = None
+    outliers: OutlierFigures | None = None
+    shift: dict[str, ShiftFigures] | None = None
+    shift_n: Count = 0
     curves: tuple[Curve, ...]
     best_epoch: int
     parameters: Count
@@ -329,7 +461,7 @@ class Bundle:
         try:
             config = Config.model_validate_json(text)
         except ValidationError as error:
-            raise BundleError(f"{folder / CONFIG} is wrong: {_first(error)}") from error
+            raise BundleError(f"{folder / CONFIG} is wrong: {first_problem(error)}") from error
         if config.name != folder.name:
             raise BundleError(
                 f"The model in {folder} calls itself {config.name!r}; folder and name must agree."
@@ -372,7 +504,9 @@ class Bundle:
         try:
             return Metrics.model_validate_json(self.read(METRICS))
         except ValidationError as error:
-            raise BundleError(f"{self.folder / METRICS} is wrong: {_first(error)}") from error
+            raise BundleError(
+                f"{self.folder / METRICS} is wrong: {first_problem(error)}"
+            ) from error
 
     def verify(self) -> None:
         """Check every file.
@@ -409,7 +543,7 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
     try:
         config = Config.model_validate(config.model_dump() | {"sha256": digests})
     except ValidationError as error:
-        raise BundleError(f"{folder} cannot be written: {_first(error)}") from error
+        raise BundleError(f"{folder} cannot be written: {first_problem(error)}") from error
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
         new = Path(scratch) / folder.name
@@ -443,7 +577,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, numbers.groups()))
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Where the first thing is that is wrong, and what."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"]) or "the file"
     return f"{place}: {problem['msg']}."

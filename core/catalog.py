@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from core.bundle import Bundle, Metrics, find_bundles
 from core.classifier import Classifier
 from core.errors import BundleError, ModelNotFoundError
+from core.results import Result, read_unbundled
 from core.settings import Settings
 
 __all__ = ["Catalog", "Entry"]
@@ -53,6 +54,15 @@ class Catalog:
             else:
                 entries.append(found)
         return entries
+
+    def results(self) -> list[Result]:
+        """Figures of all models that can be read, also of those whose weights are not kept."""
+        kept = [Result(e.bundle.config, e.metrics, e.bundle.revision) for e in self.entries()]
+        try:
+            return kept + read_unbundled(self._settings.models)
+        except BundleError as error:
+            logger.warning("Left out: %s", error)
+            return kept
 
     def problems(self) -> dict[str, BundleError | None]:
         """Check every file of every model folder, and load it: name -> what is wrong, or None."""
@@ -127,4 +137,10 @@ class Catalog:
 
     def _not_found(self, name: str) -> ModelNotFoundError:
         names = ", ".join(folder.name for folder in find_bundles(self._settings.models)) or "none"
+        for result in read_unbundled(self._settings.models):
+            if result.config.name == name:
+                return ModelNotFoundError(
+                    f"Of the model {name!r} only figures are kept, no weights. Models here: "
+                    f"{names}."
+                )
         return ModelNotFoundError(f"There is no model {name!r}. Models here: {names}.")

@@ -16,8 +16,9 @@ from core import images
 from core.bundle import MODEL, Bundle, Config, View
 from core.engine import Engine, Outputs
 from core.images import Photo
+from core.verdict import Arrays, known_scores, read_arrays, softmax
 
-__all__ = ["Classifier", "Prediction", "Timing", "softmax"]
+__all__ = ["Classifier", "Prediction", "Timing"]
 
 _MAX_BATCH = 32
 _MIN_CELLS = 7
@@ -70,22 +71,6 @@ class Prediction:
         return fields
 
 
-def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities of logits divided by a temperature, along the last axis.
-
-    Args:
-        logits: Shape (..., k).
-        temperature: Above 0; larger values bring the probabilities nearer to each other
-            (Guo et al. 2017, On Calibration of Modern Neural Networks).
-
-    Returns:
-        Shape (..., k), float64; sums to 1 along the last axis.
-    """
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
 class Classifier:
     """A model ready to answer. Safe to share between threads.
 
@@ -106,6 +91,7 @@ class Classifier:
             classes=len(config.labels),
             threads=threads,
         )
+        self._arrays = read_arrays(bundle, self._engine.features)
         # Twice the model's side keeps the later, finer scaling free of artefacts.
         self._min_side = 2 * max(config.input.height, config.input.width)
 
@@ -128,6 +114,11 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         """Name of each class, in the order of the logits."""
         return self.config.labels
+
+    @property
+    def arrays(self) -> Arrays:
+        """What its way to tell known_score needs, see `core.verdict.ARRAYS`."""
+        return self._arrays
 
     def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
         """Classify one photo.
@@ -157,13 +148,14 @@ class Classifier:
                 seen.append(images.crops(self.decode(photo), self.config.input))
                 decode_ms.append(_milliseconds_since(started))
             started = time.perf_counter()
-            outputs = _of_photos(self.outputs(np.concatenate(seen)), [len(c) for c in seen])
+            outputs = self.outputs_of_crops(seen)
             # Of several crops the middle one's.
             middle = np.stack([c[len(c) // 2] for c in seen])
             maps = self.maps(middle) if saliency else None
+            known = self._known_scores(outputs)
             infer = _milliseconds_since(started) / len(some)
             predictions += [
-                self._prediction(photo, outputs, maps, i, Timing(decode, infer))
+                self._prediction(photo, outputs, float(known[i]), maps, i, Timing(decode, infer))
                 for i, (photo, decode) in enumerate(zip(some, decode_ms, strict=True))
             ]
         return predictions
@@ -188,6 +180,24 @@ class Classifier:
             np.concatenate([self._by_view(part.embedding).mean(axis=0) for part in parts]),
         )
 
+    def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
+        """Run the model on photos, each as what `images.crops` gives; all crops, averaged.
+
+        Args:
+            seen: One array a photo, of shape (c, height, width, 3), uint8, RGB.
+        """
+        outputs = self.outputs(np.concatenate(seen))
+        counts = [len(crops) for crops in seen]
+        if set(counts) == {1}:
+            return outputs
+        starts = np.cumsum([0, *counts[:-1]])
+        divisors = np.asarray(counts, np.float32)[:, None]
+
+        def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.asarray(np.add.reduceat(values, starts) / divisors, np.float32)
+
+        return Outputs(means(outputs.logits), means(outputs.embedding))
+
     def maps(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Evidence for each class at each place of images; all views, averaged.
 
@@ -206,6 +216,10 @@ class Classifier:
             ]
         )
 
+    def _known_scores(self, outputs: Outputs) -> NDArray[np.float64]:
+        config = self.config
+        return known_scores(config.verdict.method, outputs, config.temperature, self._arrays)
+
     def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Normalised images, some at a time: all in their first view, then in the next."""
         for start in range(0, len(seen), _MAX_BATCH):
@@ -220,6 +234,7 @@ class Classifier:
         self,
         photo: Photo,
         outputs: Outputs,
+        known_score: float,
         maps: NDArray[np.float32] | None,
         i: int,
         timing: Timing,
@@ -228,7 +243,6 @@ class Classifier:
         order = np.argsort(-probabilities, kind="stable")
         best = int(order[0])
         confidence = float(probabilities[best])
-        known_score = confidence
         verdict: Literal["known", "unsure", "none"] = "known"
         if known_score < self.config.verdict.none_below:
             verdict = "none"
@@ -244,30 +258,26 @@ class Classifier:
             known_score=known_score,
             scores={self.labels[j]: float(probabilities[j]) for j in order},
             timing_ms=timing,
-            saliency=None if maps is None else self._saliency(maps[i, :, :, best]),
+            saliency=None if maps is None else self._saliency(maps[i], best),
         )
 
-    def _saliency(self, evidence: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        if min(evidence.shape) < _MIN_CELLS:
+    def _saliency(self, maps: NDArray[np.float32], label: int) -> NDArray[np.float32] | None:
+        """From the evidence for each class at each place, shape (h, w, k).
+
+        What speaks for the label counts by how much the evidence differs from that at the edges of
+        the photo: plain ground gives a little everywhere, and would outweigh a small thing on it.
+        """
+        if min(maps.shape[:2]) < _MIN_CELLS:
             return None
-        support = np.maximum(evidence, 0)
+        support = np.maximum(maps[:, :, label], 0)
+        edges = np.concatenate([maps[0], maps[-1], maps[1:-1, 0], maps[1:-1, -1]])
+        unlike = ((maps - np.median(edges, axis=0)) ** 2).sum(axis=2)
+        if (support * unlike).any():
+            support = support * unlike
         support = support / max(float(support.max()), 1e-12)
         size = (self.config.input.width, self.config.input.height)
         scaled = Image.fromarray(support).resize(size, Image.Resampling.BILINEAR)
         return np.clip(np.asarray(scaled, np.float32), 0, 1)
-
-
-def _of_photos(outputs: Outputs, crops: list[int]) -> Outputs:
-    """Outputs of photos, from those of their crops, all in order."""
-    if set(crops) == {1}:
-        return outputs
-    starts = np.cumsum([0, *crops[:-1]])
-    counts = np.asarray(crops, np.float32)[:, None]
-
-    def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(np.add.reduceat(values, starts) / counts, np.float32)
-
-    return Outputs(means(outputs.logits), means(outputs.embedding))
 
 
 def _view(normal: NDArray[np.float32], view: View) -> NDArray[np.float32]:

@@ -18,26 +18,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core import __version__, locale
+from core.bundle import Bundle, Pretrained, find_bundles
 from core.catalog import Catalog
+from core.classifier import Classifier
 from core.errors import (
+    BundleError,
     ImageError,
     MissingExtraError,
     ModelNotFoundError,
+    OutputError,
     PhotoReadError,
     SettingsError,
     TenSightError,
 )
-from core.images import strict_pillow
+from core.images import decode, strict_pillow
+from core.results import mean_and_spread
+from core.saliency import LONGEST, overlay
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.bundle import Estimate, Metrics, PhotoFigures
+    from core.bundle import Estimate, Metrics, PhotoFigures, ShiftFigures
+    from core.results import Result
     from core.training.data import Dataset
     from core.training.fit import Epoch
+    from core.training.measure import Rows
+    from core.training.plan import Outcome
 
 __all__ = ["app", "main"]
 
-_TRAIN_MODULES = ("keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
+_ELSEWHERE = "Only TensorFlow can export it; there, go on with:"
+_TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 
 app = typer.Typer(
     name="tensight",
@@ -157,46 +167,26 @@ def config(
 def list_models(as_json: JsonOption = False) -> None:
     """Show every model with its figures on the test set."""
     catalog = Catalog(_settings())
-    entries = catalog.entries()
-    default = catalog.default() if entries or not as_json else None
+    results = catalog.results()
+    there = any(result.revision is not None for result in results)
+    default = catalog.default() if there or not as_json else None
     if as_json:
         _print_json(
-            [
-                {
-                    "name": entry.name,
-                    "title": entry.bundle.config.title,
-                    "family": entry.bundle.config.family,
-                    "revision": entry.bundle.revision,
-                    "default": entry.name == default,
-                    "labels": entry.bundle.config.labels,
-                    "accuracy": entry.metrics.test.accuracy,
-                    "reported_accuracy": (
-                        entry.metrics.reported.accuracy if entry.metrics.reported else None
-                    ),
-                    "f1": entry.metrics.test.f1,
-                    "ece": entry.metrics.test.ece,
-                    "test": {"data": entry.metrics.test.data, "n": entry.metrics.test.n},
-                    "parameters": entry.metrics.parameters,
-                    "bytes": entry.metrics.bytes,
-                    "milliseconds": entry.metrics.milliseconds,
-                    "hardware": entry.metrics.origin.hardware,
-                }
-                for entry in entries
-            ]
+            [result.to_dict() | {"default": _name(result) == default} for result in results]
         )
         return
     rows = [
         [
-            f"{entry.name} (default)" if entry.name == default else entry.name,
-            entry.bundle.config.family,
-            entry.bundle.revision,
-            f"{entry.metrics.test.accuracy:.4f}",
-            f"{entry.metrics.reported.accuracy:.4f}" if entry.metrics.reported else "",
-            f"{entry.metrics.test.ece:.4f}",
-            f"{entry.metrics.parameters:,}",
-            f"{entry.metrics.milliseconds:.1f}",
+            f"{_name(result)} (default)" if _name(result) == default else _name(result),
+            result.config.family,
+            result.revision or "not kept",
+            f"{result.metrics.test.accuracy:.4f}",
+            f"{result.metrics.reported.accuracy:.4f}" if result.metrics.reported else "",
+            f"{result.metrics.test.ece:.4f}",
+            f"{result.metrics.parameters:,}",
+            f"{result.metrics.milliseconds:.1f}",
         ]
-        for entry in entries
+        for result in results
     ]
     _print_table(
         ["name", "family", "revision", "accuracy", "report", "ECE", "parameters", "ms"], rows
@@ -238,64 +228,130 @@ def explore(
 
 @app.command()
 def train(
-    name: Annotated[str | None, typer.Argument(help="Name of the recipe.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the recipe; or vgg16, that some begin with.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Train every recipe, one after the other.")
     ] = False,
+    ablation: Annotated[
+        bool,
+        typer.Option("--ablation", help="Try changes of `classic` in short runs of several seeds."),
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="imagenet|PATH",
+            help="For vgg16 or --all: take VGG16's weights of keras.applications, downloaded or "
+            "from a file without the top, in place of training them.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a stopped run; begin where there is none.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of weights, order and augmentation.", show_default="0"),
+    ] = None,
 ) -> None:
-    """Train a model by its recipe and put it among the models."""
-    if everything == (name is not None):
-        raise typer.BadParameter("give the name of a recipe, or --all")
+    """Train a model by its recipe and put it, or where so decided its figures, among the models."""
+    if [everything, ablation, name is not None].count(True) != 1:
+        raise typer.BadParameter("give the name of a recipe, or --all, or --ablation")
+    if weights is not None and not everything and name != "vgg16":
+        raise typer.BadParameter("--weights goes with vgg16 or --all")
+    if seed is not None and ablation:
+        raise typer.BadParameter("--ablation has seeds of its own; leave out --seed")
     settings = _settings()
     _prepare_training()
-    from core.training import recipes
-    from core.training import train as training
+    from core.training import plan, recipes, vgg16
 
-    chosen = [recipes.get_recipe(name)] if name is not None else list(recipes.RECIPES.values())
-    dataset = _load_data(settings)
-    training.require(chosen, dataset, settings, resume=resume)
     again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
-    failed = False
-    for recipe in chosen:
-        try:
-            with _Progress() as progress:
-                bundle = training.train(
-                    recipe,
-                    dataset,
-                    settings,
-                    seed=seed,
-                    resume=resume,
-                    reporter=progress,
-                    command=shlex.join(["tensight", "train", recipe.name, "--seed", str(seed)]),
-                )
-        except KeyboardInterrupt:
-            _say(f"Stopped. Go on from the last whole epoch with: {again}")
-            raise typer.Exit(130) from None
-        except TenSightError as error:
-            # The others of --all may still come to something.
-            failed = True
-            _say(f"{recipe.name}: {error}")
-            continue
-        if bundle is None:
-            _say(
-                f"{recipe.name} is trained. Only TensorFlow can export it; there, go on with: "
-                f"KERAS_BACKEND=tensorflow {again}"
-            )
-            continue
-        _print_figures(bundle.metrics())
-        _say(f"The model is in {bundle.folder}")
-        training.write_index(settings.models)
+    try:
+        if ablation:
+            _ablate(settings, resume, again)
+            return
+        if name == recipes.VGG16 and weights is not None:
+            _tell(plan.Outcome(name, vgg16.adopt_vgg16(weights, settings)), settings, again)
+            return
+        if name is not None and name != recipes.VGG16:
+            recipes.get_recipe(name)
+        outcomes = plan.train_all(
+            plan.plan() if name is None else [name],
+            _load_data(settings),
+            settings,
+            seed=seed or 0,
+            resume=resume,
+            reporter=_Progress,
+            vgg16_weights=weights,
+        )
+        failed = False
+        for outcome in outcomes:
+            failed |= isinstance(outcome.result, TenSightError)
+            _tell(outcome, settings, again)
+    except KeyboardInterrupt:
+        _say(f"Stopped. Go on from the last whole epoch with: {again}")
+        raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(1)
 
 
+def _ablate(settings: Settings, resume: bool, again: str) -> None:
+    dataset = _load_data(settings)
+    from core.training.ablation import ablate
+
+    done = ablate(dataset, settings, resume=resume, reporter=_Progress)
+    if done is None:
+        _say(f"All is trained. {_ELSEWHERE} KERAS_BACKEND=tensorflow {again}")
+        return
+    _print_table(
+        ["changed", "held out", "test", "seeds"],
+        [
+            [
+                option.change,
+                *(
+                    "{:.4f} ± {:.4f}".format(*mean_and_spread(shares))
+                    for shares in (option.validation, option.test)
+                ),
+                str(len(done.seeds)),
+            ]
+            for option in done.options
+        ],
+    )
+    _say(f"Written to {settings.models}")
+
+
+def _tell(outcome: Outcome, settings: Settings, again: str) -> None:
+    """What became of one recipe; and the table of models anew."""
+    from core.training import train as training
+
+    match outcome.result:
+        case Bundle() as bundle:
+            _print_figures(bundle.metrics())
+            _say(f"The model is in {bundle.folder}")
+            training.write_pages(settings.models)
+        case Pretrained() as body:
+            known = ""
+            if body.accuracy is not None:
+                known = f" Accuracy on Tiny ImageNet, {body.n:,} valid images: {body.accuracy:.4f}."
+            _say(f"{body.network} {body.source}.{known}")
+        case TenSightError() as error:
+            # The others of --all may still come to something.
+            _say(f"{outcome.name}: {error}")
+        case None:
+            _say(f"{outcome.name} is trained. {_ELSEWHERE} KERAS_BACKEND=tensorflow {again}")
+
+
 @app.command()
 def evaluate(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    name: Annotated[str | None, typer.Argument(help="Name of the model.")] = None,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Measure every model, also on spoiled images (an hour or more), and make all "
+            "generated pages anew.",
+        ),
+    ] = False,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -304,36 +360,127 @@ def evaluate(
             "(file,label; `none` for a photo of none of the labels); nothing is written.",
         ),
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Draw its most confident mistakes and its confusions into this folder instead; "
+            "they show images of the data set.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model's stored weights: on the test set, which renews its card, or on photos."""
+    if everything == (name is not None):
+        raise typer.BadParameter("give the name of a model, or --all")
+    if [everything, photos is not None, pictures is not None].count(True) > 1:
+        raise typer.BadParameter("--all, --photos and --pictures do not go together")
+    if pictures is not None and as_json:
+        raise typer.BadParameter("--pictures draws, and has nothing to print as JSON")
     settings = _settings()
     catalog = Catalog(settings)
-    bundle = catalog.bundle(name)
-    if photos is not None:
-        _prepare_training()
-        from core.training.photos import evaluate_photos
-
-        classifier = catalog.load(name)
-        figures = evaluate_photos(classifier, photos)
-        if as_json:
-            whose = {"model": classifier.name, "revision": classifier.revision}
-            _print_json(whose | figures.model_dump(mode="json"))
-        else:
-            typer.echo(f"{classifier.name}, {figures.n} photos")
-            _print_photo_figures(figures)
-        return
-    dataset = _load_data(settings)
-    from core.training import train as training
-
-    bundle = training.evaluate(bundle, dataset, settings, command=_command())
-    metrics = bundle.metrics()
-    if as_json:
-        typer.echo(metrics.model_dump_json())
+    if name is None:
+        _evaluate_all(catalog, settings, as_json)
+    elif photos is not None:
+        _evaluate_photos(catalog.load(name), photos, as_json)
+    elif pictures is not None:
+        _draw(catalog, name, settings, pictures)
     else:
-        _print_figures(metrics)
-    _say(f"Written to {bundle.folder}")
-    training.write_index(settings.models)
+        bundle = catalog.bundle(name)
+        rows = _load_rows(settings)
+        from core.training import measure, train
+
+        bundle = measure.evaluate(bundle, rows, settings, command=_command())
+        _print_evaluated(bundle, as_json)
+        train.write_pages(settings.models)
+
+
+def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
+    # Before hours are spent: each of them is whole, and there is one.
+    bundles = [catalog.bundle(folder.name) for folder in find_bundles(settings.models)]
+    if not bundles:
+        catalog.default()
+    for bundle in bundles:
+        bundle.verify()
+    rows = _load_rows(settings)
+    from core.training import measure, train
+    from core.training.shift import SHIFT_ROWS, measure_shift
+
+    for bundle in bundles:
+        measure.refuse_other_labels(bundle, rows)
+    again = [measure.evaluate(b, rows, settings, command=_command()) for b in bundles]
+    classifiers = [Classifier(bundle, threads=settings.threads) for bundle in again]
+    shift: dict[str, dict[str, ShiftFigures]] = {bundle.config.name: {} for bundle in again}
+    for way, figures in measure_shift(classifiers, rows.dataset.test):
+        _say(f"Measured on images spoiled by {way}")
+        for name, each in figures.items():
+            shift[name][way] = each
+    for bundle in again:
+        done = measure.add_shift(bundle, shift[bundle.config.name], SHIFT_ROWS)
+        _print_evaluated(done, as_json)
+    train.write_pages(settings.models)
+
+
+def _evaluate_photos(classifier: Classifier, folder: Path, as_json: bool) -> None:
+    _prepare_training()
+    from core.training.photos import evaluate_photos
+
+    figures = evaluate_photos(classifier, folder)
+    if as_json:
+        whose = {"model": classifier.name, "revision": classifier.revision}
+        _print_json(whose | figures.model_dump(mode="json"))
+    else:
+        typer.echo(f"{classifier.name}, {figures.n} photos")
+        _print_photo_figures(figures)
+
+
+def _draw(catalog: Catalog, name: str, settings: Settings, folder: Path) -> None:
+    bundle, classifier = catalog.bundle(name), catalog.load(name)
+    rows = _load_rows(settings)
+    from core.training.measure import refuse_other_labels
+    from core.training.pictures import draw
+
+    refuse_other_labels(bundle, rows)
+    for file in draw(classifier, bundle.metrics().test, rows.dataset.test, folder):
+        typer.echo(str(file))
+
+
+@app.command()
+def explain(
+    photo: Annotated[str, typer.Argument(help="A photo.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: PNG or JPEG.")],
+    model: ModelOption = None,
+) -> None:
+    """Show what in a photo spoke for the answer."""
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(out.suffix.lower())
+    if kind is None:
+        raise typer.BadParameter(f"{out} must end in .png or .jpg", param_hint="--out")
+    classifier = Catalog(_settings()).load(model)
+    try:
+        prediction = classifier.predict(photo, saliency=True)
+    except ImageError as error:
+        _say(f"{photo}: {error}")
+        raise typer.Exit(1) from error
+    typer.echo(f"{photo}: {locale.verdict_words(prediction)}")
+    if prediction.saliency is None:
+        raise BundleError(
+            f"{classifier.name} sees too coarsely to show what spoke for its answer. Choose "
+            "another model with --model."
+        )
+    rgb = decode(photo, min_side=LONGEST)
+    picture = overlay(rgb, prediction.saliency, classifier.config.input)
+    new = out.with_name(f".{out.name}.new")
+    try:
+        # Beside it first: what is there is replaced once the new one is whole.
+        picture.save(new, kind)
+        new.replace(out)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OutputError(
+            f"{out} cannot be written: {error.strerror or error}. Name a file in a folder that is "
+            "there, and that may be written to."
+        ) from error
+    _say(f"Written to {out}")
 
 
 def _settings() -> Settings:
@@ -364,6 +511,13 @@ def _load_data(settings: Settings) -> Dataset:
     return load_cifar10(settings)
 
 
+def _load_rows(settings: Settings) -> Rows:
+    dataset = _load_data(settings)
+    from core.training.measure import Rows
+
+    return Rows.of(dataset, settings)
+
+
 def _command() -> str:
     return shlex.join(["tensight", *sys.argv[1:]])
 
@@ -373,6 +527,10 @@ def _has_desktop() -> bool:
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _name(result: Result) -> str:
+    return result.config.name
 
 
 def _say(message: str) -> None:
@@ -395,6 +553,15 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
     # Piped output is not cut to the width of a terminal that is not there.
     width = None if sys.stdout.isatty() else 200
     Console(width=width).print(table)
+
+
+def _print_evaluated(bundle: Bundle, as_json: bool) -> None:
+    metrics = bundle.metrics()
+    if as_json:
+        typer.echo(metrics.model_dump_json())
+    else:
+        _print_figures(metrics)
+    _say(f"Written to {bundle.folder}")
 
 
 def _print_figures(metrics: Metrics) -> None:
@@ -465,7 +632,7 @@ def _print_photo_figures(figures: PhotoFigures) -> None:
 class _Progress:
     """A bar for the batches of an epoch, and a line for each epoch that is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -482,6 +649,7 @@ class _Progress:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
+        self._bar.console.print(what, highlight=False, soft_wrap=True)
         self._task = self._bar.add_task("epoch", total=None)
 
     def __enter__(self) -> _Progress:

@@ -55,6 +55,9 @@ class Engine:
     `explain` gives maps, which may cost several times as much. One signature of any name may give
     all three instead.
 
+    Attributes:
+        features: Length of an embedding.
+
     Args:
         model: Content of model.tflite.
         shape: (height, width) of the images it must take.
@@ -87,7 +90,9 @@ class Engine:
         )
         self._lock = threading.Lock()
         image = np.zeros((1, *shape, 3), np.float32)
-        logits, maps = self.run(image).logits, self.explain(image)
+        answer, maps = self.run(image), self.explain(image)
+        logits = answer.logits
+        self.features = answer.embedding.shape[-1]
         if logits.shape != (1, classes) or maps.shape[-1] != classes:
             raise BundleError(
                 f"model.tflite gives logits {logits.shape} and maps {maps.shape} for one image; "

@@ -3,6 +3,7 @@
     TenSightError                 code, and a sentence that says what to do
     ├── ImageError (ValueError)           the photo cannot be answered
     ├── PhotoReadError (OSError)          the photo's file cannot be read
+    ├── OutputError (OSError)             a file cannot be written where it was asked for
     ├── BundleError (ValueError)          a model folder is not what it claims to be
     ├── ModelNotFoundError (LookupError)  no model of that name
     ├── PredictorError (RuntimeError)     no answer now, though the photo may be fine
@@ -32,6 +33,7 @@ __all__ = [
     "ListenError",
     "MissingExtraError",
     "ModelNotFoundError",
+    "OutputError",
     "PhotoReadError",
     "PredictorError",
     "SettingsError",
@@ -70,6 +72,12 @@ class PhotoReadError(TenSightError, OSError):
     """The photo's file is missing, a folder, or not readable by this user."""
 
     code = "not_readable"
+
+
+class OutputError(TenSightError, OSError):
+    """A file cannot be written where it was asked for."""
+
+    code = "output"
 
 
 class BundleError(TenSightError, ValueError):

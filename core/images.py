@@ -35,6 +35,7 @@ __all__ = [
     "ResizeRule",
     "crops",
     "decode",
+    "middle_box",
     "normalise",
     "resize",
     "strict_pillow",
@@ -203,24 +204,35 @@ def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     return np.stack([_cut(rgb, spec, place) for place in (0.0, 0.5, 1.0)])
 
 
+def middle_box(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
+    """The part of an image that `resize` takes: left, top, right and bottom edge in pixels."""
+    return _box(width, height, spec, 0.5)
+
+
 def _cut(rgb: NDArray[np.uint8], spec: InputSpec, place: float) -> NDArray[np.uint8]:
     """One crop; `place` is where on the longer side, 0 to 1."""
     height, width = rgb.shape[:2]
     if (height, width) == (spec.height, spec.width):
         return rgb
-    left, top, right, bottom = 0.0, 0.0, float(width), float(height)
-    if spec.resize != "squash":
-        scale = min(width / spec.width, height / spec.height)
-        left = (width - scale * spec.width) * place
-        top = (height - scale * spec.height) * place
-        right, bottom = left + scale * spec.width, top + scale * spec.height
     scaled = Image.fromarray(rgb).resize(
         (spec.width, spec.height),
         _RESAMPLING[spec.interpolation],
-        # Rounding may put an edge a hair outside, which Pillow refuses.
-        box=(max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)),
+        box=_box(width, height, spec, place),
     )
     return np.asarray(scaled)
+
+
+def _box(
+    width: int, height: int, spec: InputSpec, place: float
+) -> tuple[float, float, float, float]:
+    if spec.resize == "squash":
+        return 0.0, 0.0, float(width), float(height)
+    scale = min(width / spec.width, height / spec.height)
+    left = (width - scale * spec.width) * place
+    top = (height - scale * spec.height) * place
+    right, bottom = left + scale * spec.width, top + scale * spec.height
+    # Rounding may put an edge a hair outside, which Pillow refuses.
+    return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
 
 
 def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:

@@ -65,7 +65,8 @@ class Settings(BaseSettings):
         ),
     ] = None
     home: Annotated[
-        Path, Field(description="Folder for what the program writes: training runs, downloads.")
+        Path,
+        Field(description="Folder for what the program writes: training runs, weights, downloads."),
     ] = Field(default_factory=_default_home)
     models: Annotated[Path, Field(description="Folder with the model bundles.")] = Field(
         default_factory=_default_models

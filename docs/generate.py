@@ -1,6 +1,6 @@
 """Make the generated pages anew: python docs/generate.py, or `make docs`.
 
-docs/SETTINGS.md, models/README.md, the figures in README.md, and the README's picture.
+docs/RESULTS.md, docs/SETTINGS.md, models/README.md, the figures in README.md, and its picture.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from playwright.sync_api import expect, sync_playwright
 
-from core.bundle import Bundle, find_bundles
 from core.catalog import Catalog
 from core.predictor import LocalPredictor
+from core.results import read_ablation, read_results
 from core.settings import Settings
 from core.training import report
 from demo.app import build_page, launch
@@ -27,14 +27,15 @@ _FIGURES = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of figures -->)", 
 
 def pages() -> dict[str, str]:
     """Content of every generated page by its path in the repository."""
-    bundles = [Bundle.open(folder) for folder in find_bundles(ROOT / "models")]
-    models = [(bundle.config, bundle.metrics()) for bundle in bundles]
-    figures = f"\n{report.leaderboard(models)}\n{report.measured_on(models)}\n"
+    models = ROOT / "models"
+    results = read_results(models)
+    figures = f"\n{report.leaderboard(results)}\n{report.measured_on(results)}\n"
     readme = (ROOT / "README.md").read_text("utf-8")
     return {
         "README.md": _FIGURES.sub(lambda found: found[1] + figures + found[2], readme),
+        "docs/RESULTS.md": report.results_page(results, read_ablation(models)),
         "docs/SETTINGS.md": Settings.document() + "\n",
-        "models/README.md": report.index(bundles),
+        "models/README.md": report.index(results),
     }
 
 

@@ -14,16 +14,23 @@ from numpy.typing import NDArray
 
 from core.images import InputSpec, normalise, resize
 from core.settings import processors
+from core.training.augment import cut_out, random_crops, random_window
 from core.training.data import Split
 from core.training.recipes import Recipe
 
-__all__ = ["Batches", "FixedBatches", "LabelledAccuracy", "Material", "PartialCrossentropy"]
+__all__ = [
+    "Ahead",
+    "Batches",
+    "FixedBatches",
+    "LabelledAccuracy",
+    "Material",
+    "PartialCrossentropy",
+]
 
 # Whose an image is.
 _ROWS, _PHOTOS, _OUTLIERS = range(3)
 _COARSE_SIDE = 32
 _AHEAD = 3
-_LEAST_AREA = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,30 @@ class Material:
         return sum(len(part) for part in (self.rows, self.photos, self.outliers) if part)
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
+class Ahead(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
+    """Batches that threads make while the network learns from earlier ones.
+
+    Keras has such workers too, but when it begins anew, as it does on JAX after a look at the first
+    batches, theirs do not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = ThreadPoolExecutor(processors())
+        self._coming: dict[int, Future[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
+
+    def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        for j in range(i, min(i + _AHEAD + 1, len(self))):
+            if j not in self._coming:
+                self._coming[j] = self._threads.submit(self.batch, j)
+        return self._coming.pop(i).result()
+
+    def batch(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Make one: normalised images, shape (n, h, w, 3), and their targets, shape (n, k)."""
+        raise NotImplementedError
+
+
+class Batches(Ahead):
     """Shuffled, augmented, normalised batches of one epoch, with targets for the loss.
 
     The same (seed, epoch) always gives the same batches, so a resumed run sees what an unbroken one
@@ -76,21 +106,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
         )
         self._order = table[rng.permutation(len(table))]
         self._turned = np.random.default_rng(seed).random(len(material.rows)) < 0.5
-        self._threads = ThreadPoolExecutor(processors())
-        self._coming: dict[int, Future[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
 
     def __len__(self) -> int:
         return len(self._order) // self._recipe.batch_size
 
-    def __getitem__(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        # Threads make the next ones while the network learns. Keras has such workers too, but when
-        # it begins anew, as it does on JAX after a look at the first batches, theirs do not.
-        for j in range(i, min(i + _AHEAD + 1, len(self))):
-            if j not in self._coming:
-                self._coming[j] = self._threads.submit(self._batch, j)
-        return self._coming.pop(i).result()
-
-    def _batch(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def batch(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """One of them."""
         size = self._recipe.batch_size
         chosen = self._order[i * size : (i + 1) * size]
         rng = np.random.default_rng((*self._key, 1 + i))
@@ -115,14 +136,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
             targets[others] = self._recipe.outlier_weight / self._classes
         inputs = normalise(images, self._recipe.input)
         if self._recipe.cutout:
-            _cut_out(inputs, round(self._recipe.cutout * self._spec.height / 32), rng)
+            cut_out(inputs, round(self._recipe.cutout * self._spec.height / 32), rng)
         return inputs, targets
 
     def _rows(
         self, images: NDArray[np.uint8], places: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.uint8]:
         if self._recipe.crop_padding:
-            images = _random_crops(images, self._recipe.crop_padding, rng)
+            images = random_crops(images, self._recipe.crop_padding, rng)
         if self._recipe.flip is not None:
             if self._recipe.flip == "alternating":
                 mirrored = self._turned[places] ^ (self._key[1] % 2 == 0)
@@ -141,7 +162,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not type
         low = self._spec.model_copy(update={"height": _COARSE_SIDE, "width": _COARSE_SIDE})
         made = np.empty((len(images), self._spec.height, self._spec.width, 3), np.uint8)
         for i, image in enumerate(images):
-            window = _random_window(image, rng)
+            window = random_window(image, rng)
             if rng.random() < 0.5:
                 window = window[:, ::-1]
             made[i] = resize(resize(window, low) if coarse[i] else window, self._spec)
@@ -209,40 +230,3 @@ class LabelledAccuracy(keras.metrics.Mean):  # type: ignore[misc]  # keras is no
         labelled = ops.cast(ops.max(y_true, axis=-1) > 0.5, "float32")
         right = ops.equal(ops.argmax(y_true, axis=-1), ops.argmax(y_pred, axis=-1))
         super().update_state(ops.cast(right, "float32"), sample_weight=labelled)
-
-
-def _random_crops(
-    images: NDArray[np.uint8], padding: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    n, height, width, _ = images.shape
-    border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    padded = np.pad(images, border, mode="reflect")
-    top, left = rng.integers(0, 2 * padding + 1, (2, n, 1, 1))
-    rows = top + np.arange(height)[None, :, None]
-    columns = left + np.arange(width)[None, None, :]
-    crops: NDArray[np.uint8] = padded[np.arange(n)[:, None, None], rows, columns]
-    return crops
-
-
-def _random_window(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A part of at least half the area, its sides as 3 to 4 at most (Szegedy et al. 2015)."""
-    height, width = image.shape[:2]
-    area = rng.uniform(_LEAST_AREA, 1) * height * width
-    aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    tall = min(height, max(1, round(np.sqrt(area / aspect))))
-    wide = min(width, max(1, round(np.sqrt(area * aspect))))
-    top = rng.integers(0, height - tall + 1)
-    left = rng.integers(0, width - wide + 1)
-    return image[top : top + tall, left : left + wide]
-
-
-def _cut_out(inputs: NDArray[np.float32], side: int, rng: np.random.Generator) -> None:
-    """Set a square in each image to 0, the mean (DeVries and Taylor 2017)."""
-    n, height, width, _ = inputs.shape
-    for image, top, left in zip(
-        inputs,
-        rng.integers(0, height - side + 1, n),
-        rng.integers(0, width - side + 1, n),
-        strict=True,
-    ):
-        image[top : top + side, left : left + side] = 0

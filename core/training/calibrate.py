@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from core.bundle import Calibration
-from core.classifier import softmax
+from core.verdict import softmax
 
 __all__ = ["ece", "find_temperature", "find_unsure_below", "log_loss", "reliability"]
 
@@ -39,23 +39,27 @@ def find_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> 
     return float(np.exp(found.x))
 
 
-def find_unsure_below(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+def find_unsure_below(
+    confidences: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> float:
     """The smallest confidence from which on answers are 95% right.
 
     Args:
         confidences: Shape (n,), 0 to 1.
         right: Whether each answer was right, shape (n,).
+        weights: How much each answer counts, shape (n,), above 0.
 
     Returns:
         A confidence; 1.0 when no threshold leaves at least 50 answers of which 95% are right.
     """
     order = np.argsort(-confidences, kind="stable")
-    shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    shares = np.cumsum(weights[order] * right[order]) / np.cumsum(weights[order])
     sorted_confidences = confidences[order]
     # A threshold takes all answers of its confidence, so only the last of equal ones counts.
     last_of_equal = np.append(sorted_confidences[1:] < sorted_confidences[:-1], True)
     enough = np.arange(1, len(order) + 1) >= _MIN_ANSWERS
-    good = np.flatnonzero((shares >= _RIGHT) & last_of_equal & enough)
+    # Ten right ones of weight .1 do not quite sum to 1.
+    good = np.flatnonzero((shares >= _RIGHT - 1e-9) & last_of_equal & enough)
     return float(sorted_confidences[good[-1]]) if len(good) else 1.0
 
 

@@ -20,16 +20,20 @@ from core.errors import DataError
 from core.settings import Settings
 
 __all__ = [
+    "CIFAR10_HUB_REPO",
     "CIFAR10_LABELS",
     "TINY_HUB_REPO",
     "Dataset",
     "Split",
+    "TinyHeldOut",
     "TinyImageNet",
     "find_tiny_train",
+    "find_tiny_valid",
     "hold_out",
     "load_cifar10",
+    "load_tiny_held_out",
     "load_tiny_imagenet",
-    "load_tiny_validation",
+    "load_tiny_lessons",
 ]
 
 CIFAR10_LABELS = (
@@ -45,7 +49,7 @@ CIFAR10_LABELS = (
     "truck",
 )
 _ROWS = {"train": 50_000, "test": 10_000}
-_HUB_REPO = "uoft-cs/cifar10"
+CIFAR10_HUB_REPO = "uoft-cs/cifar10"
 _HUB_FOLDER = "plain_text"
 _BINARY_FOLDER = "cifar-10-batches-bin"
 _BINARY_FILES = {
@@ -75,6 +79,8 @@ _NEAR = ("n03977966", "n04146614", "n04487081", "n02423022")
 _OUTLIER_SEED = 0
 _OUTLIERS_LEARNED = 120
 _OUTLIERS_CHOSEN_BY = 30
+# Train images of each class that choosing and reporting take, beside all valid ones.
+_TRAIN_OUTLIERS = 50
 
 _Reader = Callable[[Path, str], tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
@@ -132,7 +138,7 @@ def load_cifar10(settings: Settings) -> Dataset:
     """
     if settings.data is None:
         folder = hub.fetch_dataset(
-            _HUB_REPO,
+            CIFAR10_HUB_REPO,
             f"{_HUB_FOLDER}/*.parquet",
             cache=settings.home / "hub",
             token=settings.hub_token,
@@ -152,26 +158,36 @@ def load_cifar10(settings: Settings) -> Dataset:
 
 @dataclass(frozen=True)
 class TinyImageNet:
-    """Tiny ImageNet, sorted by what it is to CIFAR-10. All images are 64 × 64.
+    """Tiny ImageNet's train images, 64 × 64, sorted by what they are to CIFAR-10.
 
     Attributes:
-        train, validation: Its train and valid images of classes that show one of CIFAR-10's, with
-            CIFAR-10's labels. Airplane, deer and horse have no such class.
-        outliers_learned: Train images of 120 classes that show none of the ten, to learn from.
-        outliers_chosen_by: Train and valid images of 30 others, to choose methods and thresholds.
-        outliers_reported: Train and valid images of the other 24, for figures alone.
-            The labels of outliers are Tiny ImageNet's.
+        same: Of classes that show one of CIFAR-10's, with CIFAR-10's labels. Airplane, deer and
+            horse have no such class.
+        outliers: Of 120 classes that show none of the ten; with Tiny ImageNet's labels.
     """
 
-    train: Split
-    validation: Split
-    outliers_learned: Split
-    outliers_chosen_by: Split
-    outliers_reported: Split
+    same: Split
+    outliers: Split
+
+
+@dataclass(frozen=True)
+class TinyHeldOut:
+    """Images of Tiny ImageNet, 64 × 64, that nothing is learned from.
+
+    Attributes:
+        same: Valid images of classes that show one of CIFAR-10's, with CIFAR-10's labels.
+        chosen_by: Train and valid images of 30 classes that show none of the ten, to choose
+            methods and thresholds by; with Tiny ImageNet's labels.
+        reported: The same of the other 24, for figures alone.
+    """
+
+    same: Split
+    chosen_by: Split
+    reported: Split
 
 
 def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
-    """Read Tiny ImageNet.
+    """Read what Tiny ImageNet has to learn from.
 
     Looked for as `tiny-imagenet/data/*.parquet` (layout of the Hub's `zh-plus/tiny-imagenet`) in
     the folder of TENSIGHT_DATA. With TENSIGHT_DATA unset the files are downloaded from the Hub,
@@ -180,20 +196,27 @@ def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
     Raises:
         DataError: The files are missing, cannot be downloaded, or do not hold Tiny ImageNet.
     """
-    train, names = _read_tiny(_tiny_folder(settings, "train"), "train")
-    valid, _ = _read_tiny(_tiny_folder(settings, "valid"), "valid")
-    same = _same(names)
-    others = [i for i, name in enumerate(names) if i not in same and name not in _NEAR]
-    others = [others[i] for i in np.random.default_rng(_OUTLIER_SEED).permutation(len(others))]
-    learned = others[:_OUTLIERS_LEARNED]
-    chosen_by = others[_OUTLIERS_LEARNED : _OUTLIERS_LEARNED + _OUTLIERS_CHOSEN_BY]
-    reported = others[_OUTLIERS_LEARNED + _OUTLIERS_CHOSEN_BY :]
+    parts = _Parts.of(settings)
+    train = parts.read("train", [*parts.same, *parts.learned])
     return TinyImageNet(
-        _relabelled(_of(train, list(same)), same),
-        _relabelled(_of(valid, list(same)), same),
-        _of(train, learned),
-        _joined(_of(train, chosen_by), _of(valid, chosen_by)),
-        _joined(_of(train, reported), _of(valid, reported)),
+        _relabelled(_of(train, list(parts.same)), parts.same), _of(train, parts.learned)
+    )
+
+
+def load_tiny_held_out(settings: Settings) -> TinyHeldOut:
+    """Read what Tiny ImageNet has to choose by and to report on.
+
+    Raises:
+        DataError: As in `load_tiny_imagenet`.
+    """
+    parts = _Parts.of(settings)
+    others = parts.chosen_by + parts.reported
+    train = parts.read("train", others, _TRAIN_OUTLIERS)
+    valid = parts.read("valid", [*parts.same, *others])
+    return TinyHeldOut(
+        _relabelled(_of(valid, list(parts.same)), parts.same),
+        _joined(_of(train, parts.chosen_by), _of(valid, parts.chosen_by)),
+        _joined(_of(train, parts.reported), _of(valid, parts.reported)),
     )
 
 
@@ -206,15 +229,34 @@ def find_tiny_train(settings: Settings) -> None:
     _tiny_files(_tiny_folder(settings, "train"), "train")
 
 
-def load_tiny_validation(settings: Settings) -> Split:
-    """Only the `validation` part of `load_tiny_imagenet`, which is read in a tenth of the time.
+def find_tiny_valid(settings: Settings) -> None:
+    """As `find_tiny_train`, the valid part.
 
     Raises:
         DataError: As there.
     """
-    valid, names = _read_tiny(_tiny_folder(settings, "valid"), "valid")
-    same = _same(names)
-    return _relabelled(_of(valid, list(same)), same)
+    _tiny_files(_tiny_folder(settings, "valid"), "valid")
+
+
+def load_tiny_lessons(settings: Settings) -> tuple[Split, Split, int]:
+    """Tiny ImageNet's train and valid images without the classes of `TinyHeldOut`'s other things.
+
+    Returns:
+        Train and valid part, with labels from 0 on; and how many classes there are.
+
+    Raises:
+        DataError: As in `load_tiny_imagenet`.
+    """
+    parts = _Parts.of(settings)
+    held_out = {*parts.chosen_by, *parts.reported}
+    taught = {
+        label: place
+        for place, label in enumerate(i for i in range(_TINY_CLASSES) if i not in held_out)
+    }
+    train, valid = (
+        _relabelled(parts.read(part, list(taught)), taught) for part in ("train", "valid")
+    )
+    return train, valid, len(taught)
 
 
 def hold_out(train: Split) -> tuple[Split, Split]:
@@ -236,7 +278,7 @@ def _read_folder(folder: Path, read: _Reader) -> Dataset:
     return Dataset(
         "CIFAR-10",
         CIFAR10_LABELS,
-        _HUB_REPO,
+        CIFAR10_HUB_REPO,
         _checked(read(folder, "train"), folder, "train"),
         _checked(read(folder, "test"), folder, "test"),
     )
@@ -287,6 +329,47 @@ def _tiny_files(folder: Path, part: str) -> list[Path]:
     return files
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Tiny ImageNet's labels by what they are for; `same` maps them to CIFAR-10's."""
+
+    settings: Settings
+    same: dict[int, int]
+    learned: list[int]
+    chosen_by: list[int]
+    reported: list[int]
+
+    @classmethod
+    def of(cls, settings: Settings) -> _Parts:
+        names = _tiny_names(_tiny_files(_tiny_folder(settings, "valid"), "valid")[0])
+        same = _same(names)
+        others = [i for i, name in enumerate(names) if i not in same and name not in _NEAR]
+        others = [others[i] for i in np.random.default_rng(_OUTLIER_SEED).permutation(len(others))]
+        chosen_by = _OUTLIERS_LEARNED + _OUTLIERS_CHOSEN_BY
+        return cls(
+            settings,
+            same,
+            others[:_OUTLIERS_LEARNED],
+            others[_OUTLIERS_LEARNED:chosen_by],
+            others[chosen_by:],
+        )
+
+    def read(self, part: str, labels: list[int], at_most: int | None = None) -> Split:
+        return _read_tiny(_tiny_folder(self.settings, part), part, labels, at_most)
+
+
+def _tiny_names(file: Path) -> list[str]:
+    """The WordNet number of each label."""
+    try:
+        described = json.loads(pq.read_schema(file).metadata[b"huggingface"])
+        names: list[str] = described["info"]["features"]["label"]["names"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{file} is no Tiny ImageNet parquet file: {error}") from error
+    if len(names) != _TINY_CLASSES:
+        raise DataError(f"{file} names {len(names)} classes; Tiny ImageNet has {_TINY_CLASSES}.")
+    return names
+
+
 def _same(names: list[str]) -> dict[int, int]:
     """CIFAR-10's label of each of Tiny ImageNet's that shows the same."""
     try:
@@ -299,25 +382,37 @@ def _same(names: list[str]) -> dict[int, int]:
         raise DataError(f"Among Tiny ImageNet's 200 classes one is missing: {error}.") from error
 
 
-def _read_tiny(folder: Path, part: str) -> tuple[Split, list[str]]:
-    """Images of one part, and the WordNet number of each label."""
-    images, labels = [], []
+def _read_tiny(folder: Path, part: str, wanted: list[int], at_most: int | None) -> Split:
+    """Images of some labels, the first so many of each; only these are decoded."""
+    images, labels, rows = [], [], []
+    before = 0
+    room = np.full(_TINY_CLASSES, at_most if at_most is not None else np.iinfo(np.int64).max)
     for file in _tiny_files(folder, part):
         try:
             table = pq.read_table(file, columns=["image", "label"])
-            described = json.loads(table.schema.metadata[b"huggingface"])
-            names: list[str] = described["info"]["features"]["label"]["names"]
-            images += _decoded(table["image"])
+            found = table["label"].to_numpy().astype(np.int64)
+            chosen = np.asarray(
+                [i for i in np.flatnonzero(np.isin(found, wanted)) if _taken(room, found[i])],
+                np.int64,
+            )
+            images += _decoded(table["image"].take(pa.array(chosen)))
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(f"{file} is no Tiny ImageNet parquet file: {error}") from error
-        labels += table["label"].to_pylist()
+        labels.append(found[chosen])
+        rows.append(before + chosen)
+        before += len(found)
     shapes = {image.shape for image in images}
-    if shapes != {(_TINY_SIDE, _TINY_SIDE, 3)} or len(names) != _TINY_CLASSES:
+    if shapes != {(_TINY_SIDE, _TINY_SIDE, 3)}:
         raise DataError(
-            f"{folder}: expected images of 64 × 64 in 200 classes; {part} has images of the "
-            f"shapes {sorted(shapes)} in {len(names)} classes."
+            f"{folder}: expected images of 64 × 64; {part} has the shapes {sorted(shapes)}."
         )
-    return Split(np.stack(images), np.asarray(labels, np.int64), np.arange(len(labels))), names
+    return Split(np.stack(images), np.concatenate(labels), np.concatenate(rows))
+
+
+def _taken(room: NDArray[np.int64], label: int) -> bool:
+    """Take a place among those of a label, where there is one."""
+    room[label] -= 1
+    return bool(room[label] >= 0)
 
 
 def _of(split: Split, labels: list[int]) -> Split:

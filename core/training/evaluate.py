@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from core.bundle import Bundle, ClassFigures, ResizeFigures, SplitFigures
+from core.bundle import Bundle, Certainty, ClassFigures, Mistake, ResizeFigures, SplitFigures
 from core.classifier import Classifier
 from core.images import ResizeRule, crops
 from core.training.calibrate import ece, log_loss, reliability
 from core.training.data import Split
+from core.training.outliers import watch
+from core.verdict import softmax
 
-__all__ = ["choose_resizing", "compare_resizing", "evaluate_split", "milliseconds"]
+__all__ = ["certainty", "choose_resizing", "compare_resizing", "evaluate_split", "milliseconds"]
 
 _TIMED_RUNS = 300
+_MISTAKES = 20
 _WORTH = 0.01
 
 
@@ -48,6 +51,9 @@ def evaluate_split(
     mean_precision, mean_recall, mean_f1, _ = _figures(split.labels, answers, len(labels), "macro")
     confusion = confusion_matrix(split.labels, answers, labels=np.arange(len(labels)))
     verdicts = Counter(p.verdict for p in predictions)
+    confidences = np.asarray([p.confidence for p in predictions])
+    wrong = np.flatnonzero(~right)
+    worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:_MISTAKES]
     return SplitFigures(
         data=data,
         hub=hub,
@@ -72,6 +78,35 @@ def evaluate_split(
             "unsure": verdicts["unsure"],
             "none": verdicts["none"],
         },
+        mistakes=tuple(
+            Mistake(
+                row=int(split.rows[i]),
+                label=labels[split.labels[i]],
+                answer=labels[answers[i]],
+                confidence=confidences[i],
+            )
+            for i in worst
+        ),
+    )
+
+
+def certainty(classifier: Classifier, split: Split, data: str) -> Certainty:
+    """How sure a model is on rows, and how right.
+
+    Args:
+        classifier: The model.
+        split: Rows; their labels are indices of the classifier's labels.
+        data: What the rows are, for people.
+    """
+    logits = watch(classifier, split.images, data).outputs.logits
+    confidences = softmax(logits, classifier.config.temperature).max(axis=1)
+    right = logits.argmax(axis=1) == split.labels
+    return Certainty(
+        data=data,
+        n=len(split),
+        accuracy=float(right.mean()),
+        confidence=float(confidences.mean()),
+        ece=ece(reliability(confidences, right)),
     )
 
 

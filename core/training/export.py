@@ -13,9 +13,11 @@ from core.bundle import Precision
 from core.engine import EXPLAIN, INPUT, PREDICT
 from core.errors import TrainingError
 
-__all__ = ["serving_model", "to_flatbuffer"]
+__all__ = ["occlusion_model", "serving_model", "to_flatbuffer"]
 
 _MIN_CELLS = 7
+# Cells that are hidden at a time, each way.
+_HIDDEN = 2
 
 
 def serving_model(model: keras.Model) -> keras.Model:
@@ -71,6 +73,57 @@ def serving_model(model: keras.Model) -> keras.Model:
             "logits": model.outputs[0],
             "embedding": model.get_layer("embedding").output,
             "maps": maps,
+        },
+    )
+
+
+def occlusion_model(model: keras.Model) -> keras.Model:
+    """As `serving_model`, for networks whose kernels are too large to be stored for a way back too.
+
+    The evidence for class k at a place is how much logit k falls when 2×2 cells of the activation
+    there are set to 0 (occlusion, Zeiler and Fergus 2014, of the activation in place of the image).
+    The rest of the network answers once for each place. The activation is the deepest that has at
+    least 8×8 cells and that all else goes through.
+
+    Args:
+        model: From images to logits, of a fixed size and in float32, with one layer named
+            `embedding`.
+
+    Returns:
+        As there, the maps with one cell less each way than the activation.
+
+    Raises:
+        TrainingError: No layer is fine enough, or something goes past the deepest that is.
+    """
+    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    fine = [layer for layer in chain if _cells(layer) > _MIN_CELLS]
+    if not fine:
+        raise TrainingError(
+            f"No layer of {model.name} has more than {_MIN_CELLS}×{_MIN_CELLS} cells."
+        )
+    activation = fine[-1].output
+    height, width, channels = activation.shape[1:]
+    down, right = height - _HIDDEN + 1, width - _HIDDEN + 1
+    masks = np.ones((down, right, height, width, 1), np.float32)
+    for y, x in np.ndindex(down, right):
+        masks[y, x, y : y + _HIDDEN, x : x + _HIDDEN] = 0
+    hidden = activation[:, None] * masks.reshape(1, -1, height, width, 1)
+    try:
+        above = keras.Model(activation, model.outputs[0])
+    except ValueError as error:
+        raise TrainingError(
+            f"Of {model.name}, not all goes through {fine[-1].name}, its deepest fine layer: "
+            f"{error}"
+        ) from error
+    without = above(ops.reshape(hidden, (-1, height, width, channels)))
+    classes = model.outputs[0].shape[-1]
+    fallen = model.outputs[0][:, None] - ops.reshape(without, (-1, down * right, classes))
+    return keras.Model(
+        model.input,
+        {
+            "logits": model.outputs[0],
+            "embedding": model.get_layer("embedding").output,
+            "maps": ops.reshape(fallen, (-1, down, right, classes)),
         },
     )
 

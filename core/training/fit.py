@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,22 +13,18 @@ import keras
 import numpy as np
 
 from core.errors import TrainingError
-from core.settings import Settings
-from core.training.batches import (
-    Batches,
-    FixedBatches,
-    LabelledAccuracy,
-    Material,
-    PartialCrossentropy,
-)
-from core.training.data import Split
 from core.training.origin import commit, hardware, today
-from core.training.recipes import Recipe
 
-__all__ = ["Epoch", "Reporter", "Run", "Session", "fit", "refuse_unfinished"]
-
-# What of a recipe does not change the weights that come out.
-_COSMETIC = {"title", "description", "family", "views", "precision", "license", "notes", "reported"}
+__all__ = [
+    "Epoch",
+    "Reporter",
+    "Run",
+    "Session",
+    "Task",
+    "fit",
+    "is_unfinished",
+    "refuse_unfinished",
+]
 
 
 @dataclass(frozen=True)
@@ -64,8 +58,8 @@ class Run:
 
     Attributes:
         sessions: Its stretches, oldest first: one more for each time it was resumed.
-        model: The model of the epoch with the best validation accuracy, among the epochs of images
-            of the size that is served.
+        model: The model of the epoch with the best validation accuracy, among those that the run
+            may end with.
         history: All epochs, oldest first.
         best_epoch: Number of that epoch, from 1.
     """
@@ -86,53 +80,79 @@ class Reporter(Protocol):
         """After each epoch: what it gave, most epochs of the run, whether it is the best so far."""
 
 
-def fit(
-    recipe: Recipe,
-    material: Material,
-    validation: Split,
-    *,
-    classes: int,
-    seed: int,
-    settings: Settings,
-    folder: Path,
-    resume: bool,
-    reporter: Reporter,
-) -> Run:
-    """Train by a recipe.
+class Task(Protocol):
+    """What a run does; `fit` only goes through its epochs."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs."""
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a better validation accuracy after which the run ends."""
+
+    @property
+    def seed(self) -> int:
+        """Of weights, dropout, order and augmentation."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What else decides the outcome, of types that JSON has.
+
+        Raises:
+            DataError: Weights to begin with are missing.
+        """
+
+    def network(self) -> keras.Model:
+        """The network, with any weights."""
+
+    def start(self, model: keras.Model, steps: int) -> None:
+        """Give it the weights it begins with; compile it for so many steps, with `accuracy`."""
+
+    def batches(self, epoch: int) -> keras.utils.PyDataset:
+        """What an epoch learns from, the first being 1."""
+
+    def held_out(self, epoch: int) -> keras.utils.PyDataset:
+        """What it is validated on."""
+
+    def may_end_with(self, epoch: int) -> bool:
+        """Whether the weights of an epoch may be the run's."""
+
+
+def fit(task: Task, *, folder: Path, resume: bool, reporter: Reporter) -> Run:
+    """Go through the epochs of a run.
 
     After every epoch a checkpoint stands in `folder`; a run killed at any moment goes on from the
     last one with `resume`, on the same batches at the same rates.
 
     Args:
-        recipe: What to do.
-        material: What to learn from.
-        validation: Rows to choose the best epoch by.
-        classes: Number of classes.
-        seed: Of weights, order and augmentation.
-        settings: For the recipe's `prepare`.
+        task: What to do.
         folder: Where the run is kept; made if needed.
         resume: Go on with the run in `folder`; without one there, begin. Off: a finished run there
             is moved to a folder beside it, `NAME.previous`.
         reporter: Hears of every batch and epoch.
 
     Raises:
-        DataError: The recipe's `prepare` finds no weights to begin with.
-        TrainingError: There are fewer rows than one batch; or the last epoch is not of the size
-            that is served; or an unfinished run is in `folder` and `resume` is off; or the run
-            there is of another recipe or seed, or of another network under the same name.
+        DataError: The task finds no weights to begin with.
+        TrainingError: There are fewer rows than one batch; or the run may not end with its last
+            epoch; or an unfinished run is in `folder` and `resume` is off; or the run there is of
+            another task or seed, or of another network under the same name.
     """
-    if recipe.epochs < 1 or recipe.side(recipe.epochs) != recipe.input.height:
+    if task.epochs < 1 or not task.may_end_with(task.epochs):
         raise TrainingError(
-            f"Recipe {recipe.name} has {recipe.epochs} epochs, and the last must learn from images "
-            f"of {recipe.input.height} pixels, as they are served. Change its epochs or sides."
+            f"{task.name} has {task.epochs} epochs, and may not end with the last one: there must "
+            "be one, and its images of the size that is served. Change epochs or sides."
         )
-    steps = len(Batches(material, recipe, classes, seed, 1))
+    steps = len(task.batches(1))
     if steps == 0:
         raise TrainingError(
-            f"The {len(material)} images are fewer than one batch of {recipe.batch_size}, or the "
-            "recipe takes too few of them; give more."
+            f"What {task.name} learns from in an epoch is less than one batch; give more images."
         )
-    identity = {"recipe": _describe(recipe), "seed": seed, "rows": len(material)}
+    identity = task.identity | {"seed": task.seed}
     state = _last_state(folder)
     if state is not None and resume:
         if state["identity"] != identity:
@@ -144,20 +164,13 @@ def fit(
         refuse_unfinished(folder)
         state = None
 
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(task.seed)
     history: list[Epoch] = []
     sessions: list[Session] = []
     best: Epoch | None = None
-    with _dtype_policy("mixed_bfloat16" if recipe.mixed_precision else "float32"):
-        model = recipe.build(recipe.shape, classes)
+    model = task.network()
     if state is None:
-        if recipe.prepare is not None:
-            recipe.prepare(model, material.rows, recipe.input, settings)
-        model.compile(
-            optimizer=recipe.optimizer.build(steps * recipe.epochs),
-            loss=PartialCrossentropy(recipe.label_smoothing),
-            metrics=[LabelledAccuracy(name="accuracy")],
-        )
+        task.start(model, steps * task.epochs)
         if _last_state(folder) is not None:
             # Kept until the next one: its export may have failed, and hours of training be in it.
             previous = folder.with_name(f"{folder.name}.previous")
@@ -167,22 +180,22 @@ def fit(
     else:
         history = [Epoch(**epoch) for epoch in state["history"]]
         sessions = [Session(**session) for session in state["sessions"]]
-        best = _best(recipe, history)
+        best = _best(task, history)
         built = [weight.shape for weight in model.weights]
         model = keras.saving.load_model(_checkpoint(folder, len(history)))
         if [weight.shape for weight in model.weights] != built:
             raise TrainingError(
-                f"The network of {recipe.name} has changed since the run in {folder}: its weights "
+                f"The network of {task.name} has changed since the run in {folder}: its weights "
                 "have other shapes. Start without --resume once you have moved it away."
             )
 
-    if not _finished(recipe, history, best):
+    if not _finished(task, history, best):
         sessions.append(Session(hardware(), today(), commit()))
-    while not _finished(recipe, history, best):
+    while not _finished(task, history, best):
         number = len(history) + 1
         started = time.perf_counter()
-        batches = Batches(material, recipe, classes, seed, number)
-        _seed_dropout(model, seed, number)
+        batches = task.batches(number)
+        _seed_dropout(model, task.seed, number)
         fitted = model.fit(
             batches,
             epochs=1,
@@ -191,9 +204,7 @@ def fit(
             verbose=0,
             callbacks=[_OnBatch(reporter, number, len(batches))],
         )
-        # Of the size that it just learned from: at another one a network is not at home.
-        held_out = FixedBatches(validation, recipe.seen(number), classes)
-        loss, accuracy = model.evaluate(held_out, verbose=0)
+        loss, accuracy = model.evaluate(task.held_out(number), verbose=0)
         epoch = Epoch(
             epoch=number,
             loss=float(fitted.history["loss"][0]),
@@ -203,17 +214,17 @@ def fit(
             seconds=time.perf_counter() - started,
         )
         history.append(epoch)
-        best = _best(recipe, history)
+        best = _best(task, history)
         state = {
             "identity": identity,
             "sessions": [asdict(session) for session in sessions],
             "history": [asdict(epoch) for epoch in history],
             "best_epoch": best.epoch if best else None,
-            "finished": _finished(recipe, history, best),
+            "finished": _finished(task, history, best),
         }
         _save(folder, model, state)
-        reporter.on_epoch(epoch, recipe.epochs, best is epoch)
-    number = max(_served(recipe, history), key=_by_validation).epoch
+        reporter.on_epoch(epoch, task.epochs, best is epoch)
+    number = max(_final(task, history), key=_by_validation).epoch
     model = keras.saving.load_model(_checkpoint(folder, number))
     return Run(model, tuple(history), number, tuple(sessions))
 
@@ -232,6 +243,12 @@ def refuse_unfinished(folder: Path) -> None:
         )
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether there is a run in this folder that stopped before its end."""
+    state = _last_state(folder)
+    return state is not None and not state["finished"]
+
+
 class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
     def __init__(self, reporter: Reporter, epoch: int, total: int) -> None:
         super().__init__()
@@ -244,16 +261,6 @@ class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not 
         self._reporter.on_batch(self._epoch, batch + 1, self._total)
 
 
-@contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Start dropout anew from (seed, epoch): a loaded model has another state than a saved one."""
     # NumPy takes (a, b) and (a, b, 0) for the same, and batches use the numbers above.
@@ -264,41 +271,22 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
             generator.state.assign([int(rng.integers(0, 2**31)), 0])
 
 
-def _served(recipe: Recipe, history: list[Epoch]) -> list[Epoch]:
-    """Epochs whose weights may be served: those of images of the size that is served."""
-    return [e for e in history if recipe.side(e.epoch) == recipe.input.height]
+def _final(task: Task, history: list[Epoch]) -> list[Epoch]:
+    return [epoch for epoch in history if task.may_end_with(epoch.epoch)]
+
+
+def _best(task: Task, history: list[Epoch]) -> Epoch | None:
+    return max(_final(task, history), key=_by_validation, default=None)
 
 
 def _by_validation(epoch: Epoch) -> float:
     return epoch.validation_accuracy
 
 
-def _best(recipe: Recipe, history: list[Epoch]) -> Epoch | None:
-    return max(_served(recipe, history), key=_by_validation, default=None)
-
-
-def _finished(recipe: Recipe, history: list[Epoch], best: Epoch | None) -> bool:
-    if len(history) >= recipe.epochs:
+def _finished(task: Task, history: list[Epoch], best: Epoch | None) -> bool:
+    if len(history) >= task.epochs:
         return True
-    return best is not None and len(history) - best.epoch >= recipe.patience
-
-
-def _describe(recipe: Recipe) -> dict[str, Any]:
-    """What decides the outcome of a run, as it stands in JSON; the network by its name."""
-    described = {
-        field.name: getattr(recipe, field.name)
-        for field in fields(recipe)
-        if field.name not in _COSMETIC
-    }
-    described |= {
-        "build": recipe.build.__name__,
-        "prepare": recipe.prepare.__name__ if recipe.prepare else None,
-        "optimizer": {"kind": type(recipe.optimizer).__name__, **asdict(recipe.optimizer)},
-        "input": recipe.input.model_dump(mode="json"),
-    }
-    # As it will be read again: JSON knows no tuples.
-    as_read: dict[str, Any] = json.loads(json.dumps(described))
-    return as_read
+    return best is not None and len(history) - best.epoch >= task.patience
 
 
 def _checkpoint(folder: Path, epoch: int) -> Path:

@@ -9,7 +9,18 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-__all__ = ["Bias", "baseline", "classic", "mobilenet", "scratch", "whiten"]
+__all__ = [
+    "Bias",
+    "baseline",
+    "classic",
+    "finetuned",
+    "fold_vgg16",
+    "mobilenet",
+    "scratch",
+    "transfer",
+    "vgg16_normed",
+    "whiten",
+]
 
 Shape = tuple[int | None, int | None, int]
 
@@ -36,21 +47,34 @@ def baseline(shape: Shape, classes: int) -> keras.Model:
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="baseline")
 
 
-def classic(shape: Shape, classes: int) -> keras.Model:
+def classic(
+    shape: Shape,
+    classes: int,
+    *,
+    dropout: float = 0.4,
+    batch_norm: bool = True,
+    deeper: bool = False,
+) -> keras.Model:
     """The student's best network from scratch: 161,098 parameters for 32-pixel images, ten classes.
 
     Args:
         shape: (height, width, channels) of the input.
         classes: Number of logits.
+        dropout: Share of the hidden layer that is left out in training.
+        batch_norm: Whether there is one after each pool.
+        deeper: Whether a second convolution follows on the last one.
     """
     x = inputs = layers.Input(shape, name="image")
     for filters in (32, 64, 128):
         x = layers.Conv2D(filters, 3, activation="relu")(x)
+        if deeper and filters == 128:
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
         x = layers.MaxPooling2D(2)(x)
-        x = layers.BatchNormalization()(x)
+        if batch_norm:
+            x = layers.BatchNormalization()(x)
     x = layers.Flatten()(x)
     x = layers.Dense(128, activation="relu", name="embedding")(x)
-    x = layers.Dropout(0.4)(x)
+    x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="classic")
 
 
@@ -183,3 +207,88 @@ def mobilenet(shape: Shape, classes: int) -> keras.Model:
     # In float32 whatever the policy: the loss takes its logarithm.
     x = layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, x, name="mobilenet")
+
+
+_VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+
+def vgg16_normed(shape: Shape, classes: int) -> keras.Model:
+    """VGG16 (Simonyan and Zisserman 2015) with a batch norm after each convolution, to learn with.
+
+    Args:
+        shape: (height, width, channels) of the input, multiples of 32.
+        classes: Number of logits, which follow on the last pool.
+    """
+    x = inputs = layers.Input(shape, name="image")
+    for block, (filters, convolutions) in enumerate(_VGG16, 1):
+        for i in range(1, convolutions + 1):
+            name = f"block{block}_conv{i}"
+            x = layers.Conv2D(
+                filters,
+                3,
+                padding="same",
+                use_bias=False,
+                kernel_initializer="he_normal",
+                name=name,
+            )(x)
+            x = layers.Activation("relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
+        x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
+    x = layers.Flatten(name="embedding")(x)
+    # In float32 whatever the policy: the loss takes its logarithm.
+    x = layers.Dense(classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, x, name="vgg16_normed")
+
+
+def fold_vgg16(normed: keras.Model) -> keras.Model:
+    """keras.applications.VGG16 without its top; it gives what the last pool of `normed` gives.
+
+    Args:
+        normed: What `vgg16_normed` made.
+    """
+    body = keras.applications.VGG16(
+        include_top=False, weights=None, input_shape=normed.input_shape[1:]
+    )
+    for layer in body.layers:
+        if isinstance(layer, layers.Conv2D):
+            norm = normed.get_layer(f"{layer.name}_norm")
+            scale = np.asarray(norm.gamma) / np.sqrt(
+                np.asarray(norm.moving_variance) + norm.epsilon
+            )
+            kernel = np.asarray(normed.get_layer(layer.name).kernel) * scale
+            layer.set_weights(
+                [kernel, np.asarray(norm.beta) - np.asarray(norm.moving_mean) * scale]
+            )
+    return body
+
+
+def transfer(shape: Shape, classes: int) -> keras.Model:
+    """VGG16, held fast, with a new head: a hidden layer of 256 and the logits.
+
+    Args:
+        shape: (height, width, channels) of the input, at least 32 × 32.
+        classes: Number of logits.
+    """
+    return _on_vgg16(shape, classes, learning=())
+
+
+def finetuned(shape: Shape, classes: int) -> keras.Model:
+    """As `transfer`, but the last block learns too.
+
+    Args:
+        shape: As there.
+        classes: As there.
+    """
+    return _on_vgg16(shape, classes, learning=("block5",))
+
+
+def _on_vgg16(shape: Shape, classes: int, *, learning: tuple[str, ...]) -> keras.Model:
+    inputs = layers.Input(shape, name="image")
+    body = keras.applications.VGG16(include_top=False, weights=None, input_tensor=inputs)
+    for layer in body.layers:
+        layer.trainable = layer.name.startswith(learning)
+    x = layers.Flatten()(body.outputs[0])
+    x = layers.Dense(256, activation="relu", name="embedding")(x)
+    x = layers.Dropout(0.3)(x)
+    # In float32 whatever the policy: the loss takes its logarithm.
+    x = layers.Dense(classes, dtype="float32", name="logits")(x)
+    return keras.Model(inputs, x, name="vgg16_head")

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-__all__ = ["AdamW", "LookaheadSGD", "Optimizer", "PiecewiseLinear"]
+__all__ = ["SGD", "AdamW", "LookaheadSGD", "Optimizer", "PiecewiseLinear"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,32 @@ class AdamW:
 
     def build(self, steps: int) -> keras.optimizers.Optimizer:
         """The optimizer for a run of this many steps."""
-        rising = round(self.warm_up * steps)
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0 if rising else self.learning_rate,
-            steps - rising,
-            warmup_target=self.learning_rate if rising else None,
-            warmup_steps=rising,
+        rate = _half_cosine(self.learning_rate, self.warm_up, steps)
+        return keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with Nesterov momentum, and decoupled weight decay as in `AdamW`.
+
+    Attributes:
+        learning_rate: At its highest; it falls along half a cosine to 0 at the last step.
+        momentum: 0 to 1.
+        weight_decay: Share of a weight that is taken off at each step, times the rate.
+    """
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float = 0.0
+
+    def build(self, steps: int) -> keras.optimizers.Optimizer:
+        """The optimizer for a run of this many steps."""
+        return keras.optimizers.SGD(
+            _half_cosine(self.learning_rate, 0.0, steps),
+            momentum=self.momentum,
+            nesterov=True,
+            weight_decay=self.weight_decay,
         )
-        return keras.optimizers.AdamW(schedule, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -77,7 +95,17 @@ class LookaheadSGD:
         )
 
 
-Optimizer = AdamW | LookaheadSGD
+Optimizer = AdamW | SGD | LookaheadSGD
+
+
+def _half_cosine(peak: float, warm_up: float, steps: int) -> Any:
+    rising = round(warm_up * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else peak,
+        steps - rising,
+        warmup_target=peak if rising else None,
+        warmup_steps=rising,
+    )
 
 
 # Keras is not typed, hence the remarks to the type checker here and below.

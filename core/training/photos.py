@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from core.bundle import Estimate, PhotoFigures
 from core.classifier import Classifier, Prediction
 from core.errors import DataError, ImageError, PhotoReadError
+from core.training.calibrate import ece, reliability
 
-__all__ = ["LABELS", "evaluate_photos", "read_labels"]
+__all__ = ["LABELS", "evaluate_photos", "read_labels", "read_photos"]
 
 LABELS = "labels.csv"
 _NONE = "none"
@@ -36,6 +39,8 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
         except (ImageError, PhotoReadError) as error:
             raise DataError(f"{folder / file}: {error}") from error
     known = [(label, answer) for label, answer in answers if label != _NONE]
+    confidences = np.asarray([answer.confidence for _, answer in known])
+    right = np.asarray([answer.label == label for label, answer in known])
     none = [answer.verdict for label, answer in answers if label == _NONE]
     return PhotoFigures(
         n=len(answers),
@@ -51,7 +56,31 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
         known_told_none=_estimate([answer.verdict == "none" for _, answer in known]),
         told_none=_estimate([verdict == "none" for verdict in none]),
         taken_for_known=_estimate([verdict == "known" for verdict in none]),
+        confidence=float(confidences.mean()) if known else None,
+        ece=ece(reliability(confidences, right)) if known else None,
     )
+
+
+def read_photos(
+    classifier: Classifier, folder: Path
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
+    """Pixels of the photos of a known class, and of those of none.
+
+    Args:
+        classifier: For what model they are decoded.
+        folder: As for `evaluate_photos`.
+
+    Raises:
+        DataError: As there.
+    """
+    known: list[NDArray[np.uint8]] = []
+    none: list[NDArray[np.uint8]] = []
+    for file, label in read_labels(folder, classifier.labels).items():
+        try:
+            (none if label == _NONE else known).append(classifier.decode(folder / file))
+        except (ImageError, PhotoReadError) as error:
+            raise DataError(f"{folder / file}: {error}") from error
+    return known, none
 
 
 def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:

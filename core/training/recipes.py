@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import keras
@@ -16,8 +16,12 @@ from core.training import networks
 from core.training.data import Split
 from core.training.optimizers import AdamW, LookaheadSGD, Optimizer
 from core.training.pretrained import load_mobilenet
+from core.training.vgg16 import VGG16_INPUT
 
-__all__ = ["RECIPES", "Recipe", "get_recipe"]
+__all__ = ["RECIPES", "VGG16", "Recipe", "get_recipe"]
+
+VGG16 = "vgg16"
+"""What `tensight train` calls the weights that `transfer` and `finetuned` begin with."""
 
 # Mean and standard deviation of CIFAR-10's training pixels.
 _CIFAR10_INPUT = InputSpec(
@@ -60,6 +64,8 @@ class Recipe:
         build: (input shape, number of classes) -> Keras model that gives logits.
         prepare: (model, rows to learn from, input, settings) -> None; sets weights before the first
             step.
+        body: Part of the network that begins with weights which another command left in
+            TENSIGHT_HOME.
         input: The model's input.
         optimizer: Makes the steps.
         epochs: Most epochs.
@@ -80,7 +86,9 @@ class Recipe:
             class shall be likelier than another.
         outlier_weight: Of such an image; others have 1.
         license: The Hub's name for the licence of the weights: the project's, or that of those that
-            `prepare` sets.
+            `prepare` sets. (Weights of `body` bring their own.)
+        maps: How the evidence for each class at each place is found, see `export`.
+        bundled: Whether its weights are kept among the models; of others only the figures are.
         notes: What a reader of its figures should know; for the card.
         views: What is averaged at test time, as in config.json.
         reported: Figures of the student report for its model of this name.
@@ -95,6 +103,7 @@ class Recipe:
     epochs: int
     patience: int
     prepare: Callable[[keras.Model, Split, InputSpec, Settings], None] | None = None
+    body: Literal["vgg16"] | None = None
     batch_size: int = 128
     label_smoothing: float = 0.0
     crop_padding: int = 0
@@ -106,6 +115,8 @@ class Recipe:
     outliers: int = 0
     outlier_weight: float = 0.5
     precision: Precision = "float16"
+    maps: Literal["gradient", "occlusion"] = "gradient"
+    bundled: bool = True
     input: InputSpec = field(default=_CIFAR10_INPUT)
     views: tuple[View, ...] = ("identity", "mirror")
     license: str = "mit"
@@ -150,6 +161,31 @@ def _imagenet(model: keras.Model, learn: Split, spec: InputSpec, settings: Setti
     del learn, spec
     load_mobilenet(model, settings)
 
+
+_FINETUNED = Recipe(
+    name="finetuned",
+    title="VGG16, fine-tuned",
+    description="The same VGG16 as under `transfer`, of which the last block learned on, at a "
+    "lower rate, from the same photos.",
+    family="finetuned",
+    build=networks.finetuned,
+    body="vgg16",
+    input=VGG16_INPUT,
+    # Without decay of the weights it is Adam.
+    optimizer=AdamW(3e-4, weight_decay=0.0, warm_up=0.05),
+    epochs=12,
+    patience=12,
+    label_smoothing=0.1,
+    crop_padding=4,
+    flip="random",
+    cutout=8,
+    mixed_precision=True,
+    photos=True,
+    outliers=8_000,
+    precision="int8",
+    maps="occlusion",
+    reported=Reported(accuracy=0.7979, precision=0.8047, recall=0.7979, f1=0.7987),
+)
 
 RECIPES = {
     recipe.name: recipe
@@ -239,6 +275,39 @@ RECIPES = {
             "learned to be unsure of; and the images that choose the resize rule come from "
             "ImageNet, so its accuracy on them is better than it would be on new ones.",
         ),
+        Recipe(
+            name="transfer",
+            title="VGG16, transferred",
+            description="VGG16 that never saw a label of CIFAR-10, held fast, with a new head; the "
+            "head learned Tiny ImageNet's photos of the same classes too, and, so that it knows "
+            "what it does not know, photos of other things.",
+            family="transfer",
+            build=networks.transfer,
+            body="vgg16",
+            input=VGG16_INPUT,
+            optimizer=AdamW(1e-3, weight_decay=1e-3, warm_up=0.05),
+            epochs=8,
+            patience=8,
+            label_smoothing=0.1,
+            crop_padding=2,
+            flip="random",
+            mixed_precision=True,
+            photos=True,
+            outliers=8_000,
+            precision="int8",
+            maps="occlusion",
+            reported=Reported(accuracy=0.6096, precision=0.6099, recall=0.6096, f1=0.6065),
+        ),
+        _FINETUNED,
+        replace(
+            _FINETUNED,
+            name="finetuned-adamw",
+            title="VGG16, fine-tuned with AdamW",
+            description="As `finetuned`, but weights decay.",
+            optimizer=AdamW(3e-4, weight_decay=0.05, warm_up=0.05),
+            bundled=False,
+            reported=Reported(accuracy=0.7704, precision=0.7813, recall=0.7704, f1=0.7715),
+        ),
     )
 }
 
@@ -253,5 +322,6 @@ def get_recipe(name: str) -> Recipe:
         return RECIPES[name]
     except KeyError:
         raise ModelNotFoundError(
-            f"There is no recipe {name!r}. Recipes: {', '.join(sorted(RECIPES))}."
+            f"There is no recipe {name!r}. Recipes: {', '.join(sorted(RECIPES))}; and {VGG16}, the "
+            "weights that some begin with."
         ) from None

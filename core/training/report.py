@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -10,9 +10,21 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from core.bundle import CARD, METRICS, Bundle, Config, Metrics
+from core.bundle import (
+    CARD,
+    METRICS,
+    Certainty,
+    Config,
+    Metrics,
+    OutlierFigures,
+    Pretrained,
+    ShiftFigures,
+)
+from core.results import Ablation, Result, mean_and_spread
+from core.training.outliers import best_method
+from core.training.recipes import RECIPES
 
-__all__ = ["files", "index", "leaderboard"]
+__all__ = ["files", "index", "leaderboard", "measured_on", "results_page"]
 
 _CURVES = "curves.png"
 _CONFUSION = "confusion.png"
@@ -31,14 +43,15 @@ def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
     }
 
 
-def leaderboard(models: Sequence[tuple[Config, Metrics]]) -> str:
+def leaderboard(results: Sequence[Result]) -> str:
     """A Markdown table of models, the most accurate first."""
     lines = [
         "| model | accuracy | student report | F1 | ECE | photos right | told none | parameters "
         "| MB | ms a photo |",
         f"| --- |{' ---: |' * 9}",
     ]
-    for config, metrics in sorted(models, key=lambda model: -model[1].test.accuracy):
+    for result in _best_first(results):
+        metrics = result.metrics
         test = metrics.test
         reported = f"{metrics.reported.accuracy:.4f}" if metrics.reported else ""
         right = told = ""
@@ -48,19 +61,21 @@ def leaderboard(models: Sequence[tuple[Config, Metrics]]) -> str:
                 for share in (metrics.photos.accuracy, metrics.photos.told_none)
             )
         lines.append(
-            f"| {config.title} (`{config.name}`) | {test.accuracy:.4f} | {reported} "
+            f"| {_named(result)} | {test.accuracy:.4f} | {reported} "
             f"| {test.f1:.4f} | {test.ece:.4f} | {right} | {told} | {metrics.parameters:,} "
             f"| {metrics.bytes / 1e6:.1f} | {metrics.milliseconds:.1f} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def measured_on(models: Sequence[tuple[Config, Metrics]]) -> str:
+def measured_on(results: Sequence[Result]) -> str:
     """A sentence that says what the leaderboard's figures are."""
-    tests = sorted({f"{m.test.n:,} rows of {m.test.data}" for _, m in models})
-    machines = sorted({m.origin.hardware for _, m in models})
-    known = sorted({m.photos.accuracy.n for _, m in models if m.photos and m.photos.accuracy})
-    none = sorted({m.photos.told_none.n for _, m in models if m.photos and m.photos.told_none})
+    tests = sorted({f"{r.metrics.test.n:,} rows of {r.metrics.test.data}" for r in results})
+    machines = sorted({r.metrics.origin.hardware for r in results})
+    apart = [f"`{r.config.name}`" for r in results if r.revision is None]
+    seen = [r.metrics.photos for r in results if r.metrics.photos is not None]
+    known = sorted({photos.accuracy.n for photos in seen if photos.accuracy})
+    none = sorted({photos.told_none.n for photos in seen if photos.told_none})
     photos = ""
     if known and none:
         photos = (
@@ -71,6 +86,7 @@ def measured_on(models: Sequence[tuple[Config, Metrics]]) -> str:
         f"Accuracy, macro F1 and expected calibration error (ECE, 15 bins) on {'; '.join(tests)}, "
         f"measured on the stored weights; milliseconds at batch 1, decoding apart, on "
         f"{'; '.join(machines)}.{photos}\n"
+        + (f"Only figures are kept of {', '.join(apart)}, no weights.\n" if apart else "")
     )
 
 
@@ -78,15 +94,221 @@ def _either(numbers: Sequence[int]) -> str:
     return " or ".join(map(str, numbers))
 
 
-def index(bundles: Sequence[Bundle]) -> str:
+def index(results: Sequence[Result]) -> str:
     """models/README.md."""
-    models = [(bundle.config, bundle.metrics()) for bundle in bundles]
     return (
         "# Models\n\n"
         "Made by `tensight evaluate`; do not edit. One folder a model, laid out as its repository "
         "on the Hugging Face Hub; the card in it says more.\n\n"
-        f"{leaderboard(models)}\n{measured_on(models)}"
+        f"{leaderboard(results)}\n{measured_on(results)}"
     )
+
+
+def results_page(results: Sequence[Result], ablation: Ablation | None) -> str:
+    """docs/RESULTS.md."""
+    figures = ("accuracy", "precision", "recall", "f1")
+    lines = [
+        "# Results",
+        "",
+        "Made by `tensight evaluate --all` or `make docs` from models/; do not edit. What the "
+        "student report gave for its models (whose epochs were chosen on the very rows they were "
+        "measured on) beside what those of this project give (nothing of which was chosen on "
+        "them). Precision, recall and F1 are means over the classes.",
+        "",
+        "| model | accuracy: report | here | precision: report | here | recall: report | here "
+        "| F1: report | here |",
+        f"| --- |{' ---: |' * 2 * len(figures)}",
+    ]
+    for result in _best_first(results):
+        cells = []
+        for figure in figures:
+            reported = getattr(result.metrics.reported, figure, None)
+            cells.append("" if reported is None else f"{reported:.4f}")
+            cells.append(f"{getattr(result.metrics.test, figure):.4f}")
+        lines.append(f"| {_named(result)} | {' | '.join(cells)} |")
+    there = {result.config.name for result in results}
+    for recipe in RECIPES.values():
+        if recipe.reported is not None and recipe.name not in there:
+            cells = [f"{getattr(recipe.reported, figure):.4f} | " for figure in figures]
+            lines.append(f"| {recipe.title} (`{recipe.name}`) | {' | '.join(cells)} |")
+    lines += [
+        "",
+        measured_on(results),
+        "| model | parameters | bytes | weights | views | ms a photo | learned from | epochs "
+        "| minutes | on |",
+        "| --- | ---: | ---: | --- | ---: | ---: | --- | ---: | ---: | --- |",
+    ]
+    for result in _best_first(results):
+        config, metrics, training = result.config, result.metrics, result.config.training
+        began = f"{training.pretrained.network}'s weights (below); " if training.pretrained else ""
+        lines.append(
+            f"| {_named(result)} | {metrics.parameters:,} | {metrics.bytes:,} | {config.precision} "
+            f"| {len(config.views)} | {metrics.milliseconds:.2f} | {began}{training.data} "
+            f"| {training.epochs} | {metrics.training_seconds / 60:.0f} | {training.hardware}, "
+            f"{training.date} |"
+        )
+    bodies = {
+        r.config.training.pretrained.sha256: r.config.training.pretrained
+        for r in results
+        if r.config.training.pretrained is not None
+    }
+    for body in bodies.values():
+        lines += ["", _began_with(body)]
+    lines += _trust(_best_first(results))
+    lines += ["", "## What the report tried", ""]
+    if ablation is not None:
+        lines += _options(ablation)
+    lines += [
+        "The report looked at Inception, and left it for VGG16. It is left here too: the Inception "
+        "networks of keras.applications take images of at least 75×75 pixels, so that most of "
+        "their work on CIFAR-10 would be on pixels that enlarging made up; and what was wanted of "
+        "them, ImageNet's features, `mobilenet` has with a tenth of the parameters.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _trust(results: Sequence[Result]) -> list[str]:
+    """How far each model is to be trusted: calibration, what it does not know, spoiled images."""
+    lines = [
+        "",
+        "## How sure they are",
+        "",
+        "Expected calibration error (ECE, 15 bins) on the test rows; on sharper images of the same "
+        "classes (Tiny ImageNet valid); and on photos of the labels, of which there are few.",
+        "",
+        "| model | ECE, test | ECE, sharper | n | accuracy | mean confidence | ECE, photos | n "
+        "| accuracy | mean confidence |",
+        f"| --- |{' ---: |' * 9}",
+    ]
+    for result in results:
+        sharp, photos = result.metrics.sharp, result.metrics.photos
+        cells = [f"{result.metrics.test.ece:.4f}", *[""] * 8]
+        if sharp is not None:
+            cells[1:5] = [
+                f"{sharp.ece:.4f}",
+                f"{sharp.n:,}",
+                f"{sharp.accuracy:.4f}",
+                f"{sharp.confidence:.4f}",
+            ]
+        if photos is not None and photos.accuracy is not None and photos.ece is not None:
+            cells[5:] = [
+                f"{photos.ece:.3f}",
+                f"{photos.accuracy.n}",
+                f"{photos.accuracy.share:.3f}",
+                f"{photos.confidence:.3f}",
+            ]
+        lines.append(f"| {_named(result)} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "## None of the labels",
+        "",
+        "How well each method tells images of none of the labels from others: area under the curve "
+        "(AUROC), and share of them that score higher than the lowest twentieth of the others "
+        "(FPR); and the share of each that the model tells to be none, by its own threshold. The "
+        "method in bold is the model's. Where images of 64 pixels stand against CIFAR-10's rows, "
+        "blur alone may tell them apart; brought down to 32 pixels they show no more than those. "
+        "`mobilenet` began with ImageNet's weights, and VGG16 learned what those answer, so kinds "
+        "of things that are new to `scratch` were seen by their teachers.",
+    ]
+    for result in results:
+        if result.metrics.outliers is not None:
+            lines += ["", f"### {_named(result)}", ""]
+            lines += separations(result.config, result.metrics.outliers)
+    # All together or not at all: `tensight evaluate --all` shows every model the same images.
+    measured = [result for result in results if result.metrics.shift]
+    lines += _shifts([r for r in measured if _alike(r, measured[0])])
+    return lines
+
+
+def _alike(result: Result, other: Result) -> bool:
+    """Whether two models were shown images spoiled in the same ways."""
+    ours, theirs = result.metrics, other.metrics
+    return (set(ours.shift or ()), ours.shift_n) == (set(theirs.shift or ()), theirs.shift_n)
+
+
+def _shifts(results: Sequence[Result]) -> list[str]:
+    if not results:
+        return []
+    ways = list(results[0].metrics.shift or {})
+    lines = [
+        "",
+        "## Spoiled images",
+        "",
+        f"Accuracy / ECE on the first {results[0].metrics.shift_n:,} test rows, spoiled in "
+        f"{len(ways)} common ways (Hendrycks and Dietterich 2019; made by imagecorruptions-imaug): "
+        "mean over strengths 1 to 5, and below, by strength, mean over the ways. The strengths are "
+        "those made for ImageNet's larger images, so much harder on 32 pixels than CIFAR-10-C's: "
+        "compare models here, not with figures on that.",
+        "",
+        f"| way | {' | '.join(result.config.name for result in results)} |",
+        f"| --- |{' ---: |' * len(results)}",
+    ]
+    for way in ways:
+        cells = []
+        for result in results:
+            accuracy, gap = mean_of_shift({way: (result.metrics.shift or {})[way]})
+            cells.append(f"{accuracy:.3f} / {gap:.3f}")
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    for strength in range(5):
+        cells = []
+        for result in results:
+            each = [(result.metrics.shift or {})[way] for way in ways]
+            accuracy = float(np.mean([one.accuracy[strength] for one in each]))
+            gap = float(np.mean([one.ece[strength] for one in each]))
+            cells.append(f"{accuracy:.3f} / {gap:.3f}")
+        lines.append(f"| all, strength {strength + 1} | {' | '.join(cells)} |")
+    return lines
+
+
+def _best_first(results: Sequence[Result]) -> list[Result]:
+    return sorted(results, key=lambda result: -result.metrics.test.accuracy)
+
+
+def _named(result: Result) -> str:
+    return f"{result.config.title} (`{result.config.name}`)"
+
+
+def _options(ablation: Ablation) -> list[str]:
+    lines = [
+        f"Short runs of one recipe ({ablation.base}) with one thing changed, "
+        f"{len(ablation.seeds)} seeds each ({', '.join(map(str, ablation.seeds))}): accuracy on "
+        f"{ablation.n_validation:,} rows held out, and on {ablation.n_test:,} of {ablation.data}, "
+        "mean and standard deviation over the seeds.",
+        "",
+        "| changed | held out | test | epochs |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for option in ablation.options:
+        shares = (mean_and_spread(each) for each in (option.validation, option.test))
+        cells = [f"{mean:.4f} ± {spread:.4f}" for mean, spread in shares]
+        epochs = ", ".join(map(str, sorted(set(option.epochs))))
+        lines.append(f"| {option.change} | {' | '.join(cells)} | {epochs} |")
+    made = ablation.made
+    return [
+        *lines,
+        "",
+        f"`{ablation.command}`, {made.seconds / 60:.0f} minutes of training on {made.hardware}, "
+        f"{made.date}, code {made.commit}.",
+        "",
+    ]
+
+
+def _began_with(body: Pretrained) -> str:
+    """A sentence on weights that a model began with."""
+    known = ""
+    if body.accuracy is not None:
+        known = (
+            f" It is right on {body.accuracy:.4f} of Tiny ImageNet's {body.n:,} valid images of "
+            "the classes that it learned."
+        )
+    made = ""
+    if body.made is not None:
+        made = (
+            f" {body.made.epochs} epochs, {body.made.seconds / 60:.0f} minutes on "
+            f"{body.made.hardware}, {body.made.date}, code {body.made.commit}."
+        )
+    return f"{body.network} {body.source}.{known}{made}"
 
 
 def _card(config: Config, metrics: Metrics) -> str:
@@ -162,9 +384,9 @@ prediction = core.load("{config.name}").predict("photo.jpg")
 ```
 
 It knows {len(config.labels)} labels: {", ".join(config.labels)}. The confidence is calibrated
-(temperature {config.temperature:.3f}). The verdict is `none` under a known_score of
-{config.verdict.none_below:.3f} and else `unsure` under a confidence of
-{config.verdict.unsure_below:.3f}; both come from the rows held out for validation.
+(temperature {config.temperature:.3f}). The verdict is `none` under a known_score
+({config.verdict.method}) of {config.verdict.none_below:.3f} and else `unsure` under a confidence of
+{config.verdict.unsure_below:.3f}; both come from images held out for validation.
 
 ## Figures
 
@@ -181,7 +403,7 @@ Verdicts: {verdicts}. One photo takes {metrics.milliseconds:.2f} ms at batch 1, 
 
 ![Confusion matrix]({_CONFUSION})
 ![Reliability diagram]({_RELIABILITY})
-{_photos(config, metrics)}
+{_photos(config, metrics)}{_of_none(config, metrics)}{_spoiled(metrics)}
 ## Training
 
 Recipe `{training.recipe}`, {training.data}, seed {training.seed}; {training.epochs} epochs, of
@@ -190,7 +412,7 @@ which, among those of images of the served size, epoch {metrics.best_epoch} was 
 {metrics.validation.accuracy:.4f}). {metrics.parameters:,} parameters,
 {metrics.training_seconds / 60:.0f} minutes on {training.hardware}, {training.date}, code
 {training.commit}.
-{_notes(config)}
+{_beginning(config)}{_notes(config)}
 ![Training curves]({_CURVES})
 
 Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
@@ -200,6 +422,12 @@ Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
 It takes {config.input.height}×{config.input.width} pixels: a large photo is scaled down to that,
 and small things in it are lost. The confidence holds for photos like those of the data set.
 """
+
+
+def _beginning(config: Config) -> str:
+    """What the card says of weights that the model began with."""
+    body = config.training.pretrained
+    return "" if body is None else f"\nIt began with other weights: {_began_with(body)}\n"
 
 
 def _notes(config: Config) -> str:
@@ -224,6 +452,8 @@ def _photos(config: Config, metrics: Metrics) -> str:
             "others.",
             "",
         ]
+    if metrics.sharp is not None:
+        lines += [f"{_sure(metrics.sharp)}", ""]
     if metrics.photos is not None:
         photos = metrics.photos
         shares = {
@@ -246,7 +476,90 @@ def _photos(config: Config, metrics: Metrics) -> str:
             ),
             "",
         ]
+        if photos.accuracy is not None and photos.ece is not None:
+            lines += [
+                f"Of those in class its mean confidence is {photos.confidence:.3f} (ECE "
+                f"{photos.ece:.3f}, n {photos.accuracy.n}: a rough figure).",
+                "",
+            ]
     return "\n".join(["", "## Photos", "", *lines]) if lines else ""
+
+
+def _sure(certainty: Certainty) -> str:
+    return (
+        f"On {certainty.n:,} images ({certainty.data}), as they are: accuracy "
+        f"{certainty.accuracy:.4f}, mean confidence {certainty.confidence:.4f}, ECE "
+        f"{certainty.ece:.4f}."
+    )
+
+
+def _of_none(config: Config, metrics: Metrics) -> str:
+    """What the card says of images of none of the labels."""
+    if metrics.outliers is None:
+        return ""
+    lines = [
+        "",
+        "## None of the labels",
+        "",
+        f"{_chosen(config, metrics.outliers)} AUROC: area under the curve, the share of pairs in "
+        "which the image of a label has the higher score; FPR: share of images of none that score "
+        "higher than the lowest twentieth of those of a label; told none: by the model's own "
+        "threshold.",
+        "",
+        *separations(config, metrics.outliers),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(config: Config, outliers: OutlierFigures) -> str:
+    method = config.verdict.method
+    if method == best_method(outliers.chosen_by):
+        return (
+            f"`{method}` has the largest mean AUROC in the first two comparisons, and was chosen "
+            "by that; on the others it is only reported."
+        )
+    return f"`{method}` is what the model came with; by the first two comparisons none was chosen."
+
+
+def separations(config: Config, outliers: OutlierFigures) -> list[str]:
+    """Lines of a Markdown table: every method in every comparison; the model's stands out."""
+    each = [*outliers.chosen_by, *outliers.reported]
+    if outliers.photos is not None:
+        each.append(outliers.photos)
+    methods = list(each[0].auroc)
+    head = [f"**{m}**" if m == config.verdict.method else m for m in methods]
+    return [
+        f"| label | n | told none | none | n | told none "
+        f"| {' | '.join(f'{m} AUROC | FPR' for m in head)} |",
+        f"| --- | ---: | ---: | --- | ---: | ---: |{' ---: |' * 2 * len(methods)}",
+        *(
+            f"| {one.known} | {one.n_known:,} | {one.known_told_none:.4f} "
+            f"| {one.none} | {one.n_none:,} | {one.none_told_none:.4f} | "
+            + " | ".join(f"{one.auroc[m]:.4f} | {one.fpr95[m]:.4f}" for m in methods)
+            + " |"
+            for one in each
+        ),
+    ]
+
+
+def _spoiled(metrics: Metrics) -> str:
+    """What the card says of spoiled images."""
+    if not metrics.shift:
+        return ""
+    accuracy, gap = mean_of_shift(metrics.shift)
+    return (
+        f"\n## Spoiled images\n\nOn {metrics.shift_n:,} test rows under {len(metrics.shift)} "
+        f"common corruptions at five strengths: mean accuracy {accuracy:.4f}, mean ECE {gap:.4f}.\n"
+    )
+
+
+def mean_of_shift(shift: Mapping[str, ShiftFigures]) -> tuple[float, float]:
+    """Mean accuracy and mean ECE over all ways and strengths."""
+    each = list(shift.values())
+    return (
+        float(np.mean([one.accuracy for one in each])),
+        float(np.mean([one.ece for one in each])),
+    )
 
 
 def _curves(metrics: Metrics) -> bytes:

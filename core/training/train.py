@@ -3,105 +3,63 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from core.bundle import (
     CARD,
     FORMAT_SINCE,
     MODEL,
+    VERDICT,
     Bundle,
     Config,
     Curve,
-    Metrics,
-    PhotoFigures,
-    Reported,
-    ResizeFigures,
+    Pretrained,
     Training,
     Verdict,
-    find_bundles,
+    VerdictMethod,
     write_bundle,
 )
-from core.classifier import Classifier, softmax
-from core.errors import DataError, TrainingError
-from core.images import resize
+from core.classifier import Classifier
+from core.errors import TrainingError
+from core.results import keep_figures, read_ablation, read_results
 from core.settings import Settings
 from core.training import report
 from core.training.batches import Material
 from core.training.calibrate import find_temperature, find_unsure_below
 from core.training.data import (
-    CIFAR10_LABELS,
     TINY_HUB_REPO,
     Dataset,
     Split,
-    find_tiny_train,
-    hold_out,
     load_tiny_imagenet,
-    load_tiny_validation,
 )
-from core.training.evaluate import (
-    choose_resizing,
-    compare_resizing,
-    evaluate_split,
-    milliseconds,
+from core.training.evaluate import choose_resizing, compare_resizing
+from core.training.export import occlusion_model, serving_model, to_flatbuffer
+from core.training.fit import Reporter, Run, fit
+from core.training.labelling import Labelling
+from core.training.measure import SHARP, History, Rows, measure, method_choices
+from core.training.outliers import (
+    Group,
+    arrays_of,
+    best_method,
+    scores_of,
+    share_right,
+    threshold,
+    watch,
 )
-from core.training.export import serving_model, to_flatbuffer
-from core.training.fit import Reporter, Run, fit, refuse_unfinished
-from core.training.origin import origin
-from core.training.photos import LABELS, evaluate_photos, read_labels
 from core.training.recipes import Recipe
+from core.training.vgg16 import describe_vgg16
+from core.verdict import Arrays, softmax, write_arrays
 
-__all__ = ["evaluate", "require", "train", "write_index"]
+__all__ = ["run_folder", "train", "write_pages"]
 
-_NONE_QUANTILE = 0.05
-_ROWS = 500
 # What rounding the weights may cost, on validation.
 _MOST_LOST = 0.002
 # What the number format of the training may make of the accuracy on validation.
 _SAME = 0.01
-_PHOTOS = "Tiny ImageNet valid, classes that show one of the ten"
-
-
-@dataclass(frozen=True)
-class _History:
-    """What metrics.json keeps under these names, since no evaluation can measure it again."""
-
-    curves: tuple[Curve, ...]
-    best_epoch: int
-    parameters: int
-    training_seconds: float
-    reported: Reported | None
-    float32: float | None
-    resize: ResizeFigures | None
-    photos: PhotoFigures | None
-
-
-def require(
-    recipes: Iterable[Recipe], dataset: Dataset, settings: Settings, *, resume: bool
-) -> None:
-    """Find out whether recipes can be trained, before the first of them takes hours.
-
-    Raises:
-        DataError: Images or weights are missing, or the labels of photos are wrong.
-        TrainingError: `resume` is off, and there is an unfinished run.
-    """
-    if dataset.labels == CIFAR10_LABELS:
-        load_tiny_validation(settings)
-        if (folder := _photos_folder(settings, dataset.labels)) is not None:
-            read_labels(folder, dataset.labels)
-    for recipe in recipes:
-        if not resume:
-            refuse_unfinished(_run_folder(recipe, settings))
-        if recipe.photos or recipe.outliers:
-            find_tiny_train(settings)
-        if recipe.prepare is not None:
-            network = recipe.build(recipe.shape, len(dataset.labels))
-            recipe.prepare(network, dataset.train, recipe.input, settings)
 
 
 def train(
@@ -138,17 +96,12 @@ def train(
         TrainingError: As in `fit`; or the exported network is not the one that the run trained; or
             the number format loses more than .002 of the accuracy on validation. The run is kept.
     """
-    learn, validation = hold_out(dataset.train)
-    material = _material(recipe, learn, settings)
-    photos = load_tiny_validation(settings) if dataset.labels == CIFAR10_LABELS else None
+    rows = Rows.of(dataset, settings)
+    material = _material(recipe, rows.learn, settings)
+    body = describe_vgg16(settings) if recipe.body is not None else None
     run = fit(
-        recipe,
-        material,
-        validation,
-        classes=len(dataset.labels),
-        seed=seed,
-        settings=settings,
-        folder=_run_folder(recipe, settings),
+        Labelling(recipe, material, rows.validation, len(dataset.labels), seed, settings),
+        folder=run_folder(recipe, settings),
         resume=resume,
         reporter=reporter,
     )
@@ -169,8 +122,9 @@ def train(
         training=Training(
             recipe=recipe.name,
             data=_described(material, recipe, dataset),
-            datasets=_datasets(material, dataset),
-            license=recipe.license,
+            datasets=_datasets(material, dataset, body),
+            license=recipe.license if body is None else body.license,
+            pretrained=body,
             notes=recipe.notes,
             seed=seed,
             epochs=len(run.history),
@@ -183,7 +137,7 @@ def train(
     # Anew, of one size and in float32, whatever it was trained in.
     model = recipe.build((recipe.input.height, recipe.input.width, 3), len(dataset.labels))
     model.set_weights(run.model.get_weights())
-    model = serving_model(model)
+    model = occlusion_model(model) if recipe.maps == "occlusion" else serving_model(model)
     weights = to_flatbuffer(model, recipe.precision)
     resizing = None
     with tempfile.TemporaryDirectory() as scratch:
@@ -193,23 +147,31 @@ def train(
             config,
             {MODEL: to_flatbuffer(model, "float32")},
         )
-        _check_network(recipe, run, exact, validation, settings)
-        logits = _logits(Classifier(draft, threads=settings.threads), validation)
-        float32 = Classifier(exact, threads=settings.threads)
-        lost = _right(_logits(float32, validation), validation) - _right(logits, validation)
+        _check_network(recipe, run, exact, rows.validation, settings)
+        classifier, float32 = (Classifier(b, threads=settings.threads) for b in (draft, exact))
+        known = watch(classifier, rows.validation.images, "validation")
+        before = share_right(watch(float32, rows.validation.images, "validation"), rows.validation)
+        lost = before - share_right(known, rows.validation)
         if lost > _MOST_LOST:
             raise TrainingError(
                 f"In {recipe.precision}, {recipe.name} is right on {lost:.4f} less of the "
                 f"validation rows than in float32; at most {_MOST_LOST} may be lost. Change the "
                 "precision of its recipe, and export the run with --resume."
             )
-        config = _calibrated(config, logits, validation)
-        if photos is not None:
-            resizing = compare_resizing(draft, photos, _PHOTOS, threads=settings.threads)
+        temperature = find_temperature(known.outputs.logits, rows.validation.labels)
+        config = config.model_copy(update={"temperature": temperature})
+        if rows.tiny is not None:
+            resizing = compare_resizing(draft, rows.tiny.same, SHARP, threads=settings.threads)
             spec = config.input.model_copy(update={"resize": choose_resizing(resizing)})
             config = config.model_copy(update={"input": spec})
-        float32_accuracy = _right(_logits(float32, dataset.test), dataset.test)
-    history = _History(
+        # The draft's own config holds the digests.
+        same = {"temperature": temperature, "input": config.input}
+        calibrated = Classifier(
+            replace(draft, config=draft.config.model_copy(update=same)), threads=settings.threads
+        )
+        verdict, files = _verdict(calibrated, known, rows)
+        test = watch(float32, dataset.test.images, "test")
+    history = History(
         curves=tuple(
             Curve(
                 epoch=epoch.epoch,
@@ -224,65 +186,35 @@ def train(
         parameters=run.model.count_params(),
         training_seconds=sum(epoch.seconds for epoch in run.history),
         reported=recipe.reported,
-        float32=float32_accuracy,
+        float32=share_right(test, dataset.test),
         resize=resizing,
-        photos=None,
     )
-    return _measured(
-        settings.models / recipe.name,
-        config,
-        weights,
+    kept = settings.models if recipe.bundled else settings.home / "unbundled"
+    bundle = measure(
+        kept / recipe.name,
+        config.model_copy(update={"verdict": verdict}),
+        {MODEL: weights} | files,
         history,
-        dataset,
-        validation,
+        rows,
         settings,
         command,
     )
+    if not recipe.bundled:
+        keep_figures(settings.models, bundle)
+    return bundle
 
 
-def evaluate(bundle: Bundle, dataset: Dataset, settings: Settings, *, command: str) -> Bundle:
-    """Measure a model anew, and write its metrics, plots and card.
+def write_pages(models: Path) -> None:
+    """Write anew what is generated from all models of a folder.
 
-    Weights, temperature and thresholds stay as they are.
-
-    Args:
-        bundle: The model; its labels must be those of the data set.
-        dataset: What to measure on.
-        settings: `threads` is used; and `data`, for photos.
-        command: What was typed, for the card.
-
-    Raises:
-        BundleError: The folder is damaged.
-        DataError: The data set has other labels, or Tiny ImageNet's valid images are missing.
+    README.md in it; and, where the folder is a checkout's, docs/RESULTS.md beside it.
     """
-    if bundle.config.labels != dataset.labels:
-        raise DataError(
-            f"The model knows {', '.join(bundle.config.labels)}; {dataset.name} has "
-            f"{', '.join(dataset.labels)}. Evaluate it on data with its own labels."
-        )
-    old = bundle.metrics()
-    history = _History(**{field.name: getattr(old, field.name) for field in fields(_History)})
-    if dataset.labels == CIFAR10_LABELS:
-        photos = load_tiny_validation(settings)
-        resizing = compare_resizing(bundle, photos, _PHOTOS, threads=settings.threads)
-        history = replace(history, resize=resizing)
-    _, validation = hold_out(dataset.train)
-    return _measured(
-        bundle.folder,
-        bundle.config,
-        bundle.read(MODEL),
-        history,
-        dataset,
-        validation,
-        settings,
-        command,
-    )
-
-
-def write_index(models: Path) -> None:
-    """Write README.md of a folder of models anew: the table of all of them."""
-    bundles = [Bundle.open(folder) for folder in find_bundles(models)]
-    (models / CARD).write_text(report.index(bundles), "utf-8")
+    results = read_results(models)
+    (models / CARD).write_text(report.index(results), "utf-8")
+    docs = models.parent / "docs"
+    if docs.is_dir():
+        page = report.results_page(results, read_ablation(models))
+        (docs / "RESULTS.md").write_text(page, "utf-8")
 
 
 def _material(recipe: Recipe, learn: Split, settings: Settings) -> Material:
@@ -291,8 +223,8 @@ def _material(recipe: Recipe, learn: Split, settings: Settings) -> Material:
     tiny = load_tiny_imagenet(settings)
     return Material(
         learn,
-        tiny.train if recipe.photos else None,
-        tiny.outliers_learned if recipe.outliers else None,
+        tiny.same if recipe.photos else None,
+        tiny.outliers if recipe.outliers else None,
     )
 
 
@@ -305,12 +237,14 @@ def _described(material: Material, recipe: Recipe, dataset: Dataset) -> str:
     return "; ".join(parts)
 
 
-def _datasets(material: Material, dataset: Dataset) -> tuple[str, ...]:
+def _datasets(material: Material, dataset: Dataset, body: Pretrained | None) -> tuple[str, ...]:
     tiny = material.photos is not None or material.outliers is not None
-    return tuple(name for name in (dataset.hub, TINY_HUB_REPO if tiny else None) if name)
+    names = [dataset.hub, TINY_HUB_REPO if tiny else None, *(body.datasets if body else ())]
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _run_folder(recipe: Recipe, settings: Settings) -> Path:
+def run_folder(recipe: Recipe, settings: Settings) -> Path:
+    """Where the run of a recipe is kept."""
     return settings.home / "runs" / recipe.name
 
 
@@ -320,7 +254,7 @@ def _check_network(
     """See that weights were not put into another network than the one that was trained."""
     one_view = exact.config.model_copy(update={"views": ("identity",)})
     classifier = Classifier(replace(exact, config=one_view), threads=settings.threads)
-    exported = _right(_logits(classifier, validation), validation)
+    exported = share_right(watch(classifier, validation.images, "validation"), validation)
     trained = run.history[run.best_epoch - 1].validation_accuracy
     if abs(exported - trained) > _SAME:
         raise TrainingError(
@@ -329,80 +263,39 @@ def _check_network(
         )
 
 
-def _logits(classifier: Classifier, split: Split) -> NDArray[np.float32]:
-    """Of all rows, all views averaged: shape (n, k)."""
-    spec = classifier.config.input
-    parts = [
-        classifier.outputs(
-            np.stack([resize(image, spec) for image in split.images[start : start + _ROWS]])
-        ).logits
-        for start in range(0, len(split), _ROWS)
-    ]
-    return np.concatenate(parts)
+def _verdict(classifier: Classifier, known: Group, rows: Rows) -> tuple[Verdict, dict[str, bytes]]:
+    """Method and thresholds, and the file that the method needs.
 
+    Without images of none of the labels there is nothing to choose a method by.
 
-def _right(logits: NDArray[np.float32], split: Split) -> float:
-    return float((logits.argmax(axis=1) == split.labels).mean())
-
-
-def _calibrated(config: Config, logits: NDArray[np.float32], validation: Split) -> Config:
-    """A config with temperature and thresholds from the logits of the validation rows."""
-    temperature = find_temperature(logits, validation.labels)
-    confidences = softmax(logits, temperature).max(axis=1)
-    right = logits.argmax(axis=1) == validation.labels
+    Args:
+        classifier: The model, calibrated.
+        known: What it gives on the validation rows.
+        rows: What to choose by.
+    """
+    temperature = classifier.config.temperature
+    method: VerdictMethod = "max_softmax"
+    arrays: Arrays = {}
+    groups = [known]
+    if rows.tiny is not None:
+        each = arrays_of(classifier, rows.learn)
+        method = best_method(method_choices(classifier, rows, rows.tiny, each))
+        arrays = each[method]
+        # People send photos: the thresholds must suit them as well, and each kind counts the same.
+        groups.append(watch(classifier, rows.tiny.same.images, SHARP))
+    labels = [rows.validation.labels, *([rows.tiny.same.labels] if rows.tiny else [])]
+    answers = [group.outputs.logits for group in groups]
     verdict = Verdict(
-        method="max_softmax",
-        none_below=float(np.quantile(confidences, _NONE_QUANTILE)),
-        unsure_below=find_unsure_below(confidences, right),
-    )
-    return config.model_copy(update={"temperature": temperature, "verdict": verdict})
-
-
-def _measured(
-    folder: Path,
-    config: Config,
-    weights: bytes,
-    history: _History,
-    dataset: Dataset,
-    validation: Split,
-    settings: Settings,
-    command: str,
-) -> Bundle:
-    """Write the folder with everything that is measured on these weights."""
-    with tempfile.TemporaryDirectory() as scratch:
-        draft = write_bundle(Path(scratch) / config.name, config, {MODEL: weights})
-        classifier = Classifier(draft, threads=settings.threads)
-        one_view = draft.config.model_copy(update={"views": ("identity",)})
-        alone = Classifier(replace(draft, config=one_view), threads=settings.threads)
-        metrics = Metrics(
-            test=evaluate_split(classifier, dataset.test, f"{dataset.name} test", dataset.hub),
-            single_view=_right(_logits(alone, dataset.test), dataset.test),
-            float32=history.float32,
-            resize=history.resize,
-            photos=_on_photos(classifier, settings) or history.photos,
-            validation=evaluate_split(
-                classifier, validation, f"{dataset.name} train, rows held out", dataset.hub
+        method=method,
+        none_below=threshold(
+            [scores_of(method, group.outputs, temperature, arrays) for group in groups]
+        ),
+        unsure_below=find_unsure_below(
+            np.concatenate([softmax(each, temperature).max(axis=1) for each in answers]),
+            np.concatenate(
+                [each.argmax(axis=1) == truth for each, truth in zip(answers, labels, strict=True)]
             ),
-            curves=history.curves,
-            best_epoch=history.best_epoch,
-            parameters=history.parameters,
-            bytes=len(weights),
-            milliseconds=milliseconds(classifier),
-            training_seconds=history.training_seconds,
-            reported=history.reported,
-            origin=origin(command),
-        )
-    return write_bundle(folder, config, {MODEL: weights} | report.files(config, metrics))
-
-
-def _on_photos(classifier: Classifier, settings: Settings) -> PhotoFigures | None:
-    folder = _photos_folder(settings, classifier.labels)
-    return None if folder is None else evaluate_photos(classifier, folder)
-
-
-def _photos_folder(settings: Settings, labels: tuple[str, ...]) -> Path | None:
-    """The photos of the data folder, if it holds such; they show CIFAR-10's classes."""
-    if settings.data is None or labels != CIFAR10_LABELS:
-        return None
-    folder = settings.data / "photos"
-    return folder if (folder / LABELS).is_file() else None
+            np.concatenate([np.full(len(each), 1 / len(each)) for each in answers]),
+        ),
+    )
+    return verdict, {VERDICT: write_arrays(arrays)} if arrays else {}

@@ -13,11 +13,12 @@ from PIL import Image
 import core
 from core.bundle import MODEL, View, find_bundles, write_bundle
 from core.catalog import Catalog
-from core.classifier import Classifier, softmax
+from core.classifier import Classifier
 from core.engine import Engine
 from core.errors import BundleError, ImageError
 from core.images import crops
 from core.settings import Settings
+from core.verdict import softmax
 from tests import drawings
 from tests.conftest import ROOT
 
@@ -190,13 +191,6 @@ def test_saliency_on_request(catalog: Catalog, model: str, photo: Path) -> None:
     assert saliency.dtype == np.float32
     assert saliency.min() >= 0
     assert 0.5 < saliency.max() <= 1
-
-
-def test_softmax() -> None:
-    logits = np.array([[1000.0, 999.0], [-1000.0, -1000.0]])
-    assert softmax(logits)[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e)])
-    assert softmax(logits)[1] == pytest.approx([0.5, 0.5])
-    assert softmax(logits, 2.0)[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
 
 
 def test_load_by_name(monkeypatch: pytest.MonkeyPatch, photo: Path) -> None:

@@ -21,8 +21,9 @@ from tests.conftest import ROOT
 LAYERS = [
     {"core.errors"},
     {"core.settings", "core.images", "core.hub"},
-    {"core.bundle"},
-    {"core.engine"},
+    {"core.bundle", "core.saliency"},
+    {"core.engine", "core.results"},
+    {"core.verdict"},
     {"core.classifier"},
     {"core.catalog", "core.locale"},
     {"core.predictor"},
@@ -33,7 +34,10 @@ LAYERS = [
 FILES = sorted(
     file for package in ("core", "demo", "bench") for file in (ROOT / package).rglob("*.py")
 )
-HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"}
+HEAVY = {
+    *("tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"),
+    *("imagecorruptions", "numba", "cv2", "skimage"),
+}
 
 
 def module_of(file: Path) -> str:

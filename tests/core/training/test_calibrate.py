@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.classifier import softmax
 from core.training.calibrate import ece, find_temperature, find_unsure_below, log_loss, reliability
+from core.verdict import softmax
 
 
 def test_the_temperature_of_known_probabilities_is_found() -> None:
@@ -39,17 +39,31 @@ def test_unsure_below_is_the_smallest_good_threshold() -> None:
     confidences = np.linspace(0, 1, 1001)
     right = confidences >= 0.5
     # From t < .5 on, (1 - .5) / (1 - t) of the answers are right: 95% at t = 1 - .5 / .95.
-    assert find_unsure_below(confidences, right) == pytest.approx(1 - 0.5 / 0.95, abs=2e-3)
-    threshold = find_unsure_below(confidences, right)
+    threshold = find_unsure_below(confidences, right, np.ones(1001))
+    assert threshold == pytest.approx(1 - 0.5 / 0.95, abs=2e-3)
     assert right[confidences >= threshold].mean() >= 0.95
 
 
 def test_unsure_below_when_no_threshold_is_good() -> None:
-    assert find_unsure_below(np.linspace(0, 1, 1000), np.zeros(1000, bool)) == 1.0
-    assert find_unsure_below(np.ones(10), np.ones(10, bool)) == 1.0, "too few to tell"
+    wrong = np.zeros(1000, bool)
+    assert find_unsure_below(np.linspace(0, 1, 1000), wrong, np.ones(1000)) == 1.0
+    few = np.ones(10, bool)
+    assert find_unsure_below(np.ones(10), few, np.ones(10)) == 1.0, "too few to tell"
 
 
 def test_equal_confidences_stay_together() -> None:
     confidences = np.full(100, 0.7)
     right = np.arange(100) < 94
-    assert find_unsure_below(confidences, right) == 1.0
+    assert find_unsure_below(confidences, right, np.ones(len(right))) == 1.0
+
+
+def test_heavier_answers_count_more() -> None:
+    """Of a few photos, and many rows that are all right."""
+    confidences = np.concatenate([np.full(900, 0.9), np.linspace(0.1, 0.8, 100)])
+    right = np.concatenate([np.ones(900, bool), np.arange(100) % 2 == 0])
+    assert find_unsure_below(confidences, right, np.ones(1000)) == pytest.approx(0.1)
+    even = np.concatenate([np.full(900, 1 / 900), np.full(100, 1 / 100)])
+    threshold = find_unsure_below(confidences, right, even)
+    kept = confidences >= threshold
+    assert threshold > 0.6
+    assert (even * right)[kept].sum() / even[kept].sum() >= 0.95

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from core.training.data import (
     Split,
     hold_out,
     load_cifar10,
+    load_tiny_held_out,
     load_tiny_imagenet,
-    load_tiny_validation,
 )
 from tests import made
 
@@ -113,10 +114,10 @@ def test_the_held_out_rows_never_change() -> None:
 
 def test_tiny_imagenet_is_sorted_by_what_it_is_to_the_ten(tmp_path: Path) -> None:
     settings = Settings(data=made.tiny_imagenet(tmp_path))
-    tiny = load_tiny_imagenet(settings)
-    assert tiny.train.images.shape == (44, 64, 64, 3)
-    assert len(tiny.validation) == 22
-    counted = np.bincount(tiny.validation.labels, minlength=10)
+    tiny, held_out = load_tiny_imagenet(settings), load_tiny_held_out(settings)
+    assert tiny.same.images.shape == (44, 64, 64, 3)
+    assert tiny.same.rows.tolist() == [*range(22), *range(200, 222)]
+    counted = np.bincount(held_out.same.labels, minlength=10)
     assert dict(zip(CIFAR10_LABELS, counted.tolist(), strict=True)) == {
         "airplane": 0,
         "automobile": 4,
@@ -129,8 +130,7 @@ def test_tiny_imagenet_is_sorted_by_what_it_is_to_the_ten(tmp_path: Path) -> Non
         "ship": 2,
         "truck": 1,
     }
-    assert np.array_equal(load_tiny_validation(settings).labels, tiny.validation.labels)
-    parts = [tiny.outliers_learned, tiny.outliers_chosen_by, tiny.outliers_reported]
+    parts = [tiny.outliers, held_out.chosen_by, held_out.reported]
     classes = [set(part.labels.tolist()) for part in parts]
     assert [len(c) for c in classes] == [120, 30, 24]
     assert [len(part) for part in parts] == [240, 90, 72], "the last two have valid images too"
@@ -141,8 +141,10 @@ def test_what_is_not_tiny_imagenet_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Tiny ImageNet is not complete there"):
         load_tiny_imagenet(Settings(data=tmp_path))
     made.tiny_imagenet(tmp_path, made.TINY_NAMES[:-1])
-    with pytest.raises(DataError, match="expected images of 64 × 64 in 200 classes"):
+    with pytest.raises(DataError, match="names 199 classes; Tiny ImageNet has 200"):
         load_tiny_imagenet(Settings(data=tmp_path))
+    shutil.rmtree(tmp_path / "tiny-imagenet")
+    made.tiny_imagenet(tmp_path)
     file = tmp_path / "tiny-imagenet" / "data" / "train-00000-of-00001.parquet"
     pq.write_table(pa.table({"image": [1], "label": [2]}), file)
     with pytest.raises(DataError, match="is no Tiny ImageNet parquet file"):

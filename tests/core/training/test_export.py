@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.bundle import Precision
 from core.engine import Engine
 from core.errors import BundleError, TrainingError
-from core.training.export import serving_model, to_flatbuffer
+from core.training.export import occlusion_model, serving_model, to_flatbuffer
 from core.training.recipes import get_recipe
 from tests import drawings
 
@@ -99,6 +99,41 @@ def test_the_flatbuffer_gives_what_the_model_gives(name: str, precision: Precisi
     for key, value in expected.items():
         error = np.linalg.norm(given[key] - value) / np.linalg.norm(value)
         assert error < allowed[key == "maps"], key
+
+
+def test_occlusion_is_what_hiding_takes_away() -> None:
+    model = trained("classic")
+    outputs = occlusion_model(model)(images("classic"))
+    maps = np.asarray(outputs["maps"])
+    assert maps.shape == (3, 12, 12, 4), "2×2 cells at each place of 13×13"
+    features = np.asarray(keras.Model(model.input, fine_layer(model).output)(images("classic")))
+    above = keras.Model(fine_layer(model).output, model.output)
+    assert np.allclose(outputs["logits"], above(features), atol=1e-5)
+    for y, x in ((0, 0), (5, 11), (11, 3)):
+        hidden = features.copy()
+        hidden[:, y : y + 2, x : x + 2] = 0
+        fallen = np.asarray(outputs["logits"]) - np.asarray(above(hidden))
+        assert np.allclose(maps[:, y, x], fallen, atol=1e-4)
+    small = layers.Input((8, 8, 3))
+    x = layers.Dense(3, name="embedding")(layers.Flatten()(layers.Conv2D(4, 2)(small)))
+    with pytest.raises(TrainingError, match=r"No layer of .* has more than 7×7 cells"):
+        occlusion_model(keras.Model(small, layers.Dense(2)(x)))
+
+
+def test_vgg16_is_stored_once() -> None:
+    """Both signatures share its kernels, and each image of a batch gets its own maps."""
+    keras.utils.set_random_seed(1)
+    model = occlusion_model(get_recipe("transfer").build((32, 32, 3), 10))
+    content = to_flatbuffer(model, "int8")
+    assert len(content) < 16e6
+    engine = Engine(content, shape=(32, 32), classes=10, threads=1)
+    inputs = 50 * images("classic")
+    maps = engine.explain(inputs)
+    assert maps.shape == (3, 7, 7, 10)
+    assert np.array_equal(maps[1:2], engine.explain(inputs[1:2]))
+    expected = np.asarray(model(inputs)["logits"])
+    error = np.linalg.norm(engine.run(inputs).logits - expected) / np.linalg.norm(expected)
+    assert error < 0.1
 
 
 def _flatbuffer(signatures: dict[str, list[str]]) -> bytes:

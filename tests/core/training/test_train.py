@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +18,19 @@ from PIL import Image
 from core.bundle import Bundle, Precision, ResizeFigures, find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier
-from core.errors import DataError, TrainingError
+from core.errors import BundleError, DataError, ModelNotFoundError, TrainingError
+from core.results import Ablation, read_ablation, read_results
 from core.settings import Settings
 from core.training import networks, report
-from core.training.data import hold_out, load_cifar10
+from core.training.ablation import CHANGES, ablate
+from core.training.data import Dataset, hold_out, load_cifar10
 from core.training.evaluate import choose_resizing, compare_resizing, evaluate_split
 from core.training.explore import explore
+from core.training.measure import Rows, evaluate
 from core.training.photos import evaluate_photos
-from core.training.train import evaluate, require, train, write_index
+from core.training.plan import Outcome, plan, train_all
+from core.training.recipes import RECIPES, VGG16, Recipe, get_recipe
+from core.training.train import train, write_pages
 from tests import made
 from tests.conftest import ROOT
 
@@ -63,7 +69,8 @@ def test_evaluating_again_gives_the_same_figures(made_models: Path, tmp_path: Pa
     (folder,) = find_bundles(made_models)
     before = Bundle.open(folder)
     figures = before.metrics()
-    after = evaluate(before, made.dataset(), Settings(models=made_models), command="again")
+    settings = Settings(models=made_models)
+    after = evaluate(before, Rows.of(made.dataset(), settings), settings, command="again")
     ours, theirs = before.config, after.config
     assert ours.model_copy(update={"sha256": {}}) == theirs.model_copy(update={"sha256": {}})
     metrics, old = after.metrics(), figures
@@ -71,8 +78,10 @@ def test_evaluating_again_gives_the_same_figures(made_models: Path, tmp_path: Pa
     assert (metrics.test, metrics.validation) == (old.test, old.validation)
     assert (metrics.curves, metrics.parameters) == (old.curves, old.parameters)
     other = replace(made.dataset(), name="CIFAR-10", labels=("cat", "dog", "sky"))
-    with pytest.raises(DataError, match="The model knows red square, green bar, blue sky; CIFAR"):
-        evaluate(after, other, Settings(models=made_models), command="again")
+    with pytest.raises(DataError, match=r"The model shapes knows red square, .*; CIFAR-10 has"):
+        evaluate(
+            after, replace(Rows.of(made.dataset(), settings), dataset=other), settings, command=""
+        )
 
 
 def test_figures_by_hand(made_models: Path) -> None:
@@ -185,32 +194,66 @@ def test_a_model_of_the_ten_learns_from_photos_and_is_measured_on_them(tmp_path:
     assert "| airplane | 1 |" in card
     photos.rename(tmp_path / "away")
     settings = Settings(data=tmp_path, models=bundle.folder.parent)
-    again = evaluate(bundle, made.ten(), settings, command="again")
+    again = evaluate(bundle, Rows.of(made.ten(), settings), settings, command="again")
     assert again.metrics().photos == metrics.photos, "no photos are at hand, so the old figures"
+    assert again.metrics().outliers == metrics.outliers
+    assert again.metrics().sharp == metrics.sharp
     assert again.metrics().resize == metrics.resize
     assert again.metrics().float32 == metrics.float32
 
 
+def begin(
+    recipes: list[Recipe], data: Dataset, settings: Settings, *, resume: bool = False
+) -> list[Outcome]:
+    """Train these, each as short as it can be."""
+    return list(
+        train_all(
+            [recipe.name for recipe in recipes],
+            data,
+            settings,
+            seed=0,
+            resume=resume,
+            reporter=lambda name: nullcontext(made.Recorder()),
+            recipes={recipe.name: recipe for recipe in recipes},
+        )
+    )
+
+
 def test_what_is_missing_is_found_before_the_first_recipe(tmp_path: Path) -> None:
-    recipes = [made.recipe(), made.recipe(outliers=30)]
+    recipes = [made.recipe(name="one"), made.recipe(name="two", outliers=30)]
     ten = made.ten()
-    settings = Settings(data=tmp_path, home=tmp_path / "home")
+    settings = Settings(data=tmp_path, home=tmp_path / "home", models=tmp_path / "models")
     with pytest.raises(DataError, match=r"no valid-\*\.parquet; Tiny ImageNet is not complete"):
-        require(recipes, ten, settings, resume=False)
+        begin(recipes, ten, settings)
     made.tiny_imagenet(tmp_path)
-    require(recipes, ten, settings, resume=False)
     with pytest.raises(DataError, match=r"int8\.tflite cannot be read"):
-        require([made.like("mobilenet")], ten, settings, resume=False)
+        begin([recipes[0], made.like("mobilenet")], ten, settings)
+    with pytest.raises(DataError, match=r"VGG16 has no weights to begin with.*train vgg16"):
+        begin([recipes[0], made.like("transfer")], ten, settings)
     (tmp_path / "photos").mkdir()
-    require(recipes, ten, settings, resume=False)
     (tmp_path / "photos" / "labels.csv").write_text("file,label\na.png,cow\n")
     with pytest.raises(DataError, match="the model has no label 'cow'"):
-        require(recipes, ten, settings, resume=False)
+        begin(recipes, ten, settings)
     (tmp_path / "photos" / "labels.csv").unlink()
     next((tmp_path / "tiny-imagenet" / "data").glob("train-*")).unlink()
-    require(recipes[:1], ten, settings, resume=False)
     with pytest.raises(DataError, match=r"no train-\*\.parquet"):
-        require(recipes, ten, settings, resume=False)
+        begin(recipes, ten, settings)
+    assert not settings.home.exists(), "nothing was begun"
+
+
+def test_where_one_recipe_fails_the_next_is_trained(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    recipes = [made.recipe(name="huge", batch_size=1000), made.recipe(name="small", epochs=1)]
+    huge, small = begin(recipes, made.dataset(), settings)
+    assert (huge.name, small.name) == ("huge", "small")
+    assert "less than one batch" in str(huge.result)
+    assert isinstance(small.result, Bundle)
+
+
+def test_vgg16_comes_before_what_begins_with_it() -> None:
+    names = plan()
+    assert set(names) == {*RECIPES, VGG16}
+    assert names.index(VGG16) < min(names.index(n) for n, r in RECIPES.items() if r.body)
 
 
 def test_an_unfinished_run_of_any_recipe_is_found_first(tmp_path: Path) -> None:
@@ -227,8 +270,10 @@ def test_an_unfinished_run_of_any_recipe_is_found_first(tmp_path: Path) -> None:
             command="tests",
         )
     with pytest.raises(TrainingError, match="unfinished run of 1 epochs"):
-        require([made.recipe(name="other"), recipe], made.dataset(), settings, resume=False)
-    require([recipe], made.dataset(), settings, resume=True)
+        begin([made.recipe(name="other"), recipe], made.dataset(), settings)
+    assert not (tmp_path / "runs" / "other").exists()
+    (outcome,) = begin([recipe], made.dataset(), settings, resume=True)
+    assert isinstance(outcome.result, Bundle)
 
 
 def test_rounding_that_costs_too_much_is_refused(tmp_path: Path) -> None:
@@ -299,13 +344,104 @@ def test_cards_and_index_hold_what_metrics_json_holds() -> None:
 
 
 def test_the_index_is_current(tmp_path: Path) -> None:
-    bundles = [Bundle.open(folder) for folder in find_bundles(ROOT / "models")]
-    assert (ROOT / "models" / "README.md").read_text("utf-8") == report.index(bundles)
+    results = read_results(ROOT / "models")
+    assert (ROOT / "models" / "README.md").read_text("utf-8") == report.index(results)
 
 
 def test_the_index_lists_every_model(made_models: Path) -> None:
-    write_index(made_models)
+    write_pages(made_models)
     assert "Shapes (`shapes`)" in (made_models / "README.md").read_text("utf-8")
+
+
+def test_of_an_unbundled_recipe_only_the_figures_are_kept(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    recipes = [made.recipe(name="kept", epochs=1), made.recipe(name="seen", bundled=False)]
+    kept, seen = (outcome.result for outcome in begin(recipes, made.dataset(), settings))
+    assert isinstance(kept, Bundle)
+    assert isinstance(seen, Bundle)
+    assert [folder.name for folder in find_bundles(settings.models)] == ["kept"]
+    first, second = read_results(settings.models)
+    assert (first.config.name, first.revision) == ("kept", kept.revision)
+    assert (second.config, second.metrics, second.revision) == (seen.config, seen.metrics(), None)
+    page = report.results_page([first, second], None)
+    row = f"| Baseline CNN (`seen`) | 0.6527 | {seen.metrics().test.accuracy:.4f} |"
+    assert page.count(row) == 1
+    assert "Only figures are kept of `seen`, no weights." in page
+    begin([recipes[1]], made.dataset(), settings)
+    assert len(read_results(settings.models)) == 2, "the old figures were replaced"
+    (settings.models / "unbundled.json").write_text("{}x")
+    with pytest.raises(BundleError, match=r"unbundled\.json does not hold the figures"):
+        read_results(settings.models)
+    assert len(Catalog(settings).results()) == 1, "and the rest can still be listed"
+
+
+def test_a_model_that_is_bundled_later_has_one_row(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    begin([made.recipe(name="one", epochs=1, bundled=False)], made.dataset(), settings)
+    catalog = Catalog(settings)
+    assert [result.revision for result in catalog.results()] == [None]
+    with pytest.raises(ModelNotFoundError, match="Of the model 'one' only figures are kept"):
+        catalog.load("one")
+    begin([made.recipe(name="one", epochs=1)], made.dataset(), settings)
+    (result,) = read_results(settings.models)
+    assert result.revision is not None
+
+
+def test_options_are_compared(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    changes = {"nothing": {}, "no augmentation": {"crop_padding": 0, "flip": None}}
+
+    def ask(*, resume: bool) -> Ablation | None:
+        return ablate(
+            made.dataset(),
+            settings,
+            resume=resume,
+            reporter=lambda name: nullcontext(made.Recorder()),
+            base=made.recipe(epochs=2),
+            changes=changes,
+            seeds=(3, 4),
+        )
+
+    done = ask(resume=False)
+    assert done is not None
+    assert [option.change for option in done.options] == list(changes)
+    assert [len(option.test) for option in done.options] == [2, 2]
+    assert (done.n_validation, done.n_test, done.seeds) == (60, 150, (3, 4))
+    assert read_ablation(settings.models) == done
+    assert find_bundles(settings.models) == [], "none of them is served"
+    page = report.results_page([], done)
+    assert "2 seeds each (3, 4): accuracy on 60 rows held out, and on 150 of Shapes test" in page
+    assert page.count(" ± ") == 4
+    assert done.base.startswith("baseline, 2 epochs of batches of 50, AdamW(learning_rate=0.001")
+    assert done.made.epochs == 8
+    again = ask(resume=True)
+    assert again is not None
+    assert again.made == done.made, "nothing was trained"
+    assert [o.test for o in again.options] == [o.test for o in done.options]
+
+
+@pytest.mark.parametrize(("change", "fields"), CHANGES.items())
+def test_every_option_changes_one_thing(change: str, fields: dict[str, object]) -> None:
+    base = get_recipe("classic")
+    changed = replace(base, **fields)  # type: ignore[arg-type]  # names and types of a dict
+    model = changed.build(changed.shape, 10)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    (dropout,) = (x.rate for x in model.layers if isinstance(x, keras.layers.Dropout))
+    assert kinds.count("Conv2D") == (4 if "layer added" in change else 3)
+    assert kinds.count("BatchNormalization") == (0 if "no batch norm" in change else 3)
+    assert dropout == {"dropout 0": 0.0, "dropout 0.6": 0.6}.get(change, 0.4)
+    assert set(fields) <= {"build", "optimizer", "patience", "crop_padding", "flip"}
+    if "optimizer" in fields:
+        assert changed.optimizer.weight_decay == base.optimizer.weight_decay  # type: ignore[union-attr]
+    if "augmentation" in change:
+        assert (changed.crop_padding, changed.flip) == (0, None)
+    if "rate five" in change:
+        factor = 5 if "higher" in change else 1 / 5
+        assert changed.optimizer.learning_rate == pytest.approx(
+            factor * base.optimizer.learning_rate
+        )
+    if "early stopping" in change:
+        assert changed.patience == 1
 
 
 def test_explore(tmp_path: Path) -> None:
@@ -329,6 +465,8 @@ FLOORS = {
     "classic": (0.7446, math.inf),
     "scratch": (0.95, 10.0),
     "mobilenet": (0.95, math.inf),
+    "transfer": (0.80, math.inf),
+    "finetuned": (0.90, math.inf),
 }
 
 

@@ -1,0 +1,213 @@
+"""Figures of every model in one list, also of those whose weights are not kept."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.bundle import Bundle, Config, Made, Metrics, Share, find_bundles, first_problem
+from core.errors import BundleError
+
+__all__ = [
+    "Ablation",
+    "Option",
+    "Result",
+    "keep_ablation",
+    "keep_figures",
+    "mean_and_spread",
+    "read_ablation",
+    "read_results",
+    "read_unbundled",
+]
+
+_UNBUNDLED = "unbundled.json"
+_ABLATION = "ablation.json"
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a model.
+
+    Attributes:
+        config: Its config.json.
+        metrics: Its metrics.json.
+        revision: As of its bundle; None where only the figures are kept.
+    """
+
+    config: Config
+    metrics: Metrics
+    revision: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """One row, of types that JSON has."""
+        test, training, pretrained = self.metrics.test, self.config.training, None
+        if training.pretrained is not None:
+            pretrained = training.pretrained.model_dump(mode="json")
+        reported = self.metrics.reported
+        return {
+            "name": self.config.name,
+            "title": self.config.title,
+            "family": self.config.family,
+            "revision": self.revision,
+            "labels": self.config.labels,
+            "accuracy": test.accuracy,
+            "precision": test.precision,
+            "recall": test.recall,
+            "f1": test.f1,
+            "ece": test.ece,
+            "test": {"data": test.data, "n": test.n},
+            "reported": reported.model_dump(mode="json") if reported else None,
+            "parameters": self.metrics.parameters,
+            "bytes": self.metrics.bytes,
+            "milliseconds": self.metrics.milliseconds,
+            "hardware": self.metrics.origin.hardware,
+            "trained": {
+                "recipe": training.recipe,
+                "data": training.data,
+                "pretrained": pretrained,
+                "epochs": training.epochs,
+                "seconds": self.metrics.training_seconds,
+                "hardware": training.hardware,
+                "date": training.date,
+                "commit": training.commit,
+            },
+        }
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Option(_Record):
+    """One change, run with several seeds.
+
+    Attributes:
+        change: What differs from the first option.
+        validation, test: Accuracy of each run on the rows held out and on the test rows, measured
+            on the stored weights.
+        epochs: Epochs of each run.
+    """
+
+    change: str
+    validation: tuple[Share, ...]
+    test: tuple[Share, ...]
+    epochs: tuple[int, ...]
+
+
+class Ablation(_Record):
+    """ablation.json in the folder of models: all options, the first of which changes nothing.
+
+    Attributes:
+        base: What is changed, in words.
+        command: That made it.
+        data: What the test rows are.
+        n_validation, n_test: Numbers of rows.
+        made: All runs together.
+    """
+
+    base: str
+    command: str
+    data: str
+    seeds: tuple[int, ...]
+    n_validation: int
+    n_test: int
+    options: tuple[Option, ...]
+    made: Made
+
+
+def mean_and_spread(shares: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1) of at least two."""
+    return statistics.mean(shares), statistics.stdev(shares)
+
+
+class _Figures(_Record):
+    config: Config
+    metrics: Metrics
+
+
+class _Unbundled(_Record):
+    """unbundled.json in the folder of models."""
+
+    models: tuple[_Figures, ...] = ()
+
+
+def read_results(models: Path) -> list[Result]:
+    """Of all models in a folder, by name; those whose weights are not kept come last.
+
+    Raises:
+        BundleError: One of them is damaged.
+    """
+    bundles = [Bundle.open(folder) for folder in find_bundles(models)]
+    kept = [Result(bundle.config, bundle.metrics(), bundle.revision) for bundle in bundles]
+    return kept + read_unbundled(models)
+
+
+def read_unbundled(models: Path) -> list[Result]:
+    """Of those models whose weights are not kept.
+
+    Raises:
+        BundleError: Their file is damaged.
+    """
+    figures = _read(models / _UNBUNDLED, _Unbundled) or _Unbundled()
+    kept = {folder.name for folder in find_bundles(models)}
+    return [
+        Result(each.config, each.metrics, None)
+        for each in figures.models
+        if each.config.name not in kept
+    ]
+
+
+def keep_figures(models: Path, bundle: Bundle) -> None:
+    """Put the figures of a model beside the folders of those whose weights are kept.
+
+    Raises:
+        BundleError: What is there is damaged.
+    """
+    others = {result.config.name: result for result in read_unbundled(models)}
+    others[bundle.config.name] = Result(bundle.config, bundle.metrics(), None)
+    figures = [
+        _Figures(config=result.config, metrics=result.metrics)
+        for _, result in sorted(others.items())
+    ]
+    _write(models / _UNBUNDLED, _Unbundled(models=tuple(figures)))
+
+
+def read_ablation(models: Path) -> Ablation | None:
+    """What changes of a recipe came to; None where nobody has tried.
+
+    Raises:
+        BundleError: The file is damaged.
+    """
+    return _read(models / _ABLATION, Ablation)
+
+
+def keep_ablation(models: Path, ablation: Ablation) -> None:
+    """Put it into a folder of models, in place of the one there."""
+    _write(models / _ABLATION, ablation)
+
+
+def _read(file: Path, kind: type[Kind]) -> Kind | None:
+    if not file.is_file():
+        return None
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = first_problem(error) if isinstance(error, ValidationError) else error
+        raise BundleError(
+            f"{file} does not hold the figures that belong there: {why} Fetch it again; or delete "
+            "it, and train again what it was about."
+        ) from error
+
+
+def _write(file: Path, record: BaseModel) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
+    new.replace(file)

@@ -1,0 +1,144 @@
+"""Several recipes in turn, and the weights of VGG16 that some begin with."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from core.bundle import Bundle, Pretrained
+from core.errors import TenSightError, TrainingError
+from core.settings import Settings
+from core.training.data import (
+    CIFAR10_LABELS,
+    Dataset,
+    find_tiny_train,
+    hold_out,
+    load_tiny_held_out,
+)
+from core.training.fit import Reporter, refuse_unfinished
+from core.training.measure import photos_folder
+from core.training.photos import read_labels
+from core.training.pretraining import pretrain, require_lessons
+from core.training.recipes import RECIPES, VGG16, Recipe
+from core.training.train import run_folder, train
+from core.training.vgg16 import adopt_vgg16, describe_vgg16, published_vgg16
+
+__all__ = ["Outcome", "plan", "train_all"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one name of `train_all`.
+
+    Attributes:
+        name: A recipe's, or `vgg16`.
+        result: The model; or the weights; or what went wrong; None where the run waits for
+            TensorFlow to export it.
+    """
+
+    name: str
+    result: Bundle | Pretrained | TenSightError | None
+
+
+def plan() -> list[str]:
+    """Names of all recipes in the order in which to train them, and `vgg16` where it is due."""
+    names: list[str] = []
+    for recipe in RECIPES.values():
+        if recipe.body == VGG16 and VGG16 not in names:
+            names.append(VGG16)
+        names.append(recipe.name)
+    return names
+
+
+def train_all(
+    names: Sequence[str],
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    seed: int,
+    resume: bool,
+    reporter: Callable[[str], AbstractContextManager[Reporter]],
+    vgg16_weights: str | None = None,
+    recipes: Mapping[str, Recipe] = RECIPES,
+) -> Iterator[Outcome]:
+    """Train recipes, one after the other; where one fails, go on with the next.
+
+    Args:
+        names: Recipes, and `vgg16`, for the weights that some begin with.
+        dataset: As in `train`.
+        settings: As in `train`.
+        seed: As in `train`.
+        resume: Go on with runs that stopped; begin where there is none.
+        reporter: Gives one for each run, whose name it is given.
+        vgg16_weights: `imagenet` or a path, to take VGG16's weights in place of training them.
+        recipes: By name.
+
+    Raises:
+        TenSightError: Something is missing, or an unfinished run is there: nothing was begun.
+    """
+    _require(names, dataset, settings, resume, vgg16_weights, recipes)
+    without_body = False
+    for name in names:
+        try:
+            with reporter(name) as hears:
+                if name != VGG16:
+                    if without_body and recipes[name].body == VGG16:
+                        raise TrainingError(
+                            f"{name} begins with weights of VGG16, and to make them failed. Train "
+                            f"{VGG16} first."
+                        )
+                    result: Bundle | Pretrained | None = train(
+                        recipes[name],
+                        dataset,
+                        settings,
+                        seed=seed,
+                        resume=resume,
+                        reporter=hears,
+                        command=shlex.join(["tensight", "train", name, "--seed", str(seed)]),
+                    )
+                elif vgg16_weights is not None:
+                    result = adopt_vgg16(vgg16_weights, settings)
+                else:
+                    learn, _ = hold_out(dataset.train)
+                    result = pretrain(learn, settings, seed=seed, resume=resume, reporter=hears)
+            yield Outcome(name, result)
+        except TenSightError as error:
+            without_body |= name == VGG16
+            yield Outcome(name, error)
+
+
+def _require(
+    names: Sequence[str],
+    dataset: Dataset,
+    settings: Settings,
+    resume: bool,
+    vgg16_weights: str | None,
+    recipes: Mapping[str, Recipe],
+) -> None:
+    """Find out whether recipes can be trained, before the first of them takes hours.
+
+    Raises:
+        DataError: Images or weights are missing, or the labels of photos are wrong.
+        TrainingError: `resume` is off, and there is an unfinished run.
+    """
+    if dataset.labels == CIFAR10_LABELS:
+        load_tiny_held_out(settings)
+        if (folder := photos_folder(settings, dataset.labels)) is not None:
+            read_labels(folder, dataset.labels)
+    if VGG16 in names:
+        if vgg16_weights is None:
+            require_lessons(settings, resume=resume)
+        else:
+            published_vgg16(vgg16_weights)
+    for recipe in (recipes[name] for name in names if name != VGG16):
+        if not resume:
+            refuse_unfinished(run_folder(recipe, settings))
+        if recipe.body is not None and VGG16 not in names:
+            describe_vgg16(settings)
+        if recipe.photos or recipe.outliers:
+            find_tiny_train(settings)
+        if recipe.prepare is not None:
+            network = recipe.build(recipe.shape, len(dataset.labels))
+            recipe.prepare(network, dataset.train, recipe.input, settings)

@@ -1,0 +1,188 @@
+"""The weights of VGG16 in TENSIGHT_HOME, that `transfer` and `finetuned` begin with."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from zipfile import BadZipFile
+
+import keras
+from pydantic import ValidationError
+
+from core.bundle import Pretrained
+from core.errors import DataError
+from core.images import InputSpec
+from core.settings import Settings
+
+__all__ = [
+    "VGG16_INPUT",
+    "adopt_vgg16",
+    "describe_vgg16",
+    "keep_vgg16",
+    "load_vgg16",
+    "published_vgg16",
+]
+
+# What ImageNet's VGG16 expects of its images: 0 to 255 without their mean, blue first.
+VGG16_INPUT = InputSpec(
+    height=32,
+    width=32,
+    resize="squash",
+    interpolation="bicubic",
+    channels="bgr",
+    mean=(103.939 / 255, 116.779 / 255, 123.68 / 255),
+    std=(1 / 255, 1 / 255, 1 / 255),
+)
+_WEIGHTS = "vgg16.weights.h5"
+_ABOUT = "vgg16.json"
+_NO_DIGEST = "0" * 64
+
+
+def load_vgg16(model: keras.Model, settings: Settings) -> None:
+    """Set the convolutions of a network on VGG16 to the weights in TENSIGHT_HOME.
+
+    Args:
+        model: The network; its layers are named as in keras.applications.VGG16.
+        settings: `home` is used.
+
+    Raises:
+        DataError: There are no weights, or not those that were left there.
+    """
+    describe_vgg16(settings)
+    body = _body()
+    _read(body, _folder(settings) / _WEIGHTS)
+    for layer in body.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def describe_vgg16(settings: Settings) -> Pretrained:
+    """How the weights in TENSIGHT_HOME came to be.
+
+    Raises:
+        DataError: There are none, or not those that were left there.
+    """
+    file = _folder(settings) / _WEIGHTS
+    if not file.is_file():
+        raise DataError(
+            f"VGG16 has no weights to begin with: there is no {file}. Make them with `tensight "
+            "train vgg16`, or take ImageNet's with `tensight train vgg16 --weights imagenet`."
+        )
+    return _described(file)
+
+
+def keep_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pretrained:
+    """Put weights into TENSIGHT_HOME, in place of those there.
+
+    Args:
+        body: keras.applications.VGG16 without its top.
+        about: How they came to be; its digest is made here.
+        settings: `home` is used.
+    """
+    folder = _folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
+        weights, description = Path(scratch) / _WEIGHTS, Path(scratch) / _ABOUT
+        body.save_weights(weights)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        about = about.model_copy(update={"sha256": digest})
+        description.write_text(about.model_dump_json(indent=1), "utf-8")
+        # Killed between the two, the old description is of other weights, which is told.
+        weights.replace(folder / _WEIGHTS)
+        description.replace(folder / _ABOUT)
+    return about
+
+
+def adopt_vgg16(weights: str, settings: Settings) -> Pretrained:
+    """Take weights of keras.applications.VGG16 that others trained.
+
+    Args:
+        weights: As for `published_vgg16`.
+        settings: They are kept in TENSIGHT_HOME.
+
+    Raises:
+        DataError: As there.
+    """
+    body, about = published_vgg16(weights)
+    return keep_vgg16(body, about, settings)
+
+
+def published_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
+    """Read weights of keras.applications.VGG16 that others trained.
+
+    Args:
+        weights: `imagenet`, to download them; or the path of a file of them, without the top. Where
+            the description that `keep_vgg16` writes lies beside it, that is believed.
+
+    Raises:
+        DataError: They cannot be downloaded, or the file is not of these shapes.
+    """
+    if weights == "imagenet":
+        shape = (VGG16_INPUT.height, VGG16_INPUT.width, 3)
+        try:
+            body = keras.applications.VGG16(include_top=False, input_shape=shape)
+        except Exception as error:  # Keras raises a bare one where the download fails
+            raise DataError(
+                f"VGG16's ImageNet weights cannot be downloaded: {error}. Where there is a file "
+                "of them, give its path in place of `imagenet`."
+            ) from error
+        return body, Pretrained(
+            network="VGG16",
+            source="has the ImageNet weights of keras.applications",
+            datasets=("ILSVRC/imagenet-1k",),
+            license="cc-by-4.0",
+            sha256=_NO_DIGEST,
+        )
+    file = Path(weights)
+    body = _body()
+    _read(body, file)
+    beside = file.with_name(_ABOUT)
+    if file.name == _WEIGHTS and beside.is_file():
+        return body, _described(file)
+    return body, Pretrained(
+        network="VGG16",
+        source=f"has the weights of the file {file.name}",
+        license="other",
+        sha256=_NO_DIGEST,
+    )
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.home / "weights"
+
+
+def _described(file: Path) -> Pretrained:
+    """What the description beside a file of weights says, where it is of them."""
+    beside = file.with_name(_ABOUT)
+    try:
+        about = Pretrained.model_validate_json(beside.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataError(
+            f"{beside} does not tell how {file.name} beside it came to be: {error}"
+        ) from error
+    if hashlib.sha256(file.read_bytes()).hexdigest() != about.sha256:
+        raise DataError(
+            f"{file} is not the file that {_ABOUT} beside it describes: its SHA-256 differs. Make "
+            "both again, as they were made: with `tensight train vgg16 --resume`, or with "
+            "--weights."
+        )
+    return about
+
+
+def _body() -> keras.Model:
+    shape = (VGG16_INPUT.height, VGG16_INPUT.width, 3)
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)
+
+
+def _read(body: keras.Model, file: Path) -> None:
+    """Set all weights of keras.applications.VGG16 without its top from a file."""
+    if not file.is_file():
+        raise DataError(f"There is no file {file} to read weights of VGG16 from.")
+    try:
+        body.load_weights(file)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(
+            f"{file} cannot be read as weights of keras.applications.VGG16 without its top, in "
+            f"HDF5: {error}"
+        ) from error

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core.bundle import MODEL, VERDICT, Bundle, VerdictMethod, write_bundle
+from core.catalog import Catalog
+from core.classifier import Classifier
+from core.engine import Outputs
+from core.errors import BundleError
+from core.verdict import ARRAYS, Arrays, known_scores, look, read_arrays, softmax, write_arrays
+from tests import drawings
+
+K, D = 4, 6
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.normal(size=(D, K))
+BIAS = RNG.normal(size=K)
+EMBEDDING = RNG.normal(size=(3, D)).astype(np.float32)
+OUTPUTS = Outputs((EMBEDDING @ WEIGHTS + BIAS).astype(np.float32), EMBEDDING)
+NONE: Arrays = {}
+
+
+def test_softmax() -> None:
+    logits = np.array([[1000.0, 999.0], [-1000.0, -1000.0]])
+    assert softmax(logits)[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e)])
+    assert softmax(logits)[1] == pytest.approx([0.5, 0.5])
+    assert softmax(logits, 2.0)[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
+
+
+def test_scores_of_logits_by_hand() -> None:
+    logits = OUTPUTS.logits.astype(float)
+    powers = np.exp(logits / 1.7)
+    p = powers / powers.sum(axis=1, keepdims=True)
+    assert known_scores("max_softmax", OUTPUTS, 1.7, NONE) == pytest.approx(p.max(axis=1))
+    assert known_scores("energy", OUTPUTS, 1.7, NONE) == pytest.approx(
+        np.log(np.exp(logits).sum(axis=1))
+    )
+    expected = [-sum((q * (1 - q)) ** 0.1 for q in row) for row in p]
+    assert known_scores("gen", OUTPUTS, 1.7, NONE) == pytest.approx(expected)
+
+
+def test_huge_logits_give_finite_scores() -> None:
+    outputs = Outputs(np.array([[5e4, -5e4]], np.float32), np.zeros((1, 2), np.float32))
+    for method in ("max_softmax", "energy", "gen"):
+        assert np.isfinite(known_scores(method, outputs, 1.0, NONE)).all()
+
+
+def test_distance_to_boundaries_by_hand() -> None:
+    """As the formula has it: to each plane on which two classes are equal, in the embedding."""
+    center = RNG.normal(size=D).astype(np.float32)
+    differences = WEIGHTS[:, :, None] - WEIGHTS[:, None, :]
+    arrays = {"distances": np.linalg.norm(differences, axis=0), "center": center}
+    expected = []
+    for z, logits in zip(EMBEDDING.astype(float), OUTPUTS.logits, strict=True):
+        best = int(logits.argmax())
+        others = [c for c in range(K) if c != best]
+        far = [
+            abs((WEIGHTS[:, best] - WEIGHTS[:, c]) @ z + BIAS[best] - BIAS[c])
+            / np.linalg.norm(WEIGHTS[:, best] - WEIGHTS[:, c])
+            for c in others
+        ]
+        expected.append(np.mean(far) / np.linalg.norm(z - center))
+    assert known_scores("fdbd", OUTPUTS, 1.0, arrays) == pytest.approx(expected, rel=1e-4)
+
+
+def test_distance_to_neighbours_by_hand() -> None:
+    basis = np.linalg.qr(RNG.normal(size=(D, D)))[0].astype(np.float32)
+    train = RNG.normal(size=(25, D)).astype(np.float32)
+    arrays = {"axes": basis}
+    neighbours = look(train, arrays)
+    assert np.allclose(np.linalg.norm(neighbours, axis=1), 1, atol=1e-5)
+
+    def direction(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(x / np.linalg.norm(x))
+
+    expected = [
+        -sorted(float(((direction(z) - direction(t)) ** 2).sum()) for t in train)[9]
+        for z in EMBEDDING
+    ]
+    given = known_scores("knn", OUTPUTS, 1.0, {**arrays, "neighbours": neighbours})
+    assert given == pytest.approx(expected, abs=1e-3)
+
+
+def with_verdict(
+    bundle: Bundle, folder: Path, method: VerdictMethod, arrays: Arrays | bytes | None
+) -> Bundle:
+    verdict = bundle.config.verdict.model_copy(update={"method": method})
+    config = bundle.config.model_copy(update={"verdict": verdict})
+    files = {MODEL: bundle.read(MODEL)}
+    if arrays is not None:
+        files[VERDICT] = arrays if isinstance(arrays, bytes) else write_arrays(arrays)
+    return write_bundle(folder / bundle.config.name, config, files)
+
+
+def test_a_classifier_answers_by_its_method(catalog: Catalog, tmp_path: Path) -> None:
+    plain = catalog.bundle("classic")
+    photo = drawings.ship(200, 150)
+    outputs = catalog.load("classic").outputs(np.asarray(photo.resize((32, 32), 3))[None])
+    d = outputs.embedding.shape[1]
+    arrays = {"distances": np.ones((10, 10), np.float32), "center": np.zeros(d, np.float32)}
+    assert set(arrays) == set(ARRAYS["fdbd"])
+    bundle = with_verdict(plain, tmp_path, "fdbd", arrays)
+    many = Classifier(bundle, threads=1).predict_many([photo] * 3)
+    alone = Classifier(bundle, threads=1).predict(photo)
+    assert alone.known_score == pytest.approx(many[1].known_score, abs=1e-5)
+    assert alone.scores == pytest.approx(catalog.load("classic").predict(photo).scores, abs=1e-6)
+    assert alone.known_score != alone.confidence
+
+
+def compressed(center: NDArray[np.float64]) -> bytes:
+    """A small file that unpacks to a large one."""
+    buffer = BytesIO()
+    np.savez_compressed(buffer, distances=np.ones((10, 10)), center=center)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (None, "gives no digest of verdict.npz"),
+        ({"center": np.zeros(128)}, "cannot be used: .* it holds distances, center. Fetch"),
+        ({"distances": np.ones((10, 10)), "center": np.zeros(7)}, r"a center of shape \(128,\)"),
+        ({"distances": np.ones((10, 10)), "center": np.zeros(1)}, r"a center of shape \(128,\)"),
+        ({"distances": np.ones((11, 10)), "center": np.zeros(128)}, r"of shape \(10, 10\)"),
+        ({"distances": np.zeros((10, 10)), "center": np.zeros(128)}, "distances above 0"),
+        ({"distances": np.full((10, 10), np.nan), "center": np.zeros(128)}, "not finite"),
+        ({"distances": np.full((10, 10), 1e300), "center": np.zeros(128)}, "not finite"),
+        ({"distances": np.ones((10, 10), int), "center": np.zeros(128)}, "int64, not floats"),
+        (compressed(np.zeros(2 * 10**6)), "unpacks to 16,"),
+        (b"no archive", "cannot be used"),
+        (b"PK", "cannot be used"),
+        (b"\x93NUMPY\x01\x00 cut", "cannot be used"),
+        (b"0" * 4_000_001, "has 4,000,001 bytes"),
+    ],
+)
+def test_wrong_arrays_are_told(
+    catalog: Catalog, tmp_path: Path, arrays: Arrays | bytes | None, message: str
+) -> None:
+    bundle = with_verdict(catalog.bundle("classic"), tmp_path, "fdbd", arrays)
+    with pytest.raises(BundleError, match=message):
+        Classifier(bundle, threads=1)
+
+
+def test_no_damage_goes_unnoticed(catalog: Catalog, tmp_path: Path) -> None:
+    """Whatever is cut off or turned over, it is a BundleError or the same arrays."""
+    arrays = {"distances": np.ones((10, 10)), "center": np.zeros(128)}
+    whole = write_arrays(arrays)
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        damaged = bytearray(whole[: rng.integers(len(whole))] if i % 2 else whole)
+        if damaged:
+            damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
+        bundle = with_verdict(catalog.bundle("classic"), tmp_path, "fdbd", bytes(damaged))
+        try:
+            given = read_arrays(bundle, 128)
+        except BundleError:
+            continue
+        assert {name: values.shape for name, values in given.items()} == {
+            "distances": (10, 10),
+            "center": (128,),
+        }
+
+
+@pytest.mark.parametrize("rows", [5, 9, 10])
+def test_there_must_be_enough_neighbours(catalog: Catalog, tmp_path: Path, rows: int) -> None:
+    arrays = {"axes": np.eye(128)[:, :4], "neighbours": np.ones((rows, 4)) / 2}
+    bundle = with_verdict(catalog.bundle("classic"), tmp_path, "knn", arrays)
+    if rows < 10:
+        with pytest.raises(BundleError, match="at least 10 neighbours"):
+            read_arrays(bundle, 128)
+    else:
+        assert set(read_arrays(bundle, 128)) == {"axes", "neighbours"}
+
+
+@pytest.mark.parametrize("method", ARRAYS)
+def test_the_same_known_score_at_every_batch_size(
+    catalog: Catalog, tmp_path: Path, method: VerdictMethod
+) -> None:
+    rng = np.random.default_rng(1)
+    directions = rng.normal(size=(500, 64))
+    arrays: dict[str, NDArray[np.float64]] = {
+        "distances": np.ones((10, 10)),
+        "center": np.zeros(128),
+        "axes": np.linalg.qr(rng.normal(size=(128, 64)))[0],
+        "neighbours": directions / np.linalg.norm(directions, axis=1, keepdims=True),
+    }
+    wanted = {name: arrays[name] for name in ARRAYS[method]}
+    bundle = with_verdict(catalog.bundle("classic"), tmp_path, method, wanted or None)
+    classifier = Classifier(bundle, threads=1)
+    photos = [drawings.ship(90 + 3 * i, 80) for i in range(33)]
+    many = [answer.known_score for answer in classifier.predict_many(photos)]
+    single = [classifier.predict(photo).known_score for photo in photos]
+    assert many == pytest.approx(single, abs=1e-5)
+
+
+def test_an_object_array_is_never_unpickled(catalog: Catalog, tmp_path: Path) -> None:
+    file = tmp_path / "evil.npz"
+    np.savez(file, distances=np.array([print], dtype=object), center=np.zeros(128))
+    classic = catalog.bundle("classic")
+    verdict = classic.config.verdict.model_copy(update={"method": "fdbd"})
+    config = classic.config.model_copy(update={"verdict": verdict})
+    files = {MODEL: classic.read(MODEL), VERDICT: file.read_bytes()}
+    bundle = write_bundle(tmp_path / "classic", config, files)
+    with pytest.raises(BundleError, match="allow_pickle=False"):
+        Classifier(bundle, threads=1)
+
+
+def test_the_same_arrays_give_the_same_bytes() -> None:
+    arrays = {"center": np.arange(4.0)}
+    assert write_arrays(arrays) == write_arrays(dict(arrays))
