@@ -550,7 +550,9 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
         new.mkdir()
         for name, content in files.items():
             (new / name).write_bytes(content)
-        text = json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        text = json.dumps(
+            config.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False
+        )
         (new / CONFIG).write_text(text + "\n", "utf-8")
         Bundle.open(new).verify()
         # Outside the scratch folder: whatever happens between the two renames, it is not wiped.

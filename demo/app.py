@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import pandas
 from gradio.data_classes import ImageData
 
 from core import images, locale
+from core.bundle import Calibration, Metrics
 from core.catalog import Catalog, Entry
 from core.errors import ListenError, PhotoReadError, TenSightError
 from core.predictor import LocalPredictor, Predictor
@@ -25,6 +27,8 @@ from core.settings import Settings
 __all__ = ["build_page", "launch", "serve"]
 
 _BARS = 5
+# Images: what fewer of them give says nothing.
+_FEW = 10
 # Seconds: how often uploads are looked through, and how old they may get.
 _DELETE_UPLOADS = (60, 300)
 
@@ -156,6 +160,17 @@ def build_page(predictor: Predictor) -> gr.Blocks:
         answer = prediction.to_dict() | {"photo": None}
         return f"## {locale.verdict_words(prediction, language)}", bars, timing, answer
 
+    def trust(model: str, request: gr.Request) -> tuple[dict[str, Any], str]:
+        """How often a model is right when it says how sure it is, drawn and in words."""
+        figures = next(entry.metrics for entry in predictor.models() if entry.name == model)
+        here = locale.page_words(_language(request))
+        drawn = gr.update(
+            value=_reliability(figures.test.reliability, here),
+            x_title=here["confidence"],  # a plot does not translate what it was built with
+            y_title=here["right"],
+        )
+        return drawn, _calibration(figures, here)
+
     page = gr.Blocks(title="TenSight", analytics_enabled=False, delete_cache=_DELETE_UPLOADS)
     with page:
         gr.Markdown("# TenSight")
@@ -181,6 +196,18 @@ def build_page(predictor: Predictor) -> gr.Blocks:
                     info=words("model_info"),
                     elem_id="model",
                 )
+                with gr.Accordion(words("trust"), open=False, elem_id="trust"):
+                    diagram = gr.LinePlot(
+                        x="confidence",
+                        y="accuracy",
+                        x_lim=[0, 1],
+                        y_lim=[0, 1],
+                        color="of",
+                        color_title=" ",
+                        height=260,
+                        show_label=False,
+                    )
+                    calibration = gr.Markdown(elem_id="calibration")
             with gr.Column():
                 verdict = gr.Markdown(elem_id="verdict")
                 scores = gr.Label(
@@ -193,6 +220,14 @@ def build_page(predictor: Predictor) -> gr.Blocks:
                 with gr.Accordion(words("details"), open=False):
                     details = gr.JSON(show_label=False)
         gr.Markdown(words("limits"))
+        gr.on(
+            [page.load, model.change],
+            trust,
+            model,
+            [diagram, calibration],
+            api_visibility="private",
+            show_progress="hidden",
+        )
         gr.on(
             [photo.change, model.change],
             predict,
@@ -232,6 +267,28 @@ def _choice(entry: Entry) -> str:
     return (
         f"{entry.bundle.config.title} · {figures.test.accuracy:.1%} · {figures.milliseconds:.1f} ms"
     )
+
+
+def _reliability(bins: tuple[Calibration, ...], words: dict[str, str]) -> pandas.DataFrame:
+    """The reliability diagram as rows: a line of the model's bins, and the line of the ideal."""
+    points = [(words["model"], each.confidence, each.accuracy) for each in bins if each.n >= _FEW]
+    points += [(words["ideal"], 0.0, 0.0), (words["ideal"], 1.0, 1.0)]
+    return pandas.DataFrame(points, columns=["of", "confidence", "accuracy"])
+
+
+def _calibration(figures: Metrics, words: dict[str, str]) -> str:
+    """The same in sentences, with what it is on photos where that was measured."""
+    sentences = [words["calibrated"].format(n=figures.test.n, ece=f"{figures.test.ece:.1%}")]
+    photos = figures.photos
+    if photos is not None and photos.accuracy is not None and photos.confidence is not None:
+        sentences.append(
+            words["calibrated_on_photos"].format(
+                n=photos.accuracy.n,
+                confidence=f"{photos.confidence:.0%}",
+                right=f"{photos.accuracy.share:.0%}",
+            )
+        )
+    return " ".join(sentences)
 
 
 def _uploaded(payload: ImageData | None, *, folder: Path) -> str | None:

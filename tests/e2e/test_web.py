@@ -152,6 +152,15 @@ def test_a_pasted_photo(page: Page, photo: Path, tmp_path: Path) -> None:
     expect(page.locator("#timing")).to_contain_text("classic: ", timeout=30_000)
 
 
+def test_the_page_shows_how_far_a_model_can_be_trusted(page: Page) -> None:
+    page.locator("#trust").get_by_role("button").first.click()
+    expect(page.locator("#trust canvas, #trust svg.marks")).to_be_visible(timeout=30_000)
+    first = page.locator("#calibration").inner_text()
+    assert first.startswith("On 10000 test images, ")
+    page.get_by_label("Baseline CNN").check()
+    expect(page.locator("#calibration")).not_to_have_text(first)
+
+
 @pytest.mark.parametrize("page", ["nl-NL"], indirect=True)
 def test_dutch_browsers_read_dutch(page: Page, photo: Path) -> None:
     expect(page.get_by_text("Stuur een foto: ")).to_be_visible()
