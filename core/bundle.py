@@ -154,7 +154,7 @@ class Config(_Record):
         views: Versions of the photo whose logits are averaged: as it is, mirrored, or moved by one
             pixel up and left or down and right, where the border is reflected.
         precision: Number format of the stored weights.
-        temperature: Logits are divided by it before the softmax.
+        temperature, exponent: How logits become probabilities, see `core.verdict.probabilities`.
         sha256: Digest, 64 hex digits, of every other file of the folder.
         minimum_version: Oldest TenSight that can serve this model.
     """
@@ -169,6 +169,7 @@ class Config(_Record):
     views: Annotated[tuple[View, ...], Field(min_length=1)]
     precision: Precision
     temperature: Annotated[float, Field(gt=0)]
+    exponent: Annotated[float, Field(gt=0, le=4)] = 1.0
     verdict: Verdict
     sha256: dict[str, Digest]
     training: Training
@@ -227,7 +228,7 @@ class SplitFigures(_Record):
     Attributes:
         hub: Name of the data set on the Hub, where it is there.
         precision, recall, f1: Means over the classes (macro).
-        log_loss: Mean negative log-likelihood, nats, at the bundle's temperature.
+        log_loss: Mean negative log-likelihood, nats, of the calibrated probabilities.
         ece: Expected calibration error, 15 equal bins of confidence.
         confusion: Rows are true classes, columns are answers.
         verdicts: Rows by verdict.

@@ -16,7 +16,7 @@ from core import images
 from core.bundle import MODEL, Bundle, Config, View
 from core.engine import Engine, Outputs
 from core.images import Photo
-from core.verdict import Arrays, known_scores, read_arrays, softmax
+from core.verdict import Arrays, known_scores, probabilities, read_arrays
 
 __all__ = ["Classifier", "Prediction", "Timing"]
 
@@ -218,7 +218,7 @@ class Classifier:
 
     def _known_scores(self, outputs: Outputs) -> NDArray[np.float64]:
         config = self.config
-        return known_scores(config.verdict.method, outputs, config.temperature, self._arrays)
+        return known_scores(config.verdict.method, outputs, config, self._arrays)
 
     def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Normalised images, some at a time: all in their first view, then in the next."""
@@ -239,14 +239,15 @@ class Classifier:
         i: int,
         timing: Timing,
     ) -> Prediction:
-        probabilities = softmax(outputs.logits[i], self.config.temperature)
-        order = np.argsort(-probabilities, kind="stable")
+        config = self.config
+        scores = probabilities(outputs.logits[i], config.temperature, config.exponent)
+        order = np.argsort(-scores, kind="stable")
         best = int(order[0])
-        confidence = float(probabilities[best])
+        confidence = float(scores[best])
         verdict: Literal["known", "unsure", "none"] = "known"
-        if known_score < self.config.verdict.none_below:
+        if known_score < config.verdict.none_below:
             verdict = "none"
-        elif confidence < self.config.verdict.unsure_below:
+        elif confidence < config.verdict.unsure_below:
             verdict = "unsure"
         return Prediction(
             photo=os.fspath(photo) if isinstance(photo, str | os.PathLike) else None,
@@ -256,7 +257,7 @@ class Classifier:
             confidence=confidence,
             verdict=verdict,
             known_score=known_score,
-            scores={self.labels[j]: float(probabilities[j]) for j in order},
+            scores={self.labels[j]: float(scores[j]) for j in order},
             timing_ms=timing,
             saliency=None if maps is None else self._saliency(maps[i], best),
         )

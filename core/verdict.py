@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import VERDICT, Bundle, VerdictMethod
+from core.bundle import VERDICT, Bundle, Config, VerdictMethod
 from core.engine import Outputs
 from core.errors import BundleError
 
-__all__ = ["ARRAYS", "Arrays", "known_scores", "look", "read_arrays", "softmax", "write_arrays"]
+__all__ = [
+    "ARRAYS",
+    "Arrays",
+    "confidences",
+    "known_scores",
+    "look",
+    "probabilities",
+    "read_arrays",
+    "softmax",
+    "write_arrays",
+]
 
 Arrays = Mapping[str, NDArray[np.floating[Any]]]
 """What a method needs beside the outputs, by name."""
@@ -30,6 +40,7 @@ ARRAYS: Mapping[VerdictMethod, tuple[str, ...]] = {
     "fdbd": ("distances", "center"),
 }
 _GAMMA = 0.1
+_NEAR = 0.01
 _NEIGHBOUR = 10
 _MOST_BYTES = 4_000_000
 # What the readers of zip and npy files raise on others, and on damaged ones.
@@ -46,24 +57,43 @@ _NOT_AN_NPZ = (
 )
 
 
-def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities of logits divided by a temperature, along the last axis.
+def probabilities(
+    logits: NDArray[np.floating[Any]], temperature: float, exponent: float = 1.0
+) -> NDArray[np.float64]:
+    """Calibrated probabilities: the softmax of logits that were bent and scaled.
 
     Args:
         logits: Shape (..., k).
-        temperature: Above 0; larger values bring the probabilities nearer to each other
-            (Guo et al. 2017, On Calibration of Modern Neural Networks).
+        temperature: Above 0. The bent logits are divided by it; larger values bring the
+            probabilities nearer to each other (Guo et al. 2017, On Calibration of Modern Neural
+            Networks).
+        exponent: Above 0. A logit that is c above the mean of all becomes
+            c (c² + .01)^((exponent - 1) / 2): the signed power of c, but not steep near 0. Under 1
+            it brings apart what label smoothing has pressed together; the order stays (as in
+            Rahimi et al. 2020, Intra Order-Preserving Functions).
 
     Returns:
         Shape (..., k), float64; sums to 1 along the last axis.
     """
-    scaled = np.asarray(logits, np.float64) / temperature
+    centred = np.asarray(logits, np.float64)
+    centred = centred - centred.mean(axis=-1, keepdims=True)
+    return softmax(centred * (centred**2 + _NEAR) ** ((exponent - 1) / 2) / temperature)
+
+
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Shape (..., k) to the same in float64; sums to 1 along the last axis."""
+    scaled = np.asarray(logits, np.float64)
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
+def confidences(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.float64]:
+    """The largest calibrated probability of each row: shape (n, k) to (n,), 0 to 1."""
+    return np.asarray(probabilities(logits, config.temperature, config.exponent).max(axis=-1))
+
+
 def known_scores(
-    method: VerdictMethod, outputs: Outputs, temperature: float, arrays: Arrays
+    method: VerdictMethod, outputs: Outputs, config: Config, arrays: Arrays
 ) -> NDArray[np.float64]:
     """How much each image looks like one of the known labels.
 
@@ -79,7 +109,7 @@ def known_scores(
             `fdbd`: mean distance to the decision boundaries, divided by that to the mean of the
             train images' embeddings (Liu and Qin 2024).
         outputs: Of n images.
-        temperature: The bundle's.
+        config: The bundle's: how logits become probabilities.
         arrays: Those of `ARRAYS`.
 
     Returns:
@@ -87,11 +117,11 @@ def known_scores(
     """
     match method:
         case "max_softmax":
-            return np.asarray(softmax(outputs.logits, temperature).max(axis=-1))
+            return np.asarray(confidences(outputs.logits, config))
         case "energy":
             return _energy(outputs.logits)
         case "gen":
-            return _gen(softmax(outputs.logits, temperature))
+            return _gen(probabilities(outputs.logits, config.temperature, config.exponent))
         case "knn":
             return _knn(outputs.embedding, arrays)
         case "fdbd":

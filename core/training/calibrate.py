@@ -1,42 +1,53 @@
-"""Temperature and thresholds, from validation rows."""
+"""Calibration and thresholds, from validation rows."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from core.bundle import Calibration
-from core.verdict import softmax
+from core.verdict import probabilities
 
-__all__ = ["ece", "find_temperature", "find_unsure_below", "log_loss", "reliability"]
+__all__ = ["ece", "find_calibration", "find_unsure_below", "log_loss", "reliability"]
 
 _BINS = 15
 _RIGHT = 0.95
 _MIN_ANSWERS = 50
 
 
-def log_loss(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float) -> float:
+def log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Mean negative log-likelihood of the labels, in nats.
+
+    Args:
+        scores: Probabilities, shape (n, k).
+        labels: Class indices, shape (n,).
+    """
+    of_labels = scores[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(of_labels, 1e-300)).mean())
+
+
+def find_calibration(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Temperature, .05 to 20, and exponent, .25 to 4, with the least log loss.
 
     Args:
         logits: Shape (n, k).
         labels: Class indices, shape (n,).
-        temperature: Above 0.
     """
-    probabilities = softmax(logits, temperature)[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
 
+    def loss(powers: NDArray[np.float64]) -> float:
+        temperature, exponent = np.exp(powers)
+        return log_loss(probabilities(logits, temperature, exponent), labels)
 
-def find_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The temperature with the least log loss (Guo et al. 2017), between 0.05 and 20."""
-    found = minimize_scalar(
-        lambda power: log_loss(logits, labels, float(np.exp(power))),
-        bounds=(np.log(0.05), np.log(20)),
-        method="bounded",
-        options={"xatol": 1e-6},
+    found = minimize(
+        loss,
+        x0=[0.0, 0.0],
+        bounds=[(np.log(0.05), np.log(20)), (np.log(0.25), np.log(4))],
+        method="Nelder-Mead",
+        options={"xatol": 1e-6, "fatol": 1e-10, "maxiter": 1000},
     )
-    return float(np.exp(found.x))
+    temperature, exponent = np.exp(found.x)
+    return float(temperature), float(exponent)
 
 
 def find_unsure_below(

@@ -19,7 +19,7 @@ from core.images import ResizeRule, crops
 from core.training.calibrate import ece, log_loss, reliability
 from core.training.data import Split
 from core.training.outliers import watch
-from core.verdict import softmax
+from core.verdict import confidences
 
 __all__ = ["certainty", "choose_resizing", "compare_resizing", "evaluate_split", "milliseconds"]
 
@@ -51,9 +51,9 @@ def evaluate_split(
     mean_precision, mean_recall, mean_f1, _ = _figures(split.labels, answers, len(labels), "macro")
     confusion = confusion_matrix(split.labels, answers, labels=np.arange(len(labels)))
     verdicts = Counter(p.verdict for p in predictions)
-    confidences = np.asarray([p.confidence for p in predictions])
+    sure = np.asarray([p.confidence for p in predictions])
     wrong = np.flatnonzero(~right)
-    worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:_MISTAKES]
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
     return SplitFigures(
         data=data,
         hub=hub,
@@ -62,8 +62,7 @@ def evaluate_split(
         precision=float(mean_precision),
         recall=float(mean_recall),
         f1=float(mean_f1),
-        # Logs of calibrated probabilities are logits at temperature 1, up to a constant.
-        log_loss=log_loss(np.log(np.maximum(probabilities, 1e-300)), split.labels, 1.0),
+        log_loss=log_loss(probabilities, split.labels),
         ece=ece(bins),
         classes=tuple(
             ClassFigures(
@@ -83,7 +82,7 @@ def evaluate_split(
                 row=int(split.rows[i]),
                 label=labels[split.labels[i]],
                 answer=labels[answers[i]],
-                confidence=confidences[i],
+                confidence=sure[i],
             )
             for i in worst
         ),
@@ -99,14 +98,14 @@ def certainty(classifier: Classifier, split: Split, data: str) -> Certainty:
         data: What the rows are, for people.
     """
     logits = watch(classifier, split.images, data).outputs.logits
-    confidences = softmax(logits, classifier.config.temperature).max(axis=1)
+    sure = confidences(logits, classifier.config)
     right = logits.argmax(axis=1) == split.labels
     return Certainty(
         data=data,
         n=len(split),
         accuracy=float(right.mean()),
-        confidence=float(confidences.mean()),
-        ece=ece(reliability(confidences, right)),
+        confidence=float(sure.mean()),
+        ece=ece(reliability(sure, right)),
     )
 
 

@@ -109,7 +109,7 @@ class Rows:
 def evaluate(bundle: Bundle, rows: Rows, settings: Settings, *, command: str) -> Bundle:
     """Measure a model anew, and write its metrics, plots and card.
 
-    Weights, temperature and thresholds stay as they are.
+    Weights, calibration and thresholds stay as they are.
 
     Args:
         bundle: The model; its labels must be those of the data set.

@@ -131,7 +131,7 @@ def compare(
     Args:
         known: Images of the labels.
         none: Others.
-        config: The model's, for temperature, method and threshold.
+        config: The model's, for calibration, method and threshold.
         arrays: What each method needs.
     """
     areas: dict[VerdictMethod, float] = {}
@@ -140,8 +140,7 @@ def compare(
     truth = np.repeat([1, 0], [len(known.outputs.logits), len(none.outputs.logits)])
     for method in METHODS:
         inside, outside = (
-            scores_of(method, group.outputs, config.temperature, arrays[method])
-            for group in (known, none)
+            scores_of(method, group.outputs, config, arrays[method]) for group in (known, none)
         )
         areas[method] = float(roc_auc_score(truth, np.concatenate([inside, outside])))
         shares[method] = float((outside >= np.quantile(inside, _QUANTILE)).mean())
@@ -160,7 +159,7 @@ def compare(
 
 
 def scores_of(
-    method: VerdictMethod, outputs: Outputs, temperature: float, arrays: Arrays
+    method: VerdictMethod, outputs: Outputs, config: Config, arrays: Arrays
 ) -> NDArray[np.float64]:
     """`known_scores`, some rows at a time: each may be compared with thousands of neighbours."""
     parts = [
@@ -169,7 +168,7 @@ def scores_of(
             Outputs(
                 outputs.logits[start : start + _ROWS], outputs.embedding[start : start + _ROWS]
             ),
-            temperature,
+            config,
             arrays,
         )
         for start in range(0, len(outputs.logits), _ROWS)

@@ -14,7 +14,7 @@ from core.classifier import Classifier
 from core.errors import OutputError
 from core.training.data import Split
 from core.training.outliers import watch
-from core.verdict import softmax
+from core.verdict import confidences
 
 __all__ = ["draw"]
 
@@ -64,14 +64,14 @@ def _drawn(classifier: Classifier, figures: SplitFigures, split: Split, folder: 
         ],
     )
     logits = watch(classifier, split.images, "").outputs.logits
-    confidences = softmax(logits, classifier.config.temperature).max(axis=1)
+    sure = confidences(logits, classifier.config)
     answers = logits.argmax(axis=1)
     shown = []
     labels = classifier.labels
     for truth, answer in _most_confused(np.asarray(figures.confusion)):
         found = np.flatnonzero((split.labels == truth) & (answers == answer))
-        for i in found[np.argsort(-confidences[found], kind="stable")][:_COLUMNS]:
-            text = f"row {split.rows[i]}: {labels[truth]}\n{labels[answer]} {confidences[i]:.3f}"
+        for i in found[np.argsort(-sure[found], kind="stable")][:_COLUMNS]:
+            text = f"row {split.rows[i]}: {labels[truth]}\n{labels[answer]} {sure[i]:.3f}"
             shown.append((split.images[i], text))
     _sheet(files[1], f"{classifier.config.title}: what it takes for what, most often", shown)
     return files

@@ -12,7 +12,7 @@ from core.classifier import Classifier
 from core.training.calibrate import ece, reliability
 from core.training.data import Split
 from core.training.outliers import watch
-from core.verdict import softmax
+from core.verdict import confidences
 
 __all__ = ["SHIFT_ROWS", "corruptions", "measure_shift", "spoiled"]
 
@@ -73,9 +73,9 @@ def measure_shift(
             for classifier in classifiers:
                 logits = watch(classifier, images, way).outputs.logits
                 right = logits.argmax(axis=1) == rows.labels
-                confidences = softmax(logits, classifier.config.temperature).max(axis=1)
+                sure = confidences(logits, classifier.config)
                 accuracy[classifier.name].append(float(right.mean()))
-                gaps[classifier.name].append(ece(reliability(confidences, right)))
+                gaps[classifier.name].append(ece(reliability(sure, right)))
         yield (
             way,
             {

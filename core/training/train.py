@@ -29,7 +29,7 @@ from core.results import keep_figures, read_ablation, read_results
 from core.settings import Settings
 from core.training import report
 from core.training.batches import Material
-from core.training.calibrate import find_temperature, find_unsure_below
+from core.training.calibrate import find_calibration, find_unsure_below
 from core.training.data import (
     TINY_HUB_REPO,
     Dataset,
@@ -52,7 +52,7 @@ from core.training.outliers import (
 )
 from core.training.recipes import Recipe
 from core.training.vgg16 import describe_vgg16
-from core.verdict import Arrays, softmax, write_arrays
+from core.verdict import Arrays, confidences, write_arrays
 
 __all__ = ["run_folder", "train", "write_pages"]
 
@@ -79,8 +79,8 @@ def train(
 
     Args:
         recipe: What to do.
-        dataset: A tenth of its train part is held out to choose the epoch, the temperature and the
-            thresholds; the test part is only reported.
+        dataset: A tenth of its train part is held out to choose the epoch, the calibration and
+            the thresholds; the test part is only reported.
         settings: `data`, `home`, `models` and `threads` are used.
         seed: Of weights, order and augmentation.
         resume: Go on with the run that stopped.
@@ -158,14 +158,15 @@ def train(
                 f"validation rows than in float32; at most {_MOST_LOST} may be lost. Change the "
                 "precision of its recipe, and export the run with --resume."
             )
-        temperature = find_temperature(known.outputs.logits, rows.validation.labels)
-        config = config.model_copy(update={"temperature": temperature})
+        temperature, exponent = find_calibration(known.outputs.logits, rows.validation.labels)
+        calibration = {"temperature": temperature, "exponent": exponent}
+        config = config.model_copy(update=calibration)
         if rows.tiny is not None:
             resizing = compare_resizing(draft, rows.tiny.same, SHARP, threads=settings.threads)
             spec = config.input.model_copy(update={"resize": choose_resizing(resizing)})
             config = config.model_copy(update={"input": spec})
         # The draft's own config holds the digests.
-        same = {"temperature": temperature, "input": config.input}
+        same = calibration | {"input": config.input}
         calibrated = Classifier(
             replace(draft, config=draft.config.model_copy(update=same)), threads=settings.threads
         )
@@ -273,7 +274,7 @@ def _verdict(classifier: Classifier, known: Group, rows: Rows) -> tuple[Verdict,
         known: What it gives on the validation rows.
         rows: What to choose by.
     """
-    temperature = classifier.config.temperature
+    config = classifier.config
     method: VerdictMethod = "max_softmax"
     arrays: Arrays = {}
     groups = [known]
@@ -288,10 +289,10 @@ def _verdict(classifier: Classifier, known: Group, rows: Rows) -> tuple[Verdict,
     verdict = Verdict(
         method=method,
         none_below=threshold(
-            [scores_of(method, group.outputs, temperature, arrays) for group in groups]
+            [scores_of(method, group.outputs, config, arrays) for group in groups]
         ),
         unsure_below=find_unsure_below(
-            np.concatenate([softmax(each, temperature).max(axis=1) for each in answers]),
+            np.concatenate([confidences(each, config) for each in answers]),
             np.concatenate(
                 [each.argmax(axis=1) == truth for each, truth in zip(answers, labels, strict=True)]
             ),

@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.bundle import MODEL, VERDICT, Bundle, VerdictMethod, write_bundle
+from core.bundle import MODEL, VERDICT, Bundle, Config, VerdictMethod, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.engine import Outputs
 from core.errors import BundleError
-from core.verdict import ARRAYS, Arrays, known_scores, look, read_arrays, softmax, write_arrays
+from core.verdict import (
+    ARRAYS,
+    Arrays,
+    known_scores,
+    look,
+    probabilities,
+    read_arrays,
+    softmax,
+    write_arrays,
+)
 from tests import drawings
+from tests.conftest import ROOT
 
 K, D = 4, 6
 RNG = np.random.default_rng(0)
@@ -24,29 +34,47 @@ OUTPUTS = Outputs((EMBEDDING @ WEIGHTS + BIAS).astype(np.float32), EMBEDDING)
 NONE: Arrays = {}
 
 
+def at(temperature: float) -> Config:
+    config = Bundle.open(ROOT / "models" / "classic").config
+    return config.model_copy(update={"temperature": temperature, "exponent": 1.0})
+
+
 def test_softmax() -> None:
     logits = np.array([[1000.0, 999.0], [-1000.0, -1000.0]])
     assert softmax(logits)[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e)])
     assert softmax(logits)[1] == pytest.approx([0.5, 0.5])
-    assert softmax(logits, 2.0)[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
+    assert probabilities(np.array([[1.0, 0.0]]), 2.0)[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
+
+
+def test_bent_logits_by_hand() -> None:
+    logits = np.array([[4.0, 1.0, 1.0]])  # 2, -1 and -1 from their mean
+    powers = np.exp([2 * 4.01**-0.25 / 0.5, *[-(1.01**-0.25) / 0.5] * 2])
+    assert probabilities(logits, 0.5, 0.5)[0] == pytest.approx(powers / powers.sum())
+
+
+@pytest.mark.parametrize("exponent", [0.25, 0.5, 1.0, 2.0, 4.0])
+def test_bending_keeps_the_order(exponent: float) -> None:
+    logits = np.random.default_rng(1).normal(size=(500, 7)) * 0.3
+    scores = probabilities(logits, 0.7, exponent)
+    assert np.array_equal(scores.argsort(axis=1), logits.argsort(axis=1))
 
 
 def test_scores_of_logits_by_hand() -> None:
     logits = OUTPUTS.logits.astype(float)
     powers = np.exp(logits / 1.7)
     p = powers / powers.sum(axis=1, keepdims=True)
-    assert known_scores("max_softmax", OUTPUTS, 1.7, NONE) == pytest.approx(p.max(axis=1))
-    assert known_scores("energy", OUTPUTS, 1.7, NONE) == pytest.approx(
+    assert known_scores("max_softmax", OUTPUTS, at(1.7), NONE) == pytest.approx(p.max(axis=1))
+    assert known_scores("energy", OUTPUTS, at(1.7), NONE) == pytest.approx(
         np.log(np.exp(logits).sum(axis=1))
     )
     expected = [-sum((q * (1 - q)) ** 0.1 for q in row) for row in p]
-    assert known_scores("gen", OUTPUTS, 1.7, NONE) == pytest.approx(expected)
+    assert known_scores("gen", OUTPUTS, at(1.7), NONE) == pytest.approx(expected)
 
 
 def test_huge_logits_give_finite_scores() -> None:
     outputs = Outputs(np.array([[5e4, -5e4]], np.float32), np.zeros((1, 2), np.float32))
     for method in ("max_softmax", "energy", "gen"):
-        assert np.isfinite(known_scores(method, outputs, 1.0, NONE)).all()
+        assert np.isfinite(known_scores(method, outputs, at(1.0), NONE)).all()
 
 
 def test_distance_to_boundaries_by_hand() -> None:
@@ -64,7 +92,7 @@ def test_distance_to_boundaries_by_hand() -> None:
             for c in others
         ]
         expected.append(np.mean(far) / np.linalg.norm(z - center))
-    assert known_scores("fdbd", OUTPUTS, 1.0, arrays) == pytest.approx(expected, rel=1e-4)
+    assert known_scores("fdbd", OUTPUTS, at(1.0), arrays) == pytest.approx(expected, rel=1e-4)
 
 
 def test_distance_to_neighbours_by_hand() -> None:
@@ -81,7 +109,7 @@ def test_distance_to_neighbours_by_hand() -> None:
         -sorted(float(((direction(z) - direction(t)) ** 2).sum()) for t in train)[9]
         for z in EMBEDDING
     ]
-    given = known_scores("knn", OUTPUTS, 1.0, {**arrays, "neighbours": neighbours})
+    given = known_scores("knn", OUTPUTS, at(1.0), {**arrays, "neighbours": neighbours})
     assert given == pytest.approx(expected, abs=1e-3)
 
 

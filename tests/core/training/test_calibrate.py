@@ -3,26 +3,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.training.calibrate import ece, find_temperature, find_unsure_below, log_loss, reliability
-from core.verdict import softmax
+from core.training.calibrate import ece, find_calibration, find_unsure_below, log_loss, reliability
+from core.verdict import probabilities, softmax
 
 
-def test_the_temperature_of_known_probabilities_is_found() -> None:
+@pytest.mark.parametrize(("temperature", "exponent"), [(3.0, 1.0), (0.4, 0.5), (1.0, 1.5)])
+def test_the_calibration_of_known_probabilities_is_found(
+    temperature: float, exponent: float
+) -> None:
     rng = np.random.default_rng(0)
-    true_logits = rng.normal(0, 2, (100_000, 5))
-    chances = softmax(true_logits).cumsum(axis=1)
+    logits = rng.normal(0, 2, (100_000, 5)).astype(np.float32)
+    chances = probabilities(logits, temperature, exponent).cumsum(axis=1)
     labels = (rng.random((len(chances), 1)) > chances).sum(axis=1)
-    overconfident = (true_logits * 3).astype(np.float32)
-    temperature = find_temperature(overconfident, labels)
-    assert temperature == pytest.approx(3, rel=0.03)
-    assert log_loss(overconfident, labels, temperature) < log_loss(overconfident, labels, 1.0)
-    probabilities = softmax(overconfident, temperature)
-    right = probabilities.argmax(axis=1) == labels
-    assert ece(reliability(probabilities.max(axis=1), right)) < 0.01
+    found = find_calibration(logits, labels)
+    assert found == pytest.approx((temperature, exponent), rel=0.05)
+    scores = probabilities(logits, *found)
+    assert log_loss(scores, labels) < log_loss(softmax(logits), labels)
+    right = scores.argmax(axis=1) == labels
+    assert ece(reliability(scores.max(axis=1), right)) < 0.01
 
 
 def test_log_loss_of_even_odds() -> None:
-    assert log_loss(np.zeros((7, 4), np.float32), np.arange(7) % 4, 1.0) == pytest.approx(np.log(4))
+    assert log_loss(np.full((7, 4), 0.25), np.arange(7) % 4) == pytest.approx(np.log(4))
 
 
 def test_ece_by_hand() -> None:

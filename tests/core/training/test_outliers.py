@@ -81,7 +81,7 @@ def test_areas_and_shares_by_hand(catalog: Catalog) -> None:
         update={"method": "energy", "none_below": float(np.log(np.e**0.8 + 1))}
     )
     config = catalog.bundle("classic").config.model_copy(
-        update={"temperature": 1.0, "verdict": verdict}
+        update={"temperature": 1.0, "exponent": 1.0, "verdict": verdict}
     )
     found = compare(group([1.0, 2.0, 3.0]), group([0.5, 2.5]), config, arrays)
     # Of six pairs the known one is higher in four.
