@@ -415,8 +415,9 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
         _say(f"Measured on images spoiled by {way}")
         for name, each in figures.items():
             shift[name][way] = each
+    n = min(SHIFT_ROWS, len(rows.dataset.test))
     for bundle in again:
-        done = measure.add_shift(bundle, shift[bundle.config.name], SHIFT_ROWS)
+        done = measure.add_shift(bundle, shift[bundle.config.name], n)
         _print_evaluated(done, as_json)
     train.write_pages(settings.models)
 

@@ -17,17 +17,15 @@ from PIL import Image
 
 from core.bundle import Bundle, Precision, ResizeFigures, find_bundles
 from core.catalog import Catalog
-from core.classifier import Classifier
 from core.errors import BundleError, DataError, ModelNotFoundError, TrainingError
 from core.results import Ablation, read_ablation, read_results
 from core.settings import Settings
 from core.training import networks, report
 from core.training.ablation import CHANGES, ablate
-from core.training.data import Dataset, hold_out, load_cifar10
+from core.training.data import Dataset, hold_out
 from core.training.evaluate import choose_resizing, compare_resizing, evaluate_split
 from core.training.explore import explore
 from core.training.measure import Rows, evaluate
-from core.training.photos import evaluate_photos
 from core.training.plan import Outcome, plan, train_all
 from core.training.recipes import RECIPES, VGG16, Recipe, get_recipe
 from core.training.train import train, write_pages
@@ -483,19 +481,3 @@ def test_every_model_is_as_good_as_asked(folder: Path) -> None:
     assert metrics.reported is None or metrics.test.accuracy > metrics.reported.accuracy
     if bundle.config.family == "scratch":
         assert set(bundle.config.training.datasets) <= {"uoft-cs/cifar10"}
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("folder", find_bundles(ROOT / "models"), ids=lambda folder: folder.name)
-def test_stored_figures_are_those_of_the_stored_weights(
-    folder: Path, data_folder: Path, photos_folder: Path
-) -> None:
-    dataset = load_cifar10(Settings(data=data_folder))
-    bundle = Bundle.open(folder)
-    classifier = Classifier(bundle, threads=1)
-    figures = evaluate_split(classifier, dataset.test, "CIFAR-10 test")
-    stored = bundle.metrics()
-    assert figures.n == stored.test.n == 10_000
-    assert figures.accuracy == pytest.approx(stored.test.accuracy, abs=0.001)
-    assert figures.ece == pytest.approx(stored.test.ece, abs=0.001)
-    assert stored.photos == evaluate_photos(classifier, photos_folder)
