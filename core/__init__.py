@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 from core.catalog import Catalog
 from core.classifier import Classifier, Prediction, Timing
 from core.errors import (
+    AccessError,
     BundleError,
     BusyError,
     DataError,
@@ -24,6 +25,8 @@ from core.errors import (
     OutputError,
     PhotoReadError,
     PredictorError,
+    RateError,
+    RequestError,
     SettingsError,
     TenSightError,
     TrainingError,
@@ -31,6 +34,7 @@ from core.errors import (
 from core.settings import Settings
 
 __all__ = [
+    "AccessError",
     "BundleError",
     "BusyError",
     "Catalog",
@@ -45,6 +49,8 @@ __all__ = [
     "PhotoReadError",
     "Prediction",
     "PredictorError",
+    "RateError",
+    "RequestError",
     "Settings",
     "SettingsError",
     "TenSightError",

@@ -62,6 +62,9 @@ Precision = Literal["float32", "float16", "int8"]
 View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", "mirror_down_right"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+# Whoever wrote it, it is shown on terminals and pages.
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+Line = Annotated[str, Field(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -129,7 +132,9 @@ class Training(_Record):
         license: The Hub's name for the licence of the weights.
         pretrained: The weights that it began with, where `tensight train vgg16` left them.
         notes: What a reader of the figures should know.
-        hardware, date, commit: Of the run's epochs; several, where it was resumed elsewhere.
+        seed, epochs: Null for a model that was trained elsewhere and exported here.
+        hardware, date, commit: Of the run's epochs, several where it was resumed elsewhere; or of
+            the export.
     """
 
     recipe: str
@@ -138,8 +143,8 @@ class Training(_Record):
     license: str = "mit"
     pretrained: Pretrained | None = None
     notes: str = ""
-    seed: int
-    epochs: Annotated[int, Field(ge=1)]
+    seed: int | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
     hardware: str
     date: str
     commit: str
@@ -161,10 +166,10 @@ class Config(_Record):
 
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    title: Annotated[str, Field(min_length=1, max_length=100)]
-    description: Annotated[str, Field(max_length=1000)]
+    title: Line
+    description: Annotated[str, Field(max_length=1000, pattern=_NO_CONTROLS)]
     family: Family
-    labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)]
+    labels: Annotated[tuple[Line, ...], Field(min_length=2, max_length=1000)]
     input: InputSpec
     views: Annotated[tuple[View, ...], Field(min_length=1)]
     precision: Precision
@@ -393,7 +398,8 @@ class Metrics(_Record):
         bytes: Size of the weights file.
         milliseconds: Median time of one photo at batch 1, all views, decoding apart; the hardware
             is that of `origin`.
-        best_epoch: Whose weights these are, chosen on the validation rows.
+        best_epoch: Whose weights these are, chosen on the validation rows; null, as there are no
+            curves, for a model that was trained elsewhere.
         single_view: Accuracy on the test rows as they are, without other views.
         float32: Accuracy on the test rows, all views, with the weights as they were trained.
         resize: What the resize rule was chosen by.
@@ -417,7 +423,7 @@ class Metrics(_Record):
     shift: dict[str, ShiftFigures] | None = None
     shift_n: Count = 0
     curves: tuple[Curve, ...]
-    best_epoch: int
+    best_epoch: int | None = None
     parameters: Count
     bytes: Count
     milliseconds: Annotated[float, Field(gt=0)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +19,9 @@ from core.engine import Engine, Outputs
 from core.images import Photo
 from core.verdict import Arrays, known_scores, probabilities, read_arrays
 
-__all__ = ["Classifier", "Prediction", "Timing"]
+__all__ = ["MAX_BATCH", "Classifier", "Prediction", "Seen", "Timing"]
 
-_MAX_BATCH = 32
+MAX_BATCH = 32
 _MIN_CELLS = 7
 
 
@@ -64,11 +65,64 @@ class Prediction:
     timing_ms: Timing
     saliency: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields but the saliency, as they stand in JSON."""
-        fields = asdict(self)
+    def to_dict(self, *, saliency: bool = False) -> dict[str, Any]:
+        """All fields, as they stand in JSON.
+
+        Args:
+            saliency: Also the saliency: {"shape": [h, w], "dtype": "<f4", "data": its bytes row by
+                row in base64}, or None where there is none.
+        """
+        fields = asdict(replace(self, saliency=None))
         del fields["saliency"]
+        if saliency:
+            fields["saliency"] = None if self.saliency is None else _packed(self.saliency)
         return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Prediction:
+        """What `to_dict` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: Something else.
+        """
+        packed = fields.get("saliency")
+        return cls(
+            photo=fields["photo"],
+            model=fields["model"],
+            revision=fields["revision"],
+            label=fields["label"],
+            confidence=fields["confidence"],
+            verdict=fields["verdict"],
+            known_score=fields["known_score"],
+            scores=dict(fields["scores"]),
+            timing_ms=Timing(**fields["timing_ms"]),
+            saliency=None if packed is None else _unpacked(packed),
+        )
+
+
+def _packed(values: NDArray[np.float32]) -> dict[str, Any]:
+    data = base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+    return {"shape": list(values.shape), "dtype": "<f4", "data": data}
+
+
+def _unpacked(packed: Mapping[str, Any]) -> NDArray[np.float32]:
+    values = np.frombuffer(base64.b64decode(packed["data"], validate=True), "<f4")
+    return values.reshape(packed["shape"]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photo as a model takes it.
+
+    Attributes:
+        photo: Its path, where it has one.
+        crops: As `images.crops` gives them: shape (c, height, width, 3), uint8.
+        decode_ms: Milliseconds that took.
+    """
+
+    photo: str | None
+    crops: NDArray[np.uint8]
+    decode_ms: float
 
 
 class Classifier:
@@ -140,25 +194,51 @@ class Classifier:
             ImageError, PhotoReadError: As in `predict`, for the first photo that fails.
         """
         predictions: list[Prediction] = []
-        for start in range(0, len(photos), _MAX_BATCH):
-            some = photos[start : start + _MAX_BATCH]
-            seen, decode_ms = [], []
-            for photo in some:
-                started = time.perf_counter()
-                seen.append(images.crops(self.decode(photo), self.config.input))
-                decode_ms.append(_milliseconds_since(started))
-            started = time.perf_counter()
-            outputs = self.outputs_of_crops(seen)
-            # Of several crops the middle one's.
-            middle = np.stack([c[len(c) // 2] for c in seen])
-            maps = self.maps(middle) if saliency else None
-            known = self._known_scores(outputs)
-            infer = _milliseconds_since(started) / len(some)
-            predictions += [
-                self._prediction(photo, outputs, float(known[i]), maps, i, Timing(decode, infer))
-                for i, (photo, decode) in enumerate(zip(some, decode_ms, strict=True))
-            ]
+        for start in range(0, len(photos), MAX_BATCH):
+            seen = [self.see(photo) for photo in photos[start : start + MAX_BATCH]]
+            predictions += self.answer(seen, saliency=[saliency] * len(seen))
         return predictions
+
+    def see(self, photo: Photo) -> Seen:
+        """Decode a photo and bring it to what the model takes: the first half of `predict`.
+
+        Raises:
+            ImageError, PhotoReadError: As in `predict`.
+        """
+        started = time.perf_counter()
+        crops = images.crops(self.decode(photo), self.config.input)
+        name = os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
+        return Seen(name, crops, _milliseconds_since(started))
+
+    def answer(self, seen: Sequence[Seen], *, saliency: Sequence[bool]) -> list[Prediction]:
+        """Run the model: the second half of `predict`.
+
+        Args:
+            seen: At most `MAX_BATCH`, as this classifier's `see` gave them.
+            saliency: For each, whether to tell what spoke for the answer.
+        """
+        if not seen:
+            return []
+        started = time.perf_counter()
+        outputs = self.outputs_of_crops([each.crops for each in seen])
+        known = self._known_scores(outputs)
+        explained = [i for i, wanted in enumerate(saliency) if wanted]
+        maps: dict[int, NDArray[np.float32]] = {}
+        if explained:
+            # Of several crops the middle one's.
+            middle = np.stack([seen[i].crops[len(seen[i].crops) // 2] for i in explained])
+            maps = dict(zip(explained, self.maps(middle), strict=True))
+        infer = _milliseconds_since(started) / len(seen)
+        return [
+            self._prediction(
+                each.photo,
+                outputs.logits[i],
+                float(known[i]),
+                maps.get(i),
+                Timing(each.decode_ms, infer),
+            )
+            for i, each in enumerate(seen)
+        ]
 
     def decode(self, photo: Photo) -> NDArray[np.uint8]:
         """RGB pixels of a photo, large enough for this model: shape (h, w, 3), uint8.
@@ -222,8 +302,8 @@ class Classifier:
 
     def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Normalised images, some at a time: all in their first view, then in the next."""
-        for start in range(0, len(seen), _MAX_BATCH):
-            normal = images.normalise(seen[start : start + _MAX_BATCH], self.config.input)
+        for start in range(0, len(seen), MAX_BATCH):
+            normal = images.normalise(seen[start : start + MAX_BATCH], self.config.input)
             yield np.concatenate([_view(normal, view) for view in self.config.views])
 
     def _by_view(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -232,15 +312,14 @@ class Classifier:
 
     def _prediction(
         self,
-        photo: Photo,
-        outputs: Outputs,
+        photo: str | None,
+        logits: NDArray[np.float32],
         known_score: float,
         maps: NDArray[np.float32] | None,
-        i: int,
         timing: Timing,
     ) -> Prediction:
         config = self.config
-        scores = probabilities(outputs.logits[i], config.temperature, config.exponent)
+        scores = probabilities(logits, config.temperature, config.exponent)
         order = np.argsort(-scores, kind="stable")
         best = int(order[0])
         confidence = float(scores[best])
@@ -250,7 +329,7 @@ class Classifier:
         elif confidence < config.verdict.unsure_below:
             verdict = "unsure"
         return Prediction(
-            photo=os.fspath(photo) if isinstance(photo, str | os.PathLike) else None,
+            photo=photo,
             model=self.name,
             revision=self.revision,
             label=self.labels[best],
@@ -259,7 +338,7 @@ class Classifier:
             known_score=known_score,
             scores={self.labels[j]: float(scores[j]) for j in order},
             timing_ms=timing,
-            saliency=None if maps is None else self._saliency(maps[i], best),
+            saliency=None if maps is None else self._saliency(maps, best),
         )
 
     def _saliency(self, maps: NDArray[np.float32], label: int) -> NDArray[np.float32] | None:

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 something failed, 2 wrong usage.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import io
 import json
@@ -12,13 +13,14 @@ import logging
 import os
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from core import __version__, locale
-from core.bundle import Bundle, Pretrained, find_bundles
+from core.bundle import Bundle, Family, Precision, Pretrained, find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.errors import (
@@ -32,13 +34,14 @@ from core.errors import (
     TenSightError,
 )
 from core.images import decode, strict_pillow
-from core.results import mean_and_spread
+from core.predictor import connect
+from core.results import Result, mean_and_spread
+from core.revisions import Revisions
 from core.saliency import LONGEST, overlay
 from core.settings import Settings
 
 if TYPE_CHECKING:
     from core.bundle import Estimate, Metrics, PhotoFigures, ShiftFigures
-    from core.results import Result
     from core.training.data import Dataset
     from core.training.fit import Epoch
     from core.training.measure import Rows
@@ -60,6 +63,14 @@ app.add_typer(models_app, name="models")
 
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Name of the model.", show_default="the best")
+]
+RepoOption = Annotated[
+    str | None,
+    typer.Option("--repo", help="Repository, OWNER/NAME.", show_default="TENSIGHT_HUB_REPO"),
+]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option("--revision", help="Branch, tag or commit.", show_default="TENSIGHT_HUB_REVISION"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -103,24 +114,25 @@ def predict(
     ] = False,
 ) -> None:
     """Tell what is in photos."""
-    classifier = Catalog(_settings()).load(model)
     failed = False
-    for photo in photos:
-        try:
-            prediction = classifier.predict(photo)
-        except (ImageError, PhotoReadError) as error:
-            failed = True
+    with closing(connect(_settings())) as predictor:
+        for photo in photos:
+            try:
+                prediction = asyncio.run(predictor.predict(photo, model=model))
+            except (ImageError, PhotoReadError) as error:
+                failed = True
+                if as_json:
+                    what = {"code": error.code, "message": str(error)}
+                    _print_json({"photo": photo, "error": what})
+                else:
+                    _say(f"{photo}: {error}")
+                continue
             if as_json:
-                _print_json({"photo": photo, "error": {"code": error.code, "message": str(error)}})
+                _print_json(prediction.to_dict())
             else:
-                _say(f"{photo}: {error}")
-            continue
-        if as_json:
-            _print_json(prediction.to_dict())
-        else:
-            shown = list(prediction.scores.items())[:3]
-            scores = ", ".join(f"{label} {score:.3f}" for label, score in shown)
-            typer.echo(f"{photo}: {locale.verdict_words(prediction)} [{scores}]")
+                shown = list(prediction.scores.items())[:3]
+                scores = ", ".join(f"{label} {score:.3f}" for label, score in shown)
+                typer.echo(f"{photo}: {locale.verdict_words(prediction)} [{scores}]")
     if failed:
         raise typer.Exit(1)
 
@@ -152,6 +164,27 @@ def web(
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="TENSIGHT_HOST")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port to listen on.", show_default="TENSIGHT_SERVICE_PORT"
+        ),
+    ] = None,
+) -> None:
+    """Serve photos over HTTP, for programs and for fronts that run elsewhere."""
+    settings = _settings()
+    from core import service
+
+    service.serve(
+        settings, host=host or settings.host, port=port or settings.service_port, say=_say
+    )
+
+
+@app.command()
 def config(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/SETTINGS.md.")] = False,
 ) -> None:
@@ -164,38 +197,170 @@ def config(
 
 
 @models_app.command("list")
-def list_models(as_json: JsonOption = False) -> None:
+def list_models(
+    as_json: JsonOption = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Show those of the repository on the Hub instead.")
+    ] = False,
+    repo: RepoOption = None,
+    revision: RevisionOption = None,
+) -> None:
     """Show every model with its figures on the test set."""
-    catalog = Catalog(_settings())
-    results = catalog.results()
-    there = any(result.revision is not None for result in results)
-    default = catalog.default() if there or not as_json else None
-    if as_json:
-        _print_json(
-            [result.to_dict() | {"default": _name(result) == default} for result in results]
-        )
+    settings = _settings()
+    if remote:
+        _list_remote(settings, repo, revision, as_json)
         return
-    rows = [
-        [
-            f"{_name(result)} (default)" if _name(result) == default else _name(result),
-            result.config.family,
-            result.revision or "not kept",
-            f"{result.metrics.test.accuracy:.4f}",
-            f"{result.metrics.reported.accuracy:.4f}" if result.metrics.reported else "",
-            f"{result.metrics.test.ece:.4f}",
-            f"{result.metrics.parameters:,}",
-            f"{result.metrics.milliseconds:.1f}",
-        ]
-        for result in results
+    if repo is not None or revision is not None:
+        raise typer.BadParameter("--repo and --revision go with --remote", param_hint="models list")
+    catalog = Catalog(settings)
+    results = catalog.results()
+    live = catalog.live()
+    others = [
+        each
+        for each in Revisions(settings.home).all()
+        if (each.bundle.config.name, each.bundle.revision)
+        not in {(result.config.name, result.revision) for result in results}
     ]
+    there = any(result.revision is not None for result in results)
+    default = catalog.default() if there or not (as_json or others) else None
+
+    def state(name: str, revision: str | None, answers: bool) -> str:
+        row = live.get(name)
+        if answers:
+            return "figures only" if revision is None else "live" if row else "bundled"
+        return "last good" if row is not None and row.last_good == revision else "candidate"
+
+    if as_json:
+        rows = [
+            result.to_dict()
+            | {"default": _name(result) == default}
+            | {"state": state(_name(result), result.revision, answers=True)}
+            for result in results
+        ]
+        for each in others:
+            bundle = each.bundle
+            result = Result(bundle.config, bundle.metrics(), bundle.revision)
+            other = {
+                "default": False,
+                "state": state(_name(result), result.revision, answers=False),
+            }
+            rows.append(result.to_dict() | other)
+        _print_json(rows)
+        return
     _print_table(
-        ["name", "family", "revision", "accuracy", "report", "ECE", "parameters", "ms"], rows
+        ["name", "state", "revision", "family", "accuracy", "report", "ECE", "parameters", "ms"],
+        [
+            [
+                f"{_name(result)} (default)" if _name(result) == default else _name(result),
+                state(_name(result), result.revision, answers=True),
+                result.revision or "",
+                result.config.family,
+                f"{result.metrics.test.accuracy:.4f}",
+                f"{result.metrics.reported.accuracy:.4f}" if result.metrics.reported else "",
+                f"{result.metrics.test.ece:.4f}",
+                f"{result.metrics.parameters:,}",
+                f"{result.metrics.milliseconds:.1f}",
+            ]
+            for result in results
+        ],
     )
+    if others:
+        typer.echo("Here, and not live:")
+        _print_table(
+            ["name", "state", "revision", "from", "commit", "since"],
+            [
+                [
+                    each.bundle.config.name,
+                    state(each.bundle.config.name, each.bundle.revision, answers=False),
+                    each.bundle.revision,
+                    each.repo,
+                    each.commit[:12],
+                    each.date,
+                ]
+                for each in others
+            ],
+        )
+
+
+@models_app.command()
+def pull(
+    repo: RepoOption = None,
+    revision: RevisionOption = None,
+    live: Annotated[
+        bool, typer.Option("--promote", help="Also make all of them live, in one step.")
+    ] = False,
+) -> None:
+    """Bring the models of a repository on the Hub here; nothing answers with them yet.
+
+    Each file is checked, and each model loaded by another process, before it is taken.
+    """
+    from core import releases
+
+    pulled = releases.pull(_settings(), repo=repo, revision=revision, live="all" if live else "no")
+    for each in pulled:
+        typer.echo(f"{each.bundle.config.name} {each.bundle.revision}{' is live' if live else ''}")
+    if not live:
+        _say("Make one live with: tensight models promote NAME REVISION")
+
+
+@models_app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    revision: Annotated[
+        str,
+        typer.Argument(
+            help="One that is here, as `models list` shows it or how it begins; bundled."
+        ),
+    ],
+) -> None:
+    """Make a revision of a model live; running fronts answer with it within a second."""
+    from core import releases
+
+    typer.echo(f"{name} {releases.promote(_settings(), name, revision)} is live")
+
+
+@models_app.command()
+def rollback(name: Annotated[str, typer.Argument(help="Name of the model.")]) -> None:
+    """Make the last good revision of a model live again, in place of the one that is."""
+    from core import releases
+
+    row = releases.roll_back(_settings(), name)
+    typer.echo(f"{name} {row.revision} is live, no longer {row.last_good}")
+
+
+@models_app.command()
+def push(
+    repo: RepoOption = None,
+    tag: Annotated[str | None, typer.Option(help="Tag to put on the commit.")] = None,
+    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Publish models",
+    private: Annotated[
+        bool, typer.Option("--private", help="A repository that is made is seen by you alone.")
+    ] = False,
+) -> None:
+    """Publish the models of TENSIGHT_MODELS, with all cards, in a repository on the Hub.
+
+    The repository is made where there is none. A model that does not verify is refused.
+    """
+    from core import releases
+
+    commit = releases.push(_settings(), repo=repo, tag=tag, message=message, private=private)
+    typer.echo(f"{commit}{f' {tag}' if tag else ''}")
+
+
+@models_app.command()
+def gc() -> None:
+    """Delete what was pulled and is neither live nor the last good one."""
+    from core import releases
+
+    gone, freed = releases.collect(_settings())
+    for revision in gone:
+        typer.echo(revision)
+    _say(f"{freed / 1e6:.1f} MB were freed")
 
 
 @models_app.command()
 def verify() -> None:
-    """Check every file of every model, and load it."""
+    """Check every file of every model, and load it; of those that were pulled too."""
     settings = _settings()
     problems = Catalog(settings).problems()
     if not problems:
@@ -406,8 +571,10 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     from core.training import measure, train
     from core.training.shift import SHIFT_ROWS, measure_shift
 
-    for bundle in bundles:
-        measure.refuse_other_labels(bundle, rows)
+    others = [b for b in bundles if b.config.labels != rows.dataset.labels]
+    for bundle in others:
+        _say(f"{bundle.config.name} has labels of its own, and stays as it is.")
+    bundles = [bundle for bundle in bundles if bundle not in others]
     again = [measure.evaluate(b, rows, settings, command=_command()) for b in bundles]
     classifiers = [Classifier(bundle, threads=settings.threads) for bundle in again]
     shift: dict[str, dict[str, ShiftFigures]] = {bundle.config.name: {} for bundle in again}
@@ -456,20 +623,21 @@ def explain(
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(out.suffix.lower())
     if kind is None:
         raise typer.BadParameter(f"{out} must end in .png or .jpg", param_hint="--out")
-    classifier = Catalog(_settings()).load(model)
-    try:
-        prediction = classifier.predict(photo, saliency=True)
-    except ImageError as error:
-        _say(f"{photo}: {error}")
-        raise typer.Exit(1) from error
+    with closing(connect(_settings())) as predictor:
+        try:
+            prediction = asyncio.run(predictor.predict(photo, model=model, saliency=True))
+        except ImageError as error:
+            _say(f"{photo}: {error}")
+            raise typer.Exit(1) from error
+        configs = {result.config.name: result.config for result in predictor.models()}
     typer.echo(f"{photo}: {locale.verdict_words(prediction)}")
     if prediction.saliency is None:
         raise BundleError(
-            f"{classifier.name} sees too coarsely to show what spoke for its answer. Choose "
+            f"{prediction.model} sees too coarsely to show what spoke for its answer. Choose "
             "another model with --model."
         )
     rgb = decode(photo, min_side=LONGEST)
-    picture = overlay(rgb, prediction.saliency, classifier.config.input)
+    picture = overlay(rgb, prediction.saliency, configs[prediction.model].input)
     new = out.with_name(f".{out.name}.new")
     try:
         # Beside it first: what is there is replaced once the new one is whole.
@@ -482,6 +650,98 @@ def explain(
             "there, and that may be written to."
         ) from error
     _say(f"Written to {out}")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras model.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Model folder to write; its name is the model's.")
+    ],
+    labels: Annotated[str, typer.Option(help="Name of each output, with commas between.")],
+    validation: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Photos with a labels.csv (file,label) that calibration and thresholds come from.",
+        ),
+    ],
+    test: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Other photos, likewise, that the figures come from."),
+    ],
+    pixels: Annotated[
+        str, typer.Option(help="Numbers that the model takes for a pixel: 0..1, 0..255 or -1..1.")
+    ] = "0..1",
+    family: Annotated[
+        str, typer.Option(help="How it was trained: scratch, transfer or finetuned.")
+    ] = "scratch",
+    precision: Annotated[
+        str, typer.Option(help="Number format of the weights: float32, float16 or int8.")
+    ] = "float16",
+    title: Annotated[str | None, typer.Option(help="Its name, for people.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Write over a model folder that is there.")
+    ] = False,
+) -> None:
+    """Make a model folder of a Keras model that was trained elsewhere, with labels of its own."""
+    for value, known, option in (
+        (pixels, ("0..1", "0..255", "-1..1"), "--pixels"),
+        (family, get_args(Family), "--family"),
+        (precision, get_args(Precision), "--precision"),
+    ):
+        if value not in known:
+            raise typer.BadParameter(f"{value} is none of {', '.join(known)}", param_hint=option)
+    if folder.exists() and not replace:
+        raise typer.BadParameter(
+            f"{folder} is there already; --replace writes over it", param_hint="DIR"
+        )
+    settings = _settings()
+    _prepare_training()
+    from core.training import train as training
+    from core.training.adopt import Pixels, adopt
+
+    bundle = adopt(
+        model,
+        folder,
+        labels=tuple(label.strip() for label in labels.split(",")),
+        validation=validation,
+        test=test,
+        pixels=cast("Pixels", pixels),
+        family=cast("Family", family),
+        precision=cast("Precision", precision),
+        title=title,
+        settings=settings,
+        command=_command(),
+    )
+    training.write_pages(folder.parent)
+    _print_evaluated(bundle, as_json=False)
+
+
+def _list_remote(settings: Settings, repo: str | None, revision: str | None, as_json: bool) -> None:
+    from core import releases
+
+    found = releases.list_remote(settings, repo=repo, revision=revision)
+    if as_json:
+        _print_json(
+            [
+                Result(each.config, each.metrics, each.revision).to_dict() | {"here": each.here}
+                for each in found
+            ]
+        )
+        return
+    rows = [
+        [
+            each.config.name,
+            each.config.family,
+            each.revision,
+            f"{each.metrics.test.accuracy:.4f}",
+            f"{each.metrics.milliseconds:.1f}",
+            "yes" if each.here else "no",
+        ]
+        for each in found
+    ]
+    _print_table(["name", "family", "revision", "accuracy", "ms", "here"], rows)
 
 
 def _settings() -> Settings:

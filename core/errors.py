@@ -9,6 +9,13 @@
     ├── PredictorError (RuntimeError)     no answer now, though the photo may be fine
     │   ├── BusyError                     the queue is full
     │   └── DeadlineError (TimeoutError)  the answer came too late
+    ├── HubError (RuntimeError)           the Hub refuses, or gives what cannot be used
+    │   └── HubAwayError (ConnectionError)    the Hub cannot be reached
+    ├── StoreError (RuntimeError)         the database cannot be used
+    ├── AccessError (PermissionError)     a request has no key that is known
+    ├── RateError (RuntimeError)          a visitor asks too often
+    ├── RequestError (ValueError)         a request is not of the form that was agreed
+    │   └── SlowRequestError                  its body does not come
     ├── SettingsError (ValueError)        a TENSIGHT_ setting is wrong
     ├── ListenError (OSError)             a server cannot listen on its address
     ├── DataError (ValueError)            training data is missing or not as expected
@@ -24,10 +31,13 @@ from __future__ import annotations
 from typing import Literal
 
 __all__ = [
+    "AccessError",
     "BundleError",
     "BusyError",
     "DataError",
     "DeadlineError",
+    "HubAwayError",
+    "HubError",
     "ImageError",
     "ImageErrorCode",
     "ListenError",
@@ -36,7 +46,11 @@ __all__ = [
     "OutputError",
     "PhotoReadError",
     "PredictorError",
+    "RateError",
+    "RequestError",
     "SettingsError",
+    "SlowRequestError",
+    "StoreError",
     "TenSightError",
     "TrainingError",
 ]
@@ -116,6 +130,62 @@ class DeadlineError(PredictorError, TimeoutError):
     """The answer was not there in time."""
 
     code = "deadline"
+
+
+class HubError(TenSightError, RuntimeError):
+    """The Hub cannot be reached, refuses, or gives what cannot be used; nothing has changed."""
+
+    code = "hub"
+
+
+class HubAwayError(HubError, ConnectionError):
+    """The Hub cannot be reached, or broke off."""
+
+    code = "hub_away"
+
+
+class StoreError(TenSightError, RuntimeError):
+    """The database cannot be used, or holds nothing that could be done what was asked with."""
+
+    code = "store"
+
+
+class AccessError(TenSightError, PermissionError):
+    """A request has no key, or one that is not known."""
+
+    code = "no_access"
+
+    def __init__(self) -> None:
+        super().__init__("This needs a key: send it as `Authorization: Bearer KEY`.")
+
+
+class RateError(TenSightError, RuntimeError):
+    """Somebody asks more often than is allowed.
+
+    Attributes:
+        retry_after: Seconds after which a new try is taken.
+    """
+
+    code = "too_many_requests"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many requests. Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class RequestError(TenSightError, ValueError):
+    """A request is not of the form that was agreed."""
+
+    code = "bad_request"
+
+
+class SlowRequestError(RequestError):
+    """The body of a request does not come."""
+
+    code = "too_slow"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Nothing more of the body came within {seconds:g} s. Send it again.")
 
 
 class SettingsError(TenSightError, ValueError):

@@ -2,16 +2,286 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooLateError
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
 from pydantic import SecretStr
 
-from core.errors import DataError
+from core.errors import DataError, HubAwayError, HubError, OutputError
 
-__all__ = ["fetch_dataset"]
+__all__ = ["Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
+
+# Seconds. The client itself tries for 23 before it says that there is no network.
+_PATIENCE_S = 10.0
+_SLOWEST = 50_000  # bytes a second, below which a download is given up
+_OF_THE_DISK = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a commit, as the commit's tree describes it.
+
+    Attributes:
+        path: In the repository.
+        size: Bytes.
+        blob_id: SHA-1 that git gives the file, or the pointer to it where it has a `sha256`.
+        sha256: Of the content, where it lies in large file storage.
+    """
+
+    path: str
+    size: int
+    blob_id: str
+    sha256: str | None
+
+    def is_content(self, content: bytes) -> bool:
+        """Whether these are the bytes."""
+        if self.sha256 is not None:
+            return hashlib.sha256(content).hexdigest() == self.sha256
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
+        return git.hexdigest() == self.blob_id
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit of a repository of models.
+
+    Attributes:
+        repo: `owner/name`.
+        sha: 40 hex digits.
+        files: All of them.
+    """
+
+    repo: str
+    sha: str
+    files: tuple[RemoteFile, ...]
+
+
+def resolve(
+    repo: str, revision: str, *, token: SecretStr | None, patience_s: float = _PATIENCE_S
+) -> Commit:
+    """Find out which commit a branch or tag is just now, and what is in it.
+
+    Args:
+        repo: `owner/name`.
+        revision: Branch, tag or commit.
+        token: For repositories that need one.
+        patience_s: Seconds after which the Hub counts as out of reach.
+
+    Raises:
+        HubError: It cannot be found out; the message says why and what to do.
+    """
+    secret = token.get_secret_value() if token else None
+
+    def ask() -> Commit:
+        api = HfApi(token=secret)
+        sha = api.model_info(repo, revision=revision, timeout=patience_s).sha
+        if sha is None or len(sha) != 40:
+            raise HubError(f"The Hub names no commit for {repo} at {revision}. Try again later.")
+        tree = api.list_repo_tree(repo, revision=sha, recursive=True)
+        files = tuple(
+            RemoteFile(each.path, each.size, each.blob_id, each.lfs.sha256 if each.lfs else None)
+            for each in tree
+            if isinstance(each, RepoFile)
+        )
+        return Commit(repo, sha, files)
+
+    return _told(repo, revision, lambda: _within(patience_s, ask))
+
+
+def fetch(
+    commit: Commit, files: Sequence[RemoteFile], *, cache: Path, token: SecretStr | None
+) -> Path:
+    """Download files of a commit, and see that they are what its tree says.
+
+    Files that arrived whole before are not downloaded again; one that breaks off is gone on with,
+    within the call, from the last whole 10 MB. A progress bar goes to stderr.
+
+    Args:
+        commit: Which one.
+        files: Which of its files.
+        cache: Folder that downloads are kept in.
+        token: For repositories that need one.
+
+    Returns:
+        Folder with the files in the layout of the repository.
+
+    Raises:
+        HubError: They cannot be had, or are not those of the tree. (The client checks sizes alone.)
+    """
+    secret = token.get_secret_value() if token else None
+    names = [file.path for file in files]
+    patience_s = 3 * _PATIENCE_S + sum(file.size for file in files) / _SLOWEST
+
+    def ask() -> Path:
+        return Path(
+            snapshot_download(
+                commit.repo,
+                revision=commit.sha,
+                allow_patterns=names,
+                cache_dir=cache,
+                token=secret,
+            )
+        )
+
+    folder = _told(commit.repo, commit.sha, lambda: _within(patience_s, ask))
+    for file in files:
+        path = folder / file.path
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise HubError(
+                f"{file.path} of {commit.repo} did not arrive ({error.strerror}). Nothing was "
+                "changed. Try again."
+            ) from error
+        if not file.is_content(content):
+            # Else it would be taken from the cache the next time.
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise HubError(
+                f"{file.path} of {commit.repo} at {commit.sha[:12]} arrived as other bytes than "
+                "the commit names. Nothing was changed. Try again; if it happens again, do not "
+                "trust the network between."
+            )
+    return folder
+
+
+def publish(
+    folder: Path,
+    files: Sequence[str],
+    repo: str,
+    *,
+    token: SecretStr | None,
+    message: str,
+    tag: str | None,
+    private: bool,
+) -> str:
+    """Upload files as one commit; the repository is made where there is none.
+
+    Args:
+        folder: Where they lie.
+        files: Their paths in it. Their folders come to hold them alone; other folders of the
+            repository stay.
+        repo: `owner/name`.
+        token: One that may write.
+        message: Of the commit.
+        tag: To put on it.
+        private: Whether a repository that is made is.
+
+    Returns:
+        The commit, 40 hex digits.
+
+    Raises:
+        HubError: It cannot be uploaded, or not be tagged.
+    """
+    api = HfApi(token=token.get_secret_value() if token else None)
+
+    def upload() -> str:
+        api.create_repo(repo, exist_ok=True, private=private)
+        if tag is not None and tag in {ref.name for ref in api.list_repo_refs(repo).tags}:
+            raise HubError(f"{repo} has a tag {tag} already. Nothing was sent. Give another --tag.")
+        done = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            commit_message=message,
+            allow_patterns=list(files),
+            # What a model had before and has no more would not be in its config.json.
+            delete_patterns=[f"{name}/*" for name in sorted({f.split("/")[0] for f in files})],
+        )
+        if tag is not None:
+            api.create_tag(repo, tag=tag, revision=done.oid)
+        return str(done.oid)
+
+    return _told(repo, "main", upload)
+
+
+def _within(seconds: float, ask: Callable[[], Value]) -> Value:
+    """What a call gives; a client that goes on trying for longer is left to itself."""
+    future: Future[Value] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as error:  # noqa: BLE001  # told to who waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(seconds)
+
+
+def _told(repo: str, revision: str, ask: Callable[[], Value]) -> Value:
+    """What a call gives, or our own error, with what to do."""
+    # It tells every try of its own, twice.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return ask()
+    except HubError:
+        raise
+    except OfflineModeIsEnabled as error:
+        raise HubError("HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it.") from error
+    except GatedRepoError as error:
+        raise HubError(
+            f"{repo} is open only to those who were let in. Ask for that on its page on the Hub, "
+            "and set TENSIGHT_HUB_TOKEN."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise HubError(
+            f"{repo} has no branch, tag or commit {revision!r}. Look at its page on the Hub, and "
+            "give another --revision or TENSIGHT_HUB_REVISION."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise HubError(
+            f"There is no repository {repo} on the Hub, or not for who asks. Check --repo or "
+            "TENSIGHT_HUB_REPO, and TENSIGHT_HUB_TOKEN where it is private."
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise HubError(
+                f"The Hub refuses {repo} ({status}). Check that TENSIGHT_HUB_TOKEN is right, and "
+                "that it may do this."
+            ) from error
+        raise HubError(
+            f"The Hub could not answer for {repo} ({status}). Nothing was changed. Try again later."
+        ) from error
+    except HFValidationError as error:
+        raise HubError(
+            f"{repo!r} is no name of a repository. It looks like owner/name: check --repo or "
+            "TENSIGHT_HUB_REPO."
+        ) from error
+    except ValueError as error:
+        raise HubError(f"The Hub does not take this: {error} Mend it, and try again.") from error
+    except (TooLateError, httpx2.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise OutputError(
+                f"What the Hub sends cannot be written: {error}. See that there is room, and that "
+                "this user may write in TENSIGHT_HOME."
+            ) from error
+        raise HubAwayError(
+            f"The Hub cannot be reached, or broke off ({type(error).__name__}). Nothing was "
+            "changed. Check the network, and try again."
+        ) from error
 
 
 def fetch_dataset(

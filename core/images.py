@@ -33,10 +33,12 @@ __all__ = [
     "InputSpec",
     "Photo",
     "ResizeRule",
+    "check_bytes",
     "crops",
     "decode",
     "middle_box",
     "normalise",
+    "read",
     "resize",
     "strict_pillow",
 ]
@@ -157,12 +159,8 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
     if isinstance(photo, Image.Image):
         _check_size(*photo.size)
         return _guarded(lambda: _to_rgb(photo, use_exif=True))
-    data = photo if isinstance(photo, bytes) else _read(photo)
-    if len(data) > MAX_BYTES:
-        raise ImageError(
-            "too_large",
-            f"The file is larger than {MAX_BYTES // 2**20} MB. Send a smaller photo.",
-        )
+    data = photo if isinstance(photo, bytes) else read(photo)
+    check_bytes(data)
     kind = _kind(data)
     if kind == "HEIF":
         return _decode_heif(data)
@@ -252,18 +250,12 @@ def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     return (rgb.astype(np.float32) / np.float32(255) - mean) / std
 
 
-def strict_pillow() -> None:
-    """Make Pillow refuse, rather than warn of, images that are too large; for entry points.
+def read(path: str | os.PathLike[str]) -> bytes:
+    """Bytes of a photo's file; of one that is too large one more than is allowed.
 
-    `decode` refuses them either way. This also covers code that opens images by itself, and keeps
-    Pillow's remarks on what it mends in a file (a broken EXIF block, say) from the user's terminal.
+    Raises:
+        PhotoReadError: The path cannot be read.
     """
-    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-
-def _read(path: str | os.PathLike[str]) -> bytes:
     file = Path(path)
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
@@ -279,6 +271,30 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PhotoReadError(f"{file} cannot be read: {reason}.") from error
+
+
+def check_bytes(data: bytes) -> None:
+    """Refuse a file that is too large.
+
+    Raises:
+        ImageError: `too_large`.
+    """
+    if len(data) > MAX_BYTES:
+        raise ImageError(
+            "too_large",
+            f"The file is larger than {MAX_BYTES // 2**20} MB. Send a smaller photo.",
+        )
+
+
+def strict_pillow() -> None:
+    """Make Pillow refuse, rather than warn of, images that are too large; for entry points.
+
+    `decode` refuses them either way. This also covers code that opens images by itself, and keeps
+    Pillow's remarks on what it mends in a file (a broken EXIF block, say) from the user's terminal.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def _kind(data: bytes) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.errors import SettingsError
 
@@ -66,7 +68,10 @@ class Settings(BaseSettings):
     ] = None
     home: Annotated[
         Path,
-        Field(description="Folder for what the program writes: training runs, weights, downloads."),
+        Field(
+            description="Folder for what the program writes: database, models from the Hub, "
+            "downloads, training runs, weights."
+        ),
     ] = Field(default_factory=_default_home)
     models: Annotated[Path, Field(description="Folder with the model bundles.")] = Field(
         default_factory=_default_models
@@ -81,7 +86,9 @@ class Settings(BaseSettings):
             ge=1, le=256, description="Threads that one inference may use. Unset: all processors."
         ),
     ] = Field(default_factory=processors)
-    host: Annotated[str, Field(description="Address that the page listens on.")] = "127.0.0.1"
+    host: Annotated[
+        str, Field(description="Address that the page and the HTTP service listen on.")
+    ] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
     queue_size: Annotated[
         int,
@@ -94,14 +101,91 @@ class Settings(BaseSettings):
     deadline_s: Annotated[
         float, Field(gt=0, le=600, description="Seconds after which a photo is given up.")
     ] = 30.0
+    service_port: Annotated[
+        int, Field(ge=1, le=65535, description="Port that the HTTP service listens on.")
+    ] = 8000
+    api_keys: Annotated[
+        tuple[SecretStr, ...],
+        NoDecode,
+        Field(
+            description="Keys, with commas between them; who asks the HTTP service must send one. "
+            "Unset: anybody may."
+        ),
+    ] = ()
+    rate_per_minute: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Requests that one key, or one address where no keys are set, may send to "
+            "the HTTP service in a minute. Unset: any number.",
+        ),
+    ] = None
+    predictor_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://\S+$",
+            description="Address of an HTTP service that answers photos in place of this process, "
+            "as http://127.0.0.1:8000.",
+        ),
+    ] = None
+    predictor_key: Annotated[
+        SecretStr | None, Field(description="Key that this service asks for.")
+    ] = None
+    hub_repo: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$",
+            description="Repository on the Hugging Face Hub with the models, as owner/name. Unset: "
+            "the bundled models alone.",
+        ),
+    ] = None
+    hub_revision: Annotated[
+        str, Field(min_length=1, description="Branch, tag or commit of it.")
+    ] = "main"
     hub_token: Annotated[
         SecretStr | None,
-        Field(description="Hugging Face token, for downloads that need one."),
+        Field(description="Hugging Face token, for what needs one."),
+    ] = None
+    database_url: Annotated[
+        SecretStr | None,
+        Field(description="Address of a database. Unset: a SQLite file in TENSIGHT_HOME."),
     ] = None
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Field(description="Least severe message that is logged."),
     ] = "WARNING"
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        keys = [key.strip() for key in value.split(",") if key.strip()]
+        if not keys:
+            raise ValueError("holds no key; unset it, so that anybody may ask")
+        return keys
+
+    @field_validator("api_keys", "predictor_key")
+    @classmethod
+    def _can_be_sent(
+        cls, value: SecretStr | tuple[SecretStr, ...] | None
+    ) -> SecretStr | tuple[SecretStr, ...] | None:
+        keys = value if isinstance(value, tuple) else [value] if value is not None else []
+        if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in keys):
+            raise ValueError("a key is of letters, digits and signs of ASCII, without spaces")
+        return value
+
+    @field_validator("predictor_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        try:
+            parts = urlsplit(value or "http://host")
+            good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("is no address; it looks like http://127.0.0.1:8000")
+        return value
 
     @classmethod
     def read(cls) -> Settings:
@@ -118,6 +202,15 @@ class Settings(BaseSettings):
                 for e in error.errors()
             ]
             raise SettingsError("\n".join(lines)) from error
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file that is used where `database_url` is not set."""
+        return self.home / "tensight.db"
+
+    def has_database(self) -> bool:
+        """Whether a database was named, or made before."""
+        return self.database_url is not None or self.database_file.is_file()
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(variable, value in force, description) of every setting; secrets masked."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from gradio.data_classes import ImageData
 
 from core import images, locale
 from core.bundle import Calibration, Metrics
-from core.catalog import Catalog, Entry
-from core.errors import ListenError, PhotoReadError, TenSightError
-from core.predictor import LocalPredictor, Predictor
+from core.errors import PhotoReadError, TenSightError
+from core.first_pull import FirstPull
+from core.predictor import LocalPredictor, Predictor, connect
+from core.results import Result
 from core.settings import Settings
+from core.sockets import probe
 
 __all__ = ["build_page", "launch", "serve"]
 
@@ -61,9 +64,7 @@ def serve(
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), lambda *_: stopped.set())
-    predictor = LocalPredictor(
-        Catalog(settings), queue_size=settings.queue_size, deadline_s=settings.deadline_s
-    )
+    predictor = connect(settings)
     with tempfile.TemporaryDirectory(prefix="tensight-") as uploads:
         # Gradio reads this when the page is built. The folder is this process's own: Gradio names
         # an upload by its content, and a page that closes would delete it under another's feet.
@@ -71,8 +72,14 @@ def serve(
         page = build_page(predictor)
         try:
             launch(page, host=host, port=port, open_browser=open_browser)
-            say(f"TenSight answers on {page.local_url}")
-            stopped.wait()
+            if isinstance(predictor, LocalPredictor):
+                predictor.warm()
+                with closing(FirstPull(settings)):
+                    say(f"TenSight answers on {page.local_url}")
+                    stopped.wait()
+            else:
+                say(f"TenSight answers on {page.local_url}")
+                stopped.wait()
         finally:
             page.close(verbose=False)
             predictor.close()
@@ -85,17 +92,8 @@ def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False)
         ListenError: The address cannot be listened on.
     """
     host = host.strip("[]")
-    try:
-        # Gradio's own errors do not tell a taken port from a wrong address.
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise ListenError(
-            f"The page cannot listen on {host}, port {port}: {error.strerror or error}. Choose "
-            "another address with --host and --port."
-        ) from error
+    # Gradio's own errors do not tell a taken port from a wrong address.
+    probe(host, port)
     page.launch(
         server_name=f"[{host}]" if ":" in host else host,
         server_port=port,
@@ -158,11 +156,11 @@ def build_page(predictor: Predictor) -> gr.Blocks:
         )
         # The path of the upload means nothing to who sent it.
         answer = prediction.to_dict() | {"photo": None}
-        return f"## {locale.verdict_words(prediction, language)}", bars, timing, answer
+        return f"## {_plain(locale.verdict_words(prediction, language))}", bars, timing, answer
 
     def trust(model: str, request: gr.Request) -> tuple[dict[str, Any], str]:
         """How often a model is right when it says how sure it is, drawn and in words."""
-        figures = next(entry.metrics for entry in predictor.models() if entry.name == model)
+        figures = next(r.metrics for r in predictor.models() if r.config.name == model)
         here = locale.page_words(_language(request))
         drawn = gr.update(
             value=_reliability(figures.test.reliability, here),
@@ -190,7 +188,7 @@ def build_page(predictor: Predictor) -> gr.Blocks:
                     _uploaded, folder=Path(photo.GRADIO_CACHE).resolve()
                 )
                 model = gr.Radio(
-                    [(_choice(entry), entry.name) for entry in predictor.models()],
+                    [(_choice(result), result.config.name) for result in predictor.models()],
                     value=default,
                     label=words("model"),
                     info=words("model_info"),
@@ -253,6 +251,11 @@ def _refusal(
     return f"### ⚠ {sentence}", None, "", {"error": {"code": code, "message": sentence}}
 
 
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: labels may be anybody's."""
+    return re.sub(r"([\\`*_{}\[\]<>#+!|~$&])", r"\\\1", text)
+
+
 def _words() -> gr.I18n:
     return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
 
@@ -262,11 +265,9 @@ def _theme() -> gr.themes.Base:
     return gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
-def _choice(entry: Entry) -> str:
-    figures = entry.metrics
-    return (
-        f"{entry.bundle.config.title} · {figures.test.accuracy:.1%} · {figures.milliseconds:.1f} ms"
-    )
+def _choice(result: Result) -> str:
+    figures = result.metrics
+    return f"{result.config.title} · {figures.test.accuracy:.1%} · {figures.milliseconds:.1f} ms"
 
 
 def _reliability(bins: tuple[Calibration, ...], words: dict[str, str]) -> pandas.DataFrame:

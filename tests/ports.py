@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -28,3 +29,11 @@ def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) 
             time.sleep(0.1)
         else:
             return
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Return once a condition holds; fail when it does not within some time."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.05)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import threading
 
 from core.catalog import Catalog
-from core.classifier import Classifier, Prediction
+from core.classifier import Classifier, Seen
 from core.images import Photo
 from core.settings import Settings
 from tests.conftest import ROOT
 
 
 class SlowCatalog(Catalog):
-    """A catalog whose classifiers wait until they are let go."""
+    """A catalog whose classifiers wait, before they decode a photo, until they are let go."""
 
     def __init__(self) -> None:
         super().__init__(Settings(models=ROOT / "models"))
         self.go = threading.Event()
         self.asked = 0
+        self._slow: dict[str | None, Classifier] = {}
         self._started = threading.Semaphore(0)
 
     def wait_until_asked(self, times: int) -> None:
@@ -26,17 +27,21 @@ class SlowCatalog(Catalog):
             assert self._started.acquire(timeout=30)
 
     def load(self, name: str | None = None) -> Classifier:
-        classifier = super().load(name)
+        if name not in self._slow:
+            self._slow[name] = self._slowed(super().load(name))
+        return self._slow[name]
+
+    def _slowed(self, classifier: Classifier) -> Classifier:
         outer = self
 
         class Slow(Classifier):
             def __init__(self) -> None:
-                pass
+                self.__dict__ |= classifier.__dict__
 
-            def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
+            def see(self, photo: Photo) -> Seen:
                 outer.asked += 1
                 outer._started.release()
                 outer.go.wait(30)
-                return classifier.predict(photo, saliency=saliency)
+                return super().see(photo)
 
         return Slow()

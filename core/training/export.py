@@ -179,6 +179,8 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
     match layer:
         case layers.Dropout():
             return slope
+        case layers.Activation() if layer.activation is keras.activations.linear:
+            return slope
         case layers.Activation() if layer.activation is keras.activations.gelu:
             return slope * _each_class(_slope_of_gelu(layer.input), classes)
         case layers.Add() if len({tensor.shape for tensor in layer.input}) == 1:

@@ -67,7 +67,7 @@ class History:
     """What metrics.json keeps under these names where it cannot be measured again."""
 
     curves: tuple[Curve, ...]
-    best_epoch: int
+    best_epoch: int | None
     parameters: int
     training_seconds: float
     reported: Reported | None
@@ -88,12 +88,15 @@ class Rows:
         learn, validation: Its train part, as `hold_out` cuts it.
         tiny: Tiny ImageNet's images that nothing is learned from; None for other labels than
             CIFAR-10's.
+        names: What the test and the validation rows are, for people; None: as the data set is
+            called.
     """
 
     dataset: Dataset
     learn: Split
     validation: Split
     tiny: TinyHeldOut | None
+    names: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, settings: Settings) -> Rows:
@@ -166,6 +169,10 @@ def measure(
         command: That made these figures.
     """
     dataset, tiny = rows.dataset, rows.tiny
+    of_test, of_validation = rows.names or (
+        f"{dataset.name} test",
+        f"{dataset.name} train, rows held out",
+    )
     photos = photos_folder(settings, config.labels)
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / config.name, config, files)
@@ -174,7 +181,7 @@ def measure(
         alone = Classifier(replace(draft, config=one_view), threads=settings.threads)
         single = watch(alone, dataset.test.images, "test")
         metrics = Metrics(
-            test=evaluate_split(classifier, dataset.test, f"{dataset.name} test", dataset.hub),
+            test=evaluate_split(classifier, dataset.test, of_test, dataset.hub),
             single_view=share_right(single, dataset.test),
             float32=history.float32,
             resize=history.resize,
@@ -187,9 +194,7 @@ def measure(
             ),
             shift=history.shift,
             shift_n=history.shift_n,
-            validation=evaluate_split(
-                classifier, rows.validation, f"{dataset.name} train, rows held out", dataset.hub
-            ),
+            validation=evaluate_split(classifier, rows.validation, of_validation, dataset.hub),
             curves=history.curves,
             best_epoch=history.best_epoch,
             parameters=history.parameters,

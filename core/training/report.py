@@ -34,9 +34,9 @@ _BESIDE = "Beside them, the student report's figures for its model of this name.
 
 def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
     """metrics.json, the plots and the card of a model, by file name."""
-    return {
+    curves = {_CURVES: _curves(metrics)} if metrics.curves else {}
+    return curves | {
         METRICS: (metrics.model_dump_json(indent=2) + "\n").encode(),
-        _CURVES: _curves(metrics),
         _CONFUSION: _confusion(config, metrics),
         _RELIABILITY: _reliability(metrics),
         CARD: _card(config, metrics).encode(),
@@ -144,8 +144,8 @@ def results_page(results: Sequence[Result], ablation: Ablation | None) -> str:
         lines.append(
             f"| {_named(result)} | {metrics.parameters:,} | {metrics.bytes:,} | {config.precision} "
             f"| {len(config.views)} | {metrics.milliseconds:.2f} | {began}{training.data} "
-            f"| {training.epochs} | {metrics.training_seconds / 60:.0f} | {training.hardware}, "
-            f"{training.date} |"
+            f"| {training.epochs or ''} | {metrics.training_seconds / 60:.0f} "
+            f"| {training.hardware}, {training.date} |"
         )
     bodies = {
         r.config.training.pretrained.sha256: r.config.training.pretrained
@@ -406,15 +406,8 @@ Verdicts: {verdicts}. One photo takes {metrics.milliseconds:.2f} ms at batch 1, 
 {_photos(config, metrics)}{_of_none(config, metrics)}{_spoiled(metrics)}
 ## Training
 
-Recipe `{training.recipe}`, {training.data}, seed {training.seed}; {training.epochs} epochs, of
-which, among those of images of the served size, epoch {metrics.best_epoch} was best on
-{metrics.validation.n:,} rows held out for validation (accuracy there, all views,
-{metrics.validation.accuracy:.4f}). {metrics.parameters:,} parameters,
-{metrics.training_seconds / 60:.0f} minutes on {training.hardware}, {training.date}, code
-{training.commit}.
+{_trained(config, metrics)}
 {_beginning(config)}{_notes(config)}
-![Training curves]({_CURVES})
-
 Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
 
 ## Limits
@@ -422,6 +415,27 @@ Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
 It takes {config.input.height}×{config.input.width} pixels: a large photo is scaled down to that,
 and small things in it are lost. The confidence holds for photos like those of the data set.
 """
+
+
+def _trained(config: Config, metrics: Metrics) -> str:
+    """How the weights came to be."""
+    training, validation = config.training, metrics.validation
+    if training.epochs is None:
+        return (
+            f"Trained elsewhere, and exported from {training.data} on {training.date}, code "
+            f"{training.commit}. {metrics.parameters:,} parameters; accuracy on the "
+            f"{validation.n:,} images that calibration and thresholds come from "
+            f"{validation.accuracy:.4f}."
+        )
+    return f"""Recipe `{training.recipe}`, {training.data}, seed {training.seed};
+{training.epochs} epochs, of which, among those of images of the served size, epoch
+{metrics.best_epoch} was best on
+{validation.n:,} rows held out for validation (accuracy there, all views,
+{validation.accuracy:.4f}). {metrics.parameters:,} parameters,
+{metrics.training_seconds / 60:.0f} minutes on {training.hardware}, {training.date}, code
+{training.commit}.
+
+![Training curves]({_CURVES})"""
 
 
 def _beginning(config: Config) -> str:
@@ -573,7 +587,7 @@ def _curves(metrics: Metrics) -> bytes:
     accuracy.plot(epochs, [c.validation_accuracy for c in metrics.curves], label="validation")
     accuracy.set(xlabel="epoch", ylabel="accuracy")
     for axes in (loss, accuracy):
-        axes.axvline(metrics.best_epoch, color="grey", linewidth=0.8, linestyle=":")
+        axes.axvline(metrics.best_epoch or 0, color="grey", linewidth=0.8, linestyle=":")
         axes.legend()
         axes.grid(alpha=0.3)
     return _png(figure)

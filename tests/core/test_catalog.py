@@ -30,7 +30,7 @@ def test_entries_are_the_models_that_can_be_read(
     (models / "baseline" / "config.json").write_text("{}")
     with caplog.at_level(logging.WARNING):
         assert [entry.name for entry in catalog.entries()] == [n for n in names if n != "baseline"]
-    assert "Left out" in caplog.text
+    assert "is left out" in caplog.text
     (models / "classic" / "metrics.json").rename(models / "gone")
     with pytest.raises(ModelNotFoundError, match="There is no good model in"):
         catalog.default()

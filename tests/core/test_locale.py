@@ -62,7 +62,7 @@ def test_both_languages_have_the_same_keys() -> None:
 
 def test_every_image_error_has_words() -> None:
     for language in locale.LANGUAGES:
-        codes = {*typing.get_args(ImageErrorCode), "busy", "deadline", "not_readable"}
+        codes = {*typing.get_args(ImageErrorCode), "busy", "deadline", "not_readable", "predictor"}
         assert codes <= set(locale._table(language).errors)
         words = {locale.error_words(ImageError(code, ""), language) for code in codes}
         assert len(words) == len(codes)

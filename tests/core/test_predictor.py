@@ -2,18 +2,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.catalog import Catalog
-from core.classifier import Prediction
-from core.errors import BusyError, DeadlineError, ImageError, ModelNotFoundError, PredictorError
+from core.classifier import Classifier, Prediction, Seen
+from core.errors import (
+    BundleError,
+    BusyError,
+    DeadlineError,
+    ImageError,
+    ModelNotFoundError,
+    PredictorError,
+)
+from core.images import Photo
 from core.predictor import LocalPredictor
+from core.settings import Settings, processors
+from tests import drawings
+from tests.conftest import ROOT
 from tests.slow import SlowCatalog
+
+WORKERS = processors()
 
 
 @pytest.fixture
@@ -27,7 +41,8 @@ def test_it_answers_as_the_classifier_does(catalog: Catalog, photo: Path) -> Non
     predictor = LocalPredictor(catalog, queue_size=4, deadline_s=30)
     prediction = asyncio.run(predictor.predict(photo, model="classic"))
     assert prediction.scores == catalog.load("classic").predict(photo).scores
-    assert [entry.name for entry in predictor.models()] == [e.name for e in catalog.entries()]
+    names = [result.config.name for result in predictor.models()]
+    assert names == [entry.name for entry in catalog.entries()]
     assert predictor.default_model() == catalog.default()
     predictor.close()
 
@@ -64,24 +79,24 @@ def test_a_full_queue_says_when_to_come_back(slow: SlowCatalog, photo: Path) -> 
 def test_a_late_answer_is_given_up_and_what_waited_is_dropped(
     slow: SlowCatalog, photo: Path
 ) -> None:
-    predictor = LocalPredictor(slow, queue_size=4, deadline_s=1)
+    predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=1)
 
     async def wait() -> list[Any]:
-        calls = [predictor.predict(photo) for _ in range(4)]
+        calls = [predictor.predict(photo) for _ in range(2 * WORKERS)]
         return await asyncio.gather(*calls, return_exceptions=True)
 
-    assert [type(result) for result in asyncio.run(wait())] == [DeadlineError] * 4
+    assert [type(result) for result in asyncio.run(wait())] == [DeadlineError] * 2 * WORKERS
     slow.go.set()
     predictor.close()
-    assert slow.asked == 2, "the two that ran; the two that waited were dropped"
+    assert slow.asked == WORKERS, "those that ran; those that waited were dropped"
 
 
 def test_what_waits_is_told_that_the_predictor_closed(slow: SlowCatalog, photo: Path) -> None:
-    predictor = LocalPredictor(slow, queue_size=4, deadline_s=30)
+    predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=30)
 
     async def close() -> list[Any]:
-        tasks = [asyncio.create_task(predictor.predict(photo)) for _ in range(4)]
-        await asyncio.to_thread(slow.wait_until_asked, 2)
+        tasks = [asyncio.create_task(predictor.predict(photo)) for _ in range(2 * WORKERS)]
+        await asyncio.to_thread(slow.wait_until_asked, WORKERS)
         closing = asyncio.get_running_loop().run_in_executor(None, predictor.close)
         await asyncio.sleep(0.1)
         slow.go.set()
@@ -89,32 +104,34 @@ def test_what_waits_is_told_that_the_predictor_closed(slow: SlowCatalog, photo: 
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     results = asyncio.run(close())
-    assert [type(result) for result in results] == [Prediction] * 2 + [PredictorError] * 2
+    assert [type(result) for result in results] == [Prediction] * WORKERS + [
+        PredictorError
+    ] * WORKERS
 
 
 def test_who_stops_waiting_is_cancelled(slow: SlowCatalog, photo: Path) -> None:
-    predictor = LocalPredictor(slow, queue_size=4, deadline_s=30)
+    predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=30)
 
     async def stop() -> list[bool]:
-        tasks = [asyncio.create_task(predictor.predict(photo)) for _ in range(4)]
-        await asyncio.to_thread(slow.wait_until_asked, 2)
+        tasks = [asyncio.create_task(predictor.predict(photo)) for _ in range(2 * WORKERS)]
+        await asyncio.to_thread(slow.wait_until_asked, WORKERS)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         return [task.cancelled() for task in tasks]
 
-    assert asyncio.run(stop()) == [True] * 4
+    assert asyncio.run(stop()) == [True] * 2 * WORKERS
     slow.go.set()
     predictor.close()
 
 
 def test_a_photo_that_was_given_up_is_not_kept(slow: SlowCatalog) -> None:
     class Watched:
-        """Stands for a large photo; nothing reads it, since both workers are held."""
+        """Stands for a large photo; nothing reads it, since all workers are held."""
 
-    predictor = LocalPredictor(slow, queue_size=4, deadline_s=1)
-    photos: list[Any] = [Watched() for _ in range(4)]
-    waiting = [weakref.ref(photo) for photo in photos[2:]]
+    predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=1)
+    photos: list[Any] = [Watched() for _ in range(2 * WORKERS)]
+    waiting = [weakref.ref(photo) for photo in photos[WORKERS:]]
 
     async def wait() -> None:
         calls = [predictor.predict(photo) for photo in photos]
@@ -123,7 +140,7 @@ def test_a_photo_that_was_given_up_is_not_kept(slow: SlowCatalog) -> None:
     asyncio.run(wait())
     photos.clear()
     gc.collect()
-    assert [reference() for reference in waiting] == [None, None]
+    assert [reference() for reference in waiting] == [None] * WORKERS
     slow.go.set()
     predictor.close()
 
@@ -135,4 +152,171 @@ def test_running_work_keeps_its_place_until_it_ends(slow: SlowCatalog, photo: Pa
     with pytest.raises(BusyError):
         asyncio.run(predictor.predict(photo))
     slow.go.set()
+    predictor.close()
+
+
+class Ear:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[Prediction, float]] = []
+        self.errors: list[Exception] = []
+
+    def on_answer(self, prediction: Prediction, waited_s: float) -> None:
+        self.answers.append((prediction, waited_s))
+
+    def on_error(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+class Counting(Catalog):
+    """A catalog whose classifiers tell how many photos they are given at once."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings(models=ROOT / "models"))
+        self.batches: list[tuple[str, int]] = []
+        self.hold = threading.Event()
+        self._counted: dict[str, Classifier] = {}
+        self._seen = threading.Semaphore(0)
+
+    def wait_until_seen(self, times: int) -> None:
+        """Return once that many photos are decoded."""
+        for _ in range(times):
+            assert self._seen.acquire(timeout=30)
+
+    def load(self, name: str | None = None) -> Classifier:
+        name = name or "classic"
+        if name not in self._counted:
+            plain, outer = super().load(name), self
+
+            class Counted(Classifier):
+                def __init__(self) -> None:
+                    self.__dict__ |= plain.__dict__
+
+                def see(self, photo: Photo) -> Seen:
+                    seen = super().see(photo)
+                    outer._seen.release()
+                    return seen
+
+                def answer(
+                    self, seen: Sequence[Seen], *, saliency: Sequence[bool]
+                ) -> list[Prediction]:
+                    outer.hold.wait(30)
+                    outer.batches.append((self.name, len(seen)))
+                    return super().answer(seen, saliency=saliency)
+
+            self._counted[name] = Counted()
+        return self._counted[name]
+
+    def swap(self, name: str) -> None:
+        """As if another revision had been promoted."""
+        self._counted.pop(name, None)
+
+
+def test_what_waits_for_one_model_runs_at_once() -> None:
+    catalog = Counting()
+    predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
+    photos = [drawings.ship(100 + i, 80) for i in range(70)]
+
+    async def crowd() -> list[Prediction]:
+        tasks = [
+            asyncio.create_task(
+                predictor.predict(photo, model=["classic", "baseline"][i % 2], saliency=i == 4)
+            )
+            for i, photo in enumerate(photos)
+        ]
+        await asyncio.to_thread(catalog.wait_until_seen, 70)
+        catalog.hold.set()
+        return await asyncio.gather(*tasks)
+
+    answers = asyncio.run(crowd())
+    predictor.close()
+    assert sum(n for _, n in catalog.batches) == 70
+    assert max(n for _, n in catalog.batches) == 32, "at most"
+    assert len(catalog.batches) <= 6, catalog.batches
+    for i, (photo, answer) in enumerate(zip(photos, answers, strict=True)):
+        name = ["classic", "baseline"][i % 2]
+        assert answer.model == name
+        assert answer.scores == pytest.approx(catalog.load(name).predict(photo).scores, abs=1e-5)
+        assert (answer.saliency is not None) == (i == 4)
+
+
+def test_a_promoted_model_is_swapped_in_without_dropping_a_photo() -> None:
+    catalog = Counting()
+    catalog.hold.set()
+    predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
+
+    async def crowd() -> list[Prediction]:
+        tasks = []
+        for i in range(60):
+            tasks.append(asyncio.create_task(predictor.predict(drawings.ship(90, 90))))
+            if i % 20 == 10:
+                await asyncio.sleep(0)
+                catalog.swap("classic")
+        return await asyncio.gather(*tasks)
+
+    assert {answer.label for answer in asyncio.run(crowd())} == {
+        catalog.load().predict(drawings.ship(90, 90)).label
+    }
+    predictor.close()
+
+
+def test_an_observer_hears_of_answers_and_errors(catalog: Catalog, photo: Path) -> None:
+    ear = Ear()
+    predictor = LocalPredictor(catalog, queue_size=4, deadline_s=30, observer=ear)
+    answer = asyncio.run(predictor.predict(photo))
+    with pytest.raises(ImageError):
+        asyncio.run(predictor.predict(b"no photo"))
+    predictor.close()
+    ((heard, waited),) = ear.answers
+    assert heard is answer
+    assert 0 <= waited < 30
+    assert [type(error) for error in ear.errors] == [ImageError]
+
+
+def test_a_warm_predictor_has_loaded_every_model(catalog: Catalog) -> None:
+    fresh = Catalog(Settings(models=ROOT / "models"))
+    predictor = LocalPredictor(fresh, queue_size=4, deadline_s=30)
+    predictor.warm()
+    assert set(fresh.loaded()) == {entry.name for entry in catalog.entries()}
+    predictor.close()
+
+
+def test_an_observer_that_fails_costs_nothing(catalog: Catalog, photo: Path) -> None:
+    class Broken:
+        def on_answer(self, prediction: Prediction, waited_s: float) -> None:
+            raise ZeroDivisionError
+
+        def on_error(self, error: Exception) -> None:
+            raise ZeroDivisionError
+
+    predictor = LocalPredictor(catalog, queue_size=1, deadline_s=30, observer=Broken())
+    for _ in range(3):
+        assert asyncio.run(predictor.predict(photo)).label
+        with pytest.raises(ImageError):
+            asyncio.run(predictor.predict(b"no photo"))
+    predictor.close()
+
+
+def test_a_model_that_fails_fails_its_batch_alone(
+    catalog: Catalog, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = Catalog(Settings(models=ROOT / "models"))
+    predictor = LocalPredictor(fresh, queue_size=8, deadline_s=30)
+    broken = fresh.load("classic")
+
+    def fail(*_arguments: object, **_how: object) -> None:
+        raise BundleError("it cannot run")
+
+    monkeypatch.setattr(broken, "answer", fail)
+
+    async def crowd() -> list[Prediction | BaseException]:
+        asked = [predictor.predict(photo, model=m) for m in ("classic", "baseline", "classic")]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, second, third = asyncio.run(crowd())
+    assert isinstance(first, BundleError)
+    assert isinstance(third, BundleError)
+    assert isinstance(second, Prediction)
+    assert predictor.waiting == 0
     predictor.close()

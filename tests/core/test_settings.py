@@ -45,3 +45,30 @@ def test_models_lie_beside_core() -> None:
 def test_the_settings_page_is_current() -> None:
     page = (ROOT / "docs" / "SETTINGS.md").read_text("utf-8")
     assert page == Settings.document() + "\n", "run make docs"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("API_KEYS", ",", "holds no key"),
+        ("API_KEYS", "clé", "a key is of letters, digits and signs of ASCII"),
+        ("PREDICTOR_KEY", "with space", "a key is of letters, digits and signs of ASCII"),
+        ("PREDICTOR_URL", "http://host:port", "is no address"),
+        ("PREDICTOR_URL", "http://[::1", "is no address"),
+        ("PREDICTOR_URL", "ftp://host", "should match pattern"),
+        ("HUB_REPO", "a b/c", "should match pattern"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"TENSIGHT_{variable}", value)
+    with pytest.raises(SettingsError, match=f"TENSIGHT_{variable}=.*{message}"):
+        Settings.read()
+
+
+def test_keys_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSIGHT_API_KEYS", "first, second")
+    settings = Settings.read()
+    assert [key.get_secret_value() for key in settings.api_keys] == ["first", "second"]
+    assert not any("first" in value for _, value, _ in settings.rows())

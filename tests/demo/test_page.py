@@ -79,12 +79,12 @@ def test_no_photo_is_told_so_in_words(client: gradio_client.Client, tmp_path: Pa
 
 
 def test_a_broken_model_is_no_stack_trace(
-    client: gradio_client.Client, photo: Path, predictor: LocalPredictor, monkeypatch: Any
+    client: gradio_client.Client, photo: Path, catalog: Catalog, monkeypatch: Any
 ) -> None:
-    def broken(*_arguments: object) -> None:
+    def broken(*_arguments: object, **_how: object) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(predictor, "_work", broken)
+    monkeypatch.setattr(catalog.load("classic"), "answer", broken)
     words, _, _, answer = ask(client, photo)
     assert words == "### ⚠ Something went wrong on our side. Try again later."
     assert "secret" not in str(answer)

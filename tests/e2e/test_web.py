@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
+from core.catalog import Catalog
 from tests.conftest import ROOT
 from tests.ports import free_port, wait_until_it_answers
 
@@ -35,14 +36,16 @@ _FLAGS = [
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A running `tensight web`: its address, and the process."""
+def serving(
+    folder: Path, front: str = "web", **settings: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A running `tensight web`, or another front: its address, and the process."""
     port = free_port()
     log = folder / "web.log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
     with log.open("wb") as stream:
         server = subprocess.Popen(
-            [sys.executable, "-m", "core.cli", "web", "--port", str(port)],
+            [sys.executable, "-m", "core.cli", front, "--port", str(port)],
             cwd=folder,
             env=environment | {"PYTHONPATH": str(ROOT)} | settings,
             stdout=stream,
@@ -196,6 +199,25 @@ def test_real_photos_in_the_browser(page: Page, photos_folder: Path) -> None:
     assert page.locator("#scores").inner_text() != first
 
 
+def test_the_page_asks_the_service_that_the_settings_name(
+    photo: Path, tmp_path: Path, catalog: Catalog
+) -> None:
+    (tmp_path / "service").mkdir()
+    (tmp_path / "page").mkdir()
+    with serving(tmp_path / "service", "serve") as (service, process):
+        settings = {"TENSIGHT_PREDICTOR_URL": service, "TENSIGHT_MODELS": str(tmp_path / "none")}
+        with serving(tmp_path / "page", **settings) as (url, _):
+            client = gradio_client.Client(url, verbose=False)
+            sent = gradio_client.handle_file(photo)
+            answer = client.predict(sent, "classic", api_name="/predict")[3]
+            assert answer["scores"] == catalog.load("classic").predict(photo).scores
+            process.terminate()
+            process.wait(20)
+            words, *_, answer = client.predict(sent, "baseline", api_name="/predict")
+            assert answer["error"]["code"] == "predictor"
+            assert "cannot be reached" in words
+
+
 def test_a_taken_port_is_said(url: str) -> None:
     port = url.rsplit(":", 1)[1]
     run = subprocess.run(
@@ -207,7 +229,7 @@ def test_a_taken_port_is_said(url: str) -> None:
         check=False,
     )
     assert run.returncode == 1
-    expected = f"The page cannot listen on 127.0.0.1, port {port}: Address already in use. Choose"
+    expected = f"Nothing can listen on 127.0.0.1, port {port}: Address already in use. Choose"
     assert expected in run.stderr
 
 

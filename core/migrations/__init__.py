@@ -1,0 +1,1 @@
+"""How the tables of `core.store` came to be, version by version."""

@@ -1,0 +1,268 @@
+"""What must outlive the process: which revision of each model is live.
+
+SQLite in TENSIGHT_HOME, or the database that TENSIGHT_DATABASE_URL names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+
+from core.errors import StoreError
+from core.revisions import BUNDLED
+from core.settings import Settings
+
+__all__ = ["HEAD", "Live", "Store"]
+
+HEAD = "0001"
+"""The newest version of the tables, in migrations/versions."""
+
+_LOCKED_S = 60
+_BUSY_S = 10
+# Of PostgreSQL's advisory lock: any number that nothing else takes.
+_LOCK = 0x7E5516
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+_TABLES = sa.MetaData()
+_LIVE = sa.Table(
+    "live",
+    _TABLES,
+    sa.Column("model", sa.String(63), primary_key=True),
+    sa.Column("revision", sa.String(12), nullable=False),
+    sa.Column("last_good", sa.String(12)),
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Live:
+    """Which revision of a model answers.
+
+    Attributes:
+        revision: As of its bundle, 12 hex digits, or `BUNDLED`.
+        last_good: The one before; None where there was none.
+    """
+
+    revision: str
+    last_good: str | None
+
+
+class Store:
+    """The database. Safe to share between threads, and between processes.
+
+    Raises:
+        StoreError: From every method, where the database cannot be used.
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        self._url = url
+        with self._telling():
+            self._engine = sa.create_engine(url, connect_args=_arguments(url))
+        self._reading = self._engine.execution_options(reading=True)
+        if url.get_backend_name() == "sqlite":
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            sa.event.listen(self._engine, "begin", _begin_sqlite)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Store:
+        """The database of the settings; it is made, or brought up to date, where it must be.
+
+        Raises:
+            StoreError: It cannot be reached or written, or is of a newer TenSight.
+        """
+        url = _url(settings)
+        store = cls(url)
+        with store._telling(), _locked(url):
+            if store._version() != HEAD:
+                store._migrate()
+        return store
+
+    @classmethod
+    def find(cls, settings: Settings) -> Store | None:
+        """The same, but None where there is no database yet.
+
+        Raises:
+            StoreError: As in `open`.
+        """
+        url = _url(settings)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            return None
+        store = cls(url)
+        with store._telling():
+            version = store._version()
+        if version == HEAD:
+            return store
+        store.close()
+        return cls.open(settings)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    def live(self) -> dict[str, Live]:
+        """Every model that another revision than the bundled one was made live of."""
+        with self._telling(), self._reading.begin() as connection:
+            rows = connection.execute(sa.select(_LIVE)).all()
+        return {row.model: Live(row.revision, row.last_good) for row in rows}
+
+    def promote(
+        self, revisions: Mapping[str, str], bundled: Collection[str], *, first: bool = False
+    ) -> None:
+        """Make revisions live, all of them or none.
+
+        Args:
+            revisions: Model -> revision, or `BUNDLED`.
+            bundled: Models that have a bundled revision; it is the last good one of those of which
+                none was made live yet.
+            first: Leave models alone of which one was made live already.
+        """
+        with self._telling(), self._engine.begin() as connection:
+            for model, revision in revisions.items():
+                row = connection.execute(sa.select(_LIVE).where(_LIVE.c.model == model)).first()
+                values = {"revision": revision, "changed_at": datetime.now(UTC)}
+                if row is None:
+                    last_good = BUNDLED if model in bundled else None
+                    new = values | {"model": model, "last_good": last_good}
+                    connection.execute(sa.insert(_LIVE).values(new))
+                elif row.revision != revision and not first:
+                    new = values | {"last_good": row.revision}
+                    connection.execute(sa.update(_LIVE).where(_LIVE.c.model == model).values(new))
+
+    def roll_back(self, model: str) -> Live:
+        """Swap the live revision of a model and the last good one.
+
+        Returns:
+            What is live now.
+
+        Raises:
+            StoreError: There is no last good one.
+        """
+        with self._telling(), self._engine.begin() as connection:
+            row = connection.execute(sa.select(_LIVE).where(_LIVE.c.model == model)).first()
+            if row is None or row.last_good is None:
+                raise StoreError(
+                    f"There is nothing to roll {model} back to: no other revision of it was live. "
+                    "`tensight models list` shows what is."
+                )
+            swapped = {
+                "revision": row.last_good,
+                "last_good": row.revision,
+                "changed_at": datetime.now(UTC),
+            }
+            connection.execute(sa.update(_LIVE).where(_LIVE.c.model == model).values(swapped))
+        return Live(row.last_good, row.revision)
+
+    def _version(self) -> str | None:
+        """Version of the tables; None where there are none."""
+        with self._reading.begin() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return None if found is None else str(found)
+
+    def _migrate(self) -> None:
+        # They take a while to import, and are needed once a version.
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+        from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+        config = Config()
+        # A value may hold %(names)s of others.
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        version = self._version()
+        known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
+        if version is not None and version not in known:
+            raise StoreError(
+                f"The database {self._shown} is of a newer TenSight (its tables are {version}, "
+                f"this one knows up to {HEAD}). Update TenSight, or name another database in "
+                "TENSIGHT_DATABASE_URL."
+            )
+        with self._engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @property
+    def _shown(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Errors of the database as ours."""
+        try:
+            yield
+        except ImportError as error:
+            raise StoreError(
+                f"The database {self._shown} needs a package that is not installed here: {error}. "
+                "For PostgreSQL it is the extra 'postgres'."
+            ) from error
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise StoreError(
+                f"The database {self._shown} cannot be used: {reason}. See that it is there, that "
+                "this user may write it, and that TENSIGHT_DATABASE_URL is right."
+            ) from error
+
+
+def _url(settings: Settings) -> sa.URL:
+    if settings.database_url is None:
+        return sa.URL.create("sqlite", database=str(settings.database_file))
+    try:
+        return sa.make_url(settings.database_url.get_secret_value())
+    except sa.exc.ArgumentError as error:
+        raise StoreError(
+            "TENSIGHT_DATABASE_URL is no address of a database; it looks like "
+            "postgresql+psycopg://user:password@host/name."
+        ) from error
+
+
+def _arguments(url: sa.URL) -> dict[str, Any]:
+    name = "timeout" if url.get_backend_name() == "sqlite" else "connect_timeout"
+    return {name: _BUSY_S}
+
+
+@contextmanager
+def _locked(url: sa.URL) -> Iterator[None]:
+    """One process at a time makes or changes tables."""
+    if url.get_backend_name() != "sqlite":
+        engine = sa.create_engine(url, connect_args=_arguments(url))
+        try:
+            with engine.begin() as connection:
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+                yield
+        finally:
+            engine.dispose()
+        return
+    file = Path(url.database or "tensight.db")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(file.with_suffix(".lock"), timeout=_LOCKED_S):
+            yield
+    except Timeout as error:
+        raise StoreError(
+            f"Another process has been changing the database for {_LOCKED_S} s. Try again when it "
+            "has ended."
+        ) from error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # SQLAlchemy begins transactions (below), not the driver, which would begin too late.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # Readers do not wait for a writer; what was committed outlives a power cut.
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes then would fail where another wrote between.
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

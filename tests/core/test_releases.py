@@ -1,0 +1,700 @@
+"""Models from a Hub on loopback: pulled, promoted, rolled back, published; and every fault."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from core.bundle import MODEL, Bundle, write_bundle
+from core.catalog import Catalog
+from core.classifier import Classifier
+from core.predictor import LocalPredictor
+from core.revisions import BUNDLED, Revisions
+from core.settings import Settings
+from core.store import Live, Store
+from tests import drawings
+from tests.conftest import ROOT
+from tests.hub_server import HubServer, Repo
+from tests.ports import free_port, wait_for, wait_until_it_answers
+
+REPO = "owner/models"
+NAMES = ("baseline", "classic")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@dataclass
+class Desk:
+    """A home, a folder of bundled models, and the Hub that `tensight` asks."""
+
+    hub: HubServer
+    home: Path
+    models: Path
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.home, models=self.models, hub_repo=REPO, threads=1)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("TENSIGHT_", "HF_"))},
+            "HF_ENDPOINT": self.hub.url,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HOME": str(self.home / "hf"),
+            "PYTHONPATH": str(ROOT),
+            "TENSIGHT_HOME": str(self.home),
+            "TENSIGHT_MODELS": str(self.models),
+            "TENSIGHT_HUB_REPO": REPO,
+        }
+
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "core.cli", "models", *arguments],
+            env=self.environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **settings)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def good(self, *arguments: str, **settings: str) -> str:
+        """What it printed, once it did what it was asked."""
+        run = self.run(*arguments, **settings)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    def answers(self) -> dict[str, str]:
+        """Which revision of each model answers in a process that starts now."""
+        catalog = Catalog(self.settings)
+        revisions = {}
+        for name in NAMES:
+            classifier = catalog.load(name)
+            assert sum(classifier.predict(drawings.ship(64, 48)).scores.values()) > 0.99
+            revisions[name] = classifier.revision
+        catalog.close()
+        return revisions
+
+    def here(self) -> list[tuple[str, str]]:
+        """Which revisions were brought here."""
+        found = Revisions(self.home).all()
+        return [(each.bundle.config.name, each.bundle.revision) for each in found]
+
+    def live(self) -> dict[str, Live]:
+        store = Store.open(self.settings)
+        live = store.live()
+        store.close()
+        return live
+
+
+def retitled(folder: Path, title: str) -> str:
+    """Another revision of a model; the same weights, in a file of other bytes."""
+    bundle = Bundle.open(folder)
+    config = bundle.config.model_copy(update={"title": title})
+    files = {name: bundle.read(name) for name in config.sha256}
+    files[MODEL] += title.encode()  # the engine reads no further than the tables lead
+    return write_bundle(folder, config, files).revision
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubServer]:
+    with HubServer().running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders as `models/`: what is bundled, and two versions for the Hub."""
+    folders = {}
+    for version in ("bundled", "first", "second"):
+        folder = folders[version] = tmp_path_factory.mktemp(version)
+        for name in NAMES:
+            shutil.copytree(ROOT / "models" / name, folder / name)
+            retitled(folder / name, f"{name}, {version}")
+        (folder / "README.md").write_text(f"# {version}\n")
+    return folders
+
+
+def revisions_in(folder: Path) -> dict[str, str]:
+    return {name: Bundle.open(folder / name).revision for name in NAMES}
+
+
+@pytest.fixture
+def desk(hub: HubServer, versions: dict[str, Path], tmp_path: Path) -> Iterator[Desk]:
+    """Nothing pulled yet; the Hub has the first version, tagged v1."""
+    hub.repos[REPO] = Repo()
+    sha = hub.repos[REPO].commit(files_of(versions["first"]))
+    hub.repos[REPO].refs["v1"] = sha
+    hub.faults.__init__()  # type: ignore[misc]  # nothing goes wrong
+    hub.token = None
+    hub.redirect = True
+    yield Desk(hub, tmp_path / "home", versions["bundled"])
+    hub.faults.__init__()  # type: ignore[misc]
+
+
+@pytest.fixture
+def deployed(desk: Desk, versions: dict[str, Path]) -> Desk:
+    """The first version is live; the second is the Hub's newest."""
+    desk.good("pull", "--promote")
+    desk.hub.repos[REPO].commit(files_of(versions["second"]))
+    return desk
+
+
+def test_what_was_pulled_answers_once_it_is_promoted(desk: Desk, versions: dict[str, Path]) -> None:
+    bundled, first = revisions_in(versions["bundled"]), revisions_in(versions["first"])
+    assert desk.answers() == bundled
+    assert desk.good("pull") == "".join(f"{name} {first[name]}\n" for name in NAMES)
+    assert desk.answers() == bundled, "a candidate does not answer"
+    listed = desk.good("list")
+    assert "Here, and not live:" in listed
+    assert all(revision in listed for revision in (*bundled.values(), *first.values()))
+    assert desk.good("promote", "classic", first["classic"][:6]).endswith("is live\n")
+    assert desk.answers() == bundled | {"classic": first["classic"]}
+    assert "no longer" in desk.good("rollback", "classic")
+    assert desk.answers() == bundled
+    desk.good("rollback", "classic")
+    assert desk.answers() == bundled | {"classic": first["classic"]}
+    assert "good" in desk.good("verify")
+
+
+@pytest.mark.parametrize("redirect", [True, False])
+def test_pull_and_promote_in_one_step(
+    desk: Desk, versions: dict[str, Path], redirect: bool
+) -> None:
+    desk.hub.redirect = redirect
+    desk.good("pull", "--promote", "--revision", "v1")
+    assert desk.answers() == revisions_in(versions["first"])
+    for name in NAMES:
+        there = Revisions(desk.home).path(name, revisions_in(versions["first"])[name])
+        assert files_of(there) == files_of(versions["first"] / name)
+    asked = len(desk.hub.asked)
+    desk.good("pull", "--promote")
+    weights = [a for a in desk.hub.asked[asked:] if a.startswith("GET") and MODEL in a]
+    assert weights == [], "what is here is not downloaded again"
+
+
+def test_what_is_there_is_listed_without_the_weights(desk: Desk, versions: dict[str, Path]) -> None:
+    asked = len(desk.hub.asked)
+    rows = json.loads(desk.good("list", "--remote", "--json"))
+    assert {row["name"]: row["revision"] for row in rows} == revisions_in(versions["first"])
+    assert [row["here"] for row in rows] == [False, False]
+    assert not any(MODEL in request for request in desk.hub.asked[asked:])
+    desk.good("pull")
+    assert "yes" in desk.good("list", "--remote")
+
+
+def test_a_token_is_used_and_told_nobody_else(desk: Desk) -> None:
+    desk.hub.token = "t"
+    desk.hub.secrets.clear()
+    run = desk.run("pull")
+    assert run.returncode == 1
+    assert "TENSIGHT_HUB_TOKEN" in run.stderr
+    assert "classic" in desk.good("pull", TENSIGHT_HUB_TOKEN="t")
+    assert desk.hub.secrets == [], "large file storage is another host"
+
+
+def corrupt(change: Callable[[Desk, Path], Any]) -> Callable[[Desk, dict[str, Path]], None]:
+    """Publish the second version, changed."""
+
+    def publish(desk: Desk, versions: dict[str, Path]) -> None:
+        folder = desk.home.parent / "corrupt"
+        shutil.copytree(versions["second"], folder)
+        change(desk, folder)
+        desk.hub.repos[REPO].commit(files_of(folder))
+
+    return publish
+
+
+def lying(desk: Desk, folder: Path) -> None:
+    """The weights are those of another model; the commit says so, config.json does not."""
+    shutil.copy(folder / "baseline" / MODEL, folder / "classic" / MODEL)
+
+
+def crashing(desk: Desk, folder: Path) -> None:
+    out = folder.parent / "crashing.tflite"
+    search = [sys.executable, "-m", "tests.crashing", str(folder / "classic" / MODEL), str(out)]
+    subprocess.run(search, cwd=ROOT, check=True)
+    bundle = Bundle.open(folder / "classic")
+    files = {name: bundle.read(name) for name in bundle.config.sha256}
+    write_bundle(bundle.folder, bundle.config, files | {MODEL: out.read_bytes()})
+
+
+def newer(desk: Desk, folder: Path) -> None:
+    config = json.loads((folder / "classic" / "config.json").read_text())
+    text = json.dumps(config | {"minimum_version": "99.0.0"})
+    (folder / "classic" / "config.json").write_text(text)
+
+
+def without_weights(desk: Desk, folder: Path) -> None:
+    (folder / "classic" / MODEL).unlink()
+
+
+def fault(**how: Any) -> Callable[[Desk, dict[str, Path]], None]:
+    def break_it(desk: Desk, versions: dict[str, Path]) -> None:
+        for name, value in how.items():
+            setattr(desk.hub.faults, name, value)
+
+    return break_it
+
+
+def replaced(length: Callable[[int], int]) -> Callable[[Desk, dict[str, Path]], None]:
+    def break_it(desk: Desk, versions: dict[str, Path]) -> None:
+        size = len((versions["second"] / "classic" / MODEL).read_bytes())
+        desk.hub.faults.sent = {f"classic/{MODEL}": b"x" * length(size)}
+
+    return break_it
+
+
+FAULTS: dict[str, tuple[Callable[[Desk, dict[str, Path]], None], str]] = {
+    "gated files": (fault(status={"resolve": 403}, code="GatedRepo"), "Ask for that on its page"),
+    "gated": (fault(status={"api": 403}, code="GatedRepo"), "Ask for that on its page"),
+    "unauthorized": (fault(status={"api": 401}), "TENSIGHT_HUB_TOKEN"),
+    "5xx": (fault(status={"api": 500}), "Try again"),
+    "storage 5xx": (fault(status={"storage": 500}), "Try again"),
+    "slow": (fault(pause_s=30), "The Hub cannot be reached"),
+    "truncated": (fault(cut={f"classic/{MODEL}": -1}), "try again"),
+    "wrong bytes": (replaced(lambda size: size), "other bytes than the commit names"),
+    "wrong size": (replaced(lambda size: size - 7), "try again"),
+    "outside": (
+        fault(tree=[{"type": "file", "path": "../evil", "size": 1, "oid": "0" * 40}]),
+        "would be written outside",
+    ),
+    "lying": (corrupt(lying), "its SHA-256 differs"),
+    "crashing": (corrupt(crashing), "crashes the engine that loads it (signal "),
+    "newer": (corrupt(newer), "needs TenSight 99.0.0"),
+    "no weights": (corrupt(without_weights), f"classic in {REPO} has no {MODEL}"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_changes_nothing_and_says_what_to_do(
+    name: str, deployed: Desk, versions: dict[str, Path]
+) -> None:
+    break_it, message = FAULTS[name]
+    break_it(deployed, versions)
+    before = deployed.live(), deployed.answers(), deployed.here()
+    run = deployed.run("pull", "--promote")
+    assert run.returncode == 1, run.stdout
+    assert message in run.stderr, run.stderr
+    assert "Traceback" not in run.stderr
+    assert (deployed.live(), deployed.answers(), deployed.here()) == before
+    assert [p.name for p in (deployed.home / "revisions").glob(".staging*")] == []
+    deployed.hub.faults.__init__()  # type: ignore[misc]
+    deployed.hub.repos[REPO].commit(files_of(versions["second"]))
+    deployed.good("pull", "--promote")
+    assert deployed.answers() == revisions_in(versions["second"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pull", "--revision", "nope"], "has no branch, tag or commit 'nope'"),
+        (["pull", "--repo", "owner/none"], "There is no repository owner/none"),
+        (["promote", "classic", "ffff"], "That revision is not here: classic ffff"),
+        (["promote", "nope", "ffff"], "Here of nope: none"),
+        (["rollback", "nope"], "nothing to roll nope back to"),
+    ],
+)
+def test_what_is_not_there_is_said(desk: Desk, arguments: list[str], message: str) -> None:
+    run = desk.run(*arguments)
+    assert run.returncode in (1, 2)
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.fixture
+def black_hole() -> Iterator[str]:
+    """A Hub that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_without_a_network_it_says_so(desk: Desk, black_hole: str) -> None:
+    for endpoint in ("http://127.0.0.1:9", black_hole):
+        run = desk.run("pull", HF_ENDPOINT=endpoint)
+        assert run.returncode == 1
+        assert "The Hub cannot be reached" in run.stderr
+        assert run.stderr.count("\n") == 1, "one line"
+    offline = desk.run("pull", HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE is set" in offline.stderr
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_front_starts_without_a_network_and_says_nothing(
+    desk: Desk, versions: dict[str, Path], black_hole: str, cached: bool
+) -> None:
+    expected = revisions_in(versions["bundled"])["classic"]
+    if cached:
+        desk.good("pull", "--promote")
+        expected = revisions_in(versions["first"])["classic"]
+    port = free_port()
+    log = desk.home.parent / "serve.log"
+    with log.open("wb") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "core.cli", "serve", "--port", str(port)],
+            env=desk.environment | {"HF_ENDPOINT": black_hole},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}"
+    wait_until_it_answers(url, server, log)
+    wait_for(lambda: httpx2.get(f"{url}/readyz").status_code == 200)
+    buffer = BytesIO()
+    drawings.ship(64, 48).save(buffer, "PNG")
+    answer = httpx2.post(f"{url}/v1/predict?model=classic", content=buffer.getvalue())
+    # The Hub has not answered yet, and never will.
+    assert answer.json()["revision"] == expected
+    server.terminate()
+    assert server.wait(30) == 0
+    said = [line for line in log.read_text().splitlines() if not line.startswith("INFO: ")]
+    assert said == [f"TenSight answers on {url}"], "beside the engine's own line"
+
+
+def test_a_download_that_breaks_off_is_tried_again(desk: Desk, versions: dict[str, Path]) -> None:
+    # The client goes on from the last whole 10 MB, so with files as small as these from the start.
+    desk.hub.faults.cut = {f"baseline/{MODEL}": 2}
+    desk.good("pull", "--promote")
+    assert desk.hub.faults.cut == {f"baseline/{MODEL}": 0}
+    assert desk.answers() == revisions_in(versions["first"])
+
+
+def moments(home: Path, second: dict[str, str]) -> list[Callable[[], bool]]:
+    """What has come to be, from the beginning of a pull to its end."""
+    revisions = home / "revisions"
+
+    def staged(what: str) -> Callable[[], bool]:
+        return lambda: next(revisions.glob(f".staging-*/{what}"), None) is not None
+
+    return [
+        lambda: next((home / "hub").rglob("*.incomplete"), None) is not None,
+        (home / "hub" / "models--owner--models" / "snapshots").is_dir,
+        staged(""),
+        staged("baseline/config.json"),
+        staged("classic/config.json"),
+        staged(f".{second['baseline']}"),
+        staged(f".{second['baseline']}/baseline"),
+        (revisions / second["baseline"]).is_dir,
+        staged(f".{second['classic']}/classic"),
+        (revisions / second["classic"]).is_dir,
+    ]
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(i, marks=[] if i in (2, 6, 9) else pytest.mark.long) for i in range(10)],
+)
+def test_killed_at_any_moment_the_next_start_serves_the_last_good_model(
+    moment: int, deployed: Desk, versions: dict[str, Path]
+) -> None:
+    first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
+    shutil.rmtree(deployed.home / "hub")
+    reached = moments(deployed.home, second)[moment]
+    process = deployed.start("pull", "--promote")
+    while process.poll() is None and not reached():
+        time.sleep(0.0002)
+    process.kill()
+    process.communicate()
+    answers = deployed.answers()
+    # What has its place may have been made live between the look and the kill.
+    assert answers == first or (moment == 9 and answers == second)
+    assert {name: row.revision for name, row in deployed.live().items()} == answers
+    deployed.good("pull", "--promote")
+    assert deployed.answers() == second
+    assert not list((deployed.home / "revisions").glob(".staging*"))
+
+
+def test_a_promote_that_is_killed_is_done_or_not(deployed: Desk, versions: dict[str, Path]) -> None:
+    first, second = (revisions_in(versions[v])["classic"] for v in ("first", "second"))
+    deployed.good("pull")
+    done = 0
+    for moment in range(10):
+        process = deployed.start("promote", "classic", second)
+        time.sleep(0.1 * moment)
+        process.kill()
+        process.communicate()
+        answer = deployed.answers()["classic"]
+        assert answer in (first, second)
+        assert deployed.live()["classic"].revision == answer
+        if answer == second:
+            done += 1
+            deployed.good("rollback", "classic")
+    assert done < 10
+
+
+def test_two_processes_pull_at_once(desk: Desk, versions: dict[str, Path]) -> None:
+    both = [desk.start("pull", "--promote") for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    assert desk.answers() == revisions_in(versions["first"])
+
+
+def test_a_running_front_answers_with_what_is_promoted(
+    desk: Desk, versions: dict[str, Path]
+) -> None:
+    first = revisions_in(versions["first"])["classic"]
+    bundled = revisions_in(versions["bundled"])["classic"]
+    predictor = LocalPredictor(Catalog(desk.settings), queue_size=8, deadline_s=30)
+    predictor.warm()
+
+    def revision() -> str:
+        return asyncio.run(predictor.predict(drawings.ship(64, 48), model="classic")).revision
+
+    assert revision() == bundled
+    desk.good("pull", "--promote")
+    wait_for(lambda: revision() == first)
+    assert {r.config.title for r in predictor.models()} >= {"classic, first"}
+    desk.good("rollback", "classic")
+    wait_for(lambda: revision() == bundled)
+    predictor.close()
+
+
+def test_a_live_revision_that_is_damaged_is_answered_for(
+    deployed: Desk, versions: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    deployed.good("pull", "--promote")
+    first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
+    revisions = Revisions(deployed.home)
+    (revisions.path("classic", second["classic"]) / MODEL).write_bytes(b"damaged")
+    assert deployed.answers() == second | {"classic": first["classic"]}
+    assert "classic cannot be loaded" in caplog.text
+    shutil.rmtree(revisions.path("classic", first["classic"]).parent)
+    bundled = revisions_in(versions["bundled"])
+    assert deployed.answers() == second | {"classic": bundled["classic"]}
+    assert "is not here" in caplog.text
+
+
+def test_what_is_neither_live_nor_last_good_is_deleted(
+    deployed: Desk, versions: dict[str, Path]
+) -> None:
+    deployed.good("pull", "--promote")
+    third = deployed.home.parent / "third"
+    shutil.copytree(versions["second"], third)
+    revision = retitled(third / "classic", "third")
+    deployed.hub.repos[REPO].commit(files_of(third))
+    deployed.good("pull")
+    before = deployed.answers()
+    assert deployed.good("gc") == f"{revision}\n"
+    kept = {(e.bundle.config.name, e.bundle.revision) for e in Revisions(deployed.home).all()}
+    for version in ("first", "second"):
+        assert kept >= set(revisions_in(versions[version]).items())
+    assert len(kept) == 4
+    assert deployed.answers() == before
+    deployed.good("rollback", "classic")
+
+
+def test_what_is_damaged_is_told_and_deleted(deployed: Desk, versions: dict[str, Path]) -> None:
+    first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
+    deployed.good("pull")
+    revisions = Revisions(deployed.home)
+    (revisions.path("classic", first["classic"]) / "config.json").write_text("{")
+    (revisions.path("classic", second["classic"]) / "config.json").write_text("{")
+    shutil.rmtree(revisions.path("baseline", first["baseline"]).parent)
+    run = deployed.run("verify")
+    assert run.returncode == 1
+    assert run.stdout.count("is wrong") == 2
+    assert f"baseline {first['baseline']}: it is live" in run.stdout
+    gone = deployed.good("gc").split()
+    assert sorted(gone) == sorted(second.values()), "not what is live, damaged as it is"
+    deployed.good("pull", "--revision", "v1")
+    assert deployed.run("verify").returncode == 0
+    assert deployed.answers() == first
+
+
+def test_a_running_front_goes_back_to_a_live_revision_that_is_here_again(
+    deployed: Desk, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = revisions_in(versions["first"])["classic"]
+    kept = Revisions(deployed.home).path("classic", first).parent
+    away = kept.with_name(f".away-{first}")
+    kept.rename(away)
+    monkeypatch.setattr("core.catalog._RETRY_S", 0.1)
+    catalog = Catalog(deployed.settings)
+    assert catalog.load("classic").revision == revisions_in(versions["bundled"])["classic"]
+    catalog.watch()
+    away.rename(kept)
+    wait_for(lambda: catalog.load("classic").revision == first)
+    catalog.close()
+
+
+def test_a_rejected_revision_does_not_come_back_with_an_update(
+    deployed: Desk, versions: dict[str, Path]
+) -> None:
+    deployed.good("rollback", "classic")
+    # TenSight is updated, and another revision is bundled.
+    updated = deployed.home.parent / "updated"
+    shutil.copytree(versions["bundled"], updated)
+    revision = retitled(updated / "classic", "updated")
+    deployed.models = updated
+    assert deployed.answers()["classic"] == revision
+
+
+def test_the_same_revision_as_the_bundled_one_can_be_promoted(
+    desk: Desk, versions: dict[str, Path]
+) -> None:
+    desk.hub.repos[REPO].commit(files_of(versions["bundled"]))
+    bundled = revisions_in(versions["bundled"])
+    desk.good("pull", "--promote")
+    assert desk.live() == {name: Live(bundled[name], BUNDLED) for name in NAMES}
+    desk.good("gc")
+    assert len(desk.here()) == 2
+    assert desk.good("rollback", "classic") == (
+        f"classic bundled is live, no longer {bundled['classic']}\n"
+    )
+    assert desk.good("promote", "classic", bundled["classic"]).endswith("is live\n")
+
+
+def first_start(desk: Desk, **settings: str) -> subprocess.Popen[str]:
+    """A front that has just been started; the client reads HF_ENDPOINT once, so in a process."""
+    code = (
+        "import sys, logging\n"
+        "from core.first_pull import FirstPull\n"
+        "from core.settings import Settings\n"
+        "logging.basicConfig(level='WARNING')\n"
+        "FirstPull(Settings.read())\n"
+        "sys.stdin.read()\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=desk.environment | settings,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_first_start_brings_the_models_here(desk: Desk, versions: dict[str, Path]) -> None:
+    process = first_start(desk)
+    wait_for(lambda: set(desk.live()) == set(NAMES), seconds=60)
+    _, err = process.communicate(timeout=30)
+    assert "ERROR" not in err
+    assert desk.answers() == revisions_in(versions["first"])
+    asked = len(desk.hub.asked)
+    desk.hub.repos[REPO].commit(files_of(versions["second"]))
+    process = first_start(desk)
+    time.sleep(2)
+    process.communicate(timeout=30)
+    assert len(desk.hub.asked) == asked, "something is live, and here: nothing is asked"
+    # Another machine with the same database: what is live is not here.
+    shutil.rmtree(desk.home / "revisions")
+    desk.hub.repos[REPO].commit(files_of(versions["first"]))
+    process = first_start(desk)
+    wait_for(lambda: len(desk.here()) == 2, seconds=60)
+    process.communicate(timeout=30)
+    assert desk.answers() == revisions_in(versions["first"])
+
+
+def test_who_runs_it_hears_why_a_first_pull_fails(desk: Desk) -> None:
+    process = first_start(desk, TENSIGHT_HUB_REPO="owner/none")
+    assert process.stderr is not None
+    assert "There is no repository owner/none" in process.stderr.readline()
+    process.kill()
+    process.communicate()
+
+
+def test_the_commands_of_the_readme(desk: Desk, versions: dict[str, Path]) -> None:
+    """In their order, as a deployer gives them; what is published is what is bundled."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    block = readme.split("Then publish the models")[1].split("```sh\n")[1].split("```")[0]
+    desk.models = desk.home.parent / "models"
+    shutil.copytree(versions["bundled"], desk.models)
+    shutil.copytree(desk.models / "classic", desk.models / "scratch")
+    config = json.loads((desk.models / "scratch" / "config.json").read_text("utf-8"))
+    text = json.dumps(config | {"name": "scratch"})
+    (desk.models / "scratch" / "config.json").write_text(text)
+    del desk.hub.repos[REPO]
+    for line in block.splitlines():
+        program, *arguments = line.split()
+        assert program == ".venv/bin/tensight"
+        if arguments[0] == "models":
+            desk.good(*arguments[1:], TENSIGHT_HUB_TOKEN="t")
+
+
+def test_models_are_published_and_come_back(desk: Desk, versions: dict[str, Path]) -> None:
+    settings = {"TENSIGHT_MODELS": str(versions["second"]), "TENSIGHT_HUB_TOKEN": "t"}
+    out = desk.good("push", "--repo", "owner/new", "--tag", "v2", **settings)
+    repo = desk.hub.repos["owner/new"]
+    assert out == f"{repo.refs['main']} v2\n"
+    assert repo.refs["v2"] == repo.refs["main"]
+    published = dict(repo.commits[repo.refs["v2"]])
+    del published[".gitattributes"]
+    assert published == files_of(versions["second"])
+    desk.good("pull", "--repo", "owner/new", "--revision", "v2", "--promote")
+    assert desk.answers() == revisions_in(versions["second"])
+    again = desk.run("push", "--repo", "owner/new", "--tag", "v2", **settings)
+    assert again.returncode == 1
+    assert "has a tag v2 already. Nothing was sent." in again.stderr
+    # The next version of a model has a file less.
+    fewer = desk.home.parent / "fewer"
+    shutil.copytree(versions["second"], fewer)
+    bundle = Bundle.open(fewer / "classic")
+    files = {name: bundle.read(name) for name in bundle.config.sha256 if name != "curves.png"}
+    write_bundle(bundle.folder, bundle.config, files)
+    desk.good("push", "--repo", "owner/new", **(settings | {"TENSIGHT_MODELS": str(fewer)}))
+    assert "classic/curves.png" not in repo.commits[repo.refs["main"]]
+    desk.good("pull", "--repo", "owner/new")
+
+
+def test_a_model_that_does_not_verify_is_not_published(
+    desk: Desk, versions: dict[str, Path]
+) -> None:
+    folder = desk.home.parent / "mine"
+    shutil.copytree(versions["second"], folder)
+    (folder / "classic" / "metrics.json").write_text("{}")
+    run = desk.run("push", "--repo", "owner/bad", TENSIGHT_MODELS=str(folder))
+    assert run.returncode == 1
+    assert "its SHA-256 differs" in run.stderr
+    (folder / "classic" / "config.json").unlink()
+    run = desk.run("push", "--repo", "owner/bad", TENSIGHT_MODELS=str(folder))
+    assert run.returncode == 1
+    assert "is no model folder" in run.stderr
+    assert "owner/bad" not in desk.hub.repos
+
+
+def test_a_home_that_cannot_be_written_is_told(desk: Desk) -> None:
+    desk.home.mkdir()
+    (desk.home / "revisions").write_text("in the way")
+    run = desk.run("pull")
+    assert run.returncode == 1
+    assert "TENSIGHT_HOME" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_repository_must_be_named(desk: Desk) -> None:
+    run = desk.run("pull", TENSIGHT_HUB_REPO="")
+    assert run.returncode == 1
+    assert "set TENSIGHT_HUB_REPO" in run.stderr
+
+
+def test_a_model_that_is_only_on_the_hub_can_be_asked_for(desk: Desk, tmp_path: Path) -> None:
+    empty = Settings(home=desk.home, models=tmp_path / "none", hub_repo=REPO)
+    desk.good("pull", "--promote", TENSIGHT_MODELS=str(empty.models))
+    catalog = Catalog(empty)
+    assert isinstance(catalog.load("classic"), Classifier)
+    assert catalog.default() == "classic"
+    catalog.close()

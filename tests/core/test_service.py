@@ -1,0 +1,683 @@
+"""The HTTP service, and the predictor that asks it; over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from pydantic import SecretStr
+
+from core.catalog import Catalog
+from core.classifier import Prediction
+from core.errors import (
+    BusyError,
+    DeadlineError,
+    ImageError,
+    ModelNotFoundError,
+    PhotoReadError,
+    PredictorError,
+)
+from core.images import MAX_BYTES
+from core.predictor import LocalPredictor, RemotePredictor, connect
+from core.service import build_service
+from core.settings import Settings, processors
+from core.sockets import listen
+from core.telemetry import Telemetry
+from tests import drawings
+from tests.conftest import ROOT
+from tests.ports import free_port, wait_for
+from tests.slow import SlowCatalog
+
+MODELS = ROOT / "models"
+
+
+@contextmanager
+def serving(
+    settings: Settings,
+    catalog: Catalog,
+    *,
+    queue_size: int = 16,
+    deadline_s: float = 30.0,
+    ready: Callable[[], bool] = lambda: True,
+    port: int = 0,
+) -> Iterator[str]:
+    """The service in a thread; its address."""
+    telemetry = Telemetry()
+    predictor = LocalPredictor(
+        catalog, queue_size=queue_size, deadline_s=deadline_s, observer=telemetry
+    )
+    telemetry.watch_queue(lambda: predictor.waiting, queue_size)
+    telemetry.watch_models(predictor.models)
+    socket = listen("127.0.0.1", port)
+    api = build_service(predictor, settings, telemetry, ready)
+    server = uvicorn.Server(
+        uvicorn.Config(api, log_config=None, lifespan="off", proxy_headers=False)
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        predictor.close()
+        socket.close()
+
+
+@pytest.fixture(scope="module")
+def url(catalog: Catalog) -> Iterator[str]:
+    with serving(Settings(models=MODELS), catalog) as address:
+        yield address
+
+
+@contextmanager
+def asking(url: str, **how: Any) -> Iterator[RemotePredictor]:
+    remote = RemotePredictor(url, **how)
+    try:
+        yield remote
+    finally:
+        remote.close()
+
+
+def remotely(url: str, photo: Any, **how: Any) -> Prediction:
+    """The answer to one photo."""
+    with asking(url, **how) as remote:
+        return asyncio.run(remote.predict(photo))
+
+
+@pytest.fixture
+def jpeg(photo: Path) -> bytes:
+    return photo.read_bytes()
+
+
+def post(url: str, **how: Any) -> httpx2.Response:
+    return httpx2.post(f"{url}/v1/predict", timeout=30, **how)
+
+
+def test_one_photo_as_the_body(url: str, jpeg: bytes, catalog: Catalog) -> None:
+    answer = post(url, content=jpeg, params={"model": "classic"})
+    assert answer.status_code == 200
+    expected = catalog.load("classic").predict(jpeg)
+    given = answer.json()
+    assert given["scores"] == expected.scores, "number for number"
+    assert list(given["scores"]) == list(expected.scores), "the largest first"
+    assert {key: given[key] for key in ("model", "revision", "verdict", "label", "photo")} == {
+        "model": "classic",
+        "revision": expected.revision,
+        "verdict": expected.verdict,
+        "label": expected.label,
+        "photo": None,
+    }
+    assert given["saliency"] is None
+    top = post(url, content=jpeg, params={"model": "classic", "top": 2}).json()
+    assert list(top["scores"]) == list(expected.scores)[:2]
+    assert post(url, content=jpeg).json()["model"] == catalog.default()
+
+
+def test_saliency_on_request(url: str, jpeg: bytes, catalog: Catalog) -> None:
+    given = post(url, content=jpeg, params={"model": "classic", "saliency": "true"}).json()
+    packed = given["saliency"]
+    values = np.frombuffer(base64.b64decode(packed["data"]), packed["dtype"])
+    expected = catalog.load("classic").predict(jpeg, saliency=True).saliency
+    assert expected is not None
+    assert np.array_equal(values.reshape(packed["shape"]), expected)
+
+
+def test_several_photos_in_a_form(url: str, jpeg: bytes, catalog: Catalog) -> None:
+    png = BytesIO()
+    drawings.gradient(60, 60).save(png, "PNG")
+    files = [
+        ("photo", ("a.jpg", jpeg)),
+        ("photo", ("b.txt", b"no photo")),
+        ("other", ("c.png", png.getvalue())),
+    ]
+    answers = post(url, files=files, data={"note": "x"}, params={"model": "classic"}).json()
+    first, second, third = answers["predictions"]
+    classifier = catalog.load("classic")
+    assert first["photo"] == "a.jpg"
+    assert first["scores"] == pytest.approx(classifier.predict(jpeg).scores, abs=1e-5)
+    assert second["photo"] == "b.txt"
+    assert second["error"]["code"] == "not_an_image"
+    assert third["scores"] == pytest.approx(classifier.predict(png.getvalue()).scores, abs=1e-5)
+
+
+WITHOUT_FILES = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code"),
+    [
+        ({"content": b"no photo"}, 400, "not_an_image"),
+        ({"content": b""}, 400, "not_an_image"),
+        ({"content": b"II*\x00 a TIFF"}, 415, "unsupported"),
+        ({"content": b"\xff\xd8\xff cut off"}, 400, "truncated"),
+        ({"files": [("photo", ("a.jpg", b"x"))] * 33}, 400, "bad_request"),
+        (
+            {"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data"}},
+            400,
+            "bad_request",
+        ),
+        (
+            {
+                "content": WITHOUT_FILES,
+                "headers": {"content-type": "multipart/form-data; boundary=x"},
+            },
+            400,
+            "bad_request",
+        ),
+    ],
+)
+def test_what_cannot_be_answered(url: str, how: dict[str, Any], status: int, code: str) -> None:
+    answer = post(url, **how)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert len(answer.json()["error"]["message"]) > 20
+
+
+def test_wrong_parameters(url: str, jpeg: bytes) -> None:
+    answer = post(url, content=jpeg, params={"model": "nope"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    answer = post(url, content=jpeg, params={"top": "0"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert "top" in answer.json()["error"]["message"]
+    nowhere = httpx2.get(f"{url}/v2")
+    assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_a_body_is_not_read_beyond_its_limit(url: str) -> None:
+    """Of a sender that does not say how much will come, and would never stop."""
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 4 * MAX_BYTES:
+            sent += 2**20
+            yield b"\xff" * 2**20
+
+    try:
+        answer = post(url, content=endless())
+    except httpx2.TransportError:
+        pass  # it was told while still sending
+    else:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    assert sent < 2 * MAX_BYTES
+    answer = post(url, content=b"\xff" * (MAX_BYTES + 1))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+
+
+def test_models(url: str, catalog: Catalog) -> None:
+    listed = httpx2.get(f"{url}/v1/models").json()
+    assert listed["default"] == catalog.default()
+    assert [row["name"] for row in listed["models"]] == [e.name for e in catalog.entries()]
+    whole = httpx2.get(f"{url}/v1/models/classic").json()
+    assert whole["config"]["labels"] == list(catalog.load("classic").labels)
+    assert httpx2.get(f"{url}/v1/models/nope").status_code == 404
+
+
+def test_health_and_readiness(catalog: Catalog) -> None:
+    warm = threading.Event()
+    with serving(Settings(models=MODELS), catalog, ready=warm.is_set) as url:
+        assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+        assert httpx2.get(f"{url}/readyz").status_code == 503
+        warm.set()
+        assert httpx2.get(f"{url}/readyz").json() == {"status": "ready"}
+
+
+def test_metrics(catalog: Catalog, jpeg: bytes) -> None:
+    with serving(Settings(models=MODELS), catalog) as url:
+        for _ in range(2):
+            verdict = post(url, content=jpeg, params={"model": "classic"}).json()["verdict"]
+        post(url, content=b"no photo")
+        counted = f'tensight_photos_total{{model="classic",verdict="{verdict}"}} 2.0'
+        wait_for(lambda: counted in httpx2.get(f"{url}/metrics").text)
+        text = httpx2.get(f"{url}/metrics").text
+    assert 'tensight_errors_total{code="not_an_image"} 1.0' in text
+    for stage in ("decode", "wait", "infer"):
+        assert f'tensight_stage_seconds_count{{stage="{stage}"}} 2.0' in text
+    assert "tensight_queue 0.0" in text
+    assert "tensight_queue_size 16.0" in text
+    revision = catalog.bundle("classic").revision
+    assert f'tensight_live_revision{{model="classic",revision="{revision}"}} 1.0' in text
+
+
+def test_the_description_has_examples(url: str) -> None:
+    description = httpx2.get(f"{url}/openapi.json").json()
+    example = description["components"]["schemas"]["PredictionOut"]["examples"][0]
+    assert example["verdict"] == "known"
+    assert set(description["paths"]) == {
+        *("/v1/predict", "/v1/models", "/v1/models/{name}"),
+        *("/healthz", "/readyz", "/metrics"),
+    }
+    operations = [each for path in description["paths"].values() for each in path.values()]
+    assert not any("422" in operation["responses"] for operation in operations)
+    assert description["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    for schema in ("FailureOut", "ModelsOut"):
+        assert description["components"]["schemas"][schema]["examples"]
+    assert "image/jpeg" in description["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+
+
+def test_keys(catalog: Catalog, jpeg: bytes) -> None:
+    settings = Settings(models=MODELS, api_keys=(SecretStr("first"), SecretStr("second")))
+    with serving(settings, catalog) as url:
+        for header in ({}, {"Authorization": "Bearer third"}, {"Authorization": "Basic first"}):
+            answer = post(url, content=jpeg, headers=header)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_access")
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+        for key in ("first", "second"):
+            given = post(url, content=jpeg, headers={"Authorization": f"Bearer {key}"})
+            assert given.status_code == 200
+        assert httpx2.get(f"{url}/v1/models").status_code == 401
+        assert httpx2.get(f"{url}/healthz").status_code == 200
+        with asking(url, key="second") as remote:
+            assert remote.default_model() == catalog.default()
+        with pytest.raises(PredictorError, match="TENSIGHT_PREDICTOR_KEY are right"):
+            remotely(url, jpeg, key="third")
+
+
+def test_a_rate_limit_says_when_to_come_back(catalog: Catalog, jpeg: bytes) -> None:
+    with serving(Settings(models=MODELS, rate_per_minute=3), catalog) as url:
+        statuses = [post(url, content=jpeg).status_code for _ in range(4)]
+        assert statuses == [200, 200, 200, 429]
+        answer = post(url, content=jpeg)
+        assert answer.json()["error"]["code"] == "too_many_requests"
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+
+
+def test_busy(jpeg: bytes) -> None:
+    slow = SlowCatalog()
+    with serving(Settings(models=MODELS), slow, queue_size=1) as url:
+        first = threading.Thread(target=post, args=(url,), kwargs={"content": jpeg})
+        first.start()
+        slow.wait_until_asked(1)
+        busy = post(url, content=jpeg)
+        assert (busy.status_code, busy.json()["error"]["code"]) == (503, "busy")
+        assert int(busy.headers["Retry-After"]) >= 1
+        with pytest.raises(BusyError):
+            remotely(url, jpeg)
+        slow.go.set()
+        first.join()
+
+
+def test_too_late(jpeg: bytes) -> None:
+    slow = SlowCatalog()
+    with serving(Settings(models=MODELS), slow, deadline_s=0.5) as url:
+        late = post(url, content=jpeg)
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline")
+        with pytest.raises(DeadlineError):
+            remotely(url, jpeg)
+        slow.go.set()
+
+
+def test_a_remote_predictor_gives_the_same_numbers(
+    url: str, photo: Path, catalog: Catalog, ship: Image.Image
+) -> None:
+    remote = RemotePredictor(url)
+    local = LocalPredictor(catalog, queue_size=4, deadline_s=30)
+
+    async def both(what: Any) -> None:
+        ours = await remote.predict(what, model="classic", saliency=True)
+        theirs = await local.predict(what, model="classic", saliency=True)
+        assert ours.scores == theirs.scores
+        assert (ours.photo, ours.label, ours.verdict) == (
+            theirs.photo,
+            theirs.label,
+            theirs.verdict,
+        )
+        assert np.array_equal(ours.saliency, theirs.saliency)  # type: ignore[arg-type]
+
+    for what in (photo, str(photo), photo.read_bytes(), ship):
+        asyncio.run(both(what))
+    assert remote.default_model() == local.default_model()
+    assert remote.models() == local.models()
+    local.close()
+    remote.close()
+
+
+def test_errors_come_through_a_remote_predictor(url: str, tmp_path: Path, jpeg: bytes) -> None:
+    remote = RemotePredictor(url)
+    with pytest.raises(ImageError, match="This is not a photo") as caught:
+        asyncio.run(remote.predict(b"no photo"))
+    assert caught.value.code == "not_an_image"
+    with pytest.raises(ModelNotFoundError, match="no model 'x'"):
+        asyncio.run(remote.predict(jpeg, model="x"))
+    with pytest.raises(PhotoReadError, match="There is no file"):
+        asyncio.run(remote.predict(tmp_path / "missing.jpg"))
+    with pytest.raises(ImageError, match="larger than 20 MB"):
+        asyncio.run(remote.predict(b"x" * (MAX_BYTES + 1)))
+    remote.close()
+    with pytest.raises(PredictorError, match="closed"):
+        asyncio.run(remote.predict(jpeg))
+
+
+def test_a_service_that_is_away_is_told(jpeg: bytes) -> None:
+    remote = RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=1)
+    for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
+        with pytest.raises(PredictorError, match=r"gives no answer: .*connect.*within 1 s\. See"):
+            ask()
+    remote.close()
+
+
+def test_a_service_that_never_comes_to_an_end_is_left(jpeg: bytes) -> None:
+    """It trickles: no single read takes long."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gone = threading.Event()
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                while not gone.is_set():
+                    try:
+                        connection.sendall(b" ")
+                    except OSError:
+                        return
+                    gone.wait(0.05)
+
+        server = threading.Thread(target=trickle)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with asking(url, patience_s=0.5) as remote, pytest.raises(PredictorError, match="in time"):
+            asyncio.run(remote.predict(jpeg))
+        server.join(30)  # the connection was closed on it
+        assert not server.is_alive()
+        gone.set()
+
+
+def test_what_is_no_service_is_told(jpeg: bytes) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer()
+
+        def _answer(self) -> None:
+            body = b'{"models": [{"name": "x"}], "default": "x"}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Other)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with asking(f"http://127.0.0.1:{server.server_port}") as remote:
+        for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
+            with pytest.raises(PredictorError, match="not as a TenSight of this version does"):
+                ask()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_who_waits_on_a_remote_predictor_is_told_that_it_closed(jpeg: bytes) -> None:
+    slow = SlowCatalog()
+    with serving(Settings(models=MODELS), slow) as url:
+        remote = RemotePredictor(url)
+        told: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                asyncio.run(remote.predict(jpeg))
+            except PredictorError as error:
+                told.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        slow.wait_until_asked(1)
+        remote.close()
+        thread.join(30)
+        slow.go.set()
+    assert [str(error) for error in told] == ["The predictor is closed."]
+
+
+def test_a_client_that_leaves_is_not_worked_for(jpeg: bytes) -> None:
+    slow = SlowCatalog()
+    settings = Settings(models=MODELS)
+    with serving(settings, slow, queue_size=9) as url:
+        with pytest.raises(httpx2.TimeoutException):
+            httpx2.post(f"{url}/v1/predict", content=jpeg, timeout=0.3)
+        for _ in range(processors() + 2):  # more than are decoded side by side
+            with pytest.raises(httpx2.TimeoutException):
+                httpx2.post(f"{url}/v1/predict", content=jpeg, timeout=0.3)
+        slow.go.set()
+        wait_for(lambda: "tensight_queue 0.0" in httpx2.get(f"{url}/metrics").text)
+        assert slow.asked <= processors(), "those that waited were dropped"
+        assert "tensight_photos_total{" not in httpx2.get(f"{url}/metrics").text
+
+
+def test_photos_of_a_form_are_answered_together_and_fail_alone(jpeg: bytes) -> None:
+    slow = SlowCatalog()
+    with serving(Settings(models=MODELS), slow, queue_size=2) as url:
+        files = [("photo", (f"{i}.jpg", jpeg)) for i in range(4)]
+        answers: list[httpx2.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(post(url, files=files)))
+        asking.start()
+        slow.wait_until_asked(min(2, processors()))
+        slow.go.set()
+        asking.join(30)
+        (answer,) = answers
+        assert answer.status_code == 200
+        codes = [each.get("error", {}).get("code") for each in answer.json()["predictions"]]
+        assert codes == [None, None, "busy", "busy"]
+        text = httpx2.get(f"{url}/metrics").text
+    assert 'tensight_errors_total{code="busy"} 2.0' in text
+
+
+def test_a_stop_lets_what_runs_come_to_its_end(jpeg: bytes) -> None:
+    slow = SlowCatalog()
+    answers: list[httpx2.Response] = []
+    with serving(Settings(models=MODELS), slow) as url:
+        running = threading.Thread(target=lambda: answers.append(post(url, content=jpeg)))
+        running.start()
+        slow.wait_until_asked(1)
+        threading.Timer(0.3, slow.go.set).start()
+    running.join(30)
+    assert [answer.status_code for answer in answers] == [200]
+
+
+def raw(url: str, *pieces: bytes) -> bytes:
+    """What a server says on one connection until it ends it, or has no more to say."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        said = b""
+        while more := connection.recv(65536):
+            said += more
+    return said
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/nowhere", "/v1/predict?top=0"])
+def test_a_body_that_nobody_reads_ends_the_connection(url: str, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    said = raw(url, head.encode(), b"5\r\nhello\r\n")  # and never an end
+    assert b"connection: close" in said.lower()
+
+
+def test_a_connection_lives_on_after_an_error(url: str, jpeg: bytes) -> None:
+    with httpx2.Client(base_url=url) as client:
+        for _ in range(3):
+            assert client.post("/v1/predict", content=b"no photo").status_code == 400
+        assert client.post("/v1/predict", content=jpeg).status_code == 200
+        assert client.head("/healthz").status_code == client.head("/readyz").status_code == 200
+        wrong = client.get("/v1/predict")
+        assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
+        kind = {"Content-Type": "Multipart/Form-Data; boundary=x"}
+        assert client.post("/v1/predict", content=b"--x--", headers=kind).json()["error"][
+            "code"
+        ] == ("bad_request")
+
+
+def test_a_body_that_does_not_come_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.service._SLOWEST_S", 0.3)
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    said = raw(url, head, b"some of it")
+    assert said.startswith(b"HTTP/1.1 408")
+    assert b'"too_slow"' in said
+
+
+def test_so_many_bodies_are_held_at_once_and_no_more(catalog: Catalog, jpeg: bytes) -> None:
+    settings = Settings(models=MODELS, queue_size=2)
+    with serving(settings, catalog) as url:
+        host, port = url.removeprefix("http://").split(":")
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx"
+        held = [socket.create_connection((host, int(port))) for _ in range(2)]
+        for connection in held:
+            connection.sendall(head)
+        wait_for(lambda: post(url, content=jpeg).status_code == 503)
+        assert httpx2.get(f"{url}/healthz").status_code == 200
+        for connection in held:
+            connection.close()
+        wait_for(lambda: post(url, content=jpeg).status_code == 200)
+
+
+def test_who_guesses_keys_is_stopped(catalog: Catalog, jpeg: bytes) -> None:
+    settings = Settings(models=MODELS, api_keys=(SecretStr("right"),))
+    with serving(settings, catalog) as url, httpx2.Client(base_url=url) as client:
+        statuses = [
+            client.get("/v1/models", headers={"Authorization": f"Bearer {i}"}).status_code
+            for i in range(22)
+        ]
+        assert statuses == [401] * 20 + [429] * 2
+        right = {"Authorization": "Bearer right"}
+        assert client.get("/v1/models", headers=right).status_code == 200
+
+
+def test_each_key_has_a_limit_of_its_own(catalog: Catalog) -> None:
+    keys = (SecretStr("a"), SecretStr("b"))
+    settings = Settings(models=MODELS, api_keys=keys, rate_per_minute=1)
+    with serving(settings, catalog) as url, httpx2.Client(base_url=url) as client:
+        # Whoever says that he is another is not believed.
+        for i, (key, status) in enumerate([("a", 200), ("a", 429), ("b", 200), ("b", 429)]):
+            headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": f"10.0.0.{i}"}
+            assert client.get("/v1/models", headers=headers).status_code == status
+
+
+def test_a_service_that_comes_back_is_found(catalog: Catalog, jpeg: bytes) -> None:
+    port = free_port()
+    remote = RemotePredictor(f"http://127.0.0.1:{port}", patience_s=20)
+    answers: list[str] = []
+
+    async def ask() -> None:
+        answers.append((await remote.predict(jpeg, model="classic")).model)
+
+    asking = threading.Thread(target=lambda: asyncio.run(ask()))
+    asking.start()
+    time.sleep(0.3)
+    with serving(Settings(models=MODELS), catalog, port=port):
+        asking.join(30)
+    remote.close()
+    assert answers == ["classic"]
+
+
+def test_the_command_line_asks_the_service_that_the_settings_name(
+    url: str, photo: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    def tensight(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        # No model lies here: the setting alone must do.
+        here = {"PYTHONPATH": str(ROOT), "TENSIGHT_MODELS": str(tmp_path)}
+        return subprocess.run(
+            [sys.executable, "-m", "core.cli", *map(str, arguments)],
+            env=os.environ | here | {"TENSIGHT_PREDICTOR_URL": url} | settings,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    run = tensight("predict", photo, "--model", "classic", "--json")
+    expected = catalog.load("classic").predict(photo)
+    assert json.loads(run.stdout)["scores"] == expected.scores, run.stderr
+    assert json.loads(run.stdout)["photo"] == str(photo)
+    unknown = tensight("predict", photo, "--model", "nope")
+    assert (unknown.returncode, "There is no model 'nope'" in unknown.stderr) == (2, True)
+    out = tmp_path / "why.png"
+    assert tensight("explain", photo, "-m", "classic", "-o", out).returncode == 0
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+    away = tensight("predict", photo, TENSIGHT_PREDICTOR_URL=f"http://127.0.0.1:{free_port()}")
+    assert away.returncode == 1
+    assert "TENSIGHT_PREDICTOR_URL" in away.stderr
+
+
+def test_the_settings_say_who_answers() -> None:
+    local = connect(Settings(models=MODELS))
+    assert isinstance(local, LocalPredictor)
+    local.close()
+    settings = Settings(predictor_url="http://127.0.0.1:1", predictor_key=SecretStr("k"))
+    remote = connect(settings)
+    assert isinstance(remote, RemotePredictor)
+    remote.close()
+
+
+def tensight_serve(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "core.cli", "serve", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_tensight_serve(stop: signal.Signals, jpeg: bytes) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tensight_serve("--port", str(port)) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any(re.fullmatch(rf"TenSight answers on {url}\n", line) for line in lines)
+        assert httpx2.get(f"{url}/readyz").status_code == 200
+        assert post(url, content=jpeg).status_code == 200
+        process.send_signal(stop)
+        assert process.wait(30) == 0
+
+
+def test_a_taken_port_is_told() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with tensight_serve("--port", str(port)) as process:
+            _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"Nothing can listen on 127.0.0.1, port {port}" in said
+
+
+def test_without_a_model_it_says_so(tmp_path: Path) -> None:
+    with tensight_serve("--port", str(free_port()), TENSIGHT_MODELS=str(tmp_path)) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "There is no good model in" in said
+
+
+def test_json_of_a_prediction_comes_back_whole(catalog: Catalog, ship: Image.Image) -> None:
+    prediction = catalog.load("classic").predict(ship, saliency=True)
+    text = json.dumps(prediction.to_dict(saliency=True))
+    again = type(prediction).from_dict(json.loads(text))
+    assert again == prediction
+    assert np.array_equal(again.saliency, prediction.saliency)  # type: ignore[arg-type]
+    assert "saliency" not in prediction.to_dict()
