@@ -45,25 +45,32 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
     install += ["--prefix", str(prefix), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     (site,) = prefix.glob("lib/python*/site-packages")
-    program = (
-        "import sys, sysconfig\n"
-        f"sys.path.insert(0, {str(site)!r})\n"
-        "plain = sysconfig.get_path\n"
-        f"sysconfig.get_path = lambda name: {str(prefix)!r} if name == 'data' else plain(name)\n"
-        "from core import cli\n"
-        f"assert cli.__file__.startswith({str(site)!r}), cli.__file__\n"
-        f"sys.argv = ['tensight', 'predict', {str(photo)!r}, '--json']\n"
-        "cli.main()\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-        check=False,
-    )
+
+    def tensight(*arguments: str) -> subprocess.CompletedProcess[str]:
+        program = (
+            "import sys, sysconfig\n"
+            f"sys.path.insert(0, {str(site)!r})\n"
+            "plain = sysconfig.get_path\n"
+            f"data = {str(prefix)!r}\n"
+            "sysconfig.get_path = lambda name: data if name == 'data' else plain(name)\n"
+            "from core import cli\n"
+            f"assert cli.__file__.startswith({str(site)!r}), cli.__file__\n"
+            f"sys.argv = {['tensight', *arguments]!r}\n"
+            "cli.main()\n"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+            check=False,
+        )
+
+    run = tensight("predict", str(photo), "--json")
     assert run.returncode == 0, run.stderr
+    # The database is made by scripts that travel in the wheel.
+    assert "nothing to roll classic back to" in tensight("models", "rollback", "classic").stderr
     default = Catalog(Settings(models=ROOT / "models")).default()
     assert json.loads(run.stdout)["model"] == default
     assert distribution("tensight").files, "the project is still installed where the tests run"
