@@ -13,8 +13,9 @@ from core.bundle import Bundle, Made
 from core.results import Ablation, Option, keep_ablation
 from core.settings import Settings
 from core.training import networks
-from core.training.data import Dataset
+from core.training.data import Dataset, hold_out
 from core.training.fit import Reporter, refuse_unfinished
+from core.training.measure import Rows
 from core.training.optimizers import SGD, AdamW
 from core.training.recipes import Recipe, get_recipe
 from core.training.train import run_folder, train
@@ -102,11 +103,20 @@ def ablate(
     if not resume:
         for recipe in recipes.values():
             refuse_unfinished(run_folder(recipe, apart))
+    # Nobody asks these of things that they do not know; to measure it would take longer than they.
+    rows = Rows(dataset, *hold_out(dataset.train), None)
     bundles: dict[tuple[str, int], Bundle] = {}
     for (change, seed), recipe in recipes.items():
         with reporter(f"{change}, seed {seed}") as hears:
             bundle = train(
-                recipe, dataset, apart, seed=seed, resume=resume, reporter=hears, command=_COMMAND
+                recipe,
+                dataset,
+                apart,
+                seed=seed,
+                resume=resume,
+                reporter=hears,
+                command=_COMMAND,
+                rows=rows,
             )
         if bundle is not None:
             bundles[change, seed] = bundle

@@ -71,6 +71,7 @@ def train(
     resume: bool,
     reporter: Reporter,
     command: str,
+    rows: Rows | None = None,
 ) -> Bundle | None:
     """Train a model and put its folder among the models.
 
@@ -86,6 +87,7 @@ def train(
         resume: Go on with the run that stopped.
         reporter: Hears of every batch and epoch.
         command: That trains this model, for the card.
+        rows: What it is chosen and measured by; None: as `Rows.of` cuts and reads them.
 
     Returns:
         The model; None where Keras runs on another backend than TensorFlow, which alone can export:
@@ -96,7 +98,7 @@ def train(
         TrainingError: As in `fit`; or the exported network is not the one that the run trained; or
             the number format loses more than .002 of the accuracy on validation. The run is kept.
     """
-    rows = Rows.of(dataset, settings)
+    rows = Rows.of(dataset, settings) if rows is None else rows
     material = _material(recipe, rows.learn, settings)
     body = describe_vgg16(settings) if recipe.body is not None else None
     run = fit(
