@@ -46,17 +46,13 @@ __all__ = [
 ]
 
 TEACHER_OUTPUTS = 1001
-_TEACHER_INPUT = InputSpec(
-    height=128,
-    width=128,
-    resize="squash",
-    interpolation="bicubic",
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-)
-_EPOCHS = 12
+# Pixels a side that the teacher sees of CIFAR-10's images and of Tiny ImageNet's. Enlarged so far,
+# it tells more of the former: by a linear model of its outputs, .854 of rows held out against .837
+# at 128 (6,000 rows to learn from).
+_TEACHER_SIDES = (192, 128)
+_EPOCHS = 24
 _BATCH_SIZE = 256
-_TINY_AN_EPOCH = 40_000
+_TINY_AN_EPOCH = 20_000
 _OPTIMIZER = AdamW(1e-3, weight_decay=0.05, warm_up=0.05)
 _TEMPERATURE = 2.0
 _SMOOTHING = 0.1
@@ -86,8 +82,8 @@ def pretrain(
         refuse_unfinished(folder)
     tiny, valid, classes = load_tiny_lessons(settings)
     task = Pretraining(
-        Lesson(rows.images, _answers(rows.images, settings)),
-        Lesson(tiny.images, _answers(tiny.images, settings), tiny.labels),
+        Lesson(rows.images, _answers(rows.images, _TEACHER_SIDES[0], settings)),
+        Lesson(tiny.images, _answers(tiny.images, _TEACHER_SIDES[1], settings), tiny.labels),
         valid,
         classes,
         seed,
@@ -106,7 +102,8 @@ def pretrain(
         source=f"learned Tiny ImageNet's labels ({len(tiny):,} images of {classes} classes, "
         f"{_TINY_AN_EPOCH:,} of them an epoch; of the other classes it saw none), and what "
         f"MobileNetV2 with ImageNet weights answers to these and to {len(rows):,} images of "
-        f"CIFAR-10's train part, whose labels it did not see; seed {seed}",
+        f"CIFAR-10's train part, enlarged to {_TEACHER_SIDES[0]} pixels, whose labels it did not "
+        f"see; seed {seed}",
         datasets=(TINY_HUB_REPO, CIFAR10_HUB_REPO),
         license="mit",
         sha256="0" * 64,
@@ -134,7 +131,7 @@ def require_lessons(settings: Settings, *, resume: bool) -> None:
         refuse_unfinished(_run_folder(settings))
     find_tiny_train(settings)
     find_tiny_valid(settings)
-    imagenet_logits(np.zeros((1, 8, 8, 3), np.uint8), _TEACHER_INPUT, settings)
+    imagenet_logits(np.zeros((1, 8, 8, 3), np.uint8), _teacher_input(_TEACHER_SIDES[0]), settings)
 
 
 @dataclass(frozen=True)
@@ -327,16 +324,27 @@ def _run_folder(settings: Settings) -> Path:
     return settings.home / "runs" / "vgg16"
 
 
-def _answers(images: NDArray[np.uint8], settings: Settings) -> NDArray[np.float16]:
+def _teacher_input(side: int) -> InputSpec:
+    return InputSpec(
+        height=side,
+        width=side,
+        resize="squash",
+        interpolation="bicubic",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+def _answers(images: NDArray[np.uint8], side: int, settings: Settings) -> NDArray[np.float16]:
     """The teacher's, kept in TENSIGHT_HOME: they take minutes, and differ from machine to machine.
 
     A run that is resumed must learn from those that it began with.
     """
-    file = settings.home / "cache" / f"mobilenet-answers-{_digest(images)}.npy"
+    file = settings.home / "cache" / f"mobilenet-answers-{side}-{_digest(images)}.npy"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new.npy")
-        np.save(new, imagenet_logits(images, _TEACHER_INPUT, settings))
+        np.save(new, imagenet_logits(images, _teacher_input(side), settings))
         new.replace(file)
     answers: NDArray[np.float16] = np.load(file, allow_pickle=False)
     return answers
