@@ -61,6 +61,7 @@ VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd"]
 Precision = Literal["float32", "float16", "int8"]
 View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", "mirror_down_right"]
 Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 # Whoever wrote it, it is shown on terminals and pages.
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
@@ -160,6 +161,7 @@ class Config(_Record):
             pixel up and left or down and right, where the border is reflected.
         precision: Number format of the stored weights.
         temperature, exponent: How logits become probabilities, see `core.verdict.probabilities`.
+        beta: How the largest of them becomes the confidence, see `core.verdict.calibrated`.
         sha256: Digest, 64 hex digits, of every other file of the folder.
         minimum_version: Oldest TenSight that can serve this model.
     """
@@ -175,6 +177,7 @@ class Config(_Record):
     precision: Precision
     temperature: Annotated[float, Field(gt=0)]
     exponent: Annotated[float, Field(gt=0, le=4)] = 1.0
+    beta: tuple[NotNegative, NotNegative, float] = (1.0, 1.0, 0.0)
     verdict: Verdict
     sha256: dict[str, Digest]
     training: Training

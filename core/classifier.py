@@ -17,7 +17,7 @@ from core import images
 from core.bundle import MODEL, Bundle, Config, View
 from core.engine import Engine, Outputs
 from core.images import Photo
-from core.verdict import Arrays, known_scores, probabilities, read_arrays
+from core.verdict import Arrays, calibrated, known_scores, read_arrays
 
 __all__ = ["MAX_BATCH", "Classifier", "Prediction", "Seen", "Timing"]
 
@@ -319,7 +319,7 @@ class Classifier:
         timing: Timing,
     ) -> Prediction:
         config = self.config
-        scores = probabilities(logits, config.temperature, config.exponent)
+        scores = calibrated(logits, config)
         order = np.argsort(-scores, kind="stable")
         best = int(order[0])
         confidence = float(scores[best])

@@ -18,6 +18,7 @@ from core.errors import BundleError
 __all__ = [
     "ARRAYS",
     "Arrays",
+    "calibrated",
     "confidences",
     "known_scores",
     "look",
@@ -60,7 +61,7 @@ _NOT_AN_NPZ = (
 def probabilities(
     logits: NDArray[np.floating[Any]], temperature: float, exponent: float = 1.0
 ) -> NDArray[np.float64]:
-    """Calibrated probabilities: the softmax of logits that were bent and scaled.
+    """The softmax of logits that were bent and scaled.
 
     Args:
         logits: Shape (..., k).
@@ -80,6 +81,39 @@ def probabilities(
     return softmax(centred * (centred**2 + _NEAR) ** ((exponent - 1) / 2) / temperature)
 
 
+def calibrated(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.float64]:
+    """Probability of each label, which stands in `Prediction.scores`.
+
+    The largest of `probabilities`, p, becomes the logistic function of a ln p - b ln(1 - p) + c
+    (beta calibration, Kull et al. 2017), where (a, b, c) is the bundle's `beta`; the others keep
+    their proportions. It stays the largest, if need be by a hair.
+
+    Args:
+        logits: Shape (..., k).
+        config: The bundle's.
+
+    Returns:
+        Shape (..., k), float64; sums to 1 along the last axis.
+    """
+    scores = probabilities(logits, config.temperature, config.exponent)
+    a, b, c = config.beta
+    if (a, b, c) == (1.0, 1.0, 0.0):
+        return scores
+    best = scores.argmax(axis=-1)[..., None]
+    largest = np.take_along_axis(scores, best, axis=-1)
+    others = scores.copy()
+    np.put_along_axis(others, best, 0.0, axis=-1)
+    # Of numbers near 1, the rest is more exact as a sum.
+    rest = np.maximum(others.sum(axis=-1, keepdims=True), 1e-300)
+    odds = a * np.log(largest) - b * np.log(rest) + c
+    sure = 1 / (1 + np.exp(-odds))
+    second = others.max(axis=-1, keepdims=True) / rest
+    sure = np.maximum(sure, second / (1 + second) + 1e-9)
+    moved = others / rest * (1 - sure)
+    np.put_along_axis(moved, best, sure, axis=-1)
+    return np.asarray(moved)
+
+
 def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Shape (..., k) to the same in float64; sums to 1 along the last axis."""
     scaled = np.asarray(logits, np.float64)
@@ -89,7 +123,7 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
 
 def confidences(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.float64]:
     """The largest calibrated probability of each row: shape (n, k) to (n,), 0 to 1."""
-    return np.asarray(probabilities(logits, config.temperature, config.exponent).max(axis=-1))
+    return np.asarray(calibrated(logits, config).max(axis=-1))
 
 
 def known_scores(
@@ -99,10 +133,9 @@ def known_scores(
 
     Args:
         method: How that is told:
-            `max_softmax`: largest calibrated probability (Hendrycks and Gimpel 2017);
+            `max_softmax`: largest of `probabilities` (Hendrycks and Gimpel 2017);
             `energy`: logarithm of the sum of e to the power of each logit (Liu et al. 2020);
-            `gen`: minus the sum of (p (1 - p))^.1 over the calibrated probabilities (Liu et al.
-            2023, GEN);
+            `gen`: minus the sum of (p (1 - p))^.1 over `probabilities` (Liu et al. 2023, GEN);
             `knn`: minus the squared distance to the 10th nearest of some train images, embeddings
             scaled to length 1 (Sun et al. 2022); products are taken along 64 axes alone, so what
             of an embedding lies off them is far from every image;
@@ -117,7 +150,8 @@ def known_scores(
     """
     match method:
         case "max_softmax":
-            return np.asarray(confidences(outputs.logits, config))
+            scores = probabilities(outputs.logits, config.temperature, config.exponent)
+            return np.asarray(scores.max(axis=-1))
         case "energy":
             return _energy(outputs.logits)
         case "gen":

@@ -27,14 +27,14 @@ from core.classifier import Classifier
 from core.errors import DataError, ImageError, PhotoReadError, TrainingError
 from core.images import InputSpec, decode, normalise, resize
 from core.settings import Settings
-from core.training.calibrate import find_calibration, find_unsure_below
+from core.training.calibrate import find_beta, find_calibration, find_unsure_below
 from core.training.data import Dataset, Split
 from core.training.export import occlusion_model, serving_model, to_flatbuffer
 from core.training.measure import History, Rows, measure
 from core.training.origin import commit, hardware, today
 from core.training.outliers import scores_of, threshold, watch
 from core.training.photos import read_labels
-from core.verdict import confidences
+from core.verdict import confidences, probabilities
 
 __all__ = ["Pixels", "adopt"]
 
@@ -133,7 +133,9 @@ def adopt(
     logits, truth = group.outputs.logits, dataset.train.labels
     _refuse_others(given, dataset.train, spec, logits)
     temperature, exponent = find_calibration(logits, truth)
-    config = config.model_copy(update={"temperature": temperature, "exponent": exponent})
+    beta = find_beta(probabilities(logits, temperature, exponent), truth)
+    calibration = {"temperature": temperature, "exponent": exponent, "beta": beta}
+    config = config.model_copy(update=calibration)
     verdict = Verdict(
         method="max_softmax",
         none_below=threshold([scores_of("max_softmax", group.outputs, config, {})]),

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from core.bundle import Calibration
 from core.verdict import probabilities
 
-__all__ = ["ece", "find_calibration", "find_unsure_below", "log_loss", "reliability"]
+__all__ = ["ece", "find_beta", "find_calibration", "find_unsure_below", "log_loss", "reliability"]
 
 _BINS = 15
 _RIGHT = 0.95
@@ -48,6 +48,33 @@ def find_calibration(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> 
     )
     temperature, exponent = np.exp(found.x)
     return float(temperature), float(exponent)
+
+
+def find_beta(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float, float]:
+    """The `beta` with the least log loss of the largest probabilities being right; a, b at least 0.
+
+    Args:
+        scores: What `core.verdict.probabilities` gives, shape (n, k).
+        labels: Class indices, shape (n,).
+    """
+    largest = scores.max(axis=1)
+    right = scores.argmax(axis=1) == labels
+    log_p = np.log(largest)
+    log_rest = np.log(np.maximum(1 - largest, 1e-12))
+
+    def loss(beta: NDArray[np.float64]) -> float:
+        odds = beta[0] * log_p - beta[1] * log_rest + beta[2]
+        return float(np.logaddexp(0, np.where(right, -odds, odds)).mean())
+
+    found = minimize(
+        loss,
+        x0=[1.0, 1.0, 0.0],
+        bounds=[(0, 20), (0, 20), (-20, 20)],
+        method="L-BFGS-B",
+        options={"ftol": 1e-12, "gtol": 1e-8},
+    )
+    a, b, c = found.x
+    return float(a), float(b), float(c)
 
 
 def find_unsure_below(

@@ -384,9 +384,10 @@ prediction = core.load("{config.name}").predict("photo.jpg")
 ```
 
 It knows {len(config.labels)} labels: {", ".join(config.labels)}. The confidence is calibrated
-(temperature {config.temperature:.3f}, exponent {config.exponent:.3f}). The verdict is `none` under
-a known_score ({config.verdict.method}) of {config.verdict.none_below:.3f} and else `unsure` under a
-confidence of {config.verdict.unsure_below:.3f}; both come from images held out for validation.
+(temperature {config.temperature:.3f}, exponent {config.exponent:.3f}, beta
+{", ".join(f"{each:.3f}" for each in config.beta)}). The verdict is `none` under a known_score
+({config.verdict.method}) of {config.verdict.none_below:.3f} and else `unsure` under a confidence of
+{config.verdict.unsure_below:.3f}; both come from images held out for validation.
 
 ## Figures
 

@@ -29,7 +29,7 @@ from core.results import keep_figures, read_ablation, read_results
 from core.settings import Settings
 from core.training import report
 from core.training.batches import Material
-from core.training.calibrate import find_calibration, find_unsure_below
+from core.training.calibrate import find_beta, find_calibration, find_unsure_below
 from core.training.data import (
     TINY_HUB_REPO,
     Dataset,
@@ -52,7 +52,7 @@ from core.training.outliers import (
 )
 from core.training.recipes import Recipe
 from core.training.vgg16 import describe_vgg16
-from core.verdict import Arrays, confidences, write_arrays
+from core.verdict import Arrays, confidences, probabilities, write_arrays
 
 __all__ = ["run_folder", "train", "write_pages"]
 
@@ -161,7 +161,9 @@ def train(
                 "precision of its recipe, and export the run with --resume."
             )
         temperature, exponent = find_calibration(known.outputs.logits, rows.validation.labels)
-        calibration = {"temperature": temperature, "exponent": exponent}
+        scores = probabilities(known.outputs.logits, temperature, exponent)
+        beta = find_beta(scores, rows.validation.labels)
+        calibration = {"temperature": temperature, "exponent": exponent, "beta": beta}
         config = config.model_copy(update=calibration)
         if rows.tiny is not None:
             resizing = compare_resizing(draft, rows.tiny.same, SHARP, threads=settings.threads)

@@ -15,6 +15,7 @@ from core.errors import BundleError
 from core.verdict import (
     ARRAYS,
     Arrays,
+    calibrated,
     known_scores,
     look,
     probabilities,
@@ -50,6 +51,30 @@ def test_bent_logits_by_hand() -> None:
     logits = np.array([[4.0, 1.0, 1.0]])  # 2, -1 and -1 from their mean
     powers = np.exp([2 * 4.01**-0.25 / 0.5, *[-(1.01**-0.25) / 0.5] * 2])
     assert probabilities(logits, 0.5, 0.5)[0] == pytest.approx(powers / powers.sum())
+
+
+def test_the_largest_probability_is_calibrated_and_the_others_keep_their_proportions() -> None:
+    config = at(1.0).model_copy(update={"beta": (0.5, 2.0, -0.3)})
+    logits = np.array([[2.0, 1.0, 0.0, -1.0], [0.0, 5.0, 0.0, 1.0]])
+    plain, moved = probabilities(logits, 1.0), calibrated(logits, config)
+    for before, after in zip(plain, moved, strict=True):
+        best = before.argmax()
+        odds = 0.5 * np.log(before[best]) - 2 * np.log(1 - before[best]) - 0.3
+        assert after[best] == pytest.approx(1 / (1 + np.exp(-odds)))
+        rest = np.arange(4) != best
+        assert after[rest] / after[rest].sum() == pytest.approx(before[rest] / before[rest].sum())
+    assert moved.sum(axis=1) == pytest.approx([1, 1])
+    assert calibrated(logits, at(1.0)) == pytest.approx(plain), "(1, 1, 0) changes nothing"
+
+
+def test_the_largest_stays_the_largest() -> None:
+    config = at(1.0).model_copy(update={"beta": (1.0, 1.0, -9.0)})
+    logits = np.random.default_rng(2).normal(size=(200, 5))
+    moved = calibrated(logits, config)
+    best = logits.argmax(axis=1)
+    assert np.array_equal(moved.argmax(axis=1), best)
+    huge = np.array([[5e4, -5e4, 0.0, 1.0]])
+    assert np.isfinite(calibrated(huge, config)).all()
 
 
 @pytest.mark.parametrize("exponent", [0.25, 0.5, 1.0, 2.0, 4.0])

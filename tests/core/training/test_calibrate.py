@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.training.calibrate import ece, find_calibration, find_unsure_below, log_loss, reliability
+from core.training.calibrate import (
+    ece,
+    find_beta,
+    find_calibration,
+    find_unsure_below,
+    log_loss,
+    reliability,
+)
 from core.verdict import probabilities, softmax
 
 
@@ -21,6 +28,16 @@ def test_the_calibration_of_known_probabilities_is_found(
     assert log_loss(scores, labels) < log_loss(softmax(logits), labels)
     right = scores.argmax(axis=1) == labels
     assert ece(reliability(scores.max(axis=1), right)) < 0.01
+
+
+def test_the_beta_of_known_confidences_is_found() -> None:
+    rng = np.random.default_rng(0)
+    scores = softmax(rng.normal(0, 2, (200_000, 4)))
+    largest = scores.max(axis=1)
+    odds = 0.6 * np.log(largest) - 1.5 * np.log(1 - largest) - 0.4
+    right = rng.random(len(odds)) < 1 / (1 + np.exp(-odds))
+    labels = np.where(right, scores.argmax(axis=1), scores.argmin(axis=1))
+    assert find_beta(scores, labels) == pytest.approx((0.6, 1.5, -0.4), abs=0.1)
 
 
 def test_log_loss_of_even_odds() -> None:
