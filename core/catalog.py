@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import defaultdict
@@ -66,9 +67,9 @@ class Catalog:
         self._opened: dict[Path, tuple[_Stamp, Bundle]] = {}
         self._store: Store | None = None
         self._live: Mapping[str, Live] | None = None
-        # For which row of the live table the classifier that answers is the first choice.
-        self._settled: dict[str, Live | None] = {}
-        self._not_before: dict[str, float] = {}
+        # The row of the live table that was last looked at, and when to look at the same one again:
+        # never, where its first choice answers.
+        self._looked: dict[str, tuple[Live | None, float]] = {}
         self._told: set[str] = set()
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -218,15 +219,13 @@ class Catalog:
 
     def _refresh(self, name: str) -> None:
         row = self._now_live().get(name)
-        if self._settled.get(name) == row or time.monotonic() < self._not_before.get(name, 0.0):
+        before, not_before = self._looked.get(name, (None, 0.0))
+        if name in self._looked and before == row and time.monotonic() < not_before:
             return
-        # Until the first choice answers, it is looked at again now and then.
-        self._not_before[name] = time.monotonic() + _RETRY_S
-        fresh, first_choice = self._loaded(name)
-        self._classifiers[name] = fresh
+        self._looked[name] = row, time.monotonic() + _RETRY_S
+        self._classifiers[name], first_choice = self._loaded(name)
         if first_choice:
-            self._settled[name] = row
-            self._not_before.pop(name, None)
+            self._looked[name] = row, math.inf
 
     def _watch(self) -> None:
         while not self._closed.wait(_WATCH_S):

@@ -107,7 +107,7 @@ class Store:
         self._engine.dispose()
 
     def live(self) -> dict[str, Live]:
-        """Every model that another revision than the bundled one was made live of."""
+        """What was made live, by model; of others the bundled revision is."""
         with self._telling(), self._reading.begin() as connection:
             rows = connection.execute(sa.select(_LIVE)).all()
         return {row.model: Live(row.revision, row.last_good) for row in rows}

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -317,12 +317,13 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
             if self.command == "HEAD":
                 return
             content = content[:most]
-            if not hub.faults.drip_s:
-                self.wfile.write(content)
-                return
-            for start in range(0, len(content), 2_000):
-                self.wfile.write(content[start : start + 2_000])
-                self.wfile.flush()
-                time.sleep(hub.faults.drip_s)
+            with suppress(ConnectionError):  # who asked has left, as after a deadline
+                if not hub.faults.drip_s:
+                    self.wfile.write(content)
+                    return
+                for start in range(0, len(content), 2_000):
+                    self.wfile.write(content[start : start + 2_000])
+                    self.wfile.flush()
+                    time.sleep(hub.faults.drip_s)
 
     return Handler

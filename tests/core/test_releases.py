@@ -28,7 +28,7 @@ from core.settings import Settings
 from core.store import Live, Store
 from tests import drawings
 from tests.conftest import ROOT
-from tests.hub_server import HubServer, Repo
+from tests.hub_server import Faults, HubServer, Repo
 from tests.ports import free_port, wait_for, wait_until_it_answers
 
 REPO = "owner/models"
@@ -150,11 +150,11 @@ def desk(hub: HubServer, versions: dict[str, Path], tmp_path: Path) -> Iterator[
     hub.repos[REPO] = Repo()
     sha = hub.repos[REPO].commit(files_of(versions["first"]))
     hub.repos[REPO].refs["v1"] = sha
-    hub.faults.__init__()  # type: ignore[misc]  # nothing goes wrong
+    hub.faults = Faults()
     hub.token = None
     hub.redirect = True
     yield Desk(hub, tmp_path / "home", versions["bundled"])
-    hub.faults.__init__()  # type: ignore[misc]
+    hub.faults = Faults()
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_a_fault_changes_nothing_and_says_what_to_do(
     assert "Traceback" not in run.stderr
     assert (deployed.live(), deployed.answers(), deployed.here()) == before
     assert [p.name for p in (deployed.home / "revisions").glob(".staging*")] == []
-    deployed.hub.faults.__init__()  # type: ignore[misc]
+    deployed.hub.faults = Faults()
     deployed.hub.repos[REPO].commit(files_of(versions["second"]))
     deployed.good("pull", "--promote")
     assert deployed.answers() == revisions_in(versions["second"])
@@ -539,6 +539,28 @@ def test_a_running_front_goes_back_to_a_live_revision_that_is_here_again(
     catalog.watch()
     away.rename(kept)
     wait_for(lambda: catalog.load("classic").revision == first)
+    catalog.close()
+
+
+def test_after_a_damaged_revision_the_next_one_is_not_waited_for(
+    deployed: Desk, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.catalog._RETRY_S", 1000.0)
+    deployed.good("pull")
+    first, second, bundled = (
+        revisions_in(versions[version])["classic"] for version in ("first", "second", "bundled")
+    )
+    catalog = Catalog(deployed.settings)
+    assert catalog.load("classic").revision == first
+    store = Store.open(deployed.settings)
+    (Revisions(deployed.home).path("classic", second) / MODEL).write_bytes(b"damaged")
+    store.promote({"classic": second}, NAMES)
+    catalog.refresh()
+    assert catalog.load("classic").revision == first, "the last good one"
+    store.promote({"classic": BUNDLED}, NAMES)
+    catalog.refresh()
+    assert catalog.load("classic").revision == bundled
+    store.close()
     catalog.close()
 
 
