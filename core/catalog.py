@@ -146,6 +146,7 @@ class Catalog:
             ModelNotFoundError: No model of that name.
             BundleError: Its config.json is missing or wrong.
         """
+        self._refuse_unknown(name)
         problem: BundleError | None = None
         for found in self._candidates(name):
             if isinstance(found, Bundle):
@@ -181,6 +182,7 @@ class Catalog:
         loaded = self._classifiers.get(name)
         if loaded is not None:
             return loaded
+        self._refuse_unknown(name)
         with self._locks[name]:
             if name not in self._classifiers:
                 self._classifiers[name], _ = self._loaded(name)
@@ -289,6 +291,11 @@ class Catalog:
     def _names(self) -> list[str]:
         bundled = {folder.name for folder in find_bundles(self._settings.models)}
         return sorted(bundled | set(self._now_live()))
+
+    def _refuse_unknown(self, name: str) -> None:
+        """Names come from anywhere: one that is a path must not lead to other folders."""
+        if name not in self._names():
+            raise self._not_found(name)
 
     def _now_live(self) -> Mapping[str, Live]:
         if self._live is None:

@@ -70,3 +70,15 @@ def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
 def test_a_model_is_loaded_once(models: Path) -> None:
     catalog = Catalog(Settings(models=models))
     assert catalog.load("classic") is catalog.load()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../models/classic", "./classic", "classic/", "", ".", str(ROOT / "models" / "classic")],
+)
+def test_a_name_is_no_path(name: str) -> None:
+    catalog = Catalog(Settings(models=ROOT / "models"))
+    for look_up in (catalog.load, catalog.bundle):
+        with pytest.raises(ModelNotFoundError):
+            look_up(name)
+    assert catalog.loaded() == []
