@@ -188,6 +188,8 @@ class Config(_Record):
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
             raise ValueError("labels must differ and must not be empty")
+        if "none" in labels:
+            raise ValueError("no label can be called 'none': that is what photos of none show")
         return labels
 
     @field_validator("sha256")

@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -41,6 +42,9 @@ from core.saliency import LONGEST, overlay
 from core.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from core.bundle import Estimate, Metrics, PhotoFigures, ShiftFigures
     from core.training.data import Dataset
     from core.training.fit import Epoch
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 _ELSEWHERE = "Only TensorFlow can export it; there, go on with:"
+_SAMPLES = 12
 _TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 
 app = typer.Typer(
@@ -60,6 +65,10 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models that are there.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+feedback_app = typer.Typer(help="What visitors say of answers.", no_args_is_help=True)
+app.add_typer(feedback_app, name="feedback")
+space_app = typer.Typer(help="The page as a Space on the Hub.", no_args_is_help=True)
+app.add_typer(space_app, name="space")
 
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", help="Name of the model.", show_default="the best")
@@ -149,17 +158,31 @@ def web(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Also open the page in the browser of this desktop.")
     ] = False,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share", help="Also make the page reachable for everybody, through Gradio's servers."
+        ),
+    ] = False,
 ) -> None:
     """Serve the web page."""
     settings = _settings()
     from demo.app import serve
 
+    if share:
+        _say(
+            "For up to a week, everybody who gets the address can send photos to this machine, "
+            "through servers of Gradio's maker: they carry the photos and the answers. Ctrl-C ends "
+            "it."
+        )
     serve(
         settings,
         host=host or settings.host,
         port=port or settings.port,
         open_browser=open_browser and _has_desktop(),
         say=_say,
+        share=share,
+        samples=None if settings.data is None else partial(_samples, settings),
     )
 
 
@@ -371,6 +394,75 @@ def verify() -> None:
         raise typer.Exit(1)
 
 
+@feedback_app.command()
+def stats(as_json: JsonOption = False) -> None:
+    """Show how right each model is on the photos that visitors judged."""
+    from core.feedback import in_the_wild
+
+    rows = in_the_wild(_settings())
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        _say("Nobody has judged an answer yet.")
+        return
+    _print_table(
+        ["model", "revision", "judged", "right", "95% interval"],
+        [
+            [
+                row["model"],
+                row["revision"],
+                str(row["n"]),
+                f"{row['share']:.3f}",
+                f"{row['low']:.3f} to {row['high']:.3f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+@feedback_app.command("export")
+def export_feedback(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    model: ModelOption = None,
+) -> None:
+    """Write the photos that visitors left, with what is on them, for `evaluate --photos`."""
+    from core.feedback import export_photos
+
+    settings = _settings()
+    catalog = Catalog(settings)
+    labels = catalog.bundle(model or catalog.default()).config.labels
+    written, left_out = export_photos(settings, folder, labels)
+    why = " (judged in more than one way, or of no class of the model)" if left_out else ""
+    _say(f"{written} photos were written to {folder}, {left_out} left out{why}")
+
+
+@space_app.command("build")
+def build_space(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+) -> None:
+    """Write a folder with everything that a Gradio Space needs."""
+    from demo.space import build
+
+    build(_settings(), folder)
+    _say(f"Written to {folder}; `python {folder / 'app.py'}` starts it.")
+
+
+@space_app.command("push")
+def push_space(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Name of the Space.")],
+    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Publish the page",
+    private: Annotated[
+        bool, typer.Option("--private", help="A Space that is made is seen by its owner alone.")
+    ] = False,
+) -> None:
+    """Publish the page as a Space; it is made where there is none."""
+    from demo.space import push
+
+    commit = push(_settings(), repo, message=message, private=private)
+    typer.echo(f"spaces/{repo} is at {commit}")
+
+
 @app.command()
 def explore(
     out: Annotated[
@@ -418,12 +510,21 @@ def train(
         int | None,
         typer.Option(min=0, help="Of weights, order and augmentation.", show_default="0"),
     ] = None,
+    extra: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Learn from the photos of this folder too; `tensight feedback export` writes one.",
+        ),
+    ] = None,
 ) -> None:
     """Train a model by its recipe and put it, or where so decided its figures, among the models."""
     if [everything, ablation, name is not None].count(True) != 1:
         raise typer.BadParameter("give the name of a recipe, or --all, or --ablation")
     if weights is not None and not everything and name != "vgg16":
         raise typer.BadParameter("--weights goes with vgg16 or --all")
+    if extra is not None and (name is None or name == "vgg16"):
+        raise typer.BadParameter("--extra goes with the name of a recipe")
     if seed is not None and ablation:
         raise typer.BadParameter("--ablation has seeds of its own; leave out --seed")
     settings = _settings()
@@ -448,6 +549,7 @@ def train(
             resume=resume,
             reporter=_Progress,
             vgg16_weights=weights,
+            extra=extra,
         )
         failed = False
         for outcome in outcomes:
@@ -770,6 +872,18 @@ def _load_data(settings: Settings) -> Dataset:
 
     _say("Reading CIFAR-10 ...")
     return load_cifar10(settings)
+
+
+def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:
+    """The first test images of each class."""
+    _prepare_training()
+    from core.training.data import CIFAR10_LABELS, load_cifar10_test
+
+    test = load_cifar10_test(settings)
+    return {
+        label: list(test.images[test.labels == i][:_SAMPLES])
+        for i, label in enumerate(CIFAR10_LABELS)
+    }
 
 
 def _load_rows(settings: Settings) -> Rows:

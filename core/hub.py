@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLateError
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, snapshot_download
@@ -176,6 +176,7 @@ def publish(
     message: str,
     tag: str | None,
     private: bool,
+    space: bool = False,
 ) -> str:
     """Upload files as one commit; the repository is made where there is none.
 
@@ -188,6 +189,7 @@ def publish(
         message: Of the commit.
         tag: To put on it.
         private: Whether a repository that is made is.
+        space: Whether it is a Gradio Space, not a repository of models.
 
     Returns:
         The commit, 40 hex digits.
@@ -198,16 +200,21 @@ def publish(
     api = HfApi(token=token.get_secret_value() if token else None)
 
     def upload() -> str:
-        api.create_repo(repo, exist_ok=True, private=private)
+        kind: dict[str, Any] = {"repo_type": "space"} if space else {}
+        sdk: dict[str, Any] = {"space_sdk": "gradio"} if space else {}
+        api.create_repo(repo, exist_ok=True, private=private, **kind, **sdk)
         if tag is not None and tag in {ref.name for ref in api.list_repo_refs(repo).tags}:
             raise HubError(f"{repo} has a tag {tag} already. Nothing was sent. Give another --tag.")
         done = api.upload_folder(
             repo_id=repo,
+            **kind,
             folder_path=folder,
             commit_message=message,
             allow_patterns=list(files),
             # What a model had before and has no more would not be in its config.json.
-            delete_patterns=[f"{name}/*" for name in sorted({f.split("/")[0] for f in files})],
+            delete_patterns=[
+                f"{name}/*" for name in sorted({f.split("/")[0] for f in files if "/" in f})
+            ],
         )
         if tag is not None:
             api.create_tag(repo, tag=tag, revision=done.oid)

@@ -6,17 +6,29 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.bundle import Bundle, Config, Made, Metrics, Share, find_bundles, first_problem
+from core.bundle import (
+    Bundle,
+    Config,
+    Made,
+    Metrics,
+    Separation,
+    Share,
+    VerdictMethod,
+    find_bundles,
+    first_problem,
+)
 from core.errors import BundleError
 
 __all__ = [
+    "METHODS",
     "Ablation",
     "Option",
     "Result",
+    "best_method",
     "keep_ablation",
     "keep_figures",
     "mean_and_spread",
@@ -24,6 +36,9 @@ __all__ = [
     "read_results",
     "read_unbundled",
 ]
+
+METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
+"""All ways to tell known_score."""
 
 _UNBUNDLED = "unbundled.json"
 _ABLATION = "ablation.json"
@@ -120,6 +135,11 @@ class Ablation(_Record):
     n_test: int
     options: tuple[Option, ...]
     made: Made
+
+
+def best_method(separations: Sequence[Separation]) -> VerdictMethod:
+    """The way to tell known_score with the largest mean area; of equal ones the first."""
+    return max(METHODS, key=lambda method: sum(each.auroc[method] for each in separations))
 
 
 def mean_and_spread(shares: Sequence[float]) -> tuple[float, float]:

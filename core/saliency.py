@@ -9,13 +9,38 @@ from PIL import Image
 from core import images
 from core.images import InputSpec
 
-__all__ = ["LONGEST", "overlay"]
+__all__ = ["LONGEST", "heat", "overlay"]
 
 LONGEST = 1024
 """Pixels of the longer side of a picture, at most."""
 
 # From where little spoke for the answer to where most did: blue, yellow, red.
 _COLOURS = np.array([(40, 60, 200), (250, 220, 60), (220, 30, 30)], np.float32)
+
+
+def heat(saliency: NDArray[np.float32], size: tuple[int, int], spec: InputSpec) -> Image.Image:
+    """A saliency map as a picture to lay over its photo.
+
+    Args:
+        saliency: As in `Prediction`: of the model's input size, 0 to 1.
+        size: Width and height of the photo, pixels.
+        spec: The model's input, which says what part of the photo the map is of.
+
+    Returns:
+        RGBA of that size: coloured where something spoke for the answer, and clear where nothing
+        did or the model did not look.
+    """
+    left, top, right, bottom = (round(edge) for edge in images.middle_box(*size, spec))
+    share = np.asarray(
+        Image.fromarray(saliency).resize((right - left, bottom - top), Image.Resampling.BILINEAR),
+        np.float32,
+    ).clip(0, 1)
+    steps = np.linspace(0, 1, len(_COLOURS))
+    channels = [np.interp(share, steps, colour) for colour in _COLOURS.T]
+    pixels = np.stack([*channels, np.round(255 * share)], axis=-1).astype(np.uint8)
+    drawn = Image.new("RGBA", size)
+    drawn.paste(Image.fromarray(pixels), (left, top))
+    return drawn
 
 
 def overlay(
@@ -31,15 +56,6 @@ def overlay(
     """
     photo = Image.fromarray(rgb)
     photo.thumbnail((LONGEST, LONGEST))
-    left, top, right, bottom = (
-        round(edge) for edge in images.middle_box(photo.width, photo.height, spec)
-    )
-    size = (right - left, bottom - top)
-    heat = np.asarray(
-        Image.fromarray(saliency).resize(size, Image.Resampling.BILINEAR), np.float32
-    ).clip(0, 1)
-    steps = np.linspace(0, 1, len(_COLOURS))
-    colours = np.stack([np.interp(heat, steps, c) for c in _COLOURS.T], axis=-1)
-    mask = np.round(255 * opacity * heat).astype(np.uint8)
-    photo.paste(Image.fromarray(colours.astype(np.uint8)), (left, top), Image.fromarray(mask))
+    drawn = heat(saliency, photo.size, spec)
+    photo.paste(drawn, (0, 0), drawn.getchannel("A").point(lambda level: round(level * opacity)))
     return photo

@@ -101,6 +101,19 @@ class Settings(BaseSettings):
     deadline_s: Annotated[
         float, Field(gt=0, le=600, description="Seconds after which a photo is given up.")
     ] = 30.0
+    photos_per_minute: Annotated[
+        int,
+        Field(ge=1, description="Photos that one visitor of the page may send in a minute."),
+    ] = 240
+    proxies: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10,
+            description="Servers before the page that pass visitors on and add their addresses "
+            "(X-Forwarded-For): visitors are told apart by what the outermost of them adds.",
+        ),
+    ] = 0
     service_port: Annotated[
         int, Field(ge=1, le=65535, description="Port that the HTTP service listens on.")
     ] = 8000

@@ -1,4 +1,4 @@
-"""What must outlive the process: which revision of each model is live.
+"""What must outlive the process: which revision of each model is live, what visitors say.
 
 SQLite in TENSIGHT_HOME, or the database that TENSIGHT_DATABASE_URL names.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -19,9 +19,12 @@ from core.errors import StoreError
 from core.revisions import BUNDLED
 from core.settings import Settings
 
-__all__ = ["HEAD", "Live", "Store"]
+__all__ = ["HEAD", "NONE", "Feedback", "Live", "Store", "Wild"]
 
-HEAD = "0001"
+NONE = "none"
+"""What a visitor says of a photo that shows none of the labels."""
+
+HEAD = "0002"
 """The newest version of the tables, in migrations/versions."""
 
 _LOCKED_S = 60
@@ -39,6 +42,59 @@ _LIVE = sa.Table(
     sa.Column("last_good", sa.String(12)),
     sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
 )
+_FEEDBACK = sa.Table(
+    "feedback",
+    _TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("front", sa.String(16), nullable=False),
+    sa.Column("person", sa.String(64), index=True),
+    sa.Column("model", sa.String(63), nullable=False),
+    sa.Column("revision", sa.String(12), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("verdict", sa.String(8), nullable=False),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("truth", sa.Text, nullable=False),
+    sa.Column("photo", sa.LargeBinary),
+)
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a visitor says of an answer.
+
+    Attributes:
+        front: `page` or `bot`.
+        model, revision, answer, verdict, scores: Of the prediction; `answer` is its label.
+        truth: The label that is right, or `none`.
+        person: Keyed hash of who says it; None where nobody is told from another.
+        photo: JPEG without EXIF, as `images.keep` makes it; None unless the visitor agreed.
+    """
+
+    front: Literal["page", "bot"]
+    model: str
+    revision: str
+    answer: str
+    verdict: str
+    scores: Mapping[str, float]
+    truth: str
+    person: str | None = None
+    photo: bytes | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer was: its label, or that the photo shows none."""
+        return _right(self.answer, self.verdict, self.truth)
+
+
+@dataclass(frozen=True)
+class Wild:
+    """How a revision of a model does on photos that visitors judged: `right` of `n`."""
+
+    model: str
+    revision: str
+    n: int
+    right: int
 
 
 @dataclass(frozen=True)
@@ -159,6 +215,44 @@ class Store:
             connection.execute(sa.update(_LIVE).where(_LIVE.c.model == model).values(swapped))
         return Live(row.last_good, row.revision)
 
+    def add_feedback(self, feedback: Feedback) -> None:
+        """Keep what a visitor says."""
+        values = {**asdict(feedback), "at": datetime.now(UTC)}
+        with self._telling(), self._engine.begin() as connection:
+            connection.execute(sa.insert(_FEEDBACK).values(values))
+
+    def in_the_wild(self) -> list[Wild]:
+        """How each revision of each model does, by model, the one last judged first."""
+        columns = (_FEEDBACK.c.model, _FEEDBACK.c.revision)
+        said = (_FEEDBACK.c.answer, _FEEDBACK.c.verdict, _FEEDBACK.c.truth)
+        counted = sa.func.count().label("n")
+        last = sa.func.max(_FEEDBACK.c.at).label("last")
+        select = sa.select(*columns, *said, counted, last).group_by(*columns, *said)
+        with self._telling(), self._reading.begin() as connection:
+            rows = connection.execute(select.order_by(last.desc())).all()
+        found: dict[tuple[str, str], Wild] = {}
+        for row in rows:
+            key = (row.model, row.revision)
+            before = found.get(key, Wild(*key, 0, 0))
+            right = row.n if _right(row.answer, row.verdict, row.truth) else 0
+            found[key] = Wild(*key, before.n + row.n, before.right + right)
+        return sorted(found.values(), key=lambda each: each.model)
+
+    def judged_photos(self) -> Iterator[tuple[int, str, bytes]]:
+        """Number, truth and JPEG of every photo that was kept, the oldest first."""
+        columns = (_FEEDBACK.c.id, _FEEDBACK.c.truth, _FEEDBACK.c.photo)
+        some = sa.select(*columns).where(_FEEDBACK.c.photo.is_not(None)).order_by(_FEEDBACK.c.id)
+        last = 0
+        while True:
+            # Some at a time: all of them may be more than memory holds.
+            with self._telling(), self._reading.begin() as connection:
+                rows = connection.execute(some.where(_FEEDBACK.c.id > last).limit(100)).all()
+            if not rows:
+                return
+            for row in rows:
+                yield row.id, row.truth, bytes(row.photo)
+            last = rows[-1].id
+
     def _version(self) -> str | None:
         """Version of the tables; None where there are none."""
         with self._reading.begin() as connection:
@@ -208,6 +302,10 @@ class Store:
                 f"The database {self._shown} cannot be used: {reason}. See that it is there, that "
                 "this user may write it, and that TENSIGHT_DATABASE_URL is right."
             ) from error
+
+
+def _right(answer: str, verdict: str, truth: str) -> bool:
+    return verdict == NONE if truth == NONE else verdict != NONE and answer == truth
 
 
 def _url(settings: Settings) -> sa.URL:

@@ -1,39 +1,64 @@
-"""The web page: one photo, several models, an answer in words and bars."""
+"""The web page: photos in, answers in words, bars and colours; six tabs, one file each."""
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import logging
 import os
-import re
 import signal
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
-import pandas
-from gradio.data_classes import ImageData
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import images, locale
-from core.bundle import Calibration, Metrics
-from core.errors import PhotoReadError, TenSightError
+from core.errors import PredictorError, RateError, StoreError
 from core.first_pull import FirstPull
 from core.predictor import LocalPredictor, Predictor, connect
-from core.results import Result
+from core.results import Result, read_unbundled
 from core.settings import Settings
 from core.sockets import probe
+from core.store import Store
+from demo import about, api, batch, compare, data, models, predict
+from demo.front import Front, Samples, Visitors
 
 __all__ = ["build_page", "launch", "serve"]
 
-_BARS = 5
-# Images: what fewer of them give says nothing.
-_FEW = 10
 # Seconds: how often uploads are looked through, and how old they may get.
 _DELETE_UPLOADS = (60, 300)
+_STYLE = Path(__file__).with_name("style.css")
+# What changes is read aloud where it stands, when the visitor pauses.
+_LIVE = """() => {
+    const live = () => {
+        for (const name of ["verdict", "thanks", "agreement", "batch-said"]) {
+            const part = document.getElementById(name);
+            if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
+        }
+    };
+    // A tab's parts come when it is opened.
+    new MutationObserver(live).observe(document.body, {childList: true, subtree: true});
+    live();
+}"""
+# Events of all visitors that may wait; Gradio refuses more.
+_EVENTS = 500
+# Photos of batches that are asked for at once: the predictor has places for others.
+_OF_BATCHES = 8
+# Bytes of one upload of many files.
+_MOST_UPLOADED = 40 * images.MAX_BYTES
+
+# Photos, and uploads, that a visitor may send in a minute where nothing else is said.
+_UPLOADS = 240
+_RETRY_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +70,8 @@ def serve(
     port: int,
     open_browser: bool,
     say: Callable[[str], None],
+    share: bool = False,
+    samples: Samples | None = None,
 ) -> None:
     """Serve the page until the process is told to stop, by Ctrl-C, a signal or a closed terminal.
 
@@ -54,6 +81,8 @@ def serve(
         port: Port to listen on.
         open_browser: Whether to open the page in the browser of this desktop.
         say: Gets one line, once the page answers.
+        share: Also make it reachable for everybody, through Gradio's tunnel.
+        samples: Gives some images of the data set, where it is here.
 
     Raises:
         ModelNotFoundError: There is no model.
@@ -64,29 +93,106 @@ def serve(
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), lambda *_: stopped.set())
-    predictor = connect(settings)
-    with tempfile.TemporaryDirectory(prefix="tensight-") as uploads:
+    with ExitStack() as stack:
+        predictor = stack.enter_context(closing(connect(settings)))
+        if not _wait_for(predictor, stopped, say):
+            return
+        store = _store(settings)
+        if store is not None:
+            stack.enter_context(closing(store))
         # Gradio reads this when the page is built. The folder is this process's own: Gradio names
         # an upload by its content, and a page that closes would delete it under another's feet.
+        uploads = stack.enter_context(tempfile.TemporaryDirectory(prefix="tensight-"))
         os.environ["GRADIO_TEMP_DIR"] = uploads
-        page = build_page(predictor)
+        local = isinstance(predictor, LocalPredictor)
+        page = build_page(
+            predictor,
+            store,
+            visitors=Visitors(settings.photos_per_minute, settings.proxies),
+            unbundled=read_unbundled(settings.models) if local else [],
+            samples=samples,
+        )
+        stack.callback(page.close, verbose=False)
+        shared = launch(page, host=host, port=port, open_browser=open_browser, share=share)
+        if isinstance(predictor, LocalPredictor):
+            predictor.warm()
+            stack.enter_context(closing(FirstPull(settings)))
+        say(f"TenSight answers on {page.local_url}")
+        if shared:
+            say(f"Everybody who has this address can use it: {shared}")
+        stopped.wait()
+
+
+def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str], None]) -> bool:
+    """Wait until a predictor elsewhere is there; False where told to stop before."""
+    told = False
+    while not stopped.is_set():
         try:
-            launch(page, host=host, port=port, open_browser=open_browser)
-            if isinstance(predictor, LocalPredictor):
-                predictor.warm()
-                with closing(FirstPull(settings)):
-                    say(f"TenSight answers on {page.local_url}")
-                    stopped.wait()
+            predictor.models()
+        except PredictorError as error:
+            if not told:
+                say(f"{error} The page starts once it answers.")
+                told = True
+            stopped.wait(_RETRY_S)
+        else:
+            return True
+    return False
+
+
+def _store(settings: Settings) -> Store | None:
+    """Where feedback goes; None where it would be lost, or cannot be kept."""
+    # A Space has no disk that lasts.
+    if "SPACE_ID" in os.environ and settings.database_url is None:
+        return None
+    try:
+        return Store.open(settings)
+    except StoreError as error:
+        logger.error("Visitors are not asked whether answers are right: %s", error)
+        return None
+
+
+class _Uploads:
+    """Refuses uploads that are too large, or too many of one visitor."""
+
+    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
+        self._app = app
+        self._visitors = visitors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/upload"):
+            headers = Headers(scope=scope)
+            length = headers.get("content-length", "")
+            status = 0
+            if not length.isdecimal():
+                status = 411
+            elif int(length) > _MOST_UPLOADED:
+                status = 413
             else:
-                say(f"TenSight answers on {page.local_url}")
-                stopped.wait()
-        finally:
-            page.close(verbose=False)
-            predictor.close()
+                try:
+                    address = scope["client"][0] if scope.get("client") else ""
+                    self._visitors.admit_address(address, headers)
+                except RateError:
+                    status = 429
+            if status:
+                refused = {"detail": HTTPStatus(status).phrase}
+                await JSONResponse(refused, status)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
-def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False) -> None:
+def launch(
+    page: gr.Blocks,
+    *,
+    host: str,
+    port: int,
+    visitors: Visitors | None = None,
+    open_browser: bool = False,
+    share: bool = False,
+) -> str | None:
     """Start serving a page, and return.
+
+    Returns:
+        Its address for everybody, where it is shared.
 
     Raises:
         ListenError: The address cannot be listened on.
@@ -94,13 +200,14 @@ def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False)
     host = host.strip("[]")
     # Gradio's own errors do not tell a taken port from a wrong address.
     probe(host, port)
-    page.launch(
+    _, _, shared = page.launch(
         server_name=f"[{host}]" if ":" in host else host,
         server_port=port,
         inbrowser=open_browser,
         prevent_thread_lock=True,
         quiet=True,
-        share=False,
+        share=share,
+        app_kwargs={"middleware": [Middleware(_Uploads, visitors or Visitors(_UPLOADS))]},
         max_file_size=images.MAX_BYTES,
         enable_monitoring=False,
         run_history=False,
@@ -108,152 +215,69 @@ def launch(page: gr.Blocks, *, host: str, port: int, open_browser: bool = False)
         footer_links=["api"],
         i18n=_words(),
         theme=_theme(),
+        css_paths=_STYLE,
+        js=_LIVE,
     )
+    # Before Gradio's own, which answer every path.
+    page.app.router.routes.insert(0, Route("/healthz", _health))
+    return shared or None
 
 
-def build_page(predictor: Predictor) -> gr.Blocks:
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def build_page(
+    predictor: Predictor,
+    store: Store | None = None,
+    *,
+    visitors: Visitors | None = None,
+    unbundled: Sequence[Result] = (),
+    samples: Samples | None = None,
+) -> gr.Blocks:
     """The page, not yet served.
 
     Args:
         predictor: Who answers.
+        store: Where feedback goes; None: visitors are not asked for it.
+        visitors: Counts what each sends; None: 240 photos a minute.
+        unbundled: Figures of models whose weights are not kept.
+        samples: Gives some images of the data set; None where it is not here.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
         BundleError: The default model is damaged.
     """
-    default = predictor.default_model()
-    words = _words()
-
-    async def predict(
-        photo: str | None, model: str, request: gr.Request
-    ) -> tuple[str, dict[str, float] | None, str, dict[str, Any] | None]:
-        """Tell what is in a photo.
-
-        Args:
-            photo: The file of a photo.
-            model: Name of the model.
-            request: Whose language is answered in.
-
-        Returns:
-            The verdict in words, the largest confidences, the time it took, and the whole answer
-            with stable names. Where there is no answer: a sentence that says why and what to
-            do, nothing, nothing, and {"error": {"code", "message"}}.
-        """
-        if photo is None:
-            return "", None, "", None
-        language = _language(request)
-        if not photo:
-            return _refusal(PhotoReadError(), language)
-        try:
-            prediction = await predictor.predict(photo, model=model)
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
-            return _refusal(error, language)
-        bars = {locale.label_name(k, language): v for k, v in prediction.scores.items()}
-        timing = locale.page_words(language)["time"].format(
-            model=prediction.model,
-            decode=f"{prediction.timing_ms.decode:.1f}",
-            infer=f"{prediction.timing_ms.infer:.1f}",
-        )
-        # The path of the upload means nothing to who sent it.
-        answer = prediction.to_dict() | {"photo": None}
-        return f"## {_plain(locale.verdict_words(prediction, language))}", bars, timing, answer
-
-    def trust(model: str, request: gr.Request) -> tuple[dict[str, Any], str]:
-        """How often a model is right when it says how sure it is, drawn and in words."""
-        figures = next(r.metrics for r in predictor.models() if r.config.name == model)
-        here = locale.page_words(_language(request))
-        drawn = gr.update(
-            value=_reliability(figures.test.reliability, here),
-            x_title=here["confidence"],  # a plot does not translate what it was built with
-            y_title=here["right"],
-        )
-        return drawn, _calibration(figures, here)
-
+    front = Front(
+        predictor,
+        store,
+        visitors or Visitors(_UPLOADS),
+        asyncio.Semaphore(_OF_BATCHES),
+        tuple(unbundled),
+        samples,
+    )
+    words = front.words
     page = gr.Blocks(title="TenSight", analytics_enabled=False, delete_cache=_DELETE_UPLOADS)
     with page:
+        # First: a handler of a tab that is called the same would take an endpoint's name.
+        api.build(front, page.GRADIO_CACHE)
         gr.Markdown("# TenSight")
         gr.Markdown(words("intro"))
-        with gr.Row():
-            with gr.Column():
-                photo = gr.Image(
-                    type="filepath",
-                    sources=["upload", "webcam", "clipboard"],
-                    label=words("photo"),
-                    height=360,
-                    elem_id="photo",
-                )
-                # Gradio would open the file itself, and know neither our limits nor our words. A
-                # subclass would do too, but Gradio writes a .pyi file beside each one.
-                photo.preprocess = functools.partial(  # type: ignore[method-assign]
-                    _uploaded, folder=Path(photo.GRADIO_CACHE).resolve()
-                )
-                model = gr.Radio(
-                    [(_choice(result), result.config.name) for result in predictor.models()],
-                    value=default,
-                    label=words("model"),
-                    info=words("model_info"),
-                    elem_id="model",
-                )
-                with gr.Accordion(words("trust"), open=False, elem_id="trust"):
-                    diagram = gr.LinePlot(
-                        x="confidence",
-                        y="accuracy",
-                        x_lim=[0, 1],
-                        y_lim=[0, 1],
-                        color="of",
-                        color_title=" ",
-                        height=260,
-                        show_label=False,
-                    )
-                    calibration = gr.Markdown(elem_id="calibration")
-            with gr.Column():
-                verdict = gr.Markdown(elem_id="verdict")
-                scores = gr.Label(
-                    num_top_classes=_BARS,
-                    label=words("scores"),
-                    show_heading=False,
-                    elem_id="scores",
-                )
-                timing = gr.Markdown(elem_id="timing")
-                with gr.Accordion(words("details"), open=False):
-                    details = gr.JSON(show_label=False)
-        gr.Markdown(words("limits"))
-        gr.on(
-            [page.load, model.change],
-            trust,
-            model,
-            [diagram, calibration],
-            api_visibility="private",
-            show_progress="hidden",
-        )
-        gr.on(
-            [photo.change, model.change],
-            predict,
-            [photo, model],
-            [verdict, scores, timing, details],
-            api_name="predict",
-            # The predictor is the one bound: it says in our words when to come back.
-            concurrency_limit=None,
-            # Whoever switches fast gets the answer for the last choice.
-            trigger_mode="always_last",
-        )
+        with gr.Tabs():
+            with gr.Tab(words("tab_predict"), id="predict"):
+                predict.build(front, page)
+            with gr.Tab(words("tab_compare"), id="compare"):
+                compare.build(front)
+            with gr.Tab(words("tab_batch"), id="batch"):
+                batch.build(front, page)
+            with gr.Tab(words("tab_models"), id="models"):
+                models.build(front, page)
+            with gr.Tab(words("tab_data"), id="data"):
+                data.build(front)
+            with gr.Tab(words("tab_about"), id="about"):
+                about.build(front, page)
+    page.queue(max_size=_EVENTS)
     return page
-
-
-def _refusal(
-    error: Exception, language: locale.Language
-) -> tuple[str, None, str, dict[str, dict[str, str]]]:
-    if isinstance(error, TenSightError):
-        sentence, code = locale.error_words(error, language), error.code
-    else:
-        logger.error("A prediction failed", exc_info=error)
-        sentence, code = locale.error_words(TenSightError(), language), TenSightError.code
-    return f"### ⚠ {sentence}", None, "", {"error": {"code": code, "message": sentence}}
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: labels may be anybody's."""
-    return re.sub(r"([\\`*_{}\[\]<>#+!|~$&])", r"\\\1", text)
 
 
 def _words() -> gr.I18n:
@@ -262,56 +286,29 @@ def _words() -> gr.I18n:
 
 def _theme() -> gr.themes.Base:
     """Fonts of the visitor's own device: nothing is fetched from elsewhere."""
-    return gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-
-
-def _choice(result: Result) -> str:
-    figures = result.metrics
-    return f"{result.config.title} · {figures.test.accuracy:.1%} · {figures.milliseconds:.1f} ms"
-
-
-def _reliability(bins: tuple[Calibration, ...], words: dict[str, str]) -> pandas.DataFrame:
-    """The reliability diagram as rows: a line of the model's bins, and the line of the ideal."""
-    points = [(words["model"], each.confidence, each.accuracy) for each in bins if each.n >= _FEW]
-    points += [(words["ideal"], 0.0, 0.0), (words["ideal"], 1.0, 1.0)]
-    return pandas.DataFrame(points, columns=["of", "confidence", "accuracy"])
-
-
-def _calibration(figures: Metrics, words: dict[str, str]) -> str:
-    """The same in sentences, with what it is on photos where that was measured."""
-    sentences = [words["calibrated"].format(n=figures.test.n, ece=f"{figures.test.ece:.1%}")]
-    photos = figures.photos
-    if photos is not None and photos.accuracy is not None and photos.confidence is not None:
-        sentences.append(
-            words["calibrated_on_photos"].format(
-                n=photos.accuracy.n,
-                confidence=f"{photos.confidence:.0%}",
-                right=f"{photos.accuracy.share:.0%}",
-            )
-        )
-    return " ".join(sentences)
-
-
-def _uploaded(payload: ImageData | None, *, folder: Path) -> str | None:
-    """Path of an uploaded file; an empty one where the payload is no uploaded file.
-
-    Args:
-        payload: What the browser or a program sent; a program can send any path.
-        folder: Where Gradio keeps uploads.
-    """
-    if payload is None:
-        return None
-    path = payload.path or ""
-    inside = "\0" not in path and Path(path).resolve().is_relative_to(folder)
-    return path if inside else ""
-
-
-def _language(request: gr.Request) -> locale.Language:
-    """The first language of the browser that there are words in; else English."""
-    accepted = request.headers.get("accept-language", "") if request.headers else ""
-    for part in accepted.split(","):
-        tag = part.split(";")[0].split("-")[0].strip().lower()
-        for language in locale.LANGUAGES:
-            if tag == language:
-                return language
-    return "en"
+    theme = gr.themes.Soft(
+        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
+    # Darker than the theme's own, which are too pale to read for many (WCAG 2, level AA).
+    return theme.set(
+        block_label_text_color="*primary_800",
+        block_title_text_color="*primary_800",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        checkbox_label_background_fill_selected="*primary_600",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+        color_accent="*primary_600",
+        # Edges that can be seen, too.
+        checkbox_border_color="*neutral_500",
+        checkbox_label_border_width="1px",
+        checkbox_label_border_color="*neutral_400",
+        input_border_width="1px",
+        input_border_color="*neutral_400",
+        button_border_width="1px",
+        button_secondary_border_color="*neutral_400",
+    )

@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
+from demo.examples import seascape, ship
 
-def ship(width: int, height: int) -> Image.Image:
-    """A freighter on the sea under a clear sky."""
-    image = Image.new("RGB", (width, height), (150, 190, 230))
-    draw = ImageDraw.Draw(image)
-
-    def box(left: float, top: float, right: float, bottom: float, colour: str) -> None:
-        draw.rectangle((left * width, top * height, right * width, bottom * height), colour)
-
-    draw.rectangle((0, 0.62 * height, width, height), (40, 80, 130))
-    hull = [(0.1, 0.52), (0.92, 0.52), (0.84, 0.68), (0.18, 0.68)]
-    draw.polygon([(x * width, y * height) for x, y in hull], "#7a2020")
-    box(0.16, 0.34, 0.3, 0.52, "#f0f0f0")
-    box(0.2, 0.24, 0.25, 0.34, "#303030")
-    for i, colour in enumerate(("#b04020", "#3060a0", "#c0a030", "#507050")):
-        box(0.36 + 0.12 * i, 0.42, 0.46 + 0.12 * i, 0.52, colour)
-    return image
-
-
-def seascape(width: int, height: int) -> Image.Image:
-    """The same with waves and haze, a little out of focus: nearer to what a camera gives."""
-    rng = np.random.default_rng(0)
-
-    def cloudy(rows: int, columns: int) -> NDArray[np.float64]:
-        coarse = Image.fromarray(rng.integers(0, 256, (rows, columns), np.uint8))
-        fine = coarse.resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(fine, np.float64)[..., None] - 128
-
-    plain = np.asarray(ship(width, height), np.float64)
-    sea = np.abs(plain - (40, 80, 130)).sum(axis=-1, keepdims=True) == 0
-    shaded = plain + np.where(sea, 0.35 * cloudy(120, 30), 0.12 * cloudy(10, 13))
-    image = Image.fromarray(shaded.clip(0, 255).astype(np.uint8))
-    return image.filter(ImageFilter.GaussianBlur(width / 400))
+__all__ = ["gradient", "seascape", "ship"]
 
 
 def gradient(width: int, height: int) -> Image.Image:

@@ -204,7 +204,8 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
             if path == "/api/repos/create":
                 about = json.loads(body)
                 owner = about.get("organization") or "owner"
-                name = f"{owner}/{about['name']}"
+                place = "spaces/" if about.get("type") == "space" else ""
+                name = f"{place}{owner}/{about['name']}"
                 known = name in hub.repos
                 if not known:
                     hub.repos[name] = Repo()
@@ -220,6 +221,8 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
                     for each in json.loads(body)["objects"]
                 ]
                 self._json({"transfer": "basic", "objects": objects})
+            elif parts[:2] == ["api", "spaces"] and "/".join(parts[1:4]) in hub.repos:
+                self._model("/".join(parts[1:4]), parts[4:], body)
             elif parts[:2] == ["api", "models"] and "/".join(parts[2:4]) in hub.repos:
                 self._model("/".join(parts[2:4]), parts[4:], body)
             else:

@@ -20,8 +20,10 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 # It takes hours, or goes on for ever (tests/e2e starts it): its --help is run instead.
 ONLY_HELP = {"serve", "train", "web"}
-# tests/core/test_releases.py gives these, to a Hub on loopback.
-ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")}
+# tests/core/test_releases.py and tests/demo/test_space.py give these, to a Hub on loopback.
+ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")} | {("space", "push")}
+# tests/e2e/test_web.py gives this, once a visitor has left a photo.
+NEED_VISITORS = {("feedback", "export")}
 NEED_DATA = {"evaluate", "explore"}
 
 
@@ -40,7 +42,7 @@ def test_every_command_runs(
         run = ["make", "--dry-run", "-C", str(ROOT), *arguments]
     else:
         assert program in {".venv/bin/tensight", ".venv-dev/bin/tensight"}
-        if arguments[0] in ONLY_HELP or tuple(arguments[:2]) in ASK_THE_HUB:
+        if arguments[0] in ONLY_HELP or tuple(arguments[:2]) in ASK_THE_HUB | NEED_VISITORS:
             arguments.append("--help")
         if arguments[0] in NEED_DATA:
             (tmp_path / "photos").mkdir()

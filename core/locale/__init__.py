@@ -9,11 +9,12 @@ from importlib import resources
 from typing import Literal
 
 from core.classifier import Prediction
-from core.errors import BusyError, TenSightError
+from core.errors import BusyError, RateError, TenSightError
 
 __all__ = [
     "LANGUAGES",
     "Language",
+    "decimal",
     "error_words",
     "label_name",
     "page_words",
@@ -23,6 +24,8 @@ __all__ = [
 
 Language = Literal["en", "nl"]
 LANGUAGES: tuple[Language, ...] = ("en", "nl")
+
+_DUTCH = str.maketrans(",.", ".,")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def verdict_words(prediction: Prediction, language: Language = "en") -> str:
 def error_words(error: TenSightError, language: Language = "en") -> str:
     """What went wrong and what to do, for who sent the photo."""
     table = _table(language).errors
-    retry_after = error.retry_after if isinstance(error, BusyError) else 0
+    retry_after = error.retry_after if isinstance(error, BusyError | RateError) else 0
     return table.get(error.code, table["other"]).format(retry_after=retry_after)
 
 
@@ -72,8 +75,16 @@ def label_name(label: str, language: Language = "en") -> str:
 
 
 def percent(confidence: float) -> str:
-    """A confidence as people read it; never 100%, since no answer is certain."""
-    return ">99%" if confidence >= 0.995 else f"{confidence:.0%}"
+    """A confidence as people read it; never 100% or 0%, since nothing is certain."""
+    if confidence >= 0.995:
+        return ">99%"
+    return "<1%" if confidence < 0.005 else f"{confidence:.0%}"
+
+
+def decimal(value: float, places: int, language: Language = "en") -> str:
+    """A number as people write it, as 1,234.5 in English and 1.234,5 in Dutch."""
+    written = f"{value:,.{places}f}"
+    return written.translate(_DUTCH) if language == "nl" else written
 
 
 def page_words(language: Language = "en") -> dict[str, str]:

@@ -31,6 +31,8 @@ __all__ = [
 _ROWS, _PHOTOS, _OUTLIERS = range(3)
 _COARSE_SIDE = 32
 _AHEAD = 3
+# Of all photos: a class with fewer counts as one that photos do not show.
+_FEW = 0.01
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,13 @@ class Material:
         rows: The data set's own.
         photos: Sharper images of some of its classes, with its labels.
         outliers: Images of none of its classes; their labels say nothing.
+        extra: What of these was brought by whoever trains, in words that tell it from any other.
     """
 
     rows: Split
     photos: Split | None = None
     outliers: Split | None = None
+    extra: str = ""
 
     def __len__(self) -> int:
         return sum(len(part) for part in (self.rows, self.photos, self.outliers) if part)
@@ -99,7 +103,8 @@ class Batches(Ahead):
         places = [np.arange(len(part) if part else 0) for part in everything]
         places[_OUTLIERS] = rng.permutation(places[_OUTLIERS])[: recipe.outliers]
         if material.photos is not None:
-            self._absent = np.setdiff1d(np.arange(classes), material.photos.labels)
+            counts = np.bincount(material.photos.labels, minlength=classes)
+            self._absent = np.flatnonzero(counts < _FEW * len(material.photos))
         # One entry a row of this epoch: whose it is, and its place there.
         table = np.concatenate(
             [np.stack([np.full(len(p), i), p], axis=1) for i, p in enumerate(places)]
@@ -130,6 +135,8 @@ class Batches(Ahead):
             # Brought down they look like the rows, so they may speak against every class. Sharp
             # ones are of some classes only: sharpness itself would speak against the others.
             targets[np.ix_(photos[~coarse], self._absent)] = -1
+            # The few that show one of those classes all the same still teach it.
+            targets[photos, some.labels] = 1
         if self._material.outliers is not None and (others := whose == _OUTLIERS).any():
             some = self._material.outliers.take(places[others])
             images[others], _ = self._photos(some.images, rng)

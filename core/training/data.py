@@ -30,7 +30,9 @@ __all__ = [
     "find_tiny_train",
     "find_tiny_valid",
     "hold_out",
+    "joined",
     "load_cifar10",
+    "load_cifar10_test",
     "load_tiny_held_out",
     "load_tiny_imagenet",
     "load_tiny_lessons",
@@ -136,24 +138,17 @@ def load_cifar10(settings: Settings) -> Dataset:
     Raises:
         DataError: The files are missing, cannot be downloaded, or do not hold CIFAR-10.
     """
-    if settings.data is None:
-        folder = hub.fetch_dataset(
-            CIFAR10_HUB_REPO,
-            f"{_HUB_FOLDER}/*.parquet",
-            cache=settings.home / "hub",
-            token=settings.hub_token,
-        )
-        return _read_folder(folder / _HUB_FOLDER, _read_parquet)
-    parquet = settings.data / "cifar10" / _HUB_FOLDER
-    binary = settings.data / _BINARY_FOLDER
-    if parquet.is_dir():
-        return _read_folder(parquet, _read_parquet)
-    if binary.is_dir():
-        return _read_folder(binary, _read_binary)
-    raise DataError(
-        f"TENSIGHT_DATA is {settings.data}, and neither cifar10/{_HUB_FOLDER}/ nor "
-        f"{_BINARY_FOLDER}/ is in it. Put one there, or unset TENSIGHT_DATA to download the data."
-    )
+    return _read_folder(*_find_cifar10(settings))
+
+
+def load_cifar10_test(settings: Settings) -> Split:
+    """Read the test part of CIFAR-10 alone, looked for as in `load_cifar10`.
+
+    Raises:
+        DataError: As in `load_cifar10`.
+    """
+    folder, read = _find_cifar10(settings)
+    return _checked(read(folder, "test"), folder, "test")
 
 
 @dataclass(frozen=True)
@@ -215,8 +210,8 @@ def load_tiny_held_out(settings: Settings) -> TinyHeldOut:
     valid = parts.read("valid", [*parts.same, *others])
     return TinyHeldOut(
         _relabelled(_of(valid, list(parts.same)), parts.same),
-        _joined(_of(train, parts.chosen_by), _of(valid, parts.chosen_by)),
-        _joined(_of(train, parts.reported), _of(valid, parts.reported)),
+        joined(_of(train, parts.chosen_by), _of(valid, parts.chosen_by)),
+        joined(_of(train, parts.reported), _of(valid, parts.reported)),
     )
 
 
@@ -272,6 +267,28 @@ def hold_out(train: Split) -> tuple[Split, Split]:
         np.arange(len(train)), test_size=0.1, stratify=train.labels, random_state=_VALIDATION_SEED
     )
     return train.take(np.sort(learn)), train.take(np.sort(validation))
+
+
+def _find_cifar10(settings: Settings) -> tuple[Path, _Reader]:
+    """Folder of CIFAR-10's files, and what reads them."""
+    if settings.data is None:
+        folder = hub.fetch_dataset(
+            CIFAR10_HUB_REPO,
+            f"{_HUB_FOLDER}/*.parquet",
+            cache=settings.home / "hub",
+            token=settings.hub_token,
+        )
+        return folder / _HUB_FOLDER, _read_parquet
+    parquet = settings.data / "cifar10" / _HUB_FOLDER
+    binary = settings.data / _BINARY_FOLDER
+    if parquet.is_dir():
+        return parquet, _read_parquet
+    if binary.is_dir():
+        return binary, _read_binary
+    raise DataError(
+        f"TENSIGHT_DATA is {settings.data}, and neither cifar10/{_HUB_FOLDER}/ nor "
+        f"{_BINARY_FOLDER}/ is in it. Put one there, or unset TENSIGHT_DATA to download the data."
+    )
 
 
 def _read_folder(folder: Path, read: _Reader) -> Dataset:
@@ -423,7 +440,8 @@ def _relabelled(split: Split, labels: dict[int, int]) -> Split:
     return replace(split, labels=np.asarray([labels[label] for label in split.labels], np.int64))
 
 
-def _joined(first: Split, second: Split) -> Split:
+def joined(first: Split, second: Split) -> Split:
+    """The rows of both, whose images are of one size."""
     return Split(
         np.concatenate([first.images, second.images]),
         np.concatenate([first.labels, second.labels]),

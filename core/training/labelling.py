@@ -70,12 +70,14 @@ class Labelling:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The recipe, its functions by their names, the number of rows, and weights to begin with.
+        """The recipe, its functions by their names, what it learns from, and weights to begin with.
 
         Raises:
             DataError: There are no such weights.
         """
         identity = {"recipe": _described(self.recipe), "rows": len(self.material)}
+        if self.material.extra:
+            identity["extra"] = self.material.extra
         if self.recipe.body is not None:
             identity["body"] = describe_vgg16(self.settings).sha256
         return identity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ from core.bundle import Config, Separation, VerdictMethod
 from core.classifier import Classifier
 from core.engine import Outputs
 from core.images import crops, resize
+from core.results import METHODS
 from core.training.data import Split
 from core.verdict import Arrays, known_scores, look
 
 __all__ = [
     "Group",
     "arrays_of",
-    "best_method",
     "coarse",
     "compare",
     "scores_of",
@@ -30,7 +30,6 @@ __all__ = [
     "watch",
 ]
 
-METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
 _AT_MOST = 3_000
 _TRAIN_ROWS = 10_000
 _AXES = 64
@@ -174,11 +173,6 @@ def scores_of(
         for start in range(0, len(outputs.logits), _ROWS)
     ]
     return np.concatenate(parts)
-
-
-def best_method(separations: Sequence[Separation]) -> VerdictMethod:
-    """The one with the largest mean area; of equal ones the first."""
-    return max(METHODS, key=lambda method: sum(each.auroc[method] for each in separations))
 
 
 def threshold(groups: Sequence[NDArray[np.float64]]) -> float:

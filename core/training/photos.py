@@ -7,17 +7,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.stats import binomtest
 
+from core import images
 from core.bundle import Estimate, PhotoFigures
 from core.classifier import Classifier, Prediction
 from core.errors import DataError, ImageError, PhotoReadError
 from core.training.calibrate import ece, reliability
+from core.training.data import Split
 
-__all__ = ["LABELS", "evaluate_photos", "read_labels", "read_photos"]
+__all__ = ["LABELS", "evaluate_photos", "learn_from_photos", "read_labels", "read_photos"]
 
 LABELS = "labels.csv"
 _NONE = "none"
+_SIDE = 64
 
 
 def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
@@ -81,6 +85,43 @@ def read_photos(
         except (ImageError, PhotoReadError) as error:
             raise DataError(f"{folder / file}: {error}") from error
     return known, none
+
+
+def learn_from_photos(folder: Path, labels: tuple[str, ...]) -> tuple[Split, Split]:
+    """Photos to learn from beside a data set, scaled to the size of Tiny ImageNet's.
+
+    Args:
+        folder: As for `evaluate_photos`; what `tensight feedback export` writes is such.
+        labels: The data set's.
+
+    Returns:
+        Those of the labels; and those of none, whose labels say nothing. Images of shape
+        (n, 64, 64, 3).
+
+    Raises:
+        DataError: As for `evaluate_photos`.
+    """
+    known: list[tuple[NDArray[np.uint8], int, int]] = []
+    none: list[tuple[NDArray[np.uint8], int, int]] = []
+    for row, (file, label) in enumerate(read_labels(folder, labels).items()):
+        try:
+            whole = Image.fromarray(images.decode(folder / file, min_side=2 * _SIDE))
+        except (ImageError, PhotoReadError) as error:
+            raise DataError(f"{folder / file}: {error}") from error
+        image = np.asarray(whole.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+        if label == _NONE:
+            none.append((image, 0, row))
+        else:
+            known.append((image, labels.index(label), row))
+    return _split(known), _split(none)
+
+
+def _split(rows: list[tuple[NDArray[np.uint8], int, int]]) -> Split:
+    return Split(
+        np.asarray([image for image, _, _ in rows], np.uint8).reshape(-1, _SIDE, _SIDE, 3),
+        np.asarray([label for _, label, _ in rows], np.int64),
+        np.asarray([row for _, _, row in rows], np.int64),
+    )
 
 
 def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:

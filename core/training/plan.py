@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from core.bundle import Bundle, Pretrained
 from core.errors import TenSightError, TrainingError
@@ -62,6 +63,7 @@ def train_all(
     reporter: Callable[[str], AbstractContextManager[Reporter]],
     vgg16_weights: str | None = None,
     recipes: Mapping[str, Recipe] = RECIPES,
+    extra: Path | None = None,
 ) -> Iterator[Outcome]:
     """Train recipes, one after the other; where one fails, go on with the next.
 
@@ -74,11 +76,14 @@ def train_all(
         reporter: Gives one for each run, whose name it is given.
         vgg16_weights: `imagenet` or a path, to take VGG16's weights in place of training them.
         recipes: By name.
+        extra: As in `train`.
 
     Raises:
         TenSightError: Something is missing, or an unfinished run is there: nothing was begun.
     """
     _require(names, dataset, settings, resume, vgg16_weights, recipes)
+    if extra is not None:
+        read_labels(extra, dataset.labels)
     without_body = False
     for name in names:
         try:
@@ -96,7 +101,11 @@ def train_all(
                         seed=seed,
                         resume=resume,
                         reporter=hears,
-                        command=shlex.join(["tensight", "train", name, "--seed", str(seed)]),
+                        command=shlex.join(
+                            ["tensight", "train", name, "--seed", str(seed)]
+                            + (["--extra", extra.name] if extra is not None else [])
+                        ),
+                        extra=extra,
                     )
                 elif vgg16_weights is not None:
                     result = adopt_vgg16(vgg16_weights, settings)

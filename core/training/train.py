@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,8 @@ from core.bundle import (
 )
 from core.classifier import Classifier
 from core.errors import TrainingError
-from core.results import keep_figures, read_ablation, read_results
+from core.images import resize
+from core.results import best_method, keep_figures, read_ablation, read_results
 from core.settings import Settings
 from core.training import report
 from core.training.batches import Material
@@ -34,6 +36,7 @@ from core.training.data import (
     TINY_HUB_REPO,
     Dataset,
     Split,
+    joined,
     load_tiny_imagenet,
 )
 from core.training.evaluate import choose_resizing, compare_resizing
@@ -44,12 +47,12 @@ from core.training.measure import SHARP, History, Rows, measure, method_choices
 from core.training.outliers import (
     Group,
     arrays_of,
-    best_method,
     scores_of,
     share_right,
     threshold,
     watch,
 )
+from core.training.photos import learn_from_photos
 from core.training.recipes import Recipe
 from core.training.vgg16 import describe_vgg16
 from core.verdict import Arrays, confidences, probabilities, write_arrays
@@ -72,6 +75,7 @@ def train(
     reporter: Reporter,
     command: str,
     rows: Rows | None = None,
+    extra: Path | None = None,
 ) -> Bundle | None:
     """Train a model and put its folder among the models.
 
@@ -88,6 +92,7 @@ def train(
         reporter: Hears of every batch and epoch.
         command: That trains this model, for the card.
         rows: What it is chosen and measured by; None: as `Rows.of` cuts and reads them.
+        extra: Folder of photos to learn from too, as `learn_from_photos` reads it.
 
     Returns:
         The model; None where Keras runs on another backend than TensorFlow, which alone can export:
@@ -99,7 +104,7 @@ def train(
             the number format loses more than .002 of the accuracy on validation. The run is kept.
     """
     rows = Rows.of(dataset, settings) if rows is None else rows
-    material = _material(recipe, rows.learn, settings)
+    material = _material(recipe, rows.learn, settings, extra, dataset.labels)
     body = describe_vgg16(settings) if recipe.body is not None else None
     run = fit(
         Labelling(recipe, material, rows.validation, len(dataset.labels), seed, settings),
@@ -222,14 +227,41 @@ def write_pages(models: Path) -> None:
         (docs / "RESULTS.md").write_text(page, "utf-8")
 
 
-def _material(recipe: Recipe, learn: Split, settings: Settings) -> Material:
-    if not recipe.photos and not recipe.outliers:
-        return Material(learn)
-    tiny = load_tiny_imagenet(settings)
+def _material(
+    recipe: Recipe,
+    learn: Split,
+    settings: Settings,
+    extra: Path | None,
+    labels: tuple[str, ...],
+) -> Material:
+    photos = outliers = None
+    if recipe.photos or recipe.outliers:
+        tiny = load_tiny_imagenet(settings)
+        photos = tiny.same if recipe.photos else None
+        outliers = tiny.outliers if recipe.outliers else None
+    if extra is None:
+        return Material(learn, photos, outliers)
+    known, none = learn_from_photos(extra, labels)
+    if photos is not None:
+        photos = joined(photos, known)
+    else:
+        # A recipe that takes no sharp photos gets them as small as its rows.
+        height, width = learn.images.shape[1:3]
+        small = recipe.input.model_copy(update={"height": height, "width": width})
+        scaled = [resize(image, small) for image in known.images]
+        images = np.asarray(scaled, np.uint8).reshape(-1, height, width, 3)
+        learn = joined(learn, replace(known, images=images))
+    taken = len(known)
+    if outliers is not None:
+        outliers, taken = joined(outliers, none), taken + len(none)
+    digest = hashlib.sha256()
+    for split in (known, none):
+        digest.update(split.images.tobytes() + split.labels.tobytes())
     return Material(
         learn,
-        tiny.same if recipe.photos else None,
-        tiny.outliers if recipe.outliers else None,
+        photos,
+        outliers,
+        f"{taken} photos of a folder of one's own (SHA-256 {digest.hexdigest()[:12]})",
     )
 
 
@@ -239,6 +271,8 @@ def _described(material: Material, recipe: Recipe, dataset: Dataset) -> str:
         parts.append(f"Tiny ImageNet, {len(material.photos):,} train images of the same classes")
     if material.outliers is not None:
         parts.append(f"{len(material.outliers):,} of other classes ({recipe.outliers:,} an epoch)")
+    if material.extra:
+        parts.append(f"among them {material.extra}")
     return "; ".join(parts)
 
 

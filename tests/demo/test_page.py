@@ -1,24 +1,46 @@
-"""The page, served for real, asked by Gradio's own client."""
+"""The page, served for real, asked by Gradio's own client and by curl."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio_client
 import httpx
 import pytest
+from PIL import Image
 
 from core.catalog import Catalog
 from core.errors import ModelNotFoundError
 from core.predictor import LocalPredictor
 from core.settings import Settings
+from demo import about, batch
 from demo.app import build_page, launch
+from demo.front import Visitors
 from tests.conftest import ROOT
 from tests.ports import free_port
 from tests.slow import SlowCatalog
+
+
+@contextmanager
+def serving(predictor: LocalPredictor, **how: Any) -> Iterator[gradio_client.Client]:
+    """A client of a page that is served as long as it is needed."""
+    page = build_page(predictor, **how)
+    port = free_port()
+    launch(page, host="127.0.0.1", port=port)
+    try:
+        yield gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
+    finally:
+        page.close(verbose=False)
 
 
 @pytest.fixture(scope="module")
@@ -30,52 +52,138 @@ def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
 
 @pytest.fixture(scope="module")
 def client(predictor: LocalPredictor) -> Iterator[gradio_client.Client]:
-    page = build_page(predictor)
-    port = free_port()
-    launch(page, host="127.0.0.1", port=port)
-    yield gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
-    page.close(verbose=False)
+    with serving(predictor) as client:
+        yield client
 
 
-def ask(client: gradio_client.Client, photo: Path, model: str = "classic") -> Any:
-    return client.predict(gradio_client.handle_file(photo), model, api_name="/predict")
+def ask(
+    client: gradio_client.Client, photo: Path, model: str | None = "classic", **how: Any
+) -> Any:
+    return client.predict(gradio_client.handle_file(photo), model, api_name="/predict", **how)
 
 
 def test_the_api_answers_as_the_classifier_does(
     client: gradio_client.Client, photo: Path, catalog: Catalog
 ) -> None:
-    words, bars, timing, answer = ask(client, photo)
-    expected = catalog.load("classic").predict(photo)
-    assert answer["scores"] == pytest.approx(expected.scores, abs=1e-5)
-    assert {**answer, "scores": 0, "timing_ms": 0, "confidence": 0, "known_score": 0} == {
-        **expected.to_dict(),
-        "photo": None,
-        "scores": 0,
-        "timing_ms": 0,
-        "confidence": 0,
-        "known_score": 0,
-    }
-    assert bars["label"] == expected.label
-    assert words.startswith("## ")
-    assert timing.startswith("classic: ")
+    answer = ask(client, photo)
+    expected = catalog.load("classic").predict(photo).to_dict()
+    timing = answer.pop("timing_ms")
+    assert set(timing) == set(expected.pop("timing_ms"))
+    assert answer == expected | {"photo": None}
 
 
 def test_the_answer_changes_with_the_model(client: gradio_client.Client, photo: Path) -> None:
-    answers = {name: ask(client, photo, name)[3] for name in ("baseline", "classic")}
-    assert {name: answer["model"] for name, answer in answers.items()} == {
-        "baseline": "baseline",
-        "classic": "classic",
-    }
+    answers = {name: ask(client, photo, name) for name in ("baseline", "classic", None)}
+    assert [answer["model"] for answer in answers.values()] == ["baseline", "classic", "mobilenet"]
     assert answers["baseline"]["scores"] != answers["classic"]["scores"]
+
+
+def test_the_api_explains_on_request(client: gradio_client.Client, photo: Path) -> None:
+    assert "saliency" not in ask(client, photo)
+    assert ask(client, photo, saliency=True)["saliency"]["shape"] == [32, 32]
+
+
+def test_every_model_is_compared(
+    client: gradio_client.Client, photo: Path, catalog: Catalog
+) -> None:
+    answer = client.predict(gradio_client.handle_file(photo), api_name="/compare")
+    names = [entry.name for entry in catalog.entries()]
+    assert list(answer["answers"]) == names
+    said = [
+        "none" if each["verdict"] == "none" else each["label"]
+        for each in answer["answers"].values()
+    ]
+    agreed = answer["agreement"]
+    assert agreed == {"answer": agreed["answer"], "models": said.count(agreed["answer"]), "of": 4}
+    assert all(said.count(each) <= agreed["models"] for each in said)
+    for name in names:
+        expected = catalog.load(name).predict(photo).scores
+        assert answer["answers"][name]["scores"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_bad_photo_of_a_batch_fails_alone(
+    client: gradio_client.Client, photo: Path, tmp_path: Path, catalog: Catalog
+) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("not a photo at all")
+    sent = [gradio_client.handle_file(each) for each in (photo, text, photo)]
+    first, bad, last = client.predict(sent, "classic", api_name="/predict_batch")
+    assert bad["error"]["code"] == "not_an_image"
+    assert first["scores"] == last["scores"] == catalog.load("classic").predict(photo).scores
+
+
+def test_a_batch_waits_where_the_predictor_is_full(photo: Path) -> None:
+    predictor = LocalPredictor(
+        Catalog(Settings(models=ROOT / "models")), queue_size=2, deadline_s=30
+    )
+    with serving(predictor) as client:
+        sent = [gradio_client.handle_file(photo)] * 12
+        answers = client.predict(sent, "classic", api_name="/predict_batch")
+    predictor.close()
+    assert [answer["label"] for answer in answers] == [answers[0]["label"]] * 12
+
+
+@pytest.mark.parametrize("n", [0, batch.MOST + 1])
+def test_a_batch_has_its_limits(client: gradio_client.Client, n: int) -> None:
+    (answer,) = client.predict([{"path": "x"}] * n, api_name="/predict_batch")
+    assert answer["error"]["code"] == "bad_request"
+
+
+def test_the_models_are_listed(client: gradio_client.Client, catalog: Catalog) -> None:
+    rows = client.predict(api_name="/models")
+    assert [row["name"] for row in rows] == [entry.name for entry in catalog.entries()]
+    assert [row["name"] for row in rows if row["default"]] == [catalog.default()]
+    for row, entry in zip(rows, catalog.entries(), strict=True):
+        assert row["accuracy"] == entry.metrics.test.accuracy
+
+
+def test_results_have_types(client: gradio_client.Client) -> None:
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/predict", "/predict_batch", "/compare", "/models"}
+    assert "confidence: float" in endpoints["/predict"]["returns"][0]["python_type"]["type"]
+
+
+def test_curl_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    shutil.copy(photo, tmp_path / "photo.jpg")
+    command = about.CURL.replace("http://127.0.0.1:7860", client.src.rstrip("/"))
+    run = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "event: complete" in run.stdout
+    (answer,) = json.loads(run.stdout.split("data: ")[1])
+    assert answer["model"] == "mobilenet"
+    assert "label" in answer
+
+
+def test_python_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_path: Path) -> None:
+    shutil.copy(photo, tmp_path / "photo.jpg")
+    program = about.PYTHON.replace("http://127.0.0.1:7860", client.src)
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    label, confidence = run.stdout.splitlines()[-1].split()
+    answer = ask(client, photo, None)
+    assert (label, float(confidence)) == (answer["label"], answer["confidence"])
 
 
 def test_no_photo_is_told_so_in_words(client: gradio_client.Client, tmp_path: Path) -> None:
     text = tmp_path / "photo.jpg"
     text.write_text("not a photo at all")
-    words, bars, _, answer = ask(client, text)
-    assert "This file is no photo" in words
-    assert not bars
-    assert answer["error"]["code"] == "not_an_image"
+    error = ask(client, text)["error"]
+    assert error["code"] == "not_an_image"
+    assert "This file is no photo" in error["message"]
 
 
 def test_a_broken_model_is_no_stack_trace(
@@ -85,8 +193,8 @@ def test_a_broken_model_is_no_stack_trace(
         raise ZeroDivisionError("a secret")
 
     monkeypatch.setattr(catalog.load("classic"), "answer", broken)
-    words, _, _, answer = ask(client, photo)
-    assert words == "### ⚠ Something went wrong on our side. Try again later."
+    answer = ask(client, photo)
+    assert answer["error"]["message"] == "Something went wrong on our side. Try again later."
     assert "secret" not in str(answer)
 
 
@@ -95,6 +203,20 @@ def test_files_over_the_limit_are_not_taken(client: gradio_client.Client, tmp_pa
     large.write_bytes(bytes(21 * 2**20))
     with pytest.raises(Exception, match=r"413|exceed|too large"):
         ask(client, large)
+
+
+def test_who_sends_many_photos_waits(predictor: LocalPredictor, photo: Path) -> None:
+    with serving(predictor, visitors=Visitors(2)) as client:
+        answers = [ask(client, photo) for _ in range(3)]
+        assert [answer.get("error", {}).get("code") for answer in answers] == [
+            None,
+            None,
+            "too_many_requests",
+        ]
+        assert "Try again in" in answers[2]["error"]["message"]
+        sent = [gradio_client.handle_file(photo)] * 3
+        refused = client.predict(sent, api_name="/predict_batch")
+        assert [each["error"]["code"] for each in refused] == ["too_many_requests"] * 3
 
 
 def test_the_switch_shows_measured_figures(client: gradio_client.Client, catalog: Catalog) -> None:
@@ -116,15 +238,9 @@ def test_without_a_model_there_is_no_page(tmp_path: Path) -> None:
 
 def test_models_of_any_labels_are_served(made_models: Path, photo: Path) -> None:
     predictor = LocalPredictor(Catalog(Settings(models=made_models)), queue_size=1, deadline_s=30)
-    page = build_page(predictor)
-    port = free_port()
-    launch(page, host="127.0.0.1", port=port)
-    try:
-        client = gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
-        answer = ask(client, photo, "shapes")[3]
-    finally:
-        page.close(verbose=False)
-        predictor.close()
+    with serving(predictor) as client:
+        answer = ask(client, photo, "shapes")
+    predictor.close()
     assert sorted(answer["scores"]) == ["blue sky", "green bar", "red square"]
     assert sum(answer["scores"].values()) == pytest.approx(1)
 
@@ -133,7 +249,7 @@ def call(client: gradio_client.Client, payload: dict[str, str | None]) -> str:
     """What a program gets that speaks HTTP itself, with a Dutch browser's header."""
     address = f"{client.src}gradio_api/call/predict"
     dutch = {"accept-language": "nl"}
-    sent = httpx.post(address, json={"data": [payload, "classic"]}, headers=dutch)
+    sent = httpx.post(address, json={"data": [payload, "classic", False]}, headers=dutch)
     return httpx.get(f"{address}/{sent.json()['event_id']}", timeout=30).text
 
 
@@ -144,6 +260,7 @@ def call(client: gradio_client.Client, payload: dict[str, str | None]) -> str:
         {"path": "/etc/passwd", "url": None, "orig_name": "photo.jpg"},
         {"path": "a\0b.jpg"},
         {"url": "data:image/png;base64,iVBORw0KGgo="},
+        {"path": None},
     ],
 )
 def test_only_uploads_are_read(
@@ -152,6 +269,11 @@ def test_only_uploads_are_read(
     answer = call(client, payload)
     assert "De foto is hier niet, of niet meer." in answer
     assert '"code": "not_readable"' in answer
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "pyproject.toml"), "../etc/passwd"])
+def test_no_file_of_the_server_is_given_away(client: gradio_client.Client, path: str) -> None:
+    assert httpx.get(f"{client.src}gradio_api/file={path}").status_code in (403, 404)
 
 
 def test_an_upload_that_was_deleted_is_told_so(client: gradio_client.Client, photo: Path) -> None:
@@ -165,25 +287,21 @@ def test_an_upload_that_was_deleted_is_told_so(client: gradio_client.Client, pho
 def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
     catalog = SlowCatalog()
     predictor = LocalPredictor(catalog, queue_size=2, deadline_s=30)
-    page = build_page(predictor)
-    port = free_port()
-    launch(page, host="127.0.0.1", port=port)
     try:
-        client = gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
-        sent = gradio_client.handle_file(photo)
-        jobs = [client.submit(sent, "classic", api_name="/predict") for _ in range(5)]
-        refused = [job for job in jobs if _done_soon(job)]
-        assert len(refused) == 3
-        for job in refused:
-            words, _, _, answer = job.result()
-            assert "Many photos are waiting just now. Try again in" in words
-            assert answer["error"]["code"] == "busy"
-        catalog.go.set()
-        answered = [job.result(timeout=30)[3] for job in jobs if job not in refused]
-        assert [answer["model"] for answer in answered] == ["classic"] * 2
+        with serving(predictor) as client:
+            sent = gradio_client.handle_file(photo)
+            jobs = [client.submit(sent, "classic", api_name="/predict") for _ in range(5)]
+            refused = [job for job in jobs if _done_soon(job)]
+            assert len(refused) == 3
+            for job in refused:
+                error = job.result()["error"]
+                assert error["code"] == "busy"
+                assert "Many photos are waiting just now. Try again in" in error["message"]
+            catalog.go.set()
+            answered = [job.result(timeout=30) for job in jobs if job not in refused]
+            assert [answer["model"] for answer in answered] == ["classic"] * 2
     finally:
         catalog.go.set()
-        page.close(verbose=False)
         predictor.close()
 
 
@@ -197,3 +315,17 @@ def _done_soon(job: Any) -> bool:
 
 def test_uploads_are_deleted_after_minutes(predictor: LocalPredictor) -> None:
     assert build_page(predictor).delete_cache == (60, 300)
+
+
+def test_the_page_tells_that_it_is_up(client: gradio_client.Client) -> None:
+    assert httpx.get(f"{client.src}healthz").json() == {"status": "ok"}
+
+
+def test_cells_that_begin_like_a_formula_are_text(tmp_path: Path, catalog: Catalog) -> None:
+    evil = tmp_path / "=cmd.jpg"
+    Image.new("RGB", (40, 40)).save(evil)
+    prediction = catalog.load("classic").predict(evil)
+    row = prediction.to_dict() | {"photo": evil.name}
+    written = next(csv.DictReader(io.StringIO(batch.as_csv([row]))))
+    assert written["photo"] == "'=cmd.jpg"
+    assert float(written["confidence"]) == prediction.confidence

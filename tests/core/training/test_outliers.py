@@ -8,12 +8,11 @@ import pytest
 from core.bundle import VerdictMethod
 from core.catalog import Catalog
 from core.engine import Outputs
+from core.results import METHODS, best_method
 from core.training.data import Split
 from core.training.outliers import (
-    METHODS,
     Group,
     arrays_of,
-    best_method,
     coarse,
     compare,
     share_right,

@@ -1,0 +1,284 @@
+"""The card of a model: what its config.json and metrics.json say, for people to read."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+
+from core.bundle import Certainty, Config, Metrics, OutlierFigures, Pretrained, ShiftFigures
+from core.results import best_method
+
+__all__ = [
+    "CONFUSION",
+    "CURVES",
+    "RELIABILITY",
+    "began_with",
+    "card",
+    "mean_of_shift",
+    "separations",
+]
+
+CURVES = "curves.png"
+CONFUSION = "confusion.png"
+RELIABILITY = "reliability.png"
+"""Plots that lie beside a card."""
+
+_BESIDE = "Beside them, the student report's figures for its model of this name.\n"
+
+
+def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
+    """A page of Markdown: how to use a model, how well it does, how it came to be, its limits.
+
+    Args:
+        config: Its config.json.
+        metrics: Its metrics.json.
+        pictures: Whether it refers to the plots that lie beside a card.
+    """
+    test, made = metrics.test, metrics.origin
+    rows = [
+        ("accuracy", test.accuracy, metrics.reported and metrics.reported.accuracy),
+        ("accuracy, one view", metrics.single_view, None),
+        ("accuracy, float32 weights (when exported)", metrics.float32, None),
+        (f"accuracy lost to {config.precision} weights", metrics.lost, None),
+        ("precision (macro)", test.precision, metrics.reported and metrics.reported.precision),
+        ("recall (macro)", test.recall, metrics.reported and metrics.reported.recall),
+        ("F1 (macro)", test.f1, metrics.reported and metrics.reported.f1),
+        ("log loss, nats", test.log_loss, None),
+        ("ECE, 15 bins", test.ece, None),
+    ]
+    beside = metrics.reported is not None
+    table = [["", "here", "student report"], ["---", "---:", "---:"]] + [
+        [name, f"{ours:.4f}", "" if reported is None else f"{reported:.4f}"]
+        for name, ours, reported in rows
+        if ours is not None
+    ]
+    figures = "\n".join(f"| {' | '.join(row if beside else row[:2])} |" for row in table)
+    classes = "\n".join(
+        f"| {c.label} | {c.precision:.3f} | {c.recall:.3f} | {c.f1:.3f} | {c.support:,} |"
+        for c in test.classes
+    )
+    verdicts = ", ".join(f"{verdict} {n:,}" for verdict, n in test.verdicts.items())
+    versions = ", ".join(f"{name} {number}" for name, number in made.versions.items())
+    plots = [("Confusion matrix", CONFUSION), ("Reliability diagram", RELIABILITY)]
+    drawn = "\n".join(f"![{name}]({file})" for name, file in plots if pictures)
+    return f"""# {config.title}
+
+{config.description}
+
+Made by `{made.command}`; do not edit.
+
+## Use
+
+```python
+import core
+
+prediction = core.load("{config.name}").predict("photo.jpg")
+```
+
+It knows {len(config.labels)} labels: {", ".join(config.labels)}. The confidence is calibrated
+(temperature {config.temperature:.3f}, exponent {config.exponent:.3f}, beta
+{", ".join(f"{each:.3f}" for each in config.beta)}). The verdict is `none` under a known_score
+({config.verdict.method}) of {config.verdict.none_below:.3f} and else `unsure` under a confidence of
+{config.verdict.unsure_below:.3f}; both come from images held out for validation.
+
+## Figures
+
+On {test.n:,} rows of {test.data}, from model.tflite ({metrics.bytes:,} bytes,
+{config.precision} weights), views {" + ".join(config.views)}.
+{_BESIDE if beside else ""}
+{figures}
+
+Verdicts: {verdicts}. One photo takes {metrics.milliseconds:.2f} ms at batch 1, decoding apart.
+
+| class | precision | recall | F1 | rows |
+| --- | ---: | ---: | ---: | ---: |
+{classes}
+
+{drawn}
+{_photos(config, metrics)}{_of_none(config, metrics)}{_spoiled(metrics)}
+## Training
+
+{_trained(config, metrics, pictures=pictures)}
+{_beginning(config)}{_notes(config)}
+Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
+
+## Limits
+
+It takes {config.input.height}×{config.input.width} pixels: a large photo is scaled down to that,
+and small things in it are lost. The confidence holds for photos like those of the data set.
+"""
+
+
+def _trained(config: Config, metrics: Metrics, *, pictures: bool) -> str:
+    """How the weights came to be."""
+    training, validation = config.training, metrics.validation
+    if training.epochs is None:
+        return (
+            f"Trained elsewhere, and exported from {training.data} on {training.date}, code "
+            f"{training.commit}. {metrics.parameters:,} parameters; accuracy on the "
+            f"{validation.n:,} images that calibration and thresholds come from "
+            f"{validation.accuracy:.4f}."
+        )
+    curves = f"\n\n![Training curves]({CURVES})" if pictures else ""
+    return f"""Recipe `{training.recipe}`, {training.data}, seed {training.seed};
+{training.epochs} epochs, of which, among those of images of the served size, epoch
+{metrics.best_epoch} was best on
+{validation.n:,} rows held out for validation (accuracy there, all views,
+{validation.accuracy:.4f}). {metrics.parameters:,} parameters,
+{metrics.training_seconds / 60:.0f} minutes on {training.hardware}, {training.date}, code
+{training.commit}.{curves}"""
+
+
+def _beginning(config: Config) -> str:
+    """What the card says of weights that the model began with."""
+    body = config.training.pretrained
+    return "" if body is None else f"\nIt began with other weights: {began_with(body)}\n"
+
+
+def _notes(config: Config) -> str:
+    return f"\n{config.training.notes}\n" if config.training.notes else ""
+
+
+def _photos(config: Config, metrics: Metrics) -> str:
+    """What the card says of photos larger than the images that were learned from."""
+    lines: list[str] = []
+    if metrics.resize is not None:
+        by_rule = metrics.resize.accuracy
+        rules = ", ".join(f"`{rule}` {share:.4f}" for rule, share in by_rule.items())
+        others = {rule: share for rule, share in by_rule.items() if rule != config.input.resize}
+        gains = ", ".join(
+            f"{by_rule[config.input.resize] - share:+.4f} over `{rule}`"
+            for rule, share in others.items()
+        )
+        lines += [
+            f"The resize rule is `{config.input.resize}`, chosen by the accuracy on "
+            f"{metrics.resize.n:,} images cut to 4:3 and 3:4 ({metrics.resize.data}): {rules}. It "
+            f"gains {gains}; three crops would be taken only where they gain a hundredth over both "
+            "others.",
+            "",
+        ]
+    if metrics.sharp is not None:
+        lines += [f"{_sure(metrics.sharp)}", ""]
+    if metrics.photos is not None:
+        photos = metrics.photos
+        shares = {
+            "in class: right label": photos.accuracy,
+            **photos.recall,
+            "in class: known, and right": photos.known_and_right,
+            "in class: told none": photos.known_told_none,
+            "of no class: told none": photos.told_none,
+            "of no class: taken for known": photos.taken_for_known,
+        }
+        lines += [
+            f"On {photos.n} photos that nothing was chosen by:",
+            "",
+            "| | n | share | 95% interval |",
+            "| --- | ---: | ---: | ---: |",
+            *(
+                f"| {what} | {e.n} | {e.share:.3f} | {e.low:.3f} to {e.high:.3f} |"
+                for what, e in shares.items()
+                if e is not None
+            ),
+            "",
+        ]
+        if photos.accuracy is not None and photos.ece is not None:
+            lines += [
+                f"Of those in class its mean confidence is {photos.confidence:.3f} (ECE "
+                f"{photos.ece:.3f}, n {photos.accuracy.n}: a rough figure).",
+                "",
+            ]
+    return "\n".join(["", "## Photos", "", *lines]) if lines else ""
+
+
+def _sure(certainty: Certainty) -> str:
+    return (
+        f"On {certainty.n:,} images ({certainty.data}), as they are: accuracy "
+        f"{certainty.accuracy:.4f}, mean confidence {certainty.confidence:.4f}, ECE "
+        f"{certainty.ece:.4f}."
+    )
+
+
+def _of_none(config: Config, metrics: Metrics) -> str:
+    """What the card says of images of none of the labels."""
+    if metrics.outliers is None:
+        return ""
+    lines = [
+        "",
+        "## None of the labels",
+        "",
+        f"{_chosen(config, metrics.outliers)} AUROC: area under the curve, the share of pairs in "
+        "which the image of a label has the higher score; FPR: share of images of none that score "
+        "higher than the lowest twentieth of those of a label; told none: by the model's own "
+        "threshold.",
+        "",
+        *separations(config, metrics.outliers),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(config: Config, outliers: OutlierFigures) -> str:
+    method = config.verdict.method
+    if method == best_method(outliers.chosen_by):
+        return (
+            f"`{method}` has the largest mean AUROC in the first two comparisons, and was chosen "
+            "by that; on the others it is only reported."
+        )
+    return f"`{method}` is what the model came with; by the first two comparisons none was chosen."
+
+
+def separations(config: Config, outliers: OutlierFigures) -> list[str]:
+    """Lines of a Markdown table: every method in every comparison; the model's stands out."""
+    each = [*outliers.chosen_by, *outliers.reported]
+    if outliers.photos is not None:
+        each.append(outliers.photos)
+    methods = list(each[0].auroc)
+    head = [f"**{m}**" if m == config.verdict.method else m for m in methods]
+    return [
+        f"| label | n | told none | none | n | told none "
+        f"| {' | '.join(f'{m} AUROC | FPR' for m in head)} |",
+        f"| --- | ---: | ---: | --- | ---: | ---: |{' ---: |' * 2 * len(methods)}",
+        *(
+            f"| {one.known} | {one.n_known:,} | {one.known_told_none:.4f} "
+            f"| {one.none} | {one.n_none:,} | {one.none_told_none:.4f} | "
+            + " | ".join(f"{one.auroc[m]:.4f} | {one.fpr95[m]:.4f}" for m in methods)
+            + " |"
+            for one in each
+        ),
+    ]
+
+
+def _spoiled(metrics: Metrics) -> str:
+    """What the card says of spoiled images."""
+    if not metrics.shift:
+        return ""
+    accuracy, gap = mean_of_shift(metrics.shift)
+    return (
+        f"\n## Spoiled images\n\nOn {metrics.shift_n:,} test rows under {len(metrics.shift)} "
+        f"common corruptions at five strengths: mean accuracy {accuracy:.4f}, mean ECE {gap:.4f}.\n"
+    )
+
+
+def mean_of_shift(shift: Mapping[str, ShiftFigures]) -> tuple[float, float]:
+    """Mean accuracy and mean ECE over all ways and strengths."""
+    each = list(shift.values())
+    return (
+        statistics.fmean(share for one in each for share in one.accuracy),
+        statistics.fmean(share for one in each for share in one.ece),
+    )
+
+
+def began_with(body: Pretrained) -> str:
+    """A sentence on weights that a model began with."""
+    known = ""
+    if body.accuracy is not None:
+        known = (
+            f" It is right on {body.accuracy:.4f} of Tiny ImageNet's {body.n:,} valid images of "
+            "the classes that it learned."
+        )
+    made = ""
+    if body.made is not None:
+        made = (
+            f" {body.made.epochs} epochs, {body.made.seconds / 60:.0f} minutes on "
+            f"{body.made.hardware}, {body.made.date}, code {body.made.commit}."
+        )
+    return f"{body.network} {body.source}.{known}{made}"

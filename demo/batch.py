@@ -1,0 +1,242 @@
+"""The tab Batch: many photos at once, as a table and as files."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import html
+import io
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from core import images, locale
+from core.classifier import Prediction
+from core.errors import BusyError, ImageError, PhotoReadError, TenSightError
+from demo.front import (
+    Front,
+    choice,
+    chosen,
+    data_url,
+    error_of,
+    language_of,
+    read_path,
+    refusal,
+    table,
+    uploaded,
+)
+
+__all__ = ["MOST", "answers", "as_csv", "build"]
+
+MOST = 100
+"""Photos that are taken at once."""
+
+_TRIES = 20
+_THUMBNAIL = 56
+
+
+def build(front: Front, page: gr.Blocks) -> None:
+    """Put the tab's parts into the page that is being built.
+
+    Raises:
+        ModelNotFoundError: The predictor has no model.
+    """
+    words = front.words
+    gr.Markdown(words("batch_intro"))
+    with gr.Row():
+        with gr.Column(scale=1):
+            files = gr.File(
+                file_count="multiple",
+                label=words("batch_photos"),
+                elem_id="batch-photos",
+                height=220,
+            )
+            model = gr.Dropdown(
+                [choice(result, "en") for result in front.predictor.models()],
+                value=front.predictor.default_model(),
+                label=words("model"),
+                elem_id="batch-model",
+            )
+            start = gr.Button(words("batch_start"), variant="primary", elem_id="batch-start")
+        with gr.Column(scale=2):
+            said = gr.Markdown(elem_id="batch-said")
+            shown = gr.HTML(elem_id="batch-table")
+            with gr.Row():
+                csv_file = gr.DownloadButton("CSV", visible=False, elem_id="batch-csv")
+                json_file = gr.DownloadButton("JSON", visible=False, elem_id="batch-json")
+
+    async def classify(
+        photos: list[str] | None,
+        model: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by this
+    ) -> tuple[Any, ...]:
+        language = language_of(request)
+        here, hidden = locale.page_words(language), gr.update(visible=False)
+        if not photos or len(photos) > MOST:
+            told = here["batch_many"] if photos else here["batch_none"]
+            return f"### ⚠ {told.format(n=len(photos or []), most=MOST)}", "", hidden, hidden
+        paths = [uploaded(path, files.GRADIO_CACHE) for path in photos]
+        progress((0, len(paths)), unit=here["batch_progress"])
+
+        def step(done: int) -> None:
+            progress((done, len(paths)), unit=here["batch_progress"])
+
+        try:
+            front.visitors.admit(request, len(paths))
+            given = await answers(front, paths, model, step)
+            rows, table, files_made = await asyncio.to_thread(_write, paths, given, language)
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            return refusal(error, language), "", hidden, hidden
+        answered = sum("error" not in row for row in rows)
+        done = here["batch_done"].format(n=answered, all=len(rows))
+        updates = [gr.update(value=str(path), visible=True) for path in files_made]
+        return f"### {done}", table, *updates
+
+    def choices(request: gr.Request) -> dict[str, Any]:
+        try:
+            there, value = chosen(front, request)
+        except TenSightError:
+            return gr.update()
+        return gr.update(choices=there, value=value)
+
+    private: dict[str, Any] = {"api_visibility": "private"}
+    page.load(choices, None, model, **private, concurrency_limit=None, show_progress="hidden")
+    start.click(
+        classify,
+        [files, model],
+        [said, shown, csv_file, json_file],
+        **private,
+        concurrency_limit=4,
+    )
+
+
+async def answers(
+    front: Front,
+    photos: Sequence[str],
+    model: str | None,
+    step: Callable[[int], None] = lambda _: None,
+) -> list[Prediction | Exception]:
+    """What a model says of each photo, or why it says nothing, in their order.
+
+    Args:
+        front: Who answers.
+        photos: Paths, as `uploaded` gives them.
+        model: Name of the model; None: the default one.
+        step: Hears how many are done.
+    """
+    done = 0
+
+    async def ask(photo: str) -> Prediction | Exception:
+        nonlocal done
+        async with front.batches:
+            try:
+                return await _patiently(front, photo, model)
+            except Exception as error:  # noqa: BLE001  # told beside the others' answers
+                return error
+            finally:
+                done += 1
+                step(done)
+
+    return list(await asyncio.gather(*map(ask, photos)))
+
+
+async def _patiently(front: Front, photo: str, model: str | None) -> Prediction:
+    for _ in range(_TRIES):
+        with suppress(BusyError):
+            return await front.predictor.predict(read_path(photo), model=model)
+        await asyncio.sleep(0.5)
+    return await front.predictor.predict(read_path(photo), model=model)
+
+
+def _write(
+    paths: Sequence[str], given: Sequence[Prediction | Exception], language: locale.Language
+) -> tuple[list[dict[str, Any]], str, list[Path]]:
+    """Rows for programs, HTML for people, and the files to take away."""
+    rows = [_row(path, answer, language) for path, answer in zip(paths, given, strict=True)]
+    lines = [
+        _line(path, row, answer, language)
+        for path, row, answer in zip(paths, rows, given, strict=True)
+    ]
+    folder = Path(tempfile.mkdtemp(prefix="batch-", dir=os.environ.get("GRADIO_TEMP_DIR")))
+    table, listing = folder / "tensight.csv", folder / "tensight.json"
+    table.write_text(as_csv(rows), "utf-8")
+    listing.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return rows, _table(lines, given, language), [table, listing]
+
+
+def _row(path: str, answer: Prediction | Exception, language: locale.Language) -> dict[str, Any]:
+    name = Path(path).name
+    if isinstance(answer, Exception):
+        code, message = error_of(answer, language)
+        return {"photo": name, "error": {"code": code, "message": message}}
+    return answer.to_dict() | {"photo": name}
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """One line a photo, with a column for each label."""
+    labels = sorted({label for row in rows for label in row.get("scores", {})})
+    plain = ["photo", "model", "revision", "label", "confidence", "verdict", "known_score"]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([*plain, "error", *map(_cell, labels)])
+    for row in rows:
+        scores = row.get("scores", {})
+        values = [row.get(name, "") for name in plain]
+        error = row.get("error", {}).get("code", "")
+        writer.writerow(map(_cell, [*values, error, *(scores.get(label, "") for label in labels)]))
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A spreadsheet would run what begins like a formula, and anybody may name a file."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def _line(
+    path: str, row: dict[str, Any], answer: Prediction | Exception, language: locale.Language
+) -> str:
+    """HTML of a photo's row."""
+    name = html.escape(row["photo"])
+    if isinstance(answer, Exception):
+        why = html.escape(row["error"]["message"])
+        return f'<tr class="bad"><td></td><th scope="row">{name}</th><td>⚠ {why}</td></tr>'
+    says = html.escape(locale.verdict_words(answer, language))
+    picture = ""
+    with suppress(ImageError, PhotoReadError):  # deleted by now
+        photo = Image.fromarray(images.decode(path, min_side=_THUMBNAIL))
+        photo.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        picture = f'<img src="{data_url(photo, "JPEG")}" alt="">'
+    return f'<tr><td>{picture}</td><th scope="row">{name}</th><td>{says}</td></tr>'
+
+
+def _table(
+    lines: Sequence[str], given: Sequence[Prediction | Exception], language: locale.Language
+) -> str:
+    here = locale.page_words(language)
+    head = "".join(
+        f'<th scope="col">{each}</th>'
+        for each in (here["photo"], here["batch_file"], here["batch_answer"])
+    )
+    counts = Counter(_found(each, language) for each in given if isinstance(each, Prediction))
+    rows = [[found, str(n)] for found, n in counts.most_common()]
+    counted = table([here["batch_class"], here["batch_count"]], rows, here["batch_counts"])
+    name = here["batch_photos"]
+    return (
+        f'{counted}<div class="wide" tabindex="0" role="region" aria-label="{name}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _found(answer: Prediction, language: locale.Language) -> str:
+    if answer.verdict == "known":
+        return locale.label_name(answer.label, language)
+    return locale.page_words(language)[f"verdict_{answer.verdict}"]

@@ -1,0 +1,114 @@
+"""The tab Compare: what every model says of one photo."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import gradio as gr
+
+from core import locale
+from core.classifier import Prediction
+from core.results import Result
+from demo.front import Front, bars, error_of, language_of, photo_input, plain, read_path, refusal
+
+__all__ = ["answers", "build", "votes"]
+
+_TOP = 3
+
+
+def build(front: Front) -> None:
+    """Put the tab's parts into the page that is being built."""
+    words = front.words
+    gr.Markdown(words("compare_intro"))
+    with gr.Row():
+        with gr.Column(scale=1):
+            photo = photo_input(words("photo"), "compared-photo")
+        with gr.Column(scale=2):
+            verdict = gr.Markdown(elem_id="agreement")
+            cards = gr.HTML(elem_id="compared")
+
+    async def compare(photo: str | None, request: gr.Request) -> tuple[str, str]:
+        if photo is None:
+            return "", ""
+        language = language_of(request)
+        try:
+            results = await asyncio.to_thread(front.predictor.models)
+            front.visitors.admit(request, len(results))
+            each = await answers(front, read_path(photo), results)
+            cards = "".join(_card(r, each[r.config.name], language) for r in results)
+            return _agreement(each, language), f'<div class="cards">{cards}</div>'
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            return refusal(error, language), ""
+
+    photo.change(
+        compare,
+        photo,
+        [verdict, cards],
+        api_visibility="private",
+        concurrency_limit=None,
+        trigger_mode="always_last",
+    )
+
+
+async def answers(
+    front: Front, photo: str, results: Sequence[Result]
+) -> dict[str, Prediction | Exception]:
+    """What each model says of a photo, or why it says nothing; by name.
+
+    Raises:
+        Exception: No model has an answer; the first one's reason.
+    """
+    names = [result.config.name for result in results]
+    asked = [front.predictor.predict(photo, model=name) for name in names]
+    given = await asyncio.gather(*asked, return_exceptions=True)
+    each: dict[str, Prediction | Exception] = {}
+    for name, answer in zip(names, given, strict=True):
+        if isinstance(answer, BaseException) and not isinstance(answer, Exception):
+            raise answer
+        each[name] = answer
+    failed = [answer for answer in each.values() if isinstance(answer, Exception)]
+    if len(failed) == len(each) and failed:
+        raise failed[0]
+    return each
+
+
+def votes(each: Mapping[str, Prediction | Exception]) -> tuple[str, int, int]:
+    """The answer that most models give, how many those are, and how many answered.
+
+    Of answers with the same votes the one of the first model stands; `none` is an answer too.
+    """
+    given = [
+        "none" if answer.verdict == "none" else answer.label
+        for answer in each.values()
+        if isinstance(answer, Prediction)
+    ]
+    label, n = Counter(given).most_common(1)[0]
+    return label, n, len(given)
+
+
+def _agreement(each: Mapping[str, Prediction | Exception], language: locale.Language) -> str:
+    words = locale.page_words(language)
+    label, n, count = votes(each)
+    if count < 2:
+        return ""
+    said = words["verdict_none"] if label == "none" else locale.label_name(label, language)
+    key = "compare_all" if n == count else "compare_most" if 2 * n > count else "compare_split"
+    return f"### {words[key].format(n=n, count=count, label=plain(said))}"
+
+
+def _card(result: Result, answer: Prediction | Exception, language: locale.Language) -> str:
+    title = html.escape(result.config.title)
+    if isinstance(answer, Exception):
+        words = locale.page_words(language)["compare_failed"]
+        why = html.escape(error_of(answer, language)[1])
+        return f"<section class='card bad'><h3>{title}</h3><p>{words}: {why}</p></section>"
+    shown = bars(answer.scores, _TOP, language, locale.page_words(language)["scores"])
+    says = html.escape(locale.verdict_words(answer, language))
+    spent = locale.decimal(answer.timing_ms.infer, 1, language)
+    return (
+        f'<section class="card"><h3>{title}</h3><p class="says">{says}</p>{shown}'
+        f'<p class="small">{spent} ms</p></section>'
+    )

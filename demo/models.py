@@ -1,0 +1,197 @@
+"""The tab Models: every model with its figures, beside those of the student report."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+import pandas
+
+from core import locale
+from core.bundle import Estimate, Metrics
+from core.card import card
+from core.errors import TenSightError
+from core.results import Result
+from demo.front import Front, language_of, reliability, table
+
+__all__ = ["build"]
+
+# Of a wider confusion matrix nothing could be read.
+_MOST_CLASSES = 30
+
+
+def build(front: Front, page: gr.Blocks) -> None:
+    """Put the tab's parts into the page that is being built.
+
+    Raises:
+        ModelNotFoundError: The predictor has no model.
+    """
+    words = front.words
+    gr.Markdown(words("models_intro"))
+    leaderboard = gr.HTML(elem_id="leaderboard")
+    picked = gr.Dropdown(
+        [(result.config.title, result.config.name) for result in _all(front)],
+        value=front.predictor.default_model(),
+        label=words("models_pick"),
+        elem_id="picked",
+    )
+    note = gr.Markdown(elem_id="picked-note")
+    curves = gr.LinePlot(
+        x="epoch", y="share", color="of", color_title=" ", height=280, show_label=False
+    )
+    diagram = gr.LinePlot(
+        x="confidence",
+        y="accuracy",
+        x_lim=[0, 1],
+        y_lim=[0, 1],
+        color="of",
+        color_title=" ",
+        height=280,
+        show_label=False,
+        elem_id="reliability",
+    )
+    calibration = gr.Markdown()
+    confusion = gr.HTML(elem_id="confusion")
+    classes = gr.HTML(elem_id="classes")
+    with gr.Accordion(words("models_card"), open=False, elem_id="card"):
+        text = gr.Markdown()
+
+    def board(request: gr.Request) -> tuple[str, dict[str, Any]]:
+        """The models that are there now."""
+        try:
+            results = _all(front)
+        except TenSightError as error:
+            return f"<p>{html.escape(locale.error_words(error, language_of(request)))}</p>", {}
+        there = [(result.config.title, result.config.name) for result in results]
+        return _leaderboard(results, language_of(request)), gr.update(choices=there)
+
+    def show(name: str, request: gr.Request) -> tuple[Any, ...]:
+        """Everything that is known of one model."""
+        language = language_of(request)
+        here = locale.page_words(language)
+        try:
+            result = next((r for r in _all(front) if r.config.name == name), None)
+        except TenSightError:
+            result = None
+        if result is None:
+            return "", gr.update(visible=False), gr.update(visible=False), "", "", "", ""
+        notes = [] if result.revision else [here["models_figures_only"]]
+        if not result.metrics.curves:
+            notes.append(here["models_no_curves"])
+        drawn = gr.update(
+            value=_curves(result.metrics, here),
+            visible=bool(result.metrics.curves),
+            x_title=here["models_epoch"],
+            y_title=here["models_share"],
+        )
+        return (
+            " ".join(notes),
+            drawn,
+            *reliability(result.metrics, language),
+            _confusion(result, language),
+            _classes(result, language),
+            card(result.config, result.metrics, pictures=False),
+        )
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    private |= {"concurrency_limit": None}
+    page.load(board, None, [leaderboard, picked], **private)
+    gr.on(
+        [page.load, picked.change],
+        show,
+        picked,
+        [note, curves, diagram, calibration, confusion, classes, text],
+        **private,
+    )
+
+
+def _all(front: Front) -> list[Result]:
+    """Of all models, the most accurate first."""
+    return sorted(
+        [*front.predictor.models(), *front.unbundled],
+        key=lambda result: -result.metrics.test.accuracy,
+    )
+
+
+def _leaderboard(results: Sequence[Result], language: locale.Language) -> str:
+    here = locale.page_words(language)
+
+    def number(value: float, places: int = 4) -> str:
+        return locale.decimal(value, places, language)
+
+    def share(estimate: Estimate | None) -> str:
+        return number(estimate.share, 3) if estimate is not None else ""
+
+    rows = []
+    for result in results:
+        figures, photos = result.metrics, result.metrics.photos
+        rows.append(
+            [
+                result.config.title,
+                number(figures.test.accuracy),
+                number(figures.reported.accuracy) if figures.reported else "",
+                number(figures.test.ece),
+                share(photos.accuracy) if photos else "",
+                share(photos.told_none) if photos else "",
+                number(figures.parameters, 0),
+                number(figures.bytes / 1e6, 1),
+                number(figures.milliseconds, 1),
+            ]
+        )
+    columns = ("accuracy", "report", "ece", "photos", "told_none", "parameters", "size", "time")
+    head = [here["models_name"], *(here[f"models_{column}"] for column in columns)]
+    return table(head, rows, here["tab_models"])
+
+
+def _curves(metrics: Metrics, words: dict[str, str]) -> pandas.DataFrame:
+    rows = [
+        row
+        for each in metrics.curves
+        for row in (
+            (words["models_train"], each.epoch, each.accuracy),
+            (words["models_validation"], each.epoch, each.validation_accuracy),
+        )
+    ]
+    return pandas.DataFrame(rows, columns=["of", "epoch", "share"])
+
+
+def _confusion(result: Result, language: locale.Language) -> str:
+    """The confusion matrix as a table; the more often, the darker."""
+    here, labels = locale.page_words(language), result.config.labels
+    if len(labels) > _MOST_CLASSES:
+        return f"<p>{html.escape(here['models_many'].format(most=_MOST_CLASSES))}</p>"
+    names = [html.escape(locale.label_name(label, language)) for label in labels]
+    head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
+    rows = []
+    for name, counts in zip(names, result.metrics.test.confusion, strict=True):
+        total = max(sum(counts), 1)
+        shares = [(n, n / total) for n in counts]
+        cells = "".join(
+            f'<td style="--share:{share:.3f}"{" class=most" if share > 0.5 else ""}>{n}</td>'
+            for n, share in shares
+        )
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    caption = here["models_confusion"]
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{caption}">'
+        f'<table class="confusion"><caption>{caption}</caption>'
+        f"<thead><tr><th scope=col>{here['models_truth']}</th>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _classes(result: Result, language: locale.Language) -> str:
+    here = locale.page_words(language)
+    rows = [
+        [
+            locale.label_name(each.label, language),
+            *(locale.decimal(v, 3, language) for v in (each.precision, each.recall, each.f1)),
+            locale.decimal(each.support, 0, language),
+        ]
+        for each in result.metrics.test.classes
+    ]
+    columns = ("precision", "recall", "f1", "rows")
+    head = [here["batch_class"], *(here[f"models_{column}"] for column in columns)]
+    return table(head, rows, here["models_classes"])

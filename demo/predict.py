@@ -1,0 +1,354 @@
+"""The tab Predict: one photo, one of the models, an answer in words, bars and colours."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import html
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core import images, locale
+from core.classifier import Prediction
+from core.errors import ImageError, PhotoReadError, TenSightError
+from core.results import Result
+from core.saliency import heat
+from core.settings import processors
+from core.store import NONE, Feedback, Store
+from demo import examples
+from demo.front import (
+    Front,
+    bars,
+    choice,
+    chosen,
+    data_url,
+    error_of,
+    language_of,
+    photo_input,
+    plain,
+    read_path,
+    refusal,
+    reliability,
+)
+
+__all__ = ["build"]
+
+_BARS = 5
+_MOST_BARS = 20
+# Pixels of the longer side of the picture that is coloured.
+_PICTURE = 640
+_OPACITY = 0.6
+# Done by the browser alone.
+# On a narrow screen the answer stands far below the photo.
+_SHOW_ANSWER = """() => {
+    const answer = document.getElementById("verdict");
+    if (innerWidth < 700 && answer?.innerText.trim())
+        answer.scrollIntoView({behavior: "smooth", block: "center"});
+}"""
+_SET_OPACITY = "v => { document.documentElement.style.setProperty('--opacity', v); }"
+
+
+@dataclass
+class _Answered:
+    """The answer that a visitor looks at, and the photo it is about.
+
+    Attributes:
+        photo: Path of the upload.
+        prediction: With what spoke for it.
+        result: Of the model that gave it.
+        said: Whether the visitor has said if it is right: each answer counts once.
+    """
+
+    photo: str
+    prediction: Prediction
+    result: Result
+    said: bool = False
+
+
+def build(front: Front, page: gr.Blocks) -> None:
+    """Put the tab's parts into the page that is being built.
+
+    Raises:
+        ModelNotFoundError: The predictor has no model.
+        BundleError: The default model is damaged.
+    """
+    words, default = front.words, front.predictor.default_model()
+    results = front.predictor.models()
+    answered = gr.State(None)
+    with gr.Row():
+        with gr.Column():
+            photo = photo_input(words("photo"), "photo")
+            gr.Markdown(words("examples"))
+            with gr.Row(elem_id="examples"):
+                tried = {
+                    str(path): gr.Button(words(name), size="sm", min_width=80)
+                    for name, path in examples.write().items()
+                }
+            model = gr.Radio(
+                [choice(result, "en") for result in results],
+                value=default,
+                label=words("model"),
+                info=words("model_info"),
+                elem_id="model",
+            )
+            link = gr.HTML(elem_id="link")
+            with gr.Accordion(words("trust"), open=False, elem_id="trust"):
+                diagram = gr.LinePlot(
+                    x="confidence",
+                    y="accuracy",
+                    x_lim=[0, 1],
+                    y_lim=[0, 1],
+                    color="of",
+                    color_title=" ",
+                    height=260,
+                    show_label=False,
+                )
+                calibration = gr.Markdown(elem_id="calibration")
+        with gr.Column():
+            verdict = gr.Markdown(elem_id="verdict")
+            scores = gr.HTML(elem_id="scores")
+            most = _most_bars(results)
+            top = gr.Slider(
+                1,
+                most,
+                value=min(_BARS, most),
+                step=1,
+                label=words("top"),
+                elem_id="top",
+            )
+            with gr.Group(visible=False, elem_id="feedback") as feedback:
+                gr.Markdown(words("feedback"), padding=True)
+                keep = gr.Checkbox(False, label=words("feedback_keep"))
+                with gr.Row():
+                    yes = gr.Button(words("feedback_yes"), size="sm")
+                    no = gr.Button(words("feedback_no"), size="sm")
+                with gr.Row(visible=False) as correction:
+                    truth = gr.Dropdown([], label=words("feedback_truth"), elem_id="truth")
+                    send = gr.Button(words("feedback_send"), size="sm")
+            thanks = gr.Markdown(elem_id="thanks")
+            timing = gr.Markdown(elem_id="timing")
+            with gr.Accordion(words("why"), open=True, elem_id="why"):
+                opacity = gr.Slider(0, 1, value=_OPACITY, step=0.05, label=words("opacity"))
+                why = gr.HTML(elem_id="explained")
+            with gr.Accordion(words("details"), open=False):
+                details = gr.JSON(show_label=False)
+    gr.Markdown(words("limits"))
+
+    async def predict(
+        photo: str | None, model: str, top: float, request: gr.Request
+    ) -> tuple[Any, ...]:
+        hidden = gr.update(visible=False)
+        unasked = (hidden, hidden, False, gr.update(), "", "")
+        if photo is None:
+            return "", "", "", None, None, *unasked
+        language = language_of(request)
+        try:
+            front.visitors.admit(request)
+            asked = front.predictor.predict(read_path(photo), model=model, saliency=True)
+            prediction = await asked
+            result = await asyncio.to_thread(front.result, model)
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            code, sentence = error_of(error, language)
+            told = {"error": {"code": code, "message": sentence}}
+            return refusal(error, language), "", "", told, None, *unasked
+        timing = locale.page_words(language)["time"].format(
+            model=prediction.model,
+            decode=locale.decimal(prediction.timing_ms.decode, 1, language),
+            infer=locale.decimal(prediction.timing_ms.infer, 1, language),
+        )
+        return (
+            f"## {plain(locale.verdict_words(prediction, language))}",
+            _bars(prediction, top, language),
+            timing,
+            # The path of the upload means nothing to who sent it.
+            prediction.to_dict() | {"photo": None},
+            _Answered(photo, prediction, result),
+            gr.update(visible=front.store is not None),
+            hidden,
+            # Consent is to one photo.
+            False,
+            # "Not sure: cat or dog" is neither right nor wrong.
+            gr.update(visible=prediction.verdict != "unsure"),
+            "",
+            "",
+        )
+
+    def fewer(answered: _Answered | None, top: float, request: gr.Request) -> str:
+        if answered is None:
+            return ""
+        return _bars(answered.prediction, top, language_of(request))
+
+    async def explain(answered: _Answered | None, request: gr.Request) -> str:
+        if answered is None:
+            return ""
+        language = language_of(request)
+        try:
+            rgb = await asyncio.to_thread(images.decode, answered.photo, min_side=_PICTURE)
+            return await asyncio.to_thread(_explained, rgb, answered, language)
+        except Exception as error:  # noqa: BLE001  # as above
+            return f"<p>{html.escape(error_of(error, language)[1])}</p>"
+
+    def trust(model: str, request: gr.Request) -> tuple[Any, ...]:
+        """How often a model is right when it says how sure it is; and a link to it."""
+        language = language_of(request)
+        try:
+            result = front.result(model)
+        except TenSightError as error:
+            return gr.update(), locale.error_words(error, language), ""
+        here = locale.page_words(language)
+        shown = html.escape(here["same_model"].format(title=result.config.title))
+        address = f'<a href="?model={html.escape(model)}">{shown}</a>'
+        drawn, told = reliability(result.metrics, language)
+        return drawn, told, address
+
+    def choices(request: gr.Request) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The models that are there now, and the one that the address asks for."""
+        try:
+            there, value = chosen(front, request)
+            most = _most_bars(front.predictor.models())
+        except TenSightError:
+            return gr.update(), gr.update()
+        return gr.update(choices=there, value=value), gr.update(maximum=most)
+
+    def correct(answered: _Answered | None, request: gr.Request) -> tuple[Any, ...]:
+        if answered is None:
+            return gr.update(visible=False), gr.update()
+        language = language_of(request)
+        labels = sorted((locale.label_name(k, language), k) for k in answered.prediction.scores)
+        none = (locale.page_words(language)["feedback_none"], NONE)
+        return gr.update(visible=True), gr.update(choices=[*labels, none], value=None)
+
+    async def say(
+        answered: _Answered | None, truth: str | None, keep: bool, request: gr.Request
+    ) -> tuple[Any, ...]:
+        """Keep what a visitor says of an answer, once."""
+        language = language_of(request)
+        here, hidden = locale.page_words(language), gr.update(visible=False)
+        if answered is None or answered.said or front.store is None:
+            return here["feedback_gone"], hidden, hidden
+        if truth is None or truth not in {NONE, *answered.prediction.scores}:
+            return gr.update(), gr.update(), gr.update()  # nothing was chosen
+        answered.said = True
+        try:
+            front.visitors.admit(request)
+            kept = await asyncio.to_thread(_keep, front.store, answered, truth, keep)
+        except Exception as error:  # noqa: BLE001  # as above
+            answered.said = False
+            return refusal(error, language), gr.update(), gr.update()
+        title = plain(answered.result.config.title)
+        said = here["feedback_kept"] if kept else here["feedback_thanks"].format(title=title)
+        return said, hidden, hidden
+
+    async def confirm(
+        answered: _Answered | None, keep: bool, request: gr.Request
+    ) -> tuple[Any, ...]:
+        truth = None
+        if answered is not None:
+            prediction = answered.prediction
+            truth = NONE if prediction.verdict == "none" else prediction.label
+        return await say(answered, truth, keep, request)
+
+    private: dict[str, Any] = {"api_visibility": "private"}
+    # The predictor is the one bound: it says in our words when to come back.
+    free: dict[str, Any] = private | {"concurrency_limit": None}
+    told = [diagram, calibration, link]
+    opened = page.load(choices, None, [model, top], **free, show_progress="hidden")
+    opened.then(trust, model, told, **free)
+    model.change(trust, model, told, **free)
+    for path, button in tried.items():
+        button.click(functools.partial(str, path), None, photo, **free, show_progress="hidden")
+    asked = gr.on(
+        [photo.change, model.change],
+        predict,
+        [photo, model, top],
+        [
+            *(verdict, scores, timing, details, answered),
+            *(feedback, correction, keep, yes, thanks, why),
+        ],
+        **free,
+        # Whoever switches fast gets the answer for the last choice.
+        trigger_mode="always_last",
+    )
+    asked.then(
+        explain,
+        answered,
+        why,
+        **private,
+        # Pictures are drawn here: no more at once than there are processors.
+        concurrency_limit=processors(),
+        trigger_mode="always_last",
+        show_progress="hidden",
+    )
+    asked.then(None, js=_SHOW_ANSWER, **private)
+    top.change(fewer, [answered, top], scores, **free, show_progress="hidden")
+    opacity.input(None, opacity, None, js=_SET_OPACITY, **private)
+    said = [thanks, feedback, correction]
+    yes.click(confirm, [answered, keep], said, **free)
+    no.click(correct, answered, [correction, truth], **free)
+    send.click(say, [answered, truth, keep], said, **free)
+
+
+def _most_bars(results: Sequence[Result]) -> int:
+    return min(_MOST_BARS, max(len(result.config.labels) for result in results))
+
+
+def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
+    """Store what a visitor says, and tell whether the photo was kept too."""
+    prediction, photo = answered.prediction, None
+    if keep:
+        # What is said counts also where the upload is deleted by now.
+        with suppress(ImageError, PhotoReadError):
+            photo = images.keep(answered.photo)
+    store.add_feedback(
+        Feedback(
+            front="page",
+            model=prediction.model,
+            revision=prediction.revision,
+            answer=prediction.label,
+            verdict=prediction.verdict,
+            scores=prediction.scores,
+            truth=truth,
+            photo=photo,
+        )
+    )
+    return photo is not None
+
+
+def _bars(prediction: Prediction, top: float, language: locale.Language) -> str:
+    return bars(prediction.scores, int(top), language, locale.page_words(language)["scores"])
+
+
+def _explained(rgb: NDArray[np.uint8], answered: _Answered, language: locale.Language) -> str:
+    """HTML of the photo under colours, and of what the model saw of it."""
+    prediction, result = answered.prediction, answered.result
+    here, spec = locale.page_words(language), result.config.input
+    of = {
+        "label": html.escape(locale.label_name(prediction.label, language)),
+        "title": html.escape(result.config.title),
+        "width": spec.width,
+        "height": spec.height,
+    }
+    photo = Image.fromarray(rgb)
+    photo.thumbnail((_PICTURE, _PICTURE))
+    if prediction.saliency is None:
+        coloured = f"<p>{here['why_not'].format(**of)}</p>"
+    else:
+        over = data_url(heat(prediction.saliency, photo.size, spec))
+        coloured = (
+            f'<figure><div class="layers"><img src="{data_url(photo, "JPEG")}" alt="">'
+            f'<img class="heat" src="{over}" alt="{here["why_alt"].format(**of)}"></div>'
+            f"<figcaption>{here['why_text'].format(**of)}</figcaption></figure>"
+        )
+    seen = data_url(Image.fromarray(images.resize(rgb, spec)))
+    return (
+        f'<div class="explained">{coloured}<figure><img class="seen" src="{seen}" '
+        f'alt="{here["seen_alt"]}"><figcaption>{here["seen_text"].format(**of)}</figcaption>'
+        "</figure></div>"
+    )

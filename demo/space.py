@@ -1,0 +1,197 @@
+"""A Space on the Hugging Face Hub with the page: everything that it needs, in one folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import core
+import demo
+from core import hub
+from core.bundle import Bundle, find_bundles
+from core.errors import ModelNotFoundError, OutputError, SettingsError
+from core.settings import Settings
+
+__all__ = ["build", "push"]
+
+# What Spaces offer for certain, and the tests run on.
+_PYTHON = "3.12"
+_EXTRAS = ("heif", "postgres")
+_LEFT_OUT = ("__pycache__", "*.pyc", "training")
+
+_README = """---
+title: TenSight
+emoji: 📷
+colorFrom: indigo
+colorTo: blue
+sdk: gradio
+sdk_version: {gradio}
+python_version: "{python}"
+app_file: app.py
+pinned: false
+license: mit
+short_description: What is in a photo, how sure that is, and when not
+{models}---
+
+# TenSight
+
+Tells which of a few kinds of things a photo shows, how sure it is, and when it shows none of them.
+Made by `tensight space build`; it answers with {answers}.
+"""
+
+_APP = '''"""Starts the page; made by `tensight space build`."""
+
+import os
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SETTINGS = {{
+    "TENSIGHT_HOST": "0.0.0.0",
+    "TENSIGHT_PORT": "7860",
+    "TENSIGHT_MODELS": str(HERE / "models"),
+    # Visitors come through a server of the Hub's, which adds who they are.
+    "TENSIGHT_PROXIES": "1",
+{hub}}}
+for name, value in SETTINGS.items():
+    os.environ.setdefault(name, value)
+
+try:
+    import spaces
+except ImportError:  # no ZeroGPU here
+    pass
+else:
+
+    @spaces.GPU
+    def unused():
+        """ZeroGPU stops a Space without such a function; the models run on the processor."""
+
+
+if __name__ == "__main__":
+    from core.settings import Settings
+    from demo.app import serve
+
+    settings = Settings.read()
+    serve(settings, host=settings.host, port=settings.port, open_browser=False, say=print)
+'''
+
+
+def build(settings: Settings, folder: Path) -> None:
+    """Write the folder of a Space.
+
+    The models of the settings go with it. Where TENSIGHT_HUB_REPO is set, the Space also takes the
+    models of TENSIGHT_HUB_REVISION from there when it starts: of the commit that this is now.
+
+    Args:
+        settings: `models`, `hub_repo`, `hub_revision` and `hub_token` are used.
+        folder: Must not be there yet, or be empty.
+
+    Raises:
+        ModelNotFoundError: There is no model.
+        BundleError: A model is damaged.
+        HubError: The repository cannot be asked for its commit.
+        OutputError: The folder holds something, or cannot be written.
+    """
+    bundles = [Bundle.open(each) for each in find_bundles(settings.models)]
+    if not bundles:
+        raise ModelNotFoundError(f"There is no model in {settings.models} for the Space.")
+    for bundle in bundles:
+        bundle.verify()
+    source = models = ""
+    answers = "the models in `models/`"
+    if settings.hub_repo is not None:
+        revision, token = settings.hub_revision, settings.hub_token
+        commit = hub.resolve(settings.hub_repo, revision, token=token).sha
+        source = (
+            f'    "TENSIGHT_HUB_REPO": "{settings.hub_repo}",\n'
+            f'    "TENSIGHT_HUB_REVISION": "{commit}",\n'
+        )
+        models = f"models:\n  - {settings.hub_repo}\n"
+        answers = f"the models of {settings.hub_repo}, commit {commit}"
+    texts = {
+        "README.md": _README.format(
+            gradio=metadata.version("gradio"), python=_PYTHON, models=models, answers=answers
+        ),
+        "app.py": _APP.format(hub=source),
+        "requirements.txt": "".join(f"{each}\n" for each in _requirements()),
+    }
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise OutputError(f"{folder} is not empty. Name a folder that is not there yet.")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
+            new = Path(scratch) / folder.name
+            for package in (core, demo):
+                code = Path(package.__file__ or "").parent
+                ignored = shutil.ignore_patterns(*_LEFT_OUT)
+                shutil.copytree(code, new / code.name, ignore=ignored)
+            for bundle in bundles:
+                shutil.copytree(bundle.folder, new / "models" / bundle.folder.name)
+            for file in settings.models.glob("*.json"):
+                shutil.copyfile(file, new / "models" / file.name)
+            for name, text in texts.items():
+                (new / name).write_text(text, "utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            new.rename(folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"{folder} cannot be written: {error.strerror or error}. Name another folder."
+        ) from error
+
+
+def push(settings: Settings, repo: str, *, message: str, private: bool) -> str:
+    """Build a Space and publish it; it is made where there is none.
+
+    Args:
+        settings: As for `build`; `hub_token` must be one that may write.
+        repo: `owner/name` of the Space.
+        message: Of the commit.
+        private: Whether a Space that is made can be seen by its owner alone.
+
+    Returns:
+        The commit, 40 hex digits.
+
+    Raises:
+        SettingsError: `repo` is not of that form.
+        ModelNotFoundError, BundleError, HubError, OutputError: As in `build`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", repo):
+        raise SettingsError(f"{repo!r} names no Space. Give it as OWNER/NAME.")
+    with tempfile.TemporaryDirectory(prefix="tensight-space-") as scratch:
+        folder = Path(scratch) / "space"
+        build(settings, folder)
+        files = [
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        ]
+        return hub.publish(
+            folder,
+            sorted(files),
+            repo,
+            token=settings.hub_token,
+            message=message,
+            tag=None,
+            private=private,
+            space=True,
+        )
+
+
+def _requirements() -> list[str]:
+    """What the page needs, in the versions that are installed here."""
+    needed = []
+    for each in metadata.requires("tensight") or []:
+        what, _, marker = each.partition(";")
+        name = re.match(r"[\w.-]+(\[[\w,-]+\])?", what.strip())
+        extra = re.search(r"extra == .(\w+)", marker)
+        if name is None or (extra is not None and extra[1] not in _EXTRAS):
+            continue
+        bare = name[0].partition("[")[0]
+        try:
+            needed.append(f"{name[0]}=={metadata.version(bare)}")
+        except metadata.PackageNotFoundError:
+            # An extra that is not installed here: the newest will do.
+            needed.append(name[0])
+    return sorted(needed, key=str.lower)

@@ -1,0 +1,120 @@
+"""Photos of one's own, to learn from beside a data set: what visitors left, to begin with."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from core.errors import DataError, TrainingError
+from core.feedback import export_photos
+from core.settings import Settings
+from core.store import Feedback, Store
+from core.training.photos import evaluate_photos, learn_from_photos
+from core.training.plan import train_all
+from core.training.train import train
+from tests import made
+
+
+def left_by_visitors(folder: Path, labels: tuple[str, ...], settings: Settings) -> Path:
+    """What `tensight feedback export` writes of photos that visitors judged."""
+    store = Store.open(settings)
+    for truth, colour in (
+        (labels[0], (200, 20, 20)),
+        (labels[1], (20, 200, 20)),
+        ("none", (9, 9, 9)),
+    ):
+        buffer = folder / "photo.jpg"
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (300, 200), colour).save(buffer)
+        store.add_feedback(
+            Feedback(
+                front="page",
+                model="shapes",
+                revision="0" * 12,
+                answer=labels[0],
+                verdict="known",
+                scores=dict.fromkeys(labels, 1 / len(labels)),
+                truth=truth,
+                photo=buffer.read_bytes(),
+            )
+        )
+    store.close()
+    assert export_photos(settings, folder / "wild", labels) == (3, 0)
+    return folder / "wild"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(models=tmp_path / "models", home=tmp_path / "home")
+
+
+def test_what_visitors_left_is_learned_from_and_measured_on(
+    settings: Settings, tmp_path: Path
+) -> None:
+    from core.classifier import Classifier
+
+    wild = left_by_visitors(tmp_path / "left", made.LABELS, settings)
+    known, none = learn_from_photos(wild, made.LABELS)
+    assert (known.images.shape, none.images.shape) == ((2, 64, 64, 3), (1, 64, 64, 3))
+    assert known.labels.tolist() == [0, 1]
+    bundle = train(
+        made.recipe(),
+        made.dataset(),
+        settings,
+        seed=0,
+        resume=False,
+        reporter=made.Recorder(),
+        command="tests",
+        extra=wild,
+    )
+    assert bundle is not None
+    assert "542 rows of train; among them 2 photos of a folder" in bundle.config.training.data
+    assert evaluate_photos(Classifier(bundle, threads=1), wild).n == 3
+
+
+def test_a_run_goes_on_with_the_same_photos_alone(settings: Settings, tmp_path: Path) -> None:
+    wild = left_by_visitors(tmp_path / "left", made.LABELS, settings)
+
+    def run(*, resume: bool, extra: Path | None, stop: bool = False) -> None:
+        train(
+            made.recipe(),
+            made.dataset(),
+            settings,
+            seed=0,
+            resume=resume,
+            reporter=made.Recorder(stop_after=1 if stop else None),
+            command="tests",
+            extra=extra,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(resume=False, extra=wild, stop=True)
+    with pytest.raises(TrainingError):
+        run(resume=True, extra=None)
+    run(resume=True, extra=wild)
+
+
+def test_a_wrong_label_is_told_before_anything_is_trained(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "wrong"
+    folder.mkdir()
+    with (folder / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("file", "label"), ("a.jpg", "unicorn")])
+    outcomes = train_all(
+        ["baseline"],
+        made.dataset(),
+        settings,
+        seed=0,
+        resume=False,
+        reporter=lambda _: nullcontext(made.Recorder()),
+        recipes={"baseline": made.recipe()},
+        extra=folder,
+    )
+    with pytest.raises(DataError, match="no label 'unicorn'"):
+        next(outcomes)
+    assert not (settings.home / "runs").exists()
