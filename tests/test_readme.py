@@ -25,13 +25,21 @@ ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")} | {("s
 # tests/e2e/test_web.py gives this, once a visitor has left a photo.
 NEED_VISITORS = {("feedback", "export")}
 NEED_DATA = {"evaluate", "explore"}
+# More than half a minute each.
+LONG = (
+    ".venv-dev/bin/tensight evaluate classic",
+    ".venv-dev/bin/tensight evaluate classic --pictures pictures",
+)
 
 
 def test_the_first_commands_are_the_two() -> None:
     assert COMMANDS[:2] == ["make run", "make test"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(each, marks=[pytest.mark.long] * (each in LONG)) for each in COMMANDS],
+)
 def test_every_command_runs(
     command: str, photo: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -61,6 +69,10 @@ def test_the_python_in_it_is_that_of_the_page() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     compile(code, "README.md", "exec")
     assert 'handle_file("photo.jpg"), "classic", api_name="/predict"' in code
+
+
+def test_commands_that_take_long_are_in_it() -> None:
+    assert set(LONG) <= set(COMMANDS)
 
 
 def test_links_lead_somewhere() -> None:

@@ -132,6 +132,7 @@ def test_folding_changes_nothing() -> None:
     assert np.linalg.norm(given - expected) < 1e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.long
 def test_two_steps_and_a_resumed_run(task: Short, tmp_path: Path) -> None:
     class Two(Short):
         last = 2

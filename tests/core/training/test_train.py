@@ -385,6 +385,7 @@ def test_a_model_that_is_bundled_later_has_one_row(tmp_path: Path) -> None:
     assert result.revision is not None
 
 
+@pytest.mark.long
 def test_options_are_compared(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     changes = {"nothing": {}, "no augmentation": {"crop_padding": 0, "flip": None}}
