@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Collection
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from core.errors import OutputError, StoreError
+from core.errors import StoreError
+from core.output import new_folder
 from core.settings import Settings
 from core.store import NONE, Store
 
@@ -76,12 +75,7 @@ def export_photos(settings: Settings, folder: Path, labels: Collection[str]) -> 
     """
     store = Store.find(settings)
     try:
-        if folder.exists() and any(folder.iterdir()):
-            raise OutputError(f"{folder} is not empty. Name a folder that is not there yet.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
-            new = Path(scratch) / folder.name
-            new.mkdir()
+        with new_folder(folder) as new:
             truths: dict[str, set[str]] = {}
             for _, truth, photo in store.judged_photos() if store is not None else ():
                 name = hashlib.sha256(photo).hexdigest()[:16]
@@ -99,14 +93,6 @@ def export_photos(settings: Settings, folder: Path, labels: Collection[str]) -> 
                     (new / f"{name}.jpg").unlink()
             with (new / LABELS).open("w", newline="", encoding="utf-8") as stream:
                 csv.writer(stream).writerows([("file", "label"), *rows])
-            shutil.rmtree(folder, ignore_errors=True)
-            new.rename(folder)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror or error}. Name another folder."
-        ) from error
     finally:
         if store is not None:
             store.close()

@@ -113,7 +113,14 @@ def serve(
             samples=samples,
         )
         stack.callback(page.close, verbose=False)
-        shared = launch(page, host=host, port=port, open_browser=open_browser, share=share)
+        shared = launch(
+            page,
+            host=host,
+            port=port,
+            uploaders=Visitors(settings.photos_per_minute, settings.proxies),
+            open_browser=open_browser,
+            share=share,
+        )
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
             stack.enter_context(closing(FirstPull(settings)))
@@ -185,11 +192,20 @@ def launch(
     *,
     host: str,
     port: int,
-    visitors: Visitors | None = None,
+    uploaders: Visitors | None = None,
     open_browser: bool = False,
     share: bool = False,
 ) -> str | None:
     """Start serving a page, and return.
+
+    Args:
+        page: As `build_page` gives it.
+        host: Address to listen on.
+        port: Port to listen on.
+        uploaders: Counts the uploads of each visitor, apart from what is then asked of the photos;
+            None: 240 a minute.
+        open_browser: Whether to open the page in the browser of this desktop.
+        share: Also make it reachable for everybody, through Gradio's tunnel.
 
     Returns:
         Its address for everybody, where it is shared.
@@ -207,7 +223,7 @@ def launch(
         prevent_thread_lock=True,
         quiet=True,
         share=share,
-        app_kwargs={"middleware": [Middleware(_Uploads, visitors or Visitors(_UPLOADS))]},
+        app_kwargs={"middleware": [Middleware(_Uploads, uploaders or Visitors(_UPLOADS))]},
         max_file_size=images.MAX_BYTES,
         enable_monitoring=False,
         run_history=False,

@@ -167,10 +167,10 @@ def _write(
         for path, row, answer in zip(paths, rows, given, strict=True)
     ]
     folder = Path(tempfile.mkdtemp(prefix="batch-", dir=os.environ.get("GRADIO_TEMP_DIR")))
-    table, listing = folder / "tensight.csv", folder / "tensight.json"
-    table.write_text(as_csv(rows), "utf-8")
-    listing.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return rows, _table(lines, given, language), [table, listing]
+    csv_file, json_file = folder / "tensight.csv", folder / "tensight.json"
+    csv_file.write_text(as_csv(rows), "utf-8")
+    json_file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return rows, _table(lines, given, language), [csv_file, json_file]
 
 
 def _row(path: str, answer: Prediction | Exception, language: locale.Language) -> dict[str, Any]:

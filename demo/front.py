@@ -47,6 +47,7 @@ __all__ = [
     "read_path",
     "refusal",
     "reliability",
+    "reliability_plot",
     "table",
     "uploaded",
 ]
@@ -204,6 +205,20 @@ def chosen(front: Front, request: gr.Request) -> tuple[list[tuple[str, str]], st
     asked = request.query_params.get("model", "")
     known = asked in [name for _, name in there]
     return there, asked if known else front.predictor.default_model()
+
+
+def reliability_plot() -> gr.LinePlot:
+    """Where `reliability` is drawn."""
+    return gr.LinePlot(
+        x="confidence",
+        y="accuracy",
+        x_lim=[0, 1],
+        y_lim=[0, 1],
+        color="of",
+        color_title=" ",
+        height=270,
+        show_label=False,
+    )
 
 
 def reliability(figures: Metrics, language: locale.Language) -> tuple[dict[str, Any], str]:

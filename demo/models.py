@@ -12,9 +12,9 @@ import pandas
 from core import locale
 from core.bundle import Estimate, Metrics
 from core.card import card
-from core.errors import TenSightError
+from core.errors import ModelNotFoundError, TenSightError
 from core.results import Result
-from demo.front import Front, language_of, reliability, table
+from demo.front import Front, language_of, refusal, reliability, reliability_plot, table
 
 __all__ = ["build"]
 
@@ -41,17 +41,7 @@ def build(front: Front, page: gr.Blocks) -> None:
     curves = gr.LinePlot(
         x="epoch", y="share", color="of", color_title=" ", height=280, show_label=False
     )
-    diagram = gr.LinePlot(
-        x="confidence",
-        y="accuracy",
-        x_lim=[0, 1],
-        y_lim=[0, 1],
-        color="of",
-        color_title=" ",
-        height=280,
-        show_label=False,
-        elem_id="reliability",
-    )
+    diagram = reliability_plot()
     calibration = gr.Markdown()
     confusion = gr.HTML(elem_id="confusion")
     classes = gr.HTML(elem_id="classes")
@@ -63,7 +53,8 @@ def build(front: Front, page: gr.Blocks) -> None:
         try:
             results = _all(front)
         except TenSightError as error:
-            return f"<p>{html.escape(locale.error_words(error, language_of(request)))}</p>", {}
+            why = html.escape(locale.error_words(error, language_of(request)))
+            return f"<p>{why}</p>", gr.update()
         there = [(result.config.title, result.config.name) for result in results]
         return _leaderboard(results, language_of(request)), gr.update(choices=there)
 
@@ -73,10 +64,11 @@ def build(front: Front, page: gr.Blocks) -> None:
         here = locale.page_words(language)
         try:
             result = next((r for r in _all(front) if r.config.name == name), None)
-        except TenSightError:
-            result = None
-        if result is None:
-            return "", gr.update(visible=False), gr.update(visible=False), "", "", "", ""
+            if result is None:
+                raise ModelNotFoundError(f"There is no model called {name!r}.")
+        except TenSightError as error:
+            # What was shown before stays, under what went wrong.
+            return refusal(error, language), *[gr.update()] * 6
         notes = [] if result.revision else [here["models_figures_only"]]
         if not result.metrics.curves:
             notes.append(here["models_no_curves"])

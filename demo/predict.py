@@ -36,6 +36,7 @@ from demo.front import (
     read_path,
     refusal,
     reliability,
+    reliability_plot,
 )
 
 __all__ = ["build"]
@@ -100,16 +101,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             )
             link = gr.HTML(elem_id="link")
             with gr.Accordion(words("trust"), open=False, elem_id="trust"):
-                diagram = gr.LinePlot(
-                    x="confidence",
-                    y="accuracy",
-                    x_lim=[0, 1],
-                    y_lim=[0, 1],
-                    color="of",
-                    color_title=" ",
-                    height=260,
-                    show_label=False,
-                )
+                diagram = reliability_plot()
                 calibration = gr.Markdown(elem_id="calibration")
         with gr.Column():
             verdict = gr.Markdown(elem_id="verdict")

@@ -12,7 +12,8 @@ import core
 import demo
 from core import hub
 from core.bundle import Bundle, find_bundles
-from core.errors import ModelNotFoundError, OutputError, SettingsError
+from core.errors import ModelNotFoundError, SettingsError
+from core.output import new_folder
 from core.settings import Settings
 
 __all__ = ["build", "push"]
@@ -117,30 +118,16 @@ def build(settings: Settings, folder: Path) -> None:
         "app.py": _APP.format(hub=source),
         "requirements.txt": "".join(f"{each}\n" for each in _requirements()),
     }
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise OutputError(f"{folder} is not empty. Name a folder that is not there yet.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
-            new = Path(scratch) / folder.name
-            for package in (core, demo):
-                code = Path(package.__file__ or "").parent
-                ignored = shutil.ignore_patterns(*_LEFT_OUT)
-                shutil.copytree(code, new / code.name, ignore=ignored)
-            for bundle in bundles:
-                shutil.copytree(bundle.folder, new / "models" / bundle.folder.name)
-            for file in settings.models.glob("*.json"):
-                shutil.copyfile(file, new / "models" / file.name)
-            for name, text in texts.items():
-                (new / name).write_text(text, "utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            new.rename(folder)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror or error}. Name another folder."
-        ) from error
+    with new_folder(folder) as new:
+        for package in (core, demo):
+            code = Path(package.__file__ or "").parent
+            shutil.copytree(code, new / code.name, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        for bundle in bundles:
+            shutil.copytree(bundle.folder, new / "models" / bundle.folder.name)
+        for file in settings.models.glob("*.json"):
+            shutil.copyfile(file, new / "models" / file.name)
+        for name, text in texts.items():
+            (new / name).write_text(text, "utf-8")
 
 
 def push(settings: Settings, repo: str, *, message: str, private: bool) -> str:

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 # Lower layers first: a module imports only from layers below its own.
 LAYERS = [
     {"core.errors"},
-    {"core.settings", "core.images", "core.hub", "core.sockets"},
+    {"core.settings", "core.images", "core.hub", "core.output", "core.sockets"},
     {"core.bundle", "core.saliency"},
     {"core.engine", "core.results"},
     {"core.verdict"},

@@ -342,7 +342,9 @@ def test_a_remote_predictor_gives_the_same_numbers(
             theirs.label,
             theirs.verdict,
         )
-        assert np.array_equal(ours.saliency, theirs.saliency)  # type: ignore[arg-type]
+        assert ours.saliency is not None
+        assert theirs.saliency is not None
+        assert np.array_equal(ours.saliency, theirs.saliency)
 
     for what in (photo, str(photo), photo.read_bytes(), ship):
         asyncio.run(both(what))
@@ -681,5 +683,7 @@ def test_json_of_a_prediction_comes_back_whole(catalog: Catalog, ship: Image.Ima
     text = json.dumps(prediction.to_dict(saliency=True))
     again = type(prediction).from_dict(json.loads(text))
     assert again == prediction
-    assert np.array_equal(again.saliency, prediction.saliency)  # type: ignore[arg-type]
+    assert again.saliency is not None
+    assert prediction.saliency is not None
+    assert np.array_equal(again.saliency, prediction.saliency)
     assert "saliency" not in prediction.to_dict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import csv
+import http.client
 import io
 import json
 import shutil
@@ -32,11 +33,13 @@ from tests.slow import SlowCatalog
 
 
 @contextmanager
-def serving(predictor: LocalPredictor, **how: Any) -> Iterator[gradio_client.Client]:
+def serving(
+    predictor: LocalPredictor, *, uploaders: Visitors | None = None, **how: Any
+) -> Iterator[gradio_client.Client]:
     """A client of a page that is served as long as it is needed."""
     page = build_page(predictor, **how)
     port = free_port()
-    launch(page, host="127.0.0.1", port=port)
+    launch(page, host="127.0.0.1", port=port, uploaders=uploaders)
     try:
         yield gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
     finally:
@@ -217,6 +220,29 @@ def test_who_sends_many_photos_waits(predictor: LocalPredictor, photo: Path) -> 
         sent = [gradio_client.handle_file(photo)] * 3
         refused = client.predict(sent, api_name="/predict_batch")
         assert [each["error"]["code"] for each in refused] == ["too_many_requests"] * 3
+
+
+def test_uploads_have_limits(predictor: LocalPredictor, photo: Path) -> None:
+    def send(client: gradio_client.Client, **headers: str) -> int:
+        with photo.open("rb") as stream:
+            sent = {"files": stream}
+            url = f"{client.src}gradio_api/upload"
+            return httpx.post(url, files=sent, headers=headers).status_code
+
+    with serving(predictor, uploaders=Visitors(2, proxies=1)) as client:
+        for told in ({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, {"x-forwarded-for": "9.9.9.9"}):
+            assert [send(client, **told) for _ in range(3)] == [200, 200, 429]
+        # What stands before the last address may be made up.
+        assert send(client, **{"x-forwarded-for": "3.3.3.3, 2.2.2.2"}) == 429
+        # Only told of, not sent.
+        asking = http.client.HTTPConnection(client.src.removeprefix("http://").rstrip("/"))
+        asking.putrequest("POST", "/gradio_api/upload")
+        asking.putheader("Content-Length", str(2**40))
+        asking.endheaders()
+        assert asking.getresponse().status == 413
+        asking.close()
+        chunks = (each for each in [b"x"])
+        assert httpx.post(f"{client.src}gradio_api/upload", content=chunks).status_code == 411
 
 
 def test_the_switch_shows_measured_figures(client: gradio_client.Client, catalog: Catalog) -> None:
