@@ -13,7 +13,9 @@ import logging
 import os
 import shlex
 import sys
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -35,7 +37,7 @@ from core.errors import (
     TenSightError,
 )
 from core.images import decode, strict_pillow
-from core.predictor import connect
+from core.predictor import LocalPredictor, Predictor, connect
 from core.results import Result, mean_and_spread
 from core.revisions import Revisions
 from core.saliency import LONGEST, overlay
@@ -164,8 +166,14 @@ def web(
             "--share", help="Also make the page reachable for everybody, through Gradio's servers."
         ),
     ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port of 127.0.0.1 where Prometheus may ask about the bot."
+        ),
+    ] = None,
 ) -> None:
-    """Serve the web page."""
+    """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
     settings = _settings()
     from demo.app import serve
 
@@ -183,7 +191,53 @@ def web(
         say=_say,
         share=share,
         samples=None if settings.data is None else partial(_samples, settings),
+        beside=None
+        if settings.telegram_token is None
+        else partial(_bot_beside, settings, metrics_port=metrics_port),
     )
+
+
+@app.command()
+def bot(
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Public https address that Telegram sends updates to. Unset: they are fetched.",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen for webhooks on.", show_default="TENSIGHT_HOST"),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port to listen for webhooks on.")
+    ] = 8443,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of 127.0.0.1 that Prometheus may ask."),
+    ] = None,
+) -> None:
+    """Answer photos on Telegram."""
+    settings = _settings()
+    from bot.app import serve
+    from core.first_pull import FirstPull
+    from core.store import Store
+
+    with closing(connect(settings)) as predictor, closing(Store.open(settings)) as store:
+        if isinstance(predictor, LocalPredictor):
+            predictor.warm()
+        with closing(FirstPull(settings)):
+            serve(
+                settings,
+                predictor,
+                store,
+                webhook=webhook,
+                host=host or settings.host,
+                port=port,
+                metrics_port=metrics_port,
+                say=_say,
+            )
 
 
 @app.command()
@@ -884,6 +938,41 @@ def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:
         label: list(test.images[test.labels == i][:_SAMPLES])
         for i, label in enumerate(CIFAR10_LABELS)
     }
+
+
+@contextmanager
+def _bot_beside(
+    settings: Settings, predictor: Predictor, *, metrics_port: int | None = None
+) -> Iterator[None]:
+    """The bot in a thread of its own; the page goes on where it cannot run."""
+    from bot.app import Figures, prepare, run
+    from core.store import Store
+
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    def answer() -> None:
+        try:
+            with closing(Store.open(settings)) as store:
+                application = prepare(settings, predictor, store)
+                figures = Figures()
+                with figures.told_on(metrics_port):
+                    loop.run_until_complete(run(application, stop, figures=figures, say=_say))
+        except TenSightError as error:
+            _say(f"The bot does not run: {error}")
+        except Exception as error:
+            logging.getLogger(__name__).exception("The bot does not run")
+            _say(f"The bot does not run: {type(error).__name__}; the log says more.")
+        finally:
+            loop.close()
+
+    thread = threading.Thread(target=answer, name="bot")
+    thread.start()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # its loop has ended
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
 
 
 def _load_rows(settings: Settings) -> Rows:

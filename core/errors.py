@@ -20,6 +20,7 @@
     ├── ListenError (OSError)             a server cannot listen on its address
     ├── DataError (ValueError)            training data is missing or not as expected
     ├── TrainingError (RuntimeError)      a training run cannot start, go on or be exported
+    ├── BotError (RuntimeError)           the bot cannot run
     └── MissingExtraError (ImportError)   an optional part is not installed
 
 Each is also the builtin that a caller would expect. `code` is stable and meant for programs;
@@ -32,6 +33,7 @@ from typing import Literal
 
 __all__ = [
     "AccessError",
+    "BotError",
     "BundleError",
     "BusyError",
     "DataError",
@@ -198,6 +200,12 @@ class ListenError(TenSightError, OSError):
     """A server cannot listen on the address that it was given."""
 
     code = "cannot_listen"
+
+
+class BotError(TenSightError, RuntimeError):
+    """The bot cannot run: its token is wrong, or another program answers in its place."""
+
+    code = "bot"
 
 
 class DataError(TenSightError, ValueError):

@@ -163,10 +163,63 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="Address of a database. Unset: a SQLite file in TENSIGHT_HOME."),
     ] = None
+    telegram_token: Annotated[
+        SecretStr | None, Field(description="Token of the Telegram bot, as @BotFather gives it.")
+    ] = None
+    telegram_api_url: Annotated[
+        str, Field(pattern=r"^https?://\S+$", description="Address of the Bot API server.")
+    ] = "https://api.telegram.org/bot"
+    telegram_file_url: Annotated[
+        str, Field(pattern=r"^https?://\S+$", description="Address of the Bot API server's files.")
+    ] = "https://api.telegram.org/file/bot"
+    telegram_proxy: Annotated[
+        SecretStr | None,
+        Field(description="Address of a proxy that the bot reaches Telegram through."),
+    ] = None
+    telegram_webhook_secret: Annotated[
+        SecretStr | None,
+        Field(description="What Telegram sends with every webhook. Unset: one is made."),
+    ] = None
+    operators: Annotated[
+        tuple[int, ...],
+        NoDecode,
+        Field(
+            description="Telegram ids, with commas between them, of those who may run the system "
+            "from chat."
+        ),
+    ] = ()
+    chat_photos_per_minute: Annotated[
+        int, Field(ge=1, description="Photos that one chat may send to the bot in a minute.")
+    ] = 60
+    retention_days: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Days after which the bot forgets what it answered; until then its buttons "
+            "work.",
+        ),
+    ] = 7
+    secret: Annotated[
+        SecretStr | None,
+        Field(
+            description="Key of the hashes that stand for persons. Unset: made once, and kept in "
+            "TENSIGHT_HOME."
+        ),
+    ] = None
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Field(description="Least severe message that is logged."),
     ] = "WARNING"
+
+    @field_validator("operators", mode="before")
+    @classmethod
+    def _ids(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not all(part.isdecimal() for part in parts):
+            raise ValueError("is a list of numbers; send /whoami to the bot to learn yours")
+        return [int(part) for part in parts]
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -5,7 +5,7 @@ SQLite in TENSIGHT_HOME, or the database that TENSIGHT_DATABASE_URL names.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,12 +19,12 @@ from core.errors import StoreError
 from core.revisions import BUNDLED
 from core.settings import Settings
 
-__all__ = ["HEAD", "NONE", "Feedback", "Live", "Store", "Wild"]
+__all__ = ["HEAD", "NONE", "Act", "Answered", "Chat", "Feedback", "Live", "Store", "Wild"]
 
 NONE = "none"
 """What a visitor says of a photo that shows none of the labels."""
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest version of the tables, in migrations/versions."""
 
 _LOCKED_S = 60
@@ -57,6 +57,99 @@ _FEEDBACK = sa.Table(
     sa.Column("truth", sa.Text, nullable=False),
     sa.Column("photo", sa.LargeBinary),
 )
+_INBOX = sa.Table(
+    "inbox",
+    _TABLES,
+    sa.Column("bot", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("update_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("chat", sa.BigInteger, index=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("payload", sa.Text),
+    sa.Column("done_at", sa.DateTime(timezone=True), index=True),
+)
+_CHATS = sa.Table(
+    "chats",
+    _TABLES,
+    sa.Column("chat", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.String(63)),
+    sa.Column("language", sa.String(2)),
+    sa.Column("keep_photos", sa.Boolean, nullable=False),
+)
+_ANSWERS = sa.Table(
+    "answers",
+    _TABLES,
+    sa.Column("key", sa.String(16), primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("person", sa.String(64), index=True),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("model", sa.String(63), nullable=False),
+    sa.Column("revision", sa.String(12), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("verdict", sa.String(8), nullable=False),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("judged", sa.Boolean, nullable=False),
+)
+_SWITCHES = sa.Table(
+    "switches",
+    _TABLES,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("on", sa.Boolean, nullable=False),
+)
+_AUDIT = sa.Table(
+    "audit",
+    _TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("operator", sa.String(64), nullable=False),
+    sa.Column("act", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """What a chat chose; None where it did not.
+
+    Attributes:
+        model: Name of the model that answers there.
+        language: `en` or `nl`.
+        keep_photos: Whether its photos may be kept with what is said of them.
+    """
+
+    model: str | None = None
+    language: str | None = None
+    keep_photos: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer that a chat may come back to.
+
+    Attributes:
+        person: Keyed hash of who sent the photo.
+        file: What the photo can be fetched again by.
+        model, revision, answer, verdict, scores: Of the prediction; `answer` is its label.
+        judged: Whether somebody said that it is right, or wrong.
+    """
+
+    person: str | None
+    file: str
+    model: str
+    revision: str
+    answer: str
+    verdict: str
+    scores: Mapping[str, float]
+    judged: bool = False
+
+
+@dataclass(frozen=True)
+class Act:
+    """What an operator did: when, who (a keyed hash), what, and what came of it."""
+
+    at: datetime
+    operator: str
+    act: str
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +213,12 @@ class Store:
     def __init__(self, url: sa.URL) -> None:
         self._url = url
         with self._telling():
-            self._engine = sa.create_engine(url, connect_args=_arguments(url))
+            self._engine = sa.create_engine(
+                # What somebody wrote must not stand in an error.
+                url,
+                connect_args=_arguments(url),
+                hide_parameters=True,
+            )
         self._reading = self._engine.execution_options(reading=True)
         if url.get_backend_name() == "sqlite":
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
@@ -252,6 +350,157 @@ class Store:
             for row in rows:
                 yield row.id, row.truth, bytes(row.photo)
             last = rows[-1].id
+
+    def receive(self, bot: int, updates: Sequence[tuple[int, int | None, str]]) -> set[int]:
+        """Put updates into the inbox; what is or was there already stays as it is.
+
+        Args:
+            bot: Id of the bot.
+            updates: Id, chat and content of each.
+
+        Returns:
+            Ids of those that were not there.
+        """
+        now = datetime.now(UTC)
+        rows: list[dict[str, Any]] = [
+            {"bot": bot, "update_id": number, "chat": chat, "at": now, "payload": payload}
+            for number, chat, payload in updates
+        ]
+        if not rows:
+            return set()
+        with self._telling(), self._engine.begin() as connection:
+            known = connection.execute(
+                sa.select(_INBOX.c.update_id).where(
+                    _INBOX.c.bot == bot, _INBOX.c.update_id.in_([r["update_id"] for r in rows])
+                )
+            ).scalars()
+            there = set(known)
+            new = {row["update_id"]: row for row in rows if row["update_id"] not in there}
+            if new:
+                connection.execute(sa.insert(_INBOX), list(new.values()))
+        return set(new)
+
+    def waiting(self, bot: int) -> list[tuple[int, str]]:
+        """Id and content of each update of the inbox that is not done, the oldest first."""
+        select = (
+            sa.select(_INBOX.c.update_id, _INBOX.c.payload)
+            .where(_INBOX.c.bot == bot, _INBOX.c.done_at.is_(None))
+            .order_by(_INBOX.c.update_id)
+        )
+        with self._telling(), self._reading.begin() as connection:
+            return [(row.update_id, row.payload or "") for row in connection.execute(select)]
+
+    def finish(self, bot: int, updates: Sequence[int]) -> None:
+        """Mark updates as done; what was in them, and whose they were, is deleted."""
+        change = (
+            sa.update(_INBOX)
+            .where(_INBOX.c.bot == bot, _INBOX.c.update_id.in_(updates))
+            .values(done_at=datetime.now(UTC), payload=None, chat=None)
+        )
+        with self._telling(), self._engine.begin() as connection:
+            connection.execute(change)
+
+    def chat(self, chat: int) -> Chat:
+        """What a chat chose."""
+        with self._telling(), self._reading.begin() as connection:
+            row = connection.execute(sa.select(_CHATS).where(_CHATS.c.chat == chat)).first()
+        return Chat() if row is None else Chat(row.model, row.language, row.keep_photos)
+
+    def set_chat(self, chat: int, settings: Chat) -> None:
+        """Keep what a chat chose."""
+        values = asdict(settings)
+        with self._telling(), self._engine.begin() as connection:
+            done = connection.execute(sa.update(_CHATS).where(_CHATS.c.chat == chat).values(values))
+            if done.rowcount == 0:
+                connection.execute(sa.insert(_CHATS).values(values | {"chat": chat}))
+
+    def add_answer(self, key: str, answer: Answered) -> None:
+        """Keep an answer by a key of the caller's."""
+        values = {**asdict(answer), "key": key, "at": datetime.now(UTC)}
+        with self._telling(), self._engine.begin() as connection:
+            connection.execute(sa.insert(_ANSWERS).values(values))
+
+    def answer(self, key: str) -> Answered | None:
+        """The answer of a key; None where there is none, or no more."""
+        with self._telling(), self._reading.begin() as connection:
+            row = connection.execute(sa.select(_ANSWERS).where(_ANSWERS.c.key == key)).first()
+        if row is None:
+            return None
+        return Answered(
+            row.person,
+            row.file,
+            row.model,
+            row.revision,
+            row.answer,
+            row.verdict,
+            row.scores,
+            row.judged,
+        )
+
+    def judge(self, key: str, feedback: Feedback) -> bool:
+        """Keep what somebody says of an answer; False where somebody did before, or it is gone."""
+        first = (
+            sa.update(_ANSWERS)
+            .where(_ANSWERS.c.key == key, _ANSWERS.c.judged.is_(False))
+            .values(judged=True)
+        )
+        values = {**asdict(feedback), "at": datetime.now(UTC)}
+        with self._telling(), self._engine.begin() as connection:
+            if connection.execute(first).rowcount == 0:
+                return False
+            connection.execute(sa.insert(_FEEDBACK).values(values))
+        return True
+
+    def of_person(self, person: str) -> tuple[int, int, int]:
+        """How many answers a person got that are still kept, judged, and judged right."""
+        mine = sa.select(sa.func.count()).where(_ANSWERS.c.person == person)
+        said = sa.select(_FEEDBACK.c.answer, _FEEDBACK.c.verdict, _FEEDBACK.c.truth)
+        with self._telling(), self._reading.begin() as connection:
+            n = connection.execute(mine).scalar_one()
+            rows = connection.execute(said.where(_FEEDBACK.c.person == person)).all()
+        return n, len(rows), sum(_right(row.answer, row.verdict, row.truth) for row in rows)
+
+    def forget(self, person: str, chat: int) -> None:
+        """Delete all that is kept of a person, and what their private chat chose.
+
+        Of an update nothing of theirs stays once it is done; one that waits is answered first.
+        """
+        with self._telling(), self._engine.begin() as connection:
+            connection.execute(sa.delete(_FEEDBACK).where(_FEEDBACK.c.person == person))
+            connection.execute(sa.delete(_ANSWERS).where(_ANSWERS.c.person == person))
+            connection.execute(sa.delete(_CHATS).where(_CHATS.c.chat == chat))
+
+    def switch(self, name: str) -> bool:
+        """Whether a switch is on; off where nobody turned it."""
+        select = sa.select(_SWITCHES.c.on).where(_SWITCHES.c.name == name)
+        with self._telling(), self._reading.begin() as connection:
+            return bool(connection.execute(select).scalar())
+
+    def turn(self, name: str, *, on: bool) -> None:
+        """Turn a switch on or off."""
+        with self._telling(), self._engine.begin() as connection:
+            change = sa.update(_SWITCHES).where(_SWITCHES.c.name == name).values(on=on)
+            if connection.execute(change).rowcount == 0:
+                connection.execute(sa.insert(_SWITCHES).values(name=name, on=on))
+
+    def add_act(self, operator: str, act: str, outcome: str) -> None:
+        """Keep what an operator did."""
+        values = {"at": datetime.now(UTC), "operator": operator, "act": act, "outcome": outcome}
+        with self._telling(), self._engine.begin() as connection:
+            connection.execute(sa.insert(_AUDIT).values(values))
+
+    def acts(self, most: int) -> list[Act]:
+        """What operators did, the last first."""
+        select = sa.select(_AUDIT).order_by(_AUDIT.c.id.desc()).limit(most)
+        with self._telling(), self._reading.begin() as connection:
+            rows = connection.execute(select).all()
+        return [Act(row.at, row.operator, row.act, row.outcome) for row in rows]
+
+    def clean(self, older_than: datetime) -> None:
+        """Delete answers, and what is left of updates that are done, from before a moment."""
+        with self._telling(), self._engine.begin() as connection:
+            connection.execute(sa.delete(_ANSWERS).where(_ANSWERS.c.at < older_than))
+            connection.execute(sa.delete(_INBOX).where(_INBOX.c.done_at < older_than))
 
     def _version(self) -> str | None:
         """Version of the tables; None where there are none."""

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from http import HTTPStatus
 from pathlib import Path
 
@@ -72,6 +72,7 @@ def serve(
     say: Callable[[str], None],
     share: bool = False,
     samples: Samples | None = None,
+    beside: Callable[[Predictor], AbstractContextManager[None]] | None = None,
 ) -> None:
     """Serve the page until the process is told to stop, by Ctrl-C, a signal or a closed terminal.
 
@@ -83,6 +84,7 @@ def serve(
         say: Gets one line, once the page answers.
         share: Also make it reachable for everybody, through Gradio's tunnel.
         samples: Gives some images of the data set, where it is here.
+        beside: What else runs in this process, with the same predictor, as long as the page does.
 
     Raises:
         ModelNotFoundError: There is no model.
@@ -124,6 +126,8 @@ def serve(
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
             stack.enter_context(closing(FirstPull(settings)))
+        if beside is not None:
+            stack.enter_context(beside(predictor))
         say(f"TenSight answers on {page.local_url}")
         if shared:
             say(f"Everybody who has this address can use it: {shared}")

@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 # It takes hours, or goes on for ever (tests/e2e starts it): its --help is run instead.
-ONLY_HELP = {"serve", "train", "web"}
+ONLY_HELP = {"bot", "serve", "train", "web"}
 # tests/core/test_releases.py and tests/demo/test_space.py give these, to a Hub on loopback.
 ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")} | {("space", "push")}
 # tests/e2e/test_web.py gives this, once a visitor has left a photo.

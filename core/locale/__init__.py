@@ -14,6 +14,7 @@ from core.errors import BusyError, RateError, TenSightError
 __all__ = [
     "LANGUAGES",
     "Language",
+    "bot_words",
     "decimal",
     "error_words",
     "label_name",
@@ -37,6 +38,7 @@ class _Table:
     labels: dict[str, dict[str, str]]
     errors: dict[str, str]
     page: dict[str, str]
+    bot: dict[str, str]
 
 
 def verdict_words(prediction: Prediction, language: Language = "en") -> str:
@@ -85,6 +87,11 @@ def decimal(value: float, places: int, language: Language = "en") -> str:
     """A number as people write it, as 1,234.5 in English and 1.234,5 in Dutch."""
     written = f"{value:,.{places}f}"
     return written.translate(_DUTCH) if language == "nl" else written
+
+
+def bot_words(language: Language = "en") -> dict[str, str]:
+    """The words of the bot, by key."""
+    return dict(_table(language).bot)
 
 
 def page_words(language: Language = "en") -> dict[str, str]:

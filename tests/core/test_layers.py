@@ -32,10 +32,10 @@ LAYERS = [
     {"core.service"},
     {"core"},
     {"core.training"},
-    {"core.cli", "demo"},
+    {"core.cli", "demo", "bot"},
 ]
 FILES = sorted(
-    file for package in ("core", "demo", "bench") for file in (ROOT / package).rglob("*.py")
+    file for package in ("bot", "core", "demo", "bench") for file in (ROOT / package).rglob("*.py")
 )
 HEAVY = {
     *("tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"),
@@ -65,7 +65,7 @@ def imported(file: Path, *, top_level_only: bool) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module}
-            if node.module in ("core", "core.training", "demo"):
+            if node.module in ("bot", "core", "core.training", "demo"):
                 found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
@@ -81,10 +81,11 @@ def test_imports_point_one_way(file: Path) -> None:
     if module == "bench" or module.startswith("bench."):
         return
     for other in ours(imported(file, top_level_only=False)) - {module, "core", "core.training"}:
-        if module == "core.cli" and other.startswith(("core.training", "demo")):
+        if module == "core.cli" and other.startswith(("bot", "core.training", "demo")):
             assert other not in imported(file, top_level_only=True), "only inside a function"
-        elif (module.startswith("core.training") and other.startswith("core.training")) or (
-            module.startswith("demo") and other.startswith("demo")
+        elif any(
+            module.startswith(package) and other.startswith(package)
+            for package in ("bot", "core.training", "demo")
         ):
             continue
         else:
@@ -99,7 +100,7 @@ def test_one_file_imports_the_hub_client(file: Path) -> None:
 
 def test_serving_imports_nothing_of_training() -> None:
     program = (
-        "import sys, core, core.predictor, core.locale, core.cli, demo.app\n"
+        "import sys, core, core.predictor, core.locale, core.cli, demo.app, bot.app\n"
         f"print(sorted({HEAVY} & {{name.split('.')[0] for name in sys.modules}}))"
     )
     run = subprocess.run(

@@ -1,0 +1,637 @@
+"""The bot: takes updates from Telegram, and answers what is in its inbox."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvicorn
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from telegram import BotCommand, BotCommandScopeChat, Update
+from telegram.constants import BotDescriptionLimit
+from telegram.error import (
+    BadRequest,
+    Conflict,
+    EndPointNotFound,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    TelegramError,
+)
+from telegram.ext import Application, ContextTypes
+from telegram.request import HTTPXRequest
+
+from bot import handlers, logs, operator, replies
+from bot.desk import App, Context, Desk, is_away, key_of
+from bot.inbox import Inbox, Later, album_of
+from bot.limits import Limits
+from core import locale
+from core.errors import BotError, PredictorError, StoreError, TenSightError
+from core.predictor import Predictor
+from core.settings import Settings
+from core.sockets import probe
+from core.store import Store
+
+__all__ = ["build_application", "run", "serve"]
+
+_OURS = Path(__file__).resolve().parent.parent
+_UPDATES = ("message", "callback_query")
+# Seconds: how long Telegram holds a request for updates; pauses while it is away.
+_POLL_S = 30
+_PAUSES_S = (1.0, 60.0)
+_STOP_S = 20.0
+# An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
+# gives up first.
+_CONFLICTS, _CONFLICTS_OF_OLD, _OLD_S = 5, 60, 60.0
+_CLEAN_S = 3600.0
+# An answer that comes later is of no use any more.
+_GIVE_UP = timedelta(days=1)
+# Updates in memory; what is more stays with Telegram.
+_MOST_WAITING = 2_000
+_COMMANDS = (
+    *("start", "help", "model", "compare", "explain", "what", "stats", "language", "privacy"),
+    *("forget", "whoami"),
+)
+_OPERATOR_COMMANDS = {
+    "status": "How the system does",
+    "models": "Models and revisions",
+    "pull": "Bring models from the Hub",
+    "promote": "MODEL REVISION: make it live",
+    "rollback": "MODEL: go back to the last good one",
+    "feedback": "Accuracy in the wild",
+    "maintenance": "on or off",
+    "audit": "What was done",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class Figures:
+    """What Prometheus is told of the bot."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.updates = Counter(
+            "tensight_bot_updates",
+            "Updates that were handled.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "tensight_bot_update_seconds",
+            "From the moment that an update was taken to its end.",
+            registry=self.registry,
+        )
+        self.waiting = Gauge(
+            "tensight_bot_inbox", "Updates without an answer.", registry=self.registry
+        )
+
+    @contextmanager
+    def told_on(self, port: int | None) -> Iterator[None]:
+        """Tell them on a port of 127.0.0.1 meanwhile; None: on none.
+
+        Raises:
+            ListenError: The port cannot be listened on.
+        """
+        if port is None:
+            yield
+            return
+        probe("127.0.0.1", port)
+        server, thread = start_http_server(port, "127.0.0.1", self.registry)
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def build_application(
+    settings: Settings,
+    predictor: Predictor,
+    store: Store,
+    *,
+    limits: Limits | None = None,
+) -> App:
+    """The bot's handlers, on a bot of the token of the settings; not yet running.
+
+    Args:
+        settings: `telegram_…`, `operators` and others.
+        predictor: Who answers.
+        store: What is kept.
+        limits: How fast it may talk; None: as fast as Telegram allows.
+
+    Raises:
+        BotError: There is no token, or it is none.
+    """
+    if settings.telegram_token is None:
+        raise BotError(
+            "TENSIGHT_TELEGRAM_TOKEN is not set. @BotFather on Telegram makes a bot and tells its "
+            "token."
+        )
+    token, proxy = settings.telegram_token.get_secret_value(), settings.telegram_proxy
+
+    def request(connections: int) -> HTTPXRequest:
+        return HTTPXRequest(
+            connection_pool_size=connections,
+            pool_timeout=60.0,
+            # After a time-out nobody knows whether a message was sent; it is sent again.
+            read_timeout=60.0,
+            proxy=proxy.get_secret_value() if proxy is not None else None,
+        )
+
+    try:
+        application: App = (
+            Application.builder()
+            .token(token)
+            .base_url(settings.telegram_api_url)
+            .base_file_url(settings.telegram_file_url)
+            .request(request(64))
+            .get_updates_request(request(2))
+            .rate_limiter(limits or Limits())
+            .context_types(ContextTypes())
+            .updater(None)
+            .build()
+        )
+    except InvalidToken as error:
+        raise BotError(_UNKNOWN) from error
+    desk = Desk(settings, predictor, store, key_of(settings))
+    application.bot_data |= {
+        "desk": desk,
+        "alarms": operator.Alarms(settings.operators),
+        "failed": {},
+    }
+    # The first that fits handles an update: those of operators stand before "no such command".
+    operator.add_handlers(application)
+    handlers.add_handlers(application)
+    application.add_error_handler(_failed)
+    return application
+
+
+_UNKNOWN = (
+    "Telegram does not know the token in TENSIGHT_TELEGRAM_TOKEN. @BotFather tells the right one."
+)
+
+
+async def _failed(update: object, context: Context) -> None:
+    """Remember an error for whoever handed the update over."""
+    if isinstance(update, Update) and context.error is not None:
+        context.bot_data["failed"][update.update_id] = context.error
+
+
+async def _handle(application: App, updates: Sequence[Update]) -> None:
+    """Answer updates, as `Inbox` asks for."""
+    try:
+        if album_of(updates[0]) is not None:
+            context: Context = application.context_types.context.from_update(
+                updates[0], application
+            )
+            await handlers.album(updates, context)
+        else:
+            (update,) = updates
+            await application.process_update(update)
+            error = application.bot_data["failed"].pop(update.update_id, None)
+            if error is not None:
+                raise error
+    except Later as later:
+        message, away = updates[0].message, later.__cause__
+        sent_at = datetime.now(UTC) if message is None else message.date
+        if not isinstance(away, PredictorError) or sent_at > datetime.now(UTC) - _GIVE_UP:
+            raise
+        await _alarm(application, updates[0], away)
+    except StoreError as error:
+        raise Later(str(error)) from error
+    except PredictorError as error:
+        if not is_away(error):
+            await _alarm(application, updates[0], error)
+            return
+        raise Later(str(error)) from error
+    except Forbidden:
+        return  # Who asked has blocked the bot, or thrown it out.
+    except NetworkError as error:
+        if isinstance(error, BadRequest):
+            await _alarm(application, updates[0], error)
+        else:
+            raise Later(f"Telegram is away: {error}") from error
+    except Exception as error:  # noqa: BLE001  # the edge of the process: operators hear of it
+        await _alarm(application, updates[0], error)
+
+
+async def _alarm(application: App, update: Update, error: BaseException) -> None:
+    """Log an error under a reference, tell the operators, and say sorry."""
+    reference = secrets.token_hex(4)
+    logger.error("%s: an update failed", reference, exc_info=error)
+    kind, where = type(error).__name__, ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(_OURS) or not where:
+            where = f"{file.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    message, desk = update.effective_message, application.bot_data["desk"]
+    if message is not None and update.message is not None:
+        desk.hour.failed()
+        with suppress(TelegramError, TenSightError):
+            language = await desk.language(update)
+            await message.reply_text(locale.error_words(TenSightError(), language))
+    alarms: operator.Alarms = application.bot_data["alarms"]
+    # Not its text: that may hold what somebody wrote.
+    await alarms.tell(application, f"{kind} {where}", f"⚠ {kind} at {where}, reference {reference}")
+
+
+async def run(
+    application: App,
+    stop: asyncio.Event,
+    *,
+    webhook: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8443,
+    figures: Figures | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Take and answer updates until told to stop.
+
+    Args:
+        application: As `build_application` gives it.
+        stop: Set from this event loop; what runs then has 20 s to come to its end.
+        webhook: Public https address that Telegram is to send updates to; None: they are fetched.
+        host: Address that webhooks are listened for on.
+        port: Port of it.
+        figures: Hears of every update.
+        say: Gets one line, once updates are taken.
+
+    Raises:
+        BotError: The token is wrong, or somebody else takes the updates of this bot.
+        ListenError: The address cannot be listened on.
+        StoreError: The database cannot be used.
+    """
+    figures = figures or Figures()
+    await _initialized(application, stop)
+    if stop.is_set():
+        return
+    desk: Desk = application.bot_data["desk"]
+    clock = asyncio.get_running_loop().time
+
+    async def handle(updates: Sequence[Update]) -> None:
+        started, outcome = clock(), "done"
+        try:
+            await _handle(application, updates)
+        except Later:
+            outcome = "later"
+            raise
+        finally:
+            figures.updates.labels(outcome).inc(len(updates))
+            figures.seconds.observe(clock() - started)
+
+    inbox = Inbox(desk.store, application.bot, handle)
+    application.bot_data["inbox"] = inbox
+    figures.waiting.set_function(lambda: inbox.waiting)
+    alarm = _CatalogWarnings(application)
+    logging.getLogger("core.catalog").addHandler(alarm)
+    cleaning = asyncio.create_task(_clean(desk))
+    introducing = asyncio.create_task(_introduce(application))
+    try:
+        name = f"@{application.bot.username}"
+        if webhook is None:
+            await _poll(application, inbox, stop, lambda: say(f"{name} answers"))
+        else:
+            await inbox.replay()
+            await _listen(
+                application, inbox, stop, webhook, host, port, lambda: say(f"{name} answers")
+            )
+    finally:
+        logging.getLogger("core.catalog").removeHandler(alarm)
+        await inbox.stop(_STOP_S)
+        tasks = {cleaning, introducing, *application.bot_data.get("pulling", ())}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await application.shutdown()
+
+
+async def _initialized(application: App, stop: asyncio.Event) -> None:
+    """Ask Telegram who the bot is, until it tells."""
+    pause = _PAUSES_S[0]
+    while not stop.is_set():
+        try:
+            await application.initialize()
+            return
+        except InvalidToken as error:
+            raise BotError(_UNKNOWN) from error
+        except NetworkError as error:
+            logger.warning("Telegram cannot be reached: %s", error)
+            pause = await _wait(stop, pause)
+
+
+async def _wait(stop: asyncio.Event, pause: float) -> float:
+    """Wait, unless told to stop; how long to wait the next time."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), pause)
+    return min(2 * pause, _PAUSES_S[1])
+
+
+async def _poll(
+    application: App, inbox: Inbox, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
+    bot, offset, pause, conflicts = application.bot, None, _PAUSES_S[0], 0
+    clock, since = asyncio.get_running_loop().time, None
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            if inbox.waiting > _MOST_WAITING:
+                await _wait(stop, _PAUSES_S[0])
+                continue
+            if since is None:
+                # A webhook of before would keep updates away.
+                with suppress(TelegramError):
+                    await bot.delete_webhook(drop_pending_updates=False)
+            asking = asyncio.create_task(
+                # As they come: of `get_updates`, one update that the library cannot read would
+                # keep the others away. Telegram does not mind how a method is spelled, and the
+                # library warns of this way where it has a name of its own for it.
+                bot.do_api_request(
+                    "GetUpdates",
+                    api_kwargs={
+                        "timeout": 0 if since is None else _POLL_S,
+                        "allowed_updates": _UPDATES,
+                        **({} if offset is None else {"offset": offset}),
+                    },
+                    read_timeout=_POLL_S + 10,
+                )
+            )
+            await asyncio.wait((asking, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                return
+            try:
+                updates = asking.result()
+                if since is None:
+                    # Only now: another program that takes the updates would answer these, too.
+                    await inbox.replay()
+                    since = clock()
+                    ready()
+                await inbox.receive(updates)
+            except Conflict as error:
+                if "webhook" in error.message:
+                    since = None
+                    pause = await _wait(stop, pause)
+                    continue
+                conflicts += 1
+                old = since is not None and clock() - since > _OLD_S
+                if conflicts >= (_CONFLICTS_OF_OLD if old else _CONFLICTS):
+                    raise BotError(
+                        "Another program takes the updates of this bot: of two that poll with one "
+                        "token, each would miss some. Stop one of them."
+                    ) from error
+                await _wait(stop, _PAUSES_S[0])
+            except (InvalidToken, EndPointNotFound) as error:
+                # The second is what the library makes of a token that was taken back.
+                raise BotError(_UNKNOWN) from error
+            except (TelegramError, TenSightError) as error:
+                logger.warning("Updates cannot be taken: %s", error)
+                pause = await _wait(stop, pause)
+            else:
+                pause, conflicts = _PAUSES_S[0], 0
+                # Only now, since this tells Telegram to forget them.
+                if updates:
+                    offset = max(update["update_id"] for update in updates) + 1
+    finally:
+        stopped.cancel()
+
+
+async def _listen(
+    application: App,
+    inbox: Inbox,
+    stop: asyncio.Event,
+    url: str,
+    host: str,
+    port: int,
+    ready: Callable[[], None],
+) -> None:
+    desk: Desk = application.bot_data["desk"]
+    secret = _webhook_secret(desk)
+    if urlsplit(url).scheme != "https":
+        raise BotError(f"Telegram sends updates to an address of https alone, not to {url}.")
+
+    async def take(request: Request) -> Response:
+        sent = request.headers.get("x-telegram-bot-api-secret-token", "")
+        if not hmac.compare_digest(sent.encode(), secret.encode()):
+            return Response(status_code=403)
+        try:
+            update = await request.json()
+            if not isinstance(update, dict) or not isinstance(update.get("update_id"), int):
+                return Response(status_code=400)
+        except ValueError:
+            return Response(status_code=400)
+        if inbox.waiting > _MOST_WAITING:
+            return Response(status_code=503)
+        try:
+            await inbox.receive([update])
+        except TenSightError:
+            # Telegram sends it again.
+            logger.exception("An update cannot be written down")
+            return Response(status_code=503)
+        return Response(status_code=200)
+
+    probe(host, port)
+    path = urlsplit(url).path or "/"
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Starlette(routes=[Route(path, take, methods=["POST"])]),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+        )
+    )
+    serving = asyncio.create_task(server._serve())  # `serve` would take the signals
+    try:
+        pause = _PAUSES_S[0]
+        while not stop.is_set():
+            try:
+                await application.bot.set_webhook(
+                    url, secret_token=secret, allowed_updates=_UPDATES
+                )
+                break
+            except BadRequest as error:
+                raise BotError(
+                    f"Telegram does not take {url} for webhooks: {error.message}. It wants an "
+                    "https address, on port 443, 80, 88 or 8443."
+                ) from error
+            except NetworkError as error:
+                logger.warning("The webhook cannot be set: %s", error)
+                pause = await _wait(stop, pause)
+        if not stop.is_set():
+            ready()
+        await stop.wait()
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _webhook_secret(desk: Desk) -> str:
+    """What Telegram is to send with each update, so that nobody else can send one.
+
+    Raises:
+        BotError: Telegram would not take it, or another machine would make another one.
+    """
+    settings = desk.settings
+    if settings.telegram_webhook_secret is not None:
+        secret = settings.telegram_webhook_secret.get_secret_value()
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret):
+            raise BotError(
+                "TENSIGHT_TELEGRAM_WEBHOOK_SECRET must be 1 to 256 characters, each a letter, a "
+                "digit, _ or -."
+            )
+        return secret
+    if settings.database_url is not None and settings.secret is None:
+        raise BotError(
+            "TENSIGHT_SECRET is not set. Where several machines share a database, each would make "
+            "one of its own, and refuse what Telegram sends to the others: set it to the same on "
+            "all."
+        )
+    return hmac.new(desk.key, b"webhook", hashlib.sha256).hexdigest()
+
+
+async def _clean(desk: Desk) -> None:
+    """Forget what is older than it is kept."""
+    while True:
+        before = datetime.now(UTC) - timedelta(days=desk.settings.retention_days)
+        try:
+            await asyncio.to_thread(desk.store.clean, before)
+        except TenSightError:
+            logger.exception("What is too old cannot be deleted")
+        await asyncio.sleep(_CLEAN_S)
+
+
+async def _introduce(application: App) -> None:
+    """Tell Telegram name, texts and commands, in all languages; the bot works without, too."""
+    bot, desk = application.bot, application.bot_data["desk"]
+    while True:
+        try:
+            result = await desk.result(await asyncio.to_thread(desk.predictor.default_model))
+            break
+        except TenSightError as error:
+            logger.warning("Telegram is told about the bot later: %s", error)
+            await asyncio.sleep(_PAUSES_S[1])
+    for language in locale.LANGUAGES:
+        words = locale.bot_words(language)
+        tag = None if language == "en" else language
+        commands = [BotCommand(name, words[f"command_{name}"]) for name in _COMMANDS]
+        about = replies.greeting("description", result.config.labels, language)
+        about = about[: BotDescriptionLimit.MAX_DESCRIPTION_LENGTH]
+        with _without():
+            if tuple(commands) != await bot.get_my_commands(language_code=tag):
+                await bot.set_my_commands(commands, language_code=tag)
+        # Telegram takes few changes of these in a day.
+        with _without():
+            if (await bot.get_my_name(language_code=tag)).name != words["name"]:
+                await bot.set_my_name(words["name"], language_code=tag)
+        with _without():
+            known = await bot.get_my_short_description(language_code=tag)
+            if known.short_description != words["about"]:
+                await bot.set_my_short_description(words["about"], language_code=tag)
+        with _without():
+            if (await bot.get_my_description(language_code=tag)).description != about:
+                await bot.set_my_description(about, language_code=tag)
+    for each in desk.settings.operators:
+        english = locale.bot_words("en")
+        commands = [BotCommand(name, english[f"command_{name}"]) for name in _COMMANDS]
+        commands += [BotCommand(*row) for row in _OPERATOR_COMMANDS.items()]
+        with _without():
+            await bot.set_my_commands(commands, scope=BotCommandScopeChat(each))
+
+
+@contextmanager
+def _without() -> Iterator[None]:
+    """Go on without what Telegram does not take."""
+    try:
+        yield
+    except TelegramError as error:
+        logger.warning("Telegram was not told all about the bot: %s", error)
+
+
+class _CatalogWarnings(logging.Handler):
+    """Tells the operators what the catalog warns of, as that a live model cannot be loaded."""
+
+    def __init__(self, application: App) -> None:
+        super().__init__(logging.WARNING)
+        self._application = application
+        self._loop = asyncio.get_running_loop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        alarms: operator.Alarms = self._application.bot_data["alarms"]
+        with suppress(RuntimeError):  # the loop has ended
+            asyncio.run_coroutine_threadsafe(
+                alarms.tell(self._application, text, f"⚠ {text}"), self._loop
+            )
+
+
+def serve(
+    settings: Settings,
+    predictor: Predictor,
+    store: Store,
+    *,
+    webhook: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8443,
+    metrics_port: int | None = None,
+    say: Callable[[str], None],
+) -> None:
+    """Run the bot until the process is told to stop, by Ctrl-C or a signal.
+
+    Args:
+        settings: As for `build_application`.
+        predictor: As there.
+        store: As there.
+        webhook: As for `run`.
+        host: As there.
+        port: As there.
+        metrics_port: Port of 127.0.0.1 to tell Prometheus on; None: it is not told.
+        say: As for `run`.
+
+    Raises:
+        BotError, ListenError, StoreError: As in `run`.
+    """
+
+    async def until_told() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, stop.set)
+        figures = Figures()
+        application = prepare(settings, predictor, store)
+        with figures.told_on(metrics_port):
+            await run(
+                application, stop, webhook=webhook, host=host, port=port, figures=figures, say=say
+            )
+
+    asyncio.run(until_told())
+
+
+def prepare(settings: Settings, predictor: Predictor, store: Store) -> App:
+    """`build_application`, with the token kept out of the log.
+
+    Raises:
+        BotError: As in `build_application`.
+    """
+    token = settings.telegram_token
+    # Before anything of the library runs: at DEBUG it tells the addresses that it is given.
+    logs.hide(token.get_secret_value() if token is not None else "")
+    return build_application(settings, predictor, store)

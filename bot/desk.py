@@ -1,0 +1,315 @@
+"""What the bot's handlers work with: who answers, what is kept, who is asking."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import math
+import mimetypes
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from telegram import Bot, Message, Update
+from telegram.constants import ChatType
+from telegram.error import BadRequest, Forbidden, InvalidToken
+from telegram.ext import Application, CallbackContext, ExtBot
+
+from core import images, locale
+from core.classifier import Prediction
+from core.errors import (
+    ImageError,
+    ModelNotFoundError,
+    PhotoReadError,
+    PredictorError,
+    RateError,
+    TenSightError,
+)
+from core.locale import Language
+from core.predictor import Predictor
+from core.results import Result
+from core.settings import Settings
+from core.store import Answered, Chat, Store
+
+__all__ = ["Context", "Desk", "Hour", "is_away", "key_of", "photo_of"]
+
+Context = CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], dict[Any, Any]]
+App = Application[Any, Context, dict[Any, Any], dict[Any, Any], dict[Any, Any], Any]
+
+_MAINTENANCE = "maintenance"
+_BYTES = "application/octet-stream"
+_HOUR_S = 3600.0
+_MINUTE_S = 60.0
+_GROUP_PHOTOS = 10
+_REMEMBERED = 10_000
+# Of a model with a thousand labels; the most probable ones.
+_MOST_SCORES = 100
+# Seconds that the models are not asked for again: each answer names one, and they may be elsewhere.
+_KNOWN_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Hour:
+    """What happened in the last hour."""
+
+    def __init__(self) -> None:
+        self._answers: deque[tuple[float, float]] = deque(maxlen=100_000)
+        self._errors: deque[float] = deque(maxlen=100_000)
+
+    def answered(self, seconds: float) -> None:
+        """Count a photo that was answered, and how long its sender waited."""
+        self._answers.append((time.monotonic(), seconds))
+
+    def failed(self) -> None:
+        """Count a photo that could not be answered."""
+        self._errors.append(time.monotonic())
+
+    def figures(self) -> tuple[int, float, float, int]:
+        """Photos, median and 95% quantile of their seconds, and errors."""
+        since = time.monotonic() - _HOUR_S
+        seconds = sorted(s for at, s in self._answers if at > since)
+        errors = sum(at > since for at in self._errors)
+        if not seconds:
+            return 0, 0.0, 0.0, errors
+        p95 = seconds[min(len(seconds) - 1, math.ceil(0.95 * len(seconds)) - 1)]
+        return len(seconds), seconds[len(seconds) // 2], p95, errors
+
+
+@dataclass
+class Desk:
+    """Everything that outlives an update.
+
+    Attributes:
+        settings, predictor, store: As the application was built with.
+        key: Of the hashes that stand for persons.
+        hour: Figures of the last hour.
+        since: Moment of the start, `time.time`.
+    """
+
+    settings: Settings
+    predictor: Predictor
+    store: Store
+    key: bytes
+    hour: Hour = field(default_factory=Hour)
+    since: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self._admitted: dict[int, None] = {}
+        self._sent: dict[int, deque[float]] = {}
+        # More at once would fill the predictor's queue, and be told that it is busy; and each photo
+        # is in memory.
+        self._places = asyncio.Semaphore(max(1, self.settings.queue_size // 2))
+        self._known: tuple[float, list[Result]] = (-math.inf, [])
+
+    def person(self, user: int | None) -> str | None:
+        """Keyed hash that stands for a person: who does not know the key learns nothing by it."""
+        if user is None:
+            return None
+        return hmac.new(self.key, str(user).encode(), hashlib.sha256).hexdigest()
+
+    async def chat(self, update: Update) -> Chat:
+        """What the chat of an update chose."""
+        if update.effective_chat is None:
+            return Chat()
+        return await asyncio.to_thread(self.store.chat, update.effective_chat.id)
+
+    async def language(self, update: Update) -> Language:
+        """What the chat chose, else the language of who writes, else English."""
+        chosen = (await self.chat(update)).language
+        user = update.effective_user
+        for tag in (chosen, user.language_code if user is not None else None):
+            for language in locale.LANGUAGES:
+                if tag is not None and tag.split("-")[0].lower() == language:
+                    return language
+        return "en"
+
+    async def change_chat(self, update: Update, **changes: Any) -> None:
+        """Keep what a chat chooses."""
+        if update.effective_chat is not None:
+            chat = replace(await self.chat(update), **changes)
+            await asyncio.to_thread(self.store.set_chat, update.effective_chat.id, chat)
+
+    async def model(self, update: Update) -> str:
+        """The model that answers in the chat of an update: the default one where it is gone."""
+        chosen = (await self.chat(update)).model
+        there = [result.config.name for result in await self.results()]
+        if chosen in there:
+            return chosen
+        return await asyncio.to_thread(self.predictor.default_model)
+
+    async def results(self) -> list[Result]:
+        """The models that are there.
+
+        Raises:
+            PredictorError: They cannot be asked for now.
+        """
+        at, known = self._known
+        if time.monotonic() > at + _KNOWN_S:
+            known = await asyncio.to_thread(self.predictor.models)
+            self._known = (time.monotonic(), known)
+        return known
+
+    async def result(self, name: str) -> Result:
+        """One of them.
+
+        Raises:
+            ModelNotFoundError: It is not there.
+        """
+        for result in await self.results():
+            if result.config.name == name:
+                return result
+        raise ModelNotFoundError(f"There is no model called {name!r}.")
+
+    def admit(self, update: Update, photos: int) -> None:
+        """Count photos of a chat, once of each update: one that was put off is not counted again.
+
+        They count by when they were sent: those that waited while nobody answered came no faster.
+
+        Raises:
+            RateError: They are too many for a minute.
+        """
+        if update.update_id in self._admitted:
+            return
+        chat = update.effective_chat
+        who = chat.id if chat is not None else 0
+        most = self.settings.chat_photos_per_minute
+        if chat is not None and chat.type != ChatType.PRIVATE:
+            most = min(most, _GROUP_PHOTOS)  # what is said in a group is read by all of it
+        sent_at = update.message.date.timestamp() if update.message is not None else time.time()
+        before = self._sent.pop(who, deque[float]())
+        recent = [at for at in before if abs(at - sent_at) < _MINUTE_S]
+        photos = min(photos, most)
+        fits = len(recent) + photos <= most
+        self._sent[who] = deque([*before, *[sent_at] * (photos if fits else 0)], maxlen=most)
+        if not fits:
+            free_at = sorted(recent)[len(recent) + photos - most - 1] + _MINUTE_S
+            raise RateError(max(1, math.ceil(free_at - time.time())))
+        self._admitted[update.update_id] = None
+        _shorten(self._admitted)
+        _shorten(self._sent)
+
+    async def maintenance(self) -> bool:
+        """Whether photos are not looked at just now."""
+        return await asyncio.to_thread(self.store.switch, _MAINTENANCE)
+
+    async def predict(
+        self, photo: bytes, model: str | None, *, saliency: bool = False
+    ) -> Prediction:
+        """Classify a photo.
+
+        Raises:
+            TenSightError: As in `Predictor.predict`.
+        """
+        return await self.predictor.predict(photo, model=model, saliency=saliency)
+
+    @asynccontextmanager
+    async def photo(self, bot: Bot, file: str, size: int | None = None) -> AsyncIterator[bytes]:
+        """Bytes of a file that was sent, for as long as they are needed; not of all at once.
+
+        Args:
+            bot: Whom it was sent to.
+            file: Its file_id.
+            size: Its size in bytes, as far as Telegram told.
+
+        Raises:
+            ImageError: It is larger than what is taken.
+            PhotoReadError: Telegram does not give it, or no longer.
+            NetworkError: Telegram cannot be reached.
+        """
+        _check_size(size)
+        async with self._places:
+            yield await self._fetch(bot, file)
+
+    async def _fetch(self, bot: Bot, file: str) -> bytes:
+        try:
+            handle = await bot.get_file(file)
+            _check_size(handle.file_size)
+            return bytes(await handle.download_as_bytearray())
+        except (BadRequest, Forbidden, InvalidToken) as error:
+            # The last is what the library makes of a download that is not found.
+            raise PhotoReadError(f"Telegram does not give this file: {error}") from error
+
+    async def keep_answer(self, person: str | None, file: str, prediction: Prediction) -> str:
+        """Keep an answer for its buttons; its key.
+
+        Args:
+            person: Hash of who sent the photo.
+            file: file_id of the photo.
+            prediction: The answer.
+        """
+        key = secrets.token_urlsafe(8)
+        scores = dict(list(prediction.scores.items())[:_MOST_SCORES])
+        answer = Answered(
+            person=person,
+            file=file,
+            model=prediction.model,
+            revision=prediction.revision,
+            answer=prediction.label,
+            verdict=prediction.verdict,
+            scores=scores,
+        )
+        await asyncio.to_thread(self.store.add_answer, key, answer)
+        return key
+
+
+def key_of(settings: Settings) -> bytes:
+    """Key of the hashes: TENSIGHT_SECRET, else one that is made once."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    file = settings.home / "secret"
+    if not file.is_file():
+        settings.home.mkdir(parents=True, exist_ok=True)
+        new = Path(f"{file}.{os.getpid()}")
+        new.touch(mode=0o600)
+        new.write_text(secrets.token_hex(32), "ascii")
+        try:
+            # The first of two that start at once makes it.
+            os.link(new, file)
+        except FileExistsError:
+            pass
+        finally:
+            new.unlink()
+    return file.read_bytes()
+
+
+def photo_of(message: Message | None) -> tuple[str, int | None] | None:
+    """file_id and size of the photo, or image sent as a file, of a message; None without one."""
+    if message is None:
+        return None
+    if message.photo:
+        largest = max(message.photo, key=lambda size: size.width * size.height)
+        return largest.file_id, largest.file_size
+    document = message.document
+    if document is None:
+        return None
+    kind = document.mime_type
+    if kind in (None, _BYTES):  # some programs know no better
+        kind, _ = mimetypes.guess_type(document.file_name or "")
+    if (kind or "").startswith("image/"):
+        return document.file_id, document.file_size
+    return None
+
+
+def _shorten(remembered: dict[int, Any]) -> None:
+    """Forget the first that were remembered, so that it does not grow for ever."""
+    while len(remembered) > _REMEMBERED:
+        del remembered[next(iter(remembered))]
+
+
+def _check_size(size: int | None) -> None:
+    if size is not None and size > images.MAX_BYTES:
+        raise ImageError("too_large", f"The file has {size:,} bytes.")
+
+
+def is_away(error: TenSightError) -> bool:
+    """Whether the photo may be fine, and the predictor cannot be reached."""
+    return type(error) is PredictorError

@@ -1,0 +1,88 @@
+"""A bot that runs in this process, and asks the Bot API server of the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bot.app import build_application, run
+from bot.desk import Desk
+from bot.limits import Limits
+from core.catalog import Catalog
+from core.predictor import LocalPredictor, Predictor
+from core.settings import Settings
+from core.store import Store
+from tests.conftest import ROOT
+from tests.ports import wait_for
+from tests.telegram_server import TelegramServer
+
+
+@dataclass
+class Running:
+    """A bot, and what it works with."""
+
+    telegram: TelegramServer
+    settings: Settings
+    store: Store
+    desk: Desk
+
+
+def settings_for(telegram: TelegramServer, home: Path, **more: Any) -> Settings:
+    known: dict[str, Any] = {"models": ROOT / "models", "model": "classic", "home": home}
+    return Settings(**(known | telegram.settings() | more))
+
+
+@contextmanager
+def running(
+    telegram: TelegramServer,
+    home: Path,
+    *,
+    predictor: Predictor | None = None,
+    limits: Limits | None = None,
+    webhook: str | None = None,
+    port: int = 0,
+    **more: Any,
+) -> Iterator[Running]:
+    """A bot as long as it is needed; it talks as fast as it can, unless told otherwise."""
+    settings = settings_for(telegram, home, **more)
+    asked = predictor or LocalPredictor(Catalog(settings), queue_size=64, deadline_s=30)
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    said: list[str] = []
+    failed: list[BaseException] = []
+    with closing(Store.open(settings)) as store:
+        application = build_application(
+            settings,
+            asked,
+            store,
+            limits=limits or Limits(overall=1000, private_s=0, group=1000),
+        )
+
+        def work() -> None:
+            try:
+                loop.run_until_complete(
+                    run(application, stop, webhook=webhook, port=port, say=said.append)
+                )
+            except BaseException as error:  # noqa: BLE001  # raised where the test waits
+                failed.append(error)
+            finally:
+                loop.run_until_complete(loop.shutdown_default_executor())
+                loop.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            wait_for(lambda: bool(said or failed))
+            yield Running(telegram, settings, store, application.bot_data["desk"])
+        finally:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(stop.set)
+            thread.join(60)
+            if predictor is None:
+                asked.close()
+    if failed:
+        raise failed[0]

@@ -1,0 +1,553 @@
+"""Nothing that people send is lost, and nothing is answered twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bot import logs
+from bot.limits import Limits
+from core.catalog import Catalog
+from core.errors import BotError, PredictorError
+from core.predictor import LocalPredictor, RemotePredictor
+from core.settings import Settings
+from tests.bot.running import running
+from tests.bot.test_bot import GROUP, asked, words
+from tests.conftest import ROOT
+from tests.core.test_service import serving
+from tests.ports import free_port, wait_for
+from tests.telegram_server import TOKEN, TelegramServer
+
+
+@pytest.fixture
+def telegram() -> Iterator[TelegramServer]:
+    with TelegramServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def content(photo: Path) -> bytes:
+    return photo.read_bytes()
+
+
+def replies(telegram: TelegramServer, chats: range) -> Counter[int]:
+    """How many replies each chat got."""
+    return Counter(call.chat for call in telegram.sent() if call.chat in chats)
+
+
+# The process.
+
+
+def process(
+    telegram: TelegramServer, home: Path, *arguments: str, **settings: str
+) -> subprocess.Popen[bytes]:
+    """`tensight bot`."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
+    ours = {f"TENSIGHT_{name.upper()}": value for name, value in telegram.settings().items()}
+    ours |= {"TENSIGHT_HOME": str(home), "TENSIGHT_MODEL": "classic", "TENSIGHT_LOG_LEVEL": "DEBUG"}
+    home.mkdir(exist_ok=True)
+    with (home / "bot.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "core.cli", "bot", *arguments],
+            env=environment | {"PYTHONPATH": str(ROOT)} | ours | settings,
+            cwd=home,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def crash_and_count(
+    telegram: TelegramServer, home: Path, content: bytes, chats: range, each: int, kills: int
+) -> None:
+    """Send photos, kill the bot in the middle, start it again, and count."""
+    file = telegram.add_file(content)
+    size = {"file_id": file, "file_unique_id": file, "width": 640, "height": 480}
+    rng = random.Random(0)  # noqa: S311  # no secret
+    sent = 0
+    bot = process(telegram, home)
+    telegram.wait_for(1, None, "getMe", seconds=60)
+    for killed in range(kills + 1):
+        for _ in range(each * len(chats) // (kills + 1)):
+            telegram.message(chats[sent % len(chats)], photo=[size])
+            sent += 1
+        if killed < kills:
+            enough = len(telegram.sent()) + rng.randrange(3, 12)
+            telegram.wait_for(enough, seconds=60)
+            bot.send_signal(signal.SIGKILL)
+            bot.wait()
+            bot = process(telegram, home)
+    try:
+        telegram.wait_for(sent, seconds=120)
+        time.sleep(2)
+    finally:
+        bot.terminate()
+        assert bot.wait(30) == 0
+    counts = replies(telegram, chats)
+    photos = Counter(chats[i % len(chats)] for i in range(sent))
+    assert all(counts[chat] >= photos[chat] for chat in chats), "none is missing"
+    # A second reply only where a kill fell between sending and marking.
+    assert sum(counts.values()) - sent <= 8 * kills
+    answered = Counter((call.chat, call.reply_to) for call in telegram.sent())
+    assert len(answered) == sent, "each photo has its own"
+    assert TOKEN not in (home / "bot.log").read_text()
+
+
+def test_a_killed_bot_answers_what_it_had_taken(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    crash_and_count(telegram, tmp_path / "home", content, range(1, 9), each=4, kills=1)
+
+
+@pytest.mark.long
+def test_a_thousand_photos_and_a_kill(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    crash_and_count(telegram, tmp_path / "home", content, range(1, 201), each=5, kills=2)
+
+
+def test_told_to_stop_it_finishes_what_runs(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    bot = process(telegram, tmp_path / "home")
+    telegram.wait_for(1, None, "getMe", seconds=60)
+    telegram.faults.slow_s = 0.5
+    telegram.photo(1, content)
+    telegram.wait_for(1, None, "getFile")
+    bot.terminate()
+    assert bot.wait(30) == 0
+    assert replies(telegram, range(1, 2)) == {1: 1}
+
+
+@pytest.mark.parametrize(
+    ("faults", "token", "said"),
+    [
+        ("", "123456:" + "b" * 35, "Telegram does not know the token"),
+        ("", "nonsense", "Telegram does not know the token"),
+        ("conflict", TOKEN, "Another program takes the updates of this bot"),
+    ],
+)
+def test_one_clear_line(
+    telegram: TelegramServer, tmp_path: Path, faults: str, token: str, said: str
+) -> None:
+    telegram.faults.conflict = faults == "conflict"
+    bot = process(telegram, tmp_path, TENSIGHT_TELEGRAM_TOKEN=token, TENSIGHT_LOG_LEVEL="WARNING")
+    assert bot.wait(60) == 1
+    log = (tmp_path / "bot.log").read_text()
+    assert said in log.splitlines()[-1]
+    assert "Traceback" not in log
+    assert token not in log
+
+
+def test_of_two_the_newcomer_gives_up(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._OLD_S", 0.0)
+    with running(telegram, tmp_path / "old"):
+        second = process(telegram, tmp_path / "new", TENSIGHT_LOG_LEVEL="WARNING")
+        assert second.wait(90) == 1
+        log = (tmp_path / "new" / "bot.log").read_text()
+        assert "Another program takes the updates of this bot" in log.splitlines()[-1]
+        telegram.photo(1, content)
+        telegram.wait_for(1, 1)
+
+
+def test_what_it_has_no_time_for_is_left_for_the_next_start(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(models=ROOT / "models", model="classic")
+    predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
+    with running(telegram, tmp_path, predictor=predictor) as bot:
+        sent = [telegram.photo(1, content) for _ in range(3)]
+        telegram.wait_for(1, 1)  # it says that the predictor is away
+        wait_for(lambda: len(bot.store.waiting(123456)) == 3)
+    predictor.close()
+    with running(telegram, tmp_path):
+        replies = telegram.wait_for(4, 1)[1:]
+    assert [reply.reply_to for reply in replies] == sent
+
+
+def test_without_a_token_it_says_where_to_get_one(telegram: TelegramServer, tmp_path: Path) -> None:
+    bot = process(telegram, tmp_path, TENSIGHT_TELEGRAM_TOKEN="", TENSIGHT_LOG_LEVEL="WARNING")
+    assert bot.wait(60) == 1
+    assert "TENSIGHT_TELEGRAM_TOKEN is not set. @BotFather" in (tmp_path / "bot.log").read_text()
+
+
+# Updates.
+
+
+def test_duplicates_and_disorder(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
+    file = telegram.add_file(content)
+    size = {"file_id": file, "file_unique_id": file, "width": 9, "height": 9}
+
+    def send(number: int, message: int) -> None:
+        about = {"message_id": message, "date": 1, "from": telegram.user(1)}
+        chat = {"id": 1, "type": "private"}
+        telegram.update(number=number, message=about | {"chat": chat, "photo": [size]})
+
+    with running(telegram, tmp_path):
+        for number in (900, 902, 901, 900, 902):
+            send(number, number)
+        telegram.wait_for(3, 1)
+        telegram.text(2, "/start")
+        telegram.wait_for(1, 2)
+        assert sorted(call.reply_to or 0 for call in telegram.sent(1)) == [900, 901, 902]
+
+
+def test_order_within_a_chat(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
+    with running(telegram, tmp_path):
+        sent = [telegram.photo(1, content) for _ in range(6)]
+        assert [call.reply_to for call in telegram.wait_for(6, 1)] == sent
+
+
+def test_what_waited_while_it_was_off_is_answered(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    telegram.photo(1, content)
+    with running(telegram, tmp_path):
+        telegram.wait_for(1, 1)
+    with running(telegram, tmp_path):
+        telegram.photo(2, content)
+        telegram.wait_for(1, 2)
+    assert replies(telegram, range(1, 3)) == {1: 1, 2: 1}
+
+
+def test_payloads_do_not_stay(telegram: TelegramServer, tmp_path: Path) -> None:
+    with running(telegram, tmp_path) as bot:
+        asked(telegram, 1, lambda: telegram.text(1, "/start secret words"))
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        with bot.store._engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT payload FROM inbox").all()
+    assert rows == [(None,)]
+
+
+def test_fuzzed_updates_never_stop_it(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    rng = random.Random(7)  # noqa: S311  # no secret
+    junk: list[Any] = [None, 0, -1, 2**62, "", "x" * 300, [], {}, True, 1.5, "/start", {"id": "x"}]
+    file = telegram.add_file(content)
+
+    def mutated(value: Any) -> Any:
+        if rng.random() < 0.12:
+            return rng.choice(junk)
+        if isinstance(value, dict):
+            return {k: mutated(v) for k, v in value.items() if rng.random() > 0.05}
+        if isinstance(value, list):
+            return [mutated(each) for each in value]
+        return value
+
+    size = {"file_id": file, "file_unique_id": file, "width": 9, "height": 9}
+    known = {"message_id": 5, "date": 1, "chat": {"id": 3, "type": "private"}}
+    known |= {"from": {"id": 3, "is_bot": False, "first_name": "x"}}
+    command = {"type": "bot_command", "offset": 0, "length": 6}
+    press = {"id": "1", "from": known["from"], "chat_instance": "1", "data": "model:x:y"}
+    kinds: list[dict[str, Any]] = [
+        {"message": known | {"photo": [size]}},
+        {"message": known | {"photo": [size], "media_group_id": "a"}},
+        {"message": known | {"text": "/model x", "entities": [command]}},
+        {"callback_query": press | {"message": known}},
+        {"edited_message": known | {"text": "x"}},
+        {"poll": {"id": "1"}},
+    ]
+    with running(telegram, tmp_path) as bot:
+        for _ in range(2_000):
+            update = {k: mutated(v) for k, v in rng.choice(kinds).items()}
+            telegram.update(**update)
+        reply = asked(telegram, 77, lambda: telegram.photo(77, content))
+        assert reply.text.startswith("A ship")
+        wait_for(lambda: bot.store.waiting(123456) == [], seconds=60)
+
+
+def test_an_album_does_not_wait_for_ever(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._QUIET_S", 60.0)
+    monkeypatch.setattr("bot.inbox._ALBUM_S", 0.5)
+    with running(telegram, tmp_path):
+        telegram.photo(1, content, media_group_id="a")
+        (reply,) = telegram.wait_for(1, 1)
+    assert reply.text.startswith("1. A ship")
+
+
+# Telegram.
+
+
+def test_who_is_told_to_wait_waits_alone(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    telegram.faults.retry_after[1] = [2]
+    with running(telegram, tmp_path):
+        started = time.monotonic()
+        telegram.photo(1, content)
+        telegram.photo(2, content)
+        (other,) = telegram.wait_for(1, 2)
+        (told,) = telegram.wait_for(1, 1)
+    assert told.at - started >= 2
+    assert other.at < told.at
+
+
+def test_limits_are_kept() -> None:
+    sent: list[tuple[float, int]] = []
+
+    async def send(chat: int) -> bool:
+        sent.append((time.monotonic(), chat))
+        return True
+
+    async def all_at_once() -> None:
+        limits = Limits(overall=10, private_s=0.2)
+        asks = [
+            limits.process_request(send, (chat,), {}, "sendMessage", {"chat_id": chat}, None)
+            for chat in [1, 1, 1, *range(2, 19)]
+        ]
+        await asyncio.gather(*asks)
+
+    asyncio.run(all_at_once())
+    moments = [at for at, _ in sent]
+    assert all(b - a >= 0.99 for a, b in zip(moments, moments[10:], strict=False))
+    mine = [at for at, chat in sent if chat == 1]
+    assert all(b - a >= 0.19 for a, b in itertools.pairwise(mine))
+
+
+def test_a_group_gets_twenty_messages_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, sent = [0.0], list[float]()
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    async def send() -> None:
+        sent.append(now[0])
+
+    async def talk() -> None:
+        limits = Limits()
+        for _ in range(50):
+            await limits.process_request(send, (), {}, "sendMessage", {"chat_id": GROUP}, None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bot.limits.time.monotonic", lambda: now[0])
+        patched.setattr("bot.limits.asyncio.sleep", sleep)
+        asyncio.run(talk())
+    assert all(b - a >= 60 for a, b in zip(sent, sent[20:], strict=False))
+    assert all(b - a >= 1 for a, b in itertools.pairwise(sent))
+    assert sent[-1] < 150, "nor fewer"
+
+
+def test_a_group_that_grew_gets_its_answer(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    telegram.faults.moved[GROUP] = GROUP - 1
+    mention = {"type": "mention", "offset": 0, "length": 13}
+    with running(telegram, tmp_path):
+        telegram.photo(GROUP, content, caption="@tensight_bot", caption_entities=[mention], user=1)
+        (reply,) = telegram.wait_for(1, GROUP - 1)
+    assert reply.text.startswith("A ship")
+
+
+@pytest.mark.parametrize("method", ["sendMessage", "getFile"])
+def test_telegram_away_for_a_moment(
+    telegram: TelegramServer,
+    tmp_path: Path,
+    content: bytes,
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    with running(telegram, tmp_path):
+        telegram.faults.failing[method] = [502, 500]
+        telegram.faults.failing["getUpdates"] = [500]
+        telegram.photo(1, content)
+        tries = 3 if method == "sendMessage" else 1  # each is recorded
+        telegram.wait_for(tries, 1)
+        time.sleep(0.5)
+    assert [c.text.startswith("A ship") for c in telegram.sent(1)] == [True] * tries
+
+
+class Away(LocalPredictor):
+    """A predictor that cannot be reached, until it is."""
+
+    away = True
+
+    async def predict(self, *photos: Any, **how: Any) -> Any:
+        if self.away:
+            raise PredictorError("not there")
+        return await super().predict(*photos, **how)
+
+
+def test_predictor_away(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    settings = Settings(models=ROOT / "models", model="classic")
+    predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
+    with running(telegram, tmp_path, predictor=predictor):
+        telegram.photo(1, content)
+        (told,) = telegram.wait_for(1, 1)
+        assert told.text == words()["away"]
+        time.sleep(0.6)
+        assert len(telegram.sent(1)) == 1, "told once"
+        predictor.away = False
+        assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
+    predictor.close()
+
+
+def test_a_service_that_is_away(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    port = free_port()
+    predictor = RemotePredictor(f"http://127.0.0.1:{port}", patience_s=0.5)
+    with running(telegram, tmp_path, predictor=predictor):
+        telegram.photo(1, content)
+        telegram.text(2, "/help")
+        for chat in (1, 2):
+            (told,) = telegram.wait_for(1, chat)
+            assert told.text == words()["away"]
+        settings = Settings(models=ROOT / "models", model="classic", home=tmp_path)
+        with serving(settings, Catalog(settings), port=port):
+            assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
+            assert "airplane" in telegram.wait_for(2, 2)[-1].text
+    predictor.close()
+
+
+def test_after_a_day_it_gives_up(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(models=ROOT / "models", model="classic")
+    predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
+    with running(telegram, tmp_path, predictor=predictor) as bot:
+        telegram.photo(1, content, date=int(time.time()) - 90_000)
+        told = telegram.wait_for(2, 1)[-1]
+        assert told.text == "Something went wrong on our side. Try again later."
+        wait_for(lambda: bot.store.waiting(123456) == [])
+    predictor.close()
+
+
+# Webhooks.
+
+
+@pytest.mark.parametrize(
+    ("webhook", "settings", "said"),
+    [
+        ("http://bot.example", {}, "an address of https alone, not to http://bot.example"),
+        ("https://bot.example", {"telegram_webhook_secret": "a b"}, "must be 1 to 256 characters"),
+        (
+            "https://bot.example",
+            {"database_url": "sqlite:///{home}/own.db"},
+            "TENSIGHT_SECRET is not set",
+        ),
+    ],
+)
+def test_webhooks_that_cannot_be(
+    telegram: TelegramServer, tmp_path: Path, webhook: str, settings: dict[str, str], said: str
+) -> None:
+    given: dict[str, Any] = {name: value.format(home=tmp_path) for name, value in settings.items()}
+    with (
+        pytest.raises(BotError, match=said),
+        running(telegram, tmp_path, webhook=webhook, port=free_port(), **given),
+    ):
+        pass
+
+
+def test_webhooks(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/hook"
+    telegram.webhook["local"] = address
+    with running(telegram, tmp_path, webhook="https://bot.example/hook", port=port) as bot:
+        assert telegram.webhook["url"] == "https://bot.example/hook"
+        assert len(telegram.webhook["secret_token"]) == 64
+        telegram.photo(1, content)
+        telegram.wait_for(1, 1)
+        update = {"update_id": 5000, "message": {"message_id": 1, "date": 1}}
+        update["message"]["chat"] = {"id": 9, "type": "private"}  # type: ignore[index]
+        update["message"]["text"] = "x"  # type: ignore[index]
+        for secret in ("wrong", "é"):
+            sent = [(b"X-Telegram-Bot-Api-Secret-Token", secret.encode())]
+            assert httpx.post(address, json=update, headers=sent).status_code == 403
+        assert httpx.post(address, json=update).status_code == 403
+        good = {"X-Telegram-Bot-Api-Secret-Token": telegram.webhook["secret_token"]}
+        assert httpx.post(address, content=b"{", headers=good).status_code == 400
+        assert httpx.post(address, json=[], headers=good).status_code == 400
+        for _ in range(3):
+            assert httpx.post(address, json=update, headers=good).status_code == 200
+        telegram.wait_for(1, 9)
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        assert len(telegram.sent(9)) == 1
+
+
+# What nobody is to read.
+
+
+def test_the_token_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    root = logging.getLogger()
+    before = [list(handler.filters) for handler in root.handlers]
+    logs.hide(TOKEN)
+    try:
+        with caplog.at_level("DEBUG"):
+            logging.getLogger("x").info("asked %s", f"https://api/bot{TOKEN}/getMe")
+            try:
+                raise ValueError(f"https://api/bot{TOKEN}/getMe")
+            except ValueError:
+                logging.getLogger("y").exception("failed")
+        assert TOKEN not in caplog.text
+        assert "[hidden]" in caplog.text
+    finally:
+        for handler, filters in zip(root.handlers, before, strict=True):
+            handler.filters = filters
+
+
+def test_page_and_bot_in_one_process(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    port, figures = free_port(), free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
+    ours = {f"TENSIGHT_{name.upper()}": value for name, value in telegram.settings().items()}
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "core.cli", "web", "--port", str(port)),
+                *("--metrics-port", str(figures)),
+            ],
+            env=environment | ours | {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(tmp_path)},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        telegram.photo(1, content)
+        telegram.wait_for(1, 1, seconds=60)
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz").json() == {"status": "ok"}
+        told = httpx.get(f"http://127.0.0.1:{figures}/metrics").text
+        assert "tensight_bot_updates_total" in told
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
+    assert json.loads(telegram.sent(1)[0].data["reply_parameters"])["message_id"]
+
+
+def test_prometheus_is_told(telegram: TelegramServer, tmp_path: Path) -> None:
+    port = free_port()
+    bot = process(telegram, tmp_path, "--metrics-port", str(port), TENSIGHT_LOG_LEVEL="WARNING")
+    try:
+        telegram.text(1, "/start")
+        telegram.wait_for(1, 1, seconds=60)
+        address = f"http://127.0.0.1:{port}/metrics"
+        done = 'tensight_bot_updates_total{outcome="done"} 1.0'
+        wait_for(lambda: done in httpx.get(address).text)
+        assert "tensight_bot_inbox 0.0" in httpx.get(address).text
+    finally:
+        bot.terminate()
+        assert bot.wait(30) == 0

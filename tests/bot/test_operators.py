@@ -1,0 +1,233 @@
+"""Operators run the system from chat."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.desk import Desk
+from core.bundle import Bundle, write_bundle
+from core.catalog import Catalog
+from core.errors import HubError
+from core.predictor import LocalPredictor
+from core.releases import Remote
+from core.settings import Settings
+from core.store import Feedback
+from tests.bot.running import Running, running
+from tests.bot.test_bot import asked, pressed, words
+from tests.conftest import ROOT
+from tests.hub_server import HubServer, Repo
+from tests.ports import wait_for
+from tests.telegram_server import TelegramServer
+
+OPERATOR, OTHER, ANYBODY = 501, 502, 503
+
+
+@pytest.fixture
+def telegram() -> Iterator[TelegramServer]:
+    with TelegramServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def bot(telegram: TelegramServer, tmp_path: Path) -> Iterator[Running]:
+    with running(telegram, tmp_path / "home", operators=(OPERATOR, OTHER)) as bot:
+        yield bot
+
+
+def said(bot: Running, text: str) -> str:
+    return asked(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, text)).text
+
+
+def last(telegram: TelegramServer) -> str:
+    """What the operator was told last."""
+    sent = telegram.sent(OPERATOR)
+    return sent[-1].text if sent else ""
+
+
+def test_status(bot: Running, photo: Path) -> None:
+    telegram = bot.telegram
+    asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
+    telegram.document(ANYBODY, b"no photo", "image/png")
+    telegram.wait_for(2, ANYBODY)
+    text = said(bot, "/status")
+    revision = Bundle.open(ROOT / "models" / "classic").revision
+    for part in (
+        "up since ",
+        f"classic {revision}",
+        "queue: 0 photos",
+        "last hour: 1 photos, p50 ",
+        ", 1 errors",
+        "memory: ",
+        "database: SQLite, answers",
+        "maintenance: off",
+    ):
+        assert part in text
+    assert "classic " in said(bot, "/models")
+
+
+@pytest.mark.parametrize("command", ["/status", "/models", "/pull", "/feedback", "/audit"])
+def test_others_learn_nothing(bot: Running, command: str) -> None:
+    telegram = bot.telegram
+    reply = asked(telegram, ANYBODY, lambda: telegram.text(ANYBODY, command))
+    assert reply.text == words()["unknown"]
+    group = -900
+    telegram.text(group, command, user=OPERATOR)
+    asked(telegram, ANYBODY, lambda: telegram.text(ANYBODY, "/start"))
+    assert telegram.sent(group) == [], "nor do groups"
+
+
+def test_maintenance_is_confirmed_by_who_asked_for_it(bot: Running, photo: Path) -> None:
+    telegram, content = bot.telegram, photo.read_bytes()
+    assert said(bot, "/maintenance") == "/maintenance on, or /maintenance off"
+    offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
+    assert offer.text == "Really maintenance on? Only you can press this."
+    assert not bot.store.switch("maintenance")
+    _, told = pressed(telegram, OPERATOR, offer, "Yes", user=OTHER)
+    assert told.text == "Only who gave the command can press this."
+    assert not bot.store.switch("maintenance")
+    pressed(telegram, OPERATOR, offer, "Yes")
+    wait_for(lambda: last(telegram) == "maintenance is on")
+    assert bot.store.switch("maintenance")
+    refused = asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, content))
+    assert refused.text == words()["maintenance"]
+    answered = asked(telegram, OPERATOR, lambda: telegram.photo(OPERATOR, content))
+    assert answered.text.startswith("A ship"), "operators can try"
+    offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance off"))
+    pressed(telegram, OPERATOR, offer, "Cancel")
+    wait_for(lambda: last(telegram) == "Nothing was changed.")
+    assert bot.store.switch("maintenance")
+    telegram.press(OPERATOR, offer.buttons()["Yes"], message=1)
+    wait_for(lambda: last(telegram) == words()["expired"])
+    acts = [(act.act, act.outcome) for act in bot.store.acts(9)]
+    assert acts == [
+        ("maintenance off", "cancelled"),
+        ("maintenance on", "maintenance is on"),
+        ("maintenance on", "begun"),
+    ]
+    assert "maintenance on: maintenance is on" in said(bot, "/audit")
+    assert str(OPERATOR) not in said(bot, "/audit")
+
+
+def test_feedback_as_a_table(bot: Running) -> None:
+    assert said(bot, "/feedback") == "Nobody has judged an answer yet."
+    bot.store.add_feedback(
+        Feedback("bot", "classic", "0" * 12, "cat", "known", {"cat": 1.0}, "cat")
+    )
+    reply = asked(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, "/feedback"))
+    assert reply.method == "sendDocument"
+    assert "classic 000000000000: 1 of 1 right" in reply.text
+    assert b"model,revision,n,right" in next(iter(reply.files.values()))
+
+
+def other_revision(folder: Path) -> Path:
+    """A folder as models/ with one model, of another revision than that of the repository."""
+    shutil.copytree(ROOT / "models" / "classic", folder / "classic")
+    bundle = Bundle.open(folder / "classic")
+    files = {name: (bundle.folder / name).read_bytes() for name in bundle.config.sha256}
+    training = bundle.config.training.model_copy(update={"notes": "another one"})
+    write_bundle(folder / "classic", bundle.config.model_copy(update={"training": training}), files)
+    return folder
+
+
+def test_a_model_is_released_and_rolled_back(
+    telegram: TelegramServer, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = other_revision(tmp_path / "new")
+    new = Bundle.open(files / "classic").revision
+    old = Bundle.open(ROOT / "models" / "classic").revision
+    with HubServer().running() as hub:
+        hub.repos["owner/models"] = Repo()
+        content = {
+            path.relative_to(files).as_posix(): path.read_bytes()
+            for path in files.rglob("*")
+            if path.is_file()
+        }
+        hub.repos["owner/models"].commit(content)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        settings = Settings(models=ROOT / "models", model="classic", home=tmp_path / "home")
+        predictor = LocalPredictor(Catalog(settings), queue_size=64, deadline_s=30)
+        predictor.warm()
+        how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+        with running(telegram, tmp_path / "home", predictor=predictor, **how) as bot:
+
+            def confirmed(command: str, outcome: str) -> None:
+                offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, command))
+                pressed(telegram, OPERATOR, offer, "Yes")
+                wait_for(lambda: last(telegram).startswith(outcome))
+
+            def answers(revision: str) -> bool:
+                asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
+                rows = bot.store._engine.connect()
+                with rows:
+                    last = rows.exec_driver_sql(
+                        "SELECT revision FROM answers ORDER BY at DESC LIMIT 1"
+                    ).scalar()
+                return last == revision
+
+            telegram.text(OPERATOR, "/pull")
+            wait_for(lambda: last(telegram) == f"classic {new}")
+            assert answers(old), "nothing answers with what was pulled"
+            assert f"classic {new}, since" in said(bot, "/models")
+            confirmed(f"/promote classic {new}", f"classic {new} is live")
+            wait_for(lambda: answers(new), seconds=10)
+            confirmed("/rollback classic", "classic bundled is live, no longer")
+            wait_for(lambda: answers(old), seconds=10)
+            confirmed("/promote classic 000000000000", "⚠ ")
+            assert said(bot, "/promote classic") == (
+                "/promote MODEL REVISION; /models shows which there are."
+            )
+            acts = [act.act for act in bot.store.acts(9) if act.outcome != "begun"]
+        predictor.close()
+    assert acts == [
+        "promote classic 000000000000",
+        "rollback classic",
+        f"promote classic {new}",
+        "pull main",
+    ]
+
+
+def test_operators_hear_of_errors_once(
+    bot: Running, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telegram = bot.telegram
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("what somebody wrote")
+
+    monkeypatch.setattr(Desk, "predict", broken)
+    for _ in range(2):
+        reply = asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
+        assert reply.text == "Something went wrong on our side. Try again later."
+    for operator in (OPERATOR, OTHER):
+        (told,) = telegram.wait_for(1, operator)
+        assert told.text.startswith("⚠ ZeroDivisionError at test_operators.py:")
+        assert "reference " in told.text
+        assert "somebody" not in told.text
+
+
+def test_a_pull_holds_nothing_up(bot: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    telegram, go_on = bot.telegram, threading.Event()
+
+    def pull(*_: object, **__: object) -> list[Remote]:
+        assert go_on.wait(30)
+        raise HubError("nothing there")
+
+    monkeypatch.setattr("core.releases.pull", pull)
+    telegram.text(OPERATOR, "/pull")
+    telegram.wait_for(1, OPERATOR)
+    assert "up since" in said(bot, "/status")
+    go_on.set()
+    wait_for(lambda: last(telegram) == "⚠ nothing there")
+    assert [act.outcome for act in bot.store.acts(9)] == ["⚠ nothing there", "begun"]

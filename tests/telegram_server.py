@@ -1,0 +1,403 @@
+"""A Bot API server of the tests' own on loopback: long polling, files, webhooks, faults."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+
+TOKEN = "123456:" + "a" * 35
+BOT = {"id": 123456, "is_bot": True, "first_name": "TenSight", "username": "tensight_bot"}
+# Methods that set or get a text of the bot's, and what it is called.
+_TEXTS = {
+    f"{act}My{what}": field
+    for act in ("set", "get")
+    for what, field in {
+        "Commands": "commands",
+        "Name": "name",
+        "Description": "description",
+        "ShortDescription": "short_description",
+    }.items()
+}
+_NO_MESSAGE = {
+    *("answerCallbackQuery", "deleteWebhook", "getFile", "getMe", "getUpdates", "setWebhook"),
+    "sendChatAction",
+    *_TEXTS,
+}
+
+
+@dataclass
+class Call:
+    """A request of the bot's: method, parameters, files by field, and when it came."""
+
+    method: str
+    data: dict[str, Any]
+    files: dict[str, bytes]
+    at: float
+
+    @property
+    def chat(self) -> int:
+        return int(self.data.get("chat_id", 0))
+
+    @property
+    def text(self) -> str:
+        media = self.data.get("media")
+        if media:
+            return str(json.loads(media).get("caption", ""))
+        return str(self.data.get("text", self.data.get("caption", "")))
+
+    @property
+    def reply_to(self) -> int | None:
+        about = self.data.get("reply_parameters")
+        return int(json.loads(about)["message_id"]) if about else None
+
+    def buttons(self) -> dict[str, str]:
+        """What a press on each button sends, by its words."""
+        markup = json.loads(self.data.get("reply_markup", "{}"))
+        rows = markup.get("inline_keyboard", [])
+        return {button["text"]: button["callback_data"] for row in rows for button in row}
+
+
+@dataclass
+class Faults:
+    """What goes wrong from now on.
+
+    Attributes:
+        retry_after: Seconds that a chat is told to wait, once for each number.
+        failing: Methods that answer with this status, so many times.
+        slow_s: Seconds that every answer but that to getUpdates takes.
+        conflict: Whether another program polls.
+        gone: file_ids that are kept no more.
+        moved: New ids of groups that grew.
+        reasons: Methods that are refused, once for each reason.
+    """
+
+    retry_after: dict[int, list[int]] = field(default_factory=dict)
+    failing: dict[str, list[int]] = field(default_factory=dict)
+    slow_s: float = 0.0
+    conflict: bool = False
+    gone: set[str] = field(default_factory=set)
+    moved: dict[int, int] = field(default_factory=dict)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+
+
+class TelegramServer:
+    """A server with one bot, whose token is `TOKEN`."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.faults = Faults()
+        self.files: dict[str, bytes] = {}
+        self.webhook: dict[str, Any] = {}
+        self.texts: dict[tuple[str, str | None], str] = {}
+        self.url = ""
+        self._updates: list[dict[str, Any]] = []
+        self._new = threading.Condition()
+        self._numbers = itertools.count(1)
+        self._messages = itertools.count(1000)
+        self._polls = itertools.count(1)
+        self._last_poll = 0
+        self._users: dict[int, dict[str, Any]] = {}
+        self.acknowledged = 0
+
+    @contextmanager
+    def running(self) -> Iterator[TelegramServer]:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    def settings(self) -> dict[str, str]:
+        """Of TENSIGHT_…, for a bot that is to ask this server."""
+        return {
+            "telegram_token": TOKEN,
+            "telegram_api_url": f"{self.url}/bot",
+            "telegram_file_url": f"{self.url}/file/bot",
+        }
+
+    # What people do.
+
+    def photo(self, chat: int, content: bytes, *, caption: str | None = None, **more: Any) -> int:
+        """Somebody sends a photo; its message's id."""
+        file = self.add_file(content)
+        size = {"file_id": file, "file_unique_id": file, "width": 640, "height": 480}
+        small = size | {"file_id": f"{file}-small", "width": 64, "height": 48}
+        photo = {"photo": [small, size | {"file_size": len(content)}]}
+        return self.message(chat, **photo, **({"caption": caption} if caption else {}), **more)
+
+    def document(self, chat: int, content: bytes, kind: str = "image/png", **more: Any) -> int:
+        """Somebody sends a file."""
+        file = self.add_file(content)
+        about = {"file_id": file, "file_unique_id": file, "mime_type": kind}
+        return self.message(chat, document=about | {"file_size": len(content)} | more)
+
+    def text(self, chat: int, text: str, **more: Any) -> int:
+        """Somebody writes; commands are marked as Telegram does."""
+        if text.startswith("/"):
+            length = len(text.split(maxsplit=1)[0])
+            more["entities"] = [{"type": "bot_command", "offset": 0, "length": length}]
+        return self.message(chat, text=text, **more)
+
+    def press(
+        self, chat: int, data: str, *, message: int, user: int | None = None, **how: Any
+    ) -> None:
+        """Somebody presses a button of a message of the bot's."""
+        about: dict[str, Any] = {
+            "message_id": message,
+            "date": int(time.time()) if how.get("accessible", True) else 0,
+            "chat": _chat(chat),
+        }
+        if how.get("accessible", True):
+            about |= {"from": BOT, "text": "an answer"}
+            if how.get("photo"):
+                size = {"file_id": "p", "file_unique_id": "p", "width": 1, "height": 1}
+                about |= {"photo": [size]}
+                del about["text"]
+        self.update(
+            callback_query={
+                "id": str(next(self._numbers)),
+                "from": self.user(user or chat),
+                "chat_instance": "1",
+                "data": data,
+                "message": about,
+            }
+        )
+
+    def message(self, chat: int, **content: Any) -> int:
+        """Somebody sends something; its id."""
+        number = next(self._messages)
+        user = content.pop("user", None)
+        about = {
+            "message_id": number,
+            "date": int(time.time()),
+            "chat": _chat(chat),
+            "from": self.user(user or abs(chat)),
+        }
+        self.update(message=about | content)
+        return number
+
+    def user(self, number: int, language: str | None = None) -> dict[str, Any]:
+        """A person; the language they speak stays."""
+        known = self._users.setdefault(
+            number, {"id": number, "is_bot": False, "first_name": f"P{number}"}
+        )
+        if language is not None:
+            known["language_code"] = language
+        return dict(known)
+
+    def update(self, *, number: int | None = None, **content: Any) -> int:
+        """Anything that the bot is to hear of."""
+        number = next(self._numbers) if number is None else number
+        update = {"update_id": number, **content}
+        if self.webhook.get("url"):
+            self.send_to_webhook(update)
+        else:
+            with self._new:
+                self._updates.append(update)
+                self._new.notify_all()
+        return number
+
+    def send_to_webhook(self, update: dict[str, Any], secret: str | None = None) -> int:
+        """As Telegram does, until it is taken; the last status."""
+        headers = {
+            "X-Telegram-Bot-Api-Secret-Token": secret or self.webhook.get("secret_token", "")
+        }
+        return httpx.post(self.webhook["local"], json=update, headers=headers).status_code
+
+    def add_file(self, content: bytes) -> str:
+        """A file that people have sent; its id."""
+        name = f"file{len(self.files)}" + "x" * 60
+        self.files[name] = content
+        self.files[f"{name}-small"] = b"the small one"
+        return name
+
+    # What the bot did.
+
+    def sent(self, chat: int | None = None, *methods: str) -> list[Call]:
+        """Messages of the bot's, those to one chat, by some methods."""
+        return [
+            call
+            for call in list(self.calls)
+            if (chat is None or call.chat == chat)
+            and (call.method in methods if methods else call.method not in _NO_MESSAGE)
+        ]
+
+    def wait_for(
+        self, n: int, chat: int | None = None, *methods: str, seconds: float = 30
+    ) -> list[Call]:
+        """The same, once there are so many."""
+        until = time.monotonic() + seconds
+        while len(found := self.sent(chat, *methods)) < n:
+            assert time.monotonic() < until, f"{len(found)} of {n}: {[c.text for c in found]}"
+            time.sleep(0.02)
+        return found
+
+    # What it answers.
+
+    def handle(self, method: str, data: dict[str, Any], files: dict[str, bytes]) -> tuple[int, Any]:
+        """Status and body for a request."""
+        if method == "getUpdates":
+            return self._poll(data)
+        if method not in _NO_MESSAGE:
+            data.setdefault("message_id", next(self._messages))
+        call = Call(method, data, files, time.monotonic())
+        self.calls.append(call)
+        time.sleep(self.faults.slow_s)
+        statuses = self.faults.failing.get(method, [])
+        if statuses:
+            status = statuses.pop(0)
+            return _refused(status, "made to fail")
+        if reasons := self.faults.reasons.get(method):
+            self.calls.remove(call)
+            return _refused(400, reasons.pop(0))
+        waits = self.faults.retry_after.get(int(data.get("chat_id", 0)), [])
+        if waits and method not in _NO_MESSAGE:
+            seconds = waits.pop(0)
+            self.calls.remove(call)
+            status, body = _refused(429, f"Too Many Requests: retry after {seconds}")
+            return status, body | {"parameters": {"retry_after": seconds}}
+        if method == "getMe":
+            return 200, {"ok": True, "result": BOT}
+        if method == "getFile":
+            name = data["file_id"]
+            if name not in self.files or name in self.faults.gone:
+                return _refused(400, "Bad Request: wrong file_id")
+            about = {"file_id": name, "file_unique_id": name, "file_path": f"photos/{name}"}
+            return 200, {"ok": True, "result": about | {"file_size": len(self.files[name])}}
+        if method in ("setWebhook", "deleteWebhook"):
+            local = self.webhook.get("local")
+            self.webhook = data if method == "setWebhook" else {}
+            if local:
+                self.webhook["local"] = local
+            return 200, {"ok": True, "result": True}
+        if method in _TEXTS:
+            key = (method[5:], data.get("language_code"))  # what follows setMy or getMy
+            if method.startswith("set"):
+                self.texts[key] = data[_TEXTS[method]]
+                return 200, {"ok": True, "result": True}
+            told = self.texts.get(key, "")
+            if method == "getMyCommands":
+                return 200, {"ok": True, "result": json.loads(told or "[]")}
+            return 200, {"ok": True, "result": {_TEXTS[method]: told}}
+        if method in _NO_MESSAGE:
+            return 200, {"ok": True, "result": True}
+        moved = self.faults.moved.get(int(data.get("chat_id", 0)))
+        if moved is not None:
+            self.calls.remove(call)
+            status, body = _refused(400, "Bad Request: group chat was upgraded")
+            return status, body | {"parameters": {"migrate_to_chat_id": moved}}
+        result = {
+            "message_id": int(data["message_id"]),
+            "date": int(time.time()),
+            "chat": _chat(int(data.get("chat_id", 0))),
+            "from": BOT,
+            "text": data.get("text", ""),
+        }
+        return 200, {"ok": True, "result": result}
+
+    def _poll(self, data: dict[str, Any]) -> tuple[int, Any]:
+        if self.faults.conflict:
+            return _refused(409, "Conflict: terminated by other getUpdates request")
+        statuses = self.faults.failing.get("getUpdates", [])
+        if statuses:
+            status = statuses.pop(0)
+            return _refused(status, "made to fail")
+        offset = int(data.get("offset", 0))
+        number = next(self._polls)
+        until = time.monotonic() + min(2, int(data.get("timeout", 0)))
+        with self._new:
+            # Of two that ask at once, the later one is served.
+            self._last_poll = number
+            self._new.notify_all()
+            self._updates = [u for u in self._updates if u["update_id"] >= offset]
+            self.acknowledged = max(self.acknowledged, offset - 1)
+            while not self._updates and time.monotonic() < until:
+                self._new.wait(max(0.0, until - time.monotonic()))
+                if self._last_poll != number:
+                    return _refused(409, "Conflict: terminated by other getUpdates request")
+            return 200, {"ok": True, "result": self._updates[:100]}
+
+
+def _refused(status: int, why: str) -> tuple[int, dict[str, Any]]:
+    return status, {"ok": False, "error_code": status, "description": why}
+
+
+def _chat(number: int) -> dict[str, Any]:
+    if number < 0:
+        return {"id": number, "type": "supergroup", "title": "A group"}
+    return {"id": number, "type": "private", "first_name": f"P{number}"}
+
+
+def _handler(telegram: TelegramServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            content = telegram.files.get(name)
+            if content is None or name in telegram.faults.gone:
+                self._send(404, b"{}")
+            else:
+                self._send(200, content)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            data, files = _fields(self.headers.get("Content-Type", ""), body)
+            token, _, method = self.path.removeprefix("/bot").partition("/")
+            if token != TOKEN:
+                answer = {"ok": False, "error_code": 401, "description": "Unauthorized"}
+                self._send(401, json.dumps(answer).encode())
+                return
+            method = method[:1].lower() + method[1:]
+            status, answer = telegram.handle(method, data, files)
+            self._send(status, json.dumps(answer).encode())
+
+        def _send(self, status: int, content: bytes) -> None:
+            with suppress(ConnectionError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+    return Handler
+
+
+def _fields(kind: str, body: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Parameters and files of a request."""
+    if kind.startswith("application/x-www-form-urlencoded"):
+        return dict(parse_qsl(body.decode(), keep_blank_values=True)), {}
+    if kind.startswith("multipart/form-data"):
+        whole = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + body)
+        data: dict[str, Any] = {}
+        files: dict[str, bytes] = {}
+        for part in whole.iter_parts():
+            name = str(part.get_param("name", header="content-disposition"))
+            content = part.get_payload(decode=True)
+            assert isinstance(content, bytes)
+            if part.get_filename() is not None:
+                files[name] = content
+            else:
+                data[name] = content.decode()
+        return data, files
+    return (json.loads(body) if body else {}), {}
