@@ -14,6 +14,7 @@ __all__ = [
     "baseline",
     "classic",
     "finetuned",
+    "finetuned_block5",
     "fold_vgg16",
     "mobilenet",
     "scratch",
@@ -272,6 +273,16 @@ def transfer(shape: Shape, classes: int) -> keras.Model:
 
 
 def finetuned(shape: Shape, classes: int) -> keras.Model:
+    """As `transfer`, but the last three blocks learn too.
+
+    Args:
+        shape: As there.
+        classes: As there.
+    """
+    return _on_vgg16(shape, classes, learning=("block3", "block4", "block5"))
+
+
+def finetuned_block5(shape: Shape, classes: int) -> keras.Model:
     """As `transfer`, but the last block learns too.
 
     Args:

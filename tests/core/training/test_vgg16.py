@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -179,12 +179,20 @@ def test_weights_that_were_changed_are_refused(body: keras.Model, tmp_path: Path
         load_vgg16(networks.transfer(SHAPE, 10), settings)
 
 
-def test_only_the_last_block_of_finetuned_learns() -> None:
-    frozen, tuned = networks.transfer(SHAPE, 10), networks.finetuned(SHAPE, 10)
-    learning = {layer.name for layer in frozen.layers if layer.trainable_weights}
-    assert learning == {"embedding", "logits"}
-    learning = {layer.name for layer in tuned.layers if layer.trainable_weights}
-    assert learning == {"embedding", "logits", *(f"block5_conv{i}" for i in (1, 2, 3))}
+@pytest.mark.parametrize(
+    ("build", "blocks"),
+    [
+        (networks.transfer, ()),
+        (networks.finetuned_block5, (5,)),
+        (networks.finetuned, (3, 4, 5)),
+    ],
+)
+def test_only_the_last_blocks_learn(
+    build: Callable[..., keras.Model], blocks: tuple[int, ...]
+) -> None:
+    learning = {layer.name for layer in build(SHAPE, 10).layers if layer.trainable_weights}
+    tuned = {f"block{block}_conv{i}" for block in blocks for i in (1, 2, 3)}
+    assert learning == {"embedding", "logits", *tuned}
 
 
 def test_a_model_on_vgg16_says_what_it_began_with(body: keras.Model, tmp_path: Path) -> None:
