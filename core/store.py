@@ -494,7 +494,7 @@ class Store:
         select = sa.select(_AUDIT).order_by(_AUDIT.c.id.desc()).limit(most)
         with self._telling(), self._reading.begin() as connection:
             rows = connection.execute(select).all()
-        return [Act(row.at, row.operator, row.act, row.outcome) for row in rows]
+        return [Act(_in_utc(row.at), row.operator, row.act, row.outcome) for row in rows]
 
     def clean(self, older_than: datetime) -> None:
         """Delete answers, and what is left of updates that are done, from before a moment."""
@@ -555,6 +555,11 @@ class Store:
 
 def _right(answer: str, verdict: str, truth: str) -> bool:
     return verdict == NONE if truth == NONE else verdict != NONE and answer == truth
+
+
+def _in_utc(at: datetime) -> datetime:
+    """SQLite forgets the zone, which is UTC; PostgreSQL tells the moment in that of the server."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _url(settings: Settings) -> sa.URL:

@@ -22,7 +22,7 @@ def test_a_required_thing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ci_requires_what_it_installs() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert "TENSIGHT_TEST_REQUIRE=chromium" in script
+    assert 'TENSIGHT_TEST_REQUIRE="chromium postgres"' in script
     assert 'TENSIGHT_TEST_REQUIRE+=" data"' in script
     assert "export TENSIGHT_TEST_REQUIRE" in script
     assert script.endswith("make test\n")

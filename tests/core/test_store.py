@@ -1,4 +1,4 @@
-"""The database: which revision is live, in SQLite."""
+"""The database: which revision is live, and what fronts keep; in SQLite and in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,9 @@ from core import store as module
 from core.errors import StoreError
 from core.revisions import BUNDLED
 from core.settings import Settings
-from core.store import HEAD, Live, Store
-from tests.conftest import ROOT
+from core.store import HEAD, NONE, Answered, Chat, Feedback, Live, Store
+from tests import postgres
+from tests.conftest import ROOT, need
 
 
 @pytest.fixture
@@ -29,8 +32,24 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home")
 
 
-def test_what_is_promoted_is_live_and_can_be_rolled_back(settings: Settings) -> None:
-    store = Store.open(settings)
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    need("postgres", postgres.is_there(), "no PostgreSQL server is installed here")
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Settings of a database, of every kind that there is."""
+    if request.param == "sqlite":
+        return settings
+    url = SecretStr(request.getfixturevalue("server").database())
+    return settings.model_copy(update={"database_url": url})
+
+
+def test_what_is_promoted_is_live_and_can_be_rolled_back(each: Settings) -> None:
+    store = Store.open(each)
     assert store.live() == {}
     store.promote({"a": "1", "b": "1"}, {"a"})
     assert store.live() == {"a": Live("1", BUNDLED), "b": Live("1", None)}
@@ -48,18 +67,18 @@ def test_what_is_promoted_is_live_and_can_be_rolled_back(settings: Settings) -> 
     store.close()
 
 
-def test_a_first_pull_leaves_alone_what_was_made_live(settings: Settings) -> None:
-    store = Store.open(settings)
+def test_a_first_pull_leaves_alone_what_was_made_live(each: Settings) -> None:
+    store = Store.open(each)
     store.promote({"a": "2"}, {"a", "b"})
     store.promote({"a": "1", "b": "1"}, {"a", "b"}, first=True)
     assert store.live() == {"a": Live("2", BUNDLED), "b": Live("1", BUNDLED)}
     store.close()
 
 
-def test_another_process_sees_it(settings: Settings) -> None:
-    store = Store.open(settings)
+def test_another_process_sees_it(each: Settings) -> None:
+    store = Store.open(each)
     store.promote({"a": "1"}, set())
-    other = Store.find(settings)
+    other = Store.find(each)
     assert other is not None
     assert other.live() == {"a": Live("1", None)}
     other.promote({"a": "2"}, set())
@@ -73,11 +92,11 @@ def test_finding_makes_nothing(settings: Settings) -> None:
     assert not settings.home.exists()
 
 
-def test_many_write_at_once(settings: Settings) -> None:
-    Store.open(settings).close()
+def test_many_write_at_once(each: Settings) -> None:
+    Store.open(each).close()
 
     def write(i: int) -> None:
-        store = Store.open(settings)
+        store = Store.open(each)
         for round_ in range(10):
             store.promote({f"model{i}": str(round_), "shared": f"{i}.{round_}"}, set())
         store.close()
@@ -87,18 +106,20 @@ def test_many_write_at_once(settings: Settings) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    store = Store.open(settings)
+    store = Store.open(each)
     live = store.live()
     store.close()
     assert all(live[f"model{i}"] == Live("9", "8") for i in range(8))
     assert live["shared"].last_good is not None
 
 
-def test_many_open_at_once(settings: Settings) -> None:
+def test_many_open_at_once(each: Settings) -> None:
     """Of processes that find no tables one makes them; the others wait for it."""
     code = "from core.settings import Settings; from core.store import Store;"
     code += "Store.open(Settings.read()).close()"
-    environment = {"TENSIGHT_HOME": str(settings.home), "PYTHONPATH": str(ROOT)}
+    environment = {"TENSIGHT_HOME": str(each.home), "PYTHONPATH": str(ROOT)}
+    if each.database_url is not None:
+        environment["TENSIGHT_DATABASE_URL"] = each.database_url.get_secret_value()
     runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
     assert [run.wait(60) for run in runs] == [0] * 4
 
@@ -143,13 +164,98 @@ def test_a_home_with_a_percent_sign(tmp_path: Path) -> None:
     Store.open(Settings(home=tmp_path / "100%(x)s")).close()
 
 
-def test_the_migrations_make_the_tables_of_the_code(settings: Settings) -> None:
+def test_the_migrations_make_the_tables_of_the_code(each: Settings) -> None:
+    settings = each
     Store.open(settings).close()
     config = Config()
     config.set_main_option("script_location", str(ROOT / "core" / "migrations"))
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
-    engine = sa.create_engine(f"sqlite:///{settings.database_file}")
+    engine = sa.create_engine(module._url(settings))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, module._TABLES) == []
     engine.dispose()
+
+
+# What the fronts keep.
+
+CHAT, BOT, OTHER = 2**40, 2**33, 7
+
+
+def answered(person: str | None = None, **scores: float) -> Answered:
+    scores = scores or {"cat": 0.9, "dog": 0.1}
+    best = max(scores, key=lambda label: scores[label])
+    return Answered(person, "file", "a", "1", best, "known", scores)
+
+
+def feedback(truth: str, person: str | None = None, photo: bytes | None = None) -> Feedback:
+    return Feedback(
+        front="bot",
+        model="a",
+        revision="1",
+        answer="cat",
+        verdict="known",
+        scores={"cat": 0.9, "dog": 0.1},
+        truth=truth,
+        person=person,
+        photo=photo,
+    )
+
+
+def test_the_inbox(each: Settings) -> None:
+    store = Store.open(each)
+    rows = [(2**35, CHAT, "{}"), (3, CHAT, '{"a": "\\u0000"}'), (5, None, "x")]
+    assert store.receive(BOT, rows) == {2**35, 3, 5}
+    assert store.receive(BOT, [*rows, (4, CHAT, "y")]) == {4}
+    assert store.receive(OTHER, rows[:1]) == {2**35}, "each bot has its own"
+    assert store.receive(BOT, []) == set()
+    assert [number for number, _ in store.waiting(BOT)] == [3, 4, 5, 2**35]
+    assert store.waiting(BOT)[0][1] == rows[1][2]
+    store.finish(BOT, [3, 2**35])
+    assert [number for number, _ in store.waiting(BOT)] == [4, 5]
+    assert store.receive(BOT, rows) == set(), "what is done is not done again"
+    store.clean(datetime.now(UTC) + timedelta(days=1))
+    assert [number for number, _ in store.waiting(BOT)] == [4, 5], "what waits stays"
+    store.close()
+
+
+def test_what_people_choose_and_say(each: Settings) -> None:
+    store = Store.open(each)
+    assert store.chat(CHAT) == Chat()
+    for model in ("a", "b"):
+        store.set_chat(CHAT, Chat(model=model, language="nl", keep_photos=True))
+    assert store.chat(CHAT) == Chat(model="b", language="nl", keep_photos=True)
+    store.add_answer("k1", answered("me"))
+    store.add_answer("k2", answered("me"))
+    assert store.answer("k1") == answered("me")
+    assert store.answer("k3") is None
+    assert store.judge("k1", feedback("cat", "me", b"\x00photo"))
+    assert not store.judge("k1", feedback("dog", "me")), "said before"
+    assert store.judge("k2", feedback(NONE, "me"))
+    store.add_feedback(feedback("cat", "you", b"other"))
+    assert store.of_person("me") == (2, 2, 1)
+    (wild,) = store.in_the_wild()
+    assert (wild.model, wild.revision, wild.n, wild.right) == ("a", "1", 3, 2)
+    assert [photo for _, _, photo in store.judged_photos()] == [b"\x00photo", b"other"]
+    store.forget("me", CHAT)
+    assert store.of_person("me") == (0, 0, 0)
+    assert store.chat(CHAT) == Chat()
+    assert [photo for _, _, photo in store.judged_photos()] == [b"other"]
+    store.add_answer("k4", answered(None))
+    store.clean(datetime.now(UTC) + timedelta(days=1))
+    assert store.answer("k4") is None
+    store.close()
+
+
+def test_what_operators_do(each: Settings) -> None:
+    store = Store.open(each)
+    assert not store.switch("maintenance")
+    for on in (True, False, True):
+        store.turn("maintenance", on=on)
+        assert store.switch("maintenance") is on
+    for act in ("pull", "promote"):
+        store.add_act("me", act, "done")
+    assert [act.act for act in store.acts(9)] == ["promote", "pull"]
+    assert [act.act for act in store.acts(1)] == ["promote"]
+    assert store.acts(1)[0].at.tzinfo is not None
+    store.close()

@@ -1,0 +1,90 @@
+"""A PostgreSQL server of the tests' own, which is reached through a socket in its folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.ports import wait_for
+
+_USER = "postgres"
+# Debian keeps the server's programs out of the path.
+_DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+_PATH = os.pathsep.join([*map(str, reversed(_DEBIAN)), os.environ.get("PATH", os.defpath)])
+
+
+@dataclass
+class Postgres:
+    """A server that runs."""
+
+    folder: Path
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def database(self) -> str:
+        """Address of a new, empty database."""
+        name = f"test{next(self._numbers)}"
+        subprocess.run(
+            [_program("createdb"), "-h", self.folder, "-U", "tensight", name], check=True
+        )
+        return f"postgresql+psycopg://tensight@/{name}?host={self.folder}"
+
+
+def is_there() -> bool:
+    """Whether its programs are installed here, and the user that runs it where root may not."""
+    if os.geteuid() == 0 and _USER not in (each.pw_name for each in pwd.getpwall()):
+        return False
+    return all(shutil.which(name, path=_PATH) for name in ("initdb", "postgres", "createdb"))
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """A server as long as it is needed."""
+    # Not in pytest's folder: the path of a socket may have a hundred characters, and the server's
+    # own user cannot go there.
+    folder = Path(tempfile.mkdtemp(prefix="tensight-postgres-"))
+    # It refuses to run as root; Debian's package makes a user for it.
+    user = _USER if os.geteuid() == 0 else None
+    try:
+        if user is not None:
+            shutil.chown(folder, user)
+        data = folder / "data"
+        subprocess.run(
+            [_program("initdb"), "-D", data, "-U", "tensight", "-A", "trust", "-E", "UTF8", "-N"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            user=user,
+            cwd="/",
+        )
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [
+                    *(_program("postgres"), "-D", str(data), "-k", str(folder)),
+                    *("-c", "listen_addresses=", "-c", "fsync=off"),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=user,
+                cwd="/",
+            )
+        try:
+            wait_for(lambda: b"ready to accept" in (folder / "log").read_bytes())
+            yield Postgres(folder)
+        finally:
+            server.terminate()
+            server.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=_PATH)
+    assert found is not None
+    return found
