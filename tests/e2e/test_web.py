@@ -24,7 +24,9 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from core import locale
 from core.catalog import Catalog
+from core.errors import PredictorError
 from tests.conftest import ROOT
 from tests.ports import free_port, wait_until_it_answers
 
@@ -498,7 +500,7 @@ def test_real_photos_in_the_browser(page: Page, photos_folder: Path) -> None:
 
 
 def test_the_page_asks_the_service_that_the_settings_name(
-    photo: Path, tmp_path: Path, catalog: Catalog
+    photo: Path, tmp_path: Path, catalog: Catalog, browser: Browser
 ) -> None:
     (tmp_path / "service").mkdir()
     (tmp_path / "page").mkdir()
@@ -514,6 +516,13 @@ def test_the_page_asks_the_service_that_the_settings_name(
             error = client.predict(sent, "baseline", api_name="/predict")["error"]
             assert error["code"] == "predictor"
             assert "cannot be reached" in error["message"]
+            page = browser.new_page()
+            visit(page, url)
+            open_tab(page, "Models")
+            away = locale.error_words(PredictorError("not there"), "en")
+            expect(page.locator("#leaderboard")).to_contain_text(away, timeout=20_000)
+            expect(page.locator("#picked-note")).to_contain_text(away, timeout=20_000)
+            page.close()
 
 
 def test_a_taken_port_is_said(url: str) -> None:
