@@ -19,13 +19,27 @@ from core.errors import StoreError
 from core.revisions import BUNDLED
 from core.settings import Settings
 
-__all__ = ["HEAD", "NONE", "Act", "Answered", "Chat", "Feedback", "Live", "Store", "Wild"]
+__all__ = [
+    "HEAD",
+    "MOST_PHOTOS",
+    "NONE",
+    "Act",
+    "Answered",
+    "Chat",
+    "Feedback",
+    "Live",
+    "Store",
+    "Wild",
+]
 
 NONE = "none"
 """What a visitor says of a photo that shows none of the labels."""
 
 HEAD = "0003"
 """The newest version of the tables, in migrations/versions."""
+
+MOST_PHOTOS = 10_000
+"""Photos that are kept of visitors who agreed; so that nobody can fill the disk with them."""
 
 _LOCKED_S = 60
 _BUSY_S = 10
@@ -313,11 +327,14 @@ class Store:
             connection.execute(sa.update(_LIVE).where(_LIVE.c.model == model).values(swapped))
         return Live(row.last_good, row.revision)
 
-    def add_feedback(self, feedback: Feedback) -> None:
-        """Keep what a visitor says."""
-        values = {**asdict(feedback), "at": datetime.now(UTC)}
+    def add_feedback(self, feedback: Feedback) -> bool:
+        """Keep what a visitor says; of photos `MOST_PHOTOS` at most.
+
+        Returns:
+            Whether the photo was kept too.
+        """
         with self._telling(), self._engine.begin() as connection:
-            connection.execute(sa.insert(_FEEDBACK).values(values))
+            return _insert_feedback(connection, feedback)
 
     def in_the_wild(self) -> list[Wild]:
         """How each revision of each model does, by model, the one last judged first."""
@@ -438,17 +455,20 @@ class Store:
         )
 
     def judge(self, key: str, feedback: Feedback) -> bool:
-        """Keep what somebody says of an answer; False where somebody did before, or it is gone."""
+        """Keep what somebody says of an answer, as `add_feedback`.
+
+        Returns:
+            False where somebody did before, or the answer is gone.
+        """
         first = (
             sa.update(_ANSWERS)
             .where(_ANSWERS.c.key == key, _ANSWERS.c.judged.is_(False))
             .values(judged=True)
         )
-        values = {**asdict(feedback), "at": datetime.now(UTC)}
         with self._telling(), self._engine.begin() as connection:
             if connection.execute(first).rowcount == 0:
                 return False
-            connection.execute(sa.insert(_FEEDBACK).values(values))
+            _insert_feedback(connection, feedback)
         return True
 
     def of_person(self, person: str) -> tuple[int, int, int]:
@@ -551,6 +571,17 @@ class Store:
                 f"The database {self._shown} cannot be used: {reason}. See that it is there, that "
                 "this user may write it, and that TENSIGHT_DATABASE_URL is right."
             ) from error
+
+
+def _insert_feedback(connection: sa.Connection, feedback: Feedback) -> bool:
+    photo = feedback.photo
+    if photo is not None:
+        kept = sa.select(sa.func.count()).where(_FEEDBACK.c.photo.is_not(None))
+        if connection.execute(kept).scalar_one() >= MOST_PHOTOS:
+            photo = None
+    values = {**asdict(feedback), "photo": photo, "at": datetime.now(UTC)}
+    connection.execute(sa.insert(_FEEDBACK).values(values))
+    return photo is not None
 
 
 def _right(answer: str, verdict: str, truth: str) -> bool:

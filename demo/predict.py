@@ -298,7 +298,7 @@ def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
         # What is said counts also where the upload is deleted by now.
         with suppress(ImageError, PhotoReadError):
             photo = images.keep(answered.photo)
-    store.add_feedback(
+    return store.add_feedback(
         Feedback(
             front="page",
             model=prediction.model,
@@ -310,7 +310,6 @@ def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
             photo=photo,
         )
     )
-    return photo is not None
 
 
 def _bars(prediction: Prediction, top: float, language: locale.Language) -> str:

@@ -247,6 +247,21 @@ def test_what_people_choose_and_say(each: Settings) -> None:
     store.close()
 
 
+def test_no_more_photos_are_kept_than_there_is_room_for(
+    each: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_PHOTOS", 2)
+    store = Store.open(each)
+    store.add_answer("k1", answered())
+    assert store.add_feedback(feedback("cat", photo=b"1"))
+    assert not store.add_feedback(feedback("cat")), "there is none"
+    assert store.judge("k1", feedback("cat", photo=b"2"))
+    assert not store.add_feedback(feedback("cat", photo=b"3"))
+    assert [photo for _, _, photo in store.judged_photos()] == [b"1", b"2"]
+    assert store.in_the_wild()[0].n == 4, "what is said counts"
+    store.close()
+
+
 def test_what_operators_do(each: Settings) -> None:
     store = Store.open(each)
     assert not store.switch("maintenance")
