@@ -202,6 +202,7 @@ RECIPES = {
             crop_padding=2,
             flip="random",
             precision="int8",
+            maps="occlusion",
             reported=Reported(accuracy=0.6527, precision=0.6785, recall=0.6527, f1=0.6541),
         ),
         Recipe(
@@ -245,6 +246,7 @@ RECIPES = {
             cutout=12,
             mixed_precision=True,
             precision="int8",
+            maps="occlusion",
             views=_SIX_VIEWS,
         ),
         Recipe(
