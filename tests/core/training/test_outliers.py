@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from core.bundle import VerdictMethod
+from core.bundle import Separation, VerdictMethod
 from core.catalog import Catalog
 from core.engine import Outputs
 from core.results import METHODS, best_method
@@ -49,6 +50,19 @@ def test_every_method_compares_what_a_model_gives(catalog: Catalog, ships: Split
     assert found.fpr95["knn"] == 0
     assert best_method([found]) in METHODS
     assert share_right(known, ships) == np.mean(known.outputs.logits.argmax(axis=1) == 8)
+
+
+def test_a_method_that_needs_more_must_be_worth_it() -> None:
+    def found(**areas: float) -> Separation:
+        auroc = dict.fromkeys(METHODS, 0.5) | areas
+        about: dict[str, Any] = {"known": "a", "none": "b", "n_known": 1, "n_none": 1}
+        about |= {"fpr95": auroc, "known_told_none": 0.0, "none_told_none": 0.0}
+        return Separation(auroc=auroc, **about)
+
+    assert best_method([found(gen=0.9, knn=0.904)]) == "gen"
+    assert best_method([found(gen=0.9, knn=0.906)]) == "knn"
+    assert best_method([found(gen=0.9, energy=0.901), found(gen=0.8)]) == "gen"
+    assert best_method([found()]) == "max_softmax", "of equal ones the first"
 
 
 def test_the_last_layer_is_found_from_what_it_does(catalog: Catalog) -> None:
