@@ -10,7 +10,7 @@ SOURCES := pyproject.toml core/__init__.py
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: .venv/installed ## Install what serving needs into .venv, and serve the web page
+run: .venv/installed ## Install what serving needs into .venv, and serve the web page, and the bot where it has a token
 	$(SERVE)/tensight web --open
 
 setup: .venv-dev/installed ## Install everything into .venv-dev

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import itertools
 import logging
 import re
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -54,6 +56,7 @@ _UPDATES = ("message", "callback_query")
 _POLL_S = 30
 _PAUSES_S = (1.0, 60.0)
 _STOP_S = 20.0
+_HANG_UP_S = 3
 # An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
 # gives up first.
 _CONFLICTS, _CONFLICTS_OF_OLD, _OLD_S = 5, 60, 60.0
@@ -61,7 +64,7 @@ _CLEAN_S = 3600.0
 # An answer that comes later is of no use any more.
 _GIVE_UP = timedelta(days=1)
 # Updates in memory; what is more stays with Telegram.
-_MOST_WAITING = 2_000
+_MOST_WAITING = 20_000
 _COMMANDS = (
     *("start", "help", "model", "compare", "explain", "what", "stats", "language", "privacy"),
     *("forget", "whoami"),
@@ -77,6 +80,8 @@ _OPERATOR_COMMANDS = {
     "audit": "What was done",
 }
 
+_T = TypeVar("_T")
+
 logger = logging.getLogger(__name__)
 
 
@@ -87,13 +92,13 @@ class Figures:
         self.registry = CollectorRegistry()
         self.updates = Counter(
             "tensight_bot_updates",
-            "Updates that were handled.",
+            "Updates by what came of them: done, failed, or to be tried again later.",
             ["outcome"],
             registry=self.registry,
         )
         self.seconds = Histogram(
             "tensight_bot_update_seconds",
-            "From the moment that an update was taken to its end.",
+            "From the moment that an update was taken to its answer.",
             registry=self.registry,
         )
         self.waiting = Gauge(
@@ -145,23 +150,31 @@ def build_application(
         )
     token, proxy = settings.telegram_token.get_secret_value(), settings.telegram_proxy
 
-    def request(connections: int) -> HTTPXRequest:
-        return HTTPXRequest(
-            connection_pool_size=connections,
+    if settings.database_url is not None and settings.secret is None:
+        raise BotError(
+            "TENSIGHT_SECRET is not set. With a database elsewhere, the hashes that stand for "
+            "persons must not change with the machine: set it once, and never change it."
+        )
+    try:
+        request = HTTPXRequest(
+            connection_pool_size=64,
             pool_timeout=60.0,
             # After a time-out nobody knows whether a message was sent; it is sent again.
             read_timeout=60.0,
             proxy=proxy.get_secret_value() if proxy is not None else None,
         )
-
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise BotError(
+            "TENSIGHT_TELEGRAM_PROXY is no proxy that can be used; it looks like "
+            "http://user:password@host:port."
+        ) from error
     try:
         application: App = (
             Application.builder()
             .token(token)
             .base_url(settings.telegram_api_url)
             .base_file_url(settings.telegram_file_url)
-            .request(request(64))
-            .get_updates_request(request(2))
+            .request(request)
             .rate_limiter(limits or Limits())
             .context_types(ContextTypes())
             .updater(None)
@@ -174,6 +187,7 @@ def build_application(
         "desk": desk,
         "alarms": operator.Alarms(settings.operators),
         "failed": {},
+        "tasks": set(),
     }
     # The first that fits handles an update: those of operators stand before "no such command".
     operator.add_handlers(application)
@@ -183,7 +197,8 @@ def build_application(
 
 
 _UNKNOWN = (
-    "Telegram does not know the token in TENSIGHT_TELEGRAM_TOKEN. @BotFather tells the right one."
+    "Telegram does not know the token in TENSIGHT_TELEGRAM_TOKEN. @BotFather tells the right one. "
+    "Where TENSIGHT_TELEGRAM_API_URL is set, look at that too."
 )
 
 
@@ -193,8 +208,8 @@ async def _failed(update: object, context: Context) -> None:
         context.bot_data["failed"][update.update_id] = context.error
 
 
-async def _handle(application: App, updates: Sequence[Update]) -> None:
-    """Answer updates, as `Inbox` asks for."""
+async def _handle(application: App, updates: Sequence[Update]) -> bool:
+    """Answer updates, as `Inbox` asks for; False where it cannot be done, and operators heard."""
     try:
         if album_of(updates[0]) is not None:
             context: Context = application.context_types.context.from_update(
@@ -213,22 +228,29 @@ async def _handle(application: App, updates: Sequence[Update]) -> None:
         if not isinstance(away, PredictorError) or sent_at > datetime.now(UTC) - _GIVE_UP:
             raise
         await _alarm(application, updates[0], away)
+        return False
     except StoreError as error:
         raise Later(str(error)) from error
     except PredictorError as error:
         if not is_away(error):
             await _alarm(application, updates[0], error)
-            return
+            return False
         raise Later(str(error)) from error
     except Forbidden:
-        return  # Who asked has blocked the bot, or thrown it out.
+        pass  # Who asked has blocked the bot, or thrown it out.
+    except (InvalidToken, EndPointNotFound) as error:
+        # The token was taken back; with a new one of the same bot it is answered.
+        application.bot_data["revoked"].set()
+        raise Later(str(error)) from error
     except NetworkError as error:
-        if isinstance(error, BadRequest):
-            await _alarm(application, updates[0], error)
-        else:
+        if not isinstance(error, BadRequest):
             raise Later(f"Telegram is away: {error}") from error
+        await _alarm(application, updates[0], error)
+        return False
     except Exception as error:  # noqa: BLE001  # the edge of the process: operators hear of it
         await _alarm(application, updates[0], error)
+        return False
+    return True
 
 
 async def _alarm(application: App, update: Update, error: BaseException) -> None:
@@ -247,10 +269,13 @@ async def _alarm(application: App, update: Update, error: BaseException) -> None
         desk.hour.failed()
         with suppress(TelegramError, TenSightError):
             language = await desk.language(update)
-            await message.reply_text(locale.error_words(TenSightError(), language))
+            told = error if isinstance(error, TenSightError) else TenSightError()
+            await message.reply_text(locale.error_words(told, language))
     alarms: operator.Alarms = application.bot_data["alarms"]
     # Not its text: that may hold what somebody wrote.
-    await alarms.tell(application, f"{kind} {where}", f"⚠ {kind} at {where}, reference {reference}")
+    text = f"⚠ {kind} at {where}, reference {reference}"
+    # Apart: the operators' turn to be written to is not what this chat waits for.
+    operator.start(application.bot_data, alarms.tell(application, f"{kind} {where}", text))
 
 
 async def run(
@@ -284,26 +309,30 @@ async def run(
     if stop.is_set():
         return
     desk: Desk = application.bot_data["desk"]
-    clock = asyncio.get_running_loop().time
 
     async def handle(updates: Sequence[Update]) -> None:
-        started, outcome = clock(), "done"
         try:
-            await _handle(application, updates)
+            done = await _handle(application, updates)
         except Later:
-            outcome = "later"
+            figures.updates.labels("later").inc(len(updates))
             raise
-        finally:
-            figures.updates.labels(outcome).inc(len(updates))
-            figures.seconds.observe(clock() - started)
+        figures.updates.labels("done" if done else "failed").inc(len(updates))
+        figures.seconds.observe(inbox.age(updates[0]))
 
-    inbox = Inbox(desk.store, application.bot, handle)
+    async def give_up(updates: Sequence[Update], why: BaseException) -> None:
+        await _alarm(application, updates[0], why)
+        figures.updates.labels("failed").inc(len(updates))
+
+    inbox = Inbox(desk.store, application.bot, handle, give_up)
     application.bot_data["inbox"] = inbox
+    revoked = application.bot_data["revoked"] = asyncio.Event()
     figures.waiting.set_function(lambda: inbox.waiting)
     alarm = _CatalogWarnings(application)
     logging.getLogger("core.catalog").addHandler(alarm)
     cleaning = asyncio.create_task(_clean(desk))
     introducing = asyncio.create_task(_introduce(application))
+    # As if told to stop; said below.
+    ending = asyncio.create_task(_when(revoked, stop))
     try:
         name = f"@{application.bot.username}"
         if webhook is None:
@@ -316,11 +345,25 @@ async def run(
     finally:
         logging.getLogger("core.catalog").removeHandler(alarm)
         await inbox.stop(_STOP_S)
-        tasks = {cleaning, introducing, *application.bot_data.get("pulling", ())}
+        tasks = {cleaning, introducing, ending, *application.bot_data["tasks"]}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await application.shutdown()
+    if revoked.is_set():
+        raise BotError(_UNKNOWN)
+
+
+async def _unless(stop: asyncio.Event, asking: Coroutine[Any, Any, _T]) -> _T | None:
+    """What comes of asking Telegram; None where the process is told to stop first."""
+    task, stopped = asyncio.create_task(asking), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        stopped.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 async def _initialized(application: App, stop: asyncio.Event) -> None:
@@ -328,13 +371,19 @@ async def _initialized(application: App, stop: asyncio.Event) -> None:
     pause = _PAUSES_S[0]
     while not stop.is_set():
         try:
-            await application.initialize()
+            await _unless(stop, application.initialize())
             return
         except InvalidToken as error:
             raise BotError(_UNKNOWN) from error
         except NetworkError as error:
             logger.warning("Telegram cannot be reached: %s", error)
             pause = await _wait(stop, pause)
+
+
+async def _when(event: asyncio.Event, other: asyncio.Event) -> None:
+    """Set an event once another is."""
+    await event.wait()
+    other.set()
 
 
 async def _wait(stop: asyncio.Event, pause: float) -> float:
@@ -349,69 +398,61 @@ async def _poll(
 ) -> None:
     bot, offset, pause, conflicts = application.bot, None, _PAUSES_S[0], 0
     clock, since = asyncio.get_running_loop().time, None
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        while not stop.is_set():
-            if inbox.waiting > _MOST_WAITING:
-                await _wait(stop, _PAUSES_S[0])
-                continue
-            if since is None:
-                # A webhook of before would keep updates away.
-                with suppress(TelegramError):
-                    await bot.delete_webhook(drop_pending_updates=False)
-            asking = asyncio.create_task(
-                # As they come: of `get_updates`, one update that the library cannot read would
-                # keep the others away. Telegram does not mind how a method is spelled, and the
-                # library warns of this way where it has a name of its own for it.
-                bot.do_api_request(
-                    "GetUpdates",
-                    api_kwargs={
-                        "timeout": 0 if since is None else _POLL_S,
-                        "allowed_updates": _UPDATES,
-                        **({} if offset is None else {"offset": offset}),
-                    },
-                    read_timeout=_POLL_S + 10,
-                )
-            )
-            await asyncio.wait((asking, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
+    while not stop.is_set():
+        if inbox.waiting > _MOST_WAITING:
+            logger.error("%s updates wait for an answer; no more are taken", inbox.waiting)
+            pause = await _wait(stop, pause)
+            continue
+        if since is None:
+            # A webhook of before would keep updates away.
+            with suppress(TelegramError):
+                await _unless(stop, bot.delete_webhook(drop_pending_updates=False))
+        # As they come: of `get_updates`, one update that the library cannot read would keep the
+        # others away. Telegram does not mind how a method is spelled; spelled as the library's own,
+        # it would warn.
+        asking = bot.do_api_request(
+            "GetUpdates",
+            api_kwargs={
+                "timeout": 0 if since is None else _POLL_S,
+                "allowed_updates": _UPDATES,
+                **({} if offset is None else {"offset": offset}),
+            },
+            read_timeout=_POLL_S + 10,
+        )
+        try:
+            updates = await _unless(stop, asking)
+            if updates is None:
                 return
-            try:
-                updates = asking.result()
-                if since is None:
-                    # Only now: another program that takes the updates would answer these, too.
-                    await inbox.replay()
-                    since = clock()
-                    ready()
-                await inbox.receive(updates)
-            except Conflict as error:
-                if "webhook" in error.message:
-                    since = None
-                    pause = await _wait(stop, pause)
-                    continue
-                conflicts += 1
-                old = since is not None and clock() - since > _OLD_S
-                if conflicts >= (_CONFLICTS_OF_OLD if old else _CONFLICTS):
-                    raise BotError(
-                        "Another program takes the updates of this bot: of two that poll with one "
-                        "token, each would miss some. Stop one of them."
-                    ) from error
-                await _wait(stop, _PAUSES_S[0])
-            except (InvalidToken, EndPointNotFound) as error:
-                # The second is what the library makes of a token that was taken back.
-                raise BotError(_UNKNOWN) from error
-            except (TelegramError, TenSightError) as error:
-                logger.warning("Updates cannot be taken: %s", error)
+            if since is None:
+                # Only now: another program that takes the updates would answer these, too.
+                await inbox.replay()
+                since = clock()
+                ready()
+            await inbox.receive(updates)
+        except Conflict as error:
+            if "webhook" in error.message:
+                since = None
                 pause = await _wait(stop, pause)
-            else:
-                pause, conflicts = _PAUSES_S[0], 0
-                # Only now, since this tells Telegram to forget them.
-                if updates:
-                    offset = max(update["update_id"] for update in updates) + 1
-    finally:
-        stopped.cancel()
+                continue
+            conflicts += 1
+            old = since is not None and clock() - since > _OLD_S
+            if conflicts >= (_CONFLICTS_OF_OLD if old else _CONFLICTS):
+                raise BotError(
+                    "Another program takes the updates of this bot: of two that poll with one "
+                    "token, each would miss some. Stop one of them."
+                ) from error
+            await _wait(stop, _PAUSES_S[0])
+        except (InvalidToken, EndPointNotFound) as error:
+            # The second is what the library makes of a token that was taken back.
+            raise BotError(_UNKNOWN) from error
+        except (TelegramError, TenSightError) as error:
+            logger.warning("Updates cannot be taken: %s", error)
+            pause = await _wait(stop, pause)
+        else:
+            pause, conflicts = _PAUSES_S[0], 0
+            # Only now, since this tells Telegram to forget them.
+            if updates:
+                offset = max(update["update_id"] for update in updates) + 1
 
 
 async def _listen(
@@ -458,6 +499,7 @@ async def _listen(
             log_config=None,
             access_log=False,
             lifespan="off",
+            timeout_graceful_shutdown=_HANG_UP_S,
         )
     )
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals
@@ -465,10 +507,13 @@ async def _listen(
         pause = _PAUSES_S[0]
         while not stop.is_set():
             try:
-                await application.bot.set_webhook(
-                    url, secret_token=secret, allowed_updates=_UPDATES
+                await _unless(
+                    stop,
+                    application.bot.set_webhook(url, secret_token=secret, allowed_updates=_UPDATES),
                 )
                 break
+            except (InvalidToken, EndPointNotFound) as error:
+                raise BotError(_UNKNOWN) from error
             except BadRequest as error:
                 raise BotError(
                     f"Telegram does not take {url} for webhooks: {error.message}. It wants an "
@@ -489,7 +534,7 @@ def _webhook_secret(desk: Desk) -> str:
     """What Telegram is to send with each update, so that nobody else can send one.
 
     Raises:
-        BotError: Telegram would not take it, or another machine would make another one.
+        BotError: Telegram would not take it.
     """
     settings = desk.settings
     if settings.telegram_webhook_secret is not None:
@@ -500,12 +545,6 @@ def _webhook_secret(desk: Desk) -> str:
                 "digit, _ or -."
             )
         return secret
-    if settings.database_url is not None and settings.secret is None:
-        raise BotError(
-            "TENSIGHT_SECRET is not set. Where several machines share a database, each would make "
-            "one of its own, and refuse what Telegram sends to the others: set it to the same on "
-            "all."
-        )
     return hmac.new(desk.key, b"webhook", hashlib.sha256).hexdigest()
 
 
@@ -550,12 +589,15 @@ async def _introduce(application: App) -> None:
         with _without():
             if (await bot.get_my_description(language_code=tag)).description != about:
                 await bot.set_my_description(about, language_code=tag)
-    for each in desk.settings.operators:
-        english = locale.bot_words("en")
-        commands = [BotCommand(name, english[f"command_{name}"]) for name in _COMMANDS]
+    for each, language in itertools.product(desk.settings.operators, locale.LANGUAGES):
+        words, tag = locale.bot_words(language), None if language == "en" else language
+        commands = [BotCommand(name, words[f"command_{name}"]) for name in _COMMANDS]
         commands += [BotCommand(*row) for row in _OPERATOR_COMMANDS.items()]
+        scope = BotCommandScopeChat(each)
         with _without():
-            await bot.set_my_commands(commands, scope=BotCommandScopeChat(each))
+            known = await bot.get_my_commands(scope=scope, language_code=tag)
+            if tuple(commands) != known:
+                await bot.set_my_commands(commands, scope=scope, language_code=tag)
 
 
 @contextmanager
@@ -631,7 +673,7 @@ def prepare(settings: Settings, predictor: Predictor, store: Store) -> App:
     Raises:
         BotError: As in `build_application`.
     """
-    token = settings.telegram_token
     # Before anything of the library runs: at DEBUG it tells the addresses that it is given.
-    logs.hide(token.get_secret_value() if token is not None else "")
+    hidden = (settings.telegram_token, settings.telegram_proxy, settings.telegram_webhook_secret)
+    logs.hide(*(each.get_secret_value() for each in hidden if each is not None))
     return build_application(settings, predictor, store)

@@ -52,6 +52,7 @@ _GROUP_PHOTOS = 10
 _REMEMBERED = 10_000
 # Of a model with a thousand labels; the most probable ones.
 _MOST_SCORES = 100
+_KEY_LENGTH = 16
 # Seconds that the models are not asked for again: each answer names one, and they may be elsewhere.
 _KNOWN_S = 0.5
 
@@ -98,7 +99,7 @@ class Desk:
     settings: Settings
     predictor: Predictor
     store: Store
-    key: bytes
+    key: bytes = field(repr=False)
     hour: Hour = field(default_factory=Hour)
     since: float = field(default_factory=time.time)
 
@@ -108,7 +109,12 @@ class Desk:
         # More at once would fill the predictor's queue, and be told that it is busy; and each photo
         # is in memory.
         self._places = asyncio.Semaphore(max(1, self.settings.queue_size // 2))
-        self._known: tuple[float, list[Result]] = (-math.inf, [])
+        self._told: dict[int, float] = {}
+        self._asking = asyncio.Lock()
+        self._known: tuple[float, list[Result], str, PredictorError | None] = (
+            *(-math.inf, [], ""),
+            None,
+        )
 
     def person(self, user: int | None) -> str | None:
         """Keyed hash that stands for a person: who does not know the key learns nothing by it."""
@@ -141,22 +147,38 @@ class Desk:
     async def model(self, update: Update) -> str:
         """The model that answers in the chat of an update: the default one where it is gone."""
         chosen = (await self.chat(update)).model
-        there = [result.config.name for result in await self.results()]
-        if chosen in there:
-            return chosen
-        return await asyncio.to_thread(self.predictor.default_model)
+        results, default = await self._models()
+        there = [result.config.name for result in results]
+        return chosen if chosen in there else default
 
     async def results(self) -> list[Result]:
         """The models that are there.
 
         Raises:
+            ModelNotFoundError: There is none.
             PredictorError: They cannot be asked for now.
         """
-        at, known = self._known
-        if time.monotonic() > at + _KNOWN_S:
-            known = await asyncio.to_thread(self.predictor.models)
-            self._known = (time.monotonic(), known)
-        return known
+        results, _ = await self._models()
+        return results
+
+    async def _models(self) -> tuple[list[Result], str]:
+        """The models, and which of them answers by default.
+
+        All who wait for it wait for one call: where the predictor is away, it takes seconds.
+        """
+        async with self._asking:
+            if time.monotonic() > self._known[0] + _KNOWN_S:
+                try:
+                    results, default = await asyncio.to_thread(
+                        lambda: (self.predictor.models(), self.predictor.default_model())
+                    )
+                    self._known = (time.monotonic(), results, default, None)
+                except PredictorError as error:
+                    self._known = (time.monotonic(), [], "", error)
+            _, results, default, away = self._known
+        if away is not None:
+            raise PredictorError(str(away)) from away
+        return results, default
 
     async def result(self, name: str) -> Result:
         """One of them.
@@ -197,6 +219,16 @@ class Desk:
         _shorten(self._admitted)
         _shorten(self._sent)
 
+    def complains(self, update: Update) -> bool:
+        """Whether a chat is told that it sends too much: once a minute."""
+        chat, now = update.effective_chat, time.monotonic()
+        if chat is None or self._told.get(chat.id, -math.inf) > now - _MINUTE_S:
+            return False
+        self._told.pop(chat.id, None)
+        self._told[chat.id] = now
+        _shorten(self._told)
+        return True
+
     async def maintenance(self) -> bool:
         """Whether photos are not looked at just now."""
         return await asyncio.to_thread(self.store.switch, _MAINTENANCE)
@@ -232,21 +264,28 @@ class Desk:
     async def _fetch(self, bot: Bot, file: str) -> bytes:
         try:
             handle = await bot.get_file(file)
-            _check_size(handle.file_size)
+        except (BadRequest, Forbidden) as error:
+            raise PhotoReadError(f"Telegram does not give this file: {error}") from error
+        _check_size(handle.file_size)
+        try:
             return bytes(await handle.download_as_bytearray())
         except (BadRequest, Forbidden, InvalidToken) as error:
             # The last is what the library makes of a download that is not found.
             raise PhotoReadError(f"Telegram does not give this file: {error}") from error
 
-    async def keep_answer(self, person: str | None, file: str, prediction: Prediction) -> str:
-        """Keep an answer for its buttons; its key.
+    async def keep_answer(
+        self, update: Update, person: str | None, file: str, prediction: Prediction
+    ) -> str:
+        """Keep an answer for its buttons; its key, the same where an update is handled again.
 
         Args:
+            update: What asked for it.
             person: Hash of who sent the photo.
             file: file_id of the photo.
             prediction: The answer.
         """
-        key = secrets.token_urlsafe(8)
+        about = f"{update.get_bot().id}:{update.update_id}:{prediction.revision}"
+        key = hmac.new(self.key, about.encode(), hashlib.sha256).hexdigest()[:_KEY_LENGTH]
         scores = dict(list(prediction.scores.items())[:_MOST_SCORES])
         answer = Answered(
             person=person,
@@ -259,6 +298,15 @@ class Desk:
         )
         await asyncio.to_thread(self.store.add_answer, key, answer)
         return key
+
+    async def forget(self, user: int, chat: int) -> None:
+        """Delete all that is kept of a person, and what their chats chose.
+
+        Args:
+            user: Id of the person.
+            chat: Where they ask for it.
+        """
+        await asyncio.to_thread(self.store.forget, self.person(user) or "", {user, chat})
 
 
 def key_of(settings: Settings) -> bytes:

@@ -27,7 +27,16 @@ from bot.desk import App, Context, Desk, is_away, photo_of
 from bot.inbox import Inbox, Later
 from core import images, locale
 from core.classifier import Prediction
-from core.errors import PhotoReadError, RateError, StoreError, TenSightError
+from core.errors import (
+    BusyError,
+    ImageError,
+    ModelNotFoundError,
+    PhotoReadError,
+    PredictorError,
+    RateError,
+    StoreError,
+    TenSightError,
+)
 from core.saliency import overlay
 from core.store import NONE, Answered, Feedback
 
@@ -38,6 +47,9 @@ _PICTURE = 800
 
 # Presses that a model has to work for.
 _ASKING = ("why", "compare", "model")
+
+# What is no fault of ours; of others operators hear.
+_THEIRS = (BusyError, ImageError, ModelNotFoundError, RateError)
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +83,7 @@ def add_handlers(application: App) -> None:
         "forget": _forget,
         "whoami": _whoami,
     }
+    application.add_handler(MessageHandler(filters.StatusUpdate.MIGRATE, _moved))
     new = filters.UpdateType.MESSAGE
     for name, handler in commands.items():
         application.add_handler(CommandHandler(name, _if_meant(handler), filters=new))
@@ -91,7 +104,12 @@ def _if_meant(handler: Handler) -> Handler:
         command = (message.text or "").split(maxsplit=1)[0].lower()
         named = command.endswith(f"@{context.bot.username}".lower())
         about_a_photo = command == "/what" and photo_of(message.reply_to_message) is not None
-        if message.chat.type == ChatType.PRIVATE or named or about_a_photo:
+        private = message.chat.type == ChatType.PRIVATE
+        if not (private or named or about_a_photo):
+            return
+        with suppress(RateError):  # in a group it would only be more noise
+            if not private:
+                desk_of(context).admit(update, 1)
             await _with_words(update, context, lambda: handler(update, context))
 
     return handle
@@ -187,7 +205,11 @@ async def _forget(update: Update, context: Context) -> None:
     desk, user = desk_of(context), update.effective_user
     language = await desk.language(update)
     if user is not None:
-        await asyncio.to_thread(desk.store.forget, desk.person(user.id) or "", user.id)
+        inbox: Inbox = context.bot_data["inbox"]
+        # First what waits, which would be written down again.
+        await inbox.drop(user.id)
+        chat = update.effective_chat
+        await desk.forget(user.id, chat.id if chat is not None else user.id)
     await _reply(update.effective_message, locale.bot_words(language)["forgotten"])
 
 
@@ -195,6 +217,14 @@ async def _whoami(update: Update, context: Context) -> None:
     words = locale.bot_words(await desk_of(context).language(update))
     user = update.effective_user
     await _reply(update.effective_message, words["whoami"].format(id=user.id if user else "?"))
+
+
+async def _moved(update: Update, context: Context) -> None:
+    """A group that grew has another id from then on; what it chose goes with it."""
+    message, desk = update.message, desk_of(context)
+    if message is not None and message.migrate_to_chat_id is not None:
+        chosen = await desk.chat(update)
+        await asyncio.to_thread(desk.store.set_chat, message.migrate_to_chat_id, chosen)
 
 
 async def _photo(update: Update, context: Context) -> None:
@@ -222,9 +252,9 @@ async def _explain(update: Update, context: Context) -> None:
 async def _about_a_photo(
     update: Update,
     context: Context,
-    act: Callable[[Update, Context, bytes], Coroutine[Any, Any, None]],
+    act: Callable[[Update, Context, bytes], Coroutine[Any, Any, tuple[bytes | None, str]]],
 ) -> None:
-    """Do something with the photo that a command was sent in reply to."""
+    """Tell of the photo that a command was sent in reply to, in a picture or in words."""
     asked = update.message.reply_to_message if update.message is not None else None
     found = photo_of(asked)
     if found is None:
@@ -233,35 +263,34 @@ async def _about_a_photo(
 
     async def do() -> None:
         async with desk_of(context).photo(context.bot, *found) as photo:
-            await act(update, context, photo)
-
-    if await _may_send(update, context, 1):
-        await _with_words(update, context, do)
-
-
-async def _compared(update: Update, context: Context, photo: bytes) -> None:
-    desk = desk_of(context)
-    language = await desk.language(update)
-    text = replies.comparison(await _ask_all(desk, photo), language)
-    await _reply(update.effective_message, text)
-
-
-async def _explained(update: Update, context: Context, photo: bytes) -> None:
-    desk = desk_of(context)
-    language, model = await desk.language(update), await desk.model(update)
-    picture, text, _ = await _picture(desk, photo, model, language)
-    message = update.effective_message
-    if message is None:
-        return
-    if picture is None:
-        await _reply(message, text)
-    else:
+            picture, text = await act(update, context, photo)
+        # Not before: who has to wait for Telegram holds no place that others wait for.
+        message = update.effective_message
+        if message is None or picture is None:
+            await _reply(message, text)
+            return
         await message.reply_photo(
             picture,
             caption=text[: MessageLimit.CAPTION_LENGTH],
             do_quote=True,
             allow_sending_without_reply=True,
         )
+
+    if await _may_send(update, context, 1):
+        await _with_words(update, context, do)
+
+
+async def _compared(update: Update, context: Context, photo: bytes) -> tuple[bytes | None, str]:
+    desk = desk_of(context)
+    language = await desk.language(update)
+    return None, replies.comparison(await _ask_all(desk, photo), language)
+
+
+async def _explained(update: Update, context: Context, photo: bytes) -> tuple[bytes | None, str]:
+    desk = desk_of(context)
+    language, model = await desk.language(update), await desk.model(update)
+    picture, text, _ = await _picture(desk, photo, model, language)
+    return picture, text
 
 
 async def _ask_all(desk: Desk, photo: bytes) -> list[tuple[str, Prediction | TenSightError]]:
@@ -320,7 +349,10 @@ async def _answer(update: Update, context: Context, asked: Message) -> None:
             prediction = await desk.predict(photo, model)
         user = asked.from_user
         person = desk.person(user.id if user is not None else None)
-        key = await desk.keep_answer(person, found[0], prediction)
+        inbox: Inbox = context.bot_data["inbox"]
+        key = ""
+        if not inbox.is_dropped(update):
+            key = await desk.keep_answer(update, person, found[0], prediction)
         title = (await desk.result(model)).config.title
         text = replies.answer(prediction, title, language)
         await _reply(asked, text, replies.answer_buttons(key, language))
@@ -344,10 +376,10 @@ async def album(updates: Sequence[Update], context: Context) -> None:
     async def do() -> None:
         language, model = await desk.language(first), await desk.model(first)
 
-        async def one(item: Message) -> Prediction | TenSightError:
+        async def one(item: Message) -> Prediction | TenSightError | None:
             found = photo_of(item)
             if found is None:
-                return TenSightError()
+                return None
             try:
                 async with desk.photo(context.bot, *found) as photo:
                     return await desk.predict(photo, model)
@@ -362,10 +394,10 @@ async def album(updates: Sequence[Update], context: Context) -> None:
         for each in said:
             if isinstance(each, TenSightError):
                 desk.hour.failed()
-            else:
+            elif each is not None:
                 desk.hour.answered(_waited(first, context))
 
-    if await _may_send(first, context, len(items)):
+    if await _may_send(first, context, sum(photo_of(item) is not None for item in items)):
         await _with_words(first, context, do)
 
 
@@ -378,8 +410,9 @@ async def _may_send(update: Update, context: Context, photos: int) -> bool:
     try:
         desk.admit(update, photos)
     except RateError as error:
-        if chat is not None and chat.type != ChatType.PRIVATE:
-            return False  # in a group it would only be more noise
+        group = chat is not None and chat.type != ChatType.PRIVATE
+        if group or not desk.complains(update):
+            return False
         await _reply(update.effective_message, words["too_many"].format(seconds=error.retry_after))
         return False
     if await desk.maintenance() and not operator:
@@ -407,20 +440,20 @@ async def _with_words(
     words = locale.bot_words(language)
     try:
         await do()
-    except StoreError:
-        raise  # It is tried again.
     except PhotoReadError:
         desk.hour.failed()
         await _reply(update.effective_message, words["unreadable"])
-    except TenSightError as error:
-        if is_away(error):
-            told = context.bot_data.setdefault("told_away", set())
-            if update.update_id not in told:
-                told.add(update.update_id)
-                await _reply(update.effective_message, words["away"])
-            raise Later(str(error)) from error
+    except _THEIRS as error:
         desk.hour.failed()
         await _reply(update.effective_message, locale.error_words(error, language))
+    except PredictorError as error:
+        if not is_away(error):
+            raise
+        told = context.bot_data.setdefault("told_away", set())
+        if update.update_id not in told:
+            await _reply(update.effective_message, words["away"])
+            told.add(update.update_id)
+        raise Later(str(error)) from error
     context.bot_data.get("told_away", set()).discard(update.update_id)
 
 
@@ -446,6 +479,7 @@ async def _button(update: Update, context: Context) -> None:
     language = await desk.language(update)
     words, said = locale.bot_words(language), None
     alert = True
+    ours: Exception | None = None
     try:
         if act in handlers:
             if not isinstance(query.message, Message) or not query.message.is_accessible:
@@ -468,11 +502,14 @@ async def _button(update: Update, context: Context) -> None:
         raise
     except TenSightError as error:
         said = locale.error_words(error, language)
+        ours = None if is_away(error) or isinstance(error, _THEIRS) else error
     except BadRequest as error:
         if "not modified" not in error.message.lower():
-            said = words["gone"]
+            said, ours = locale.error_words(TenSightError(), language), error
     with suppress(TelegramError):  # a press that is long ago cannot be answered
         await query.answer(said, show_alert=alert and said is not None)
+    if ours is not None:
+        raise ours
 
 
 class _Press:
@@ -549,7 +586,8 @@ async def _press_why(press: _Press) -> str | None:
 async def _kept(press: _Press, answered: Answered, prediction: Prediction) -> str:
     """Keep another answer on the same photo; its key."""
     # Whose photo it is, not who pressed: consent is the sender's.
-    return await press.desk.keep_answer(answered.person, answered.file, prediction)
+    file, person = answered.file, answered.person
+    return await press.desk.keep_answer(press.update, person, file, prediction)
 
 
 async def _press_compare(press: _Press) -> str | None:
@@ -626,7 +664,7 @@ async def _press_models(press: _Press) -> str | None:
 
 
 async def _press_model(press: _Press) -> str | None:
-    """Who is to answer in the chat; under an answer, also this photo."""
+    """Who is to answer in the chat; under an answer, on this photo alone."""
     chosen = [
         result
         for result in await press.desk.results()

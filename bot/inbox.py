@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from telegram import Bot, Update
+from telegram.error import NetworkError
 
 from core.errors import StoreError
 from core.store import Store
@@ -22,6 +24,8 @@ _QUIET_S, _ALBUM_S = 1.0, 5.0
 _MOST_OF_ALBUM = 10
 # Seconds between tries of what cannot be answered now.
 _PAUSES_S = (5.0, 60.0)
+# Of one update where others are answered meanwhile: ten minutes or so.
+_MOST_TRIES = 12
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +54,27 @@ class Inbox:
         handle: Answers updates: one, or the items of an album. What raises `Later` is handled
             again after a while, and again; whatever else it raises is its own to tell of before,
             and counts as done.
+        give_up: Hears of updates that Telegram keeps from being answered, while it does not keep
+            others; they count as done.
     """
 
     def __init__(
-        self, store: Store, bot: Bot, handle: Callable[[Sequence[Update]], Awaitable[None]]
+        self,
+        store: Store,
+        bot: Bot,
+        handle: Callable[[Sequence[Update]], Awaitable[None]],
+        give_up: Callable[[Sequence[Update], BaseException], Awaitable[None]],
     ) -> None:
         self._store = store
         self._bot = bot
         self._handle = handle
-        self._lines: dict[int, _Line] = {}
+        self._give_up = give_up
+        self._lines: dict[Hashable, _Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._seen: dict[int, float] = {}
+        self._running: dict[int, Update] = {}
+        self._dropped: set[int] = set()
+        self._succeeded_at = -math.inf
         self._stopping = asyncio.Event()
 
     @property
@@ -97,8 +111,28 @@ class Inbox:
 
     async def replay(self) -> None:
         """Hand over what was written down and has no answer: what a crash left."""
-        for _, payload in await asyncio.to_thread(self._store.waiting, self._bot.id):
-            self._hand_over(self._read(json.loads(payload)))
+        unreadable = []
+        for number, payload in await asyncio.to_thread(self._store.waiting, self._bot.id):
+            update = self._read(json.loads(payload))
+            if update is None:
+                unreadable.append(number)
+            else:
+                self._hand_over(update)
+        await asyncio.to_thread(self._store.finish, self._bot.id, unreadable)
+
+    def is_dropped(self, update: Update) -> bool:
+        """Whether its sender asked to be forgotten since."""
+        return update.update_id in self._dropped
+
+    async def drop(self, user: int) -> None:
+        """Answer nothing more of what a person has sent by now."""
+        mine = []
+        for line in self._lines.values():
+            for update in [each for each in line.waiting if _is_of(each, user)]:
+                line.waiting.remove(update)
+                mine.append(update.update_id)
+        self._dropped |= {number for number, each in self._running.items() if _is_of(each, user)}
+        await self._finish(mine)
 
     def _read(self, update: dict[str, Any]) -> Update | None:
         """An update as the library has it; None where it is none that it knows."""
@@ -115,12 +149,14 @@ class Inbox:
             logger.warning("Update %s cannot be read (%s) and is left out", number, kind)
             return None
 
-    def _hand_over(self, update: Update | None) -> None:
-        if update is None or update.update_id in self._seen or self._stopping.is_set():
+    def _hand_over(self, update: Update) -> None:
+        if update.update_id in self._seen or self._stopping.is_set():
             return
         self._seen[update.update_id] = asyncio.get_running_loop().time()
         chat = _line_of(update)
-        key = update.update_id if chat is None else chat
+        # Who wants to be forgotten does not wait for answers.
+        apart = chat is None or _is_forget(update)
+        key: Hashable = (update.update_id,) if apart else chat
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line()
@@ -139,32 +175,42 @@ class Inbox:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _work(self, key: int, line: _Line) -> None:
+    async def _work(self, key: Hashable, line: _Line) -> None:
         try:
             while line.waiting and not self._stopping.is_set():
-                first = line.waiting.popleft()
-                updates = [first]
-                if (album := album_of(first)) is not None:
-                    updates += await self._rest_of(album, line)
-                    if self._stopping.is_set():
-                        return  # All of it stays in the inbox, for one reply.
-                await self._until_done(updates)
+                updates = [line.waiting.popleft()]
+                try:
+                    await self._next(updates, line)
+                finally:
+                    for update in updates:
+                        self._running.pop(update.update_id, None)
+                        self._dropped.discard(update.update_id)
         finally:
             # Nothing can come between the last look and this: there is no wait.
             if self._lines.get(key) is line:
                 del self._lines[key]
 
-    async def _rest_of(self, album: str, line: _Line) -> list[Update]:
-        """The other items of an album; what else comes meanwhile waits."""
+    async def _next(self, updates: list[Update], line: _Line) -> None:
+        """Answer an update; with it the other items of its album, which are added to the list."""
+        (first,) = updates
+        self._running[first.update_id] = first
+        if (album := album_of(first)) is not None:
+            await self._add_rest(album, line, updates)
+            if self._stopping.is_set():
+                return  # All of it stays in the inbox, for one reply.
+        await self._until_done(updates)
+
+    async def _add_rest(self, album: str, line: _Line, updates: list[Update]) -> None:
+        """Add the other items of an album; what else comes meanwhile waits."""
         clock = asyncio.get_running_loop().time
-        until, found = clock() + _ALBUM_S, list[Update]()
-        quiet_until = clock() + _QUIET_S
-        while len(found) < _MOST_OF_ALBUM - 1 and not self._stopping.is_set():
+        until, quiet_until = clock() + _ALBUM_S, clock() + _QUIET_S
+        while len(updates) < _MOST_OF_ALBUM and not self._stopping.is_set():
             mine = [update for update in line.waiting if album_of(update) == album]
             for update in mine:
                 line.waiting.remove(update)
+                self._running[update.update_id] = update
             if mine:
-                found += mine
+                updates += mine
                 quiet_until = clock() + _QUIET_S
             left = min(until, quiet_until) - clock()
             if left <= 0:
@@ -174,16 +220,25 @@ class Inbox:
                 await asyncio.wait_for(line.more.wait(), left)
             except TimeoutError:
                 continue
-        return sorted(found, key=lambda update: update.update_id)
+        updates.sort(key=lambda update: update.update_id)
 
     async def _until_done(self, updates: Sequence[Update]) -> None:
-        pause = _PAUSES_S[0]
-        while True:
+        clock = asyncio.get_running_loop().time
+        pause, tries, began = _PAUSES_S[0], 0, clock()
+        numbers = [update.update_id for update in updates]
+        while not self._dropped.issuperset(numbers):
             try:
                 await self._handle(updates)
+                self._succeeded_at = clock()
                 break
             except Later as later:
                 logger.info("An update waits: %s", later)
+                tries += 1
+                why = later.__cause__
+                others_do = self._succeeded_at > began
+                if isinstance(why, NetworkError) and tries >= _MOST_TRIES and others_do:
+                    await self._give_up(updates, why)
+                    break
             except Exception:
                 logger.exception("An update could not be handled")
                 break
@@ -192,14 +247,17 @@ class Inbox:
                 return  # It stays in the inbox.
             except TimeoutError:
                 pause = min(2 * pause, _PAUSES_S[1])
-        numbers = [update.update_id for update in updates]
+        await self._finish(numbers)
+
+    async def _finish(self, numbers: Sequence[int]) -> None:
+        """Mark updates as done."""
         while True:
             try:
                 await asyncio.to_thread(self._store.finish, self._bot.id, numbers)
                 break
             except StoreError:
-                # Unmarked it would be answered again.
-                logger.exception("An answered update cannot be marked yet")
+                # Unmarked they would be answered again.
+                logger.exception("Answered updates cannot be marked yet")
                 if self._stopping.is_set():
                     return
                 await asyncio.sleep(_PAUSES_S[0])
@@ -211,6 +269,19 @@ def album_of(update: Update) -> str | None:
     """What the items of one album share; None of an update that is no such item."""
     message = update.message
     return message.media_group_id if message is not None else None
+
+
+def _is_forget(update: Update) -> bool:
+    message = update.message
+    text = message.text if message is not None else None
+    # The library takes anything as a text.
+    return isinstance(text, str) and text.split("@")[0].strip().lower() == "/forget"
+
+
+def _is_of(update: Update, user: int) -> bool:
+    """Whether a person sent an update, other than to be forgotten."""
+    sender = update.effective_user
+    return sender is not None and sender.id == user and not _is_forget(update)
 
 
 def _line_of(update: Update) -> int | None:

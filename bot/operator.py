@@ -11,11 +11,12 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from telegram import CallbackQuery, Message, Update
 from telegram.constants import ChatType, MessageLimit
@@ -30,7 +31,7 @@ from core.errors import TenSightError
 from core.predictor import LocalPredictor
 from core.revisions import Revisions
 
-__all__ = ["Alarms", "add_handlers"]
+__all__ = ["Alarms", "add_handlers", "start"]
 
 _CONFIRM_S = 300.0
 _LAST_ACTS = 20
@@ -123,7 +124,6 @@ async def _pull(update: Update, context: Context) -> None:
     revision = arguments[0] if arguments else None
     act = f"pull {revision or desk.settings.hub_revision}"
     await _say(update, f"{act} ...")
-    pulling: set[asyncio.Task[None]] = context.bot_data.setdefault("pulling", set())
 
     def do() -> str:
         from core import releases  # noqa: PLC0415  # the Hub's client takes a while to import
@@ -137,9 +137,15 @@ async def _pull(update: Update, context: Context) -> None:
             await _say(update, outcome)
 
     # It takes minutes; what else the operator asks for does not wait for it.
-    task = asyncio.create_task(work())
-    pulling.add(task)
-    task.add_done_callback(pulling.discard)
+    start(context.bot_data, work())
+
+
+def start(bot_data: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
+    """Do something that nothing waits for; it ends with the application at the latest."""
+    tasks: set[asyncio.Task[None]] = bot_data["tasks"]
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 async def _promote(update: Update, context: Context) -> None:
@@ -241,13 +247,15 @@ async def _confirmed(update: Update, context: Context) -> None:
     words = locale.bot_words(await desk.language(update))
     theirs = query.from_user.id in desk.settings.operators
     if not theirs or chat is None or chat.type != ChatType.PRIVATE:
-        await query.answer()  # as any button that is none
+        with suppress(TelegramError):  # a press that is long ago
+            await query.answer()  # as any button that is none
         return
     what, _, key = query.data.partition(":")
     pending: dict[str, _Pending] = context.bot_data.setdefault("pending", {})
     asked = pending.get(key)
     if asked is not None and asked.operator != query.from_user.id:
-        await query.answer(words["not_yours"], show_alert=True)
+        with suppress(TelegramError):
+            await query.answer(words["not_yours"], show_alert=True)
         return
     with suppress(TelegramError):  # a press that is long ago
         await query.answer()
@@ -351,9 +359,14 @@ class Alarms:
         self._told = {k: at for k, at in self._told.items() if at > now - _AN_HOUR_S}
         if kind in self._told:
             return
+        # Before it is sent: the next of its kind may come meanwhile.
+        self._told[kind] = now
+        reached = False
         for operator in self._operators:
             try:
                 await application.bot.send_message(operator, text)
-                self._told[kind] = now
+                reached = True
             except TelegramError as error:
                 logger.warning("An operator cannot be told: %s", error)
+        if not reached:
+            self._told.pop(kind, None)

@@ -42,8 +42,8 @@ def answer(prediction: Prediction, title: str, language: Language) -> str:
     return f"{locale.verdict_words(prediction, language)}\n\n{top}\n\n{title}"
 
 
-def album(said: Sequence[Prediction | TenSightError], title: str, language: Language) -> str:
-    """A numbered line for each photo, in their order, and which model says so."""
+def album(said: Sequence[Prediction | TenSightError | None], title: str, language: Language) -> str:
+    """A numbered line for each item, in their order, and which model says so; None: no photo."""
     lines = [f"{n}. {_said(each, language)}" for n, each in enumerate(said, start=1)]
     return "\n".join([*lines, "", title])
 
@@ -55,7 +55,9 @@ def comparison(
     return "\n".join(f"{title}: {_said(each, language)}" for title, each in answers)
 
 
-def _said(each: Prediction | TenSightError, language: Language) -> str:
+def _said(each: Prediction | TenSightError | None, language: Language) -> str:
+    if each is None:
+        return locale.bot_words(language)["no_photo"]
     if isinstance(each, TenSightError):
         return f"⚠ {locale.error_words(each, language)}"
     return locale.verdict_words(each, language)

@@ -167,10 +167,18 @@ class Settings(BaseSettings):
         SecretStr | None, Field(description="Token of the Telegram bot, as @BotFather gives it.")
     ] = None
     telegram_api_url: Annotated[
-        str, Field(pattern=r"^https?://\S+$", description="Address of the Bot API server.")
+        str,
+        Field(
+            pattern=r"^https?://\S+/bot$",
+            description="Address of the Bot API server, up to where the token follows.",
+        ),
     ] = "https://api.telegram.org/bot"
     telegram_file_url: Annotated[
-        str, Field(pattern=r"^https?://\S+$", description="Address of the Bot API server's files.")
+        str,
+        Field(
+            pattern=r"^https?://\S+/bot$",
+            description="Address of the Bot API server's files, up to where the token follows.",
+        ),
     ] = "https://api.telegram.org/file/bot"
     telegram_proxy: Annotated[
         SecretStr | None,

@@ -1,4 +1,4 @@
-"""What must outlive the process: which revision of each model is live, what visitors say.
+"""What must outlive the process: which revisions are live, what people say, the bot's inbox.
 
 SQLite in TENSIGHT_HOME, or the database that TENSIGHT_DATABASE_URL names.
 """
@@ -432,10 +432,12 @@ class Store:
                 connection.execute(sa.insert(_CHATS).values(values | {"chat": chat}))
 
     def add_answer(self, key: str, answer: Answered) -> None:
-        """Keep an answer by a key of the caller's."""
+        """Keep an answer by a key of the caller's; of one that is there already, the first."""
         values = {**asdict(answer), "key": key, "at": datetime.now(UTC)}
+        there = sa.select(_ANSWERS.c.key).where(_ANSWERS.c.key == key)
         with self._telling(), self._engine.begin() as connection:
-            connection.execute(sa.insert(_ANSWERS).values(values))
+            if connection.execute(there).first() is None:
+                connection.execute(sa.insert(_ANSWERS).values(values))
 
     def answer(self, key: str) -> Answered | None:
         """The answer of a key; None where there is none, or no more."""
@@ -480,15 +482,12 @@ class Store:
             rows = connection.execute(said.where(_FEEDBACK.c.person == person)).all()
         return n, len(rows), sum(_right(row.answer, row.verdict, row.truth) for row in rows)
 
-    def forget(self, person: str, chat: int) -> None:
-        """Delete all that is kept of a person, and what their private chat chose.
-
-        Of an update nothing of theirs stays once it is done; one that waits is answered first.
-        """
+    def forget(self, person: str, chats: Collection[int]) -> None:
+        """Delete all that is kept of a person, and what chats of theirs chose."""
         with self._telling(), self._engine.begin() as connection:
             connection.execute(sa.delete(_FEEDBACK).where(_FEEDBACK.c.person == person))
             connection.execute(sa.delete(_ANSWERS).where(_ANSWERS.c.person == person))
-            connection.execute(sa.delete(_CHATS).where(_CHATS.c.chat == chat))
+            connection.execute(sa.delete(_CHATS).where(_CHATS.c.chat.in_(chats)))
 
     def switch(self, name: str) -> bool:
         """Whether a switch is on; off where nobody turned it."""
@@ -517,10 +516,10 @@ class Store:
         return [Act(_in_utc(row.at), row.operator, row.act, row.outcome) for row in rows]
 
     def clean(self, older_than: datetime) -> None:
-        """Delete answers, and what is left of updates that are done, from before a moment."""
+        """Delete answers and updates from before a moment, answered or not."""
         with self._telling(), self._engine.begin() as connection:
             connection.execute(sa.delete(_ANSWERS).where(_ANSWERS.c.at < older_than))
-            connection.execute(sa.delete(_INBOX).where(_INBOX.c.done_at < older_than))
+            connection.execute(sa.delete(_INBOX).where(_INBOX.c.at < older_than))
 
     def _version(self) -> str | None:
         """Version of the tables; None where there are none."""

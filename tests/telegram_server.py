@@ -81,6 +81,8 @@ class Faults:
         gone: file_ids that are kept no more.
         moved: New ids of groups that grew.
         reasons: Methods that are refused, once for each reason.
+        busy: Methods that say to wait for so many seconds, once for each number.
+        broken: file_ids that the server fails at.
     """
 
     retry_after: dict[int, list[int]] = field(default_factory=dict)
@@ -90,6 +92,8 @@ class Faults:
     gone: set[str] = field(default_factory=set)
     moved: dict[int, int] = field(default_factory=dict)
     reasons: dict[str, list[str]] = field(default_factory=dict)
+    busy: dict[str, list[int]] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
 
 
 class TelegramServer:
@@ -109,7 +113,6 @@ class TelegramServer:
         self._polls = itertools.count(1)
         self._last_poll = 0
         self._users: dict[int, dict[str, Any]] = {}
-        self.acknowledged = 0
 
     @contextmanager
     def running(self) -> Iterator[TelegramServer]:
@@ -215,11 +218,9 @@ class TelegramServer:
                 self._new.notify_all()
         return number
 
-    def send_to_webhook(self, update: dict[str, Any], secret: str | None = None) -> int:
-        """As Telegram does, until it is taken; the last status."""
-        headers = {
-            "X-Telegram-Bot-Api-Secret-Token": secret or self.webhook.get("secret_token", "")
-        }
+    def send_to_webhook(self, update: dict[str, Any]) -> int:
+        """Once, as Telegram does again and again until it is taken; the status."""
+        headers = {"X-Telegram-Bot-Api-Secret-Token": self.webhook.get("secret_token", "")}
         return httpx.post(self.webhook["local"], json=update, headers=headers).status_code
 
     def add_file(self, content: bytes) -> str:
@@ -270,14 +271,17 @@ class TelegramServer:
             return _refused(400, reasons.pop(0))
         waits = self.faults.retry_after.get(int(data.get("chat_id", 0)), [])
         if waits and method not in _NO_MESSAGE:
-            seconds = waits.pop(0)
             self.calls.remove(call)
-            status, body = _refused(429, f"Too Many Requests: retry after {seconds}")
-            return status, body | {"parameters": {"retry_after": seconds}}
+            return _wait(waits.pop(0))
+        if self.faults.busy.get(method):
+            self.calls.remove(call)
+            return _wait(self.faults.busy[method].pop(0))
         if method == "getMe":
             return 200, {"ok": True, "result": BOT}
         if method == "getFile":
             name = data["file_id"]
+            if name in self.faults.broken:
+                return _refused(500, "Internal Server Error")
             if name not in self.files or name in self.faults.gone:
                 return _refused(400, "Bad Request: wrong file_id")
             about = {"file_id": name, "file_unique_id": name, "file_path": f"photos/{name}"}
@@ -289,7 +293,8 @@ class TelegramServer:
                 self.webhook["local"] = local
             return 200, {"ok": True, "result": True}
         if method in _TEXTS:
-            key = (method[5:], data.get("language_code"))  # what follows setMy or getMy
+            about = method[5:] + data.get("scope", "")  # what follows setMy or getMy
+            key = (about, data.get("language_code"))
             if method.startswith("set"):
                 self.texts[key] = data[_TEXTS[method]]
                 return 200, {"ok": True, "result": True}
@@ -316,6 +321,8 @@ class TelegramServer:
     def _poll(self, data: dict[str, Any]) -> tuple[int, Any]:
         if self.faults.conflict:
             return _refused(409, "Conflict: terminated by other getUpdates request")
+        if self.faults.busy.get("getUpdates"):
+            return _wait(self.faults.busy["getUpdates"].pop(0))
         statuses = self.faults.failing.get("getUpdates", [])
         if statuses:
             status = statuses.pop(0)
@@ -328,7 +335,6 @@ class TelegramServer:
             self._last_poll = number
             self._new.notify_all()
             self._updates = [u for u in self._updates if u["update_id"] >= offset]
-            self.acknowledged = max(self.acknowledged, offset - 1)
             while not self._updates and time.monotonic() < until:
                 self._new.wait(max(0.0, until - time.monotonic()))
                 if self._last_poll != number:
@@ -338,6 +344,11 @@ class TelegramServer:
 
 def _refused(status: int, why: str) -> tuple[int, dict[str, Any]]:
     return status, {"ok": False, "error_code": status, "description": why}
+
+
+def _wait(seconds: int) -> tuple[int, dict[str, Any]]:
+    status, body = _refused(429, f"Too Many Requests: retry after {seconds}")
+    return status, body | {"parameters": {"retry_after": seconds}}
 
 
 def _chat(number: int) -> dict[str, Any]:

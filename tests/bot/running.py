@@ -46,6 +46,7 @@ def running(
     limits: Limits | None = None,
     webhook: str | None = None,
     port: int = 0,
+    kind: type[Store] = Store,
     **more: Any,
 ) -> Iterator[Running]:
     """A bot as long as it is needed; it talks as fast as it can, unless told otherwise."""
@@ -54,7 +55,7 @@ def running(
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     said: list[str] = []
     failed: list[BaseException] = []
-    with closing(Store.open(settings)) as store:
+    with closing(kind.open(settings)) as store:
         application = build_application(
             settings,
             asked,

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bot import replies
 from core import locale
 from core.catalog import Catalog
 from core.errors import BusyError
 from core.predictor import LocalPredictor
 from core.settings import Settings
+from core.store import Chat
 from tests import drawings
 from tests.bot.running import Running, running
 from tests.conftest import ROOT
@@ -225,6 +227,15 @@ def test_an_album_gets_one_reply(bot: Running, content: bytes, chat: int) -> Non
     assert after.text == f"Your id is {chat}.", "what comes after an album is answered after it"
 
 
+def test_a_video_in_an_album_is_no_photo(bot: Running, content: bytes, chat: int) -> None:
+    telegram = bot.telegram
+    video = {"file_id": "v", "file_unique_id": "v", "width": 1, "height": 1, "duration": 1}
+    telegram.photo(chat, content, media_group_id=f"mixed-{chat}")
+    telegram.message(chat, video=video, media_group_id=f"mixed-{chat}")
+    (said,) = telegram.wait_for(1, chat)
+    assert said.text.splitlines()[1] == f"2. {words()['no_photo']}"
+
+
 def test_an_album_without_photos_gets_a_kind_sentence(bot: Running, chat: int) -> None:
     telegram = bot.telegram
     video = {"file_id": "v", "file_unique_id": "v", "width": 1, "height": 1, "duration": 1}
@@ -358,6 +369,16 @@ def test_telegram_is_told_about_the_bot(own: TelegramServer, tmp_path: Path) -> 
         assert len(own.sent(None, "setMyName")) == len(languages), "told once"
 
 
+def test_many_labels(catalog: Catalog) -> None:
+    labels = [f"label-{i}-{'x' * 40}" for i in range(1_000)]
+    buttons = replies.class_buttons("k" * 16, labels, "en").inline_keyboard
+    rows = [button for row in buttons for button in row]
+    assert len(rows) == 32, "thirty labels, none of these, and back"
+    assert all(len(str(button.callback_data).encode()) <= 64 for button in rows)
+    for key in ("help", "description"):
+        assert "and 980 others" in replies.greeting(key, labels, "en")
+
+
 # Groups and other things.
 
 
@@ -401,6 +422,13 @@ def test_forwarded_photos_and_topics(bot: Running, content: bytes, chat: int) ->
     telegram.photo(group, content, caption="@tensight_bot", caption_entities=entities, **topic)
     (reply,) = telegram.wait_for(1, group)
     assert reply.data.get("message_thread_id") == "77"
+
+
+def test_a_group_that_grew_keeps_what_it_chose(bot: Running, content: bytes) -> None:
+    telegram, group = bot.telegram, GROUP - next(_CHATS)
+    bot.store.set_chat(group, Chat(model="baseline"))
+    telegram.message(group, migrate_to_chat_id=group - 5000)
+    wait_for(lambda: bot.store.chat(group - 5000).model == "baseline")
 
 
 @pytest.mark.parametrize(
@@ -460,6 +488,27 @@ def test_too_many_in_a_minute(own: TelegramServer, tmp_path: Path, content: byte
         own.photo(6002, content)
         own.wait_for(1, 6002)
         assert len(own.sent(group)) == 2, "a group is not flooded"
+
+
+def test_commands_do_not_flood_a_group(own: TelegramServer, tmp_path: Path) -> None:
+    with running(own, tmp_path):
+        for _ in range(15):
+            own.text(GROUP, "/help@tensight_bot", user=1)
+        own.text(2, "/whoami")
+        own.wait_for(1, 2)
+        wait_for(lambda: len(own.sent(GROUP)) >= 10)
+        own.text(2, "/whoami")
+        own.wait_for(2, 2)
+    assert len(own.sent(GROUP)) == 10
+
+
+def test_too_many_is_said_once(own: TelegramServer, tmp_path: Path, content: bytes) -> None:
+    with running(own, tmp_path, chat_photos_per_minute=2):
+        for _ in range(6):
+            own.photo(6004, content)
+        own.text(6004, "/whoami")
+        texts = [call.text for call in own.wait_for(4, 6004)]
+    assert [text.split()[0] for text in texts] == ["A", "A", "These", "Your"]
 
 
 def test_photos_count_by_when_they_were_sent(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.desk import Desk
+from core import locale
 from core.bundle import Bundle, write_bundle
 from core.catalog import Catalog
-from core.errors import HubError
+from core.errors import BundleError
 from core.predictor import LocalPredictor
-from core.releases import Remote
 from core.settings import Settings
 from core.store import Feedback
 from tests.bot.running import Running, running
@@ -135,61 +135,66 @@ def other_revision(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub that the client of this process asks; it reads where that is once, when imported."""
+    with HubServer().running() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        constants = "huggingface_hub.constants"
+        monkeypatch.setattr(f"{constants}.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(f"{constants}.ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(f"{constants}.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield hub
+
+
 def test_a_model_is_released_and_rolled_back(
-    telegram: TelegramServer, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+    telegram: TelegramServer, tmp_path: Path, photo: Path, hub: HubServer
 ) -> None:
     files = other_revision(tmp_path / "new")
     new = Bundle.open(files / "classic").revision
     old = Bundle.open(ROOT / "models" / "classic").revision
-    with HubServer().running() as hub:
-        hub.repos["owner/models"] = Repo()
-        content = {
-            path.relative_to(files).as_posix(): path.read_bytes()
-            for path in files.rglob("*")
-            if path.is_file()
-        }
-        hub.repos["owner/models"].commit(content)
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+    hub.repos["owner/models"] = Repo()
+    content = {
+        path.relative_to(files).as_posix(): path.read_bytes()
+        for path in files.rglob("*")
+        if path.is_file()
+    }
+    hub.repos["owner/models"].commit(content)
+    settings = Settings(models=ROOT / "models", model="classic", home=tmp_path / "home")
+    predictor = LocalPredictor(Catalog(settings), queue_size=64, deadline_s=30)
+    predictor.warm()
+    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    with running(telegram, tmp_path / "home", predictor=predictor, **how) as bot:
+
+        def confirmed(command: str, outcome: str) -> None:
+            offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, command))
+            pressed(telegram, OPERATOR, offer, "Yes")
+            wait_for(lambda: last(telegram).startswith(outcome))
+
+        def answers(revision: str) -> bool:
+            asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
+            rows = bot.store._engine.connect()
+            with rows:
+                last = rows.exec_driver_sql(
+                    "SELECT revision FROM answers ORDER BY at DESC LIMIT 1"
+                ).scalar()
+            return last == revision
+
+        telegram.text(OPERATOR, "/pull")
+        wait_for(lambda: last(telegram) == f"classic {new}")
+        assert answers(old), "nothing answers with what was pulled"
+        assert f"classic {new}, since" in said(bot, "/models")
+        confirmed(f"/promote classic {new}", f"classic {new} is live")
+        wait_for(lambda: answers(new), seconds=10)
+        confirmed("/rollback classic", "classic bundled is live, no longer")
+        wait_for(lambda: answers(old), seconds=10)
+        confirmed("/promote classic 000000000000", "⚠ ")
+        assert said(bot, "/promote classic") == (
+            "/promote MODEL REVISION; /models shows which there are."
         )
-        settings = Settings(models=ROOT / "models", model="classic", home=tmp_path / "home")
-        predictor = LocalPredictor(Catalog(settings), queue_size=64, deadline_s=30)
-        predictor.warm()
-        how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
-        with running(telegram, tmp_path / "home", predictor=predictor, **how) as bot:
-
-            def confirmed(command: str, outcome: str) -> None:
-                offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, command))
-                pressed(telegram, OPERATOR, offer, "Yes")
-                wait_for(lambda: last(telegram).startswith(outcome))
-
-            def answers(revision: str) -> bool:
-                asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
-                rows = bot.store._engine.connect()
-                with rows:
-                    last = rows.exec_driver_sql(
-                        "SELECT revision FROM answers ORDER BY at DESC LIMIT 1"
-                    ).scalar()
-                return last == revision
-
-            telegram.text(OPERATOR, "/pull")
-            wait_for(lambda: last(telegram) == f"classic {new}")
-            assert answers(old), "nothing answers with what was pulled"
-            assert f"classic {new}, since" in said(bot, "/models")
-            confirmed(f"/promote classic {new}", f"classic {new} is live")
-            wait_for(lambda: answers(new), seconds=10)
-            confirmed("/rollback classic", "classic bundled is live, no longer")
-            wait_for(lambda: answers(old), seconds=10)
-            confirmed("/promote classic 000000000000", "⚠ ")
-            assert said(bot, "/promote classic") == (
-                "/promote MODEL REVISION; /models shows which there are."
-            )
-            acts = [act.act for act in bot.store.acts(9) if act.outcome != "begun"]
-        predictor.close()
+        acts = [act.act for act in bot.store.acts(9) if act.outcome != "begun"]
+    predictor.close()
     assert acts == [
         "promote classic 000000000000",
         "rollback classic",
@@ -198,36 +203,77 @@ def test_a_model_is_released_and_rolled_back(
     ]
 
 
-def test_operators_hear_of_errors_once(
-    bot: Running, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    telegram = bot.telegram
+class Broken(LocalPredictor):
+    """One that fails, as it should not."""
 
-    async def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("what somebody wrote")
+    error: Exception = ZeroDivisionError("what somebody wrote")
 
-    monkeypatch.setattr(Desk, "predict", broken)
-    for _ in range(2):
-        reply = asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
+    async def predict(self, *_: object, **__: object) -> Any:
+        raise self.error
+
+
+@pytest.fixture
+def broken(telegram: TelegramServer, tmp_path: Path) -> Iterator[tuple[Running, Broken]]:
+    settings = Settings(models=ROOT / "models", model="classic")
+    predictor = Broken(Catalog(settings), queue_size=64, deadline_s=30)
+    how: dict[str, Any] = {"operators": (OPERATOR, OTHER), "predictor": predictor}
+    with running(telegram, tmp_path / "home", **how) as bot:
+        yield bot, predictor
+    predictor.close()
+
+
+def test_operators_hear_of_errors_once(broken: tuple[Running, Broken], photo: Path) -> None:
+    telegram = broken[0].telegram
+    people = range(ANYBODY, ANYBODY + 20)
+    for chat in people:
+        telegram.photo(chat, photo.read_bytes())
+    for chat in people:
+        (reply,) = telegram.wait_for(1, chat)
         assert reply.text == "Something went wrong on our side. Try again later."
+    telegram.text(ANYBODY, "/whoami")
+    telegram.wait_for(2, ANYBODY)
     for operator in (OPERATOR, OTHER):
         (told,) = telegram.wait_for(1, operator)
         assert told.text.startswith("⚠ ZeroDivisionError at test_operators.py:")
         assert "reference " in told.text
         assert "somebody" not in told.text
+        assert told.files == {}
 
 
-def test_a_pull_holds_nothing_up(bot: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    telegram, go_on = bot.telegram, threading.Event()
+def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo: Path) -> None:
+    bot, predictor = broken
+    predictor.error = BundleError("config.json is damaged")
+    reply = asked(bot.telegram, ANYBODY, lambda: bot.telegram.photo(ANYBODY, photo.read_bytes()))
+    assert reply.text == locale.error_words(predictor.error, "en")
+    (told,) = bot.telegram.wait_for(1, OPERATOR)
+    assert told.text.startswith("⚠ BundleError at ")
 
-    def pull(*_: object, **__: object) -> list[Remote]:
-        assert go_on.wait(30)
-        raise HubError("nothing there")
 
-    monkeypatch.setattr("core.releases.pull", pull)
-    telegram.text(OPERATOR, "/pull")
-    telegram.wait_for(1, OPERATOR)
-    assert "up since" in said(bot, "/status")
-    go_on.set()
-    wait_for(lambda: last(telegram) == "⚠ nothing there")
-    assert [act.outcome for act in bot.store.acts(9)] == ["⚠ nothing there", "begun"]
+def test_operators_hear_what_the_catalog_warns_of(bot: Running) -> None:
+    logging.getLogger("core.catalog").error("classic cannot be loaded")
+    for operator in (OPERATOR, OTHER):
+        (told,) = bot.telegram.wait_for(1, operator)
+        assert told.text == "⚠ classic cannot be loaded"
+
+
+def test_operators_have_commands_in_both_languages(bot: Running) -> None:
+    wait_for(lambda: len(bot.telegram.sent(None, "setMyCommands")) >= 6)
+    theirs = [c.data for c in bot.telegram.sent(None, "setMyCommands") if "scope" in c.data]
+    assert {(json.loads(d["scope"])["chat_id"], d.get("language_code")) for d in theirs} == {
+        (operator, language) for operator in (OPERATOR, OTHER) for language in (None, "nl")
+    }
+    assert all('"pull"' in data["commands"] for data in theirs)
+
+
+def test_a_pull_holds_nothing_up(telegram: TelegramServer, tmp_path: Path, hub: HubServer) -> None:
+    hub.repos["owner/models"] = Repo()
+    hub.repos["owner/models"].commit({"README.md": b"nothing else"})
+    hub.faults.pause_s = 2.0
+    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    with running(telegram, tmp_path / "home", **how) as bot:
+        telegram.text(OPERATOR, "/pull v1")
+        telegram.wait_for(1, OPERATOR)
+        assert "up since" in said(bot, "/status")
+        wait_for(lambda: last(telegram).startswith("⚠ "))
+        acts = [(act.act, act.outcome[:2]) for act in bot.store.acts(9)]
+    assert acts == [("pull v1", "⚠ "), ("pull v1", "be")]

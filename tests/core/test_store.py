@@ -237,7 +237,7 @@ def test_what_people_choose_and_say(each: Settings) -> None:
     (wild,) = store.in_the_wild()
     assert (wild.model, wild.revision, wild.n, wild.right) == ("a", "1", 3, 2)
     assert [photo for _, _, photo in store.judged_photos()] == [b"\x00photo", b"other"]
-    store.forget("me", CHAT)
+    store.forget("me", {CHAT})
     assert store.of_person("me") == (0, 0, 0)
     assert store.chat(CHAT) == Chat()
     assert [photo for _, _, photo in store.judged_photos()] == [b"other"]
