@@ -57,16 +57,16 @@ def replies(telegram: TelegramServer, chats: range) -> Counter[int]:
 
 
 def process(
-    telegram: TelegramServer, home: Path, *arguments: str, **settings: str
+    telegram: TelegramServer, home: Path, *arguments: str, front: str = "bot", **settings: str
 ) -> subprocess.Popen[bytes]:
-    """`tensight bot`."""
+    """`tensight bot`, or another front that has a bot beside it."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
     ours = {f"TENSIGHT_{name.upper()}": value for name, value in telegram.settings().items()}
     ours |= {"TENSIGHT_HOME": str(home), "TENSIGHT_MODEL": "classic", "TENSIGHT_LOG_LEVEL": "DEBUG"}
     home.mkdir(exist_ok=True)
     with (home / "bot.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "core.cli", "bot", *arguments],
+            [sys.executable, "-m", "core.cli", front, *arguments],
             env=environment | {"PYTHONPATH": str(ROOT)} | ours | settings,
             cwd=home,
             stdout=log,
@@ -736,19 +736,8 @@ def test_page_and_bot_in_one_process(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     port, figures = free_port(), free_port()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
-    ours = {f"TENSIGHT_{name.upper()}": value for name, value in telegram.settings().items()}
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "core.cli", "web", "--port", str(port)),
-                *("--metrics-port", str(figures)),
-            ],
-            env=environment | ours | {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(tmp_path)},
-            cwd=tmp_path,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    ports = ("--port", str(port), "--metrics-port", str(figures))
+    server = process(telegram, tmp_path, *ports, front="web")
     try:
         telegram.photo(1, content)
         telegram.wait_for(1, 1, seconds=60)
