@@ -220,8 +220,8 @@ def _chosen(config: Config, outliers: OutlierFigures) -> str:
     method = config.verdict.method
     if method == best_method(outliers.chosen_by):
         return (
-            f"`{method}` was chosen by its mean AUROC in the first two comparisons (`knn` and "
-            "`fdbd`, which need more than the model, must be better by .005); on the others it is "
+            f"`{method}` was chosen by its mean AUROC in the first two comparisons (`knn`, "
+            "which needs megabytes beside the model, must be better by .005); on the others it is "
             "only reported."
         )
     return f"`{method}` is what the model came with; by the first two comparisons none was chosen."

@@ -618,6 +618,7 @@ def train(
 
 def _ablate(settings: Settings, resume: bool, again: str) -> None:
     dataset = _load_data(settings)
+    from core.training import train
     from core.training.ablation import ablate
 
     done = ablate(dataset, settings, resume=resume, reporter=_Progress)
@@ -638,6 +639,7 @@ def _ablate(settings: Settings, resume: bool, again: str) -> None:
             for option in done.options
         ],
     )
+    train.write_pages(settings.models)
     _say(f"Written to {settings.models}")
 
 
@@ -707,7 +709,7 @@ def evaluate(
     elif pictures is not None:
         _draw(catalog, name, settings, pictures)
     else:
-        bundle = catalog.bundle(name)
+        bundle = _of_the_folder(catalog, settings, name)
         rows = _load_rows(settings)
         from core.training import measure, train
 
@@ -718,9 +720,10 @@ def evaluate(
 
 def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     # Before hours are spent: each of them is whole, and there is one.
-    bundles = [catalog.bundle(folder.name) for folder in find_bundles(settings.models)]
-    if not bundles:
-        catalog.default()
+    names = [folder.name for folder in find_bundles(settings.models)]
+    if not names:
+        raise ModelNotFoundError(f"There is no model in {settings.models} to measure.")
+    bundles = [_of_the_folder(catalog, settings, name) for name in names]
     for bundle in bundles:
         bundle.verify()
     rows = _load_rows(settings)
@@ -745,6 +748,17 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     train.write_pages(settings.models)
 
 
+def _of_the_folder(catalog: Catalog, settings: Settings, name: str) -> Bundle:
+    """A model whose figures may be written anew: what was pulled is called by its content."""
+    bundle = catalog.bundled(name)
+    if bundle is None:
+        raise ModelNotFoundError(
+            f"There is no {name} in {settings.models}. Models from the Hub bring their figures, "
+            "which stay as they are; `--photos DIR` measures one without writing to it."
+        )
+    return bundle
+
+
 def _evaluate_photos(classifier: Classifier, folder: Path, as_json: bool) -> None:
     _prepare_training()
     from core.training.photos import evaluate_photos
@@ -760,12 +774,12 @@ def _evaluate_photos(classifier: Classifier, folder: Path, as_json: bool) -> Non
 
 def _draw(catalog: Catalog, name: str, settings: Settings, folder: Path) -> None:
     bundle, classifier = catalog.bundle(name), catalog.load(name)
-    rows = _load_rows(settings)
+    dataset = _load_data(settings)
     from core.training.measure import refuse_other_labels
     from core.training.pictures import draw
 
-    refuse_other_labels(bundle, rows)
-    for file in draw(classifier, bundle.metrics().test, rows.dataset.test, folder):
+    refuse_other_labels(bundle, dataset)
+    for file in draw(classifier, bundle.metrics().test, dataset.test, folder):
         typer.echo(str(file))
 
 
@@ -870,7 +884,9 @@ def export(
         settings=settings,
         command=_command(),
     )
-    training.write_pages(folder.parent)
+    if folder.parent.resolve() == settings.models.resolve():
+        # Elsewhere the folder above may have a README of its own.
+        training.write_pages(settings.models)
     _print_evaluated(bundle, as_json=False)
 
 

@@ -40,8 +40,8 @@ __all__ = [
 METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
 """All ways to tell known_score."""
 
-# Need arrays beside the model, `core.verdict.ARRAYS`.
-_STORING: tuple[VerdictMethod, ...] = ("knn", "fdbd")
+# Needs rows to compare with, `core.verdict.ARRAYS`.
+_STORING: tuple[VerdictMethod, ...] = ("knn",)
 _WORTH = 0.005
 
 _UNBUNDLED = "unbundled.json"
@@ -144,7 +144,7 @@ class Ablation(_Record):
 def best_method(separations: Sequence[Separation]) -> VerdictMethod:
     """The way to tell known_score with the largest mean area; of equal ones the first.
 
-    One that needs more than the model, megabytes of it and time, must be better by .005.
+    One that needs megabytes beside the model, and time, must be better by .005.
     """
     areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in METHODS}
     best = max(METHODS, key=areas.__getitem__)

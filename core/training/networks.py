@@ -265,11 +265,14 @@ def fold_vgg16(normed: keras.Model) -> keras.Model:
 def transfer(shape: Shape, classes: int) -> keras.Model:
     """VGG16, held fast, with a new head: a hidden layer of 256 and the logits.
 
+    Beside the last block the head sees the means of the two before it: the last one is the most at
+    home with what VGG16 itself was trained on.
+
     Args:
         shape: (height, width, channels) of the input, at least 32 × 32.
         classes: Number of logits.
     """
-    return _on_vgg16(shape, classes, learning=())
+    return _on_vgg16(shape, classes, learning=(), means=("block3_pool", "block4_pool"))
 
 
 def finetuned(shape: Shape, classes: int) -> keras.Model:
@@ -292,12 +295,17 @@ def finetuned_block5(shape: Shape, classes: int) -> keras.Model:
     return _on_vgg16(shape, classes, learning=("block5",))
 
 
-def _on_vgg16(shape: Shape, classes: int, *, learning: tuple[str, ...]) -> keras.Model:
+def _on_vgg16(
+    shape: Shape, classes: int, *, learning: tuple[str, ...], means: tuple[str, ...] = ()
+) -> keras.Model:
     inputs = layers.Input(shape, name="image")
     body = keras.applications.VGG16(include_top=False, weights=None, input_tensor=inputs)
     for layer in body.layers:
         layer.trainable = layer.name.startswith(learning)
     x = layers.Flatten()(body.outputs[0])
+    if means:
+        pooled = [layers.GlobalAveragePooling2D()(body.get_layer(each).output) for each in means]
+        x = layers.Concatenate()([*pooled, x])
     x = layers.Dense(256, activation="relu", name="embedding")(x)
     x = layers.Dropout(0.3)(x)
     # In float32 whatever the policy: the loss takes its logarithm.

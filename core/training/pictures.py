@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from core.bundle import SplitFigures
 from core.classifier import Classifier
-from core.errors import OutputError
+from core.errors import DataError, OutputError
 from core.training.data import Split
 from core.training.outliers import watch
 from core.verdict import confidences
@@ -37,8 +37,14 @@ def draw(classifier: Classifier, figures: SplitFigures, split: Split, folder: Pa
         Their paths.
 
     Raises:
+        DataError: The figures name no mistakes: an older version made them.
         OutputError: The folder cannot be made or written to.
     """
+    if not figures.mistakes:
+        raise DataError(
+            f"The figures of {classifier.name} name no mistakes to draw. `tensight evaluate "
+            f"{classifier.name}` measures it anew."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _drawn(classifier, figures, split, folder)

@@ -162,6 +162,13 @@ def _imagenet(model: keras.Model, learn: Split, spec: InputSpec, settings: Setti
     load_mobilenet(model, settings)
 
 
+_SEEN_BEFORE = (
+    "Some of the things of other classes that it is measured on it may know: MobileNetV2's "
+    "ImageNet weights, {how}, saw them with their labels. And among the photos that show none of "
+    "the labels some show things of the classes that it learned to be unsure of."
+)
+_FROM_TEACHER = _SEEN_BEFORE.format(how="whose answers VGG16 learned")
+
 _FINETUNED = Recipe(
     name="finetuned",
     title="VGG16, fine-tuned",
@@ -183,6 +190,7 @@ _FINETUNED = Recipe(
     outliers=8_000,
     precision="int8",
     maps="occlusion",
+    notes=_FROM_TEACHER,
     reported=Reported(accuracy=0.7979, precision=0.8047, recall=0.7979, f1=0.7987),
 )
 
@@ -272,9 +280,9 @@ RECIPES = {
             precision="float16",
             license="apache-2.0",
             notes="The ImageNet weights are those of MobileNetV2 1.0 as Google published them. "
-            "Among the photos that show none of the labels some show things of the classes that it "
-            "learned to be unsure of; and the images that choose the resize rule come from "
-            "ImageNet, so its accuracy on them is better than it would be on new ones.",
+            + _SEEN_BEFORE.format(how="with which it began")
+            + " The sharper images, too, come from ImageNet, so its accuracy on them is better "
+            "than it would be on new ones.",
         ),
         Recipe(
             name="transfer",
@@ -297,6 +305,7 @@ RECIPES = {
             outliers=8_000,
             precision="int8",
             maps="occlusion",
+            notes=_FROM_TEACHER,
             reported=Reported(accuracy=0.6096, precision=0.6099, recall=0.6096, f1=0.6065),
         ),
         _FINETUNED,

@@ -117,7 +117,10 @@ def test_tiny_imagenet_is_sorted_by_what_it_is_to_the_ten(tmp_path: Path) -> Non
     tiny, held_out = load_tiny_imagenet(settings), load_tiny_held_out(settings)
     assert tiny.same.images.shape == (44, 64, 64, 3)
     assert tiny.same.rows.tolist() == [*range(22), *range(200, 222)]
-    counted = np.bincount(held_out.same.labels, minlength=10)
+    assert not set(held_out.same.rows) & set(held_out.same_reported.rows)
+    halves = (held_out.same, held_out.same_reported)
+    assert [len(half) for half in halves] == [11, 11]
+    counted = np.bincount(np.concatenate([half.labels for half in halves]), minlength=10)
     assert dict(zip(CIFAR10_LABELS, counted.tolist(), strict=True)) == {
         "airplane": 0,
         "automobile": 4,
