@@ -111,7 +111,7 @@ class Pretrained(_Record):
         license: The Hub's name for their licence.
         sha256: Of their file.
         accuracy: Share of Tiny ImageNet's valid images (`n` of them) that get their label, one of
-            200; null where they were not learned here.
+            those that it learned; null where they were not learned here.
         made: How long, on what and when they were learned; null likewise.
     """
 

@@ -49,9 +49,9 @@ class Prediction:
         scores: Calibrated probability of each label given that it is one of them, most probable
             first; they sum to 1.
         timing_ms: Where the time went.
-        saliency: What spoke for `label` in the photo as `images.resize` gives it, shape (h, w) of
-            the model's input, float32, 0 to 1; None unless asked for, and None where the model sees
-            too coarsely to tell.
+        saliency: What spoke for `label`, by how unlike the photo's edges it is, in the photo as
+            `images.resize` gives it, shape (h, w) of the model's input, float32, 0 to 1; None
+            unless asked for, and None where the model sees too coarsely to tell.
     """
 
     photo: str | None

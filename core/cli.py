@@ -735,6 +735,8 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
         _say(f"{bundle.config.name} has labels of its own, and stays as it is.")
     bundles = [bundle for bundle in bundles if bundle not in others]
     again = [measure.evaluate(b, rows, settings, command=_command()) for b in bundles]
+    # What follows takes an hour.
+    train.write_pages(settings.models)
     classifiers = [Classifier(bundle, threads=settings.threads) for bundle in again]
     shift: dict[str, dict[str, ShiftFigures]] = {bundle.config.name: {} for bundle in again}
     for way, figures in measure_shift(classifiers, rows.dataset.test):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from core.images import InputSpec, normalise, resize
 from core.settings import Settings, processors
 from core.training import networks
 
-__all__ = ["imagenet_logits", "load_mobilenet", "read_mobilenet"]
+__all__ = ["imagenet_digest", "imagenet_logits", "load_mobilenet", "read_mobilenet"]
 
 _FILE = "mobilenet_v2/mobilenet_v2_1.0_224_int8.tflite"
 _CONVOLUTIONS = 52
@@ -125,6 +126,18 @@ def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.flo
         (kernel.transpose(1, 2, 3, 0), bias)
         for kernel, bias in pairs
     ]
+
+
+def imagenet_digest(settings: Settings) -> str:
+    """SHA-256 of the file with the ImageNet weights.
+
+    Raises:
+        DataError: It is not there.
+    """
+    try:
+        return hashlib.sha256(_file(settings).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{_file(settings)} cannot be read: {error.strerror or error}.") from error
 
 
 def _file(settings: Settings) -> Path:

@@ -34,7 +34,7 @@ from core.training.data import (
 from core.training.fit import Reporter, fit, refuse_unfinished
 from core.training.labelling import dtype_policy
 from core.training.optimizers import AdamW
-from core.training.pretrained import imagenet_logits
+from core.training.pretrained import imagenet_digest, imagenet_logits
 from core.training.vgg16 import VGG16_INPUT, keep_vgg16
 
 __all__ = [
@@ -340,7 +340,8 @@ def _answers(images: NDArray[np.uint8], side: int, settings: Settings) -> NDArra
 
     A run that is resumed must learn from those that it began with.
     """
-    file = settings.home / "cache" / f"mobilenet-answers-{side}-{_digest(images)}.npy"
+    what = f"{side}-{imagenet_digest(settings)[:16]}-{_digest(images)}"
+    file = settings.home / "cache" / f"mobilenet-answers-{what}.npy"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new.npy")

@@ -63,6 +63,14 @@ def test_an_object_that_fills_the_photo_is_seen_as_a_whole(catalog: Catalog, mod
     assert (saliency > 0).mean() > 0.2
 
 
+def test_each_label_has_colours_of_its_own(catalog: Catalog, ship: Image.Image) -> None:
+    classifier = catalog.load("classic")
+    (maps,) = classifier.maps(classifier.see(ship).crops)
+    assert maps.shape[2] == len(classifier.labels)
+    likeness = np.corrcoef(maps.reshape(-1, maps.shape[2]).T)
+    assert likeness.min() < 0
+
+
 def test_the_colours_lie_where_the_evidence_is() -> None:
     grey = np.full((40, 80, 3), 128, np.uint8)
     saliency = np.zeros((8, 8), np.float32)
