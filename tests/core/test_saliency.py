@@ -39,7 +39,10 @@ def mass_of_the_object(classifier: Classifier, photo: Image.Image, place: tuple[
 # `baseline` is in the leaderboard alone: page and bot do not offer it.
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "baseline"])
 def test_an_object_on_plain_ground_holds_most_of_the_mass(catalog: Catalog, model: str) -> None:
-    """A fifth of the photo, off its middle: whenever it is known, and on the whole."""
+    """A fifth of the photo, off its middle: whenever it is known, and on the whole.
+
+    Where it is hardly ever known so small: each time, whatever it is taken for.
+    """
     classifier = catalog.load(model)
     masses = []
     known = 0
@@ -52,7 +55,7 @@ def test_an_object_on_plain_ground_holds_most_of_the_mass(catalog: Catalog, mode
                 known += 1
                 assert masses[-1] > 0.5, (ground, place)
     assert np.mean(masses) > 0.5
-    assert known >= 4, "or it says little"
+    assert known >= 4 or min(masses) > 0.5, "or it says little"
 
 
 @pytest.mark.parametrize("model", MODELS)
