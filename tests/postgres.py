@@ -6,6 +6,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -78,7 +79,8 @@ def running() -> Iterator[Postgres]:
             wait_for(lambda: b"ready to accept" in (folder / "log").read_bytes())
             yield Postgres(folder)
         finally:
-            server.terminate()
+            # Without waiting for whoever is connected.
+            server.send_signal(signal.SIGINT)
             server.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

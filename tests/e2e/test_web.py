@@ -25,6 +25,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core import locale
+from core.bundle import find_bundles
 from core.catalog import Catalog
 from core.errors import PredictorError
 from tests.conftest import ROOT
@@ -155,8 +156,8 @@ def test_a_photo_gets_an_answer_that_changes_with_the_model(page: Page, photo: P
     keep_screenshot(page, "predict")
     first = page.locator("#scores").inner_text()
     assert "%" in first
-    page.get_by_label("Baseline CNN").check()
-    expect(page.locator("#timing")).to_contain_text("baseline: ")
+    page.get_by_label("MobileNetV2").check()
+    expect(page.locator("#timing")).to_contain_text("mobilenet: ")
     assert page.locator("#scores").inner_text() != first
 
 
@@ -318,7 +319,8 @@ def test_a_space_without_a_database_asks_for_no_feedback(
 def test_the_models_are_compared(page: Page, photo: Path) -> None:
     open_tab(page, "Compare")
     give(page, photo, "#compared-photo")
-    expect(page.locator("#compared .card")).to_have_count(4, timeout=30_000)
+    models = len(find_bundles(ROOT / "models"))
+    expect(page.locator("#compared .card")).to_have_count(models, timeout=30_000)
     expect(page.locator("#agreement")).to_contain_text("models say")
     keep_screenshot(page, "compare")
 
@@ -494,8 +496,8 @@ def test_real_photos_in_the_browser(page: Page, photos_folder: Path) -> None:
     give(page, photos_folder / "cat_0.jpg")
     expect(page.locator("#verdict h2")).to_contain_text("cat", timeout=30_000)
     first = page.locator("#scores").inner_text()
-    page.get_by_label("Baseline CNN").check()
-    expect(page.locator("#timing")).to_contain_text("baseline: ")
+    page.get_by_label("MobileNetV2").check()
+    expect(page.locator("#timing")).to_contain_text("mobilenet: ")
     assert page.locator("#scores").inner_text() != first
 
 
