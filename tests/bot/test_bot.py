@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -345,7 +346,9 @@ def test_forget_deletes_all_of_a_person(bot: Running, content: bytes, chat: int)
 def test_persons_are_hashes(bot: Running, content: bytes) -> None:
     telegram, chat = bot.telegram, 987654321
     asked(telegram, chat, lambda: telegram.photo(chat, content))
-    dump = "\n".join(bot.store._engine.raw_connection().driver_connection.iterdump())  # type: ignore[union-attr]
+    connection = bot.store._engine.raw_connection().driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    dump = "\n".join(connection.iterdump())
     rows = [line for line in dump.splitlines() if str(chat) in line]
     assert all('"inbox"' in row or '"chats"' in row for row in rows)
     assert (bot.settings.home / "secret").stat().st_mode & 0o077 == 0

@@ -196,7 +196,7 @@ def test_of_two_the_newcomer_gives_up(
 
 
 def test_what_it_has_no_time_for_is_left_for_the_next_start(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+    telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
@@ -617,9 +617,7 @@ def test_all_who_wait_ask_the_predictor_once(
     predictor.close()
 
 
-def test_after_a_day_it_gives_up(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_day_it_gives_up(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     with running(telegram, tmp_path, predictor=predictor) as bot:
@@ -694,9 +692,8 @@ def test_webhooks(telegram: TelegramServer, tmp_path: Path, content: bytes) -> N
         assert len(telegram.webhook["secret_token"]) == 64
         telegram.photo(1, content)
         telegram.wait_for(1, 1)
-        update = {"update_id": 5000, "message": {"message_id": 1, "date": 1}}
-        update["message"]["chat"] = {"id": 9, "type": "private"}  # type: ignore[index]
-        update["message"]["text"] = "x"  # type: ignore[index]
+        about = {"message_id": 1, "date": 1, "chat": {"id": 9, "type": "private"}, "text": "x"}
+        update = {"update_id": 5000, "message": about}
         for secret in ("wrong", "é"):
             sent = [(b"X-Telegram-Bot-Api-Secret-Token", secret.encode())]
             assert httpx.post(address, json=update, headers=sent).status_code == 403
