@@ -33,14 +33,6 @@ _CIFAR10_INPUT = InputSpec(
     std=(0.2470, 0.2435, 0.2616),
 )
 
-_SIX_VIEWS: tuple[View, ...] = (
-    "identity",
-    "mirror",
-    "up_left",
-    "down_right",
-    "mirror_up_left",
-    "mirror_down_right",
-)
 
 _MOBILENET_INPUT = InputSpec(
     height=160,
@@ -255,7 +247,6 @@ RECIPES = {
             mixed_precision=True,
             precision="int8",
             maps="occlusion",
-            views=_SIX_VIEWS,
         ),
         Recipe(
             name="mobilenet",
