@@ -36,26 +36,38 @@ def mass_of_the_object(classifier: Classifier, photo: Image.Image, place: tuple[
     return float(saliency[top:bottom, left:right].sum() / saliency.sum())
 
 
-# `baseline` is in the leaderboard alone: page and bot do not offer it.
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "baseline"])
-def test_an_object_on_plain_ground_holds_most_of_the_mass(catalog: Catalog, model: str) -> None:
-    """A fifth of the photo, off its middle: whenever it is known, and on the whole.
-
-    Where it is hardly ever known so small: each time, whatever it is taken for.
-    """
-    classifier = catalog.load(model)
-    masses = []
-    known = 0
+def seen_on_plain_ground(classifier: Classifier) -> list[tuple[float, str]]:
+    """Mass of a thing of a fifth of the photo, off its middle, and what it was taken for."""
+    seen = []
     for ground in GROUNDS:
         for place in PLACES:
             photo = Image.new("RGB", (SIDE, SIDE), ground)
             photo.paste(drawings.seascape(PASTED, PASTED), place)
-            masses.append(mass_of_the_object(classifier, photo, place))
-            if classifier.predict(photo).label == "ship":
-                known += 1
-                assert masses[-1] > 0.5, (ground, place)
+            mass = mass_of_the_object(classifier, photo, place)
+            seen.append((mass, classifier.predict(photo).label))
+    return seen
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "baseline"])
+def test_an_object_on_plain_ground_holds_most_of_the_mass(catalog: Catalog, model: str) -> None:
+    """Whenever it is known, and on the whole.
+
+    Where it is hardly ever known so small: each time, whatever it is taken for.
+    """
+    seen = seen_on_plain_ground(catalog.load(model))
+    masses = [mass for mass, _ in seen]
+    known = [mass for mass, label in seen if label == "ship"]
+    assert min(known, default=1) > 0.5
     assert np.mean(masses) > 0.5
-    assert known >= 4 or min(masses) > 0.5, "or it says little"
+    assert len(known) >= 4 or min(masses) > 0.5, "or it says little"
+
+
+def test_on_the_whole_it_does_so_for_the_weakest_model_too(catalog: Catalog) -> None:
+    """Which misses it at one place in six where it knows it."""
+    seen = seen_on_plain_ground(catalog.load("baseline"))
+    known = [mass for mass, label in seen if label == "ship"]
+    assert np.mean([mass for mass, _ in seen]) > 0.5
+    assert sum(mass > 0.5 for mass in known) >= 5 / 6 * len(known)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -81,6 +81,11 @@ def test_pictures_of_mistakes(models: Path, tmp_path: Path) -> None:
     split = made.dataset().test
     # Ten of each class are called another, so that there is something to draw.
     wrong = replace(split, labels=np.where(split.rows < 30, (split.labels + 1) % 3, split.labels))
+    # Rows count on where the split was cut from something longer.
+    wrong = replace(wrong, rows=wrong.rows + 1000)
+    images = dict(zip(wrong.rows.tolist(), map(Image.fromarray, wrong.images), strict=True))
+    names = [classifier.labels[label] for label in wrong.labels]
+    wrong_labels = dict(zip(wrong.rows.tolist(), names, strict=True))
     figures = evaluate_split(classifier, wrong, "Shapes")
     files = draw(classifier, figures, wrong, tmp_path / "new" / "pictures")
     assert [file.name for file in files] == ["shapes-mistakes.png", "shapes-confusions.png"]
@@ -89,7 +94,10 @@ def test_pictures_of_mistakes(models: Path, tmp_path: Path) -> None:
             assert min(picture.size) > 200
     assert figures.mistakes
     for mistake in figures.mistakes:
-        assert mistake.label != mistake.answer
+        assert mistake.label != mistake.answer == classifier.predict(images[mistake.row]).label
+        assert mistake.label == wrong_labels[mistake.row]
+    sure = [mistake.confidence for mistake in figures.mistakes]
+    assert sure == sorted(sure, reverse=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Name another folder"):
         draw(classifier, figures, wrong, tmp_path / "file")

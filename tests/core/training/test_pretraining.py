@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import DataError, TrainingError
+from core.images import InputSpec
 from core.settings import Settings
-from core.training import networks
+from core.training import networks, pretraining
 from core.training.data import Split, load_tiny_lessons
 from core.training.fit import fit
 from core.training.pretrained import imagenet_logits
@@ -20,9 +21,10 @@ from core.training.pretraining import (
     Pretraining,
     TinyAccuracy,
     TwoTeachers,
+    pretrain,
     require_lessons,
 )
-from core.training.vgg16 import VGG16_INPUT
+from core.training.vgg16 import VGG16_INPUT, describe_vgg16, load_vgg16
 from tests import made
 
 ROWS, TINY, CLASSES = 300, 260, 20
@@ -153,6 +155,43 @@ def test_two_steps_and_a_resumed_run(task: Short, tmp_path: Path) -> None:
     ):
         with pytest.raises(TrainingError, match="of another recipe, seed or data"):
             fit(changed, folder=tmp_path / "stopped", resume=True, reporter=made.Recorder())
+
+
+@pytest.mark.long
+def test_pretraining_from_images_to_weights_that_a_model_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def teacher(
+        images: NDArray[np.uint8], spec: InputSpec, settings: Settings
+    ) -> NDArray[np.float16]:
+        asked.append((len(images), spec.height))
+        return answers(len(images), spec.height)
+
+    monkeypatch.setattr(pretraining, "imagenet_logits", teacher)
+    monkeypatch.setattr(pretraining, "imagenet_digest", lambda settings: "0" * 64)
+    monkeypatch.setattr(pretraining, "_EPOCHS", 1)
+    settings = Settings(data=made.tiny_imagenet(tmp_path), home=tmp_path / "home")
+    rows = made.ten(train=40).train
+    reporter = made.Recorder()
+    kept = pretrain(rows, settings, seed=3, resume=False, reporter=reporter)
+    assert asked == [(40, 192), (292, 128)], "two images of each of 146 classes"
+    assert reporter.batches == [(1, 1, 1)]
+    assert kept == describe_vgg16(settings)
+    assert (kept.network, kept.n, kept.license) == ("VGG16", 146, "mit")
+    assert kept.accuracy == pytest.approx(1 / 146), "all of them are the same image"
+    assert kept.made is not None
+    assert kept.made.epochs == 1
+    assert "40 images of CIFAR-10's train part" in kept.source
+    model = networks.transfer((32, 32, 3), 10)
+    before = model.get_layer("block5_conv3").get_weights()[0].copy()
+    load_vgg16(model, settings)
+    assert not np.array_equal(model.get_layer("block5_conv3").get_weights()[0], before)
+    asked.clear()
+    again = pretrain(rows, settings, seed=3, resume=True, reporter=made.Recorder())
+    assert again.made == kept.made, "nothing was trained"
+    assert asked == [], "the teacher's answers were kept"
 
 
 def test_lessons_leave_out_what_is_reported_on(tmp_path: Path) -> None:

@@ -101,6 +101,28 @@ def test_a_file_of_imagenet_weights_loads(body: keras.Model, tmp_path: Path) -> 
     assert np.allclose(np.asarray(features(images)), expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_the_command_takes_a_file(body: keras.Model, tmp_path: Path) -> None:
+    file = as_published(body, tmp_path / "published.h5")
+
+    def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "core.cli", "train", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"TENSIGHT_HOME": str(tmp_path / "home")},
+            check=False,
+        )
+
+    run = train("vgg16", "--weights", str(file))
+    assert run.returncode == 0, run.stderr
+    assert "VGG16 has the weights of the file published.h5." in run.stderr + run.stdout
+    assert describe_vgg16(Settings(home=tmp_path / "home")).source.endswith("published.h5")
+    run = train("baseline", "--weights", str(file))
+    assert run.returncode == 2
+    assert "--weights goes with vgg16 or --all" in run.stderr
+
+
 def test_images_are_brought_to_what_imagenets_vgg16_takes() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), np.uint8)
     expected = keras.applications.vgg16.preprocess_input(rgb.astype(np.float32))
