@@ -554,7 +554,8 @@ def train(
         typer.Option(
             metavar="imagenet|PATH",
             help="For vgg16 or --all: take VGG16's weights of keras.applications, downloaded or "
-            "from a file without the top, in place of training them.",
+            "from a file without the top, or those that a model's folder (models/transfer) holds, "
+            "in place of training them.",
         ),
     ] = None,
     resume: Annotated[

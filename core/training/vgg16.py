@@ -8,9 +8,13 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import keras
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from core.bundle import Pretrained
+from core.bundle import CONFIG, MODEL, Bundle, Pretrained
+from core.engine import PREDICT
 from core.errors import DataError
 from core.images import InputSpec
 from core.settings import Settings
@@ -113,10 +117,14 @@ def published_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
 
     Args:
         weights: `imagenet`, to download them; or the path of a file of them, without the top. Where
-            the description that `keep_vgg16` writes lies beside it, that is believed.
+            the description that `keep_vgg16` writes lies beside it, that is believed. Or the folder
+            of a model that holds VGG16 fast: they are read back from what it serves, as exact as
+            that has them.
 
     Raises:
-        DataError: They cannot be downloaded, or the file is not of these shapes.
+        BundleError: The folder is no model's.
+        DataError: They cannot be downloaded, the file is not of these shapes, or the model does not
+            hold VGG16 fast.
     """
     if weights == "imagenet":
         shape = (VGG16_INPUT.height, VGG16_INPUT.width, 3)
@@ -136,6 +144,8 @@ def published_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
         )
     file = Path(weights)
     body = _body()
+    if (file / CONFIG).is_file():
+        return body, _read_back(body, Bundle.open(file))
     _read(body, file)
     beside = file.with_name(_ABOUT)
     if file.name == _WEIGHTS and beside.is_file():
@@ -186,3 +196,61 @@ def _read(body: keras.Model, file: Path) -> None:
             f"{file} cannot be read as weights of keras.applications.VGG16 without its top, in "
             f"HDF5: {error}"
         ) from error
+
+
+def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
+    """Set all weights of keras.applications.VGG16 without its top to those that a model serves."""
+    about = bundle.config.training.pretrained
+    convolutions = [layer for layer in body.layers if layer.weights]
+    weights = _convolutions(bundle.read(MODEL))
+    shapes = [tuple(layer.kernel.shape) for layer in convolutions]
+    if (
+        about is None
+        or about.network != "VGG16"
+        or bundle.config.family != "transfer"
+        or [kernel.shape for kernel, _ in weights] != shapes
+    ):
+        raise DataError(
+            f"{bundle.config.name} does not hold VGG16 fast, so its weights are not those that it "
+            "began with. Name the folder of one of the family `transfer`, as models/transfer is."
+        )
+    for layer, (kernel, bias) in zip(convolutions, weights, strict=True):
+        layer.set_weights([kernel, bias])
+    served = f"read back from the {bundle.config.precision} weights of `{bundle.config.name}`"
+    return about.model_copy(update={"source": f"{about.source}; {served}"})
+
+
+def _convolutions(content: bytes) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Kernels (height, width, in, out) and biases (out,) of a flatbuffer, in the order they run."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    (graph,) = (
+        model.subgraphs[signature.subgraphIndex]
+        for signature in model.signatureDefs
+        if signature.signatureKey.decode() == PREDICT
+    )
+    formats = {
+        schema.TensorType.FLOAT32: np.float32,
+        schema.TensorType.FLOAT16: np.float16,
+        schema.TensorType.INT8: np.int8,
+    }
+    dequantised = {
+        operator.outputs[0]: operator.inputs[0]
+        for operator in graph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode
+        == schema.BuiltinOperator.DEQUANTIZE
+    }
+
+    def real(index: int) -> NDArray[np.float32]:
+        tensor = graph.tensors[dequantised.get(index, index)]
+        data = model.buffers[tensor.buffer].data
+        values = np.asarray(data, np.uint8).view(formats[tensor.type]).reshape(tensor.shape)
+        # Of kernels each output channel, which comes first, has a scale; their zero points are 0.
+        scales = tensor.quantization.scale if tensor.type == schema.TensorType.INT8 else [1.0]
+        factor = np.asarray(scales, np.float32).reshape(-1, *[1] * (values.ndim - 1))
+        return values.astype(np.float32) * factor
+
+    return [
+        (real(operator.inputs[1]).transpose(1, 2, 3, 0), real(operator.inputs[2]))
+        for operator in graph.operators
+        if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.CONV_2D
+    ]

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from core.bundle import Bundle, Pretrained
+from core.bundle import Bundle, Precision, Pretrained
 from core.errors import DataError, TenSightError
 from core.images import normalise
 from core.settings import Settings
@@ -146,6 +146,43 @@ def test_weights_as_keras_saves_them_load(body: keras.Model, tmp_path: Path) -> 
     file = tmp_path / "mine.weights.h5"
     body.save_weights(file)
     assert adopt_vgg16(str(file), Settings(home=tmp_path / "home")).license == "other"
+
+
+@pytest.mark.parametrize(("precision", "error"), [("float16", 1e-3), ("int8", 1e-2)])
+def test_the_weights_that_a_model_holds_fast_are_read_back(
+    body: keras.Model, precision: Precision, error: float, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    kept = keep_vgg16(body, ABOUT, settings)
+    recipe = replace(
+        get_recipe("transfer"),
+        epochs=1,
+        batch_size=50,
+        photos=False,
+        outliers=0,
+        precision=precision,
+    )
+    (bundle,) = ask(["transfer"], settings, recipes=[recipe])
+    assert isinstance(bundle, Bundle), bundle
+    here = Settings(home=tmp_path / "here")
+    about = adopt_vgg16(str(bundle.folder), here)
+    said = f"learned from made-up images; read back from the {precision} weights of `transfer`"
+    assert about == kept.model_copy(update={"source": said, "sha256": about.sha256})
+    model = networks.transfer(SHAPE, 10)
+    load_vgg16(model, here)
+    for layer in body.layers[1:]:
+        mine = model.get_layer(layer.name).get_weights()
+        for read, true in zip(mine, layer.get_weights(), strict=True):
+            assert np.abs(read - true).max() <= error * np.abs(true).max()
+
+
+def test_a_model_that_does_not_hold_vgg16_fast_is_refused(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    (bundle,) = ask(["short"], settings, recipes=[made.recipe(name="short", epochs=1)])
+    assert isinstance(bundle, Bundle), bundle
+    with pytest.raises(DataError, match="short does not hold VGG16 fast"):
+        adopt_vgg16(str(bundle.folder), settings)
+    assert not (settings.home / "weights").exists(), "nothing is half-written"
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
