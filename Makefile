@@ -26,7 +26,7 @@ check: .venv-dev/installed ## Run the linter, the formatter and the type checker
 	$(DEV)/ruff check .
 	$(DEV)/mypy
 
-bench: .venv-dev/installed ## Measure speed and memory; print ratios
+bench: .venv-dev/benched ## Measure speed and memory against others; print ratios
 	$(DEV)/python -m bench
 
 docs: .venv-dev/installed ## Make the generated pages and the picture of the README anew
@@ -45,6 +45,10 @@ requirements: .venv-dev/installed ## Renew the pinned versions in requirements/
 	$(PYTHON) -m venv .venv-dev
 	$(DEV)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	$(DEV)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv-dev/benched: requirements/bench.txt .venv-dev/installed
+	$(DEV)/python -m pip install --quiet --require-hashes -r requirements/bench.txt
 	touch $@
 
 python-is-new-enough:

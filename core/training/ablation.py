@@ -44,8 +44,8 @@ def _without_batch_norm(shape: networks.Shape, classes: int) -> keras.Model:
 
 
 _BASE: Mapping[str, Any] = {
-    "epochs": 6,
-    "patience": 6,
+    "epochs": 4,
+    "patience": 4,
     "optimizer": AdamW(_RATE, _DECAY),
     # What rounding costs is no matter here.
     "precision": "float32",
@@ -82,7 +82,7 @@ def ablate(
         settings: As in `train`; the runs and their models are kept in `home`.
         resume: Go on with the runs that are there.
         reporter: Gives one for each run, whose name it is given.
-        base: What is changed; None: `classic`, of six epochs.
+        base: What is changed; None: `classic`, of four epochs.
         changes: What is changed -> fields of the recipe that differ.
         seeds: At least two.
 

@@ -1,0 +1,233 @@
+"""From the bytes of a photo to its label: ours against other ways, and each engine alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import keras
+import numpy as np
+import openvino
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.figures import Section, alternate
+from bench.photos import Photos
+from core import images
+from core.bundle import MODEL, Bundle, write_bundle
+from core.catalog import Catalog
+from core.classifier import Classifier, Seen
+from core.engine import INPUT, PREDICT
+from core.settings import Settings
+from core.training.export import occlusion_model, to_flatbuffer
+from core.training.recipes import get_recipe
+
+__all__ = ["bytes_to_label", "decoding", "engines"]
+
+_SERVED = ("mobilenet", "scratch", "finetuned", "transfer")
+_Batch = NDArray[np.float32]
+
+
+def bytes_to_label(photos: Photos, folder: Path) -> Section:
+    """Ours against the student app's way, tf.function, OpenVINO and the raw LiteRT call."""
+    section = Section(
+        "From bytes to label",
+        "A network of the recipe `scratch`, with weights as they are before training (speed does "
+        "not depend on them, and Keras's of the trained one are not kept), and the flatbuffer made "
+        "of it. The student app's way: Pillow opens the whole photo and scales it, and "
+        "`keras.Model.predict` answers; with tf.function the latter is compiled. OpenVINO and the "
+        "raw LiteRT call get the photo decoded as ours is, and answer the same flatbuffer. These "
+        "three see the image and its mirror image, as `scratch` is served, Keras one view.",
+    )
+    settings = Settings.read()
+    keras.utils.set_random_seed(0)
+    recipe = get_recipe("scratch")
+    network = recipe.build((recipe.input.height, recipe.input.width, 3), 10)
+    like = Catalog(settings).bundled("scratch")
+    if like is None:
+        raise RuntimeError("There is no model scratch to measure with.")
+    config = like.config
+    model = to_flatbuffer(occlusion_model(network), config.precision)
+    bundle = write_bundle(folder / "scratch", config, {MODEL: model})
+    ours = Classifier(bundle, threads=settings.threads)
+    compiled = tf.function(network, reduce_retracing=True)
+    raw, other = _litert(bundle, settings.threads), _openvino(bundle, "f32")
+
+    def as_the_student(data: bytes, answer: Callable[[_Batch], Any]) -> int:
+        spec = config.input
+        with Image.open(BytesIO(data)) as photo:
+            small = photo.convert("RGB").resize((spec.width, spec.height))
+        normal = images.normalise(np.asarray(small)[None], spec)
+        return int(np.asarray(answer(normal)).argmax())
+
+    def as_ours(data: bytes, answer: Callable[[_Batch], NDArray[np.float32]]) -> int:
+        return int(answer(_views(ours, ours.see(data))).mean(axis=0).argmax())
+
+    def ways(data: bytes) -> dict[str, Callable[[], object]]:
+        return {
+            "ours": lambda: ours.predict(data),
+            "the student app's way": lambda: as_the_student(
+                data, lambda batch: network.predict(batch, verbose=0)
+            ),
+            "the same with tf.function": lambda: as_the_student(data, compiled),
+            "OpenVINO, float32": lambda: as_ours(data, other),
+            "raw LiteRT call": lambda: as_ours(data, raw),
+        }
+
+    for what, file, calls, floor, aim in (
+        ("12 megapixels", photos.large, 5, 4, 8),
+        ("200 kB", photos.usual, 20, 15, 30),
+    ):
+        data = file.read_bytes()
+        taken = alternate(ways(data), calls=calls)
+        for name, seconds in taken.items():
+            section.add(f"{what} ({len(data) / 1e6:.1f} MB): {name}", seconds * 1e3, "ms")
+        for name, seconds in list(taken.items())[1:]:
+            wanted = f"at least {floor}, aim {aim}" if name.startswith("the student") else ""
+            section.add(f"{what}: {name} against ours", seconds / taken["ours"], "times", wanted)
+    return section
+
+
+def engines(photos: Photos, folder: Path) -> Section:
+    """What we add to the engine, and what another engine would do with the models served."""
+    section = Section(
+        "Engines",
+        "One photo that is decoded already, in all views that are served: the raw call of LiteRT "
+        "on the normalised batch; ours, which normalises, makes the views, calibrates and decides "
+        "on a verdict too; and OpenVINO on the same flatbuffer, computing in float32 and in "
+        "bfloat16, which this processor may have.",
+    )
+    del folder
+    settings = Settings.read()
+    catalog = Catalog(settings)
+    for name in _SERVED:
+        bundle = catalog.bundled(name)
+        if bundle is None:
+            continue
+        batch, works = _on_engines(bundle, photos, settings.threads)
+        taken = alternate(works, calls=100)
+        for way, seconds in taken.items():
+            section.add(f"{name}, batch of {batch}: {way}", seconds * 1e3, "ms")
+        over = taken["ours"] - taken["LiteRT"]
+        section.add(
+            f"{name}: ours beyond the raw call", over * 1e3, "ms", "under 0.3 ms, or under 15%"
+        )
+        section.add(
+            f"{name}: ours beyond the raw call", over / taken["LiteRT"] * 100, "%", "the same"
+        )
+        for way in ("OpenVINO, float32", "OpenVINO, bfloat16"):
+            section.add(f"{name}: LiteRT against {way}", taken["LiteRT"] / taken[way], "times")
+    return section
+
+
+def decoding(photos: Photos, folder: Path) -> Section:
+    """Decoding at reduced scale against decoding the whole."""
+    section = Section(
+        "Decoding",
+        "A JPEG of 12 megapixels, decoded as large as the default model needs it, against the "
+        "whole of it.",
+    )
+    del folder
+    classifier = Catalog(Settings.read()).load()
+    for kind, photo, wanted in (
+        ("baseline", photos.large, "at least 1.5"),
+        ("progressive", photos.progressive, ""),
+    ):
+        data = photo.read_bytes()
+        taken = alternate(_decodings(classifier, data), calls=3)
+        for name, seconds in taken.items():
+            section.add(f"{kind}, {len(data) / 1e6:.1f} MB, {name}", seconds * 1e3, "ms")
+        section.add(
+            f"{kind}: the whole against reduced",
+            taken["whole"] / taken["reduced"],
+            "times",
+            wanted,
+        )
+    return section
+
+
+def _on_engines(
+    bundle: Bundle, photos: Photos, threads: int
+) -> tuple[int, dict[str, Callable[[], object]]]:
+    """How many images a photo is to the engine, and the ways to answer it."""
+    classifier = Classifier(bundle, threads=threads)
+    seen = classifier.see(photos.usual.read_bytes())
+    batch = _views(classifier, seen)
+    raw = _litert(bundle, threads)
+    exact, fastest = _openvino(bundle, "f32"), _openvino(bundle, "bf16")
+    return len(batch), {
+        "LiteRT": lambda: raw(batch),
+        "ours": lambda: classifier.answer([seen], saliency=[False]),
+        "OpenVINO, float32": lambda: exact(batch),
+        "OpenVINO, bfloat16": lambda: fastest(batch),
+    }
+
+
+def _decodings(classifier: Classifier, data: bytes) -> dict[str, Callable[[], object]]:
+    return {"reduced": lambda: classifier.decode(data), "whole": lambda: images.decode(data)}
+
+
+def _views(classifier: Classifier, seen: Seen) -> _Batch:
+    """What the engine gets of a photo: all crops in one view, then in the mirror's."""
+    normal = images.normalise(seen.crops, classifier.config.input)
+    return np.concatenate([normal, normal[:, :, ::-1]])
+
+
+def _litert(bundle: Bundle, threads: int) -> Callable[[_Batch], NDArray[np.float32]]:
+    interpreter = Interpreter(model_content=bundle.read(MODEL), num_threads=threads)
+    runner = interpreter.get_signature_runner(PREDICT)
+
+    def answer(batch: _Batch) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = runner(**{INPUT: batch})["logits"]
+        return logits
+
+    # `interpreter` must live as long as what runs on it.
+    answer.__dict__["interpreter"] = interpreter
+    return answer
+
+
+def _openvino(bundle: Bundle, precision: str) -> Callable[[_Batch], NDArray[np.float32]]:
+    core = openvino.Core()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / MODEL
+        file.write_bytes(_predict_alone(bundle.read(MODEL)))
+        model = core.read_model(file)
+    spec = bundle.config.input
+    model.reshape([-1, spec.height, spec.width, 3])
+    compiled = core.compile_model(
+        model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    )
+    request = compiled.create_infer_request()
+    labels = len(bundle.config.labels)
+    # Outputs have no names there; the logits are as many as the labels.
+    (place,) = (
+        i
+        for i, output in enumerate(compiled.outputs)
+        if output.partial_shape[-1].is_static and output.partial_shape[-1].get_length() == labels
+    )
+
+    def answer(batch: _Batch) -> NDArray[np.float32]:
+        request.infer([batch], share_inputs=True)
+        logits: NDArray[np.float32] = request.get_output_tensor(place).data
+        return logits
+
+    return answer
+
+
+def _predict_alone(content: bytes) -> bytes:
+    """The flatbuffer with one signature: OpenVINO runs the first of its graphs, and no other."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    (chosen,) = (each for each in model.signatureDefs if each.signatureKey.decode() == PREDICT)
+    model.subgraphs = [model.subgraphs[chosen.subgraphIndex]]
+    chosen.subgraphIndex = 0
+    model.signatureDefs = [chosen]
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

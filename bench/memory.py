@@ -1,0 +1,61 @@
+"""Whether memory grows: 100,000 predictions in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from bench.figures import Section, resident_mb
+from bench.photos import Photos
+from core.catalog import Catalog
+from core.predictor import LocalPredictor
+from core.settings import Settings
+
+__all__ = ["memory"]
+
+_PREDICTIONS = 100_000
+_FIRST = 2_000
+_CLIENTS = 32
+
+
+def memory(photos: Photos, folder: Path) -> Section:
+    """Resident memory after the first 2,000 and after 100,000 predictions."""
+    section = Section(
+        "Memory after many photos",
+        f"{_PREDICTIONS:,} photos of 160 × 120 pixels, {_CLIENTS} at a time, through the predictor "
+        f"that all fronts use, by the model `scratch`; against what was resident after the first "
+        f"{_FIRST:,}.",
+    )
+    del folder
+    with Image.open(photos.usual) as photo:
+        buffer = BytesIO()
+        photo.resize((160, 120)).save(buffer, "JPEG", quality=85)
+    before, after = asyncio.run(_grow(buffer.getvalue()))
+    section.add(f"after {_FIRST:,}", before, "MB")
+    section.add(f"after {_PREDICTIONS:,}", after, "MB")
+    section.add("grown by", (after / before - 1) * 100, "%", "under 5%")
+    return section
+
+
+async def _grow(photo: bytes) -> tuple[float, float]:
+    predictor = LocalPredictor(Catalog(Settings.read()), queue_size=2 * _CLIENTS, deadline_s=60)
+    predictor.warm()
+    left = 0
+
+    async def client() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await predictor.predict(photo, model="scratch")
+
+    resident = []
+    for many in (_FIRST, _PREDICTIONS - _FIRST):
+        left = many
+        await asyncio.gather(*(client() for _ in range(_CLIENTS)))
+        resident.append(resident_mb(os.getpid()))
+    predictor.close()
+    return resident[0], resident[1]

@@ -1,0 +1,87 @@
+"""Servers to compare with: python -m bench.rivals litserve|gradio PORT WORKERS BATCH."""
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import gradio
+import litserve
+from fastapi import Body
+from PIL import Image
+
+from core import load
+from core.classifier import Classifier, Prediction, Seen
+
+__all__ = ["main"]
+
+MODEL = "scratch"
+
+
+# LitServe reads the annotations of `decode_request` as they stand, so they must not be put off.
+class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is not typed
+    """Our decoding and our flatbuffer behind LitServe; the photo is the body of the request."""
+
+    def setup(self, device: str) -> None:
+        """Load the model."""
+        del device
+        self._classifier: Classifier = load(MODEL)
+
+    def decode_request(
+        self, request: Annotated[bytes, Body(media_type="application/octet-stream")]
+    ) -> Seen:
+        """Bytes to what the model takes."""
+        return self._classifier.see(request)
+
+    def batch(self, inputs: list[Seen]) -> list[Seen]:
+        """Photos that wait together."""
+        return inputs
+
+    def predict(self, seen: Seen | list[Seen]) -> Prediction | list[Prediction]:
+        """One photo, or several where LitServe makes batches."""
+        many = seen if isinstance(seen, list) else [seen]
+        answers = self._classifier.answer(many, saliency=[False] * len(many))
+        return answers if isinstance(seen, list) else answers[0]
+
+    def unbatch(self, output: list[Prediction]) -> list[Prediction]:
+        """Each its own."""
+        return output
+
+    def encode_response(self, output: Prediction) -> dict[str, Any]:
+        """As our service answers."""
+        return output.to_dict()
+
+
+def _litserve(port: int, workers: int, batch: int) -> None:
+    # A batch waits for no more than a photo takes, as ours waits for none.
+    api = Api(max_batch_size=batch, batch_timeout=0.002 if batch > 1 else 0.0)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
+    server.run(
+        host="127.0.0.1",
+        port=port,
+        generate_client_file=False,
+        log_level="warning",
+    )
+
+
+def _gradio(port: int) -> None:
+    classifier = load(MODEL)
+
+    def predict(photo: Image.Image) -> dict[str, float]:
+        return classifier.predict(photo).scores
+
+    page = gradio.Interface(predict, gradio.Image(type="pil"), gradio.Label(), api_name="predict")
+    page.launch(server_name="127.0.0.1", server_port=port, quiet=True)
+
+
+def main() -> None:
+    """Serve as the command line says."""
+    logging.getLogger("litserve").setLevel(logging.WARNING)
+    kind, port, workers, batch = sys.argv[1], *map(int, sys.argv[2:])
+    if kind == "litserve":
+        _litserve(port, workers, batch)
+    else:
+        _gradio(port)
+
+
+if __name__ == "__main__":
+    main()

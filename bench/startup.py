@@ -1,0 +1,114 @@
+"""How long the programs take to begin, and how much memory they take."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from bench.figures import ROUNDS, Section, process, resident_mb
+from bench.photos import Photos
+from tests.ports import free_port
+
+__all__ = ["startup"]
+
+_PROGRAM = [sys.executable, "-m", "core.cli"]
+
+
+def startup(photos: Photos, folder: Path) -> Section:
+    """Command line, page and service, against what others pay before they can begin."""
+    section = Section(
+        "Start and memory",
+        "Whole processes, whose files the system has in memory already. `tensight predict` answers "
+        "one photo of 12 megapixels; page and service are waited for until they answer, the "
+        "service with all models loaded. Memory is what is resident: of `predict` at its peak, of "
+        "the others after one answered photo.",
+    )
+    predict = [*_PROGRAM, "predict", str(photos.large), "--json"]
+    tensorflow = [sys.executable, "-c", "import tensorflow"]
+    gradio = [sys.executable, "-c", "import gradio"]
+    taken: dict[str, list[float]] = {}
+    memory: dict[str, list[float]] = {}
+    for turn in range(ROUNDS + 1):
+        for name, command in (
+            ("tensight predict", predict),
+            ("import tensorflow", tensorflow),
+            ("import gradio", gradio),
+        ):
+            seconds, peak = process(command)
+            if turn:
+                taken.setdefault(name, []).append(seconds)
+                memory.setdefault(name, []).append(peak)
+        for name, command, path, ask in (
+            ("tensight web", [*_PROGRAM, "web"], "/healthz", None),
+            ("tensight serve", [*_PROGRAM, "serve"], "/readyz", "/v1/predict"),
+        ):
+            seconds, resident = _until_it_answers(
+                command, path, ask, photos.usual, folder / "startup.log"
+            )
+            if turn:
+                taken.setdefault(name, []).append(seconds)
+                memory.setdefault(name, []).append(resident)
+    medians = {name: statistics.median(each) for name, each in taken.items()}
+    for name, seconds in medians.items():
+        section.add(f"start: {name}", seconds * 1e3, "ms")
+    section.add(
+        "start: tensight predict against import tensorflow",
+        medians["tensight predict"] / medians["import tensorflow"],
+        "times",
+        "at most 0.25",
+    )
+    section.add(
+        "start: tensight web against import gradio",
+        medians["tensight web"] / medians["import gradio"],
+        "times",
+        "at most 2",
+    )
+    for name, wanted in (
+        ("tensight predict", "under 250"),
+        ("tensight web", ""),
+        ("tensight serve", ""),
+        ("import tensorflow", ""),
+        ("import gradio", ""),
+    ):
+        section.add(f"memory: {name}", max(memory[name]), "MB", wanted)
+    return section
+
+
+def _until_it_answers(
+    command: list[str], path: str, ask: str | None, photo: Path, log: Path
+) -> tuple[float, float]:
+    """Seconds until a server answers, and its resident megabytes after a photo."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with log.open("wb") as output:
+        started = time.perf_counter()
+        server = subprocess.Popen(
+            [*command, "--port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"},
+        )
+        try:
+            while True:
+                try:
+                    if httpx.get(f"{address}{path}").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                if server.poll() is not None:
+                    raise RuntimeError(log.read_text())
+                time.sleep(0.01)
+            seconds = time.perf_counter() - started
+            if ask is not None:
+                httpx.post(f"{address}{ask}", content=photo.read_bytes()).raise_for_status()
+            return seconds, resident_mb(server.pid)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(60)
