@@ -213,7 +213,7 @@ class Catalog:
     def refresh(self) -> None:
         """Read what is live, and load what has changed; who asks meanwhile gets the old one."""
         self._live = self._read_live()
-        for name in list(self._classifiers):
+        for name in sorted({*self._classifiers, *self._live}):
             try:
                 self._refresh(name)
             except Exception as error:  # noqa: BLE001  # the others are looked at all the same

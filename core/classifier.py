@@ -287,14 +287,17 @@ class Classifier:
         Returns:
             Shape (n, h, w, k), float32, of fewer cells than the image has pixels.
         """
-        parts = [self._by_view(self._engine.explain(batch)) for batch in self._batches(seen)]
         views = self.config.views
-        return np.concatenate(
-            [
+        found = []
+        # One at a time: some models take a hundred megabytes for each, and the engine would keep
+        # what it once took for many.
+        for image in seen:
+            (batch,) = self._batches(image[None])
+            part = self._by_view(self._engine.explain(batch))
+            found.append(
                 np.mean([_unmirrored(m, view) for m, view in zip(part, views, strict=True)], axis=0)
-                for part in parts
-            ]
-        )
+            )
+        return np.concatenate(found)
 
     def _known_scores(self, outputs: Outputs) -> NDArray[np.float64]:
         config = self.config

@@ -182,12 +182,14 @@ class RequestError(TenSightError, ValueError):
 
 
 class SlowRequestError(RequestError):
-    """The body of a request does not come."""
+    """The body of a request does not come, or too slowly."""
 
     code = "too_slow"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"Nothing more of the body came within {seconds:g} s. Send it again.")
+        super().__init__(
+            f"After {seconds:.3g} s the body was not all here. Send it again, or a smaller photo."
+        )
 
 
 class SettingsError(TenSightError, ValueError):

@@ -96,15 +96,21 @@ class Predictor(Protocol):
 class Observer(Protocol):
     """Hears how photos fare; called from any thread. Each photo is told of once."""
 
-    def on_answer(self, prediction: Prediction, waited_s: float) -> None:
-        """After an answer that somebody waited for: how long it took, decode and infer apart."""
+    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
+        """After an answer that somebody waited for.
+
+        Args:
+            prediction: The answer; `timing_ms.decode` is what that took.
+            waited_s: Seconds that the photo waited, before it was decoded and after.
+            infer_s: Seconds that the model ran, on all photos of its batch.
+        """
 
     def on_error(self, error: Exception) -> None:
         """After a photo that got none: a full queue and a passed deadline too."""
 
 
 class _Deaf:
-    def on_answer(self, prediction: Prediction, waited_s: float) -> None:
+    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
         """Do nothing."""
 
     def on_error(self, error: Exception) -> None:
@@ -140,7 +146,9 @@ class LocalPredictor:
     """A `Predictor` with the models in this process. Safe to share between event loops.
 
     Photos are decoded by some threads while another runs the models. It takes what has been decoded
-    for one model, at most 32 photos at once; no photo waits for others to come.
+    for one model, at most 32 photos at once; no photo waits for others to come. To explain an
+    answer may take a hundred times as long as to give it, so photos to be explained are taken one
+    by one, in turn with the others.
 
     Args:
         catalog: The models.
@@ -167,6 +175,7 @@ class LocalPredictor:
         self._lock = threading.Lock()
         self._taken = 0
         self._decoded: deque[_Decoded] = deque()
+        self._explained_last = False
         self._seconds = 0.05  # running mean of what one photo takes of the runner's time
 
     @property
@@ -283,26 +292,29 @@ class LocalPredictor:
             job.future.set_result(prediction)
         for job, prediction, told in zip(jobs, predictions, waited_for, strict=True):
             if told:
-                spent = prediction.timing_ms.decode / 1000 + ended - started
+                infer = ended - started
+                spent = prediction.timing_ms.decode / 1000 + infer
                 waited = max(ended - job.entered - spent, 0.0)
-                self._notify(partial(self._observer.on_answer, prediction, waited))
+                self._notify(partial(self._observer.on_answer, prediction, waited, infer))
 
     def _next_batch(self) -> list[_Decoded]:
-        """The photo that came first, and others for the same model; those given up are dropped."""
-        batch: list[_Decoded] = []
-        dropped: list[_Job] = []
+        """The photo that came first, and others for the same model; those given up are dropped.
+
+        Where photos wait to be explained, one of them alone, every other time.
+        """
         with self._lock:
-            others: deque[_Decoded] = deque()
-            while self._decoded and len(batch) < MAX_BATCH:
-                each = self._decoded.popleft()
-                if each.job.given_up:
-                    dropped.append(each.job)
-                elif not batch or each.classifier is batch[0].classifier:
-                    batch.append(each)
-                else:
-                    others.append(each)
-            others.extend(self._decoded)
-            self._decoded = others
+            dropped = [each.job for each in self._decoded if each.job.given_up]
+            waiting = [each for each in self._decoded if not each.job.given_up]
+            explained = [each for each in waiting if each.job.saliency]
+            plain = [each for each in waiting if not each.job.saliency]
+            self._explained_last = bool(explained) and not (plain and self._explained_last)
+            if self._explained_last:
+                batch = explained[:1]
+            else:
+                same = [each for each in plain if each.classifier is plain[0].classifier]
+                batch = same[:MAX_BATCH]
+            taken = set(map(id, batch))
+            self._decoded = deque(each for each in waiting if id(each) not in taken)
         for job in dropped:
             job.future.set_exception(DeadlineError("The photo was given up."))
         return batch

@@ -61,8 +61,12 @@ _MAX_FORM_BYTES = 5 * MAX_BYTES
 # Of parts that are no photos.
 _MAX_FIELD_BYTES = 64 * 1024
 _STOPPING_S = 20
-# Of one piece of a body.
-_SLOWEST_S = 20
+# A body must be there after so many seconds, and one more for each of so many bytes: who sends a
+# byte now and then would else hold a place for ever.
+_SLOWEST_S = 20.0
+_SLOWEST_BYTES_S = 32 * 1024
+# Of all bodies that are read or answered.
+_MAX_HELD_BYTES = 512 * 2**20
 # A proxy's number for a client that has left; nobody reads it.
 _NOBODY_THERE = 499
 # Wrong keys from one address.
@@ -513,7 +517,7 @@ class _Guard:
 
 
 class _BodyLimit:
-    """Bounds how large bodies are, how long they may take to come, and how many are held at once.
+    """Bounds how large bodies are, how long they may take to come, and how much is held at once.
 
     A body that is too large or too slow is read no further, rather than once it is all there.
 
@@ -526,6 +530,7 @@ class _BodyLimit:
         self._app = app
         self._at_once = at_once
         self._held = 0
+        self._held_bytes = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -537,16 +542,22 @@ class _BodyLimit:
         ended = length in ("", "0") and b"transfer-encoding" not in headers
         has_body = not ended
         read = 0
+        began = time.monotonic()
 
         async def counted() -> Message:
             nonlocal read, ended
             if ended:
                 return await receive()
+            late = began + _SLOWEST_S + read / _SLOWEST_BYTES_S
             try:
-                message = await asyncio.wait_for(receive(), _SLOWEST_S)
+                message = await asyncio.wait_for(receive(), max(late - time.monotonic(), 0))
             except TimeoutError as error:
-                raise SlowRequestError(_SLOWEST_S) from error
-            read += len(message.get("body", b""))
+                raise SlowRequestError(time.monotonic() - began) from error
+            piece = len(message.get("body", b""))
+            read += piece
+            self._held_bytes += piece
+            if self._held_bytes > _MAX_HELD_BYTES:
+                raise BusyError(1)
             ended = not message.get("more_body", False)
             if read > most:
                 ended = False
@@ -572,6 +583,7 @@ class _BodyLimit:
             await self._app(scope, counted, closing)
         finally:
             self._held -= has_body
+            self._held_bytes -= read
 
 
 def _text(headers: dict[bytes, bytes], name: bytes) -> str:

@@ -38,18 +38,18 @@ class Telemetry:
         )
         self._seconds = Histogram(
             "tensight_stage_seconds",
-            "How long a photo took to decode, waited, and took in the model.",
+            "How long a photo took to decode, waited, and was in the model with those beside it.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
         )
 
-    def on_answer(self, prediction: Prediction, waited_s: float) -> None:
+    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
         """Count an answer."""
         self._photos.labels(prediction.model, prediction.verdict).inc()
         self._seconds.labels("decode").observe(prediction.timing_ms.decode / 1000)
         self._seconds.labels("wait").observe(waited_s)
-        self._seconds.labels("infer").observe(prediction.timing_ms.infer / 1000)
+        self._seconds.labels("infer").observe(infer_s)
 
     def on_error(self, error: Exception) -> None:
         """Count a photo that got no answer."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,11 +160,11 @@ class Ear:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[Prediction, float]] = []
+        self.answers: list[tuple[Prediction, float, float]] = []
         self.errors: list[Exception] = []
 
-    def on_answer(self, prediction: Prediction, waited_s: float) -> None:
-        self.answers.append((prediction, waited_s))
+    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
+        self.answers.append((prediction, waited_s, infer_s))
 
     def on_error(self, error: Exception) -> None:
         self.errors.append(error)
@@ -233,12 +234,60 @@ def test_what_waits_for_one_model_runs_at_once() -> None:
     predictor.close()
     assert sum(n for _, n in catalog.batches) == 70
     assert max(n for _, n in catalog.batches) == 32, "at most"
-    assert len(catalog.batches) <= 6, catalog.batches
+    # The first, two of each model, the one to be explained, and what was decoded a moment later.
+    assert len(catalog.batches) <= 8, catalog.batches
     for i, (photo, answer) in enumerate(zip(photos, answers, strict=True)):
         name = ["classic", "baseline"][i % 2]
         assert answer.model == name
         assert answer.scores == pytest.approx(catalog.load(name).predict(photo).scores, abs=1e-5)
         assert (answer.saliency is not None) == (i == 4)
+
+
+def test_photos_to_be_explained_run_alone_in_turn_with_the_others() -> None:
+    catalog = Counting()
+    predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
+    photos = [drawings.ship(100 + i, 80) for i in range(70)]
+
+    async def crowd() -> list[Prediction]:
+        tasks = [
+            asyncio.create_task(predictor.predict(photo, model="classic", saliency=i % 23 == 0))
+            for i, photo in enumerate(photos)
+        ]
+        await asyncio.to_thread(catalog.wait_until_seen, 70)
+        catalog.hold.set()
+        return await asyncio.gather(*tasks)
+
+    answers = asyncio.run(crowd())
+    predictor.close()
+    # The first call may have begun before the rest was decoded.
+    sizes = [n for _, n in catalog.batches if n]
+    assert sum(sizes) == 70
+    assert sorted(sizes)[-2] > 20, sizes
+    assert sizes.count(1) >= 4, "those to be explained"
+    first, second = [i for i, n in enumerate(sizes) if n > 20]
+    assert sizes[first + 1 : second] == [1], "one of them between two batches"
+    assert [i for i, answer in enumerate(answers) if answer.saliency is not None] == [0, 23, 46, 69]
+
+
+def test_the_model_s_time_is_that_of_its_batch() -> None:
+    catalog, ear = Counting(), Ear()
+    predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60, observer=ear)
+
+    async def crowd() -> None:
+        photos = [drawings.ship(100 + i, 80) for i in range(40)]
+        tasks = [asyncio.create_task(predictor.predict(p, model="classic")) for p in photos]
+        await asyncio.to_thread(catalog.wait_until_seen, 40)
+        catalog.hold.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(crowd())
+    predictor.close()
+    batches = Counter(infer for _, _, infer in ear.answers)
+    (infer, together), *_ = batches.most_common()
+    assert together > 20, "they were in the model together"
+    for answer, _, each in ear.answers:
+        if each == infer:
+            assert 0 < answer.timing_ms.infer / 1000 * together <= infer
 
 
 def test_a_promoted_model_is_swapped_in_without_dropping_a_photo() -> None:
@@ -268,9 +317,10 @@ def test_an_observer_hears_of_answers_and_errors(catalog: Catalog, photo: Path) 
     with pytest.raises(ImageError):
         asyncio.run(predictor.predict(b"no photo"))
     predictor.close()
-    ((heard, waited),) = ear.answers
+    ((heard, waited, infer),) = ear.answers
     assert heard is answer
     assert 0 <= waited < 30
+    assert infer == pytest.approx(answer.timing_ms.infer / 1000, rel=0.5)
     assert [type(error) for error in ear.errors] == [ImageError]
 
 
@@ -284,7 +334,7 @@ def test_a_warm_predictor_has_loaded_every_model(catalog: Catalog) -> None:
 
 def test_an_observer_that_fails_costs_nothing(catalog: Catalog, photo: Path) -> None:
     class Broken:
-        def on_answer(self, prediction: Prediction, waited_s: float) -> None:
+        def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
             raise ZeroDivisionError
 
         def on_error(self, error: Exception) -> None:

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -542,6 +543,33 @@ def test_a_body_that_does_not_come_is_given_up(url: str, monkeypatch: pytest.Mon
     said = raw(url, head, b"some of it")
     assert said.startswith(b"HTTP/1.1 408")
     assert b'"too_slow"' in said
+
+
+def test_a_body_that_trickles_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.service._SLOWEST_S", 0.5)
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as sender:
+        sender.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(60):
+            with suppress(OSError):
+                sender.sendall(b"x")
+            if select.select([sender], [], [], 0.1)[0]:
+                break
+        assert sender.recv(100).startswith(b"HTTP/1.1 408"), "never a pause as long as that"
+
+
+def test_so_many_bytes_are_held_and_no_more(
+    catalog: Catalog, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.service._MAX_HELD_BYTES", 2 * len(jpeg))
+    with serving(Settings(models=MODELS), catalog) as url:
+        host, port = url.removeprefix("http://").split(":")
+        length = 3 * len(jpeg)
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+        with socket.create_connection((host, int(port))) as held:
+            held.sendall(head.encode() + jpeg + jpeg[:100])
+            wait_for(lambda: post(url, content=jpeg).status_code == 503)
+        wait_for(lambda: post(url, content=jpeg).status_code == 200)
 
 
 def test_so_many_bodies_are_held_at_once_and_no_more(catalog: Catalog, jpeg: bytes) -> None:
