@@ -18,6 +18,8 @@ from bench.photos import Photos, make_photos
 from core.training.origin import commit, today
 
 _PAGE = Path(__file__).parent.parent / "docs" / "BENCHMARKS.md"
+# What was found out of figures that fall short; written by hand, and put under them.
+_FINDINGS = Path(__file__).parent / "FINDINGS.md"
 _SECTIONS = {
     "latency": "bytes_to_label",
     "engines": "engines",
@@ -50,7 +52,8 @@ def main() -> None:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 sections.append(pool.apply(_measure, (name, photos, Path(folder))))
     if len(names) == len(_SECTIONS):
-        _PAGE.write_text(document(sections, today(), commit()), "utf-8")
+        page = document(sections, today(), commit()) + "\n" + _FINDINGS.read_text("utf-8")
+        _PAGE.write_text(page, "utf-8")
 
 
 if __name__ == "__main__":

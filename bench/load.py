@@ -101,7 +101,9 @@ _KINDS = {"raw": _raw, "gradio": _gradio}
 async def _client(ask: _Ask, until: float, taken: list[float]) -> None:
     while (began := time.perf_counter()) < until:
         await ask()
-        taken.append((time.perf_counter() - began) * 1e3)
+        # What comes later than the time that is counted by would flatter who is slow.
+        if (ended := time.perf_counter()) < until:
+            taken.append((ended - began) * 1e3)
 
 
 async def _work(kind: str, url: str, photo: bytes, clients: int, seconds: float) -> list[float]:

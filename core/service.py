@@ -116,27 +116,32 @@ class TimingOut(BaseModel):
     infer: float
 
 
+_PREDICTION = {
+    "photo": None,
+    "model": "mobilenet",
+    "revision": "0123456789ab",
+    "label": "cat",
+    "confidence": 0.97,
+    "verdict": "known",
+    "known_score": 9.1,
+    "scores": {"cat": 0.97, "dog": 0.02},
+    "timing_ms": {"decode": 5.2, "infer": 3.1},
+    "saliency": None,
+}
+_FAILURE = {
+    "photo": None,
+    "error": {"code": "busy", "message": "Busy: all places are taken. Try again in 1 s."},
+}
+
+
+def _example(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
 class PredictionOut(BaseModel):
     """The answer to one photo; scores are calibrated probabilities, the largest first."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "photo": None,
-                    "model": "mobilenet",
-                    "revision": "0123456789ab",
-                    "label": "cat",
-                    "confidence": 0.97,
-                    "verdict": "known",
-                    "known_score": 9.1,
-                    "scores": {"cat": 0.97, "dog": 0.02},
-                    "timing_ms": {"decode": 5.2, "infer": 3.1},
-                    "saliency": None,
-                }
-            ]
-        }
-    )
+    model_config = _example(_PREDICTION)
 
     photo: str | None
     model: str
@@ -160,16 +165,7 @@ class ErrorOut(BaseModel):
 class FailureOut(BaseModel):
     """No answer."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "photo": None,
-                    "error": {"code": "busy", "message": "Busy: all places are taken. Try again."},
-                }
-            ]
-        }
-    )
+    model_config = _example(_FAILURE)
 
     photo: str | None = None
     error: ErrorOut
@@ -178,20 +174,20 @@ class FailureOut(BaseModel):
 class PredictionsOut(BaseModel):
     """Answers to several photos, in their order; a bad one fails alone."""
 
+    model_config = _example(
+        {"predictions": [_PREDICTION | {"photo": "one.jpg"}, _FAILURE | {"photo": "two.jpg"}]}
+    )
+
     predictions: list[PredictionOut | FailureOut]
 
 
 class ModelsOut(BaseModel):
     """The models that can be asked for, with their figures."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "default": "mobilenet",
-                    "models": [{"name": "mobilenet", "revision": "0123456789ab"}],
-                }
-            ]
+    model_config = _example(
+        {
+            "default": "mobilenet",
+            "models": [{"name": "mobilenet", "revision": "0123456789ab"}],
         }
     )
 
@@ -202,6 +198,14 @@ class ModelsOut(BaseModel):
 class ModelOut(BaseModel):
     """One model, whole."""
 
+    model_config = _example(
+        {
+            "revision": "0123456789ab",
+            "config": {"name": "mobilenet", "labels": ["cat", "dog"]},
+            "metrics": {"test": {"n": 10_000, "accuracy": 0.95}},
+        }
+    )
+
     revision: str
     config: dict[str, Any]
     metrics: dict[str, Any]
@@ -209,6 +213,8 @@ class ModelOut(BaseModel):
 
 class HealthOut(BaseModel):
     """How the service is."""
+
+    model_config = _example({"status": "ok"})
 
     status: str
 
@@ -289,7 +295,8 @@ def build_service(
         return _refusal(TenSightError("Something went wrong on our side. Try again later."))
 
     errors: dict[int | str, dict[str, Any]] = {
-        status: {"model": FailureOut} for status in (400, 401, 404, 413, 415, 429, 503, 504)
+        status: {"model": FailureOut}
+        for status in (400, 401, 404, 408, 413, 415, 429, 500, 503, 504)
     }
 
     @api.post(
@@ -399,6 +406,8 @@ def build_service(
         for path in description["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)
+        for schema in ("HTTPValidationError", "ValidationError"):
+            description["components"]["schemas"].pop(schema, None)
         return description
 
     api.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to change it
