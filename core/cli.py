@@ -1130,7 +1130,7 @@ def _print_photo_figures(figures: PhotoFigures) -> None:
 
 @contextmanager
 def _downloading() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar for bytes of bytes; None where stderr is no terminal."""
+    """A bar for the bytes that have arrived; None where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return

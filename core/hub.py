@@ -261,7 +261,7 @@ def publish(
         return str(done.oid)
 
     _told(repo, "main", prepare, so_far="Nothing was sent.", bars=bars)
-    unsure = "Look at its page on the Hub whether a commit was made."
+    unsure = "See on its page on the Hub whether a commit was made."
     commit = _told(repo, "main", upload, so_far=unsure, bars=bars)
     if tag is not None:
         try:

@@ -331,7 +331,7 @@ def _models_of(commit: Commit) -> dict[str, list[RemoteFile]]:
         if file.path.endswith((f"/{CONFIG}", f"/{METRICS}")) and file.size > _MOST_JSON:
             raise HubError(
                 f"{file.path} of {commit.repo} has {file.size:,} bytes; at most {_MOST_JSON:,} are "
-                f"read. Nothing was changed. Do not use this repository."
+                "read. Nothing was changed. Do not use this repository."
             )
     return models
 

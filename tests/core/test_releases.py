@@ -1083,7 +1083,7 @@ def test_a_repository_that_is_made_is_public_unless_it_is_to_be_private(desk: De
 @pytest.mark.parametrize(
     ("where", "told"),
     [
-        ("/preupload/", "Look at its page on the Hub whether a commit was made. Try again later."),
+        ("/preupload/", "See on its page on the Hub whether a commit was made. Try again later."),
         ("/refs", "Nothing was sent. Try again later."),
         ("/repos/create", "Nothing was sent. Try again later."),
     ],
