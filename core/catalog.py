@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Entry"]
 
 _BEST_FOR_PHOTOS = ("mobilenet", "scratch", "classic")
-_WATCH_S = 0.5
+_WATCH_S = 0.25
 _RETRY_S = 5.0
 
 logger = logging.getLogger(__name__)

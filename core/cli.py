@@ -14,8 +14,8 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -224,20 +224,22 @@ def bot(
     from core.first_pull import FirstPull
     from core.store import Store
 
-    with closing(connect(settings)) as predictor, closing(Store.open(settings)) as store:
+    with ExitStack() as stack:
+        predictor = stack.enter_context(closing(connect(settings)))
+        store = stack.enter_context(closing(Store.open(settings)))
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
-        with closing(FirstPull(settings)):
-            serve(
-                settings,
-                predictor,
-                store,
-                webhook=webhook,
-                host=host or settings.host,
-                port=port,
-                metrics_port=metrics_port,
-                say=_say,
-            )
+            stack.enter_context(closing(FirstPull(settings)))
+        serve(
+            settings,
+            predictor,
+            store,
+            webhook=webhook,
+            host=host or settings.host,
+            port=port,
+            metrics_port=metrics_port,
+            say=_say,
+        )
 
 
 @app.command()
@@ -373,7 +375,14 @@ def pull(
     """
     from core import releases
 
-    pulled = releases.pull(_settings(), repo=repo, revision=revision, live="all" if live else "no")
+    with _downloading() as progress:
+        pulled = releases.pull(
+            _settings(),
+            repo=repo,
+            revision=revision,
+            live="all" if live else "no",
+            progress=progress,
+        )
     for each in pulled:
         typer.echo(f"{each.bundle.config.name} {each.bundle.revision}{' is live' if live else ''}")
     if not live:
@@ -420,7 +429,14 @@ def push(
     """
     from core import releases
 
-    commit = releases.push(_settings(), repo=repo, tag=tag, message=message, private=private)
+    commit = releases.push(
+        _settings(),
+        repo=repo,
+        tag=tag,
+        message=message,
+        private=private,
+        bars=sys.stderr.isatty(),
+    )
     typer.echo(f"{commit}{f' {tag}' if tag else ''}")
 
 
@@ -513,7 +529,7 @@ def push_space(
     """Publish the page as a Space; it is made where there is none."""
     from demo.space import push
 
-    commit = push(_settings(), repo, message=message, private=private)
+    commit = push(_settings(), repo, message=message, private=private, bars=sys.stderr.isatty())
     typer.echo(f"spaces/{repo} is at {commit}")
 
 
@@ -1110,6 +1126,21 @@ def _print_photo_figures(figures: PhotoFigures) -> None:
             if share is not None
         ],
     )
+
+
+@contextmanager
+def _downloading() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar for the bytes that have arrived; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress
+
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("Downloading", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 class _Progress:

@@ -135,13 +135,17 @@ class DeadlineError(PredictorError, TimeoutError):
 
 
 class HubError(TenSightError, RuntimeError):
-    """The Hub cannot be reached, refuses, or gives what cannot be used; nothing has changed."""
+    """The Hub cannot be reached, refuses, or gives what cannot be used.
+
+    The message says whether anything was changed by then: a download changes nothing, an upload
+    may have come half-way.
+    """
 
     code = "hub"
 
 
 class HubAwayError(HubError, ConnectionError):
-    """The Hub cannot be reached, or broke off."""
+    """The Hub is not asked or cannot be reached, broke off, or something else answers for it."""
 
     code = "hub_away"
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as TooLateError
 from dataclasses import dataclass
+from functools import partial
+from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -25,15 +29,22 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.tqdm import disable_progress_bars
 from pydantic import SecretStr
 
-from core.errors import DataError, HubAwayError, HubError, OutputError
+from core.errors import DataError, HubAwayError, HubError, OutputError, TenSightError
 
-__all__ = ["Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
+__all__ = ["PATIENCE_S", "Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
 
 # Seconds. The client itself tries for 23 before it says that there is no network.
-_PATIENCE_S = 10.0
+PATIENCE_S = 10.0
 _SLOWEST = 50_000  # bytes a second, below which a download is given up
+_AT_ONCE = 8  # files
+_UNCHANGED = "Nothing was changed."
+_NO_ROOM = (
+    "What the Hub sends cannot be written: {}. See that there is room, and that this user may "
+    "write in TENSIGHT_HOME."
+)
 _OF_THE_DISK = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT)
 
 Value = TypeVar("Value")
@@ -79,7 +90,7 @@ class Commit:
 
 
 def resolve(
-    repo: str, revision: str, *, token: SecretStr | None, patience_s: float = _PATIENCE_S
+    repo: str, revision: str, *, token: SecretStr | None, patience_s: float = PATIENCE_S
 ) -> Commit:
     """Find out which commit a branch or tag is just now, and what is in it.
 
@@ -92,10 +103,9 @@ def resolve(
     Raises:
         HubError: It cannot be found out; the message says why and what to do.
     """
-    secret = token.get_secret_value() if token else None
 
     def ask() -> Commit:
-        api = HfApi(token=secret)
+        api = HfApi(token=_secret(token))
         sha = api.model_info(repo, revision=revision, timeout=patience_s).sha
         if sha is None or len(sha) != 40:
             raise HubError(f"The Hub names no commit for {repo} at {revision}. Try again later.")
@@ -107,64 +117,92 @@ def resolve(
         )
         return Commit(repo, sha, files)
 
-    return _told(repo, revision, lambda: _within(patience_s, ask))
+    return _told(repo, revision, lambda: _begin([ask])[0].result(patience_s))
 
 
 def fetch(
-    commit: Commit, files: Sequence[RemoteFile], *, cache: Path, token: SecretStr | None
-) -> Path:
+    commit: Commit,
+    files: Sequence[RemoteFile],
+    *,
+    into: Path,
+    cache: Path,
+    token: SecretStr | None,
+    patience_s: float = 3 * PATIENCE_S,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Download files of a commit, and see that they are what its tree says.
 
     Files that arrived whole before are not downloaded again; one that breaks off is gone on with,
-    within the call, from the last whole 10 MB. A progress bar goes to stderr.
+    within the call, from the last whole 10 MB.
 
     Args:
         commit: Which one.
         files: Which of its files.
+        into: Folder that they are written to, in the layout of the repository.
         cache: Folder that downloads are kept in.
         token: For repositories that need one.
-
-    Returns:
-        Folder with the files in the layout of the repository.
+        patience_s: Seconds that it may take, beside those that the bytes take at 50 kB/s. A
+            process that ends then does not wait for what goes on downloading.
+        progress: Told how many bytes have arrived, and of how many, after each file.
 
     Raises:
         HubError: They cannot be had, or are not those of the tree. (The client checks sizes alone.)
+        OutputError: They cannot be written.
     """
-    secret = token.get_secret_value() if token else None
-    names = [file.path for file in files]
-    patience_s = 3 * _PATIENCE_S + sum(file.size for file in files) / _SLOWEST
+    total = sum(file.size for file in files)
 
-    def ask() -> Path:
-        return Path(
-            snapshot_download(
-                commit.repo,
-                revision=commit.sha,
-                allow_patterns=names,
-                cache_dir=cache,
-                token=secret,
-            )
+    def download(file: RemoteFile) -> tuple[RemoteFile, Path]:
+        path = hf_hub_download(
+            commit.repo, file.path, revision=commit.sha, cache_dir=cache, token=_secret(token)
         )
+        return file, Path(path)
 
-    folder = _told(commit.repo, commit.sha, lambda: _within(patience_s, ask))
-    for file in files:
-        path = folder / file.path
+    def ask() -> None:
+        arrived = 0
+        futures = _begin([partial(download, file) for file in files])
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise HubError(
-                f"{file.path} of {commit.repo} did not arrive ({error.strerror}). Nothing was "
-                "changed. Try again."
-            ) from error
-        if not file.is_content(content):
-            # Else it would be taken from the cache the next time.
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-            raise HubError(
-                f"{file.path} of {commit.repo} at {commit.sha[:12]} arrived as other bytes than "
-                "the commit names. Nothing was changed. Try again; if it happens again, do not "
-                "trust the network between."
-            )
-    return folder
+            for future in as_completed(futures, patience_s + total / _SLOWEST):
+                file, path = future.result()
+                _write(_checked(commit, file, path), into / file.path)
+                arrived += file.size
+                if progress is not None:
+                    progress(arrived, total)
+        finally:
+            # Those that have not begun: nobody waits for them any more.
+            for future in futures:
+                future.cancel()
+
+    _told(commit.repo, commit.sha, ask)
+
+
+def _checked(commit: Commit, file: RemoteFile, path: Path) -> bytes:
+    """The bytes of a file that arrived."""
+    try:
+        # A file of another size is not worth reading: it may be larger than memory.
+        content = path.read_bytes() if path.stat().st_size == file.size else None
+    except OSError as error:
+        raise HubError(
+            f"{file.path} of {commit.repo} did not arrive ({error.strerror}). {_UNCHANGED} Try "
+            "again."
+        ) from error
+    if content is None or not file.is_content(content):
+        # Else it would be taken from the cache the next time.
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise HubError(
+            f"{file.path} of {commit.repo} at {commit.sha[:12]} arrived as other bytes than the "
+            f"commit names. {_UNCHANGED} Try again; if it happens again, do not trust the network "
+            "between."
+        )
+    return content
+
+
+def _write(content: bytes, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise OutputError(_NO_ROOM.format(error)) from error
 
 
 def publish(
@@ -177,6 +215,7 @@ def publish(
     tag: str | None,
     private: bool,
     space: bool = False,
+    bars: bool = False,
 ) -> str:
     """Upload files as one commit; the repository is made where there is none.
 
@@ -190,21 +229,24 @@ def publish(
         tag: To put on it.
         private: Whether a repository that is made is.
         space: Whether it is a Gradio Space, not a repository of models.
+        bars: Whether the client shows on stderr how far it is.
 
     Returns:
         The commit, 40 hex digits.
 
     Raises:
-        HubError: It cannot be uploaded, or not be tagged.
+        HubError: It cannot be uploaded, or not be tagged; the message says how far it came.
     """
-    api = HfApi(token=token.get_secret_value() if token else None)
+    api = HfApi(token=_secret(token))
+    kind: dict[str, Any] = {"repo_type": "space"} if space else {}
+    sdk: dict[str, Any] = {"space_sdk": "gradio"} if space else {}
 
-    def upload() -> str:
-        kind: dict[str, Any] = {"repo_type": "space"} if space else {}
-        sdk: dict[str, Any] = {"space_sdk": "gradio"} if space else {}
+    def prepare() -> None:
         api.create_repo(repo, exist_ok=True, private=private, **kind, **sdk)
         if tag is not None and tag in {ref.name for ref in api.list_repo_refs(repo).tags}:
             raise HubError(f"{repo} has a tag {tag} already. Nothing was sent. Give another --tag.")
+
+    def upload() -> str:
         done = api.upload_folder(
             repo_id=repo,
             **kind,
@@ -216,37 +258,75 @@ def publish(
                 f"{name}/*" for name in sorted({f.split("/")[0] for f in files if "/" in f})
             ],
         )
-        if tag is not None:
-            api.create_tag(repo, tag=tag, revision=done.oid)
         return str(done.oid)
 
-    return _told(repo, "main", upload)
-
-
-def _within(seconds: float, ask: Callable[[], Value]) -> Value:
-    """What a call gives; a client that goes on trying for longer is left to itself."""
-    future: Future[Value] = Future()
-
-    def run() -> None:
+    _told(repo, "main", prepare, so_far="Nothing was sent.", bars=bars)
+    unsure = "See on its page on the Hub whether a commit was made."
+    commit = _told(repo, "main", upload, so_far=unsure, bars=bars)
+    if tag is not None:
         try:
-            future.set_result(ask())
-        except BaseException as error:  # noqa: BLE001  # told to who waits
-            future.set_exception(error)
+            put = partial(api.create_tag, repo, tag=tag, revision=commit)
+            _told(repo, "main", put, so_far="No tag was made.", bars=bars)
+        except HubError as error:
+            raise HubError(
+                f"{repo} is published as commit {commit}, but not tagged {tag}: {error} Then "
+                "publish once more with the same --tag: what is there already is not sent again."
+            ) from error
+    return commit
 
-    threading.Thread(target=run, daemon=True).start()
-    return future.result(seconds)
+
+def _secret(token: SecretStr | None) -> str | Literal[False]:
+    """What the client takes for a token; with None it would send one that somebody saved."""
+    return token.get_secret_value() if token else False
 
 
-def _told(repo: str, revision: str, ask: Callable[[], Value]) -> Value:
-    """What a call gives, or our own error, with what to do."""
+def _begin(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
+    """Make calls, `_AT_ONCE` at a time, in threads that no process waits for when it ends.
+
+    (It would for those of an executor, and the client may go on trying for long.)
+    """
+    futures: list[Future[Value]] = [Future() for _ in asks]
+    waiting: SimpleQueue[tuple[Future[Value], Callable[[], Value]]] = SimpleQueue()
+    for each in zip(futures, asks, strict=True):
+        waiting.put(each)
+
+    def work() -> None:
+        while True:
+            try:
+                future, ask = waiting.get_nowait()
+            except Empty:
+                return
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(ask())
+            except BaseException as error:  # noqa: BLE001  # told to who waits
+                future.set_exception(error)
+
+    for _ in range(min(len(asks), _AT_ONCE)):
+        threading.Thread(target=work, daemon=True).start()
+    return futures
+
+
+def _told(
+    repo: str,
+    revision: str,
+    ask: Callable[[], Value],
+    *,
+    so_far: str = _UNCHANGED,
+    bars: bool = False,
+) -> Value:
+    """What a call gives, or our own error, with what was done `so_far` and what to do."""
     # It tells every try of its own, twice.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    if not bars:
+        disable_progress_bars()
     try:
         return ask()
-    except HubError:
+    except TenSightError:
         raise
     except OfflineModeIsEnabled as error:
-        raise HubError("HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it.") from error
+        raise HubAwayError("HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it.") from error
     except GatedRepoError as error:
         raise HubError(
             f"{repo} is open only to those who were let in. Ask for that on its page on the Hub, "
@@ -270,24 +350,27 @@ def _told(repo: str, revision: str, ask: Callable[[], Value]) -> Value:
                 "that it may do this."
             ) from error
         raise HubError(
-            f"The Hub could not answer for {repo} ({status}). Nothing was changed. Try again later."
+            f"The Hub could not answer for {repo} ({status}). {so_far} Try again later."
         ) from error
     except HFValidationError as error:
         raise HubError(
             f"{repo!r} is no name of a repository. It looks like owner/name: check --repo or "
             "TENSIGHT_HUB_REPO."
         ) from error
+    except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise HubAwayError(
+            f"What came is no answer of the Hub ({type(error).__name__}). {so_far} See whether a "
+            "login page of the network stands between, and that HF_ENDPOINT is right where it is "
+            "set; then try again."
+        ) from error
     except ValueError as error:
         raise HubError(f"The Hub does not take this: {error} Mend it, and try again.") from error
     except (TooLateError, httpx2.HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-            raise OutputError(
-                f"What the Hub sends cannot be written: {error}. See that there is room, and that "
-                "this user may write in TENSIGHT_HOME."
-            ) from error
+            raise OutputError(_NO_ROOM.format(error)) from error
         raise HubAwayError(
-            f"The Hub cannot be reached, or broke off ({type(error).__name__}). Nothing was "
-            "changed. Check the network, and try again."
+            f"The Hub cannot be reached, or broke off ({type(error).__name__}). {so_far} Check the "
+            "network, and try again."
         ) from error
 
 
@@ -299,7 +382,7 @@ def fetch_dataset(
     token: SecretStr | None = None,
     endpoint: str | None = None,
 ) -> Path:
-    """Download the matching files of a data set, once; a progress bar goes to stderr.
+    """Download the matching files of a data set, once; on a terminal bars show how far it is.
 
     Args:
         repo: Name of the data set on the Hub, `owner/name`.
@@ -314,6 +397,8 @@ def fetch_dataset(
     Raises:
         DataError: The Hub cannot be reached, or does not have the files.
     """
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         folder = Path(
             snapshot_download(
@@ -321,7 +406,7 @@ def fetch_dataset(
                 repo_type="dataset",
                 allow_patterns=pattern,
                 cache_dir=cache,
-                token=token.get_secret_value() if token else None,
+                token=_secret(token),
                 endpoint=endpoint,
             )
         )

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from core.errors import BundleError, HubError, ModelNotFoundError
 from core.hub import Commit, RemoteFile
 from core.revisions import BUNDLED, Pulled, Revisions
 from core.settings import Settings
-from core.store import Live, Store
+from core.store import Live, Origin, Store
 
 __all__ = [
     "Remote",
@@ -35,7 +35,12 @@ _MOST_FILES = 1000
 _MOST_BYTES = 2 * 2**30
 _PROBE_S = 120
 _MOST_SAID = 4000
+_MOST_JSON = 4 * 2**20
 _SHORTEST_REVISION = 4
+_PUBLISHER = (
+    "Where a new try does not help, its publisher must publish it again; until then, pull another "
+    "revision."
+)
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,14 @@ def pull(
     repo: str | None = None,
     revision: str | None = None,
     live: Literal["no", "all", "first"] = "no",
+    patience_s: float = hub.PATIENCE_S,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Pulled]:
     """Bring the models of a repository here, as candidates: nothing answers with them yet.
 
     Each is checked against the commit's tree and its own config.json, and loaded by another
-    process, before it gets its place. If anything fails, nothing has changed.
+    process, before it gets its place. If anything fails until then, nothing has changed. If they
+    cannot be made live, the same revisions answer as before, and those that were pulled are here.
 
     Args:
         settings: `home`, `hub_repo`, `hub_revision` and `hub_token` are used.
@@ -73,6 +81,8 @@ def pull(
         revision: Branch, tag or commit; None: TENSIGHT_HUB_REVISION.
         live: Also make `all` of them live, in one step; or those of which none was made live
             before (`first`).
+        patience_s: Seconds after which the Hub counts as out of reach.
+        progress: Told how many bytes have arrived, and of how many.
 
     Returns:
         What is here now of that commit.
@@ -84,31 +94,39 @@ def pull(
         StoreError: They cannot be made live.
     """
     commit = hub.resolve(
-        _repo(settings, repo), revision or settings.hub_revision, token=settings.hub_token
+        _repo(settings, repo),
+        revision or settings.hub_revision,
+        token=settings.hub_token,
+        patience_s=patience_s,
     )
     models = _models_of(commit)
-    files = [file for each in models.values() for file in each]
-    folder = hub.fetch(commit, files, cache=_cache(settings), token=settings.hub_token)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     revisions = Revisions(settings.home)
-    with revisions.changing():
-        with revisions.staging() as staging:
-            drafts = []
-            for name in models:
-                shutil.copytree(folder / name, staging / name)
-                try:
-                    bundle = Bundle.open(staging / name)
-                    _probe(bundle)
-                except BundleError as error:
-                    raise BundleError(
-                        f"{name} of {commit.repo} at {commit.sha[:12]} is not taken, and nothing "
-                        f"was changed: {error}"
-                    ) from error
-                drafts.append(Pulled(bundle, commit.repo, commit.sha, date))
+    with revisions.staging() as staging:
+        hub.fetch(
+            commit,
+            [file for each in models.values() for file in each],
+            into=staging,
+            cache=_cache(settings),
+            token=settings.hub_token,
+            progress=progress,
+        )
+        drafts = []
+        for name in models:
+            try:
+                bundle = Bundle.open(staging / name)
+                _probe(bundle)
+            except BundleError as error:
+                raise BundleError(
+                    f"{name} of {commit.repo} at {commit.sha[:12]} is not taken, and nothing was "
+                    f"changed: {error} {_PUBLISHER}"
+                ) from error
+            drafts.append(Pulled(bundle, commit.repo, commit.sha, date))
+        with revisions.changing():
             pulled = [replace(draft, bundle=revisions.add(draft)) for draft in drafts]
-        if live != "no":
-            chosen = {each.bundle.config.name: each.bundle.revision for each in pulled}
-            _make_live(settings, chosen, first=live == "first")
+            if live != "no":
+                chosen = {each.bundle.config.name: each.bundle.revision for each in pulled}
+                _make_live(settings, chosen, first=live == "first")
     return pulled
 
 
@@ -156,7 +174,13 @@ def roll_back(settings: Settings, name: str) -> Live:
 
 
 def push(
-    settings: Settings, *, repo: str | None, tag: str | None, message: str, private: bool = False
+    settings: Settings,
+    *,
+    repo: str | None,
+    tag: str | None,
+    message: str,
+    private: bool = False,
+    bars: bool = False,
 ) -> str:
     """Publish the models of the settings, with their cards; the repository is made if it must be.
 
@@ -166,6 +190,7 @@ def push(
         tag: To put on the commit.
         message: Of the commit.
         private: Whether a repository that is made can be seen by its owner alone.
+        bars: Whether stderr shows how far it is.
 
     Returns:
         The commit, 40 hex digits.
@@ -173,7 +198,7 @@ def push(
     Raises:
         ModelNotFoundError: There is no model.
         BundleError: A model is damaged; nothing was sent.
-        HubError: The Hub cannot be reached, or refuses.
+        HubError: The Hub cannot be reached, or refuses; the message says how far it came.
     """
     where = _repo(settings, repo)
     folders = [f for f in sorted(settings.models.glob("[!.]*")) if f.is_dir()]
@@ -181,9 +206,15 @@ def push(
         raise ModelNotFoundError(f"There is no model in {settings.models} to publish.")
     files = [f.name for f in sorted(settings.models.glob("[!.]*")) if f.suffix in (".md", ".json")]
     for folder in folders:
-        bundle = Bundle.open(folder)
-        bundle.read(CARD)
-        _probe(bundle)
+        try:
+            bundle = Bundle.open(folder)
+            bundle.read(CARD)
+            _probe(bundle)
+        except BundleError as error:
+            raise BundleError(
+                f"Nothing was sent: {error} Make that model again, or take it out of "
+                f"{settings.models}."
+            ) from error
         files += [f"{folder.name}/{name}" for name in (CONFIG, *bundle.config.sha256)]
     return hub.publish(
         settings.models,
@@ -193,6 +224,7 @@ def push(
         message=message,
         tag=tag,
         private=private,
+        bars=bars,
     )
 
 
@@ -215,18 +247,21 @@ def list_remote(
         for file in each
         if file.path.rpartition("/")[2] in (CONFIG, METRICS)
     ]
-    folder = hub.fetch(commit, wanted, cache=_cache(settings), token=settings.hub_token)
     revisions = Revisions(settings.home)
     found = []
-    for name in models:
-        bundle = Bundle.open(folder / name)
-        here = revisions.path(name, bundle.revision).is_dir()
-        found.append(Remote(bundle.config, bundle.metrics(), bundle.revision, here))
+    with revisions.staging() as staging:
+        hub.fetch(commit, wanted, into=staging, cache=_cache(settings), token=settings.hub_token)
+        for name in models:
+            bundle = Bundle.open(staging / name)
+            here = revisions.path(name, bundle.revision).is_dir()
+            found.append(Remote(bundle.config, bundle.metrics(), bundle.revision, here))
     return found
 
 
 def collect(settings: Settings) -> tuple[list[str], int]:
     """Delete revisions that are neither live nor the last good ones, and what was downloaded.
+
+    While a process pulls, what was downloaded stays: it may be what that process needs.
 
     Returns:
         The revisions that were deleted, and how many bytes that freed.
@@ -244,7 +279,7 @@ def collect(settings: Settings) -> tuple[list[str], int]:
         kept = {revision for row in live.values() for revision in (row.revision, row.last_good)}
         gone = [folder for folder in revisions.folders() if folder.name not in kept]
         freed = sum(revisions.remove(folder) for folder in gone)
-        for folder in _cache(settings).glob("models--*"):
+        for folder in [] if revisions.staged() else _cache(settings).glob("models--*"):
             freed += sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file())
             shutil.rmtree(folder, ignore_errors=True)
     return [folder.name for folder in gone], freed
@@ -291,6 +326,13 @@ def _models_of(commit: Commit) -> dict[str, list[RemoteFile]]:
             f"The models of {commit.repo} are {len(files):,} files of {size:,} bytes; at most "
             f"{_MOST_FILES:,} files of {_MOST_BYTES:,} bytes are taken."
         )
+    for file in files:
+        # They are parsed in this process, before another one looks at the model.
+        if file.path.endswith((f"/{CONFIG}", f"/{METRICS}")) and file.size > _MOST_JSON:
+            raise HubError(
+                f"{file.path} of {commit.repo} has {file.size:,} bytes; at most {_MOST_JSON:,} are "
+                "read. Nothing was changed. Do not use this repository."
+            )
     return models
 
 
@@ -354,8 +396,13 @@ def _found(settings: Settings, name: str, revision: str) -> str:
 
 def _make_live(settings: Settings, revisions: Mapping[str, str], *, first: bool = False) -> None:
     bundled = {folder.name for folder in find_bundles(settings.models)}
+    origins = {
+        each.bundle.revision: Origin(each.repo, each.commit)
+        for each in Revisions(settings.home).all()
+        if each.bundle.revision in revisions.values()
+    }
     store = Store.open(settings)
     try:
-        store.promote(revisions, bundled, first=first)
+        store.promote(revisions, bundled, first=first, origins=origins)
     finally:
         store.close()

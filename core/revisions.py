@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ BUNDLED = "bundled"
 
 _ORIGIN = "origin.json"
 _STAGING = ".staging-"
+_LOCK = ".lock"
 _PATIENCE_S = 600
 
 
@@ -87,72 +88,103 @@ class Revisions:
         Raises:
             OutputError: The folder cannot be written, or another process does not come to an end.
         """
+        with ExitStack() as stack:
+            try:
+                with self._writing():
+                    self._folder.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(FileLock(self._folder / ".lock", timeout=_PATIENCE_S))
+                    self._clean()
+            except Timeout as error:
+                raise OutputError(
+                    f"Another process has been bringing models to {self._folder} for "
+                    f"{_PATIENCE_S} s. Try again when it has ended."
+                ) from error
+            yield
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A folder on the same disk, for what is being brought here; deleted in the end.
+
+        Others may add and remove revisions meanwhile, but not what was downloaded (`staged`).
+
+        Raises:
+            OutputError: The folder cannot be written, or another process does not come to an end.
+        """
+        with ExitStack() as stack:
+            with self.changing(), self._writing():
+                staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._folder))
+                # That it is held tells others that who made the folder has not been killed.
+                stack.callback(_lock_of(staging).unlink, missing_ok=True)
+                stack.enter_context(FileLock(_lock_of(staging)))
+            stack.callback(shutil.rmtree, staging, ignore_errors=True)
+            yield staging
+
+    def staged(self) -> bool:
+        """Whether some process is bringing models here. Only within `changing`."""
+        return any(left.is_dir() for left in self._folder.glob(f"{_STAGING}*"))
+
+    def _clean(self) -> None:
+        """Delete what processes left that were killed."""
+        for name in {left.name.removesuffix(_LOCK) for left in self._folder.glob(f"{_STAGING}*")}:
+            staging = self._folder / name
+            with suppress(Timeout):
+                with FileLock(_lock_of(staging), timeout=0):
+                    shutil.rmtree(staging, ignore_errors=True)
+                _lock_of(staging).unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / ".lock", timeout=_PATIENCE_S):
-                # What a process left that was killed.
-                for left in self._folder.glob(f"{_STAGING}*"):
-                    shutil.rmtree(left, ignore_errors=True)
-                yield
-        except Timeout as error:
-            raise OutputError(
-                f"Another process has been bringing models to {self._folder} for {_PATIENCE_S} s. "
-                "Try again when it has ended."
-            ) from error
+            yield
         except OSError as error:
-            if isinstance(error, TenSightError):
+            if isinstance(error, TenSightError | Timeout):
                 raise
             raise OutputError(
                 f"{self._folder} cannot be written: {error}. See that there is room, and that this "
                 "user may write there; or name another folder in TENSIGHT_HOME."
             ) from error
 
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
-        """A folder on the same disk, for what is being brought here; deleted in the end.
-
-        Only within `changing`.
-        """
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._folder))
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
     def add(self, pulled: Pulled) -> Bundle:
         """Move a model folder out of `staging` to where it belongs, in one step.
 
+        Only within `changing`.
+
         Returns:
             It, in its new place; or the one that was there already and is whole.
+
+        Raises:
+            OutputError: The folder cannot be written.
         """
         bundle = pulled.bundle
         target = self.path(bundle.config.name, bundle.revision)
-        try:
-            there = Bundle.open(target)
-            there.verify()
-        except BundleError:
-            pass  # it is not here, or damaged
-        else:
-            return there
-        whole = bundle.folder.parent / f".{bundle.revision}"
-        whole.mkdir()
+        there = _read(target.parent)
+        if isinstance(there, Pulled) and there.bundle.folder == target and _is_whole(there.bundle):
+            return there.bundle
         origin = {key: value for key, value in asdict(pulled).items() if key != "bundle"}
         origin["name"] = bundle.config.name
-        (whole / _ORIGIN).write_text(json.dumps(origin) + "\n", "utf-8")
-        bundle.folder.rename(whole / bundle.config.name)
-        _settle(whole)
-        if target.parent.exists():
-            self.remove(target.parent)
-        whole.rename(target.parent)
-        _sync(self._folder)
+        whole = bundle.folder.parent / f".{bundle.revision}"
+        with self._writing():
+            whole.mkdir()
+            (whole / _ORIGIN).write_text(json.dumps(origin) + "\n", "utf-8")
+            bundle.folder.rename(whole / bundle.config.name)
+            _settle(whole)
+            if target.parent.exists():
+                self.remove(target.parent)
+            whole.rename(target.parent)
+            _sync(self._folder)
         return Bundle.open(target)
 
     def remove(self, folder: Path) -> int:
-        """Delete one of `folders`; the number of bytes that this freed."""
-        freed = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
-        # First out of sight: half a folder is never found.
-        gone = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._folder))
-        folder.rename(gone / folder.name)
+        """Delete one of `folders`; the number of bytes that this freed. Only within `changing`.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        with self._writing():
+            freed = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+            # First out of sight: half a folder is never found.
+            gone = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._folder))
+            folder.rename(gone / folder.name)
         shutil.rmtree(gone, ignore_errors=True)
         return freed
 
@@ -167,6 +199,18 @@ def _read(folder: Path) -> Pulled | BundleError:
         return error
     except (OSError, ValueError, KeyError, TypeError) as error:
         return BundleError(f"{folder / _ORIGIN} cannot be read: {error}. Pull the model again.")
+
+
+def _is_whole(bundle: Bundle) -> bool:
+    try:
+        bundle.verify()
+    except BundleError:
+        return False
+    return True
+
+
+def _lock_of(staging: Path) -> Path:
+    return staging.with_name(staging.name + _LOCK)
 
 
 def _settle(folder: Path) -> None:

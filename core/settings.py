@@ -157,7 +157,10 @@ class Settings(BaseSettings):
     ] = "main"
     hub_token: Annotated[
         SecretStr | None,
-        Field(description="Hugging Face token, for what needs one."),
+        Field(
+            description="Hugging Face token, for what needs one. (A login that the Hub's own "
+            "programs saved is not used.)"
+        ),
     ] = None
     database_url: Annotated[
         SecretStr | None,

@@ -28,6 +28,7 @@ __all__ = [
     "Chat",
     "Feedback",
     "Live",
+    "Origin",
     "Store",
     "Wild",
 ]
@@ -35,7 +36,7 @@ __all__ = [
 NONE = "none"
 """What a visitor says of a photo that shows none of the labels."""
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest version of the tables, in migrations/versions."""
 
 MOST_PHOTOS = 10_000
@@ -55,6 +56,13 @@ _LIVE = sa.Table(
     sa.Column("revision", sa.String(12), nullable=False),
     sa.Column("last_good", sa.String(12)),
     sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+)
+_ORIGINS = sa.Table(
+    "origins",
+    _TABLES,
+    sa.Column("revision", sa.String(12), primary_key=True),
+    sa.Column("repo", sa.Text, nullable=False),
+    sa.Column("sha", sa.String(40), nullable=False),
 )
 _FEEDBACK = sa.Table(
     "feedback",
@@ -217,6 +225,19 @@ class Live:
     last_good: str | None
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a revision came from.
+
+    Attributes:
+        repo: Repository on the Hub, `owner/name`.
+        commit: Of that repository, 40 hex digits.
+    """
+
+    repo: str
+    commit: str
+
+
 class Store:
     """The database. Safe to share between threads, and between processes.
 
@@ -280,8 +301,19 @@ class Store:
             rows = connection.execute(sa.select(_LIVE)).all()
         return {row.model: Live(row.revision, row.last_good) for row in rows}
 
+    def origins(self) -> dict[str, Origin]:
+        """Where revisions came from that were made live, as far as it is known."""
+        with self._telling(), self._reading.begin() as connection:
+            rows = connection.execute(sa.select(_ORIGINS)).all()
+        return {row.revision: Origin(row.repo, row.sha) for row in rows}
+
     def promote(
-        self, revisions: Mapping[str, str], bundled: Collection[str], *, first: bool = False
+        self,
+        revisions: Mapping[str, str],
+        bundled: Collection[str],
+        *,
+        first: bool = False,
+        origins: Mapping[str, Origin] | None = None,
     ) -> None:
         """Make revisions live, all of them or none.
 
@@ -290,8 +322,15 @@ class Store:
             bundled: Models that have a bundled revision; it is the last good one of those of which
                 none was made live yet.
             first: Leave models alone of which one was made live already.
+            origins: Where revisions came from; that is kept for other machines.
         """
         with self._telling(), self._engine.begin() as connection:
+            for revision, origin in (origins or {}).items():
+                whence = {"repo": origin.repo, "sha": origin.commit}
+                known = sa.update(_ORIGINS).where(_ORIGINS.c.revision == revision)
+                if connection.execute(known.values(whence)).rowcount == 0:
+                    first_known = {"revision": revision} | whence
+                    connection.execute(sa.insert(_ORIGINS).values(first_known))
             for model, revision in revisions.items():
                 row = connection.execute(sa.select(_LIVE).where(_LIVE.c.model == model)).first()
                 values = {"revision": revision, "changed_at": datetime.now(UTC)}

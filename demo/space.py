@@ -130,7 +130,7 @@ def build(settings: Settings, folder: Path) -> None:
             (new / name).write_text(text, "utf-8")
 
 
-def push(settings: Settings, repo: str, *, message: str, private: bool) -> str:
+def push(settings: Settings, repo: str, *, message: str, private: bool, bars: bool = False) -> str:
     """Build a Space and publish it; it is made where there is none.
 
     Args:
@@ -138,6 +138,7 @@ def push(settings: Settings, repo: str, *, message: str, private: bool) -> str:
         repo: `owner/name` of the Space.
         message: Of the commit.
         private: Whether a Space that is made can be seen by its owner alone.
+        bars: Whether stderr shows how far it is.
 
     Returns:
         The commit, 40 hex digits.
@@ -163,6 +164,7 @@ def push(settings: Settings, repo: str, *, message: str, private: bool) -> str:
             tag=None,
             private=private,
             space=True,
+            bars=bars,
         )
 
 

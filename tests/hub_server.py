@@ -39,20 +39,25 @@ class Faults:
     """What goes wrong.
 
     Attributes:
-        status: Every request of this kind (`api`, `resolve`, `storage`) gets it.
+        status: Every request of this kind (`api`, `resolve`, `storage`) gets it; or whose path
+            holds it.
         code: X-Error-Code beside it.
+        answer: What every request of the API gets in place of its own answer.
         sent: Path -> bytes that are sent in place of its own.
         cut: Paths whose bodies end half-way; so often, or each time where it is negative.
         pause_s: Before each answer.
-        drip_s: Between pieces of a body.
+        held: Answers wait until it is set.
+        drip_s: Between pieces of a file.
         tree: Entries that are added to every tree.
     """
 
     status: dict[str, int] = field(default_factory=dict)
     code: str = ""
+    answer: bytes | None = None
     sent: dict[str, bytes] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     pause_s: float = 0.0
+    held: threading.Event | None = None
     drip_s: float = 0.0
     tree: list[dict[str, Any]] = field(default_factory=list)
 
@@ -65,6 +70,9 @@ class HubServer:
         faults: What goes wrong from now on.
         token: What every request must carry; None: nothing.
         asked: Method and path of every request so far.
+        ranges: Path and Range of every request that had one.
+        created: What each repository was to be that somebody made.
+        tokens: What the Hub was sent as Authorization.
         secrets: What large file storage was sent as Authorization, which it should not be.
     """
 
@@ -73,6 +81,9 @@ class HubServer:
         self.faults = Faults()
         self.token: str | None = None
         self.asked: list[str] = []
+        self.ranges: list[tuple[str, str]] = []
+        self.created: dict[str, dict[str, Any]] = {}
+        self.tokens: list[str] = []
         self.secrets: list[str] = []
         self.uploaded: dict[str, bytes] = {}
         self.redirect = True
@@ -117,6 +128,13 @@ def blob_id(content: bytes) -> str:
     return _sha1(b"blob %d\0" % len(content) + content)
 
 
+def _oid(content: bytes | None) -> str | None:
+    """What the client compares its own file with."""
+    if content is None:
+        return None
+    return hashlib.sha256(content).hexdigest() if len(content) >= LARGE else blob_id(content)
+
+
 def _entry(path: str, content: bytes) -> dict[str, Any]:
     entry: dict[str, Any] = {"type": "file", "path": path, "size": len(content)}
     if len(content) < LARGE:
@@ -150,17 +168,24 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
             hub.asked.append(f"{self.command} {self.path}")
             length = int(self.headers.get("Content-Length", "0"))
             body = self.rfile.read(length)
-            time.sleep(hub.faults.pause_s)
             path = unquote(urlsplit(self.path).path)
             kind = "storage" if storage else "resolve" if "/resolve/" in path else "api"
-            if kind in hub.faults.status:
-                self._fail(hub.faults.status[kind], hub.faults.code)
+            if (secret := self.headers.get("Authorization")) and not storage:
+                hub.tokens.append(secret)
+            time.sleep(hub.faults.pause_s)
+            if hub.faults.held is not None:
+                hub.faults.held.wait()
+            failing = [at for at in hub.faults.status if at == kind or ("/" in at and at in path)]
+            if failing:
+                self._fail(hub.faults.status[failing[0]], hub.faults.code)
             elif storage:
                 self._storage(path, body)
             elif hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
                 self._fail(401, "")
             elif kind == "resolve":
                 self._resolve(path)
+            elif hub.faults.answer is not None:
+                self._send(hub.faults.answer)
             else:
                 self._api(path, body)
 
@@ -208,6 +233,7 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
                 name = f"{place}{owner}/{about['name']}"
                 known = name in hub.repos
                 if not known:
+                    hub.created[name] = about
                     hub.repos[name] = Repo()
                     hub.repos[name].commit({".gitattributes": b"*.tflite filter=lfs\n"})
                 self._json({"url": f"{hub.url}/{name}", "id": name}, 409 if known else 200)
@@ -234,12 +260,13 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
             ref = rest[1] if len(rest) > 1 else "main"
             sha = repo.refs.get(ref, ref)
             if what == "preupload":
+                there = repo.commits.get(sha, {})
                 files = [
                     {
                         "path": each["path"],
                         "uploadMode": "lfs" if each["size"] >= LARGE else "regular",
                         "shouldIgnore": False,
-                        "oid": None,
+                        "oid": _oid(there.get(each["path"])),
                     }
                     for each in json.loads(body)["files"]
                 ]
@@ -289,6 +316,7 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
             sent = hub.faults.sent.get(path, content)
             status = 200
             if asked := self.headers.get("Range"):
+                hub.ranges.append((path, asked))
                 first = int(asked.removeprefix("bytes=").split("-")[0])
                 headers = headers | {"Content-Range": f"bytes {first}-{len(sent) - 1}/{len(sent)}"}
                 sent, status = sent[first:], 206
@@ -297,7 +325,7 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
                 self._send(sent, status, headers, most=len(sent) // 2)
                 self.close_connection = True
             else:
-                self._send(sent, status, headers)
+                self._send(sent, status, headers, drip_s=hub.faults.drip_s)
 
         def _json(self, value: object, status: int = 200) -> None:
             self._send(json.dumps(value).encode(), status)
@@ -311,6 +339,7 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
             status: int = 200,
             headers: dict[str, str] | None = None,
             most: int | None = None,
+            drip_s: float = 0.0,
         ) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -321,12 +350,12 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
                 return
             content = content[:most]
             with suppress(ConnectionError):  # who asked has left, as after a deadline
-                if not hub.faults.drip_s:
+                if not drip_s:
                     self.wfile.write(content)
                     return
                 for start in range(0, len(content), 2_000):
                     self.wfile.write(content[start : start + 2_000])
                     self.wfile.flush()
-                    time.sleep(hub.faults.drip_s)
+                    time.sleep(hub.faults.drip_s)  # which a test may end
 
     return Handler

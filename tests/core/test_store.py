@@ -22,7 +22,7 @@ from core import store as module
 from core.errors import StoreError
 from core.revisions import BUNDLED
 from core.settings import Settings
-from core.store import HEAD, NONE, Answered, Chat, Feedback, Live, Store
+from core.store import HEAD, NONE, Answered, Chat, Feedback, Live, Origin, Store
 from tests import postgres
 from tests.conftest import ROOT, need
 
@@ -72,6 +72,17 @@ def test_a_first_pull_leaves_alone_what_was_made_live(each: Settings) -> None:
     store.promote({"a": "2"}, {"a", "b"})
     store.promote({"a": "1", "b": "1"}, {"a", "b"}, first=True)
     assert store.live() == {"a": Live("2", BUNDLED), "b": Live("1", BUNDLED)}
+    store.close()
+
+
+def test_it_is_kept_where_revisions_came_from(each: Settings) -> None:
+    store = Store.open(each)
+    assert store.origins() == {}
+    store.promote({"a": "1"}, set(), origins={"1": Origin("owner/a", "c" * 40)})
+    store.promote({"a": "2"}, set(), origins={"2": Origin("owner/a", "d" * 40)})
+    store.promote({"a": "2"}, set(), origins={"2": Origin("owner/b", "e" * 40)})
+    assert store.origins() == {"1": Origin("owner/a", "c" * 40), "2": Origin("owner/b", "e" * 40)}
+    assert store.live() == {"a": Live("2", "1")}
     store.close()
 
 
