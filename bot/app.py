@@ -60,6 +60,8 @@ _HANG_UP_S = 3
 # An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
 # gives up first.
 _CONFLICTS, _CONFLICTS_OF_OLD, _OLD_S = 5, 60, 60.0
+# Seconds between looks at whether Telegram still sends updates here.
+_WATCH_S = 300.0
 _CLEAN_S = 3600.0
 # An answer that comes later is of no use any more.
 _GIVE_UP = timedelta(days=1)
@@ -254,7 +256,11 @@ async def _handle(application: App, updates: Sequence[Update]) -> bool:
 
 
 async def _alarm(application: App, update: Update, error: BaseException) -> None:
-    """Log an error under a reference, tell the operators, and say sorry."""
+    """Log an error under a reference, tell the operators, and say sorry.
+
+    Raises:
+        Later: It cannot be said now; once it can, the error may be gone.
+    """
     reference = secrets.token_hex(4)
     logger.error("%s: an update failed", reference, exc_info=error)
     kind, where = type(error).__name__, ""
@@ -264,18 +270,25 @@ async def _alarm(application: App, update: Update, error: BaseException) -> None
         if file.is_relative_to(_OURS) or not where:
             where = f"{file.name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    message, desk = update.effective_message, application.bot_data["desk"]
-    if message is not None and update.message is not None:
-        desk.hour.failed()
-        with suppress(TelegramError, TenSightError):
-            language = await desk.language(update)
-            told = error if isinstance(error, TenSightError) else TenSightError()
-            await message.reply_text(locale.error_words(told, language))
     alarms: operator.Alarms = application.bot_data["alarms"]
     # Not its text: that may hold what somebody wrote.
     text = f"⚠ {kind} at {where}, reference {reference}"
     # Apart: the operators' turn to be written to is not what this chat waits for.
     operator.start(application.bot_data, alarms.tell(application, f"{kind} {where}", text))
+    message, desk = update.message, application.bot_data["desk"]
+    if message is None:
+        return
+    told = error if isinstance(error, TenSightError) else TenSightError()
+    try:
+        language = await desk.language(update)
+        await message.reply_text(locale.error_words(told, language))
+    except StoreError as later:
+        raise Later(str(later)) from later
+    except TelegramError as refused:
+        if isinstance(refused, NetworkError) and not isinstance(refused, BadRequest):
+            raise Later(f"Telegram is away: {refused}") from refused
+        logger.warning("Nobody can be told that an update failed: %s", refused)
+    desk.hour.failed()
 
 
 async def run(
@@ -397,7 +410,12 @@ async def _poll(
     application: App, inbox: Inbox, stop: asyncio.Event, ready: Callable[[], None]
 ) -> None:
     bot, offset, pause, conflicts = application.bot, None, _PAUSES_S[0], 0
-    clock, since = asyncio.get_running_loop().time, None
+    clock = asyncio.get_running_loop().time
+    since: float | None = None
+
+    def is_old() -> bool:
+        return since is not None and clock() - since > _OLD_S
+
     while not stop.is_set():
         if inbox.waiting > _MOST_WAITING:
             logger.error("%s updates wait for an answer; no more are taken", inbox.waiting)
@@ -435,8 +453,7 @@ async def _poll(
                 pause = await _wait(stop, pause)
                 continue
             conflicts += 1
-            old = since is not None and clock() - since > _OLD_S
-            if conflicts >= (_CONFLICTS_OF_OLD if old else _CONFLICTS):
+            if conflicts >= (_CONFLICTS_OF_OLD if is_old() else _CONFLICTS):
                 raise BotError(
                     "Another program takes the updates of this bot: of two that poll with one "
                     "token, each would miss some. Stop one of them."
@@ -449,7 +466,10 @@ async def _poll(
             logger.warning("Updates cannot be taken: %s", error)
             pause = await _wait(stop, pause)
         else:
-            pause, conflicts = _PAUSES_S[0], 0
+            pause = _PAUSES_S[0]
+            if is_old():
+                # A newcomer counts all of them: between two, it gets some updates.
+                conflicts = 0
             # Only now, since this tells Telegram to forget them.
             if updates:
                 offset = max(update["update_id"] for update in updates) + 1
@@ -524,10 +544,37 @@ async def _listen(
                 pause = await _wait(stop, pause)
         if not stop.is_set():
             ready()
-        await stop.wait()
+        await _watch(application, stop, url)
     finally:
         server.should_exit = True
         await serving
+
+
+async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
+    """Wait until told to stop; see now and then whether Telegram still sends updates here.
+
+    Raises:
+        BotError: It does not.
+    """
+    known = ""
+    while not stop.is_set():
+        try:
+            told = await _unless(stop, application.bot.get_webhook_info())
+        except (InvalidToken, EndPointNotFound) as error:
+            raise BotError(_UNKNOWN) from error
+        except TelegramError as error:
+            logger.warning("Telegram does not tell where it sends updates: %s", error)
+        else:
+            if told is None:
+                return
+            # It may spell the address in another way than it was given.
+            known = known or told.url
+            if not told.url or told.url != known:
+                raise BotError(
+                    f"Telegram no longer sends the updates of this bot to {url}: another program "
+                    "took them, by polling or with another address. Stop one of the two."
+                )
+        await _wait(stop, _WATCH_S)
 
 
 def _webhook_secret(desk: Desk) -> str:

@@ -134,7 +134,8 @@ class Desk:
         user = update.effective_user
         for tag in (chosen, user.language_code if user is not None else None):
             for language in locale.LANGUAGES:
-                if tag is not None and tag.split("-")[0].lower() == language:
+                # The library takes anything as a language.
+                if isinstance(tag, str) and tag.split("-")[0].lower() == language:
                     return language
         return "en"
 
@@ -220,14 +221,17 @@ class Desk:
         _shorten(self._sent)
 
     def complains(self, update: Update) -> bool:
-        """Whether a chat is told that it sends too much: once a minute."""
-        chat, now = update.effective_chat, time.monotonic()
-        if chat is None or self._told.get(chat.id, -math.inf) > now - _MINUTE_S:
-            return False
-        self._told.pop(chat.id, None)
-        self._told[chat.id] = now
-        _shorten(self._told)
-        return True
+        """Whether a chat is to be told that it sends too much: once a minute."""
+        chat = update.effective_chat
+        before = time.monotonic() - _MINUTE_S
+        return chat is not None and self._told.get(chat.id, -math.inf) <= before
+
+    def complained(self, update: Update) -> None:
+        """Remember that it was told."""
+        if (chat := update.effective_chat) is not None:
+            self._told.pop(chat.id, None)
+            self._told[chat.id] = time.monotonic()
+            _shorten(self._told)
 
     async def maintenance(self) -> bool:
         """Whether photos are not looked at just now."""

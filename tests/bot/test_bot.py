@@ -515,6 +515,18 @@ def test_too_many_is_said_once(own: TelegramServer, tmp_path: Path, content: byt
     assert [text.split()[0] for text in texts] == ["A", "A", "These", "Your"]
 
 
+def test_too_many_is_said_also_where_telegram_was_away(
+    own: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    with running(own, tmp_path, chat_photos_per_minute=1):
+        asked(own, 6005, lambda: own.photo(6005, content))
+        own.faults.failing["sendMessage"] = [502]
+        own.photo(6005, content)
+        said = own.wait_for(3, 6005)[1:]  # each try is recorded
+    assert all(call.text.startswith("These are many photos.") for call in said)
+
+
 def test_photos_count_by_when_they_were_sent(
     own: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:

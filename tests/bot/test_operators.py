@@ -240,6 +240,27 @@ def test_operators_hear_of_errors_once(broken: tuple[Running, Broken], photo: Pa
         assert told.files == {}
 
 
+def test_who_cannot_be_told_sorry_just_now_is_told_later(
+    telegram: TelegramServer, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    settings = Settings(models=ROOT / "models", model="classic")
+    predictor = Broken(Catalog(settings), queue_size=64, deadline_s=30)
+    # Of the sorry and of the alarm, each the first time; both are recorded.
+    telegram.faults.failing["sendMessage"] = [502, 502]
+    how: dict[str, Any] = {"operators": (OPERATOR,), "predictor": predictor}
+    with running(telegram, tmp_path, **how) as bot:
+        telegram.photo(ANYBODY, photo.read_bytes())
+        telegram.wait_for(2, ANYBODY)
+        telegram.wait_for(2, OPERATOR)
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        asked(telegram, OTHER, lambda: telegram.photo(OTHER, photo.read_bytes()))
+        said = [call.text for call in telegram.sent(ANYBODY)]
+        assert said == ["Something went wrong on our side. Try again later."] * 2
+        assert len(telegram.sent(OPERATOR)) == 2, "they hear once"
+    predictor.close()
+
+
 def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo: Path) -> None:
     bot, predictor = broken
     predictor.error = BundleError("config.json is damaged")
