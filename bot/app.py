@@ -56,6 +56,7 @@ _UPDATES = ("message", "callback_query")
 _POLL_S = 30
 _PAUSES_S = (1.0, 60.0)
 _STOP_S = 20.0
+_READ_S = 60.0
 _HANG_UP_S = 3
 # An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
 # gives up first.
@@ -162,7 +163,7 @@ def build_application(
             connection_pool_size=64,
             pool_timeout=60.0,
             # After a time-out nobody knows whether a message was sent; it is sent again.
-            read_timeout=60.0,
+            read_timeout=_READ_S,
             proxy=proxy.get_secret_value() if proxy is not None else None,
         )
     except (ValueError, RuntimeError, ImportError) as error:

@@ -10,12 +10,12 @@ import resource
 import secrets
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from telegram import CallbackQuery, Message, Update
@@ -230,7 +230,7 @@ async def _ask(update: Update, context: Context, act: str, do: Callable[[], str]
         return
     language = await desk_of(context).language(update)
     pending: dict[str, _Pending] = context.bot_data.setdefault("pending", {})
-    now = time.monotonic()
+    now = monotonic()
     for key in [key for key, each in pending.items() if each.until < now]:
         del pending[key]
     key = secrets.token_urlsafe(8)
@@ -263,7 +263,7 @@ async def _confirmed(update: Update, context: Context) -> None:
     pending.pop(key, None)
     if key in done:
         await _put(query, done[key])
-    elif asked is None or asked.until < time.monotonic():
+    elif asked is None or asked.until < monotonic():
         await _put(query, words["expired"])
     elif what == "drop":
         await asyncio.to_thread(desk.store.add_act, _who(desk, update), asked.act, "cancelled")
@@ -355,7 +355,7 @@ class Alarms:
 
     async def tell(self, application: App, kind: str, text: str) -> None:
         """Send a text to each operator, unless they heard of its kind within the hour."""
-        now = time.monotonic()
+        now = monotonic()
         self._told = {k: at for k, at in self._told.items() if at > now - _AN_HOUR_S}
         if kind in self._told:
             return

@@ -101,6 +101,7 @@ class TelegramServer:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.polls: list[float] = []
         self.faults = Faults()
         self.files: dict[str, bytes] = {}
         self.webhook: dict[str, Any] = {}
@@ -256,6 +257,7 @@ class TelegramServer:
     def handle(self, method: str, data: dict[str, Any], files: dict[str, bytes]) -> tuple[int, Any]:
         """Status and body for a request."""
         if method == "getUpdates":
+            self.polls.append(time.monotonic())
             return self._poll(data)
         if any(not _is_number(data.get(name, 0)) for name in ("chat_id", "message_id")):
             return _refused(400, "Bad Request: an id is no number")

@@ -368,6 +368,10 @@ def test_telegram_is_told_about_the_bot(own: TelegramServer, tmp_path: Path) -> 
         assert told["ShortDescription", "nl"].startswith("Zegt wat er op een foto staat")
         commands = json.loads(told["Commands", None])
         assert [each["command"] for each in commands][:3] == ["start", "help", "model"]
+        for language in locale.LANGUAGES:
+            texts = words(language)
+            commands = json.loads(told["Commands", None if language == "en" else language])
+            assert all(c["description"] == texts[f"command_{c['command']}"] for c in commands)
         assert "pull" not in told["Commands", None], "that is for operators"
         # Telegram takes few changes of a name in a day.
         assert len(own.sent(None, "setMyName")) == len(languages), "told once"

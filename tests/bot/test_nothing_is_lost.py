@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +129,16 @@ def test_a_thousand_photos_at_twenty_a_second(
     bot = process(telegram, tmp_path / "home", TENSIGHT_LOG_LEVEL="WARNING")
     telegram.wait_for(1, None, "getMe", seconds=60)
     began = time.monotonic()
+    photos: dict[int, list[int]] = {chat: [] for chat in range(1, 201)}
     for i in range(1_000):
         time.sleep(max(0.0, began + i / 20 - time.monotonic()))
-        telegram.message(1 + i % 200, photo=[size])
+        chat = 1 + i % 200
+        photos[chat].append(telegram.message(chat, photo=[size]))
     telegram.wait_for(1_000, seconds=120)
     bot.terminate()
     assert bot.wait(30) == 0
-    assert replies(telegram, range(1, 201)) == dict.fromkeys(range(1, 201), 5)
+    answered = {chat: [call.reply_to for call in telegram.sent(chat)] for chat in photos}
+    assert answered == photos, "each to its own, once, in their order"
     # What the server saw, a little later than it was sent.
     moments = sorted(call.at for call in telegram.sent())
     assert all(b - a > 0.9 for a, b in zip(moments, moments[30:], strict=False))
@@ -155,7 +159,7 @@ def test_told_to_stop_it_finishes_what_runs(
 ) -> None:
     bot = process(telegram, tmp_path / "home")
     telegram.wait_for(1, None, "getMe", seconds=60)
-    telegram.faults.slow_s = 0.5
+    telegram.faults.slow_s = 1.5
     telegram.photo(1, content)
     telegram.wait_for(1, None, "getFile")
     bot.terminate()
@@ -477,6 +481,27 @@ def test_what_waited_while_it_was_off_is_answered(
     assert replies(telegram, range(1, 3)) == {1: 1, 2: 1}
 
 
+def test_file_ids_are_kept_for_seven_days(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._CLEAN_S", 0.1)
+    with running(telegram, tmp_path) as bot:
+        for chat in (1, 2):
+            asked(telegram, chat, lambda chat=chat: telegram.photo(chat, content))
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        answers = [bot.store.of_person(bot.desk.person(chat) or "")[0] for chat in (1, 2)]
+        assert answers == [1, 1]
+        with bot.store._engine.begin() as connection:
+            for chat, days in ((1, 6.9), (2, 7.1)):
+                at = datetime.now(UTC) - timedelta(days=days)
+                connection.exec_driver_sql(
+                    "UPDATE answers SET at = ? WHERE person = ?",
+                    (at.strftime("%Y-%m-%d %H:%M:%S.%f"), bot.desk.person(chat)),
+                )
+        wait_for(lambda: bot.store.of_person(bot.desk.person(2) or "")[0] == 0)
+        assert bot.store.of_person(bot.desk.person(1) or "")[0] == 1
+
+
 def test_payloads_do_not_stay(telegram: TelegramServer, tmp_path: Path) -> None:
     with running(telegram, tmp_path) as bot:
         asked(telegram, 1, lambda: telegram.text(1, "/start secret words"))
@@ -558,6 +583,22 @@ def test_an_album_does_not_wait_for_ever(
         telegram.photo(1, content, media_group_id="a")
         (reply,) = telegram.wait_for(1, 1)
     assert reply.text.startswith("1. A ship")
+
+
+def test_an_album_is_whole_once_nothing_more_comes_for_a_second(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running(telegram, tmp_path):
+        first = telegram.photo(1, content, media_group_id="a")
+        time.sleep(0.6)
+        telegram.photo(1, content, media_group_id="a")
+        sent_at = time.monotonic()
+        (reply,) = telegram.wait_for(1, 1)
+        assert reply.reply_to == first
+        assert reply.text.splitlines()[1].startswith("2. A ship")
+        assert reply.at - sent_at < 3.5, "well before the five seconds that an album may take"
+        late = telegram.photo(1, content, media_group_id="a")
+        assert telegram.wait_for(2, 1)[-1].reply_to == late
 
 
 # Telegram.
@@ -643,6 +684,36 @@ def test_told_to_wait_it_waits(
         (reply,) = telegram.wait_for(1, 1)
     assert reply.text.startswith("A ship")
     assert telegram.faults.busy[method] == []
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_again(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._READ_S", 0.5)
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    with running(telegram, tmp_path) as bot:
+        asked(telegram, 2, lambda: telegram.photo(2, content))
+        telegram.faults.slow_s = 2.0
+        photo = telegram.photo(1, content)
+        wait_for(lambda: len(telegram.sent(None, "getFile")) >= 3)  # it has given up the first
+        telegram.faults.slow_s = 0.0
+        (reply, *_) = telegram.wait_for(1, 1)
+        assert reply.reply_to == photo
+        wait_for(lambda: bot.store.waiting(123456) == [])
+
+
+def test_telegram_is_left_alone_for_longer_and_longer(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._PAUSES_S", (0.2, 1.0))
+    with running(telegram, tmp_path):
+        telegram.faults.failing["getUpdates"] = [500, 502, 500, 502, 500]
+        wait_for(lambda: telegram.faults.failing["getUpdates"] == [])
+        n = len(telegram.polls)
+        wait_for(lambda: len(telegram.polls) > n)
+        refused = telegram.polls[n - 5 : n + 1]
+    waited = [b - a for a, b in itertools.pairwise(refused)]
+    assert all(each >= least for each, least in zip(waited, (0.2, 0.4, 0.8, 1.0, 1.0), strict=True))
 
 
 def test_telegram_away_at_the_start(
@@ -815,7 +886,38 @@ def test_webhooks_that_cannot_be(
         pass
 
 
-def test_webhooks_outlive_a_crash(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
+def test_a_killed_bot_answers_what_webhooks_brought(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    chats, port = range(1, 5), free_port()
+    telegram.webhook["local"] = f"http://127.0.0.1:{port}/hook"
+    how = ("--webhook", "https://bot.example/hook", "--port", str(port))
+    bot = process(telegram, tmp_path, *how)
+    try:
+        wait_for(lambda: "url" in telegram.webhook, seconds=60)
+        telegram.faults.slow_s = 0.5
+        photos = {chat: [telegram.photo(chat, content) for _ in range(4)] for chat in chats}
+        telegram.wait_for(2)
+        bot.kill()
+        bot.wait()
+        telegram.faults.slow_s = 0.0
+        before = len(telegram.sent())
+        assert before < 16, "it is killed in the middle"
+        bot = process(telegram, tmp_path, *how)
+        wait_for(
+            lambda: len({call.reply_to for call in telegram.sent()}) == 16,
+            seconds=60,
+        )
+    finally:
+        bot.terminate()
+        assert bot.wait(30) == 0
+    for chat, sent in photos.items():
+        assert {call.reply_to for call in telegram.sent(chat)} == set(sent)
+    # A second reply only where the kill fell between sending and marking.
+    assert len(telegram.sent()) <= 16 + len(chats)
+
+
+def test_webhooks_outlive_a_stop(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     for away in (True, False):
@@ -939,6 +1041,9 @@ def test_page_and_bot_in_one_process(
     finally:
         server.terminate()
         assert server.wait(30) == 0
+    log = (tmp_path / "bot.log").read_text()
+    assert "DEBUG" in log
+    assert TOKEN not in log
     assert json.loads(telegram.sent(1)[0].data["reply_parameters"])["message_id"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,31 @@ def test_who_cannot_be_told_sorry_just_now_is_told_later(
         assert said == ["Something went wrong on our side. Try again later."] * 2
         assert len(telegram.sent(OPERATOR)) == 2, "they hear once"
     predictor.close()
+
+
+def test_operators_hear_again_after_an_hour(
+    broken: tuple[Running, Broken], photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telegram, content = broken[0].telegram, photo.read_bytes()
+    for minutes, heard in ((0, 1), (59, 1), (61, 2)):
+        monkeypatch.setattr("bot.operator.monotonic", lambda m=minutes: time.monotonic() + 60 * m)
+        asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, content))
+        telegram.wait_for(heard, OPERATOR)
+        telegram.wait_for(heard, OTHER)
+        asked(telegram, ANYBODY, lambda: telegram.text(ANYBODY, "/whoami"))
+        assert len(telegram.sent(OPERATOR)) == heard
+
+
+@pytest.mark.parametrize(("later_s", "changes"), [(290, True), (310, False)])
+def test_a_confirming_button_works_for_five_minutes(
+    bot: Running, monkeypatch: pytest.MonkeyPatch, later_s: float, changes: bool
+) -> None:
+    telegram = bot.telegram
+    offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
+    monkeypatch.setattr("bot.operator.monotonic", lambda: time.monotonic() + later_s)
+    pressed(telegram, OPERATOR, offer, "Yes")
+    wait_for(lambda: last(telegram) == ("maintenance is on" if changes else words()["expired"]))
+    assert bot.store.switch("maintenance") == changes
 
 
 def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo: Path) -> None:
