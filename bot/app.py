@@ -64,6 +64,8 @@ _CONFLICTS, _CONFLICTS_OF_OLD, _OLD_S = 5, 60, 60.0
 # Seconds between looks at whether Telegram still sends updates here.
 _WATCH_S = 300.0
 _CLEAN_S = 3600.0
+# Of a database that fails: what passes sooner is no alarm.
+_LONG_S = 60.0
 # An answer that comes later is of no use any more.
 _GIVE_UP = timedelta(days=1)
 # Updates in memory; what is more stays with Telegram.
@@ -72,16 +74,6 @@ _COMMANDS = (
     *("start", "help", "model", "compare", "explain", "what", "stats", "language", "privacy"),
     *("forget", "whoami"),
 )
-_OPERATOR_COMMANDS = {
-    "status": "How the system does",
-    "models": "Models and revisions",
-    "pull": "Bring models from the Hub",
-    "promote": "MODEL REVISION: make it live",
-    "rollback": "MODEL: go back to the last good one",
-    "feedback": "Accuracy in the wild",
-    "maintenance": "on or off",
-    "audit": "What was done",
-}
 
 _T = TypeVar("_T")
 
@@ -233,6 +225,7 @@ async def _handle(application: App, updates: Sequence[Update]) -> bool:
         await _alarm(application, updates[0], away)
         return False
     except StoreError as error:
+        _database_fails(application)
         raise Later(str(error)) from error
     except PredictorError as error:
         if not is_away(error):
@@ -273,9 +266,10 @@ async def _alarm(application: App, update: Update, error: BaseException) -> None
         trace = trace.tb_next
     alarms: operator.Alarms = application.bot_data["alarms"]
     # Not its text: that may hold what somebody wrote.
-    text = f"⚠ {kind} at {where}, reference {reference}"
+    values = {"kind": kind, "where": where, "reference": reference}
+    telling = alarms.tell(application, f"{kind} {where}", "alarm", **values)
     # Apart: the operators' turn to be written to is not what this chat waits for.
-    operator.start(application.bot_data, alarms.tell(application, f"{kind} {where}", text))
+    operator.start(application.bot_data, telling)
     message, desk = update.message, application.bot_data["desk"]
     if message is None:
         return
@@ -289,7 +283,24 @@ async def _alarm(application: App, update: Update, error: BaseException) -> None
         if isinstance(refused, NetworkError) and not isinstance(refused, BadRequest):
             raise Later(f"Telegram is away: {refused}") from refused
         logger.warning("Nobody can be told that an update failed: %s", refused)
-    desk.hour.failed()
+    desk.hour.failed(error)
+
+
+def _database_fails(application: App) -> None:
+    """Tell the operators of a database that has not worked for a while."""
+    now = asyncio.get_running_loop().time()
+    seconds = now - application.bot_data.setdefault("database_fails_since", now)
+    if seconds >= _LONG_S:
+        reference = secrets.token_hex(4)
+        logger.error("%s: the database has not been usable for %.0f s", reference, seconds)
+        alarms: operator.Alarms = application.bot_data["alarms"]
+        values = {"seconds": f"{seconds:.0f}", "reference": reference}
+        telling = alarms.tell(application, "database", "alarm_database", **values)
+        operator.start(application.bot_data, telling)
+
+
+def _database_works(application: App) -> None:
+    application.bot_data.pop("database_fails_since", None)
 
 
 async def run(
@@ -330,6 +341,7 @@ async def run(
         except Later:
             figures.updates.labels("later").inc(len(updates))
             raise
+        _database_works(application)
         figures.updates.labels("done" if done else "failed").inc(len(updates))
         figures.seconds.observe(inbox.age(updates[0]))
 
@@ -448,6 +460,8 @@ async def _poll(
                 since = clock()
                 ready()
             await inbox.receive(updates)
+            if updates:
+                _database_works(application)
         except Conflict as error:
             if "webhook" in error.message:
                 since = None
@@ -465,6 +479,8 @@ async def _poll(
             raise BotError(_UNKNOWN) from error
         except (TelegramError, TenSightError) as error:
             logger.warning("Updates cannot be taken: %s", error)
+            if isinstance(error, StoreError):
+                _database_fails(application)
             pause = await _wait(stop, pause)
         else:
             pause = _PAUSES_S[0]
@@ -504,10 +520,12 @@ async def _listen(
             return Response(status_code=503)
         try:
             await inbox.receive([update])
-        except TenSightError:
+        except StoreError:
             # Telegram sends it again.
             logger.exception("An update cannot be written down")
+            _database_fails(application)
             return Response(status_code=503)
+        _database_works(application)
         return Response(status_code=200)
 
     probe(host, port)
@@ -639,8 +657,8 @@ async def _introduce(application: App) -> None:
                 await bot.set_my_description(about, language_code=tag)
     for each, language in itertools.product(desk.settings.operators, locale.LANGUAGES):
         words, tag = locale.bot_words(language), None if language == "en" else language
-        commands = [BotCommand(name, words[f"command_{name}"]) for name in _COMMANDS]
-        commands += [BotCommand(*row) for row in _OPERATOR_COMMANDS.items()]
+        names = (*_COMMANDS, *operator.COMMANDS)
+        commands = [BotCommand(name, words[f"command_{name}"]) for name in names]
         scope = BotCommandScopeChat(each)
         with _without():
             known = await bot.get_my_commands(scope=scope, language_code=tag)
@@ -666,11 +684,13 @@ class _CatalogWarnings(logging.Handler):
         self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text, reference = record.getMessage(), secrets.token_hex(4)
+        logger.warning("%s: operators are told: %s", reference, text)
         alarms: operator.Alarms = self._application.bot_data["alarms"]
+        values = {"text": text, "reference": reference}
         with suppress(RuntimeError):  # the loop has ended
             asyncio.run_coroutine_threadsafe(
-                alarms.tell(self._application, text, f"⚠ {text}"), self._loop
+                alarms.tell(self._application, text, "alarm_text", **values), self._loop
             )
 
 

@@ -70,9 +70,10 @@ class Hour:
         """Count a photo that was answered, and how long its sender waited."""
         self._answers.append((time.monotonic(), seconds))
 
-    def failed(self) -> None:
-        """Count a photo that could not be answered."""
-        self._errors.append(time.monotonic())
+    def failed(self, error: BaseException) -> None:
+        """Count an error, unless it is one of the photo itself, or of who sends too many."""
+        if not isinstance(error, (ImageError, PhotoReadError, RateError)):
+            self._errors.append(time.monotonic())
 
     def figures(self) -> tuple[int, float, float, int]:
         """Photos, median and 95% quantile of their seconds, and errors."""
@@ -303,14 +304,13 @@ class Desk:
         await asyncio.to_thread(self.store.add_answer, key, answer)
         return key
 
-    async def forget(self, user: int, chat: int) -> None:
-        """Delete all that is kept of a person, and what their chats chose.
+    async def forget(self, user: int) -> None:
+        """Delete all that is kept of a person, and what they chose in their private chat.
 
-        Args:
-            user: Id of the person.
-            chat: Where they ask for it.
+        What a group chose is not one person's.
         """
-        await asyncio.to_thread(self.store.forget, self.person(user) or "", {user, chat})
+        # A private chat has the id of whom it is with.
+        await asyncio.to_thread(self.store.forget, self.person(user) or "", {user})
 
 
 def key_of(settings: Settings) -> bytes:

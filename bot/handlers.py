@@ -207,12 +207,12 @@ async def _keeps(desk: Desk, update: Update) -> bool:
 
 async def _forget(update: Update, context: Context) -> None:
     desk, user = desk_of(context), update.effective_user
-    language = await desk.language(update)
+    words = locale.bot_words(await desk.language(update))
+    is_operator = user is not None and user.id in desk.settings.operators
     if user is not None:
-        chat = update.effective_chat
-        where = chat.id if chat is not None else user.id
-        await _inbox_of(context).drop(user.id, lambda: desk.forget(user.id, where))
-    await _reply(update.effective_message, locale.bot_words(language)["forgotten"])
+        await _inbox_of(context).drop(user.id, lambda: desk.forget(user.id))
+    said = words["forgotten_operator" if is_operator else "forgotten"]
+    await _reply(update.effective_message, said)
 
 
 async def _whoami(update: Update, context: Context) -> None:
@@ -395,7 +395,7 @@ async def album(updates: Sequence[Update], context: Context) -> None:
         await _reply(items[0], replies.album(said, title, language))
         for each in said:
             if isinstance(each, TenSightError):
-                desk.hour.failed()
+                desk.hour.failed(each)
             elif each is not None:
                 desk.hour.answered(_waited(first, context))
 
@@ -443,10 +443,9 @@ async def _with_words(
     try:
         await do()
     except PhotoReadError:
-        desk.hour.failed()
         await _reply(update.effective_message, words["unreadable"])
     except _THEIRS as error:
-        desk.hour.failed()
+        desk.hour.failed(error)
         await _reply(update.effective_message, locale.error_words(error, language))
     except PredictorError as error:
         if not is_away(error):
@@ -677,7 +676,10 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
 
 
 async def _press_models(press: _Press) -> str | None:
-    results, chosen = await press.desk.results(), await press.desk.model(press.update)
+    answered = await press.answered()
+    if answered is None:
+        return press.words["gone"]
+    results, chosen = await press.desk.results(), answered.model
     await press.buttons(replies.model_buttons(results, press.language, chosen, press.key))
     return None
 

@@ -126,10 +126,13 @@ def test_buttons_change_the_message(bot: Running, content: bytes, chat: int) -> 
     models, _ = pressed(telegram, chat, reply, "Model")
     names = list(models.buttons())
     assert names[0].startswith("Baseline CNN · 83.1% · ")
-    assert names[1].startswith("✓ Classic CNN · "), "who answers here is marked"
+    assert names[1].startswith("✓ Classic CNN · ")
     assert names[-1] == "Back"
     other, _ = pressed(telegram, chat, models, names[0])
     assert other.text.endswith("Baseline CNN")
+    marked = list(pressed(telegram, chat, other, "Model")[0].buttons())
+    assert marked[0].startswith("✓ Baseline CNN · "), "who gave the answer is marked"
+    assert marked[1].startswith("Classic CNN · ")
     assert list(other.buttons()) == ["Why?", "Compare", "Right", "Wrong", "Model"]
     back, _ = pressed(telegram, chat, models, "Back")
     assert list(back.buttons()) == ["Why?", "Compare", "Right", "Wrong", "Model"]
@@ -341,6 +344,17 @@ def test_forget_deletes_all_of_a_person(bot: Running, content: bytes, chat: int)
     assert said.text == "All that was kept of you is deleted."
     assert bot.store.of_person(person) == (0, 0, 0)
     assert bot.store.chat(chat).model is None
+
+
+def test_forget_leaves_a_group_what_it_chose(bot: Running, chat: int) -> None:
+    telegram, group = bot.telegram, GROUP - chat
+    bot.store.set_chat(group, Chat(model="baseline"))
+    bot.store.set_chat(chat, Chat(model="baseline"))
+    forget = "/forget@tensight_bot"
+    said = asked(telegram, group, lambda: telegram.text(group, forget, user=chat))
+    assert said.text == words()["forgotten"]
+    assert bot.store.chat(chat).model is None
+    assert bot.store.chat(group).model == "baseline"
 
 
 def test_persons_are_hashes(bot: Running, content: bytes) -> None:
