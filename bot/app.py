@@ -56,11 +56,16 @@ _UPDATES = ("message", "callback_query")
 _POLL_S = 30
 _PAUSES_S = (1.0, 60.0)
 _STOP_S = 20.0
+_READ_S = 60.0
 _HANG_UP_S = 3
 # An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
 # gives up first.
 _CONFLICTS, _CONFLICTS_OF_OLD, _OLD_S = 5, 60, 60.0
+# Seconds between looks at whether Telegram still sends updates here.
+_WATCH_S = 300.0
 _CLEAN_S = 3600.0
+# Of a database that fails: what passes sooner is no alarm.
+_LONG_S = 60.0
 # An answer that comes later is of no use any more.
 _GIVE_UP = timedelta(days=1)
 # Updates in memory; what is more stays with Telegram.
@@ -69,16 +74,6 @@ _COMMANDS = (
     *("start", "help", "model", "compare", "explain", "what", "stats", "language", "privacy"),
     *("forget", "whoami"),
 )
-_OPERATOR_COMMANDS = {
-    "status": "How the system does",
-    "models": "Models and revisions",
-    "pull": "Bring models from the Hub",
-    "promote": "MODEL REVISION: make it live",
-    "rollback": "MODEL: go back to the last good one",
-    "feedback": "Accuracy in the wild",
-    "maintenance": "on or off",
-    "audit": "What was done",
-}
 
 _T = TypeVar("_T")
 
@@ -160,7 +155,7 @@ def build_application(
             connection_pool_size=64,
             pool_timeout=60.0,
             # After a time-out nobody knows whether a message was sent; it is sent again.
-            read_timeout=60.0,
+            read_timeout=_READ_S,
             proxy=proxy.get_secret_value() if proxy is not None else None,
         )
     except (ValueError, RuntimeError, ImportError) as error:
@@ -230,6 +225,7 @@ async def _handle(application: App, updates: Sequence[Update]) -> bool:
         await _alarm(application, updates[0], away)
         return False
     except StoreError as error:
+        _database_fails(application)
         raise Later(str(error)) from error
     except PredictorError as error:
         if not is_away(error):
@@ -254,7 +250,11 @@ async def _handle(application: App, updates: Sequence[Update]) -> bool:
 
 
 async def _alarm(application: App, update: Update, error: BaseException) -> None:
-    """Log an error under a reference, tell the operators, and say sorry."""
+    """Log an error under a reference, tell the operators, and say sorry.
+
+    Raises:
+        Later: It cannot be said now; once it can, the error may be gone.
+    """
     reference = secrets.token_hex(4)
     logger.error("%s: an update failed", reference, exc_info=error)
     kind, where = type(error).__name__, ""
@@ -264,18 +264,43 @@ async def _alarm(application: App, update: Update, error: BaseException) -> None
         if file.is_relative_to(_OURS) or not where:
             where = f"{file.name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    message, desk = update.effective_message, application.bot_data["desk"]
-    if message is not None and update.message is not None:
-        desk.hour.failed()
-        with suppress(TelegramError, TenSightError):
-            language = await desk.language(update)
-            told = error if isinstance(error, TenSightError) else TenSightError()
-            await message.reply_text(locale.error_words(told, language))
     alarms: operator.Alarms = application.bot_data["alarms"]
     # Not its text: that may hold what somebody wrote.
-    text = f"⚠ {kind} at {where}, reference {reference}"
+    values = {"kind": kind, "where": where, "reference": reference}
+    telling = alarms.tell(application, f"{kind} {where}", "alarm", **values)
     # Apart: the operators' turn to be written to is not what this chat waits for.
-    operator.start(application.bot_data, alarms.tell(application, f"{kind} {where}", text))
+    operator.start(application.bot_data, telling)
+    message, desk = update.message, application.bot_data["desk"]
+    if message is None:
+        return
+    told = error if isinstance(error, TenSightError) else TenSightError()
+    try:
+        language = await desk.language(update)
+        await message.reply_text(locale.error_words(told, language))
+    except StoreError as later:
+        raise Later(str(later)) from later
+    except TelegramError as refused:
+        if isinstance(refused, NetworkError) and not isinstance(refused, BadRequest):
+            raise Later(f"Telegram is away: {refused}") from refused
+        logger.warning("Nobody can be told that an update failed: %s", refused)
+    desk.hour.failed(error)
+
+
+def _database_fails(application: App) -> None:
+    """Tell the operators of a database that has not worked for a while."""
+    now = asyncio.get_running_loop().time()
+    seconds = now - application.bot_data.setdefault("database_fails_since", now)
+    if seconds >= _LONG_S:
+        reference = secrets.token_hex(4)
+        logger.error("%s: the database has not been usable for %.0f s", reference, seconds)
+        alarms: operator.Alarms = application.bot_data["alarms"]
+        values = {"seconds": f"{seconds:.0f}", "reference": reference}
+        telling = alarms.tell(application, "database", "alarm_database", **values)
+        operator.start(application.bot_data, telling)
+
+
+def _database_works(application: App) -> None:
+    application.bot_data.pop("database_fails_since", None)
 
 
 async def run(
@@ -316,6 +341,7 @@ async def run(
         except Later:
             figures.updates.labels("later").inc(len(updates))
             raise
+        _database_works(application)
         figures.updates.labels("done" if done else "failed").inc(len(updates))
         figures.seconds.observe(inbox.age(updates[0]))
 
@@ -397,7 +423,12 @@ async def _poll(
     application: App, inbox: Inbox, stop: asyncio.Event, ready: Callable[[], None]
 ) -> None:
     bot, offset, pause, conflicts = application.bot, None, _PAUSES_S[0], 0
-    clock, since = asyncio.get_running_loop().time, None
+    clock = asyncio.get_running_loop().time
+    since: float | None = None
+
+    def is_old() -> bool:
+        return since is not None and clock() - since > _OLD_S
+
     while not stop.is_set():
         if inbox.waiting > _MOST_WAITING:
             logger.error("%s updates wait for an answer; no more are taken", inbox.waiting)
@@ -429,14 +460,15 @@ async def _poll(
                 since = clock()
                 ready()
             await inbox.receive(updates)
+            if updates:
+                _database_works(application)
         except Conflict as error:
             if "webhook" in error.message:
                 since = None
                 pause = await _wait(stop, pause)
                 continue
             conflicts += 1
-            old = since is not None and clock() - since > _OLD_S
-            if conflicts >= (_CONFLICTS_OF_OLD if old else _CONFLICTS):
+            if conflicts >= (_CONFLICTS_OF_OLD if is_old() else _CONFLICTS):
                 raise BotError(
                     "Another program takes the updates of this bot: of two that poll with one "
                     "token, each would miss some. Stop one of them."
@@ -447,9 +479,14 @@ async def _poll(
             raise BotError(_UNKNOWN) from error
         except (TelegramError, TenSightError) as error:
             logger.warning("Updates cannot be taken: %s", error)
+            if isinstance(error, StoreError):
+                _database_fails(application)
             pause = await _wait(stop, pause)
         else:
-            pause, conflicts = _PAUSES_S[0], 0
+            pause = _PAUSES_S[0]
+            if is_old():
+                # A newcomer counts all of them: between two, it gets some updates.
+                conflicts = 0
             # Only now, since this tells Telegram to forget them.
             if updates:
                 offset = max(update["update_id"] for update in updates) + 1
@@ -483,10 +520,12 @@ async def _listen(
             return Response(status_code=503)
         try:
             await inbox.receive([update])
-        except TenSightError:
+        except StoreError:
             # Telegram sends it again.
             logger.exception("An update cannot be written down")
+            _database_fails(application)
             return Response(status_code=503)
+        _database_works(application)
         return Response(status_code=200)
 
     probe(host, port)
@@ -524,10 +563,37 @@ async def _listen(
                 pause = await _wait(stop, pause)
         if not stop.is_set():
             ready()
-        await stop.wait()
+        await _watch(application, stop, url)
     finally:
         server.should_exit = True
         await serving
+
+
+async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
+    """Wait until told to stop; see now and then whether Telegram still sends updates here.
+
+    Raises:
+        BotError: It does not.
+    """
+    known = ""
+    while not stop.is_set():
+        try:
+            told = await _unless(stop, application.bot.get_webhook_info())
+        except (InvalidToken, EndPointNotFound) as error:
+            raise BotError(_UNKNOWN) from error
+        except TelegramError as error:
+            logger.warning("Telegram does not tell where it sends updates: %s", error)
+        else:
+            if told is None:
+                return
+            # It may spell the address in another way than it was given.
+            known = known or told.url
+            if not told.url or told.url != known:
+                raise BotError(
+                    f"Telegram no longer sends the updates of this bot to {url}: another program "
+                    "took them, by polling or with another address. Stop one of the two."
+                )
+        await _wait(stop, _WATCH_S)
 
 
 def _webhook_secret(desk: Desk) -> str:
@@ -591,8 +657,8 @@ async def _introduce(application: App) -> None:
                 await bot.set_my_description(about, language_code=tag)
     for each, language in itertools.product(desk.settings.operators, locale.LANGUAGES):
         words, tag = locale.bot_words(language), None if language == "en" else language
-        commands = [BotCommand(name, words[f"command_{name}"]) for name in _COMMANDS]
-        commands += [BotCommand(*row) for row in _OPERATOR_COMMANDS.items()]
+        names = (*_COMMANDS, *operator.COMMANDS)
+        commands = [BotCommand(name, words[f"command_{name}"]) for name in names]
         scope = BotCommandScopeChat(each)
         with _without():
             known = await bot.get_my_commands(scope=scope, language_code=tag)
@@ -618,11 +684,13 @@ class _CatalogWarnings(logging.Handler):
         self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text, reference = record.getMessage(), secrets.token_hex(4)
+        logger.warning("%s: operators are told: %s", reference, text)
         alarms: operator.Alarms = self._application.bot_data["alarms"]
+        values = {"text": text, "reference": reference}
         with suppress(RuntimeError):  # the loop has ended
             asyncio.run_coroutine_threadsafe(
-                alarms.tell(self._application, text, f"⚠ {text}"), self._loop
+                alarms.tell(self._application, text, "alarm_text", **values), self._loop
             )
 
 

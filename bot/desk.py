@@ -70,9 +70,10 @@ class Hour:
         """Count a photo that was answered, and how long its sender waited."""
         self._answers.append((time.monotonic(), seconds))
 
-    def failed(self) -> None:
-        """Count a photo that could not be answered."""
-        self._errors.append(time.monotonic())
+    def failed(self, error: BaseException) -> None:
+        """Count an error, unless it is one of the photo itself, or of who sends too many."""
+        if not isinstance(error, (ImageError, PhotoReadError, RateError)):
+            self._errors.append(time.monotonic())
 
     def figures(self) -> tuple[int, float, float, int]:
         """Photos, median and 95% quantile of their seconds, and errors."""
@@ -134,7 +135,8 @@ class Desk:
         user = update.effective_user
         for tag in (chosen, user.language_code if user is not None else None):
             for language in locale.LANGUAGES:
-                if tag is not None and tag.split("-")[0].lower() == language:
+                # The library takes anything as a language.
+                if isinstance(tag, str) and tag.split("-")[0].lower() == language:
                     return language
         return "en"
 
@@ -220,14 +222,17 @@ class Desk:
         _shorten(self._sent)
 
     def complains(self, update: Update) -> bool:
-        """Whether a chat is told that it sends too much: once a minute."""
-        chat, now = update.effective_chat, time.monotonic()
-        if chat is None or self._told.get(chat.id, -math.inf) > now - _MINUTE_S:
-            return False
-        self._told.pop(chat.id, None)
-        self._told[chat.id] = now
-        _shorten(self._told)
-        return True
+        """Whether a chat is to be told that it sends too much: once a minute."""
+        chat = update.effective_chat
+        before = time.monotonic() - _MINUTE_S
+        return chat is not None and self._told.get(chat.id, -math.inf) <= before
+
+    def complained(self, update: Update) -> None:
+        """Remember that it was told."""
+        if (chat := update.effective_chat) is not None:
+            self._told.pop(chat.id, None)
+            self._told[chat.id] = time.monotonic()
+            _shorten(self._told)
 
     async def maintenance(self) -> bool:
         """Whether photos are not looked at just now."""
@@ -299,14 +304,13 @@ class Desk:
         await asyncio.to_thread(self.store.add_answer, key, answer)
         return key
 
-    async def forget(self, user: int, chat: int) -> None:
-        """Delete all that is kept of a person, and what their chats chose.
+    async def forget(self, user: int) -> None:
+        """Delete all that is kept of a person, and what they chose in their private chat.
 
-        Args:
-            user: Id of the person.
-            chat: Where they ask for it.
+        What a group chose is not one person's.
         """
-        await asyncio.to_thread(self.store.forget, self.person(user) or "", {user, chat})
+        # A private chat has the id of whom it is with.
+        await asyncio.to_thread(self.store.forget, self.person(user) or "", {user})
 
 
 def key_of(settings: Settings) -> bytes:

@@ -68,6 +68,10 @@ def desk_of(context: Context) -> Desk:
     return cast(Desk, context.bot_data["desk"])
 
 
+def _inbox_of(context: Context) -> Inbox:
+    return cast(Inbox, context.bot_data["inbox"])
+
+
 def add_handlers(application: App) -> None:
     """Everything that anybody may send; what only operators may stands in `bot.operator`."""
     commands: dict[str, Handler] = {
@@ -203,14 +207,12 @@ async def _keeps(desk: Desk, update: Update) -> bool:
 
 async def _forget(update: Update, context: Context) -> None:
     desk, user = desk_of(context), update.effective_user
-    language = await desk.language(update)
+    words = locale.bot_words(await desk.language(update))
+    is_operator = user is not None and user.id in desk.settings.operators
     if user is not None:
-        inbox: Inbox = context.bot_data["inbox"]
-        # First what waits, which would be written down again.
-        await inbox.drop(user.id)
-        chat = update.effective_chat
-        await desk.forget(user.id, chat.id if chat is not None else user.id)
-    await _reply(update.effective_message, locale.bot_words(language)["forgotten"])
+        await _inbox_of(context).drop(user.id, lambda: desk.forget(user.id))
+    said = words["forgotten_operator" if is_operator else "forgotten"]
+    await _reply(update.effective_message, said)
 
 
 async def _whoami(update: Update, context: Context) -> None:
@@ -349,10 +351,10 @@ async def _answer(update: Update, context: Context, asked: Message) -> None:
             prediction = await desk.predict(photo, model)
         user = asked.from_user
         person = desk.person(user.id if user is not None else None)
-        inbox: Inbox = context.bot_data["inbox"]
         key = ""
-        if not inbox.is_dropped(update):
-            key = await desk.keep_answer(update, person, found[0], prediction)
+        async with _inbox_of(context).keeping(update) as may:
+            if may:
+                key = await desk.keep_answer(update, person, found[0], prediction)
         title = (await desk.result(model)).config.title
         text = replies.answer(prediction, title, language)
         await _reply(asked, text, replies.answer_buttons(key, language))
@@ -393,7 +395,7 @@ async def album(updates: Sequence[Update], context: Context) -> None:
         await _reply(items[0], replies.album(said, title, language))
         for each in said:
             if isinstance(each, TenSightError):
-                desk.hour.failed()
+                desk.hour.failed(each)
             elif each is not None:
                 desk.hour.answered(_waited(first, context))
 
@@ -414,6 +416,7 @@ async def _may_send(update: Update, context: Context, photos: int) -> bool:
         if group or not desk.complains(update):
             return False
         await _reply(update.effective_message, words["too_many"].format(seconds=error.retry_after))
+        desk.complained(update)
         return False
     if await desk.maintenance() and not operator:
         await _reply(update.effective_message, words["maintenance"])
@@ -423,8 +426,7 @@ async def _may_send(update: Update, context: Context, photos: int) -> bool:
 
 def _waited(update: Update, context: Context) -> float:
     """Seconds since an update was taken."""
-    inbox: Inbox = context.bot_data["inbox"]
-    return inbox.age(update)
+    return _inbox_of(context).age(update)
 
 
 async def _with_words(
@@ -441,10 +443,9 @@ async def _with_words(
     try:
         await do()
     except PhotoReadError:
-        desk.hour.failed()
         await _reply(update.effective_message, words["unreadable"])
     except _THEIRS as error:
-        desk.hour.failed()
+        desk.hour.failed(error)
         await _reply(update.effective_message, locale.error_words(error, language))
     except PredictorError as error:
         if not is_away(error):
@@ -535,6 +536,16 @@ class _Press:
         self.desk = desk_of(context)
         self.words = locale.bot_words(language)
 
+    def keeping(self) -> AbstractAsyncContextManager[bool]:
+        """Whether something may be kept of who pressed, as `Inbox.keeping` tells."""
+        return _inbox_of(self.context).keeping(self.update)
+
+    async def change_chat(self, **changes: Any) -> None:
+        """Keep what the chat chooses."""
+        async with self.keeping() as may:
+            if may:
+                await self.desk.change_chat(self.update, **changes)
+
     async def answered(self) -> Answered | None:
         """The answer that it is about; None where it is kept no more."""
         return await asyncio.to_thread(self.desk.store.answer, self.key)
@@ -585,9 +596,13 @@ async def _press_why(press: _Press) -> str | None:
 
 async def _kept(press: _Press, answered: Answered, prediction: Prediction) -> str:
     """Keep another answer on the same photo; its key."""
-    # Whose photo it is, not who pressed: consent is the sender's.
-    file, person = answered.file, answered.person
-    return await press.desk.keep_answer(press.update, person, file, prediction)
+    async with press.keeping() as may:
+        # Whoever sent the photo may have asked to be forgotten, too.
+        if not may or await press.answered() is None:
+            return press.key
+        # Whose photo it is, not who pressed: consent is the sender's.
+        file, person = answered.file, answered.person
+        return await press.desk.keep_answer(press.update, person, file, prediction)
 
 
 async def _press_compare(press: _Press) -> str | None:
@@ -652,13 +667,19 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
         person=desk.person(presser.id),
         photo=photo,
     )
-    first = await asyncio.to_thread(desk.store.judge, press.key, feedback)
+    async with press.keeping() as may:
+        if not may:
+            return press.words["gone"]
+        first = await asyncio.to_thread(desk.store.judge, press.key, feedback)
     await press.buttons(replies.answer_buttons(press.key, press.language, judged=True))
     return press.words["thanks" if first else "said_before"]
 
 
 async def _press_models(press: _Press) -> str | None:
-    results, chosen = await press.desk.results(), await press.desk.model(press.update)
+    answered = await press.answered()
+    if answered is None:
+        return press.words["gone"]
+    results, chosen = await press.desk.results(), answered.model
     await press.buttons(replies.model_buttons(results, press.language, chosen, press.key))
     return None
 
@@ -675,7 +696,7 @@ async def _press_model(press: _Press) -> str | None:
     (result,) = chosen
     name, title = result.config.name, result.config.title
     if not press.key:
-        await press.desk.change_chat(press.update, model=name)
+        await press.change_chat(model=name)
         await press.show(press.words["chosen_model"].format(model=title), None)
         return None
     answered = await press.answered()
@@ -698,7 +719,7 @@ async def _press_back(press: _Press) -> str | None:
 
 async def _press_language(press: _Press) -> str | None:
     if press.value in locale.LANGUAGES:
-        await press.desk.change_chat(press.update, language=press.value)
+        await press.change_chat(language=press.value)
         words = locale.bot_words(await press.desk.language(press.update))
         await press.show(words["chosen_language"], None)
     return None
@@ -706,7 +727,7 @@ async def _press_language(press: _Press) -> str | None:
 
 async def _press_keep(press: _Press) -> str | None:
     keeps = press.value == "1"
-    await press.desk.change_chat(press.update, keep_photos=keeps)
+    await press.change_chat(keep_photos=keeps)
     await press.show(*_privacy_text(press.desk, press.language, keeps))
     return None
 

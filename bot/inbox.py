@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import json
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +28,10 @@ _MOST_OF_ALBUM = 10
 _PAUSES_S = (5.0, 60.0)
 # Of one update where others are answered meanwhile: ten minutes or so.
 _MOST_TRIES = 12
+# Updates that were answered: one may come once more while it is marked.
+_REMEMBERED = 10_000
+# What a database takes as an id.
+_IDS = range(-(2**63), 2**63)
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +42,26 @@ class Later(Exception):  # noqa: N818  # no error: what cannot be done now is do
 
 @dataclass
 class _Line:
-    """What a chat sent, and has no answer yet."""
+    """What a chat sent, and nobody has looked at yet; by number."""
 
-    waiting: deque[Update] = field(default_factory=deque)
+    waiting: list[Update] = field(default_factory=list)
     more: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """An update that is not done, and when it was taken."""
+
+    update: Update
+    at: float
 
 
 class Inbox:
     """Writes updates down, hands them to a handler, and marks them once that is done.
 
-    Those of one chat are handled in order, chats side by side. The items of an album are handed
-    over together, once no more have come for a second, or five seconds after the first.
+    Those of one chat are handled in order, chats side by side. What cannot be answered now is put
+    off: the photos that come after it wait behind it, and nothing else does. The items of an album
+    are handed over together, once no more have come for a second, or five seconds after the first.
 
     Args:
         store: Where they are written down.
@@ -55,7 +70,7 @@ class Inbox:
             again after a while, and again; whatever else it raises is its own to tell of before,
             and counts as done.
         give_up: Hears of updates that Telegram keeps from being answered, while it does not keep
-            others; they count as done.
+            others; they count as done, also where it raises `Later`.
     """
 
     def __init__(
@@ -70,22 +85,24 @@ class Inbox:
         self._handle = handle
         self._give_up = give_up
         self._lines: dict[Hashable, _Line] = {}
+        self._put_off: dict[Hashable, deque[Sequence[Update]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._seen: dict[int, float] = {}
-        self._running: dict[int, Update] = {}
+        self._taken: dict[int, _Taken] = {}
+        self._done: dict[int, None] = {}
         self._dropped: set[int] = set()
+        self._keeping = asyncio.Lock()
         self._succeeded_at = -math.inf
         self._stopping = asyncio.Event()
 
     @property
     def waiting(self) -> int:
         """Updates that have no answer yet."""
-        return len(self._seen)
+        return len(self._taken)
 
     def age(self, update: Update) -> float:
         """Seconds since an update was taken, by this process."""
-        now = asyncio.get_running_loop().time()
-        return now - self._seen.get(update.update_id, now)
+        taken = self._taken.get(update.update_id)
+        return 0.0 if taken is None else asyncio.get_running_loop().time() - taken.at
 
     async def receive(self, updates: Sequence[dict[str, Any]]) -> None:
         """Take updates; they are written down when this returns.
@@ -104,9 +121,8 @@ class Inbox:
             if (update := self._read(each)) is not None:
                 parsed[update.update_id] = update
                 rows.append((update.update_id, _line_of(update), written))
-        new = await asyncio.to_thread(self._store.receive, self._bot.id, rows)
-        # What was there already is done, or on its way.
-        for number in sorted(new):
+        undone = await asyncio.to_thread(self._store.receive, self._bot.id, rows)
+        for number in sorted(undone):
             self._hand_over(parsed[number])
 
     async def replay(self) -> None:
@@ -120,28 +136,41 @@ class Inbox:
                 self._hand_over(update)
         await asyncio.to_thread(self._store.finish, self._bot.id, unreadable)
 
-    def is_dropped(self, update: Update) -> bool:
-        """Whether its sender asked to be forgotten since."""
-        return update.update_id in self._dropped
+    @asynccontextmanager
+    async def keeping(self, update: Update) -> AsyncIterator[bool]:
+        """Whether something may be kept of who sent an update: not once they asked to be forgotten.
 
-    async def drop(self, user: int) -> None:
-        """Answer nothing more of what a person has sent by now."""
-        mine = []
-        for line in self._lines.values():
-            for update in [each for each in line.waiting if _is_of(each, user)]:
-                line.waiting.remove(update)
-                mine.append(update.update_id)
-        self._dropped |= {number for number, each in self._running.items() if _is_of(each, user)}
-        await self._finish(mine)
+        Who asks meanwhile is forgotten afterwards, with what was kept here.
+        """
+        async with self._keeping:
+            yield update.update_id not in self._dropped
+
+    async def drop(self, user: int, forget: Callable[[], Awaitable[None]]) -> None:
+        """Answer nothing more of what a person has sent by now, and keep nothing of it.
+
+        Args:
+            user: Their id.
+            forget: Deletes what is kept of them.
+        """
+        mine = [number for number, taken in self._taken.items() if _is_of(taken.update, user)]
+        # First what waits, which would be kept again.
+        self._dropped.update(mine)
+        async with self._keeping:
+            await forget()
+        await asyncio.to_thread(self._store.finish, self._bot.id, mine)
 
     def _read(self, update: dict[str, Any]) -> Update | None:
         """An update as the library has it; None where it is none that it knows."""
         try:
             read = Update.de_json(update, self._bot)
-            for of in (read.effective_chat, read.effective_user):
-                # The library takes anything as an id.
-                if of is not None and type(of.id) is not int:
-                    raise TypeError("an id is no number")
+            if read.effective_message is not None and read.effective_chat is None:
+                raise TypeError("a message is of no chat")
+            ids = [of.id for of in (read.effective_chat, read.effective_user) if of is not None]
+            # The library takes anything as an id.
+            if any(
+                type(number) is not int or number not in _IDS for number in (*ids, read.update_id)
+            ):
+                raise TypeError("an id is no number, or too large")
             return read
         except Exception as error:  # noqa: BLE001  # whatever a parser raises on what it never saw
             # Not what was in it: that may be anything that somebody wrote.
@@ -150,21 +179,26 @@ class Inbox:
             return None
 
     def _hand_over(self, update: Update) -> None:
-        if update.update_id in self._seen or self._stopping.is_set():
+        number = update.update_id
+        if number in self._taken or number in self._done or self._stopping.is_set():
             return
-        self._seen[update.update_id] = asyncio.get_running_loop().time()
+        self._taken[number] = _Taken(update, asyncio.get_running_loop().time())
         chat = _line_of(update)
         # Who wants to be forgotten does not wait for answers.
         apart = chat is None or _is_forget(update)
-        key: Hashable = (update.update_id,) if apart else chat
+        key: Hashable = (number,) if apart else chat
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line()
-            task = asyncio.create_task(self._work(key, line))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        line.waiting.append(update)
+            self._start(self._work(key, line))
+        # Webhooks come side by side.
+        bisect.insort(line.waiting, update, key=lambda each: each.update_id)
         line.more.set()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def stop(self, within_s: float) -> None:
         """Take no more; let what runs come to its end, but not for ever. The rest stays."""
@@ -176,29 +210,58 @@ class Inbox:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _work(self, key: Hashable, line: _Line) -> None:
+        """Answer what a chat sends, one after the other; put off what cannot be answered now."""
         try:
             while line.waiting and not self._stopping.is_set():
-                updates = [line.waiting.popleft()]
-                try:
-                    await self._next(updates, line)
-                finally:
-                    for update in updates:
-                        self._running.pop(update.update_id, None)
-                        self._dropped.discard(update.update_id)
+                updates = [line.waiting.pop(0)]
+                if (album := album_of(updates[0])) is not None:
+                    await self._add_rest(album, line, updates)
+                    if self._stopping.is_set():
+                        return  # All of it stays in the inbox, for one reply.
+                photos = any(map(_has_file, updates))
+                if photos and key in self._put_off:
+                    self._put_off[key].append(updates)
+                elif await self._try(updates) is not None:
+                    # What is no photo keeps no place before others.
+                    self._put_off_till_later(key if photos else (updates[0].update_id,), updates)
         finally:
             # Nothing can come between the last look and this: there is no wait.
             if self._lines.get(key) is line:
                 del self._lines[key]
 
-    async def _next(self, updates: list[Update], line: _Line) -> None:
-        """Answer an update; with it the other items of its album, which are added to the list."""
-        (first,) = updates
-        self._running[first.update_id] = first
-        if (album := album_of(first)) is not None:
-            await self._add_rest(album, line, updates)
-            if self._stopping.is_set():
-                return  # All of it stays in the inbox, for one reply.
-        await self._until_done(updates)
+    def _put_off_till_later(self, key: Hashable, updates: Sequence[Update]) -> None:
+        line = self._put_off[key] = deque([updates])
+        self._start(self._work_off(key, line))
+
+    async def _work_off(self, key: Hashable, line: deque[Sequence[Update]]) -> None:
+        """Answer what was put off; the first of it was tried once."""
+        clock = asyncio.get_running_loop().time
+        pause, tries, began = _PAUSES_S[0], 1, clock()
+        try:
+            while line and not self._stopping.is_set():
+                if tries and await self._is_stopped_within(pause):
+                    return  # It stays in the inbox.
+                later = await self._try(line[0])
+                if later is not None:
+                    tries, pause = tries + 1, min(2 * pause, _PAUSES_S[1])
+                    why = later.__cause__
+                    others_do = self._succeeded_at > began
+                    if not (isinstance(why, NetworkError) and tries >= _MOST_TRIES and others_do):
+                        continue
+                    with suppress(Later):
+                        await self._give_up(line[0], why)
+                    await self._finish(line[0])
+                line.popleft()
+                pause, tries, began = _PAUSES_S[0], 0, clock()
+        finally:
+            del self._put_off[key]  # as above
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def _add_rest(self, album: str, line: _Line, updates: list[Update]) -> None:
         """Add the other items of an album; what else comes meanwhile waits."""
@@ -208,7 +271,6 @@ class Inbox:
             mine = [update for update in line.waiting if album_of(update) == album]
             for update in mine:
                 line.waiting.remove(update)
-                self._running[update.update_id] = update
             if mine:
                 updates += mine
                 quiet_until = clock() + _QUIET_S
@@ -222,35 +284,23 @@ class Inbox:
                 continue
         updates.sort(key=lambda update: update.update_id)
 
-    async def _until_done(self, updates: Sequence[Update]) -> None:
-        clock = asyncio.get_running_loop().time
-        pause, tries, began = _PAUSES_S[0], 0, clock()
-        numbers = [update.update_id for update in updates]
-        while not self._dropped.issuperset(numbers):
+    async def _try(self, updates: Sequence[Update]) -> Later | None:
+        """Answer updates; why not, where they are to be tried again."""
+        if not self._dropped.issuperset(update.update_id for update in updates):
             try:
                 await self._handle(updates)
-                self._succeeded_at = clock()
-                break
+                self._succeeded_at = asyncio.get_running_loop().time()
             except Later as later:
                 logger.info("An update waits: %s", later)
-                tries += 1
-                why = later.__cause__
-                others_do = self._succeeded_at > began
-                if isinstance(why, NetworkError) and tries >= _MOST_TRIES and others_do:
-                    await self._give_up(updates, why)
-                    break
+                return later
             except Exception:
                 logger.exception("An update could not be handled")
-                break
-            try:
-                await asyncio.wait_for(self._stopping.wait(), pause)
-                return  # It stays in the inbox.
-            except TimeoutError:
-                pause = min(2 * pause, _PAUSES_S[1])
-        await self._finish(numbers)
+        await self._finish(updates)
+        return None
 
-    async def _finish(self, numbers: Sequence[int]) -> None:
+    async def _finish(self, updates: Sequence[Update]) -> None:
         """Mark updates as done."""
+        numbers = [update.update_id for update in updates]
         while True:
             try:
                 await asyncio.to_thread(self._store.finish, self._bot.id, numbers)
@@ -262,13 +312,23 @@ class Inbox:
                     return
                 await asyncio.sleep(_PAUSES_S[0])
         for number in numbers:
-            self._seen.pop(number, None)
+            self._taken.pop(number, None)
+            self._dropped.discard(number)
+            self._done[number] = None
+        while len(self._done) > _REMEMBERED:
+            del self._done[next(iter(self._done))]
 
 
 def album_of(update: Update) -> str | None:
     """What the items of one album share; None of an update that is no such item."""
     message = update.message
     return message.media_group_id if message is not None else None
+
+
+def _has_file(update: Update) -> bool:
+    """Whether something was sent that may be a photo."""
+    message = update.message
+    return message is not None and (bool(message.photo) or message.document is not None)
 
 
 def _is_forget(update: Update) -> bool:

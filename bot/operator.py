@@ -10,13 +10,13 @@ import resource
 import secrets
 import sys
 import threading
-import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 from telegram import CallbackQuery, Message, Update
 from telegram.constants import ChatType, MessageLimit
@@ -27,17 +27,38 @@ from bot import replies
 from bot.desk import App, Context, Desk
 from bot.handlers import desk_of
 from core import __version__, locale
-from core.errors import TenSightError
+from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightError
+from core.locale import Language
 from core.predictor import LocalPredictor
-from core.revisions import Revisions
+from core.revisions import BUNDLED, Revisions
 
-__all__ = ["Alarms", "add_handlers", "start"]
+__all__ = ["COMMANDS", "Alarms", "add_handlers", "start"]
+
+COMMANDS = ("status", "models", "pull", "promote", "rollback", "feedback", "maintenance", "audit")
+"""What operators may say, beside what everybody may."""
 
 _CONFIRM_S = 300.0
 _LAST_ACTS = 20
 _AN_HOUR_S = 3600.0
+# What is still said while the bot ends.
+_LAST_WORD_S = 5.0
+
+_T = TypeVar("_T")
+_V = TypeVar("_V")
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of an act: a text of `locale.bot_words` by its key, and what is put into it."""
+
+    key: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+    def text(self, language: Language) -> str:
+        """It in words."""
+        return locale.bot_words(language)[self.key].format(**self.values)
 
 
 @dataclass(frozen=True)
@@ -46,7 +67,7 @@ class _Pending:
 
     operator: int
     act: str
-    do: Callable[[], str]
+    do: Callable[[], _Outcome]
     until: float
 
 
@@ -77,33 +98,43 @@ def add_handlers(application: App) -> None:
 async def _status(update: Update, context: Context) -> None:
     desk = desk_of(context)
     photos, median, p95, errors = desk.hour.figures()
-    since = datetime.fromtimestamp(desk.since, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    lines = [f"TenSight {__version__}, up since {since}"]
     try:
-        lines += [f"{each.config.name} {each.revision}" for each in await desk.results()]
-    except TenSightError as error:
-        lines.append(f"models: {error}")
-    predictor = desk.predictor
-    queue = f"{predictor.waiting} photos" if isinstance(predictor, LocalPredictor) else "elsewhere"
-    database = "PostgreSQL" if desk.settings.database_url is not None else "SQLite"
-    try:
-        maintenance = "on" if await desk.maintenance() else "off"
-        state = "answers"
-    except TenSightError as error:
+        language = await desk.language(update)
+        on = await desk.maintenance()
+        words = locale.bot_words(language)
+        maintenance, state = words["on" if on else "off"], words["status_answers"]
+    except StoreError as error:
+        words = locale.bot_words()
         maintenance, state = "?", str(error)
+    try:
+        models = "\n".join(f"{e.config.name} {e.revision}" for e in await desk.results())
+    except TenSightError as error:
+        models = words["status_models"].format(error=error)
+    predictor, queue = desk.predictor, words["status_elsewhere"]
+    if isinstance(predictor, LocalPredictor):
+        queue = words["status_queue"].format(n=predictor.waiting)
     inbox = context.bot_data.get("inbox")
-    lines += [
-        f"queue: {queue}; inbox: {inbox.waiting if inbox is not None else 0} updates",
-        f"last hour: {photos} photos, p50 {median:.2f} s, p95 {p95:.2f} s, {errors} errors",
-        f"memory: {_resident() / 2**20:.0f} MB",
-        f"database: {database}, {state}",
-        f"maintenance: {maintenance}",
-    ]
-    await _say(update, "\n".join(lines))
+    text = words["status"].format(
+        version=__version__,
+        since=datetime.fromtimestamp(desk.since, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        models=models,
+        queue=queue,
+        inbox=inbox.waiting if inbox is not None else 0,
+        photos=photos,
+        median=f"{median:.2f}",
+        p95=f"{p95:.2f}",
+        errors=errors,
+        memory=f"{_resident() / 2**20:.0f}",
+        database="PostgreSQL" if desk.settings.database_url is not None else "SQLite",
+        state=state,
+        maintenance=maintenance,
+    )
+    await _say(update, text)
 
 
 async def _models(update: Update, context: Context) -> None:
     desk = desk_of(context)
+    words = locale.bot_words(await desk.language(update))
     lines = []
     for result in await desk.results():
         figures = result.metrics
@@ -113,8 +144,10 @@ async def _models(update: Update, context: Context) -> None:
         )
     there = await asyncio.to_thread(lambda: Revisions(desk.settings.home).all())
     if there:
-        lines += ["", "Here, for /promote:"]
-        lines += [f"{e.bundle.config.name} {e.bundle.revision}, since {e.date}" for e in there]
+        lines += ["", words["models_here"]]
+    for each in there:
+        model, revision = each.bundle.config.name, each.bundle.revision
+        lines.append(words["models_since"].format(model=model, revision=revision, date=each.date))
     await _say(update, "\n".join(lines))
 
 
@@ -125,14 +158,22 @@ async def _pull(update: Update, context: Context) -> None:
     act = f"pull {revision or desk.settings.hub_revision}"
     await _say(update, f"{act} ...")
 
-    def do() -> str:
+    def do() -> _Outcome:
         from core import releases  # noqa: PLC0415  # the Hub's client takes a while to import
 
         pulled = releases.pull(desk.settings, revision=revision)
-        return "\n".join(f"{each.bundle.config.name} {each.bundle.revision}" for each in pulled)
+        revisions = (f"{each.bundle.config.name} {each.bundle.revision}" for each in pulled)
+        return _Outcome("pull_done", {"revisions": "\n".join(revisions)})
 
     async def work() -> None:
-        outcome = await _act(desk, update, act, do)
+        try:
+            outcome = await _act(desk, update, act, do)
+        except asyncio.CancelledError:
+            words = locale.bot_words(await desk.language(update))
+            with suppress(TelegramError, TimeoutError):
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await _say(update, words["act_broken_off"].format(act=act))
+            raise
         with suppress(TelegramError):
             await _say(update, outcome)
 
@@ -150,47 +191,70 @@ def start(bot_data: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
 
 async def _promote(update: Update, context: Context) -> None:
     desk, arguments = desk_of(context), context.args or []
+    words = locale.bot_words(await desk.language(update))
     if len(arguments) != 2:
-        await _say(update, "/promote MODEL REVISION; /models shows which there are.")
+        await _say(update, words["promote_how"])
         return
-    name, revision = arguments
+    name, begin = arguments
 
-    def do() -> str:
+    def resolve() -> str:
         from core import releases  # noqa: PLC0415  # as above
 
-        return f"{name} {releases.promote(desk.settings, name, revision)} is live"
+        return releases.resolve(desk.settings, name, begin)
 
-    await _ask(update, context, f"promote {name} {revision}", do)
+    try:
+        revision = await _apart(resolve)
+    except (BundleError, ModelNotFoundError) as error:
+        await _say(update, words["act_refused"].format(error=error))
+        return
+
+    def do() -> _Outcome:
+        from core import releases  # noqa: PLC0415  # as above
+
+        made_live = releases.promote(desk.settings, name, revision)
+        return _Outcome("promote_done", {"model": name, "revision": made_live})
+
+    row = (await asyncio.to_thread(desk.store.live)).get(name)
+    act, live = f"promote {name} {revision}", row.revision if row is not None else BUNDLED
+    await _ask(update, context, act, do, words["promote_asked"].format(act=act, live=live))
 
 
 async def _rollback(update: Update, context: Context) -> None:
     desk, arguments = desk_of(context), context.args or []
+    words = locale.bot_words(await desk.language(update))
     if len(arguments) != 1:
-        await _say(update, "/rollback MODEL; /models shows which there are.")
+        await _say(update, words["rollback_how"])
         return
     (name,) = arguments
+    row = (await asyncio.to_thread(desk.store.live)).get(name)
+    if row is None or row.last_good is None:
+        await _say(update, words["rollback_none"].format(model=name))
+        return
 
-    def do() -> str:
+    def do() -> _Outcome:
         from core import releases  # noqa: PLC0415  # as above
 
-        row = releases.roll_back(desk.settings, name)
-        return f"{name} {row.revision} is live, no longer {row.last_good}"
+        now = releases.roll_back(desk.settings, name, seen=row)
+        values = {"model": name, "revision": now.revision, "before": now.last_good}
+        return _Outcome("rollback_done", values)
 
-    await _ask(update, context, f"rollback {name}", do)
+    act = f"rollback {name}"
+    shown = words["rollback_asked"].format(act=act, live=row.revision, to=row.last_good)
+    await _ask(update, context, act, do, shown)
 
 
 async def _maintenance(update: Update, context: Context) -> None:
     desk, arguments = desk_of(context), context.args or []
     if arguments not in (["on"], ["off"]):
-        await _say(update, "/maintenance on, or /maintenance off")
+        await _say(update, locale.bot_words(await desk.language(update))["maintenance_how"])
         return
-    on = arguments == ["on"]
+    (wanted,) = arguments
 
-    def do() -> str:
-        desk.store.turn("maintenance", on=on)
-        return f"maintenance is {arguments[0]}"
+    def do() -> _Outcome:
+        desk.store.turn("maintenance", on=wanted == "on")
+        return _Outcome(f"maintenance_{wanted}")
 
-    await _ask(update, context, f"maintenance {arguments[0]}", do)
+    await _ask(update, context, f"maintenance {wanted}", do)
 
 
 async def _feedback(update: Update, context: Context) -> None:
@@ -199,18 +263,18 @@ async def _feedback(update: Update, context: Context) -> None:
     desk, message = desk_of(context), update.effective_message
     rows = await asyncio.to_thread(in_the_wild, desk.settings)
     await asyncio.to_thread(desk.store.add_act, _who(desk, update), "feedback", f"{len(rows)} rows")
+    words = locale.bot_words(await desk.language(update))
     if message is None:
         return
     if not rows:
-        await _say(update, "Nobody has judged an answer yet.")
+        await _say(update, words["feedback_none"])
         return
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
     shown = "\n".join(
-        f"{r['model']} {r['revision']}: {r['right']} of {r['n']} right "
-        f"({r['low']:.2f} to {r['high']:.2f})"
+        words["feedback_row"].format(**{**r, "low": f"{r['low']:.2f}", "high": f"{r['high']:.2f}"})
         for r in rows
     )
     caption = shown[: MessageLimit.CAPTION_LENGTH]
@@ -218,24 +282,32 @@ async def _feedback(update: Update, context: Context) -> None:
 
 
 async def _audit(update: Update, context: Context) -> None:
-    acts = await asyncio.to_thread(desk_of(context).store.acts, _LAST_ACTS)
+    desk = desk_of(context)
+    acts = await asyncio.to_thread(desk.store.acts, _LAST_ACTS)
     lines = [f"{act.at:%Y-%m-%d %H:%M} {act.operator[:8]} {act.act}: {act.outcome}" for act in acts]
-    await _say(update, "\n".join(lines) or "Nothing was done yet.")
+    none = locale.bot_words(await desk.language(update))["audit_none"]
+    await _say(update, "\n".join(lines) or none)
 
 
-async def _ask(update: Update, context: Context, act: str, do: Callable[[], str]) -> None:
-    """Ask whether to do what changes what users get."""
+async def _ask(
+    update: Update,
+    context: Context,
+    act: str,
+    do: Callable[[], _Outcome],
+    shown: str | None = None,
+) -> None:
+    """Ask whether to do what changes what users get; `shown` says more of it than the act does."""
     user, message = update.effective_user, update.effective_message
     if user is None or message is None:
         return
     language = await desk_of(context).language(update)
     pending: dict[str, _Pending] = context.bot_data.setdefault("pending", {})
-    now = time.monotonic()
+    now = monotonic()
     for key in [key for key, each in pending.items() if each.until < now]:
         del pending[key]
     key = secrets.token_urlsafe(8)
     pending[key] = _Pending(user.id, act, do, now + _CONFIRM_S)
-    text = locale.bot_words(language)["confirm"].format(act=act)
+    text = locale.bot_words(language)["confirm"].format(act=shown or act)
     await message.reply_text(text, reply_markup=replies.confirm_buttons(key, language))
 
 
@@ -263,7 +335,7 @@ async def _confirmed(update: Update, context: Context) -> None:
     pending.pop(key, None)
     if key in done:
         await _put(query, done[key])
-    elif asked is None or asked.until < time.monotonic():
+    elif asked is None or asked.until < monotonic():
         await _put(query, words["expired"])
     elif what == "drop":
         await asyncio.to_thread(desk.store.add_act, _who(desk, update), asked.act, "cancelled")
@@ -273,48 +345,57 @@ async def _confirmed(update: Update, context: Context) -> None:
         await _put(query, done[key])
 
 
-async def _act(desk: Desk, update: Update, act: str, do: Callable[[], str]) -> str:
-    """Do something, and keep who did it and what came of it: that it was begun, too."""
-    who = _who(desk, update)
+async def _act(desk: Desk, update: Update, act: str, do: Callable[[], _Outcome]) -> str:
+    """Do something, and keep who did it and what came of it: that it was begun, too.
+
+    Returns:
+        What came of it, in words.
+    """
+    who, language = _who(desk, update), await desk.language(update)
     await asyncio.to_thread(desk.store.add_act, who, act, "begun")
     try:
         outcome = await _apart(do)
+    except asyncio.CancelledError:
+        await _keep(desk, who, act, _Outcome("act_broken_off", {"act": act}))
+        raise
     except TenSightError as error:
-        outcome = f"⚠ {error}"
+        outcome = _Outcome("act_refused", {"error": error})
     except Exception as error:
         logger.exception("%s failed", act)
-        outcome = f"⚠ {type(error).__name__}; the log says more."
+        outcome = _Outcome("act_failed", {"kind": type(error).__name__})
+    await _keep(desk, who, act, outcome)
+    return outcome.text(language)
+
+
+async def _keep(desk: Desk, who: str, act: str, outcome: _Outcome) -> None:
+    """Put into the audit what came of an act: in one language, whoever did it."""
+    text = outcome.text("en")
     try:
-        await asyncio.to_thread(desk.store.add_act, who, act, outcome)
+        await asyncio.to_thread(desk.store.add_act, who, act, text)
     except TenSightError:
-        logger.exception("%s: %s; this is not in the audit", act, outcome)
-    return outcome
+        logger.exception("%s: %s; this is not in the audit", act, text)
 
 
-async def _apart(do: Callable[[], str]) -> str:
+async def _apart(do: Callable[[], _T]) -> _T:
     """As `asyncio.to_thread`, in a thread that does not hold up the end of the process.
 
     What operators do may be broken off at any moment: it is done, or not.
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[str] = loop.create_future()
+    future: asyncio.Future[_T] = loop.create_future()
 
-    def settle(outcome: str | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(outcome or "")
+    def settle(put: Callable[[_V], None], what: _V) -> None:
+        if not future.cancelled():
+            put(what)
 
     def work() -> None:
-        outcome, failed = None, None
-        try:
-            outcome = do()
-        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
-            failed = error
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(settle, outcome, failed)
+            try:
+                outcome = do()
+            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                loop.call_soon_threadsafe(settle, future.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(settle, future.set_result, outcome)
 
     threading.Thread(target=work, name="act", daemon=True).start()
     return await future
@@ -353,16 +434,24 @@ class Alarms:
         self._operators = operators
         self._told: dict[str, float] = {}
 
-    async def tell(self, application: App, kind: str, text: str) -> None:
-        """Send a text to each operator, unless they heard of its kind within the hour."""
-        now = time.monotonic()
+    async def tell(self, application: App, kind: str, key: str, /, **values: object) -> None:
+        """Tell each operator in their language, unless they heard of its kind within the hour.
+
+        Args:
+            application: Whose operators they are.
+            kind: What is told once an hour.
+            key: Of the text, in `locale.bot_words`.
+            values: What is put into it.
+        """
+        now = monotonic()
         self._told = {k: at for k, at in self._told.items() if at > now - _AN_HOUR_S}
         if kind in self._told:
             return
         # Before it is sent: the next of its kind may come meanwhile.
         self._told[kind] = now
-        reached = False
+        reached, desk = False, application.bot_data["desk"]
         for operator in self._operators:
+            text = locale.bot_words(await _language_of(desk, operator))[key].format(**values)
             try:
                 await application.bot.send_message(operator, text)
                 reached = True
@@ -370,3 +459,12 @@ class Alarms:
                 logger.warning("An operator cannot be told: %s", error)
         if not reached:
             self._told.pop(kind, None)
+
+
+async def _language_of(desk: Desk, operator: int) -> Language:
+    """What an operator chose in their private chat, else English."""
+    try:
+        chosen = (await asyncio.to_thread(desk.store.chat, operator)).language
+    except StoreError:
+        return "en"
+    return next((each for each in locale.LANGUAGES if each == chosen), "en")

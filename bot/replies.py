@@ -115,7 +115,7 @@ def model_buttons(
     Args:
         results: The models.
         language: Of the numbers.
-        chosen: Name of the model that answers in the chat; it is marked.
+        chosen: Name of the model that answers in the chat, or gave the answer; it is marked.
         key: Of the answer that another model is to give; empty: who is to answer in the chat.
     """
     rows = []

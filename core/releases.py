@@ -15,7 +15,7 @@ from typing import Literal
 
 from core import hub
 from core.bundle import CARD, CONFIG, METRICS, MODEL, Bundle, Config, Metrics, find_bundles
-from core.errors import BundleError, HubError, ModelNotFoundError
+from core.errors import BundleError, HubError, ModelNotFoundError, StoreError
 from core.hub import Commit, RemoteFile
 from core.revisions import BUNDLED, Pulled, Revisions
 from core.settings import Settings
@@ -28,6 +28,7 @@ __all__ = [
     "promote",
     "pull",
     "push",
+    "resolve",
     "roll_back",
 ]
 
@@ -148,26 +149,76 @@ def promote(settings: Settings, name: str, revision: str) -> str:
         StoreError: The database cannot be used.
     """
     with Revisions(settings.home).changing():
-        found = _found(settings, name, revision)
+        found = resolve(settings, name, revision)
         _make_live(settings, {name: found})
     return found
 
 
-def roll_back(settings: Settings, name: str) -> Live:
+def resolve(settings: Settings, name: str, revision: str) -> str:
+    """A revision that is here and whole, by how it begins.
+
+    Args:
+        settings: `home` and `models` are used.
+        name: Of the model.
+        revision: As for `promote`.
+
+    Raises:
+        ModelNotFoundError: It is not here, or several begin so.
+        BundleError: It is damaged.
+    """
+    is_bundled = any(folder.name == name for folder in find_bundles(settings.models))
+    if revision == BUNDLED and is_bundled:
+        Bundle.open(settings.models / name).verify()
+        return BUNDLED
+    there = {
+        each.bundle.revision: each.bundle
+        for each in Revisions(settings.home).all()
+        if each.bundle.config.name == name
+    }
+    known = ", ".join([*there, *([BUNDLED] if is_bundled else [])]) or "none"
+    if len(revision) < _SHORTEST_REVISION:
+        raise ModelNotFoundError(
+            f"{revision!r} is too short for a revision. Give at least {_SHORTEST_REVISION} digits "
+            f"of one. Here of {name}: {known}."
+        )
+    begin_so = [bundle for full, bundle in there.items() if full.startswith(revision)]
+    if len(begin_so) != 1:
+        problem = "Several revisions begin so" if begin_so else "That revision is not here"
+        raise ModelNotFoundError(
+            f"{problem}: {name} {revision}. Here of {name}: {known}. `tensight models pull` brings "
+            "more."
+        )
+    begin_so[0].verify()
+    return begin_so[0].revision
+
+
+def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Live:
     """Swap the live revision of a model and the last good one.
+
+    Args:
+        settings: As for `promote`.
+        name: Of the model.
+        seen: What was live when somebody said that these two are to be swapped; None: whatever is.
 
     Raises:
         ModelNotFoundError: The last good one is not here any more.
         BundleError: It is damaged.
         OutputError: TENSIGHT_HOME cannot be written.
-        StoreError: There is none, or the database cannot be used.
+        StoreError: There is none, or what is live is not as it was seen, or the database cannot be
+            used.
     """
     with Revisions(settings.home).changing():
         store = Store.open(settings)
         try:
             row = store.live().get(name)
+            if seen is not None and row != seen:
+                raise StoreError(
+                    f"Nothing was changed: {seen.revision} of {name} was to give way to "
+                    f"{seen.last_good}, and another revision was made live meanwhile. `tensight "
+                    "models list` shows which."
+                )
             if row is not None and row.last_good is not None:
-                _found(settings, name, row.last_good)
+                resolve(settings, name, row.last_good)
             return store.roll_back(name)
         finally:
             store.close()
@@ -364,34 +415,6 @@ def _probe(bundle: Bundle) -> None:
     if code != 0:
         last = "".join(c for c in (lines or ["no reason was given"])[-1] if c.isprintable())
         raise BundleError(f"{what} cannot be used: {last}")
-
-
-def _found(settings: Settings, name: str, revision: str) -> str:
-    """A revision that is here and whole, by how it begins."""
-    is_bundled = any(folder.name == name for folder in find_bundles(settings.models))
-    if revision == BUNDLED and is_bundled:
-        Bundle.open(settings.models / name).verify()
-        return BUNDLED
-    there = {
-        each.bundle.revision: each.bundle
-        for each in Revisions(settings.home).all()
-        if each.bundle.config.name == name
-    }
-    known = ", ".join([*there, *([BUNDLED] if is_bundled else [])]) or "none"
-    if len(revision) < _SHORTEST_REVISION:
-        raise ModelNotFoundError(
-            f"{revision!r} is too short for a revision. Give at least {_SHORTEST_REVISION} digits "
-            f"of one. Here of {name}: {known}."
-        )
-    begin_so = [bundle for full, bundle in there.items() if full.startswith(revision)]
-    if len(begin_so) != 1:
-        problem = "Several revisions begin so" if begin_so else "That revision is not here"
-        raise ModelNotFoundError(
-            f"{problem}: {name} {revision}. Here of {name}: {known}. `tensight models pull` brings "
-            "more."
-        )
-    begin_so[0].verify()
-    return begin_so[0].revision
 
 
 def _make_live(settings: Settings, revisions: Mapping[str, str], *, first: bool = False) -> None:

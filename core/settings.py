@@ -87,7 +87,10 @@ class Settings(BaseSettings):
         ),
     ] = Field(default_factory=processors)
     host: Annotated[
-        str, Field(description="Address that the page and the HTTP service listen on.")
+        str,
+        Field(
+            description="Address that the page, the HTTP service and the bot's webhooks listen on."
+        ),
     ] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
     queue_size: Annotated[
@@ -206,8 +209,8 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="Days after which the bot forgets what it answered; until then its buttons "
-            "work.",
+            description="Days after which the bot forgets what it answered, and what it could not "
+            "answer until then; so long the buttons of an answer work.",
         ),
     ] = 7
     secret: Annotated[

@@ -415,7 +415,8 @@ class Store:
             updates: Id, chat and content of each.
 
         Returns:
-            Ids of those that were not there.
+            Ids of those that are not done: who writes them down twice, as where the connection
+            broke the first time, hears of them again.
         """
         now = datetime.now(UTC)
         rows: list[dict[str, Any]] = [
@@ -426,15 +427,15 @@ class Store:
             return set()
         with self._telling(), self._engine.begin() as connection:
             known = connection.execute(
-                sa.select(_INBOX.c.update_id).where(
+                sa.select(_INBOX.c.update_id, _INBOX.c.done_at).where(
                     _INBOX.c.bot == bot, _INBOX.c.update_id.in_([r["update_id"] for r in rows])
                 )
-            ).scalars()
-            there = set(known)
+            ).all()
+            there = {row.update_id for row in known}
             new = {row["update_id"]: row for row in rows if row["update_id"] not in there}
             if new:
                 connection.execute(sa.insert(_INBOX), list(new.values()))
-        return set(new)
+        return {*new, *(row.update_id for row in known if row.done_at is None)}
 
     def waiting(self, bot: int) -> list[tuple[int, str]]:
         """Id and content of each update of the inbox that is not done, the oldest first."""

@@ -32,7 +32,7 @@ _TEXTS = {
 }
 _NO_MESSAGE = {
     *("answerCallbackQuery", "deleteWebhook", "getFile", "getMe", "getUpdates", "setWebhook"),
-    "sendChatAction",
+    *("getWebhookInfo", "sendChatAction"),
     *_TEXTS,
 }
 
@@ -101,6 +101,7 @@ class TelegramServer:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.polls: list[float] = []
         self.faults = Faults()
         self.files: dict[str, bytes] = {}
         self.webhook: dict[str, Any] = {}
@@ -256,7 +257,10 @@ class TelegramServer:
     def handle(self, method: str, data: dict[str, Any], files: dict[str, bytes]) -> tuple[int, Any]:
         """Status and body for a request."""
         if method == "getUpdates":
+            self.polls.append(time.monotonic())
             return self._poll(data)
+        if any(not _is_number(data.get(name, 0)) for name in ("chat_id", "message_id")):
+            return _refused(400, "Bad Request: an id is no number")
         if method not in _NO_MESSAGE:
             data.setdefault("message_id", next(self._messages))
         call = Call(method, data, files, time.monotonic())
@@ -292,6 +296,9 @@ class TelegramServer:
             if local:
                 self.webhook["local"] = local
             return 200, {"ok": True, "result": True}
+        if method == "getWebhookInfo":
+            about = {"url": self.webhook.get("url", ""), "has_custom_certificate": False}
+            return 200, {"ok": True, "result": about | {"pending_update_count": 0}}
         if method in _TEXTS:
             about = method[5:] + data.get("scope", "")  # what follows setMy or getMy
             key = (about, data.get("language_code"))
@@ -321,6 +328,8 @@ class TelegramServer:
     def _poll(self, data: dict[str, Any]) -> tuple[int, Any]:
         if self.faults.conflict:
             return _refused(409, "Conflict: terminated by other getUpdates request")
+        if self.webhook.get("url"):
+            return _refused(409, "Conflict: can't use getUpdates method while webhook is active")
         if self.faults.busy.get("getUpdates"):
             return _wait(self.faults.busy["getUpdates"].pop(0))
         statuses = self.faults.failing.get("getUpdates", [])
@@ -340,6 +349,10 @@ class TelegramServer:
                 if self._last_poll != number:
                     return _refused(409, "Conflict: terminated by other getUpdates request")
             return 200, {"ok": True, "result": self._updates[:100]}
+
+
+def _is_number(value: Any) -> bool:
+    return str(value).removeprefix("-").isdecimal()
 
 
 def _refused(status: int, why: str) -> tuple[int, dict[str, Any]]:

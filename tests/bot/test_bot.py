@@ -126,10 +126,13 @@ def test_buttons_change_the_message(bot: Running, content: bytes, chat: int) -> 
     models, _ = pressed(telegram, chat, reply, "Model")
     names = list(models.buttons())
     assert names[0].startswith("Baseline CNN · 83.1% · ")
-    assert names[1].startswith("✓ Classic CNN · "), "who answers here is marked"
+    assert names[1].startswith("✓ Classic CNN · ")
     assert names[-1] == "Back"
     other, _ = pressed(telegram, chat, models, names[0])
     assert other.text.endswith("Baseline CNN")
+    marked = list(pressed(telegram, chat, other, "Model")[0].buttons())
+    assert marked[0].startswith("✓ Baseline CNN · "), "who gave the answer is marked"
+    assert marked[1].startswith("Classic CNN · ")
     assert list(other.buttons()) == ["Why?", "Compare", "Right", "Wrong", "Model"]
     back, _ = pressed(telegram, chat, models, "Back")
     assert list(back.buttons()) == ["Why?", "Compare", "Right", "Wrong", "Model"]
@@ -343,6 +346,17 @@ def test_forget_deletes_all_of_a_person(bot: Running, content: bytes, chat: int)
     assert bot.store.chat(chat).model is None
 
 
+def test_forget_leaves_a_group_what_it_chose(bot: Running, chat: int) -> None:
+    telegram, group = bot.telegram, GROUP - chat
+    bot.store.set_chat(group, Chat(model="baseline"))
+    bot.store.set_chat(chat, Chat(model="baseline"))
+    forget = "/forget@tensight_bot"
+    said = asked(telegram, group, lambda: telegram.text(group, forget, user=chat))
+    assert said.text == words()["forgotten"]
+    assert bot.store.chat(chat).model is None
+    assert bot.store.chat(group).model == "baseline"
+
+
 def test_persons_are_hashes(bot: Running, content: bytes) -> None:
     telegram, chat = bot.telegram, 987654321
     asked(telegram, chat, lambda: telegram.photo(chat, content))
@@ -368,6 +382,10 @@ def test_telegram_is_told_about_the_bot(own: TelegramServer, tmp_path: Path) -> 
         assert told["ShortDescription", "nl"].startswith("Zegt wat er op een foto staat")
         commands = json.loads(told["Commands", None])
         assert [each["command"] for each in commands][:3] == ["start", "help", "model"]
+        for language in locale.LANGUAGES:
+            texts = words(language)
+            commands = json.loads(told["Commands", None if language == "en" else language])
+            assert all(c["description"] == texts[f"command_{c['command']}"] for c in commands)
         assert "pull" not in told["Commands", None], "that is for operators"
         # Telegram takes few changes of a name in a day.
         assert len(own.sent(None, "setMyName")) == len(languages), "told once"
@@ -513,6 +531,18 @@ def test_too_many_is_said_once(own: TelegramServer, tmp_path: Path, content: byt
         own.text(6004, "/whoami")
         texts = [call.text for call in own.wait_for(4, 6004)]
     assert [text.split()[0] for text in texts] == ["A", "A", "These", "Your"]
+
+
+def test_too_many_is_said_also_where_telegram_was_away(
+    own: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    with running(own, tmp_path, chat_photos_per_minute=1):
+        asked(own, 6005, lambda: own.photo(6005, content))
+        own.faults.failing["sendMessage"] = [502]
+        own.photo(6005, content)
+        said = own.wait_for(3, 6005)[1:]  # each try is recorded
+    assert all(call.text.startswith("These are many photos.") for call in said)
 
 
 def test_photos_count_by_when_they_were_sent(

@@ -11,9 +11,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from core.results import Result
 from core.settings import Settings
 from core.store import Store
 from tests.bot.running import running
-from tests.bot.test_bot import GROUP, asked, words
+from tests.bot.test_bot import GROUP, asked, pressed, words
 from tests.conftest import ROOT
 from tests.core.test_service import serving
 from tests.ports import free_port, wait_for
@@ -127,13 +129,16 @@ def test_a_thousand_photos_at_twenty_a_second(
     bot = process(telegram, tmp_path / "home", TENSIGHT_LOG_LEVEL="WARNING")
     telegram.wait_for(1, None, "getMe", seconds=60)
     began = time.monotonic()
+    photos: dict[int, list[int]] = {chat: [] for chat in range(1, 201)}
     for i in range(1_000):
         time.sleep(max(0.0, began + i / 20 - time.monotonic()))
-        telegram.message(1 + i % 200, photo=[size])
+        chat = 1 + i % 200
+        photos[chat].append(telegram.message(chat, photo=[size]))
     telegram.wait_for(1_000, seconds=120)
     bot.terminate()
     assert bot.wait(30) == 0
-    assert replies(telegram, range(1, 201)) == dict.fromkeys(range(1, 201), 5)
+    answered = {chat: [call.reply_to for call in telegram.sent(chat)] for chat in photos}
+    assert answered == photos, "each to its own, once, in their order"
     # What the server saw, a little later than it was sent.
     moments = sorted(call.at for call in telegram.sent())
     assert all(b - a > 0.9 for a, b in zip(moments, moments[30:], strict=False))
@@ -154,7 +159,7 @@ def test_told_to_stop_it_finishes_what_runs(
 ) -> None:
     bot = process(telegram, tmp_path / "home")
     telegram.wait_for(1, None, "getMe", seconds=60)
-    telegram.faults.slow_s = 0.5
+    telegram.faults.slow_s = 1.5
     telegram.photo(1, content)
     telegram.wait_for(1, None, "getFile")
     bot.terminate()
@@ -186,9 +191,23 @@ def test_of_two_the_newcomer_gives_up(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.app._OLD_S", 0.0)
+    done = threading.Event()
+
+    def talk() -> None:
+        while not done.wait(0.3):
+            telegram.text(9, "/whoami")
+
+    talking = threading.Thread(target=talk)
     with running(telegram, tmp_path / "old"):
+        talking.start()
         second = process(telegram, tmp_path / "new", TENSIGHT_LOG_LEVEL="WARNING")
-        assert second.wait(90) == 1
+        try:
+            assert second.wait(90) == 1
+        finally:
+            done.set()
+            talking.join()
+            second.kill()
+            second.wait()
         log = (tmp_path / "new" / "bot.log").read_text()
         assert "Another program takes the updates of this bot" in log.splitlines()[-1]
         telegram.photo(1, content)
@@ -253,6 +272,31 @@ def test_what_is_not_written_down_is_asked_for_again(
     assert reply.reply_to == sent
 
 
+class Doubtful(Store):
+    """A database whose connection breaks once, just after it has written updates down."""
+
+    broke = False
+
+    def receive(self, bot: int, updates: Any) -> set[int]:
+        new = super().receive(bot, updates)
+        if updates and not self.broke:
+            self.broke = True
+            raise StoreError("the connection is lost")
+        return new
+
+
+def test_what_was_written_down_in_doubt_is_answered(
+    telegram: TelegramServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
+    with running(telegram, tmp_path, kind=Doubtful) as bot:
+        telegram.text(1, "/whoami")
+        telegram.wait_for(1, 1)
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        asked(telegram, 2, lambda: telegram.text(2, "/whoami"))
+        assert len(telegram.sent(1)) == 1
+
+
 def test_a_retry_is_one_answer(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,13 +330,13 @@ def test_what_telegram_never_gives_holds_nobody_up_for_ever(
     size = {"file_id": broken, "file_unique_id": "u", "width": 9, "height": 9}
     with running(telegram, tmp_path):
         telegram.message(1, photo=[size])
-        telegram.text(1, "/whoami")
+        telegram.photo(1, content)
         wait_for(lambda: len(telegram.sent(None, "getFile")) > 5)
         assert telegram.sent(1) == [], "as long as nobody else is answered, Telegram may be away"
         telegram.photo(2, content)
         told, after = telegram.wait_for(2, 1)
         assert told.text == locale.error_words(TenSightError(), "en")
-        assert after.text == "Your id is 1."
+        assert after.text.startswith("A ship")
 
 
 def test_who_is_to_be_forgotten_does_not_wait(
@@ -318,26 +362,105 @@ def test_who_is_to_be_forgotten_does_not_wait(
     predictor.close()
 
 
+class Slow(LocalPredictor):
+    """A predictor that answers when it is let."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog, queue_size=4, deadline_s=30)
+        self.let = threading.Event()
+        self.begun = threading.Event()
+
+    async def predict(self, *photos: Any, **how: Any) -> Any:
+        self.begun.set()
+        await asyncio.to_thread(self.let.wait, 30)
+        return await super().predict(*photos, **how)
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    predictor = Slow(Catalog(Settings(models=ROOT / "models", model="classic")))
+    yield predictor
+    predictor.let.set()
+    predictor.close()
+
+
+def test_who_is_forgotten_while_a_model_works(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, slow: Slow
+) -> None:
+    with running(telegram, tmp_path, predictor=slow) as bot:
+        person = bot.desk.person(1) or ""
+        slow.let.set()
+        reply = asked(telegram, 1, lambda: telegram.photo(1, content))
+        models, _ = pressed(telegram, 1, reply, "Model")
+        slow.let.clear()
+        slow.begun.clear()
+        other = next(name for name in models.buttons() if name.startswith("Baseline"))
+        telegram.press(1, models.buttons()[other], message=int(reply.data["message_id"]))
+        assert slow.begun.wait(30)
+        said = asked(telegram, 1, lambda: telegram.text(1, "/forget"))
+        assert said.text == words()["forgotten"]
+        assert bot.store.of_person(person) == (0, 0, 0)
+        slow.let.set()
+        wait_for(lambda: len(telegram.sent(None, "answerCallbackQuery")) == 2)
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        assert bot.store.of_person(person) == (0, 0, 0)
+
+
+class Hesitant(Store):
+    """A database that takes its time to keep an answer."""
+
+    begun, let = threading.Event(), threading.Event()
+
+    def add_answer(self, *answer: Any) -> None:
+        self.begun.set()
+        self.let.wait(30)
+        super().add_answer(*answer)
+
+
+def test_who_is_forgotten_while_an_answer_is_written_down(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running(telegram, tmp_path, kind=Hesitant) as bot:
+        telegram.photo(1, content)
+        assert Hesitant.begun.wait(30)
+        telegram.text(1, "/forget")
+        telegram.text(2, "/whoami")
+        telegram.wait_for(1, 2)
+        Hesitant.let.set()
+        telegram.wait_for(2, 1)
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        assert words()["forgotten"] in {call.text for call in telegram.sent(1)}
+        assert bot.store.of_person(bot.desk.person(1) or "") == (0, 0, 0)
+
+
 # Updates.
 
 
-def test_duplicates_and_disorder(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
+def test_duplicates_and_disorder(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, slow: Slow
+) -> None:
     file = telegram.add_file(content)
     size = {"file_id": file, "file_unique_id": file, "width": 9, "height": 9}
 
-    def send(number: int, message: int) -> None:
-        about = {"message_id": message, "date": 1, "from": telegram.user(1)}
+    def send(number: int) -> None:
+        about = {"message_id": number, "date": 1, "from": telegram.user(1)}
         chat = {"id": 1, "type": "private"}
         telegram.update(number=number, message=about | {"chat": chat, "photo": [size]})
 
-    with running(telegram, tmp_path):
-        for number in (900, 902, 901, 900, 902):
-            send(number, number)
+    # As webhooks, since a poll tells all that came before what it asks for to be forgotten.
+    port = free_port()
+    telegram.webhook["local"] = f"http://127.0.0.1:{port}/hook"
+    hook: dict[str, Any] = {"webhook": "https://bot.example/hook", "port": port}
+    with running(telegram, tmp_path, predictor=slow, **hook):
+        send(900)
+        assert slow.begun.wait(30)
+        for number in (902, 901, 900, 902):
+            send(number)
+        slow.let.set()
         telegram.wait_for(3, 1)
         telegram.text(2, "/start")
         telegram.wait_for(1, 2)
-        assert {call.reply_to for call in telegram.sent(1)} == {900, 901, 902}
-        assert len(telegram.sent(1)) == 3, "none twice"
+        assert [call.reply_to for call in telegram.sent(1)] == [900, 901, 902], "none twice"
 
 
 def test_order_within_a_chat(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
@@ -358,6 +481,27 @@ def test_what_waited_while_it_was_off_is_answered(
     assert replies(telegram, range(1, 3)) == {1: 1, 2: 1}
 
 
+def test_file_ids_are_kept_for_seven_days(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._CLEAN_S", 0.1)
+    with running(telegram, tmp_path) as bot:
+        for chat in (1, 2):
+            asked(telegram, chat, lambda chat=chat: telegram.photo(chat, content))
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        answers = [bot.store.of_person(bot.desk.person(chat) or "")[0] for chat in (1, 2)]
+        assert answers == [1, 1]
+        with bot.store._engine.begin() as connection:
+            for chat, days in ((1, 6.9), (2, 7.1)):
+                at = datetime.now(UTC) - timedelta(days=days)
+                connection.exec_driver_sql(
+                    "UPDATE answers SET at = ? WHERE person = ?",
+                    (at.strftime("%Y-%m-%d %H:%M:%S.%f"), bot.desk.person(chat)),
+                )
+        wait_for(lambda: bot.store.of_person(bot.desk.person(2) or "")[0] == 0)
+        assert bot.store.of_person(bot.desk.person(1) or "")[0] == 1
+
+
 def test_payloads_do_not_stay(telegram: TelegramServer, tmp_path: Path) -> None:
     with running(telegram, tmp_path) as bot:
         asked(telegram, 1, lambda: telegram.text(1, "/start secret words"))
@@ -368,10 +512,11 @@ def test_payloads_do_not_stay(telegram: TelegramServer, tmp_path: Path) -> None:
 
 
 def test_fuzzed_updates_never_stop_it(
-    telegram: TelegramServer, tmp_path: Path, content: bytes
+    telegram: TelegramServer, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     rng = random.Random(7)  # noqa: S311  # no secret
-    junk: list[Any] = [None, 0, -1, 2**62, "", "x" * 300, [], {}, True, 1.5, "/start", {"id": "x"}]
+    junk: list[Any] = [None, 0, -1, 2**62, 2**64, "", "x" * 300, [], {}, True, 1.5, "/start"]
+    junk.append({"id": "x"})
     file = telegram.add_file(content)
 
     def mutated(value: Any) -> Any:
@@ -385,24 +530,48 @@ def test_fuzzed_updates_never_stop_it(
 
     size = {"file_id": file, "file_unique_id": file, "width": 9, "height": 9}
     known = {"message_id": 5, "date": 1, "chat": {"id": 3, "type": "private"}}
-    known |= {"from": {"id": 3, "is_bot": False, "first_name": "x"}}
+    known |= {"from": {"id": 3, "is_bot": False, "first_name": "x", "language_code": "nl"}}
+    group = known | {"chat": {"id": GROUP, "type": "supergroup"}}
     command = {"type": "bot_command", "offset": 0, "length": 6}
-    press = {"id": "1", "from": known["from"], "chat_instance": "1", "data": "model:x:y"}
+    mention = {"type": "mention", "offset": 0, "length": 13}
+    caption = {"caption": "@tensight_bot", "caption_entities": [mention]}
+    document = {"file_id": file, "file_unique_id": file, "mime_type": "image/png", "file_size": 9}
+    about_a_photo = {"text": "/what", "entities": [command | {"length": 5}]}
     kinds: list[dict[str, Any]] = [
         {"message": known | {"photo": [size]}},
         {"message": known | {"photo": [size], "media_group_id": "a"}},
+        {"message": group | {"photo": [size]} | caption},
+        {"message": known | {"document": document | {"file_name": "a.png"}}},
         {"message": known | {"text": "/model x", "entities": [command]}},
-        {"callback_query": press | {"message": known}},
+        {"message": group | about_a_photo | {"reply_to_message": known | {"photo": [size]}}},
+        {"message": group | {"migrate_to_chat_id": GROUP - 1}},
         {"edited_message": known | {"text": "x"}},
         {"poll": {"id": "1"}},
     ]
-    with running(telegram, tmp_path) as bot:
+    acts = ("why", "compare", "right", "wrong", "truth", "models", "model", "back", "language")
+    for act in (*acts, "keep", "do", "drop"):
+        press = {"id": "1", "from": known["from"], "chat_instance": "1", "data": f"{act}:x:1"}
+        kinds.append({"callback_query": press | {"message": known}})
+    with running(telegram, tmp_path, operators=(3,)) as bot:
         for _ in range(2_000):
             update = {k: mutated(v) for k, v in rng.choice(kinds).items()}
             telegram.update(**update)
         reply = asked(telegram, 77, lambda: telegram.photo(77, content))
         assert reply.text.startswith("A ship")
         wait_for(lambda: bot.store.waiting(123456) == [], seconds=60)
+    assert "An update could not be handled" not in caplog.text, "operators hear of what fails"
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64])
+def test_numbers_that_no_database_holds(
+    telegram: TelegramServer, tmp_path: Path, number: int
+) -> None:
+    user = telegram.user(5)
+    about = {"message_id": 1, "date": 1, "text": "x"}
+    telegram.update(message=about | {"chat": {"id": number, "type": "private"}, "from": user})
+    telegram.update(message=about | {"chat": {"id": 5, "type": "private"}, "from": {"id": number}})
+    with running(telegram, tmp_path):
+        asked(telegram, 7, lambda: telegram.text(7, "/whoami"))
 
 
 def test_an_album_does_not_wait_for_ever(
@@ -414,6 +583,22 @@ def test_an_album_does_not_wait_for_ever(
         telegram.photo(1, content, media_group_id="a")
         (reply,) = telegram.wait_for(1, 1)
     assert reply.text.startswith("1. A ship")
+
+
+def test_an_album_is_whole_once_nothing_more_comes_for_a_second(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running(telegram, tmp_path):
+        first = telegram.photo(1, content, media_group_id="a")
+        time.sleep(0.6)
+        telegram.photo(1, content, media_group_id="a")
+        sent_at = time.monotonic()
+        (reply,) = telegram.wait_for(1, 1)
+        assert reply.reply_to == first
+        assert reply.text.splitlines()[1].startswith("2. A ship")
+        assert reply.at - sent_at < 3.5, "well before the five seconds that an album may take"
+        late = telegram.photo(1, content, media_group_id="a")
+        assert telegram.wait_for(2, 1)[-1].reply_to == late
 
 
 # Telegram.
@@ -501,6 +686,36 @@ def test_told_to_wait_it_waits(
     assert telegram.faults.busy[method] == []
 
 
+def test_an_answer_that_takes_too_long_is_asked_for_again(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._READ_S", 0.5)
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    with running(telegram, tmp_path) as bot:
+        asked(telegram, 2, lambda: telegram.photo(2, content))
+        telegram.faults.slow_s = 2.0
+        photo = telegram.photo(1, content)
+        wait_for(lambda: len(telegram.sent(None, "getFile")) >= 3)  # it has given up the first
+        telegram.faults.slow_s = 0.0
+        (reply, *_) = telegram.wait_for(1, 1)
+        assert reply.reply_to == photo
+        wait_for(lambda: bot.store.waiting(123456) == [])
+
+
+def test_telegram_is_left_alone_for_longer_and_longer(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._PAUSES_S", (0.2, 1.0))
+    with running(telegram, tmp_path):
+        telegram.faults.failing["getUpdates"] = [500, 502, 500, 502, 500]
+        wait_for(lambda: telegram.faults.failing["getUpdates"] == [])
+        n = len(telegram.polls)
+        wait_for(lambda: len(telegram.polls) > n)
+        refused = telegram.polls[n - 5 : n + 1]
+    waited = [b - a for a, b in itertools.pairwise(refused)]
+    assert all(each >= least for each, least in zip(waited, (0.2, 0.4, 0.8, 1.0, 1.0), strict=True))
+
+
 def test_telegram_away_at_the_start(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -571,6 +786,28 @@ def test_predictor_away(
         assert len(telegram.sent(1)) == 1, "told once"
         predictor.away = False
         assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
+    predictor.close()
+
+
+def test_photos_that_wait_hold_nothing_else_up(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (1.0, 1.0))
+    settings = Settings(models=ROOT / "models", model="classic")
+    predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
+    with running(telegram, tmp_path, predictor=predictor, operators=(1,)):
+        photos = [telegram.photo(1, content) for _ in range(2)]
+        assert telegram.wait_for(1, 1)[0].text == words()["away"]
+        said = asked(telegram, 1, lambda: telegram.text(1, "/whoami"))
+        assert said.text == "Your id is 1."
+        offer = asked(telegram, 1, lambda: telegram.text(1, "/maintenance on"))
+        pressed(telegram, 1, offer, "Yes")
+        wait_for(lambda: telegram.sent(1)[-1].text == "maintenance is on")
+        before = len(telegram.sent(1))
+        predictor.away = False
+        photos.append(telegram.photo(1, content))
+        answers = telegram.wait_for(before + 3, 1)[before:]
+    assert [answer.reply_to for answer in answers] == photos, "in their order"
     predictor.close()
 
 
@@ -649,7 +886,38 @@ def test_webhooks_that_cannot_be(
         pass
 
 
-def test_webhooks_outlive_a_crash(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
+def test_a_killed_bot_answers_what_webhooks_brought(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    chats, port = range(1, 5), free_port()
+    telegram.webhook["local"] = f"http://127.0.0.1:{port}/hook"
+    how = ("--webhook", "https://bot.example/hook", "--port", str(port))
+    bot = process(telegram, tmp_path, *how)
+    try:
+        wait_for(lambda: "url" in telegram.webhook, seconds=60)
+        telegram.faults.slow_s = 0.5
+        photos = {chat: [telegram.photo(chat, content) for _ in range(4)] for chat in chats}
+        telegram.wait_for(2)
+        bot.kill()
+        bot.wait()
+        telegram.faults.slow_s = 0.0
+        before = len(telegram.sent())
+        assert before < 16, "it is killed in the middle"
+        bot = process(telegram, tmp_path, *how)
+        wait_for(
+            lambda: len({call.reply_to for call in telegram.sent()}) == 16,
+            seconds=60,
+        )
+    finally:
+        bot.terminate()
+        assert bot.wait(30) == 0
+    for chat, sent in photos.items():
+        assert {call.reply_to for call in telegram.sent(chat)} == set(sent)
+    # A second reply only where the kill fell between sending and marking.
+    assert len(telegram.sent()) <= 16 + len(chats)
+
+
+def test_webhooks_outlive_a_stop(telegram: TelegramServer, tmp_path: Path, content: bytes) -> None:
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     for away in (True, False):
@@ -708,6 +976,35 @@ def test_webhooks(telegram: TelegramServer, tmp_path: Path, content: bytes) -> N
         assert len(telegram.sent(9)) == 1
 
 
+def test_a_webhook_that_was_left_behind_is_taken_away(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running(telegram, tmp_path):
+        telegram.webhook = {"url": "https://bot.example/hook"}
+        wait_for(lambda: telegram.webhook == {})
+        asked(telegram, 1, lambda: telegram.photo(1, content))
+
+
+@pytest.mark.parametrize("url", ["", "https://other.example/hook"])
+def test_a_webhook_that_is_taken_away_is_said(
+    telegram: TelegramServer, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._WATCH_S", 0.1)
+    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
+    hook: dict[str, Any] = {"webhook": "https://bot.example/hook", "port": free_port()}
+
+    def take_away() -> None:
+        with running(telegram, tmp_path, **hook):
+            telegram.faults.failing["getWebhookInfo"] = [502]
+            wait_for(lambda: len(telegram.sent(None, "getWebhookInfo")) >= 3)
+            telegram.webhook = {"url": url}
+            n = len(telegram.sent(None, "getWebhookInfo"))
+            wait_for(lambda: len(telegram.sent(None, "getWebhookInfo")) > n)
+
+    with pytest.raises(BotError, match="no longer sends the updates of this bot to https://bot"):
+        take_away()
+
+
 # What nobody is to read.
 
 
@@ -744,6 +1041,9 @@ def test_page_and_bot_in_one_process(
     finally:
         server.terminate()
         assert server.wait(30) == 0
+    log = (tmp_path / "bot.log").read_text()
+    assert "DEBUG" in log
+    assert TOKEN not in log
     assert json.loads(telegram.sent(1)[0].data["reply_parameters"])["message_id"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import pytest
 from core import locale
 from core.bundle import Bundle, write_bundle
 from core.catalog import Catalog
-from core.errors import BundleError
+from core.errors import BundleError, StoreError
 from core.predictor import LocalPredictor
 from core.settings import Settings
-from core.store import Feedback
+from core.store import Chat, Feedback, Store
 from tests.bot.running import Running, running
 from tests.bot.test_bot import asked, pressed, words
 from tests.conftest import ROOT
@@ -62,7 +63,7 @@ def test_status(bot: Running, photo: Path) -> None:
         f"classic {revision}",
         "queue: 0 photos",
         "last hour: 1 photos, p50 ",
-        ", 1 errors",
+        ", 0 errors",
         "memory: ",
         "database: SQLite, answers",
         "maintenance: off",
@@ -167,10 +168,11 @@ def test_a_model_is_released_and_rolled_back(
     how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
     with running(telegram, tmp_path / "home", predictor=predictor, **how) as bot:
 
-        def confirmed(command: str, outcome: str) -> None:
+        def confirmed(command: str, outcome: str) -> str:
             offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, command))
             pressed(telegram, OPERATOR, offer, "Yes")
             wait_for(lambda: last(telegram).startswith(outcome))
+            return offer.text
 
         def answers(revision: str) -> bool:
             asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
@@ -185,18 +187,26 @@ def test_a_model_is_released_and_rolled_back(
         wait_for(lambda: last(telegram) == f"classic {new}")
         assert answers(old), "nothing answers with what was pulled"
         assert f"classic {new}, since" in said(bot, "/models")
-        confirmed(f"/promote classic {new}", f"classic {new} is live")
+        asks = confirmed(f"/promote classic {new[:8]}", f"classic {new} is live")
+        assert f"promote classic {new} (live now: bundled)" in asks
         wait_for(lambda: answers(new), seconds=10)
-        confirmed("/rollback classic", "classic bundled is live, no longer")
+        asks = confirmed("/rollback classic", "classic bundled is live, no longer")
+        assert f"rollback classic, from {new} to bundled" in asks
         wait_for(lambda: answers(old), seconds=10)
-        confirmed("/promote classic 000000000000", "⚠ ")
+        stale = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/rollback classic"))
+        bot.store.promote({"classic": new}, {"classic"})
+        pressed(telegram, OPERATOR, stale, "Yes")
+        wait_for(lambda: last(telegram).startswith("⚠ Nothing was changed: "))
+        assert bot.store.live()["classic"].revision == new
+        assert said(bot, "/promote classic 000000000000").startswith("⚠ That revision is not here")
+        assert said(bot, "/rollback baseline").startswith("There is nothing to roll baseline back")
         assert said(bot, "/promote classic") == (
             "/promote MODEL REVISION; /models shows which there are."
         )
         acts = [act.act for act in bot.store.acts(9) if act.outcome != "begun"]
     predictor.close()
     assert acts == [
-        "promote classic 000000000000",
+        "rollback classic",
         "rollback classic",
         f"promote classic {new}",
         "pull main",
@@ -240,6 +250,52 @@ def test_operators_hear_of_errors_once(broken: tuple[Running, Broken], photo: Pa
         assert told.files == {}
 
 
+def test_who_cannot_be_told_sorry_just_now_is_told_later(
+    telegram: TelegramServer, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    settings = Settings(models=ROOT / "models", model="classic")
+    predictor = Broken(Catalog(settings), queue_size=64, deadline_s=30)
+    # Of the sorry and of the alarm, each the first time; both are recorded.
+    telegram.faults.failing["sendMessage"] = [502, 502]
+    how: dict[str, Any] = {"operators": (OPERATOR,), "predictor": predictor}
+    with running(telegram, tmp_path, **how) as bot:
+        telegram.photo(ANYBODY, photo.read_bytes())
+        telegram.wait_for(2, ANYBODY)
+        telegram.wait_for(2, OPERATOR)
+        wait_for(lambda: bot.store.waiting(123456) == [])
+        asked(telegram, OTHER, lambda: telegram.photo(OTHER, photo.read_bytes()))
+        said = [call.text for call in telegram.sent(ANYBODY)]
+        assert said == ["Something went wrong on our side. Try again later."] * 2
+        assert len(telegram.sent(OPERATOR)) == 2, "they hear once"
+    predictor.close()
+
+
+def test_operators_hear_again_after_an_hour(
+    broken: tuple[Running, Broken], photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telegram, content = broken[0].telegram, photo.read_bytes()
+    for minutes, heard in ((0, 1), (59, 1), (61, 2)):
+        monkeypatch.setattr("bot.operator.monotonic", lambda m=minutes: time.monotonic() + 60 * m)
+        asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, content))
+        telegram.wait_for(heard, OPERATOR)
+        telegram.wait_for(heard, OTHER)
+        asked(telegram, ANYBODY, lambda: telegram.text(ANYBODY, "/whoami"))
+        assert len(telegram.sent(OPERATOR)) == heard
+
+
+@pytest.mark.parametrize(("later_s", "changes"), [(290, True), (310, False)])
+def test_a_confirming_button_works_for_five_minutes(
+    bot: Running, monkeypatch: pytest.MonkeyPatch, later_s: float, changes: bool
+) -> None:
+    telegram = bot.telegram
+    offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
+    monkeypatch.setattr("bot.operator.monotonic", lambda: time.monotonic() + later_s)
+    pressed(telegram, OPERATOR, offer, "Yes")
+    wait_for(lambda: last(telegram) == ("maintenance is on" if changes else words()["expired"]))
+    assert bot.store.switch("maintenance") == changes
+
+
 def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo: Path) -> None:
     bot, predictor = broken
     predictor.error = BundleError("config.json is damaged")
@@ -249,11 +305,43 @@ def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo
     assert told.text.startswith("⚠ BundleError at ")
 
 
-def test_operators_hear_what_the_catalog_warns_of(bot: Running) -> None:
+def test_operators_hear_what_the_catalog_warns_of(
+    bot: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    bot.store.set_chat(OTHER, Chat(language="nl"))
     logging.getLogger("core.catalog").error("classic cannot be loaded")
-    for operator in (OPERATOR, OTHER):
+    for operator, name in ((OPERATOR, "reference"), (OTHER, "kenmerk")):
         (told,) = bot.telegram.wait_for(1, operator)
-        assert told.text == "⚠ classic cannot be loaded"
+        text, _, reference = told.text.partition(f", {name} ")
+        assert text == "⚠ classic cannot be loaded"
+        assert f"{reference}: operators are told" in caplog.text
+
+
+class Broke(Store):
+    """A database that breaks once it is in use."""
+
+    broken = False
+
+    def receive(self, *updates: Any) -> set[int]:
+        if self.broken:
+            raise StoreError("the disk is full")
+        return super().receive(*updates)
+
+
+def test_operators_hear_of_a_database_that_fails_for_long(
+    telegram: TelegramServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.app._LONG_S", 1.0)
+    with running(telegram, tmp_path, kind=Broke, operators=(OPERATOR,)) as bot:
+        assert isinstance(bot.store, Broke)
+        bot.store.broken = True
+        telegram.text(ANYBODY, "/whoami")
+        (told,) = telegram.wait_for(1, OPERATOR)
+        assert told.text.startswith("⚠ The database has not been usable for 1 s;")
+        bot.store.broken = False
+        telegram.wait_for(1, ANYBODY)
+        assert len(telegram.sent(OPERATOR)) == 1
 
 
 def test_operators_have_commands_in_both_languages(bot: Running) -> None:
@@ -262,7 +350,40 @@ def test_operators_have_commands_in_both_languages(bot: Running) -> None:
     assert {(json.loads(d["scope"])["chat_id"], d.get("language_code")) for d in theirs} == {
         (operator, language) for operator in (OPERATOR, OTHER) for language in (None, "nl")
     }
-    assert all('"pull"' in data["commands"] for data in theirs)
+    for data in theirs:
+        described = {c["command"]: c["description"] for c in json.loads(data["commands"])}
+        texts = words("nl" if data.get("language_code") == "nl" else "en")
+        assert described["pull"] == texts["command_pull"]
+        assert described["start"] == texts["command_start"]
+
+
+def test_operators_are_answered_in_their_language(bot: Running) -> None:
+    telegram = bot.telegram
+    bot.store.set_chat(OPERATOR, Chat(language="nl"))
+    assert "\nonderhoud: uit" in said(bot, "/status")
+    assert said(bot, "/maintenance") == "/maintenance on, of /maintenance off"
+    offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
+    pressed(telegram, OPERATOR, offer, "Ja")
+    wait_for(lambda: last(telegram) == "onderhoud is aan")
+    assert "maintenance on: maintenance is on" in said(bot, "/audit"), "the audit is in English"
+
+
+def test_a_stop_breaks_a_pull_off(telegram: TelegramServer, tmp_path: Path, hub: HubServer) -> None:
+    hub.repos["owner/models"] = Repo()
+    hub.repos["owner/models"].commit({"README.md": b"nothing else"})
+    hub.faults.pause_s = 5.0
+    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    with running(telegram, tmp_path / "home", **how) as bot:
+        telegram.text(OPERATOR, "/pull v1")
+        telegram.wait_for(1, OPERATOR)
+        wait_for(lambda: len(bot.store.acts(9)) == 1)
+    assert last(telegram).startswith("⚠ pull v1 was broken off")
+    acts = [(act.act, act.outcome.split()[0]) for act in bot.store.acts(9)]
+    assert acts == [("pull v1", "⚠"), ("pull v1", "begun")]
+
+
+def test_an_operator_is_told_what_stays_in_the_audit(bot: Running) -> None:
+    assert said(bot, "/forget") == words()["forgotten_operator"]
 
 
 def test_a_pull_holds_nothing_up(telegram: TelegramServer, tmp_path: Path, hub: HubServer) -> None:

@@ -666,6 +666,8 @@ def test_the_settings_say_who_answers() -> None:
     settings = Settings(predictor_url="http://127.0.0.1:1", predictor_key=SecretStr("k"))
     remote = connect(settings)
     assert isinstance(remote, RemotePredictor)
+    with pytest.raises(PredictorError, match="within 5 s"):
+        remote.models()
     remote.close()
 
 
