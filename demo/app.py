@@ -54,7 +54,7 @@ _EVENTS = 500
 # Photos of batches that are asked for at once: the predictor has places for others.
 _OF_BATCHES = 8
 # Bytes of one upload of many files.
-_MOST_UPLOADED = 40 * images.MAX_BYTES
+_MOST_UPLOADED = batch.MOST * images.MAX_BYTES + 2**20  # a batch, and its files' names
 
 # Photos, and uploads, that a visitor may send in a minute where nothing else is said.
 _UPLOADS = 240
@@ -113,6 +113,7 @@ def serve(
             visitors=Visitors(settings.photos_per_minute, settings.proxies),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
+            share=share,
         )
         stack.callback(page.close, verbose=False)
         shared = launch(
@@ -254,6 +255,7 @@ def build_page(
     visitors: Visitors | None = None,
     unbundled: Sequence[Result] = (),
     samples: Samples | None = None,
+    share: bool = False,
 ) -> gr.Blocks:
     """The page, not yet served.
 
@@ -263,6 +265,7 @@ def build_page(
         visitors: Counts what each sends; None: 240 photos a minute.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives some images of the data set; None where it is not here.
+        share: What `launch` will be told: the page says where photos go.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -293,9 +296,9 @@ def build_page(
             with gr.Tab(words("tab_models"), id="models"):
                 models.build(front, page)
             with gr.Tab(words("tab_data"), id="data"):
-                data.build(front)
+                data.build(front, page)
             with gr.Tab(words("tab_about"), id="about"):
-                about.build(front, page)
+                about.build(front, page, share=share)
     page.queue(max_size=_EVENTS)
     return page
 
@@ -323,7 +326,10 @@ def _theme() -> gr.themes.Base:
         link_text_color="*primary_700",
         link_text_color_dark="*primary_300",
         color_accent="*primary_600",
+        button_secondary_background_fill_hover_dark="*primary_600",
         # Edges that can be seen, too.
+        block_border_width="1px",
+        block_border_color="*neutral_300",
         checkbox_border_color="*neutral_500",
         checkbox_label_border_width="1px",
         checkbox_label_border_color="*neutral_400",
