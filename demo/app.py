@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import images, locale
-from core.errors import PredictorError, RateError, StoreError
+from core.errors import ImageError, PredictorError, RateError, StoreError
 from core.first_pull import FirstPull
 from core.predictor import LocalPredictor, Predictor, connect
 from core.results import Result, read_unbundled
@@ -37,17 +38,23 @@ __all__ = ["build_page", "launch", "serve"]
 # Seconds: how often uploads are looked through, and how old they may get.
 _DELETE_UPLOADS = (60, 300)
 _STYLE = Path(__file__).with_name("style.css")
-# What changes is read aloud where it stands, when the visitor pauses.
-_LIVE = """() => {
-    const live = () => {
+# What changes is read aloud where it stands, when the visitor pauses. And a file that is too large is
+# refused in the browser already, by Gradio, in English.
+_WATCH = """() => {
+    const tooLarge = %s;
+    const look = () => {
         for (const name of ["verdict", "thanks", "agreement", "batch-said"]) {
             const part = document.getElementById(name);
             if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
         }
+        for (const part of document.querySelectorAll("[data-testid=toast-text]")) {
+            if (part.textContent.startsWith("File(s) exceed"))
+                part.firstChild.data = tooLarge[navigator.language.split("-")[0]] ?? tooLarge.en;
+        }
     };
     // A tab's parts come when it is opened.
-    new MutationObserver(live).observe(document.body, {childList: true, subtree: true});
-    live();
+    new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
+    look();
 }"""
 # Events of all visitors that may wait; Gradio refuses more.
 _EVENTS = 500
@@ -237,7 +244,7 @@ def launch(
         i18n=_words(),
         theme=_theme(),
         css_paths=_STYLE,
-        js=_LIVE,
+        js=_watch(),
     )
     # Before Gradio's own, which answer every path.
     page.app.router.routes.insert(0, Route("/healthz", _health))
@@ -305,6 +312,12 @@ def build_page(
 
 def _words() -> gr.I18n:
     return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
+
+
+def _watch() -> str:
+    too_large = ImageError("too_large", "")
+    words = {each: locale.error_words(too_large, each) for each in locale.LANGUAGES}
+    return _WATCH % json.dumps(words)
 
 
 def _theme() -> gr.themes.Base:
