@@ -38,8 +38,8 @@ __all__ = ["build_page", "launch", "serve"]
 # Seconds: how often uploads are looked through, and how old they may get.
 _DELETE_UPLOADS = (60, 300)
 _STYLE = Path(__file__).with_name("style.css")
-# What changes is read aloud where it stands, when the visitor pauses. And a file that is too large is
-# refused in the browser already, by Gradio, in English.
+# What changes is read aloud where it stands, when the visitor pauses. And a file that is too large
+# is refused in the browser already, by Gradio, in English.
 _WATCH = """() => {
     const tooLarge = %s;
     const look = () => {

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio_client
 import httpx
@@ -615,6 +615,9 @@ def test_a_desk_sees_models_side_by_side(page: Page, photo: Path, text: Path) ->
         fill(page, name, photo, text)
         wide.add(page.evaluate("document.querySelector('.gradio-container').clientWidth"))
     assert wide == {1100}
+    page.set_viewport_size({"width": 1000, "height": 800})
+    assert page.evaluate("document.querySelector('main').clientWidth") > 900
+    page.set_viewport_size({"width": 1280, "height": 800})
     open_tab(page, "Compare")
     tops = [box["y"] for card in page.locator(".card").all() if (box := card.bounding_box())]
     assert tops.count(tops[0]) >= 2
@@ -645,6 +648,27 @@ def test_nothing_jumps_while_loading(
     expect(page.locator("#timing")).to_contain_text("Baseline CNN: ")
     expect(seen).to_have_js_property("naturalWidth", 32)
     assert why.evaluate(_FROM_THE_TOP) == before
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("wish", "how"), [("reduce", "auto"), ("no-preference", "smooth")], ids=["still", "moving"]
+)
+def test_a_phone_is_led_to_the_answer(
+    url: str,
+    browser: Browser,
+    photo: Path,
+    wish: Literal["reduce", "no-preference"],
+    how: str,
+) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 700}, reduced_motion=wish)
+    page.add_init_script(
+        "Element.prototype.scrollIntoView = function (how) { window.led = [this.id, how.behavior] }"
+    )
+    visit(page, url)
+    give(page, photo)
+    page.wait_for_function("window.led")
+    assert page.evaluate("led") == ["verdict", how]
     page.close()
 
 
