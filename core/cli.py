@@ -585,7 +585,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Learn from the photos of this folder too; `tensight feedback export` writes one.",
+            help="Learn from the photos of this folder too; `tensight feedback export` writes one. "
+            "Those of none of the classes need a recipe that learns from such, as mobilenet does.",
         ),
     ] = None,
 ) -> None:

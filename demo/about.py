@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import gradio as gr
 
-from demo.front import Front
+from core import locale
+from core.errors import TenSightError
+from demo.front import Front, language_of
 
 __all__ = ["CURL", "JAVASCRIPT", "PYTHON", "build"]
 
@@ -40,23 +43,55 @@ console.log(data[0].label, data[0].confidence);
 _PROGRAMS = {"curl": CURL, "Python": PYTHON, "JavaScript": JAVASCRIPT}
 
 
-def build(front: Front, page: gr.Blocks) -> None:
-    """Put the tab's parts into the page that is being built."""
-    words = front.words
-    gr.Markdown(words("about"))
-    shown = [
-        gr.Code(program.strip(), language=None, label=name, interactive=False)
-        for name, program in _PROGRAMS.items()
-    ]
+def build(front: Front, page: gr.Blocks, *, share: bool) -> None:
+    """Put the tab's parts into the page that is being built.
+
+    Args:
+        front: Who answers.
+        page: The page.
+        share: Whether it is reached through Gradio's servers.
+
+    Raises:
+        ModelNotFoundError: The predictor has no model.
+    """
+    words, at_start = front.words, front.predictor.models()
+    about = gr.Markdown(elem_id="about")
+    with gr.Column(elem_id="programs"):
+        shown = [
+            gr.Code(
+                program.strip(),
+                language=None,
+                label=name,
+                interactive=False,
+                show_line_numbers=False,
+                wrap_lines=True,
+            )
+            for name, program in _PROGRAMS.items()
+        ]
     gr.Markdown(words("about_answer"))
 
-    def address(request: gr.Request) -> list[str]:
-        """The programs, with the address that this page was asked by."""
-        headers = request.headers
-        scheme = headers.get("x-forwarded-proto", "http").split(",")[0].strip()
-        host = headers.get("x-forwarded-host") or headers.get("host") or ""
-        if not re.fullmatch(r"[\w.:\[\]-]+", host) or scheme not in ("http", "https"):
-            return [program.strip() for program in _PROGRAMS.values()]
-        return [p.strip().replace(_HERE, f"{scheme}://{host}") for p in _PROGRAMS.values()]
+    def tell(request: gr.Request) -> list[str]:
+        """What it is, of the models that are there now; and the programs, with this address."""
+        here, results = locale.page_words(language_of(request)), at_start
+        with suppress(TenSightError):
+            results = front.predictor.models()
+        sides = {
+            side for each in results for side in (each.config.input.width, each.config.input.height)
+        }
+        told = here["about"].format(
+            sides="–".join(str(side) for side in sorted({min(sides), max(sides)})),
+            elsewhere=here["about_shared" if share else "about_alone"],
+        )
+        return [told, *(p.strip().replace(_HERE, _address(request)) for p in _PROGRAMS.values())]
 
-    page.load(address, None, shown, api_visibility="private", show_progress="hidden")
+    page.load(tell, None, [about, *shown], api_visibility="private", show_progress="hidden")
+
+
+def _address(request: gr.Request) -> str:
+    """What the page was asked by; what a browser cannot have sent is not shown."""
+    headers = request.headers
+    scheme = headers.get("x-forwarded-proto", "http").split(",")[0].strip()
+    host = headers.get("x-forwarded-host") or headers.get("host") or ""
+    if not re.fullmatch(r"[\w.:\[\]-]+", host) or scheme not in ("http", "https"):
+        return _HERE
+    return f"{scheme}://{host}"

@@ -63,7 +63,7 @@ class Comparison(TypedDict, total=False):
     error: Error
 
 
-class Model(TypedDict):
+class Model(TypedDict, total=False):
     name: str
     title: str
     family: str
@@ -82,6 +82,7 @@ class Model(TypedDict):
     hardware: str
     trained: dict[str, Any]
     default: bool
+    error: Error
 
 
 def build(front: Front, uploads: str) -> None:
@@ -174,13 +175,23 @@ def build(front: Front, uploads: str) -> None:
 
         return await _told(ask, request)
 
-    def models() -> list[Model]:
-        """Every model that answers, with its figures; `default` tells which one does unasked."""
-        default = front.predictor.default_model()
-        rows = [
-            result.to_dict() | {"default": result.config.name == default}
-            for result in front.predictor.models()
-        ]
+    def models(request: gr.Request) -> list[Model]:
+        """Every model that answers, with its figures; `default` tells which one does unasked.
+
+        Args:
+            request: Whose language errors are told in.
+
+        Returns:
+            One row a model; or a single one with `error`, as of `/predict`.
+        """
+        try:
+            default = front.predictor.default_model()
+            rows = [
+                result.to_dict() | {"default": result.config.name == default}
+                for result in front.predictor.models()
+            ]
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a program reads a code
+            return [Model(error=_error(error, language_of(request))["error"])]
         return cast(list[Model], rows)
 
     # The predictor is the one bound: it says in our words when to come back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import images, locale
-from core.errors import PredictorError, RateError, StoreError
+from core.errors import ImageError, PredictorError, RateError, StoreError
 from core.first_pull import FirstPull
 from core.predictor import LocalPredictor, Predictor, connect
 from core.results import Result, read_unbundled
@@ -37,24 +38,30 @@ __all__ = ["build_page", "launch", "serve"]
 # Seconds: how often uploads are looked through, and how old they may get.
 _DELETE_UPLOADS = (60, 300)
 _STYLE = Path(__file__).with_name("style.css")
-# What changes is read aloud where it stands, when the visitor pauses.
-_LIVE = """() => {
-    const live = () => {
+# What changes is read aloud where it stands, when the visitor pauses. And a file that is too large
+# is refused in the browser already, by Gradio, in English.
+_WATCH = """() => {
+    const tooLarge = %s;
+    const look = () => {
         for (const name of ["verdict", "thanks", "agreement", "batch-said"]) {
             const part = document.getElementById(name);
             if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
         }
+        for (const part of document.querySelectorAll("[data-testid=toast-text]")) {
+            if (part.textContent.startsWith("File(s) exceed"))
+                part.firstChild.data = tooLarge[navigator.language.split("-")[0]] ?? tooLarge.en;
+        }
     };
     // A tab's parts come when it is opened.
-    new MutationObserver(live).observe(document.body, {childList: true, subtree: true});
-    live();
+    new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
+    look();
 }"""
 # Events of all visitors that may wait; Gradio refuses more.
 _EVENTS = 500
 # Photos of batches that are asked for at once: the predictor has places for others.
 _OF_BATCHES = 8
 # Bytes of one upload of many files.
-_MOST_UPLOADED = 40 * images.MAX_BYTES
+_MOST_UPLOADED = batch.MOST * images.MAX_BYTES + 2**20  # a batch, and its files' names
 
 # Photos, and uploads, that a visitor may send in a minute where nothing else is said.
 _UPLOADS = 240
@@ -113,6 +120,7 @@ def serve(
             visitors=Visitors(settings.photos_per_minute, settings.proxies),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
+            share=share,
         )
         stack.callback(page.close, verbose=False)
         shared = launch(
@@ -236,7 +244,7 @@ def launch(
         i18n=_words(),
         theme=_theme(),
         css_paths=_STYLE,
-        js=_LIVE,
+        js=_watch(),
     )
     # Before Gradio's own, which answer every path.
     page.app.router.routes.insert(0, Route("/healthz", _health))
@@ -254,6 +262,7 @@ def build_page(
     visitors: Visitors | None = None,
     unbundled: Sequence[Result] = (),
     samples: Samples | None = None,
+    share: bool = False,
 ) -> gr.Blocks:
     """The page, not yet served.
 
@@ -263,6 +272,7 @@ def build_page(
         visitors: Counts what each sends; None: 240 photos a minute.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives some images of the data set; None where it is not here.
+        share: What `launch` will be told: the page says where photos go.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -293,15 +303,21 @@ def build_page(
             with gr.Tab(words("tab_models"), id="models"):
                 models.build(front, page)
             with gr.Tab(words("tab_data"), id="data"):
-                data.build(front)
+                data.build(front, page)
             with gr.Tab(words("tab_about"), id="about"):
-                about.build(front, page)
+                about.build(front, page, share=share)
     page.queue(max_size=_EVENTS)
     return page
 
 
 def _words() -> gr.I18n:
     return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
+
+
+def _watch() -> str:
+    too_large = ImageError("too_large", "")
+    words = {each: locale.error_words(too_large, each) for each in locale.LANGUAGES}
+    return _WATCH % json.dumps(words)
 
 
 def _theme() -> gr.themes.Base:
@@ -323,7 +339,10 @@ def _theme() -> gr.themes.Base:
         link_text_color="*primary_700",
         link_text_color_dark="*primary_300",
         color_accent="*primary_600",
+        button_secondary_background_fill_hover_dark="*primary_600",
         # Edges that can be seen, too.
+        block_border_width="1px",
+        block_border_color="*neutral_300",
         checkbox_border_color="*neutral_500",
         checkbox_label_border_width="1px",
         checkbox_label_border_color="*neutral_400",

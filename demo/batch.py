@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import ListFiles
 from PIL import Image
 
 from core import images, locale
@@ -59,6 +60,12 @@ def build(front: Front, page: gr.Blocks) -> None:
                 elem_id="batch-photos",
                 height=220,
             )
+
+            def paths(payload: ListFiles | None) -> list[str]:
+                return [uploaded(each.path, files.GRADIO_CACHE) for each in payload or []]
+
+            # Gradio's own leaves an empty file behind for each, as long as the server runs.
+            files.preprocess = paths  # type: ignore[assignment,method-assign]
             model = gr.Dropdown(
                 [choice(result, "en") for result in front.predictor.models()],
                 value=front.predictor.default_model(),
@@ -74,7 +81,7 @@ def build(front: Front, page: gr.Blocks) -> None:
                 json_file = gr.DownloadButton("JSON", visible=False, elem_id="batch-json")
 
     async def classify(
-        photos: list[str] | None,
+        photos: list[str],
         model: str,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by this
@@ -83,17 +90,16 @@ def build(front: Front, page: gr.Blocks) -> None:
         here, hidden = locale.page_words(language), gr.update(visible=False)
         if not photos or len(photos) > MOST:
             told = here["batch_many"] if photos else here["batch_none"]
-            return f"### ⚠ {told.format(n=len(photos or []), most=MOST)}", "", hidden, hidden
-        paths = [uploaded(path, files.GRADIO_CACHE) for path in photos]
-        progress((0, len(paths)), unit=here["batch_progress"])
+            return f"### ⚠ {told.format(n=len(photos), most=MOST)}", "", hidden, hidden
+        progress((0, len(photos)), unit=here["batch_progress"])
 
         def step(done: int) -> None:
-            progress((done, len(paths)), unit=here["batch_progress"])
+            progress((done, len(photos)), unit=here["batch_progress"])
 
         try:
-            front.visitors.admit(request, len(paths))
-            given = await answers(front, paths, model, step)
-            rows, table, files_made = await asyncio.to_thread(_write, paths, given, language)
+            front.visitors.admit(request, len(photos))
+            given = await answers(front, photos, model, step)
+            rows, table, files_made = await asyncio.to_thread(_write, photos, given, language)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
             return refusal(error, language), "", hidden, hidden
         answered = sum("error" not in row for row in rows)

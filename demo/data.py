@@ -5,27 +5,57 @@ from __future__ import annotations
 import functools
 import html
 import logging
+from collections.abc import Sequence
 
 import gradio as gr
 from PIL import Image
 
 from core import locale
 from core.errors import TenSightError
-from demo.front import Front, Samples, data_url, language_of
+from demo.front import Front, Samples, data_url, language_of, plain
 
 __all__ = ["build"]
 
 logger = logging.getLogger(__name__)
 
 _SIDE = 64
+_CIFAR10 = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+# Labels of models: more are only counted.
+_MOST_NAMED = 30
 
 
-def build(front: Front) -> None:
+def build(front: Front, page: gr.Blocks) -> None:
     """Put the tab's parts into the page that is being built."""
     words, samples = front.words, front.samples
     gr.Markdown(words("data_intro"))
     gr.Markdown(words("data_facts"))
-    gr.Markdown(words("data_classes"))
+    known = gr.Markdown(elem_id="data-known")
+
+    def classes(request: gr.Request) -> str:
+        """The data set's, and those of the models that are there now."""
+        language = language_of(request)
+        here = locale.page_words(language)
+        told = here["data_classes"].format(classes=_named(_CIFAR10, language))
+        try:
+            results = front.predictor.models()
+        except TenSightError:
+            return told
+        labels = dict.fromkeys(label for result in results for label in result.config.labels)
+        if set(labels) == set(_CIFAR10):
+            return f"{told} {here['data_same']}"
+        return f"{told} {here['data_others'].format(classes=_named(list(labels), language))}"
+
+    page.load(
+        classes,
+        None,
+        known,
+        api_visibility="private",
+        concurrency_limit=None,
+        show_progress="hidden",
+    )
     if samples is None:
         gr.Markdown(words("data_missing"), elem_id="data-missing")
         return
@@ -43,6 +73,12 @@ def build(front: Front) -> None:
             return f"<p>{html.escape(locale.page_words(language)['data_broken'])}</p>"
 
     button.click(show, None, shown, api_visibility="private", concurrency_limit=1)
+
+
+def _named(labels: Sequence[str], language: locale.Language) -> str:
+    names = [plain(locale.label_name(label, language)) for label in labels[:_MOST_NAMED]]
+    others = len(labels) - len(names)
+    return ", ".join(names) + (f" (+ {others})" if others else "")
 
 
 def _drawn(samples: Samples, language: locale.Language) -> str:

@@ -137,13 +137,15 @@ class Front:
 
 def photo_input(label: Any, elem_id: str) -> gr.Image:
     """A photo by upload, drop, paste or camera; handlers get its path, see `uploaded`."""
-    photo = gr.Image(
-        type="filepath",
-        sources=["upload", "webcam", "clipboard"],
-        label=label,
-        height=360,
-        elem_id=elem_id,
-    )
+    # The image comes later than what stands under it.
+    with gr.Column(elem_classes="photo-place"):
+        photo = gr.Image(
+            type="filepath",
+            sources=["upload", "webcam", "clipboard"],
+            label=label,
+            height=360,
+            elem_id=elem_id,
+        )
 
     def path(payload: ImageData | None) -> str | None:
         return None if payload is None else uploaded(payload.path, photo.GRADIO_CACHE)

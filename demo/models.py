@@ -20,6 +20,8 @@ __all__ = ["build"]
 
 # Of a wider confusion matrix nothing could be read.
 _MOST_CLASSES = 30
+# Where there is no such figure.
+_NONE = "–"
 
 
 def build(front: Front, page: gr.Blocks) -> None:
@@ -38,11 +40,16 @@ def build(front: Front, page: gr.Blocks) -> None:
         elem_id="picked",
     )
     note = gr.Markdown(elem_id="picked-note")
-    curves = gr.LinePlot(
-        x="epoch", y="share", color="of", color_title=" ", height=280, show_label=False
-    )
-    diagram = reliability_plot()
-    calibration = gr.Markdown()
+    with gr.Column(elem_id="curves") as learned:
+        gr.Markdown(words("models_curves"))
+        curves = gr.LinePlot(
+            x="epoch", y="share", color="of", color_title=" ", height=280, show_label=False
+        )
+        told = gr.Markdown()
+    with gr.Column(elem_id="reliability"):
+        gr.Markdown(words("models_trust"))
+        diagram = reliability_plot()
+        calibration = gr.Markdown()
     confusion = gr.HTML(elem_id="confusion")
     classes = gr.HTML(elem_id="classes")
     with gr.Accordion(words("models_card"), open=False, elem_id="card"):
@@ -68,19 +75,20 @@ def build(front: Front, page: gr.Blocks) -> None:
                 raise ModelNotFoundError(f"There is no model called {name!r}.")
         except TenSightError as error:
             # What was shown before stays, under what went wrong.
-            return refusal(error, language), *[gr.update()] * 6
+            return refusal(error, language), *[gr.update()] * 8
         notes = [] if result.revision else [here["models_figures_only"]]
         if not result.metrics.curves:
             notes.append(here["models_no_curves"])
         drawn = gr.update(
             value=_curves(result.metrics, here),
-            visible=bool(result.metrics.curves),
             x_title=here["models_epoch"],
             y_title=here["models_share"],
         )
         return (
             " ".join(notes),
+            gr.update(visible=bool(result.metrics.curves)),
             drawn,
+            _learned(result.metrics, language),
             *reliability(result.metrics, language),
             _confusion(result, language),
             _classes(result, language),
@@ -94,7 +102,7 @@ def build(front: Front, page: gr.Blocks) -> None:
         [page.load, picked.change],
         show,
         picked,
-        [note, curves, diagram, calibration, confusion, classes, text],
+        [note, learned, curves, told, diagram, calibration, confusion, classes, text],
         **private,
     )
 
@@ -114,7 +122,7 @@ def _leaderboard(results: Sequence[Result], language: locale.Language) -> str:
         return locale.decimal(value, places, language)
 
     def share(estimate: Estimate | None) -> str:
-        return number(estimate.share, 3) if estimate is not None else ""
+        return number(estimate.share, 3) if estimate is not None else _NONE
 
     rows = []
     for result in results:
@@ -123,10 +131,10 @@ def _leaderboard(results: Sequence[Result], language: locale.Language) -> str:
             [
                 result.config.title,
                 number(figures.test.accuracy),
-                number(figures.reported.accuracy) if figures.reported else "",
+                number(figures.reported.accuracy) if figures.reported else _NONE,
                 number(figures.test.ece),
-                share(photos.accuracy) if photos else "",
-                share(photos.told_none) if photos else "",
+                share(photos.accuracy) if photos else _NONE,
+                share(photos.told_none) if photos else _NONE,
                 number(figures.parameters, 0),
                 number(figures.bytes / 1e6, 1),
                 number(figures.milliseconds, 1),
@@ -147,6 +155,19 @@ def _curves(metrics: Metrics, words: dict[str, str]) -> pandas.DataFrame:
         )
     ]
     return pandas.DataFrame(rows, columns=["of", "epoch", "share"])
+
+
+def _learned(metrics: Metrics, language: locale.Language) -> str:
+    """The same in a sentence, for who cannot see it."""
+    if not metrics.curves:
+        return ""
+    best = max(metrics.curves, key=lambda each: each.epoch == metrics.best_epoch)
+    return locale.page_words(language)["models_learned"].format(
+        epochs=len(metrics.curves),
+        best=best.epoch,
+        train=f"{locale.decimal(100 * best.accuracy, 1, language)}%",
+        validation=f"{locale.decimal(100 * best.validation_accuracy, 1, language)}%",
+    )
 
 
 def _confusion(result: Result, language: locale.Language) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.blocks import Block
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -50,8 +51,9 @@ _OPACITY = 0.6
 # On a narrow screen the answer stands far below the photo.
 _SHOW_ANSWER = """() => {
     const answer = document.getElementById("verdict");
-    if (innerWidth < 700 && answer?.innerText.trim())
-        answer.scrollIntoView({behavior: "smooth", block: "center"});
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (innerWidth < 700 && answer?.querySelector("h2, h3"))
+        answer.scrollIntoView({behavior: still ? "auto" : "smooth", block: "center"});
 }"""
 _SET_OPACITY = "v => { document.documentElement.style.setProperty('--opacity', v); }"
 
@@ -62,7 +64,7 @@ class _Answered:
 
     Attributes:
         photo: Path of the upload.
-        prediction: With what spoke for it.
+        prediction: Without what spoke for it: that takes longer, and is asked for next.
         result: Of the model that gave it.
         said: Whether the visitor has said if it is right: each answer counts once.
     """
@@ -103,74 +105,86 @@ def build(front: Front, page: gr.Blocks) -> None:
             with gr.Accordion(words("trust"), open=False, elem_id="trust"):
                 diagram = reliability_plot()
                 calibration = gr.Markdown(elem_id="calibration")
+            gr.Markdown(words("limits"))
         with gr.Column():
-            verdict = gr.Markdown(elem_id="verdict")
-            scores = gr.HTML(elem_id="scores")
-            most = _most_bars(results)
-            top = gr.Slider(
-                1,
-                most,
-                value=min(_BARS, most),
-                step=1,
-                label=words("top"),
-                elem_id="top",
-            )
-            with gr.Group(visible=False, elem_id="feedback") as feedback:
-                gr.Markdown(words("feedback"), padding=True)
-                keep = gr.Checkbox(False, label=words("feedback_keep"))
-                with gr.Row():
-                    yes = gr.Button(words("feedback_yes"), size="sm")
-                    no = gr.Button(words("feedback_no"), size="sm")
-                with gr.Row(visible=False) as correction:
-                    truth = gr.Dropdown([], label=words("feedback_truth"), elem_id="truth")
-                    send = gr.Button(words("feedback_send"), size="sm")
-            thanks = gr.Markdown(elem_id="thanks")
-            timing = gr.Markdown(elem_id="timing")
-            with gr.Accordion(words("why"), open=True, elem_id="why"):
-                opacity = gr.Slider(0, 1, value=_OPACITY, step=0.05, label=words("opacity"))
-                why = gr.HTML(elem_id="explained")
-            with gr.Accordion(words("details"), open=False):
-                details = gr.JSON(show_label=False)
-    gr.Markdown(words("limits"))
+            verdict = gr.Markdown(words("verdict_waits"), elem_id="verdict")
+            # All at once, once there is something to show: nothing that stands here moves.
+            with gr.Column(visible=False, elem_id="answer") as answer:
+                scores = gr.HTML(elem_id="scores")
+                most = _most_bars(results)
+                top = gr.Slider(
+                    1,
+                    most,
+                    value=min(_BARS, most),
+                    step=1,
+                    label=words("top"),
+                    elem_id="top",
+                )
+                timing = gr.Markdown(elem_id="timing")
+                # Keeps its place, whichever of its parts is there.
+                with gr.Column(visible=front.store is not None, elem_id="said"):
+                    with gr.Column(visible=False, elem_id="feedback") as feedback:
+                        question = gr.Markdown()
+                        keep = gr.Checkbox(False, label=words("feedback_keep"))
+                        with gr.Row() as judge:
+                            yes = gr.Button(words("feedback_yes"), size="md", min_width=100)
+                            no = gr.Button(words("feedback_no"), size="md", min_width=100)
+                        with gr.Row(visible=False, equal_height=True) as correction:
+                            truth = gr.Dropdown(
+                                [],
+                                label=words("feedback_truth"),
+                                scale=2,
+                                min_width=150,
+                                elem_id="truth",
+                            )
+                            send = gr.Button(words("feedback_send"), size="md", min_width=100)
+                    thanks = gr.Markdown(elem_id="thanks")
+                with gr.Accordion(words("why"), open=True, elem_id="why"):
+                    opacity = gr.Slider(0, 1, value=_OPACITY, step=0.05, label=words("opacity"))
+                    why = gr.HTML(elem_id="explained")
+                with gr.Accordion(words("details"), open=False, elem_id="details"):
+                    details = gr.JSON(show_label=False)
+
+    drawing = asyncio.Semaphore(processors())
 
     async def predict(
         photo: str | None, model: str, top: float, request: gr.Request
-    ) -> tuple[Any, ...]:
-        hidden = gr.update(visible=False)
-        unasked = (hidden, hidden, False, gr.update(), "", "")
-        if photo is None:
-            return "", "", "", None, None, *unasked
+    ) -> dict[Block, Any]:
         language = language_of(request)
+        here, hidden = locale.page_words(language), gr.update(visible=False)
+        unasked: dict[Block, Any] = {answer: hidden, answered: None, why: ""}
+        if photo is None:
+            return unasked | {verdict: here["verdict_waits"]}
         try:
             front.visitors.admit(request)
-            asked = front.predictor.predict(read_path(photo), model=model, saliency=True)
-            prediction = await asked
+            prediction = await front.predictor.predict(read_path(photo), model=model)
             result = await asyncio.to_thread(front.result, model)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
-            code, sentence = error_of(error, language)
-            told = {"error": {"code": code, "message": sentence}}
-            return refusal(error, language), "", "", told, None, *unasked
-        timing = locale.page_words(language)["time"].format(
-            model=prediction.model,
-            decode=locale.decimal(prediction.timing_ms.decode, 1, language),
-            infer=locale.decimal(prediction.timing_ms.infer, 1, language),
-        )
-        return (
-            f"## {plain(locale.verdict_words(prediction, language))}",
-            _bars(prediction, top, language),
-            timing,
+            return unasked | {verdict: refusal(error, language)}
+        # "Not sure: cat or dog" is neither right nor wrong.
+        unsure = prediction.verdict == "unsure"
+        return {
+            verdict: f"## {plain(locale.verdict_words(prediction, language))}",
+            answer: gr.update(visible=True),
+            scores: _bars(prediction, top, language),
+            timing: here["time"].format(
+                title=plain(result.config.title),
+                decode=locale.decimal(prediction.timing_ms.decode, 1, language),
+                infer=locale.decimal(prediction.timing_ms.infer, 1, language),
+            ),
             # The path of the upload means nothing to who sent it.
-            prediction.to_dict() | {"photo": None},
-            _Answered(photo, prediction, result),
-            gr.update(visible=front.store is not None),
-            hidden,
+            details: prediction.to_dict() | {"photo": None},
+            answered: _Answered(photo, prediction, result),
+            feedback: gr.update(visible=front.store is not None),
+            question: here["feedback_unsure" if unsure else "feedback"],
             # Consent is to one photo.
-            False,
-            # "Not sure: cat or dog" is neither right nor wrong.
-            gr.update(visible=prediction.verdict != "unsure"),
-            "",
-            "",
-        )
+            keep: False,
+            judge: gr.update(visible=not unsure),
+            correction: gr.update(visible=unsure),
+            truth: gr.update(choices=_truths(prediction, language), value=None),
+            thanks: "",
+            why: "",
+        }
 
     def fewer(answered: _Answered | None, top: float, request: gr.Request) -> str:
         if answered is None:
@@ -180,10 +194,17 @@ def build(front: Front, page: gr.Blocks) -> None:
     async def explain(answered: _Answered | None, request: gr.Request) -> str:
         if answered is None:
             return ""
-        language = language_of(request)
+        language, photo = language_of(request), answered.photo
         try:
-            rgb = await asyncio.to_thread(images.decode, answered.photo, min_side=_PICTURE)
-            return await asyncio.to_thread(_explained, rgb, answered, language)
+            prediction = await front.predictor.predict(
+                photo, model=answered.prediction.model, saliency=True
+            )
+            # No more at once than there are processors.
+            async with drawing:
+                rgb = await asyncio.to_thread(images.decode, photo, min_side=_PICTURE)
+                return await asyncio.to_thread(
+                    _explained, rgb, prediction, answered.result, language
+                )
         except Exception as error:  # noqa: BLE001  # as above
             return f"<p>{html.escape(error_of(error, language)[1])}</p>"
 
@@ -209,14 +230,6 @@ def build(front: Front, page: gr.Blocks) -> None:
             return gr.update(), gr.update()
         return gr.update(choices=there, value=value), gr.update(maximum=most)
 
-    def correct(answered: _Answered | None, request: gr.Request) -> tuple[Any, ...]:
-        if answered is None:
-            return gr.update(visible=False), gr.update()
-        language = language_of(request)
-        labels = sorted((locale.label_name(k, language), k) for k in answered.prediction.scores)
-        none = (locale.page_words(language)["feedback_none"], NONE)
-        return gr.update(visible=True), gr.update(choices=[*labels, none], value=None)
-
     async def say(
         answered: _Answered | None, truth: str | None, keep: bool, request: gr.Request
     ) -> tuple[Any, ...]:
@@ -224,19 +237,18 @@ def build(front: Front, page: gr.Blocks) -> None:
         language = language_of(request)
         here, hidden = locale.page_words(language), gr.update(visible=False)
         if answered is None or answered.said or front.store is None:
-            return here["feedback_gone"], hidden, hidden
+            return here["feedback_gone"], hidden
         if truth is None or truth not in {NONE, *answered.prediction.scores}:
-            return gr.update(), gr.update(), gr.update()  # nothing was chosen
+            return gr.update(), gr.update()  # nothing was chosen
         answered.said = True
         try:
             front.visitors.admit(request)
             kept = await asyncio.to_thread(_keep, front.store, answered, truth, keep)
         except Exception as error:  # noqa: BLE001  # as above
             answered.said = False
-            return refusal(error, language), gr.update(), gr.update()
-        title = plain(answered.result.config.title)
-        said = here["feedback_kept"] if kept else here["feedback_thanks"].format(title=title)
-        return said, hidden, hidden
+            return refusal(error, language), gr.update()
+        said = "feedback_kept" if kept else "feedback_lost" if keep else "feedback_thanks"
+        return here[said].format(title=plain(answered.result.config.title)), hidden
 
     async def confirm(
         answered: _Answered | None, keep: bool, request: gr.Request
@@ -261,8 +273,8 @@ def build(front: Front, page: gr.Blocks) -> None:
         predict,
         [photo, model, top],
         [
-            *(verdict, scores, timing, details, answered),
-            *(feedback, correction, keep, yes, thanks, why),
+            *(verdict, answer, scores, timing, details, answered),
+            *(feedback, question, keep, judge, correction, truth, thanks, why),
         ],
         **free,
         # Whoever switches fast gets the answer for the last choice.
@@ -272,23 +284,26 @@ def build(front: Front, page: gr.Blocks) -> None:
         explain,
         answered,
         why,
-        **private,
-        # Pictures are drawn here: no more at once than there are processors.
-        concurrency_limit=processors(),
+        **free,
         trigger_mode="always_last",
-        show_progress="hidden",
     )
     asked.then(None, js=_SHOW_ANSWER, **private)
     top.change(fewer, [answered, top], scores, **free, show_progress="hidden")
     opacity.input(None, opacity, None, js=_SET_OPACITY, **private)
-    said = [thanks, feedback, correction]
+    said = [thanks, feedback]
     yes.click(confirm, [answered, keep], said, **free)
-    no.click(correct, answered, [correction, truth], **free)
+    no.click(lambda: gr.update(visible=True), None, correction, **free, show_progress="hidden")
     send.click(say, [answered, truth, keep], said, **free)
 
 
 def _most_bars(results: Sequence[Result]) -> int:
     return min(_MOST_BARS, max(len(result.config.labels) for result in results))
+
+
+def _truths(prediction: Prediction, language: locale.Language) -> list[tuple[str, str]]:
+    """What a visitor can say is in a photo: its name, and the label."""
+    labels = sorted((locale.label_name(label, language), label) for label in prediction.scores)
+    return [*labels, (locale.page_words(language)["feedback_none"], NONE)]
 
 
 def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
@@ -316,15 +331,17 @@ def _bars(prediction: Prediction, top: float, language: locale.Language) -> str:
     return bars(prediction.scores, int(top), language, locale.page_words(language)["scores"])
 
 
-def _explained(rgb: NDArray[np.uint8], answered: _Answered, language: locale.Language) -> str:
+def _explained(
+    rgb: NDArray[np.uint8], prediction: Prediction, result: Result, language: locale.Language
+) -> str:
     """HTML of the photo under colours, and of what the model saw of it."""
-    prediction, result = answered.prediction, answered.result
     here, spec = locale.page_words(language), result.config.input
     of = {
         "label": html.escape(locale.label_name(prediction.label, language)),
         "title": html.escape(result.config.title),
         "width": spec.width,
         "height": spec.height,
+        "infer": locale.decimal(prediction.timing_ms.infer, 1, language),
     }
     photo = Image.fromarray(rgb)
     photo.thumbnail((_PICTURE, _PICTURE))
@@ -335,7 +352,8 @@ def _explained(rgb: NDArray[np.uint8], answered: _Answered, language: locale.Lan
         coloured = (
             f'<figure><div class="layers"><img src="{data_url(photo, "JPEG")}" alt="">'
             f'<img class="heat" src="{over}" alt="{here["why_alt"].format(**of)}"></div>'
-            f"<figcaption>{here['why_text'].format(**of)}</figcaption></figure>"
+            f"<figcaption>{here['why_text'].format(**of)} {here['why_time'].format(**of)}"
+            "</figcaption></figure>"
         )
     seen = data_url(Image.fromarray(images.resize(rgb, spec)))
     return (

@@ -18,7 +18,7 @@ from core.settings import Settings
 
 __all__ = ["build", "push"]
 
-# What Spaces offer for certain, and the tests run on.
+# Among those that Spaces offer, and that the project says it runs on.
 _PYTHON = "3.12"
 _EXTRAS = ("heif", "postgres")
 _LEFT_OUT = ("__pycache__", "*.pyc", "training")

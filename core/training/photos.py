@@ -17,10 +17,11 @@ from core.errors import DataError, ImageError, PhotoReadError
 from core.training.calibrate import ece, reliability
 from core.training.data import Split
 
-__all__ = ["LABELS", "evaluate_photos", "learn_from_photos", "read_labels", "read_photos"]
+__all__ = ["LABELS", "NONE", "evaluate_photos", "learn_from_photos", "read_labels", "read_photos"]
 
 LABELS = "labels.csv"
-_NONE = "none"
+NONE = "none"
+"""In place of a label, for photos that show none of them."""
 _SIDE = 64
 
 
@@ -42,10 +43,10 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
             answers.append((label, classifier.predict(folder / file)))
         except (ImageError, PhotoReadError) as error:
             raise DataError(f"{folder / file}: {error}") from error
-    known = [(label, answer) for label, answer in answers if label != _NONE]
+    known = [(label, answer) for label, answer in answers if label != NONE]
     confidences = np.asarray([answer.confidence for _, answer in known])
     right = np.asarray([answer.label == label for label, answer in known])
-    none = [answer.verdict for label, answer in answers if label == _NONE]
+    none = [answer.verdict for label, answer in answers if label == NONE]
     return PhotoFigures(
         n=len(answers),
         accuracy=_estimate([answer.label == label for label, answer in known]),
@@ -81,7 +82,7 @@ def read_photos(
     none: list[NDArray[np.uint8]] = []
     for file, label in read_labels(folder, classifier.labels).items():
         try:
-            (none if label == _NONE else known).append(classifier.decode(folder / file))
+            (none if label == NONE else known).append(classifier.decode(folder / file))
         except (ImageError, PhotoReadError) as error:
             raise DataError(f"{folder / file}: {error}") from error
     return known, none
@@ -109,7 +110,7 @@ def learn_from_photos(folder: Path, labels: tuple[str, ...]) -> tuple[Split, Spl
         except (ImageError, PhotoReadError) as error:
             raise DataError(f"{folder / file}: {error}") from error
         image = np.asarray(whole.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
-        if label == _NONE:
+        if label == NONE:
             none.append((image, 0, row))
         else:
             known.append((image, labels.index(label), row))
@@ -148,10 +149,10 @@ def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
         file, label = row.get("file"), row.get("label")
         if not file or not label:
             raise DataError(f"{path}, line {number}: expected file,label; got {dict(row)}.")
-        if label not in (*labels, _NONE):
+        if label not in (*labels, NONE):
             raise DataError(
                 f"{path}, line {number}: the model has no label {label!r}; it knows "
-                f"{', '.join(labels)}, and {_NONE} is for photos of none of them."
+                f"{', '.join(labels)}, and {NONE} is for photos of none of them."
             )
         if file in truth:
             raise DataError(f"{path}, line {number}: {file} was named before.")

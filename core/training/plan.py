@@ -20,7 +20,7 @@ from core.training.data import (
 )
 from core.training.fit import Reporter, refuse_unfinished
 from core.training.measure import photos_folder
-from core.training.photos import read_labels
+from core.training.photos import NONE, read_labels
 from core.training.pretraining import pretrain, require_lessons
 from core.training.recipes import RECIPES, VGG16, Recipe
 from core.training.train import run_folder, train
@@ -73,7 +73,8 @@ def train_all(
         settings: As in `train`.
         seed: As in `train`.
         resume: Go on with runs that stopped; begin where there is none.
-        reporter: Gives one for each run, whose name it is given.
+        reporter: Gives one for each run; it is given the run's name, and which of the photos of
+            `extra` it leaves out.
         vgg16_weights: `imagenet` or a path, to take VGG16's weights in place of training them.
         recipes: By name.
         extra: As in `train`.
@@ -82,12 +83,14 @@ def train_all(
         TenSightError: Something is missing, or an unfinished run is there: nothing was begun.
     """
     _require(names, dataset, settings, resume, vgg16_weights, recipes)
+    none = 0
     if extra is not None:
-        read_labels(extra, dataset.labels)
+        none = list(read_labels(extra, dataset.labels).values()).count(NONE)
     without_body = False
     for name in names:
         try:
-            with reporter(name) as hears:
+            lost = none if name != VGG16 and not recipes[name].outliers else 0
+            with reporter(name + _left_out(lost)) as hears:
                 if name != VGG16:
                     if without_body and recipes[name].body == VGG16:
                         raise TrainingError(
@@ -116,6 +119,13 @@ def train_all(
         except TenSightError as error:
             without_body |= name == VGG16
             yield Outcome(name, error)
+
+
+def _left_out(photos: int) -> str:
+    if photos == 0:
+        return ""
+    some = "1 photo" if photos == 1 else f"{photos} photos"
+    return f" (left out: {some} of none, which this recipe cannot learn from)"
 
 
 def _require(

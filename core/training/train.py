@@ -92,7 +92,8 @@ def train(
         reporter: Hears of every batch and epoch.
         command: That trains this model, for the card.
         rows: What it is chosen and measured by; None: as `Rows.of` cuts and reads them.
-        extra: Folder of photos to learn from too, as `learn_from_photos` reads it.
+        extra: Folder of photos to learn from too, as `learn_from_photos` reads it; those of none of
+            the classes only where the recipe learns from `outliers`.
 
     Returns:
         The model; None where Keras runs on another backend than TensorFlow, which alone can export:
@@ -257,12 +258,10 @@ def _material(
     digest = hashlib.sha256()
     for split in (known, none):
         digest.update(split.images.tobytes() + split.labels.tobytes())
-    return Material(
-        learn,
-        photos,
-        outliers,
-        f"{taken} photos of a folder of one's own (SHA-256 {digest.hexdigest()[:12]})",
-    )
+    told = f"{taken} photos of a folder of one's own (SHA-256 {digest.hexdigest()[:12]})"
+    if left := len(known) + len(none) - taken:
+        told += f"; {left} of none of the classes left out, which this recipe cannot learn from"
+    return Material(learn, photos, outliers, told)
 
 
 def _described(material: Material, recipe: Recipe, dataset: Dataset) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import csv
-import http.client
 import io
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,15 +21,17 @@ import httpx
 import pytest
 from PIL import Image
 
+from core import images
 from core.catalog import Catalog
-from core.errors import ModelNotFoundError
+from core.errors import ModelNotFoundError, PredictorError
 from core.predictor import LocalPredictor
+from core.results import Result
 from core.settings import Settings
 from demo import about, batch
-from demo.app import build_page, launch
+from demo.app import build_page
 from demo.front import Visitors
 from tests.conftest import ROOT
-from tests.ports import free_port
+from tests.demo.running import served
 from tests.slow import SlowCatalog
 
 
@@ -37,13 +40,8 @@ def serving(
     predictor: LocalPredictor, *, uploaders: Visitors | None = None, **how: Any
 ) -> Iterator[gradio_client.Client]:
     """A client of a page that is served as long as it is needed."""
-    page = build_page(predictor, **how)
-    port = free_port()
-    launch(page, host="127.0.0.1", port=port, uploaders=uploaders)
-    try:
-        yield gradio_client.Client(f"http://127.0.0.1:{port}", verbose=False)
-    finally:
-        page.close(verbose=False)
+    with served(predictor, uploaders=uploaders, **how) as address:
+        yield gradio_client.Client(address, verbose=False)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +71,22 @@ def test_the_api_answers_as_the_classifier_does(
     timing = answer.pop("timing_ms")
     assert set(timing) == set(expected.pop("timing_ms"))
     assert answer == expected | {"photo": None}
+
+
+def test_answers_are_those_of_the_command_line(client: gradio_client.Client, photo: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "core.cli", "predict", str(photo), "--model", "classic", "--json"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    told = json.loads(run.stdout)
+    answer = ask(client, photo)
+    assert answer.keys() == told.keys()
+    for name in answer.keys() - {"photo", "timing_ms"}:
+        assert answer[name] == told[name], name
 
 
 def test_the_answer_changes_with_the_model(client: gradio_client.Client, photo: Path) -> None:
@@ -141,10 +155,32 @@ def test_the_models_are_listed(client: gradio_client.Client, catalog: Catalog) -
         assert row["accuracy"] == entry.metrics.test.accuracy
 
 
+class Leaving(LocalPredictor):
+    """A predictor whose models are elsewhere, and out of reach from some time on."""
+
+    away = False
+
+    def models(self) -> list[Result]:
+        if self.away:
+            raise PredictorError("http://models.example cannot be reached.")
+        return super().models()
+
+
+def test_models_that_cannot_be_listed_are_told_so(catalog: Catalog) -> None:
+    predictor = Leaving(catalog, queue_size=1, deadline_s=30)
+    with serving(predictor) as client:
+        predictor.away = True
+        (row,) = client.predict(api_name="/models")
+    predictor.close()
+    assert row["error"]["code"] == "predictor"
+    assert "cannot be reached just now" in row["error"]["message"]
+
+
 def test_results_have_types(client: gradio_client.Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/predict", "/predict_batch", "/compare", "/models"}
     assert "confidence: float" in endpoints["/predict"]["returns"][0]["python_type"]["type"]
+    assert "error: " in endpoints["/models"]["returns"][0]["python_type"]["type"]
 
 
 def test_curl_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_path: Path) -> None:
@@ -178,6 +214,72 @@ def test_python_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_
         timeout=60,
     )
     label, confidence = run.stdout.splitlines()[-1].split()
+    answer = ask(client, photo, None)
+    assert (label, float(confidence)) == (answer["label"], answer["confidence"])
+
+
+# What the program asks of the package of this name, which is not here: its names become the fields
+# that the page says it takes.
+_CLIENT = """
+import { readFileSync } from "node:fs";
+
+export const handle_file = path => ({ file: path });
+
+export class Client {
+    static async connect(url) {
+        const told = await fetch(`${url}/gradio_api/info`);
+        return Object.assign(new Client(), { url, info: await told.json() });
+    }
+
+    async predict(endpoint, given) {
+        const named = this.info.named_endpoints[endpoint].parameters;
+        for (const name of Object.keys(given))
+            if (!named.some(each => each.parameter_name == name)) throw new Error(name);
+        const data = [];
+        for (const each of named) {
+            let value = given[each.parameter_name] ?? each.parameter_default ?? null;
+            if (value?.file) {
+                const form = new FormData();
+                form.append("files", new Blob([readFileSync(value.file)]), value.file);
+                const upload = { method: "POST", body: form };
+                const sent = await fetch(`${this.url}/gradio_api/upload`, upload);
+                value = { path: (await sent.json())[0], meta: { _type: "gradio.FileData" } };
+            }
+            data.push(value);
+        }
+        const call = `${this.url}/gradio_api/call${endpoint}`;
+        const headers = { "content-type": "application/json" };
+        const asked = { method: "POST", headers, body: JSON.stringify({ data }) };
+        const { event_id } = await (await fetch(call, asked)).json();
+        const stream = await (await fetch(`${call}/${event_id}`)).text();
+        return { data: JSON.parse(stream.split("event: complete\\ndata: ")[1]) };
+    }
+}
+"""
+
+
+def test_javascript_as_the_page_says(
+    client: gradio_client.Client, photo: Path, tmp_path: Path
+) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not installed")
+    shutil.copy(photo, tmp_path / "photo.jpg")
+    package = tmp_path / "node_modules" / "@gradio" / "client"
+    package.mkdir(parents=True)
+    (package / "package.json").write_text('{"type": "module", "exports": "./client.js"}')
+    (package / "client.js").write_text(_CLIENT)
+    program = about.JAVASCRIPT.replace("http://127.0.0.1:7860", client.src.rstrip("/"))
+    (tmp_path / "program.mjs").write_text(program)
+    run = subprocess.run(
+        [node, "program.mjs"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    label, confidence = run.stdout.split()
     answer = ask(client, photo, None)
     assert (label, float(confidence)) == (answer["label"], answer["confidence"])
 
@@ -235,15 +337,37 @@ def test_uploads_have_limits(predictor: LocalPredictor, photo: Path) -> None:
             assert [send(client, **told) for _ in range(3)] == [200, 200, 429]
         # What stands before the last address may be made up.
         assert send(client, **{"x-forwarded-for": "3.3.3.3, 2.2.2.2"}) == 429
-        # Only told of, not sent.
-        asking = http.client.HTTPConnection(client.src.removeprefix("http://").rstrip("/"))
-        asking.putrequest("POST", "/gradio_api/upload")
-        asking.putheader("Content-Length", str(2**40))
-        asking.endheaders()
-        assert asking.getresponse().status == 413
-        asking.close()
+        assert told_of(client, 2**40).startswith(b"HTTP/1.1 413")
         chunks = (each for each in [b"x"])
         assert httpx.post(f"{client.src}gradio_api/upload", content=chunks).status_code == 411
+
+
+def told_of(client: gradio_client.Client, size: int) -> bytes:
+    """The first of what is said to who has an upload of that many bytes, and sends none of it."""
+    host, port = client.src.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as asking:
+        asking.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: page\r\nExpect: 100-continue\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n"
+            b"Content-Length: %d\r\n\r\n" % size
+        )
+        return asking.recv(100)
+
+
+def test_a_batch_may_be_as_large_as_its_photos(client: gradio_client.Client) -> None:
+    assert told_of(client, batch.MOST * images.MAX_BYTES).startswith(b"HTTP/1.1 100")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("monitoring", "monitoring/summary"),
+        *("gradio_api/runs", "gradio_api/run-history/buckets", "gradio_api/run-history/records"),
+    ],
+)
+def test_what_visitors_have_no_use_for_is_off(client: gradio_client.Client, path: str) -> None:
+    assert httpx.get(f"{client.src}{path}").status_code in (403, 404)
+    assert client.config["footer_links"] == ["api"]
 
 
 def test_the_switch_shows_measured_figures(client: gradio_client.Client, catalog: Catalog) -> None:

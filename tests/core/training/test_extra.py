@@ -72,8 +72,54 @@ def test_what_visitors_left_is_learned_from_and_measured_on(
         extra=wild,
     )
     assert bundle is not None
-    assert "542 rows of train; among them 2 photos of a folder" in bundle.config.training.data
+    told = bundle.config.training.data
+    assert "542 rows of train; among them 2 photos of a folder" in told
+    assert told.endswith("; 1 of none of the classes left out, which this recipe cannot learn from")
     assert evaluate_photos(Classifier(bundle, threads=1), wild).n == 3
+
+
+def test_photos_of_none_are_learned_from_where_the_recipe_learns_from_such(tmp_path: Path) -> None:
+    settings = Settings(
+        data=made.tiny_imagenet(tmp_path), models=tmp_path / "models", home=tmp_path / "home"
+    )
+    wild = left_by_visitors(tmp_path / "left", made.ten().labels, settings)
+    bundle = train(
+        made.recipe(photos=True, outliers=30, precision="float32"),
+        made.ten(),
+        settings,
+        seed=0,
+        resume=False,
+        reporter=made.Recorder(),
+        command="tests",
+        extra=wild,
+    )
+    assert bundle is not None
+    told = bundle.config.training.data
+    assert "360 rows of train; Tiny ImageNet, 46 train images of the same classes; 241 of" in told
+    assert "among them 3 photos of a folder" in told
+    assert "left out" not in told
+
+
+def test_who_trains_reads_what_is_left_out(settings: Settings, tmp_path: Path) -> None:
+    wild = left_by_visitors(tmp_path / "left", made.LABELS, settings)
+    told: list[str] = []
+
+    def reporter(what: str) -> nullcontext[made.Recorder]:
+        told.append(what)
+        return nullcontext(made.Recorder())
+
+    outcomes = train_all(
+        ["baseline"],
+        made.dataset(),
+        settings,
+        seed=0,
+        resume=False,
+        reporter=reporter,
+        recipes={"baseline": made.recipe()},
+        extra=wild,
+    )
+    assert [outcome.name for outcome in outcomes] == ["baseline"]
+    assert told == ["baseline (left out: 1 photo of none, which this recipe cannot learn from)"]
 
 
 def test_a_run_goes_on_with_the_same_photos_alone(settings: Settings, tmp_path: Path) -> None:

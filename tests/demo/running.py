@@ -1,0 +1,26 @@
+"""A page served in the process of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from core.predictor import LocalPredictor
+from demo.app import build_page, launch
+from demo.front import Visitors
+from tests.ports import free_port
+
+
+@contextmanager
+def served(
+    predictor: LocalPredictor, *, uploaders: Visitors | None = None, **how: Any
+) -> Iterator[str]:
+    """Address of a page that is served as long as it is needed; `how` is what it is built with."""
+    page = build_page(predictor, **how)
+    port = free_port()
+    launch(page, host="127.0.0.1", port=port, uploaders=uploaders)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        page.close(verbose=False)
