@@ -148,7 +148,10 @@ def test_weights_as_keras_saves_them_load(body: keras.Model, tmp_path: Path) -> 
     assert adopt_vgg16(str(file), Settings(home=tmp_path / "home")).license == "other"
 
 
-@pytest.mark.parametrize(("precision", "error"), [("float16", 1e-3), ("int8", 1e-2)])
+@pytest.mark.parametrize(
+    ("precision", "error"),
+    [pytest.param("float16", 1e-3, marks=pytest.mark.long), ("int8", 1e-2)],
+)
 def test_the_weights_that_a_model_holds_fast_are_read_back(
     body: keras.Model, precision: Precision, error: float, tmp_path: Path
 ) -> None:
@@ -254,6 +257,7 @@ def test_only_the_last_blocks_learn(
     assert learning == {"embedding", "logits", *tuned}
 
 
+@pytest.mark.long
 def test_a_model_on_vgg16_says_what_it_began_with(body: keras.Model, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     kept = keep_vgg16(body, ABOUT, settings)
