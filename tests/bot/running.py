@@ -24,12 +24,13 @@ from tests.telegram_server import TelegramServer
 
 @dataclass
 class Running:
-    """A bot, and what it works with."""
+    """A bot, what it works with, and whether it has come to its end by itself."""
 
     telegram: TelegramServer
     settings: Settings
     store: Store
     desk: Desk
+    ended: threading.Event
 
 
 def settings_for(telegram: TelegramServer, home: Path, **more: Any) -> Settings:
@@ -55,6 +56,7 @@ def running(
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     said: list[str] = []
     failed: list[BaseException] = []
+    ended = threading.Event()
     with closing(kind.open(settings)) as store:
         application = build_application(
             settings,
@@ -71,6 +73,7 @@ def running(
             except BaseException as error:  # noqa: BLE001  # raised where the test waits
                 failed.append(error)
             finally:
+                ended.set()
                 loop.run_until_complete(loop.shutdown_default_executor())
                 loop.close()
 
@@ -78,7 +81,7 @@ def running(
         thread.start()
         try:
             wait_for(lambda: bool(said or failed))
-            yield Running(telegram, settings, store, application.bot_data["desk"])
+            yield Running(telegram, settings, store, application.bot_data["desk"], ended)
         finally:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(stop.set)

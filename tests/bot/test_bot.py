@@ -96,8 +96,10 @@ def pressed(
 def test_a_photo_gets_a_reply(
     bot: Running, content: bytes, catalog: Catalog, chat: int, kind: str
 ) -> None:
+    sent_at = time.monotonic()
     message = getattr(bot.telegram, kind)(chat, content)
     (reply,) = bot.telegram.wait_for(1, chat)
+    assert reply.at - sent_at < 5, "a second, where nothing else is busy"
     expected = catalog.load("classic").predict(content)
     assert reply.reply_to == message
     verdict, _, *top, _, model = reply.text.splitlines()
