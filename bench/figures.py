@@ -110,7 +110,7 @@ def process(command: list[str], **environment: str) -> tuple[float, float]:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident megabytes of a process and of those that it started."""
+    """Resident megabytes of a process and of those that it started; shared ones count in each."""
     told = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True
     )

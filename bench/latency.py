@@ -196,8 +196,6 @@ def _litert(bundle: Bundle, threads: int) -> Callable[[_Batch], NDArray[np.float
         logits: NDArray[np.float32] = runner(**{INPUT: batch})["logits"]
         return logits
 
-    # `interpreter` must live as long as what runs on it.
-    answer.__dict__["interpreter"] = interpreter
     return answer
 
 

@@ -201,18 +201,19 @@ def _read(body: keras.Model, file: Path) -> None:
 def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
     """Set all weights of keras.applications.VGG16 without its top to those that a model serves."""
     about = bundle.config.training.pretrained
-    convolutions = [layer for layer in body.layers if layer.weights]
-    weights = _convolutions(bundle.read(MODEL))
-    shapes = [tuple(layer.kernel.shape) for layer in convolutions]
-    if (
-        about is None
-        or about.network != "VGG16"
-        or bundle.config.family != "transfer"
-        or [kernel.shape for kernel, _ in weights] != shapes
-    ):
+    if about is None or about.network != "VGG16" or bundle.config.family != "transfer":
         raise DataError(
             f"{bundle.config.name} does not hold VGG16 fast, so its weights are not those that it "
             "began with. Name the folder of one of the family `transfer`, as models/transfer is."
+        )
+    convolutions = [layer for layer in body.layers if layer.weights]
+    weights = _convolutions(bundle.read(MODEL))
+    expected = [tuple(layer.kernel.shape) for layer in convolutions]
+    found = [kernel.shape for kernel, _ in weights]
+    if found != expected:
+        raise DataError(
+            f"{bundle.config.name} is not on VGG16, as its config.json has it: its convolutions "
+            f"have the shapes {found}, those of VGG16 {expected}."
         )
     for layer, (kernel, bias) in zip(convolutions, weights, strict=True):
         layer.set_weights([kernel, bias])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from core.bundle import Bundle, write_bundle
 from core.catalog import Catalog
 from core.errors import BundleError, ModelNotFoundError
+from core.revisions import BUNDLED
 from core.settings import Settings
+from core.store import Store
 from tests.conftest import ROOT
 
 
@@ -19,6 +22,19 @@ def models(tmp_path: Path) -> Path:
     for name in ("baseline", "classic"):
         shutil.copytree(ROOT / "models" / name, tmp_path / "models" / name)
     return tmp_path / "models"
+
+
+def test_what_is_made_live_is_loaded_before_anybody_asks_for_it(
+    models: Path, tmp_path: Path
+) -> None:
+    settings = Settings(models=models, home=tmp_path / "home")
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        catalog.load("baseline")
+        catalog.refresh()
+        assert catalog.loaded() == ["baseline"]
+        store.promote({"classic": BUNDLED}, ["baseline", "classic"])
+        catalog.refresh()
+        assert catalog.loaded() == ["baseline", "classic"]
 
 
 def test_entries_are_the_models_that_can_be_read(

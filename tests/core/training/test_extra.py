@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.bundle import Bundle
 from core.errors import DataError, TrainingError
 from core.feedback import export_photos
 from core.settings import Settings
 from core.store import Feedback, Store
+from core.training.data import Dataset
 from core.training.photos import evaluate_photos, learn_from_photos
 from core.training.plan import train_all
+from core.training.recipes import Recipe
 from core.training.train import train
 from tests import made
 
@@ -52,6 +55,21 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(models=tmp_path / "models", home=tmp_path / "home")
 
 
+def learned(recipe: Recipe, dataset: Dataset, settings: Settings, extra: Path) -> Bundle:
+    bundle = train(
+        recipe,
+        dataset,
+        settings,
+        seed=0,
+        resume=False,
+        reporter=made.Recorder(),
+        command="tests",
+        extra=extra,
+    )
+    assert bundle is not None
+    return bundle
+
+
 def test_what_visitors_left_is_learned_from_and_measured_on(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -61,17 +79,7 @@ def test_what_visitors_left_is_learned_from_and_measured_on(
     known, none = learn_from_photos(wild, made.LABELS)
     assert (known.images.shape, none.images.shape) == ((2, 64, 64, 3), (1, 64, 64, 3))
     assert known.labels.tolist() == [0, 1]
-    bundle = train(
-        made.recipe(),
-        made.dataset(),
-        settings,
-        seed=0,
-        resume=False,
-        reporter=made.Recorder(),
-        command="tests",
-        extra=wild,
-    )
-    assert bundle is not None
+    bundle = learned(made.recipe(), made.dataset(), settings, wild)
     told = bundle.config.training.data
     assert "542 rows of train; among them 2 photos of a folder" in told
     assert told.endswith("; 1 of none of the classes left out, which this recipe cannot learn from")
@@ -83,17 +91,8 @@ def test_photos_of_none_are_learned_from_where_the_recipe_learns_from_such(tmp_p
         data=made.tiny_imagenet(tmp_path), models=tmp_path / "models", home=tmp_path / "home"
     )
     wild = left_by_visitors(tmp_path / "left", made.ten().labels, settings)
-    bundle = train(
-        made.recipe(photos=True, outliers=30, precision="float32"),
-        made.ten(),
-        settings,
-        seed=0,
-        resume=False,
-        reporter=made.Recorder(),
-        command="tests",
-        extra=wild,
-    )
-    assert bundle is not None
+    recipe = made.recipe(photos=True, outliers=30, precision="float32")
+    bundle = learned(recipe, made.ten(), settings, wild)
     told = bundle.config.training.data
     assert "360 rows of train; Tiny ImageNet, 46 train images of the same classes; 241 of" in told
     assert "among them 3 photos of a folder" in told

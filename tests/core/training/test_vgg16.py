@@ -84,6 +84,12 @@ def ask(
     return [outcome.result for outcome in outcomes]
 
 
+def short_transfer(precision: Precision) -> Recipe:
+    return made.like(
+        "transfer", epochs=1, batch_size=50, photos=False, outliers=0, precision=precision
+    )
+
+
 def test_a_file_of_imagenet_weights_loads(body: keras.Model, tmp_path: Path) -> None:
     file = as_published(body, tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
     settings = Settings(home=tmp_path / "home")
@@ -157,14 +163,7 @@ def test_the_weights_that_a_model_holds_fast_are_read_back(
 ) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     kept = keep_vgg16(body, ABOUT, settings)
-    recipe = replace(
-        get_recipe("transfer"),
-        epochs=1,
-        batch_size=50,
-        photos=False,
-        outliers=0,
-        precision=precision,
-    )
+    recipe = short_transfer(precision)
     (bundle,) = ask(["transfer"], settings, recipes=[recipe])
     assert isinstance(bundle, Bundle), bundle
     here = Settings(home=tmp_path / "here")
@@ -177,6 +176,15 @@ def test_the_weights_that_a_model_holds_fast_are_read_back(
         mine = model.get_layer(layer.name).get_weights()
         for read, true in zip(mine, layer.get_weights(), strict=True):
             assert np.abs(read - true).max() <= error * np.abs(true).max()
+
+
+@pytest.mark.parametrize("name", ["classic", "finetuned"])
+def test_a_bundled_model_that_does_not_hold_vgg16_fast_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=f"{name} does not hold VGG16 fast"):
+        adopt_vgg16(str(ROOT / "models" / name), Settings(home=tmp_path))
+    assert not (tmp_path / "weights").exists(), "nothing is half-written"
 
 
 def test_a_model_that_does_not_hold_vgg16_fast_is_refused(tmp_path: Path) -> None:
@@ -261,14 +269,7 @@ def test_only_the_last_blocks_learn(
 def test_a_model_on_vgg16_says_what_it_began_with(body: keras.Model, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     kept = keep_vgg16(body, ABOUT, settings)
-    recipe = replace(
-        get_recipe("transfer"),
-        epochs=1,
-        batch_size=50,
-        photos=False,
-        outliers=0,
-        precision="float32",
-    )
+    recipe = short_transfer("float32")
     (bundle,) = ask(["transfer"], settings, recipes=[recipe])
     assert isinstance(bundle, Bundle), bundle
     assert bundle.config.training.pretrained == kept
