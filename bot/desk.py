@@ -35,7 +35,7 @@ from core.errors import (
 )
 from core.locale import Language
 from core.predictor import Predictor
-from core.results import Result
+from core.results import Result, offered
 from core.settings import Settings
 from core.store import Answered, Chat, Store
 
@@ -162,6 +162,15 @@ class Desk:
         """
         results, _ = await self._models()
         return results
+
+    async def offered(self, chosen: str) -> list[Result]:
+        """Those that people choose from, and the one that they chose.
+
+        Raises:
+            ModelNotFoundError, PredictorError: As in `results`.
+        """
+        results, default = await self._models()
+        return offered(results, default, chosen)
 
     async def _models(self) -> tuple[list[Result], str]:
         """The models, and which of them answers by default.

@@ -139,7 +139,7 @@ async def _model(update: Update, context: Context) -> None:
     language = await desk.language(update)
     text = locale.bot_words(language)["choose_model"]
     chosen = await desk.model(update)
-    buttons = replies.model_buttons(await desk.results(), language, chosen)
+    buttons = replies.model_buttons(await desk.offered(chosen), language, chosen)
     await _reply(update.effective_message, text, buttons)
 
 
@@ -679,8 +679,9 @@ async def _press_models(press: _Press) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
-    results, chosen = await press.desk.results(), answered.model
-    await press.buttons(replies.model_buttons(results, press.language, chosen, press.key))
+    results = await press.desk.offered(answered.model)
+    buttons = replies.model_buttons(results, press.language, answered.model, press.key)
+    await press.buttons(buttons)
     return None
 
 

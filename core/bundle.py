@@ -162,6 +162,7 @@ class Config(_Record):
         precision: Number format of the stored weights.
         temperature, exponent: How logits become probabilities, see `core.verdict.probabilities`.
         beta: How the largest of them becomes the confidence, see `core.verdict.calibrated`.
+        offered: Whether page and bot offer it in their switch; else it answers who names it.
         sha256: Digest, 64 hex digits, of every other file of the folder.
         minimum_version: Oldest TenSight that can serve this model.
     """
@@ -178,6 +179,7 @@ class Config(_Record):
     temperature: Annotated[float, Field(gt=0)]
     exponent: Annotated[float, Field(gt=0, le=4)] = 1.0
     beta: tuple[NotNegative, NotNegative, float] = (1.0, 1.0, 0.0)
+    offered: bool = True
     verdict: Verdict
     sha256: dict[str, Digest]
     training: Training

@@ -32,6 +32,7 @@ __all__ = [
     "keep_ablation",
     "keep_figures",
     "mean_and_spread",
+    "offered",
     "read_ablation",
     "read_results",
     "read_unbundled",
@@ -98,6 +99,16 @@ class Result:
                 "commit": training.commit,
             },
         }
+
+
+def offered(results: Sequence[Result], *named: str) -> list[Result]:
+    """Those that a switch between models shows, in their order.
+
+    Args:
+        results: All that answer.
+        named: Which are shown whether they are offered or not: the default one, the one chosen.
+    """
+    return [each for each in results if each.config.offered or each.config.name in named]
 
 
 class _Record(BaseModel):

@@ -22,6 +22,7 @@ from PIL import Image
 from core import images, locale
 from core.classifier import Prediction
 from core.errors import BusyError, ImageError, PhotoReadError, TenSightError
+from core.results import offered
 from demo.front import (
     Front,
     choice,
@@ -66,9 +67,10 @@ def build(front: Front, page: gr.Blocks) -> None:
 
             # Gradio's own leaves an empty file behind for each, as long as the server runs.
             files.preprocess = paths  # type: ignore[assignment,method-assign]
+            default = front.predictor.default_model()
             model = gr.Dropdown(
-                [choice(result, "en") for result in front.predictor.models()],
-                value=front.predictor.default_model(),
+                [choice(result, "en") for result in offered(front.predictor.models(), default)],
+                value=default,
                 label=words("model"),
                 elem_id="batch-model",
             )

@@ -29,7 +29,7 @@ from core import locale
 from core.bundle import Metrics
 from core.errors import ModelNotFoundError, PhotoReadError, RateError, TenSightError
 from core.predictor import Predictor
-from core.results import Result
+from core.results import Result, offered
 from core.store import Store
 
 __all__ = [
@@ -203,10 +203,12 @@ def chosen(front: Front, request: gr.Request) -> tuple[list[tuple[str, str]], st
     Raises:
         ModelNotFoundError, PredictorError: As of the predictor.
     """
-    there = [choice(result, language_of(request)) for result in front.predictor.models()]
+    results, value = front.predictor.models(), front.predictor.default_model()
     asked = request.query_params.get("model", "")
-    known = asked in [name for _, name in there]
-    return there, asked if known else front.predictor.default_model()
+    if asked in [result.config.name for result in results]:
+        value = asked
+    shown = offered(results, front.predictor.default_model(), value)
+    return [choice(result, language_of(request)) for result in shown], value
 
 
 def reliability_plot() -> gr.LinePlot:

@@ -19,7 +19,7 @@ from PIL import Image
 from core import images, locale
 from core.classifier import Prediction
 from core.errors import ImageError, PhotoReadError, TenSightError
-from core.results import Result
+from core.results import Result, offered
 from core.saliency import heat
 from core.settings import processors
 from core.store import NONE, Feedback, Store
@@ -95,7 +95,7 @@ def build(front: Front, page: gr.Blocks) -> None:
                     for name, path in examples.write().items()
                 }
             model = gr.Radio(
-                [choice(result, "en") for result in results],
+                [choice(result, "en") for result in offered(results, default)],
                 value=default,
                 label=words("model"),
                 info=words("model_info"),

@@ -81,6 +81,7 @@ class Recipe:
             `prepare` sets. (Weights of `body` bring their own.)
         maps: How the evidence for each class at each place is found, see `export`.
         bundled: Whether its weights are kept among the models; of others only the figures are.
+        offered: As in config.json.
         notes: What a reader of its figures should know; for the card.
         views: What is averaged at test time, as in config.json.
         reported: Figures of the student report for its model of this name.
@@ -109,6 +110,7 @@ class Recipe:
     precision: Precision = "float16"
     maps: Literal["gradient", "occlusion"] = "gradient"
     bundled: bool = True
+    offered: bool = True
     input: InputSpec = field(default=_CIFAR10_INPUT)
     views: tuple[View, ...] = ("identity", "mirror")
     license: str = "mit"
@@ -203,6 +205,7 @@ RECIPES = {
             flip="random",
             precision="int8",
             maps="occlusion",
+            offered=False,
             reported=Reported(accuracy=0.6527, precision=0.6785, recall=0.6527, f1=0.6541),
         ),
         Recipe(
@@ -218,6 +221,7 @@ RECIPES = {
             crop_padding=2,
             flip="random",
             precision="int8",
+            offered=False,
             reported=Reported(accuracy=0.7446, precision=0.7518, recall=0.7446, f1=0.7467),
         ),
         Recipe(

@@ -125,6 +125,7 @@ def train(
         views=recipe.views,
         precision=recipe.precision,
         temperature=1.0,
+        offered=recipe.offered,
         verdict=Verdict(method="max_softmax", none_below=0.0, unsure_below=0.0),
         sha256={MODEL: "0" * 64},
         training=Training(

@@ -127,14 +127,16 @@ def test_buttons_change_the_message(bot: Running, content: bytes, chat: int) -> 
     assert "Baseline CNN: " in compared.text
     models, _ = pressed(telegram, chat, reply, "Model")
     names = list(models.buttons())
-    assert names[0].startswith("Baseline CNN · 83.1% · ")
-    assert names[1].startswith("✓ Classic CNN · ")
-    assert names[-1] == "Back"
-    other, _ = pressed(telegram, chat, models, names[0])
-    assert other.text.endswith("Baseline CNN")
+    shown = [name.removeprefix("✓ ").split(" · ")[0] for name in names]
+    offered = ["Classic CNN", "VGG16, fine-tuned", "MobileNetV2", "Airbench CNN"]
+    assert shown == [*offered, "VGG16, transferred", "Back"], "and not the baseline"
+    assert names[0].startswith("✓ Classic CNN · 87.2% · ")
+    assert names[3].startswith("Airbench CNN · 95.3% · ")
+    other, _ = pressed(telegram, chat, models, names[3])
+    assert other.text.endswith("Airbench CNN")
     marked = list(pressed(telegram, chat, other, "Model")[0].buttons())
-    assert marked[0].startswith("✓ Baseline CNN · "), "who gave the answer is marked"
-    assert marked[1].startswith("Classic CNN · ")
+    assert marked[0].startswith("Classic CNN · ")
+    assert marked[3].startswith("✓ Airbench CNN · "), "who gave the answer is marked"
     assert list(other.buttons()) == ["Why?", "Compare", "Right", "Wrong", "Model"]
     back, _ = pressed(telegram, chat, models, "Back")
     assert list(back.buttons()) == ["Why?", "Compare", "Right", "Wrong", "Model"]
@@ -269,11 +271,11 @@ def test_the_model_is_kept_for_the_chat(
         with running(own, tmp_path):
             if not restart:
                 offer = asked(own, 5001, lambda: own.text(5001, "/model"))
-                name = next(n for n in offer.buttons() if n.startswith("Baseline CNN"))
+                name = next(n for n in offer.buttons() if n.startswith("Airbench CNN"))
                 said, _ = pressed(own, 5001, offer, name)
-                assert said.text == "From now on Baseline CNN answers here."
+                assert said.text == "From now on Airbench CNN answers here."
             reply = asked(own, 5001, lambda: own.photo(5001, content))
-            assert reply.text.endswith("Baseline CNN")
+            assert reply.text.endswith("Airbench CNN")
             other = asked(own, 5002, lambda: own.photo(5002, content))
             assert other.text.endswith("Classic CNN")
 

@@ -394,7 +394,7 @@ def test_who_is_forgotten_while_a_model_works(
         models, _ = pressed(telegram, 1, reply, "Model")
         slow.let.clear()
         slow.begun.clear()
-        other = next(name for name in models.buttons() if name.startswith("Baseline"))
+        other = next(name for name in models.buttons() if name.startswith("Airbench"))
         telegram.press(1, models.buttons()[other], message=int(reply.data["message_id"]))
         assert slow.begun.wait(30)
         said = asked(telegram, 1, lambda: telegram.text(1, "/forget"))

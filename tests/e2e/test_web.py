@@ -225,6 +225,8 @@ def test_the_address_chooses_the_model(page: Page, url: str) -> None:
     expect(page.locator("#link a")).to_have_attribute("href", "?model=baseline")
     visit(page, f"{url}/?model=nonsense")
     expect(page.get_by_label("Classic CNN")).to_be_checked()
+    expect(page.get_by_label("Airbench CNN")).to_be_visible()
+    expect(page.get_by_label("Baseline CNN")).to_have_count(0)  # it is in the leaderboard alone
 
 
 def test_a_file_that_is_no_photo_replaces_the_answer(
@@ -285,7 +287,7 @@ def test_the_page_shows_how_far_a_model_can_be_trusted(page: Page) -> None:
     expect(page.locator("#trust canvas, #trust svg.marks")).to_be_visible(timeout=30_000)
     first = page.locator("#calibration").inner_text()
     assert first.startswith("On 10,000 test images, ")
-    page.get_by_label("Baseline CNN").check()
+    page.get_by_label("Airbench CNN").check()
     expect(page.locator("#calibration")).not_to_have_text(first)
 
 
@@ -309,7 +311,7 @@ def test_visitors_say_whether_an_answer_is_right(
     page.get_by_role("button", name="Yes, that is right").dblclick(timeout=30_000)
     expect(page.locator("#thanks")).to_contain_text("now counts in the figures of Classic CNN")
     expect(page.locator("#feedback")).not_to_be_visible()
-    page.get_by_label("Baseline CNN").check()
+    page.get_by_label("Airbench CNN").check()
     page.get_by_role("button", name="No", exact=True).click(timeout=30_000)
     page.get_by_label("Keep my photo").check()
     page.locator("#truth input").click()
@@ -318,8 +320,8 @@ def test_visitors_say_whether_an_answer_is_right(
     expect(page.locator("#thanks")).to_contain_text("The photo is kept too")
     rows = feedback_rows(home)
     assert [(row["model"], row["n"], row["right"]) for row in rows] == [
-        ("baseline", 1, 0),
         ("classic", 1, 1),
+        ("scratch", 1, 0),
     ]
     subprocess.run(
         [sys.executable, "-m", "core.cli", "feedback", "export", str(tmp_path / "wild")],
@@ -644,8 +646,8 @@ def test_nothing_jumps_while_loading(
     page.get_by_role("button", name="Yes, that is right").click()
     expect(page.locator("#thanks")).to_contain_text("Thank you.")
     assert why.evaluate(_FROM_THE_TOP) == before
-    page.get_by_label("Baseline CNN").check()
-    expect(page.locator("#timing")).to_contain_text("Baseline CNN: ")
+    page.get_by_label("Airbench CNN").check()
+    expect(page.locator("#timing")).to_contain_text("Airbench CNN: ")
     expect(seen).to_have_js_property("naturalWidth", 32)
     assert why.evaluate(_FROM_THE_TOP) == before
     page.close()
@@ -689,9 +691,9 @@ def test_keys_are_enough(page: Page, photo: Path) -> None:
     tab_to(page, "#photo [data-testid=upload-button], #photo button[aria-label*=upload]")
     page.keyboard.press("Enter")
     expect(page.locator("#timing")).to_contain_text("Classic CNN: ", timeout=30_000)
-    tab_to(page, "#model input[value=baseline]")
+    tab_to(page, "#model input[value=scratch]")
     page.keyboard.press("Space")
-    expect(page.locator("#timing")).to_contain_text("Baseline CNN: ")
+    expect(page.locator("#timing")).to_contain_text("Airbench CNN: ")
     tab_to(page, "#top input[type=range]")
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#scores li")).to_have_count(4)
