@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -398,3 +400,20 @@ def test_a_pull_holds_nothing_up(telegram: TelegramServer, tmp_path: Path, hub: 
         wait_for(lambda: last(telegram).startswith("⚠ "))
         acts = [(act.act, act.outcome[:2]) for act in bot.store.acts(9)]
     assert acts == [("pull v1", "⚠ "), ("pull v1", "be")]
+
+
+def test_a_pull_is_broken_off_when_the_bot_stops(
+    telegram: TelegramServer, tmp_path: Path, hub: HubServer
+) -> None:
+    hub.repos["owner/models"] = Repo()
+    hub.repos["owner/models"].commit({"README.md": b""})
+    hub.faults.held = threading.Event()
+    try:
+        with running(telegram, tmp_path, operators=(OPERATOR,), hub_repo="owner/models") as bot:
+            telegram.text(OPERATOR, "/pull")
+            wait_for(lambda: bool(hub.asked))
+        assert last(telegram).startswith("⚠ pull main was broken off when the bot was stopped")
+        with closing(Store.open(bot.settings)) as store:
+            assert ["was broken off" in act.outcome for act in store.acts(2)] == [True, False]
+    finally:
+        hub.faults.held.set()
