@@ -794,12 +794,16 @@ def _evaluate_photos(classifier: Classifier, folder: Path, as_json: bool) -> Non
 
 def _draw(catalog: Catalog, name: str, settings: Settings, folder: Path) -> None:
     bundle, classifier = catalog.bundle(name), catalog.load(name)
-    dataset = _load_data(settings)
+    figures = bundle.metrics().test
+    _prepare_training()
+    from core.training.data import CIFAR10_LABELS, load_cifar10_test
     from core.training.measure import refuse_other_labels
-    from core.training.pictures import draw
+    from core.training.pictures import draw, refuse_without_mistakes
 
-    refuse_other_labels(bundle, dataset)
-    for file in draw(classifier, bundle.metrics().test, dataset.test, folder):
+    refuse_other_labels(bundle, "CIFAR-10", CIFAR10_LABELS)
+    refuse_without_mistakes(name, figures)
+    _say("Reading CIFAR-10's test rows ...")
+    for file in draw(classifier, figures, load_cifar10_test(settings), folder):
         typer.echo(str(file))
 
 

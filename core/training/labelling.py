@@ -27,7 +27,7 @@ __all__ = ["Labelling", "dtype_policy"]
 # What of a recipe does not change the weights that come out.
 _COSMETIC = {
     *("title", "description", "family", "views", "precision", "maps", "bundled"),
-    *("license", "notes", "reported"),
+    *("offered", "license", "notes", "reported"),
     # Its weights are named beside the recipe.
     "body",
 }

@@ -125,7 +125,7 @@ def evaluate(bundle: Bundle, rows: Rows, settings: Settings, *, command: str) ->
         BundleError: The folder is damaged.
         DataError: The data set has other labels.
     """
-    refuse_other_labels(bundle, rows.dataset)
+    refuse_other_labels(bundle, rows.dataset.name, rows.dataset.labels)
     old = bundle.metrics()
     history = History(**{field.name: getattr(old, field.name) for field in fields(History)})
     if rows.tiny is not None:
@@ -135,17 +135,16 @@ def evaluate(bundle: Bundle, rows: Rows, settings: Settings, *, command: str) ->
     return measure(bundle.folder, bundle.config, files, history, rows, settings, command)
 
 
-def refuse_other_labels(bundle: Bundle, dataset: Dataset) -> None:
-    """See that a model can be measured on this data set.
+def refuse_other_labels(bundle: Bundle, name: str, labels: tuple[str, ...]) -> None:
+    """See that a model can be measured on a data set of this name, with these labels.
 
     Raises:
         DataError: It has other labels.
     """
-    labels = dataset.labels
     if bundle.config.labels != labels:
         raise DataError(
             f"The model {bundle.config.name} knows {', '.join(bundle.config.labels)}; "
-            f"{dataset.name} has {', '.join(labels)}. Evaluate it on data with its own labels."
+            f"{name} has {', '.join(labels)}. Evaluate it on data with its own labels."
         )
 
 

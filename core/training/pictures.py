@@ -16,7 +16,7 @@ from core.training.data import Split
 from core.training.outliers import watch
 from core.verdict import confidences
 
-__all__ = ["draw"]
+__all__ = ["draw", "refuse_without_mistakes"]
 
 _COLUMNS = 5
 _CONFUSIONS = 6
@@ -37,14 +37,10 @@ def draw(classifier: Classifier, figures: SplitFigures, split: Split, folder: Pa
         Their paths.
 
     Raises:
-        DataError: The figures name no mistakes: an older version made them.
+        DataError: As in `refuse_without_mistakes`.
         OutputError: The folder cannot be made or written to.
     """
-    if not figures.mistakes:
-        raise DataError(
-            f"The figures of {classifier.name} name no mistakes to draw. `tensight evaluate "
-            f"{classifier.name}` measures it anew."
-        )
+    refuse_without_mistakes(classifier.name, figures)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _drawn(classifier, figures, split, folder)
@@ -53,6 +49,20 @@ def draw(classifier: Classifier, figures: SplitFigures, split: Split, folder: Pa
             f"No picture can be written to {folder}: {error.strerror or error}. Name another "
             "folder."
         ) from error
+
+
+def refuse_without_mistakes(name: str, figures: SplitFigures) -> None:
+    """See that there is something to draw, before rows are read for it.
+
+    Raises:
+        DataError: The figures of the model of that name name no mistakes: an older version made
+            them.
+    """
+    if not figures.mistakes:
+        raise DataError(
+            f"The figures of {name} name no mistakes to draw. `tensight evaluate {name}` measures "
+            "it anew."
+        )
 
 
 def _drawn(classifier: Classifier, figures: SplitFigures, split: Split, folder: Path) -> list[Path]:

@@ -139,6 +139,7 @@ def test_models_list(catalog: Catalog) -> None:
     assert [row["name"] for row in rows] == [result.config.name for result in results]
     assert [row["name"] for row in rows if row["default"]] == [catalog.default()]
     table = tensight("models", "list").stdout
+    lines = (ROOT / "docs" / "RESULTS.md").read_text("utf-8").splitlines()
     for row, result in zip(rows, results, strict=True):
         metrics, training = result.metrics, result.config.training
         assert row["test"] == {"data": metrics.test.data, "n": metrics.test.n}
@@ -155,6 +156,17 @@ def test_models_list(catalog: Catalog) -> None:
         assert (made["data"], made["hardware"]) == (training.data, training.hardware)
         assert made["seconds"] == metrics.training_seconds
         assert f"{row['accuracy']:.4f}" in table
+        # The same row of docs/RESULTS.md.
+        cells = [
+            f"{row['parameters']:,}",
+            f"{row['bytes']:,}",
+            row["weights"],
+            row["resize"],
+            str(row["views"]),
+            f"{row['milliseconds']:.2f}",
+        ]
+        (line,) = [each for each in lines if f"(`{row['name']}`) | {' | '.join(cells)} | " in each]
+        assert line.endswith(f"| {made['hardware']}, {made['date']} |")
         assert (row["revision"] or "figures only") in table
 
 

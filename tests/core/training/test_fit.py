@@ -129,6 +129,17 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=0.01)
 
 
+def test_what_does_not_change_the_weights_makes_no_other_run() -> None:
+    recipe = made.recipe()
+
+    def identity(recipe: Recipe) -> object:
+        return Labelling(recipe, MATERIAL, VALIDATION, 3, 5, Settings()).identity
+
+    other = replace(recipe, title="another", offered=not recipe.offered, views=("identity",))
+    assert identity(other) == identity(recipe)
+    assert identity(replace(recipe, crop_padding=3)) != identity(recipe)
+
+
 def test_an_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
     recipe = made.recipe()
     with pytest.raises(KeyboardInterrupt):
