@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from core.errors import BundleError, StoreError
 from core.predictor import LocalPredictor
 from core.settings import Settings
 from core.store import Chat, Feedback, Store
-from tests.bot.running import Running, running
+from tests.bot.running import Running, running, settings_for
 from tests.bot.test_bot import asked, pressed, words
+from tests.bot.test_nothing_is_lost import process
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
 from tests.ports import wait_for
@@ -398,3 +401,67 @@ def test_a_pull_holds_nothing_up(telegram: TelegramServer, tmp_path: Path, hub: 
         wait_for(lambda: last(telegram).startswith("⚠ "))
         acts = [(act.act, act.outcome[:2]) for act in bot.store.acts(9)]
     assert acts == [("pull v1", "⚠ "), ("pull v1", "be")]
+
+
+LOST = "⚠ The bot stopped before it could write down how pull v1 ended; /status and /models show"
+
+
+def test_after_a_kill_the_audit_says_that_nobody_saw_the_end(
+    telegram: TelegramServer, tmp_path: Path, hub: HubServer
+) -> None:
+    hub.repos["owner/models"] = Repo()
+    hub.repos["owner/models"].commit({"README.md": b"nothing else"})
+    hub.faults.held = threading.Event()
+    home = tmp_path / "home"
+    how = {"TENSIGHT_OPERATORS": str(OPERATOR), "TENSIGHT_HUB_REPO": "owner/models"}
+    how |= {"HF_HUB_OFFLINE": "0"}
+
+    def acts(store: Store) -> list[tuple[str, str]]:
+        return [(act.act, act.outcome[: len(LOST)]) for act in store.acts(9)]
+
+    with closing(Store.open(Settings(home=home))) as store:
+        bot = process(telegram, home, **how)
+        try:
+            telegram.text(OPERATOR, "/pull v1")
+            wait_for(lambda: acts(store) == [("pull v1", "begun")], seconds=60)
+            # It is not handled again: that the pull began is all that its update asks for.
+            wait_for(lambda: store.waiting(123456) == [])
+            bot.kill()
+            bot.wait()
+            assert acts(store) == [("pull v1", "begun")]
+            said = len(telegram.sent(OPERATOR))
+            bot = process(telegram, home, **how)
+            wait_for(lambda: last(telegram).startswith(LOST), seconds=60)
+            assert acts(store) == [("pull v1", LOST), ("pull v1", "begun")]
+            hub.faults.held.set()
+            assert (
+                f"pull v1: {LOST}"
+                in asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/audit")).text
+            )
+            assert len(telegram.sent(OPERATOR)) == said + 2
+        finally:
+            hub.faults.held.set()
+            bot.terminate()
+            assert bot.wait(30) == 0
+
+
+def test_a_command_that_is_handled_again_is_in_the_audit_twice(
+    telegram: TelegramServer, tmp_path: Path, hub: HubServer
+) -> None:
+    """Killed before its update was marked, /pull runs once more; nobody saw how it ended before."""
+    hub.repos["owner/models"] = Repo()
+    hub.repos["owner/models"].commit({"README.md": b"nothing else"}, "v1")
+    telegram.text(OPERATOR, "/pull v1")
+    (update,) = telegram._updates
+    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    with closing(Store.open(settings_for(telegram, tmp_path / "home"))) as store:
+        store.receive(123456, [(update["update_id"], OPERATOR, json.dumps(update))])
+        store.begin_act(999, "somebody", "pull v1")  # of another bot, which runs
+        store.begin_act(123456, "somebody", "pull v1")
+        with running(telegram, tmp_path / "home", **how):
+            wait_for(lambda: last(telegram).startswith("⚠ owner/models holds no model"))
+        acts = [act.outcome for act in store.acts(9)]
+    refused, again, lost, *begun = acts
+    assert refused.startswith("⚠ owner/models holds no model")
+    assert lost.startswith(LOST)
+    assert [again, *begun] == ["begun"] * 3
