@@ -27,7 +27,13 @@ from bot import replies
 from bot.desk import App, Context, Desk
 from bot.handlers import desk_of
 from core import __version__, locale
-from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightError
+from core.errors import (
+    BundleError,
+    ModelNotFoundError,
+    PredictorError,
+    StoreError,
+    TenSightError,
+)
 from core.locale import Language
 from core.predictor import LocalPredictor
 from core.revisions import BUNDLED, Revisions
@@ -99,18 +105,19 @@ def add_handlers(application: App) -> None:
 async def _status(update: Update, context: Context) -> None:
     desk = desk_of(context)
     photos, median, p95, errors = desk.hour.figures()
+    language: Language = "en"
     try:
         language = await desk.language(update)
         on = await desk.maintenance()
         words = locale.bot_words(language)
         maintenance, state = words["on" if on else "off"], words["status_answers"]
     except StoreError as error:
-        words = locale.bot_words()
+        words = locale.bot_words(language)
         maintenance, state = "?", str(error)
     try:
         models = "\n".join(f"{e.config.name} {e.revision}" for e in await desk.results())
     except TenSightError as error:
-        models = words["status_models"].format(error=error)
+        models = words["status_models"].format(error=_in_words(error, language))
     predictor, queue = desk.predictor, words["status_elsewhere"]
     if isinstance(predictor, LocalPredictor):
         queue = words["status_queue"].format(n=predictor.waiting)
@@ -131,6 +138,16 @@ async def _status(update: Update, context: Context) -> None:
         maintenance=maintenance,
     )
     await _say(update, text)
+
+
+def _in_words(error: TenSightError, language: Language) -> str:
+    """An error for an operator: in words that visitors know, too, where those say what is wrong.
+
+    Of most errors that operators meet, visitors are told only that something went wrong.
+    """
+    if language == "en" or not isinstance(error, PredictorError):
+        return str(error)
+    return f"{locale.error_words(error, language)} ({error})"
 
 
 async def _models(update: Update, context: Context) -> None:

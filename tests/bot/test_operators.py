@@ -17,8 +17,8 @@ import pytest
 from core import locale
 from core.bundle import Bundle, write_bundle
 from core.catalog import Catalog
-from core.errors import BundleError, StoreError
-from core.predictor import LocalPredictor
+from core.errors import BundleError, PredictorError, StoreError
+from core.predictor import LocalPredictor, RemotePredictor
 from core.settings import Settings
 from core.store import Chat, Feedback, Store
 from tests.bot.running import Running, running, settings_for
@@ -26,7 +26,7 @@ from tests.bot.test_bot import asked, pressed, words
 from tests.bot.test_nothing_is_lost import process
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
-from tests.ports import wait_for
+from tests.ports import free_port, wait_for
 from tests.telegram_server import TelegramServer
 
 OPERATOR, OTHER, ANYBODY = 501, 502, 503
@@ -369,6 +369,21 @@ def test_operators_are_answered_in_their_language(bot: Running) -> None:
     pressed(telegram, OPERATOR, offer, "Ja")
     wait_for(lambda: last(telegram) == "onderhoud is aan")
     assert "maintenance on: maintenance is on" in said(bot, "/audit"), "the audit is in English"
+
+
+def test_a_predictor_that_is_away_is_told_in_their_language(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    predictor = RemotePredictor(url, patience_s=0.2)
+    with running(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot:
+        why = f"The predictor at {url} gives no answer"
+        assert f"\nmodels: {why}" in said(bot, "/status")
+        bot.store.set_chat(OPERATOR, Chat(language="nl"))
+        text = said(bot, "/status")
+    predictor.close()
+    dutch = locale.error_words(PredictorError(""), "nl")
+    assert f"\nmodellen: {dutch} ({why}" in text, "and what is wrong with it"
 
 
 def test_a_stop_breaks_a_pull_off(telegram: TelegramServer, tmp_path: Path, hub: HubServer) -> None:
