@@ -364,6 +364,7 @@ async def run(
         if webhook is None:
             await _poll(application, inbox, stop, lambda: say(f"{name} answers"))
         else:
+            await operator.end_acts(application)
             await inbox.replay()
             await _listen(
                 application, inbox, stop, webhook, host, port, lambda: say(f"{name} answers")
@@ -456,6 +457,7 @@ async def _poll(
                 return
             if since is None:
                 # Only now: another program that takes the updates would answer these, too.
+                await operator.end_acts(application)
                 await inbox.replay()
                 since = clock()
                 ready()

@@ -27,12 +27,19 @@ from bot import replies
 from bot.desk import App, Context, Desk
 from bot.handlers import desk_of
 from core import __version__, locale
-from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightError
+from core.errors import (
+    BundleError,
+    ModelNotFoundError,
+    PredictorError,
+    StoreError,
+    TenSightError,
+)
 from core.locale import Language
 from core.predictor import LocalPredictor
 from core.revisions import BUNDLED, Revisions
+from core.store import Act
 
-__all__ = ["COMMANDS", "Alarms", "add_handlers", "start"]
+__all__ = ["COMMANDS", "Alarms", "add_handlers", "end_acts", "start"]
 
 COMMANDS = ("status", "models", "pull", "promote", "rollback", "feedback", "maintenance", "audit")
 """What operators may say, beside what everybody may."""
@@ -98,18 +105,19 @@ def add_handlers(application: App) -> None:
 async def _status(update: Update, context: Context) -> None:
     desk = desk_of(context)
     photos, median, p95, errors = desk.hour.figures()
+    language: Language = "en"
     try:
         language = await desk.language(update)
         on = await desk.maintenance()
         words = locale.bot_words(language)
         maintenance, state = words["on" if on else "off"], words["status_answers"]
     except StoreError as error:
-        words = locale.bot_words()
+        words = locale.bot_words(language)
         maintenance, state = "?", str(error)
     try:
         models = "\n".join(f"{e.config.name} {e.revision}" for e in await desk.results())
     except TenSightError as error:
-        models = words["status_models"].format(error=error)
+        models = words["status_models"].format(error=_in_words(error, language))
     predictor, queue = desk.predictor, words["status_elsewhere"]
     if isinstance(predictor, LocalPredictor):
         queue = words["status_queue"].format(n=predictor.waiting)
@@ -130,6 +138,16 @@ async def _status(update: Update, context: Context) -> None:
         maintenance=maintenance,
     )
     await _say(update, text)
+
+
+def _in_words(error: TenSightError, language: Language) -> str:
+    """An error for an operator: in words that visitors know, too, where those say what is wrong.
+
+    Of most errors that operators meet, visitors are told only that something went wrong.
+    """
+    if language == "en" or not isinstance(error, PredictorError):
+        return str(error)
+    return f"{locale.error_words(error, language)} ({error})"
 
 
 async def _models(update: Update, context: Context) -> None:
@@ -352,28 +370,61 @@ async def _act(desk: Desk, update: Update, act: str, do: Callable[[], _Outcome])
         What came of it, in words.
     """
     who, language = _who(desk, update), await desk.language(update)
-    await asyncio.to_thread(desk.store.add_act, who, act, "begun")
+    number = await asyncio.to_thread(desk.store.begin_act, update.get_bot().id, who, act)
     try:
         outcome = await _apart(do)
     except asyncio.CancelledError:
-        await _keep(desk, who, act, _Outcome("act_broken_off", {"act": act}))
+        await _keep(desk, number, act, _Outcome("act_broken_off", {"act": act}))
         raise
     except TenSightError as error:
         outcome = _Outcome("act_refused", {"error": error})
     except Exception as error:
         logger.exception("%s failed", act)
         outcome = _Outcome("act_failed", {"kind": type(error).__name__})
-    await _keep(desk, who, act, outcome)
+    await _keep(desk, number, act, outcome)
     return outcome.text(language)
 
 
-async def _keep(desk: Desk, who: str, act: str, outcome: _Outcome) -> None:
+async def _keep(desk: Desk, number: int, act: str, outcome: _Outcome) -> None:
     """Put into the audit what came of an act: in one language, whoever did it."""
     text = outcome.text("en")
     try:
-        await asyncio.to_thread(desk.store.add_act, who, act, text)
+        await asyncio.to_thread(desk.store.end_act, number, text)
     except TenSightError:
         logger.exception("%s: %s; this is not in the audit", act, text)
+
+
+async def end_acts(application: App) -> None:
+    """Put into the audit what a killed process of this bot had begun, and tell who began it.
+
+    Only once no other process of this bot runs; the second time it does nothing, since what runs by
+    then is of this one.
+
+    Raises:
+        StoreError: The database cannot be used.
+    """
+    if application.bot_data.get("ended_acts", False):
+        return
+    desk = application.bot_data["desk"]
+
+    def outcome(act: str) -> str:
+        return _Outcome("act_lost", {"act": act}).text("en")
+
+    lost = await asyncio.to_thread(desk.store.end_acts, application.bot.id, outcome)
+    application.bot_data["ended_acts"] = True
+    # Apart: who waits for an answer to a photo does not wait for this.
+    start(application.bot_data, _tell_of_lost(application, lost))
+
+
+async def _tell_of_lost(application: App, acts: Sequence[Act]) -> None:
+    desk = application.bot_data["desk"]
+    for operator in desk.settings.operators:
+        for act in acts:
+            if act.operator == desk.person(operator):
+                words = locale.bot_words(await _language_of(desk, operator))
+                with suppress(TelegramError):
+                    text = words["act_lost"].format(act=act.act)
+                    await application.bot.send_message(operator, text)
 
 
 async def _apart(do: Callable[[], _T]) -> _T:

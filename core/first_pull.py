@@ -63,9 +63,12 @@ class FirstPull:
                 return
             except HubAwayError as error:
                 logger.info("%s", error)
-            except Exception as error:  # noqa: BLE001  # the edge of a thread: who runs it hears of it
+            except Exception as error:  # the edge of a thread: who runs it hears of it
                 if str(error) != told:
-                    logger.error("The models of %s: %s", self._settings.hub_repo, error)
+                    ours = None if isinstance(error, TenSightError) else error
+                    logger.error(
+                        "The models of %s: %s", self._settings.hub_repo, error, exc_info=ours
+                    )
                     told = str(error)
             # The pause differs, so that many do not come back at once.
             self._closed.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as TooLateError
@@ -47,7 +48,11 @@ _NO_ROOM = (
 )
 _OF_THE_DISK = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT)
 
+_CLIENT, _OURS = "huggingface_hub", "core"
+
 Value = TypeVar("Value")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def resolve(
     def ask() -> Commit:
         api = HfApi(token=_secret(token))
         sha = api.model_info(repo, revision=revision, timeout=patience_s).sha
-        if sha is None or len(sha) != 40:
+        if not isinstance(sha, str) or len(sha) != 40:
             raise HubError(f"The Hub names no commit for {repo} at {revision}. Try again later.")
         tree = api.list_repo_tree(repo, revision=sha, recursive=True)
         files = tuple(
@@ -358,6 +363,10 @@ def _told(
             "TENSIGHT_HUB_REPO."
         ) from error
     except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        if not _is_of_the_client(error):
+            raise  # a mistake of this program, which the network is not to be blamed for
+        # What is told does not say where the client stumbled.
+        logger.debug("The Hub's client does not understand an answer", exc_info=error)
         raise HubAwayError(
             f"What came is no answer of the Hub ({type(error).__name__}). {so_far} See whether a "
             "login page of the network stands between, and that HF_ENDPOINT is right where it is "
@@ -372,6 +381,16 @@ def _told(
             f"The Hub cannot be reached, or broke off ({type(error).__name__}). {so_far} Check the "
             "network, and try again."
         ) from error
+
+
+def _is_of_the_client(error: Exception) -> bool:
+    """Whether the Hub's client met an error, or what it called; else code of this package did."""
+    last = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if module in (_CLIENT, _OURS):
+            last = module
+    return last == _CLIENT
 
 
 def fetch_dataset(

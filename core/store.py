@@ -5,7 +5,7 @@ SQLite in TENSIGHT_HOME, or the database that TENSIGHT_DATABASE_URL names.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ __all__ = [
 NONE = "none"
 """What a visitor says of a photo that shows none of the labels."""
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest version of the tables, in migrations/versions."""
 
 MOST_PHOTOS = 10_000
@@ -125,6 +125,7 @@ _AUDIT = sa.Table(
     sa.Column("operator", sa.String(64), nullable=False),
     sa.Column("act", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("doing", sa.BigInteger),  # the bot that was told to, until the outcome is known
 )
 
 
@@ -547,6 +548,39 @@ class Store:
         values = {"at": datetime.now(UTC), "operator": operator, "act": act, "outcome": outcome}
         with self._telling(), self._engine.begin() as connection:
             connection.execute(sa.insert(_AUDIT).values(values))
+
+    def begin_act(self, bot: int, operator: str, act: str) -> int:
+        """Keep that an operator told a bot to do something; a number for `end_act`."""
+        values = {"operator": operator, "act": act, "outcome": "begun", "doing": bot}
+        insert = sa.insert(_AUDIT).values(at=datetime.now(UTC), **values).returning(_AUDIT.c.id)
+        with self._telling(), self._engine.begin() as connection:
+            return int(connection.execute(insert).scalar_one())
+
+    def end_act(self, number: int, outcome: str) -> None:
+        """Keep what came of something that was begun."""
+        self._end(_AUDIT.c.id == number, lambda _: outcome)
+
+    def end_acts(self, bot: int, outcome: Callable[[str], str]) -> list[Act]:
+        """Keep what is to be said of all that a bot began and never ended.
+
+        Args:
+            bot: Whose they are.
+            outcome: What is to be said, by what was begun.
+
+        Returns:
+            What is kept now, the first first.
+        """
+        return self._end(_AUDIT.c.doing == bot, outcome)
+
+    def _end(self, which: sa.ColumnElement[bool], outcome: Callable[[str], str]) -> list[Act]:
+        change = sa.update(_AUDIT).where(which).values(doing=None).returning(_AUDIT)
+        with self._telling(), self._engine.begin() as connection:
+            rows = sorted(connection.execute(change).all(), key=lambda row: int(row.id))
+            now = datetime.now(UTC)
+            ended = [Act(now, row.operator, row.act, outcome(row.act)) for row in rows]
+            for each in ended:
+                connection.execute(sa.insert(_AUDIT).values(asdict(each)))
+        return ended
 
     def acts(self, most: int) -> list[Act]:
         """What operators did, the last first."""

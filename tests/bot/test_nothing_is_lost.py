@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,13 +32,13 @@ from core.errors import BotError, PredictorError, StoreError, TenSightError
 from core.predictor import LocalPredictor, RemotePredictor
 from core.results import Result
 from core.settings import Settings
-from core.store import Store
+from core.store import Answered, Store
 from tests.bot.running import running
 from tests.bot.test_bot import GROUP, asked, pressed, words
 from tests.conftest import ROOT
-from tests.core.test_service import serving
+from tests.core.test_service import serving, tensight_serve
 from tests.ports import free_port, wait_for
-from tests.telegram_server import TOKEN, TelegramServer
+from tests.telegram_server import TOKEN, Call, TelegramServer
 
 
 @pytest.fixture
@@ -828,6 +830,42 @@ def test_a_service_that_is_away(
             assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
             assert "airplane" in telegram.wait_for(2, 2)[-1].text
     predictor.close()
+
+
+def test_a_process_asks_the_service_that_the_settings_name(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, catalog: Catalog
+) -> None:
+    def answered(home: Path, reply: Call) -> Answered | None:
+        """What lies behind the buttons of a reply."""
+        _, key, *_ = reply.buttons()["Why?"].split(":")
+        with closing(Store.open(Settings(home=home))) as store:
+            return store.answer(key)
+
+    models, nothing, port = tmp_path / "models", tmp_path / "nothing", free_port()
+    shutil.copytree(ROOT / "models" / "classic", models / "classic")
+    nothing.mkdir()
+    url = f"http://127.0.0.1:{port}"
+    where = {"TENSIGHT_MODELS": str(nothing), "TENSIGHT_PREDICTOR_URL": url}
+    with tensight_serve("--port", str(port), TENSIGHT_MODELS=str(models)) as service:
+        assert service.stderr is not None
+        assert any(url in line for line in service.stderr)
+        # No model lies where it could load one itself.
+        bot = process(telegram, tmp_path / "apart", **where)
+        try:
+            telegram.photo(1, content)
+            (apart,) = telegram.wait_for(1, 1, seconds=60)
+        finally:
+            bot.terminate()
+            assert bot.wait(30) == 0
+            service.terminate()
+    with running(telegram, tmp_path / "alone"):
+        alone = asked(telegram, 2, lambda: telegram.photo(2, content))
+    assert apart.text == alone.text
+    theirs, ours = answered(tmp_path / "apart", apart), answered(tmp_path / "alone", alone)
+    assert theirs is not None
+    assert ours is not None
+    assert theirs.scores == ours.scores == catalog.load("classic").predict(content).scores
+    assert (theirs.revision, theirs.answer) == (ours.revision, ours.answer)
 
 
 class Unknown(Away):

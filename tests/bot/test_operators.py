@@ -17,15 +17,16 @@ import pytest
 from core import locale
 from core.bundle import Bundle, write_bundle
 from core.catalog import Catalog
-from core.errors import BundleError, StoreError
-from core.predictor import LocalPredictor
+from core.errors import BundleError, PredictorError, StoreError
+from core.predictor import LocalPredictor, RemotePredictor
 from core.settings import Settings
 from core.store import Chat, Feedback, Store
-from tests.bot.running import Running, running
+from tests.bot.running import Running, running, settings_for
 from tests.bot.test_bot import asked, pressed, words
+from tests.bot.test_nothing_is_lost import process
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
-from tests.ports import wait_for
+from tests.ports import free_port, wait_for
 from tests.telegram_server import TelegramServer
 
 OPERATOR, OTHER, ANYBODY = 501, 502, 503
@@ -370,6 +371,21 @@ def test_operators_are_answered_in_their_language(bot: Running) -> None:
     assert "maintenance on: maintenance is on" in said(bot, "/audit"), "the audit is in English"
 
 
+def test_a_predictor_that_is_away_is_told_in_their_language(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    predictor = RemotePredictor(url, patience_s=0.2)
+    with running(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot:
+        why = f"The predictor at {url} gives no answer"
+        assert f"\nmodels: {why}" in said(bot, "/status")
+        bot.store.set_chat(OPERATOR, Chat(language="nl"))
+        text = said(bot, "/status")
+    predictor.close()
+    dutch = locale.error_words(PredictorError(""), "nl")
+    assert f"\nmodellen: {dutch} ({why}" in text, "and what is wrong with it"
+
+
 def test_a_stop_breaks_a_pull_off(telegram: TelegramServer, tmp_path: Path, hub: HubServer) -> None:
     hub.repos["owner/models"] = Repo()
     hub.repos["owner/models"].commit({"README.md": b"nothing else"})
@@ -417,3 +433,67 @@ def test_a_pull_is_broken_off_when_the_bot_stops(
             assert ["was broken off" in act.outcome for act in store.acts(2)] == [True, False]
     finally:
         hub.faults.held.set()
+
+
+LOST = "⚠ The bot stopped before it could write down how pull v1 ended; /status and /models show"
+
+
+def test_after_a_kill_the_audit_says_that_nobody_saw_the_end(
+    telegram: TelegramServer, tmp_path: Path, hub: HubServer
+) -> None:
+    hub.repos["owner/models"] = Repo()
+    hub.repos["owner/models"].commit({"README.md": b"nothing else"})
+    hub.faults.held = threading.Event()
+    home = tmp_path / "home"
+    how = {"TENSIGHT_OPERATORS": str(OPERATOR), "TENSIGHT_HUB_REPO": "owner/models"}
+    how |= {"HF_HUB_OFFLINE": "0"}
+
+    def acts(store: Store) -> list[tuple[str, str]]:
+        return [(act.act, act.outcome[: len(LOST)]) for act in store.acts(9)]
+
+    with closing(Store.open(Settings(home=home))) as store:
+        bot = process(telegram, home, **how)
+        try:
+            telegram.text(OPERATOR, "/pull v1")
+            wait_for(lambda: acts(store) == [("pull v1", "begun")], seconds=60)
+            # It is not handled again: that the pull began is all that its update asks for.
+            wait_for(lambda: store.waiting(123456) == [])
+            bot.kill()
+            bot.wait()
+            assert acts(store) == [("pull v1", "begun")]
+            said = len(telegram.sent(OPERATOR))
+            bot = process(telegram, home, **how)
+            wait_for(lambda: last(telegram).startswith(LOST), seconds=60)
+            assert acts(store) == [("pull v1", LOST), ("pull v1", "begun")]
+            hub.faults.held.set()
+            assert (
+                f"pull v1: {LOST}"
+                in asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/audit")).text
+            )
+            assert len(telegram.sent(OPERATOR)) == said + 2
+        finally:
+            hub.faults.held.set()
+            bot.terminate()
+            assert bot.wait(30) == 0
+
+
+def test_a_command_that_is_handled_again_is_in_the_audit_twice(
+    telegram: TelegramServer, tmp_path: Path, hub: HubServer
+) -> None:
+    """Killed before its update was marked, /pull runs once more; nobody saw how it ended before."""
+    hub.repos["owner/models"] = Repo()
+    hub.repos["owner/models"].commit({"README.md": b"nothing else"}, "v1")
+    telegram.text(OPERATOR, "/pull v1")
+    (update,) = telegram._updates
+    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    with closing(Store.open(settings_for(telegram, tmp_path / "home"))) as store:
+        store.receive(123456, [(update["update_id"], OPERATOR, json.dumps(update))])
+        store.begin_act(999, "somebody", "pull v1")  # of another bot, which runs
+        store.begin_act(123456, "somebody", "pull v1")
+        with running(telegram, tmp_path / "home", **how):
+            wait_for(lambda: last(telegram).startswith("⚠ owner/models holds no model"))
+        acts = [act.outcome for act in store.acts(9)]
+    refused, again, lost, *begun = acts
+    assert refused.startswith("⚠ owner/models holds no model")
+    assert lost.startswith(LOST)
+    assert [again, *begun] == ["begun"] * 3

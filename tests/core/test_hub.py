@@ -13,7 +13,8 @@ import huggingface_hub
 import pytest
 
 from core import hub
-from core.errors import DataError
+from core.errors import DataError, HubAwayError
+from tests import hub_server
 
 FILES = {
     "plain_text/train.parquet": b"train" * 1000,
@@ -98,3 +99,42 @@ def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="cannot be fetched from the Hub"):
         hub.fetch_dataset("owner/set", "*", cache=tmp_path)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AttributeError("x")])
+def test_a_mistake_of_ours_is_not_put_down_to_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def stumble(*_: object) -> None:
+        raise error
+
+    file = hub.RemoteFile("a", 1, hub_server.blob_id(b"x"), None)
+    (tmp_path / "there").write_bytes(b"x")
+    monkeypatch.setattr(hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "there"))
+    with pytest.raises(type(error)) as told:
+        hub.fetch(
+            hub.Commit("owner/models", SHA, (file,)),
+            [file],
+            into=tmp_path / "into",
+            cache=tmp_path / "cache",
+            token=None,
+            progress=stumble,
+        )
+    assert told.value is error
+
+
+def test_where_the_client_stumbles_is_in_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with hub_server.HubServer().running() as server:
+        server.repos["owner/models"] = hub_server.Repo()
+        server.repos["owner/models"].commit({"x.md": b"?"})
+        server.faults.answer = b"[]"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        with caplog.at_level("DEBUG", "core.hub"), pytest.raises(HubAwayError) as told:
+            hub.resolve("owner/models", "main", token=None)
+    assert "login page of the network" in str(told.value)
+    (record,) = [each for each in caplog.records if each.name == "core.hub"]
+    assert record.exc_info is not None
+    assert record.exc_info[1] is told.value.__cause__ is not None

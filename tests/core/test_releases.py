@@ -36,6 +36,7 @@ from core.settings import Settings
 from core.store import Live, Store
 from tests import drawings
 from tests.conftest import ROOT
+from tests.held import Hold
 from tests.hub_server import Faults, HubServer, Repo
 from tests.ports import free_port, wait_for, wait_until_it_answers
 from tests.telegram_server import TelegramServer
@@ -721,6 +722,49 @@ def test_two_processes_pull_at_once(desk: Desk, versions: dict[str, Path]) -> No
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
     assert desk.answers() == revisions_in(versions["first"])
+
+
+SLOW_PROBE = """
+import sys
+from pathlib import Path
+if "core.probe" in sys.orig_argv:
+    # A process that nothing else is told of: what holds it lies beside this file.
+    hold = Path(__file__).with_name("hold")
+    if hold.exists():
+        hold.read_bytes()
+"""
+
+
+def test_others_promote_and_roll_back_while_what_is_pulled_is_tried(
+    deployed: Desk, versions: dict[str, Path], tmp_path: Path
+) -> None:
+    first, second = (revisions_in(versions[each]) for each in ("first", "second"))
+
+    def here() -> set[str]:
+        return {revision for _, revision in deployed.here()}
+
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SLOW_PROBE)
+    hold = Hold(site)
+    pulling = deployed.start("pull", PYTHONPATH=f"{site}{os.pathsep}{ROOT}")
+    try:
+        hold.wait()
+        assert releases.roll_back(deployed.settings, "classic").revision == BUNDLED
+        releases.promote(deployed.settings, "classic", first["classic"])
+        assert deployed.live()["classic"] == Live(first["classic"], BUNDLED)
+        assert pulling.poll() is None, "it is still being tried"
+        assert here() == set(first.values()), "and no candidate yet"
+        hold.path.unlink()  # for the next model
+        hold.go()
+        _, err = pulling.communicate(timeout=120)
+    finally:
+        hold.go()
+        pulling.kill()
+        pulling.communicate()
+    assert pulling.returncode == 0, err
+    assert here() == {*first.values(), *second.values()}
+    assert {name: row.revision for name, row in deployed.live().items()} == first
 
 
 def test_a_running_front_answers_within_a_second_with_what_is_promoted(

@@ -8,13 +8,14 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -46,6 +47,7 @@ from core.sockets import listen
 from core.telemetry import Telemetry
 from tests import drawings
 from tests.conftest import ROOT
+from tests.held import Hold
 from tests.ports import free_port, wait_for
 from tests.slow import SlowCatalog
 
@@ -671,9 +673,11 @@ def test_the_settings_say_who_answers() -> None:
     remote.close()
 
 
-def tensight_serve(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+def tensight_serve(
+    *arguments: str, program: Sequence[str] = ("core.cli",), **environment: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "core.cli", "serve", *arguments],
+        [sys.executable, "-m", *program, "serve", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
@@ -692,6 +696,68 @@ def test_tensight_serve(stop: signal.Signals, jpeg: bytes) -> None:
         assert post(url, content=jpeg).status_code == 200
         process.send_signal(stop)
         assert process.wait(30) == 0
+
+
+@contextmanager
+def held_up(at: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str], Hold]]:
+    """A `tensight serve` that stops at a method until it is let go: its address, it, what holds."""
+    models = folder / "models"
+    shutil.copytree(MODELS / "classic", models / "classic")
+    hold, port = Hold(folder), free_port()
+    program = ("tests.held", at, str(hold.path))
+    with tensight_serve(
+        "--port", str(port), program=program, TENSIGHT_MODELS=str(models)
+    ) as process:
+        try:
+            yield f"http://127.0.0.1:{port}", process, hold
+        finally:
+            hold.go()
+            process.kill()
+
+
+def test_a_process_is_ready_once_its_default_model_is_loaded(tmp_path: Path, jpeg: bytes) -> None:
+    with held_up("core.engine:Engine.__init__", tmp_path) as (url, process, hold):
+        hold.wait()
+        for _ in range(2):
+            early = httpx2.get(f"{url}/readyz", timeout=30)
+            told = {"status": "loading the default model"}
+            assert (early.status_code, early.json()) == (503, told)
+            assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+        hold.go()
+        wait_for(lambda: httpx2.get(f"{url}/readyz").status_code == 200)
+        assert httpx2.get(f"{url}/readyz").json() == {"status": "ready"}
+        assert post(url, content=jpeg).status_code == 200
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_a_process_that_is_told_to_stop_gives_the_answer_that_it_owes(
+    tmp_path: Path, jpeg: bytes, catalog: Catalog
+) -> None:
+    def is_refused(port: int) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=30).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    answers: list[httpx2.Response] = []
+    with held_up("core.classifier:Classifier.see", tmp_path) as (url, process, hold):
+        port = int(url.rpartition(":")[2])
+        wait_for(lambda: process.poll() is not None or not is_refused(port))
+        asking = threading.Thread(target=lambda: answers.append(post(url, content=jpeg)))
+        asking.start()
+        hold.wait()
+        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: is_refused(port))
+        assert answers == []
+        assert process.poll() is None, "it waits for who waits for it"
+        hold.go()
+        asking.join(30)
+        assert process.wait(30) == 0
+    (answer,) = answers
+    assert answer.status_code == 200
+    assert answer.json()["scores"] == catalog.load("classic").predict(jpeg).scores
 
 
 def test_a_taken_port_is_told() -> None:

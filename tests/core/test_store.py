@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -285,3 +286,26 @@ def test_what_operators_do(each: Settings) -> None:
     assert [act.act for act in store.acts(1)] == ["promote"]
     assert store.acts(1)[0].at.tzinfo is not None
     store.close()
+
+
+def test_what_a_process_had_begun_is_ended_by_the_next_one_of_its_bot(each: Settings) -> None:
+    with closing(Store.open(each)) as gone:
+        for act in ("pull v1", "promote a 1"):
+            gone.begin_act(BOT, "me", act)
+        gone.end_act(gone.begin_act(BOT, "me", "rollback a"), "done")
+        theirs = gone.begin_act(OTHER, "you", "pull v1")  # goes on
+    with closing(Store.open(each)) as store:
+        ended = store.end_acts(BOT, lambda act: f"nobody saw {act} end")
+        assert [(act.operator, act.act) for act in ended] == [
+            ("me", "pull v1"),
+            ("me", "promote a 1"),
+        ]
+        assert store.end_acts(BOT, str) == [], "once"
+        store.end_act(theirs, "done")
+        assert store.end_acts(OTHER, str) == []
+        assert [(act.act, act.outcome) for act in store.acts(4)] == [
+            ("pull v1", "done"),
+            ("promote a 1", "nobody saw promote a 1 end"),
+            ("pull v1", "nobody saw pull v1 end"),
+            ("pull v1", "begun"),
+        ]

@@ -21,7 +21,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from core import images
+from core import images, locale
 from core.catalog import Catalog
 from core.errors import ModelNotFoundError, PredictorError
 from core.predictor import LocalPredictor
@@ -29,7 +29,7 @@ from core.results import Result
 from core.settings import Settings
 from demo import about, batch
 from demo.app import build_page
-from demo.front import Visitors
+from demo.front import Visitors, reliability
 from tests.conftest import ROOT
 from tests.demo.running import served
 from tests.slow import SlowCatalog
@@ -480,3 +480,48 @@ def test_cells_that_begin_like_a_formula_are_text(tmp_path: Path, catalog: Catal
     written = next(csv.DictReader(io.StringIO(batch.as_csv([row]))))
     assert written["photo"] == "'=cmd.jpg"
     assert float(written["confidence"]) == prediction.confidence
+
+
+@pytest.mark.parametrize(
+    ("language", "on_rows", "on_photos"),
+    [
+        (
+            "en",
+            "On {n} test images, how sure it says it is and how often it is right differ by {ece}%",
+            "On {n} real photos it was {confidence} sure and {right} right.",
+        ),
+        (
+            "nl",
+            "Op {n} testplaatjes verschillen de genoemde zekerheid en hoe vaak het klopt gemiddeld "
+            "{ece}%",
+            "Op {n} echte foto's was het {confidence} zeker en had het {right} gelijk.",
+        ),
+    ],
+    ids=locale.LANGUAGES,
+)
+def test_how_far_a_model_is_to_be_trusted_comes_from_its_metrics(
+    catalog: Catalog, language: locale.Language, on_rows: str, on_photos: str
+) -> None:
+    metrics = json.loads((catalog.bundle("baseline").folder / "metrics.json").read_text())
+    test, photos = metrics["test"], metrics["photos"]
+    figures = catalog.bundle("baseline").metrics()
+    drawn, told = reliability(figures, language)
+    n, ece = f"{test['n']:,}", f"{100 * test['ece']:.1f}"
+    if language == "nl":
+        n, ece = n.replace(",", "."), ece.replace(".", ",")
+    assert told.startswith(on_rows.format(n=n, ece=ece))
+    right = f"{photos['accuracy']['share']:.0%}"
+    said = on_photos.format(
+        n=photos["accuracy"]["n"], confidence=f"{photos['confidence']:.0%}", right=right
+    )
+    assert told.endswith(said)
+    words = locale.page_words(language)
+    points = drawn["value"].groupby("of")
+    model = points.get_group(words["model"])[["confidence", "accuracy"]].to_numpy().tolist()
+    bins = [each for each in test["reliability"] if each["n"] >= 10]
+    assert model == [[each["confidence"], each["accuracy"]] for each in bins]
+    ideal = points.get_group(words["ideal"])[["confidence", "accuracy"]].to_numpy().tolist()
+    assert ideal == [[0.0, 0.0], [1.0, 1.0]]
+    assert (drawn["x_title"], drawn["y_title"]) == (words["confidence"], words["right"])
+    without = figures.model_copy(update={"photos": None})
+    assert told.removeprefix(reliability(without, language)[1]).strip() == said, "and else nothing"

@@ -282,13 +282,23 @@ def test_a_pasted_photo(page: Page, photo: Path, tmp_path: Path) -> None:
     expect(page.locator("#timing")).to_contain_text("Classic CNN: ", timeout=30_000)
 
 
-def test_the_page_shows_how_far_a_model_can_be_trusted(page: Page) -> None:
+def on_photos(catalog: Catalog, name: str) -> str:
+    """What the page says of how sure a model is of photos, and how right."""
+    photos = catalog.bundle(name).metrics().photos
+    assert photos is not None
+    assert photos.accuracy is not None
+    sure, right = f"{photos.confidence:.0%}", f"{photos.accuracy.share:.0%}"
+    return f"On {photos.accuracy.n} real photos it was {sure} sure and {right} right."
+
+
+def test_the_page_shows_how_far_a_model_can_be_trusted(page: Page, catalog: Catalog) -> None:
     page.locator("#trust").get_by_role("button").first.click()
     expect(page.locator("#trust canvas, #trust svg.marks")).to_be_visible(timeout=30_000)
     first = page.locator("#calibration").inner_text()
     assert first.startswith("On 10,000 test images, ")
     page.get_by_label("Airbench CNN").check()
     expect(page.locator("#calibration")).not_to_have_text(first)
+    expect(page.locator("#calibration")).to_contain_text(on_photos(catalog, "baseline"))
 
 
 def feedback_rows(home: Path) -> list[dict[str, Any]]:
@@ -533,6 +543,7 @@ def test_every_model_has_its_figures(page: Page, catalog: Catalog) -> None:
     keep_screenshot(page, "models")
     page.locator("#picked input").click()
     page.get_by_role("option", name="Baseline CNN").click()
+    expect(page.locator("#reliability")).to_contain_text(on_photos(catalog, "baseline"))
     first = catalog.bundle("baseline").metrics().test.confusion[0][0]
     expect(page.locator("#confusion tbody td").first).to_have_text(str(first))
     page.locator("#card").get_by_role("button").first.click()
