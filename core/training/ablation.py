@@ -56,12 +56,17 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "a layer added: a second convolution of 128 filters": {"build": _deeper},
     "dropout 0": {"build": _without_dropout},
     "dropout 0.6": {"build": _more_dropout},
-    "early stopping: the first epoch that is no better ends it": {"patience": 1},
+    # Of the few epochs of the others, none would be stopped early.
+    "up to 12 epochs, early stopping: the first that is no better ends it": {
+        "epochs": 12,
+        "patience": 1,
+    },
     "learning rate five times higher": {"optimizer": AdamW(5 * _RATE, _DECAY)},
     "learning rate five times lower": {"optimizer": AdamW(_RATE / 5, _DECAY)},
     "no augmentation": {"crop_padding": 0, "flip": None},
     "no batch norm": {"build": _without_batch_norm},
     "SGD for Adam: Nesterov momentum 0.9, rate 0.05": {"optimizer": SGD(0.05, 0.9, _DECAY)},
+    "12 epochs, no early stopping": {"epochs": 12, "patience": 12},
 }
 
 
