@@ -40,7 +40,7 @@ def _dies(content: bytes, side: int) -> bool:
 
 def main() -> None:
     good = Path(sys.argv[1]).read_bytes()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(52)  # finds one for `classic` at once
     words = np.frombuffer(good[: len(good) // 4 * 4], np.int32)
     first = len(words) - _TABLES // 4
     places = first + np.flatnonzero((words[first:] > 0) & (words[first:] < 4000))

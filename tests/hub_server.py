@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.ports import LOOK_S
+
 LARGE = 100_000
 """Bytes from which on a file lies in large file storage."""
 
@@ -105,7 +107,10 @@ class HubServer:
     @contextmanager
     def running(self) -> Iterator[HubServer]:
         """Serve meanwhile."""
-        threads = [threading.Thread(target=server.serve_forever) for server in self._servers]
+        threads = [
+            threading.Thread(target=server.serve_forever, args=(LOOK_S,))
+            for server in self._servers
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -148,6 +153,8 @@ def _entry(path: str, content: bytes) -> dict[str, Any]:
 def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else a body waits forty milliseconds until the client has acknowledged the head.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._route()

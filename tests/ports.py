@@ -10,6 +10,9 @@ from pathlib import Path
 
 import httpx
 
+LOOK_S = 0.02
+"""How often a server of http.server looks whether it is to end; its own half a second adds up."""
+
 
 def free_port() -> int:
     """A port that nothing listens on just now."""
@@ -26,7 +29,7 @@ def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) 
             httpx.get(url, timeout=5)
         except httpx.HTTPError:
             assert server.poll() is None, log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.05)
         else:
             return
 
@@ -36,4 +39,4 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.05)
+        time.sleep(0.01)

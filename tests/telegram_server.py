@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl
 
 import httpx
 
+from tests.ports import LOOK_S
+
 TOKEN = "123456:" + "a" * 35
 BOT = {"id": 123456, "is_bot": True, "first_name": "TenSight", "username": "tensight_bot"}
 # Methods that set or get a text of the bot's, and what it is called.
@@ -120,7 +122,7 @@ class TelegramServer:
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         server.daemon_threads = True
         self.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
         thread.start()
         try:
             yield self
@@ -373,6 +375,8 @@ def _chat(number: int) -> dict[str, Any]:
 def _handler(telegram: TelegramServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else a body waits forty milliseconds until the client has acknowledged the head.
+        disable_nagle_algorithm = True
 
         def log_message(self, *_: object) -> None:
             pass

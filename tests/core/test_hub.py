@@ -15,6 +15,7 @@ import pytest
 from core import hub
 from core.errors import DataError, HubAwayError
 from tests import hub_server
+from tests.ports import LOOK_S
 
 FILES = {
     "plain_text/train.parquet": b"train" * 1000,
@@ -72,7 +73,7 @@ class Hub(BaseHTTPRequestHandler):
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

@@ -48,7 +48,7 @@ from core.telemetry import Telemetry
 from tests import drawings
 from tests.conftest import ROOT
 from tests.held import Hold
-from tests.ports import free_port, wait_for
+from tests.ports import LOOK_S, free_port, wait_for
 from tests.slow import SlowCatalog
 
 MODELS = ROOT / "models"
@@ -430,7 +430,7 @@ def test_what_is_no_service_is_told(jpeg: bytes) -> None:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Other)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
     thread.start()
     with asking(f"http://127.0.0.1:{server.server_port}") as remote:
         for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
@@ -634,31 +634,36 @@ def test_a_service_that_comes_back_is_found(catalog: Catalog, jpeg: bytes) -> No
 def test_the_command_line_asks_the_service_that_the_settings_name(
     url: str, photo: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
-    def tensight(*arguments: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    def start(*arguments: str | Path, **settings: str) -> subprocess.Popen[str]:
         # No model lies here: the setting alone must do.
         here = {"PYTHONPATH": str(ROOT), "TENSIGHT_MODELS": str(tmp_path)}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "core.cli", *map(str, arguments)],
             env=os.environ | here | {"TENSIGHT_PREDICTOR_URL": url} | settings,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-            check=False,
         )
 
-    run = tensight("predict", photo, "--model", "classic", "--json")
+    # It is patient for seconds, in which the others run.
+    away = start("predict", photo, TENSIGHT_PREDICTOR_URL=f"http://127.0.0.1:{free_port()}")
+    run = start("predict", photo, "--model", "classic", "--json")
+    told, error = run.communicate(timeout=60)
     expected = catalog.load("classic").predict(photo)
-    assert json.loads(run.stdout)["scores"] == expected.scores, run.stderr
-    assert json.loads(run.stdout)["photo"] == str(photo)
-    unknown = tensight("predict", photo, "--model", "nope")
-    assert (unknown.returncode, "There is no model 'nope'" in unknown.stderr) == (2, True)
+    assert json.loads(told)["scores"] == expected.scores, error
+    assert json.loads(told)["photo"] == str(photo)
+    unknown = start("predict", photo, "--model", "nope")
+    _, error = unknown.communicate(timeout=60)
+    assert (unknown.returncode, "There is no model 'nope'" in error) == (2, True)
     out = tmp_path / "why.png"
-    assert tensight("explain", photo, "-m", "classic", "-o", out).returncode == 0
+    explained = start("explain", photo, "-m", "classic", "-o", out)
+    _, error = explained.communicate(timeout=60)
+    assert explained.returncode == 0, error
     with Image.open(out) as picture:
         assert picture.format == "PNG"
-    away = tensight("predict", photo, TENSIGHT_PREDICTOR_URL=f"http://127.0.0.1:{free_port()}")
+    _, error = away.communicate(timeout=60)
     assert away.returncode == 1
-    assert "TENSIGHT_PREDICTOR_URL" in away.stderr
+    assert "TENSIGHT_PREDICTOR_URL" in error
 
 
 def test_the_settings_say_who_answers() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import csv
 import io
 import json
@@ -32,6 +31,7 @@ from demo.app import build_page
 from demo.front import Visitors, reliability
 from tests.conftest import ROOT
 from tests.demo.running import served
+from tests.ports import wait_for
 from tests.slow import SlowCatalog
 
 
@@ -442,8 +442,8 @@ def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
         with serving(predictor) as client:
             sent = gradio_client.handle_file(photo)
             jobs = [client.submit(sent, "classic", api_name="/predict") for _ in range(5)]
-            refused = [job for job in jobs if _done_soon(job)]
-            assert len(refused) == 3
+            wait_for(lambda: sum(job.done() for job in jobs) == 3)
+            refused = [job for job in jobs if job.done()]
             for job in refused:
                 error = job.result()["error"]
                 assert error["code"] == "busy"
@@ -454,14 +454,6 @@ def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
     finally:
         catalog.go.set()
         predictor.close()
-
-
-def _done_soon(job: Any) -> bool:
-    try:
-        job.result(timeout=5)
-    except concurrent.futures.TimeoutError:
-        return False
-    return True
 
 
 def test_uploads_are_deleted_after_minutes(predictor: LocalPredictor) -> None:

@@ -71,6 +71,13 @@ _COUNT_SHIFTS = """
         for (const entry of list.getEntries()) window.shifts.push(entry.value);
     }).observe({type: "layout-shift", buffered: true});
 """
+# Two frames, so that what the last change starts is waited for too; what never ends is not.
+_SETTLE = """async () => {
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+    const moving = document.getAnimations().filter(
+        each => each.effect.getComputedTiming().endTime < Infinity);
+    await Promise.all(moving.map(each => each.finished.catch(() => {})));
+}"""
 # Serious for axe, and Gradio's own, by rule and selector.
 _GRADIOS = {("nested-interactive", 'button[aria-label="common.upload"]')}
 
@@ -137,8 +144,8 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page in a browser; a request for anything outside this machine fails the test."""
+def blank(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty tab of a browser; a request for anything outside this machine fails the test."""
     context = browser.new_context(
         locale=getattr(request, "param", "en-US"),
         permissions=["camera", "clipboard-read", "clipboard-write"],
@@ -146,10 +153,16 @@ def page(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.url))
-    visit(page, url)
     yield page
     context.close()
     assert [a for a in asked if not a.startswith((url, "data:", "blob:"))] == []
+
+
+@pytest.fixture
+def page(blank: Page, url: str) -> Page:
+    """The page in a browser."""
+    visit(blank, url)
+    return blank
 
 
 def visit(page: Page, address: str) -> None:
@@ -175,10 +188,15 @@ def language_of(page: Page) -> locale.Language:
     return "nl" if page.evaluate("navigator.language") == "nl-NL" else "en"
 
 
+def settle(page: Page) -> None:
+    """Return once what moves or fades has come to its end."""
+    page.evaluate(_SETTLE)
+
+
 def keep_screenshot(page: Page, name: str) -> None:
     """What a person is to look at; the folder is not part of the repository."""
     _SCREENSHOTS.mkdir(exist_ok=True)
-    page.wait_for_timeout(500)  # bars grow to their length
+    settle(page)  # bars grow to their length
     page.screenshot(path=_SCREENSHOTS / f"{name}.png", full_page=True)
 
 
@@ -219,14 +237,14 @@ def test_an_example_is_answered(page: Page) -> None:
     expect(page.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
 
 
-def test_the_address_chooses_the_model(page: Page, url: str) -> None:
-    visit(page, f"{url}/?model=baseline")
-    expect(page.get_by_label("Baseline CNN")).to_be_checked()
-    expect(page.locator("#link a")).to_have_attribute("href", "?model=baseline")
-    visit(page, f"{url}/?model=nonsense")
-    expect(page.get_by_label("Classic CNN")).to_be_checked()
-    expect(page.get_by_label("Airbench CNN")).to_be_visible()
-    expect(page.get_by_label("Baseline CNN")).to_have_count(0)  # it is in the leaderboard alone
+def test_the_address_chooses_the_model(blank: Page, url: str) -> None:
+    visit(blank, f"{url}/?model=baseline")
+    expect(blank.get_by_label("Baseline CNN")).to_be_checked()
+    expect(blank.locator("#link a")).to_have_attribute("href", "?model=baseline")
+    visit(blank, f"{url}/?model=nonsense")
+    expect(blank.get_by_label("Classic CNN")).to_be_checked()
+    expect(blank.get_by_label("Airbench CNN")).to_be_visible()
+    expect(blank.get_by_label("Baseline CNN")).to_have_count(0)  # it is in the leaderboard alone
 
 
 def test_a_file_that_is_no_photo_replaces_the_answer(
@@ -474,7 +492,7 @@ def test_a_batch_tells_how_far_it_is_and_leaves_nothing(
     assert [path for path in uploads.rglob("*") if path.is_file() and not path.stat().st_size] == []
 
 
-@pytest.mark.parametrize("page", ["en-US", "nl-NL"], indirect=True)
+@pytest.mark.parametrize("blank", ["en-US", "nl-NL"], indirect=True)
 def test_a_file_that_is_too_large_is_told_in_our_words(page: Page, tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(images.MAX_BYTES + 1))
@@ -570,7 +588,7 @@ def test_the_data_is_shown_where_it_is(data_folder: Path, browser: Browser, tmp_
         page.close()
 
 
-@pytest.mark.parametrize("page", ["nl-NL"], indirect=True)
+@pytest.mark.parametrize("blank", ["nl-NL"], indirect=True)
 def test_dutch_browsers_read_dutch(page: Page, photo: Path) -> None:
     expect(page.get_by_text("Stuur een foto: ")).to_be_visible()
     expect(page.locator("#model")).to_contain_text(re.compile(r"\d\d,\d% · \d,\d ms"))
@@ -717,19 +735,20 @@ def test_keys_are_enough(page: Page, photo: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "theme", "width"),
+    ("blank", "theme", "width"),
     [
         ("en-US", "light", 1280),
         ("en-US", "dark", 1280),
         ("en-US", "dark", 360),
         ("nl-NL", "light", 1280),
     ],
-    indirect=["page"],
+    indirect=["blank"],
     ids=["light", "dark", "phone", "dutch"],
 )
 def test_nothing_of_ours_keeps_anybody_out(
-    page: Page, url: str, photo: Path, text: Path, theme: str, width: int
+    blank: Page, url: str, photo: Path, text: Path, theme: str, width: int
 ) -> None:
+    page = blank
     page.set_viewport_size({"width": width, "height": 800})
     visit(page, f"{url}/?__theme={theme}")
     language = language_of(page)
@@ -746,7 +765,7 @@ def test_nothing_of_ours_keeps_anybody_out(
         fill(page, name, photo, text, words[key])
         if name == "Predict":
             page.locator("#examples button").first.hover()
-        page.wait_for_timeout(500)
+        settle(page)
         found |= serious(page)
     assert found <= _GRADIOS
 
@@ -801,9 +820,8 @@ def test_the_page_asks_the_service_that_the_settings_name(
             assert answer["scores"] == catalog.load("classic").predict(photo).scores
             process.terminate()
             process.wait(20)
-            error = client.predict(sent, "baseline", api_name="/predict")["error"]
-            assert error["code"] == "predictor"
-            assert "cannot be reached" in error["message"]
+            # It is waited for while the page is opened.
+            job = client.submit(sent, "baseline", api_name="/predict")
             page = browser.new_page()
             visit(page, url)
             open_tab(page, "Models")
@@ -811,6 +829,9 @@ def test_the_page_asks_the_service_that_the_settings_name(
             expect(page.locator("#leaderboard")).to_contain_text(away, timeout=20_000)
             expect(page.locator("#picked-note")).to_contain_text(away, timeout=20_000)
             page.close()
+            error = job.result(timeout=30)["error"]
+            assert error["code"] == "predictor"
+            assert "cannot be reached" in error["message"]
 
 
 def test_who_shares_reads_what_that_opens(tmp_path: Path) -> None:

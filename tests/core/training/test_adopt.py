@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from keras import layers
 from PIL import Image
+from typer.testing import CliRunner
 
+from core import cli
 from core.bundle import Bundle
 from core.catalog import Catalog
 from core.classifier import Classifier
@@ -79,7 +81,9 @@ def hub() -> Iterator[HubServer]:
         yield server
 
 
-def test_the_page_works_command_by_command(desk: Path, hub: HubServer, photo: Path) -> None:
+def test_the_page_works_command_by_command(
+    desk: Path, hub: HubServer, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("TENSIGHT_", "HF_"))},
         "HF_ENDPOINT": hub.url,
@@ -98,6 +102,12 @@ def test_the_page_works_command_by_command(desk: Path, hub: HubServer, photo: Pa
             continue
         # What is served has none of the published models: they can come from the Hub alone.
         models = "models" if program == ".venv-dev/bin/tensight" else "elsewhere"
+        if arguments[0] == "export" and "--replace" in arguments:
+            # Here, where TensorFlow is loaded already; the first export had a process of its own.
+            monkeypatch.chdir(desk)
+            again = CliRunner().invoke(cli.app, arguments, env={"TENSIGHT_MODELS": models})
+            assert again.exit_code == 0, f"{command}\n{again.output}"
+            continue
         run = subprocess.run(
             [sys.executable, "-m", "core.cli", *arguments],
             cwd=desk,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import tempfile
 
 import keras
@@ -25,8 +26,9 @@ def images(name: str) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=(3, side, side, 3)).astype(np.float32)
 
 
+@functools.cache
 def trained(name: str) -> keras.Model:
-    """A network whose batch norms have seen something."""
+    """A network whose batch norms have seen something; nobody changes it."""
     keras.utils.set_random_seed(1)
     side, _ = NETWORKS[name]
     model = get_recipe(name).build((side, side, 3), 4)
@@ -42,6 +44,18 @@ def trained(name: str) -> keras.Model:
     return model
 
 
+@functools.cache
+def served(name: str) -> keras.Model:
+    """It, as it is exported."""
+    return serving_model(trained(name))
+
+
+@functools.cache
+def flatbuffer(name: str, precision: Precision) -> bytes:
+    """What it is exported to."""
+    return to_flatbuffer(served(name), precision)
+
+
 def fine_layer(model: keras.Model) -> keras.Layer:
     """The deepest layer with at least 7×7 cells."""
     return [x for x in model.layers if len(x.output.shape) == 4 and x.output.shape[1] >= 7][-1]
@@ -50,7 +64,7 @@ def fine_layer(model: keras.Model) -> keras.Layer:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_maps_are_gradient_times_activation(name: str) -> None:
     model = trained(name)
-    outputs = serving_model(model)(images(name))
+    outputs = served(name)(images(name))
     _, cells = NETWORKS[name]
     assert outputs["maps"].shape == (3, cells, cells, 4)
     features = keras.Model(model.input, fine_layer(model).output)(images(name))
@@ -70,7 +84,7 @@ def test_flat_regions_count_once(name: str) -> None:
     model = trained(name)
     ship = np.asarray(drawings.ship(32, 32), np.float32) / 255
     both = np.stack([np.full((32, 32, 3), 0.5, np.float32), ship])
-    sums = np.sum(serving_model(model)(both)["maps"], axis=(1, 2))
+    sums = np.sum(served(name)(both)["maps"], axis=(1, 2))
     features = keras.Model(model.input, fine_layer(model).output)(both)
     above = keras.Model(fine_layer(model).output, model.output)
     with tf.GradientTape(persistent=True) as tape:
@@ -83,10 +97,9 @@ def test_flat_regions_count_once(name: str) -> None:
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_flatbuffer_gives_what_the_model_gives(name: str, precision: Precision) -> None:
-    model = serving_model(trained(name))
     side, _ = NETWORKS[name]
-    engine = Engine(to_flatbuffer(model, precision), shape=(side, side), classes=4, threads=1)
-    expected = {key: np.asarray(value) for key, value in model(images(name)).items()}
+    engine = Engine(flatbuffer(name, precision), shape=(side, side), classes=4, threads=1)
+    expected = {key: np.asarray(value) for key, value in served(name)(images(name)).items()}
     answers = engine.run(images(name))
     given = {
         "logits": answers.logits,
@@ -191,9 +204,7 @@ def test_one_signature_may_give_all() -> None:
 
 
 def test_both_signatures_share_their_weights() -> None:
-    model = serving_model(trained("scratch"))
-    count = model.count_params()
-    assert len(to_flatbuffer(model, "int8")) < 1.2 * count
+    assert len(flatbuffer("scratch", "int8")) < 1.2 * served("scratch").count_params()
 
 
 def test_layers_that_cannot_be_led_back_through_are_refused() -> None:

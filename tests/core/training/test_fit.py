@@ -167,7 +167,8 @@ def test_only_the_best_and_the_last_checkpoint_are_kept(tmp_path: Path) -> None:
 
 def test_the_best_epoch_is_the_one_of_the_best_validation_accuracy(tmp_path: Path) -> None:
     # A rate this high learns nothing after the first epochs, so patience ends the run.
-    done = run(made.recipe(epochs=30, patience=2, optimizer=AdamW(1.0)), tmp_path, made.Recorder())
+    recipe = made.recipe(epochs=30, patience=2, optimizer=AdamW(1.0))
+    done = run(recipe, tmp_path, made.Recorder(), material=Material(LEARN.take(np.arange(150))))
     accuracies = [epoch.validation_accuracy for epoch in done.history]
     assert done.best_epoch == 1 + accuracies.index(max(accuracies))
     assert len(done.history) == min(30, done.best_epoch + 2)
@@ -213,15 +214,15 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
-    recipe = replace(get_recipe(name), epochs=1, batch_size=64)
+    recipe = replace(get_recipe(name), epochs=1, batch_size=16)
     if name == "mobilenet":
         # Its ImageNet weights are in no checkout; test_pretrained.py loads them.
         sides = ((0.0, recipe.input.height),)
-        recipe = replace(recipe, prepare=None, outliers=20, sides=sides)
+        recipe = replace(recipe, prepare=None, outliers=5, sides=sides)
     if recipe.body is not None:
         # Its weights are made by another command; test_vgg16.py loads them.
-        recipe = replace(recipe, body=None, outliers=20)
-    rows, photos, outliers = (LEARN.take(np.arange(n)) for n in (130, 20, 40))
+        recipe = replace(recipe, body=None, outliers=5)
+    rows, photos, outliers = (LEARN.take(np.arange(n)) for n in (33, 5, 10))
     material = Material(rows) if not recipe.photos else Material(rows, photos, outliers)
     reporter = made.Recorder()
     done = run(recipe, tmp_path, reporter, material=material)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -294,8 +296,19 @@ def test_rounding_that_costs_too_much_is_refused(tmp_path: Path) -> None:
     assert _train_ten(tmp_path, build=build, resume=True) is not None, "the run was kept"
 
 
-def test_weights_are_not_put_into_another_network(tmp_path: Path) -> None:
-    assert _train_ten(tmp_path) is not None
+def test_weights_are_not_put_into_another_network(made_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(made_models.parent / "home", tmp_path / "home")
+
+    def go_on(build: Callable[[networks.Shape, int], keras.Model]) -> None:
+        train(
+            made.recipe(name="shapes", title="Shapes", build=build),
+            made.dataset(),
+            Settings(models=tmp_path / "models", home=tmp_path / "home"),
+            seed=0,
+            resume=True,
+            reporter=made.Recorder(),
+            command="tests",
+        )
 
     def other(shape: networks.Shape, classes: int) -> keras.Model:
         model = networks.baseline(shape, classes)
@@ -310,9 +323,9 @@ def test_weights_are_not_put_into_another_network(tmp_path: Path) -> None:
 
     other.__name__ = smaller.__name__ = "baseline"
     with pytest.raises(TrainingError, match="Its network has changed since; train it anew"):
-        _train_ten(tmp_path, resume=True, build=other)
+        go_on(other)
     with pytest.raises(TrainingError, match="its weights have other shapes"):
-        _train_ten(tmp_path, resume=True, build=smaller)
+        go_on(smaller)
 
 
 def test_on_another_backend_the_run_waits_for_its_export(
@@ -351,21 +364,24 @@ def test_the_index_lists_every_model(made_models: Path) -> None:
     assert "Shapes (`shapes`)" in (made_models / "README.md").read_text("utf-8")
 
 
-def test_of_an_unbundled_recipe_only_the_figures_are_kept(tmp_path: Path) -> None:
+def test_of_an_unbundled_recipe_only_the_figures_are_kept(
+    made_models: Path, tmp_path: Path
+) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    recipes = [made.recipe(name="kept", epochs=1), made.recipe(name="seen", bundled=False)]
-    kept, seen = (outcome.result for outcome in begin(recipes, made.dataset(), settings))
-    assert isinstance(kept, Bundle)
+    shutil.copytree(made_models, settings.models)
+    kept = Bundle.open(settings.models / "shapes")
+    recipe = made.recipe(name="seen", epochs=1, bundled=False)
+    (seen,) = (outcome.result for outcome in begin([recipe], made.dataset(), settings))
     assert isinstance(seen, Bundle)
-    assert [folder.name for folder in find_bundles(settings.models)] == ["kept"]
+    assert [folder.name for folder in find_bundles(settings.models)] == ["shapes"]
     first, second = read_results(settings.models)
-    assert (first.config.name, first.revision) == ("kept", kept.revision)
+    assert (first.config.name, first.revision) == ("shapes", kept.revision)
     assert (second.config, second.metrics, second.revision) == (seen.config, seen.metrics(), None)
     page = report.results_page([first, second], None)
     row = f"| Baseline CNN (`seen`) | 0.6527 | {seen.metrics().test.accuracy:.4f} |"
     assert page.count(row) == 1
     assert "Only figures are kept of `seen`, no weights." in page
-    begin([recipes[1]], made.dataset(), settings)
+    begin([recipe], made.dataset(), settings, resume=True)
     assert len(read_results(settings.models)) == 2, "the old figures were replaced"
     (settings.models / "unbundled.json").write_text("{}x")
     with pytest.raises(BundleError, match=r"unbundled\.json does not hold the figures"):
@@ -380,7 +396,7 @@ def test_a_model_that_is_bundled_later_has_one_row(tmp_path: Path) -> None:
     assert [result.revision for result in catalog.results()] == [None]
     with pytest.raises(ModelNotFoundError, match="Of the model 'one' only figures are kept"):
         catalog.load("one")
-    begin([made.recipe(name="one", epochs=1)], made.dataset(), settings)
+    begin([made.recipe(name="one", epochs=1)], made.dataset(), settings, resume=True)
     (result,) = read_results(settings.models)
     assert result.revision is not None
 

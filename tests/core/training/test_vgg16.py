@@ -73,7 +73,7 @@ def ask(
     """What `tensight train` would come to on made data."""
     outcomes = train_all(
         list(names),
-        made.dataset(),
+        made.dataset(train=300, test=30),
         settings,
         seed=0,
         resume=resume,
@@ -187,12 +187,12 @@ def test_a_bundled_model_that_does_not_hold_vgg16_fast_is_refused(
     assert not (tmp_path / "weights").exists(), "nothing is half-written"
 
 
-def test_a_model_that_does_not_hold_vgg16_fast_is_refused(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    (bundle,) = ask(["short"], settings, recipes=[made.recipe(name="short", epochs=1)])
-    assert isinstance(bundle, Bundle), bundle
-    with pytest.raises(DataError, match="short does not hold VGG16 fast"):
-        adopt_vgg16(str(bundle.folder), settings)
+def test_a_model_that_does_not_hold_vgg16_fast_is_refused(
+    made_models: Path, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    with pytest.raises(DataError, match="shapes does not hold VGG16 fast"):
+        adopt_vgg16(str(made_models / "shapes"), settings)
     assert not (settings.home / "weights").exists(), "nothing is half-written"
 
 
