@@ -316,7 +316,7 @@ def test_the_page_shows_how_far_a_model_can_be_trusted(page: Page, catalog: Cata
     assert first.startswith("On 10,000 test images, ")
     page.get_by_label("Airbench CNN").check()
     expect(page.locator("#calibration")).not_to_have_text(first)
-    expect(page.locator("#calibration")).to_contain_text(on_photos(catalog, "baseline"))
+    expect(page.locator("#calibration")).to_contain_text(on_photos(catalog, "scratch"))
 
 
 def feedback_rows(home: Path) -> list[dict[str, Any]]:
@@ -561,7 +561,7 @@ def test_every_model_has_its_figures(page: Page, catalog: Catalog) -> None:
     keep_screenshot(page, "models")
     page.locator("#picked input").click()
     page.get_by_role("option", name="Baseline CNN").click()
-    expect(page.locator("#reliability")).to_contain_text(on_photos(catalog, "baseline"))
+    expect(page.locator("#reliability")).to_contain_text(on_photos(catalog, "scratch"))
     first = catalog.bundle("baseline").metrics().test.confusion[0][0]
     expect(page.locator("#confusion tbody td").first).to_have_text(str(first))
     page.locator("#card").get_by_role("button").first.click()
