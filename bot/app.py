@@ -272,6 +272,7 @@ async def _alarm(application: App, update: Update, error: BaseException) -> None
     operator.start(application.bot_data, telling)
     message, desk = update.message, application.bot_data["desk"]
     if message is None:
+        desk.hour.failed(error)
         return
     told = error if isinstance(error, TenSightError) else TenSightError()
     try:

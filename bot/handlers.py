@@ -621,6 +621,8 @@ async def _press_right(press: _Press) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
+    if answered.verdict == "unsure":
+        return await _press_wrong(press)  # it named two: which of them?
     return await _judge(press, answered, NONE if answered.verdict == "none" else answered.answer)
 
 
@@ -680,7 +682,9 @@ async def _press_models(press: _Press) -> str | None:
     if answered is None:
         return press.words["gone"]
     results = await press.desk.offered(answered.model)
-    buttons = replies.model_buttons(results, press.language, answered.model, press.key)
+    buttons = replies.model_buttons(
+        results, press.language, answered.model, press.key, back=press.value
+    )
     await press.buttons(buttons)
     return None
 
@@ -714,7 +718,8 @@ async def _press_back(press: _Press) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
-    await press.buttons(replies.answer_buttons(press.key, press.language, judged=answered.judged))
+    judged = answered.judged or press.value == replies.JUDGED
+    await press.buttons(replies.answer_buttons(press.key, press.language, judged=judged))
     return None
 
 

@@ -15,6 +15,7 @@ from core.results import Result
 from core.store import NONE
 
 __all__ = [
+    "JUDGED",
     "album",
     "answer",
     "answer_buttons",
@@ -25,6 +26,9 @@ __all__ = [
     "model_buttons",
     "model_code",
 ]
+
+JUDGED = "judged"
+"""What a button carries from an answer that nobody is asked to judge to the way back to it."""
 
 _TOP = 3
 _A_ROW = 3
@@ -78,13 +82,13 @@ def answer_buttons(key: str, language: Language, *, judged: bool = False) -> Inl
     Args:
         key: Of the answer.
         language: Of the words on them.
-        judged: Whether somebody has said that it is right, or wrong.
+        judged: Whether nobody is asked if it is right: somebody has said so, or it is several.
     """
     words = locale.bot_words(language)
     rows = [[_button(words["why"], "why", key), _button(words["compare"], "compare", key)]]
     if not judged:
         rows.append([_button(words["right"], "right", key), _button(words["wrong"], "wrong", key)])
-    rows.append([_button(words["model"], "models", key)])
+    rows.append([_button(words["model"], "models", key, JUDGED if judged else "")])
     return InlineKeyboardMarkup(rows)
 
 
@@ -108,7 +112,7 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
 
 
 def model_buttons(
-    results: Sequence[Result], language: Language, chosen: str, key: str = ""
+    results: Sequence[Result], language: Language, chosen: str, key: str = "", back: str = ""
 ) -> InlineKeyboardMarkup:
     """The models with their figures.
 
@@ -117,6 +121,7 @@ def model_buttons(
         language: Of the numbers.
         chosen: Name of the model that answers in the chat, or gave the answer; it is marked.
         key: Of the answer that another model is to give; empty: who is to answer in the chat.
+        back: `JUDGED` where the answer's buttons did not ask whether it is right.
     """
     rows = []
     for result in results:
@@ -127,7 +132,7 @@ def model_buttons(
         text = f"{mark}{result.config.title} · {accuracy}% · {speed} ms"
         rows.append([_button(text, "model", key, code)])
     if key:
-        rows.append([_button(locale.bot_words(language)["back"], "back", key)])
+        rows.append([_button(locale.bot_words(language)["back"], "back", key, back)])
     return InlineKeyboardMarkup(rows)
 
 

@@ -238,8 +238,10 @@ def build(front: Front, page: gr.Blocks) -> None:
         here, hidden = locale.page_words(language), gr.update(visible=False)
         if answered is None or answered.said or front.store is None:
             return here["feedback_gone"], hidden
-        if truth is None or truth not in {NONE, *answered.prediction.scores}:
-            return gr.update(), gr.update()  # nothing was chosen
+        if truth is None:
+            return here["feedback_truth"], gr.update()
+        if truth not in {NONE, *answered.prediction.scores}:
+            return gr.update(), gr.update()  # of the answer before
         answered.said = True
         try:
             front.visitors.admit(request)

@@ -125,6 +125,9 @@ def test_buttons_change_the_message(bot: Running, content: bytes, chat: int) -> 
     assert len(compared.text.splitlines()) == len(find_bundles(ROOT / "models"))
     assert list(compared.buttons()) == ["Why?", "Compare", "Model"], "of which would it be right?"
     assert "Baseline CNN: " in compared.text
+    models, _ = pressed(telegram, chat, compared, "Model")
+    back, _ = pressed(telegram, chat, models, "Back")
+    assert list(back.buttons()) == list(compared.buttons())
     models, _ = pressed(telegram, chat, reply, "Model")
     names = list(models.buttons())
     shown = [name.removeprefix("✓ ").split(" · ")[0] for name in names]
@@ -177,6 +180,16 @@ def test_what_telegram_no_longer_has_is_said(bot: Running, content: bytes, chat:
     assert pressed(telegram, chat, forgotten, "Why?")[1].text == words()["gone"]
     told = pressed(telegram, chat, reply, "Why?", accessible=False)[1]
     assert told.text == words()["too_old"]
+
+
+def test_of_two_classes_people_say_which_is_right(bot: Running, content: bytes, chat: int) -> None:
+    telegram = bot.telegram
+    reply = asked(telegram, chat, lambda: telegram.photo(chat, content))
+    with bot.store._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE answers SET verdict = 'unsure'")
+    classes, told = pressed(telegram, chat, reply, "Right")
+    assert told.text == "What is in the photo?"
+    assert pressed(telegram, chat, classes, "truck")[1].text == "Thank you."
 
 
 def test_a_judgement_counts_without_its_photo(bot: Running, content: bytes, chat: int) -> None:

@@ -275,6 +275,18 @@ def test_who_cannot_be_told_sorry_just_now_is_told_later(
     predictor.close()
 
 
+def test_errors_behind_buttons_are_counted(
+    broken: tuple[Running, Broken], photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telegram = broken[0].telegram
+    with monkeypatch.context() as patched:
+        patched.setattr(Broken, "predict", LocalPredictor.predict)
+        reply = asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
+    telegram.press(ANYBODY, reply.buttons()["Why?"], message=int(reply.data["message_id"]))
+    telegram.wait_for(1, OTHER)
+    assert ", 1 errors" in asked(telegram, OTHER, lambda: telegram.text(OTHER, "/status")).text
+
+
 def test_operators_hear_again_after_an_hour(
     broken: tuple[Running, Broken], photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

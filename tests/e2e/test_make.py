@@ -36,7 +36,7 @@ def test_make_run_in_a_fresh_clone(tmp_path: Path, photo: Path) -> None:
         wait_until_it_answers(url, make, log)
         client = gradio_client.Client(url, verbose=False)
         sent = gradio_client.handle_file(photo)
-        assert client.predict(sent, "classic", api_name="/predict")[3]["model"] == "classic"
+        assert client.predict(sent, "classic", api_name="/predict")["model"] == "classic"
     finally:
         os.killpg(make.pid, signal.SIGTERM)
         make.wait(30)

@@ -237,10 +237,12 @@ def test_an_example_is_answered(page: Page) -> None:
     expect(page.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
 
 
-def test_the_address_chooses_the_model(blank: Page, url: str) -> None:
+def test_the_address_chooses_the_model(blank: Page, url: str, photo: Path) -> None:
     visit(blank, f"{url}/?model=baseline")
     expect(blank.get_by_label("Baseline CNN")).to_be_checked()
     expect(blank.locator("#link a")).to_have_attribute("href", "?model=baseline")
+    give(blank, photo)
+    expect(blank.locator("#timing")).to_contain_text("Baseline CNN: ", timeout=30_000)
     visit(blank, f"{url}/?model=nonsense")
     expect(blank.get_by_label("Classic CNN")).to_be_checked()
     expect(blank.get_by_label("Airbench CNN")).to_be_visible()
@@ -342,6 +344,8 @@ def test_visitors_say_whether_an_answer_is_right(
     page.get_by_label("Airbench CNN").check()
     page.get_by_role("button", name="No", exact=True).click(timeout=30_000)
     page.get_by_label("Keep my photo").check()
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#thanks")).to_contain_text("What is in the photo?")
     page.locator("#truth input").click()
     page.get_by_role("option", name="truck").click()
     page.get_by_role("button", name="Send").click()
@@ -561,7 +565,7 @@ def test_every_model_has_its_figures(page: Page, catalog: Catalog) -> None:
     keep_screenshot(page, "models")
     page.locator("#picked input").click()
     page.get_by_role("option", name="Baseline CNN").click()
-    expect(page.locator("#reliability")).to_contain_text(on_photos(catalog, "scratch"))
+    expect(page.locator("#reliability")).to_contain_text(on_photos(catalog, "baseline"))
     first = catalog.bundle("baseline").metrics().test.confusion[0][0]
     expect(page.locator("#confusion tbody td").first).to_have_text(str(first))
     page.locator("#card").get_by_role("button").first.click()
