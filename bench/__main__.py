@@ -6,6 +6,7 @@ Without names all is measured, and docs/BENCHMARKS.md is written.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,9 +16,10 @@ from bench.photos import make_photos
 from bench.sections import SECTIONS, measure
 from core.training.origin import commit, today
 
-_PAGE = Path(__file__).parent.parent / "docs" / "BENCHMARKS.md"
+_ROOT = Path(__file__).resolve().parent.parent
+_PAGE = _ROOT / "docs" / "BENCHMARKS.md"
 # What was found out of figures that fall short; written by hand, and put under them.
-_FINDINGS = Path(__file__).parent / "FINDINGS.md"
+_FINDINGS = _ROOT / "bench" / "FINDINGS.md"
 
 
 def main() -> None:
@@ -27,6 +29,7 @@ def main() -> None:
         sys.exit(f"There is no section {', '.join(unknown)}. Sections: {', '.join(SECTIONS)}.")
     sections = []
     with tempfile.TemporaryDirectory() as folder:
+        _forget_settings(Path(folder))
         photos = make_photos(Path(folder))
         for name in names:
             # Each in a process of its own, so that none measures what another left in memory.
@@ -35,6 +38,14 @@ def main() -> None:
     if len(names) == len(SECTIONS):
         page = document(sections, today(), commit()) + "\n" + _FINDINGS.read_text("utf-8")
         _PAGE.write_text(page, "utf-8")
+
+
+def _forget_settings(folder: Path) -> None:
+    """Measure what a new user gets: none of this desk's settings, tokens and promoted models."""
+    for name in [name for name in os.environ if name.upper().startswith("TENSIGHT_")]:
+        del os.environ[name]
+    os.environ |= {"TENSIGHT_HOME": str(folder / "home"), "PYTHONPATH": str(_ROOT)}
+    os.chdir(folder)  # whose .env is not there
 
 
 if __name__ == "__main__":
