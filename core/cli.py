@@ -305,9 +305,13 @@ def list_models(
 
     def state(name: str, revision: str | None, answers: bool) -> str:
         row = live.get(name)
-        if answers:
-            return "figures only" if revision is None else "live" if row else "bundled"
-        return "last good" if row is not None and row.last_good == revision else "candidate"
+        if not answers:
+            return "last good" if row is not None and row.last_good == revision else "candidate"
+        if revision is None:
+            return "figures only"
+        if row is None:
+            return "bundled"
+        return "live" if catalog.is_live(name, revision) else "stands in"
 
     if as_json:
         rows = [

@@ -34,6 +34,7 @@ from core.predictor import LocalPredictor
 from core.revisions import BUNDLED, Revisions
 from core.settings import Settings
 from core.store import Live, Store
+from core.telemetry import Telemetry
 from tests import drawings
 from tests.conftest import ROOT
 from tests.held import Hold
@@ -824,6 +825,59 @@ def test_a_live_revision_that_is_damaged_is_answered_for(
     bundled = revisions_in(versions["bundled"])
     assert deployed.answers() == second | {"classic": bundled["classic"]}
     assert "is not here" in caplog.text
+
+
+def test_what_answers_is_what_is_told(deployed: Desk, versions: dict[str, Path]) -> None:
+    deployed.good("pull", "--promote")
+    first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
+    # Its description can be read, so it counts as live until it is loaded.
+    (Revisions(deployed.home).path("classic", second["classic"]) / MODEL).write_bytes(b"damaged")
+    predictor = LocalPredictor(Catalog(deployed.settings), queue_size=8, deadline_s=30)
+    predictor.warm()
+    telemetry = Telemetry()
+    telemetry.watch_models(predictor.models)
+    answer = asyncio.run(predictor.predict(drawings.ship(64, 48), model="classic"))
+    told = {result.config.name: result.revision for result in predictor.models()}
+    metrics = telemetry.text().decode()
+    predictor.close()
+    assert answer.revision == first["classic"]
+    assert told == second | {"classic": first["classic"]}
+    for name, revision in told.items():
+        assert f'tensight_live_revision{{model="{name}",revision="{revision}"}} 1.0' in metrics
+    assert second["classic"] not in metrics
+
+
+def test_what_stands_in_is_not_listed_as_live(deployed: Desk, versions: dict[str, Path]) -> None:
+    first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
+
+    def listed() -> dict[str, tuple[str, str]]:
+        rows = json.loads(deployed.good("list", "--json"))
+        return {
+            row["name"]: (row["state"], row["revision"])
+            for row in rows
+            if row["state"] in ("live", "stands in", "bundled")
+        }
+
+    live = {name: ("live", revision) for name, revision in first.items()}
+    assert listed() == live
+    deployed.good("rollback", "classic")
+    assert listed() == live | {"classic": ("live", revisions_in(versions["bundled"])["classic"])}
+    # The bundled one is damaged, then a live one that was pulled.
+    spoiled = deployed.home.parent / "spoiled"
+    shutil.copytree(deployed.models, spoiled)
+    (spoiled / "classic" / "config.json").write_text("{")
+    bundled, deployed.models = deployed.models, spoiled
+    assert listed() == live | {"classic": ("stands in", first["classic"])}
+    deployed.models = bundled
+    deployed.good("rollback", "classic")
+    deployed.good("pull", "--promote")
+    folder = Revisions(deployed.home).path("classic", second["classic"])
+    (folder / "config.json").write_text("{")
+    assert listed() == {
+        "baseline": ("live", second["baseline"]),
+        "classic": ("stands in", first["classic"]),
+    }
+    assert "stands in" in deployed.good("list")
 
 
 def test_what_is_neither_live_nor_last_good_is_deleted(
