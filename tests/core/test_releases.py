@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -810,6 +811,64 @@ def test_a_running_front_answers_within_a_second_with_what_is_promoted(
     desk.good("rollback", "classic")
     wait_for(lambda: revision() == first)
     predictor.close()
+
+
+def test_no_photo_is_dropped_while_a_revision_is_swapped_in(
+    desk: Desk, versions: dict[str, Path]
+) -> None:
+    """Eight ask without a pause, across a promote and a rollback; each gets every answer."""
+    first = revisions_in(versions["first"])["classic"]
+    bundled = revisions_in(versions["bundled"])["classic"]
+    desk.good("pull")
+    predictor = LocalPredictor(Catalog(desk.settings), queue_size=8, deadline_s=30)
+    predictor.warm()
+    given: list[list[str]] = [[] for _ in range(8)]
+    failed: list[Exception] = []
+    end = threading.Event()
+
+    async def ask(answers: list[str]) -> None:
+        while not end.is_set():
+            try:
+                answer = await predictor.predict(drawings.ship(64, 48), model="classic")
+                assert sum(answer.scores.values()) == pytest.approx(1)
+                answers.append(answer.revision)
+            except Exception as error:  # noqa: BLE001  # none may come
+                failed.append(error)
+                return
+
+    async def all_ask() -> None:
+        await asyncio.gather(*map(ask, given))
+
+    def all_get(revision: str) -> None:
+        """Once each of them got an answer of the revision, and some more of it."""
+        begun = [len(answers) for answers in given]
+        wait_for(
+            lambda: (
+                bool(failed)
+                or all(
+                    answers[n:].count(revision) >= 3
+                    for n, answers in zip(begun, given, strict=True)
+                )
+            )
+        )
+
+    asking = threading.Thread(target=lambda: asyncio.run(all_ask()))
+    asking.start()
+    try:
+        all_get(bundled)
+        releases.promote(desk.settings, "classic", first)
+        all_get(first)
+        releases.roll_back(desk.settings, "classic")
+        all_get(bundled)
+    finally:
+        end.set()
+        asking.join(60)
+        predictor.close()
+    assert failed == []
+    for answers in given:
+        # One after the other: once a revision answers, the one before it does not come back.
+        swapped = [revision for revision, _ in itertools.groupby(answers)]
+        assert swapped == [bundled, first, bundled]
 
 
 def test_a_live_revision_that_is_damaged_is_answered_for(
