@@ -26,6 +26,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
 from core import releases
 from core.bundle import MODEL, Bundle, write_bundle
@@ -1048,7 +1049,9 @@ import sys
 from core.first_pull import FirstPull
 from core.settings import Settings
 logging.basicConfig(level=os.environ.get("LEVEL", "WARNING"))
-FirstPull(Settings.read(), patience_s=float(os.environ.get("PATIENCE", "10")), pauses_s=(0.1, 0.2))
+pause = float(os.environ.get("PAUSE", "0.1"))
+patience = float(os.environ.get("PATIENCE", "10"))
+FirstPull(Settings.read(), patience_s=patience, pauses_s=(pause, 2 * pause), look_s=0.1)
 sys.stdin.read()
 """
 """A front that has just been started."""
@@ -1098,6 +1101,42 @@ def test_another_machine_brings_what_is_live_from_where_it_came(
     assert second_machine.answers() == revisions_in(versions["second"])
     second_machine.good("rollback", "classic")
     assert second_machine.answers()["classic"] == revisions_in(versions["first"])["classic"]
+
+
+def test_another_machine_brings_what_is_made_live_while_it_runs(
+    deployed: Desk, second_machine: Desk, versions: dict[str, Path]
+) -> None:
+    shared = f"sqlite:///{deployed.settings.database_file}"
+    catalog = Catalog(
+        second_machine.settings.model_copy(update={"database_url": SecretStr(shared)})
+    )
+    process = second_machine.python(FRONT, TENSIGHT_DATABASE_URL=shared)
+    wait_for(lambda: len(second_machine.here()) == 4, seconds=60)
+    assert catalog.load("classic").revision == revisions_in(versions["second"])["classic"]
+    catalog.watch()
+    deployed.good("pull", "--promote")
+    third = {name: row.revision for name, row in deployed.live().items()}
+    wait_for(lambda: set(third.items()) < set(second_machine.here()), seconds=60)
+    _, err = process.communicate(timeout=30)
+    assert err == ""
+    wait_for(lambda: catalog.load("classic").revision == third["classic"])
+    catalog.close()
+
+
+def test_what_cannot_be_had_does_not_delay_what_is_made_live_next(
+    deployed: Desk, second_machine: Desk, versions: dict[str, Path]
+) -> None:
+    database = deployed.settings.database_file
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM origins")
+    shared = {"TENSIGHT_DATABASE_URL": f"sqlite:///{database}", "PAUSE": "1000"}
+    process = second_machine.python(FRONT, **shared)
+    assert process.stderr is not None
+    assert "should be here and could not be found" in process.stderr.readline()
+    classic = revisions_in(versions["first"])["classic"]
+    deployed.good("promote", "classic", classic)
+    wait_for(lambda: ("classic", classic) in second_machine.here(), seconds=60)
+    process.communicate(timeout=30)
 
 
 def test_what_is_live_and_comes_from_nobody_knows_where_is_told_once(
