@@ -58,14 +58,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of an act: a text of `locale.bot_words` by its key, and what is put into it."""
+    """What came of an act: a text of `locale.bot_words` by its key, and what is put into it.
+
+    `also` is the key of a text that follows on a line of its own.
+    """
 
     key: str
     values: Mapping[str, object] = field(default_factory=dict)
+    also: str | None = None
 
     def text(self, language: Language) -> str:
         """It in words."""
-        return locale.bot_words(language)[self.key].format(**self.values)
+        words = locale.bot_words(language)
+        text = words[self.key].format(**self.values)
+        return text if self.also is None else f"{text}\n{words[self.also]}"
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,7 @@ async def _promote(update: Update, context: Context) -> None:
         from core import releases  # noqa: PLC0415  # as above
 
         made_live = releases.promote(desk.settings, name, revision)
-        return _Outcome("promote_done", {"model": name, "revision": made_live})
+        return _made_live(desk, "promote_done", {"model": name, "revision": made_live})
 
     row = (await asyncio.to_thread(desk.store.live)).get(name)
     act, live = f"promote {name} {revision}", row.revision if row is not None else BUNDLED
@@ -254,11 +260,17 @@ async def _rollback(update: Update, context: Context) -> None:
 
         now = releases.roll_back(desk.settings, name, seen=row)
         values = {"model": name, "revision": now.revision, "before": now.last_good}
-        return _Outcome("rollback_done", values)
+        return _made_live(desk, "rollback_done", values)
 
     act = f"rollback {name}"
     shown = words["rollback_asked"].format(act=act, live=row.revision, to=row.last_good)
     await _ask(update, context, act, do, shown)
+
+
+def _made_live(desk: Desk, key: str, values: Mapping[str, object]) -> _Outcome:
+    """What is live in this bot's database; a service that answers for it may have another."""
+    here = isinstance(desk.predictor, LocalPredictor)
+    return _Outcome(key, values, None if here else "live_elsewhere")
 
 
 async def _maintenance(update: Update, context: Context) -> None:

@@ -192,6 +192,17 @@ class Catalog:
         """What was made live, by model."""
         return self._now_live()
 
+    def is_live(self, name: str, revision: str) -> bool:
+        """Whether a revision of a model is the one that was made live, and not one in its place."""
+        row = self._now_live().get(name)
+        if row is None or row.revision != BUNDLED:
+            return row is not None and row.revision == revision
+        try:
+            bundled = self.bundled(name)
+        except BundleError:
+            return False
+        return bundled is not None and bundled.revision == revision
+
     def loaded(self) -> list[str]:
         """Names of the models that are loaded."""
         return sorted(self._classifiers)
@@ -273,7 +284,14 @@ class Catalog:
                 yield error
 
     def _entry(self, name: str) -> Entry | None:
-        for found in self._candidates(name):
+        """What answers, where it is loaded; else the first candidate that can be read."""
+        loaded = self._classifiers.get(name)
+        candidates = list(self._candidates(name))
+        if loaded is not None:
+            candidates.sort(
+                key=lambda each: isinstance(each, BundleError) or each.revision != loaded.revision
+            )
+        for found in candidates:
             try:
                 if isinstance(found, BundleError):
                     raise found

@@ -25,14 +25,16 @@ import typer
 from core import __version__, locale
 from core.bundle import Bundle, Family, Precision, Pretrained, find_bundles
 from core.catalog import Catalog
-from core.classifier import Classifier
+from core.classifier import Classifier, Prediction
 from core.errors import (
     BundleError,
+    BusyError,
     ImageError,
     MissingExtraError,
     ModelNotFoundError,
     OutputError,
     PhotoReadError,
+    RateError,
     SettingsError,
     TenSightError,
 )
@@ -57,6 +59,8 @@ __all__ = ["app", "main"]
 
 _ELSEWHERE = "Only TensorFlow can export it; there, go on with:"
 _SAMPLES = 12
+_TRIES = 20
+_LONGEST_PAUSE_S = 60
 _TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 
 app = typer.Typer(
@@ -129,7 +133,7 @@ def predict(
     with closing(connect(_settings())) as predictor:
         for photo in photos:
             try:
-                prediction = asyncio.run(predictor.predict(photo, model=model))
+                prediction = asyncio.run(_patiently(predictor, photo, model))
             except (ImageError, PhotoReadError) as error:
                 failed = True
                 if as_json:
@@ -146,6 +150,18 @@ def predict(
                 typer.echo(f"{photo}: {locale.verdict_words(prediction)} [{scores}]")
     if failed:
         raise typer.Exit(1)
+
+
+async def _patiently(
+    predictor: Predictor, photo: str, model: str | None, *, saliency: bool = False
+) -> Prediction:
+    """The answer to a photo; where all places are taken, it comes back when it is told to."""
+    for _ in range(_TRIES):
+        try:
+            return await predictor.predict(photo, model=model, saliency=saliency)
+        except (BusyError, RateError) as error:
+            await asyncio.sleep(min(error.retry_after, _LONGEST_PAUSE_S))
+    return await predictor.predict(photo, model=model, saliency=saliency)
 
 
 @app.command()
@@ -305,9 +321,13 @@ def list_models(
 
     def state(name: str, revision: str | None, answers: bool) -> str:
         row = live.get(name)
-        if answers:
-            return "figures only" if revision is None else "live" if row else "bundled"
-        return "last good" if row is not None and row.last_good == revision else "candidate"
+        if not answers:
+            return "last good" if row is not None and row.last_good == revision else "candidate"
+        if revision is None:
+            return "figures only"
+        if row is None:
+            return "bundled"
+        return "live" if catalog.is_live(name, revision) else "stands in"
 
     if as_json:
         rows = [
@@ -819,7 +839,7 @@ def explain(
         raise typer.BadParameter(f"{out} must end in .png or .jpg", param_hint="--out")
     with closing(connect(_settings())) as predictor:
         try:
-            prediction = asyncio.run(predictor.predict(photo, model=model, saliency=True))
+            prediction = asyncio.run(_patiently(predictor, photo, model, saliency=True))
         except ImageError as error:
             _say(f"{photo}: {error}")
             raise typer.Exit(1) from error

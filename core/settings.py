@@ -43,6 +43,13 @@ def _default_models() -> Path:
     return Path(sysconfig.get_path("data")) / "share" / "tensight" / "models"
 
 
+def _written(value: object) -> str:
+    """A value as it stands in the environment; secrets masked."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
 class Settings(BaseSettings):
     """What the program was told by its environment.
 
@@ -296,8 +303,7 @@ class Settings(BaseSettings):
         """(variable, value in force, description) of every setting; secrets masked."""
         rows = []
         for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            shown = "" if value is None else str(value)
+            shown = _written(getattr(self, name))
             rows.append((f"TENSIGHT_{name.upper()}", shown, field.description or ""))
         return rows
 
@@ -315,6 +321,6 @@ class Settings(BaseSettings):
             "| --- | --- | --- |",
         ]
         for name, field in cls.model_fields.items():
-            default = _MACHINE_DEFAULTS.get(name, "" if field.default is None else field.default)
+            default = _MACHINE_DEFAULTS.get(name, _written(field.default))
             lines.append(f"| `TENSIGHT_{name.upper()}` | {default} | {field.description} |")
         return "\n".join(lines)

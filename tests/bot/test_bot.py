@@ -277,6 +277,22 @@ def test_start_and_help(bot: Running, chat: int) -> None:
     assert "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck" in told
 
 
+def test_a_model_of_other_labels_is_followed(
+    own: TelegramServer, tmp_path: Path, content: bytes, made_models: Path
+) -> None:
+    labels = ["red square", "green bar", "blue sky"]
+    with running(own, tmp_path, models=made_models, model="shapes"):
+        told = asked(own, 5001, lambda: own.text(5001, "/help")).text
+        assert ", ".join(labels) in told
+        assert "airplane" not in told
+        reply = asked(own, 5001, lambda: own.photo(5001, content))
+        _, _, *top, _, title = reply.text.splitlines()
+        assert {line.rpartition(" ")[0] for line in top} == set(labels)
+        assert title == "Shapes"
+        classes, _ = pressed(own, 5001, reply, "Wrong")
+        assert set(labels) < set(classes.buttons()), "what it might be instead"
+
+
 def test_the_model_is_kept_for_the_chat(
     own: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:

@@ -192,6 +192,7 @@ def test_a_model_is_released_and_rolled_back(
         assert answers(old), "nothing answers with what was pulled"
         assert f"classic {new}, since" in said(bot, "/models")
         asks = confirmed(f"/promote classic {new[:8]}", f"classic {new} is live")
+        assert words()["live_elsewhere"] not in last(telegram)
         assert f"promote classic {new} (live now: bundled)" in asks
         wait_for(lambda: answers(new), seconds=10)
         asks = confirmed("/rollback classic", "classic bundled is live, no longer")
@@ -215,6 +216,29 @@ def test_a_model_is_released_and_rolled_back(
         f"promote classic {new}",
         "pull main",
     ]
+
+
+def test_what_is_made_live_for_a_service_elsewhere(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    predictor = RemotePredictor(url, patience_s=0.2)
+
+    def confirmed(command: str, button: str) -> str:
+        offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, command))
+        pressed(telegram, OPERATOR, offer, button)
+        wait_for(lambda: last(telegram).startswith("classic bundled is live"))
+        return last(telegram)
+
+    with running(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot:
+        text = confirmed("/promote classic bundled", "Yes")
+        assert text == f"classic bundled is live\n{words()['live_elsewhere']}"
+        assert "the service at TENSIGHT_PREDICTOR_URL" in text
+        bot.store.set_chat(OPERATOR, Chat(language="nl"))
+        text = confirmed("/rollback classic", "Ja")
+        assert ", niet meer " in text
+        assert text.endswith(f"\n{words('nl')['live_elsewhere']}")
+    predictor.close()
 
 
 class Broken(LocalPredictor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -25,6 +26,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
 from core import releases
 from core.bundle import MODEL, Bundle, write_bundle
@@ -34,6 +36,7 @@ from core.predictor import LocalPredictor
 from core.revisions import BUNDLED, Revisions
 from core.settings import Settings
 from core.store import Live, Store
+from core.telemetry import Telemetry
 from tests import drawings
 from tests.conftest import ROOT
 from tests.held import Hold
@@ -811,6 +814,64 @@ def test_a_running_front_answers_within_a_second_with_what_is_promoted(
     predictor.close()
 
 
+def test_no_photo_is_dropped_while_a_revision_is_swapped_in(
+    desk: Desk, versions: dict[str, Path]
+) -> None:
+    """Eight ask without a pause, across a promote and a rollback; each gets every answer."""
+    first = revisions_in(versions["first"])["classic"]
+    bundled = revisions_in(versions["bundled"])["classic"]
+    desk.good("pull")
+    predictor = LocalPredictor(Catalog(desk.settings), queue_size=8, deadline_s=30)
+    predictor.warm()
+    given: list[list[str]] = [[] for _ in range(8)]
+    failed: list[Exception] = []
+    end = threading.Event()
+
+    async def ask(answers: list[str]) -> None:
+        while not end.is_set():
+            try:
+                answer = await predictor.predict(drawings.ship(64, 48), model="classic")
+                assert sum(answer.scores.values()) == pytest.approx(1)
+                answers.append(answer.revision)
+            except Exception as error:  # noqa: BLE001  # none may come
+                failed.append(error)
+                return
+
+    async def all_ask() -> None:
+        await asyncio.gather(*map(ask, given))
+
+    def all_get(revision: str) -> None:
+        """Once each of them got an answer of the revision, and some more of it."""
+        begun = [len(answers) for answers in given]
+        wait_for(
+            lambda: (
+                bool(failed)
+                or all(
+                    answers[n:].count(revision) >= 3
+                    for n, answers in zip(begun, given, strict=True)
+                )
+            )
+        )
+
+    asking = threading.Thread(target=lambda: asyncio.run(all_ask()))
+    asking.start()
+    try:
+        all_get(bundled)
+        releases.promote(desk.settings, "classic", first)
+        all_get(first)
+        releases.roll_back(desk.settings, "classic")
+        all_get(bundled)
+    finally:
+        end.set()
+        asking.join(60)
+        predictor.close()
+    assert failed == []
+    for answers in given:
+        # One after the other: once a revision answers, the one before it does not come back.
+        swapped = [revision for revision, _ in itertools.groupby(answers)]
+        assert swapped == [bundled, first, bundled]
+
+
 def test_a_live_revision_that_is_damaged_is_answered_for(
     deployed: Desk, versions: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -824,6 +885,59 @@ def test_a_live_revision_that_is_damaged_is_answered_for(
     bundled = revisions_in(versions["bundled"])
     assert deployed.answers() == second | {"classic": bundled["classic"]}
     assert "is not here" in caplog.text
+
+
+def test_what_answers_is_what_is_told(deployed: Desk, versions: dict[str, Path]) -> None:
+    deployed.good("pull", "--promote")
+    first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
+    # Its description can be read, so it counts as live until it is loaded.
+    (Revisions(deployed.home).path("classic", second["classic"]) / MODEL).write_bytes(b"damaged")
+    predictor = LocalPredictor(Catalog(deployed.settings), queue_size=8, deadline_s=30)
+    predictor.warm()
+    telemetry = Telemetry()
+    telemetry.watch_models(predictor.models)
+    answer = asyncio.run(predictor.predict(drawings.ship(64, 48), model="classic"))
+    told = {result.config.name: result.revision for result in predictor.models()}
+    metrics = telemetry.text().decode()
+    predictor.close()
+    assert answer.revision == first["classic"]
+    assert told == second | {"classic": first["classic"]}
+    for name, revision in told.items():
+        assert f'tensight_live_revision{{model="{name}",revision="{revision}"}} 1.0' in metrics
+    assert second["classic"] not in metrics
+
+
+def test_what_stands_in_is_not_listed_as_live(deployed: Desk, versions: dict[str, Path]) -> None:
+    first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
+
+    def listed() -> dict[str, tuple[str, str]]:
+        rows = json.loads(deployed.good("list", "--json"))
+        return {
+            row["name"]: (row["state"], row["revision"])
+            for row in rows
+            if row["state"] in ("live", "stands in", "bundled")
+        }
+
+    live = {name: ("live", revision) for name, revision in first.items()}
+    assert listed() == live
+    deployed.good("rollback", "classic")
+    assert listed() == live | {"classic": ("live", revisions_in(versions["bundled"])["classic"])}
+    # The bundled one is damaged, then a live one that was pulled.
+    spoiled = deployed.home.parent / "spoiled"
+    shutil.copytree(deployed.models, spoiled)
+    (spoiled / "classic" / "config.json").write_text("{")
+    bundled, deployed.models = deployed.models, spoiled
+    assert listed() == live | {"classic": ("stands in", first["classic"])}
+    deployed.models = bundled
+    deployed.good("rollback", "classic")
+    deployed.good("pull", "--promote")
+    folder = Revisions(deployed.home).path("classic", second["classic"])
+    (folder / "config.json").write_text("{")
+    assert listed() == {
+        "baseline": ("live", second["baseline"]),
+        "classic": ("stands in", first["classic"]),
+    }
+    assert "stands in" in deployed.good("list")
 
 
 def test_what_is_neither_live_nor_last_good_is_deleted(
@@ -935,7 +1049,9 @@ import sys
 from core.first_pull import FirstPull
 from core.settings import Settings
 logging.basicConfig(level=os.environ.get("LEVEL", "WARNING"))
-FirstPull(Settings.read(), patience_s=float(os.environ.get("PATIENCE", "10")), pauses_s=(0.1, 0.2))
+pause = float(os.environ.get("PAUSE", "0.1"))
+patience = float(os.environ.get("PATIENCE", "10"))
+FirstPull(Settings.read(), patience_s=patience, pauses_s=(pause, 2 * pause), look_s=0.1)
 sys.stdin.read()
 """
 """A front that has just been started."""
@@ -985,6 +1101,42 @@ def test_another_machine_brings_what_is_live_from_where_it_came(
     assert second_machine.answers() == revisions_in(versions["second"])
     second_machine.good("rollback", "classic")
     assert second_machine.answers()["classic"] == revisions_in(versions["first"])["classic"]
+
+
+def test_another_machine_brings_what_is_made_live_while_it_runs(
+    deployed: Desk, second_machine: Desk, versions: dict[str, Path]
+) -> None:
+    shared = f"sqlite:///{deployed.settings.database_file}"
+    catalog = Catalog(
+        second_machine.settings.model_copy(update={"database_url": SecretStr(shared)})
+    )
+    process = second_machine.python(FRONT, TENSIGHT_DATABASE_URL=shared)
+    wait_for(lambda: len(second_machine.here()) == 4, seconds=60)
+    assert catalog.load("classic").revision == revisions_in(versions["second"])["classic"]
+    catalog.watch()
+    deployed.good("pull", "--promote")
+    third = {name: row.revision for name, row in deployed.live().items()}
+    wait_for(lambda: set(third.items()) < set(second_machine.here()), seconds=60)
+    _, err = process.communicate(timeout=30)
+    assert err == ""
+    wait_for(lambda: catalog.load("classic").revision == third["classic"])
+    catalog.close()
+
+
+def test_what_cannot_be_had_does_not_delay_what_is_made_live_next(
+    deployed: Desk, second_machine: Desk, versions: dict[str, Path]
+) -> None:
+    database = deployed.settings.database_file
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM origins")
+    shared = {"TENSIGHT_DATABASE_URL": f"sqlite:///{database}", "PAUSE": "1000"}
+    process = second_machine.python(FRONT, **shared)
+    assert process.stderr is not None
+    assert "should be here and could not be found" in process.stderr.readline()
+    classic = revisions_in(versions["first"])["classic"]
+    deployed.good("promote", "classic", classic)
+    wait_for(lambda: ("classic", classic) in second_machine.here(), seconds=60)
+    process.communicate(timeout=30)
 
 
 def test_what_is_live_and_comes_from_nobody_knows_where_is_told_once(

@@ -26,9 +26,11 @@ import httpx2
 import numpy as np
 import pytest
 import uvicorn
+from limits import RateLimitItemPerSecond
 from PIL import Image
 from pydantic import SecretStr
 
+from core import cli
 from core.catalog import Catalog
 from core.classifier import Prediction
 from core.errors import (
@@ -631,32 +633,75 @@ def test_a_service_that_comes_back_is_found(catalog: Catalog, jpeg: bytes) -> No
     assert answers == ["classic"]
 
 
+def command_line(url: str, *arguments: str | Path, **settings: str) -> subprocess.Popen[str]:
+    """`tensight` that asks a service; no model lies where it runs: the setting alone must do."""
+    here = {"PYTHONPATH": str(ROOT), "TENSIGHT_MODELS": "none", "TENSIGHT_PREDICTOR_URL": url}
+    return subprocess.Popen(
+        [sys.executable, "-m", "core.cli", *map(str, arguments)],
+        env=os.environ | here | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_command_line_comes_back_to_a_busy_service(photo: Path, jpeg: bytes) -> None:
+    slow = SlowCatalog()
+    with serving(Settings(models=MODELS), slow, queue_size=1) as url:
+        first = threading.Thread(target=post, args=(url,), kwargs={"content": jpeg})
+        first.start()
+        slow.wait_until_asked(1)
+        run = command_line(url, "predict", photo)
+        refused = 'tensight_errors_total{code="busy"}'
+        wait_for(lambda: refused in httpx2.get(f"{url}/metrics").text, seconds=60)
+        slow.go.set()
+        out, error = run.communicate(timeout=60)
+        first.join()
+    assert (run.returncode, error) == (0, "")
+    assert out.startswith(f"{photo}: ")
+
+
+def test_the_command_line_keeps_to_a_rate_limit(
+    catalog: Catalog, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.service.RateLimitItemPerMinute", RateLimitItemPerSecond)
+    with serving(Settings(models=MODELS, rate_per_minute=1), catalog) as url:
+        run = command_line(url, "predict", photo, photo, photo)
+        out, error = run.communicate(timeout=60)
+    assert (run.returncode, error) == (0, "")
+    assert out.count(f"{photo}: ") == 3
+
+
+def test_the_command_line_does_not_come_back_for_ever(photo: Path) -> None:
+    class Full(LocalPredictor):
+        asked = 0
+
+        async def predict(self, *_: object, **__: object) -> Any:
+            self.asked += 1
+            raise BusyError(0)
+
+    predictor = Full(Catalog(Settings(models=MODELS)), queue_size=1, deadline_s=1)
+    with pytest.raises(BusyError):
+        asyncio.run(cli._patiently(predictor, str(photo), None))
+    predictor.close()
+    assert 10 < predictor.asked < 100
+
+
 def test_the_command_line_asks_the_service_that_the_settings_name(
     url: str, photo: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
-    def start(*arguments: str | Path, **settings: str) -> subprocess.Popen[str]:
-        # No model lies here: the setting alone must do.
-        here = {"PYTHONPATH": str(ROOT), "TENSIGHT_MODELS": str(tmp_path)}
-        return subprocess.Popen(
-            [sys.executable, "-m", "core.cli", *map(str, arguments)],
-            env=os.environ | here | {"TENSIGHT_PREDICTOR_URL": url} | settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
     # It is patient for seconds, in which the others run.
-    away = start("predict", photo, TENSIGHT_PREDICTOR_URL=f"http://127.0.0.1:{free_port()}")
-    run = start("predict", photo, "--model", "classic", "--json")
+    away = command_line(f"http://127.0.0.1:{free_port()}", "predict", photo)
+    run = command_line(url, "predict", photo, "--model", "classic", "--json")
     told, error = run.communicate(timeout=60)
     expected = catalog.load("classic").predict(photo)
     assert json.loads(told)["scores"] == expected.scores, error
     assert json.loads(told)["photo"] == str(photo)
-    unknown = start("predict", photo, "--model", "nope")
+    unknown = command_line(url, "predict", photo, "--model", "nope")
     _, error = unknown.communicate(timeout=60)
     assert (unknown.returncode, "There is no model 'nope'" in error) == (2, True)
     out = tmp_path / "why.png"
-    explained = start("explain", photo, "-m", "classic", "-o", out)
+    explained = command_line(url, "explain", photo, "-m", "classic", "-o", out)
     _, error = explained.communicate(timeout=60)
     assert explained.returncode == 0, error
     with Image.open(out) as picture:

@@ -72,3 +72,21 @@ def test_keys_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.read()
     assert [key.get_secret_value() for key in settings.api_keys] == ["first", "second"]
     assert not any("first" in value for _, value, _ in settings.rows())
+
+
+@pytest.mark.parametrize("operators", ["1, 2", "7", ""])
+def test_what_config_shows_can_stand_in_the_file(
+    operators: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TENSIGHT_OPERATORS", operators)
+    before = Settings.read()
+    monkeypatch.delenv("TENSIGHT_OPERATORS")
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value, _ in before.rows()))
+    assert Settings.read() == before
+
+
+def test_lists_are_shown_as_they_are_written() -> None:
+    rows = {name: value for name, value, _ in Settings(api_keys="a,b", operators="1,2").rows()}
+    assert rows["TENSIGHT_API_KEYS"] == "**********,**********"
+    assert rows["TENSIGHT_OPERATORS"] == "1,2"
+    assert "| () |" not in Settings.document()
