@@ -202,14 +202,14 @@ def desk(hub: HubServer, versions: dict[str, Path], tmp_path: Path) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def pulled(
-    hub: HubServer, versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def pulled(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home where the first version was pulled and made live, to be copied."""
-    hub.repos[REPO] = Repo()
-    hub.repos[REPO].commit(files_of(versions["first"]))
-    desk = Desk(hub, tmp_path_factory.mktemp("pulled") / "home", versions["bundled"])
-    desk.good("pull", "--promote")
+    # From a Hub of its own: of the other, a test may have asked that it refuse.
+    with HubServer().running() as hub:
+        hub.repos[REPO] = Repo()
+        hub.repos[REPO].commit(files_of(versions["first"]))
+        desk = Desk(hub, tmp_path_factory.mktemp("pulled") / "home", versions["bundled"])
+        desk.good("pull", "--promote")
     return desk.home
 
 
