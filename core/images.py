@@ -254,7 +254,7 @@ def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """Turn RGB pixels into the numbers that a model takes.
 
     Args:
-        rgb: Array of shape (..., 3), uint8, channels in the order red, green, blue.
+        rgb: Array of shape (..., w, 3), uint8, channels in the order red, green, blue.
         spec: The model's input.
 
     Returns:
@@ -262,9 +262,13 @@ def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     """
     if spec.channels == "bgr":
         rgb = rgb[..., ::-1]
-    mean = np.asarray(spec.mean, np.float32)
-    std = np.asarray(spec.std, np.float32)
-    return (rgb.astype(np.float32) / np.float32(255) - mean) / std
+    # By whole rows: over three channels at a time NumPy takes eight times as long.
+    columns = rgb.shape[-2]
+    rows = rgb.reshape(*rgb.shape[:-2], -1).astype(np.float32)
+    rows /= np.float32(255)
+    rows -= np.tile(np.asarray(spec.mean, np.float32), columns)
+    rows /= np.tile(np.asarray(spec.std, np.float32), columns)
+    return rows.reshape(rgb.shape)
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
