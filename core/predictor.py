@@ -175,6 +175,7 @@ class LocalPredictor:
         self._lock = threading.Lock()
         self._taken = 0
         self._decoded: deque[_Decoded] = deque()
+        self._running = False
         self._explained_last = False
         self._seconds = 0.05  # running mean of what one photo takes of the runner's time
 
@@ -264,13 +265,24 @@ class LocalPredictor:
             return
         with self._lock:
             self._decoded.append(_Decoded(job, classifier, seen))
-        self._runner.submit(self._answer)
+            # Once, for all that waits: a call for each photo would pile up while several are
+            # answered by one.
+            begin, self._running = not self._running, True
+        if begin:
+            self._runner.submit(self._run)
 
-    def _answer(self) -> None:
-        """Run one model on what waits for it; nothing may be left, as an earlier call took it."""
-        batch = self._next_batch()
-        if not batch:
-            return
+    def _run(self) -> None:
+        """Answer until nothing waits."""
+        try:
+            while batch := self._next_batch():
+                self._answer(batch)
+        except BaseException:
+            with self._lock:
+                self._running = False  # so that the next photo begins anew
+            raise
+
+    def _answer(self, batch: list[_Decoded]) -> None:
+        """Run one model on photos that wait for it."""
         jobs = [each.job for each in batch]
         started = time.perf_counter()
         try:
@@ -300,7 +312,7 @@ class LocalPredictor:
     def _next_batch(self) -> list[_Decoded]:
         """The photo that came first, and others for the same model; those given up are dropped.
 
-        Where photos wait to be explained, one of them alone, every other time.
+        Where photos wait to be explained, one of them alone, every other time. Empty: none waits.
         """
         with self._lock:
             dropped = [each.job for each in self._decoded if each.job.given_up]
@@ -315,6 +327,7 @@ class LocalPredictor:
                 batch = same[:MAX_BATCH]
             taken = set(map(id, batch))
             self._decoded = deque(each for each in waiting if id(each) not in taken)
+            self._running = bool(batch)
         for job in dropped:
             job.future.set_exception(DeadlineError("The photo was given up."))
         return batch

@@ -228,6 +228,24 @@ def decoded_first(
     return asyncio.run(crowd())
 
 
+def test_work_does_not_pile_up_while_photos_are_answered_together() -> None:
+    """A call for each of them would, without end, for as long as there are enough photos."""
+    catalog = Counting()
+    predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
+
+    async def crowd() -> int:
+        photos = [predictor.predict(drawings.ship(100, 80), model="classic") for _ in range(40)]
+        tasks = [asyncio.create_task(each) for each in photos]
+        await asyncio.to_thread(catalog.wait_until_seen, len(tasks))
+        waiting = predictor._runner._work_queue.qsize()
+        catalog.hold.set()
+        await asyncio.gather(*tasks)
+        return waiting
+
+    assert asyncio.run(crowd()) <= 1
+    predictor.close()
+
+
 def test_what_waits_for_one_model_runs_at_once() -> None:
     catalog = Counting()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
