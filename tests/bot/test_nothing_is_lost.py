@@ -513,8 +513,13 @@ def test_payloads_do_not_stay(telegram: TelegramServer, tmp_path: Path) -> None:
     assert rows == [(None,)]
 
 
+@pytest.mark.parametrize("number", [400, pytest.param(2_000, marks=pytest.mark.long)])
 def test_fuzzed_updates_never_stop_it(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+    telegram: TelegramServer,
+    tmp_path: Path,
+    content: bytes,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
 ) -> None:
     rng = random.Random(7)  # noqa: S311  # no secret
     junk: list[Any] = [None, 0, -1, 2**62, 2**64, "", "x" * 300, [], {}, True, 1.5, "/start"]
@@ -555,7 +560,7 @@ def test_fuzzed_updates_never_stop_it(
         press = {"id": "1", "from": known["from"], "chat_instance": "1", "data": f"{act}:x:1"}
         kinds.append({"callback_query": press | {"message": known}})
     with running(telegram, tmp_path, operators=(3,)) as bot:
-        for _ in range(2_000):
+        for _ in range(number):
             update = {k: mutated(v) for k, v in rng.choice(kinds).items()}
             telegram.update(**update)
         reply = asked(telegram, 77, lambda: telegram.photo(77, content))

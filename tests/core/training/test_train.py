@@ -445,7 +445,9 @@ def test_every_option_changes_one_thing(change: str, fields: dict[str, object]) 
     assert kinds.count("Conv2D") == (4 if "layer added" in change else 3)
     assert kinds.count("BatchNormalization") == (0 if "no batch norm" in change else 3)
     assert dropout == {"dropout 0": 0.0, "dropout 0.6": 0.6}.get(change, 0.4)
-    assert set(fields) <= {"build", "optimizer", "patience", "crop_padding", "flip"}
+    # The two of more epochs are to be compared with each other.
+    one = {"epochs", "patience"} if "12 epochs" in change else {"crop_padding", "flip"}
+    assert set(fields) <= one or set(fields) in ({"build"}, {"optimizer"})
     if "optimizer" in fields:
         assert changed.optimizer.weight_decay == base.optimizer.weight_decay  # type: ignore[union-attr]
     if "augmentation" in change:
@@ -455,8 +457,9 @@ def test_every_option_changes_one_thing(change: str, fields: dict[str, object]) 
         assert changed.optimizer.learning_rate == pytest.approx(
             factor * base.optimizer.learning_rate
         )
-    if "early stopping" in change:
-        assert changed.patience == 1
+    if "epochs" in fields:
+        assert changed.epochs == 12
+        assert changed.patience == (12 if "no early stopping" in change else 1)
 
 
 def test_explore(tmp_path: Path) -> None:
