@@ -212,7 +212,11 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
         run(made.recipe(batch_size=1000), tmp_path, made.Recorder())
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize(
+    "name",
+    # The largest takes a quarter of a minute; above, a small one learns as it does.
+    [pytest.param(n, marks=[pytest.mark.long] * (n == "mobilenet")) for n in sorted(RECIPES)],
+)
 def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
     recipe = replace(get_recipe(name), epochs=1, batch_size=16)
     if name == "mobilenet":
