@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SERVE := .venv/bin
 DEV := .venv-dev/bin
-SOURCES := pyproject.toml core/__init__.py
+SOURCES := pyproject.toml core/_version.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup test test-all check bench docs requirements python-is-new-enough

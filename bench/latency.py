@@ -20,11 +20,12 @@ from PIL import Image
 
 from bench.figures import Section, alternate
 from bench.photos import Photos
-from core import images
 from core.bundle import MODEL, Bundle, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier, Seen
 from core.engine import INPUT, PREDICT
+from core.photos.decode import decode
+from core.photos.preprocess import normalise
 from core.settings import Settings
 from core.training.export import occlusion_model, to_flatbuffer
 from core.training.recipes import get_recipe
@@ -65,7 +66,7 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
         spec = config.input
         with Image.open(BytesIO(data)) as photo:
             small = photo.convert("RGB").resize((spec.width, spec.height))
-        normal = images.normalise(np.asarray(small)[None], spec)
+        normal = normalise(np.asarray(small)[None], spec)
         return int(np.asarray(answer(normal)).argmax())
 
     def as_ours(data: bytes, answer: Callable[[_Batch], NDArray[np.float32]]) -> int:
@@ -179,12 +180,12 @@ def _on_engines(
 
 
 def _decodings(classifier: Classifier, data: bytes) -> dict[str, Callable[[], object]]:
-    return {"reduced": lambda: classifier.decode(data), "whole": lambda: images.decode(data)}
+    return {"reduced": lambda: classifier.decode(data), "whole": lambda: decode(data)}
 
 
 def _views(classifier: Classifier, seen: Seen) -> _Batch:
     """What the engine gets of a photo: all crops in one view, then in the mirror's."""
-    normal = images.normalise(seen.crops, classifier.config.input)
+    normal = normalise(seen.crops, classifier.config.input)
     return np.concatenate([normal, normal[:, :, ::-1]])
 
 

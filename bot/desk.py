@@ -23,7 +23,7 @@ from telegram.constants import ChatType
 from telegram.error import BadRequest, Forbidden, InvalidToken
 from telegram.ext import Application, CallbackContext, ExtBot
 
-from core import images, locale
+from core import locale
 from core.classifier import Prediction
 from core.errors import (
     ImageError,
@@ -34,6 +34,7 @@ from core.errors import (
     TenSightError,
 )
 from core.locale import Language
+from core.photos.decode import MAX_BYTES
 from core.predictor import Predictor
 from core.results import Result, offered
 from core.settings import Settings
@@ -367,7 +368,7 @@ def _shorten(remembered: dict[int, Any]) -> None:
 
 
 def _check_size(size: int | None) -> None:
-    if size is not None and size > images.MAX_BYTES:
+    if size is not None and size > MAX_BYTES:
         raise ImageError("too_large", f"The file has {size:,} bytes.")
 
 

@@ -25,7 +25,7 @@ from telegram.ext import CallbackQueryHandler, CommandHandler, MessageHandler, f
 from bot import replies
 from bot.desk import App, Context, Desk, is_away, photo_of
 from bot.inbox import Inbox, Later
-from core import images, locale
+from core import locale
 from core.classifier import Prediction
 from core.errors import (
     BusyError,
@@ -37,7 +37,8 @@ from core.errors import (
     StoreError,
     TenSightError,
 )
-from core.saliency import overlay
+from core.photos.decode import decode, to_archival_jpeg
+from core.photos.saliency import overlay
 from core.store import NONE, Answered, Feedback
 
 __all__ = ["add_handlers", "album", "desk_of"]
@@ -327,7 +328,7 @@ async def _picture(
         return None, text, prediction
 
     def draw() -> bytes:
-        rgb = images.decode(photo, min_side=_PICTURE)
+        rgb = decode(photo, min_side=_PICTURE)
         buffer = io.BytesIO()
         drawn = overlay(rgb, saliency, result.config.input)
         drawn.thumbnail((_PICTURE, _PICTURE))
@@ -657,7 +658,7 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
         # What is said counts also where the photo is gone.
         with suppress(TelegramError, TenSightError):
             async with press.photo(answered) as content:
-                photo = await asyncio.to_thread(images.keep, content)
+                photo = await asyncio.to_thread(to_archival_jpeg, content)
     feedback = Feedback(
         front="bot",
         model=answered.model,

@@ -8,8 +8,7 @@ prediction = classifier.predict("photo.jpg")
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
+from core._version import __version__
 from core.catalog import Catalog
 from core.classifier import Classifier, Prediction, Timing
 from core.errors import (

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from core import __version__
+from core._version import __version__
 from core.errors import BundleError
-from core.images import InputSpec, ResizeRule
+from core.photos.preprocess import InputSpec, ResizeRule
 
 __all__ = [
     "Bundle",

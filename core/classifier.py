@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core import images
 from core.bundle import MODEL, Bundle, Config, View
 from core.engine import Engine, Outputs
-from core.images import Photo
+from core.photos.decode import Photo, decode
+from core.photos.preprocess import crops, normalise
 from core.verdict import Arrays, calibrated, known_scores, read_arrays
 
 __all__ = ["MAX_BATCH", "Classifier", "Prediction", "Seen", "Timing"]
@@ -50,7 +50,7 @@ class Prediction:
             first; they sum to 1.
         timing_ms: Where the time went.
         saliency: What spoke for `label`, by how unlike the photo's edges it is, in the photo as
-            `images.resize` gives it, shape (h, w) of the model's input, float32, 0 to 1; None
+            `resize` gives it, shape (h, w) of the model's input, float32, 0 to 1; None
             unless asked for, and None where the model sees too coarsely to tell.
     """
 
@@ -116,7 +116,7 @@ class Seen:
 
     Attributes:
         photo: Its path, where it has one.
-        crops: As `images.crops` gives them: shape (c, height, width, 3), uint8.
+        crops: As `crops` gives them: shape (c, height, width, 3), uint8.
         decode_ms: Milliseconds that took.
     """
 
@@ -206,9 +206,9 @@ class Classifier:
             ImageError, PhotoReadError: As in `predict`.
         """
         started = time.perf_counter()
-        crops = images.crops(self.decode(photo), self.config.input)
+        windows = crops(self.decode(photo), self.config.input)
         name = os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
-        return Seen(name, crops, _milliseconds_since(started))
+        return Seen(name, windows, _milliseconds_since(started))
 
     def answer(self, seen: Sequence[Seen], *, saliency: Sequence[bool]) -> list[Prediction]:
         """Run the model: the second half of `predict`.
@@ -246,13 +246,13 @@ class Classifier:
         Raises:
             ImageError, PhotoReadError: As in `predict`.
         """
-        return images.decode(photo, min_side=self._min_side)
+        return decode(photo, min_side=self._min_side)
 
     def outputs(self, seen: NDArray[np.uint8]) -> Outputs:
         """Run the model on images of its input size; all views, averaged.
 
         Args:
-            seen: Shape (n, height, width, 3), uint8, RGB, as `images.resize` gives them.
+            seen: Shape (n, height, width, 3), uint8, RGB, as `resize` gives them.
         """
         parts = [self._engine.run(batch) for batch in self._batches(seen)]
         return Outputs(
@@ -261,7 +261,7 @@ class Classifier:
         )
 
     def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
-        """Run the model on photos, each as what `images.crops` gives; all crops, averaged.
+        """Run the model on photos, each as what `crops` gives; all crops, averaged.
 
         Args:
             seen: One array a photo, of shape (c, height, width, 3), uint8, RGB.
@@ -306,7 +306,7 @@ class Classifier:
     def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Normalised images, some at a time: all in their first view, then in the next."""
         for start in range(0, len(seen), MAX_BATCH):
-            normal = images.normalise(seen[start : start + MAX_BATCH], self.config.input)
+            normal = normalise(seen[start : start + MAX_BATCH], self.config.input)
             yield np.concatenate([_view(normal, view) for view in self.config.views])
 
     def _by_view(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from core import __version__, locale
+from core import locale
+from core._version import __version__
 from core.bundle import Bundle, Family, Precision, Pretrained, find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier, Prediction
@@ -38,11 +39,11 @@ from core.errors import (
     SettingsError,
     TenSightError,
 )
-from core.images import decode, strict_pillow
+from core.photos.decode import decode, strict_pillow
+from core.photos.saliency import LONGEST, overlay
 from core.predictor import LocalPredictor, Predictor, connect
 from core.results import Result, mean_and_spread
 from core.revisions import Revisions
-from core.saliency import LONGEST, overlay
 from core.settings import Settings
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from typing import Any, Protocol, TypeVar, cast, get_args
 import httpx2
 from PIL import Image
 
-from core import images
 from core.bundle import Config, Metrics
 from core.catalog import Catalog
 from core.classifier import MAX_BATCH, Classifier, Prediction, Seen
@@ -36,7 +35,7 @@ from core.errors import (
     RateError,
     TenSightError,
 )
-from core.images import Photo
+from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.results import Result
 from core.settings import Settings, processors
 
@@ -527,12 +526,12 @@ def _result(model: Any) -> Result:
 def _encoded(photo: Photo) -> bytes:
     """The file of a photo; a PIL image becomes one that loses nothing."""
     if isinstance(photo, Image.Image):
-        rgb = Image.fromarray(images.decode(photo))
+        rgb = Image.fromarray(decode(photo))
         buffer = BytesIO()
         rgb.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
-    data = photo if isinstance(photo, bytes) else images.read(photo)
-    images.check_bytes(data)
+    data = photo if isinstance(photo, bytes) else read_photo(photo)
+    check_bytes(data)
     return data
 
 

@@ -29,7 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
-from core import __version__
+from core._version import __version__
 from core.catalog import Catalog
 from core.classifier import Prediction
 from core.errors import (
@@ -46,7 +46,7 @@ from core.errors import (
     TenSightError,
 )
 from core.first_pull import FirstPull
-from core.images import ACCEPTED, MAX_BYTES
+from core.photos.decode import ACCEPTED, MAX_BYTES
 from core.predictor import LocalPredictor, Predictor
 from core.settings import Settings
 from core.sockets import listen

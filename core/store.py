@@ -184,7 +184,7 @@ class Feedback:
         model, revision, answer, verdict, scores: Of the prediction; `answer` is its label.
         truth: The label that is right, or `none`.
         person: Keyed hash of who says it; None where nobody is told from another.
-        photo: JPEG without EXIF, as `images.keep` makes it; None unless the visitor agreed.
+        photo: JPEG without EXIF, as `to_archival_jpeg` makes it; None unless the visitor agreed.
     """
 
     front: Literal["page", "bot"]

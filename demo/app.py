@@ -22,9 +22,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from core import images, locale
+from core import locale
 from core.errors import ImageError, PredictorError, RateError, StoreError
 from core.first_pull import FirstPull
+from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor, Predictor, connect
 from core.results import Result, read_unbundled
 from core.settings import Settings
@@ -61,7 +62,7 @@ _EVENTS = 500
 # Photos of batches that are asked for at once: the predictor has places for others.
 _OF_BATCHES = 8
 # Bytes of one upload of many files.
-_MOST_UPLOADED = batch.MOST * images.MAX_BYTES + 2**20  # a batch, and its files' names
+_MOST_UPLOADED = batch.MOST * MAX_BYTES + 2**20  # a batch, and its files' names
 
 # Photos, and uploads, that a visitor may send in a minute where nothing else is said.
 _UPLOADS = 240
@@ -236,7 +237,7 @@ def launch(
         quiet=True,
         share=share,
         app_kwargs={"middleware": [Middleware(_Uploads, uploaders or Visitors(_UPLOADS))]},
-        max_file_size=images.MAX_BYTES,
+        max_file_size=MAX_BYTES,
         enable_monitoring=False,
         run_history=False,
         ssr_mode=False,

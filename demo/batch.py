@@ -19,9 +19,10 @@ import gradio as gr
 from gradio.data_classes import ListFiles
 from PIL import Image
 
-from core import images, locale
+from core import locale
 from core.classifier import Prediction
 from core.errors import BusyError, ImageError, PhotoReadError, TenSightError
+from core.photos.decode import decode
 from core.results import offered
 from demo.front import (
     Front,
@@ -220,7 +221,7 @@ def _line(
     says = html.escape(locale.verdict_words(answer, language))
     picture = ""
     with suppress(ImageError, PhotoReadError):  # deleted by now
-        photo = Image.fromarray(images.decode(path, min_side=_THUMBNAIL))
+        photo = Image.fromarray(decode(path, min_side=_THUMBNAIL))
         photo.thumbnail((_THUMBNAIL, _THUMBNAIL))
         picture = f'<img src="{data_url(photo, "JPEG")}" alt="">'
     return f'<tr><td>{picture}</td><th scope="row">{name}</th><td>{says}</td></tr>'

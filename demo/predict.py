@@ -16,11 +16,13 @@ from gradio.blocks import Block
 from numpy.typing import NDArray
 from PIL import Image
 
-from core import images, locale
+from core import locale
 from core.classifier import Prediction
 from core.errors import ImageError, PhotoReadError, TenSightError
+from core.photos.decode import decode, to_archival_jpeg
+from core.photos.preprocess import resize
+from core.photos.saliency import heat
 from core.results import Result, offered
-from core.saliency import heat
 from core.settings import processors
 from core.store import NONE, Feedback, Store
 from demo import examples
@@ -201,7 +203,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             )
             # No more at once than there are processors.
             async with drawing:
-                rgb = await asyncio.to_thread(images.decode, photo, min_side=_PICTURE)
+                rgb = await asyncio.to_thread(decode, photo, min_side=_PICTURE)
                 return await asyncio.to_thread(
                     _explained, rgb, prediction, answered.result, language
                 )
@@ -314,7 +316,7 @@ def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
     if keep:
         # What is said counts also where the upload is deleted by now.
         with suppress(ImageError, PhotoReadError):
-            photo = images.keep(answered.photo)
+            photo = to_archival_jpeg(answered.photo)
     return store.add_feedback(
         Feedback(
             front="page",
@@ -357,7 +359,7 @@ def _explained(
             f"<figcaption>{here['why_text'].format(**of)} {here['why_time'].format(**of)}"
             "</figcaption></figure>"
         )
-    seen = data_url(Image.fromarray(images.resize(rgb, spec)))
+    seen = data_url(Image.fromarray(resize(rgb, spec)))
     return (
         f'<div class="explained">{coloured}<figure><img class="seen" src="{seen}" '
         f'alt="{here["seen_alt"]}"><figcaption>{here["seen_text"].format(**of)}</figcaption>'

@@ -6,7 +6,7 @@ import threading
 
 from core.catalog import Catalog
 from core.classifier import Classifier, Seen
-from core.images import Photo
+from core.photos.decode import Photo
 from core.settings import Settings
 from tests.conftest import ROOT
 

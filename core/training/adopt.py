@@ -25,7 +25,8 @@ from core.bundle import (
 )
 from core.classifier import Classifier
 from core.errors import DataError, ImageError, PhotoReadError, TrainingError
-from core.images import InputSpec, decode, normalise, resize
+from core.photos.decode import decode
+from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import Settings
 from core.training.calibrate import find_beta, find_calibration, find_unsure_below
 from core.training.data import Dataset, Split

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from core.images import InputSpec, normalise, resize
+from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import processors
 from core.training.augment import cut_out, random_crops, random_window
 from core.training.data import Split

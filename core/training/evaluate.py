@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from core.bundle import Bundle, Certainty, ClassFigures, Mistake, ResizeFigures, SplitFigures
 from core.classifier import Classifier
-from core.images import ResizeRule, crops
+from core.photos.preprocess import ResizeRule, crops
 from core.training.calibrate import ece, log_loss, reliability
 from core.training.data import Split
 from core.training.outliers import watch

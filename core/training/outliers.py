@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from core.bundle import Config, Separation, VerdictMethod
 from core.classifier import Classifier
 from core.engine import Outputs
-from core.images import crops, resize
+from core.photos.preprocess import crops, resize
 from core.results import METHODS
 from core.training.data import Split
 from core.verdict import Arrays, known_scores, look

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binomtest
 
-from core import images
 from core.bundle import Estimate, PhotoFigures
 from core.classifier import Classifier, Prediction
 from core.errors import DataError, ImageError, PhotoReadError
+from core.photos.decode import decode
 from core.training.calibrate import ece, reliability
 from core.training.data import Split
 
@@ -106,7 +106,7 @@ def learn_from_photos(folder: Path, labels: tuple[str, ...]) -> tuple[Split, Spl
     none: list[tuple[NDArray[np.uint8], int, int]] = []
     for row, (file, label) in enumerate(read_labels(folder, labels).items()):
         try:
-            whole = Image.fromarray(images.decode(folder / file, min_side=2 * _SIDE))
+            whole = Image.fromarray(decode(folder / file, min_side=2 * _SIDE))
         except (ImageError, PhotoReadError) as error:
             raise DataError(f"{folder / file}: {error}") from error
         image = np.asarray(whole.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))

@@ -14,7 +14,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from core.errors import DataError
-from core.images import InputSpec, normalise, resize
+from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import Settings, processors
 from core.training import networks
 

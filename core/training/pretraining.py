@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from core.bundle import Made, Pretrained
 from core.errors import TrainingError
-from core.images import InputSpec, normalise, resize
+from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import Settings
 from core.training import networks
 from core.training.augment import random_crops, random_window

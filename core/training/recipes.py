@@ -10,7 +10,7 @@ import keras
 
 from core.bundle import Family, Precision, Reported, View
 from core.errors import ModelNotFoundError, TrainingError
-from core.images import InputSpec, normalise
+from core.photos.preprocess import InputSpec, normalise
 from core.settings import Settings
 from core.training import networks
 from core.training.data import Split

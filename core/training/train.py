@@ -26,7 +26,7 @@ from core.bundle import (
 )
 from core.classifier import Classifier
 from core.errors import TrainingError
-from core.images import resize
+from core.photos.preprocess import resize
 from core.results import best_method, keep_figures, read_ablation, read_results
 from core.settings import Settings
 from core.training import report

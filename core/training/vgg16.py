@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from core.bundle import CONFIG, MODEL, Bundle, Pretrained
 from core.engine import PREDICT
 from core.errors import DataError
-from core.images import InputSpec
+from core.photos.preprocess import InputSpec
 from core.settings import Settings
 
 __all__ = [

@@ -16,7 +16,7 @@ from core.catalog import Catalog
 from core.classifier import Classifier
 from core.engine import Engine
 from core.errors import BundleError, ImageError
-from core.images import crops
+from core.photos.preprocess import crops
 from core.settings import Settings
 from core.verdict import softmax
 from tests import drawings

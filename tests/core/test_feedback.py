@@ -12,8 +12,9 @@ from typing import Any, Literal
 import pytest
 from PIL import Image
 
-from core import feedback, images
+from core import feedback
 from core.errors import OutputError, StoreError
+from core.photos.decode import to_archival_jpeg
 from core.settings import Settings
 from core.store import Feedback, Store
 from core.training.photos import read_labels
@@ -61,7 +62,7 @@ def test_photos_are_written_as_they_are_read(settings: Settings, tmp_path: Path)
     with pytest.raises(StoreError, match="No visitor has left a photo yet"):
         feedback.export_photos(settings, tmp_path / "none", LABELS)
     assert not (tmp_path / "none").exists()
-    photo = images.keep(drawings.ship(2000, 1500))
+    photo = to_archival_jpeg(drawings.ship(2000, 1500))
     for i in range(150):
         # All different, of one size.
         store.add_feedback(said(["ship", "none"][i % 2], photo=photo + bytes([i])))
@@ -90,7 +91,7 @@ def test_nothing_of_the_file_is_kept_but_what_can_be_seen(tmp_path: Path) -> Non
     exif[0x010F] = "Maker of cameras"
     exif[0x0112] = 6
     drawings.ship(640, 480).save(path, exif=exif)
-    kept = images.keep(path)
+    kept = to_archival_jpeg(path)
     assert b"Maker" not in kept
     with Image.open(path.with_suffix(".jpg")) as before:
         assert before.size == (640, 480)
@@ -113,7 +114,7 @@ def test_on_the_command_line(settings: Settings, tmp_path: Path) -> None:
 
     assert "Nobody has judged" in tensight("stats").stderr
     store = Store.open(settings)
-    store.add_feedback(said("cat", photo=images.keep(drawings.ship(64, 48))))
+    store.add_feedback(said("cat", photo=to_archival_jpeg(drawings.ship(64, 48))))
     store.close()
     rows: list[dict[str, Any]] = json.loads(tensight("stats", "--json").stdout)
     assert [(row["model"], row["right"]) for row in rows] == [("classic", 1)]

@@ -21,7 +21,7 @@ from core.errors import (
     ModelNotFoundError,
     PredictorError,
 )
-from core.images import Photo
+from core.photos.decode import Photo
 from core.predictor import LocalPredictor
 from core.settings import Settings, processors
 from tests import drawings

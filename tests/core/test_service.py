@@ -41,7 +41,7 @@ from core.errors import (
     PhotoReadError,
     PredictorError,
 )
-from core.images import MAX_BYTES
+from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor, RemotePredictor, connect
 from core.service import build_service
 from core.settings import Settings, processors

@@ -20,9 +20,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from core import images, locale
+from core import locale
 from core.catalog import Catalog
 from core.errors import ModelNotFoundError, PredictorError
+from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor
 from core.results import Result
 from core.settings import Settings
@@ -355,7 +356,7 @@ def told_of(client: gradio_client.Client, size: int) -> bytes:
 
 
 def test_a_batch_may_be_as_large_as_its_photos(client: gradio_client.Client) -> None:
-    assert told_of(client, batch.MOST * images.MAX_BYTES).startswith(b"HTTP/1.1 100")
+    assert told_of(client, batch.MOST * MAX_BYTES).startswith(b"HTTP/1.1 100")
 
 
 @pytest.mark.parametrize(

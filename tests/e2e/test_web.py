@@ -25,12 +25,12 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from core import images, locale
+from core import locale
 from core.bundle import find_bundles
 from core.catalog import Catalog
 from core.classifier import Prediction
 from core.errors import ImageError, PredictorError
-from core.images import Photo
+from core.photos.decode import MAX_BYTES, Photo
 from core.predictor import LocalPredictor
 from core.settings import Settings
 from core.store import Store
@@ -499,7 +499,7 @@ def test_a_batch_tells_how_far_it_is_and_leaves_nothing(
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL"], indirect=True)
 def test_a_file_that_is_too_large_is_told_in_our_words(page: Page, tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
-    large.write_bytes(bytes(images.MAX_BYTES + 1))
+    large.write_bytes(bytes(MAX_BYTES + 1))
     give(page, large)
     told = locale.error_words(ImageError("too_large", ""), language_of(page))
     expect(page.get_by_test_id("toast-text")).to_have_text(told)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from core.errors import DataError, ModelNotFoundError, TrainingError
-from core.images import InputSpec
+from core.photos.preprocess import InputSpec
 from core.settings import Settings
 from core.training import networks
 from core.training.batches import Material

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import DataError, TrainingError
-from core.images import InputSpec
+from core.photos.preprocess import InputSpec
 from core.settings import Settings
 from core.training import networks, pretraining
 from core.training.data import Split, load_tiny_lessons

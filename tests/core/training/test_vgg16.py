@@ -15,7 +15,7 @@ import pytest
 
 from core.bundle import Bundle, Precision, Pretrained
 from core.errors import DataError, TenSightError
-from core.images import normalise
+from core.photos.preprocess import normalise
 from core.settings import Settings
 from core.training import networks
 from core.training.plan import train_all

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 
 from core.errors import ImageError
-from core.images import decode
+from core.photos.decode import decode
 from tests import drawings
 
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")

@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from core import images
 from core.errors import ImageError, PhotoReadError
-from core.images import InputSpec, crops, decode, normalise, resize
+from core.photos.decode import MAX_BYTES, Photo, decode
+from core.photos.preprocess import InputSpec, crops, normalise, resize
 from tests import drawings
 
 GRADIENT = drawings.gradient(60, 40)
@@ -28,7 +28,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def code_of(photo: images.Photo) -> str:
+def code_of(photo: Photo) -> str:
     with pytest.raises(ImageError) as caught:
         decode(photo)
     assert str(caught.value).endswith((".", ".)")), "a sentence that says what to do"
@@ -166,7 +166,7 @@ def test_images_of_modes_without_a_meaning_are_refused(mode: str) -> None:
         (b"II*\x00" + bytes(100), "unsupported"),
         (b"%PDF-1.7" + bytes(100), "unsupported"),
         (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00isommp42", "unsupported"),
-        (bytes(images.MAX_BYTES + 1), "too_large"),
+        (bytes(MAX_BYTES + 1), "too_large"),
     ],
 )
 def test_what_is_no_photo_has_its_code(data: bytes, code: str) -> None:
@@ -205,11 +205,12 @@ def extra_megabytes(path: Path) -> tuple[str, float]:
     # Not ru_maxrss: a child's begins at its parent's.
     program = (
         "import re, sys\n"
-        "from core import images, errors\n"
+        "from core import errors\n"
+        "from core.photos.decode import decode\n"
         "def peak():\n"
         "    return int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])\n"
         "before = peak()\n"
-        "try:\n    print(images.decode(sys.argv[1]).shape[0])\n"
+        "try:\n    print(decode(sys.argv[1]).shape[0])\n"
         "except errors.ImageError as error:\n    print(error.code)\n"
         "print(peak() - before)\n"
     )

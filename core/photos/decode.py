@@ -1,9 +1,4 @@
-"""Photos in, arrays out: the one decoder and the one preprocessing of the whole project.
-
-`decode` turns bytes, a path or a PIL image into RGB uint8, within limits that are checked before
-any pixel is decoded. `resize` and `normalise` bring that to what a model takes; `InputSpec`, their
-parameters, travels with the weights, so training, evaluation and serving cannot differ.
-"""
+"""Decode photos: check their size and format, apply EXIF orientation and convert to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -15,12 +10,11 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from core.errors import ImageError, MissingExtraError, PhotoReadError
 
@@ -30,18 +24,12 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "MAX_SIDE",
-    "InputSpec",
     "Photo",
-    "ResizeRule",
     "check_bytes",
-    "crops",
     "decode",
-    "keep",
-    "middle_box",
-    "normalise",
-    "read",
-    "resize",
+    "read_photo",
     "strict_pillow",
+    "to_archival_jpeg",
 ]
 
 Photo = bytes | str | os.PathLike[str] | Image.Image
@@ -93,50 +81,7 @@ _OTHER_KINDS = {
     b"%PDF": "PDF",
 }
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
 _T = TypeVar("_T")
-
-Triple = tuple[float, float, float]
-ResizeRule = Literal["squash", "center_crop", "three_crops"]
-
-
-class InputSpec(BaseModel):
-    """What a model takes, and how a photo is brought there.
-
-    Attributes:
-        height, width: Pixels of the model's input.
-        resize: `squash` scales both sides alike or not, whatever the aspect; `center_crop` scales
-            the shorter side to fit and cuts the longer one evenly; `three_crops` takes both ends
-            of the longer side too.
-        interpolation: Filter of the scaling; it widens when scaling down (no aliasing).
-        channels: Order of the channels that the model takes.
-        mean, std: Per channel in the order of `channels`, on the scale 0 to 1; the model gets
-            (value / 255 - mean) / std.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    height: Annotated[int, Field(ge=8, le=1024)]
-    width: Annotated[int, Field(ge=8, le=1024)]
-    resize: ResizeRule
-    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
-    channels: Literal["rgb", "bgr"] = "rgb"
-    mean: Triple
-    std: Triple
-
-    @field_validator("std")
-    @classmethod
-    def _positive(cls, std: Triple) -> Triple:
-        if min(std) <= 0:
-            raise ValueError(f"std must be above 0 in every channel, not {std}")
-        return std
 
 
 def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
@@ -161,7 +106,7 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
     if isinstance(photo, Image.Image):
         _check_size(*photo.size)
         return _guarded(lambda: _to_rgb(photo, use_exif=True))
-    data = photo if isinstance(photo, bytes) else read(photo)
+    data = photo if isinstance(photo, bytes) else read_photo(photo)
     check_bytes(data)
     kind = _kind(data)
     if kind == "HEIF":
@@ -173,7 +118,7 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
     return _guarded(lambda: _to_rgb(image, use_exif=True))
 
 
-def keep(photo: Photo) -> bytes:
+def to_archival_jpeg(photo: Photo) -> bytes:
     """A photo as it is kept where its sender agreed: JPEG, at most 1,024 pixels a side.
 
     Nothing of the file is in it but what can be seen: no place, no time, no name of a camera.
@@ -188,90 +133,7 @@ def keep(photo: Photo) -> bytes:
     return buffer.getvalue()
 
 
-def resize(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Scale and cut an image to a model's input size; of three crops the middle one.
-
-    Args:
-        rgb: Array of shape (h, w, 3), uint8, any size.
-        spec: The model's input.
-
-    Returns:
-        Array of shape (spec.height, spec.width, 3), uint8. An image that already has this size
-        comes back as it is.
-    """
-    return _cut(rgb, spec, 0.5)
-
-
-def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """What the model really sees of an image.
-
-    Args:
-        rgb: Array of shape (h, w, 3), uint8, any size.
-        spec: The model's input.
-
-    Returns:
-        Array of shape (c, spec.height, spec.width, 3), uint8. c is 3 for the rule `three_crops`,
-        from left to right or top to bottom, unless nothing needs to be cut; else 1.
-    """
-    height, width = rgb.shape[:2]
-    if spec.resize != "three_crops" or height * spec.width == width * spec.height:
-        return resize(rgb, spec)[None]
-    return np.stack([_cut(rgb, spec, place) for place in (0.0, 0.5, 1.0)])
-
-
-def middle_box(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
-    """The part of an image that `resize` takes: left, top, right and bottom edge in pixels."""
-    return _box(width, height, spec, 0.5)
-
-
-def _cut(rgb: NDArray[np.uint8], spec: InputSpec, place: float) -> NDArray[np.uint8]:
-    """One crop; `place` is where on the longer side, 0 to 1."""
-    height, width = rgb.shape[:2]
-    if (height, width) == (spec.height, spec.width):
-        return rgb
-    scaled = Image.fromarray(rgb).resize(
-        (spec.width, spec.height),
-        _RESAMPLING[spec.interpolation],
-        box=_box(width, height, spec, place),
-    )
-    return np.asarray(scaled)
-
-
-def _box(
-    width: int, height: int, spec: InputSpec, place: float
-) -> tuple[float, float, float, float]:
-    if spec.resize == "squash":
-        return 0.0, 0.0, float(width), float(height)
-    scale = min(width / spec.width, height / spec.height)
-    left = (width - scale * spec.width) * place
-    top = (height - scale * spec.height) * place
-    right, bottom = left + scale * spec.width, top + scale * spec.height
-    # Rounding may put an edge a hair outside, which Pillow refuses.
-    return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
-
-
-def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
-    """Turn RGB pixels into the numbers that a model takes.
-
-    Args:
-        rgb: Array of shape (..., w, 3), uint8, channels in the order red, green, blue.
-        spec: The model's input.
-
-    Returns:
-        Array of the same shape, float32, channels in the order of `spec.channels`.
-    """
-    if spec.channels == "bgr":
-        rgb = rgb[..., ::-1]
-    # By whole rows: over three channels at a time NumPy takes eight times as long.
-    columns = rgb.shape[-2]
-    rows = rgb.reshape(*rgb.shape[:-2], -1).astype(np.float32)
-    rows /= np.float32(255)
-    rows -= np.tile(np.asarray(spec.mean, np.float32), columns)
-    rows /= np.tile(np.asarray(spec.std, np.float32), columns)
-    return rows.reshape(rgb.shape)
-
-
-def read(path: str | os.PathLike[str]) -> bytes:
+def read_photo(path: str | os.PathLike[str]) -> bytes:
     """Bytes of a photo's file; of one that is too large one more than is allowed.
 
     Raises:

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core import images
-from core.images import InputSpec
+from core.photos.preprocess import InputSpec, middle_box
 
 __all__ = ["LONGEST", "heat", "overlay"]
 
@@ -30,7 +29,7 @@ def heat(saliency: NDArray[np.float32], size: tuple[int, int], spec: InputSpec) 
         RGBA of that size: coloured where something spoke for the answer, and clear where nothing
         did or the model did not look.
     """
-    left, top, right, bottom = (round(edge) for edge in images.middle_box(*size, spec))
+    left, top, right, bottom = (round(edge) for edge in middle_box(*size, spec))
     share = np.asarray(
         Image.fromarray(saliency).resize((right - left, bottom - top), Image.Resampling.BILINEAR),
         np.float32,

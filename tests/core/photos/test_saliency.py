@@ -12,8 +12,8 @@ from PIL import Image
 from core.bundle import find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier
-from core.images import InputSpec, middle_box
-from core.saliency import overlay
+from core.photos.preprocess import InputSpec, middle_box
+from core.photos.saliency import overlay
 from tests import drawings
 from tests.conftest import ROOT
 from tests.core.test_cli import tensight

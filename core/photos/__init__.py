@@ -1,0 +1,1 @@
+"""Photos: decoding, preprocessing and the picture of an explanation."""
