@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.figures import document
 from bench.photos import make_photos
 from bench.sections import SECTIONS, measure
-from core.training.origin import commit, today
+from core.training.evaluation.provenance import commit, today
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE = _ROOT / "docs" / "BENCHMARKS.md"

@@ -27,7 +27,7 @@ from core.engine import INPUT, PREDICT
 from core.photos.decode import decode
 from core.photos.preprocess import normalise
 from core.settings import Settings
-from core.training.export import occlusion_model, to_flatbuffer
+from core.training.export.flatbuffer import occlusion_model, to_flatbuffer
 from core.training.recipes import get_recipe
 
 __all__ = ["bytes_to_label", "decoding", "engines"]

@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.bundle import Estimate, Metrics, PhotoFigures, ShiftFigures
-    from core.training.data import Dataset
+    from core.training.data.datasets import Dataset
+    from core.training.evaluation.measure import Rows
     from core.training.fit import Epoch
-    from core.training.measure import Rows
     from core.training.plan import Outcome
 
 __all__ = ["app", "main"]
@@ -622,7 +622,8 @@ def train(
         raise typer.BadParameter("--ablation has seeds of its own; leave out --seed")
     settings = _settings()
     _prepare_training()
-    from core.training import plan, recipes, vgg16
+    from core.training import plan, recipes
+    from core.training.networks import vgg16
 
     again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
     try:
@@ -750,7 +751,8 @@ def evaluate(
     else:
         bundle = _of_the_folder(catalog, settings, name)
         rows = _load_rows(settings)
-        from core.training import measure, train
+        from core.training import train
+        from core.training.evaluation import measure
 
         bundle = measure.evaluate(bundle, rows, settings, command=_command())
         _print_evaluated(bundle, as_json)
@@ -766,8 +768,9 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     for bundle in bundles:
         bundle.verify()
     rows = _load_rows(settings)
-    from core.training import measure, train
-    from core.training.shift import SHIFT_ROWS, measure_shift
+    from core.training import train
+    from core.training.evaluation import measure
+    from core.training.evaluation.corruptions import SHIFT_ROWS, measure_shift
 
     others = [b for b in bundles if b.config.labels != rows.dataset.labels]
     for bundle in others:
@@ -802,7 +805,7 @@ def _of_the_folder(catalog: Catalog, settings: Settings, name: str) -> Bundle:
 
 def _evaluate_photos(classifier: Classifier, folder: Path, as_json: bool) -> None:
     _prepare_training()
-    from core.training.photos import evaluate_photos
+    from core.training.data.photos import evaluate_photos
 
     figures = evaluate_photos(classifier, folder)
     if as_json:
@@ -817,9 +820,9 @@ def _draw(catalog: Catalog, name: str, settings: Settings, folder: Path) -> None
     bundle, classifier = catalog.bundle(name), catalog.load(name)
     figures = bundle.metrics().test
     _prepare_training()
-    from core.training.data import CIFAR10_LABELS, load_cifar10_test
-    from core.training.measure import refuse_other_labels
-    from core.training.pictures import draw, refuse_without_mistakes
+    from core.training.data.datasets import CIFAR10_LABELS, load_cifar10_test
+    from core.training.evaluation.measure import refuse_other_labels
+    from core.training.evaluation.mistakes import draw, refuse_without_mistakes
 
     refuse_other_labels(bundle, "CIFAR-10", CIFAR10_LABELS)
     refuse_without_mistakes(name, figures)
@@ -914,7 +917,7 @@ def export(
     settings = _settings()
     _prepare_training()
     from core.training import train as training
-    from core.training.adopt import Pixels, adopt
+    from core.training.export.adopt import Pixels, adopt
 
     bundle = adopt(
         model,
@@ -983,7 +986,7 @@ def _prepare_training() -> None:
 
 def _load_data(settings: Settings) -> Dataset:
     _prepare_training()
-    from core.training.data import load_cifar10
+    from core.training.data.datasets import load_cifar10
 
     _say("Reading CIFAR-10 ...")
     return load_cifar10(settings)
@@ -992,7 +995,7 @@ def _load_data(settings: Settings) -> Dataset:
 def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:
     """The first test images of each class."""
     _prepare_training()
-    from core.training.data import CIFAR10_LABELS, load_cifar10_test
+    from core.training.data.datasets import CIFAR10_LABELS, load_cifar10_test
 
     test = load_cifar10_test(settings)
     return {
@@ -1038,7 +1041,7 @@ def _bot_beside(
 
 def _load_rows(settings: Settings) -> Rows:
     dataset = _load_data(settings)
-    from core.training.measure import Rows
+    from core.training.evaluation.measure import Rows
 
     return Rows.of(dataset, settings)
 

@@ -13,10 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.bundle import (
     Bundle,
     Config,
-    Made,
     Metrics,
     Separation,
-    Share,
     VerdictMethod,
     find_bundles,
     first_problem,
@@ -25,17 +23,16 @@ from core.errors import BundleError
 
 __all__ = [
     "METHODS",
-    "Ablation",
-    "Option",
+    "Record",
     "Result",
     "best_method",
-    "keep_ablation",
     "keep_figures",
     "mean_and_spread",
     "offered",
-    "read_ablation",
+    "read_record",
     "read_results",
     "read_unbundled",
+    "write_record",
 ]
 
 METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
@@ -46,7 +43,6 @@ _STORING: tuple[VerdictMethod, ...] = ("knn",)
 _WORTH = 0.005
 
 _UNBUNDLED = "unbundled.json"
-_ABLATION = "ablation.json"
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -114,45 +110,10 @@ def offered(results: Sequence[Result], *named: str) -> list[Result]:
     return [each for each in results if each.config.offered or each.config.name in named]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """A frozen JSON record that refuses fields it does not know."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Option(_Record):
-    """One change, run with several seeds.
-
-    Attributes:
-        change: What differs from the first option.
-        validation, test: Accuracy of each run on the rows held out and on the test rows, measured
-            on the stored weights.
-        epochs: Epochs of each run.
-    """
-
-    change: str
-    validation: tuple[Share, ...]
-    test: tuple[Share, ...]
-    epochs: tuple[int, ...]
-
-
-class Ablation(_Record):
-    """ablation.json in the folder of models: all options, the first of which changes nothing.
-
-    Attributes:
-        base: What is changed, in words.
-        command: That made it.
-        data: What the test rows are.
-        n_validation, n_test: Numbers of rows.
-        made: All runs together.
-    """
-
-    base: str
-    command: str
-    data: str
-    seeds: tuple[int, ...]
-    n_validation: int
-    n_test: int
-    options: tuple[Option, ...]
-    made: Made
 
 
 def best_method(separations: Sequence[Separation]) -> VerdictMethod:
@@ -171,12 +132,12 @@ def mean_and_spread(shares: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(shares), statistics.stdev(shares)
 
 
-class _Figures(_Record):
+class _Figures(Record):
     config: Config
     metrics: Metrics
 
 
-class _Unbundled(_Record):
+class _Unbundled(Record):
     """unbundled.json in the folder of models."""
 
     models: tuple[_Figures, ...] = ()
@@ -199,7 +160,7 @@ def read_unbundled(models: Path) -> list[Result]:
     Raises:
         BundleError: Their file is damaged.
     """
-    figures = _read(models / _UNBUNDLED, _Unbundled) or _Unbundled()
+    figures = read_record(models / _UNBUNDLED, _Unbundled) or _Unbundled()
     kept = {folder.name for folder in find_bundles(models)}
     return [
         Result(each.config, each.metrics, None)
@@ -220,24 +181,15 @@ def keep_figures(models: Path, bundle: Bundle) -> None:
         _Figures(config=result.config, metrics=result.metrics)
         for _, result in sorted(others.items())
     ]
-    _write(models / _UNBUNDLED, _Unbundled(models=tuple(figures)))
+    write_record(models / _UNBUNDLED, _Unbundled(models=tuple(figures)))
 
 
-def read_ablation(models: Path) -> Ablation | None:
-    """What changes of a recipe came to; None where nobody has tried.
+def read_record(file: Path, kind: type[Kind]) -> Kind | None:
+    """Read a record; None where there is no file.
 
     Raises:
         BundleError: The file is damaged.
     """
-    return _read(models / _ABLATION, Ablation)
-
-
-def keep_ablation(models: Path, ablation: Ablation) -> None:
-    """Put it into a folder of models, in place of the one there."""
-    _write(models / _ABLATION, ablation)
-
-
-def _read(file: Path, kind: type[Kind]) -> Kind | None:
     if not file.is_file():
         return None
     try:
@@ -250,7 +202,8 @@ def _read(file: Path, kind: type[Kind]) -> Kind | None:
         ) from error
 
 
-def _write(file: Path, record: BaseModel) -> None:
+def write_record(file: Path, record: BaseModel) -> None:
+    """Write a record beside the file, then replace it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")
     new.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")

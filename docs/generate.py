@@ -14,9 +14,10 @@ from playwright.sync_api import expect, sync_playwright
 
 from core.catalog import Catalog
 from core.predictor import LocalPredictor
-from core.results import read_ablation, read_results
+from core.results import read_results
 from core.settings import Settings
-from core.training import report
+from core.training.ablation_results import read_ablation
+from core.training.evaluation import report
 from demo.app import build_page, launch
 from tests import drawings
 from tests.ports import free_port

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from core.training.data import CIFAR10_LABELS, Dataset, Split
+from core.training.data.datasets import CIFAR10_LABELS, Dataset, Split
 from core.training.fit import Epoch
 from core.training.recipes import Recipe, get_recipe
 

@@ -10,13 +10,13 @@ from typing import Any
 import keras
 
 from core.bundle import Bundle, Made
-from core.results import Ablation, Option, keep_ablation
 from core.settings import Settings
-from core.training import networks
-from core.training.data import Dataset, hold_out
+from core.training.ablation_results import Ablation, Option, keep_ablation
+from core.training.data.datasets import Dataset, hold_out
+from core.training.evaluation.measure import Rows
 from core.training.fit import Reporter, refuse_unfinished
-from core.training.measure import Rows
-from core.training.optimizers import SGD, AdamW
+from core.training.networks import cnn
+from core.training.networks.optimizers import SGD, AdamW
 from core.training.recipes import Recipe, get_recipe
 from core.training.train import run_folder, train
 
@@ -27,20 +27,20 @@ _COMMAND = "tensight train --ablation"
 _RATE, _DECAY = 2e-3, 1e-3
 
 
-def _deeper(shape: networks.Shape, classes: int) -> keras.Model:
-    return networks.classic(shape, classes, deeper=True)
+def _deeper(shape: cnn.Shape, classes: int) -> keras.Model:
+    return cnn.classic(shape, classes, deeper=True)
 
 
-def _without_dropout(shape: networks.Shape, classes: int) -> keras.Model:
-    return networks.classic(shape, classes, dropout=0.0)
+def _without_dropout(shape: cnn.Shape, classes: int) -> keras.Model:
+    return cnn.classic(shape, classes, dropout=0.0)
 
 
-def _more_dropout(shape: networks.Shape, classes: int) -> keras.Model:
-    return networks.classic(shape, classes, dropout=0.6)
+def _more_dropout(shape: cnn.Shape, classes: int) -> keras.Model:
+    return cnn.classic(shape, classes, dropout=0.6)
 
 
-def _without_batch_norm(shape: networks.Shape, classes: int) -> keras.Model:
-    return networks.classic(shape, classes, batch_norm=False)
+def _without_batch_norm(shape: cnn.Shape, classes: int) -> keras.Model:
+    return cnn.classic(shape, classes, batch_norm=False)
 
 
 _BASE: Mapping[str, Any] = {

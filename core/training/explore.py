@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.training.data import Dataset, Split, hold_out
+from core.training.data.datasets import Dataset, Split, hold_out
 
 __all__ = ["Table", "explore"]
 

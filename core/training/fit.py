@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from core.errors import TrainingError
-from core.training.origin import commit, hardware, today
+from core.training.evaluation.provenance import commit, hardware, today
 
 __all__ = [
     "Epoch",

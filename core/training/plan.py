@@ -11,20 +11,20 @@ from pathlib import Path
 from core.bundle import Bundle, Pretrained
 from core.errors import TenSightError, TrainingError
 from core.settings import Settings
-from core.training.data import (
+from core.training.data.datasets import (
     CIFAR10_LABELS,
     Dataset,
     find_tiny_train,
     hold_out,
     load_tiny_held_out,
 )
+from core.training.data.photos import NONE, read_labels
+from core.training.distillation import pretrain, require_lessons
+from core.training.evaluation.measure import photos_folder
 from core.training.fit import Reporter, refuse_unfinished
-from core.training.measure import photos_folder
-from core.training.photos import NONE, read_labels
-from core.training.pretraining import pretrain, require_lessons
+from core.training.networks.vgg16 import adopt_vgg16, describe_vgg16, published_vgg16
 from core.training.recipes import RECIPES, VGG16, Recipe
 from core.training.train import run_folder, train
-from core.training.vgg16 import adopt_vgg16, describe_vgg16, published_vgg16
 
 __all__ = ["Outcome", "plan", "train_all"]
 

@@ -12,11 +12,11 @@ from core.bundle import Family, Precision, Reported, View
 from core.errors import ModelNotFoundError, TrainingError
 from core.photos.preprocess import InputSpec, normalise
 from core.settings import Settings
-from core.training import networks
-from core.training.data import Split
-from core.training.optimizers import AdamW, LookaheadSGD, Optimizer
-from core.training.pretrained import load_mobilenet
-from core.training.vgg16 import VGG16_INPUT
+from core.training.data.datasets import Split
+from core.training.networks import cnn
+from core.training.networks.imagenet import load_mobilenet
+from core.training.networks.optimizers import AdamW, LookaheadSGD, Optimizer
+from core.training.networks.vgg16 import VGG16_INPUT
 
 __all__ = ["RECIPES", "VGG16", "Recipe", "get_recipe"]
 
@@ -91,7 +91,7 @@ class Recipe:
     title: str
     description: str
     family: Family
-    build: Callable[[networks.Shape, int], keras.Model]
+    build: Callable[[cnn.Shape, int], keras.Model]
     optimizer: Optimizer
     epochs: int
     patience: int
@@ -148,7 +148,7 @@ class Recipe:
 
 def _whiten(model: keras.Model, learn: Split, spec: InputSpec, settings: Settings) -> None:
     del settings
-    networks.whiten(model, normalise(learn.images[:5000], spec))
+    cnn.whiten(model, normalise(learn.images[:5000], spec))
 
 
 def _imagenet(model: keras.Model, learn: Split, spec: InputSpec, settings: Settings) -> None:
@@ -169,7 +169,7 @@ _FINETUNED = Recipe(
     description="The same VGG16 as under `transfer`, of which the last three blocks learned on, at "
     "a lower rate, from the same photos.",
     family="finetuned",
-    build=networks.finetuned,
+    build=cnn.finetuned,
     body="vgg16",
     input=VGG16_INPUT,
     # Without decay of the weights it is Adam.
@@ -197,7 +197,7 @@ RECIPES = {
             description="Two convolutions and two dense layers, the first network of the student "
             "report; trained longer, on mirrored and shifted images.",
             family="scratch",
-            build=networks.baseline,
+            build=cnn.baseline,
             epochs=30,
             patience=10,
             optimizer=AdamW(1e-3, weight_decay=1e-3),
@@ -214,7 +214,7 @@ RECIPES = {
             description="Three convolutions with batch norm and dropout, the report's best network "
             "from scratch; trained longer, on mirrored and shifted images.",
             family="scratch",
-            build=networks.classic,
+            build=cnn.classic,
             epochs=100,
             patience=20,
             optimizer=AdamW(2e-3, weight_decay=1e-3),
@@ -230,7 +230,7 @@ RECIPES = {
             description="Nine convolutions after a whitening layer, trained from nothing on "
             "CIFAR-10 alone, after airbench.",
             family="scratch",
-            build=networks.scratch,
+            build=cnn.scratch,
             prepare=_whiten,
             optimizer=LookaheadSGD(
                 learning_rate=1.17,
@@ -259,7 +259,7 @@ RECIPES = {
             "enlarged, on Tiny ImageNet's photos of the same classes, and, so that it knows what "
             "it does not know, on Tiny ImageNet's photos of other things.",
             family="finetuned",
-            build=networks.mobilenet,
+            build=cnn.mobilenet,
             prepare=_imagenet,
             input=_MOBILENET_INPUT,
             optimizer=AdamW(4e-4, weight_decay=0.02, warm_up=0.05),
@@ -286,7 +286,7 @@ RECIPES = {
             "head learned Tiny ImageNet's photos of the same classes too, and, so that it knows "
             "what it does not know, photos of other things.",
             family="transfer",
-            build=networks.transfer,
+            build=cnn.transfer,
             body="vgg16",
             input=VGG16_INPUT,
             optimizer=AdamW(1e-3, weight_decay=1e-3, warm_up=0.05),
@@ -319,7 +319,7 @@ RECIPES = {
             title="VGG16, the last block fine-tuned",
             description="The same VGG16 as under `transfer`, of which the last block alone learned "
             "on: what the report set out to do, though its code trained every layer.",
-            build=networks.finetuned_block5,
+            build=cnn.finetuned_block5,
             optimizer=AdamW(5e-4, weight_decay=0.0, warm_up=0.05),
             epochs=20,
             patience=20,

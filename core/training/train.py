@@ -27,34 +27,22 @@ from core.bundle import (
 from core.classifier import Classifier
 from core.errors import TrainingError
 from core.photos.preprocess import resize
-from core.results import best_method, keep_figures, read_ablation, read_results
+from core.results import best_method, keep_figures, read_results
 from core.settings import Settings
-from core.training import report
-from core.training.batches import Material
-from core.training.calibrate import find_beta, find_calibration, find_unsure_below
-from core.training.data import (
-    TINY_HUB_REPO,
-    Dataset,
-    Split,
-    joined,
-    load_tiny_imagenet,
-)
-from core.training.evaluate import choose_resizing, compare_resizing
-from core.training.export import occlusion_model, serving_model, to_flatbuffer
+from core.training.ablation_results import read_ablation
+from core.training.data.batches import Material
+from core.training.data.datasets import TINY_HUB_REPO, Dataset, Split, joined, load_tiny_imagenet
+from core.training.data.photos import learn_from_photos
+from core.training.evaluation import report
+from core.training.evaluation.calibrate import find_beta, find_calibration, find_unsure_below
+from core.training.evaluation.evaluate import choose_resizing, compare_resizing
+from core.training.evaluation.measure import SHARP, History, Rows, measure, method_choices
+from core.training.evaluation.ood import Group, arrays_of, scores_of, share_right, threshold, watch
+from core.training.export.flatbuffer import occlusion_model, serving_model, to_flatbuffer
 from core.training.fit import Reporter, Run, fit
-from core.training.labelling import Labelling
-from core.training.measure import SHARP, History, Rows, measure, method_choices
-from core.training.outliers import (
-    Group,
-    arrays_of,
-    scores_of,
-    share_right,
-    threshold,
-    watch,
-)
-from core.training.photos import learn_from_photos
+from core.training.networks.vgg16 import describe_vgg16
 from core.training.recipes import Recipe
-from core.training.vgg16 import describe_vgg16
+from core.training.task import Labelling
 from core.verdict import Arrays, confidences, probabilities, write_arrays
 
 __all__ = ["run_folder", "train", "write_pages"]

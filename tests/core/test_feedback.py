@@ -17,7 +17,7 @@ from core.errors import OutputError, StoreError
 from core.photos.decode import to_archival_jpeg
 from core.settings import Settings
 from core.store import Feedback, Store
-from core.training.photos import read_labels
+from core.training.data.photos import read_labels
 from tests import drawings
 from tests.conftest import ROOT
 

@@ -14,8 +14,8 @@ from core.errors import DataError, TrainingError
 from core.feedback import export_photos
 from core.settings import Settings
 from core.store import Feedback, Store
-from core.training.data import Dataset
-from core.training.photos import evaluate_photos, learn_from_photos
+from core.training.data.datasets import Dataset
+from core.training.data.photos import evaluate_photos, learn_from_photos
 from core.training.plan import train_all
 from core.training.recipes import Recipe
 from core.training.train import train

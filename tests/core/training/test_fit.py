@@ -14,13 +14,13 @@ import pytest
 from core.errors import DataError, ModelNotFoundError, TrainingError
 from core.photos.preprocess import InputSpec
 from core.settings import Settings
-from core.training import networks
-from core.training.batches import Material
-from core.training.data import hold_out
+from core.training.data.batches import Material
+from core.training.data.datasets import hold_out
 from core.training.fit import Run, fit
-from core.training.labelling import Labelling
-from core.training.optimizers import AdamW, LookaheadSGD
+from core.training.networks import cnn
+from core.training.networks.optimizers import AdamW, LookaheadSGD
 from core.training.recipes import RECIPES, Recipe, get_recipe
+from core.training.task import Labelling
 from tests import made
 from tests.conftest import ROOT
 
@@ -30,7 +30,7 @@ def _of_side(side: int) -> InputSpec:
     return spec.model_copy(update={"height": side, "width": side})
 
 
-def any_size(shape: networks.Shape, classes: int) -> keras.Model:
+def any_size(shape: cnn.Shape, classes: int) -> keras.Model:
     """The smallest network that takes images of any size, as mobilenet does."""
     x = inputs = keras.layers.Input(shape)
     x = keras.layers.Conv2D(8, 3, activation="relu")(x)
@@ -66,7 +66,7 @@ def run(
         # The optimizer, number format and flips of scratch, and mobilenet's growing images.
         made.like(
             "scratch",
-            build=networks.baseline,
+            build=cnn.baseline,
             prepare=None,
             optimizer=LookaheadSGD(0.02, 0.85, 1e-3, 64, warm_up=0.2, first=0.2, last=0.1),
         ),

@@ -20,14 +20,16 @@ from PIL import Image
 from core.bundle import Bundle, Precision, ResizeFigures, find_bundles
 from core.catalog import Catalog
 from core.errors import BundleError, DataError, ModelNotFoundError, TrainingError
-from core.results import Ablation, read_ablation, read_results
+from core.results import read_results
 from core.settings import Settings
-from core.training import networks, report
 from core.training.ablation import CHANGES, ablate
-from core.training.data import Dataset, hold_out
-from core.training.evaluate import choose_resizing, compare_resizing, evaluate_split
+from core.training.ablation_results import Ablation, read_ablation
+from core.training.data.datasets import Dataset, hold_out
+from core.training.evaluation import report
+from core.training.evaluation.evaluate import choose_resizing, compare_resizing, evaluate_split
+from core.training.evaluation.measure import Rows, evaluate
 from core.training.explore import explore
-from core.training.measure import Rows, evaluate
+from core.training.networks import cnn
 from core.training.plan import Outcome, plan, train_all
 from core.training.recipes import RECIPES, VGG16, Recipe, get_recipe
 from core.training.train import train, write_pages
@@ -279,8 +281,8 @@ def test_an_unfinished_run_of_any_recipe_is_found_first(tmp_path: Path) -> None:
 def test_rounding_that_costs_too_much_is_refused(tmp_path: Path) -> None:
     """One weight that no image uses is so large that beside it int8 knows only zeros."""
 
-    def build(shape: networks.Shape, classes: int) -> keras.Model:
-        model = networks.baseline(shape, classes)
+    def build(shape: cnn.Shape, classes: int) -> keras.Model:
+        model = cnn.baseline(shape, classes)
         embedding, logits = model.get_layer("embedding"), model.get_layer("logits")
         # Of the first feature: its bias is so low that it never fires.
         embedding.bias.assign(np.eye(embedding.bias.shape[0])[0] * -1e6)
@@ -299,7 +301,7 @@ def test_rounding_that_costs_too_much_is_refused(tmp_path: Path) -> None:
 def test_weights_are_not_put_into_another_network(made_models: Path, tmp_path: Path) -> None:
     shutil.copytree(made_models.parent / "home", tmp_path / "home")
 
-    def go_on(build: Callable[[networks.Shape, int], keras.Model]) -> None:
+    def go_on(build: Callable[[cnn.Shape, int], keras.Model]) -> None:
         train(
             made.recipe(name="shapes", title="Shapes", build=build),
             made.dataset(),
@@ -310,14 +312,14 @@ def test_weights_are_not_put_into_another_network(made_models: Path, tmp_path: P
             command="tests",
         )
 
-    def other(shape: networks.Shape, classes: int) -> keras.Model:
-        model = networks.baseline(shape, classes)
+    def other(shape: cnn.Shape, classes: int) -> keras.Model:
+        model = cnn.baseline(shape, classes)
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.epsilon = 1e4
         return model
 
-    def smaller(shape: networks.Shape, classes: int) -> keras.Model:
+    def smaller(shape: cnn.Shape, classes: int) -> keras.Model:
         x = inputs = keras.layers.Input(shape)
         return keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.Flatten()(x)))
 

@@ -1,0 +1,1 @@
+"""Measure, calibrate and report on trained models."""

@@ -1,0 +1,1 @@
+"""Export networks to LiteRT, and import Keras models."""

@@ -1,0 +1,1 @@
+"""Network architectures, pretrained weights and optimizers."""

@@ -1,0 +1,308 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from core.bundle import Bundle, Precision, Pretrained
+from core.errors import DataError, TenSightError
+from core.photos.preprocess import normalise
+from core.settings import Settings
+from core.training.networks import cnn
+from core.training.networks.vgg16 import (
+    VGG16_INPUT,
+    adopt_vgg16,
+    describe_vgg16,
+    keep_vgg16,
+    load_vgg16,
+)
+from core.training.plan import train_all
+from core.training.recipes import VGG16, Recipe, get_recipe
+from tests import made
+from tests.conftest import ROOT
+
+SHAPE = (32, 32, 3)
+ABOUT = Pretrained(
+    network="VGG16",
+    source="learned from made-up images",
+    datasets=("me/mine",),
+    license="mit",
+    sha256="0" * 64,
+    accuracy=0.4321,
+    n=99,
+)
+
+
+@pytest.fixture(scope="module")
+def body() -> keras.Model:
+    keras.utils.set_random_seed(3)
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=SHAPE)
+
+
+def as_published(model: keras.Model, file: Path) -> Path:
+    """A file laid out as that of the ImageNet weights: a group a layer, in HDF5."""
+    with h5py.File(file, "w") as content:
+        content.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        for layer in model.layers:
+            group = content.create_group(layer.name)
+            weights = layer.get_weights()
+            names = [f"{layer.name}_{'Wb'[i]}_1:0" for i in range(len(weights))]
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, weight in zip(names, weights, strict=True):
+                group[name] = weight
+    return file
+
+
+def ask(
+    names: Iterable[str],
+    settings: Settings,
+    *,
+    resume: bool = False,
+    weights: Path | None = None,
+    recipes: Iterable[Recipe] = (),
+) -> list[object]:
+    """What `tensight train` would come to on made data."""
+    outcomes = train_all(
+        list(names),
+        made.dataset(train=300, test=30),
+        settings,
+        seed=0,
+        resume=resume,
+        reporter=lambda name: nullcontext(made.Recorder()),
+        vgg16_weights=None if weights is None else str(weights),
+        recipes={recipe.name: recipe for recipe in recipes},
+    )
+    return [outcome.result for outcome in outcomes]
+
+
+def short_transfer(precision: Precision) -> Recipe:
+    return made.like(
+        "transfer", epochs=1, batch_size=50, photos=False, outliers=0, precision=precision
+    )
+
+
+def test_a_file_of_imagenet_weights_loads(body: keras.Model, tmp_path: Path) -> None:
+    file = as_published(body, tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    settings = Settings(home=tmp_path / "home")
+    (about,) = ask([VGG16], settings, weights=file)
+    assert about == describe_vgg16(settings)
+    assert (describe_vgg16(settings).source, describe_vgg16(settings).accuracy) == (
+        f"has the weights of the file {file.name}",
+        None,
+    )
+    model = cnn.transfer(SHAPE, 10)
+    load_vgg16(model, settings)
+    features = keras.Model(model.input, model.get_layer("block5_pool").output)
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype(np.float32)
+    expected = np.asarray(body(images))
+    assert np.allclose(np.asarray(features(images)), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_command_takes_a_file(body: keras.Model, tmp_path: Path) -> None:
+    file = as_published(body, tmp_path / "published.h5")
+
+    def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "core.cli", "train", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"TENSIGHT_HOME": str(tmp_path / "home")},
+            check=False,
+        )
+
+    run = train("vgg16", "--weights", str(file))
+    assert run.returncode == 0, run.stderr
+    assert "VGG16 has the weights of the file published.h5." in run.stderr + run.stdout
+    assert describe_vgg16(Settings(home=tmp_path / "home")).source.endswith("published.h5")
+    run = train("baseline", "--weights", str(file))
+    assert run.returncode == 2
+    assert "--weights goes with vgg16 or --all" in run.stderr
+
+
+def test_images_are_brought_to_what_imagenets_vgg16_takes() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), np.uint8)
+    expected = keras.applications.vgg16.preprocess_input(rgb.astype(np.float32))
+    assert np.allclose(normalise(rgb, VGG16_INPUT), expected, atol=1e-3)
+
+
+def test_our_own_weights_keep_their_story(body: keras.Model, tmp_path: Path) -> None:
+    """Trained elsewhere, on a GPU say, and brought here by hand."""
+    there, here = Settings(home=tmp_path / "there"), Settings(home=tmp_path / "here")
+    kept = keep_vgg16(body, ABOUT, there)
+    adopted = adopt_vgg16(str(tmp_path / "there" / "weights" / "vgg16.weights.h5"), here)
+    assert adopted == describe_vgg16(here)
+    assert adopted.model_copy(update={"sha256": kept.sha256}) == kept
+    model = cnn.transfer(SHAPE, 10)
+    load_vgg16(model, here)
+    first = model.get_layer("block1_conv1").get_weights()[0]
+    assert np.array_equal(first, body.get_layer("block1_conv1").get_weights()[0])
+
+
+def test_weights_as_keras_saves_them_load(body: keras.Model, tmp_path: Path) -> None:
+    file = tmp_path / "mine.weights.h5"
+    body.save_weights(file)
+    assert adopt_vgg16(str(file), Settings(home=tmp_path / "home")).license == "other"
+
+
+@pytest.mark.parametrize(
+    ("precision", "error"),
+    [pytest.param("float16", 1e-3, marks=pytest.mark.long), ("int8", 1e-2)],
+)
+def test_the_weights_that_a_model_holds_fast_are_read_back(
+    body: keras.Model, precision: Precision, error: float, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    kept = keep_vgg16(body, ABOUT, settings)
+    recipe = short_transfer(precision)
+    (bundle,) = ask(["transfer"], settings, recipes=[recipe])
+    assert isinstance(bundle, Bundle), bundle
+    here = Settings(home=tmp_path / "here")
+    about = adopt_vgg16(str(bundle.folder), here)
+    said = f"learned from made-up images; read back from the {precision} weights of `transfer`"
+    assert about == kept.model_copy(update={"source": said, "sha256": about.sha256})
+    model = cnn.transfer(SHAPE, 10)
+    load_vgg16(model, here)
+    for layer in body.layers[1:]:
+        mine = model.get_layer(layer.name).get_weights()
+        for read, true in zip(mine, layer.get_weights(), strict=True):
+            assert np.abs(read - true).max() <= error * np.abs(true).max()
+
+
+@pytest.mark.parametrize("name", ["classic", "finetuned"])
+def test_a_bundled_model_that_does_not_hold_vgg16_fast_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=f"{name} does not hold VGG16 fast"):
+        adopt_vgg16(str(ROOT / "models" / name), Settings(home=tmp_path))
+    assert not (tmp_path / "weights").exists(), "nothing is half-written"
+
+
+def test_a_model_that_does_not_hold_vgg16_fast_is_refused(
+    made_models: Path, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    with pytest.raises(DataError, match="shapes does not hold VGG16 fast"):
+        adopt_vgg16(str(made_models / "shapes"), settings)
+    assert not (settings.home / "weights").exists(), "nothing is half-written"
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    with pytest.raises(DataError, match="There is no file nowhere"):
+        ask(["baseline", VGG16], settings, weights=Path("nowhere.h5"), recipes=[made.recipe()])
+    (tmp_path / "zip.keras").write_bytes(b"PK")
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        adopt_vgg16(str(tmp_path / "zip.keras"), settings)
+    (tmp_path / "text.h5").write_text("no weights")
+    with pytest.raises(DataError, match=r"cannot be read as weights of keras\.applications"):
+        adopt_vgg16(str(tmp_path / "text.h5"), settings)
+    other = as_published(cnn.transfer(SHAPE, 10), tmp_path / "with_a_head.h5")
+    with pytest.raises(DataError, match="without its top"):
+        adopt_vgg16(str(other), settings)
+    wide = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 1))
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        adopt_vgg16(str(as_published(wide, tmp_path / "grey.h5")), settings)
+    assert not settings.home.exists(), "nothing is half-written"
+
+
+def test_without_internet_the_download_says_what_to_do(tmp_path: Path) -> None:
+    program = (
+        "from core.settings import Settings\n"
+        "from core.training.vgg16 import adopt_vgg16\n"
+        "adopt_vgg16('imagenet', Settings())\n"
+    )
+    # A proxy on loopback where nobody listens.
+    offline = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | offline,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "DataError: VGG16's ImageNet weights cannot be downloaded" in run.stderr
+    assert "give its path in place of `imagenet`" in run.stderr
+
+
+def test_weights_that_were_changed_are_refused(body: keras.Model, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with pytest.raises(DataError, match="has no weights to begin with"):
+        load_vgg16(cnn.transfer(SHAPE, 10), settings)
+    kept = keep_vgg16(body, ABOUT, settings)
+    assert kept == describe_vgg16(settings)
+    assert kept.sha256 != ABOUT.sha256
+    file = tmp_path / "weights" / "vgg16.weights.h5"
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(DataError, match="its SHA-256 differs"):
+        load_vgg16(cnn.transfer(SHAPE, 10), settings)
+
+
+@pytest.mark.parametrize(
+    ("build", "blocks"),
+    [
+        (cnn.transfer, ()),
+        (cnn.finetuned_block5, (5,)),
+        (cnn.finetuned, (3, 4, 5)),
+    ],
+)
+def test_only_the_last_blocks_learn(
+    build: Callable[..., keras.Model], blocks: tuple[int, ...]
+) -> None:
+    learning = {layer.name for layer in build(SHAPE, 10).layers if layer.trainable_weights}
+    tuned = {f"block{block}_conv{i}" for block in blocks for i in (1, 2, 3)}
+    assert learning == {"embedding", "logits", *tuned}
+
+
+@pytest.mark.long
+def test_a_model_on_vgg16_says_what_it_began_with(body: keras.Model, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    kept = keep_vgg16(body, ABOUT, settings)
+    recipe = short_transfer("float32")
+    (bundle,) = ask(["transfer"], settings, recipes=[recipe])
+    assert isinstance(bundle, Bundle), bundle
+    assert bundle.config.training.pretrained == kept
+    assert bundle.config.training.datasets == ("me/mine",)
+    card = bundle.read("README.md").decode()
+    assert "VGG16 learned from made-up images. It is right on 0.4321 of Tiny ImageNet's 99" in card
+    keep_vgg16(cnn.fold_vgg16(cnn.vgg16_normed(SHAPE, 5)), ABOUT, settings)
+    (error,) = ask(["transfer"], settings, resume=True, recipes=[recipe])
+    assert isinstance(error, TenSightError)
+    assert "is of another recipe, seed or data" in str(error), "they were replaced"
+
+
+def test_where_vgg16_fails_nothing_is_trained_on_older_weights(
+    body: keras.Model, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
+    kept = keep_vgg16(body, ABOUT, settings)
+    file = as_published(body, tmp_path / "weights.h5")
+    short = made.recipe(name="short", epochs=1)
+    transfer = replace(get_recipe("transfer"), photos=False, outliers=0)
+    outcomes = train_all(
+        ["short", VGG16, "transfer"],
+        made.dataset(),
+        settings,
+        seed=0,
+        resume=False,
+        reporter=lambda name: nullcontext(made.Recorder()),
+        vgg16_weights=str(file),
+        recipes={"short": short, "transfer": transfer},
+    )
+    assert isinstance(next(outcomes).result, Bundle)
+    file.unlink()
+    missing, waiting = list(outcomes)
+    assert "There is no file" in str(missing.result)
+    assert "transfer begins with weights of VGG16, and to make them failed" in str(waiting.result)
+    assert describe_vgg16(settings) == kept
