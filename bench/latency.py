@@ -20,7 +20,8 @@ from PIL import Image
 
 from bench.figures import Section, alternate
 from bench.photos import Photos
-from core.bundle import MODEL, Bundle, write_bundle
+from core.bundle.config import MODEL
+from core.bundle.folder import Bundle, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier, Seen
 from core.engine import INPUT, PREDICT

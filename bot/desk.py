@@ -24,6 +24,7 @@ from telegram.error import BadRequest, Forbidden, InvalidToken
 from telegram.ext import Application, CallbackContext, ExtBot
 
 from core import locale
+from core.bundle.leaderboard import Result, offered
 from core.classifier import Prediction
 from core.errors import (
     ImageError,
@@ -36,7 +37,6 @@ from core.errors import (
 from core.locale import Language
 from core.photos.decode import MAX_BYTES
 from core.predictor import Predictor
-from core.results import Result, offered
 from core.settings import Settings
 from core.store import Answered, Chat, Store
 

@@ -27,16 +27,11 @@ from bot import replies
 from bot.desk import App, Context, Desk
 from bot.handlers import desk_of
 from core import __version__, locale
-from core.errors import (
-    BundleError,
-    ModelNotFoundError,
-    PredictorError,
-    StoreError,
-    TenSightError,
-)
+from core.bundle.folder import BUNDLED
+from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
 from core.locale import Language
 from core.predictor import LocalPredictor
-from core.revisions import BUNDLED, Revisions
+from core.revisions import Revisions
 from core.store import Act
 
 __all__ = ["COMMANDS", "Alarms", "add_handlers", "end_acts", "start"]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
 from core import locale
+from core.bundle.leaderboard import Result
 from core.classifier import Prediction
 from core.errors import TenSightError
 from core.locale import Language
-from core.results import Result
 from core.store import NONE
 
 __all__ = [

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.bundle import CONFIG, METRICS, Bundle, Metrics, find_bundles
+from core.bundle.config import CONFIG, METRICS
+from core.bundle.folder import BUNDLED, Bundle, find_bundles
+from core.bundle.leaderboard import Result, read_unbundled
+from core.bundle.metrics import Metrics
 from core.classifier import Classifier
 from core.errors import BundleError, ModelNotFoundError, StoreError
-from core.results import Result, read_unbundled
-from core.revisions import BUNDLED, Revisions
+from core.revisions import Revisions
 from core.settings import Settings
 
 if TYPE_CHECKING:

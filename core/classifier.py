@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.bundle import MODEL, Bundle, Config, View
+from core.bundle.config import MODEL, Config, View
+from core.bundle.folder import Bundle
 from core.engine import Engine, Outputs
 from core.photos.decode import Photo, decode
 from core.photos.preprocess import crops, normalise

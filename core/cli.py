@@ -24,7 +24,9 @@ import typer
 
 from core import locale
 from core._version import __version__
-from core.bundle import Bundle, Family, Precision, Pretrained, find_bundles
+from core.bundle.config import Family, Precision, Pretrained
+from core.bundle.folder import Bundle, find_bundles
+from core.bundle.leaderboard import Result, mean_and_spread
 from core.catalog import Catalog
 from core.classifier import Classifier, Prediction
 from core.errors import (
@@ -42,7 +44,6 @@ from core.errors import (
 from core.photos.decode import decode, strict_pillow
 from core.photos.saliency import LONGEST, overlay
 from core.predictor import LocalPredictor, Predictor, connect
-from core.results import Result, mean_and_spread
 from core.revisions import Revisions
 from core.settings import Settings
 
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from core.bundle import Estimate, Metrics, PhotoFigures, ShiftFigures
+    from core.bundle.metrics import Estimate, Metrics, PhotoFigures, ShiftFigures
     from core.training.data.datasets import Dataset
     from core.training.evaluation.measure import Rows
     from core.training.fit import Epoch

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from core.bundle.folder import BUNDLED
 from core.errors import HubAwayError, HubError, TenSightError
-from core.revisions import BUNDLED, Revisions
+from core.revisions import Revisions
 from core.settings import Settings
 
 if TYPE_CHECKING:

@@ -21,7 +21,9 @@ from typing import Any, Protocol, TypeVar, cast, get_args
 import httpx2
 from PIL import Image
 
-from core.bundle import Config, Metrics
+from core.bundle.config import Config
+from core.bundle.leaderboard import Result
+from core.bundle.metrics import Metrics
 from core.catalog import Catalog
 from core.classifier import MAX_BATCH, Classifier, Prediction, Seen
 from core.errors import (
@@ -36,7 +38,6 @@ from core.errors import (
     TenSightError,
 )
 from core.photos.decode import Photo, check_bytes, decode, read_photo
-from core.results import Result
 from core.settings import Settings, processors
 
 __all__ = ["LocalPredictor", "Observer", "Predictor", "RemotePredictor", "connect"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core.bundle import Bundle
+from core.bundle.folder import Bundle
 from core.classifier import Classifier
 from core.errors import BundleError
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from core import hub
-from core.bundle import CARD, CONFIG, METRICS, MODEL, Bundle, Config, Metrics, find_bundles
+from core.bundle.config import CARD, CONFIG, METRICS, MODEL, Config
+from core.bundle.folder import BUNDLED, Bundle, find_bundles
+from core.bundle.metrics import Metrics
 from core.errors import BundleError, HubError, ModelNotFoundError, StoreError
 from core.hub import Commit, RemoteFile
-from core.revisions import BUNDLED, Pulled, Revisions
+from core.revisions import Pulled, Revisions
 from core.settings import Settings
 from core.store import Live, Origin, Store
 

@@ -13,13 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.bundle import Bundle
+from core.bundle.folder import Bundle
 from core.errors import BundleError, OutputError, TenSightError
 
-__all__ = ["BUNDLED", "Pulled", "Revisions"]
-
-BUNDLED = "bundled"
-"""In place of a revision: whichever lies in TENSIGHT_MODELS, also after TenSight was updated."""
+__all__ = ["Pulled", "Revisions"]
 
 _ORIGIN = "origin.json"
 _STAGING = ".staging-"

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
+from core.bundle.folder import BUNDLED
 from core.errors import StoreError
-from core.revisions import BUNDLED
 from core.settings import Settings
 
 __all__ = [

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import VERDICT, Bundle, Config, VerdictMethod
+from core.bundle.config import VERDICT, Config, VerdictMethod
+from core.bundle.folder import Bundle
 from core.engine import Outputs
 from core.errors import BundleError
 

@@ -23,11 +23,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import locale
+from core.bundle.leaderboard import Result, read_unbundled
 from core.errors import ImageError, PredictorError, RateError, StoreError
 from core.first_pull import FirstPull
 from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor, Predictor, connect
-from core.results import Result, read_unbundled
 from core.settings import Settings
 from core.sockets import probe
 from core.store import Store

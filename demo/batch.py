@@ -20,10 +20,10 @@ from gradio.data_classes import ListFiles
 from PIL import Image
 
 from core import locale
+from core.bundle.leaderboard import offered
 from core.classifier import Prediction
 from core.errors import BusyError, ImageError, PhotoReadError, TenSightError
 from core.photos.decode import decode
-from core.results import offered
 from demo.front import (
     Front,
     choice,

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core import locale
-from core.bundle import Metrics
+from core.bundle.leaderboard import Result, offered
+from core.bundle.metrics import Metrics
 from core.errors import ModelNotFoundError, PhotoReadError, RateError, TenSightError
 from core.predictor import Predictor
-from core.results import Result, offered
 from core.store import Store
 
 __all__ = [

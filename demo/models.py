@@ -10,10 +10,10 @@ import gradio as gr
 import pandas
 
 from core import locale
-from core.bundle import Estimate, Metrics
-from core.card import card
+from core.bundle.card import card
+from core.bundle.leaderboard import Result
+from core.bundle.metrics import Estimate, Metrics
 from core.errors import ModelNotFoundError, TenSightError
-from core.results import Result
 from demo.front import Front, language_of, refusal, reliability, reliability_plot, table
 
 __all__ = ["build"]

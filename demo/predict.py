@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core import locale
+from core.bundle.leaderboard import Result, offered
 from core.classifier import Prediction
 from core.errors import ImageError, PhotoReadError, TenSightError
 from core.photos.decode import decode, to_archival_jpeg
 from core.photos.preprocess import resize
 from core.photos.saliency import heat
-from core.results import Result, offered
 from core.settings import processors
 from core.store import NONE, Feedback, Store
 from demo import examples

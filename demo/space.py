@@ -11,7 +11,7 @@ from pathlib import Path
 import core
 import demo
 from core import hub
-from core.bundle import Bundle, find_bundles
+from core.bundle.folder import Bundle, find_bundles
 from core.errors import ModelNotFoundError, SettingsError
 from core.output import new_folder
 from core.settings import Settings

@@ -9,7 +9,8 @@ from typing import Any
 
 import keras
 
-from core.bundle import Bundle, Made
+from core.bundle.config import Made
+from core.bundle.folder import Bundle
 from core.settings import Settings
 from core.training.ablation_results import Ablation, Option, keep_ablation
 from core.training.data.datasets import Dataset, hold_out

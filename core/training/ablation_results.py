@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.bundle import Made, Share
-from core.results import Record, read_record, write_record
+from core.bundle.config import Made, Record, Share
+from core.bundle.leaderboard import read_record, write_record
 
 __all__ = ["Ablation", "Option", "keep_ablation", "read_ablation"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from core.bundle import Made, Pretrained
+from core.bundle.config import Made, Pretrained
 from core.errors import TrainingError
 from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import Settings

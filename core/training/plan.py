@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.bundle import Bundle, Pretrained
+from core.bundle.config import Pretrained
+from core.bundle.folder import Bundle
 from core.errors import TenSightError, TrainingError
 from core.settings import Settings
 from core.training.data.datasets import (

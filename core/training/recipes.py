@@ -8,7 +8,8 @@ from typing import Literal
 
 import keras
 
-from core.bundle import Family, Precision, Reported, View
+from core.bundle.config import Family, Precision, View
+from core.bundle.metrics import Reported
 from core.errors import ModelNotFoundError, TrainingError
 from core.photos.preprocess import InputSpec, normalise
 from core.settings import Settings

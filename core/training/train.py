@@ -10,24 +10,23 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from core.bundle import (
+from core.bundle.config import (
     CARD,
     FORMAT_SINCE,
     MODEL,
     VERDICT,
-    Bundle,
     Config,
-    Curve,
     Pretrained,
     Training,
     Verdict,
     VerdictMethod,
-    write_bundle,
 )
+from core.bundle.folder import Bundle, write_bundle
+from core.bundle.leaderboard import best_method, keep_figures, read_results
+from core.bundle.metrics import Curve
 from core.classifier import Classifier
 from core.errors import TrainingError
 from core.photos.preprocess import resize
-from core.results import best_method, keep_figures, read_results
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
 from core.training.data.batches import Material

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bot import replies
 from core import locale
-from core.bundle import find_bundles
+from core.bundle.folder import find_bundles
 from core.catalog import Catalog
 from core.errors import BusyError
 from core.predictor import LocalPredictor

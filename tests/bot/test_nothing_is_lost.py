@@ -27,10 +27,10 @@ import pytest
 from bot import logs
 from bot.limits import Limits
 from core import locale
+from core.bundle.leaderboard import Result
 from core.catalog import Catalog
 from core.errors import BotError, PredictorError, StoreError, TenSightError
 from core.predictor import LocalPredictor, RemotePredictor
-from core.results import Result
 from core.settings import Settings
 from core.store import Answered, Store
 from tests.bot.running import running

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from core import locale
-from core.bundle import Bundle, write_bundle
+from core.bundle.folder import Bundle, write_bundle
 from core.catalog import Catalog
 from core.errors import BundleError, PredictorError, StoreError
 from core.predictor import LocalPredictor, RemotePredictor

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.bundle import Bundle, write_bundle
+from core.bundle.folder import BUNDLED, Bundle, write_bundle
 from core.catalog import Catalog
 from core.errors import BundleError, ModelNotFoundError
-from core.revisions import BUNDLED
 from core.settings import Settings
 from core.store import Store
 from tests.conftest import ROOT

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import core
-from core.bundle import MODEL, View, find_bundles, write_bundle
+from core.bundle.config import MODEL, View
+from core.bundle.folder import find_bundles, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.engine import Engine

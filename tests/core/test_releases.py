@@ -29,11 +29,12 @@ import pytest
 from pydantic import SecretStr
 
 from core import releases
-from core.bundle import MODEL, Bundle, write_bundle
+from core.bundle.config import MODEL
+from core.bundle.folder import BUNDLED, Bundle, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.predictor import LocalPredictor
-from core.revisions import BUNDLED, Revisions
+from core.revisions import Revisions
 from core.settings import Settings
 from core.store import Live, Store
 from core.telemetry import Telemetry

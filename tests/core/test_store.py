@@ -20,8 +20,8 @@ from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 
 from core import store as module
+from core.bundle.folder import BUNDLED
 from core.errors import StoreError
-from core.revisions import BUNDLED
 from core.settings import Settings
 from core.store import HEAD, NONE, Answered, Chat, Feedback, Live, Origin, Store
 from tests import postgres

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.bundle import MODEL, VERDICT, Bundle, Config, VerdictMethod, write_bundle
+from core.bundle.config import MODEL, VERDICT, Config, VerdictMethod
+from core.bundle.folder import Bundle, write_bundle
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.engine import Outputs

@@ -21,11 +21,11 @@ import pytest
 from PIL import Image
 
 from core import locale
+from core.bundle.leaderboard import Result
 from core.catalog import Catalog
 from core.errors import ModelNotFoundError, PredictorError
 from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor
-from core.results import Result
 from core.settings import Settings
 from demo import about, batch
 from demo.app import build_page

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from pydantic import SecretStr
 
-from core.bundle import find_bundles
+from core.bundle.folder import find_bundles
 from core.catalog import Catalog
 from core.errors import ModelNotFoundError, OutputError, SettingsError
 from core.settings import Settings

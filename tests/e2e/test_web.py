@@ -26,7 +26,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core import locale
-from core.bundle import find_bundles
+from core.bundle.folder import find_bundles
 from core.catalog import Catalog
 from core.classifier import Prediction
 from core.errors import ImageError, PredictorError

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binomtest
 
-from core.bundle import Estimate, PhotoFigures
+from core.bundle.metrics import Estimate, PhotoFigures
 from core.classifier import Classifier, Prediction
 from core.errors import DataError, ImageError, PhotoReadError
 from core.photos.decode import decode

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from core.bundle import Calibration
+from core.bundle.metrics import Calibration
 from core.verdict import probabilities
 
 __all__ = ["ece", "find_beta", "find_calibration", "find_unsure_below", "log_loss", "reliability"]

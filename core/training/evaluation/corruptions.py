@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle import ShiftFigures
+from core.bundle.metrics import ShiftFigures
 from core.classifier import Classifier
 from core.training.data.datasets import Split
 from core.training.evaluation.calibrate import ece, reliability

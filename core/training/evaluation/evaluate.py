@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from core.bundle import Bundle, Certainty, ClassFigures, Mistake, ResizeFigures, SplitFigures
+from core.bundle.folder import Bundle
+from core.bundle.metrics import Certainty, ClassFigures, Mistake, ResizeFigures, SplitFigures
 from core.classifier import Classifier
 from core.photos.preprocess import ResizeRule, crops
 from core.training.data.datasets import Split

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from core.bundle import (
-    MODEL,
-    VERDICT,
-    Bundle,
-    Config,
+from core.bundle.config import MODEL, VERDICT, Config, VerdictMethod
+from core.bundle.folder import Bundle, write_bundle
+from core.bundle.metrics import (
     Curve,
     Metrics,
     OutlierFigures,
@@ -21,8 +19,6 @@ from core.bundle import (
     ResizeFigures,
     Separation,
     ShiftFigures,
-    VerdictMethod,
-    write_bundle,
 )
 from core.classifier import Classifier
 from core.errors import DataError

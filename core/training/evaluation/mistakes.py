@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from core.bundle import SplitFigures
+from core.bundle.metrics import SplitFigures
 from core.classifier import Classifier
 from core.errors import DataError, OutputError
 from core.training.data.datasets import Split

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from core.bundle import Config, Separation, VerdictMethod
+from core.bundle.config import Config, VerdictMethod
+from core.bundle.leaderboard import METHODS
+from core.bundle.metrics import Separation
 from core.classifier import Classifier
 from core.engine import Outputs
 from core.photos.preprocess import crops, resize
-from core.results import METHODS
 from core.training.data.datasets import Split
 from core.verdict import Arrays, known_scores, look
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 
 import core
-from core.bundle import Origin
+from core.bundle.metrics import Origin
 from core.settings import processors
 
 __all__ = ["commit", "hardware", "origin", "today"]

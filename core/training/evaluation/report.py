@@ -10,9 +10,18 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from core.bundle import CARD, METRICS, Calibration, Config, Metrics, Pretrained
-from core.card import CONFUSION, CURVES, RELIABILITY, began_with, card, mean_of_shift, separations
-from core.results import Result, mean_and_spread
+from core.bundle.card import (
+    CONFUSION,
+    CURVES,
+    RELIABILITY,
+    began_with,
+    card,
+    mean_of_shift,
+    separations,
+)
+from core.bundle.config import CARD, METRICS, Config, Pretrained
+from core.bundle.leaderboard import Result, mean_and_spread
+from core.bundle.metrics import Calibration, Metrics
 from core.training.ablation_results import Ablation
 from core.training.recipes import RECIPES
 

@@ -12,17 +12,8 @@ from keras import layers, ops
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from core.bundle import (
-    FORMAT_SINCE,
-    MODEL,
-    Bundle,
-    Config,
-    Family,
-    Precision,
-    Training,
-    Verdict,
-    write_bundle,
-)
+from core.bundle.config import FORMAT_SINCE, MODEL, Config, Family, Precision, Training, Verdict
+from core.bundle.folder import Bundle, write_bundle
 from core.classifier import Classifier
 from core.errors import DataError, ImageError, PhotoReadError, TrainingError
 from core.photos.decode import decode

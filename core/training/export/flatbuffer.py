@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from core.bundle import Precision
+from core.bundle.config import Precision
 from core.engine import EXPLAIN, INPUT, PREDICT
 from core.errors import TrainingError
 

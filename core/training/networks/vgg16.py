@@ -13,7 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from core.bundle import CONFIG, MODEL, Bundle, Pretrained
+from core.bundle.config import CONFIG, MODEL, Pretrained
+from core.bundle.folder import Bundle
 from core.engine import PREDICT
 from core.errors import DataError
 from core.photos.preprocess import InputSpec

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.bundle import find_bundles
+from core.bundle.folder import find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.photos.preprocess import InputSpec, middle_box

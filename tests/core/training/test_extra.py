@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.bundle import Bundle
+from core.bundle.folder import Bundle
 from core.errors import DataError, TrainingError
 from core.feedback import export_photos
 from core.settings import Settings

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from core import cli
-from core.bundle import Bundle, find_bundles
+from core.bundle.folder import Bundle, find_bundles
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.errors import OutputError

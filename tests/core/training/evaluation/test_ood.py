@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.bundle import Separation, VerdictMethod
+from core.bundle.config import VerdictMethod
+from core.bundle.leaderboard import METHODS, best_method
+from core.bundle.metrics import Separation
 from core.catalog import Catalog
 from core.engine import Outputs
-from core.results import METHODS, best_method
 from core.training.data.datasets import Split
 from core.training.evaluation.corruptions import corruptions, measure_shift, spoiled
 from core.training.evaluation.ood import (

@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from core import cli
-from core.bundle import Bundle
+from core.bundle.folder import Bundle
 from core.catalog import Catalog
 from core.classifier import Classifier
 from core.errors import DataError, TrainingError

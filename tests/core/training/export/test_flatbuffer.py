@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
-from core.bundle import Precision
+from core.bundle.config import Precision
 from core.engine import Engine
 from core.errors import BundleError, TrainingError
 from core.training.export.flatbuffer import occlusion_model, serving_model, to_flatbuffer

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from core.bundle import Bundle, Precision, Pretrained
+from core.bundle.config import Precision, Pretrained
+from core.bundle.folder import Bundle
 from core.errors import DataError, TenSightError
 from core.photos.preprocess import normalise
 from core.settings import Settings

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.bundle import CARD, Bundle, find_bundles
-from core.card import RELIABILITY, card
+from core.bundle.card import RELIABILITY, card
+from core.bundle.config import CARD
+from core.bundle.folder import Bundle, find_bundles
 from tests.conftest import ROOT
 
 

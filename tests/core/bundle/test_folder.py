@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.bundle import METRICS, MODEL, Bundle, Config, find_bundles, write_bundle
+from core.bundle.config import METRICS, MODEL, Config
+from core.bundle.folder import Bundle, find_bundles, write_bundle
 from core.classifier import Classifier
 from core.errors import BundleError
 from tests.conftest import ROOT

@@ -8,22 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from core.bundle import (
-    Bundle,
-    Config,
-    Metrics,
-    Separation,
-    VerdictMethod,
-    find_bundles,
-    first_problem,
-)
+from core.bundle.config import Config, Record, VerdictMethod, first_problem
+from core.bundle.folder import Bundle, find_bundles
+from core.bundle.metrics import Metrics, Separation
 from core.errors import BundleError
 
 __all__ = [
     "METHODS",
-    "Record",
     "Result",
     "best_method",
     "keep_figures",
@@ -108,12 +101,6 @@ def offered(results: Sequence[Result], *named: str) -> list[Result]:
         named: Which are shown whether they are offered or not: the default one, the one chosen.
     """
     return [each for each in results if each.config.offered or each.config.name in named]
-
-
-class Record(BaseModel):
-    """A frozen JSON record that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def best_method(separations: Sequence[Separation]) -> VerdictMethod:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from core.bundle import Certainty, Config, Metrics, OutlierFigures, Pretrained, ShiftFigures
-from core.results import best_method
+from core.bundle.config import Config, Pretrained
+from core.bundle.leaderboard import best_method
+from core.bundle.metrics import Certainty, Metrics, OutlierFigures, ShiftFigures
 
 __all__ = [
     "CONFUSION",

@@ -1,0 +1,1 @@
+"""Model folders: their configuration, metrics, files and model cards."""
