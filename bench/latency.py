@@ -23,8 +23,8 @@ from bench.photos import Photos
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle, write_bundle
 from core.catalog import Catalog
-from core.classifier import Classifier, Seen
-from core.engine import INPUT, PREDICT
+from core.inference.classifier import Classifier, Seen
+from core.inference.engine import INPUT, PREDICT
 from core.photos.decode import decode
 from core.photos.preprocess import normalise
 from core.settings import Settings

@@ -10,7 +10,8 @@ from fastapi import Body
 from PIL import Image
 
 from core import load
-from core.classifier import Classifier, Prediction, Seen
+from core.inference.classifier import Classifier, Seen
+from core.inference.prediction import Prediction
 
 __all__ = ["main"]
 

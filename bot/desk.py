@@ -25,7 +25,6 @@ from telegram.ext import Application, CallbackContext, ExtBot
 
 from core import locale
 from core.bundle.leaderboard import Result, offered
-from core.classifier import Prediction
 from core.errors import (
     ImageError,
     ModelNotFoundError,
@@ -34,6 +33,7 @@ from core.errors import (
     RateError,
     TenSightError,
 )
+from core.inference.prediction import Prediction
 from core.locale import Language
 from core.photos.decode import MAX_BYTES
 from core.predictor import Predictor

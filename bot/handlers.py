@@ -26,7 +26,6 @@ from bot import replies
 from bot.desk import App, Context, Desk, is_away, photo_of
 from bot.inbox import Inbox, Later
 from core import locale
-from core.classifier import Prediction
 from core.errors import (
     BusyError,
     ImageError,
@@ -37,6 +36,7 @@ from core.errors import (
     StoreError,
     TenSightError,
 )
+from core.inference.prediction import Prediction
 from core.photos.decode import decode, to_archival_jpeg
 from core.photos.saliency import overlay
 from core.store import NONE, Answered, Feedback

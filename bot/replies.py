@@ -9,8 +9,8 @@ from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
 from core import locale
 from core.bundle.leaderboard import Result
-from core.classifier import Prediction
 from core.errors import TenSightError
+from core.inference.prediction import Prediction
 from core.locale import Language
 from core.store import NONE
 

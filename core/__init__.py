@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from core._version import __version__
 from core.catalog import Catalog
-from core.classifier import Classifier, Prediction, Timing
 from core.errors import (
     AccessError,
     BundleError,
@@ -30,6 +29,8 @@ from core.errors import (
     TenSightError,
     TrainingError,
 )
+from core.inference.classifier import Classifier
+from core.inference.prediction import Prediction, Timing
 from core.settings import Settings
 
 __all__ = [

@@ -16,8 +16,8 @@ from core.bundle.config import CONFIG, METRICS
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.leaderboard import Result, read_unbundled
 from core.bundle.metrics import Metrics
-from core.classifier import Classifier
 from core.errors import BundleError, ModelNotFoundError, StoreError
+from core.inference.classifier import Classifier
 from core.revisions import Revisions
 from core.settings import Settings
 

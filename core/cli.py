@@ -28,7 +28,6 @@ from core.bundle.config import Family, Precision, Pretrained
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import Result, mean_and_spread
 from core.catalog import Catalog
-from core.classifier import Classifier, Prediction
 from core.errors import (
     BundleError,
     BusyError,
@@ -41,6 +40,8 @@ from core.errors import (
     SettingsError,
     TenSightError,
 )
+from core.inference.classifier import Classifier
+from core.inference.prediction import Prediction
 from core.photos.decode import decode, strict_pillow
 from core.photos.saliency import LONGEST, overlay
 from core.predictor import LocalPredictor, Predictor, connect

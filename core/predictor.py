@@ -25,7 +25,6 @@ from core.bundle.config import Config
 from core.bundle.leaderboard import Result
 from core.bundle.metrics import Metrics
 from core.catalog import Catalog
-from core.classifier import MAX_BATCH, Classifier, Prediction, Seen
 from core.errors import (
     BundleError,
     BusyError,
@@ -37,6 +36,8 @@ from core.errors import (
     RateError,
     TenSightError,
 )
+from core.inference.classifier import MAX_BATCH, Classifier, Seen
+from core.inference.prediction import Prediction
 from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.settings import Settings, processors
 

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from core.bundle.folder import Bundle
-from core.classifier import Classifier
 from core.errors import BundleError
+from core.inference.classifier import Classifier
 
 __all__ = ["main", "probe"]
 

@@ -31,7 +31,6 @@ from starlette.requests import ClientDisconnect
 
 from core._version import __version__
 from core.catalog import Catalog
-from core.classifier import Prediction
 from core.errors import (
     AccessError,
     BusyError,
@@ -46,6 +45,7 @@ from core.errors import (
     TenSightError,
 )
 from core.first_pull import FirstPull
+from core.inference.prediction import Prediction
 from core.photos.decode import ACCEPTED, MAX_BYTES
 from core.predictor import LocalPredictor, Predictor
 from core.settings import Settings

@@ -9,8 +9,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from core.bundle.leaderboard import Result
-from core.classifier import Prediction
 from core.errors import TenSightError
+from core.inference.prediction import Prediction
 
 __all__ = ["CONTENT_TYPE", "Telemetry"]
 

@@ -10,8 +10,8 @@ import gradio as gr
 from gradio.events import api
 
 from core import locale
-from core.classifier import Prediction
 from core.errors import RequestError
+from core.inference.prediction import Prediction
 from demo import batch, compare
 from demo.front import Front, error_of, language_of, read_path, uploaded
 

@@ -21,8 +21,8 @@ from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import offered
-from core.classifier import Prediction
 from core.errors import BusyError, ImageError, PhotoReadError, TenSightError
+from core.inference.prediction import Prediction
 from core.photos.decode import decode
 from demo.front import (
     Front,

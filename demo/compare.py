@@ -11,7 +11,7 @@ import gradio as gr
 
 from core import locale
 from core.bundle.leaderboard import Result
-from core.classifier import Prediction
+from core.inference.prediction import Prediction
 from demo.front import Front, bars, error_of, language_of, photo_input, plain, read_path, refusal
 
 __all__ = ["answers", "build", "votes"]

@@ -18,8 +18,8 @@ from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import Result, offered
-from core.classifier import Prediction
 from core.errors import ImageError, PhotoReadError, TenSightError
+from core.inference.prediction import Prediction
 from core.photos.decode import decode, to_archival_jpeg
 from core.photos.preprocess import resize
 from core.photos.saliency import heat

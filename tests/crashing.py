@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.engine import Engine
+from core.inference.engine import Engine
 
 # The tables lie behind the weights.
 _TABLES = 12_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from core.catalog import Catalog
-from core.classifier import Classifier, Seen
+from core.inference.classifier import Classifier, Seen
 from core.photos.decode import Photo
 from core.settings import Settings
 from tests.conftest import ROOT

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
-from core.classifier import Prediction
 from core.errors import BusyError, RateError, TenSightError
+from core.inference.prediction import Prediction
 
 __all__ = [
     "LANGUAGES",

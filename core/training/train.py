@@ -24,8 +24,10 @@ from core.bundle.config import (
 from core.bundle.folder import Bundle, write_bundle
 from core.bundle.leaderboard import best_method, keep_figures, read_results
 from core.bundle.metrics import Curve
-from core.classifier import Classifier
 from core.errors import TrainingError
+from core.inference.calibration import confidences, probabilities
+from core.inference.classifier import Classifier
+from core.inference.known_score import Arrays, write_arrays
 from core.photos.preprocess import resize
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
@@ -42,7 +44,6 @@ from core.training.fit import Reporter, Run, fit
 from core.training.networks.vgg16 import describe_vgg16
 from core.training.recipes import Recipe
 from core.training.task import Labelling
-from core.verdict import Arrays, confidences, probabilities, write_arrays
 
 __all__ = ["run_folder", "train", "write_pages"]
 

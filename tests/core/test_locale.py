@@ -6,8 +6,8 @@ import typing
 import pytest
 
 from core import locale
-from core.classifier import Prediction, Timing
 from core.errors import BusyError, ImageError, ImageErrorCode, TrainingError
+from core.inference.prediction import Prediction, Timing
 from tests.conftest import ROOT
 
 CAT = Prediction(

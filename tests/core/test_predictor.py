@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from core.catalog import Catalog
-from core.classifier import Classifier, Prediction, Seen
 from core.errors import (
     BundleError,
     BusyError,
@@ -21,6 +20,8 @@ from core.errors import (
     ModelNotFoundError,
     PredictorError,
 )
+from core.inference.classifier import Classifier, Seen
+from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 from core.predictor import LocalPredictor
 from core.settings import Settings, processors

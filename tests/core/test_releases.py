@@ -32,7 +32,7 @@ from core import releases
 from core.bundle.config import MODEL
 from core.bundle.folder import BUNDLED, Bundle, write_bundle
 from core.catalog import Catalog
-from core.classifier import Classifier
+from core.inference.classifier import Classifier
 from core.predictor import LocalPredictor
 from core.revisions import Revisions
 from core.settings import Settings

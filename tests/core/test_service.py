@@ -32,7 +32,6 @@ from pydantic import SecretStr
 
 from core import cli
 from core.catalog import Catalog
-from core.classifier import Prediction
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -41,6 +40,7 @@ from core.errors import (
     PhotoReadError,
     PredictorError,
 )
+from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor, RemotePredictor, connect
 from core.service import build_service
@@ -766,7 +766,7 @@ def held_up(at: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str],
 
 
 def test_a_process_is_ready_once_its_default_model_is_loaded(tmp_path: Path, jpeg: bytes) -> None:
-    with held_up("core.engine:Engine.__init__", tmp_path) as (url, process, hold):
+    with held_up("core.inference.engine:Engine.__init__", tmp_path) as (url, process, hold):
         hold.wait()
         for _ in range(2):
             early = httpx2.get(f"{url}/readyz", timeout=30)
@@ -792,7 +792,7 @@ def test_a_process_that_is_told_to_stop_gives_the_answer_that_it_owes(
         return False
 
     answers: list[httpx2.Response] = []
-    with held_up("core.classifier:Classifier.see", tmp_path) as (url, process, hold):
+    with held_up("core.inference.classifier:Classifier.see", tmp_path) as (url, process, hold):
         port = int(url.rpartition(":")[2])
         wait_for(lambda: process.poll() is not None or not is_refused(port))
         asking = threading.Thread(target=lambda: answers.append(post(url, content=jpeg)))

@@ -11,8 +11,9 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from core.bundle.metrics import Estimate, PhotoFigures
-from core.classifier import Classifier, Prediction
 from core.errors import DataError, ImageError, PhotoReadError
+from core.inference.classifier import Classifier
+from core.inference.prediction import Prediction
 from core.photos.decode import decode
 from core.training.data.datasets import Split
 from core.training.evaluation.calibrate import ece, reliability

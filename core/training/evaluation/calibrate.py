@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from core.bundle.metrics import Calibration
-from core.verdict import probabilities
+from core.inference.calibration import probabilities
 
 __all__ = ["ece", "find_beta", "find_calibration", "find_unsure_below", "log_loss", "reliability"]
 

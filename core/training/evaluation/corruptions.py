@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.metrics import ShiftFigures
-from core.classifier import Classifier
+from core.inference.calibration import confidences
+from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
 from core.training.evaluation.calibrate import ece, reliability
 from core.training.evaluation.ood import watch
-from core.verdict import confidences
 
 __all__ = ["SHIFT_ROWS", "corruptions", "measure_shift", "spoiled"]
 

@@ -15,12 +15,12 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from core.bundle.folder import Bundle
 from core.bundle.metrics import Certainty, ClassFigures, Mistake, ResizeFigures, SplitFigures
-from core.classifier import Classifier
+from core.inference.calibration import confidences
+from core.inference.classifier import Classifier
 from core.photos.preprocess import ResizeRule, crops
 from core.training.data.datasets import Split
 from core.training.evaluation.calibrate import ece, log_loss, reliability
 from core.training.evaluation.ood import watch
-from core.verdict import confidences
 
 __all__ = ["certainty", "choose_resizing", "compare_resizing", "evaluate_split", "milliseconds"]
 

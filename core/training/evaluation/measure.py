@@ -20,8 +20,9 @@ from core.bundle.metrics import (
     Separation,
     ShiftFigures,
 )
-from core.classifier import Classifier
 from core.errors import DataError
+from core.inference.classifier import Classifier
+from core.inference.known_score import Arrays
 from core.settings import Settings
 from core.training.data.datasets import (
     CIFAR10_LABELS,
@@ -41,7 +42,6 @@ from core.training.evaluation.evaluate import (
 )
 from core.training.evaluation.ood import arrays_of, coarse, compare, share_right, watch
 from core.training.evaluation.provenance import origin
-from core.verdict import Arrays
 
 __all__ = [
     "SHARP",

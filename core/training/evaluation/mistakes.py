@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from core.bundle.metrics import SplitFigures
-from core.classifier import Classifier
 from core.errors import DataError, OutputError
+from core.inference.calibration import confidences
+from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
 from core.training.evaluation.ood import watch
-from core.verdict import confidences
 
 __all__ = ["draw", "refuse_without_mistakes"]
 

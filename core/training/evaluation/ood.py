@@ -13,11 +13,11 @@ from sklearn.metrics import roc_auc_score
 from core.bundle.config import Config, VerdictMethod
 from core.bundle.leaderboard import METHODS
 from core.bundle.metrics import Separation
-from core.classifier import Classifier
-from core.engine import Outputs
+from core.inference.classifier import Classifier
+from core.inference.engine import Outputs
+from core.inference.known_score import Arrays, known_scores, look
 from core.photos.preprocess import crops, resize
 from core.training.data.datasets import Split
-from core.verdict import Arrays, known_scores, look
 
 __all__ = [
     "Group",

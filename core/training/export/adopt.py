@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from core.bundle.config import FORMAT_SINCE, MODEL, Config, Family, Precision, Training, Verdict
 from core.bundle.folder import Bundle, write_bundle
-from core.classifier import Classifier
 from core.errors import DataError, ImageError, PhotoReadError, TrainingError
+from core.inference.calibration import confidences, probabilities
+from core.inference.classifier import Classifier
 from core.photos.decode import decode
 from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import Settings
@@ -26,7 +27,6 @@ from core.training.evaluation.measure import History, Rows, measure
 from core.training.evaluation.ood import scores_of, threshold, watch
 from core.training.evaluation.provenance import commit, hardware, today
 from core.training.export.flatbuffer import occlusion_model, serving_model, to_flatbuffer
-from core.verdict import confidences, probabilities
 
 __all__ = ["Pixels", "adopt"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from keras import layers, ops
 
 from core.bundle.config import Precision
-from core.engine import EXPLAIN, INPUT, PREDICT
 from core.errors import TrainingError
+from core.inference.engine import EXPLAIN, INPUT, PREDICT
 
 __all__ = ["occlusion_model", "serving_model", "to_flatbuffer"]
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from core.bundle.config import CONFIG, MODEL, Pretrained
 from core.bundle.folder import Bundle
-from core.engine import PREDICT
 from core.errors import DataError
+from core.inference.engine import PREDICT
 from core.photos.preprocess import InputSpec
 from core.settings import Settings
 

@@ -9,8 +9,8 @@ import pytest
 
 from core.bundle.config import METRICS, MODEL, Config
 from core.bundle.folder import Bundle, find_bundles, write_bundle
-from core.classifier import Classifier
 from core.errors import BundleError
+from core.inference.classifier import Classifier
 from tests.conftest import ROOT
 
 

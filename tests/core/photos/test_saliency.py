@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.bundle.folder import find_bundles
 from core.catalog import Catalog
-from core.classifier import Classifier
+from core.inference.classifier import Classifier
 from core.photos.preprocess import InputSpec, middle_box
 from core.photos.saliency import overlay
 from tests import drawings

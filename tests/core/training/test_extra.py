@@ -73,7 +73,7 @@ def learned(recipe: Recipe, dataset: Dataset, settings: Settings, extra: Path) -
 def test_what_visitors_left_is_learned_from_and_measured_on(
     settings: Settings, tmp_path: Path
 ) -> None:
-    from core.classifier import Classifier
+    from core.inference.classifier import Classifier
 
     wild = left_by_visitors(tmp_path / "left", made.LABELS, settings)
     known, none = learn_from_photos(wild, made.LABELS)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.inference.calibration import probabilities, softmax
 from core.training.evaluation.calibrate import (
     ece,
     find_beta,
@@ -11,7 +12,6 @@ from core.training.evaluation.calibrate import (
     log_loss,
     reliability,
 )
-from core.verdict import probabilities, softmax
 
 
 @pytest.mark.parametrize(("temperature", "exponent"), [(3.0, 1.0), (0.4, 0.5), (1.0, 1.5)])

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from core import cli
 from core.bundle.folder import Bundle, find_bundles
 from core.catalog import Catalog
-from core.classifier import Classifier
 from core.errors import OutputError
+from core.inference.calibration import confidences
+from core.inference.classifier import Classifier
 from core.settings import Settings
 from core.training.data.datasets import load_cifar10
 from core.training.evaluation.calibrate import ece, reliability
@@ -26,7 +27,6 @@ from core.training.evaluation.evaluate import evaluate_split
 from core.training.evaluation.measure import Rows, evaluate
 from core.training.evaluation.mistakes import draw
 from core.training.evaluation.ood import watch
-from core.verdict import confidences
 from tests import made
 from tests.conftest import ROOT
 

@@ -10,7 +10,8 @@ from core.bundle.config import VerdictMethod
 from core.bundle.leaderboard import METHODS, best_method
 from core.bundle.metrics import Separation
 from core.catalog import Catalog
-from core.engine import Outputs
+from core.inference.engine import Outputs
+from core.inference.known_score import Arrays
 from core.training.data.datasets import Split
 from core.training.evaluation.corruptions import corruptions, measure_shift, spoiled
 from core.training.evaluation.ood import (
@@ -23,7 +24,6 @@ from core.training.evaluation.ood import (
     threshold,
     watch,
 )
-from core.verdict import Arrays
 from tests import drawings, made
 
 RNG = np.random.default_rng(0)

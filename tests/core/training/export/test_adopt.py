@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from core import cli
 from core.bundle.folder import Bundle
 from core.catalog import Catalog
-from core.classifier import Classifier
 from core.errors import DataError, TrainingError
+from core.inference.classifier import Classifier
 from core.settings import Settings
 from core.training.data.datasets import Split
 from core.training.export.adopt import adopt

@@ -11,8 +11,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from core.bundle.config import Precision
-from core.engine import Engine
 from core.errors import BundleError, TrainingError
+from core.inference.engine import Engine
 from core.training.export.flatbuffer import occlusion_model, serving_model, to_flatbuffer
 from core.training.recipes import get_recipe
 from tests import drawings

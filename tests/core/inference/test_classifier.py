@@ -14,12 +14,12 @@ import core
 from core.bundle.config import MODEL, View
 from core.bundle.folder import find_bundles, write_bundle
 from core.catalog import Catalog
-from core.classifier import Classifier
-from core.engine import Engine
 from core.errors import BundleError, ImageError
+from core.inference.calibration import softmax
+from core.inference.classifier import Classifier
+from core.inference.engine import Engine
 from core.photos.preprocess import crops
 from core.settings import Settings
-from core.verdict import softmax
 from tests import drawings
 from tests.conftest import ROOT
 
@@ -31,7 +31,7 @@ GOLDEN = ROOT / "tests" / "core" / "golden.json"
 def test_golden_scores(catalog: Catalog, model: str, ship: Image.Image) -> None:
     """The drawn ship's scores, as they were when the weights were last changed.
 
-    After new weights: python -m tests.core.test_classifier
+    After new weights: python -m tests.core.inference.test_classifier
     """
     golden = json.loads(GOLDEN.read_text())[model]
     prediction = catalog.load(model).predict(ship)

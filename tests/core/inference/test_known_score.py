@@ -10,20 +10,11 @@ from numpy.typing import NDArray
 from core.bundle.config import MODEL, VERDICT, Config, VerdictMethod
 from core.bundle.folder import Bundle, write_bundle
 from core.catalog import Catalog
-from core.classifier import Classifier
-from core.engine import Outputs
 from core.errors import BundleError
-from core.verdict import (
-    ARRAYS,
-    Arrays,
-    calibrated,
-    known_scores,
-    look,
-    probabilities,
-    read_arrays,
-    softmax,
-    write_arrays,
-)
+from core.inference.calibration import calibrated, probabilities, softmax
+from core.inference.classifier import Classifier
+from core.inference.engine import Outputs
+from core.inference.known_score import ARRAYS, Arrays, known_scores, look, read_arrays, write_arrays
 from tests import drawings
 from tests.conftest import ROOT
 

@@ -1,0 +1,1 @@
+"""Run a model and turn its outputs into a prediction."""
