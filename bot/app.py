@@ -46,7 +46,7 @@ from core.errors import BotError, PredictorError, StoreError, TenSightError
 from core.predictor import Predictor
 from core.settings import Settings
 from core.sockets import probe
-from core.store import Store
+from core.store.store import Store
 
 __all__ = ["build_application", "run", "serve"]
 
@@ -622,7 +622,7 @@ async def _clean(desk: Desk) -> None:
     while True:
         before = datetime.now(UTC) - timedelta(days=desk.settings.retention_days)
         try:
-            await asyncio.to_thread(desk.store.clean, before)
+            await asyncio.to_thread(desk.store.purge_before, before)
         except TenSightError:
             logger.exception("What is too old cannot be deleted")
         await asyncio.sleep(_CLEAN_S)

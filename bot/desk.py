@@ -38,7 +38,9 @@ from core.locale import Language
 from core.photos.decode import MAX_BYTES
 from core.predictor import Predictor
 from core.settings import Settings
-from core.store import Answered, Chat, Store
+from core.store.chats import Chat
+from core.store.feedback import Answered
+from core.store.store import Store
 
 __all__ = ["Context", "Desk", "Hour", "is_away", "key_of", "photo_of"]
 
@@ -128,7 +130,7 @@ class Desk:
         """What the chat of an update chose."""
         if update.effective_chat is None:
             return Chat()
-        return await asyncio.to_thread(self.store.chat, update.effective_chat.id)
+        return await asyncio.to_thread(self.store.chats.get, update.effective_chat.id)
 
     async def language(self, update: Update) -> Language:
         """What the chat chose, else the language of who writes, else English."""
@@ -145,7 +147,7 @@ class Desk:
         """Keep what a chat chooses."""
         if update.effective_chat is not None:
             chat = replace(await self.chat(update), **changes)
-            await asyncio.to_thread(self.store.set_chat, update.effective_chat.id, chat)
+            await asyncio.to_thread(self.store.chats.set, update.effective_chat.id, chat)
 
     async def model(self, update: Update) -> str:
         """The model that answers in the chat of an update: the default one where it is gone."""
@@ -246,7 +248,7 @@ class Desk:
 
     async def maintenance(self) -> bool:
         """Whether photos are not looked at just now."""
-        return await asyncio.to_thread(self.store.switch, _MAINTENANCE)
+        return await asyncio.to_thread(self.store.flags.get, _MAINTENANCE)
 
     async def predict(
         self, photo: bytes, model: str | None, *, saliency: bool = False
@@ -311,7 +313,7 @@ class Desk:
             verdict=prediction.verdict,
             scores=scores,
         )
-        await asyncio.to_thread(self.store.add_answer, key, answer)
+        await asyncio.to_thread(self.store.feedback.add_answer, key, answer)
         return key
 
     async def forget(self, user: int) -> None:
@@ -320,7 +322,7 @@ class Desk:
         What a group chose is not one person's.
         """
         # A private chat has the id of whom it is with.
-        await asyncio.to_thread(self.store.forget, self.person(user) or "", {user})
+        await asyncio.to_thread(self.store.chats.forget, self.person(user) or "", {user})
 
 
 def key_of(settings: Settings) -> bytes:

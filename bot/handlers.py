@@ -39,7 +39,7 @@ from core.errors import (
 from core.inference.prediction import Prediction
 from core.photos.decode import decode, to_archival_jpeg
 from core.photos.saliency import overlay
-from core.store import NONE, Answered, Feedback
+from core.store.feedback import NONE, Answered, Feedback
 
 __all__ = ["add_handlers", "album", "desk_of"]
 
@@ -161,11 +161,11 @@ async def _stats(update: Update, context: Context) -> None:
     words = locale.bot_words(await desk.language(update))
     user = update.effective_user
     person = desk.person(user.id if user is not None else None) or ""
-    n, judged, right = await asyncio.to_thread(desk.store.of_person, person)
+    n, judged, right = await asyncio.to_thread(desk.store.chats.user_stats, person)
     lines = [
         words["stats"].format(days=desk.settings.retention_days, n=n, judged=judged, right=right)
     ]
-    wild = await asyncio.to_thread(desk.store.in_the_wild)
+    wild = await asyncio.to_thread(desk.store.feedback.stats)
     titles = {result.config.name: result.config.title for result in await desk.results()}
     if wild:
         lines += ["", words["stats_models"]]
@@ -203,7 +203,7 @@ async def _keeps(desk: Desk, update: Update) -> bool:
     """Whether who writes agreed that photos are kept; that is said in their private chat."""
     if update.effective_user is None:
         return False
-    return (await asyncio.to_thread(desk.store.chat, update.effective_user.id)).keep_photos
+    return (await asyncio.to_thread(desk.store.chats.get, update.effective_user.id)).keep_photos
 
 
 async def _forget(update: Update, context: Context) -> None:
@@ -227,7 +227,7 @@ async def _moved(update: Update, context: Context) -> None:
     message, desk = update.message, desk_of(context)
     if message is not None and message.migrate_to_chat_id is not None:
         chosen = await desk.chat(update)
-        await asyncio.to_thread(desk.store.set_chat, message.migrate_to_chat_id, chosen)
+        await asyncio.to_thread(desk.store.chats.set, message.migrate_to_chat_id, chosen)
 
 
 async def _photo(update: Update, context: Context) -> None:
@@ -549,7 +549,7 @@ class _Press:
 
     async def answered(self) -> Answered | None:
         """The answer that it is about; None where it is kept no more."""
-        return await asyncio.to_thread(self.desk.store.answer, self.key)
+        return await asyncio.to_thread(self.desk.store.feedback.answer, self.key)
 
     def photo(self, answered: Answered) -> AbstractAsyncContextManager[bytes]:
         """The photo, fetched again."""
@@ -654,7 +654,7 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
     photo = None
     # Only who sent a photo can agree that it is kept.
     mine = desk.person(presser.id) == answered.person
-    if mine and (await asyncio.to_thread(desk.store.chat, presser.id)).keep_photos:
+    if mine and (await asyncio.to_thread(desk.store.chats.get, presser.id)).keep_photos:
         # What is said counts also where the photo is gone.
         with suppress(TelegramError, TenSightError):
             async with press.photo(answered) as content:
@@ -673,7 +673,7 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
     async with press.keeping() as may:
         if not may:
             return press.words["gone"]
-        first = await asyncio.to_thread(desk.store.judge, press.key, feedback)
+        first = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
     await press.buttons(replies.answer_buttons(press.key, press.language, judged=True))
     return press.words["thanks" if first else "said_before"]
 

@@ -17,7 +17,7 @@ from telegram import Bot, Update
 from telegram.error import NetworkError
 
 from core.errors import StoreError
-from core.store import Store
+from core.store.store import Store
 
 __all__ = ["Inbox", "Later", "album_of"]
 
@@ -121,20 +121,20 @@ class Inbox:
             if (update := self._read(each)) is not None:
                 parsed[update.update_id] = update
                 rows.append((update.update_id, _line_of(update), written))
-        undone = await asyncio.to_thread(self._store.receive, self._bot.id, rows)
+        undone = await asyncio.to_thread(self._store.inbox.receive, self._bot.id, rows)
         for number in sorted(undone):
             self._hand_over(parsed[number])
 
     async def replay(self) -> None:
         """Hand over what was written down and has no answer: what a crash left."""
         unreadable = []
-        for number, payload in await asyncio.to_thread(self._store.waiting, self._bot.id):
+        for number, payload in await asyncio.to_thread(self._store.inbox.waiting, self._bot.id):
             update = self._read(json.loads(payload))
             if update is None:
                 unreadable.append(number)
             else:
                 self._hand_over(update)
-        await asyncio.to_thread(self._store.finish, self._bot.id, unreadable)
+        await asyncio.to_thread(self._store.inbox.finish, self._bot.id, unreadable)
 
     @asynccontextmanager
     async def keeping(self, update: Update) -> AsyncIterator[bool]:
@@ -157,7 +157,7 @@ class Inbox:
         self._dropped.update(mine)
         async with self._keeping:
             await forget()
-        await asyncio.to_thread(self._store.finish, self._bot.id, mine)
+        await asyncio.to_thread(self._store.inbox.finish, self._bot.id, mine)
 
     def _read(self, update: dict[str, Any]) -> Update | None:
         """An update as the library has it; None where it is none that it knows."""
@@ -303,7 +303,7 @@ class Inbox:
         numbers = [update.update_id for update in updates]
         while True:
             try:
-                await asyncio.to_thread(self._store.finish, self._bot.id, numbers)
+                await asyncio.to_thread(self._store.inbox.finish, self._bot.id, numbers)
                 break
             except StoreError:
                 # Unmarked they would be answered again.

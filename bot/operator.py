@@ -32,7 +32,8 @@ from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreEr
 from core.locale import Language
 from core.predictor import LocalPredictor
 from core.revisions import Revisions
-from core.store import Act
+from core.store.audit import AuditEntry
+from core.store.feedback_export import feedback_stats
 
 __all__ = ["COMMANDS", "Alarms", "add_handlers", "end_acts", "start"]
 
@@ -233,7 +234,7 @@ async def _promote(update: Update, context: Context) -> None:
         made_live = releases.promote(desk.settings, name, revision)
         return _made_live(desk, "promote_done", {"model": name, "revision": made_live})
 
-    row = (await asyncio.to_thread(desk.store.live)).get(name)
+    row = (await asyncio.to_thread(desk.store.live.all)).get(name)
     act, live = f"promote {name} {revision}", row.revision if row is not None else BUNDLED
     await _ask(update, context, act, do, words["promote_asked"].format(act=act, live=live))
 
@@ -245,7 +246,7 @@ async def _rollback(update: Update, context: Context) -> None:
         await _say(update, words["rollback_how"])
         return
     (name,) = arguments
-    row = (await asyncio.to_thread(desk.store.live)).get(name)
+    row = (await asyncio.to_thread(desk.store.live.all)).get(name)
     if row is None or row.last_good is None:
         await _say(update, words["rollback_none"].format(model=name))
         return
@@ -276,18 +277,19 @@ async def _maintenance(update: Update, context: Context) -> None:
     (wanted,) = arguments
 
     def do() -> _Outcome:
-        desk.store.turn("maintenance", on=wanted == "on")
+        desk.store.flags.set("maintenance", on=wanted == "on")
         return _Outcome(f"maintenance_{wanted}")
 
     await _ask(update, context, f"maintenance {wanted}", do)
 
 
 async def _feedback(update: Update, context: Context) -> None:
-    from core.feedback import in_the_wild  # noqa: PLC0415  # few ask for it
 
     desk, message = desk_of(context), update.effective_message
-    rows = await asyncio.to_thread(in_the_wild, desk.settings)
-    await asyncio.to_thread(desk.store.add_act, _who(desk, update), "feedback", f"{len(rows)} rows")
+    rows = await asyncio.to_thread(feedback_stats, desk.settings)
+    await asyncio.to_thread(
+        desk.store.audit.record, _who(desk, update), "feedback", f"{len(rows)} rows"
+    )
     words = locale.bot_words(await desk.language(update))
     if message is None:
         return
@@ -308,7 +310,7 @@ async def _feedback(update: Update, context: Context) -> None:
 
 async def _audit(update: Update, context: Context) -> None:
     desk = desk_of(context)
-    acts = await asyncio.to_thread(desk.store.acts, _LAST_ACTS)
+    acts = await asyncio.to_thread(desk.store.audit.recent, _LAST_ACTS)
     lines = [f"{act.at:%Y-%m-%d %H:%M} {act.operator[:8]} {act.act}: {act.outcome}" for act in acts]
     none = locale.bot_words(await desk.language(update))["audit_none"]
     await _say(update, "\n".join(lines) or none)
@@ -363,7 +365,7 @@ async def _confirmed(update: Update, context: Context) -> None:
     elif asked is None or asked.until < monotonic():
         await _put(query, words["expired"])
     elif what == "drop":
-        await asyncio.to_thread(desk.store.add_act, _who(desk, update), asked.act, "cancelled")
+        await asyncio.to_thread(desk.store.audit.record, _who(desk, update), asked.act, "cancelled")
         await _put(query, words["cancelled"])
     else:
         done[key] = await _act(desk, update, asked.act, asked.do)
@@ -377,7 +379,7 @@ async def _act(desk: Desk, update: Update, act: str, do: Callable[[], _Outcome])
         What came of it, in words.
     """
     who, language = _who(desk, update), await desk.language(update)
-    number = await asyncio.to_thread(desk.store.begin_act, update.get_bot().id, who, act)
+    number = await asyncio.to_thread(desk.store.audit.begin, update.get_bot().id, who, act)
     try:
         outcome = await _apart(do)
     except asyncio.CancelledError:
@@ -396,7 +398,7 @@ async def _keep(desk: Desk, number: int, act: str, outcome: _Outcome) -> None:
     """Put into the audit what came of an act: in one language, whoever did it."""
     text = outcome.text("en")
     try:
-        await asyncio.to_thread(desk.store.end_act, number, text)
+        await asyncio.to_thread(desk.store.audit.finish, number, text)
     except TenSightError:
         logger.exception("%s: %s; this is not in the audit", act, text)
 
@@ -417,13 +419,13 @@ async def end_acts(application: App) -> None:
     def outcome(act: str) -> str:
         return _Outcome("act_lost", {"act": act}).text("en")
 
-    lost = await asyncio.to_thread(desk.store.end_acts, application.bot.id, outcome)
+    lost = await asyncio.to_thread(desk.store.audit.finish_all, application.bot.id, outcome)
     application.bot_data["ended_acts"] = True
     # Apart: who waits for an answer to a photo does not wait for this.
     start(application.bot_data, _tell_of_lost(application, lost))
 
 
-async def _tell_of_lost(application: App, acts: Sequence[Act]) -> None:
+async def _tell_of_lost(application: App, acts: Sequence[AuditEntry]) -> None:
     desk = application.bot_data["desk"]
     for operator in desk.settings.operators:
         for act in acts:
@@ -522,7 +524,7 @@ class Alarms:
 async def _language_of(desk: Desk, operator: int) -> Language:
     """What an operator chose in their private chat, else English."""
     try:
-        chosen = (await asyncio.to_thread(desk.store.chat, operator)).language
+        chosen = (await asyncio.to_thread(desk.store.chats.get, operator)).language
     except StoreError:
         return "en"
     return next((each for each in locale.LANGUAGES if each == chosen), "en")

@@ -12,7 +12,7 @@ from core.bundle.leaderboard import Result
 from core.errors import TenSightError
 from core.inference.prediction import Prediction
 from core.locale import Language
-from core.store import NONE
+from core.store.feedback import NONE
 
 __all__ = [
     "JUDGED",

@@ -22,7 +22,8 @@ from core.revisions import Revisions
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.store import Live, Store
+    from core.store.live import Live
+    from core.store.store import Store
 
 __all__ = ["Catalog", "Entry"]
 
@@ -326,12 +327,12 @@ class Catalog:
         """What is live, as the database has it; nothing where it cannot be used."""
         if self._store is None and not self._settings.has_database():
             return {}
-        from core.store import Store  # noqa: PLC0415  # takes a while, and few need it
+        from core.store.store import Store  # noqa: PLC0415  # takes a while, and few need it
 
         try:
             if self._store is None:
                 self._store = Store.find(self._settings)
-            live = self._store.live() if self._store is not None else {}
+            live = self._store.live.all() if self._store is not None else {}
         except StoreError as error:
             self._tell(str(error))
             return self._live or {}

@@ -241,7 +241,7 @@ def bot(
     settings = _settings()
     from bot.app import serve
     from core.first_pull import FirstPull
-    from core.store import Store
+    from core.store.store import Store
 
     with ExitStack() as stack:
         predictor = stack.enter_context(closing(connect(settings)))
@@ -490,9 +490,9 @@ def verify() -> None:
 @feedback_app.command()
 def stats(as_json: JsonOption = False) -> None:
     """Show how right each model is on the photos that visitors judged."""
-    from core.feedback import in_the_wild
+    from core.store.feedback_export import feedback_stats
 
-    rows = in_the_wild(_settings())
+    rows = feedback_stats(_settings())
     if as_json:
         _print_json(rows)
         return
@@ -520,7 +520,7 @@ def export_feedback(
     model: ModelOption = None,
 ) -> None:
     """Write the photos that visitors left, with what is on them, for `evaluate --photos`."""
-    from core.feedback import export_photos
+    from core.store.feedback_export import export_photos
 
     settings = _settings()
     catalog = Catalog(settings)
@@ -1012,7 +1012,7 @@ def _bot_beside(
 ) -> Iterator[None]:
     """The bot in a thread of its own; the page goes on where it cannot run."""
     from bot.app import Figures, prepare, run
-    from core.store import Store
+    from core.store.store import Store
 
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 

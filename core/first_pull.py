@@ -16,7 +16,8 @@ from core.revisions import Revisions
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.store import Origin, Store
+    from core.store.live import HubSource
+    from core.store.store import Store
 
 __all__ = ["FirstPull"]
 
@@ -71,7 +72,7 @@ class FirstPull:
         self._closed.set()
 
     def _run(self) -> None:
-        tried: Mapping[tuple[str, str], Origin | None] | None = {}
+        tried: Mapping[tuple[str, str], HubSource | None] | None = {}
         pause, again_at, wait = self._pauses_s[0], 0.0, 0.0
         while not self._closed.wait(wait):
             wait = self._look_s
@@ -107,16 +108,16 @@ class FirstPull:
                 logger.error("The models of %s: %s", self._settings.hub_repo, error, exc_info=ours)
                 self._told = str(error)
 
-    def _missing(self) -> Mapping[tuple[str, str], Origin | None] | None:
+    def _missing(self) -> Mapping[tuple[str, str], HubSource | None] | None:
         """Models and revisions that should be here and are not, and where they came from.
 
         None where nothing was made live yet.
         """
-        from core.store import Store  # noqa: PLC0415  # the database takes a while to import
+        from core.store.store import Store  # noqa: PLC0415  # the database takes a while to import
 
         if self._store is None:
             self._store = Store.find(self._settings)
-        live = self._store.live() if self._store is not None else {}
+        live = self._store.live.all() if self._store is not None else {}
         if self._store is None or not live:
             return None
         needed = {(name, row.revision) for name, row in live.items()}
@@ -124,13 +125,13 @@ class FirstPull:
         missing = [(name, rev) for name, rev in needed | spare if not self._is_here(name, rev)]
         if not missing:
             return {}
-        origins = self._store.origins()
+        origins = self._store.live.sources()
         # One that nobody knows the origin of may be anywhere; it is not what answers.
         return {
             each: origins.get(each[1]) for each in missing if each in needed or each[1] in origins
         }
 
-    def _bring(self, missing: Mapping[tuple[str, str], Origin | None] | None) -> None:
+    def _bring(self, missing: Mapping[tuple[str, str], HubSource | None] | None) -> None:
         from core import releases  # noqa: PLC0415  # the Hub's client takes a while, too
 
         if missing is None:

@@ -21,7 +21,8 @@ from core.errors import BundleError, HubError, ModelNotFoundError, StoreError
 from core.hub import Commit, RemoteFile
 from core.revisions import Pulled, Revisions
 from core.settings import Settings
-from core.store import Live, Origin, Store
+from core.store.live import HubSource, Live
+from core.store.store import Store
 
 __all__ = [
     "Remote",
@@ -212,7 +213,7 @@ def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Liv
     with Revisions(settings.home).changing():
         store = Store.open(settings)
         try:
-            row = store.live().get(name)
+            row = store.live.all().get(name)
             if seen is not None and row != seen:
                 raise StoreError(
                     f"Nothing was changed: {seen.revision} of {name} was to give way to "
@@ -221,7 +222,7 @@ def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Liv
                 )
             if row is not None and row.last_good is not None:
                 resolve(settings, name, row.last_good)
-            return store.roll_back(name)
+            return store.live.roll_back(name)
         finally:
             store.close()
 
@@ -326,7 +327,7 @@ def collect(settings: Settings) -> tuple[list[str], int]:
     revisions = Revisions(settings.home)
     with revisions.changing():
         store = Store.find(settings)
-        live = store.live() if store is not None else {}
+        live = store.live.all() if store is not None else {}
         if store is not None:
             store.close()
         kept = {revision for row in live.values() for revision in (row.revision, row.last_good)}
@@ -422,12 +423,12 @@ def _probe(bundle: Bundle) -> None:
 def _make_live(settings: Settings, revisions: Mapping[str, str], *, first: bool = False) -> None:
     bundled = {folder.name for folder in find_bundles(settings.models)}
     origins = {
-        each.bundle.revision: Origin(each.repo, each.commit)
+        each.bundle.revision: HubSource(each.repo, each.commit)
         for each in Revisions(settings.home).all()
         if each.bundle.revision in revisions.values()
     }
     store = Store.open(settings)
     try:
-        store.promote(revisions, bundled, first=first, origins=origins)
+        store.live.promote(revisions, bundled, first=first, origins=origins)
     finally:
         store.close()

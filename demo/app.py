@@ -30,7 +30,7 @@ from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor, Predictor, connect
 from core.settings import Settings
 from core.sockets import probe
-from core.store import Store
+from core.store.store import Store
 from demo import about, api, batch, compare, data, models, predict
 from demo.front import Front, Samples, Visitors
 

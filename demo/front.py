@@ -30,7 +30,7 @@ from core.bundle.leaderboard import Result, offered
 from core.bundle.metrics import Metrics
 from core.errors import ModelNotFoundError, PhotoReadError, RateError, TenSightError
 from core.predictor import Predictor
-from core.store import Store
+from core.store.store import Store
 
 __all__ = [
     "Front",

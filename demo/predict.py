@@ -24,7 +24,8 @@ from core.photos.decode import decode, to_archival_jpeg
 from core.photos.preprocess import resize
 from core.photos.saliency import heat
 from core.settings import processors
-from core.store import NONE, Feedback, Store
+from core.store.feedback import NONE, Feedback
+from core.store.store import Store
 from demo import examples
 from demo.front import (
     Front,
@@ -317,7 +318,7 @@ def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
         # What is said counts also where the upload is deleted by now.
         with suppress(ImageError, PhotoReadError):
             photo = to_archival_jpeg(answered.photo)
-    return store.add_feedback(
+    return store.feedback.add(
         Feedback(
             front="page",
             model=prediction.model,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from bot.limits import Limits
 from core.catalog import Catalog
 from core.predictor import LocalPredictor, Predictor
 from core.settings import Settings
-from core.store import Store
+from core.store.inbox import InboxTable
+from core.store.store import Store
 from tests.conftest import ROOT
 from tests.ports import wait_for
 from tests.telegram_server import TelegramServer
@@ -38,6 +39,11 @@ def settings_for(telegram: TelegramServer, home: Path, **more: Any) -> Settings:
     return Settings(**(known | telegram.settings() | more))
 
 
+def with_inbox(kind: type[InboxTable]) -> Callable[[Store], Store]:
+    """Give a store another kind of inbox."""
+    return lambda store: replace(store, inbox=kind(store.database))
+
+
 @contextmanager
 def running(
     telegram: TelegramServer,
@@ -47,7 +53,7 @@ def running(
     limits: Limits | None = None,
     webhook: str | None = None,
     port: int = 0,
-    kind: type[Store] = Store,
+    parts: Callable[[Store], Store] = lambda store: store,
     **more: Any,
 ) -> Iterator[Running]:
     """A bot as long as it is needed; it talks as fast as it can, unless told otherwise."""
@@ -57,7 +63,7 @@ def running(
     said: list[str] = []
     failed: list[BaseException] = []
     ended = threading.Event()
-    with closing(kind.open(settings)) as store:
+    with closing(parts(Store.open(settings))) as store:
         application = build_application(
             settings,
             asked,

@@ -21,7 +21,7 @@ from core.catalog import Catalog
 from core.errors import BusyError
 from core.predictor import LocalPredictor
 from core.settings import Settings
-from core.store import Chat
+from core.store.chats import Chat
 from tests import drawings
 from tests.bot.running import Running, running
 from tests.conftest import ROOT
@@ -159,7 +159,7 @@ def test_people_say_whether_an_answer_is_right(bot: Running, content: bytes, cha
     assert "None of these" in classes.buttons()
     assert pressed(telegram, chat, classes, "truck")[1].text == "Thank you."
     person = bot.desk.person(chat) or ""
-    assert bot.store.of_person(person) == (2, 2, 1)
+    assert bot.store.chats.user_stats(person) == (2, 2, 1)
     stats = asked(telegram, chat, lambda: telegram.text(chat, "/stats"))
     assert "in the last 7 days: 2. Judged by you: 2, of which right: 1." in stats.text
     assert "Classic CNN (" in stats.text
@@ -185,7 +185,7 @@ def test_what_telegram_no_longer_has_is_said(bot: Running, content: bytes, chat:
 def test_of_two_classes_people_say_which_is_right(bot: Running, content: bytes, chat: int) -> None:
     telegram = bot.telegram
     reply = asked(telegram, chat, lambda: telegram.photo(chat, content))
-    with bot.store._engine.begin() as connection:
+    with bot.store.database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE answers SET verdict = 'unsure'")
     classes, told = pressed(telegram, chat, reply, "Right")
     assert told.text == "What is in the photo?"
@@ -194,7 +194,7 @@ def test_of_two_classes_people_say_which_is_right(bot: Running, content: bytes, 
 
 def test_a_judgement_counts_without_its_photo(bot: Running, content: bytes, chat: int) -> None:
     telegram = bot.telegram
-    bot.store.set_chat(chat, bot.store.chat(chat).__class__(keep_photos=True))
+    bot.store.chats.set(chat, bot.store.chats.get(chat).__class__(keep_photos=True))
     reply = asked(telegram, chat, lambda: telegram.photo(chat, content))
     telegram.faults.gone |= set(telegram.files)
     assert pressed(telegram, chat, reply, "Right")[1].text == "Thank you."
@@ -350,9 +350,9 @@ def test_photos_are_kept_with_consent_alone(bot: Running, content: bytes, chat: 
         reply = asked(telegram, chat, lambda: telegram.photo(chat, content))
         pressed(telegram, chat, reply, "Right")
 
-    kept = len(list(bot.store.judged_photos()))
+    kept = len(list(bot.store.feedback.photos()))
     judge()
-    assert len(list(bot.store.judged_photos())) == kept
+    assert len(list(bot.store.feedback.photos())) == kept
     offer = asked(telegram, chat, lambda: telegram.text(chat, "/privacy"))
     assert "for 7 days" in offer.text
     assert offer.text.endswith(words()["not_kept"])
@@ -360,7 +360,7 @@ def test_photos_are_kept_with_consent_alone(bot: Running, content: bytes, chat: 
     assert agreed.text.endswith(words()["kept"])
     assert list(agreed.buttons()) == [words()["keep_on"]]
     judge()
-    *_, (_, truth, photo) = bot.store.judged_photos()
+    *_, (_, truth, photo) = bot.store.feedback.photos()
     assert truth == "ship"
     with Image.open(io.BytesIO(photo)) as image:
         assert not image.getexif()
@@ -370,30 +370,30 @@ def test_forget_deletes_all_of_a_person(bot: Running, content: bytes, chat: int)
     telegram = bot.telegram
     reply = asked(telegram, chat, lambda: telegram.photo(chat, content))
     pressed(telegram, chat, reply, "Right")
-    bot.store.set_chat(chat, bot.store.chat(chat).__class__(model="baseline"))
+    bot.store.chats.set(chat, bot.store.chats.get(chat).__class__(model="baseline"))
     person = bot.desk.person(chat) or ""
-    assert bot.store.of_person(person) == (1, 1, 1)
+    assert bot.store.chats.user_stats(person) == (1, 1, 1)
     said = asked(telegram, chat, lambda: telegram.text(chat, "/forget"))
     assert said.text == "All that was kept of you is deleted."
-    assert bot.store.of_person(person) == (0, 0, 0)
-    assert bot.store.chat(chat).model is None
+    assert bot.store.chats.user_stats(person) == (0, 0, 0)
+    assert bot.store.chats.get(chat).model is None
 
 
 def test_forget_leaves_a_group_what_it_chose(bot: Running, chat: int) -> None:
     telegram, group = bot.telegram, GROUP - chat
-    bot.store.set_chat(group, Chat(model="baseline"))
-    bot.store.set_chat(chat, Chat(model="baseline"))
+    bot.store.chats.set(group, Chat(model="baseline"))
+    bot.store.chats.set(chat, Chat(model="baseline"))
     forget = "/forget@tensight_bot"
     said = asked(telegram, group, lambda: telegram.text(group, forget, user=chat))
     assert said.text == words()["forgotten"]
-    assert bot.store.chat(chat).model is None
-    assert bot.store.chat(group).model == "baseline"
+    assert bot.store.chats.get(chat).model is None
+    assert bot.store.chats.get(group).model == "baseline"
 
 
 def test_persons_are_hashes(bot: Running, content: bytes) -> None:
     telegram, chat = bot.telegram, 987654321
     asked(telegram, chat, lambda: telegram.photo(chat, content))
-    connection = bot.store._engine.raw_connection().driver_connection
+    connection = bot.store.database.engine.raw_connection().driver_connection
     assert isinstance(connection, sqlite3.Connection)
     dump = "\n".join(connection.iterdump())
     rows = [line for line in dump.splitlines() if str(chat) in line]
@@ -481,9 +481,9 @@ def test_forwarded_photos_and_topics(bot: Running, content: bytes, chat: int) ->
 
 def test_a_group_that_grew_keeps_what_it_chose(bot: Running, content: bytes) -> None:
     telegram, group = bot.telegram, GROUP - next(_CHATS)
-    bot.store.set_chat(group, Chat(model="baseline"))
+    bot.store.chats.set(group, Chat(model="baseline"))
     telegram.message(group, migrate_to_chat_id=group - 5000)
-    wait_for(lambda: bot.store.chat(group - 5000).model == "baseline")
+    wait_for(lambda: bot.store.chats.get(group - 5000).model == "baseline")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ from core.catalog import Catalog
 from core.errors import BotError, PredictorError, StoreError, TenSightError
 from core.predictor import LocalPredictor, RemotePredictor
 from core.settings import Settings
-from core.store import Answered, Store
-from tests.bot.running import running
+from core.store.feedback import Answered, FeedbackTable
+from core.store.inbox import InboxTable
+from core.store.store import Store
+from tests.bot.running import running, with_inbox
 from tests.bot.test_bot import GROUP, asked, pressed, words
 from tests.conftest import ROOT
 from tests.core.test_service import serving, tensight_serve
@@ -224,7 +227,7 @@ def test_what_it_has_no_time_for_is_left_for_the_next_start(
     with running(telegram, tmp_path, predictor=predictor) as bot:
         sent = [telegram.photo(1, content) for _ in range(3)]
         telegram.wait_for(1, 1)  # it says that the predictor is away
-        wait_for(lambda: len(bot.store.waiting(123456)) == 3)
+        wait_for(lambda: len(bot.store.inbox.waiting(123456)) == 3)
     predictor.close()
     with running(telegram, tmp_path):
         replies = telegram.wait_for(4, 1)[1:]
@@ -252,7 +255,7 @@ def test_without_a_token_it_says_where_to_get_one(telegram: TelegramServer, tmp_
     assert "TENSIGHT_TELEGRAM_TOKEN is not set. @BotFather" in (tmp_path / "bot.log").read_text()
 
 
-class Forgetful(Store):
+class Forgetful(InboxTable):
     """A database that cannot write updates down, at first."""
 
     failures = 2
@@ -269,12 +272,12 @@ def test_what_is_not_written_down_is_asked_for_again(
 ) -> None:
     monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
     sent = telegram.photo(1, content)
-    with running(telegram, tmp_path, kind=Forgetful):
+    with running(telegram, tmp_path, parts=with_inbox(Forgetful)):
         (reply,) = telegram.wait_for(1, 1)
     assert reply.reply_to == sent
 
 
-class Doubtful(Store):
+class Doubtful(InboxTable):
     """A database whose connection breaks once, just after it has written updates down."""
 
     broke = False
@@ -291,10 +294,10 @@ def test_what_was_written_down_in_doubt_is_answered(
     telegram: TelegramServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
-    with running(telegram, tmp_path, kind=Doubtful) as bot:
+    with running(telegram, tmp_path, parts=with_inbox(Doubtful)) as bot:
         telegram.text(1, "/whoami")
         telegram.wait_for(1, 1)
-        wait_for(lambda: bot.store.waiting(123456) == [])
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
         asked(telegram, 2, lambda: telegram.text(2, "/whoami"))
         assert len(telegram.sent(1)) == 1
 
@@ -307,8 +310,8 @@ def test_a_retry_is_one_answer(
     with running(telegram, tmp_path) as bot:
         telegram.photo(1, content)
         telegram.wait_for(4, 1)  # each try is recorded
-        wait_for(lambda: bot.store.waiting(123456) == [])
-        assert bot.store.of_person(bot.desk.person(1) or "") == (1, 0, 0)
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
+        assert bot.store.chats.user_stats(bot.desk.person(1) or "") == (1, 0, 0)
 
 
 def test_a_token_that_is_taken_back_loses_nothing(
@@ -353,12 +356,12 @@ def test_who_is_to_be_forgotten_does_not_wait(
         telegram.wait_for(1, 1)
         telegram.text(1, "/forget")
         assert telegram.wait_for(2, 1)[-1].text == words()["forgotten"]
-        wait_for(lambda: bot.store.waiting(123456) == [])
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
         predictor.away = False
         telegram.photo(2, content)
         telegram.wait_for(1, 2)
         assert len(telegram.sent(1)) == 2, "what waited is not answered"
-        assert bot.store.of_person(bot.desk.person(1) or "") == (0, 0, 0)
+        assert bot.store.chats.user_stats(bot.desk.person(1) or "") == (0, 0, 0)
         telegram.photo(1, content)
         assert telegram.wait_for(3, 1)[-1].text.startswith("A ship"), "what comes later is"
     predictor.close()
@@ -401,14 +404,18 @@ def test_who_is_forgotten_while_a_model_works(
         assert slow.begun.wait(30)
         said = asked(telegram, 1, lambda: telegram.text(1, "/forget"))
         assert said.text == words()["forgotten"]
-        assert bot.store.of_person(person) == (0, 0, 0)
+        assert bot.store.chats.user_stats(person) == (0, 0, 0)
         slow.let.set()
         wait_for(lambda: len(telegram.sent(None, "answerCallbackQuery")) == 2)
-        wait_for(lambda: bot.store.waiting(123456) == [])
-        assert bot.store.of_person(person) == (0, 0, 0)
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
+        assert bot.store.chats.user_stats(person) == (0, 0, 0)
 
 
-class Hesitant(Store):
+def hesitant(store: Store) -> Store:
+    return replace(store, feedback=Hesitant(store.database))
+
+
+class Hesitant(FeedbackTable):
     """A database that takes its time to keep an answer."""
 
     begun, let = threading.Event(), threading.Event()
@@ -422,7 +429,7 @@ class Hesitant(Store):
 def test_who_is_forgotten_while_an_answer_is_written_down(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
-    with running(telegram, tmp_path, kind=Hesitant) as bot:
+    with running(telegram, tmp_path, parts=hesitant) as bot:
         telegram.photo(1, content)
         assert Hesitant.begun.wait(30)
         telegram.text(1, "/forget")
@@ -430,9 +437,9 @@ def test_who_is_forgotten_while_an_answer_is_written_down(
         telegram.wait_for(1, 2)
         Hesitant.let.set()
         telegram.wait_for(2, 1)
-        wait_for(lambda: bot.store.waiting(123456) == [])
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
         assert words()["forgotten"] in {call.text for call in telegram.sent(1)}
-        assert bot.store.of_person(bot.desk.person(1) or "") == (0, 0, 0)
+        assert bot.store.chats.user_stats(bot.desk.person(1) or "") == (0, 0, 0)
 
 
 # Updates.
@@ -490,25 +497,25 @@ def test_file_ids_are_kept_for_seven_days(
     with running(telegram, tmp_path) as bot:
         for chat in (1, 2):
             asked(telegram, chat, lambda chat=chat: telegram.photo(chat, content))
-        wait_for(lambda: bot.store.waiting(123456) == [])
-        answers = [bot.store.of_person(bot.desk.person(chat) or "")[0] for chat in (1, 2)]
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
+        answers = [bot.store.chats.user_stats(bot.desk.person(chat) or "")[0] for chat in (1, 2)]
         assert answers == [1, 1]
-        with bot.store._engine.begin() as connection:
+        with bot.store.database.engine.begin() as connection:
             for chat, days in ((1, 6.9), (2, 7.1)):
                 at = datetime.now(UTC) - timedelta(days=days)
                 connection.exec_driver_sql(
                     "UPDATE answers SET at = ? WHERE person = ?",
                     (at.strftime("%Y-%m-%d %H:%M:%S.%f"), bot.desk.person(chat)),
                 )
-        wait_for(lambda: bot.store.of_person(bot.desk.person(2) or "")[0] == 0)
-        assert bot.store.of_person(bot.desk.person(1) or "")[0] == 1
+        wait_for(lambda: bot.store.chats.user_stats(bot.desk.person(2) or "")[0] == 0)
+        assert bot.store.chats.user_stats(bot.desk.person(1) or "")[0] == 1
 
 
 def test_payloads_do_not_stay(telegram: TelegramServer, tmp_path: Path) -> None:
     with running(telegram, tmp_path) as bot:
         asked(telegram, 1, lambda: telegram.text(1, "/start secret words"))
-        wait_for(lambda: bot.store.waiting(123456) == [])
-        with bot.store._engine.connect() as connection:
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
+        with bot.store.database.engine.connect() as connection:
             rows = connection.exec_driver_sql("SELECT payload FROM inbox").all()
     assert rows == [(None,)]
 
@@ -565,7 +572,7 @@ def test_fuzzed_updates_never_stop_it(
             telegram.update(**update)
         reply = asked(telegram, 77, lambda: telegram.photo(77, content))
         assert reply.text.startswith("A ship")
-        wait_for(lambda: bot.store.waiting(123456) == [], seconds=60)
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [], seconds=60)
     assert "An update could not be handled" not in caplog.text, "operators hear of what fails"
 
 
@@ -706,7 +713,7 @@ def test_an_answer_that_takes_too_long_is_asked_for_again(
         telegram.faults.slow_s = 0.0
         (reply, *_) = telegram.wait_for(1, 1)
         assert reply.reply_to == photo
-        wait_for(lambda: bot.store.waiting(123456) == [])
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
 
 
 def test_telegram_is_left_alone_for_longer_and_longer(
@@ -844,7 +851,7 @@ def test_a_process_asks_the_service_that_the_settings_name(
         """What lies behind the buttons of a reply."""
         _, key, *_ = reply.buttons()["Why?"].split(":")
         with closing(Store.open(Settings(home=home))) as store:
-            return store.answer(key)
+            return store.feedback.answer(key)
 
     models, nothing, port = tmp_path / "models", tmp_path / "nothing", free_port()
     shutil.copytree(ROOT / "models" / "classic", models / "classic")
@@ -904,7 +911,7 @@ def test_after_a_day_it_gives_up(telegram: TelegramServer, tmp_path: Path, conte
         telegram.photo(1, content, date=int(time.time()) - 90_000)
         told = telegram.wait_for(2, 1)[-1]
         assert told.text == locale.error_words(PredictorError(""), "en")
-        wait_for(lambda: bot.store.waiting(123456) == [])
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
     predictor.close()
 
 
@@ -983,7 +990,7 @@ def test_a_webhook_says_when_it_cannot_write(
     port = free_port()
     telegram.webhook["local"] = f"http://127.0.0.1:{port}/hook"
     hook: dict[str, Any] = {"webhook": "https://bot.example/hook", "port": port}
-    with running(telegram, tmp_path, kind=Forgetful, **hook):
+    with running(telegram, tmp_path, parts=with_inbox(Forgetful), **hook):
         update: dict[str, Any] = {"update_id": 5001}
         user = telegram.user(9)
         about = {"message_id": 1, "date": int(time.time()), "from": user, "text": "/whoami"}
@@ -1015,7 +1022,7 @@ def test_webhooks(telegram: TelegramServer, tmp_path: Path, content: bytes) -> N
         for _ in range(3):
             assert httpx.post(address, json=update, headers=good).status_code == 200
         telegram.wait_for(1, 9)
-        wait_for(lambda: bot.store.waiting(123456) == [])
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
         assert len(telegram.sent(9)) == 1
 
 

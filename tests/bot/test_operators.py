@@ -21,8 +21,11 @@ from core.catalog import Catalog
 from core.errors import BundleError, PredictorError, StoreError
 from core.predictor import LocalPredictor, RemotePredictor
 from core.settings import Settings
-from core.store import Chat, Feedback, Store
-from tests.bot.running import Running, running, settings_for
+from core.store.chats import Chat
+from core.store.feedback import Feedback
+from core.store.inbox import InboxTable
+from core.store.store import Store
+from tests.bot.running import Running, running, settings_for, with_inbox
 from tests.bot.test_bot import asked, pressed, words
 from tests.bot.test_nothing_is_lost import process
 from tests.conftest import ROOT
@@ -92,13 +95,13 @@ def test_maintenance_is_confirmed_by_who_asked_for_it(bot: Running, photo: Path)
     assert said(bot, "/maintenance") == "/maintenance on, or /maintenance off"
     offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
     assert offer.text == "Really maintenance on? Only you can press this."
-    assert not bot.store.switch("maintenance")
+    assert not bot.store.flags.get("maintenance")
     _, told = pressed(telegram, OPERATOR, offer, "Yes", user=OTHER)
     assert told.text == "Only who gave the command can press this."
-    assert not bot.store.switch("maintenance")
+    assert not bot.store.flags.get("maintenance")
     pressed(telegram, OPERATOR, offer, "Yes")
     wait_for(lambda: last(telegram) == "maintenance is on")
-    assert bot.store.switch("maintenance")
+    assert bot.store.flags.get("maintenance")
     refused = asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, content))
     assert refused.text == words()["maintenance"]
     answered = asked(telegram, OPERATOR, lambda: telegram.photo(OPERATOR, content))
@@ -106,10 +109,10 @@ def test_maintenance_is_confirmed_by_who_asked_for_it(bot: Running, photo: Path)
     offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance off"))
     pressed(telegram, OPERATOR, offer, "Cancel")
     wait_for(lambda: last(telegram) == "Nothing was changed.")
-    assert bot.store.switch("maintenance")
+    assert bot.store.flags.get("maintenance")
     telegram.press(OPERATOR, offer.buttons()["Yes"], message=1)
     wait_for(lambda: last(telegram) == words()["expired"])
-    acts = [(act.act, act.outcome) for act in bot.store.acts(9)]
+    acts = [(act.act, act.outcome) for act in bot.store.audit.recent(9)]
     assert acts == [
         ("maintenance off", "cancelled"),
         ("maintenance on", "maintenance is on"),
@@ -121,7 +124,7 @@ def test_maintenance_is_confirmed_by_who_asked_for_it(bot: Running, photo: Path)
 
 def test_feedback_as_a_table(bot: Running) -> None:
     assert said(bot, "/feedback") == "Nobody has judged an answer yet."
-    bot.store.add_feedback(
+    bot.store.feedback.add(
         Feedback("bot", "classic", "0" * 12, "cat", "known", {"cat": 1.0}, "cat")
     )
     reply = asked(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, "/feedback"))
@@ -180,7 +183,7 @@ def test_a_model_is_released_and_rolled_back(
 
         def answers(revision: str) -> bool:
             asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, photo.read_bytes()))
-            rows = bot.store._engine.connect()
+            rows = bot.store.database.engine.connect()
             with rows:
                 last = rows.exec_driver_sql(
                     "SELECT revision FROM answers ORDER BY at DESC LIMIT 1"
@@ -199,16 +202,16 @@ def test_a_model_is_released_and_rolled_back(
         assert f"rollback classic, from {new} to bundled" in asks
         wait_for(lambda: answers(old), seconds=10)
         stale = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/rollback classic"))
-        bot.store.promote({"classic": new}, {"classic"})
+        bot.store.live.promote({"classic": new}, {"classic"})
         pressed(telegram, OPERATOR, stale, "Yes")
         wait_for(lambda: last(telegram).startswith("⚠ Nothing was changed: "))
-        assert bot.store.live()["classic"].revision == new
+        assert bot.store.live.all()["classic"].revision == new
         assert said(bot, "/promote classic 000000000000").startswith("⚠ That revision is not here")
         assert said(bot, "/rollback baseline").startswith("There is nothing to roll baseline back")
         assert said(bot, "/promote classic") == (
             "/promote MODEL REVISION; /models shows which there are."
         )
-        acts = [act.act for act in bot.store.acts(9) if act.outcome != "begun"]
+        acts = [act.act for act in bot.store.audit.recent(9) if act.outcome != "begun"]
     predictor.close()
     assert acts == [
         "rollback classic",
@@ -234,7 +237,7 @@ def test_what_is_made_live_for_a_service_elsewhere(
         text = confirmed("/promote classic bundled", "Yes")
         assert text == f"classic bundled is live\n{words()['live_elsewhere']}"
         assert "the service at TENSIGHT_PREDICTOR_URL" in text
-        bot.store.set_chat(OPERATOR, Chat(language="nl"))
+        bot.store.chats.set(OPERATOR, Chat(language="nl"))
         text = confirmed("/rollback classic", "Ja")
         assert ", niet meer " in text
         assert text.endswith(f"\n{words('nl')['live_elsewhere']}")
@@ -291,7 +294,7 @@ def test_who_cannot_be_told_sorry_just_now_is_told_later(
         telegram.photo(ANYBODY, photo.read_bytes())
         telegram.wait_for(2, ANYBODY)
         telegram.wait_for(2, OPERATOR)
-        wait_for(lambda: bot.store.waiting(123456) == [])
+        wait_for(lambda: bot.store.inbox.waiting(123456) == [])
         asked(telegram, OTHER, lambda: telegram.photo(OTHER, photo.read_bytes()))
         said = [call.text for call in telegram.sent(ANYBODY)]
         assert said == ["Something went wrong on our side. Try again later."] * 2
@@ -333,7 +336,7 @@ def test_a_confirming_button_works_for_five_minutes(
     monkeypatch.setattr("bot.operator.monotonic", lambda: time.monotonic() + later_s)
     pressed(telegram, OPERATOR, offer, "Yes")
     wait_for(lambda: last(telegram) == ("maintenance is on" if changes else words()["expired"]))
-    assert bot.store.switch("maintenance") == changes
+    assert bot.store.flags.get("maintenance") == changes
 
 
 def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo: Path) -> None:
@@ -348,7 +351,7 @@ def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo
 def test_operators_hear_what_the_catalog_warns_of(
     bot: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bot.store.set_chat(OTHER, Chat(language="nl"))
+    bot.store.chats.set(OTHER, Chat(language="nl"))
     logging.getLogger("core.catalog").error("classic cannot be loaded")
     for operator, name in ((OPERATOR, "reference"), (OTHER, "kenmerk")):
         (told,) = bot.telegram.wait_for(1, operator)
@@ -357,7 +360,7 @@ def test_operators_hear_what_the_catalog_warns_of(
         assert f"{reference}: operators are told" in caplog.text
 
 
-class Broke(Store):
+class Broke(InboxTable):
     """A database that breaks once it is in use."""
 
     broken = False
@@ -373,14 +376,14 @@ def test_operators_hear_of_a_database_that_fails_for_long(
 ) -> None:
     monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
     monkeypatch.setattr("bot.app._LONG_S", 1.0)
-    with running(telegram, tmp_path, kind=Broke, operators=(OPERATOR,)) as bot:
-        assert isinstance(bot.store, Broke)
-        bot.store.broken = True
+    with running(telegram, tmp_path, parts=with_inbox(Broke), operators=(OPERATOR,)) as bot:
+        assert isinstance(bot.store.inbox, Broke)
+        bot.store.inbox.broken = True
         telegram.text(ANYBODY, "/whoami")
         (told,) = telegram.wait_for(1, OPERATOR)
         # Longer than one second on a busy machine.
         assert re.match(r"⚠ The database has not been usable for [1-9]\d* s;", told.text)
-        bot.store.broken = False
+        bot.store.inbox.broken = False
         telegram.wait_for(1, ANYBODY)
         assert len(telegram.sent(OPERATOR)) == 1
 
@@ -400,7 +403,7 @@ def test_operators_have_commands_in_both_languages(bot: Running) -> None:
 
 def test_operators_are_answered_in_their_language(bot: Running) -> None:
     telegram = bot.telegram
-    bot.store.set_chat(OPERATOR, Chat(language="nl"))
+    bot.store.chats.set(OPERATOR, Chat(language="nl"))
     assert "\nonderhoud: uit" in said(bot, "/status")
     assert said(bot, "/maintenance") == "/maintenance on, of /maintenance off"
     offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
@@ -417,7 +420,7 @@ def test_a_predictor_that_is_away_is_told_in_their_language(
     with running(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot:
         why = f"The predictor at {url} gives no answer"
         assert f"\nmodels: {why}" in said(bot, "/status")
-        bot.store.set_chat(OPERATOR, Chat(language="nl"))
+        bot.store.chats.set(OPERATOR, Chat(language="nl"))
         text = said(bot, "/status")
     predictor.close()
     dutch = locale.error_words(PredictorError(""), "nl")
@@ -432,9 +435,9 @@ def test_a_stop_breaks_a_pull_off(telegram: TelegramServer, tmp_path: Path, hub:
     with running(telegram, tmp_path / "home", **how) as bot:
         telegram.text(OPERATOR, "/pull v1")
         telegram.wait_for(1, OPERATOR)
-        wait_for(lambda: len(bot.store.acts(9)) == 1)
+        wait_for(lambda: len(bot.store.audit.recent(9)) == 1)
     assert last(telegram).startswith("⚠ pull v1 was broken off")
-    acts = [(act.act, act.outcome.split()[0]) for act in bot.store.acts(9)]
+    acts = [(act.act, act.outcome.split()[0]) for act in bot.store.audit.recent(9)]
     assert acts == [("pull v1", "⚠"), ("pull v1", "begun")]
 
 
@@ -452,7 +455,7 @@ def test_a_pull_holds_nothing_up(telegram: TelegramServer, tmp_path: Path, hub: 
         telegram.wait_for(1, OPERATOR)
         assert "up since" in said(bot, "/status")
         wait_for(lambda: last(telegram).startswith("⚠ "))
-        acts = [(act.act, act.outcome[:2]) for act in bot.store.acts(9)]
+        acts = [(act.act, act.outcome[:2]) for act in bot.store.audit.recent(9)]
     assert acts == [("pull v1", "⚠ "), ("pull v1", "be")]
 
 
@@ -468,7 +471,10 @@ def test_a_pull_is_broken_off_when_the_bot_stops(
             wait_for(lambda: bool(hub.asked))
         assert last(telegram).startswith("⚠ pull main was broken off when the bot was stopped")
         with closing(Store.open(bot.settings)) as store:
-            assert ["was broken off" in act.outcome for act in store.acts(2)] == [True, False]
+            assert ["was broken off" in act.outcome for act in store.audit.recent(2)] == [
+                True,
+                False,
+            ]
     finally:
         hub.faults.held.set()
 
@@ -487,7 +493,7 @@ def test_after_a_kill_the_audit_says_that_nobody_saw_the_end(
     how |= {"HF_HUB_OFFLINE": "0"}
 
     def acts(store: Store) -> list[tuple[str, str]]:
-        return [(act.act, act.outcome[: len(LOST)]) for act in store.acts(9)]
+        return [(act.act, act.outcome[: len(LOST)]) for act in store.audit.recent(9)]
 
     with closing(Store.open(Settings(home=home))) as store:
         bot = process(telegram, home, **how)
@@ -495,7 +501,7 @@ def test_after_a_kill_the_audit_says_that_nobody_saw_the_end(
             telegram.text(OPERATOR, "/pull v1")
             wait_for(lambda: acts(store) == [("pull v1", "begun")], seconds=60)
             # It is not handled again: that the pull began is all that its update asks for.
-            wait_for(lambda: store.waiting(123456) == [])
+            wait_for(lambda: store.inbox.waiting(123456) == [])
             bot.kill()
             bot.wait()
             assert acts(store) == [("pull v1", "begun")]
@@ -525,12 +531,12 @@ def test_a_command_that_is_handled_again_is_in_the_audit_twice(
     (update,) = telegram._updates
     how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
     with closing(Store.open(settings_for(telegram, tmp_path / "home"))) as store:
-        store.receive(123456, [(update["update_id"], OPERATOR, json.dumps(update))])
-        store.begin_act(999, "somebody", "pull v1")  # of another bot, which runs
-        store.begin_act(123456, "somebody", "pull v1")
+        store.inbox.receive(123456, [(update["update_id"], OPERATOR, json.dumps(update))])
+        store.audit.begin(999, "somebody", "pull v1")  # of another bot, which runs
+        store.audit.begin(123456, "somebody", "pull v1")
         with running(telegram, tmp_path / "home", **how):
             wait_for(lambda: last(telegram).startswith("⚠ owner/models holds no model"))
-        acts = [act.outcome for act in store.acts(9)]
+        acts = [act.outcome for act in store.audit.recent(9)]
     refused, again, lost, *begun = acts
     assert refused.startswith("⚠ owner/models holds no model")
     assert lost.startswith(LOST)

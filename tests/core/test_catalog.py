@@ -11,7 +11,7 @@ from core.bundle.folder import BUNDLED, Bundle, write_bundle
 from core.catalog import Catalog
 from core.errors import BundleError, ModelNotFoundError
 from core.settings import Settings
-from core.store import Store
+from core.store.store import Store
 from tests.conftest import ROOT
 
 
@@ -31,7 +31,7 @@ def test_what_is_made_live_is_loaded_before_anybody_asks_for_it(
         catalog.load("baseline")
         catalog.refresh()
         assert catalog.loaded() == ["baseline"]
-        store.promote({"classic": BUNDLED}, ["baseline", "classic"])
+        store.live.promote({"classic": BUNDLED}, ["baseline", "classic"])
         catalog.refresh()
         assert catalog.loaded() == ["baseline", "classic"]
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"core.photos"},
     {"core.bundle", "core.card", "core.results"},
     {"core.inference", "core.engine", "core.verdict", "core.classifier"},
-    {"core.store", "core.migrations", "core.feedback", "core.revisions"},
+    {"core.store", "core.store.feedback_export", "core.revisions"},
     {"core.locale"},
     {
         *("core.registry", "core.catalog", "core.first_pull", "core.hub", "core.probe"),

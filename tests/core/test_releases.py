@@ -36,7 +36,8 @@ from core.inference.classifier import Classifier
 from core.predictor import LocalPredictor
 from core.revisions import Revisions
 from core.settings import Settings
-from core.store import Live, Store
+from core.store.live import Live
+from core.store.store import Store
 from core.telemetry import Telemetry
 from tests import drawings
 from tests.conftest import ROOT
@@ -152,7 +153,7 @@ class Desk:
 
     def live(self) -> dict[str, Live]:
         store = Store.open(self.settings)
-        live = store.live()
+        live = store.live.all()
         store.close()
         return live
 
@@ -1006,10 +1007,10 @@ def test_after_a_damaged_revision_the_next_one_is_not_waited_for(
     assert catalog.load("classic").revision == first
     store = Store.open(deployed.settings)
     (Revisions(deployed.home).path("classic", second) / MODEL).write_bytes(b"damaged")
-    store.promote({"classic": second}, NAMES)
+    store.live.promote({"classic": second}, NAMES)
     catalog.refresh()
     assert catalog.load("classic").revision == first, "the last good one"
-    store.promote({"classic": BUNDLED}, NAMES)
+    store.live.promote({"classic": BUNDLED}, NAMES)
     catalog.refresh()
     assert catalog.load("classic").revision == bundled
     store.close()

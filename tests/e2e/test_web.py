@@ -33,7 +33,7 @@ from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES, Photo
 from core.predictor import LocalPredictor
 from core.settings import Settings
-from core.store import Store
+from core.store.store import Store
 from tests.conftest import ROOT
 from tests.demo.running import served
 from tests.ports import free_port, wait_for, wait_until_it_answers
@@ -461,7 +461,7 @@ def test_an_unsure_answer_asks_what_it_is(
         upload.unlink()
     page.get_by_role("button", name="Send").click()
     expect(page.locator("#thanks")).to_contain_text("the photo could not be kept")
-    (wild,) = store.in_the_wild()
+    (wild,) = store.feedback.stats()
     store.close()
     assert wild.n == 1
 

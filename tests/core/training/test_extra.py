@@ -11,9 +11,10 @@ from PIL import Image
 
 from core.bundle.folder import Bundle
 from core.errors import DataError, TrainingError
-from core.feedback import export_photos
 from core.settings import Settings
-from core.store import Feedback, Store
+from core.store.feedback import Feedback
+from core.store.feedback_export import export_photos
+from core.store.store import Store
 from core.training.data.datasets import Dataset
 from core.training.data.photos import evaluate_photos, learn_from_photos
 from core.training.plan import train_all
@@ -33,7 +34,7 @@ def left_by_visitors(folder: Path, labels: tuple[str, ...], settings: Settings) 
         buffer = folder / "photo.jpg"
         folder.mkdir(exist_ok=True)
         Image.new("RGB", (300, 200), colour).save(buffer)
-        store.add_feedback(
+        store.feedback.add(
             Feedback(
                 front="page",
                 model="shapes",

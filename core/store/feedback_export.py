@@ -12,9 +12,10 @@ from typing import Any
 from core.errors import StoreError
 from core.output import new_folder
 from core.settings import Settings
-from core.store import NONE, Store
+from core.store.feedback import NONE
+from core.store.store import Store
 
-__all__ = ["LABELS", "export_photos", "in_the_wild"]
+__all__ = ["LABELS", "export_photos", "feedback_stats"]
 
 LABELS = "labels.csv"
 """Names the photos of a folder, and what is on each: columns `file` and `label`."""
@@ -23,7 +24,7 @@ LABELS = "labels.csv"
 _Z = 1.959964
 
 
-def in_the_wild(settings: Settings) -> list[dict[str, Any]]:
+def feedback_stats(settings: Settings) -> list[dict[str, Any]]:
     """How right each revision of each model is on the photos that visitors judged.
 
     Visitors judge what surprises them, so these are no figures of all photos.
@@ -39,7 +40,7 @@ def in_the_wild(settings: Settings) -> list[dict[str, Any]]:
     if store is None:
         return []
     try:
-        rows = store.in_the_wild()
+        rows = store.feedback.stats()
     finally:
         store.close()
     return [
@@ -77,7 +78,7 @@ def export_photos(settings: Settings, folder: Path, labels: Collection[str]) -> 
     try:
         with new_folder(folder) as new:
             truths: dict[str, set[str]] = {}
-            for _, truth, photo in store.judged_photos() if store is not None else ():
+            for _, truth, photo in store.feedback.photos() if store is not None else ():
                 name = hashlib.sha256(photo).hexdigest()[:16]
                 (new / f"{name}.jpg").write_bytes(photo)
                 truths.setdefault(name, set()).add(truth)

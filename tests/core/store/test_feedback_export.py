@@ -12,11 +12,12 @@ from typing import Any, Literal
 import pytest
 from PIL import Image
 
-from core import feedback
 from core.errors import OutputError, StoreError
 from core.photos.decode import to_archival_jpeg
 from core.settings import Settings
-from core.store import Feedback, Store
+from core.store.feedback import Feedback
+from core.store.feedback_export import export_photos, feedback_stats
+from core.store.store import Store
 from core.training.data.photos import read_labels
 from tests import drawings
 from tests.conftest import ROOT
@@ -46,12 +47,12 @@ def test_what_is_right() -> None:
 
 
 def test_figures_in_the_wild(settings: Settings) -> None:
-    assert feedback.in_the_wild(settings) == []
+    assert feedback_stats(settings) == []
     store = Store.open(settings)
     for truth in ("cat", "cat", "dog", "none"):
-        store.add_feedback(said(truth))
+        store.feedback.add(said(truth))
     store.close()
-    (row,) = feedback.in_the_wild(settings)
+    (row,) = feedback_stats(settings)
     assert (row["model"], row["n"], row["right"], row["share"]) == ("classic", 4, 2, 0.5)
     # Wilson's interval of 2 of 4.
     assert (row["low"], row["high"]) == pytest.approx((0.1500, 0.8500), abs=1e-4)
@@ -60,29 +61,29 @@ def test_figures_in_the_wild(settings: Settings) -> None:
 def test_photos_are_written_as_they_are_read(settings: Settings, tmp_path: Path) -> None:
     store = Store.open(settings)
     with pytest.raises(StoreError, match="No visitor has left a photo yet"):
-        feedback.export_photos(settings, tmp_path / "none", LABELS)
+        export_photos(settings, tmp_path / "none", LABELS)
     assert not (tmp_path / "none").exists()
     photo = to_archival_jpeg(drawings.ship(2000, 1500))
     for i in range(150):
         # All different, of one size.
-        store.add_feedback(said(["ship", "none"][i % 2], photo=photo + bytes([i])))
-    store.add_feedback(said("ship", photo=photo + bytes([0])))
-    store.add_feedback(said("ship", photo=photo + bytes([1])))  # was "none" before
-    store.add_feedback(said("unicorn", photo=photo + b"unicorn"))
-    store.add_feedback(said("dog"))
+        store.feedback.add(said(["ship", "none"][i % 2], photo=photo + bytes([i])))
+    store.feedback.add(said("ship", photo=photo + bytes([0])))
+    store.feedback.add(said("ship", photo=photo + bytes([1])))  # was "none" before
+    store.feedback.add(said("unicorn", photo=photo + b"unicorn"))
+    store.feedback.add(said("dog"))
     store.close()
     out = tmp_path / "out"
-    assert feedback.export_photos(settings, out, LABELS) == (149, 2)
+    assert export_photos(settings, out, LABELS) == (149, 2)
     labels = read_labels(out, LABELS)
     assert list(labels.values())[:2] == ["ship", "ship"]
     assert len(labels) == len(list(out.glob("*.jpg"))) == 149
     with Image.open(out / next(iter(labels))) as kept:
         assert kept.size == (1024, 768)
     with pytest.raises(OutputError, match="is not empty"):
-        feedback.export_photos(settings, out, LABELS)
+        export_photos(settings, out, LABELS)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Name another folder"):
-        feedback.export_photos(settings, tmp_path / "file" / "out", LABELS)
+        export_photos(settings, tmp_path / "file" / "out", LABELS)
 
 
 def test_nothing_of_the_file_is_kept_but_what_can_be_seen(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_on_the_command_line(settings: Settings, tmp_path: Path) -> None:
 
     assert "Nobody has judged" in tensight("stats").stderr
     store = Store.open(settings)
-    store.add_feedback(said("cat", photo=to_archival_jpeg(drawings.ship(64, 48))))
+    store.feedback.add(said("cat", photo=to_archival_jpeg(drawings.ship(64, 48))))
     store.close()
     rows: list[dict[str, Any]] = json.loads(tensight("stats", "--json").stdout)
     assert [(row["model"], row["right"]) for row in rows] == [("classic", 1)]

@@ -12,18 +12,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 
-from core import store as module
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
 from core.settings import Settings
-from core.store import HEAD, NONE, Answered, Chat, Feedback, Live, Origin, Store
+from core.store.chats import Chat
+from core.store.database import Database
+from core.store.feedback import NONE, Answered, Feedback
+from core.store.live import HubSource, Live
+from core.store.store import Store
+from core.store.tables import HEAD, TABLES
 from tests import postgres
 from tests.conftest import ROOT, need
 
@@ -51,50 +54,53 @@ def each(request: pytest.FixtureRequest, settings: Settings) -> Settings:
 
 def test_what_is_promoted_is_live_and_can_be_rolled_back(each: Settings) -> None:
     store = Store.open(each)
-    assert store.live() == {}
-    store.promote({"a": "1", "b": "1"}, {"a"})
-    assert store.live() == {"a": Live("1", BUNDLED), "b": Live("1", None)}
-    store.promote({"a": "2"}, {"a"})
-    assert store.live()["a"] == Live("2", "1")
-    store.promote({"a": "2"}, {"a"})
-    assert store.live()["a"] == Live("2", "1"), "once more changes nothing"
-    assert store.roll_back("a") == Live("1", "2") == store.live()["a"]
-    assert store.roll_back("a") == Live("2", "1"), "and back"
-    store.promote({"a": BUNDLED}, {"a"})
-    assert store.live()["a"] == Live(BUNDLED, "2")
+    assert store.live.all() == {}
+    store.live.promote({"a": "1", "b": "1"}, {"a"})
+    assert store.live.all() == {"a": Live("1", BUNDLED), "b": Live("1", None)}
+    store.live.promote({"a": "2"}, {"a"})
+    assert store.live.all()["a"] == Live("2", "1")
+    store.live.promote({"a": "2"}, {"a"})
+    assert store.live.all()["a"] == Live("2", "1"), "once more changes nothing"
+    assert store.live.roll_back("a") == Live("1", "2") == store.live.all()["a"]
+    assert store.live.roll_back("a") == Live("2", "1"), "and back"
+    store.live.promote({"a": BUNDLED}, {"a"})
+    assert store.live.all()["a"] == Live(BUNDLED, "2")
     for model in ("b", "c"):
         with pytest.raises(StoreError, match=f"nothing to roll {model} back to"):
-            store.roll_back(model)
+            store.live.roll_back(model)
     store.close()
 
 
 def test_a_first_pull_leaves_alone_what_was_made_live(each: Settings) -> None:
     store = Store.open(each)
-    store.promote({"a": "2"}, {"a", "b"})
-    store.promote({"a": "1", "b": "1"}, {"a", "b"}, first=True)
-    assert store.live() == {"a": Live("2", BUNDLED), "b": Live("1", BUNDLED)}
+    store.live.promote({"a": "2"}, {"a", "b"})
+    store.live.promote({"a": "1", "b": "1"}, {"a", "b"}, first=True)
+    assert store.live.all() == {"a": Live("2", BUNDLED), "b": Live("1", BUNDLED)}
     store.close()
 
 
 def test_it_is_kept_where_revisions_came_from(each: Settings) -> None:
     store = Store.open(each)
-    assert store.origins() == {}
-    store.promote({"a": "1"}, set(), origins={"1": Origin("owner/a", "c" * 40)})
-    store.promote({"a": "2"}, set(), origins={"2": Origin("owner/a", "d" * 40)})
-    store.promote({"a": "2"}, set(), origins={"2": Origin("owner/b", "e" * 40)})
-    assert store.origins() == {"1": Origin("owner/a", "c" * 40), "2": Origin("owner/b", "e" * 40)}
-    assert store.live() == {"a": Live("2", "1")}
+    assert store.live.sources() == {}
+    store.live.promote({"a": "1"}, set(), origins={"1": HubSource("owner/a", "c" * 40)})
+    store.live.promote({"a": "2"}, set(), origins={"2": HubSource("owner/a", "d" * 40)})
+    store.live.promote({"a": "2"}, set(), origins={"2": HubSource("owner/b", "e" * 40)})
+    assert store.live.sources() == {
+        "1": HubSource("owner/a", "c" * 40),
+        "2": HubSource("owner/b", "e" * 40),
+    }
+    assert store.live.all() == {"a": Live("2", "1")}
     store.close()
 
 
 def test_another_process_sees_it(each: Settings) -> None:
     store = Store.open(each)
-    store.promote({"a": "1"}, set())
+    store.live.promote({"a": "1"}, set())
     other = Store.find(each)
     assert other is not None
-    assert other.live() == {"a": Live("1", None)}
-    other.promote({"a": "2"}, set())
-    assert store.live()["a"].revision == "2"
+    assert other.live.all() == {"a": Live("1", None)}
+    other.live.promote({"a": "2"}, set())
+    assert store.live.all()["a"].revision == "2"
     other.close()
     store.close()
 
@@ -110,7 +116,7 @@ def test_many_write_at_once(each: Settings) -> None:
     def write(i: int) -> None:
         store = Store.open(each)
         for round_ in range(10):
-            store.promote({f"model{i}": str(round_), "shared": f"{i}.{round_}"}, set())
+            store.live.promote({f"model{i}": str(round_), "shared": f"{i}.{round_}"}, set())
         store.close()
 
     threads = [threading.Thread(target=write, args=[i]) for i in range(8)]
@@ -119,7 +125,7 @@ def test_many_write_at_once(each: Settings) -> None:
     for thread in threads:
         thread.join()
     store = Store.open(each)
-    live = store.live()
+    live = store.live.all()
     store.close()
     assert all(live[f"model{i}"] == Live("9", "8") for i in range(8))
     assert live["shared"].last_good is not None
@@ -127,7 +133,7 @@ def test_many_write_at_once(each: Settings) -> None:
 
 def test_many_open_at_once(each: Settings) -> None:
     """Of processes that find no tables one makes them; the others wait for it."""
-    code = "from core.settings import Settings; from core.store import Store;"
+    code = "from core.settings import Settings; from core.store.store import Store;"
     code += "Store.open(Settings.read()).close()"
     environment = {"TENSIGHT_HOME": str(each.home), "PYTHONPATH": str(ROOT)}
     if each.database_url is not None:
@@ -180,13 +186,11 @@ def test_the_migrations_make_the_tables_of_the_code(each: Settings) -> None:
     settings = each
     Store.open(settings).close()
     config = Config()
-    config.set_main_option("script_location", str(ROOT / "core" / "migrations"))
+    config.set_main_option("script_location", str(ROOT / "core" / "store" / "migrations"))
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
-    engine = sa.create_engine(module._url(settings))
-    with engine.connect() as connection:
+    with closing(Database.open(settings)) as database, database.read() as connection:
         context = MigrationContext.configure(connection)
-        assert compare_metadata(context, module._TABLES) == []
-    engine.dispose()
+        assert compare_metadata(context, TABLES) == []
 
 
 # What the fronts keep.
@@ -217,93 +221,93 @@ def feedback(truth: str, person: str | None = None, photo: bytes | None = None) 
 def test_the_inbox(each: Settings) -> None:
     store = Store.open(each)
     rows = [(2**35, CHAT, "{}"), (3, CHAT, '{"a": "\\u0000"}'), (5, None, "x")]
-    assert store.receive(BOT, rows) == {2**35, 3, 5}
-    assert store.receive(BOT, [*rows, (4, CHAT, "y")]) == {2**35, 3, 4, 5}, "none is done yet"
-    assert store.receive(OTHER, rows[:1]) == {2**35}, "each bot has its own"
-    assert store.receive(BOT, []) == set()
-    assert [number for number, _ in store.waiting(BOT)] == [3, 4, 5, 2**35]
-    assert store.waiting(BOT)[0][1] == rows[1][2]
-    store.finish(BOT, [3, 2**35])
-    assert [number for number, _ in store.waiting(BOT)] == [4, 5]
-    assert store.receive(BOT, rows) == {5}, "what is done is not done again"
-    store.clean(datetime.now(UTC) + timedelta(days=1))
-    assert store.waiting(BOT) == [], "nor is what waits kept for ever"
+    assert store.inbox.receive(BOT, rows) == {2**35, 3, 5}
+    assert store.inbox.receive(BOT, [*rows, (4, CHAT, "y")]) == {2**35, 3, 4, 5}, "none is done yet"
+    assert store.inbox.receive(OTHER, rows[:1]) == {2**35}, "each bot has its own"
+    assert store.inbox.receive(BOT, []) == set()
+    assert [number for number, _ in store.inbox.waiting(BOT)] == [3, 4, 5, 2**35]
+    assert store.inbox.waiting(BOT)[0][1] == rows[1][2]
+    store.inbox.finish(BOT, [3, 2**35])
+    assert [number for number, _ in store.inbox.waiting(BOT)] == [4, 5]
+    assert store.inbox.receive(BOT, rows) == {5}, "what is done is not done again"
+    store.purge_before(datetime.now(UTC) + timedelta(days=1))
+    assert store.inbox.waiting(BOT) == [], "nor is what waits kept for ever"
     store.close()
 
 
 def test_what_people_choose_and_say(each: Settings) -> None:
     store = Store.open(each)
-    assert store.chat(CHAT) == Chat()
+    assert store.chats.get(CHAT) == Chat()
     for model in ("a", "b"):
-        store.set_chat(CHAT, Chat(model=model, language="nl", keep_photos=True))
-    assert store.chat(CHAT) == Chat(model="b", language="nl", keep_photos=True)
-    store.add_answer("k1", answered("me"))
-    store.add_answer("k2", answered("me"))
-    assert store.answer("k1") == answered("me")
-    assert store.answer("k3") is None
-    assert store.judge("k1", feedback("cat", "me", b"\x00photo"))
-    assert not store.judge("k1", feedback("dog", "me")), "said before"
-    assert store.judge("k2", feedback(NONE, "me"))
-    store.add_feedback(feedback("cat", "you", b"other"))
-    assert store.of_person("me") == (2, 2, 1)
-    (wild,) = store.in_the_wild()
+        store.chats.set(CHAT, Chat(model=model, language="nl", keep_photos=True))
+    assert store.chats.get(CHAT) == Chat(model="b", language="nl", keep_photos=True)
+    store.feedback.add_answer("k1", answered("me"))
+    store.feedback.add_answer("k2", answered("me"))
+    assert store.feedback.answer("k1") == answered("me")
+    assert store.feedback.answer("k3") is None
+    assert store.feedback.judge("k1", feedback("cat", "me", b"\x00photo"))
+    assert not store.feedback.judge("k1", feedback("dog", "me")), "said before"
+    assert store.feedback.judge("k2", feedback(NONE, "me"))
+    store.feedback.add(feedback("cat", "you", b"other"))
+    assert store.chats.user_stats("me") == (2, 2, 1)
+    (wild,) = store.feedback.stats()
     assert (wild.model, wild.revision, wild.n, wild.right) == ("a", "1", 3, 2)
-    assert [photo for _, _, photo in store.judged_photos()] == [b"\x00photo", b"other"]
-    store.forget("me", {CHAT})
-    assert store.of_person("me") == (0, 0, 0)
-    assert store.chat(CHAT) == Chat()
-    assert [photo for _, _, photo in store.judged_photos()] == [b"other"]
-    store.add_answer("k4", answered(None))
-    store.clean(datetime.now(UTC) + timedelta(days=1))
-    assert store.answer("k4") is None
+    assert [photo for _, _, photo in store.feedback.photos()] == [b"\x00photo", b"other"]
+    store.chats.forget("me", {CHAT})
+    assert store.chats.user_stats("me") == (0, 0, 0)
+    assert store.chats.get(CHAT) == Chat()
+    assert [photo for _, _, photo in store.feedback.photos()] == [b"other"]
+    store.feedback.add_answer("k4", answered(None))
+    store.purge_before(datetime.now(UTC) + timedelta(days=1))
+    assert store.feedback.answer("k4") is None
     store.close()
 
 
 def test_no_more_photos_are_kept_than_there_is_room_for(
     each: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_PHOTOS", 2)
+    monkeypatch.setattr("core.store.feedback.MOST_PHOTOS", 2)
     store = Store.open(each)
-    store.add_answer("k1", answered())
-    assert store.add_feedback(feedback("cat", photo=b"1"))
-    assert not store.add_feedback(feedback("cat")), "there is none"
-    assert store.judge("k1", feedback("cat", photo=b"2"))
-    assert not store.add_feedback(feedback("cat", photo=b"3"))
-    assert [photo for _, _, photo in store.judged_photos()] == [b"1", b"2"]
-    assert store.in_the_wild()[0].n == 4, "what is said counts"
+    store.feedback.add_answer("k1", answered())
+    assert store.feedback.add(feedback("cat", photo=b"1"))
+    assert not store.feedback.add(feedback("cat")), "there is none"
+    assert store.feedback.judge("k1", feedback("cat", photo=b"2"))
+    assert not store.feedback.add(feedback("cat", photo=b"3"))
+    assert [photo for _, _, photo in store.feedback.photos()] == [b"1", b"2"]
+    assert store.feedback.stats()[0].n == 4, "what is said counts"
     store.close()
 
 
 def test_what_operators_do(each: Settings) -> None:
     store = Store.open(each)
-    assert not store.switch("maintenance")
+    assert not store.flags.get("maintenance")
     for on in (True, False, True):
-        store.turn("maintenance", on=on)
-        assert store.switch("maintenance") is on
+        store.flags.set("maintenance", on=on)
+        assert store.flags.get("maintenance") is on
     for act in ("pull", "promote"):
-        store.add_act("me", act, "done")
-    assert [act.act for act in store.acts(9)] == ["promote", "pull"]
-    assert [act.act for act in store.acts(1)] == ["promote"]
-    assert store.acts(1)[0].at.tzinfo is not None
+        store.audit.record("me", act, "done")
+    assert [act.act for act in store.audit.recent(9)] == ["promote", "pull"]
+    assert [act.act for act in store.audit.recent(1)] == ["promote"]
+    assert store.audit.recent(1)[0].at.tzinfo is not None
     store.close()
 
 
 def test_what_a_process_had_begun_is_ended_by_the_next_one_of_its_bot(each: Settings) -> None:
     with closing(Store.open(each)) as gone:
         for act in ("pull v1", "promote a 1"):
-            gone.begin_act(BOT, "me", act)
-        gone.end_act(gone.begin_act(BOT, "me", "rollback a"), "done")
-        theirs = gone.begin_act(OTHER, "you", "pull v1")  # goes on
+            gone.audit.begin(BOT, "me", act)
+        gone.audit.finish(gone.audit.begin(BOT, "me", "rollback a"), "done")
+        theirs = gone.audit.begin(OTHER, "you", "pull v1")  # goes on
     with closing(Store.open(each)) as store:
-        ended = store.end_acts(BOT, lambda act: f"nobody saw {act} end")
+        ended = store.audit.finish_all(BOT, lambda act: f"nobody saw {act} end")
         assert [(act.operator, act.act) for act in ended] == [
             ("me", "pull v1"),
             ("me", "promote a 1"),
         ]
-        assert store.end_acts(BOT, str) == [], "once"
-        store.end_act(theirs, "done")
-        assert store.end_acts(OTHER, str) == []
-        assert [(act.act, act.outcome) for act in store.acts(4)] == [
+        assert store.audit.finish_all(BOT, str) == [], "once"
+        store.audit.finish(theirs, "done")
+        assert store.audit.finish_all(OTHER, str) == []
+        assert [(act.act, act.outcome) for act in store.audit.recent(4)] == [
             ("pull v1", "done"),
             ("promote a 1", "nobody saw promote a 1 end"),
             ("pull v1", "nobody saw pull v1 end"),

@@ -1,0 +1,30 @@
+"""Flags that operators set, such as maintenance mode."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from core.store.database import Database
+from core.store.tables import SWITCHES
+
+__all__ = ["Flags"]
+
+
+class Flags:
+    """Named flags, each on or off."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, name: str) -> bool:
+        """Return whether a flag is on; it is off until it was set."""
+        select = sa.select(SWITCHES.c.on).where(SWITCHES.c.name == name)
+        with self._database.read() as connection:
+            return bool(connection.execute(select).scalar())
+
+    def set(self, name: str, *, on: bool) -> None:
+        """Turn a flag on or off."""
+        with self._database.write() as connection:
+            change = sa.update(SWITCHES).where(SWITCHES.c.name == name).values(on=on)
+            if connection.execute(change).rowcount == 0:
+                connection.execute(sa.insert(SWITCHES).values(name=name, on=on))

@@ -1,0 +1,79 @@
+"""Persistent state: live model revisions, user feedback and the bot's update queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from core.settings import Settings
+from core.store.audit import AuditLog
+from core.store.chats import ChatTable
+from core.store.database import Database
+from core.store.feedback import FeedbackTable
+from core.store.flags import Flags
+from core.store.inbox import InboxTable
+from core.store.live import LiveModels
+from core.store.tables import ANSWERS, INBOX
+
+__all__ = ["Store"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """One object for each kind of state, over one database.
+
+    Safe to share between threads, and between processes. Every method of every part raises
+    StoreError where the database cannot be used.
+    """
+
+    database: Database
+    live: LiveModels
+    feedback: FeedbackTable
+    inbox: InboxTable
+    chats: ChatTable
+    audit: AuditLog
+    flags: Flags
+
+    @classmethod
+    def of(cls, database: Database) -> Store:
+        """Build all parts over a database."""
+        return cls(
+            database,
+            LiveModels(database),
+            FeedbackTable(database),
+            InboxTable(database),
+            ChatTable(database),
+            AuditLog(database),
+            Flags(database),
+        )
+
+    @classmethod
+    def open(cls, settings: Settings) -> Store:
+        """Connect to the database of the settings; create or migrate its tables where needed.
+
+        Raises:
+            StoreError: It cannot be reached or written, or is of a newer TenSight.
+        """
+        return cls.of(Database.open(settings))
+
+    @classmethod
+    def find(cls, settings: Settings) -> Store | None:
+        """Connect as `open` does; None where there is no database yet.
+
+        Raises:
+            StoreError: As in `open`.
+        """
+        database = Database.find(settings)
+        return None if database is None else cls.of(database)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.database.close()
+
+    def purge_before(self, moment: datetime) -> None:
+        """Delete answers and updates from before a moment, answered or not."""
+        with self.database.write() as connection:
+            connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
+            connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))

@@ -1,0 +1,101 @@
+"""The tables of the current schema."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+__all__ = [
+    "ANSWERS",
+    "AUDIT",
+    "CHATS",
+    "FEEDBACK",
+    "HEAD",
+    "INBOX",
+    "LIVE",
+    "ORIGINS",
+    "SWITCHES",
+    "TABLES",
+]
+
+HEAD = "0005"
+"""The newest version of the tables, in migrations/versions."""
+
+TABLES = sa.MetaData()
+LIVE = sa.Table(
+    "live",
+    TABLES,
+    sa.Column("model", sa.String(63), primary_key=True),
+    sa.Column("revision", sa.String(12), nullable=False),
+    sa.Column("last_good", sa.String(12)),
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+)
+ORIGINS = sa.Table(
+    "origins",
+    TABLES,
+    sa.Column("revision", sa.String(12), primary_key=True),
+    sa.Column("repo", sa.Text, nullable=False),
+    sa.Column("sha", sa.String(40), nullable=False),
+)
+FEEDBACK = sa.Table(
+    "feedback",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("front", sa.String(16), nullable=False),
+    sa.Column("person", sa.String(64), index=True),
+    sa.Column("model", sa.String(63), nullable=False),
+    sa.Column("revision", sa.String(12), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("verdict", sa.String(8), nullable=False),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("truth", sa.Text, nullable=False),
+    sa.Column("photo", sa.LargeBinary),
+)
+INBOX = sa.Table(
+    "inbox",
+    TABLES,
+    sa.Column("bot", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("update_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("chat", sa.BigInteger, index=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("payload", sa.Text),
+    sa.Column("done_at", sa.DateTime(timezone=True), index=True),
+)
+CHATS = sa.Table(
+    "chats",
+    TABLES,
+    sa.Column("chat", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.String(63)),
+    sa.Column("language", sa.String(2)),
+    sa.Column("keep_photos", sa.Boolean, nullable=False),
+)
+ANSWERS = sa.Table(
+    "answers",
+    TABLES,
+    sa.Column("key", sa.String(16), primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("person", sa.String(64), index=True),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("model", sa.String(63), nullable=False),
+    sa.Column("revision", sa.String(12), nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    sa.Column("verdict", sa.String(8), nullable=False),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("judged", sa.Boolean, nullable=False),
+)
+SWITCHES = sa.Table(
+    "switches",
+    TABLES,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("on", sa.Boolean, nullable=False),
+)
+AUDIT = sa.Table(
+    "audit",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("operator", sa.String(64), nullable=False),
+    sa.Column("act", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("doing", sa.BigInteger),  # the bot that was told to, until the outcome is known
+)
