@@ -22,11 +22,11 @@ from bench.figures import Section, alternate
 from bench.photos import Photos
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle, write_bundle
-from core.catalog import Catalog
 from core.inference.classifier import Classifier, Seen
 from core.inference.engine import INPUT, PREDICT
 from core.photos.decode import decode
 from core.photos.preprocess import normalise
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.export.flatbuffer import occlusion_model, to_flatbuffer
 from core.training.recipes import get_recipe

@@ -355,7 +355,7 @@ async def run(
     revoked = application.bot_data["revoked"] = asyncio.Event()
     figures.waiting.set_function(lambda: inbox.waiting)
     alarm = _CatalogWarnings(application)
-    logging.getLogger("core.catalog").addHandler(alarm)
+    logging.getLogger("core.registry.catalog").addHandler(alarm)
     cleaning = asyncio.create_task(_clean(desk))
     introducing = asyncio.create_task(_introduce(application))
     # As if told to stop; said below.
@@ -371,7 +371,7 @@ async def run(
                 application, inbox, stop, webhook, host, port, lambda: say(f"{name} answers")
             )
     finally:
-        logging.getLogger("core.catalog").removeHandler(alarm)
+        logging.getLogger("core.registry.catalog").removeHandler(alarm)
         await inbox.stop(_STOP_S)
         tasks = {cleaning, introducing, ending, *application.bot_data["tasks"]}
         for task in tasks:

@@ -31,7 +31,7 @@ from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
 from core.locale import Language
 from core.predictor import LocalPredictor
-from core.revisions import Revisions
+from core.registry.revisions import Revisions
 from core.store.audit import AuditEntry
 from core.store.feedback_export import feedback_stats
 
@@ -179,7 +179,7 @@ async def _pull(update: Update, context: Context) -> None:
     await _say(update, f"{act} ...")
 
     def do() -> _Outcome:
-        from core import releases  # noqa: PLC0415  # the Hub's client takes a while to import
+        from core.registry import releases  # noqa: PLC0415  # the Hub's client takes a while to import
 
         pulled = releases.pull(desk.settings, revision=revision)
         revisions = (f"{each.bundle.config.name} {each.bundle.revision}" for each in pulled)
@@ -218,7 +218,7 @@ async def _promote(update: Update, context: Context) -> None:
     name, begin = arguments
 
     def resolve() -> str:
-        from core import releases  # noqa: PLC0415  # as above
+        from core.registry import releases  # noqa: PLC0415  # as above
 
         return releases.resolve(desk.settings, name, begin)
 
@@ -229,7 +229,7 @@ async def _promote(update: Update, context: Context) -> None:
         return
 
     def do() -> _Outcome:
-        from core import releases  # noqa: PLC0415  # as above
+        from core.registry import releases  # noqa: PLC0415  # as above
 
         made_live = releases.promote(desk.settings, name, revision)
         return _made_live(desk, "promote_done", {"model": name, "revision": made_live})
@@ -252,7 +252,7 @@ async def _rollback(update: Update, context: Context) -> None:
         return
 
     def do() -> _Outcome:
-        from core import releases  # noqa: PLC0415  # as above
+        from core.registry import releases  # noqa: PLC0415  # as above
 
         now = releases.roll_back(desk.settings, name, seen=row)
         values = {"model": name, "revision": now.revision, "before": now.last_good}

@@ -9,7 +9,6 @@ prediction = classifier.predict("photo.jpg")
 from __future__ import annotations
 
 from core._version import __version__
-from core.catalog import Catalog
 from core.errors import (
     AccessError,
     BundleError,
@@ -31,6 +30,7 @@ from core.errors import (
 )
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction, Timing
+from core.registry.catalog import Catalog
 from core.settings import Settings
 
 __all__ = [

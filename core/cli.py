@@ -27,7 +27,6 @@ from core._version import __version__
 from core.bundle.config import Family, Precision, Pretrained
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import Result, mean_and_spread
-from core.catalog import Catalog
 from core.errors import (
     BundleError,
     BusyError,
@@ -45,7 +44,8 @@ from core.inference.prediction import Prediction
 from core.photos.decode import decode, strict_pillow
 from core.photos.saliency import LONGEST, overlay
 from core.predictor import LocalPredictor, Predictor, connect
-from core.revisions import Revisions
+from core.registry.catalog import Catalog
+from core.registry.revisions import Revisions
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def bot(
     """Answer photos on Telegram."""
     settings = _settings()
     from bot.app import serve
-    from core.first_pull import FirstPull
+    from core.registry.sync import FirstPull
     from core.store.store import Store
 
     with ExitStack() as stack:
@@ -396,7 +396,7 @@ def pull(
 
     Each file is checked, and each model loaded by another process, before it is taken.
     """
-    from core import releases
+    from core.registry import releases
 
     with _downloading() as progress:
         pulled = releases.pull(
@@ -423,7 +423,7 @@ def promote(
     ],
 ) -> None:
     """Make a revision of a model live; running fronts answer with it within a second."""
-    from core import releases
+    from core.registry import releases
 
     typer.echo(f"{name} {releases.promote(_settings(), name, revision)} is live")
 
@@ -431,7 +431,7 @@ def promote(
 @models_app.command()
 def rollback(name: Annotated[str, typer.Argument(help="Name of the model.")]) -> None:
     """Make the last good revision of a model live again, in place of the one that is."""
-    from core import releases
+    from core.registry import releases
 
     row = releases.roll_back(_settings(), name)
     typer.echo(f"{name} {row.revision} is live, no longer {row.last_good}")
@@ -450,7 +450,7 @@ def push(
 
     The repository is made where there is none. A model that does not verify is refused.
     """
-    from core import releases
+    from core.registry import releases
 
     commit = releases.push(
         _settings(),
@@ -466,7 +466,7 @@ def push(
 @models_app.command()
 def gc() -> None:
     """Delete what was pulled and is neither live nor the last good one."""
-    from core import releases
+    from core.registry import releases
 
     gone, freed = releases.collect(_settings())
     for revision in gone:
@@ -941,7 +941,7 @@ def export(
 
 
 def _list_remote(settings: Settings, repo: str | None, revision: str | None, as_json: bool) -> None:
-    from core import releases
+    from core.registry import releases
 
     found = releases.list_remote(settings, repo=repo, revision=revision)
     if as_json:

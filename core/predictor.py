@@ -24,7 +24,6 @@ from PIL import Image
 from core.bundle.config import Config
 from core.bundle.leaderboard import Result
 from core.bundle.metrics import Metrics
-from core.catalog import Catalog
 from core.errors import (
     BundleError,
     BusyError,
@@ -39,6 +38,7 @@ from core.errors import (
 from core.inference.classifier import MAX_BATCH, Classifier, Seen
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, check_bytes, decode, read_photo
+from core.registry.catalog import Catalog
 from core.settings import Settings, processors
 
 __all__ = ["LocalPredictor", "Observer", "Predictor", "RemotePredictor", "connect"]

@@ -30,7 +30,6 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from core._version import __version__
-from core.catalog import Catalog
 from core.errors import (
     AccessError,
     BusyError,
@@ -44,10 +43,11 @@ from core.errors import (
     SlowRequestError,
     TenSightError,
 )
-from core.first_pull import FirstPull
 from core.inference.prediction import Prediction
 from core.photos.decode import ACCEPTED, MAX_BYTES
 from core.predictor import LocalPredictor, Predictor
+from core.registry.catalog import Catalog
+from core.registry.sync import FirstPull
 from core.settings import Settings
 from core.sockets import listen
 from core.telemetry import CONTENT_TYPE, Telemetry

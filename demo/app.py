@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core import locale
 from core.bundle.leaderboard import Result, read_unbundled
 from core.errors import ImageError, PredictorError, RateError, StoreError
-from core.first_pull import FirstPull
 from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor, Predictor, connect
+from core.registry.sync import FirstPull
 from core.settings import Settings
 from core.sockets import probe
 from core.store.store import Store

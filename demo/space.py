@@ -10,10 +10,10 @@ from pathlib import Path
 
 import core
 import demo
-from core import hub
 from core.bundle.folder import Bundle, find_bundles
 from core.errors import ModelNotFoundError, SettingsError
 from core.output import new_folder
+from core.registry import hub
 from core.settings import Settings
 
 __all__ = ["build", "push"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.catalog import Catalog
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests import drawings
 

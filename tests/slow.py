@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from core.catalog import Catalog
 from core.inference.classifier import Classifier, Seen
 from core.photos.decode import Photo
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
 

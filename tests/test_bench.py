@@ -13,7 +13,7 @@ import pytest
 
 from bench.figures import Section, alternate, process, resident_mb
 from bench.load import main as load
-from core.catalog import Catalog
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
 from tests.core.test_service import serving

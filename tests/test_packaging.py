@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import find_bundles
-from core.catalog import Catalog
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
 

@@ -17,9 +17,9 @@ from PIL import Image
 from bot import replies
 from core import locale
 from core.bundle.folder import find_bundles
-from core.catalog import Catalog
 from core.errors import BusyError
 from core.predictor import LocalPredictor
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.store.chats import Chat
 from tests import drawings

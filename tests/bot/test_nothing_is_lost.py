@@ -29,9 +29,9 @@ from bot import logs
 from bot.limits import Limits
 from core import locale
 from core.bundle.leaderboard import Result
-from core.catalog import Catalog
 from core.errors import BotError, PredictorError, StoreError, TenSightError
 from core.predictor import LocalPredictor, RemotePredictor
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.store.feedback import Answered, FeedbackTable
 from core.store.inbox import InboxTable

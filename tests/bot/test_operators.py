@@ -17,9 +17,9 @@ import pytest
 
 from core import locale
 from core.bundle.folder import Bundle, write_bundle
-from core.catalog import Catalog
 from core.errors import BundleError, PredictorError, StoreError
 from core.predictor import LocalPredictor, RemotePredictor
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import Feedback
@@ -352,7 +352,7 @@ def test_operators_hear_what_the_catalog_warns_of(
     bot: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     bot.store.chats.set(OTHER, Chat(language="nl"))
-    logging.getLogger("core.catalog").error("classic cannot be loaded")
+    logging.getLogger("core.registry.catalog").error("classic cannot be loaded")
     for operator, name in ((OPERATOR, "reference"), (OTHER, "kenmerk")):
         (told,) = bot.telegram.wait_for(1, operator)
         text, _, reference = told.text.partition(f", {name} ")

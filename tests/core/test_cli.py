@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import find_bundles
-from core.catalog import Catalog
+from core.registry.catalog import Catalog
 from tests.conftest import ROOT
 
 TRAINING = {"tensorflow", "keras", "sklearn", "matplotlib", "scipy", "pyarrow", "gradio"}

@@ -101,7 +101,7 @@ def test_no_imports_go_round_in_a_circle() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_one_file_imports_the_hub_client(file: Path) -> None:
     clients = {n for n in imported(file) if n.startswith("huggingface_hub")}
-    assert not clients or module_of(file) == "core.hub"
+    assert not clients or module_of(file) == "core.registry.hub"
 
 
 def test_serving_imports_nothing_of_training() -> None:

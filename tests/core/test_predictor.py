@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from core.catalog import Catalog
 from core.errors import (
     BundleError,
     BusyError,
@@ -24,6 +23,7 @@ from core.inference.classifier import Classifier, Seen
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 from core.predictor import LocalPredictor
+from core.registry.catalog import Catalog
 from core.settings import Settings, processors
 from tests import drawings
 from tests.conftest import ROOT

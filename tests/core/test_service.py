@@ -31,7 +31,6 @@ from PIL import Image
 from pydantic import SecretStr
 
 from core import cli
-from core.catalog import Catalog
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -43,6 +42,7 @@ from core.errors import (
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor, RemotePredictor, connect
+from core.registry.catalog import Catalog
 from core.service import build_service
 from core.settings import Settings, processors
 from core.sockets import listen

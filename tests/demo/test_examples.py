@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.catalog import Catalog
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from demo import examples
 

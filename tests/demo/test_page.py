@@ -22,10 +22,10 @@ from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import Result
-from core.catalog import Catalog
 from core.errors import ModelNotFoundError, PredictorError
 from core.photos.decode import MAX_BYTES
 from core.predictor import LocalPredictor
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from demo import about, batch
 from demo.app import build_page

@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from pydantic import SecretStr
 
 from core.bundle.folder import find_bundles
-from core.catalog import Catalog
 from core.errors import ModelNotFoundError, OutputError, SettingsError
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from demo import space
 from tests.conftest import ROOT

@@ -27,11 +27,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core import locale
 from core.bundle.folder import find_bundles
-from core.catalog import Catalog
 from core.errors import ImageError, PredictorError
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES, Photo
 from core.predictor import LocalPredictor
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.model_selection import train_test_split
 
-from core import hub
 from core.errors import DataError
+from core.registry import hub
 from core.settings import Settings
 
 __all__ = [

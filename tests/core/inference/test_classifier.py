@@ -13,12 +13,12 @@ from PIL import Image
 import core
 from core.bundle.config import MODEL, View
 from core.bundle.folder import find_bundles, write_bundle
-from core.catalog import Catalog
 from core.errors import BundleError, ImageError
 from core.inference.calibration import softmax
 from core.inference.classifier import Classifier
 from core.inference.engine import Engine
 from core.photos.preprocess import crops
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests import drawings
 from tests.conftest import ROOT

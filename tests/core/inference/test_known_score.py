@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from core.bundle.config import MODEL, VERDICT, Config, VerdictMethod
 from core.bundle.folder import Bundle, write_bundle
-from core.catalog import Catalog
 from core.errors import BundleError
 from core.inference.calibration import calibrated, probabilities, softmax
 from core.inference.classifier import Classifier
 from core.inference.engine import Outputs
 from core.inference.known_score import ARRAYS, Arrays, known_scores, look, read_arrays, write_arrays
+from core.registry.catalog import Catalog
 from tests import drawings
 from tests.conftest import ROOT
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from core.bundle.folder import find_bundles
-from core.catalog import Catalog
 from core.inference.classifier import Classifier
 from core.photos.preprocess import InputSpec, middle_box
 from core.photos.saliency import overlay
+from core.registry.catalog import Catalog
 from tests import drawings
 from tests.conftest import ROOT
 from tests.core.test_cli import tensight

@@ -21,8 +21,8 @@ from core.bundle.config import Precision
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import read_results
 from core.bundle.metrics import ResizeFigures
-from core.catalog import Catalog
 from core.errors import BundleError, DataError, ModelNotFoundError, TrainingError
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.ablation import CHANGES, ablate
 from core.training.ablation_results import Ablation, read_ablation

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.catalog import Catalog
 from core.errors import DataError
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.data.photos import evaluate_photos, read_labels
 from tests import made

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from core import cli
 from core.bundle.folder import Bundle, find_bundles
-from core.catalog import Catalog
 from core.errors import OutputError
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.data.datasets import load_cifar10
 from core.training.evaluation.calibrate import ece, reliability

@@ -9,9 +9,9 @@ import pytest
 from core.bundle.config import VerdictMethod
 from core.bundle.leaderboard import METHODS, best_method
 from core.bundle.metrics import Separation
-from core.catalog import Catalog
 from core.inference.engine import Outputs
 from core.inference.known_score import Arrays
+from core.registry.catalog import Catalog
 from core.training.data.datasets import Split
 from core.training.evaluation.corruptions import corruptions, measure_shift, spoiled
 from core.training.evaluation.ood import (

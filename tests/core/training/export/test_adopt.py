@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from core import cli
 from core.bundle.folder import Bundle
-from core.catalog import Catalog
 from core.errors import DataError, TrainingError
 from core.inference.classifier import Classifier
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.data.datasets import Split
 from core.training.export.adopt import adopt

@@ -1,4 +1,4 @@
-"""Load one model folder and answer one photo: python -m core.probe FOLDER.
+"""Load one model folder and answer one photo: python -m core.registry.probe FOLDER.
 
 It is run as a process of its own before anything else loads a model from elsewhere: the engine is
 known to crash on flatbuffers that were made to crash it. Its memory and time are bounded; that it

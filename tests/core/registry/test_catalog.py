@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import BUNDLED, Bundle, write_bundle
-from core.catalog import Catalog
 from core.errors import BundleError, ModelNotFoundError
+from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT

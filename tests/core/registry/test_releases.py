@@ -28,13 +28,13 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from core import releases
 from core.bundle.config import MODEL
 from core.bundle.folder import BUNDLED, Bundle, write_bundle
-from core.catalog import Catalog
 from core.inference.classifier import Classifier
 from core.predictor import LocalPredictor
-from core.revisions import Revisions
+from core.registry import releases
+from core.registry.catalog import Catalog
+from core.registry.revisions import Revisions
 from core.settings import Settings
 from core.store.live import Live
 from core.store.store import Store
@@ -746,7 +746,7 @@ def test_two_processes_pull_at_once(desk: Desk, versions: dict[str, Path]) -> No
 SLOW_PROBE = """
 import sys
 from pathlib import Path
-if "core.probe" in sys.orig_argv:
+if "core.registry.probe" in sys.orig_argv:
     # A process that nothing else is told of: what holds it lies beside this file.
     hold = Path(__file__).with_name("hold")
     if hold.exists():
@@ -986,7 +986,7 @@ def test_a_running_front_goes_back_to_a_live_revision_that_is_here_again(
     kept = Revisions(deployed.home).path("classic", first).parent
     away = kept.with_name(f".away-{first}")
     kept.rename(away)
-    monkeypatch.setattr("core.catalog._RETRY_S", 0.1)
+    monkeypatch.setattr("core.registry.catalog._RETRY_S", 0.1)
     catalog = Catalog(deployed.settings)
     assert catalog.load("classic").revision == revisions_in(versions["bundled"])["classic"]
     catalog.watch()
@@ -998,7 +998,7 @@ def test_a_running_front_goes_back_to_a_live_revision_that_is_here_again(
 def test_after_a_damaged_revision_the_next_one_is_not_waited_for(
     deployed: Desk, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.catalog._RETRY_S", 1000.0)
+    monkeypatch.setattr("core.registry.catalog._RETRY_S", 1000.0)
     deployed.good("pull")
     first, second, bundled = (
         revisions_in(versions[version])["classic"] for version in ("first", "second", "bundled")
@@ -1048,7 +1048,7 @@ FRONT = """
 import logging
 import os
 import sys
-from core.first_pull import FirstPull
+from core.registry.sync import FirstPull
 from core.settings import Settings
 logging.basicConfig(level=os.environ.get("LEVEL", "WARNING"))
 pause = float(os.environ.get("PAUSE", "0.1"))
@@ -1168,7 +1168,7 @@ def test_a_hub_that_comes_back_is_pulled_from(desk: Desk, versions: dict[str, Pa
     assert process.stderr is not None
     for _ in range(2):  # past the deadline, twice
         told = process.stderr.readline()
-        assert told.startswith("INFO:core.first_pull:The Hub cannot be reached"), "no error"
+        assert told.startswith("INFO:core.registry.sync:The Hub cannot be reached"), "no error"
     desk.hub.faults.held.set()
     wait_for(lambda: set(desk.live()) == set(NAMES), seconds=60)
     _, err = process.communicate(timeout=30)
@@ -1182,7 +1182,7 @@ def test_a_start_that_is_to_be_offline_is_silent(desk: Desk) -> None:
     process = desk.python(FRONT, LEVEL="INFO", HF_HUB_OFFLINE="1")
     assert process.stderr is not None
     told = process.stderr.readline()
-    assert told.startswith("INFO:core.first_pull:HF_HUB_OFFLINE is set"), "no error"
+    assert told.startswith("INFO:core.registry.sync:HF_HUB_OFFLINE is set"), "no error"
     _, err = process.communicate(timeout=30)
     assert "ERROR" not in err
     assert len(desk.hub.asked) == asked

@@ -12,8 +12,8 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from core import hub
 from core.errors import DataError, HubAwayError
+from core.registry import hub
 from tests import hub_server
 from tests.ports import LOOK_S
 
@@ -133,9 +133,9 @@ def test_where_the_client_stumbles_is_in_the_log(
         server.repos["owner/models"].commit({"x.md": b"?"})
         server.faults.answer = b"[]"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        with caplog.at_level("DEBUG", "core.hub"), pytest.raises(HubAwayError) as told:
+        with caplog.at_level("DEBUG", "core.registry.hub"), pytest.raises(HubAwayError) as told:
             hub.resolve("owner/models", "main", token=None)
     assert "login page of the network" in str(told.value)
-    (record,) = [each for each in caplog.records if each.name == "core.hub"]
+    (record,) = [each for each in caplog.records if each.name == "core.registry.hub"]
     assert record.exc_info is not None
     assert record.exc_info[1] is told.value.__cause__ is not None

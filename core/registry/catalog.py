@@ -18,7 +18,7 @@ from core.bundle.leaderboard import Result, read_unbundled
 from core.bundle.metrics import Metrics
 from core.errors import BundleError, ModelNotFoundError, StoreError
 from core.inference.classifier import Classifier
-from core.revisions import Revisions
+from core.registry.revisions import Revisions
 from core.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.bundle.folder import BUNDLED
 from core.errors import HubAwayError, HubError, TenSightError
-from core.revisions import Revisions
+from core.registry.revisions import Revisions
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class FirstPull:
         }
 
     def _bring(self, missing: Mapping[tuple[str, str], HubSource | None] | None) -> None:
-        from core import releases  # noqa: PLC0415  # the Hub's client takes a while, too
+        from core.registry import releases  # noqa: PLC0415  # the Hub's client takes a while, too
 
         if missing is None:
             releases.pull(self._settings, live="first", patience_s=self._patience_s)

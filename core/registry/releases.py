@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from core import hub
 from core.bundle.config import CARD, CONFIG, METRICS, MODEL, Config
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.metrics import Metrics
 from core.errors import BundleError, HubError, ModelNotFoundError, StoreError
-from core.hub import Commit, RemoteFile
-from core.revisions import Pulled, Revisions
+from core.registry import hub
+from core.registry.hub import Commit, RemoteFile
+from core.registry.revisions import Pulled, Revisions
 from core.settings import Settings
 from core.store.live import HubSource, Live
 from core.store.store import Store
@@ -396,14 +396,14 @@ def _probe(bundle: Bundle) -> None:
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     # Threads that are not needed would take of the memory that the process is allowed.
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "core.probe", str(bundle.folder)]
+    command = [sys.executable, "-m", "core.registry.probe", str(bundle.folder)]
     what = f"{bundle.config.name} {bundle.revision}"
     with tempfile.TemporaryFile() as said:
         try:
             code = subprocess.run(
                 command,
                 env=environment,
-                cwd=Path(__file__).resolve().parent.parent,
+                cwd=Path(__file__).resolve().parents[2],
                 stdout=subprocess.DEVNULL,
                 stderr=said,
                 timeout=_PROBE_S,
