@@ -11,8 +11,8 @@ from PIL import Image
 
 from bench.figures import Section, resident_mb
 from bench.photos import Photos
-from core.predictor import LocalPredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
 from core.settings import Settings
 
 __all__ = ["memory"]

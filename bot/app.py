@@ -43,7 +43,7 @@ from bot.inbox import Inbox, Later, album_of
 from bot.limits import Limits
 from core import locale
 from core.errors import BotError, PredictorError, StoreError, TenSightError
-from core.predictor import Predictor
+from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.sockets import probe
 from core.store.store import Store

@@ -36,7 +36,7 @@ from core.errors import (
 from core.inference.prediction import Prediction
 from core.locale import Language
 from core.photos.decode import MAX_BYTES
-from core.predictor import Predictor
+from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import Answered

@@ -39,6 +39,7 @@ from core.errors import (
 from core.inference.prediction import Prediction
 from core.photos.decode import decode, to_archival_jpeg
 from core.photos.saliency import overlay
+from core.serving.ask import ask_all
 from core.store.feedback import NONE, Answered, Feedback
 
 __all__ = ["add_handlers", "album", "desk_of"]
@@ -286,7 +287,9 @@ async def _about_a_photo(
 async def _compared(update: Update, context: Context, photo: bytes) -> tuple[bytes | None, str]:
     desk = desk_of(context)
     language = await desk.language(update)
-    return None, replies.comparison(await _ask_all(desk, photo), language)
+    return None, replies.comparison(
+        await ask_all(desk.predictor, await desk.results(), photo), language
+    )
 
 
 async def _explained(update: Update, context: Context, photo: bytes) -> tuple[bytes | None, str]:
@@ -294,25 +297,6 @@ async def _explained(update: Update, context: Context, photo: bytes) -> tuple[by
     language, model = await desk.language(update), await desk.model(update)
     picture, text, _ = await _picture(desk, photo, model, language)
     return picture, text
-
-
-async def _ask_all(desk: Desk, photo: bytes) -> list[tuple[str, Prediction | TenSightError]]:
-    """What each model says of a photo, by its title.
-
-    Raises:
-        TenSightError: None of them says anything.
-    """
-    answers: list[tuple[str, Prediction | TenSightError]] = []
-    for result in await desk.results():
-        try:
-            given: Prediction | TenSightError = await desk.predict(photo, result.config.name)
-        except TenSightError as error:
-            given = error
-        answers.append((result.config.title, given))
-    errors = [each for _, each in answers if isinstance(each, TenSightError)]
-    if errors and len(errors) == len(answers):
-        raise errors[0]
-    return answers
 
 
 async def _picture(
@@ -611,7 +595,7 @@ async def _press_compare(press: _Press) -> str | None:
     if answered is None:
         return press.words["gone"]
     async with press.photo(answered) as photo:
-        answers = await _ask_all(press.desk, photo)
+        answers = await ask_all(press.desk.predictor, await press.desk.results(), photo)
     # Of several answers, none is the one that a judgement would be about.
     buttons = replies.answer_buttons(press.key, press.language, judged=True)
     await press.show(replies.comparison(answers, press.language), buttons)

@@ -30,8 +30,8 @@ from core import __version__, locale
 from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
 from core.locale import Language
-from core.predictor import LocalPredictor
 from core.registry.revisions import Revisions
+from core.serving.local import LocalPredictor
 from core.store.audit import AuditEntry
 from core.store.feedback_export import feedback_stats
 

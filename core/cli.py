@@ -43,9 +43,11 @@ from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
 from core.photos.decode import decode, strict_pillow
 from core.photos.saliency import LONGEST, overlay
-from core.predictor import LocalPredictor, Predictor, connect
 from core.registry.catalog import Catalog
 from core.registry.revisions import Revisions
+from core.serving.connect import connect
+from core.serving.local import LocalPredictor
+from core.serving.predictor import Predictor
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -275,11 +277,9 @@ def serve(
 ) -> None:
     """Serve photos over HTTP, for programs and for fronts that run elsewhere."""
     settings = _settings()
-    from core import service
+    from core.serving.http import server
 
-    service.serve(
-        settings, host=host or settings.host, port=port or settings.service_port, say=_say
-    )
+    server.serve(settings, host=host or settings.host, port=port or settings.service_port, say=_say)
 
 
 @app.command()

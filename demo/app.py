@@ -26,8 +26,10 @@ from core import locale
 from core.bundle.leaderboard import Result, read_unbundled
 from core.errors import ImageError, PredictorError, RateError, StoreError
 from core.photos.decode import MAX_BYTES
-from core.predictor import LocalPredictor, Predictor, connect
 from core.registry.sync import FirstPull
+from core.serving.connect import connect
+from core.serving.local import LocalPredictor
+from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.sockets import probe
 from core.store.store import Store

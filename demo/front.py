@@ -29,7 +29,7 @@ from core import locale
 from core.bundle.leaderboard import Result, offered
 from core.bundle.metrics import Metrics
 from core.errors import ModelNotFoundError, PhotoReadError, RateError, TenSightError
-from core.predictor import Predictor
+from core.serving.predictor import Predictor
 from core.store.store import Store
 
 __all__ = [

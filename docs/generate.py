@@ -13,8 +13,8 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 from core.bundle.leaderboard import read_results
-from core.predictor import LocalPredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
 from core.training.evaluation import report

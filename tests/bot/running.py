@@ -13,8 +13,9 @@ from typing import Any
 from bot.app import build_application, run
 from bot.desk import Desk
 from bot.limits import Limits
-from core.predictor import LocalPredictor, Predictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
+from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.inbox import InboxTable
 from core.store.store import Store

@@ -18,8 +18,8 @@ from bot import replies
 from core import locale
 from core.bundle.folder import find_bundles
 from core.errors import BusyError
-from core.predictor import LocalPredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.chats import Chat
 from tests import drawings

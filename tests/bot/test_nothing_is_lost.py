@@ -30,8 +30,9 @@ from bot.limits import Limits
 from core import locale
 from core.bundle.leaderboard import Result
 from core.errors import BotError, PredictorError, StoreError, TenSightError
-from core.predictor import LocalPredictor, RemotePredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
+from core.serving.remote import RemotePredictor
 from core.settings import Settings
 from core.store.feedback import Answered, FeedbackTable
 from core.store.inbox import InboxTable
@@ -39,7 +40,7 @@ from core.store.store import Store
 from tests.bot.running import running, with_inbox
 from tests.bot.test_bot import GROUP, asked, pressed, words
 from tests.conftest import ROOT
-from tests.core.test_service import serving, tensight_serve
+from tests.core.serving.http.test_app import serving, tensight_serve
 from tests.ports import free_port, wait_for
 from tests.telegram_server import TOKEN, Call, TelegramServer
 

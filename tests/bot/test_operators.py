@@ -18,8 +18,9 @@ import pytest
 from core import locale
 from core.bundle.folder import Bundle, write_bundle
 from core.errors import BundleError, PredictorError, StoreError
-from core.predictor import LocalPredictor, RemotePredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
+from core.serving.remote import RemotePredictor
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import Feedback

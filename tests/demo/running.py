@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.predictor import LocalPredictor
+from core.serving.local import LocalPredictor
 from demo.app import build_page, launch
 from demo.front import Visitors
 from tests.ports import free_port

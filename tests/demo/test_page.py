@@ -24,8 +24,8 @@ from core import locale
 from core.bundle.leaderboard import Result
 from core.errors import ModelNotFoundError, PredictorError
 from core.photos.decode import MAX_BYTES
-from core.predictor import LocalPredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
 from core.settings import Settings
 from demo import about, batch
 from demo.app import build_page

@@ -30,8 +30,8 @@ from core.bundle.folder import find_bundles
 from core.errors import ImageError, PredictorError
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES, Photo
-from core.predictor import LocalPredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT

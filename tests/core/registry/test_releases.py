@@ -31,14 +31,14 @@ from pydantic import SecretStr
 from core.bundle.config import MODEL
 from core.bundle.folder import BUNDLED, Bundle, write_bundle
 from core.inference.classifier import Classifier
-from core.predictor import LocalPredictor
 from core.registry import releases
 from core.registry.catalog import Catalog
 from core.registry.revisions import Revisions
+from core.serving.local import LocalPredictor
+from core.serving.telemetry import Telemetry
 from core.settings import Settings
 from core.store.live import Live
 from core.store.store import Store
-from core.telemetry import Telemetry
 from tests import drawings
 from tests.conftest import ROOT
 from tests.held import Hold

@@ -22,8 +22,8 @@ from core.errors import (
 from core.inference.classifier import Classifier, Seen
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
-from core.predictor import LocalPredictor
 from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
 from core.settings import Settings, processors
 from tests import drawings
 from tests.conftest import ROOT

@@ -41,12 +41,14 @@ from core.errors import (
 )
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
-from core.predictor import LocalPredictor, RemotePredictor, connect
 from core.registry.catalog import Catalog
-from core.service import build_service
+from core.serving.connect import connect
+from core.serving.http.app import build_service
+from core.serving.local import LocalPredictor
+from core.serving.remote import RemotePredictor
+from core.serving.telemetry import Telemetry
 from core.settings import Settings, processors
 from core.sockets import listen
-from core.telemetry import Telemetry
 from tests import drawings
 from tests.conftest import ROOT
 from tests.held import Hold
@@ -545,7 +547,7 @@ def test_a_connection_lives_on_after_an_error(url: str, jpeg: bytes) -> None:
 
 
 def test_a_body_that_does_not_come_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.service._SLOWEST_S", 0.3)
+    monkeypatch.setattr("core.serving.http.body_limit._SLOWEST_S", 0.3)
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
     said = raw(url, head, b"some of it")
     assert said.startswith(b"HTTP/1.1 408")
@@ -553,7 +555,7 @@ def test_a_body_that_does_not_come_is_given_up(url: str, monkeypatch: pytest.Mon
 
 
 def test_a_body_that_trickles_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.service._SLOWEST_S", 0.5)
+    monkeypatch.setattr("core.serving.http.body_limit._SLOWEST_S", 0.5)
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sender:
         sender.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
@@ -568,7 +570,7 @@ def test_a_body_that_trickles_is_given_up(url: str, monkeypatch: pytest.MonkeyPa
 def test_so_many_bytes_are_held_and_no_more(
     catalog: Catalog, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.service._MAX_HELD_BYTES", 2 * len(jpeg))
+    monkeypatch.setattr("core.serving.http.body_limit._MAX_HELD_BYTES", 2 * len(jpeg))
     with serving(Settings(models=MODELS), catalog) as url:
         host, port = url.removeprefix("http://").split(":")
         length = 3 * len(jpeg)
@@ -664,7 +666,7 @@ def test_the_command_line_comes_back_to_a_busy_service(photo: Path, jpeg: bytes)
 def test_the_command_line_keeps_to_a_rate_limit(
     catalog: Catalog, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.service.RateLimitItemPerMinute", RateLimitItemPerSecond)
+    monkeypatch.setattr("core.serving.http.app.RateLimitItemPerMinute", RateLimitItemPerSecond)
     with serving(Settings(models=MODELS, rate_per_minute=1), catalog) as url:
         run = command_line(url, "predict", photo, photo, photo)
         out, error = run.communicate(timeout=60)

@@ -1,0 +1,1 @@
+"""Predictors: one interface to models in this process or behind HTTP."""

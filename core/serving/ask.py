@@ -1,0 +1,39 @@
+"""Ask every model about one photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.bundle.leaderboard import Result
+from core.errors import TenSightError
+from core.inference.prediction import Prediction
+from core.photos.decode import Photo
+from core.serving.predictor import Predictor
+
+__all__ = ["ask_all"]
+
+
+async def ask_all(
+    predictor: Predictor, models: Sequence[Result], photo: Photo
+) -> list[tuple[str, Prediction | TenSightError]]:
+    """Classify a photo with several models, one after another.
+
+    Returns:
+        Title of each model, and its prediction or error.
+
+    Raises:
+        TenSightError: Every model failed; this is the first error.
+    """
+    answers: list[tuple[str, Prediction | TenSightError]] = []
+    for model in models:
+        try:
+            given: Prediction | TenSightError = await predictor.predict(
+                photo, model=model.config.name
+            )
+        except TenSightError as error:
+            given = error
+        answers.append((model.config.title, given))
+    errors = [each for _, each in answers if isinstance(each, TenSightError)]
+    if errors and len(errors) == len(answers):
+        raise errors[0]
+    return answers
