@@ -26,7 +26,7 @@ LAYERS = [
     {"core.photos"},
     {"core.bundle"},
     {"core.inference"},
-    {"core.store", "core.store.feedback_export", "core.revisions"},
+    {"core.store"},
     {"core.locale"},
     {"core.registry"},
     {"core"},
