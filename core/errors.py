@@ -21,6 +21,7 @@
     ├── DataError (ValueError)            training data is missing or not as expected
     ├── TrainingError (RuntimeError)      a training run cannot start, go on or be exported
     ├── BotError (RuntimeError)           the bot cannot run
+    ├── CommandUnavailableError (ImportError)  a front's command cannot be loaded
     └── MissingExtraError (ImportError)   an optional part is not installed
 
 Each is also the builtin that a caller would expect. `code` is stable and meant for programs;
@@ -36,6 +37,7 @@ __all__ = [
     "BotError",
     "BundleError",
     "BusyError",
+    "CommandUnavailableError",
     "DataError",
     "DeadlineError",
     "HubAwayError",
@@ -224,6 +226,12 @@ class TrainingError(TenSightError, RuntimeError):
     """A training run cannot start, be resumed or be exported."""
 
     code = "training"
+
+
+class CommandUnavailableError(TenSightError, ImportError):
+    """A command is registered, and the package that it comes from cannot be loaded."""
+
+    code = "command_unavailable"
 
 
 class MissingExtraError(TenSightError, ImportError):

@@ -65,7 +65,7 @@ def main() -> None:
 
     setattr(owner, name, held)
     sys.argv = ["tensight", *arguments]
-    import_module("core.cli").main()
+    import_module("core.cli.main").main()
 
 
 if __name__ == "__main__":

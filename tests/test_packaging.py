@@ -53,10 +53,10 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
             "plain = sysconfig.get_path\n"
             f"data = {str(prefix)!r}\n"
             "sysconfig.get_path = lambda name: data if name == 'data' else plain(name)\n"
-            "from core import cli\n"
-            f"assert cli.__file__.startswith({str(site)!r}), cli.__file__\n"
+            "from core.cli import main\n"
+            f"assert main.__file__.startswith({str(site)!r}), main.__file__\n"
             f"sys.argv = {['tensight', *arguments]!r}\n"
-            "cli.main()\n"
+            "main.main()\n"
         )
         return subprocess.run(
             [sys.executable, "-c", program],

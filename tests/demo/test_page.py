@@ -76,7 +76,16 @@ def test_the_api_answers_as_the_classifier_does(
 
 def test_answers_are_those_of_the_command_line(client: gradio_client.Client, photo: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "core.cli", "predict", str(photo), "--model", "classic", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "core.cli",
+            "predict",
+            str(photo),
+            "--model",
+            "classic",
+            "--json",
+        ],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

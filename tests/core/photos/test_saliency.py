@@ -16,7 +16,7 @@ from core.photos.saliency import overlay
 from core.registry.catalog import Catalog
 from tests import drawings
 from tests.conftest import ROOT
-from tests.core.test_cli import tensight
+from tests.core.cli.test_main import tensight
 
 MODELS = [folder.name for folder in find_bundles(ROOT / "models")]
 SPEC = InputSpec(

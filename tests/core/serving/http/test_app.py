@@ -30,7 +30,7 @@ from limits import RateLimitItemPerSecond
 from PIL import Image
 from pydantic import SecretStr
 
-from core import cli
+from core.cli.predict import _patiently
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -684,7 +684,7 @@ def test_the_command_line_does_not_come_back_for_ever(photo: Path) -> None:
 
     predictor = Full(Catalog(Settings(models=MODELS)), queue_size=1, deadline_s=1)
     with pytest.raises(BusyError):
-        asyncio.run(cli._patiently(predictor, str(photo), None))
+        asyncio.run(_patiently(predictor, str(photo), None))
     predictor.close()
     assert 10 < predictor.asked < 100
 

@@ -11,7 +11,7 @@ from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.data.photos import evaluate_photos, read_labels
 from tests import made
-from tests.core.test_cli import tensight
+from tests.core.cli.test_main import tensight
 
 
 @pytest.fixture

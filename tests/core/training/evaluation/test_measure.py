@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from core import cli
 from core.bundle.folder import Bundle, find_bundles
+from core.cli import training
 from core.errors import OutputError
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
@@ -42,9 +42,9 @@ def models(made_models: Path, tmp_path: Path) -> Path:
 def evaluated(models: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     """What `tensight evaluate` prints, with the tests' own data for CIFAR-10."""
     dataset = made.dataset(test=12)
-    monkeypatch.setattr(cli, "_load_rows", lambda settings: Rows.of(dataset, settings))
+    monkeypatch.setattr(training, "_load_rows", lambda settings: Rows.of(dataset, settings))
     monkeypatch.setenv("TENSIGHT_MODELS", str(models))
-    run = CliRunner().invoke(cli.app, ["evaluate", *arguments], catch_exceptions=False)
+    run = CliRunner().invoke(training.app, ["evaluate", *arguments], catch_exceptions=False)
     assert run.exit_code == 0, run.output
     return run.stdout
 

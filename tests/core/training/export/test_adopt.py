@@ -18,8 +18,8 @@ from keras import layers
 from PIL import Image
 from typer.testing import CliRunner
 
-from core import cli
 from core.bundle.folder import Bundle
+from core.cli.training import app
 from core.errors import DataError, TrainingError
 from core.inference.classifier import Classifier
 from core.registry.catalog import Catalog
@@ -105,7 +105,7 @@ def test_the_page_works_command_by_command(
         if arguments[0] == "export" and "--replace" in arguments:
             # Here, where TensorFlow is loaded already; the first export had a process of its own.
             monkeypatch.chdir(desk)
-            again = CliRunner().invoke(cli.app, arguments, env={"TENSIGHT_MODELS": models})
+            again = CliRunner().invoke(app, arguments, env={"TENSIGHT_MODELS": models})
             assert again.exit_code == 0, f"{command}\n{again.output}"
             continue
         run = subprocess.run(

@@ -119,9 +119,9 @@ def test_a_wrong_setting_is_2() -> None:
 def test_predicting_loads_nothing_of_training(photo: Path) -> None:
     program = (
         "import sys\n"
-        "from core import cli\n"
+        "from core.cli import main\n"
         f"sys.argv = ['tensight', 'predict', {str(photo)!r}, '--json']\n"
-        "try:\n    cli.main()\n"
+        "try:\n    main.main()\n"
         "except SystemExit as done:\n    assert not done.code, done.code\n"
         f"assert not {TRAINING} & {{name.split('.')[0] for name in sys.modules}}\n"
     )
@@ -209,9 +209,9 @@ def test_training_commands_without_the_extra() -> None:
         "import importlib.util as util\n"
         "found = util.find_spec\n"
         "util.find_spec = lambda name: None if name in {'tensorflow', 'keras'} else found(name)\n"
-        "from core import cli\n"
+        "from core.cli import main\n"
         "sys.argv = ['tensight', 'train', 'classic']\n"
-        "cli.main()\n"
+        "main.main()\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -1,0 +1,158 @@
+"""Options, printing and progress that the commands share."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import MissingExtraError, SettingsError
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.training.fit import Epoch
+
+__all__ = [
+    "EpochProgress",
+    "JsonOption",
+    "ModelOption",
+    "command_line",
+    "download_progress",
+    "has_desktop",
+    "prepare_training",
+    "print_json",
+    "print_table",
+    "read_settings",
+    "say",
+]
+_TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Name of the model.", show_default="the best")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def read_settings() -> Settings:
+    """Read the settings of the environment, and set up logging as they say."""
+    settings = Settings.read()
+    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+    return settings
+
+
+def prepare_training() -> None:
+    """Choose Keras's backend, before anything imports it, and check that the extra is there."""
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    needed = (*_TRAIN_MODULES, *(["tensorflow"] if backend == "tensorflow" else []))
+    if any(importlib.util.find_spec(module) is None for module in needed):
+        raise MissingExtraError("train", "This command")
+    if importlib.util.find_spec(backend) is None:
+        raise SettingsError(
+            f"KERAS_BACKEND is {backend}, and no such package is installed here. Install it, or "
+            "unset KERAS_BACKEND to compute with TensorFlow."
+        )
+
+
+def command_line() -> str:
+    """Return the command that this process was started with, as one would type it."""
+    return shlex.join(["tensight", *sys.argv[1:]])
+
+
+def has_desktop() -> bool:
+    """Whether there is a graphical browser to open; without one, Python would start a text one."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def say(message: str) -> None:
+    """Print a message to stderr."""
+    typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    # In ASCII, so that a file name which is no text still comes out as JSON.
+    typer.echo(json.dumps(value, allow_nan=False))
+
+
+def print_table(header: list[str], rows: list[list[str]]) -> None:
+    """Print a table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    # Piped output is not cut to the width of a terminal that is not there.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width).print(table)
+
+
+@contextmanager
+def download_progress() -> Iterator[Callable[[int, int], None] | None]:
+    """A bar for the bytes that have arrived; None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress
+
+    columns = (*Progress.get_default_columns(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("Downloading", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class EpochProgress:
+    """A bar for the batches of an epoch, and a line for each epoch that is done."""
+
+    def __init__(self, what: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._bar.console.print(what, highlight=False, soft_wrap=True)
+        self._task = self._bar.add_task("epoch", total=None)
+
+    def __enter__(self) -> EpochProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._bar.stop()
+
+    def on_batch(self, epoch: int, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, description=f"epoch {epoch}", completed=done, total=total)
+
+    def on_epoch(self, epoch: Epoch, total: int, best: bool) -> None:
+        """Print the line of an epoch."""
+        self._bar.console.print(
+            f"epoch {epoch.epoch}/{total}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.4f}  "
+            f"validation loss {epoch.validation_loss:.4f}  accuracy "
+            f"{epoch.validation_accuracy:.4f}{' *' if best else ''}  {epoch.seconds:.0f} s",
+            soft_wrap=True,
+        )

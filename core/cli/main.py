@@ -1,0 +1,99 @@
+"""The command `tensight`: results go to stdout, everything else to stderr.
+
+Exit status: 0 done, 1 something failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from core._version import __version__
+from core.cli import feedback, models, predict, serve, training
+from core.cli.console import read_settings, say
+from core.cli.extensions import add_commands
+from core.errors import ModelNotFoundError, SettingsError, TenSightError
+from core.photos.decode import strict_pillow
+from core.settings import Settings
+
+__all__ = ["build_app", "main"]
+
+_NO_FRONTS = (
+    "No such command {name!r}. The commands of the page and of the bot are not installed here: "
+    "`pip install` the wheel, or `make run` in a checkout."
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    strict_pillow()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        build_app()()
+    except (ModelNotFoundError, SettingsError) as error:
+        say(str(error))
+        sys.exit(2)
+    except TenSightError as error:
+        say(str(error))
+        sys.exit(1)
+
+
+def build_app() -> typer.Typer:
+    """Build the command line: the commands of core, and those that fronts register."""
+    app = typer.Typer(
+        name="tensight",
+        help="Tells what is in a photo, how sure it is, and when it does not know.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.add_typer(predict.app)
+    fronts = add_commands(app)
+    app.add_typer(serve.app)
+    app.command()(config)
+    app.add_typer(training.app)
+    app.add_typer(models.app, name="models")
+    app.add_typer(feedback.app, name="feedback")
+    app.callback(cls=TyperGroup if fronts else _WithoutFronts)(_root)
+    return app
+
+
+class _WithoutFronts(TyperGroup):
+    """Says what to install where somebody asks for a command of a front."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            ctx.fail(_NO_FRONTS.format(name=args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tensight {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+def config(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/SETTINGS.md.")] = False,
+) -> None:
+    """Show the settings in force; secrets are masked."""
+    if markdown:
+        typer.echo(Settings.document())
+        return
+    for variable, value, description in read_settings().rows():
+        typer.echo(f"{variable}={value}\n    {description}")

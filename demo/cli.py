@@ -1,0 +1,121 @@
+"""The commands `tensight web` and `tensight space ...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.serving.predictor import Predictor
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+from core.cli.console import has_desktop, prepare_training, read_settings, say
+from core.cli.extensions import load_companions
+
+__all__ = ["space", "web"]
+_SAMPLES = 12
+space = typer.Typer(help="The page as a Space on the Hub.", no_args_is_help=True)
+
+
+def web(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="TENSIGHT_HOST")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port to listen on.", show_default="TENSIGHT_PORT"),
+    ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Also open the page in the browser of this desktop.")
+    ] = False,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share", help="Also make the page reachable for everybody, through Gradio's servers."
+        ),
+    ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port of 127.0.0.1 where Prometheus may ask about the bot."
+        ),
+    ] = None,
+) -> None:
+    """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
+    settings = read_settings()
+    from demo.app import serve
+
+    if share:
+        say(
+            "For up to a week, everybody who gets the address can send photos to this machine, "
+            "through servers of Gradio's maker: they carry the photos and the answers. Ctrl-C ends "
+            "it."
+        )
+    serve(
+        settings,
+        host=host or settings.host,
+        port=port or settings.port,
+        open_browser=open_browser and has_desktop(),
+        say=say,
+        share=share,
+        samples=None if settings.data is None else partial(_samples, settings),
+        beside=partial(_companions, settings, metrics_port),
+    )
+
+
+@space.command("build")
+def build_space(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+) -> None:
+    """Write a folder with everything that a Gradio Space needs."""
+    from demo.space import build
+
+    build(read_settings(), folder)
+    say(f"Written to {folder}; `python {folder / 'app.py'}` starts it.")
+
+
+@space.command("push")
+def push_space(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Name of the Space.")],
+    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Publish the page",
+    private: Annotated[
+        bool, typer.Option("--private", help="A Space that is made is seen by its owner alone.")
+    ] = False,
+) -> None:
+    """Publish the page as a Space; it is made where there is none."""
+    from demo.space import push
+
+    commit = push(read_settings(), repo, message=message, private=private, bars=sys.stderr.isatty())
+    typer.echo(f"spaces/{repo} is at {commit}")
+
+
+@contextmanager
+def _companions(
+    settings: Settings, metrics_port: int | None, predictor: Predictor
+) -> Iterator[None]:
+    """Run what other packages registered to run beside the page."""
+    with ExitStack() as stack:
+        for companion in load_companions():
+            stack.enter_context(companion(settings, predictor, metrics_port, say))
+        yield
+
+
+def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:
+    """The first test images of each class."""
+    prepare_training()
+    from core.training.data.datasets import CIFAR10_LABELS, load_cifar10_test
+
+    test = load_cifar10_test(settings)
+    return {
+        label: list(test.images[test.labels == i][:_SAMPLES])
+        for i, label in enumerate(CIFAR10_LABELS)
+    }

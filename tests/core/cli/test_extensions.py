@@ -1,0 +1,139 @@
+"""Commands and companions of fronts: registered by entry points, absent, or broken."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from core.cli import extensions
+from core.cli.extensions import add_commands, load_companions
+from core.cli.main import build_app
+from core.errors import CommandUnavailableError
+from tests.conftest import ROOT
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *entries: tuple[str, str]) -> None:
+    """Register these entry points alone, in every group."""
+    monkeypatch.setattr(
+        extensions,
+        "_registered",
+        lambda group: [EntryPoint(name, value, group) for name, value in entries],
+    )
+
+
+def test_fronts_register_their_commands() -> None:
+    help_text = CliRunner().invoke(build_app(), ["--help"]).output
+    for command in ("predict", "serve", "models", "web", "space", "bot"):
+        assert f" {command} " in help_text
+
+
+def test_broken_front_leaves_other_commands_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, ("web", "no_such_package.cli:web"), ("space", "demo.cli:space"))
+    app = build_app()
+    assert CliRunner().invoke(app, ["--version"]).exit_code == 0
+    assert CliRunner().invoke(app, ["space", "--help"]).exit_code == 0
+    with pytest.raises(CommandUnavailableError) as told:
+        CliRunner().invoke(app, ["web"], catch_exceptions=False)
+    assert str(told.value).startswith(
+        "tensight web: no_such_package.cli cannot be loaded (ModuleNotFoundError: No module named "
+        "'no_such_package'). Install TenSight with all that it depends on"
+    )
+
+
+def test_absent_front_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch)
+    run = CliRunner().invoke(build_app(), ["web"])
+    assert run.exit_code == 2
+    assert "No such command 'web'" in run.output
+    assert "are not installed" in unwrapped(run.output)
+
+
+def test_functions_and_groups_can_be_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, ("bot", "bot.cli:bot"), ("space", "demo.cli:space"))
+    app = typer.Typer()
+    assert add_commands(app)
+    assert [command.name for command in app.registered_commands] == ["bot"]
+    assert [group.name for group in app.registered_groups] == ["space"]
+
+
+def test_broken_companion_is_reported_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only(monkeypatch, ("other", "no_such_package:run"), ("bot", "bot.cli:companion"))
+    assert len(load_companions()) == 1
+    assert "other does not run beside the page: no_such_package" in capsys.readouterr().err
+
+
+def unwrapped(text: str) -> str:
+    """Undo the line breaks of the box that errors are printed in."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def cloned(tmp_path: Path, *packages: str) -> Path:
+    """Lay out a checkout that was never installed, with some packages."""
+    folder = tmp_path / "checkout"
+    for package in packages:
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / package, folder / package, ignore=ignore)
+    shutil.copyfile(ROOT / "pyproject.toml", folder / "pyproject.toml")
+    return folder
+
+
+def run_uninstalled(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line of a folder where no installed TenSight can be found."""
+    program = (
+        "import importlib.metadata as metadata, sys\n"
+        "found = metadata.distribution\n"
+        "def distribution(name):\n"
+        "    if name == 'tensight':\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return found(name)\n"
+        "metadata.distribution = distribution\n"
+        # An editable install would find what is not in the folder.
+        "sys.meta_path[:] = [each for each in sys.meta_path if '__editable__' not in str(each)]\n"
+        "from core.cli import main\n"
+        f"assert main.__file__.startswith({str(folder)!r}), main.__file__\n"
+        f"sys.argv = {['tensight', *arguments]!r}\n"
+        "main.main()\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+    )
+
+
+def test_checkout_that_was_only_cloned_has_all_commands(tmp_path: Path) -> None:
+    folder = cloned(tmp_path, "core", "demo", "bot")
+    for command in ("web", "bot", "space"):
+        run = run_uninstalled(folder, command, "--help")
+        assert run.returncode == 0, run.stderr
+
+
+def test_checkout_without_a_front_says_so(tmp_path: Path) -> None:
+    folder = cloned(tmp_path, "core", "demo")
+    assert run_uninstalled(folder, "--version").returncode == 0
+    run = run_uninstalled(folder, "bot", "--webhook", "https://bot.example/hook")
+    assert run.returncode == 1
+    assert run.stderr.startswith("tensight bot: bot.cli cannot be loaded (ModuleNotFoundError")
+    assert "Traceback" not in run.stderr
+
+
+def test_folder_without_pyproject_has_the_commands_of_core(tmp_path: Path) -> None:
+    folder = cloned(tmp_path, "core")
+    (folder / "pyproject.toml").unlink()
+    assert run_uninstalled(folder, "--version").returncode == 0
+    run = run_uninstalled(folder, "web")
+    assert run.returncode == 2
+    assert "are not installed here" in unwrapped(run.stderr)
