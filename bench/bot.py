@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.figures import Section
 from bench.photos import Photos
-from bot.limits import Limits
+from bot.rate_limiter import Limits
 from tests.bot.running import running
 from tests.telegram_server import TelegramServer
 

@@ -46,7 +46,7 @@ def bot(
 ) -> None:
     """Answer photos on Telegram."""
     settings = read_settings()
-    from bot.app import serve
+    from bot.runner import serve
     from core.registry.sync import FirstPull
     from core.store.store import Store
 
@@ -79,7 +79,8 @@ def companion(
     if settings.telegram_token is None:
         yield
         return
-    from bot.app import Figures, prepare, run
+    from bot.metrics import Figures
+    from bot.runner import prepare, run
     from core.store.store import Store
 
     loop, stop = asyncio.new_event_loop(), asyncio.Event()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
+from bot.state import Desk
 from core import locale
 from core.bundle.leaderboard import Result
 from core.errors import TenSightError
@@ -25,6 +26,7 @@ __all__ = [
     "greeting",
     "model_buttons",
     "model_code",
+    "privacy_text",
 ]
 
 JUDGED = "judged"
@@ -151,3 +153,15 @@ def model_code(name: str) -> str:
 
 def _button(text: str, *parts: str) -> InlineKeyboardButton:
     return InlineKeyboardButton(text, callback_data=":".join(parts))
+
+
+def privacy_text(
+    desk: Desk, language: locale.Language, keeps: bool
+) -> tuple[str, InlineKeyboardMarkup]:
+    """Say what is stored, and whether photos are; with a button that changes it."""
+    words = locale.bot_words(language)
+    kept = words["kept" if keeps else "not_kept"]
+    text = words["privacy"].format(days=desk.settings.retention_days, kept=kept)
+    shown, change = (words["keep_on"], "0") if keeps else (words["keep_off"], "1")
+    button = InlineKeyboardButton(shown, callback_data=f"keep::{change}")
+    return text, InlineKeyboardMarkup([[button]])

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bot.app import build_application, run
-from bot.desk import Desk
-from bot.limits import Limits
+from bot.app import build_application
+from bot.rate_limiter import Limits
+from bot.runner import run
+from bot.state import Desk
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor

@@ -25,8 +25,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bot import logs
-from bot.limits import Limits
+from bot import log_redaction
+from bot.rate_limiter import Limits
 from core import locale
 from core.bundle.leaderboard import Result
 from core.errors import BotError, PredictorError, StoreError, TenSightError
@@ -196,7 +196,7 @@ def test_one_clear_line(
 def test_of_two_the_newcomer_gives_up(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._OLD_S", 0.0)
+    monkeypatch.setattr("bot.polling._OLD_S", 0.0)
     done = threading.Event()
 
     def talk() -> None:
@@ -271,7 +271,7 @@ class Forgetful(InboxTable):
 def test_what_is_not_written_down_is_asked_for_again(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.tasks.PAUSES_S", (0.1, 0.1))
     sent = telegram.photo(1, content)
     with running(telegram, tmp_path, parts=with_inbox(Forgetful)):
         (reply,) = telegram.wait_for(1, 1)
@@ -294,7 +294,7 @@ class Doubtful(InboxTable):
 def test_what_was_written_down_in_doubt_is_answered(
     telegram: TelegramServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.tasks.PAUSES_S", (0.1, 0.1))
     with running(telegram, tmp_path, parts=with_inbox(Doubtful)) as bot:
         telegram.text(1, "/whoami")
         telegram.wait_for(1, 1)
@@ -306,7 +306,7 @@ def test_what_was_written_down_in_doubt_is_answered(
 def test_a_retry_is_one_answer(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.1, 0.1))
     telegram.faults.failing["sendMessage"] = [502, 502, 502]
     with running(telegram, tmp_path) as bot:
         telegram.photo(1, content)
@@ -329,7 +329,7 @@ def test_a_token_that_is_taken_back_loses_nothing(
 def test_what_telegram_never_gives_holds_nobody_up_for_ever(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.1, 0.1))
     monkeypatch.setattr("bot.inbox._MOST_TRIES", 3)
     broken = telegram.add_file(content)
     telegram.faults.broken.add(broken)
@@ -348,7 +348,7 @@ def test_what_telegram_never_gives_holds_nobody_up_for_ever(
 def test_who_is_to_be_forgotten_does_not_wait(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     with running(telegram, tmp_path, predictor=predictor) as bot:
@@ -494,7 +494,7 @@ def test_what_waited_while_it_was_off_is_answered(
 def test_file_ids_are_kept_for_seven_days(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._CLEAN_S", 0.1)
+    monkeypatch.setattr("bot.runner._CLEAN_S", 0.1)
     with running(telegram, tmp_path) as bot:
         for chat in (1, 2):
             asked(telegram, chat, lambda chat=chat: telegram.photo(chat, content))
@@ -670,8 +670,8 @@ def test_a_group_gets_twenty_messages_a_minute(monkeypatch: pytest.MonkeyPatch) 
             await limits.process_request(send, (), {}, "sendMessage", {"chat_id": GROUP}, None)
 
     with monkeypatch.context() as patched:
-        patched.setattr("bot.limits.time.monotonic", lambda: now[0])
-        patched.setattr("bot.limits.asyncio.sleep", sleep)
+        patched.setattr("bot.rate_limiter.time.monotonic", lambda: now[0])
+        patched.setattr("bot.rate_limiter.asyncio.sleep", sleep)
         asyncio.run(talk())
     assert all(b - a >= 60 for a, b in zip(sent, sent[20:], strict=False))
     assert all(b - a >= 1 for a, b in itertools.pairwise(sent))
@@ -705,7 +705,7 @@ def test_an_answer_that_takes_too_long_is_asked_for_again(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.app._READ_S", 0.5)
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
     with running(telegram, tmp_path) as bot:
         asked(telegram, 2, lambda: telegram.photo(2, content))
         telegram.faults.slow_s = 2.0
@@ -720,7 +720,7 @@ def test_an_answer_that_takes_too_long_is_asked_for_again(
 def test_telegram_is_left_alone_for_longer_and_longer(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._PAUSES_S", (0.2, 1.0))
+    monkeypatch.setattr("bot.tasks.PAUSES_S", (0.2, 1.0))
     with running(telegram, tmp_path):
         telegram.faults.failing["getUpdates"] = [500, 502, 500, 502, 500]
         wait_for(lambda: telegram.faults.failing["getUpdates"] == [])
@@ -734,7 +734,7 @@ def test_telegram_is_left_alone_for_longer_and_longer(
 def test_telegram_away_at_the_start(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.tasks.PAUSES_S", (0.1, 0.1))
     telegram.faults.failing["getMe"] = [500, 502]
     telegram.photo(1, content)
     with running(telegram, tmp_path):
@@ -765,7 +765,7 @@ def test_telegram_away_for_a_moment(
     method: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
     with running(telegram, tmp_path):
         telegram.faults.failing[method] = [502, 500]
         telegram.faults.failing["getUpdates"] = [500]
@@ -790,7 +790,7 @@ class Away(LocalPredictor):
 def test_predictor_away(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     with running(telegram, tmp_path, predictor=predictor):
@@ -807,7 +807,7 @@ def test_predictor_away(
 def test_photos_that_wait_hold_nothing_else_up(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (1.0, 1.0))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (1.0, 1.0))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     with running(telegram, tmp_path, predictor=predictor, operators=(1,)):
@@ -829,7 +829,7 @@ def test_photos_that_wait_hold_nothing_else_up(
 def test_a_service_that_is_away(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
     port = free_port()
     predictor = RemotePredictor(f"http://127.0.0.1:{port}", patience_s=0.5)
     with running(telegram, tmp_path, predictor=predictor):
@@ -1040,8 +1040,8 @@ def test_a_webhook_that_was_left_behind_is_taken_away(
 def test_a_webhook_that_is_taken_away_is_said(
     telegram: TelegramServer, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._WATCH_S", 0.1)
-    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.webhook._WATCH_S", 0.1)
+    monkeypatch.setattr("bot.tasks.PAUSES_S", (0.1, 0.1))
     hook: dict[str, Any] = {"webhook": "https://bot.example/hook", "port": free_port()}
 
     def take_away() -> None:
@@ -1061,7 +1061,7 @@ def test_a_webhook_that_is_taken_away_is_said(
 def test_the_token_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     root = logging.getLogger()
     before = [list(handler.filters) for handler in root.handlers]
-    logs.hide(TOKEN)
+    log_redaction.hide(TOKEN)
     try:
         with caplog.at_level("DEBUG"):
             logging.getLogger("x").info("asked %s", f"https://api/bot{TOKEN}/getMe")

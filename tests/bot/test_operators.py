@@ -285,7 +285,7 @@ def test_operators_hear_of_errors_once(broken: tuple[Running, Broken], photo: Pa
 def test_who_cannot_be_told_sorry_just_now_is_told_later(
     telegram: TelegramServer, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Broken(Catalog(settings), queue_size=64, deadline_s=30)
     # Of the sorry and of the alarm, each the first time; both are recorded.
@@ -320,7 +320,7 @@ def test_operators_hear_again_after_an_hour(
 ) -> None:
     telegram, content = broken[0].telegram, photo.read_bytes()
     for minutes, heard in ((0, 1), (59, 1), (61, 2)):
-        monkeypatch.setattr("bot.operator.monotonic", lambda m=minutes: time.monotonic() + 60 * m)
+        monkeypatch.setattr("bot.alarms.monotonic", lambda m=minutes: time.monotonic() + 60 * m)
         asked(telegram, ANYBODY, lambda: telegram.photo(ANYBODY, content))
         telegram.wait_for(heard, OPERATOR)
         telegram.wait_for(heard, OTHER)
@@ -334,7 +334,7 @@ def test_a_confirming_button_works_for_five_minutes(
 ) -> None:
     telegram = bot.telegram
     offer = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
-    monkeypatch.setattr("bot.operator.monotonic", lambda: time.monotonic() + later_s)
+    monkeypatch.setattr("bot.operators.monotonic", lambda: time.monotonic() + later_s)
     pressed(telegram, OPERATOR, offer, "Yes")
     wait_for(lambda: last(telegram) == ("maintenance is on" if changes else words()["expired"]))
     assert bot.store.flags.get("maintenance") == changes
@@ -375,8 +375,8 @@ class Broke(InboxTable):
 def test_operators_hear_of_a_database_that_fails_for_long(
     telegram: TelegramServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app._PAUSES_S", (0.1, 0.1))
-    monkeypatch.setattr("bot.app._LONG_S", 1.0)
+    monkeypatch.setattr("bot.tasks.PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.alarms._LONG_S", 1.0)
     with running(telegram, tmp_path, parts=with_inbox(Broke), operators=(OPERATOR,)) as bot:
         assert isinstance(bot.store.inbox, Broke)
         bot.store.inbox.broken = True

@@ -9,14 +9,12 @@ import logging
 import resource
 import secrets
 import sys
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
 
 from telegram import CallbackQuery, Message, Update
 from telegram.constants import ChatType, MessageLimit
@@ -24,8 +22,10 @@ from telegram.error import TelegramError
 from telegram.ext import CallbackQueryHandler, CommandHandler, filters
 
 from bot import replies
-from bot.desk import App, Context, Desk
-from bot.handlers import desk_of
+from bot.alarms import operator_language
+from bot.guards import desk_of
+from bot.state import App, Context, Desk
+from bot.tasks import run_in_daemon_thread, start
 from core import __version__, locale
 from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
@@ -35,19 +35,15 @@ from core.serving.local import LocalPredictor
 from core.store.audit import AuditEntry
 from core.store.feedback_export import feedback_stats
 
-__all__ = ["COMMANDS", "Alarms", "add_handlers", "end_acts", "start"]
+__all__ = ["COMMANDS", "add_handlers", "end_acts"]
 
 COMMANDS = ("status", "models", "pull", "promote", "rollback", "feedback", "maintenance", "audit")
 """What operators may say, beside what everybody may."""
 
 _CONFIRM_S = 300.0
 _LAST_ACTS = 20
-_AN_HOUR_S = 3600.0
 # What is still said while the bot ends.
 _LAST_WORD_S = 5.0
-
-_T = TypeVar("_T")
-_V = TypeVar("_V")
 
 logger = logging.getLogger(__name__)
 
@@ -201,14 +197,6 @@ async def _pull(update: Update, context: Context) -> None:
     start(context.bot_data, work())
 
 
-def start(bot_data: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
-    """Do something that nothing waits for; it ends with the application at the latest."""
-    tasks: set[asyncio.Task[None]] = bot_data["tasks"]
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-
-
 async def _promote(update: Update, context: Context) -> None:
     desk, arguments = desk_of(context), context.args or []
     words = locale.bot_words(await desk.language(update))
@@ -223,7 +211,7 @@ async def _promote(update: Update, context: Context) -> None:
         return releases.resolve(desk.settings, name, begin)
 
     try:
-        revision = await _apart(resolve)
+        revision = await run_in_daemon_thread(resolve)
     except (BundleError, ModelNotFoundError) as error:
         await _say(update, words["act_refused"].format(error=error))
         return
@@ -381,7 +369,7 @@ async def _act(desk: Desk, update: Update, act: str, do: Callable[[], _Outcome])
     who, language = _who(desk, update), await desk.language(update)
     number = await asyncio.to_thread(desk.store.audit.begin, update.get_bot().id, who, act)
     try:
-        outcome = await _apart(do)
+        outcome = await run_in_daemon_thread(do)
     except asyncio.CancelledError:
         await _keep(desk, number, act, _Outcome("act_broken_off", {"act": act}))
         raise
@@ -430,35 +418,10 @@ async def _tell_of_lost(application: App, acts: Sequence[AuditEntry]) -> None:
     for operator in desk.settings.operators:
         for act in acts:
             if act.operator == desk.person(operator):
-                words = locale.bot_words(await _language_of(desk, operator))
+                words = locale.bot_words(await operator_language(desk, operator))
                 with suppress(TelegramError):
                     text = words["act_lost"].format(act=act.act)
                     await application.bot.send_message(operator, text)
-
-
-async def _apart(do: Callable[[], _T]) -> _T:
-    """As `asyncio.to_thread`, in a thread that does not hold up the end of the process.
-
-    What operators do may be broken off at any moment: it is done, or not.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_T] = loop.create_future()
-
-    def settle(put: Callable[[_V], None], what: _V) -> None:
-        if not future.cancelled():
-            put(what)
-
-    def work() -> None:
-        with suppress(RuntimeError):  # the loop has ended
-            try:
-                outcome = do()
-            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
-                loop.call_soon_threadsafe(settle, future.set_exception, error)
-            else:
-                loop.call_soon_threadsafe(settle, future.set_result, outcome)
-
-    threading.Thread(target=work, name="act", daemon=True).start()
-    return await future
 
 
 def _who(desk: Desk, update: Update) -> str:
@@ -485,46 +448,3 @@ def _resident() -> int:
         return int(status.read_text("ascii").split()[1]) * resource.getpagesize()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
-
-
-class Alarms:
-    """Tells operators of what went wrong: once an hour of each kind."""
-
-    def __init__(self, operators: Sequence[int]) -> None:
-        self._operators = operators
-        self._told: dict[str, float] = {}
-
-    async def tell(self, application: App, kind: str, key: str, /, **values: object) -> None:
-        """Tell each operator in their language, unless they heard of its kind within the hour.
-
-        Args:
-            application: Whose operators they are.
-            kind: What is told once an hour.
-            key: Of the text, in `locale.bot_words`.
-            values: What is put into it.
-        """
-        now = monotonic()
-        self._told = {k: at for k, at in self._told.items() if at > now - _AN_HOUR_S}
-        if kind in self._told:
-            return
-        # Before it is sent: the next of its kind may come meanwhile.
-        self._told[kind] = now
-        reached, desk = False, application.bot_data["desk"]
-        for operator in self._operators:
-            text = locale.bot_words(await _language_of(desk, operator))[key].format(**values)
-            try:
-                await application.bot.send_message(operator, text)
-                reached = True
-            except TelegramError as error:
-                logger.warning("An operator cannot be told: %s", error)
-        if not reached:
-            self._told.pop(kind, None)
-
-
-async def _language_of(desk: Desk, operator: int) -> Language:
-    """What an operator chose in their private chat, else English."""
-    try:
-        chosen = (await asyncio.to_thread(desk.store.chats.get, operator)).language
-    except StoreError:
-        return "en"
-    return next((each for each in locale.LANGUAGES if each == chosen), "en")

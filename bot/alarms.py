@@ -1,0 +1,156 @@
+"""Report failures to the operators."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+from telegram import Update
+from telegram.error import BadRequest, NetworkError, TelegramError
+
+from bot.inbox import Later
+from bot.state import App, Desk
+from bot.tasks import start
+from core import locale
+from core.errors import StoreError, TenSightError
+from core.locale import Language
+
+__all__ = [
+    "Alarms",
+    "CatalogWarnings",
+    "clear_database_failure",
+    "operator_language",
+    "report_database_failure",
+    "report_failure",
+]
+
+_OURS = Path(__file__).resolve().parent.parent
+# Of a database that fails: what passes sooner is no alarm.
+_LONG_S = 60.0
+_AN_HOUR_S = 3600.0
+
+logger = logging.getLogger(__name__)
+
+
+class Alarms:
+    """Tells operators of what went wrong: once an hour of each kind."""
+
+    def __init__(self, operators: Sequence[int]) -> None:
+        self._operators = operators
+        self._told: dict[str, float] = {}
+
+    async def tell(self, application: App, kind: str, key: str, /, **values: object) -> None:
+        """Tell each operator in their language, unless they heard of its kind within the hour.
+
+        Args:
+            application: Whose operators they are.
+            kind: What is told once an hour.
+            key: Of the text, in `locale.bot_words`.
+            values: What is put into it.
+        """
+        now = monotonic()
+        self._told = {k: at for k, at in self._told.items() if at > now - _AN_HOUR_S}
+        if kind in self._told:
+            return
+        # Before it is sent: the next of its kind may come meanwhile.
+        self._told[kind] = now
+        reached, desk = False, application.bot_data["desk"]
+        for operator in self._operators:
+            text = locale.bot_words(await operator_language(desk, operator))[key].format(**values)
+            try:
+                await application.bot.send_message(operator, text)
+                reached = True
+            except TelegramError as error:
+                logger.warning("An operator cannot be told: %s", error)
+        if not reached:
+            self._told.pop(kind, None)
+
+
+async def operator_language(desk: Desk, operator: int) -> Language:
+    """What an operator chose in their private chat, else English."""
+    try:
+        chosen = (await asyncio.to_thread(desk.store.chats.get, operator)).language
+    except StoreError:
+        return "en"
+    return next((each for each in locale.LANGUAGES if each == chosen), "en")
+
+
+async def report_failure(application: App, update: Update, error: BaseException) -> None:
+    """Log an error under a reference, tell the operators, and say sorry.
+
+    Raises:
+        Later: It cannot be said now; once it can, the error may be gone.
+    """
+    reference = secrets.token_hex(4)
+    logger.error("%s: an update failed", reference, exc_info=error)
+    kind, where = type(error).__name__, ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(_OURS) or not where:
+            where = f"{file.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    alarms: Alarms = application.bot_data["alarms"]
+    # Not its text: that may hold what somebody wrote.
+    values = {"kind": kind, "where": where, "reference": reference}
+    telling = alarms.tell(application, f"{kind} {where}", "alarm", **values)
+    # Apart: the operators' turn to be written to is not what this chat waits for.
+    start(application.bot_data, telling)
+    message, desk = update.message, application.bot_data["desk"]
+    if message is None:
+        desk.hour.failed(error)
+        return
+    told = error if isinstance(error, TenSightError) else TenSightError()
+    try:
+        language = await desk.language(update)
+        await message.reply_text(locale.error_words(told, language))
+    except StoreError as later:
+        raise Later(str(later)) from later
+    except TelegramError as refused:
+        if isinstance(refused, NetworkError) and not isinstance(refused, BadRequest):
+            raise Later(f"Telegram is away: {refused}") from refused
+        logger.warning("Nobody can be told that an update failed: %s", refused)
+    desk.hour.failed(error)
+
+
+def report_database_failure(application: App) -> None:
+    """Tell the operators of a database that has not worked for a while."""
+    now = asyncio.get_running_loop().time()
+    seconds = now - application.bot_data.setdefault("database_fails_since", now)
+    if seconds >= _LONG_S:
+        reference = secrets.token_hex(4)
+        logger.error("%s: the database has not been usable for %.0f s", reference, seconds)
+        alarms: Alarms = application.bot_data["alarms"]
+        values = {"seconds": f"{seconds:.0f}", "reference": reference}
+        telling = alarms.tell(application, "database", "alarm_database", **values)
+        start(application.bot_data, telling)
+
+
+def clear_database_failure(application: App) -> None:
+    """Note that the database works."""
+    application.bot_data.pop("database_fails_since", None)
+
+
+class CatalogWarnings(logging.Handler):
+    """Tells the operators what the catalog warns of, as that a live model cannot be loaded."""
+
+    def __init__(self, application: App) -> None:
+        super().__init__(logging.WARNING)
+        self._application = application
+        self._loop = asyncio.get_running_loop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell the operators, from whatever thread this is called."""
+        text, reference = record.getMessage(), secrets.token_hex(4)
+        logger.warning("%s: operators are told: %s", reference, text)
+        alarms: Alarms = self._application.bot_data["alarms"]
+        values = {"text": text, "reference": reference}
+        with suppress(RuntimeError):  # the loop has ended
+            asyncio.run_coroutine_threadsafe(
+                alarms.tell(self._application, text, "alarm_text", **values), self._loop
+            )

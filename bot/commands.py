@@ -1,0 +1,123 @@
+"""Handlers of the commands that everyone may use."""
+
+from __future__ import annotations
+
+import asyncio
+
+from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Update
+from telegram.constants import ChatType
+
+from bot import replies
+from bot.guards import desk_of, inbox_of, reply
+from bot.replies import privacy_text
+from bot.state import Context, Desk
+from core import locale
+
+__all__ = [
+    "choose_language",
+    "choose_model",
+    "forget",
+    "on_migration",
+    "show_help",
+    "show_privacy",
+    "show_stats",
+    "whoami",
+]
+
+
+async def show_help(update: Update, context: Context) -> None:
+    """Answer /help: what the bot can do, and the labels of the chat's model."""
+    desk = desk_of(context)
+    language, model = await desk.language(update), await desk.model(update)
+    labels = (await desk.result(model)).config.labels
+    await reply(update.effective_message, replies.greeting("help", labels, language))
+
+
+async def choose_model(update: Update, context: Context) -> None:
+    """Answer /model: one button for each model."""
+    desk = desk_of(context)
+    language = await desk.language(update)
+    text = locale.bot_words(language)["choose_model"]
+    chosen = await desk.model(update)
+    buttons = replies.model_buttons(await desk.offered(chosen), language, chosen)
+    await reply(update.effective_message, text, buttons)
+
+
+async def choose_language(update: Update, context: Context) -> None:
+    """Answer /language: one button for each language."""
+    language = await desk_of(context).language(update)
+    buttons = [
+        InlineKeyboardButton(
+            locale.bot_words(each)["language_name"], callback_data=f"language::{each}"
+        )
+        for each in locale.LANGUAGES
+    ]
+    text = locale.bot_words(language)["choose_language"]
+    await reply(update.effective_message, text, InlineKeyboardMarkup([buttons]))
+
+
+async def show_stats(update: Update, context: Context) -> None:
+    """Answer /stats: how many photos a person sent, and how right the models were."""
+    desk = desk_of(context)
+    words = locale.bot_words(await desk.language(update))
+    user = update.effective_user
+    person = desk.person(user.id if user is not None else None) or ""
+    n, judged, right = await asyncio.to_thread(desk.store.chats.user_stats, person)
+    lines = [
+        words["stats"].format(days=desk.settings.retention_days, n=n, judged=judged, right=right)
+    ]
+    wild = await asyncio.to_thread(desk.store.feedback.stats)
+    titles = {result.config.name: result.config.title for result in await desk.results()}
+    if wild:
+        lines += ["", words["stats_models"]]
+        lines += [
+            words["stats_model"].format(
+                model=f"{titles.get(row.model, row.model)} ({row.revision})",
+                right=row.right,
+                n=row.n,
+            )
+            for row in wild
+        ]
+    await reply(update.effective_message, "\n".join(lines))
+
+
+async def show_privacy(update: Update, context: Context) -> None:
+    """Answer /privacy: what is stored, and a button that agrees to more or to less."""
+    desk = desk_of(context)
+    text, buttons = privacy_text(desk, await desk.language(update), await _keeps(desk, update))
+    chat = update.effective_chat
+    private = chat is not None and chat.type == ChatType.PRIVATE
+    await reply(update.effective_message, text, buttons if private else None)
+
+
+async def _keeps(desk: Desk, update: Update) -> bool:
+    """Whether who writes agreed that photos are kept; that is said in their private chat."""
+    if update.effective_user is None:
+        return False
+    return (await asyncio.to_thread(desk.store.chats.get, update.effective_user.id)).keep_photos
+
+
+async def forget(update: Update, context: Context) -> None:
+    """Answer /forget: delete what is stored about a person."""
+    desk, user = desk_of(context), update.effective_user
+    words = locale.bot_words(await desk.language(update))
+    is_operator = user is not None and user.id in desk.settings.operators
+    if user is not None:
+        await inbox_of(context).drop(user.id, lambda: desk.forget(user.id))
+    said = words["forgotten_operator" if is_operator else "forgotten"]
+    await reply(update.effective_message, said)
+
+
+async def whoami(update: Update, context: Context) -> None:
+    """Answer /whoami: the id of a person."""
+    words = locale.bot_words(await desk_of(context).language(update))
+    user = update.effective_user
+    await reply(update.effective_message, words["whoami"].format(id=user.id if user else "?"))
+
+
+async def on_migration(update: Update, context: Context) -> None:
+    """A group that grew has another id from then on; what it chose goes with it."""
+    message, desk = update.message, desk_of(context)
+    if message is not None and message.migrate_to_chat_id is not None:
+        chosen = await desk.chat(update)
+        await asyncio.to_thread(desk.store.chats.set, message.migrate_to_chat_id, chosen)

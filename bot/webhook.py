@@ -1,0 +1,174 @@
+"""Receive updates through a webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from telegram.error import BadRequest, EndPointNotFound, InvalidToken, NetworkError, TelegramError
+
+from bot import tasks
+from bot.alarms import clear_database_failure, report_database_failure
+from bot.app import UNKNOWN_BOT
+from bot.inbox import Inbox
+from bot.polling import MAX_WAITING, UPDATE_KINDS
+from bot.state import App, Desk
+from bot.tasks import unless_stopped, wait_or_stop
+from core.errors import BotError, StoreError
+from core.sockets import probe
+
+__all__ = ["listen"]
+_HANG_UP_S = 3
+# Seconds between looks at whether Telegram still sends updates here.
+_WATCH_S = 300.0
+
+logger = logging.getLogger(__name__)
+
+
+async def listen(
+    application: App,
+    inbox: Inbox,
+    stop: asyncio.Event,
+    url: str,
+    host: str,
+    port: int,
+    ready: Callable[[], None],
+) -> None:
+    """Receive updates into the inbox until told to stop.
+
+    Args:
+        application: The bot.
+        inbox: Where updates are written down before Telegram is answered.
+        stop: Ends it.
+        url: Public https address that Telegram is told.
+        host: Address to listen on.
+        port: Port to listen on.
+        ready: Called once, after Telegram has taken the address.
+
+    Raises:
+        BotError: The token or the address is wrong.
+        ListenError: The address cannot be listened on.
+    """
+    desk: Desk = application.bot_data["desk"]
+    secret = _webhook_secret(desk)
+    if urlsplit(url).scheme != "https":
+        raise BotError(f"Telegram sends updates to an address of https alone, not to {url}.")
+
+    async def take(request: Request) -> Response:
+        sent = request.headers.get("x-telegram-bot-api-secret-token", "")
+        if not hmac.compare_digest(sent.encode(), secret.encode()):
+            return Response(status_code=403)
+        try:
+            update = await request.json()
+            if not isinstance(update, dict) or not isinstance(update.get("update_id"), int):
+                return Response(status_code=400)
+        except ValueError:
+            return Response(status_code=400)
+        if inbox.waiting > MAX_WAITING:
+            return Response(status_code=503)
+        try:
+            await inbox.receive([update])
+        except StoreError:
+            # Telegram sends it again.
+            logger.exception("An update cannot be written down")
+            report_database_failure(application)
+            return Response(status_code=503)
+        clear_database_failure(application)
+        return Response(status_code=200)
+
+    probe(host, port)
+    path = urlsplit(url).path or "/"
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Starlette(routes=[Route(path, take, methods=["POST"])]),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_HANG_UP_S,
+        )
+    )
+    serving = asyncio.create_task(server._serve())  # `serve` would take the signals
+    try:
+        pause = tasks.PAUSES_S[0]
+        while not stop.is_set():
+            try:
+                await unless_stopped(
+                    stop,
+                    application.bot.set_webhook(
+                        url, secret_token=secret, allowed_updates=UPDATE_KINDS
+                    ),
+                )
+                break
+            except (InvalidToken, EndPointNotFound) as error:
+                raise BotError(UNKNOWN_BOT) from error
+            except BadRequest as error:
+                raise BotError(
+                    f"Telegram does not take {url} for webhooks: {error.message}. It wants an "
+                    "https address, on port 443, 80, 88 or 8443."
+                ) from error
+            except NetworkError as error:
+                logger.warning("The webhook cannot be set: %s", error)
+                pause = await wait_or_stop(stop, pause)
+        if not stop.is_set():
+            ready()
+        await _watch(application, stop, url)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
+    """Wait until told to stop; see now and then whether Telegram still sends updates here.
+
+    Raises:
+        BotError: It does not.
+    """
+    known = ""
+    while not stop.is_set():
+        try:
+            told = await unless_stopped(stop, application.bot.get_webhook_info())
+        except (InvalidToken, EndPointNotFound) as error:
+            raise BotError(UNKNOWN_BOT) from error
+        except TelegramError as error:
+            logger.warning("Telegram does not tell where it sends updates: %s", error)
+        else:
+            if told is None:
+                return
+            # It may spell the address in another way than it was given.
+            known = known or told.url
+            if not told.url or told.url != known:
+                raise BotError(
+                    f"Telegram no longer sends the updates of this bot to {url}: another program "
+                    "took them, by polling or with another address. Stop one of the two."
+                )
+        await wait_or_stop(stop, _WATCH_S)
+
+
+def _webhook_secret(desk: Desk) -> str:
+    """What Telegram is to send with each update, so that nobody else can send one.
+
+    Raises:
+        BotError: Telegram would not take it.
+    """
+    settings = desk.settings
+    if settings.telegram_webhook_secret is not None:
+        secret = settings.telegram_webhook_secret.get_secret_value()
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret):
+            raise BotError(
+                "TENSIGHT_TELEGRAM_WEBHOOK_SECRET must be 1 to 256 characters, each a letter, a "
+                "digit, _ or -."
+            )
+        return secret
+    return hmac.new(desk.key, b"webhook", hashlib.sha256).hexdigest()
