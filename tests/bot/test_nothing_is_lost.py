@@ -306,7 +306,7 @@ def test_what_was_written_down_in_doubt_is_answered(
 def test_a_retry_is_one_answer(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.1, 0.1))
     telegram.faults.failing["sendMessage"] = [502, 502, 502]
     with running(telegram, tmp_path) as bot:
         telegram.photo(1, content)
@@ -329,7 +329,7 @@ def test_a_token_that_is_taken_back_loses_nothing(
 def test_what_telegram_never_gives_holds_nobody_up_for_ever(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.1, 0.1))
     monkeypatch.setattr("bot.inbox._MOST_TRIES", 3)
     broken = telegram.add_file(content)
     telegram.faults.broken.add(broken)
@@ -348,7 +348,7 @@ def test_what_telegram_never_gives_holds_nobody_up_for_ever(
 def test_who_is_to_be_forgotten_does_not_wait(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     with running(telegram, tmp_path, predictor=predictor) as bot:
@@ -705,7 +705,7 @@ def test_an_answer_that_takes_too_long_is_asked_for_again(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.app._READ_S", 0.5)
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
     with running(telegram, tmp_path) as bot:
         asked(telegram, 2, lambda: telegram.photo(2, content))
         telegram.faults.slow_s = 2.0
@@ -765,7 +765,7 @@ def test_telegram_away_for_a_moment(
     method: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
     with running(telegram, tmp_path):
         telegram.faults.failing[method] = [502, 500]
         telegram.faults.failing["getUpdates"] = [500]
@@ -790,7 +790,7 @@ class Away(LocalPredictor):
 def test_predictor_away(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     with running(telegram, tmp_path, predictor=predictor):
@@ -807,7 +807,7 @@ def test_predictor_away(
 def test_photos_that_wait_hold_nothing_else_up(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (1.0, 1.0))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (1.0, 1.0))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Away(Catalog(settings), queue_size=4, deadline_s=30)
     with running(telegram, tmp_path, predictor=predictor, operators=(1,)):
@@ -829,7 +829,7 @@ def test_photos_that_wait_hold_nothing_else_up(
 def test_a_service_that_is_away(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
     port = free_port()
     predictor = RemotePredictor(f"http://127.0.0.1:{port}", patience_s=0.5)
     with running(telegram, tmp_path, predictor=predictor):

@@ -285,7 +285,7 @@ def test_operators_hear_of_errors_once(broken: tuple[Running, Broken], photo: Pa
 def test_who_cannot_be_told_sorry_just_now_is_told_later(
     telegram: TelegramServer, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.inbox.PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr("bot.inbox._PAUSES_S", (0.2, 0.2))
     settings = Settings(models=ROOT / "models", model="classic")
     predictor = Broken(Catalog(settings), queue_size=64, deadline_s=30)
     # Of the sorry and of the alarm, each the first time; both are recorded.
