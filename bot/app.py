@@ -41,6 +41,7 @@ from core.settings import Settings
 from core.store.store import Store
 
 __all__ = ["UNKNOWN_BOT", "add_handlers", "answer_updates", "build_application"]
+
 UNKNOWN_BOT = (
     "Telegram does not know the token in TENSIGHT_TELEGRAM_TOKEN. @BotFather tells the right one. "
     "Where TENSIGHT_TELEGRAM_API_URL is set, look at that too."

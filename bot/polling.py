@@ -19,6 +19,7 @@ from bot.tasks import unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError, TenSightError
 
 __all__ = ["MAX_WAITING", "UPDATE_KINDS", "poll"]
+
 UPDATE_KINDS = ("message", "callback_query")
 # Seconds: how long Telegram holds a request for updates; pauses while it is away.
 _POLL_S = 30

@@ -19,6 +19,7 @@ from core import locale
 from core.errors import TenSightError
 
 __all__ = ["introduce"]
+
 _COMMANDS = (
     *("start", "help", "model", "compare", "explain", "what", "stats", "language", "privacy"),
     *("forget", "whoami"),

@@ -28,6 +28,7 @@ from core.settings import Settings
 from core.store.store import Store
 
 __all__ = ["prepare", "run", "serve"]
+
 _STOP_S = 20.0
 _CLEAN_S = 3600.0
 

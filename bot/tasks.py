@@ -16,6 +16,7 @@ __all__ = [
     "unless_stopped",
     "wait_or_stop",
 ]
+
 PAUSES_S = (1.0, 60.0)
 """Seconds between attempts while Telegram is away: at first, and at most."""
 

@@ -28,6 +28,7 @@ from core.errors import BotError, StoreError
 from core.sockets import probe
 
 __all__ = ["listen"]
+
 _HANG_UP_S = 3
 # Seconds between looks at whether Telegram still sends updates here.
 _WATCH_S = 300.0

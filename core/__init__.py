@@ -4,35 +4,42 @@ import core
 
 classifier = core.load("classic")
 prediction = classifier.predict("photo.jpg")
+
+Public names are loaded when they are first used (PEP 562), so `import core` is cheap.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from core._version import __version__
-from core.errors import (
-    AccessError,
-    BundleError,
-    BusyError,
-    CommandUnavailableError,
-    DataError,
-    DeadlineError,
-    ImageError,
-    ListenError,
-    MissingExtraError,
-    ModelNotFoundError,
-    OutputError,
-    PhotoReadError,
-    PredictorError,
-    RateError,
-    RequestError,
-    SettingsError,
-    TenSightError,
-    TrainingError,
-)
-from core.inference.classifier import Classifier
-from core.inference.prediction import Prediction, Timing
-from core.registry.catalog import Catalog
-from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.errors import (
+        AccessError,
+        BundleError,
+        BusyError,
+        CommandUnavailableError,
+        DataError,
+        DeadlineError,
+        ImageError,
+        ListenError,
+        MissingExtraError,
+        ModelNotFoundError,
+        OutputError,
+        PhotoReadError,
+        PredictorError,
+        RateError,
+        RequestError,
+        SettingsError,
+        TenSightError,
+        TrainingError,
+    )
+    from core.inference.classifier import Classifier
+    from core.inference.prediction import Prediction, Timing
+    from core.registry.catalog import Catalog
+    from core.settings import Settings
 
 __all__ = [
     "AccessError",
@@ -62,6 +69,14 @@ __all__ = [
     "load",
 ]
 
+_ELSEWHERE = {
+    "Catalog": "core.registry.catalog",
+    "Classifier": "core.inference.classifier",
+    "Prediction": "core.inference.prediction",
+    "Settings": "core.settings",
+    "Timing": "core.inference.prediction",
+}
+
 
 def load(name: str | None = None) -> Classifier:
     """Load a model by name, with the settings of the environment.
@@ -74,4 +89,17 @@ def load(name: str | None = None) -> Classifier:
         BundleError: Its folder is damaged.
         SettingsError: A TENSIGHT_ variable is wrong.
     """
+    from core.registry.catalog import Catalog  # noqa: PLC0415  # `import core` stays cheap
+    from core.settings import Settings  # noqa: PLC0415
+
     return Catalog(Settings.read()).load(name)
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ELSEWHERE.get(name, "core.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

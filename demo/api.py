@@ -12,8 +12,9 @@ from gradio.events import api
 from core import locale
 from core.errors import RequestError
 from core.inference.prediction import Prediction
-from demo import batch, compare
-from demo.front import Front, error_of, language_of, read_path, uploaded
+from demo.components import read_path, uploaded
+from demo.context import Front, error_of, language_of
+from demo.tabs import batch, compare
 
 __all__ = ["build"]
 

@@ -33,8 +33,9 @@ from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.sockets import probe
 from core.store.store import Store
-from demo import about, api, batch, compare, data, models, predict
-from demo.front import Front, Samples, Visitors
+from demo import api
+from demo.context import Front, Samples, Visitors
+from demo.tabs import about, batch, compare, data, models, predict
 
 __all__ = ["build_page", "launch", "serve"]
 

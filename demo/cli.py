@@ -22,6 +22,7 @@ from core.cli.console import has_desktop, prepare_training, read_settings, say
 from core.cli.extensions import load_companions
 
 __all__ = ["space", "web"]
+
 _SAMPLES = 12
 space = typer.Typer(help="The page as a Space on the Hub.", no_args_is_help=True)
 

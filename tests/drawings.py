@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from demo.examples import seascape, ship
+from demo.tabs.examples import seascape, ship
 
 __all__ = ["gradient", "seascape", "ship"]
 

@@ -33,6 +33,7 @@ __all__ = [
     "read_settings",
     "say",
 ]
+
 _TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 
 ModelOption = Annotated[

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 from core.cli.console import JsonOption, ModelOption, print_json, print_table, read_settings, say
 
 __all__ = ["app"]
+
 app = typer.Typer(help="What visitors say of answers.", no_args_is_help=True)
 
 

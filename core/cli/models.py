@@ -25,6 +25,7 @@ from core.cli.console import (
 )
 
 __all__ = ["app"]
+
 app = typer.Typer(help="The models that are there.", no_args_is_help=True)
 RepoOption = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from core.bundle.config import Config
 
 __all__ = ["calibrated", "confidences", "probabilities", "softmax"]
+
 _NEAR = 0.01
 
 

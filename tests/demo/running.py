@@ -8,7 +8,7 @@ from typing import Any
 
 from core.serving.local import LocalPredictor
 from demo.app import build_page, launch
-from demo.front import Visitors
+from demo.context import Visitors
 from tests.ports import free_port
 
 

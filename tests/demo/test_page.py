@@ -27,9 +27,10 @@ from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
-from demo import about, batch
 from demo.app import build_page
-from demo.front import Visitors, reliability
+from demo.components import reliability
+from demo.context import Visitors
+from demo.tabs import about, batch
 from tests.conftest import ROOT
 from tests.demo.running import served
 from tests.ports import wait_for

@@ -132,7 +132,9 @@ def test_it_is_published(tmp_path: Path, hub: HubServer) -> None:
     assert run.returncode == 0, run.stderr
     repo = hub.repos["spaces/owner/page"]
     sent = repo.commits[repo.refs["main"]]
-    assert {"README.md", "app.py", "requirements.txt", "core/cli.py", "demo/app.py"} <= set(sent)
+    assert {"README.md", "app.py", "requirements.txt", "core/cli/main.py", "demo/app.py"} <= set(
+        sent
+    )
     assert "models/classic/model.tflite" in sent
     with pytest.raises(SettingsError, match="OWNER/NAME"):
         space.push(Settings(hub_token=SecretStr("x")), "https://wrong", message="m", private=False)

@@ -17,6 +17,7 @@ from core.errors import AccessError, RateError
 from core.settings import Settings
 
 __all__ = ["BEARER", "Guard"]
+
 # Wrong keys from one address.
 _GUESSES = RateLimitItemPerMinute(20)
 

@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.sockets import listen
 
 __all__ = ["serve"]
+
 _STOPPING_S = 20
 
 

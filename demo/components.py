@@ -1,138 +1,41 @@
-"""What the tabs of the page share: who answers, how much a visitor may send, and the words."""
+"""Components that several tabs of the page share."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import functools
 import html
 import io
-import logging
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 import pandas
 from gradio.data_classes import ImageData
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-from numpy.typing import NDArray
 from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import Result, offered
 from core.bundle.metrics import Metrics
-from core.errors import ModelNotFoundError, PhotoReadError, RateError, TenSightError
-from core.serving.predictor import Predictor
-from core.store.store import Store
+from core.errors import PhotoReadError
+from demo.context import Front, language_of
 
 __all__ = [
-    "Front",
-    "Samples",
-    "Visitors",
     "bars",
     "choice",
     "chosen",
     "data_url",
-    "error_of",
-    "language_of",
     "photo_input",
     "plain",
     "read_path",
-    "refusal",
     "reliability",
     "reliability_plot",
     "table",
     "uploaded",
 ]
 
-Samples = Callable[[], Mapping[str, Sequence[NDArray[np.uint8]]]]
-"""Gives some images of a data set by label, each of shape (h, w, 3), uint8; or a DataError."""
-
 # Images: what fewer of them give says nothing.
 _FEW = 10
-
-logger = logging.getLogger(__name__)
-
-
-class Visitors:
-    """Lets each visitor send so many photos a minute, and no more.
-
-    Args:
-        photos_per_minute: How many; a visitor is who comes from one address.
-        proxies: Servers that stand before this one, and add whom they were asked by.
-    """
-
-    def __init__(self, photos_per_minute: int, proxies: int = 0) -> None:
-        self._proxies = proxies
-        self._limit = RateLimitItemPerMinute(photos_per_minute)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-
-    def admit(self, request: gr.Request, photos: int = 1) -> None:
-        """Count photos of a visitor.
-
-        Raises:
-            RateError: They are too many.
-        """
-        self.admit_address(request.client.host if request.client else "", request.headers, photos)
-
-    def admit_address(self, address: str, headers: Mapping[str, str], photos: int = 1) -> None:
-        """The same, by the address that a request came from, and its headers.
-
-        Raises:
-            RateError: They are too many.
-        """
-        passed_on = headers.get("x-forwarded-for", "").split(",")
-        # What stands further left may be made up: each proxy adds who asked it on the right.
-        who = passed_on[-self._proxies].strip() if 0 < self._proxies <= len(passed_on) else address
-        # More than a minute's worth is taken once nothing else was sent.
-        if not self._limiter.hit(self._limit, who, cost=min(photos, self._limit.amount)):
-            free_at = self._limiter.get_window_stats(self._limit, who).reset_time
-            raise RateError(max(1, math.ceil(free_at - time.time())))
-
-
-@dataclass(frozen=True)
-class Front:
-    """What every tab is built with.
-
-    Attributes:
-        predictor: Who answers.
-        store: Where feedback goes; None: visitors are not asked for it.
-        visitors: Counts what each sends.
-        batches: Places for photos of batches, all together: others are to be answered meanwhile.
-        unbundled: Figures of models whose weights are not kept.
-        samples: Gives images of the data set; None where it is not here.
-    """
-
-    predictor: Predictor
-    store: Store | None
-    visitors: Visitors
-    batches: asyncio.Semaphore
-    unbundled: tuple[Result, ...]
-    samples: Samples | None
-
-    @functools.cached_property
-    def words(self) -> gr.I18n:
-        """The words of the page, in the language of whoever looks at it."""
-        return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
-
-    def result(self, name: str) -> Result:
-        """Figures of a model that answers.
-
-        Raises:
-            ModelNotFoundError: There is none of that name.
-            PredictorError: It cannot be asked for now.
-        """
-        for result in self.predictor.models():
-            if result.config.name == name:
-                return result
-        raise ModelNotFoundError(f"There is no model called {name!r}.")
 
 
 def photo_input(label: Any, elem_id: str) -> gr.Image:
@@ -167,26 +70,6 @@ def uploaded(path: object, folder: str) -> str:
         return ""
     # `resolve` follows links, so none leads out of the folder.
     return path if Path(path).resolve().is_relative_to(Path(folder).resolve()) else ""
-
-
-def language_of(request: gr.Request) -> locale.Language:
-    """The browser's first language, as it is for what Gradio translates; else English."""
-    accepted = request.headers.get("accept-language", "") if request.headers else ""
-    tag = accepted.split(",")[0].split(";")[0].split("-")[0].strip().lower()
-    return next((language for language in locale.LANGUAGES if tag == language), "en")
-
-
-def error_of(error: Exception, language: locale.Language) -> tuple[str, str]:
-    """Stable code of an error, and what a visitor reads; what is no error of ours is logged."""
-    if isinstance(error, TenSightError):
-        return error.code, locale.error_words(error, language)
-    logger.error("The page failed", exc_info=error)
-    return TenSightError.code, locale.error_words(TenSightError(), language)
-
-
-def refusal(error: Exception, language: locale.Language) -> str:
-    """Markdown that stands where an answer would."""
-    return f"### ⚠ {error_of(error, language)[1]}"
 
 
 def choice(result: Result, language: locale.Language) -> tuple[str, str]:

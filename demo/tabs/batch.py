@@ -24,18 +24,8 @@ from core.bundle.leaderboard import offered
 from core.errors import BusyError, ImageError, PhotoReadError, TenSightError
 from core.inference.prediction import Prediction
 from core.photos.decode import decode
-from demo.front import (
-    Front,
-    choice,
-    chosen,
-    data_url,
-    error_of,
-    language_of,
-    read_path,
-    refusal,
-    table,
-    uploaded,
-)
+from demo.components import choice, chosen, data_url, read_path, table, uploaded
+from demo.context import Front, error_of, language_of, refusal
 
 __all__ = ["MOST", "answers", "as_csv", "build"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.registry.catalog import Catalog
 from core.settings import Settings
-from demo import examples
+from demo.tabs import examples
 
 
 def test_there_is_one_for_each_verdict_of_the_default_model() -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from core import locale
 from core.errors import TenSightError
-from demo.front import Front, Samples, data_url, language_of, plain
+from demo.components import data_url, plain
+from demo.context import Front, Samples, language_of
 
 __all__ = ["build"]
 

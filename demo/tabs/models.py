@@ -14,7 +14,8 @@ from core.bundle.card import card
 from core.bundle.leaderboard import Result
 from core.bundle.metrics import Estimate, Metrics
 from core.errors import ModelNotFoundError, TenSightError
-from demo.front import Front, language_of, refusal, reliability, reliability_plot, table
+from demo.components import reliability, reliability_plot, table
+from demo.context import Front, language_of, refusal
 
 __all__ = ["build"]
 

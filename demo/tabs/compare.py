@@ -12,7 +12,8 @@ import gradio as gr
 from core import locale
 from core.bundle.leaderboard import Result
 from core.inference.prediction import Prediction
-from demo.front import Front, bars, error_of, language_of, photo_input, plain, read_path, refusal
+from demo.components import bars, photo_input, plain, read_path
+from demo.context import Front, error_of, language_of, refusal
 
 __all__ = ["answers", "build", "votes"]
 

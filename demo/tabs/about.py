@@ -9,7 +9,7 @@ import gradio as gr
 
 from core import locale
 from core.errors import TenSightError
-from demo.front import Front, language_of
+from demo.context import Front, language_of
 
 __all__ = ["CURL", "JAVASCRIPT", "PYTHON", "build"]
 

@@ -26,22 +26,19 @@ from core.photos.saliency import heat
 from core.settings import processors
 from core.store.feedback import NONE, Feedback
 from core.store.store import Store
-from demo import examples
-from demo.front import (
-    Front,
+from demo.components import (
     bars,
     choice,
     chosen,
     data_url,
-    error_of,
-    language_of,
     photo_input,
     plain,
     read_path,
-    refusal,
     reliability,
     reliability_plot,
 )
+from demo.context import Front, error_of, language_of, refusal
+from demo.tabs import examples
 
 __all__ = ["build"]
 
