@@ -5,7 +5,7 @@ DEV := .venv-dev/bin
 SOURCES := pyproject.toml core/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-all check bench docs requirements python-is-new-enough
+.PHONY: help run setup test test-all check bench docs structure requirements python-is-new-enough
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: .venv-dev/benched ## Measure speed and memory against others; print ratio
 
 docs: .venv-dev/installed ## Make the generated pages and the picture of the README anew
 	PYTHONPATH=. $(DEV)/python docs/generate.py
+
+structure: .venv-dev/installed ## Print the packages: files, lines, and imports between them
+	$(DEV)/python -m tests.support.structure
 
 requirements: .venv-dev/installed ## Renew the pinned versions in requirements/
 	UV=$(DEV)/uv requirements/renew

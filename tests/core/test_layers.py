@@ -17,28 +17,8 @@ import pytest
 import core
 from core import errors
 from tests.conftest import ROOT
+from tests.support.structure import FILES, MODULES, imported, imports_of, layer_of, module_of
 
-# Lower layers first: a module imports from its own package and from layers below. A name covers the
-# modules below it, unless they are named themselves.
-LAYERS = [
-    {"core.errors", "core._version"},
-    {"core.settings", "core.sockets", "core.output", "core.rate_limit"},
-    {"core.photos"},
-    {"core.bundle"},
-    {"core.inference"},
-    {"core.store"},
-    {"core.locale"},
-    {"core.registry"},
-    {"core"},
-    {"core.charts"},
-    {"core.teaching", "core.rollout"},
-    {"core.training", "core.serving"},
-    {"core.cli"},
-    {"demo", "bot"},
-]
-FILES = sorted(
-    file for package in ("bot", "core", "demo", "bench") for file in (ROOT / package).rglob("*.py")
-)
 # Errors of parts that are no Python API.
 INTERNAL_ERRORS = {"BotError", "HubAwayError", "HubError", "ImageErrorCode", "SlowRequestError"}
 INTERNAL_ERRORS |= {"StoreError"}
@@ -46,42 +26,6 @@ HEAVY = {
     *("tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"),
     *("imagecorruptions", "numba", "cv2", "skimage"),
 }
-
-
-def module_of(file: Path) -> str:
-    parts = file.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {module_of(file): file for file in FILES}
-
-
-def layer_of(module: str) -> tuple[int, str]:
-    """Place of the layer of a module, and the name that stands there for it."""
-    name = module
-    while name:
-        for i, layer in enumerate(LAYERS):
-            if name in layer:
-                return i, name
-        name = name.rpartition(".")[0]
-    raise AssertionError(f"{module} is in no layer")
-
-
-def imported(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                found.add(name if name in MODULES else node.module)
-    return found
-
-
-def imports_of(module: str) -> set[str]:
-    """Modules of ours that a module imports, also inside functions."""
-    return imported(MODULES[module]) & MODULES.keys() - {module}
 
 
 @pytest.mark.parametrize("module", [each for each in MODULES if not each.startswith("bench")])

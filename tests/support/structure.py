@@ -1,0 +1,108 @@
+"""The packages, and which may import which. `python -m tests.support.structure` prints them."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+__all__ = ["FILES", "MODULES", "imported", "imports_of", "layer_of", "module_of"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Lower layers first: a module imports from its own package and from layers below. A name covers the
+# modules below it, unless they are named themselves.
+LAYERS = [
+    {"core.errors", "core._version"},
+    {"core.settings", "core.sockets", "core.output", "core.rate_limit"},
+    {"core.photos"},
+    {"core.bundle"},
+    {"core.inference"},
+    {"core.store"},
+    {"core.locale"},
+    {"core.registry"},
+    {"core"},
+    {"core.charts"},
+    {"core.teaching", "core.rollout"},
+    {"core.training", "core.serving"},
+    {"core.cli"},
+    {"demo", "bot"},
+]
+FILES = sorted(
+    file for package in ("bot", "core", "demo", "bench") for file in (ROOT / package).rglob("*.py")
+)
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def layer_of(module: str) -> tuple[int, str]:
+    """Place of the layer of a module, and the name that stands there for it."""
+    name = module
+    while name:
+        for i, layer in enumerate(LAYERS):
+            if name in layer:
+                return i, name
+        name = name.rpartition(".")[0]
+    raise AssertionError(f"{module} is in no layer")
+
+
+def imported(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if name in MODULES else node.module)
+    return found
+
+
+def imports_of(module: str) -> set[str]:
+    """Modules of ours that a module imports, also inside functions."""
+    return imported(MODULES[module]) & MODULES.keys() - {module}
+
+
+def room_of(module: str) -> str:
+    """Package that a module is shown under: its own, without what lies deeper than two levels."""
+    if module in PACKAGES:
+        return module
+    return module.rpartition(".")[0]
+
+
+PACKAGES = {module_of(file) for file in FILES if file.name == "__init__.py"}
+
+
+def show() -> None:
+    """Print files and lines of each package, and which packages it imports how often."""
+    files: Counter[str] = Counter()
+    lines: Counter[str] = Counter()
+    arrows: dict[str, Counter[str]] = {}
+    for module, file in MODULES.items():
+        if module.startswith("bench"):
+            continue
+        room = room_of(module)
+        files[room] += 1
+        lines[room] += len(file.read_text("utf-8").splitlines())
+        targets = Counter(room_of(other) for other in imports_of(module))
+        del targets[room]
+        arrows[room] = arrows.get(room, Counter()) + targets
+    width = max(map(len, files))
+    print(f"{'package':{width}}  files  lines  imports from")
+    for room in sorted(files, key=lambda name: (-layer_of(name)[0], name)):
+        imports = ", ".join(f"{other} {n}" for other, n in sorted(arrows[room].items()))
+        print(f"{room:{width}}  {files[room]:5}  {lines[room]:5}  {imports}")
+    n_arrows = sum(map(len, arrows.values()))
+    print(
+        f"{len(files)} packages, {sum(files.values())} files, {n_arrows} imports between packages"
+    )
+
+
+if __name__ == "__main__":
+    show()
