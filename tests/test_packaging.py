@@ -71,6 +71,10 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
     assert run.returncode == 0, run.stderr
     # The database is made by scripts that travel in the wheel.
     assert "nothing to roll classic back to" in tensight("models", "rollback", "classic").stderr
+    # Fronts register their commands by entry points.
+    for command in ("web", "serve", "space"):
+        assert tensight(command, "--help").returncode == 0
+    assert "TENSIGHT_TELEGRAM_TOKEN is not set" in tensight("bot").stderr
     default = Catalog(Settings(models=ROOT / "models")).default()
     assert json.loads(run.stdout)["model"] == default
     assert distribution("tensight").files, "the project is still installed where the tests run"
