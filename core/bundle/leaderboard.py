@@ -31,7 +31,7 @@ __all__ = [
 METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
 """All ways to tell known_score."""
 
-# Needs rows to compare with, `core.verdict.ARRAYS`.
+# Needs rows to compare with, `known_score.ARRAYS`.
 _STORING: tuple[VerdictMethod, ...] = ("knn",)
 _WORTH = 0.005
 

@@ -88,7 +88,7 @@ class Classifier:
 
     @property
     def arrays(self) -> Arrays:
-        """What its way to tell known_score needs, see `core.verdict.ARRAYS`."""
+        """What its way to tell known_score needs, see `known_score.ARRAYS`."""
         return self._arrays
 
     def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:

@@ -54,7 +54,7 @@ def find_beta(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[f
     """The `beta` with the least log loss of the largest probabilities being right; a, b at least 0.
 
     Args:
-        scores: What `core.verdict.probabilities` gives, shape (n, k).
+        scores: What `core.inference.calibration.probabilities` gives, shape (n, k).
         labels: Class indices, shape (n,).
     """
     largest = scores.max(axis=1)

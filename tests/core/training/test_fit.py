@@ -100,7 +100,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     recipe = "made.recipe(epochs=8, patience=8, optimizer=AdamW(1e-4))"
     program = (
         "from pathlib import Path\n"
-        "from core.training.optimizers import AdamW\n"
+        "from core.training.networks.optimizers import AdamW\n"
         "from tests import made\n"
         "from tests.core.training.test_fit import run\n"
         f"run({recipe}, Path({str(tmp_path / 'killed')!r}), made.Recorder())\n"
