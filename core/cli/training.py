@@ -50,9 +50,14 @@ def explore(
     """Show what the training data is: shapes, counts, values, pictures."""
     settings = read_settings()
     dataset = _load_data(settings)
+    from core.training.data.real_photos import find_real_photos, has_real_photos, read_real_photos
     from core.training.explore import explore as describe
 
-    summary, page = describe(dataset, out or settings.home / "explore")
+    photos = None
+    if has_real_photos(settings):
+        folder = find_real_photos(settings)
+        photos = {part: read_real_photos(folder, part) for part in ("train", "valid")}
+    summary, page = describe(dataset, out or settings.home / "explore", photos)
     for title, header, rows in summary:
         typer.echo(title)
         print_table(header, rows)
