@@ -46,6 +46,13 @@ KEPT_BACK_KINDS = (
 They measure how a model treats things that it never saw.
 """
 
+# Other words for these in the data: names of species, and of flowers.
+_SAME_AS_KEPT_BACK = (
+    *("macropus-giganteus", "ailuropoda-melanoleuca", "ailurus-fulgens", "procyon-lotor"),
+    *("agkistrodon-contortrix", "crotalus-atrox", "eunectes-murinus", "lampropeltis-triangulum"),
+    *("malayopython-reticulatus", "ophiophagus-hannah", "pantherophis-alleghaniensis"),
+    *("pantherophis-guttatus", "lotus", "sunflower", "water_lilly"),
+)
 _FOLDER = "real_photos"
 _COLUMNS = ["image", "label", "kind", "source"]
 _LAYOUT = (
@@ -82,8 +89,9 @@ class RealPhotos:
 
     @property
     def kept_back(self) -> NDArray[np.bool_]:
-        """Whether each photo shows one of `KEPT_BACK_KINDS`, shape (n,)."""
-        return np.asarray(~self.known & np.isin(self.kinds, KEPT_BACK_KINDS))
+        """Whether each photo shows one of `KEPT_BACK_KINDS`, by whatever word, shape (n,)."""
+        kinds = (*KEPT_BACK_KINDS, *_SAME_AS_KEPT_BACK)
+        return np.asarray(~self.known & np.isin(self.kinds, kinds))
 
     def where(self, chosen: NDArray[np.bool_]) -> RealPhotos:
         """Return the photos that a mask of shape (n,) selects."""
