@@ -106,8 +106,10 @@ class PhotoTask:
         scales = {} if self.recipe.scales is None else dict(self.recipe.scales(self.plan.per_stage))
         head = np.minimum(1 / probe.deviation, _MAX_HEAD_FACTOR)
         scales[f"{_HEAD}/kernel"] = head[:, None].astype(np.float32)
+        optimizer = self.recipe.anchored.build(steps, scales)
+        optimizer.build(model.trainable_variables)
         model.compile(
-            optimizer=self.recipe.anchored.build(steps, scales),
+            optimizer=optimizer,
             loss=PartialCrossentropy(self.recipe.label_smoothing),
             metrics=[LabelledAccuracy(name="accuracy")],
         )

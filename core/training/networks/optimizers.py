@@ -272,7 +272,8 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
     """See `AnchoredAdamW`.
 
     It keeps the weights that it began with and their running average, so that a run can end with
-    weights between these two. A stored model brings both, and the factors of its steps.
+    weights between these two. A stored model brings both, and the factors of its steps. Build it
+    before `fit`, which may build it where variables have no values.
     """
 
     _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
@@ -296,21 +297,29 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
         if self.built:
             return
         super().build(variables)
-        names = ["first_moment", "second_moment", "start", "running_average"]
-        slots = self.add_optimizer_variables(variables, names)
-        self._first, self._second, self._starts, self._averages = slots
-        self._factors = []
-        for variable, start, average in zip(variables, self._starts, self._averages, strict=True):
-            # Copies: JAX refuses two variables that share their memory.
-            start.assign(ops.copy(ops.convert_to_tensor(variable)))
-            average.assign(ops.copy(ops.convert_to_tensor(variable)))
-            shape = _factor_shape(tuple(variable.shape))
-            factor = self.add_variable(
-                shape, initializer="ones", name=f"{variable.path.replace('/', '_')}_factor"
-            )
-            if variable.path in self._scales:
-                factor.assign(np.broadcast_to(self._scales[variable.path], shape))
-            self._factors.append(factor)
+        names = ["first_moment", "second_moment"]
+        self._first, self._second = self.add_optimizer_variables(variables, names)
+        self._starts: list[Any] = []
+        self._averages: list[Any] = []
+        self._factors: list[Any] = []
+        for variable in variables:
+            value = ops.convert_to_numpy(variable)
+            factor = np.ones(_factor_shape(value.shape), np.float32)
+            factor = factor * self._scales.get(variable.path, np.float32(1))
+            # As initial values: what is assigned while TensorFlow traces a function is lost.
+            for slots, name, initial in (
+                (self._starts, "start", value),
+                (self._averages, "running_average", value),
+                (self._factors, "factor", factor),
+            ):
+                slots.append(
+                    self.add_variable(
+                        initial.shape,
+                        initializer=_Given(initial),
+                        dtype="float32",
+                        name=f"{variable.path.replace('/', '_')}_{name}",
+                    )
+                )
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Change one variable by one step."""
@@ -357,6 +366,18 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
         """Return what `__init__` takes, but for the factors, which are stored as variables."""
         config: dict[str, Any] = super().get_config()
         return config | {"anchor": self._anchor, "average": self._average}
+
+
+class _Given(keras.initializers.Initializer):  # type: ignore[misc]  # as above
+    """Start with given values."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self._values = values
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return them; JAX refuses two variables that share their memory."""
+        del shape
+        return ops.copy(ops.convert_to_tensor(self._values, dtype))
 
 
 def _factor_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -90,6 +90,7 @@ def test_areas_and_shares_by_hand(catalog: Catalog) -> None:
         **{method: {} for method in METHODS},
         "knn": {"axes": np.eye(2), "neighbours": np.eye(2).repeat(6, 0)},
         "fdbd": {"distances": np.ones((2, 2)), "center": np.ones(2)},
+        "probe": {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)},
     }
     verdict = catalog.bundle("classic").config.verdict.model_copy(
         update={"method": "energy", "none_below": float(np.log(np.e**0.8 + 1))}
