@@ -235,7 +235,9 @@ _FINETUNED = Recipe(
 )
 
 _PHOTO_PLAN = PhotoPlan(
-    phases=(Phase(2, 96, 30_000), Phase(2, 128, 20_000), Phase(1, 192, 10_000)),
+    phases=(Phase(2, 96, 24_000), Phase(2, 128, 16_000), Phase(1, 192, 8_000)),
+    probe_rows=6_000,
+    blend_rows=1_500,
     frozen=("stem", *(f"block{i}" for i in range(7))),
     near_kinds=(
         *("bear", "bison", "bus", "cheetah", "cougar", "cougar_body", "cougar_face", "cow", "fox"),
