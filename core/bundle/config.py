@@ -36,7 +36,7 @@ FORMAT_SINCE = "0.1.0"
 """The first TenSight that reads folders as this one writes them."""
 
 Family = Literal["scratch", "transfer", "finetuned"]
-VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd"]
+VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd", "probe"]
 Precision = Literal["float32", "float16", "int8"]
 View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", "mirror_down_right"]
 Share = Annotated[float, Field(ge=0, le=1)]

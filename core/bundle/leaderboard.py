@@ -108,9 +108,10 @@ def best_method(separations: Sequence[Separation]) -> VerdictMethod:
 
     One that needs megabytes beside the model, and time, must be better by .005.
     """
-    areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in METHODS}
-    best = max(METHODS, key=areas.__getitem__)
-    alone = max((m for m in METHODS if m not in _STORING), key=areas.__getitem__)
+    measured = [m for m in METHODS if all(m in each.auroc for each in separations)]
+    areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in measured}
+    best = max(measured, key=areas.__getitem__)
+    alone = max((m for m in measured if m not in _STORING), key=areas.__getitem__)
     return best if areas[best] >= areas[alone] + _WORTH else alone
 
 

@@ -24,7 +24,7 @@ from core.photos.preprocess import crops, normalise
 __all__ = ["MAX_BATCH", "Classifier", "Seen"]
 
 MAX_BATCH = 32
-_MIN_CELLS = 7
+_MIN_CELLS = 5
 
 
 @dataclass(frozen=True)
