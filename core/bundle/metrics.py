@@ -20,6 +20,7 @@ __all__ = [
     "Origin",
     "OutlierFigures",
     "PhotoFigures",
+    "PhotoMistake",
     "RealPhotoFigures",
     "Reported",
     "ResizeFigures",
@@ -147,6 +148,22 @@ class PhotoFigures(Record):
     ece: Share | None = None
 
 
+class PhotoMistake(Record):
+    """A real photo of a label that was taken for another; or one whose label is wrong.
+
+    Attributes:
+        path: Its name inside its source.
+        label, answer: What it is said to show, and what the model finds likeliest.
+        confidence: Of the answer; null for a model without calibration.
+    """
+
+    source: str
+    path: str
+    label: str
+    answer: str
+    confidence: Share | None
+
+
 class SourceFigures(Record):
     """Figures on the photos of one source.
 
@@ -179,7 +196,13 @@ class RealPhotoFigures(Record):
             least five photos.
         confidence: Mean on the photos of the labels; null for a model without calibration.
         ece: Expected calibration error on them, 15 equal bins.
+        ece_cross_fitted: The same where calibration was chosen on four fifths of the photos and of
+            the held-out rows, and the error measured on the last fifth of the photos, in turn; null
+            for photos that nothing was chosen by.
+        ece_if_true: Between what nine in ten errors lie of a model that is as often right as it is
+            sure of these photos.
         sources: By source.
+        mistakes: Photos of the labels that got another, the most confident first.
     """
 
     data: str
@@ -195,7 +218,10 @@ class RealPhotoFigures(Record):
     rejected_kept_back_kinds: dict[str, Estimate]
     confidence: Share | None = None
     ece: Share | None = None
+    ece_cross_fitted: Share | None = None
+    ece_if_true: tuple[Share, Share] | None = None
     sources: tuple[SourceFigures, ...]
+    mistakes: tuple[PhotoMistake, ...] = ()
 
 
 class Certainty(Record):
@@ -293,8 +319,8 @@ class Metrics(Record):
         real_photos: On the valid part of the real photos, which calibration, resize rule and
             verdict were chosen by, together with held-out rows.
         unseen_sources: On all photos of the sources that this model's recipe left out.
-        real_photos_frozen, unseen_sources_frozen: What the network gave on the same photos before
-            it was fine-tuned: a logistic regression on the features that it began with.
+        real_photos_frozen, unseen_sources_frozen: What a logistic regression gives on the same
+            photos, learned from the same real photos, on the features that the network began with.
         shift: On the first `shift_n` test rows, spoiled; by the name of the way.
             All of these are null where they were not measured.
     """

@@ -53,7 +53,12 @@ from core.training.evaluation.evaluate import (
 )
 from core.training.evaluation.ood import arrays_of, coarse, compare, share_right, watch
 from core.training.evaluation.provenance import origin
-from core.training.evaluation.real_photos import PhotoAnswers, answer_photos, photo_figures
+from core.training.evaluation.real_photos import (
+    PhotoAnswers,
+    answer_photos,
+    cross_fitted_ece,
+    photo_figures,
+)
 
 __all__ = [
     "SHARP",
@@ -343,10 +348,16 @@ def _on_real_photos(
         "unseen_sources_frozen": history.unseen_sources_frozen,
     }
     if rows.real is not None:
-        kept_back = answer_photos(classifier, rows.real.kept_back)
+        valid = answer_photos(classifier, rows.real.valid)
+        given = {id(rows.real.valid): valid}
         figures |= figures_on_parts(
-            rows.real, kept_back, lambda photos: answer_photos(classifier, photos)
+            rows.real,
+            answer_photos(classifier, rows.real.kept_back),
+            lambda photos: given.get(id(photos)) or answer_photos(classifier, photos),
         )
+        if (on_valid := figures["real_photos"]) is not None:
+            error = cross_fitted_ece(classifier, valid, rows.validation)
+            figures["real_photos"] = on_valid.model_copy(update={"ece_cross_fitted": error})
     return figures
 
 

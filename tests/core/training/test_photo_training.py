@@ -99,6 +99,11 @@ def test_stopped_run_goes_on_to_a_model_that_is_measured_on_real_photos(tmp_path
     assert set(metrics.real_photos.recall) == set(bundle.config.labels)
     assert [each.source for each in metrics.real_photos.sources] == ["one/photos", "two/photos"]
     assert metrics.real_photos.accuracy.share > 0.3, "the shades are easy"
+    wrong = metrics.real_photos.accuracy
+    assert len(metrics.real_photos.mistakes) == round(wrong.n * (1 - wrong.share))
+    assert metrics.real_photos.ece_cross_fitted is not None
+    assert metrics.real_photos_frozen.accuracy.n == 40
+    assert metrics.real_photos_frozen.ece is None, "which has no calibration"
     assert metrics.resize is not None
     assert metrics.resize.n == 40
     assert "52 real photos of 2 public repositories" in bundle.config.training.data
