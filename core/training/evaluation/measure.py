@@ -282,12 +282,14 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / config.name, config, files)
         classifier = Classifier(draft, threads=settings.threads)
-        one_view = draft.config.model_copy(update={"views": ("identity",)})
-        alone = Classifier(replace(draft, config=one_view), threads=settings.threads)
-        single = watch(alone, dataset.test.images, "test")
+        test = evaluate_split(classifier, dataset.test, of_test, dataset.hub)
         metrics = Metrics(
-            test=evaluate_split(classifier, dataset.test, of_test, dataset.hub),
-            single_view=share_right(single, dataset.test),
+            test=test,
+            single_view=(
+                test.accuracy
+                if config.views == ("identity",)
+                else _single_view(draft, dataset.test, settings)
+            ),
             float32=history.float32,
             resize=history.resize,
             sharp=(
@@ -335,6 +337,13 @@ def photos_folder(settings: Settings, labels: tuple[str, ...]) -> Path | None:
         return None
     folder = settings.data / "photos"
     return folder if (folder / LABELS).is_file() else None
+
+
+def _single_view(bundle: Bundle, test: Split, settings: Settings) -> float:
+    """Return the accuracy on the test rows as they are, without other views."""
+    one_view = bundle.config.model_copy(update={"views": ("identity",)})
+    alone = Classifier(replace(bundle, config=one_view), threads=settings.threads)
+    return share_right(watch(alone, test.images, "test"), test)
 
 
 def _on_real_photos(
