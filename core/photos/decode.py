@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
 
 from core.errors import ImageError, MissingExtraError, PhotoReadError
+from core.photos.formats import isobmff, jpeg, png
+from core.photos.formats.inspected import Inspected, damaged_error
+from core.photos.orientation import stored_orientation
 
 __all__ = [
     "ACCEPTED",
@@ -105,17 +108,20 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
     """
     if isinstance(photo, Image.Image):
         _check_size(*photo.size)
-        return _guarded(lambda: _to_rgb(photo, use_exif=True))
+        return _guarded(lambda: _to_rgb(photo, _orientation_of(photo)))
     data = photo if isinstance(photo, bytes) else read_photo(photo)
     check_bytes(data)
     kind = _kind(data)
     if kind == "HEIF":
         return _decode_heif(data)
-    image = _open(data, kind)
+    inspected = _INSPECTORS[kind](data)
+    if inspected.width:
+        _check_size(inspected.width, inspected.height)
+    image = _open(inspected.data, kind)
     _check_size(*image.size)
     if kind == "JPEG" and min_side is not None:
         image.draft(None, (min_side, min_side))
-    return _guarded(lambda: _to_rgb(image, use_exif=True))
+    return _guarded(lambda: _to_rgb(image, inspected.orientation))
 
 
 def to_archival_jpeg(photo: Photo) -> bytes:
@@ -235,7 +241,7 @@ def _decode_heif(data: bytes) -> NDArray[np.uint8]:
     heif = _guarded(lambda: pillow_heif.open_heif(data, convert_hdr_to_8bit=True))
     _check_size(*_guarded(lambda: heif.size))
     # libheif has already turned the photo; the format's own rule is to ignore EXIF here.
-    return _guarded(lambda: _to_rgb(heif.to_pillow(), use_exif=False))
+    return _guarded(lambda: _to_rgb(heif.to_pillow(), orientation=1))
 
 
 def _guarded(work: Callable[[], _T]) -> _T:
@@ -251,13 +257,7 @@ def _guarded(work: Callable[[], _T]) -> _T:
             "too_many_pixels", "The photo needs more memory than there is. Send a smaller one."
         ) from error
     except _DECODER_ERRORS as error:
-        raise _damaged() from error
-
-
-def _damaged() -> ImageError:
-    return ImageError(
-        "truncated", "The photo is damaged or was cut off on its way. Send it once more."
-    )
+        raise damaged_error() from error
 
 
 def _too_many_pixels() -> ImageError:
@@ -270,7 +270,7 @@ def _too_many_pixels() -> ImageError:
 def _check_size(width: int, height: int) -> None:
     shorter, longer = sorted((width, height))
     if shorter < 1:
-        raise _damaged()
+        raise damaged_error()
     if width * height > MAX_PIXELS:
         raise _too_many_pixels()
     if longer > MAX_SIDE or longer > MAX_ASPECT * shorter:
@@ -281,15 +281,26 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is broken."""
+def _orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image that a caller opened; 1 where it has none."""
+    stored = {"exif", "Raw profile type exif"} & image.info.keys()
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        # `getexif` loads the whole block. Where there is none, it knows of tags of a TIFF file and
+        # of what was set since the image was opened.
+        found = None if stored else image.getexif().get(ExifTags.Base.Orientation)
     except _DECODER_ERRORS:
-        return 1
-    return value if value in _TRANSPOSE else 1
+        found = None
+    return found or stored_orientation(image.info) or 1
 
 
+_INSPECTORS: dict[str, Callable[[bytes], Inspected]] = {
+    "JPEG": jpeg.inspect,
+    "PNG": png.inspect,
+    "AVIF": isobmff.inspect,
+    "GIF": Inspected,
+    "WEBP": Inspected,
+    "BMP": Inspected,
+}
 _TRANSPOSE: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -301,9 +312,12 @@ _TRANSPOSE: dict[object, Image.Transpose] = {
 }
 
 
-def _to_rgb(image: Image.Image, *, use_exif: bool) -> NDArray[np.uint8]:
+def _to_rgb(image: Image.Image, orientation: int | None) -> NDArray[np.uint8]:
+    """Load an image, turn it upright and convert it; None: its own metadata names the turn."""
     image.load()
-    turn = _TRANSPOSE.get(_orientation(image)) if use_exif else None
+    if orientation is None:
+        orientation = stored_orientation(image.info) or 1
+    turn = _TRANSPOSE.get(orientation)
     if turn is not None:
         image = image.transpose(turn)
     if image.mode in ("F", "La", "RGBa"):
