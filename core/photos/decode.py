@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
 
 from core.errors import ImageError, MissingExtraError, PhotoReadError
-from core.photos.formats import isobmff, jpeg, png
+from core.photos.formats import bmp, gif, isobmff, jpeg, png, webp
 from core.photos.formats.inspected import Inspected, damaged_error
+from core.photos.formats.kind import kind_of
 from core.photos.orientation import stored_orientation
 
 __all__ = [
-    "ACCEPTED",
     "MAX_ASPECT",
     "MAX_BYTES",
     "MAX_PIXELS",
@@ -30,6 +31,7 @@ __all__ = [
     "Photo",
     "check_bytes",
     "decode",
+    "inspect",
     "read_photo",
     "strict_pillow",
     "to_archival_jpeg",
@@ -43,7 +45,6 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 12_000
 MAX_ASPECT = 64
 _KEPT = 1024
-ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, AVIF or HEIC"
 
 # What a broken file makes Pillow's decoders raise; seen by feeding them mutated photos.
 _DECODER_ERRORS = (
@@ -65,24 +66,8 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Pillow knows these only after all its plugins are loaded, which takes longer than a small photo.
 _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
 
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-_HEIF_BRANDS |= {b"mif1", b"msf1"}
-_AVIF_BRANDS = {b"avif", b"avis"}
 # Rows that are brought to RGB at once.
 _STRIP = 256
-
-_BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
-_OTHER_KINDS = {
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\xff\x0a": "JPEG XL",
-    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
-    b"8BPS": "Photoshop",
-    b"\x00\x00\x01\x00": "icon",
-    b"%PDF": "PDF",
-}
 
 _T = TypeVar("_T")
 
@@ -111,17 +96,29 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
         return _guarded(lambda: _to_rgb(photo, _orientation_of(photo)))
     data = photo if isinstance(photo, bytes) else read_photo(photo)
     check_bytes(data)
-    kind = _kind(data)
+    kind = kind_of(data)
+    inspected = inspect(data, kind)
     if kind == "HEIF":
-        return _decode_heif(data)
-    inspected = _INSPECTORS[kind](data)
-    if inspected.width:
+        return _decode_heif(inspected)
+    if kind == "JPEG" and not jpeg.has_end(data):
+        return _decode_jpeg_without_end(inspected, min_side)
+    return _decode_with_pillow(inspected, kind, min_side)
+
+
+def inspect(data: bytes, kind: str) -> Inspected:
+    """Check a file against the limits that its structure tells, before any pixel is decoded.
+
+    Args:
+        data: Bytes of a file.
+        kind: Its format, as `kind_of` names it.
+
+    Raises:
+        ImageError: The file is outside the limits, or damaged.
+    """
+    inspected = _guarded(lambda: _INSPECTORS[kind](data))
+    if inspected.width or inspected.height:
         _check_size(inspected.width, inspected.height)
-    image = _open(inspected.data, kind)
-    _check_size(*image.size)
-    if kind == "JPEG" and min_side is not None:
-        image.draft(None, (min_side, min_side))
-    return _guarded(lambda: _to_rgb(image, inspected.orientation))
+    return inspected
 
 
 def to_archival_jpeg(photo: Photo) -> bytes:
@@ -186,38 +183,6 @@ def strict_pillow() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def _kind(data: bytes) -> str:
-    """Name of the format, in Pillow's words, by the first bytes."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
-        return "BMP"
-    other = next((name for magic, name in _OTHER_KINDS.items() if data.startswith(magic)), None)
-    if data[4:8] == b"ftyp":
-        length = min(int.from_bytes(data[:4], "big"), 256)
-        brands = {data[8:12]} | {data[i : i + 4] for i in range(16, length, 4)}
-        if brands & _AVIF_BRANDS:
-            return "AVIF"
-        if brands & _HEIF_BRANDS:
-            return "HEIF"
-        other = "video"
-    start = data[:1024].lower()
-    if b"<svg" in start and b"<html" not in start:
-        other = "SVG"
-    if other is not None:
-        raise ImageError(
-            "unsupported", f"This is a file of the kind {other}. Send it as {ACCEPTED}."
-        )
-    found = "The file is empty." if not data else "This is not a photo."
-    raise ImageError("not_an_image", f"{found} Send a photo as {ACCEPTED}.")
-
-
 def _open(data: bytes, kind: str) -> Image.Image:
     if kind in _PLUGINS:
         importlib.import_module(_PLUGINS[kind])
@@ -229,7 +194,30 @@ def _open(data: bytes, kind: str) -> Image.Image:
     return _guarded(lambda: Image.open(BytesIO(data), formats=(kind,)))
 
 
-def _decode_heif(data: bytes) -> NDArray[np.uint8]:
+def _decode_with_pillow(inspected: Inspected, kind: str, min_side: int | None) -> NDArray[np.uint8]:
+    image = _open(inspected.data, kind)
+    _check_size(*image.size)
+    if kind == "JPEG" and min_side is not None:
+        image.draft(None, (min_side, min_side))
+    return _guarded(lambda: _to_rgb(image, inspected.orientation))
+
+
+def _decode_jpeg_without_end(inspected: Inspected, min_side: int | None) -> NDArray[np.uint8]:
+    """Decode a JPEG whose last two bytes are missing, which may have all its pixels.
+
+    libjpeg fills what is missing with grey and tells nobody. So the file is decoded twice, with the
+    end put back at once and behind other data: that changes a picture which is not whole.
+    """
+    whole, longer = (
+        _decode_with_pillow(replace(inspected, data=inspected.data + tail), "JPEG", min_side)
+        for tail in (jpeg.END, jpeg.FILLER + jpeg.END)
+    )
+    if not np.array_equal(whole, longer):
+        raise damaged_error()
+    return whole
+
+
+def _decode_heif(inspected: Inspected) -> NDArray[np.uint8]:
     try:
         pillow_heif: Any = importlib.import_module("pillow_heif")
     except ImportError:
@@ -238,7 +226,7 @@ def _decode_heif(data: bytes) -> NDArray[np.uint8]:
             f"HEIC photos are not read here: {MissingExtraError('heif', 'HEIC')} "
             "Or send the photo as JPEG or PNG.",
         ) from None
-    heif = _guarded(lambda: pillow_heif.open_heif(data, convert_hdr_to_8bit=True))
+    heif = _guarded(lambda: pillow_heif.open_heif(inspected.data, convert_hdr_to_8bit=True))
     _check_size(*_guarded(lambda: heif.size))
     # libheif has already turned the photo; the format's own rule is to ignore EXIF here.
     return _guarded(lambda: _to_rgb(heif.to_pillow(), orientation=1))
@@ -296,10 +284,11 @@ def _orientation_of(image: Image.Image) -> int:
 _INSPECTORS: dict[str, Callable[[bytes], Inspected]] = {
     "JPEG": jpeg.inspect,
     "PNG": png.inspect,
+    "WEBP": webp.inspect,
+    "GIF": gif.inspect,
+    "BMP": bmp.inspect,
     "AVIF": isobmff.inspect,
-    "GIF": Inspected,
-    "WEBP": Inspected,
-    "BMP": Inspected,
+    "HEIF": isobmff.inspect,
 }
 _TRANSPOSE: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -326,19 +315,25 @@ def _to_rgb(image: Image.Image, orientation: int | None) -> NDArray[np.uint8]:
         )
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.asarray(image)
+    # Many programs write 32-bit BMP files whose fourth byte means nothing.
+    unused = (
+        image.format == "BMP"
+        and image.mode == "RGBA"
+        and image.getchannel("A").getextrema() == (0, 0)
+    )
     # In strips: what lies between the two modes takes several times the memory of the result.
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)
         strip = image.crop((0, top, image.width, bottom))
-        rgb[top:bottom] = np.asarray(_strip_to_rgb(strip))
+        rgb[top:bottom] = np.asarray(_strip_to_rgb(strip, alpha_is_unused=unused))
     return rgb
 
 
-def _strip_to_rgb(strip: Image.Image) -> Image.Image:
+def _strip_to_rgb(strip: Image.Image, *, alpha_is_unused: bool) -> Image.Image:
     if strip.mode == "I" or strip.mode.startswith("I;16"):
         strip = _grey_of_16_bits(strip)
-    if strip.has_transparency_data:
+    if strip.has_transparency_data and not alpha_is_unused:
         rgba = strip.convert("RGBA")
         strip = Image.new("RGB", rgba.size, "white")
         strip.paste(rgba, mask=rgba.getchannel("A"))

@@ -8,11 +8,14 @@ from core.errors import ImageError
 from core.photos.formats.inspected import Inspected, check_parts, damaged_error
 from core.photos.orientation import exif_orientation, xmp_orientation
 
-__all__ = ["END", "MAX_SCANS", "has_end", "inspect"]
+__all__ = ["END", "FILLER", "MAX_SCANS", "has_end", "inspect"]
 
 MAX_SCANS = 100
 """Cameras and optimisers write about ten; every one goes over the whole picture."""
 END = b"\xff\xd9"
+_NOISE = bytes.fromhex("5a93c6396ca50f78") * 8
+FILLER = _NOISE + b"".join(bytes([0xFF, 0xD0 + i]) + _NOISE for i in range(8))
+"""Bytes that decode to anything but plain grey where a scan has not ended, at a restart too."""
 
 _SOS, _EOI = 0xDA, 0xD9
 _APP1 = 0xE1
@@ -65,7 +68,8 @@ def inspect(data: bytes) -> Inspected:
         at = max(end, at + 4)
     if progressive or data[at + 4 : at + 5] != bytes([layers]):
         _check_scans(data, at)
-    kept.append(view[at:])
+    # A last byte that begins a marker would make one of whatever is put behind it.
+    kept.append(view[at:] if has_end(data) else view[at : len(data.rstrip(b"\xff"))])
     found = exif_orientation(exif) or xmp_orientation(xmp) or 1
     return Inspected(b"".join(kept), width, height, found, width * height)
 

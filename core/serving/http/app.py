@@ -25,7 +25,7 @@ from core.errors import (
     TenSightError,
 )
 from core.inference.prediction import Prediction
-from core.photos.decode import ACCEPTED
+from core.photos.formats.kind import ACCEPTED
 from core.serving.http.auth import BEARER, Guard
 from core.serving.http.body_limit import BodyLimit, is_form
 from core.serving.http.errors import error_message, error_response
