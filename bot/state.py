@@ -42,7 +42,7 @@ from core.store.chats import Chat
 from core.store.feedback import Answered
 from core.store.store import Store
 
-__all__ = ["Context", "Desk", "Hour", "is_away", "key_of", "photo_of"]
+__all__ = ["Context", "Desk", "Hour", "client_of", "is_away", "key_of", "photo_of"]
 
 Context = CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], dict[Any, Any]]
 App = Application[Any, Context, dict[Any, Any], dict[Any, Any], dict[Any, Any], Any]
@@ -250,15 +250,13 @@ class Desk:
         """Whether photos are not looked at just now."""
         return await asyncio.to_thread(self.store.flags.get, _MAINTENANCE)
 
-    async def predict(
-        self, photo: bytes, model: str | None, *, saliency: bool = False
-    ) -> Prediction:
-        """Classify a photo.
+    async def predict(self, update: Update, photo: bytes, model: str | None) -> Prediction:
+        """Classify a photo that a chat sent.
 
         Raises:
             TenSightError: As in `Predictor.predict`.
         """
-        return await self.predictor.predict(photo, model=model, saliency=saliency)
+        return await self.predictor.predict(photo, model=model, client=client_of(update))
 
     @asynccontextmanager
     async def photo(self, bot: Bot, file: str, size: int | None = None) -> AsyncIterator[bytes]:
@@ -323,6 +321,12 @@ class Desk:
         """
         # A private chat has the id of whom it is with.
         await asyncio.to_thread(self.store.chats.forget, self.person(user) or "", {user})
+
+
+def client_of(update: Update) -> str:
+    """Return who a chat is to the predictor, which shares its places out among clients."""
+    chat = update.effective_chat
+    return f"chat:{chat.id if chat is not None else 0}"
 
 
 def key_of(settings: Settings) -> bytes:

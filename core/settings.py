@@ -111,9 +111,50 @@ class Settings(BaseSettings):
     deadline_s: Annotated[
         float, Field(gt=0, le=600, description="Seconds after which a photo is given up.")
     ] = 30.0
+    client_share: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Part of these places that one visitor, chat or key may hold while others "
+            "hold any.",
+        ),
+    ] = 0.25
+    photo_memory_mb: Annotated[
+        int,
+        Field(
+            ge=64,
+            le=65_536,
+            description="Megabytes that decoding one photo may take, where the system keeps such "
+            "limits (Linux).",
+        ),
+    ] = 1024
+    photo_processor_s: Annotated[
+        float,
+        Field(
+            gt=0, le=600, description="Seconds of processor time that decoding one photo may take."
+        ),
+    ] = 5.0
+    photo_seconds: Annotated[
+        float,
+        Field(gt=0, le=600, description="Seconds that decoding one photo may take in all."),
+    ] = 20.0
+    megapixels_at_once: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Million pixels of photos that are decoded at once; each takes up to 17 MB "
+            "of memory meanwhile.",
+        ),
+    ] = 100
     photos_per_minute: Annotated[
         int,
-        Field(ge=1, description="Photos that one visitor of the page may send in a minute."),
+        Field(
+            ge=1,
+            description="Photos and explanations that one visitor of the page may ask for in a "
+            "minute.",
+        ),
     ] = 240
     proxies: Annotated[
         int,
@@ -133,6 +174,15 @@ class Settings(BaseSettings):
         Field(
             description="Keys, with commas between them; who asks the HTTP service must send one. "
             "Unset: anybody may."
+        ),
+    ] = ()
+    trusted_keys: Annotated[
+        tuple[SecretStr, ...],
+        NoDecode,
+        Field(
+            description="Those of these keys that belong to fronts of yours, with commas between "
+            "them. Such a front sends a keyed hash of each of its clients along, and limits count "
+            "for each client, not for the front."
         ),
     ] = ()
     rate_per_minute: Annotated[
@@ -242,7 +292,7 @@ class Settings(BaseSettings):
             raise ValueError("is a list of numbers; send /whoami to the bot to learn yours")
         return [int(part) for part in parts]
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "trusted_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -252,7 +302,7 @@ class Settings(BaseSettings):
             raise ValueError("holds no key; unset it, so that anybody may ask")
         return keys
 
-    @field_validator("api_keys", "predictor_key")
+    @field_validator("api_keys", "trusted_keys", "predictor_key")
     @classmethod
     def _can_be_sent(
         cls, value: SecretStr | tuple[SecretStr, ...] | None

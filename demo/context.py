@@ -58,13 +58,21 @@ class Visitors:
         Raises:
             RateError: They are too many.
         """
-        passed_on = headers.get("x-forwarded-for", "").split(",")
-        # What stands further left may be made up: each proxy adds who asked it on the right.
-        who = passed_on[-self._proxies].strip() if 0 < self._proxies <= len(passed_on) else address
+        who = self._who(address, headers)
         # More than a minute's worth is taken once nothing else was sent.
         if not self._limiter.hit(self._limit, who, cost=min(photos, self._limit.amount)):
             free_at = self._limiter.get_window_stats(self._limit, who).reset_time
             raise RateError(max(1, math.ceil(free_at - time.time())))
+
+    def client(self, request: gr.Request) -> str:
+        """Return who a visitor is to the predictor, which shares its places out among clients."""
+        address = request.client.host if request.client else ""
+        return f"visitor:{self._who(address, request.headers)}"
+
+    def _who(self, address: str, headers: Mapping[str, str]) -> str:
+        passed_on = headers.get("x-forwarded-for", "").split(",")
+        # What stands further left may be made up: each proxy adds who asked it on the right.
+        return passed_on[-self._proxies].strip() if 0 < self._proxies <= len(passed_on) else address
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
 
 from core.errors import ImageError, MissingExtraError, PhotoReadError
-from core.photos.formats import bmp, gif, isobmff, jpeg, png, webp
-from core.photos.formats.inspected import Inspected, damaged_error
+from core.photos.formats import jpeg
+from core.photos.formats.claimed import INSPECTORS
+from core.photos.formats.inspected import MAX_PIXELS, Inspected, damaged_error
 from core.photos.formats.kind import kind_of
 from core.photos.orientation import stored_orientation
 
@@ -34,17 +35,14 @@ __all__ = [
     "inspect",
     "read_photo",
     "strict_pillow",
-    "to_archival_jpeg",
 ]
 
 Photo = bytes | str | os.PathLike[str] | Image.Image
 """A photo as callers hand it over: the bytes of a file, a path, or a PIL image."""
 
 MAX_BYTES = 20 * 1024 * 1024
-MAX_PIXELS = 50_000_000
 MAX_SIDE = 12_000
 MAX_ASPECT = 64
-_KEPT = 1024
 
 # What a broken file makes Pillow's decoders raise; seen by feeding them mutated photos.
 _DECODER_ERRORS = (
@@ -115,29 +113,14 @@ def inspect(data: bytes, kind: str) -> Inspected:
     Raises:
         ImageError: The file is outside the limits, or damaged.
     """
-    inspected = _guarded(lambda: _INSPECTORS[kind](data))
+    inspected = _guarded(lambda: INSPECTORS[kind](data))
     if inspected.width or inspected.height:
         _check_size(inspected.width, inspected.height)
     return inspected
 
 
-def to_archival_jpeg(photo: Photo) -> bytes:
-    """A photo as it is kept where its sender agreed: JPEG, at most 1,024 pixels a side.
-
-    Nothing of the file is in it but what can be seen: no place, no time, no name of a camera.
-
-    Raises:
-        ImageError, PhotoReadError: As in `decode`.
-    """
-    image = Image.fromarray(decode(photo, min_side=_KEPT))
-    image.thumbnail((_KEPT, _KEPT), Image.Resampling.LANCZOS)
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-def read_photo(path: str | os.PathLike[str]) -> bytes:
-    """Bytes of a photo's file; of one that is too large one more than is allowed.
+def read_photo(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES + 1) -> bytes:
+    """Read a photo's file; of one that is too large one byte more than is allowed.
 
     Raises:
         PhotoReadError: The path cannot be read.
@@ -149,7 +132,7 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
             raise OSError("it is no plain file")
         with file.open("rb") as stream:
             # One byte more than allowed, so that `decode` can tell; never a whole disk.
-            return stream.read(MAX_BYTES + 1)
+            return stream.read(max_bytes)
     except FileNotFoundError as error:
         raise PhotoReadError(f"There is no file {file}. Check the path.") from error
     except IsADirectoryError as error:
@@ -281,15 +264,6 @@ def _orientation_of(image: Image.Image) -> int:
     return found or stored_orientation(image.info) or 1
 
 
-_INSPECTORS: dict[str, Callable[[bytes], Inspected]] = {
-    "JPEG": jpeg.inspect,
-    "PNG": png.inspect,
-    "WEBP": webp.inspect,
-    "GIF": gif.inspect,
-    "BMP": bmp.inspect,
-    "AVIF": isobmff.inspect,
-    "HEIF": isobmff.inspect,
-}
 _TRANSPOSE: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

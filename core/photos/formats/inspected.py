@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from core.errors import ImageError
 
-__all__ = ["MAX_PARTS", "Inspected", "check_parts", "damaged_error"]
+__all__ = ["MAX_PARTS", "MAX_PIXELS", "Inspected", "check_parts", "damaged_error"]
 
+MAX_PIXELS = 50_000_000
+"""Of a photo, at most."""
 MAX_PARTS = 50_000
 """Segments, chunks or blocks of a file, at most: each costs a decoder time, however empty."""
 

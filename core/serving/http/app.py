@@ -126,10 +126,21 @@ def build_service(
         ] = False,
     ) -> JSONResponse:
         if not is_form(request.headers.get("content-type", "")):
-            asked = predictor.predict(await request.body(), model=model, saliency=saliency)
+            asked = predictor.predict(
+                await request.body(), model=model, saliency=saliency, client=request.state.client
+            )
             return JSONResponse(_as_json(await _while_there(request, asked), top))
         photos = await _photos(request)
-        each = (predictor.predict(photo, model=model, saliency=saliency) for _, photo in photos)
+        # No more at once than one client may hold while others wait: a form is answered whole.
+        places = asyncio.Semaphore(max(1, int(settings.queue_size * settings.client_share)))
+
+        async def ask(photo: bytes) -> Prediction:
+            async with places:
+                return await predictor.predict(
+                    photo, model=model, saliency=saliency, client=request.state.client
+                )
+
+        each = (ask(photo) for _, photo in photos)
         # Side by side, so that the model sees them together.
         results = await _while_there(request, asyncio.gather(*each, return_exceptions=True))
         failures = [result for result in results if isinstance(result, BaseException)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import re
 import time
 
 from fastapi import Request
@@ -14,12 +15,14 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from core.errors import AccessError, RateError
+from core.serving.remote import CLIENT_HEADER
 from core.settings import Settings
 
 __all__ = ["BEARER", "Guard"]
 
 # Wrong keys from one address.
 _GUESSES = RateLimitItemPerMinute(20)
+_IS_HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 BEARER = HTTPBearer(auto_error=False, description="Where TENSIGHT_API_KEYS is set.")
@@ -29,14 +32,17 @@ class Guard:
     """Lets requests through that have a key, where keys are set, and are not too many."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._trusted = [key.get_secret_value().encode() for key in settings.trusted_keys]
+        keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        # A key that is trusted is a key; where any is set, one must be sent.
+        self._keys = list(dict.fromkeys([*keys, *self._trusted]))
         self._limit = (
             RateLimitItemPerMinute(settings.rate_per_minute) if settings.rate_per_minute else None
         )
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, request: Request) -> None:
-        """Check a request before its route runs.
+        """Check a request before its route runs; `request.state.client` tells who asks.
 
         Raises:
             AccessError: It has no key that is known.
@@ -52,6 +58,10 @@ class Guard:
                     raise RateError(self._free_in(_GUESSES, who))
                 raise AccessError
             who = hashlib.sha256(key).hexdigest()
+            named = request.headers.get(CLIENT_HEADER, "")
+            if key in self._trusted and _IS_HASH(named):
+                who = f"{who}:{named}"
+        request.state.client = who
         if self._limit is not None and not self._limiter.hit(self._limit, who):
             raise RateError(self._free_in(self._limit, who))
 

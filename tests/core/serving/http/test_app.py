@@ -30,7 +30,7 @@ from limits import RateLimitItemPerSecond
 from PIL import Image
 from pydantic import SecretStr
 
-from core.cli.predict import _patiently
+from core.cli.predict import _predicted
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -684,7 +684,7 @@ def test_the_command_line_does_not_come_back_for_ever(photo: Path) -> None:
 
     predictor = Full(Catalog(Settings(models=MODELS)), queue_size=1, deadline_s=1)
     with pytest.raises(BusyError):
-        asyncio.run(_patiently(predictor, str(photo), None))
+        asyncio.run(_predicted(predictor, str(photo), None))
     predictor.close()
     assert 10 < predictor.asked < 100
 
@@ -794,7 +794,7 @@ def test_a_process_that_is_told_to_stop_gives_the_answer_that_it_owes(
         return False
 
     answers: list[httpx2.Response] = []
-    with held_up("core.inference.classifier:Classifier.see", tmp_path) as (url, process, hold):
+    with held_up("core.photos.pool:PhotoPool.prepare", tmp_path) as (url, process, hold):
         port = int(url.rpartition(":")[2])
         wait_for(lambda: process.poll() is not None or not is_refused(port))
         asking = threading.Thread(target=lambda: answers.append(post(url, content=jpeg)))
