@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from core import locale
+from core.cli.console import ModelOption, print_json, read_settings, say
 from core.errors import BundleError, BusyError, ImageError, OutputError, PhotoReadError, RateError
 from core.inference.prediction import Prediction
 from core.photos.decode import decode
 from core.photos.saliency import LONGEST, overlay
 from core.serving.connect import connect
 from core.serving.predictor import Predictor
-
-if TYPE_CHECKING:
-    pass
-from core.cli.console import ModelOption, print_json, read_settings, say
 
 __all__ = ["app"]
 

@@ -33,7 +33,7 @@ class Seen:
 
     Attributes:
         photo: Its path, where it has one.
-        crops: As `crops` gives them: shape (c, height, width, 3), uint8.
+        crops: As `preprocess.crops` gives them: shape (c, height, width, 3), uint8.
         decode_ms: Milliseconds that took.
     """
 
@@ -169,7 +169,7 @@ class Classifier:
         """Run the model on images of its input size; all views, averaged.
 
         Args:
-            seen: Shape (n, height, width, 3), uint8, RGB, as `resize` gives them.
+            seen: Shape (n, height, width, 3), uint8, RGB, as `preprocess.resize` gives them.
         """
         parts = [self._engine.run(batch) for batch in self._batches(seen)]
         return Outputs(
@@ -178,7 +178,7 @@ class Classifier:
         )
 
     def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
-        """Run the model on photos, each as what `crops` gives; all crops, averaged.
+        """Run the model on photos, each as what `preprocess.crops` gives; all crops, averaged.
 
         Args:
             seen: One array a photo, of shape (c, height, width, 3), uint8, RGB.
