@@ -21,7 +21,7 @@ from core.errors import BotError, StoreError, TenSightError
 __all__ = ["MAX_WAITING", "UPDATE_KINDS", "poll"]
 
 UPDATE_KINDS = ("message", "callback_query")
-# Seconds: how long Telegram holds a request for updates; pauses while it is away.
+# Seconds that Telegram holds a request for updates while there are none.
 _POLL_S = 30
 # An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
 # gives up first.

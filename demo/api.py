@@ -18,7 +18,6 @@ from demo.tabs import batch, compare
 
 __all__ = ["build"]
 
-
 _T = TypeVar("_T")
 
 

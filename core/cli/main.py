@@ -51,11 +51,12 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    app.add_typer(predict.app)
+    # Not by add_typer: `tensight --help` lists commands in the order in which they are registered.
+    app.registered_commands += predict.app.registered_commands
     fronts = add_commands(app)
-    app.add_typer(serve.app)
+    app.registered_commands += serve.app.registered_commands
     app.command()(config)
-    app.add_typer(training.app)
+    app.registered_commands += training.app.registered_commands
     app.add_typer(models.app, name="models")
     app.add_typer(feedback.app, name="feedback")
     app.callback(cls=TyperGroup if fronts else _WithoutFronts)(_root)

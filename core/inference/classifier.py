@@ -25,7 +25,7 @@ from core.photos.preprocess import crops, normalise
 __all__ = ["MAX_BATCH", "Classifier", "Seen", "name_of"]
 
 MAX_BATCH = 32
-_MIN_CELLS = 7
+_MIN_CELLS = 5
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Seen:
 
     Attributes:
         photo: Its path, where it has one.
-        crops: As `crops` gives them: shape (c, height, width, 3), uint8.
+        crops: As `preprocess.crops` gives them: shape (c, height, width, 3), uint8.
         decode_ms: Milliseconds that took.
     """
 
@@ -87,7 +87,7 @@ class Classifier:
 
     @property
     def arrays(self) -> Arrays:
-        """What its way to tell known_score needs, see `core.verdict.ARRAYS`."""
+        """What its way to tell known_score needs, see `known_score.ARRAYS`."""
         return self._arrays
 
     def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
@@ -175,7 +175,7 @@ class Classifier:
         """Run the model on images of its input size; all views, averaged.
 
         Args:
-            seen: Shape (n, height, width, 3), uint8, RGB, as `resize` gives them.
+            seen: Shape (n, height, width, 3), uint8, RGB, as `preprocess.resize` gives them.
         """
         parts = [self._engine.run(batch) for batch in self._batches(seen)]
         return Outputs(
@@ -184,7 +184,7 @@ class Classifier:
         )
 
     def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
-        """Run the model on photos, each as what `crops` gives; all crops, averaged.
+        """Run the model on photos, each as what `preprocess.crops` gives; all crops, averaged.
 
         Args:
             seen: One array a photo, of shape (c, height, width, 3), uint8, RGB.

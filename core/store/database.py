@@ -17,7 +17,6 @@ from core.store.tables import HEAD
 
 __all__ = ["Database", "in_utc"]
 
-
 _LOCKED_S = 60
 _BUSY_S = 10
 # Of PostgreSQL's advisory lock: any number that nothing else takes.

@@ -14,7 +14,6 @@ from core.store.tables import ANSWERS, FEEDBACK
 
 __all__ = ["MOST_PHOTOS", "NONE", "Answered", "Feedback", "FeedbackStats", "FeedbackTable", "right"]
 
-
 NONE = "none"
 """What a visitor says of a photo that shows none of the labels."""
 

@@ -666,7 +666,7 @@ def test_the_command_line_comes_back_to_a_busy_service(photo: Path, jpeg: bytes)
 def test_the_command_line_keeps_to_a_rate_limit(
     catalog: Catalog, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.serving.http.app.RateLimitItemPerMinute", RateLimitItemPerSecond)
+    monkeypatch.setattr("core.serving.http.auth.RateLimitItemPerMinute", RateLimitItemPerSecond)
     with serving(Settings(models=MODELS, rate_per_minute=1), catalog) as url:
         run = command_line(url, "predict", photo, photo, photo)
         out, error = run.communicate(timeout=60)
