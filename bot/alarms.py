@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -25,6 +25,7 @@ __all__ = [
     "CatalogWarnings",
     "clear_database_failure",
     "operator_language",
+    "report_abandoned",
     "report_database_failure",
     "report_failure",
 ]
@@ -101,21 +102,48 @@ async def report_failure(application: App, update: Update, error: BaseException)
     telling = alarms.tell(application, f"{kind} {where}", "alarm", **values)
     # Apart: the operators' turn to be written to is not what this chat waits for.
     start(application.bot_data, telling)
-    message, desk = update.message, application.bot_data["desk"]
-    if message is None:
-        desk.hour.failed(error)
-        return
-    told = error if isinstance(error, TenSightError) else TenSightError()
+    desk: Desk = application.bot_data["desk"]
+    if update.message is not None:
+        told = error if isinstance(error, TenSightError) else TenSightError()
+        await _say_sorry(application, update, lambda language: locale.error_words(told, language))
+    desk.hour.failed(error)
+
+
+async def report_abandoned(application: App, update: Update) -> None:
+    """Tell the operators of an update that the process died of twice, and say sorry.
+
+    Raises:
+        Later: It cannot be said now.
+    """
+    reference = secrets.token_hex(4)
+    number = update.update_id
+    logger.error("%s: update %s is abandoned: the bot died twice of it", reference, number)
+    alarms: Alarms = application.bot_data["alarms"]
+    values = {"number": number, "reference": reference}
+    start(application.bot_data, alarms.tell(application, "deadly", "alarm_deadly", **values))
+    await _say_sorry(application, update, lambda language: locale.bot_words(language)["deadly"])
+    application.bot_data["desk"].hour.failed(RuntimeError())
+
+
+async def _say_sorry(application: App, update: Update, words: Callable[[Language], str]) -> None:
+    """Tell whoever sent an update that it failed.
+
+    Raises:
+        Later: It cannot be said now.
+    """
+    desk: Desk = application.bot_data["desk"]
     try:
-        language = await desk.language(update)
-        await message.reply_text(locale.error_words(told, language))
+        text = words(await desk.language(update))
+        if update.message is not None:
+            await update.message.reply_text(text, do_quote=True, allow_sending_without_reply=True)
+        elif update.callback_query is not None:
+            await update.callback_query.answer(text, show_alert=True)
     except StoreError as later:
         raise Later(str(later)) from later
     except TelegramError as refused:
         if isinstance(refused, NetworkError) and not isinstance(refused, BadRequest):
             raise Later(f"Telegram is away: {refused}") from refused
         logger.warning("Nobody can be told that an update failed: %s", refused)
-    desk.hour.failed(error)
 
 
 def report_database_failure(application: App) -> None:

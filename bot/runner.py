@@ -12,7 +12,12 @@ from telegram import Update
 from telegram.error import InvalidToken, NetworkError
 
 from bot import log_redaction, tasks
-from bot.alarms import CatalogWarnings, clear_database_failure, report_failure
+from bot.alarms import (
+    CatalogWarnings,
+    clear_database_failure,
+    report_abandoned,
+    report_failure,
+)
 from bot.app import UNKNOWN_BOT, answer_updates, build_application
 from bot.inbox import Inbox, Later
 from bot.metrics import Figures
@@ -81,7 +86,11 @@ async def run(
         await report_failure(application, updates[0], why)
         figures.updates.labels("failed").inc(len(updates))
 
-    inbox = Inbox(desk.store, application.bot, handle, give_up)
+    async def abandon(updates: Sequence[Update]) -> None:
+        await report_abandoned(application, updates[0])
+        figures.updates.labels("failed").inc(len(updates))
+
+    inbox = Inbox(desk.store, application.bot, handle, give_up, abandon)
     application.bot_data["inbox"] = inbox
     revoked = application.bot_data["revoked"] = asyncio.Event()
     figures.waiting.set_function(lambda: inbox.waiting)

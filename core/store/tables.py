@@ -17,7 +17,7 @@ __all__ = [
     "TABLES",
 ]
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest version of the tables, in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -60,6 +60,8 @@ INBOX = sa.Table(
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("payload", sa.Text),
     sa.Column("done_at", sa.DateTime(timezone=True), index=True),
+    # Times that a bot began to handle it and did not come to an end.
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
 CHATS = sa.Table(
     "chats",

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -65,16 +65,21 @@ def replies(telegram: TelegramServer, chats: range) -> Counter[int]:
 
 
 def process(
-    telegram: TelegramServer, home: Path, *arguments: str, front: str = "bot", **settings: str
+    telegram: TelegramServer,
+    home: Path,
+    *arguments: str,
+    front: str = "bot",
+    module: Sequence[str] = ("core.cli",),
+    **settings: str,
 ) -> subprocess.Popen[bytes]:
-    """`tensight bot`, or another front that has a bot beside it."""
+    """Start `tensight bot`, or another front that has a bot beside it, by the module named."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
     ours = {f"TENSIGHT_{name.upper()}": value for name, value in telegram.settings().items()}
     ours |= {"TENSIGHT_HOME": str(home), "TENSIGHT_MODEL": "classic", "TENSIGHT_LOG_LEVEL": "DEBUG"}
     home.mkdir(exist_ok=True)
     with (home / "bot.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "core.cli", front, *arguments],
+            [sys.executable, "-m", *module, front, *arguments],
             env=environment | {"PYTHONPATH": str(ROOT)} | ours | settings,
             cwd=home,
             stdout=log,

@@ -235,6 +235,22 @@ def test_the_inbox(each: Settings) -> None:
     store.close()
 
 
+def test_inbox_counts_attempts_until_they_end(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        store.inbox.receive(BOT, [(1, CHAT, "{}"), (2, CHAT, "{}"), (3, CHAT, "{}")])
+        store.inbox.receive(OTHER, [(1, CHAT, "{}")])
+        assert store.inbox.unsettled(BOT) == set()
+        assert [store.inbox.begin(BOT, [1], 2) for _ in range(4)] == [0, 1, 2, 2]
+        assert store.inbox.begin(BOT, [1, 2], 2) == 2, "an album counts as its worst item"
+        assert store.inbox.begin(BOT, [3], 2) == 0
+        assert store.inbox.unsettled(BOT) == {1, 3}
+        assert store.inbox.unsettled(OTHER) == set()
+        store.inbox.settle(BOT, [3])
+        store.inbox.finish(BOT, [1])
+        assert store.inbox.unsettled(BOT) == set()
+        assert store.inbox.begin(BOT, [3], 2) == 0
+
+
 def test_what_people_choose_and_say(each: Settings) -> None:
     store = Store.open(each)
     assert store.chats.get(CHAT) == Chat()
