@@ -244,9 +244,11 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
     async with press.keeping() as may:
         if not may:
             return press.words["gone"]
-        first = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
+        kept = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
     await press.buttons(replies.answer_buttons(press.key, press.language, judged=True))
-    return press.words["thanks" if first else "said_before"]
+    if kept is None:
+        return press.words["said_before"]
+    return press.words["thanks" if kept.feedback else "feedback_full"]
 
 
 async def _press_models(press: _Press) -> str | None:

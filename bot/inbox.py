@@ -98,6 +98,8 @@ class Inbox:
         self._taken: dict[int, _Taken] = {}
         self._done: dict[int, None] = {}
         self._dropped: set[int] = set()
+        # Others asked these about photos of people who asked to be forgotten since.
+        self._about_forgotten: set[int] = set()
         # Of these, this process has counted an attempt that the database does not know ended.
         self._begun: set[int] = set()
         # What the last process died with is handled one at a time: where one of them kills this
@@ -144,6 +146,7 @@ class Inbox:
     async def replay(self) -> None:
         """Hand over what was written down and has no answer: what a crash left."""
         self._suspects = await asyncio.to_thread(self._store.inbox.unsettled, self._bot.id)
+        self._about_forgotten |= await asyncio.to_thread(self._store.inbox.forgotten, self._bot.id)
         self._alone_until = asyncio.get_running_loop().time() + _ALONE_S
         unreadable = []
         for number, payload in await asyncio.to_thread(self._store.inbox.waiting, self._bot.id):
@@ -157,12 +160,13 @@ class Inbox:
 
     @asynccontextmanager
     async def keeping(self, update: Update) -> AsyncIterator[bool]:
-        """Whether something may be kept of who sent an update: not once they asked to be forgotten.
+        """Whether something may be kept of an update.
 
-        Who asks meanwhile is forgotten afterwards, with what was kept here.
+        Not once who sent it, or the photo that it is about, asked to be forgotten. Who asks
+        meanwhile is forgotten afterwards, with what was kept here.
         """
         async with self._keeping:
-            yield update.update_id not in self._dropped
+            yield update.update_id not in self._dropped | self._about_forgotten
 
     async def drop(self, user: int, forget: Callable[[], Awaitable[None]]) -> None:
         """Answer nothing more of what a person has sent by now, and keep nothing of it.
@@ -171,12 +175,20 @@ class Inbox:
             user: Their id.
             forget: Deletes what is kept of them.
         """
-        mine = [number for number, taken in self._taken.items() if _is_of(taken.update, user)]
+        mine, about_mine = [], []
+        for number, taken in self._taken.items():
+            if _is_of(taken.update, user):
+                mine.append(number)
+            elif _is_about(taken.update, user):
+                about_mine.append(number)
         # First what waits, which would be kept again.
         self._dropped.update(mine)
+        self._about_forgotten.update(about_mine)
+        inbox = self._store.inbox
         async with self._keeping:
+            await asyncio.to_thread(inbox.forget, self._bot.id, about_mine)
+            await asyncio.to_thread(inbox.finish, self._bot.id, mine)
             await forget()
-        await asyncio.to_thread(self._store.inbox.finish, self._bot.id, mine)
 
     def _read(self, update: dict[str, Any]) -> Update | None:
         """An update as the library has it; None where it is none that it knows."""
@@ -392,6 +404,7 @@ class Inbox:
             self._taken.pop(number, None)
             self._begun.discard(number)
             self._dropped.discard(number)
+            self._about_forgotten.discard(number)
             self._done[number] = None
         while len(self._done) > _REMEMBERED:
             del self._done[next(iter(self._done))]
@@ -420,6 +433,12 @@ def _is_of(update: Update, user: int) -> bool:
     """Whether a person sent an update, other than to be forgotten."""
     sender = update.effective_user
     return sender is not None and sender.id == user and not _is_forget(update)
+
+
+def _is_about(update: Update, user: int) -> bool:
+    """Whether an update is sent in reply to a message of a person."""
+    to = update.message.reply_to_message if update.message is not None else None
+    return to is not None and to.from_user is not None and to.from_user.id == user
 
 
 def _line_of(update: Update) -> int | None:

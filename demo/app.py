@@ -15,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import gradio as gr
+from limits import RateLimitItemPerDay
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -69,6 +70,8 @@ _MOST_UPLOADED = batch.MOST * MAX_BYTES + 2**20  # a batch, and its files' names
 
 # Photos, and uploads, that a visitor may send in a minute where nothing else is said.
 _UPLOADS = 240
+# Answers that one visitor may judge in a day: nobody is told from another in what is stored.
+_JUDGEMENTS = 200
 _RETRY_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -122,6 +125,7 @@ def serve(
             predictor,
             store,
             visitors=Visitors(settings.photos_per_minute, settings.proxies),
+            judges=Visitors(_JUDGEMENTS, settings.proxies, RateLimitItemPerDay),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
             share=share,
@@ -264,6 +268,7 @@ def build_page(
     store: Store | None = None,
     *,
     visitors: Visitors | None = None,
+    judges: Visitors | None = None,
     unbundled: Sequence[Result] = (),
     samples: Samples | None = None,
     share: bool = False,
@@ -274,6 +279,7 @@ def build_page(
         predictor: Who answers.
         store: Where feedback goes; None: visitors are not asked for it.
         visitors: Counts what each sends; None: 240 photos a minute.
+        judges: Counts the answers that each judges; None: 200 a day.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives some images of the data set; None where it is not here.
         share: What `launch` will be told: the page says where photos go.
@@ -286,6 +292,7 @@ def build_page(
         predictor,
         store,
         visitors or Visitors(_UPLOADS),
+        judges or Visitors(_JUDGEMENTS, window=RateLimitItemPerDay),
         asyncio.Semaphore(_OF_BATCHES),
         tuple(unbundled),
         samples,

@@ -34,6 +34,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from pydantic import SecretStr
 
 from core.errors import DataError, HubAwayError, HubError, OutputError, TenSightError
+from core.output import private_folder
 
 __all__ = ["PATIENCE_S", "Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
 
@@ -419,6 +420,7 @@ def fetch_dataset(
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
+        private_folder(cache.parent)
         folder = Path(
             snapshot_download(
                 repo,

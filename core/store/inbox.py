@@ -68,6 +68,24 @@ class InboxTable:
         with self._database.read() as connection:
             return set(connection.execute(select).scalars())
 
+    def forgotten(self, bot: int) -> set[int]:
+        """Ids of the updates that are about photos of people who asked to be forgotten since."""
+        select = sa.select(INBOX.c.update_id).where(
+            INBOX.c.bot == bot, INBOX.c.done_at.is_(None), INBOX.c.forgotten.is_(True)
+        )
+        with self._database.read() as connection:
+            return set(connection.execute(select).scalars())
+
+    def forget(self, bot: int, updates: Sequence[int]) -> None:
+        """Note that updates are about photos of somebody who asks to be forgotten."""
+        change = (
+            sa.update(INBOX)
+            .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
+            .values(forgotten=True)
+        )
+        with self._database.write() as connection:
+            connection.execute(change)
+
     def begin(self, bot: int, updates: Sequence[int], most: int) -> int:
         """Count an attempt at handling updates, before it is made.
 

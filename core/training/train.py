@@ -28,6 +28,7 @@ from core.errors import TrainingError
 from core.inference.calibration import confidences, probabilities
 from core.inference.classifier import Classifier
 from core.inference.known_score import Arrays, write_arrays
+from core.output import private_folder
 from core.photos.preprocess import resize
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
@@ -95,6 +96,7 @@ def train(
     rows = Rows.of(dataset, settings) if rows is None else rows
     material = _material(recipe, rows.learn, settings, extra, dataset.labels)
     body = describe_vgg16(settings) if recipe.body is not None else None
+    private_folder(settings.home)
     run = fit(
         Labelling(recipe, material, rows.validation, len(dataset.labels), seed, settings),
         folder=run_folder(recipe, settings),

@@ -18,13 +18,13 @@ from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import Result, offered
-from core.errors import ImageError, PhotoReadError, TenSightError
+from core.errors import ImageError, PhotoReadError, RateError, TenSightError
 from core.inference.prediction import Prediction
 from core.photos.decode import decode, to_archival_jpeg
 from core.photos.preprocess import resize
 from core.photos.saliency import heat
 from core.settings import processors
-from core.store.feedback import NONE, Feedback
+from core.store.feedback import NONE, Feedback, Kept
 from core.store.store import Store
 from demo.components import (
     bars,
@@ -245,11 +245,17 @@ def build(front: Front, page: gr.Blocks) -> None:
         answered.said = True
         try:
             front.visitors.admit(request)
+            try:
+                front.judges.admit(request)
+            except RateError:
+                return here["feedback_full"], hidden
             kept = await asyncio.to_thread(_keep, front.store, answered, truth, keep)
         except Exception as error:  # noqa: BLE001  # as above
             answered.said = False
             return refusal(error, language), gr.update()
-        said = "feedback_kept" if kept else "feedback_lost" if keep else "feedback_thanks"
+        if not kept.feedback:
+            return here["feedback_full"], hidden
+        said = "feedback_kept" if kept.photo else "feedback_lost" if keep else "feedback_thanks"
         return here[said].format(title=plain(answered.result.config.title)), hidden
 
     async def confirm(
@@ -308,8 +314,8 @@ def _truths(prediction: Prediction, language: locale.Language) -> list[tuple[str
     return [*labels, (locale.page_words(language)["feedback_none"], NONE)]
 
 
-def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
-    """Store what a visitor says, and tell whether the photo was kept too."""
+def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> Kept:
+    """Store what a visitor says, and tell what was kept."""
     prediction, photo = answered.prediction, None
     if keep:
         # What is said counts also where the upload is deleted by now.

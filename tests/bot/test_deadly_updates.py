@@ -122,13 +122,22 @@ class Patient(LocalPredictor):
         self.away = away
         self.asked = 0
         self.let = False
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    def free(self) -> None:
+        """Let those who wait be answered, too."""
+        self.let = True
+        for loop, event in self._waiting:
+            loop.call_soon_threadsafe(event.set)
 
     async def predict(self, *photos: Any, **how: Any) -> Any:
         self.asked += 1
         if self.away:
             raise PredictorError("not there")
         if not self.let:
-            await asyncio.Event().wait()
+            event = asyncio.Event()
+            self._waiting.append((asyncio.get_running_loop(), event))
+            await event.wait()
         return await super().predict(*photos, **how)
 
 
