@@ -195,6 +195,5 @@ def prepare(settings: Settings, predictor: Predictor, store: Store) -> App:
         BotError: As in `build_application`.
     """
     # Before anything of the library runs: at DEBUG it tells the addresses that it is given.
-    hidden = (settings.telegram_token, settings.telegram_proxy, settings.telegram_webhook_secret)
-    log_redaction.hide(*(each.get_secret_value() for each in hidden if each is not None))
+    log_redaction.hide(*settings.secrets())
     return build_application(settings, predictor, store)

@@ -31,6 +31,7 @@ from core.errors import (
 )
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, check_bytes, decode, read_photo
+from core.settings import without_credentials
 
 __all__ = ["RemotePredictor"]
 
@@ -195,7 +196,8 @@ class RemotePredictor:
 
     def _away(self, why: str) -> PredictorError:
         return PredictorError(
-            f"The predictor at {self._url} gives no answer: {why}. See that it runs, and that "
+            f"The predictor at {without_credentials(self._url)} gives no answer: "
+            f"{without_credentials(why)}. See that it runs, and that "
             "TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are right."
         )
 
