@@ -18,12 +18,13 @@ from bot.alarms import (
     report_abandoned,
     report_failure,
 )
-from bot.app import UNKNOWN_BOT, answer_updates, build_application
+from bot.app import answer_updates, build_application
 from bot.inbox import Inbox, Later
 from bot.metrics import Figures
 from bot.operators import end_acts
 from bot.polling import poll
 from bot.profile import introduce
+from bot.refusals import UNKNOWN_BOT
 from bot.state import App, Desk
 from bot.tasks import set_after, unless_stopped, wait_or_stop
 from bot.webhook import listen

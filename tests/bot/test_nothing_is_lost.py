@@ -324,11 +324,20 @@ def test_a_token_that_is_taken_back_loses_nothing(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     telegram.photo(1, content)
-    telegram.faults.failing["sendMessage"] = [401]
-    with pytest.raises(BotError, match="does not know the token"), running(telegram, tmp_path):
-        telegram.wait_for(1, 1)
+    telegram.faults.slow_s = 0.5  # so that it is taken back while the photo is answered
+
+    def take_back() -> None:
+        with running(telegram, tmp_path) as bot:
+            telegram.wait_for(1, None, "getFile")
+            telegram.faults.revoked = True
+            assert bot.ended.wait(30)
+
+    with pytest.raises(BotError, match="does not know the token"):
+        take_back()
+    assert telegram.sent(1) == []
+    telegram.faults.revoked, telegram.faults.slow_s = False, 0.0
     with running(telegram, tmp_path):
-        assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
+        assert telegram.wait_for(1, 1)[-1].text.startswith("A ship")
 
 
 def test_what_telegram_never_gives_holds_nobody_up_for_ever(
