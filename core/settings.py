@@ -40,7 +40,13 @@ def processors() -> int:
 
 
 def _default_home() -> Path:
-    return Path(platformdirs.user_data_dir("tensight", appauthor=False))
+    try:
+        return Path(platformdirs.user_data_dir("tensight", appauthor=False))
+    except RuntimeError as error:
+        raise SettingsError(
+            "TENSIGHT_HOME is not set, and this user has no home folder. Set it to a folder that "
+            "this user may write."
+        ) from error
 
 
 def _default_models() -> Path:
@@ -48,6 +54,33 @@ def _default_models() -> Path:
     if beside_core.is_dir():
         return beside_core
     return Path(sysconfig.get_path("data")) / "share" / "tensight" / "models"
+
+
+def _check_env_file(file: Path) -> None:
+    """See that .env can be read, where there is one.
+
+    Raises:
+        SettingsError: It cannot.
+    """
+    try:
+        content = file.read_bytes()
+        content.decode("utf-8")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise SettingsError(
+            f"{file.absolute()} cannot be read: {error.strerror or error}. Let this user read it, "
+            "or start TenSight in another folder."
+        ) from error
+    except UnicodeDecodeError:
+        content = b"\0"
+    # Where there are zeros, it is UTF-16 without the mark at its beginning.
+    if b"\0" in content:
+        # The cause would hold what stands in the file.
+        raise SettingsError(
+            f"{file.absolute()} is not UTF-8 text, so it cannot be read. Save it as UTF-8; "
+            "PowerShell and Notepad write UTF-16 unless told otherwise."
+        )
 
 
 def _written(value: object) -> str:
@@ -318,8 +351,10 @@ class Settings(BaseSettings):
         """Read the environment and .env.
 
         Raises:
-            SettingsError: A value is of the wrong kind; the message names the variable.
+            SettingsError: A value is of the wrong kind, and the message names the variable; or the
+                file cannot be read.
         """
+        _check_env_file(Path(".env"))
         try:
             return cls()
         except ValidationError as error:
