@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import httpx
 from telegram import Update
 from telegram.error import (
     BadRequest,
@@ -49,6 +50,7 @@ from bot.rate_limiter import Limits
 from bot.refusals import UNKNOWN_BOT, is_closed, knows_token
 from bot.state import App, Context, Desk, is_away, key_of
 from core.errors import BotError, PredictorError, StoreError
+from core.network import broken_variable, is_loopback
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.store import Store
@@ -83,33 +85,20 @@ def build_application(
             "TENSIGHT_TELEGRAM_TOKEN is not set. @BotFather on Telegram makes a bot and tells its "
             "token."
         )
-    token, proxy = settings.telegram_token.get_secret_value(), settings.telegram_proxy
-
+    token = settings.telegram_token.get_secret_value()
     if settings.database_url is not None and settings.secret is None:
         raise BotError(
             "TENSIGHT_SECRET is not set. With a database elsewhere, the hashes that stand for "
             "persons must not change with the machine: set it once, and never change it."
         )
     try:
-        request = HTTPXRequest(
-            connection_pool_size=64,
-            pool_timeout=60.0,
-            # After a time-out nobody knows whether a message was sent; it is sent again.
-            read_timeout=_READ_S,
-            proxy=proxy.get_secret_value() if proxy is not None else None,
-        )
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise BotError(
-            "TENSIGHT_TELEGRAM_PROXY is no proxy that can be used; it looks like "
-            "http://user:password@host:port."
-        ) from error
-    try:
         application: App = (
             Application.builder()
             .token(token)
             .base_url(settings.telegram_api_url)
             .base_file_url(settings.telegram_file_url)
-            .request(request)
+            .request(_request(settings))
+            .get_updates_request(_request(settings))
             .rate_limiter(limits or Limits())
             .context_types(ContextTypes())
             .updater(None)
@@ -129,6 +118,33 @@ def build_application(
     add_handlers(application)
     application.add_error_handler(_failed)
     return application
+
+
+def _request(settings: Settings) -> HTTPXRequest:
+    """What carries requests to Telegram.
+
+    Raises:
+        BotError: The proxy of the settings, or what the environment says, cannot be used.
+    """
+    proxy = settings.telegram_proxy
+    # What the environment says of proxies is not meant for this very computer.
+    ours = proxy is not None or is_loopback(settings.telegram_api_url)
+    try:
+        return HTTPXRequest(
+            connection_pool_size=64,
+            pool_timeout=60.0,
+            # After a time-out nobody knows whether a message was sent; it is sent again.
+            read_timeout=_READ_S,
+            proxy=proxy.get_secret_value() if proxy is not None else None,
+            httpx_kwargs={"trust_env": not ours},
+        )
+    except (ValueError, RuntimeError, ImportError, OSError, httpx.InvalidURL) as error:
+        if proxy is None:
+            raise BotError(f"Telegram cannot be reached. {broken_variable() or error}") from error
+        raise BotError(
+            "TENSIGHT_TELEGRAM_PROXY is no proxy that can be used; it looks like "
+            "http://user:password@host:port."
+        ) from error
 
 
 async def _failed(update: object, context: Context) -> None:

@@ -29,6 +29,7 @@ from bot.state import App, Desk
 from bot.tasks import set_after, unless_stopped, wait_or_stop
 from bot.webhook import listen
 from core.errors import BotError, TenSightError
+from core.network import network_hint
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.store import Store
@@ -133,7 +134,9 @@ async def _initialized(application: App, stop: asyncio.Event) -> None:
         except InvalidToken as error:
             raise BotError(UNKNOWN_BOT) from error
         except NetworkError as error:
-            logger.warning("Telegram cannot be reached: %s", error)
+            settings = application.bot_data["desk"].settings
+            hint = "" if settings.telegram_proxy else network_hint(settings.telegram_api_url)
+            logger.warning("Telegram cannot be reached: %s. %s", error, hint)
             pause = await wait_or_stop(stop, pause)
 
 

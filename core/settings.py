@@ -14,8 +14,9 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.network import without_credentials
 
-__all__ = ["Settings", "processors", "without_credentials"]
+__all__ = ["Settings", "processors"]
 
 # Defaults that differ from machine to machine, in words.
 _MACHINE_DEFAULTS = {
@@ -28,8 +29,6 @@ _MACHINE_DEFAULTS = {
 _MIN_KEY_CHARACTERS = 16
 # What stands in the place of a secret.
 _MASK = "**********"
-# Tokens of Telegram and of the Hub, wherever somebody put them.
-_TOKENS = re.compile(r"\d{5,}:[\w-]{20,}|hf_\w{8,}")
 
 
 def processors() -> int:
@@ -90,13 +89,6 @@ def _written(value: object) -> str:
     if value is None:
         return ""
     return without_credentials(value) if isinstance(value, str) else str(value)
-
-
-def without_credentials(text: str) -> str:
-    """Mask the user, the password and the query of an address, and tokens in any text."""
-    text = re.sub(r"//[^\s]*@", f"//{_MASK}@", text)
-    text = re.sub(r"(://\S*\?)\S+", rf"\1{_MASK}", text)
-    return _TOKENS.sub(_MASK, text)
 
 
 class Settings(BaseSettings):

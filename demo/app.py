@@ -9,8 +9,8 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import locale
 from core.bundle.leaderboard import Result, read_unbundled
-from core.errors import ImageError, PredictorError, RateError, StoreError
+from core.errors import ImageError, PredictorError, RateError, SettingsError, StoreError
+from core.network import broken_variable, on_loopback
 from core.photos.decode import MAX_BYTES
 from core.registry.sync import FirstPull
 from core.serving.connect import connect
@@ -236,27 +237,51 @@ def launch(
     host = host.strip("[]")
     # Gradio's own errors do not tell a taken port from a wrong address.
     probe(host, port)
-    _, _, shared = page.launch(
-        server_name=f"[{host}]" if ":" in host else host,
-        server_port=port,
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=share,
-        app_kwargs={"middleware": [Middleware(_Uploads, uploaders or Visitors(_UPLOADS))]},
-        max_file_size=MAX_BYTES,
-        enable_monitoring=False,
-        run_history=False,
-        ssr_mode=False,
-        footer_links=["api"],
-        i18n=_words(),
-        theme=_theme(),
-        css_paths=_STYLE,
-        js=_watch(),
-    )
+    # It asks the page itself whether it has started; no proxy leads there.
+    with _reaching_gradio() if share else on_loopback():
+        _, _, shared = page.launch(
+            server_name=f"[{host}]" if ":" in host else host,
+            server_port=port,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=share,
+            app_kwargs={"middleware": [Middleware(_Uploads, uploaders or Visitors(_UPLOADS))]},
+            max_file_size=MAX_BYTES,
+            enable_monitoring=False,
+            run_history=False,
+            ssr_mode=False,
+            footer_links=["api"],
+            i18n=_words(),
+            theme=_theme(),
+            css_paths=_STYLE,
+            js=_watch(),
+        )
     # Before Gradio's own, which answer every path.
     page.app.router.routes.insert(0, Route("/healthz", _health))
     return shared or None
+
+
+@contextmanager
+def _reaching_gradio() -> Iterator[None]:
+    """Reach Gradio's servers as the environment says, and the page itself directly.
+
+    Raises:
+        SettingsError: What the environment says cannot be used.
+    """
+    broken = broken_variable()
+    if broken is not None:
+        raise SettingsError(f"The page cannot be shared. {broken}")
+    before = os.environ.get("NO_PROXY", os.environ.get("no_proxy"))
+    direct = "localhost,127.0.0.1,::1"
+    os.environ["NO_PROXY"] = f"{before},{direct}" if before else direct
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NO_PROXY"]
+        else:
+            os.environ["NO_PROXY"] = before
 
 
 async def _health(_: Request) -> Response:

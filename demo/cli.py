@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.network import on_loopback
 from core.serving.predictor import Predictor
 from core.settings import Settings
 
@@ -53,7 +54,8 @@ def web(
 ) -> None:
     """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
     settings = read_settings()
-    from demo.app import serve
+    with on_loopback():  # Gradio makes a client of the network when it is imported
+        from demo.app import serve
 
     if share:
         say(
