@@ -9,12 +9,13 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
 import gradio as gr
+from limits import RateLimitItemPerDay
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -24,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import locale
 from core.bundle.leaderboard import Result, read_unbundled
-from core.errors import ImageError, PredictorError, RateError, StoreError
+from core.errors import ImageError, PredictorError, RateError, SettingsError, StoreError
+from core.network import broken_variable, on_loopback
 from core.photos.decode import MAX_BYTES
 from core.registry.sync import FirstPull
 from core.serving.connect import connect
@@ -69,6 +71,8 @@ _MOST_UPLOADED = batch.MOST * MAX_BYTES + 2**20  # a batch, and its files' names
 
 # Photos, and uploads, that a visitor may send in a minute where nothing else is said.
 _UPLOADS = 240
+# Answers that one visitor may judge in a day: nobody is told from another in what is stored.
+_JUDGEMENTS = 200
 _RETRY_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -122,6 +126,7 @@ def serve(
             predictor,
             store,
             visitors=Visitors(settings.photos_per_minute, settings.proxies),
+            judges=Visitors(_JUDGEMENTS, settings.proxies, RateLimitItemPerDay),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
             share=share,
@@ -232,27 +237,51 @@ def launch(
     host = host.strip("[]")
     # Gradio's own errors do not tell a taken port from a wrong address.
     probe(host, port)
-    _, _, shared = page.launch(
-        server_name=f"[{host}]" if ":" in host else host,
-        server_port=port,
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=share,
-        app_kwargs={"middleware": [Middleware(_Uploads, uploaders or Visitors(_UPLOADS))]},
-        max_file_size=MAX_BYTES,
-        enable_monitoring=False,
-        run_history=False,
-        ssr_mode=False,
-        footer_links=["api"],
-        i18n=_words(),
-        theme=_theme(),
-        css_paths=_STYLE,
-        js=_watch(),
-    )
+    # It asks the page itself whether it has started; no proxy leads there.
+    with _reaching_gradio() if share else on_loopback():
+        _, _, shared = page.launch(
+            server_name=f"[{host}]" if ":" in host else host,
+            server_port=port,
+            inbrowser=open_browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=share,
+            app_kwargs={"middleware": [Middleware(_Uploads, uploaders or Visitors(_UPLOADS))]},
+            max_file_size=MAX_BYTES,
+            enable_monitoring=False,
+            run_history=False,
+            ssr_mode=False,
+            footer_links=["api"],
+            i18n=_words(),
+            theme=_theme(),
+            css_paths=_STYLE,
+            js=_watch(),
+        )
     # Before Gradio's own, which answer every path.
     page.app.router.routes.insert(0, Route("/healthz", _health))
     return shared or None
+
+
+@contextmanager
+def _reaching_gradio() -> Iterator[None]:
+    """Reach Gradio's servers as the environment says, and the page itself directly.
+
+    Raises:
+        SettingsError: What the environment says cannot be used.
+    """
+    broken = broken_variable()
+    if broken is not None:
+        raise SettingsError(f"The page cannot be shared. {broken}")
+    before = os.environ.get("NO_PROXY", os.environ.get("no_proxy"))
+    direct = "localhost,127.0.0.1,::1"
+    os.environ["NO_PROXY"] = f"{before},{direct}" if before else direct
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NO_PROXY"]
+        else:
+            os.environ["NO_PROXY"] = before
 
 
 async def _health(_: Request) -> Response:
@@ -264,6 +293,7 @@ def build_page(
     store: Store | None = None,
     *,
     visitors: Visitors | None = None,
+    judges: Visitors | None = None,
     unbundled: Sequence[Result] = (),
     samples: Samples | None = None,
     share: bool = False,
@@ -274,6 +304,7 @@ def build_page(
         predictor: Who answers.
         store: Where feedback goes; None: visitors are not asked for it.
         visitors: Counts what each sends; None: 240 photos a minute.
+        judges: Counts the answers that each judges; None: 200 a day.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives some images of the data set; None where it is not here.
         share: What `launch` will be told: the page says where photos go.
@@ -286,6 +317,7 @@ def build_page(
         predictor,
         store,
         visitors or Visitors(_UPLOADS),
+        judges or Visitors(_JUDGEMENTS, window=RateLimitItemPerDay),
         asyncio.Semaphore(_OF_BATCHES),
         tuple(unbundled),
         samples,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 import numpy as np
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from numpy.typing import NDArray
@@ -37,11 +37,17 @@ class Visitors:
     Args:
         photos_per_minute: How many; a visitor is who comes from one address.
         proxies: Servers that stand before this one, and add whom they were asked by.
+        window: Of another length than a minute.
     """
 
-    def __init__(self, photos_per_minute: int, proxies: int = 0) -> None:
+    def __init__(
+        self,
+        photos_per_minute: int,
+        proxies: int = 0,
+        window: type[RateLimitItem] = RateLimitItemPerMinute,
+    ) -> None:
         self._proxies = proxies
-        self._limit = RateLimitItemPerMinute(photos_per_minute)
+        self._limit = window(photos_per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def admit(self, request: gr.Request, photos: int = 1) -> None:
@@ -83,6 +89,7 @@ class Front:
         predictor: Who answers.
         store: Where feedback goes; None: visitors are not asked for it.
         visitors: Counts what each sends.
+        judges: Counts the answers that each judges, within a day.
         batches: Places for photos of batches, all together: others are to be answered meanwhile.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives images of the data set; None where it is not here.
@@ -91,6 +98,7 @@ class Front:
     predictor: Predictor
     store: Store | None
     visitors: Visitors
+    judges: Visitors
     batches: asyncio.Semaphore
     unbundled: tuple[Result, ...]
     samples: Samples | None
