@@ -25,6 +25,7 @@ from bot.polling import MAX_WAITING, UPDATE_KINDS
 from bot.state import App, Desk
 from bot.tasks import unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError
+from core.serving.http.connections import server_config
 from core.sockets import probe
 
 __all__ = ["listen"]
@@ -89,16 +90,9 @@ async def listen(
 
     probe(host, port)
     path = urlsplit(url).path or "/"
+    updates = Starlette(routes=[Route(path, take, methods=["POST"])])
     server = uvicorn.Server(
-        uvicorn.Config(
-            Starlette(routes=[Route(path, take, methods=["POST"])]),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_HANG_UP_S,
-        )
+        server_config(updates, stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
     )
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals
     try:

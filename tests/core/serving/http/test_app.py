@@ -44,6 +44,7 @@ from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
 from core.serving.connect import connect
 from core.serving.http.app import build_service
+from core.serving.http.connections import server_config
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
 from core.serving.telemetry import Telemetry
@@ -77,9 +78,7 @@ def serving(
     telemetry.watch_models(predictor.models)
     socket = listen("127.0.0.1", port)
     api = build_service(predictor, settings, telemetry, ready)
-    server = uvicorn.Server(
-        uvicorn.Config(api, log_config=None, lifespan="off", proxy_headers=False)
-    )
+    server = uvicorn.Server(server_config(api, stopping_s=30))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
     try:
@@ -530,6 +529,19 @@ def test_a_body_that_nobody_reads_ends_the_connection(url: str, path: str) -> No
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     said = raw(url, head.encode(), b"5\r\nhello\r\n")  # and never an end
     assert b"connection: close" in said.lower()
+
+
+def test_photo_of_a_client_that_offers_http2_is_answered(url: str, jpeg: bytes) -> None:
+    head = (
+        "POST /v1/predict HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+        f"Content-Length: {len(jpeg)}\r\n\r\n"
+    )
+    assert raw(url, head.encode(), jpeg).startswith(b"HTTP/1.1 200")
+
+
+def test_service_refuses_a_head_that_is_too_large(url: str) -> None:
+    assert raw(url, b"GET / HTTP/1.1\r\nX: " + b"x" * 16_384).startswith(b"HTTP/1.1 431")
 
 
 def test_a_connection_lives_on_after_an_error(url: str, jpeg: bytes) -> None:
