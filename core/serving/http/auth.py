@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
-import time
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
-from core.errors import AccessError, RateError
+from core.errors import AccessError
+from core.rate_limit import RateLimit
+from core.serving.http.client import client_key
 from core.settings import Settings
 
 __all__ = ["BEARER", "Guard"]
 
-# Wrong keys from one address.
-_GUESSES = RateLimitItemPerMinute(20)
+# Wrong keys from one address in a minute.
+_GUESSES = 20
 
 
 BEARER = HTTPBearer(auto_error=False, description="Where TENSIGHT_API_KEYS is set.")
 
 
 class Guard:
-    """Lets requests through that have a key, where keys are set, and are not too many."""
+    """Lets requests through that have a key, where keys are set, and are not too many.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: `api_keys` and `rate_per_minute` are used.
+        window_s: Seconds in which requests and wrong keys are counted.
+    """
+
+    def __init__(self, settings: Settings, *, window_s: float = 60.0) -> None:
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
-        self._limit = (
-            RateLimitItemPerMinute(settings.rate_per_minute) if settings.rate_per_minute else None
-        )
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        per_minute = settings.rate_per_minute
+        self._limit = RateLimit(per_minute, window_s=window_s) if per_minute else None
+        self._guesses = RateLimit(_GUESSES, window_s=window_s)
 
     async def __call__(self, request: Request) -> None:
         """Check a request before its route runs.
@@ -42,19 +43,14 @@ class Guard:
             AccessError: It has no key that is known.
             RateError: Its client or key asks too often.
         """
-        who = request.client.host if request.client else ""
+        who = client_key(request.client.host if request.client else "")
         if self._keys:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             key = given.strip().encode() if scheme.lower() == "bearer" else b""
             # All are compared, in constant time: how long it takes tells nothing of them.
             if sum(hmac.compare_digest(key, each) for each in self._keys) == 0:
-                if not self._limiter.hit(_GUESSES, who):
-                    raise RateError(self._free_in(_GUESSES, who))
+                self._guesses.hit(who)
                 raise AccessError
             who = hashlib.sha256(key).hexdigest()
-        if self._limit is not None and not self._limiter.hit(self._limit, who):
-            raise RateError(self._free_in(self._limit, who))
-
-    def _free_in(self, limit: RateLimitItem, who: str) -> int:
-        free_at = self._limiter.get_window_stats(limit, who).reset_time
-        return max(1, math.ceil(free_at - time.time()))
+        if self._limit is not None:
+            self._limit.hit(who)
