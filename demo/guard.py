@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qs
@@ -148,8 +148,7 @@ class _Events:
         elif scope["method"] == "POST" and _EVENT.fullmatch(_asked(scope)):
             await self._check(scope, receive, send)
         else:
-            with self._listening(scope):
-                await self._app(scope, receive, send)
+            await self._hear(scope, receive, send)
 
     async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an event on, once its body was read and looked through."""
@@ -165,14 +164,21 @@ class _Events:
             return
         await self._app(scope, _replay(body, receive), send)
 
-    def _listening(self, scope: Scope) -> AbstractContextManager[None]:
-        asked = _asked(scope)
+    async def _hear(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request that is no event, and note where it listens to one."""
+        asked, heard = _asked(scope), ""
         if asked == "queue/data":
             query = parse_qs(scope["query_string"].decode("latin-1"))
-            return self._unheard.listening(query.get("session_hash", [""])[0])
-        if scope["method"] == "GET" and (heard := _HEARD.fullmatch(asked)):
-            return self._unheard.listening(heard[1])
-        return nullcontext()
+            heard = query.get("session_hash", [""])[0]
+        elif scope["method"] == "GET" and (event := _HEARD.fullmatch(asked)):
+            heard = event[1]
+            if not self._unheard.knows(heard):
+                # Gradio would break off an answer that it has begun, and log where.
+                error = RequestError("There is no such event, or nobody listened to it in time.")
+                await _response(error, status=404)(scope, receive, send)
+                return
+        with self._unheard.listening(heard) if heard else nullcontext():
+            await self._app(scope, receive, send)
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -11,7 +11,7 @@ import gradio as gr
 
 __all__ = ["UnheardEvents"]
 
-# Bytes of what waits with nobody listening, and of all that waits.
+# Bytes of what waits with nobody listening, and of all that is not answered yet.
 _MAX_UNHEARD_BYTES = 16 * 2**20
 _MAX_BYTES = 64 * 2**20
 
@@ -24,15 +24,23 @@ class _Session:
         asked: Bytes of each event that is not answered yet.
         answered: Bytes of the messages that are not read yet.
         listeners: How many read them just now.
+        joining: Events that are being put into the queue just now.
     """
 
     asked: dict[str, int] = field(default_factory=dict)
     answered: int = 0
     listeners: int = 0
+    joining: int = 0
 
     @property
     def size(self) -> int:
+        """Bytes of all that waits."""
         return sum(self.asked.values()) + self.answered
+
+    @property
+    def may_go(self) -> bool:
+        """Whether nobody uses it just now."""
+        return not self.listeners and not self.joining
 
 
 class UnheardEvents:
@@ -44,7 +52,7 @@ class UnheardEvents:
     Args:
         page: Its queue is watched from now on.
         max_unheard: Bytes of events that nobody listens to.
-        max_bytes: Bytes of all events; more are told that the queue is full.
+        max_bytes: Bytes of all events that are not answered; more are told to come back.
     """
 
     def __init__(
@@ -69,6 +77,10 @@ class UnheardEvents:
         """Bytes of events that nobody listens to."""
         return sum(each.size for each in self._sessions.values() if not each.listeners)
 
+    def knows(self, session_or_event: str) -> bool:
+        """Return whether there is anything to hear of a session, or of an event."""
+        return self._session_of(session_or_event) in self._queue.pending_messages_per_session
+
     @contextmanager
     def listening(self, session_or_event: str) -> Iterator[None]:
         """Note that somebody listens to a session, or to the session of an event, meanwhile."""
@@ -80,21 +92,32 @@ class UnheardEvents:
         finally:
             session.listeners -= 1
             if not session.listeners:
-                # What was left unread is as old as any that nobody listens to.
-                session.answered = self._unread(name) and session.answered
+                self._measure(name, session)
+                # What was left unread waits from now on.
                 self._sessions[name] = self._sessions.pop(name)
-                if not session.size:
-                    self._forget(name)
+                self._forget_if_empty(name)
 
     async def _pushed(self, body: Any, request: Any, username: str | None) -> Any:
         size = _size(body.data)
-        if sum(each.size for each in self._sessions.values()) + size > self._max_bytes:
+        waiting = sum(sum(each.asked.values()) for each in self._sessions.values())
+        if waiting + size > self._max_bytes:
             return False, "Too much waits to be answered. Try again later.", "queue_full"
-        success, event_id, state = await self._push(body=body, request=request, username=username)
-        if success:
-            session = self._sessions.setdefault(body.session_hash, _Session())
-            session.asked[event_id] = size
-            await self._make_room(body.session_hash)
+        joined = body.session_hash
+        session = _Session() if joined is None else self._sessions.setdefault(joined, _Session())
+        # Else its messages would be forgotten when somebody stops listening meanwhile.
+        session.joining += 1
+        try:
+            success, event_id, state = await self._push(
+                body=body, request=request, username=username
+            )
+            if success:
+                session = self._sessions.setdefault(body.session_hash, session)
+                session.asked[event_id] = size
+        finally:
+            session.joining -= 1
+            if joined is not None:
+                self._forget_if_empty(joined)
+        await self._make_room(body.session_hash)
         return success, event_id, state
 
     def _sent(self, event: Any, event_message: Any) -> None:
@@ -127,10 +150,24 @@ class UnheardEvents:
             return surplus
         # The newest goes last, as its client may be about to listen.
         for name in sorted(self._sessions, key=newest.__eq__):
-            if held > self._max_unheard and not self._sessions[name].listeners:
+            session = self._sessions[name]
+            if held > self._max_unheard and session.size and session.may_go:
                 surplus.append(name)
-                held -= self._sessions[name].size
+                held -= session.size
         return surplus
+
+    def _measure(self, name: str, session: _Session) -> None:
+        """Count anew what waits for a session."""
+        messages = self._queue.pending_messages_per_session.get(name)
+        if messages is None or messages.empty():
+            session.answered = 0
+        unfinished = self._queue.event_ids_to_events
+        session.asked = {each: n for each, n in session.asked.items() if each in unfinished}
+
+    def _forget_if_empty(self, name: str) -> None:
+        session = self._sessions.get(name)
+        if session is not None and session.may_go and not session.size:
+            self._forget(name)
 
     def _forget(self, name: str) -> None:
         self._sessions.pop(name, None)
@@ -142,10 +179,6 @@ class UnheardEvents:
             if session_or_event in ids:
                 return str(name)
         return session_or_event
-
-    def _unread(self, name: str) -> bool:
-        messages = self._queue.pending_messages_per_session.get(name)
-        return messages is not None and not messages.empty()
 
 
 def _size(value: Any) -> int:
