@@ -28,6 +28,7 @@ from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import App, Desk
 from bot.tasks import start, unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError
+from core.serving.http.connections import server_config
 from core.sockets import probe
 
 __all__ = ["Trial", "listen"]
@@ -98,17 +99,10 @@ async def listen(
         return Response(status_code=200)
 
     probe(host, port)
+    # A path of a route could not hold braces, and is compared before it is decoded.
+    updates = Starlette(routes=[Route("/{anything:path}", take, methods=["POST"])])
     server = uvicorn.Server(
-        uvicorn.Config(
-            # A path of a route could not hold braces, and is compared before it is decoded.
-            Starlette(routes=[Route("/{anything:path}", take, methods=["POST"])]),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_HANG_UP_S,
-        )
+        server_config(updates, stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
     )
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals
     try:

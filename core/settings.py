@@ -204,8 +204,9 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=10,
-            description="Servers before the page that pass visitors on and add their addresses "
-            "(X-Forwarded-For): visitors are told apart by what the outermost of them adds.",
+            description="Number of trusted reverse proxies in front of the page and of the HTTP "
+            "service: the client's address is taken from X-Forwarded-For accordingly. 0: the "
+            "header is not read.",
         ),
     ] = 0
     service_port: Annotated[

@@ -1034,8 +1034,11 @@ def test_webhooks(telegram: TelegramServer, tmp_path: Path, content: bytes) -> N
         good = {"X-Telegram-Bot-Api-Secret-Token": telegram.webhook["secret_token"]}
         assert httpx.post(address, content=b"{", headers=good).status_code == 400
         assert httpx.post(address, json=[], headers=good).status_code == 400
-        for _ in range(3):
-            assert httpx.post(address, json=update, headers=good).status_code == 200
+        assert httpx.post(address, headers={"X": "x" * 2**16}).status_code == 431
+        # As a client that offers HTTP/2 sends it.
+        offer = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings"}
+        for headers in (good, good, good | offer):
+            assert httpx.post(address, json=update, headers=headers).status_code == 200
         telegram.wait_for(1, 9)
         wait_for(lambda: bot.store.inbox.waiting(123456) == [])
         assert len(telegram.sent(9)) == 1
