@@ -12,22 +12,6 @@ import typer
 from core.bundle.config import Family, Precision, Pretrained
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import mean_and_spread
-from core.errors import ModelNotFoundError, TenSightError
-from core.inference.classifier import Classifier
-from core.registry.catalog import Catalog
-from core.settings import Settings
-
-if TYPE_CHECKING:
-    from core.bundle.metrics import (
-        Estimate,
-        Metrics,
-        PhotoFigures,
-        RealPhotoFigures,
-        ShiftFigures,
-    )
-    from core.training.data.datasets import Dataset
-    from core.training.evaluation.measure import Rows
-    from core.training.plan import Outcome
 from core.cli.console import (
     EpochProgress,
     JsonOption,
@@ -38,6 +22,17 @@ from core.cli.console import (
     read_settings,
     say,
 )
+from core.errors import ModelNotFoundError, TenSightError
+from core.inference.classifier import Classifier
+from core.output import private_folder
+from core.registry.catalog import Catalog
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.bundle.metrics import Estimate, Metrics, PhotoFigures, RealPhotoFigures, ShiftFigures
+    from core.training.data.datasets import Dataset
+    from core.training.evaluation.measure import Rows
+    from core.training.plan import Outcome
 
 __all__ = ["app"]
 
@@ -56,6 +51,8 @@ def explore(
     """Show what the training data is: shapes, counts, values, pictures."""
     settings = read_settings()
     dataset = _load_data(settings)
+    if out is None:
+        private_folder(settings.home)
     from core.training.data.real_photos import find_real_photos, has_real_photos, read_real_photos
     from core.training.explore import explore as describe
 
