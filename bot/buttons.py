@@ -14,6 +14,7 @@ from telegram.error import BadRequest, TelegramError
 from bot import replies
 from bot.guards import USER_ERRORS, desk_of, inbox_of
 from bot.photos import explained_picture
+from bot.refusals import is_closed
 from bot.replies import privacy_text
 from bot.state import Context, client_of, is_away
 from core import locale
@@ -76,7 +77,9 @@ async def on_button(update: Update, context: Context) -> None:
         said = locale.error_words(error, language)
         ours = None if is_away(error) or isinstance(error, USER_ERRORS) else error
     except BadRequest as error:
-        if "not modified" not in error.message.lower():
+        if is_closed(error):
+            said = words["may_not_write"]
+        elif "not modified" not in error.message.lower():
             said, ours = locale.error_words(TenSightError(), language), error
     with suppress(TelegramError):  # a press that is long ago cannot be answered
         await query.answer(said, show_alert=alert and said is not None)
@@ -248,9 +251,11 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
     async with press.keeping() as may:
         if not may:
             return press.words["gone"]
-        first = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
+        kept = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
     await press.buttons(replies.answer_buttons(press.key, press.language, judged=True))
-    return press.words["thanks" if first else "said_before"]
+    if kept is None:
+        return press.words["said_before"]
+    return press.words["thanks" if kept.feedback else "feedback_full"]
 
 
 async def _press_models(press: _Press) -> str | None:

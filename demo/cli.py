@@ -11,6 +11,7 @@ import typer
 
 from core.cli.console import has_desktop, prepare_training, read_settings, say
 from core.cli.extensions import companions
+from core.network import on_loopback
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def web(
 ) -> None:
     """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
     settings = read_settings()
-    from demo.app import serve
+    with on_loopback():  # Gradio makes a client of the network when it is imported
+        from demo.app import serve
 
     if share:
         say(

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 import numpy as np
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from numpy.typing import NDArray
 
 from core import locale
 from core.bundle.leaderboard import Result
-from core.errors import ModelNotFoundError, RateError, TenSightError
+from core.errors import ModelNotFoundError, TenSightError
+from core.rate_limit import RateLimit
+from core.serving.http.client import client_key
 from core.serving.predictor import Predictor
 from core.store.store import Store
 
@@ -35,14 +33,19 @@ class Visitors:
     """Lets each visitor send so many photos a minute, and no more.
 
     Args:
-        photos_per_minute: How many; a visitor is who comes from one address.
-        proxies: Servers that stand before this one, and add whom they were asked by.
+        photos_per_minute: How many; a visitor is who comes from one address, or one /64 of IPv6.
+        window_s: Seconds in which so many are allowed, in place of a minute.
+        clock: Seconds since some moment.
     """
 
-    def __init__(self, photos_per_minute: int, proxies: int = 0) -> None:
-        self._proxies = proxies
-        self._limit = RateLimitItemPerMinute(photos_per_minute)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(
+        self,
+        photos_per_minute: int,
+        *,
+        window_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = RateLimit(photos_per_minute, window_s=window_s, clock=clock)
 
     def admit(self, request: gr.Request, photos: int = 1) -> None:
         """Count photos of a visitor.
@@ -50,29 +53,21 @@ class Visitors:
         Raises:
             RateError: They are too many.
         """
-        self.admit_address(request.client.host if request.client else "", request.headers, photos)
+        self.admit_address(request.client.host if request.client else "", photos)
 
-    def admit_address(self, address: str, headers: Mapping[str, str], photos: int = 1) -> None:
-        """The same, by the address that a request came from, and its headers.
+    def admit_address(self, address: str, photos: int = 1) -> None:
+        """Count photos that came from an address.
 
         Raises:
             RateError: They are too many.
         """
-        who = self._who(address, headers)
         # More than a minute's worth is taken once nothing else was sent.
-        if not self._limiter.hit(self._limit, who, cost=min(photos, self._limit.amount)):
-            free_at = self._limiter.get_window_stats(self._limit, who).reset_time
-            raise RateError(max(1, math.ceil(free_at - time.time())))
+        self._limit.hit(client_key(address), photos)
 
     def client(self, request: gr.Request) -> str:
         """Return who a visitor is to the predictor, which shares its places out among clients."""
         address = request.client.host if request.client else ""
-        return f"visitor:{self._who(address, request.headers)}"
-
-    def _who(self, address: str, headers: Mapping[str, str]) -> str:
-        passed_on = headers.get("x-forwarded-for", "").split(",")
-        # What stands further left may be made up: each proxy adds who asked it on the right.
-        return passed_on[-self._proxies].strip() if 0 < self._proxies <= len(passed_on) else address
+        return f"visitor:{client_key(address)}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +78,7 @@ class Front:
         predictor: Who answers.
         store: Where feedback goes; None: visitors are not asked for it.
         visitors: Counts what each sends.
+        judges: Counts the answers that each judges, within a day.
         batches: Places for photos of batches, all together: others are to be answered meanwhile.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives images of the data set; None where it is not here.
@@ -91,6 +87,7 @@ class Front:
     predictor: Predictor
     store: Store | None
     visitors: Visitors
+    judges: Visitors
     batches: asyncio.Semaphore
     unbundled: tuple[Result, ...]
     samples: Samples | None

@@ -24,6 +24,7 @@ from core.cli.console import (
 )
 from core.errors import ModelNotFoundError, TenSightError
 from core.inference.classifier import Classifier
+from core.output import private_folder
 from core.registry.catalog import Catalog
 from core.settings import Settings
 
@@ -50,6 +51,8 @@ def explore(
     """Show what the training data is: shapes, counts, values, pictures."""
     settings = read_settings()
     dataset = _load_data(settings)
+    if out is None:
+        private_folder(settings.home)
     from core.training.data.real_photos import find_real_photos, has_real_photos, read_real_photos
     from core.training.explore import explore as describe
 

@@ -33,6 +33,7 @@ from core.errors import (
     TenSightError,
 )
 from core.inference.prediction import Prediction
+from core.network import broken_variable, is_loopback, network_hint, without_credentials
 from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
@@ -220,9 +221,7 @@ class RemotePredictor:
         try:
             async with asyncio.timeout(self._patience_s):
                 if self._client is None:
-                    self._client = httpx2.AsyncClient(
-                        base_url=self._url, headers=self._headers, timeout=None
-                    )
+                    self._client = self._connect()
                 while True:
                     try:
                         response = await self._client.request(method, path, **how)
@@ -242,6 +241,23 @@ class RemotePredictor:
             if isinstance(error, TenSightError):
                 raise  # a deadline of the service's
             raise self._away(f"{why}, within {self._patience_s:g} s") from error
+
+    def _connect(self) -> httpx2.AsyncClient:
+        """A client for the service.
+
+        Raises:
+            PredictorError: The environment does not let there be one.
+        """
+        try:
+            return httpx2.AsyncClient(
+                base_url=self._url,
+                headers=self._headers,
+                timeout=None,
+                # What the environment says of proxies is not meant for this very computer.
+                trust_env=not is_loopback(self._url),
+            )
+        except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
+            raise self._away(broken_variable() or str(error)) from error
 
     def _read(self, response: httpx2.Response, read: Callable[[Any], _T]) -> _T:
         """The JSON of an answer; an error of the service is raised as what it was there."""
@@ -269,9 +285,12 @@ class RemotePredictor:
         raise self._away(f"it answered {response.status_code}: {message}")
 
     def _away(self, why: str) -> PredictorError:
+        hint = "" if is_loopback(self._url) else network_hint(self._url)
+        told = without_credentials(why).removesuffix(".")
         return PredictorError(
-            f"The predictor at {self._url} gives no answer: {why}. See that it runs, and that "
-            "TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are right."
+            f"The predictor at {without_credentials(self._url)} gives no answer: {told}. See that "
+            "it runs, and that TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are right."
+            + (f" {hint}" if hint and hint.removesuffix(".") != told else "")
         )
 
 

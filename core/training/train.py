@@ -29,6 +29,7 @@ from core.errors import DataError, TrainingError
 from core.inference.calibration import confidences, probabilities
 from core.inference.classifier import Classifier
 from core.inference.known_score import Arrays, write_arrays
+from core.output import private_folder
 from core.photos.preprocess import resize
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
@@ -114,6 +115,7 @@ def train(
         TrainingError: As in `fit`; or the exported network is not the one that the run trained; or
             the number format loses more than .002 of the accuracy on validation. The run is kept.
     """
+    private_folder(settings.home)
     rows = _rows(recipe, dataset, settings) if rows is None else rows
     learned = _learned(recipe, rows, settings, seed, resume, reporter, extra)
     if learned is None:

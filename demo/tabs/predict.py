@@ -16,12 +16,12 @@ from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import Result, offered
-from core.errors import ImageError, PhotoReadError, TenSightError
+from core.errors import ImageError, PhotoReadError, RateError, TenSightError
 from core.inference.prediction import Prediction
 from core.photos.saliency import heat
 from core.serving.predictor import PreviewedPrediction
 from core.settings import processors
-from core.store.feedback import NONE, Feedback
+from core.store.feedback import NONE, Feedback, Kept
 from core.store.store import Store
 from demo.components import (
     bars,
@@ -246,12 +246,18 @@ def build(front: Front, page: gr.Blocks) -> None:
         answered.said = True
         try:
             front.visitors.admit(request)
+            try:
+                front.judges.admit(request)
+            except RateError:
+                return here["feedback_full"], hidden
             photo = await _archival(front, answered) if keep else None
             kept = await asyncio.to_thread(_keep, front.store, answered, truth, photo)
         except Exception as error:  # noqa: BLE001  # as above
             answered.said = False
             return refusal(error, language), gr.update()
-        said = "feedback_kept" if kept else "feedback_lost" if keep else "feedback_thanks"
+        if not kept.feedback:
+            return here["feedback_full"], hidden
+        said = "feedback_kept" if kept.photo else "feedback_lost" if keep else "feedback_thanks"
         return here[said].format(title=plain(answered.result.config.title)), hidden
 
     async def confirm(
@@ -311,14 +317,14 @@ def _truths(prediction: Prediction, language: locale.Language) -> list[tuple[str
 
 
 async def _archival(front: Front, answered: _Answered) -> bytes | None:
-    """The photo as it is kept; None where the upload is deleted by now: what is said counts."""
+    """Return the photo as it is stored; None where the upload is gone: the judgement counts."""
     with suppress(ImageError, PhotoReadError):
         return await front.predictor.archival_jpeg(answered.photo)
     return None
 
 
-def _keep(store: Store, answered: _Answered, truth: str, photo: bytes | None) -> bool:
-    """Store what a visitor says, and tell whether the photo was kept too."""
+def _keep(store: Store, answered: _Answered, truth: str, photo: bytes | None) -> Kept:
+    """Store what a visitor says, and tell what was kept."""
     prediction = answered.prediction
     return store.feedback.add(
         Feedback(
