@@ -16,7 +16,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, BinaryIO, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from core.photos.worker import as_header
 __all__ = ["PhotoPool"]
 
 _START_S = 60.0
+_PIPE_BYTES = 2**20
 _WATCH_S = 0.1
 _ARCHIVAL_BYTES = 4 * 2**20
 # The workers of a pool see no token, key or password, and need no setting.
@@ -92,7 +93,7 @@ class PhotoPool:
             return prepare(photo, wanted)
         data = photo if isinstance(photo, bytes) else read_photo(photo)
         check_bytes(data)
-        if is_plain(data) and claimed_pixels(data) <= self._inline_pixels:
+        if self._inline_pixels and is_plain(data) and claimed_pixels(data) <= self._inline_pixels:
             return prepare(data, wanted)
         for again in (True, False):
             worker = self._take()
@@ -226,6 +227,8 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        for stream in (self._process.stdin, self._process.stdout):
+            _widen(cast("Any", stream))
         self._receive(0)
 
     def prepare(self, data: bytes, wanted: Preparation) -> PreparedPhoto:
@@ -322,3 +325,12 @@ def _most_bytes(wanted: Preparation) -> int:
     inputs = 3 * spec.height * spec.width * 3 if spec is not None else 0
     preview = 3 * wanted.preview**2 if wanted.preview is not None else 0
     return inputs + preview + (_ARCHIVAL_BYTES if wanted.archival else 0)
+
+
+def _widen(pipe: BinaryIO) -> None:
+    """Let a pipe hold a usual photo whole, so that neither side waits for the other half-way."""
+    if sys.platform == "linux":
+        import fcntl  # noqa: PLC0415  # Windows has none
+
+        with suppress(OSError):  # more than a user may have in all pipes
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

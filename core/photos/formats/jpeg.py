@@ -69,14 +69,14 @@ def inspect(data: bytes) -> Inspected:
     if progressive or data[at + 4 : at + 5] != bytes([layers]):
         _check_scans(data, at)
     # A last byte that begins a marker would make one of whatever is put behind it.
-    kept.append(view[at:] if has_end(data) else view[at : len(data.rstrip(b"\xff"))])
+    kept.append(view[at : len(data.rstrip(b"\xff"))] if data.endswith(b"\xff") else view[at:])
     found = exif_orientation(exif) or xmp_orientation(xmp) or 1
     return Inspected(b"".join(kept), width, height, found, width * height)
 
 
 def has_end(data: bytes) -> bool:
     """Return whether the marker of a JPEG's end is there; behind it other data may follow."""
-    return END in data
+    return data.endswith(END) or END in data
 
 
 def _check_scans(data: bytes, at: int) -> None:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -37,6 +38,7 @@ from core.errors import (
     ModelNotFoundError,
     PhotoReadError,
     PredictorError,
+    RateError,
 )
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
@@ -875,3 +877,62 @@ def test_json_of_a_prediction_comes_back_whole(catalog: Catalog, ship: Image.Ima
     assert prediction.saliency is not None
     assert np.array_equal(again.saliency, prediction.saliency)
     assert "saliency" not in prediction.to_dict()
+
+
+def test_remote_predictor_sends_a_hash_of_its_client(
+    catalog: Catalog, jpeg: bytes, photo: Path
+) -> None:
+    key = "front-0123456789"
+    settings = Settings(models=MODELS, trusted_keys=(SecretStr(key),), rate_per_minute=1)
+    with serving(settings, catalog) as url:
+        remote = RemotePredictor(url, key=key)
+        for client in ("visitor:192.0.2.1", "visitor:192.0.2.2"):
+            asyncio.run(remote.predict(jpeg, client=client))
+        with pytest.raises(RateError):
+            asyncio.run(remote.predict(jpeg, client="visitor:192.0.2.1"))
+        remote.close()
+
+
+def test_form_of_many_photos_is_answered_whole_while_others_wait(
+    catalog: Catalog, jpeg: bytes
+) -> None:
+    key = "front-0123456789"
+    settings = Settings(models=MODELS, queue_size=8, trusted_keys=(SecretStr(key),))
+    files = [("photo", (f"{i}.jpg", jpeg)) for i in range(12)]
+
+    def send(url: str, client: str) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {key}", "X-TenSight-Client": client * 64}
+        return post(url, files=files, headers=headers)
+
+    with (
+        serving(settings, catalog, queue_size=8) as url,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        forms = [threads.submit(send, url, client) for client in "abc"]
+        answers = [form.result(120) for form in forms]
+    for answer in answers:
+        predictions = answer.json()["predictions"]
+        assert [each.get("photo") for each in predictions] == [f"{i}.jpg" for i in range(12)]
+        assert [each.get("error") for each in predictions] == [None] * 12
+
+
+def test_previews_of_a_remote_predictor_are_those_of_a_local_one(
+    catalog: Catalog, photo: Path, url: str
+) -> None:
+    remote = RemotePredictor(url)
+    local = LocalPredictor(catalog, queue_size=4, deadline_s=30)
+    there, here = (
+        asyncio.run(
+            each.predict_with_preview(photo, side=200, model="classic", saliency=True, client="a")
+        )
+        for each in (remote, local)
+    )
+    assert there.prediction.scores == pytest.approx(here.prediction.scores, abs=1e-5)
+    assert there.prediction.saliency is not None
+    assert np.array_equal(there.preview, here.preview)
+    assert np.array_equal(there.model_input, here.model_input)
+    assert asyncio.run(remote.archival_jpeg(photo)) == asyncio.run(local.archival_jpeg(photo))
+    remote.close()
+    local.close()
+    with pytest.raises(PredictorError, match="closed"):
+        asyncio.run(remote.archival_jpeg(photo))

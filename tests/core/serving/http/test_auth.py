@@ -58,3 +58,43 @@ def test_right_key_is_found_behind_an_address_that_guesses() -> None:
         await guard(request(RIGHT))
 
     asyncio.run(ask())
+
+
+def test_front_with_a_trusted_key_names_its_clients_and_others_do_not() -> None:
+    settings = Settings(api_keys=(SecretStr(OTHER),), trusted_keys=(SecretStr(RIGHT),))
+    guard = Guard(settings)
+
+    async def clients(key: str, *named: str) -> list[str]:
+        found = []
+        for name in named:
+            asking = request(key)
+            asking.scope["headers"].append((b"x-tensight-client", name.encode()))
+            await guard(asking)
+            found.append(asking.state.client)
+        return found
+
+    one, two, again = asyncio.run(clients(RIGHT, "1" * 64, "2" * 64, "1" * 64))
+    assert one == again
+    assert one != two
+    same = asyncio.run(clients(OTHER, "1" * 64, "2" * 64))
+    assert same[0] == same[1], "this key belongs to no front"
+    odd = asyncio.run(clients(RIGHT, "", "no hash", "1" * 63, "1" * 65, "G" * 64))
+    assert len(set(odd)) == 1
+    assert RIGHT not in one
+
+
+def test_rate_counts_for_each_client_of_a_trusted_front() -> None:
+    settings = Settings(trusted_keys=(SecretStr(RIGHT),), rate_per_minute=1)
+    guard = Guard(settings)
+
+    async def ask(name: str, key: str = RIGHT) -> None:
+        asking = request(key)
+        asking.scope["headers"].append((b"x-tensight-client", name.encode()))
+        await guard(asking)
+
+    asyncio.run(ask("1" * 64))
+    asyncio.run(ask("2" * 64))
+    with pytest.raises(RateError):
+        asyncio.run(ask("1" * 64))
+    with pytest.raises(AccessError):
+        asyncio.run(ask("3" * 64, OTHER))
