@@ -166,7 +166,7 @@ def compressed(center: NDArray[np.float64]) -> bytes:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (None, "gives no digest of verdict.npz"),
+        (None, "has no digest for verdict.npz"),
         ({"center": np.zeros(128)}, "cannot be used: .* it holds distances, center. Fetch"),
         ({"distances": np.ones((10, 10)), "center": np.zeros(7)}, r"a center of shape \(128,\)"),
         ({"distances": np.ones((10, 10)), "center": np.zeros(1)}, r"a center of shape \(128,\)"),

@@ -55,7 +55,7 @@ def test_entries_are_the_models_that_can_be_read(
     assert catalog.default() == "classic"
     problems = catalog.problems()
     assert problems["classic"] is None
-    assert "config.json is wrong" in str(problems["baseline"])
+    assert "config.json is invalid" in str(problems["baseline"])
 
 
 def test_the_default_is_the_best_for_photos(models: Path) -> None:

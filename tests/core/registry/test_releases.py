@@ -970,7 +970,7 @@ def test_what_is_damaged_is_told_and_deleted(deployed: Desk, versions: dict[str,
     shutil.rmtree(revisions.path("baseline", first["baseline"]).parent)
     run = deployed.run("verify")
     assert run.returncode == 1
-    assert run.stdout.count("is wrong") == 2
+    assert run.stdout.count("is invalid") == 2
     assert f"baseline {first['baseline']}: it is live" in run.stdout
     gone = deployed.good("gc").split()
     assert sorted(gone) == sorted(second.values()), "not what is live, damaged as it is"
@@ -1333,7 +1333,7 @@ def test_a_model_that_does_not_verify_is_not_published(
     (folder / "classic" / "config.json").unlink()
     run = desk.run("push", "--repo", "owner/bad", TENSIGHT_MODELS=str(folder))
     assert run.returncode == 1
-    assert "is no model folder" in run.stderr
+    assert "is not a model folder" in run.stderr
     assert "owner/bad" not in desk.hub.repos
 
 

@@ -388,7 +388,7 @@ def test_of_an_unbundled_recipe_only_the_figures_are_kept(
     begin([recipe], made.dataset(), settings, resume=True)
     assert len(read_results(settings.models)) == 2, "the old figures were replaced"
     (settings.models / "unbundled.json").write_text("{}x")
-    with pytest.raises(BundleError, match=r"unbundled\.json does not hold the figures"):
+    with pytest.raises(BundleError, match=r"unbundled\.json is invalid"):
         read_results(settings.models)
     assert len(Catalog(settings).results()) == 1, "and the rest can still be listed"
 
