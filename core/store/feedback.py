@@ -1,4 +1,4 @@
-"""Answers that people can judge, and the feedback they give."""
+"""Answers that users can give feedback on, and that feedback."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["MOST_PHOTOS", "NONE", "Answered", "Feedback", "FeedbackStats", "Feed
 
 
 NONE = "none"
-"""What a visitor says of a photo that shows none of the labels."""
+"""The true label of a photo that shows none of the labels."""
 
 MOST_PHOTOS = 10_000
-"""Photos that are kept of visitors who agreed; so that nobody can fill the disk with them."""
+"""Maximum number of stored photos, so that nobody can fill the disk."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer that a chat may come back to.
+    """A stored answer, which the buttons under it refer to.
 
     Attributes:
-        person: Keyed hash of who sent the photo.
-        file: What the photo can be fetched again by.
-        model, revision, answer, verdict, scores: Of the prediction; `answer` is its label.
-        judged: Whether somebody said that it is right, or wrong.
+        person: Keyed hash of the id of the photo's sender.
+        file: Telegram file id, with which the photo can be downloaded again.
+        model, revision, answer, verdict, scores: Fields of the prediction; `answer` is its label.
+        judged: Whether feedback was given.
     """
 
     person: str | None
@@ -45,14 +45,14 @@ class Answered:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a visitor says of an answer.
+    """A user's feedback on an answer.
 
     Attributes:
-        front: `page` or `bot`.
-        model, revision, answer, verdict, scores: Of the prediction; `answer` is its label.
-        truth: The label that is right, or `none`.
-        person: Keyed hash of who says it; None where nobody is told from another.
-        photo: JPEG without EXIF, as `to_archival_jpeg` makes it; None unless the visitor agreed.
+        front: Where it was given, `page` or `bot`.
+        model, revision, answer, verdict, scores: Fields of the prediction; `answer` is its label.
+        truth: The true label, or `none`.
+        person: Keyed hash of the user's id; None for anonymous feedback.
+        photo: JPEG without EXIF data, the output of `to_archival_jpeg`; None without consent.
     """
 
     front: Literal["page", "bot"]
@@ -67,13 +67,13 @@ class Feedback:
 
     @property
     def right(self) -> bool:
-        """Whether the answer was: its label, or that the photo shows none."""
+        """Whether the answer was right, see `right`."""
         return right(self.answer, self.verdict, self.truth)
 
 
 @dataclass(frozen=True)
 class FeedbackStats:
-    """How a revision of a model does on photos that visitors judged: `right` of `n`."""
+    """Feedback counts of a revision: `right` of `n` answers were right."""
 
     model: str
     revision: str
@@ -82,22 +82,26 @@ class FeedbackStats:
 
 
 class FeedbackTable:
-    """Answers that can be judged, and what people said of them."""
+    """The tables of stored answers and of feedback.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, feedback: Feedback) -> bool:
-        """Keep what a visitor says; of photos `MOST_PHOTOS` at most.
+        """Store feedback; its photo is dropped once `MOST_PHOTOS` are stored.
 
         Returns:
-            Whether the photo was kept too.
+            Whether the photo was stored.
         """
         with self._database.write() as connection:
             return _insert_feedback(connection, feedback)
 
     def stats(self) -> list[FeedbackStats]:
-        """How each revision of each model does, by model, the one last judged first."""
+        """Return the counts of each revision, sorted by model, then most recent feedback first."""
         columns = (FEEDBACK.c.model, FEEDBACK.c.revision)
         said = (FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         counted = sa.func.count().label("n")
@@ -114,12 +118,12 @@ class FeedbackTable:
         return sorted(found.values(), key=lambda each: each.model)
 
     def photos(self) -> Iterator[tuple[int, str, bytes]]:
-        """Number, truth and JPEG of every photo that was kept, the oldest first."""
+        """Yield id, true label and JPEG content of every stored photo, oldest first."""
         columns = (FEEDBACK.c.id, FEEDBACK.c.truth, FEEDBACK.c.photo)
         some = sa.select(*columns).where(FEEDBACK.c.photo.is_not(None)).order_by(FEEDBACK.c.id)
         last = 0
         while True:
-            # Some at a time: all of them may be more than memory holds.
+            # Rows are read in pages, since all photos together may exceed the memory.
             with self._database.read() as connection:
                 rows = connection.execute(some.where(FEEDBACK.c.id > last).limit(100)).all()
             if not rows:
@@ -129,7 +133,12 @@ class FeedbackTable:
             last = rows[-1].id
 
     def add_answer(self, key: str, answer: Answered) -> None:
-        """Keep an answer by a key of the caller's; of one that is there already, the first."""
+        """Store an answer under a key; an answer that exists under the key is kept.
+
+        Args:
+            key: Key of at most 16 characters, chosen by the caller.
+            answer: The answer.
+        """
         values = {**asdict(answer), "key": key, "at": datetime.now(UTC)}
         there = sa.select(ANSWERS.c.key).where(ANSWERS.c.key == key)
         with self._database.write() as connection:
@@ -137,7 +146,7 @@ class FeedbackTable:
                 connection.execute(sa.insert(ANSWERS).values(values))
 
     def answer(self, key: str) -> Answered | None:
-        """The answer of a key; None where there is none, or no more."""
+        """Return the answer stored under a key; None where there is none or it was deleted."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(ANSWERS).where(ANSWERS.c.key == key)).first()
         if row is None:
@@ -154,10 +163,14 @@ class FeedbackTable:
         )
 
     def judge(self, key: str, feedback: Feedback) -> bool:
-        """Keep what somebody says of an answer, as `add` does.
+        """Store feedback on an answer, once.
+
+        Args:
+            key: Key of the answer.
+            feedback: The feedback; see `add` for its photo.
 
         Returns:
-            False where somebody did before, or the answer is gone.
+            False where the answer already has feedback or was deleted; nothing is stored then.
         """
         first = (
             sa.update(ANSWERS)
@@ -183,5 +196,11 @@ def _insert_feedback(connection: sa.Connection, feedback: Feedback) -> bool:
 
 
 def right(answer: str, verdict: str, truth: str) -> bool:
-    """Whether an answer was right: its label, or that the photo shows none of them."""
+    """Return whether an answer was right.
+
+    Args:
+        answer: Predicted label.
+        verdict: Verdict of the prediction.
+        truth: True label, or `none`; for `none` the verdict `none` is right.
+    """
     return verdict == NONE if truth == NONE else verdict != NONE and answer == truth

@@ -409,7 +409,7 @@ def test_a_fault_changes_nothing_and_says_what_to_do(
         (["pull", "--repo", "owner/none"], "Repository owner/none does not exist"),
         (["promote", "classic", "ffff"], "Revision ffff of classic is not installed"),
         (["promote", "nope", "ffff"], "Installed revisions of nope: none"),
-        (["rollback", "nope"], "nothing to roll nope back to"),
+        (["rollback", "nope"], "Cannot roll back nope: "),
     ],
 )
 def test_what_is_not_there_is_said(desk: Desk, arguments: list[str], message: str) -> None:
