@@ -1,4 +1,4 @@
-"""The tab Batch: many photos at once, as a table and as files."""
+"""The tab Batch: classification of many photos, with a table and CSV and JSON downloads."""
 
 from __future__ import annotations
 
@@ -30,14 +30,18 @@ from demo.context import Front, error_of, language_of, refusal
 __all__ = ["MOST", "answers", "as_csv", "build"]
 
 MOST = 100
-"""Photos that are taken at once."""
+"""Maximum number of photos in a batch."""
 
 _TRIES = 20
 _THUMBNAIL = 56
 
 
 def build(front: Front, page: gr.Blocks) -> None:
-    """Put the tab's parts into the page that is being built.
+    """Build the tab inside the page's current Gradio context.
+
+    Args:
+        front: Context of the page.
+        page: The page, whose load event fills the model selector.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -56,7 +60,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             def paths(payload: ListFiles | None) -> list[str]:
                 return [uploaded(each.path, files.GRADIO_CACHE) for each in payload or []]
 
-            # Gradio's own leaves an empty file behind for each, as long as the server runs.
+            # Gradio's own preprocessing leaves an empty file for each upload until the server ends.
             files.preprocess = paths  # type: ignore[assignment,method-assign]
             default = front.predictor.default_model()
             model = gr.Dropdown(
@@ -77,7 +81,7 @@ def build(front: Front, page: gr.Blocks) -> None:
         photos: list[str],
         model: str,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by this
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio injects it by its default
     ) -> tuple[Any, ...]:
         language = language_of(request)
         here, hidden = locale.page_words(language), gr.update(visible=False)
@@ -124,13 +128,16 @@ async def answers(
     model: str | None,
     step: Callable[[int], None] = lambda _: None,
 ) -> list[Prediction | Exception]:
-    """What a model says of each photo, or why it says nothing, in their order.
+    """Classify photos, retrying each while the predictor is busy.
 
     Args:
-        front: Who answers.
-        photos: Paths, as `uploaded` gives them.
-        model: Name of the model; None: the default one.
-        step: Hears how many are done.
+        front: Context of the page.
+        photos: Paths of uploads, outputs of `uploaded`.
+        model: Name of the model; None for the default model.
+        step: Called after each photo with the number of finished photos.
+
+    Returns:
+        Prediction or error of each photo, in the order of `photos`.
     """
     done = 0
 
@@ -139,7 +146,7 @@ async def answers(
         async with front.batches:
             try:
                 return await _patiently(front, photo, model)
-            except Exception as error:  # noqa: BLE001  # told beside the others' answers
+            except Exception as error:  # noqa: BLE001  # reported in the photo's row
                 return error
             finally:
                 done += 1
@@ -159,7 +166,7 @@ async def _patiently(front: Front, photo: str, model: str | None) -> Prediction:
 def _write(
     paths: Sequence[str], given: Sequence[Prediction | Exception], language: locale.Language
 ) -> tuple[list[dict[str, Any]], str, list[Path]]:
-    """Rows for programs, HTML for people, and the files to take away."""
+    """Format the answers as JSON rows and an HTML table, and write the CSV and JSON files."""
     rows = [_row(path, answer, language) for path, answer in zip(paths, given, strict=True)]
     lines = [
         _line(path, row, answer, language)
@@ -181,7 +188,11 @@ def _row(path: str, answer: Prediction | Exception, language: locale.Language) -
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """One line a photo, with a column for each label."""
+    """Format rows as CSV: one line for each photo, with a column for each label.
+
+    Args:
+        rows: Rows with the keys of `Prediction.to_dict`, or with `photo` and `error`.
+    """
     labels = sorted({label for row in rows for label in row.get("scores", {})})
     plain = ["photo", "model", "revision", "label", "confidence", "verdict", "known_score"]
     buffer = io.StringIO()
@@ -196,21 +207,21 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A spreadsheet would run what begins like a formula, and anybody may name a file."""
+    """Quote text that a spreadsheet would run as a formula, since file names are untrusted."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
 def _line(
     path: str, row: dict[str, Any], answer: Prediction | Exception, language: locale.Language
 ) -> str:
-    """HTML of a photo's row."""
+    """Render the HTML table row of a photo."""
     name = html.escape(row["photo"])
     if isinstance(answer, Exception):
         why = html.escape(row["error"]["message"])
         return f'<tr class="bad"><td></td><th scope="row">{name}</th><td>⚠ {why}</td></tr>'
     says = html.escape(locale.verdict_words(answer, language))
     picture = ""
-    with suppress(ImageError, PhotoReadError):  # deleted by now
+    with suppress(ImageError, PhotoReadError):  # the upload may be deleted
         photo = Image.fromarray(decode(path, min_side=_THUMBNAIL))
         photo.thumbnail((_THUMBNAIL, _THUMBNAIL))
         picture = f'<img src="{data_url(photo, "JPEG")}" alt="">'
