@@ -262,7 +262,7 @@ class _Usage(NamedTuple):
 
 
 def _usage(connection: sa.Connection, person: str | None) -> _Usage:
-    """What is stored of a person; None: of all."""
+    """Count what is stored of a person; None: of all."""
     size = FEEDBACK.c.photo_bytes
     total = sa.func.coalesce(sa.func.sum(size), 0)
     select = sa.select(sa.func.count(), sa.func.count(size), total).select_from(FEEDBACK)
