@@ -7,9 +7,12 @@ import hashlib
 import hmac
 import logging
 import re
+import secrets
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from contextlib import suppress
+from urllib.parse import unquote, urlsplit
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,19 +22,22 @@ from telegram.error import BadRequest, EndPointNotFound, InvalidToken, NetworkEr
 
 from bot import tasks
 from bot.alarms import clear_database_failure, report_database_failure
-from bot.app import UNKNOWN_BOT
 from bot.inbox import Inbox
 from bot.polling import MAX_WAITING, UPDATE_KINDS
+from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import App, Desk
-from bot.tasks import unless_stopped, wait_or_stop
+from bot.tasks import start, unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError
+from core.serving.http.connections import server_config
 from core.sockets import probe
 
-__all__ = ["listen"]
+__all__ = ["Trial", "listen"]
 
 _HANG_UP_S = 3
 # Seconds between looks at whether Telegram still sends updates here.
 _WATCH_S = 300.0
+_TRIAL_S = 20.0
+_TRIAL_HEADER = "X-TenSight-Trial"
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +70,13 @@ async def listen(
     secret = _webhook_secret(desk)
     if urlsplit(url).scheme != "https":
         raise BotError(f"Telegram sends updates to an address of https alone, not to {url}.")
+    trial = Trial(url)
 
     async def take(request: Request) -> Response:
+        if trial.is_sent_by(request):
+            return Response(status_code=204)
+        if not trial.is_for(request):
+            return Response(status_code=404)
         sent = request.headers.get("x-telegram-bot-api-secret-token", "")
         if not hmac.compare_digest(sent.encode(), secret.encode()):
             return Response(status_code=403)
@@ -88,17 +99,10 @@ async def listen(
         return Response(status_code=200)
 
     probe(host, port)
-    path = urlsplit(url).path or "/"
+    # A path of a route could not hold braces, and is compared before it is decoded.
+    updates = Starlette(routes=[Route("/{anything:path}", take, methods=["POST"])])
     server = uvicorn.Server(
-        uvicorn.Config(
-            Starlette(routes=[Route(path, take, methods=["POST"])]),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_HANG_UP_S,
-        )
+        server_config(updates, stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
     )
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals
     try:
@@ -113,7 +117,13 @@ async def listen(
                 )
                 break
             except (InvalidToken, EndPointNotFound) as error:
-                raise BotError(UNKNOWN_BOT) from error
+                with suppress(NetworkError):
+                    if not await knows_token(application.bot):
+                        raise BotError(UNKNOWN_BOT) from error
+                    advice = "Leave out --webhook: then updates are fetched."
+                    unknown = UNKNOWN_METHOD.format(method="setWebhook", advice=advice)
+                    raise BotError(unknown) from error
+                pause = await wait_or_stop(stop, pause)
             except BadRequest as error:
                 raise BotError(
                     f"Telegram does not take {url} for webhooks: {error.message}. It wants an "
@@ -123,11 +133,59 @@ async def listen(
                 logger.warning("The webhook cannot be set: %s", error)
                 pause = await wait_or_stop(stop, pause)
         if not stop.is_set():
+            start(application.bot_data, trial.run())
             ready()
         await _watch(application, stop, url)
     finally:
         server.should_exit = True
         await serving
+
+
+class Trial:
+    """One request to the webhook's public address, to see whether it leads here.
+
+    Args:
+        url: The address.
+        transport: What carries the request; None: the network.
+    """
+
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._url = url
+        self._transport = transport
+        self._path = unquote(urlsplit(url).path) or "/"
+        # Not the secret: the address may lead to somebody else.
+        self._mark = secrets.token_hex(16)
+        self._arrived = False
+
+    def is_for(self, request: Request) -> bool:
+        """Whether a request came to the address, however a proxy spells its path."""
+        return bool(request.scope["path"] == self._path)
+
+    def is_sent_by(self, request: Request) -> bool:
+        """Whether a request is the one of this trial; it is noted when it came to the address."""
+        mark = request.headers.get(_TRIAL_HEADER, "")
+        if not hmac.compare_digest(mark.encode(), self._mark.encode()):
+            return False
+        self._arrived = self._arrived or self.is_for(request)
+        return True
+
+    async def run(self) -> None:
+        """Send the request. Where it does not arrive, the log says so."""
+        why = "it was answered by something else"
+        try:
+            async with httpx.AsyncClient(transport=self._transport, timeout=_TRIAL_S) as client:
+                response = await client.post(self._url, headers={_TRIAL_HEADER: self._mark})
+            why = f"status {response.status_code}"
+        except Exception as error:  # noqa: BLE001  # a trial; no updates depend on it
+            why = type(error).__name__
+        if not self._arrived:
+            logger.warning(
+                "A request to %s did not arrive here (%s). Unless only this machine cannot reach "
+                "its own address, no updates will come: see that the proxy there passes POST "
+                "requests on to --host and --port with the path as it is.",
+                self._url,
+                why,
+            )
 
 
 async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
@@ -141,7 +199,9 @@ async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
         try:
             told = await unless_stopped(stop, application.bot.get_webhook_info())
         except (InvalidToken, EndPointNotFound) as error:
-            raise BotError(UNKNOWN_BOT) from error
+            with suppress(NetworkError):
+                if not await knows_token(application.bot):
+                    raise BotError(UNKNOWN_BOT) from error
         except TelegramError as error:
             logger.warning("Telegram does not tell where it sends updates: %s", error)
         else:

@@ -1,4 +1,4 @@
-"""Atomic creation of output folders: complete, or not at all."""
+"""Output folders: complete or not at all, and readable by one user only where they are private."""
 
 from __future__ import annotations
 
@@ -10,15 +10,30 @@ from pathlib import Path
 
 from core.errors import OutputError
 
-__all__ = ["new_folder"]
+__all__ = ["PRIVATE_FILE", "new_folder", "private_folder"]
+
+PRIVATE_FILE = 0o600
+"""Mode of a file that only the user who runs TenSight may read."""
+_PRIVATE_FOLDER, _FOLDER = 0o700, 0o777  # the second less what umask takes away
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that only this user may enter; one that is there stays as it is.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def new_folder(folder: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary folder to write into, and rename it to its final path on success.
 
     Args:
         folder: Final path; it must not exist, or be empty.
+        private: Whether only this user may read the folder.
 
     Raises:
         OutputError: The folder is not empty or cannot be written. No partial output is left.
@@ -29,7 +44,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
             new = Path(scratch) / folder.name
-            new.mkdir()
+            new.mkdir(mode=_PRIVATE_FOLDER if private else _FOLDER)
             yield new
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)

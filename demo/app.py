@@ -7,27 +7,23 @@ import json
 import logging
 import os
 import signal
-import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
-from http import HTTPStatus
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import locale
 from core.bundle.leaderboard import Result, read_unbundled
-from core.errors import ImageError, PredictorError, RateError, StoreError
+from core.errors import ImageError, PredictorError, SettingsError, StoreError
+from core.network import broken_variable, on_loopback
 from core.photos.decode import MAX_BYTES
 from core.registry.sync import FirstPull
 from core.serving.connect import connect
+from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
 from core.settings import Settings
@@ -35,12 +31,18 @@ from core.sockets import probe
 from core.store.store import Store
 from demo import api
 from demo.context import Front, Samples, Visitors
+from demo.guard import page_middleware
+from demo.server import health, open_in_browser, serve_page, share_page
 from demo.tabs import about, batch, compare, data, models, predict
+from demo.unheard import UnheardEvents
+from demo.uploads import UploadFolder, upload_folder
 
 __all__ = ["build_page", "launch", "serve"]
 
-# Seconds: how often uploads are looked through, and how old they may get.
-_DELETE_UPLOADS = (60, 300)
+# How often uploads are looked through, how old they may get, and how large all of them.
+_SWEEP_S = 60.0
+_UPLOADS_KEPT_S = 300.0
+_MAX_UPLOADS_BYTES = 4 * 2**30
 _STYLE = Path(__file__).with_name("style.css")
 # What changes is read aloud where it stands, when the visitor pauses. And a file that is too large
 # is refused in the browser already, by Gradio, in English.
@@ -64,11 +66,11 @@ _WATCH = """() => {
 _EVENTS = 500
 # Photos of batches that are asked for at once: the predictor has places for others.
 _OF_BATCHES = 8
-# Bytes of one upload of many files.
-_MOST_UPLOADED = batch.MOST * MAX_BYTES + 2**20  # a batch, and its files' names
-
 # Photos, and uploads, that a visitor may send in a minute where nothing else is said.
 _UPLOADS = 240
+# Answers that one visitor may judge in a day: nobody is told from another in what is stored.
+_JUDGEMENTS = 200
+_DAY_S = 24 * 3600.0
 _RETRY_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -113,25 +115,32 @@ def serve(
         store = _store(settings)
         if store is not None:
             stack.enter_context(closing(store))
+        uploads = stack.enter_context(
+            upload_folder(max_age_s=_UPLOADS_KEPT_S, max_bytes=_MAX_UPLOADS_BYTES)
+        )
         # Gradio reads this when the page is built. The folder is this process's own: Gradio names
         # an upload by its content, and a page that closes would delete it under another's feet.
-        uploads = stack.enter_context(tempfile.TemporaryDirectory(prefix="tensight-"))
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads.path)
         local = isinstance(predictor, LocalPredictor)
         page = build_page(
             predictor,
             store,
-            visitors=Visitors(settings.photos_per_minute, settings.proxies),
+            visitors=Visitors(settings.photos_per_minute),
+            judges=Visitors(_JUDGEMENTS, window_s=_DAY_S),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
             share=share,
         )
+        uploads.keep_what_is_there()
+        stack.enter_context(uploads.swept(_SWEEP_S))
         stack.callback(page.close, verbose=False)
         shared = launch(
             page,
             host=host,
             port=port,
-            uploaders=Visitors(settings.photos_per_minute, settings.proxies),
+            uploaders=Visitors(settings.photos_per_minute),
+            uploads=uploads,
+            proxies=settings.proxies,
             open_browser=open_browser,
             share=share,
         )
@@ -174,41 +183,15 @@ def _store(settings: Settings) -> Store | None:
         return None
 
 
-class _Uploads:
-    """Refuses uploads that are too large, or too many of one visitor."""
-
-    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
-        self._app = app
-        self._visitors = visitors
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/upload"):
-            headers = Headers(scope=scope)
-            length = headers.get("content-length", "")
-            status = 0
-            if not length.isdecimal():
-                status = 411
-            elif int(length) > _MOST_UPLOADED:
-                status = 413
-            else:
-                try:
-                    address = scope["client"][0] if scope.get("client") else ""
-                    self._visitors.admit_address(address, headers)
-                except RateError:
-                    status = 429
-            if status:
-                refused = {"detail": HTTPStatus(status).phrase}
-                await JSONResponse(refused, status)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
 def launch(
     page: gr.Blocks,
     *,
     host: str,
     port: int,
     uploaders: Visitors | None = None,
+    uploads: UploadFolder | None = None,
+    proxies: int = 0,
+    bodies: BodyLimits | None = None,
     open_browser: bool = False,
     share: bool = False,
 ) -> str | None:
@@ -220,6 +203,9 @@ def launch(
         port: Port to listen on.
         uploaders: Counts the uploads of each visitor, apart from what is then asked of the photos;
             None: 240 a minute.
+        uploads: Where uploads go; None: their bytes are not bounded in all.
+        proxies: Number of trusted reverse proxies in front.
+        bodies: Limits on the bodies of requests; None: the default ones.
         open_browser: Whether to open the page in the browser of this desktop.
         share: Also make it reachable for everybody, through Gradio's tunnel.
 
@@ -230,33 +216,77 @@ def launch(
         ListenError: The address cannot be listened on.
     """
     host = host.strip("[]")
+    look: dict[str, Any] = {
+        "max_file_size": MAX_BYTES,
+        "enable_monitoring": False,
+        "run_history": False,
+        "ssr_mode": False,
+        "footer_links": ["api"],
+        "i18n": _words(),
+        "theme": _theme(),
+        "css_paths": _STYLE,
+        "js": _watch(),
+    }
+    middleware = page_middleware(
+        uploaders=uploaders or Visitors(_UPLOADS),
+        uploads=uploads,
+        unheard=UnheardEvents(page),
+        proxies=proxies,
+        bodies=bodies,
+    )
+    if "SPACE_ID" in os.environ:
+        _launch_in_space(page, host, port, middleware, look)
+        return None
+    serve_page(page, host=host, port=port, middleware=middleware, look=look)
+    if open_browser:
+        open_in_browser(page)
+    if not share:
+        return None
+    with _reaching_gradio():
+        return share_page(page)
+
+
+def _launch_in_space(
+    page: gr.Blocks, host: str, port: int, middleware: list[Middleware], look: dict[str, Any]
+) -> None:
+    """Let Gradio's own server serve the page, as ZeroGPU wants it; the Hub's proxy guards it."""
     # Gradio's own errors do not tell a taken port from a wrong address.
     probe(host, port)
-    _, _, shared = page.launch(
-        server_name=f"[{host}]" if ":" in host else host,
-        server_port=port,
-        inbrowser=open_browser,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=share,
-        app_kwargs={"middleware": [Middleware(_Uploads, uploaders or Visitors(_UPLOADS))]},
-        max_file_size=MAX_BYTES,
-        enable_monitoring=False,
-        run_history=False,
-        ssr_mode=False,
-        footer_links=["api"],
-        i18n=_words(),
-        theme=_theme(),
-        css_paths=_STYLE,
-        js=_watch(),
-    )
+    # Else its uvicorn would believe X-Forwarded-For of whoever asks from this machine.
+    os.environ["FORWARDED_ALLOW_IPS"] = ""
+    with on_loopback():  # it asks the page itself whether it has started; no proxy leads there
+        page.launch(
+            server_name=f"[{host}]" if ":" in host else host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            app_kwargs={"middleware": middleware, "redirect_slashes": False},
+            **look,
+        )
     # Before Gradio's own, which answer every path.
-    page.app.router.routes.insert(0, Route("/healthz", _health))
-    return shared or None
+    page.app.router.routes.insert(0, health())
 
 
-async def _health(_: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+@contextmanager
+def _reaching_gradio() -> Iterator[None]:
+    """Reach Gradio's servers as the environment says, and the page itself directly.
+
+    Raises:
+        SettingsError: What the environment says cannot be used.
+    """
+    broken = broken_variable()
+    if broken is not None:
+        raise SettingsError(f"The page cannot be shared. {broken}")
+    before = os.environ.get("NO_PROXY", os.environ.get("no_proxy"))
+    direct = "localhost,127.0.0.1,::1"
+    os.environ["NO_PROXY"] = f"{before},{direct}" if before else direct
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NO_PROXY"]
+        else:
+            os.environ["NO_PROXY"] = before
 
 
 def build_page(
@@ -264,6 +294,7 @@ def build_page(
     store: Store | None = None,
     *,
     visitors: Visitors | None = None,
+    judges: Visitors | None = None,
     unbundled: Sequence[Result] = (),
     samples: Samples | None = None,
     share: bool = False,
@@ -274,6 +305,7 @@ def build_page(
         predictor: Who answers.
         store: Where feedback goes; None: visitors are not asked for it.
         visitors: Counts what each sends; None: 240 photos a minute.
+        judges: Counts the answers that each judges; None: 200 a day.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives some images of the data set; None where it is not here.
         share: What `launch` will be told: the page says where photos go.
@@ -286,12 +318,18 @@ def build_page(
         predictor,
         store,
         visitors or Visitors(_UPLOADS),
+        judges or Visitors(_JUDGEMENTS, window_s=_DAY_S),
         asyncio.Semaphore(_OF_BATCHES),
         tuple(unbundled),
         samples,
     )
     words = front.words
-    page = gr.Blocks(title="TenSight", analytics_enabled=False, delete_cache=_DELETE_UPLOADS)
+    # Gradio deletes what it was sent whole; the sweep of `serve` what broke off, too.
+    page = gr.Blocks(
+        title="TenSight",
+        analytics_enabled=False,
+        delete_cache=(int(_SWEEP_S), int(_UPLOADS_KEPT_S)),
+    )
     with page:
         # First: a handler of a tab that is called the same would take an endpoint's name.
         api.build(front, page.GRADIO_CACHE)

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
 import numpy as np
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from numpy.typing import NDArray
 
 from core import locale
 from core.bundle.leaderboard import Result
-from core.errors import ModelNotFoundError, RateError, TenSightError
+from core.errors import ModelNotFoundError, TenSightError
+from core.rate_limit import RateLimit
+from core.serving.http.client import client_key
 from core.serving.predictor import Predictor
 from core.store.store import Store
 
@@ -38,15 +36,20 @@ class Visitors:
     """Rate limiter by client address, with a moving window of one minute.
 
     Args:
-        photos_per_minute: Photos that one address may send in a minute.
-        proxies: Number of trusted reverse proxies; the client address is taken from X-Forwarded-For
-            accordingly.
+        photos_per_minute: Photos that one client may send in the window; a client is one address,
+            or one /64 network of IPv6.
+        window_s: Length of the window in seconds.
+        clock: Seconds since some moment.
     """
 
-    def __init__(self, photos_per_minute: int, proxies: int = 0) -> None:
-        self._proxies = proxies
-        self._limit = RateLimitItemPerMinute(photos_per_minute)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+    def __init__(
+        self,
+        photos_per_minute: int,
+        *,
+        window_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = RateLimit(photos_per_minute, window_s=window_s, clock=clock)
 
     def admit(self, request: gr.Request, photos: int = 1) -> None:
         """Count the photos of a request.
@@ -58,26 +61,25 @@ class Visitors:
         Raises:
             RateError: The limit is exceeded; `retry_after` says when to retry.
         """
-        self.admit_address(request.client.host if request.client else "", request.headers, photos)
+        self.admit_address(request.client.host if request.client else "", photos)
 
-    def admit_address(self, address: str, headers: Mapping[str, str], photos: int = 1) -> None:
-        """Count photos by peer address and headers of a request.
+    def admit_address(self, address: str, photos: int = 1) -> None:
+        """Count photos by client address.
 
         Args:
-            address: Address of the peer.
-            headers: Headers of the request.
-            photos: Number of photos in it.
+            address: Address of the client.
+            photos: Number of photos.
 
         Raises:
             RateError: The limit is exceeded; `retry_after` says when to retry.
         """
-        passed_on = headers.get("x-forwarded-for", "").split(",")
-        # Each trusted proxy appends its peer on the right; entries further left may be forged.
-        who = passed_on[-self._proxies].strip() if 0 < self._proxies <= len(passed_on) else address
         # A batch larger than the limit costs the whole limit, so it passes if the window is empty.
-        if not self._limiter.hit(self._limit, who, cost=min(photos, self._limit.amount)):
-            free_at = self._limiter.get_window_stats(self._limit, who).reset_time
-            raise RateError(max(1, math.ceil(free_at - time.time())))
+        self._limit.hit(client_key(address), photos)
+
+    def client(self, request: gr.Request) -> str:
+        """Return the name of a client, among which the predictor shares out its capacity."""
+        address = request.client.host if request.client else ""
+        return f"visitor:{client_key(address)}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Front:
     Attributes:
         predictor: Predictor that classifies the photos.
         store: Database for feedback; None to show no feedback form.
-        visitors: Rate limiter.
+        visitors: Rate limiter of photos.
+        judges: Rate limiter of feedback, within a day.
         batches: Limit on concurrent photos of all batches, which keeps capacity for single photos.
         unbundled: Models whose weights are not stored, for their metrics.
         samples: Returns images of the data set; None where it is not available.
@@ -96,6 +99,7 @@ class Front:
     predictor: Predictor
     store: Store | None
     visitors: Visitors
+    judges: Visitors
     batches: asyncio.Semaphore
     unbundled: tuple[Result, ...]
     samples: Samples | None

@@ -20,6 +20,7 @@ __all__ = [
     "Origin",
     "OutlierFigures",
     "PhotoFigures",
+    "PhotoMistake",
     "RealPhotoFigures",
     "Reported",
     "ResizeFigures",
@@ -165,6 +166,22 @@ class PhotoFigures(Record):
     ece: Share | None = None
 
 
+class PhotoMistake(Record):
+    """A real photo of a label that was taken for another; or one whose label is wrong.
+
+    Attributes:
+        path: Its name inside its source.
+        label, answer: What it is said to show, and what the model finds likeliest.
+        confidence: Of the answer; null for a model without calibration.
+    """
+
+    source: str
+    path: str
+    label: str
+    answer: str
+    confidence: Share | None
+
+
 class SourceFigures(Record):
     """Evaluation results on the photos of one source.
 
@@ -201,7 +218,13 @@ class RealPhotoFigures(Record):
         confidence: Mean confidence on photos of a known class; null for a model without
             calibration.
         ece: Expected calibration error on them, 15 equal-width bins.
+        ece_cross_fitted: The same with calibration fitted on four fifths of the photos and of the
+            held-out rows and measured on the last fifth of the photos, in turn; null for photos that
+            selected nothing.
+        ece_if_true: Interval that holds 90% of the errors of a perfectly calibrated model with
+            these confidences.
         sources: Results by source.
+        mistakes: Photos of a known class that got another label, the most confident first.
     """
 
     data: str
@@ -217,7 +240,10 @@ class RealPhotoFigures(Record):
     rejected_kept_back_kinds: dict[str, Estimate]
     confidence: Share | None = None
     ece: Share | None = None
+    ece_cross_fitted: Share | None = None
+    ece_if_true: tuple[Share, Share] | None = None
     sources: tuple[SourceFigures, ...]
+    mistakes: tuple[PhotoMistake, ...] = ()
 
 
 class Certainty(Record):

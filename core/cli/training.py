@@ -12,22 +12,6 @@ import typer
 from core.bundle.config import Family, Precision, Pretrained
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import mean_and_spread
-from core.errors import ModelNotFoundError, TenSightError
-from core.inference.classifier import Classifier
-from core.registry.catalog import Catalog
-from core.settings import Settings
-
-if TYPE_CHECKING:
-    from core.bundle.metrics import (
-        Estimate,
-        Metrics,
-        PhotoFigures,
-        RealPhotoFigures,
-        ShiftFigures,
-    )
-    from core.training.data.datasets import Dataset
-    from core.training.evaluation.measure import Rows
-    from core.training.plan import Outcome
 from core.cli.console import (
     EpochProgress,
     JsonOption,
@@ -38,6 +22,17 @@ from core.cli.console import (
     read_settings,
     say,
 )
+from core.errors import ModelNotFoundError, TenSightError
+from core.inference.classifier import Classifier
+from core.output import private_folder
+from core.registry.catalog import Catalog
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.bundle.metrics import Estimate, Metrics, PhotoFigures, RealPhotoFigures, ShiftFigures
+    from core.training.data.datasets import Dataset
+    from core.training.evaluation.measure import Rows
+    from core.training.plan import Outcome
 
 __all__ = ["app"]
 
@@ -56,6 +51,8 @@ def explore(
     """Show what the training data is: shapes, counts, values, pictures."""
     settings = read_settings()
     dataset = _load_data(settings)
+    if out is None:
+        private_folder(settings.home)
     from core.training.data.real_photos import find_real_photos, has_real_photos, read_real_photos
     from core.training.explore import explore as describe
 
@@ -476,9 +473,9 @@ def _print_real_photo_figures(
     """Print figures on real photos, beside those of the network before it was fine-tuned."""
     if tuned is None:
         return
-    typer.echo(f"{title}: {tuned.data}; beside the linear probe that training began with")
+    typer.echo(f"{title}: {tuned.data}; beside a logistic regression on the frozen network")
     print_table(
-        ["", "n", "share", "95% interval", "probe"],
+        ["", "n", "share", "95% interval", "frozen"],
         [
             [what, *_shown(share), *_shown(other)[1:2]]
             for (what, share), (_, other) in zip(
@@ -496,6 +493,25 @@ def _print_real_photo_figures(
                 "" if each.auroc is None else f"{each.auroc:.4f}",
             ]
             for each in tuned.sources
+        ],
+    )
+    if tuned.ece is not None:
+        rows = [["ECE", f"{tuned.ece:.4f}"]]
+        if tuned.ece_cross_fitted is not None:
+            rows.append(["ECE, cross-fitted in five folds", f"{tuned.ece_cross_fitted:.4f}"])
+        if tuned.ece_if_true is not None:
+            rows.append(["ECE of a true model", "{:.4f} to {:.4f}".format(*tuned.ece_if_true)])
+        print_table(["calibration", ""], rows)
+    print_table(
+        ["mistakes, or wrong labels", "label", "answer", "confidence"],
+        [
+            [
+                f"{each.source}: {each.path}",
+                each.label,
+                each.answer,
+                "" if each.confidence is None else f"{each.confidence:.3f}",
+            ]
+            for each in tuned.mistakes
         ],
     )
 

@@ -19,9 +19,10 @@ from core.inference.engine import Engine, Outputs
 from core.inference.known_score import Arrays, known_scores, read_arrays
 from core.inference.prediction import Prediction, Timing
 from core.photos.decode import Photo, decode
+from core.photos.prepare import Preparation, decoded_side
 from core.photos.preprocess import crops, normalise
 
-__all__ = ["MAX_BATCH", "Classifier", "Seen"]
+__all__ = ["MAX_BATCH", "Classifier", "Seen", "name_of"]
 
 MAX_BATCH = 32
 _MIN_CELLS = 5
@@ -33,7 +34,7 @@ class Seen:
 
     Attributes:
         photo: Path of the photo; None for bytes and PIL images.
-        crops: Output of `crops`: shape (c, height, width, 3), uint8, RGB.
+        crops: Output of `preprocess.crops`: shape (c, height, width, 3), uint8, RGB.
         decode_ms: Duration of decoding and resizing, in milliseconds.
     """
 
@@ -63,9 +64,6 @@ class Classifier:
             threads=threads,
         )
         self._arrays = read_arrays(bundle, self._engine.features)
-        # The decoder may reduce a photo coarsely to this size; twice the model's input size leaves
-        # the final resize enough pixels to avoid artefacts.
-        self._min_side = 2 * max(config.input.height, config.input.width)
 
     @property
     def config(self) -> Config:
@@ -135,8 +133,15 @@ class Classifier:
         """
         started = time.perf_counter()
         windows = crops(self.decode(photo), self.config.input)
-        name = os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
-        return Seen(name, windows, _milliseconds_since(started))
+        return Seen(name_of(photo), windows, _milliseconds_since(started))
+
+    def preparation(self, *, preview: int | None = None) -> Preparation:
+        """Return what `see` makes of a photo, for another process to make.
+
+        Args:
+            preview: Pixels of the longer side of a preview that is wanted too.
+        """
+        return Preparation(self.config.input, preview)
 
     def answer(self, seen: Sequence[Seen], *, saliency: Sequence[bool]) -> list[Prediction]:
         """Run the model on preprocessed photos: the second half of `predict`.
@@ -177,13 +182,13 @@ class Classifier:
         Raises:
             ImageError, PhotoReadError: As in `predict`.
         """
-        return decode(photo, min_side=self._min_side)
+        return decode(photo, min_side=decoded_side(self.config.input))
 
     def outputs(self, seen: NDArray[np.uint8]) -> Outputs:
         """Run the model on images of its input size and average over all views.
 
         Args:
-            seen: Array of shape (n, height, width, 3), uint8, RGB: outputs of `resize`.
+            seen: Array of shape (n, height, width, 3), uint8, RGB: outputs of `preprocess.resize`.
 
         Returns:
             Mean logits and embeddings of the n images.
@@ -309,6 +314,11 @@ class Classifier:
         size = (self.config.input.width, self.config.input.height)
         scaled = Image.fromarray(support).resize(size, Image.Resampling.BILINEAR)
         return np.clip(np.asarray(scaled, np.float32), 0, 1)
+
+
+def name_of(photo: Photo) -> str | None:
+    """Return the path of a photo, where it has one."""
+    return os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
 
 
 def _view(normal: NDArray[np.float32], view: View) -> NDArray[np.float32]:

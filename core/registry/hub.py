@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -34,6 +34,8 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from pydantic import SecretStr
 
 from core.errors import DataError, HubAwayError, HubError, OutputError, TenSightError
+from core.network import broken_variable, network_hint
+from core.output import private_folder
 
 __all__ = ["PATIENCE_S", "Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
 
@@ -400,7 +402,13 @@ def _told(
             "the network redirects to a login page and, if HF_ENDPOINT is set, that it is correct; "
             "then try again."
         ) from error
-    except ValueError as error:
+    except (ValueError, ImportError, httpx2.InvalidURL, FileNotFoundError) as error:
+        # The HTTP client cannot be built.
+        broken = broken_variable()
+        if broken is not None:
+            raise HubAwayError(f"The Hub cannot be reached. {so_far} {broken}") from error
+        if not isinstance(error, ValueError):
+            raise
         raise HubError(
             f"The Hub rejected the request: {error} Correct it and try again."
         ) from error
@@ -409,7 +417,8 @@ def _told(
             raise OutputError(_NO_ROOM.format(error)) from error
         raise HubAwayError(
             f"The Hub cannot be reached, or the connection broke ({type(error).__name__}). "
-            f"{so_far} Check the network, then try again."
+            f"{so_far} Check the network, then try again. "
+            f"{network_hint(constants.ENDPOINT)}".rstrip()
         ) from error
 
 
@@ -451,6 +460,7 @@ def fetch_dataset(
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
+        private_folder(cache.parent)
         folder = Path(
             snapshot_download(
                 repo,
@@ -461,10 +471,15 @@ def fetch_dataset(
                 endpoint=endpoint,
             )
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+    except (
+        *(LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, httpx2.InvalidURL),
+        *(OSError, ValueError, ImportError),
+    ) as error:
+        hint = network_hint(endpoint or constants.ENDPOINT)
         raise DataError(
             f"The data set {repo} cannot be downloaded from the Hub ({type(error).__name__}). "
-            "Check the network, or put the files in a folder and set TENSIGHT_DATA to it."
+            "Check the network, or put the files in a folder and set TENSIGHT_DATA to it. "
+            f"{hint}".rstrip()
         ) from error
     if not any(folder.glob(pattern)):
         raise DataError(

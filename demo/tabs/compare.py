@@ -42,7 +42,7 @@ def build(front: Front) -> None:
         try:
             results = await asyncio.to_thread(front.predictor.models)
             front.visitors.admit(request, len(results))
-            each = await answers(front, read_path(photo), results)
+            each = await answers(front, read_path(photo), results, front.visitors.client(request))
             cards = "".join(_card(r, each[r.config.name], language) for r in results)
             return _agreement(each, language), f'<div class="cards">{cards}</div>'
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
@@ -59,7 +59,7 @@ def build(front: Front) -> None:
 
 
 async def answers(
-    front: Front, photo: str, results: Sequence[Result]
+    front: Front, photo: str, results: Sequence[Result], client: str
 ) -> dict[str, Prediction | Exception]:
     """Classify a photo with several models concurrently.
 
@@ -75,7 +75,7 @@ async def answers(
         Exception: All models failed; the error of the first one.
     """
     names = [result.config.name for result in results]
-    asked = [front.predictor.predict(photo, model=name) for name in names]
+    asked = [front.predictor.predict(photo, model=name, client=client) for name in names]
     given = await asyncio.gather(*asked, return_exceptions=True)
     each: dict[str, Prediction | Exception] = {}
     for name, answer in zip(names, given, strict=True):

@@ -6,20 +6,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
 from demo.app import build_page, launch
 from demo.context import Visitors
+from demo.uploads import UploadFolder
 from tests.ports import free_port
 
 
 @contextmanager
 def served(
-    predictor: LocalPredictor, *, uploaders: Visitors | None = None, **how: Any
+    predictor: LocalPredictor,
+    *,
+    uploaders: Visitors | None = None,
+    uploads: UploadFolder | None = None,
+    proxies: int = 0,
+    bodies: BodyLimits | None = None,
+    **how: Any,
 ) -> Iterator[str]:
     """Address of a page that is served as long as it is needed; `how` is what it is built with."""
     page = build_page(predictor, **how)
     port = free_port()
-    launch(page, host="127.0.0.1", port=port, uploaders=uploaders)
+    launch(
+        page,
+        host="127.0.0.1",
+        port=port,
+        uploaders=uploaders,
+        uploads=uploads,
+        proxies=proxies,
+        bodies=bodies,
+    )
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -38,11 +38,9 @@ from tests.slow import SlowCatalog
 
 
 @contextmanager
-def serving(
-    predictor: LocalPredictor, *, uploaders: Visitors | None = None, **how: Any
-) -> Iterator[gradio_client.Client]:
+def serving(predictor: LocalPredictor, **how: Any) -> Iterator[gradio_client.Client]:
     """A client of a page that is served as long as it is needed."""
-    with served(predictor, uploaders=uploaders, **how) as address:
+    with served(predictor, **how) as address:
         yield gradio_client.Client(address, verbose=False)
 
 
@@ -343,7 +341,7 @@ def test_uploads_have_limits(predictor: LocalPredictor, photo: Path) -> None:
             url = f"{client.src}gradio_api/upload"
             return httpx.post(url, files=sent, headers=headers).status_code
 
-    with serving(predictor, uploaders=Visitors(2, proxies=1)) as client:
+    with serving(predictor, uploaders=Visitors(2), proxies=1) as client:
         for told in ({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, {"x-forwarded-for": "9.9.9.9"}):
             assert [send(client, **told) for _ in range(3)] == [200, 200, 429]
         # What stands before the last address may be made up.

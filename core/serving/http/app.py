@@ -25,9 +25,10 @@ from core.errors import (
     TenSightError,
 )
 from core.inference.prediction import Prediction
-from core.photos.decode import ACCEPTED
+from core.photos.formats.kind import ACCEPTED
 from core.serving.http.auth import BEARER, Guard
-from core.serving.http.body_limit import BodyLimit, is_form
+from core.serving.http.body_limit import BodyLimit, BodyLimits, is_form
+from core.serving.http.client import ClientAddress
 from core.serving.http.errors import error_message, error_response
 from core.serving.http.schemas import (
     BODY,
@@ -58,15 +59,23 @@ logger = logging.getLogger(__name__)
 
 
 def build_service(
-    predictor: Predictor, settings: Settings, telemetry: Telemetry, ready: Callable[[], bool]
+    predictor: Predictor,
+    settings: Settings,
+    telemetry: Telemetry,
+    ready: Callable[[], bool],
+    *,
+    guard: Guard | None = None,
+    bodies: BodyLimits | None = None,
 ) -> FastAPI:
     """The service, not yet served.
 
     Args:
         predictor: Who answers.
-        settings: `api_keys` and `rate_per_minute` are used.
+        settings: `api_keys`, `rate_per_minute`, `proxies` and `queue_size` are used.
         telemetry: What /metrics tells.
         ready: Whether the default model is warm.
+        guard: Who checks keys and rates; None: as the settings say.
+        bodies: Limits on bodies; None: as many at once as the queue has places.
     """
     api = FastAPI(
         title="TenSight",
@@ -75,7 +84,7 @@ def build_service(
         docs_url=None,
         redoc_url=None,
     )
-    guard = Guard(settings)
+    guard = guard or Guard(settings)
 
     @api.exception_handler(TenSightError)
     async def refuse(_: Request, error: TenSightError) -> JSONResponse:
@@ -126,10 +135,21 @@ def build_service(
         ] = False,
     ) -> JSONResponse:
         if not is_form(request.headers.get("content-type", "")):
-            asked = predictor.predict(await request.body(), model=model, saliency=saliency)
+            asked = predictor.predict(
+                await request.body(), model=model, saliency=saliency, client=request.state.client
+            )
             return JSONResponse(_as_json(await _while_there(request, asked), top))
         photos = await _photos(request)
-        each = (predictor.predict(photo, model=model, saliency=saliency) for _, photo in photos)
+        # No more at once than one client may hold while others wait: a form is answered whole.
+        places = asyncio.Semaphore(max(1, int(settings.queue_size * settings.client_share)))
+
+        async def ask(photo: bytes) -> Prediction:
+            async with places:
+                return await predictor.predict(
+                    photo, model=model, saliency=saliency, client=request.state.client
+                )
+
+        each = (ask(photo) for _, photo in photos)
         # Side by side, so that the model sees them together.
         results = await _while_there(request, asyncio.gather(*each, return_exceptions=True))
         failures = [result for result in results if isinstance(result, BaseException)]
@@ -205,7 +225,8 @@ def build_service(
     async def metrics() -> Response:
         return Response(telemetry.text(), media_type=CONTENT_TYPE)
 
-    api.add_middleware(BodyLimit, at_once=settings.queue_size)
+    api.add_middleware(BodyLimit, limits=bodies or BodyLimits(settings.queue_size))
+    api.add_middleware(ClientAddress, proxies=settings.proxies)
     # FastAPI names an answer of its own to wrong parameters, which is never given here.
     make = api.openapi
 

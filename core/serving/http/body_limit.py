@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from core.errors import BusyError, ImageError, SlowRequestError, TenSightError
 from core.photos.decode import MAX_BYTES
 from core.serving.http.errors import error_response
 
-__all__ = ["BodyLimit", "is_form"]
+__all__ = ["BodyLimit", "BodyLimits", "BodyRule", "content_type", "is_form"]
 
 _MAX_FORM_BYTES = 5 * MAX_BYTES
-# A body must be there after so many seconds, and one more for each of so many bytes: who sends a
-# byte now and then would else hold a place for ever.
-_SLOWEST_S = 20.0
-_SLOWEST_BYTES_S = 32 * 1024
-# Of all bodies that are read or answered.
-_MAX_HELD_BYTES = 512 * 2**20
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,20 +22,73 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
+class Respond(Protocol):
+    """Makes the response that a refused request gets."""
+
+    def __call__(self, error: TenSightError, /) -> App:
+        """Return an ASGI application that answers with the error."""
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """What all bodies together may cost, and how slow one may be.
+
+    Attributes:
+        bodies: Bodies that are read or answered at once.
+        held_bytes: Of all bodies that are read or answered.
+        grace_s: Seconds in which a body must be there, and one more for each `bytes_per_s`: who
+            sends a byte now and then would else hold a place for ever.
+        bytes_per_s: Least rate.
+    """
+
+    bodies: int
+    held_bytes: int = 512 * 2**20
+    grace_s: float = 20.0
+    bytes_per_s: int = 32 * 1024
+
+
+@dataclass(frozen=True)
+class BodyRule:
+    """What one body may cost.
+
+    Attributes:
+        max_bytes: Largest body.
+        held: Whether it is kept in memory, and counts in what all bodies hold.
+    """
+
+    max_bytes: int
+    held: bool = True
+
+
+def _photo_rule(scope: Message) -> BodyRule:
+    return BodyRule(_MAX_FORM_BYTES if is_form(content_type(scope)) else MAX_BYTES)
+
+
 class BodyLimit:
     """Bounds how large bodies are, how long they may take to come, and how much is held at once.
 
-    A body that is too large or too slow is read no further, rather than once it is all there.
+    A body that is too large or too slow is read no further, rather than once it is all there: its
+    sender is told why, and the application sees that the client is gone.
 
     Args:
         app: What handles the requests.
-        at_once: Bodies.
+        limits: Of all bodies together.
+        rule_of: What the body of a request may cost; by default as the service takes photos.
+        respond: Makes the response to a refused request.
     """
 
-    def __init__(self, app: App, at_once: int) -> None:
+    def __init__(
+        self,
+        app: App,
+        limits: BodyLimits,
+        rule_of: Callable[[Message], BodyRule] = _photo_rule,
+        respond: Respond = error_response,
+    ) -> None:
         self._app = app
-        self._at_once = at_once
-        self._held = 0
+        self._limits = limits
+        self._rule_of = rule_of
+        self._respond = respond
+        self._bodies = 0
         self._held_bytes = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -48,67 +96,140 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        rule = self._rule_of(scope)
         headers = dict(scope["headers"])
-        most = _MAX_FORM_BYTES if is_form(_text(headers, b"content-type")) else MAX_BYTES
-        length = _text(headers, b"content-length")
-        ended = length in ("", "0") and b"transfer-encoding" not in headers
-        has_body = not ended
-        read = 0
-        began = time.monotonic()
+        length = headers.get(b"content-length", b"").decode("latin-1")
+        has_body = length not in ("", "0") or b"transfer-encoding" in headers
+        body = _Body(self, rule, receive, send, ended=not has_body)
+        if length.isdecimal() and int(length) > rule.max_bytes:
+            await body.refuse(scope, _too_large(rule.max_bytes))
+            return
+        if has_body and self._bodies >= self._limits.bodies:
+            await body.refuse(scope, BusyError(1))
+            return
+        self._bodies += has_body
+        try:
+            await body.answer(self._app, scope)
+        finally:
+            self._bodies -= has_body
+            self._held_bytes -= body.held
+
+    def hold(self, n: int) -> None:
+        """Count bytes that are kept in memory.
+
+        Raises:
+            BusyError: They are too many, together with those of other requests.
+        """
+        self._held_bytes += n
+        if self._held_bytes > self._limits.held_bytes:
+            raise BusyError(1)
+
+    @property
+    def limits(self) -> BodyLimits:
+        """What all bodies together may cost."""
+        return self._limits
+
+    def response(self, error: TenSightError) -> App:
+        """Return the response to a refused request."""
+        return self._respond(error)
+
+
+class _Body:
+    """One request, and what of its body was read.
+
+    Attributes:
+        held: Bytes that count in what all bodies hold.
+    """
+
+    def __init__(
+        self, owner: BodyLimit, rule: BodyRule, receive: Receive, send: Send, *, ended: bool
+    ) -> None:
+        self._owner = owner
+        self._rule = rule
+        self._receive = receive
+        self._send = send
+        self._ended = ended
+        self._read = 0
+        self._began = time.monotonic()
+        self._refused = False
+        self._responded = False
+        self.held = 0
+
+    async def answer(self, app: App, scope: Message) -> None:
+        """Let the application answer, as long as the body keeps to its limits."""
 
         async def counted() -> Message:
-            nonlocal read, ended
-            if ended:
-                return await receive()
-            late = began + _SLOWEST_S + read / _SLOWEST_BYTES_S
+            if self._refused:
+                return {"type": "http.disconnect"}
+            if self._ended:
+                return await self._receive()
             try:
-                message = await asyncio.wait_for(receive(), max(late - time.monotonic(), 0))
-            except TimeoutError as error:
-                raise SlowRequestError(time.monotonic() - began) from error
-            piece = len(message.get("body", b""))
-            read += piece
-            self._held_bytes += piece
-            if self._held_bytes > _MAX_HELD_BYTES:
-                raise BusyError(1)
-            ended = not message.get("more_body", False)
-            if read > most:
-                ended = False
-                raise _too_large(most)
-            return message
+                return await self._next()
+            except TenSightError as error:
+                await self.refuse(scope, error)
+                return {"type": "http.disconnect"}
 
-        async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and not ended:
-                # Else what the sender goes on to send would still be read, and thrown away.
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        refusal: TenSightError | None = None
-        if length.isdigit() and int(length) > most:
-            refusal = _too_large(most)
-        elif has_body and self._held >= self._at_once:
-            refusal = BusyError(1)
-        if refusal is not None:
-            await error_response(refusal)(scope, receive, closing)
-            return
-        self._held += has_body
         try:
-            await self._app(scope, counted, closing)
-        finally:
-            self._held -= has_body
-            self._held_bytes -= read
+            await app(scope, counted, self._pass_on)
+        except Exception:
+            # What an application makes of a body that broke off is nobody's concern by then.
+            if not self._refused:
+                raise
+
+    async def refuse(self, scope: Message, error: TenSightError) -> None:
+        """Answer in the place of the application, where it has not begun to."""
+        self._refused = True
+        if not self._responded:
+            await self._owner.response(error)(scope, self._receive, self._close_after)
+
+    async def _next(self) -> Message:
+        """Read the next piece.
+
+        Raises:
+            TenSightError: It does not come, or is too much.
+        """
+        limits = self._owner.limits
+        late = self._began + limits.grace_s + self._read / limits.bytes_per_s
+        try:
+            message = await asyncio.wait_for(self._receive(), max(late - time.monotonic(), 0))
+        except TimeoutError as error:
+            raise SlowRequestError(time.monotonic() - self._began) from error
+        piece = len(message.get("body", b""))
+        self._read += piece
+        if self._rule.held:
+            self.held += piece
+            self._owner.hold(piece)
+        if self._read > self._rule.max_bytes:
+            raise _too_large(self._rule.max_bytes)
+        self._ended = not message.get("more_body", False)
+        return message
+
+    async def _pass_on(self, message: Message) -> None:
+        if self._refused:
+            return
+        self._responded = True
+        await self._close_after(message)
+
+    async def _close_after(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and not self._ended:
+            # Else what the sender goes on to send would still be read, and thrown away.
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await self._send(message)
 
 
-def _text(headers: dict[bytes, bytes], name: bytes) -> str:
-    return headers.get(name, b"").decode("latin-1")
+def content_type(scope: Message) -> str:
+    """Return the content type that a request names."""
+    kind: bytes = dict(scope["headers"]).get(b"content-type", b"")
+    return kind.decode("latin-1")
 
 
-def is_form(content_type: str) -> bool:
-    """Return whether a body of this type is a form with files."""
-    return content_type.lower().startswith("multipart/form-data")
+def is_form(kind: str) -> bool:
+    """Return whether a body of this content type is a form with files."""
+    return kind.lower().startswith("multipart/form-data")
 
 
 def _too_large(most: int) -> ImageError:
+    size = f"{most // 2**20} MB" if most >= 2**20 else f"{most // 2**10} kB"
     return ImageError(
-        "too_large",
-        f"The request is larger than {most // 2**20} MB. Send smaller photos, or fewer.",
+        "too_large", f"The request is larger than {size}. Send smaller photos, or fewer."
     )

@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 
 import uvicorn
 
-from core.registry.catalog import Catalog
 from core.registry.sync import FirstPull
+from core.serving.connect import local_predictor
 from core.serving.http.app import build_service
-from core.serving.local import LocalPredictor
+from core.serving.http.connections import server_config
 from core.serving.telemetry import Telemetry
 from core.settings import Settings
 from core.sockets import listen
@@ -38,28 +38,13 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
         ListenError: The address cannot be listened on.
     """
     telemetry = Telemetry()
-    predictor = LocalPredictor(
-        Catalog(settings),
-        queue_size=settings.queue_size,
-        deadline_s=settings.deadline_s,
-        observer=telemetry,
-    )
+    predictor = local_predictor(settings, telemetry)
     telemetry.watch_queue(lambda: predictor.waiting, settings.queue_size)
     telemetry.watch_models(predictor.models)
     warm = threading.Event()
     listening = listen(host, port)
     api = build_service(predictor, settings, telemetry, warm.is_set)
-    server = _Server(
-        uvicorn.Config(
-            api,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # else whoever asks from this machine could say he is another
-            timeout_graceful_shutdown=_STOPPING_S,
-            lifespan="off",
-        )
-    )
+    server = _Server(server_config(api, stopping_s=_STOPPING_S))
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), lambda *_: server.stop())

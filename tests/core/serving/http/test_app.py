@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -26,11 +27,10 @@ import httpx2
 import numpy as np
 import pytest
 import uvicorn
-from limits import RateLimitItemPerSecond
 from PIL import Image
 from pydantic import SecretStr
 
-from core.cli.predict import _patiently
+from core.cli.predict import _predicted
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -38,12 +38,16 @@ from core.errors import (
     ModelNotFoundError,
     PhotoReadError,
     PredictorError,
+    RateError,
 )
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
 from core.serving.connect import connect
 from core.serving.http.app import build_service
+from core.serving.http.auth import Guard
+from core.serving.http.body_limit import BodyLimits
+from core.serving.http.connections import server_config
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
 from core.serving.telemetry import Telemetry
@@ -67,6 +71,8 @@ def serving(
     deadline_s: float = 30.0,
     ready: Callable[[], bool] = lambda: True,
     port: int = 0,
+    guard: Guard | None = None,
+    bodies: BodyLimits | None = None,
 ) -> Iterator[str]:
     """The service in a thread; its address."""
     telemetry = Telemetry()
@@ -76,10 +82,8 @@ def serving(
     telemetry.watch_queue(lambda: predictor.waiting, queue_size)
     telemetry.watch_models(predictor.models)
     socket = listen("127.0.0.1", port)
-    api = build_service(predictor, settings, telemetry, ready)
-    server = uvicorn.Server(
-        uvicorn.Config(api, log_config=None, lifespan="off", proxy_headers=False)
-    )
+    api = build_service(predictor, settings, telemetry, ready, guard=guard, bodies=bodies)
+    server = uvicorn.Server(server_config(api, stopping_s=30))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
     try:
@@ -285,19 +289,23 @@ def test_the_description_has_examples(url: str) -> None:
     assert "image/jpeg" in description["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
 
 
+KEYS = ("first-key-of-some", "second-key-of-some")
+
+
 def test_keys(catalog: Catalog, jpeg: bytes) -> None:
-    settings = Settings(models=MODELS, api_keys=(SecretStr("first"), SecretStr("second")))
+    settings = Settings(models=MODELS, api_keys=tuple(map(SecretStr, KEYS)))
     with serving(settings, catalog) as url:
-        for header in ({}, {"Authorization": "Bearer third"}, {"Authorization": "Basic first"}):
+        basic = {"Authorization": f"Basic {KEYS[0]}"}
+        for header in ({}, {"Authorization": "Bearer third"}, basic):
             answer = post(url, content=jpeg, headers=header)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_access")
             assert answer.headers["WWW-Authenticate"] == "Bearer"
-        for key in ("first", "second"):
+        for key in KEYS:
             given = post(url, content=jpeg, headers={"Authorization": f"Bearer {key}"})
             assert given.status_code == 200
         assert httpx2.get(f"{url}/v1/models").status_code == 401
         assert httpx2.get(f"{url}/healthz").status_code == 200
-        with asking(url, key="second") as remote:
+        with asking(url, key=KEYS[1]) as remote:
             assert remote.default_model() == catalog.default()
         with pytest.raises(PredictorError, match="TENSIGHT_PREDICTOR_KEY are right"):
             remotely(url, jpeg, key="third")
@@ -532,6 +540,19 @@ def test_a_body_that_nobody_reads_ends_the_connection(url: str, path: str) -> No
     assert b"connection: close" in said.lower()
 
 
+def test_photo_of_a_client_that_offers_http2_is_answered(url: str, jpeg: bytes) -> None:
+    head = (
+        "POST /v1/predict HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+        f"Content-Length: {len(jpeg)}\r\n\r\n"
+    )
+    assert raw(url, head.encode(), jpeg).startswith(b"HTTP/1.1 200")
+
+
+def test_service_refuses_a_head_that_is_too_large(url: str) -> None:
+    assert raw(url, b"GET / HTTP/1.1\r\nX: " + b"x" * 16_384).startswith(b"HTTP/1.1 431")
+
+
 def test_a_connection_lives_on_after_an_error(url: str, jpeg: bytes) -> None:
     with httpx2.Client(base_url=url) as client:
         for _ in range(3):
@@ -546,17 +567,22 @@ def test_a_connection_lives_on_after_an_error(url: str, jpeg: bytes) -> None:
         ] == ("bad_request")
 
 
-def test_a_body_that_does_not_come_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.serving.http.body_limit._SLOWEST_S", 0.3)
+@pytest.fixture(scope="module")
+def hasty(catalog: Catalog) -> Iterator[str]:
+    """A service that gives a body half a second."""
+    with serving(Settings(models=MODELS), catalog, bodies=BodyLimits(16, grace_s=0.5)) as address:
+        yield address
+
+
+def test_a_body_that_does_not_come_is_given_up(hasty: str) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-    said = raw(url, head, b"some of it")
+    said = raw(hasty, head, b"some of it")
     assert said.startswith(b"HTTP/1.1 408")
     assert b'"too_slow"' in said
 
 
-def test_a_body_that_trickles_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.serving.http.body_limit._SLOWEST_S", 0.5)
-    host, port = url.removeprefix("http://").split(":")
+def test_a_body_that_trickles_is_given_up(hasty: str) -> None:
+    host, port = hasty.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sender:
         sender.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
         for _ in range(60):
@@ -567,11 +593,9 @@ def test_a_body_that_trickles_is_given_up(url: str, monkeypatch: pytest.MonkeyPa
         assert sender.recv(100).startswith(b"HTTP/1.1 408"), "never a pause as long as that"
 
 
-def test_so_many_bytes_are_held_and_no_more(
-    catalog: Catalog, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.serving.http.body_limit._MAX_HELD_BYTES", 2 * len(jpeg))
-    with serving(Settings(models=MODELS), catalog) as url:
+def test_so_many_bytes_are_held_and_no_more(catalog: Catalog, jpeg: bytes) -> None:
+    bodies = BodyLimits(16, held_bytes=2 * len(jpeg))
+    with serving(Settings(models=MODELS), catalog, bodies=bodies) as url:
         host, port = url.removeprefix("http://").split(":")
         length = 3 * len(jpeg)
         head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
@@ -597,25 +621,42 @@ def test_so_many_bodies_are_held_at_once_and_no_more(catalog: Catalog, jpeg: byt
 
 
 def test_who_guesses_keys_is_stopped(catalog: Catalog, jpeg: bytes) -> None:
-    settings = Settings(models=MODELS, api_keys=(SecretStr("right"),))
+    settings = Settings(models=MODELS, api_keys=(SecretStr(KEYS[0]),))
     with serving(settings, catalog) as url, httpx2.Client(base_url=url) as client:
         statuses = [
             client.get("/v1/models", headers={"Authorization": f"Bearer {i}"}).status_code
             for i in range(22)
         ]
         assert statuses == [401] * 20 + [429] * 2
-        right = {"Authorization": "Bearer right"}
+        right = {"Authorization": f"Bearer {KEYS[0]}"}
         assert client.get("/v1/models", headers=right).status_code == 200
 
 
 def test_each_key_has_a_limit_of_its_own(catalog: Catalog) -> None:
-    keys = (SecretStr("a"), SecretStr("b"))
-    settings = Settings(models=MODELS, api_keys=keys, rate_per_minute=1)
+    a, b = KEYS
+    settings = Settings(models=MODELS, api_keys=tuple(map(SecretStr, KEYS)), rate_per_minute=1)
     with serving(settings, catalog) as url, httpx2.Client(base_url=url) as client:
         # Whoever says that he is another is not believed.
-        for i, (key, status) in enumerate([("a", 200), ("a", 429), ("b", 200), ("b", 429)]):
+        for i, (key, status) in enumerate([(a, 200), (a, 429), (b, 200), (b, 429)]):
             headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": f"10.0.0.{i}"}
             assert client.get("/v1/models", headers=headers).status_code == status
+
+
+def test_address_is_taken_from_as_many_proxies_as_are_declared(catalog: Catalog) -> None:
+    settings = Settings(models=MODELS, rate_per_minute=1, proxies=1)
+    with serving(settings, catalog) as url, httpx2.Client(base_url=url) as client:
+        statuses = [
+            client.get("/v1/models", headers=[("X-Forwarded-For", line) for line in lines])
+            for lines in (
+                ["1.1.1.1"],
+                ["9.9.9.9, 1.1.1.1"],
+                ["9.9.9.8", "1.1.1.1"],
+                ["2001:db8::1"],
+                ["[2001:db8::2]:1234"],
+                ["2001:db8:0:1::1"],
+            )
+        ]
+        assert [each.status_code for each in statuses] == [200, 429, 429, 200, 429, 200]
 
 
 def test_a_service_that_comes_back_is_found(catalog: Catalog, jpeg: bytes) -> None:
@@ -663,11 +704,9 @@ def test_the_command_line_comes_back_to_a_busy_service(photo: Path, jpeg: bytes)
     assert out.startswith(f"{photo}: ")
 
 
-def test_the_command_line_keeps_to_a_rate_limit(
-    catalog: Catalog, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.serving.http.auth.RateLimitItemPerMinute", RateLimitItemPerSecond)
-    with serving(Settings(models=MODELS, rate_per_minute=1), catalog) as url:
+def test_the_command_line_keeps_to_a_rate_limit(catalog: Catalog, photo: Path) -> None:
+    settings = Settings(models=MODELS, rate_per_minute=1)
+    with serving(settings, catalog, guard=Guard(settings, window_s=1)) as url:
         run = command_line(url, "predict", photo, photo, photo)
         out, error = run.communicate(timeout=60)
     assert (run.returncode, error) == (0, "")
@@ -684,7 +723,7 @@ def test_the_command_line_does_not_come_back_for_ever(photo: Path) -> None:
 
     predictor = Full(Catalog(Settings(models=MODELS)), queue_size=1, deadline_s=1)
     with pytest.raises(BusyError):
-        asyncio.run(_patiently(predictor, str(photo), None))
+        asyncio.run(_predicted(predictor, str(photo), None))
     predictor.close()
     assert 10 < predictor.asked < 100
 
@@ -717,7 +756,7 @@ def test_the_settings_say_who_answers() -> None:
     local = connect(Settings(models=MODELS))
     assert isinstance(local, LocalPredictor)
     local.close()
-    settings = Settings(predictor_url="http://127.0.0.1:1", predictor_key=SecretStr("k"))
+    settings = Settings(predictor_url="http://127.0.0.1:1", predictor_key=SecretStr(KEYS[0]))
     remote = connect(settings)
     assert isinstance(remote, RemotePredictor)
     with pytest.raises(PredictorError, match="within 5 s"):
@@ -794,7 +833,7 @@ def test_a_process_that_is_told_to_stop_gives_the_answer_that_it_owes(
         return False
 
     answers: list[httpx2.Response] = []
-    with held_up("core.inference.classifier:Classifier.see", tmp_path) as (url, process, hold):
+    with held_up("core.photos.pool:PhotoPool.prepare", tmp_path) as (url, process, hold):
         port = int(url.rpartition(":")[2])
         wait_for(lambda: process.poll() is not None or not is_refused(port))
         asking = threading.Thread(target=lambda: answers.append(post(url, content=jpeg)))
@@ -838,3 +877,62 @@ def test_json_of_a_prediction_comes_back_whole(catalog: Catalog, ship: Image.Ima
     assert prediction.saliency is not None
     assert np.array_equal(again.saliency, prediction.saliency)
     assert "saliency" not in prediction.to_dict()
+
+
+def test_remote_predictor_sends_a_hash_of_its_client(
+    catalog: Catalog, jpeg: bytes, photo: Path
+) -> None:
+    key = "front-0123456789"
+    settings = Settings(models=MODELS, trusted_keys=(SecretStr(key),), rate_per_minute=1)
+    with serving(settings, catalog) as url:
+        remote = RemotePredictor(url, key=key)
+        for client in ("visitor:192.0.2.1", "visitor:192.0.2.2"):
+            asyncio.run(remote.predict(jpeg, client=client))
+        with pytest.raises(RateError):
+            asyncio.run(remote.predict(jpeg, client="visitor:192.0.2.1"))
+        remote.close()
+
+
+def test_form_of_many_photos_is_answered_whole_while_others_wait(
+    catalog: Catalog, jpeg: bytes
+) -> None:
+    key = "front-0123456789"
+    settings = Settings(models=MODELS, queue_size=8, trusted_keys=(SecretStr(key),))
+    files = [("photo", (f"{i}.jpg", jpeg)) for i in range(12)]
+
+    def send(url: str, client: str) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {key}", "X-TenSight-Client": client * 64}
+        return post(url, files=files, headers=headers)
+
+    with (
+        serving(settings, catalog, queue_size=8) as url,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        forms = [threads.submit(send, url, client) for client in "abc"]
+        answers = [form.result(120) for form in forms]
+    for answer in answers:
+        predictions = answer.json()["predictions"]
+        assert [each.get("photo") for each in predictions] == [f"{i}.jpg" for i in range(12)]
+        assert [each.get("error") for each in predictions] == [None] * 12
+
+
+def test_previews_of_a_remote_predictor_are_those_of_a_local_one(
+    catalog: Catalog, photo: Path, url: str
+) -> None:
+    remote = RemotePredictor(url)
+    local = LocalPredictor(catalog, queue_size=4, deadline_s=30)
+    there, here = (
+        asyncio.run(
+            each.predict_with_preview(photo, side=200, model="classic", saliency=True, client="a")
+        )
+        for each in (remote, local)
+    )
+    assert there.prediction.scores == pytest.approx(here.prediction.scores, abs=1e-5)
+    assert there.prediction.saliency is not None
+    assert np.array_equal(there.preview, here.preview)
+    assert np.array_equal(there.model_input, here.model_input)
+    assert asyncio.run(remote.archival_jpeg(photo)) == asyncio.run(local.archival_jpeg(photo))
+    remote.close()
+    local.close()
+    with pytest.raises(PredictorError, match="closed"):
+        asyncio.run(remote.archival_jpeg(photo))

@@ -1,0 +1,154 @@
+"""Processor time of a request in each HTTP server to choose from: python -m bench.http_servers.
+
+Serves one small ASGI application with each server in turn and asks it over kept connections:
+uvicorn with httptools, the same within our limits (`limited`), uvicorn with h11, and Granian where
+it is installed. `python -m bench.http_servers serve KIND PORT` is what
+each server process runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Literal, cast
+
+import uvicorn
+
+from core.serving.http.connections import server_config
+
+__all__ = ["main"]
+
+_KINDS = ("httptools", "limited", "h11", "granian")
+_CLIENTS = 16
+_SECONDS = 2.0
+_PHOTO_BYTES = 171_000
+_CHUNKS = 40_000
+
+_Message = MutableMapping[str, Any]
+
+
+async def application(
+    scope: _Message,
+    receive: Callable[[], Awaitable[_Message]],
+    send: Callable[[_Message], Awaitable[None]],
+) -> None:
+    """Read the body and answer with its length."""
+    if scope["type"] != "http":
+        return
+    length, more = 0, True
+    while more:
+        message = await receive()
+        length += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = str(length).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _serve(kind: str, port: int) -> None:
+    if kind == "granian":
+        granian = __import__("granian")
+        granian.Granian(
+            "bench.http_servers:application",
+            address="127.0.0.1",
+            port=port,
+            interface="asgi",
+            log_enabled=False,
+        ).serve()
+        return
+    if kind == "limited":
+        config = server_config(application, port=port, stopping_s=1)
+    else:
+        parser = cast("Literal['httptools', 'h11']", kind)
+        config = uvicorn.Config(
+            application, port=port, http=parser, log_config=None, access_log=False, lifespan="off"
+        )
+    uvicorn.Server(config).run()
+
+
+def _request(body: bytes) -> bytes:
+    head = f"POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def _chunked() -> bytes:
+    """A body in chunks of one byte each."""
+    head = b"POST / HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"1\r\nx\r\n" * _CHUNKS + b"0\r\n\r\n"
+
+
+async def _ask(port: int, request: bytes, until: float) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = 0
+    while time.perf_counter() < until:
+        writer.write(request)
+        await writer.drain()
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        answers += 1
+    writer.close()
+    return answers
+
+
+async def _count(port: int, request: bytes, clients: int) -> int:
+    until = time.perf_counter() + _SECONDS
+    return sum(await asyncio.gather(*(_ask(port, request, until) for _ in range(clients))))
+
+
+def _wait_for(port: int) -> None:
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _processor_s(kind: str, request: bytes, clients: int) -> tuple[float, int]:
+    """Return the seconds of processor time that a server used, and its answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "bench.http_servers", "serve", kind, str(port)]
+    server = subprocess.Popen(command)
+    try:
+        _wait_for(port)
+        answers = asyncio.run(_count(port, request, clients)) if clients else 0
+    finally:
+        server.terminate()
+        _, status, usage = os.wait4(server.pid, 0)
+        server.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime, answers
+
+
+def main() -> None:
+    """Print the processor time of a small request, of a photo, and of a body in tiny chunks."""
+    if sys.argv[1:2] == ["serve"]:
+        _serve(sys.argv[2], int(sys.argv[3]))
+        return
+    works = {
+        "a small request": (_request(b""), _CLIENTS),
+        f"a photo of {_PHOTO_BYTES:,} bytes": (_request(bytes(_PHOTO_BYTES)), _CLIENTS),
+        f"{_CHUNKS:,} chunks of one byte": (_chunked(), 1),
+    }
+    for kind in _KINDS:
+        if kind == "granian" and importlib.util.find_spec("granian") is None:
+            sys.stdout.write("granian: not installed\n")
+            continue
+        start_s, _ = _processor_s(kind, b"", 0)
+        for what, (request, clients) in works.items():
+            used_s, answers = _processor_s(kind, request, clients)
+            sys.stdout.write(f"{kind}: {(used_s - start_s) / answers * 1e6:,.0f} µs for {what}\n")
+
+
+if __name__ == "__main__":
+    main()

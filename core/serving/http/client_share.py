@@ -1,0 +1,51 @@
+"""A bound on the requests of one client that are answered at the same time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from core.errors import RateError
+from core.serving.http.client import client_key
+from core.serving.http.errors import error_response
+
+__all__ = ["ClientShare"]
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+
+class ClientShare:
+    """Refuses requests of a client that has many open already, so that others find room.
+
+    It stands behind `ClientAddress`, which tells clients behind a proxy apart.
+
+    Args:
+        app: What handles the requests.
+        most: Requests of one client that may be open at once.
+    """
+
+    def __init__(self, app: _App, most: int) -> None:
+        self._app = app
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        key = client_key(scope["client"][0] if scope.get("client") else "")
+        if self._open[key] >= self._most:
+            await error_response(RateError(1))(scope, receive, send)
+            return
+        self._open[key] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]

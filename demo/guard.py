@@ -1,0 +1,266 @@
+"""What a request to the page may cost and may ask for: the middleware of all its routes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import BusyError, RateError, RequestError, TenSightError
+from core.photos.decode import MAX_BYTES
+from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
+from core.serving.http.client import ClientAddress
+from core.serving.http.client_share import ClientShare
+from core.serving.http.errors import error_message, error_response
+from core.serving.http.security_headers import SecurityHeaders
+from demo.context import Visitors
+from demo.tabs import batch
+from demo.unheard import UnheardEvents
+from demo.uploads import UploadFolder
+
+__all__ = ["MAX_EVENT_BYTES", "page_middleware"]
+
+# Bytes of one upload of many files: a batch, and its files' names.
+_MAX_UPLOAD_BYTES = batch.MOST * MAX_BYTES + 2**20
+# The largest event of the page itself, a batch of 100 photos, has some 45 kB.
+MAX_EVENT_BYTES = 2**20
+_MAX_OTHER_BYTES = 64 * 2**10
+# Bodies that are read at once, and bytes of those that are kept in memory.
+_BODIES = BodyLimits(bodies=256, held_bytes=64 * 2**20)
+# Requests of one client that are answered at once; an open tab has two.
+_OPEN_OF_ONE_CLIENT = 250
+# A Space is shown in a frame of the Hub's pages.
+_FRAMED_BY = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.space"
+
+_API = "/gradio_api/"
+_EVENT = re.compile(r"(queue/join|(call|run|api|stream)/.*)")
+_HEARD = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)")
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
+
+logger = logging.getLogger(__name__)
+
+
+def page_middleware(
+    *,
+    uploaders: Visitors,
+    uploads: UploadFolder | None,
+    unheard: UnheardEvents,
+    proxies: int,
+    bodies: BodyLimits | None = None,
+) -> list[Middleware]:
+    """Return the middleware that stands before every route of the page.
+
+    Args:
+        uploaders: Counts the uploads of each visitor.
+        uploads: Where uploads go; None: their bytes are not bounded in all.
+        unheard: Is told who listens to events.
+        proxies: Number of trusted reverse proxies in front.
+        bodies: Limits on all bodies together; None: the default ones.
+    """
+    return [
+        Middleware(SecurityHeaders, framed_by=_FRAMED_BY),
+        Middleware(ClientAddress, proxies=proxies),
+        Middleware(ClientShare, most=_OPEN_OF_ONE_CLIENT),
+        Middleware(_Refusals),
+        Middleware(BodyLimit, limits=bodies or _BODIES, rule_of=_rule_of, respond=_response),
+        Middleware(_Uploads, visitors=uploaders, folder=uploads),
+        Middleware(_Events, unheard=unheard),
+    ]
+
+
+class _Refusals:
+    """Refuses what would make this server fetch from elsewhere, and what the page does not use."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refused := _refused(scope)):
+            await _response(refused, status=403)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except ClientDisconnect:
+            logger.debug("A client left before its request was read")
+
+
+def _refused(scope: Scope) -> RequestError | None:
+    asked = _asked(scope)
+    if asked.startswith("proxy="):
+        return RequestError("This page passes no requests on to other servers.")
+    if asked.startswith("component_server"):
+        return RequestError("This page has no component with functions of its own.")
+    if asked.startswith("file/") or (
+        asked.startswith("file=") and not PurePath(asked.removeprefix("file=")).is_absolute()
+    ):
+        return RequestError("This page shows files that were uploaded to it, and no others.")
+    return None
+
+
+class _Uploads:
+    """Refuses uploads that are too many, or larger than what there is room for."""
+
+    def __init__(self, app: ASGIApp, visitors: Visitors, folder: UploadFolder | None) -> None:
+        self._app = app
+        self._visitors = visitors
+        self._folder = folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _is_upload(scope):
+            await self._app(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
+        if not length.isdecimal():
+            message = "An upload must tell its length. Send a Content-Length."
+            await _response(RequestError(message), status=411)(scope, receive, send)
+            return
+        try:
+            self._visitors.admit_address(scope["client"][0] if scope.get("client") else "")
+        except RateError as error:
+            await _response(error)(scope, receive, send)
+            return
+        if self._folder is not None and not self._folder.take(int(length)):
+            await _response(BusyError(60))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class _Events:
+    """Refuses events that name photos elsewhere, and tells who listens to events."""
+
+    def __init__(self, app: ASGIApp, unheard: UnheardEvents) -> None:
+        self._app = app
+        self._unheard = unheard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["method"] == "POST" and _EVENT.fullmatch(_asked(scope)):
+            await self._check(scope, receive, send)
+        else:
+            await self._hear(scope, receive, send)
+
+    async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an event on, once its body was read and looked through."""
+        body = await _read(receive)
+        if body is None:
+            return
+        if _names_another_server(body):
+            error = RequestError(
+                "This page fetches no photos from other addresses. Upload the photo and send the "
+                "path that the upload was answered with."
+            )
+            await _response(error)(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _hear(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request that is no event, and note where it listens to one."""
+        asked, heard = _asked(scope), ""
+        if asked == "queue/data":
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            heard = query.get("session_hash", [""])[0]
+        elif scope["method"] == "GET" and (event := _HEARD.fullmatch(asked)):
+            heard = event[1]
+            if not self._unheard.knows(heard):
+                # Gradio would break off an answer that it has begun, and log where.
+                error = RequestError("There is no such event, or nobody listened to it in time.")
+                await _response(error, status=404)(scope, receive, send)
+                return
+        with self._unheard.listening(heard) if heard else nullcontext():
+            await self._app(scope, receive, send)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Read a whole body; None where its sender leaves."""
+    parts, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    """Give a body that was read, and what comes after it."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _names_another_server(body: bytes) -> bool:
+    """Return whether a file in the body of an event is to be fetched from an address."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return False  # Gradio says what is wrong with it
+    return any(_is_elsewhere(each) for each in _objects(value))
+
+
+def _is_elsewhere(given: dict[str, Any]) -> bool:
+    path, url = given.get("path"), given.get("url")
+    if isinstance(path, str) and _ADDRESS.match(path):
+        return True
+    # Browsers send an upload's path, and beside it the address where they show it from.
+    has_path = isinstance(path, str) and path != ""
+    return not has_path and isinstance(url, str) and _ADDRESS.match(url) is not None
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object within a value."""
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            yield part
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+
+
+def _asked(scope: Scope) -> str:
+    """Path within Gradio's API; empty for what is none of it."""
+    before, api, asked = scope["path"].partition(_API)
+    del before
+    return asked.removesuffix("/") if api else ""
+
+
+def _is_upload(scope: Scope) -> bool:
+    return _asked(scope) == "upload"
+
+
+def _rule_of(scope: Scope) -> BodyRule:
+    if _is_upload(scope):
+        return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is written to a file as it comes
+    if _EVENT.fullmatch(_asked(scope)):
+        return BodyRule(MAX_EVENT_BYTES)
+    return BodyRule(_MAX_OTHER_BYTES)
+
+
+def _response(error: TenSightError, /, *, status: int | None = None) -> JSONResponse:
+    """Answer with an error as the service does, and as Gradio's clients read it."""
+    response = error_response(error)
+    content = {"detail": str(error), "error": error_message(error)}
+    headers = {
+        name: value for name, value in response.headers.items() if not name.startswith("content-")
+    }
+    return JSONResponse(content, status or response.status_code, headers)

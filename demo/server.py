@@ -1,0 +1,176 @@
+"""The server of the page: Gradio's application within the limits of every server here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import webbrowser
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from gradio import networking, tunneling
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.errors import ListenError
+from core.serving.http.connections import ConnectionLimits, server_config
+from core.sockets import listen
+
+__all__ = ["health", "open_in_browser", "serve_page", "share_page"]
+
+_STOPPING_S = 3
+_START_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+def serve_page(
+    page: gr.Blocks,
+    *,
+    host: str,
+    port: int,
+    middleware: Sequence[Middleware],
+    look: Mapping[str, Any],
+    limits: ConnectionLimits | None = None,
+) -> None:
+    """Start serving a page in a thread; `page.close()` ends it.
+
+    Args:
+        page: It gets `local_url`, as if Gradio had launched it.
+        host: Address to listen on.
+        port: Port to listen on.
+        middleware: Stands before every route.
+        look: What `Blocks.launch` is told of the page's appearance and limits.
+        limits: Of connections; None: the default ones.
+
+    Raises:
+        ListenError: The address cannot be listened on.
+    """
+    listening = listen(host, port)
+    outer = FastAPI(
+        middleware=middleware,
+        routes=[health()],
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    gr.mount_gradio_app(
+        outer,
+        page,
+        "/",
+        server_name=host,
+        server_port=port,
+        root_path=os.environ.get("GRADIO_ROOT_PATH"),
+        show_error=False,
+        app_kwargs={"redirect_slashes": False},
+        **look,
+    )
+    inner = outer.routes[-1].app  # type: ignore[attr-defined]  # what was just mounted
+    server = _Server(
+        server_config(outer, stopping_s=_STOPPING_S, limits=limits, lifespan="on"), inner
+    )
+    # As `Blocks.launch` leaves it.
+    launched: Any = page
+    launched.app = launched.server_app = inner
+    launched.local_url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    launched.server_name, launched.server_port = host, port
+    launched.server = server
+    page._queue.set_server_app(inner)
+    server.start(listening)
+
+
+def health() -> Route:
+    """Return the route that tells whether the page answers."""
+    return Route("/healthz", _health, methods=["GET", "HEAD"])
+
+
+def open_in_browser(page: gr.Blocks) -> None:
+    """Open a page that is served in the browser of this desktop."""
+    webbrowser.open(str(page.local_url))
+
+
+def share_page(page: gr.Blocks) -> str | None:
+    """Make a page that is served reachable for everybody, through Gradio's tunnel.
+
+    Returns:
+        Its address; None where the tunnel cannot be set up.
+    """
+    page.share = True
+    try:
+        address = networking.setup_tunnel(
+            local_host=page.server_name,
+            local_port=page.server_port,
+            share_token=page.share_token,
+            share_server_address=None,
+            share_server_tls_certificate=None,
+        )
+    except Exception as error:  # noqa: BLE001  # Gradio raises whatever went wrong
+        logger.error("The page cannot be shared: %s", error)
+        return None
+    return f"https://{address.partition('://')[2]}"
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+class _Server(uvicorn.Server):
+    """A server in a thread of its own, with the interface that Gradio's pages close.
+
+    Args:
+        config: As `server_config` gives it.
+        app: Gradio's application.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: Any) -> None:
+        super().__init__(config)
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._started_or_failed = threading.Event()
+
+    def start(self, listening: Any) -> None:
+        """Serve on a socket that listens already.
+
+        Raises:
+            ListenError: The server does not start.
+        """
+
+        def work() -> None:
+            try:
+                self.run(sockets=[listening])
+            finally:
+                self._started_or_failed.set()
+                listening.close()
+
+        self._thread = threading.Thread(target=work, name="page", daemon=True)
+        self._thread.start()
+        self._started_or_failed.wait(_START_S)
+        if not self.started:
+            raise ListenError("The page does not start; the log says why.")
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        """Start, and tell who waits for that."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets=sockets)
+        self._started_or_failed.set()
+
+    def close(self) -> None:
+        """Stop, once what runs is answered or has had a few seconds."""
+        self.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            # What pages that are open listen to would else go on.
+            self._loop.call_soon_threadsafe(self._app.stop_event.set)
+        tunnels: list[Any] = list(tunneling.CURRENT_TUNNELS)
+        for tunnel in tunnels:
+            tunnel.kill()
+        if self._thread is not None:
+            self._thread.join(2 * _STOPPING_S)

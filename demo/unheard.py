@@ -1,0 +1,197 @@
+"""A bound on what Gradio keeps for events that nobody listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import gradio as gr
+
+__all__ = ["UnheardEvents"]
+
+# Bytes of what waits with nobody listening, and of all that is not answered yet.
+_MAX_UNHEARD_BYTES = 16 * 2**20
+_MAX_BYTES = 64 * 2**20
+
+
+@dataclass
+class _Session:
+    """What waits for one session.
+
+    Attributes:
+        asked: Bytes of each event that is not answered yet.
+        answered: Bytes of the messages that are not read yet.
+        listeners: How many read them just now.
+        joining: Events that are being put into the queue just now.
+    """
+
+    asked: dict[str, int] = field(default_factory=dict)
+    answered: int = 0
+    listeners: int = 0
+    joining: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that waits."""
+        return sum(self.asked.values()) + self.answered
+
+    @property
+    def may_go(self) -> bool:
+        """Whether nobody uses it just now."""
+        return not self.listeners and not self.joining
+
+
+class UnheardEvents:
+    """Forgets the oldest events that nobody listens to, once they hold too much.
+
+    Gradio keeps what was asked and what was answered until somebody reads it, for up to 2,000
+    sessions, however large it is. Everything here happens on the page's event loop.
+
+    Args:
+        page: Its queue is watched from now on.
+        max_unheard: Bytes of events that nobody listens to.
+        max_bytes: Bytes of all events that are not answered; more are told to come back.
+    """
+
+    def __init__(
+        self,
+        page: gr.Blocks,
+        *,
+        max_unheard: int = _MAX_UNHEARD_BYTES,
+        max_bytes: int = _MAX_BYTES,
+    ) -> None:
+        self._queue = cast(Any, page._queue)
+        self._max_unheard = max_unheard
+        self._max_bytes = max_bytes
+        # The longest unheard first.
+        self._sessions: dict[str, _Session] = {}
+        self._push = self._queue.push
+        self._send = self._queue.send_message
+        self._queue.push = self._pushed
+        self._queue.send_message = self._sent
+
+    @property
+    def held(self) -> int:
+        """Bytes of events that nobody listens to."""
+        return sum(each.size for each in self._sessions.values() if not each.listeners)
+
+    def knows(self, session_or_event: str) -> bool:
+        """Return whether there is anything to hear of a session, or of an event."""
+        return self._session_of(session_or_event) in self._queue.pending_messages_per_session
+
+    @contextmanager
+    def listening(self, session_or_event: str) -> Iterator[None]:
+        """Note that somebody listens to a session, or to the session of an event, meanwhile."""
+        name = self._session_of(session_or_event)
+        session = self._sessions.setdefault(name, _Session())
+        session.listeners += 1
+        try:
+            yield
+        finally:
+            session.listeners -= 1
+            if not session.listeners:
+                self._measure(name, session)
+                # What was left unread waits from now on.
+                self._sessions[name] = self._sessions.pop(name)
+                self._forget_if_empty(name)
+
+    async def _pushed(self, body: Any, request: Any, username: str | None) -> Any:
+        size = _size(body.data)
+        waiting = sum(sum(each.asked.values()) for each in self._sessions.values())
+        if waiting + size > self._max_bytes:
+            return False, "Too much waits to be answered. Try again later.", "queue_full"
+        joined = body.session_hash
+        session = _Session() if joined is None else self._sessions.setdefault(joined, _Session())
+        # Else its messages would be forgotten when somebody stops listening meanwhile.
+        session.joining += 1
+        try:
+            success, event_id, state = await self._push(
+                body=body, request=request, username=username
+            )
+            if success:
+                session = self._sessions.setdefault(body.session_hash, session)
+                session.asked[event_id] = size
+        finally:
+            session.joining -= 1
+            if joined is not None:
+                self._forget_if_empty(joined)
+        await self._make_room(body.session_hash)
+        return success, event_id, state
+
+    def _sent(self, event: Any, event_message: Any) -> None:
+        if event.session_hash not in self._queue.pending_messages_per_session:
+            event.alive = False  # it was forgotten while it ran
+            return
+        self._send(event, event_message)
+        session = self._sessions.get(event.session_hash)
+        if session is None:
+            return
+        session.answered += _size(getattr(event_message, "output", None))
+        if event_message.msg == "process_completed":
+            session.asked.pop(event._id, None)
+        self._drop_answers(event.session_hash)
+
+    async def _make_room(self, newest: str) -> None:
+        for name in self._surplus(newest):
+            await self._queue.clean_events(session_hash=name)
+            self._forget(name)
+
+    def _drop_answers(self, newest: str) -> None:
+        for name in self._surplus(newest):
+            self._forget(name)
+
+    def _surplus(self, newest: str) -> list[str]:
+        """The oldest sessions without which the others are within the bound."""
+        surplus: list[str] = []
+        held = self.held
+        if held <= self._max_unheard:
+            return surplus
+        # The newest goes last, as its client may be about to listen.
+        for name in sorted(self._sessions, key=newest.__eq__):
+            session = self._sessions[name]
+            if held > self._max_unheard and session.size and session.may_go:
+                surplus.append(name)
+                held -= session.size
+        return surplus
+
+    def _measure(self, name: str, session: _Session) -> None:
+        """Count anew what waits for a session."""
+        messages = self._queue.pending_messages_per_session.get(name)
+        if messages is None or messages.empty():
+            session.answered = 0
+        unfinished = self._queue.event_ids_to_events
+        session.asked = {each: n for each, n in session.asked.items() if each in unfinished}
+
+    def _forget_if_empty(self, name: str) -> None:
+        session = self._sessions.get(name)
+        if session is not None and session.may_go and not session.size:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._sessions.pop(name, None)
+        self._queue.pending_messages_per_session.pop(name, None)
+        self._queue.pending_event_ids_session.pop(name, None)
+
+    def _session_of(self, session_or_event: str) -> str:
+        for name, ids in self._queue.pending_event_ids_session.items():
+            if session_or_event in ids:
+                return str(name)
+        return session_or_event
+
+
+def _size(value: Any) -> int:
+    """Bytes of a JSON value, roughly."""
+    total, parts = 0, [value]
+    while parts:
+        part = parts.pop()
+        total += 64
+        if isinstance(part, str | bytes):
+            total += len(part)
+        elif isinstance(part, dict):
+            parts += part.keys()
+            parts += part.values()
+        elif isinstance(part, list | tuple):
+            parts += part
+    return total

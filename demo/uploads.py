@@ -1,0 +1,142 @@
+"""The folder of uploads: emptied by age, bounded in size, and removed with its process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+__all__ = ["UploadFolder", "upload_folder"]
+
+_PREFIX = "tensight-uploads-"
+_LOCK = "lock"
+_FILES = "files"
+# A process that starts makes its folder and then the lock in it.
+_WITHOUT_LOCK_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class UploadFolder:
+    """A folder whose files are deleted by age, whoever made them and however that ended.
+
+    Args:
+        path: The folder.
+        max_age_s: Seconds since a file was last written.
+        max_bytes: Of all files.
+    """
+
+    def __init__(self, path: Path, *, max_age_s: float, max_bytes: int) -> None:
+        self.path = path
+        self._max_age_s = max_age_s
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._bytes = 0
+        # What the page itself put there when it was built.
+        self._kept: set[Path] = set()
+
+    def keep_what_is_there(self) -> None:
+        """Never delete the files that are there now."""
+        self._kept = {path for path in self.path.rglob("*") if path.is_file()}
+
+    def take(self, size: int) -> bool:
+        """Return whether there is room for so many bytes, and count them until the next sweep."""
+        with self._lock:
+            if self._bytes + size > self._max_bytes:
+                return False
+            self._bytes += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Count less, as an upload was refused."""
+        with self._lock:
+            self._bytes = max(self._bytes - size, 0)
+
+    def sweep(self) -> None:
+        """Delete old files and the folders that they leave empty, and measure what remains."""
+        before = time.time() - self._max_age_s
+        size = 0
+        for folder, _, names in os.walk(self.path, topdown=False):
+            for name in names:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    about = path.lstat()
+                    # One from the future was written before the clock was set back.
+                    old = about.st_mtime < before or about.st_mtime > time.time() + 60
+                    if old and path not in self._kept:
+                        path.unlink()
+                    else:
+                        size += about.st_size
+            with suppress(OSError):
+                # An upload moves its file into a folder that it has just made.
+                if Path(folder) != self.path and Path(folder).stat().st_mtime < before:
+                    Path(folder).rmdir()
+        with self._lock:
+            self._bytes = size
+
+    @contextmanager
+    def swept(self, every_s: float) -> Iterator[None]:
+        """Sweep every so many seconds, as long as it is needed."""
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(every_s):
+                try:
+                    self.sweep()
+                except OSError:
+                    logger.exception("Old uploads cannot be deleted from %s", self.path)
+
+        thread = threading.Thread(target=work, name="uploads", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+@contextmanager
+def upload_folder(*, max_age_s: float, max_bytes: int) -> Iterator[UploadFolder]:
+    """Make a folder for the uploads of this process, and delete it at the end.
+
+    Folders of processes that were killed before they could do so are deleted first: a lock in each
+    tells whether its process lives.
+    """
+    parent = Path(tempfile.gettempdir())
+    _delete_abandoned(parent)
+    own = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    lock = FileLock(own / _LOCK)
+    try:
+        with lock:
+            files = own / _FILES
+            files.mkdir()
+            yield UploadFolder(files, max_age_s=max_age_s, max_bytes=max_bytes)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _delete_abandoned(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            about = folder.lstat()
+            if folder.is_symlink() or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
+                continue
+            lock = folder / _LOCK
+            if not lock.exists():
+                if abs(time.time() - about.st_mtime) > _WITHOUT_LOCK_S:
+                    shutil.rmtree(folder, ignore_errors=True)
+                continue
+            try:
+                with FileLock(lock, timeout=0):
+                    shutil.rmtree(folder / _FILES, ignore_errors=True)
+            except Timeout:
+                continue
+            shutil.rmtree(folder, ignore_errors=True)

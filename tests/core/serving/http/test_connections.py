@@ -1,0 +1,279 @@
+"""Limits on connections, on an application that tells what it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+import pytest
+
+from core.serving.http.connections import ConnectionLimits
+from tests.ports import wait_for
+from tests.support.raw_http import connected, everything, exchange, served, status_of
+
+Message = MutableMapping[str, Any]
+
+HEAD = 16 * 1024
+CLOSE = b"Connection: close\r\n"
+
+
+async def echo(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[..., Awaitable[None]]
+) -> None:
+    """Answer with the path, the names of the header fields and the body's length."""
+    body, more = b"", scope["path"] != "/unread"
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    names = sorted(name.decode() for name, _ in scope["headers"])
+    told = json.dumps({"path": scope["path"], "names": names, "length": len(body)}).encode()
+    headers = [(b"content-length", str(len(told)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": told})
+
+
+def told(answer: bytes) -> Any:
+    assert status_of(answer) == 200, answer[:300]
+    return json.loads(answer.split(b"\r\n\r\n", 1)[1])
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with served(echo) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[int]:
+    """An application whose clients have little time."""
+    limits = ConnectionLimits(head_s=0.3, idle_s=1, stalled_s=0.3)
+    with served(echo, limits) as port:
+        yield port
+
+
+def request(size: int) -> bytes:
+    """A request whose head has that many bytes."""
+    start = b"GET /sized HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"X: "
+    return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
+def test_head_of_the_largest_size_is_answered(port: int) -> None:
+    assert told(exchange(port, request(HEAD)))["path"] == "/sized"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        request(HEAD + 1),
+        request(2**20),
+        b"GET /" + b"x" * HEAD + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a:\r\n" * HEAD + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + b"x" * 2**20,
+        b"x" * 2**20,
+    ],
+    ids=["one-byte-more", "large-field", "long-path", "many-fields", "no-end", "no-method"],
+)
+def test_head_that_is_too_large_is_refused(port: int, head: bytes) -> None:
+    assert status_of(exchange(port, head)) == 431
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1;" + b"x" * 2**20 + b"\r\ny\r\n0\r\n\r\n",
+        b"1\r\ny\r\n0\r\nX: " + b"x" * 2**20 + b"\r\n\r\n",
+        b"1\r\ny\r\n0\r\n" + b"a: b\r\n" * 200_000 + b"\r\n",
+    ],
+    ids=["chunk-extension", "large-trailer", "many-trailers"],
+)
+def test_what_stands_around_chunks_is_bounded(port: int, body: bytes) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert status_of(exchange(port, head + body)) in (0, 431)
+
+
+def test_trailers_are_no_header_fields(port: int) -> None:
+    sent = b"POST / HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = told(exchange(port, sent + b"1\r\ny\r\n0\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n"))
+    assert answer == {
+        "path": "/",
+        "names": ["connection", "host", "transfer-encoding"],
+        "length": 1,
+    }
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"H2C", b"websocket", b"TLS/1.0, HTTP/2.0", b""])
+@pytest.mark.parametrize("name", [b"Upgrade", b"upgrade", b"UPGRADE"])
+def test_body_with_an_upgrade_header_is_read(port: int, name: bytes, upgrade: bytes) -> None:
+    sent = b"POST /upgrade HTTP/1.1\r\nHost: a\r\n" + name + b": " + upgrade
+    sent += b"\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"
+    sent += b"\r\nConnection: close, Upgrade, HTTP2-Settings\r\n"
+    sized = exchange(port, sent + b"Content-Length: 100000\r\n\r\n" + bytes(100_000))
+    assert told(sized)["length"] == 100_000
+    chunked = exchange(
+        port, sent + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
+    assert told(chunked)["length"] == 5
+
+
+def test_upgrade_header_that_comes_in_pieces_does_not_lose_the_body(port: int) -> None:
+    sent = b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n"
+    sent += b"Content-Length: 4\r\n\r\nbody"
+    with connected(port) as connection:
+        for byte in sent:
+            connection.sendall(bytes([byte]))
+        assert told(everything(connection))["length"] == 4
+
+
+@pytest.mark.parametrize(
+    "sent", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"]
+)
+def test_other_protocols_are_refused(port: int, sent: bytes) -> None:
+    assert status_of(exchange(port, sent)) == 400
+
+
+def test_requests_sent_at_once_are_answered_in_order(port: int) -> None:
+    paths = [f"/{i}" for i in range(20)]
+    sent = b"".join(
+        b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" % path.encode()
+        for path in paths
+    )
+    answers = exchange(port, sent + b"GET /last HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"\r\n")
+    found = [json.loads(part.splitlines()[-1]) for part in answers.split(b"HTTP/1.1 200 OK")[1:]]
+    assert [each["path"] for each in found] == [*paths, "/last"]
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n\r\n", b"G"])
+def test_head_that_does_not_end_is_given_up(hasty: int, start: bytes) -> None:
+    with connected(hasty) as connection:
+        connection.sendall(start)
+        assert status_of(everything(connection)) in (0, 408)
+
+
+def test_head_that_trickles_is_given_up(hasty: int) -> None:
+    ended = threading.Event()
+    with connected(hasty) as connection:
+
+        def trickle() -> None:
+            try:
+                while not ended.wait(0.01):
+                    connection.sendall(b"x")
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        try:
+            assert status_of(everything(connection)) in (0, 408)
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_second_head_that_does_not_end_is_given_up(hasty: int) -> None:
+    whole = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+    with connected(hasty) as connection:
+        connection.sendall(whole + b"GET /second HTTP/1.1\r\n")
+        assert b"/first" in everything(connection)
+
+
+def test_idle_connection_is_closed(hasty: int) -> None:
+    with connected(hasty) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert told(everything(connection))["path"] == "/"
+
+
+def test_body_that_nobody_reads_is_not_waited_for(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx")
+        assert told(everything(connection))["path"] == "/unread"
+
+
+def test_answer_that_is_not_read_is_given_up() -> None:
+    ended = threading.Event()
+
+    async def endless(scope: Message, receive: Any, send: Any) -> None:
+        await receive()
+        leaving = asyncio.ensure_future(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not leaving.done():
+            await send({"type": "http.response.body", "body": bytes(2**16), "more_body": True})
+            await asyncio.sleep(0)
+        ended.set()
+
+    with served(endless, ConnectionLimits(stalled_s=0.3)) as port, connected(port) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert ended.wait(60)
+
+
+def test_connections_that_wait_make_room_for_new_ones() -> None:
+    with served(echo, ConnectionLimits(connections=20)) as port:
+        waiting = []
+        for _ in range(60):
+            waiting.append(connected(port))
+            waiting[-1].__enter__().sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        assert told(exchange(port, request(100)))["path"] == "/sized"
+        for each in waiting:
+            each.__exit__(None, None, None)
+
+
+def test_connection_is_refused_while_all_others_are_answered() -> None:
+    go = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    asked = 0
+
+    async def slow(scope: Message, receive: Any, send: Any) -> None:
+        nonlocal asked
+        loops.append(asyncio.get_running_loop())
+        asked += 1
+        await go.wait()
+        await echo(scope, receive, send)
+
+    with served(slow, ConnectionLimits(connections=2)) as port:
+        with connected(port) as first, connected(port) as second:
+            for each in (first, second):
+                each.sendall(request(100))
+            wait_for(lambda: asked == 2)
+            assert status_of(exchange(port, request(100))) == 503
+            loops[0].call_soon_threadsafe(go.set)
+            assert {told(everything(each))["path"] for each in (first, second)} == {"/sized"}
+        assert told(exchange(port, request(100)))["path"] == "/sized"
+
+
+def test_what_comes_while_a_request_is_answered_is_bounded() -> None:
+    go = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def slow(scope: Message, receive: Any, send: Any) -> None:
+        loops.append(asyncio.get_running_loop())
+        await go.wait()
+        await echo(scope, receive, send)
+
+    with served(slow) as port, connected(port) as connection:
+        connection.sendall(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: bool(loops))
+        connection.sendall(b"GET /second HTTP/1.1\r\nX: " + bytes(2**20))
+        loops[0].call_soon_threadsafe(go.set)
+        answer = everything(connection)
+        assert status_of(answer) == 200
+        assert b"/second" not in answer
+
+
+def test_malformed_chunk_does_not_add_to_an_answer_that_began() -> None:
+    began = threading.Event()
+
+    async def early(scope: Message, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        began.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    with served(early) as port, connected(port) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert began.wait(60)
+        connection.sendall(b"no size\r\n")
+        assert everything(connection).count(b"HTTP/1.1") == 1

@@ -1,0 +1,89 @@
+"""The rate limit, by a clock of the test's own."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from core.errors import RateError
+from core.rate_limit import RateLimit
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_rate_limit_frees_what_is_older_than_the_window(clock: Clock) -> None:
+    limit = RateLimit(2, clock=clock)
+    limit.hit("a")
+    clock.now += 20
+    limit.hit("a")
+    limit.hit("b")
+    for later, wait in ((0, 40), (30, 10), (9.5, 1)):
+        clock.now += later
+        with pytest.raises(RateError) as refused:
+            limit.hit("a")
+        assert refused.value.retry_after == wait
+    clock.now += 0.5
+    limit.hit("a")
+    with pytest.raises(RateError) as refused:
+        limit.hit("a")
+    assert refused.value.retry_after == 20
+
+
+def test_rate_limit_tells_when_a_larger_cost_fits(clock: Clock) -> None:
+    limit = RateLimit(10, clock=clock)
+    for _ in range(3):
+        limit.hit("a", 3)
+        clock.now += 10
+    for cost, wait in ((1, None), (4, 40), (7, 50)):
+        if wait is None:
+            limit.hit("a", cost)
+            continue
+        with pytest.raises(RateError) as refused:
+            limit.hit("a", cost)
+        assert refused.value.retry_after == wait
+
+
+def test_rate_limit_takes_more_than_the_amount_once_nothing_else_was_done(clock: Clock) -> None:
+    limit = RateLimit(10, clock=clock)
+    limit.hit("a", 500)
+    with pytest.raises(RateError):
+        limit.hit("a")
+    clock.now += 60
+    limit.hit("a", 1)
+
+
+def test_rate_limit_forgets_keys_that_did_nothing_of_late(clock: Clock) -> None:
+    limit = RateLimit(1, clock=clock)
+    for key in range(1000):
+        limit.hit(str(key))
+    clock.now += 61
+    limit.hit("last")
+    assert set(limit._done) == {"last"}
+
+
+def test_clock_that_is_set_back_locks_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = RateLimit(1, window_s=1e-3)
+    limit.hit("a")
+    behind = time.time() - 3600
+    monkeypatch.setattr(time, "time", lambda: behind)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            limit.hit("a")
+        except RateError:
+            assert time.monotonic() < deadline
+        else:
+            return

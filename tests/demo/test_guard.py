@@ -1,0 +1,292 @@
+"""What requests to the page may cost and ask for; the page is served for real."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from core.registry.catalog import Catalog
+from core.serving.http.body_limit import BodyLimits
+from core.serving.local import LocalPredictor
+from demo.context import Visitors
+from demo.uploads import UploadFolder
+from tests.demo.running import served
+from tests.ports import LOOK_S, wait_for
+from tests.support.raw_http import connected, everything, exchange, status_of
+
+API = "/gradio_api"
+EVENTS = ["queue/join", "call/predict", "call/v2/predict", "run/predict", "api/predict", "stream/x"]
+OTHERS = ["cancel", "reset", "login", "nowhere", "component_server", "queue/status"]
+
+
+@pytest.fixture(scope="module")
+def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
+    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
+    yield predictor
+    predictor.close()
+
+
+@pytest.fixture(scope="module")
+def url(predictor: LocalPredictor) -> Iterator[str]:
+    with served(predictor, uploaders=Visitors(1000), visitors=Visitors(1000)) as address:
+        yield address
+
+
+def port_of(url: str) -> int:
+    return int(url.rsplit(":", 1)[1])
+
+
+def post(url: str, path: str, body: Any, **how: Any) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    return httpx.post(f"{url}{API}/{path}", content=content, headers=headers, timeout=60, **how)
+
+
+def upload(url: str, photo: Path) -> str:
+    with photo.open("rb") as stream:
+        sent = httpx.post(f"{url}{API}/upload", files={"files": stream}, timeout=60)
+    return str(sent.json()[0])
+
+
+def result_of(url: str, event_id: str) -> str:
+    return httpx.get(f"{url}{API}/call/predict/{event_id}", timeout=60).text
+
+
+@pytest.mark.parametrize("path", EVENTS)
+def test_event_of_more_than_a_megabyte_is_refused(url: str, path: str) -> None:
+    answer = post(url, path, {"data": ["x" * 2**20]})
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "too_large"
+    assert "larger than 1 MB" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", OTHERS)
+def test_other_body_of_more_than_64_kb_is_refused(url: str, path: str) -> None:
+    assert post(url, path, {"x": "x" * 2**16}).status_code in (403, 413)
+
+
+def test_body_outside_the_api_is_bounded(url: str) -> None:
+    for path in ("/", "/config", "/login", "/gradio_api"):
+        assert httpx.post(f"{url}{path}", content=bytes(2**16 + 1)).status_code == 413
+
+
+@pytest.mark.parametrize("path", [*EVENTS, "cancel"])
+def test_body_that_does_not_tell_its_length_is_bounded(url: str, path: str) -> None:
+    head = f"POST {API}/{path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + b"x" * 2**16 + b"\r\n"
+    assert status_of(exchange(port_of(url), head.encode() + chunk * 40)) in (0, 413)
+
+
+@pytest.mark.parametrize("path", [*EVENTS, "cancel", "upload"])
+def test_body_that_does_not_come_is_given_up(predictor: LocalPredictor, path: str) -> None:
+    with served(predictor, bodies=BodyLimits(16, grace_s=0.3)) as url:
+        head = (
+            f"POST {API}/{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        with connected(port_of(url)) as connection:
+            connection.sendall(head.encode() + b"--x\r\n")
+            answer = everything(connection)
+        assert status_of(answer) == 408
+        assert b'"too_slow"' in answer
+
+
+def test_bodies_are_bounded_in_all(predictor: LocalPredictor) -> None:
+    with served(predictor, bodies=BodyLimits(16, held_bytes=2**19)) as url:
+        head = f"POST {API}/queue/join HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n"
+        with connected(port_of(url)) as held:
+            held.sendall(head.encode() + bytes(2**19 - 1000))
+            wait_for(lambda: post(url, "queue/join", {"data": ["x" * 2000]}).status_code == 503)
+        wait_for(lambda: post(url, "queue/join", {"data": ["x" * 2000]}).status_code != 503)
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Counts what it is asked for."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815  # so the library calls it
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[str]]]:
+    """Address of a server that no page has business with, and what it was asked for."""
+    asked: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Elsewhere,), {"asked": asked}))
+    thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "file={}/x.jpg",
+        "file=HTTP{rest}/x.jpg",
+        "file/{}/x.jpg",
+        "file=%68ttp{rest}/x.jpg",
+        "file=https{rest}/x.jpg",
+        "file=ftp{rest}/x.jpg",
+        "proxy={}/x.jpg",
+        "proxy=https://a.hf.space/x.jpg",
+        "proxy={}/x.jpg/",
+        "%66ile={}/x.jpg",
+    ],
+)
+def test_page_fetches_no_file_from_elsewhere(
+    url: str, elsewhere: tuple[str, list[str]], path: str, method: str
+) -> None:
+    address, asked = elsewhere
+    target = path.format(address, rest=address.removeprefix("http"))
+    request = f"{method} {API}/{target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    assert status_of(exchange(port_of(url), request.encode())) == 403
+    assert asked == []
+
+
+def file_at(**fields: str) -> dict[str, Any]:
+    return {"meta": {"_type": "gradio.FileData"}, "orig_name": "x.jpg", **fields}
+
+
+@pytest.mark.parametrize("endpoint", ["call/predict", "call/v2/predict", "queue/join"])
+@pytest.mark.parametrize("kind", ["path", "path-and-url", "url", "upper", "nested", "empty-path"])
+def test_page_fetches_no_photo_from_elsewhere(
+    url: str, elsewhere: tuple[str, list[str]], kind: str, endpoint: str
+) -> None:
+    address, asked = elsewhere
+    there = f"{address}/x.jpg"
+    photo: Any = {
+        "path": file_at(path=there),
+        "path-and-url": file_at(path=there, url=there),
+        "url": file_at(url=there),
+        "upper": file_at(path=there.replace("http", "HTTP")),
+        "nested": [{"image": file_at(path=there)}],
+        "empty-path": file_at(path="", url=there),
+    }[kind]
+    body = {"photo": photo} if "v2" in endpoint else {"data": [photo, None, False]}
+    if endpoint == "queue/join":
+        body |= {"session_hash": "s", "fn_index": 0}
+    answer = post(url, endpoint, body)
+    assert answer.status_code == 400
+    assert "fetches no photos from other addresses" in answer.json()["detail"]
+    assert asked == []
+
+
+def test_photo_that_was_uploaded_may_name_where_it_is_shown(url: str, photo: Path) -> None:
+    path = upload(url, photo)
+    shown = file_at(path=path, url=f"{url}{API}/file={path}")
+    event = post(url, "call/predict", {"data": [shown, "classic", False]}).json()["event_id"]
+    assert '"label"' in result_of(url, event)
+    assert httpx.get(f"{url}{API}/file={path}").content == photo.read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/config", "/gradio_api/info", "/nowhere"])
+def test_page_sends_security_headers_that_let_a_space_embed_it(url: str, path: str) -> None:
+    headers = httpx.get(f"{url}{path}").headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "https://huggingface.co" in headers["Content-Security-Policy"]
+    assert "X-Frame-Options" not in headers
+
+
+@pytest.mark.parametrize("path", ["upload/", "call/predict//", "cancel/", "queue/join/"])
+def test_page_redirects_no_body(url: str, path: str) -> None:
+    answer = httpx.post(f"{url}{API}/{path}", content=b"{}", headers={"Content-Length": "2"})
+    assert answer.status_code not in (301, 302, 307, 308)
+    assert "location" not in answer.headers
+
+
+def test_upload_of_a_client_that_offers_http2_is_kept(url: str, photo: Path) -> None:
+    offer = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMA"}
+    with photo.open("rb") as stream:
+        sent = httpx.post(f"{url}{API}/upload", files={"files": stream}, headers=offer)
+    assert Path(sent.json()[0]).read_bytes() == photo.read_bytes()
+
+
+def test_forwarded_address_is_not_believed_without_a_declared_proxy(
+    predictor: LocalPredictor, photo: Path
+) -> None:
+    with served(predictor, uploaders=Visitors(1)) as url:
+        statuses = []
+        for who in ("1.1.1.1", "2.2.2.2"):
+            with photo.open("rb") as stream:
+                headers = {"X-Forwarded-For": who}
+                sent = httpx.post(f"{url}{API}/upload", files={"files": stream}, headers=headers)
+            statuses.append(sent.status_code)
+    assert statuses == [200, 429]
+
+
+def test_visitors_are_told_apart_by_what_the_declared_proxy_adds(
+    predictor: LocalPredictor, photo: Path
+) -> None:
+    with served(predictor, visitors=Visitors(1), uploaders=Visitors(9), proxies=1) as url:
+        path = upload(url, photo)
+
+        def ask(*lines: str) -> str:
+            headers = [("X-Forwarded-For", line) for line in lines]
+            body = {"data": [{"path": path}, "classic", False]}
+            asked = httpx.post(f"{url}{API}/call/predict", json=body, headers=headers)
+            return result_of(url, asked.json()["event_id"])
+
+        for lines, answered in (
+            (["1.1.1.1"], True),
+            (["9.9.9.9", "1.1.1.1"], False),
+            (["9.9.9.9, 1.1.1.1"], False),
+            (["2001:db8::1"], True),
+            (["2001:db8::2"], False),
+            (["2001:db8:0:1::1"], True),
+        ):
+            assert ("too_many_requests" not in ask(*lines)) == answered, lines
+
+
+def test_client_that_breaks_off_an_upload_leaves_no_error(
+    predictor: LocalPredictor, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=2**20)
+    with served(predictor, uploads=folder) as url:
+        head = (
+            f"POST {API}/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+        )
+        with connected(port_of(url)) as connection:
+            connection.sendall(head.encode())
+            connection.shutdown(socket.SHUT_WR)
+            everything(connection)
+        assert httpx.get(f"{url}/healthz").status_code == 200
+    assert caplog.records == []
+
+
+def test_uploads_are_bounded_in_all(predictor: LocalPredictor, photo: Path, tmp_path: Path) -> None:
+    size = photo.stat().st_size
+    (tmp_path / "uploads").mkdir()
+    folder = UploadFolder(tmp_path / "uploads", max_age_s=300, max_bytes=2 * size)
+    with served(predictor, uploads=folder) as url:
+        statuses = []
+        for _ in range(2):
+            with photo.open("rb") as stream:
+                sent = httpx.post(f"{url}{API}/upload", files={"files": stream})
+            statuses.append(sent.status_code)
+        assert statuses == [200, 503]
+        assert sent.headers["Retry-After"] == "60"
+        folder.sweep()  # nothing lies there
+        upload(url, photo)

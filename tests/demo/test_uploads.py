@@ -1,0 +1,115 @@
+"""The folder of uploads: by age, in size, and after processes that were killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from demo.uploads import UploadFolder, upload_folder
+from tests.conftest import ROOT
+from tests.ports import wait_for
+
+_HOLD = """
+import sys
+from demo.uploads import upload_folder
+with upload_folder(max_age_s=300, max_bytes=100) as folder:
+    (folder.path / "photo.jpg").write_bytes(b"x")
+    print(folder.path, flush=True)
+    sys.stdin.read()
+"""
+
+
+def aged(path: Path, seconds: float) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * 10)
+    moment = time.time() - seconds
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_sweep_deletes_old_files_whatever_made_them(tmp_path: Path) -> None:
+    folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=1000)
+    kept = aged(tmp_path / "built.png", 9000)
+    folder.keep_what_is_there()
+    old = [aged(tmp_path / name, 301) for name in ("tmp1", "a/photo.jpg", "a/b/c", ".hidden")]
+    young = [aged(tmp_path / name, 200) for name in ("tmp2", "d/photo.jpg")]
+    future = aged(tmp_path / "later", -3600)
+    folder.sweep()
+    assert [path.exists() for path in [*old, future]] == [False] * 5
+    assert all(path.exists() for path in [kept, *young])
+    for path in (tmp_path / "a" / "b", tmp_path / "a"):
+        os.utime(path, (0, 0))
+        folder.sweep()
+        assert not path.exists()
+
+
+def test_sweep_measures_what_remains(tmp_path: Path) -> None:
+    folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=100)
+    assert folder.take(100)
+    assert not folder.take(1)
+    aged(tmp_path / "young", 1)
+    folder.sweep()
+    assert not folder.take(91)
+    assert folder.take(90)
+
+
+def test_old_files_are_swept_while_the_page_runs(tmp_path: Path) -> None:
+    folder = UploadFolder(tmp_path, max_age_s=0.05, max_bytes=100)
+    with folder.swept(0.02):
+        path = tmp_path / "tmpabc"
+        path.write_bytes(b"broken off")
+        wait_for(lambda: not path.exists())
+
+
+def hold(parent: Path) -> tuple[subprocess.Popen[str], Path]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD],
+        env=os.environ | {"TMPDIR": str(parent), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_folder_of_a_killed_process_is_deleted_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, left = hold(tmp_path)
+    living, theirs = hold(tmp_path)
+    try:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(60)
+        assert (left / "photo.jpg").exists()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with upload_folder(max_age_s=300, max_bytes=100) as own:
+            assert not left.parent.exists()
+            assert (theirs / "photo.jpg").exists(), "its process lives"
+            assert own.path.is_dir()
+        assert not own.path.exists()
+    finally:
+        living.communicate()
+        killed.communicate()
+    assert list(tmp_path.glob("tensight-uploads-*")) == []
+
+
+def test_folder_that_another_process_is_about_to_lock_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    new, old, link = (tmp_path / f"tensight-uploads-{name}" for name in ("new", "old", "link"))
+    new.mkdir()
+    old.mkdir()
+    os.utime(old, (0, 0))
+    target = aged(tmp_path / "elsewhere" / "file", 9000)
+    link.symlink_to(target.parent)
+    with upload_folder(max_age_s=300, max_bytes=100):
+        assert [new.exists(), old.exists(), target.exists()] == [True, False, True]
