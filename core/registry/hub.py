@@ -403,7 +403,7 @@ def _told(
             "then try again."
         ) from error
     except (ValueError, ImportError, httpx2.InvalidURL, FileNotFoundError) as error:
-        # The HTTP client cannot be built.
+        # The HTTP client cannot be created, for example with an invalid proxy URL in HTTPS_PROXY.
         broken = broken_variable()
         if broken is not None:
             raise HubAwayError(f"The Hub cannot be reached. {so_far} {broken}") from error

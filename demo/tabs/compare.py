@@ -67,7 +67,7 @@ async def answers(
         front: Context of the page.
         photo: Path of the photo.
         results: The models.
-        client: Name of the client that sent it.
+        client: Key of the client that sent the photo.
 
     Returns:
         Prediction or error of each model, by name.
