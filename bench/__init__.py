@@ -1,1 +1,1 @@
-"""What is measured, against what: ratios of medians in one run. `make bench` prints them."""
+"""Benchmarks against other libraries, as ratios of medians within one run; see `make bench`."""

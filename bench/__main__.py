@@ -1,6 +1,6 @@
-"""Measure: python -m bench [SECTION ...]. Run it with nothing else running.
+"""Run the benchmarks: `python -m bench [SECTION ...]`, on an otherwise idle machine.
 
-Without names all is measured, and docs/BENCHMARKS.md is written.
+Without section names, all sections run and docs/BENCHMARKS.md is written.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from core.training.evaluation.provenance import commit, today
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE = _ROOT / "docs" / "BENCHMARKS.md"
-# What was found out of figures that fall short; written by hand, and put under them.
+# Hand-written analysis of missed targets, appended to the page.
 _FINDINGS = _ROOT / "bench" / "FINDINGS.md"
 
 
 def main() -> None:
-    """Print every figure as a line."""
+    """Run the sections named on the command line and print their results."""
     names = sys.argv[1:] or list(SECTIONS)
     if unknown := set(names) - set(SECTIONS):
-        sys.exit(f"There is no section {', '.join(unknown)}. Sections: {', '.join(SECTIONS)}.")
+        sys.exit(
+            f"Unknown section: {', '.join(sorted(unknown))}. Choose from: {', '.join(SECTIONS)}."
+        )
     sections = []
     with tempfile.TemporaryDirectory() as folder:
         _forget_settings(Path(folder))
         photos = make_photos(Path(folder))
         for name in names:
-            # Each in a process of its own, so that none measures what another left in memory.
+            # Each section runs in its own process, so that none starts with another's memory.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 sections.append(pool.apply(measure, (name, photos, Path(folder))))
     if len(names) == len(SECTIONS):
@@ -41,11 +43,15 @@ def main() -> None:
 
 
 def _forget_settings(folder: Path) -> None:
-    """Measure what a new user gets: none of this desk's settings, tokens and promoted models."""
+    """Reset the environment to the defaults: no settings, tokens or promoted models.
+
+    Args:
+        folder: Becomes the working directory and holds TENSIGHT_HOME.
+    """
     for name in [name for name in os.environ if name.upper().startswith("TENSIGHT_")]:
         del os.environ[name]
     os.environ |= {"TENSIGHT_HOME": str(folder / "home"), "PYTHONPATH": str(_ROOT)}
-    os.chdir(folder)  # whose .env is not there
+    os.chdir(folder)  # a folder without an .env file
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Figures: how they are measured, and how they are written down."""
+"""Measurement helpers, and the results page docs/BENCHMARKS.md."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _PACKAGES = (
 
 @dataclass
 class Section:
-    """What is measured, and what came of it.
+    """A section of the benchmarks with its results.
 
     Attributes:
-        title: Of what.
-        how: How it is measured.
-        rows: What, figure and unit, what was wanted.
-        notes: What else there is to say of them.
+        title: Heading.
+        how: Description of the method.
+        rows: Name, value with unit, and target of each result.
+        notes: Remarks below the table.
     """
 
     title: str
@@ -47,13 +47,13 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
     def add(self, what: str, value: float, unit: str, wanted: str = "") -> None:
-        """Put a figure down, and print it.
+        """Add a result and print it.
 
         Args:
-            what: Of what it is.
-            value: Of any size; three digits of it are shown, and no fewer than its whole ones.
-            unit: ms, MB, photos/s and so on; `times` for ratios.
-            wanted: What the figure should be, in words.
+            what: Name of the result.
+            value: Its value; at least three significant digits are shown, and all integer digits.
+            unit: Unit such as ms, MB or photos/s; `times` for ratios.
+            wanted: Target in words; empty for none.
         """
         digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
         shown = f"{value:,.{digits}f} {unit}"
@@ -62,7 +62,7 @@ class Section:
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        """Put a sentence under the figures, and print it."""
+        """Add a remark below the table and print it."""
         self.notes.append(text)
         sys.stdout.write(f"{text}\n")
 
@@ -70,14 +70,17 @@ class Section:
 def alternate(
     works: Mapping[str, Callable[[], object]], *, calls: int = 1, rounds: int = ROUNDS
 ) -> dict[str, float]:
-    """Median seconds of a call of each work.
+    """Time several functions in alternating rounds, so that all see the same machine load.
 
-    In each round every work has its turn, so that all see the same machine.
+    Each function is called once before the first round as a warm-up.
 
     Args:
-        works: By name.
-        calls: How often a work is called in its turn; the mean of them counts.
-        rounds: How many turns each has.
+        works: Functions by name.
+        calls: Calls of each function in a round; their mean is one sample.
+        rounds: Number of rounds.
+
+    Returns:
+        Median duration of a call in seconds, by name.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
@@ -92,7 +95,18 @@ def alternate(
 
 
 def process(command: list[str], **environment: str) -> tuple[float, float]:
-    """Seconds, and peak resident megabytes, of a process that must succeed."""
+    """Run a process and measure it.
+
+    Args:
+        command: Command line.
+        **environment: Additional environment variables.
+
+    Returns:
+        Wall time in seconds, and peak resident memory in MiB.
+
+    Raises:
+        RuntimeError: The process failed.
+    """
     started = time.perf_counter()
     child = subprocess.Popen(
         command,
@@ -104,13 +118,19 @@ def process(command: list[str], **environment: str) -> tuple[float, float]:
     seconds = time.perf_counter() - started
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}")
+        raise RuntimeError(f"{' '.join(command)} exited with status {child.returncode}")
     kilobyte = 1 if sys.platform == "darwin" else 1024
     return seconds, usage.ru_maxrss * kilobyte / 2**20
 
 
 def resident_mb(pid: int) -> float:
-    """Resident megabytes of a process and of those that it started; shared ones count in each."""
+    """Return the resident memory of a process and its descendants in MiB.
+
+    Pages that several processes share count once for each of them.
+
+    Args:
+        pid: Id of the process.
+    """
     told = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True
     )
@@ -122,7 +142,7 @@ def resident_mb(pid: int) -> float:
 
 
 def environment() -> str:
-    """Processor, system and versions, in a sentence."""
+    """Describe processor, operating system, Python and package versions in a sentence."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -136,17 +156,23 @@ def environment() -> str:
 
 
 def document(sections: list[Section], date: str, commit: str) -> str:
-    """Content of docs/BENCHMARKS.md."""
+    """Render docs/BENCHMARKS.md.
+
+    Args:
+        sections: The measured sections.
+        date: Date of the run.
+        commit: Git commit of the code.
+    """
     lines = [
         "# Benchmarks",
         "",
-        f"Made by `make bench` on {date}, code {commit}, with nothing else running; do not edit. "
-        f"Medians of {ROUNDS} rounds in which all take turns, unless said otherwise. "
+        f"Generated by `make bench` on {date}, code {commit}, on an otherwise idle machine; do not "
+        f"edit. Medians of {ROUNDS} alternating rounds unless stated otherwise. "
         f"Machine and versions: {environment()}.",
     ]
     for section in sections:
         lines += ["", f"## {section.title}", "", section.how, ""]
-        lines += ["| what | figure | wanted |", "| --- | ---: | --- |"]
+        lines += ["| measurement | value | target |", "| --- | ---: | --- |"]
         lines += [
             f"| {what.strip()} | {shown} | {wanted} |" for what, shown, wanted in section.rows
         ]

@@ -1,4 +1,4 @@
-"""From the bytes of a photo to its label: ours against other ways, and each engine alone."""
+"""Latency of one photo: end to end against other pipelines, and of each engine alone."""
 
 from __future__ import annotations
 
@@ -39,15 +39,20 @@ _Batch = NDArray[np.float32]
 
 
 def bytes_to_label(photos: Photos, folder: Path) -> Section:
-    """Ours against the student app's way, tf.function, OpenVINO and the raw LiteRT call."""
+    """Compare end-to-end latency with the student app, tf.function, OpenVINO and raw LiteRT.
+
+    Args:
+        photos: Photos to classify.
+        folder: Folder for the exported model.
+    """
     section = Section(
-        "From bytes to label",
-        "A network of the recipe `scratch`, with weights as they are before training (speed does "
-        "not depend on them, and Keras's of the trained one are not kept), and the flatbuffer made "
-        "of it. The student app's way: Pillow opens the whole photo and scales it, and "
-        "`keras.Model.predict` answers; with tf.function the latter is compiled. OpenVINO and the "
-        "raw LiteRT call get the photo decoded as ours is, and answer the same flatbuffer. These "
-        "three see the image and its mirror image, as `scratch` is served, Keras one view.",
+        "End-to-end latency, from bytes to label",
+        "The network of the recipe `scratch` and the flatbuffer exported from it, with untrained "
+        "weights: they do not affect speed, and the trained Keras weights are not stored. The "
+        "student app decodes the full photo with Pillow, resizes it and calls "
+        "`keras.Model.predict`; the variant with tf.function compiles the network. OpenVINO and "
+        "raw LiteRT use our decoder and the same flatbuffer. Ours, OpenVINO and LiteRT evaluate "
+        "the image and its mirror image, as `scratch` is served; Keras evaluates one view.",
     )
     settings = Settings.read()
     keras.utils.set_random_seed(0)
@@ -55,7 +60,7 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
     network = recipe.build((recipe.input.height, recipe.input.width, 3), 10)
     like = Catalog(settings).bundled("scratch")
     if like is None:
-        raise RuntimeError("There is no model scratch to measure with.")
+        raise RuntimeError("The model scratch is missing in models/; restore it with git.")
     config = like.config
     model = to_flatbuffer(occlusion_model(network), config.precision)
     bundle = write_bundle(folder / "scratch", config, {MODEL: model})
@@ -76,10 +81,10 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
     def ways(data: bytes) -> dict[str, Callable[[], object]]:
         return {
             "ours": lambda: ours.predict(data),
-            "the student app's way": lambda: as_the_student(
+            "student app": lambda: as_the_student(
                 data, lambda batch: network.predict(batch, verbose=0)
             ),
-            "the same with tf.function": lambda: as_the_student(data, compiled),
+            "student app with tf.function": lambda: as_the_student(data, compiled),
             "OpenVINO, float32": lambda: as_ours(data, other),
             "raw LiteRT call": lambda: as_ours(data, raw),
         }
@@ -93,19 +98,25 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
         for name, seconds in taken.items():
             section.add(f"{what} ({len(data) / 1e6:.1f} MB): {name}", seconds * 1e3, "ms")
         for name, seconds in list(taken.items())[1:]:
-            wanted = f"at least {floor}, aim {aim}" if name.startswith("the student") else ""
-            section.add(f"{what}: {name} against ours", seconds / taken["ours"], "times", wanted)
+            wanted = f"at least {floor}, aim {aim}" if name == "student app" else ""
+            speedup = seconds / taken["ours"]
+            section.add(f"{what}: speed-up of ours over {name}", speedup, "times", wanted)
     return section
 
 
 def engines(photos: Photos, folder: Path) -> Section:
-    """What we add to the engine, and what another engine would do with the models served."""
+    """Compare our inference with the raw LiteRT call, and LiteRT with OpenVINO, by model.
+
+    Args:
+        photos: Photos to classify.
+        folder: Not used.
+    """
     section = Section(
-        "Engines",
-        "One photo that is decoded already, in all views that are served: the raw call of LiteRT "
-        "on the normalised batch; ours, which normalises, makes the views, calibrates and decides "
-        "on a verdict too; and OpenVINO on the same flatbuffer, computing in float32 and in "
-        "bfloat16, which this processor may have.",
+        "Inference engines",
+        "One decoded photo in all views that are served: the raw LiteRT call on the normalised "
+        "batch; ours, which also normalises, creates the views, calibrates and computes the "
+        "verdict; and OpenVINO on the same flatbuffer in float32 and in bfloat16, which not every "
+        "processor supports.",
     )
     del folder
     settings = Settings.read()
@@ -120,29 +131,35 @@ def engines(photos: Photos, folder: Path) -> Section:
             section.add(f"{name}, batch of {batch}: {way}", seconds * 1e3, "ms")
         over = taken["ours"] - taken["LiteRT"]
         section.add(
-            f"{name}: ours beyond the raw call", over * 1e3, "ms", "under 0.3 ms, or under 15%"
+            f"{name}: overhead of ours over LiteRT",
+            over * 1e3,
+            "ms",
+            "under 0.3 ms, or under 15%",
         )
         section.add(
-            f"{name}: ours beyond the raw call", over / taken["LiteRT"] * 100, "%", "the same"
+            f"{name}: overhead of ours over LiteRT", over / taken["LiteRT"] * 100, "%", "the same"
         )
         for way in ("OpenVINO, float32", "OpenVINO, bfloat16"):
             ratio = taken["LiteRT"] / taken[way]
-            section.add(f"{name}: LiteRT against {way}", ratio, "times")
+            section.add(f"{name}: speed-up of {way} over LiteRT", ratio, "times")
             if ratio > _MUCH_FASTER:
-                section.note(f"{way} answers `{name}` {ratio:.2f} times as fast as LiteRT.")
+                section.note(f"{way} runs `{name}` {ratio:.2f} times as fast as LiteRT.")
     if not section.notes:
-        section.note(
-            f"OpenVINO is not over {_MUCH_FASTER} times as fast as LiteRT for any of them."
-        )
+        section.note(f"OpenVINO is at most {_MUCH_FASTER} times as fast as LiteRT for every model.")
     return section
 
 
 def decoding(photos: Photos, folder: Path) -> Section:
-    """Decoding at reduced scale against decoding the whole."""
+    """Compare JPEG decoding at reduced scale with decoding at full scale.
+
+    Args:
+        photos: Photos to decode.
+        folder: Not used.
+    """
     section = Section(
-        "Decoding",
-        "A JPEG of 12 megapixels, decoded as large as the default model needs it, against the "
-        "whole of it.",
+        "JPEG decoding",
+        "A JPEG of 12 megapixels, decoded at the reduced scale that suffices for the default "
+        "model, and at full scale.",
     )
     del folder
     classifier = Catalog(Settings.read()).load()
@@ -155,8 +172,8 @@ def decoding(photos: Photos, folder: Path) -> Section:
         for name, seconds in taken.items():
             section.add(f"{kind}, {len(data) / 1e6:.1f} MB, {name}", seconds * 1e3, "ms")
         section.add(
-            f"{kind}: the whole against reduced",
-            taken["whole"] / taken["reduced"],
+            f"{kind}: speed-up of reduced over full scale",
+            taken["full scale"] / taken["reduced"],
             "times",
             wanted,
         )
@@ -166,7 +183,7 @@ def decoding(photos: Photos, folder: Path) -> Section:
 def _on_engines(
     bundle: Bundle, photos: Photos, threads: int
 ) -> tuple[int, dict[str, Callable[[], object]]]:
-    """How many images a photo is to the engine, and the ways to answer it."""
+    """Return the batch size of one photo in all views, and the functions to time."""
     classifier = Classifier(bundle, threads=threads)
     seen = classifier.see(photos.usual.read_bytes())
     batch = _views(classifier, seen)
@@ -181,11 +198,11 @@ def _on_engines(
 
 
 def _decodings(classifier: Classifier, data: bytes) -> dict[str, Callable[[], object]]:
-    return {"reduced": lambda: classifier.decode(data), "whole": lambda: decode(data)}
+    return {"reduced": lambda: classifier.decode(data), "full scale": lambda: decode(data)}
 
 
 def _views(classifier: Classifier, seen: Seen) -> _Batch:
-    """What the engine gets of a photo: all crops in one view, then in the mirror's."""
+    """Build the engine's input for a photo: all crops, then their mirror images."""
     normal = normalise(seen.crops, classifier.config.input)
     return np.concatenate([normal, normal[:, :, ::-1]])
 
@@ -219,7 +236,7 @@ def _openvino(
     compiled = core.compile_model(model, "CPU", how)
     request = compiled.create_infer_request()
     labels = len(bundle.config.labels)
-    # Outputs have no names there; the logits are as many as the labels.
+    # OpenVINO drops the names of the outputs, so the logits are found by their length.
     (place,) = (
         i
         for i, output in enumerate(compiled.outputs)
@@ -235,7 +252,7 @@ def _openvino(
 
 
 def _predict_alone(content: bytes) -> bytes:
-    """The flatbuffer with one signature: OpenVINO runs the first of its graphs, and no other."""
+    """Reduce a flatbuffer to the signature `predict`, since OpenVINO runs its first graph only."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     (chosen,) = (each for each in model.signatureDefs if each.signatureKey.decode() == PREDICT)
     model.subgraphs = [model.subgraphs[chosen.subgraphIndex]]

@@ -1,7 +1,8 @@
-"""Clients that ask a server for labels: python -m bench.load KIND URL PHOTO CLIENTS SECONDS.
+"""Load generator: `python -m bench.load KIND URL PHOTO CLIENTS SECONDS`.
 
-In a process of their own, so that they do not share an interpreter with the server. Prints the
-milliseconds of every answer as JSON.
+KIND is `raw` for a server that takes the photo as the request body, or `gradio` for a Gradio app.
+The clients run in their own process and do not share an interpreter with the server. The latency of
+every response in milliseconds is printed as a JSON array.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ _Ask = Callable[[], Awaitable[None]]
 
 
 class _Connection:
-    """One connection that is kept open; only what the servers measured here send is understood."""
+    """A minimal keep-alive HTTP/1.1 connection for the servers of this benchmark.
+
+    Args:
+        url: URL of the server.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -42,7 +47,11 @@ class _Connection:
         return head.encode() + b"\r\n" + body
 
     async def ask(self, request: bytes) -> bytes:
-        """The body of the answer, which must be a good one."""
+        """Send a request and return the body of the response.
+
+        Raises:
+            RuntimeError: The status is not 200.
+        """
         self._writer.write(request)
         await self._writer.drain()
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
@@ -60,7 +69,7 @@ class _Connection:
 
 
 def _raw(connection: _Connection, url: str, photo: bytes) -> _Ask:
-    """The photo is the body."""
+    """Create a client that posts the photo as the request body."""
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     request = connection.request("POST", path, "application/octet-stream", photo)
@@ -72,7 +81,7 @@ def _raw(connection: _Connection, url: str, photo: bytes) -> _Ask:
 
 
 def _gradio(connection: _Connection, url: str, photo: bytes) -> _Ask:
-    """Uploaded, asked for, waited for: what a client of Gradio does for each photo."""
+    """Create a client that uploads the photo, queues the prediction and waits for its result."""
     del url
     limit = b"--bench"
     form = b'Content-Disposition: form-data; name="files"; filename="photo.jpg"\r\n'
@@ -101,7 +110,8 @@ _KINDS = {"raw": _raw, "gradio": _gradio}
 async def _client(ask: _Ask, until: float, taken: list[float]) -> None:
     while (began := time.perf_counter()) < until:
         await ask()
-        # What comes later than the time that is counted by would flatter who is slow.
+        # Responses after the deadline are not counted: they would favour slow servers, whose rate
+        # is computed over the nominal duration.
         if (ended := time.perf_counter()) < until:
             taken.append((ended - began) * 1e3)
 
@@ -120,7 +130,7 @@ async def _work(kind: str, url: str, photo: bytes, clients: int, seconds: float)
 
 
 def main() -> None:
-    """Ask as the command line says."""
+    """Run the load that the command line describes."""
     kind, url, photo, clients, seconds = sys.argv[1:]
     taken = asyncio.run(_work(kind, url, Path(photo).read_bytes(), int(clients), float(seconds)))
     sys.stdout.write(json.dumps(taken))

@@ -1,4 +1,4 @@
-"""Whether memory grows: 100,000 predictions in one process."""
+"""Memory growth over 100,000 predictions in one process."""
 
 from __future__ import annotations
 
@@ -23,21 +23,26 @@ _CLIENTS = 32
 
 
 def memory(photos: Photos, folder: Path) -> Section:
-    """Resident memory after the first 2,000 and after 100,000 predictions."""
+    """Measure resident memory after the first 2,000 and after 100,000 predictions.
+
+    Args:
+        photos: Photos to classify.
+        folder: Not used.
+    """
     section = Section(
-        "Memory after many photos",
-        f"{_PREDICTIONS:,} photos of 160 × 120 pixels, {_CLIENTS} at a time, through the predictor "
-        f"that all fronts use, by the model `scratch`; against what was resident after the first "
-        f"{_FIRST:,}.",
+        "Memory growth",
+        f"Resident memory after {_PREDICTIONS:,} photos of 160 × 120 pixels, {_CLIENTS} "
+        "concurrently, through the local predictor with the model `scratch`, compared with that "
+        f"after the first {_FIRST:,}.",
     )
     del folder
     with Image.open(photos.usual) as photo:
         buffer = BytesIO()
         photo.resize((160, 120)).save(buffer, "JPEG", quality=85)
     before, after = asyncio.run(_grow(buffer.getvalue()))
-    section.add(f"after {_FIRST:,}", before, "MB")
-    section.add(f"after {_PREDICTIONS:,}", after, "MB")
-    section.add("grown by", (after / before - 1) * 100, "%", "under 5%")
+    section.add(f"resident after {_FIRST:,} photos", before, "MB")
+    section.add(f"resident after {_PREDICTIONS:,} photos", after, "MB")
+    section.add("growth", (after / before - 1) * 100, "%", "under 5%")
     return section
 
 

@@ -1,4 +1,4 @@
-"""Photos to measure with; made, since none is part of the repository."""
+"""Synthetic photos for the benchmarks; the repository contains no photos."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Photos", "make_photos"]
 
 @dataclass(frozen=True)
 class Photos:
-    """Files.
+    """Paths of the photos.
 
     Attributes:
-        large: A JPEG of 12 megapixels, as a phone writes it.
-        progressive: The same, as web sites keep it.
-        usual: A JPEG of about 200 kB, as messengers send it.
+        large: Baseline JPEG of 12 megapixels, as from a phone camera.
+        progressive: The same image as a progressive JPEG, as on web sites.
+        usual: JPEG of 1280 × 960 pixels and about 200 kB, as from a messenger.
     """
 
     large: Path
@@ -28,18 +28,25 @@ class Photos:
 
 
 def make_photos(folder: Path) -> Photos:
-    """Write photos into a folder.
+    """Generate the photos in a folder.
 
-    They are noise of every scale, finer detail weaker, as in the photos that people take.
+    They consist of noise at 11 octaves with decreasing amplitude, so that size and decoding time
+    are close to those of real photos.
+
+    Args:
+        folder: Existing folder.
+
+    Raises:
+        RuntimeError: The photos could not be generated.
     """
     photos = Photos(folder / "large.jpg", folder / "progressive.jpg", folder / "usual.jpg")
-    # In a process of its own: a child's peak memory, as the system counts it, is at least what its
-    # parent held when it was started.
+    # A child inherits its parent's resident size as its own peak, so the memory-intensive work is
+    # done in a separate process.
     maker = multiprocessing.get_context("spawn").Process(target=_make, args=(photos,))
     maker.start()
     maker.join()
     if maker.exitcode != 0:
-        raise RuntimeError("The photos to measure with could not be made.")
+        raise RuntimeError("The photos could not be generated; the error is printed above.")
     return photos
 
 

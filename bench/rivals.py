@@ -1,4 +1,4 @@
-"""Servers to compare with: python -m bench.rivals litserve|gradio PORT WORKERS BATCH."""
+"""Reference servers: `python -m bench.rivals litserve|gradio PORT WORKERS BATCH`."""
 
 import logging
 import sys
@@ -18,9 +18,10 @@ __all__ = ["main"]
 MODEL = "scratch"
 
 
-# LitServe reads the annotations of `decode_request` as they stand, so they must not be put off.
+# LitServe evaluates the annotations of `decode_request` at run time, so this module must not import
+# `annotations` from `__future__`.
 class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is not typed
-    """Our decoding and our flatbuffer behind LitServe; the photo is the body of the request."""
+    """LitServe API with our preprocessing and model; the request body is the photo."""
 
     def setup(self, device: str) -> None:
         """Load the model."""
@@ -30,30 +31,30 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is not typed
     def decode_request(
         self, request: Annotated[bytes, Body(media_type="application/octet-stream")]
     ) -> Seen:
-        """Bytes to what the model takes."""
+        """Decode and resize a photo."""
         return self._classifier.see(request)
 
     def batch(self, inputs: list[Seen]) -> list[Seen]:
-        """Photos that wait together."""
+        """Return the waiting photos as one batch."""
         return inputs
 
     def predict(self, seen: Seen | list[Seen]) -> Prediction | list[Prediction]:
-        """One photo, or several where LitServe makes batches."""
+        """Classify one photo, or a batch where LitServe batches requests."""
         many = seen if isinstance(seen, list) else [seen]
         answers = self._classifier.answer(many, saliency=[False] * len(many))
         return answers if isinstance(seen, list) else answers[0]
 
     def unbatch(self, output: list[Prediction]) -> list[Prediction]:
-        """Each its own."""
+        """Split a batch into its predictions."""
         return output
 
     def encode_response(self, output: Prediction) -> dict[str, Any]:
-        """As our service answers."""
+        """Convert a prediction to the JSON of our HTTP service."""
         return output.to_dict()
 
 
 def _litserve(port: int, workers: int, batch: int) -> None:
-    # A batch waits for no more than a photo takes, as ours waits for none.
+    # The timeout for filling a batch is about the duration of one photo; our service does not wait.
     api = Api(max_batch_size=batch, batch_timeout=0.002 if batch > 1 else 0.0)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(
@@ -75,7 +76,7 @@ def _gradio(port: int) -> None:
 
 
 def main() -> None:
-    """Serve as the command line says."""
+    """Start the server that the command line names."""
     logging.getLogger("litserve").setLevel(logging.WARNING)
     kind, port, workers, batch = sys.argv[1], *map(int, sys.argv[2:])
     if kind == "litserve":

@@ -1,4 +1,4 @@
-"""What there is to measure, by name."""
+"""Registry of benchmark sections by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.photos import Photos
 
 __all__ = ["SECTIONS", "measure"]
 
-# Name -> file and function; imported when measured, as some load all that is compared with.
+# Module and function by section; imported on demand, since some import every compared library.
 SECTIONS = {
     "latency": ("latency", "bytes_to_label"),
     "engines": ("latency", "engines"),
@@ -25,12 +25,12 @@ SECTIONS = {
 
 
 def measure(name: str, photos: Photos, folder: Path) -> Section:
-    """Measure one section.
+    """Run one section of the benchmarks.
 
     Args:
         name: One of `SECTIONS`.
-        photos: What to measure with.
-        folder: For files that it needs.
+        photos: Photos to measure with.
+        folder: Folder for temporary files.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)
     file, function = SECTIONS[name]

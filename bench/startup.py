@@ -1,4 +1,4 @@
-"""How long the programs take to begin, and how much memory they take."""
+"""Start-up time and memory of the command line, the page and the HTTP service."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ _PROGRAM = [sys.executable, "-m", "core.cli"]
 
 
 def startup(photos: Photos, folder: Path) -> Section:
-    """Command line, page and service, against what others pay before they can begin."""
+    """Compare start-up time and memory with importing TensorFlow and Gradio.
+
+    Args:
+        photos: Photos to classify.
+        folder: Folder for log files.
+    """
     section = Section(
-        "Start and memory",
-        "Whole processes, whose files the system has in memory already. `tensight predict` answers "
-        "one photo of 12 megapixels; page and service are waited for until they answer, the "
-        "service with all models loaded. Memory is what is resident, the most of all rounds: of "
-        "`predict` and the imports at their peak, of page and service after one answered photo.",
+        "Start-up time and memory",
+        "Whole processes with a warm file cache. `tensight predict` classifies one photo of 12 "
+        "megapixels. Page and service are timed until they respond, the service with all models "
+        "loaded. Memory is the highest resident size of all rounds: the peak of `predict` and of "
+        "the imports, and that of page and service after one photo.",
     )
     predict = [*_PROGRAM, "predict", str(photos.large), "--json"]
     tensorflow = [sys.executable, "-c", "import tensorflow"]
@@ -59,15 +64,15 @@ def startup(photos: Photos, folder: Path) -> Section:
                 memory.setdefault(name, []).append(resident)
     medians = {name: statistics.median(each) for name, each in taken.items()}
     for name, seconds in medians.items():
-        section.add(f"start: {name}", seconds * 1e3, "ms")
+        section.add(f"start-up: {name}", seconds * 1e3, "ms")
     section.add(
-        "start: tensight predict against import tensorflow",
+        "start-up: tensight predict relative to import tensorflow",
         medians["tensight predict"] / medians["import tensorflow"],
         "times",
         "at most 0.25",
     )
     section.add(
-        "start: tensight web against import gradio",
+        "start-up: tensight web relative to import gradio",
         medians["tensight web"] / medians["import gradio"],
         "times",
         "at most 2",
@@ -96,7 +101,21 @@ def _ask_the_page(address: str, photo: Path) -> None:
 def _until_it_answers(
     command: list[str], path: str, ask: Callable[[str, Path], None], photo: Path, log: Path
 ) -> tuple[float, float]:
-    """Seconds until a server answers, and its resident megabytes after a photo."""
+    """Start a server, send it a photo and stop it.
+
+    Args:
+        command: Command line without the port.
+        path: Path that returns status 200 once the server is ready.
+        ask: Sends a photo to an address.
+        photo: The photo.
+        log: File for the server's output.
+
+    Returns:
+        Seconds until the server is ready, and its resident memory after the photo in MiB.
+
+    Raises:
+        RuntimeError: The server exited; the message is its output.
+    """
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:

@@ -1,4 +1,4 @@
-"""Many clients at once: our service against LitServe and a plain Gradio interface."""
+"""Throughput with concurrent clients, compared with LitServe and Gradio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["throughput"]
 _SECONDS = 3.0
 _CLIENTS = (1, 16, 64)
 _LITSERVE = {
-    "LitServe, as it comes": (1, 1),
+    "LitServe, defaults": (1, 1),
     "LitServe, batches of 32": (1, 32),
     "LitServe, two workers": (2, 1),
     "LitServe, two workers, batches of 32": (2, 32),
@@ -30,14 +30,19 @@ _LITSERVE = {
 
 
 def throughput(photos: Photos, folder: Path) -> Section:
-    """Photos a second, and milliseconds of an answer, at 1, 16 and 64 clients."""
+    """Measure throughput and latency of the HTTP service with 1, 16 and 64 clients.
+
+    Args:
+        photos: Photos to send.
+        folder: Folder for log files.
+    """
     section = Section(
-        "Many clients",
-        "Each client sends the photo of 200 kB, over a connection that it keeps, again as soon as "
-        "it has its answer, by the model `scratch`. All servers run side by side; each has its "
-        f"turn of {_SECONDS:g} s in each of {ROUNDS} rounds, the clients in a process of their own "
-        "beside it. LitServe runs the same flatbuffer on photos that are decoded by the same code, "
-        "in four ways, of which the fastest counts; Gradio a plain `gr.Interface` of it.",
+        "Throughput with concurrent clients",
+        "Closed-loop clients send the photo of 200 kB over keep-alive connections to the model "
+        f"`scratch`. All servers are running; in each of {ROUNDS} rounds, each is loaded for "
+        f"{_SECONDS:g} s in turn by clients in a separate process. LitServe uses our decoder and "
+        "the same flatbuffer in four configurations, of which the fastest is the reference; Gradio "
+        "serves a plain `gr.Interface` of it.",
     )
     with ExitStack() as servers:
         asked: dict[str, tuple[str, str]] = {}
@@ -80,14 +85,16 @@ def _measure(
     medians = {name: statistics.median(each) for name, each in rates.items()}
     for name, rate in medians.items():
         section.add(f"{what}: {name}", rate, "photos/s")
-        for share, at in (("half", 0.5), ("95%", 0.95)):
+        for share, at in (("median", 0.5), ("p95", 0.95)):
             within = sorted(taken[name])[int(at * (len(taken[name]) - 1))]
-            section.add(f"{what}: {name}, {share} of the answers within", within, "ms")
+            section.add(f"{what}: {name}, latency, {share}", within, "ms")
     best = max((name for name in medians if name in _LITSERVE), key=medians.__getitem__)
     wanted = "at least 1.5" if clients == 16 else ""
-    section.add(f"{what}: ours against {best}", medians["ours"] / medians[best], "times", wanted)
-    for name in ("LitServe, as it comes", "gr.Interface"):
-        section.add(f"{what}: ours against {name}", medians["ours"] / medians[name], "times")
+    section.add(
+        f"{what}: ours relative to {best}", medians["ours"] / medians[best], "times", wanted
+    )
+    for name in ("LitServe, defaults", "gr.Interface"):
+        section.add(f"{what}: ours relative to {name}", medians["ours"] / medians[name], "times")
 
 
 def _load(kind: str, url: str, photo: Path, clients: int, seconds: float) -> list[float]:
@@ -96,14 +103,14 @@ def _load(kind: str, url: str, photo: Path, clients: int, seconds: float) -> lis
         [*command, str(clients), str(seconds)], capture_output=True, text=True, check=False
     )
     if run.returncode != 0:
-        raise RuntimeError(f"{url} at {clients} clients: {run.stderr}")
+        raise RuntimeError(f"The load of {clients} clients on {url} failed: {run.stderr}")
     answers: list[float] = json.loads(run.stdout)
     return answers
 
 
 @contextmanager
 def _server(command: list[str], url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server as long as it is needed, with what it starts."""
+    """Run a server and stop it, with its child processes, on exit."""
     with log.open("wb") as output:
         server = subprocess.Popen(
             command,

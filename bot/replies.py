@@ -1,4 +1,4 @@
-"""What the bot says, and the buttons under it: pure functions of an answer and a language."""
+"""Reply texts and inline keyboards of the bot, as pure functions of predictions and a language."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 JUDGED = "judged"
-"""What a button carries from an answer that nobody is asked to judge to the way back to it."""
+"""Callback data part that marks an answer without feedback buttons, for the button Back."""
 
 _TOP = 3
 _A_ROW = 3
-# A model may know a thousand.
+# A model may have up to 1,000 labels.
 _MOST_BUTTONS = 30
 _MOST_NAMES = 20
 
 
 def answer(prediction: Prediction, title: str, language: Language) -> str:
-    """The verdict, the three most probable labels, and which model says so."""
+    """Format a prediction: its verdict, the three most probable labels and the model's title."""
     top = "\n".join(
         f"{locale.label_name(label, language)} {locale.percent(score)}"
         for label, score in list(prediction.scores.items())[:_TOP]
@@ -49,7 +49,13 @@ def answer(prediction: Prediction, title: str, language: Language) -> str:
 
 
 def album(said: Sequence[Prediction | TenSightError | None], title: str, language: Language) -> str:
-    """A numbered line for each item, in their order, and which model says so; None: no photo."""
+    """Format the answers to an album as a numbered list, followed by the model's title.
+
+    Args:
+        said: Prediction or error of each item in order; None for an item that is not a photo.
+        title: Title of the model.
+        language: Language of the text.
+    """
     lines = [f"{n}. {_said(each, language)}" for n, each in enumerate(said, start=1)]
     return "\n".join([*lines, "", title])
 
@@ -57,7 +63,12 @@ def album(said: Sequence[Prediction | TenSightError | None], title: str, languag
 def comparison(
     answers: Sequence[tuple[str, Prediction | TenSightError]], language: Language
 ) -> str:
-    """What each model says, by its title."""
+    """Format the answers of several models, one line each.
+
+    Args:
+        answers: Title of each model, and its prediction or error.
+        language: Language of the text.
+    """
     return "\n".join(f"{title}: {_said(each, language)}" for title, each in answers)
 
 
@@ -70,7 +81,13 @@ def _said(each: Prediction | TenSightError | None, language: Language) -> str:
 
 
 def greeting(key: str, labels: Sequence[str], language: Language) -> str:
-    """A text that names the labels."""
+    """Format a text that lists the labels, at most 20 by name.
+
+    Args:
+        key: Key of the text, which has a placeholder for the labels.
+        labels: Labels of the model.
+        language: Language of the text.
+    """
     words = locale.bot_words(language)
     names = [locale.label_name(label, language) for label in labels[:_MOST_NAMES]]
     if len(labels) > _MOST_NAMES:
@@ -79,12 +96,13 @@ def greeting(key: str, labels: Sequence[str], language: Language) -> str:
 
 
 def answer_buttons(key: str, language: Language, *, judged: bool = False) -> InlineKeyboardMarkup:
-    """Under an answer.
+    """Build the keyboard under an answer.
 
     Args:
-        key: Of the answer.
-        language: Of the words on them.
-        judged: Whether nobody is asked if it is right: somebody has said so, or it is several.
+        key: Key of the answer in the database.
+        language: Language of the button texts.
+        judged: Whether to leave out the feedback buttons, because feedback was given or the
+            message holds several answers.
     """
     words = locale.bot_words(language)
     rows = [[_button(words["why"], "why", key), _button(words["compare"], "compare", key)]]
@@ -95,12 +113,14 @@ def answer_buttons(key: str, language: Language, *, judged: bool = False) -> Inl
 
 
 def class_buttons(key: str, labels: Sequence[str], language: Language) -> InlineKeyboardMarkup:
-    """What is in the photo, where the answer was wrong; by its place among the sorted labels.
+    """Build the keyboard for the true label of a wrong answer.
+
+    The buttons carry the label's index among the sorted labels.
 
     Args:
-        key: Of the answer.
-        labels: The most probable first; of many, the first are offered.
-        language: Of the words on them.
+        key: Key of the answer in the database.
+        labels: Labels in descending order of probability; the first 30 get a button.
+        language: Language of the button texts.
     """
     words, places = locale.bot_words(language), {k: i for i, k in enumerate(sorted(labels))}
     buttons = [
@@ -116,14 +136,14 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
 def model_buttons(
     results: Sequence[Result], language: Language, chosen: str, key: str = "", back: str = ""
 ) -> InlineKeyboardMarkup:
-    """The models with their figures.
+    """Build the keyboard for selecting a model, with test accuracy and latency of each.
 
     Args:
-        results: The models.
-        language: Of the numbers.
-        chosen: Name of the model that answers in the chat, or gave the answer; it is marked.
-        key: Of the answer that another model is to give; empty: who is to answer in the chat.
-        back: `JUDGED` where the answer's buttons did not ask whether it is right.
+        results: The models to list.
+        language: Language of the number formats.
+        chosen: Name of the model to mark: the chat's model, or the one that gave the answer.
+        key: Key of the answer to repeat with another model; empty to select the chat's model.
+        back: `JUDGED` where the answer has no feedback buttons, otherwise empty.
     """
     rows = []
     for result in results:
@@ -139,7 +159,7 @@ def model_buttons(
 
 
 def confirm_buttons(key: str, language: Language) -> InlineKeyboardMarkup:
-    """Under what an operator is asked before it is done."""
+    """Build the keyboard that asks an operator to confirm a command."""
     words = locale.bot_words(language)
     return InlineKeyboardMarkup(
         [[_button(words["yes"], "do", key), _button(words["cancel"], "drop", key)]]
@@ -147,7 +167,7 @@ def confirm_buttons(key: str, language: Language) -> InlineKeyboardMarkup:
 
 
 def model_code(name: str) -> str:
-    """A model's name as a button carries it: what a button carries has 64 bytes at most."""
+    """Hash a model's name to 12 hex digits, since callback data is limited to 64 bytes."""
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
@@ -158,7 +178,13 @@ def _button(text: str, *parts: str) -> InlineKeyboardButton:
 def privacy_text(
     desk: Desk, language: locale.Language, keeps: bool
 ) -> tuple[str, InlineKeyboardMarkup]:
-    """Say what is stored, and whether photos are; with a button that changes it."""
+    """Format the privacy notice and build the button that turns storing of photos on or off.
+
+    Args:
+        desk: State of the bot, for the retention period.
+        language: Language of the texts.
+        keeps: Whether the chat's photos are stored now.
+    """
     words = locale.bot_words(language)
     kept = words["kept" if keeps else "not_kept"]
     text = words["privacy"].format(days=desk.settings.retention_days, kept=kept)

@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all, and those that only one user may read."""
+"""Output folders: complete or not at all, and readable by one user only where they are private."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def private_folder(folder: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path, *, private: bool = False) -> Iterator[Path]:
-    """An empty folder to write into; it is put where it belongs once all was written.
+    """Yield a temporary folder to write into, and rename it to its final path on success.
 
     Args:
-        folder: Where that is: not there yet, or empty.
-        private: Whether only this user may read it.
+        folder: Final path; it must not exist, or be empty.
+        private: Whether only this user may read the folder.
 
     Raises:
-        OutputError: It holds something, or cannot be written. Nothing was left there.
+        OutputError: The folder is not empty or cannot be written. No partial output is left.
     """
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise OutputError(f"{folder} is not empty. Name a folder that is not there yet.")
+            raise OutputError(f"{folder} is not empty. Choose a folder that does not exist yet.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
             new = Path(scratch) / folder.name
@@ -52,5 +52,5 @@ def new_folder(folder: Path, *, private: bool = False) -> Iterator[Path]:
         if isinstance(error, OutputError):
             raise
         raise OutputError(
-            f"{folder} cannot be written: {error.strerror or error}. Name another folder."
+            f"{folder} cannot be written: {error.strerror or error}. Choose another folder."
         ) from error

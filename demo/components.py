@@ -1,4 +1,4 @@
-"""Components that several tabs of the page share."""
+"""UI components and HTML helpers shared by the tabs."""
 
 from __future__ import annotations
 
@@ -34,13 +34,20 @@ __all__ = [
     "uploaded",
 ]
 
-# Images: what fewer of them give says nothing.
+# Bins of the reliability diagram with fewer images are too noisy to draw.
 _FEW = 10
 
 
 def photo_input(label: Any, elem_id: str) -> gr.Image:
-    """A photo by upload, drop, paste or camera; handlers get its path, see `uploaded`."""
-    # The image comes later than what stands under it.
+    """Create an image input for upload, drag and drop, clipboard and webcam.
+
+    Event handlers receive the path of the upload, as `uploaded` returns it, or None.
+
+    Args:
+        label: Label of the component.
+        elem_id: HTML id of the component.
+    """
+    # The column reserves the image's space, since the image renders after what is below it.
     with gr.Column(elem_classes="photo-place"):
         photo = gr.Image(
             type="filepath",
@@ -53,27 +60,34 @@ def photo_input(label: Any, elem_id: str) -> gr.Image:
     def path(payload: ImageData | None) -> str | None:
         return None if payload is None else uploaded(payload.path, photo.GRADIO_CACHE)
 
-    # Gradio would open the file itself, and know neither our limits nor our words. A subclass would
-    # do too, but Gradio writes a .pyi file beside each one.
+    # Gradio's own preprocessing would decode the file without our limits and error messages. The
+    # method is replaced instead of overridden, because Gradio writes a .pyi file for each subclass.
     photo.preprocess = path  # type: ignore[method-assign]
     return photo
 
 
 def uploaded(path: object, folder: str) -> str:
-    """Path of an uploaded file; an empty one where it is none: a program can send any.
+    """Validate the path of an upload, since API clients can send any path.
 
     Args:
-        path: What was sent.
-        folder: Where Gradio keeps uploads.
+        path: The path as sent.
+        folder: Gradio's upload folder.
+
+    Returns:
+        The path; an empty string if it is not inside the folder.
     """
     if not isinstance(path, str) or not path or "\0" in path:
         return ""
-    # `resolve` follows links, so none leads out of the folder.
+    # `resolve` follows symbolic links, so that none can point outside the folder.
     return path if Path(path).resolve().is_relative_to(Path(folder).resolve()) else ""
 
 
 def choice(result: Result, language: locale.Language) -> tuple[str, str]:
-    """An entry of the switch between models: title, accuracy and speed; and the name."""
+    """Format a model as a choice of the model selector.
+
+    Returns:
+        The text, title with test accuracy and latency, and the value, the model's name.
+    """
     figures = result.metrics
     accuracy = locale.decimal(100 * figures.test.accuracy, 1, language)
     speed = locale.decimal(figures.milliseconds, 1, language)
@@ -81,10 +95,18 @@ def choice(result: Result, language: locale.Language) -> tuple[str, str]:
 
 
 def chosen(front: Front, request: gr.Request) -> tuple[list[tuple[str, str]], str]:
-    """The switch's entries, and which of them `?model=` of the address chooses.
+    """List the choices of the model selector, and the one that the query `?model=` selects.
+
+    Args:
+        front: Context of the page.
+        request: Request of the visitor.
+
+    Returns:
+        Text and value of each choice, and the selected value: the default model without a valid
+        query.
 
     Raises:
-        ModelNotFoundError, PredictorError: As of the predictor.
+        ModelNotFoundError, PredictorError: As raised by the predictor.
     """
     results, value = front.predictor.models(), front.predictor.default_model()
     asked = request.query_params.get("model", "")
@@ -95,7 +117,7 @@ def chosen(front: Front, request: gr.Request) -> tuple[list[tuple[str, str]], st
 
 
 def reliability_plot() -> gr.LinePlot:
-    """Where `reliability` is drawn."""
+    """Create the plot component for the reliability diagram of `reliability`."""
     return gr.LinePlot(
         x="confidence",
         y="accuracy",
@@ -109,14 +131,22 @@ def reliability_plot() -> gr.LinePlot:
 
 
 def reliability(figures: Metrics, language: locale.Language) -> tuple[dict[str, Any], str]:
-    """The reliability diagram as an update of a `gr.LinePlot`, and the same in sentences."""
+    """Compute the reliability diagram of a model.
+
+    Args:
+        figures: Metrics of the model.
+        language: Language of the texts.
+
+    Returns:
+        Update for the component of `reliability_plot`, and a text alternative with the ECE.
+    """
     words = locale.page_words(language)
     bins = figures.test.reliability
     points = [(words["model"], each.confidence, each.accuracy) for each in bins if each.n >= _FEW]
     points += [(words["ideal"], 0.0, 0.0), (words["ideal"], 1.0, 1.0)]
     drawn = gr.update(
         value=pandas.DataFrame(points, columns=["of", "confidence", "accuracy"]),
-        x_title=words["confidence"],  # a plot does not translate what it was built with
+        x_title=words["confidence"],  # plots do not translate their initial titles
         y_title=words["right"],
     )
     sentences = [
@@ -138,18 +168,18 @@ def reliability(figures: Metrics, language: locale.Language) -> tuple[dict[str, 
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is: labels may be anybody's."""
+    """Escape Markdown syntax in untrusted text, such as labels."""
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>#+!|~$&" else sign for sign in text)
 
 
 def bars(scores: Mapping[str, float], most: int, language: locale.Language, words: str = "") -> str:
-    """HTML of the most probable labels, each with its confidence as a bar and in words.
+    """Render the most probable labels as an HTML list with bars and percentages.
 
     Args:
-        scores: Probability of each label, most probable first.
-        most: How many to show.
-        language: Of the labels.
-        words: What the list is of, for who cannot see it.
+        scores: Probability of each label, in descending order.
+        most: Maximum number of labels.
+        language: Language of the label names.
+        words: Accessible name of the list, for screen readers.
     """
     rows = "".join(
         f'<li style="--share:{score:.4f}"><span>{html.escape(locale.label_name(label, language))}'
@@ -160,12 +190,12 @@ def bars(scores: Mapping[str, float], most: int, language: locale.Language, word
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
-    """HTML of a table whose first column names the rows; all cells are text.
+    """Render an HTML table whose first column holds the row headers.
 
     Args:
-        head: Names of the columns.
-        rows: As many cells each.
-        caption: What the table is about.
+        head: Column headers, as plain text.
+        rows: Cells of each row, as plain text, as many as there are columns.
+        caption: Caption of the table; empty for none.
     """
     columns = "".join(f'<th scope="col">{html.escape(each)}</th>' for each in head)
     body = "".join(
@@ -175,7 +205,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "")
         for first, *others in rows
     )
     named = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    # Who uses keys alone must be able to scroll it.
+    # The wrapper is focusable, so that keyboard users can scroll a wide table.
     name = html.escape(caption or head[0])
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{name}">'
@@ -184,7 +214,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "")
 
 
 def data_url(picture: Image.Image, kind: str = "PNG") -> str:
-    """A picture to stand in a page itself: nothing is left on the server."""
+    """Encode an image as a data URL, so that no file has to be stored on the server.
+
+    Args:
+        picture: The image.
+        kind: Format, `PNG` or `JPEG`.
+    """
     buffer = io.BytesIO()
     picture.save(buffer, kind, quality=85)
     content = base64.b64encode(buffer.getvalue()).decode()
@@ -192,10 +227,10 @@ def data_url(picture: Image.Image, kind: str = "PNG") -> str:
 
 
 def read_path(path: str | None) -> str:
-    """The path that a photo was uploaded to.
+    """Return the path of an upload.
 
     Raises:
-        PhotoReadError: It is none.
+        PhotoReadError: There is no upload, or its path is not valid.
     """
     if not path:
         raise PhotoReadError

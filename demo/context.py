@@ -1,4 +1,4 @@
-"""Objects and settings that all tabs of the page share."""
+"""Context shared by the tabs: predictor, rate limit, language and error messages."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ from core.store.store import Store
 __all__ = ["Front", "Samples", "Visitors", "error_of", "language_of", "refusal"]
 
 Samples = Callable[[], Mapping[str, Sequence[NDArray[np.uint8]]]]
-"""Gives some images of a data set by label, each of shape (h, w, 3), uint8; or a DataError."""
+"""Returns sample images of a data set by label, each of shape (h, w, 3), uint8, RGB.
+
+It raises DataError where the data set cannot be read.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 class Visitors:
-    """Lets each visitor send so many photos a minute, and no more.
+    """Rate limiter by client address, with a moving window of one minute.
 
     Args:
-        photos_per_minute: How many; a visitor is who comes from one address, or one /64 of IPv6.
-        window_s: Seconds in which so many are allowed, in place of a minute.
+        photos_per_minute: Photos that one client may send in the window; a client is one address,
+            or one /64 network of IPv6.
+        window_s: Length of the window in seconds.
         clock: Seconds since some moment.
     """
 
@@ -48,40 +52,48 @@ class Visitors:
         self._limit = RateLimit(photos_per_minute, window_s=window_s, clock=clock)
 
     def admit(self, request: gr.Request, photos: int = 1) -> None:
-        """Count photos of a visitor.
+        """Count the photos of a request.
+
+        Args:
+            request: The request.
+            photos: Number of photos in it.
 
         Raises:
-            RateError: They are too many.
+            RateError: The limit is exceeded; `retry_after` says when to retry.
         """
         self.admit_address(request.client.host if request.client else "", photos)
 
     def admit_address(self, address: str, photos: int = 1) -> None:
-        """Count photos that came from an address.
+        """Count photos by client address.
+
+        Args:
+            address: Address of the client.
+            photos: Number of photos.
 
         Raises:
-            RateError: They are too many.
+            RateError: The limit is exceeded; `retry_after` says when to retry.
         """
-        # More than a minute's worth is taken once nothing else was sent.
+        # A batch larger than the limit costs the whole limit, so it passes if the window is empty.
         self._limit.hit(client_key(address), photos)
 
     def client(self, request: gr.Request) -> str:
-        """Return who a visitor is to the predictor, which shares its places out among clients."""
+        """Return the name of a client, among which the predictor shares out its capacity."""
         address = request.client.host if request.client else ""
         return f"visitor:{client_key(address)}"
 
 
 @dataclass(frozen=True)
 class Front:
-    """What every tab is built with.
+    """Context that every tab is built with.
 
     Attributes:
-        predictor: Who answers.
-        store: Where feedback goes; None: visitors are not asked for it.
-        visitors: Counts what each sends.
-        judges: Counts the answers that each judges, within a day.
-        batches: Places for photos of batches, all together: others are to be answered meanwhile.
-        unbundled: Figures of models whose weights are not kept.
-        samples: Gives images of the data set; None where it is not here.
+        predictor: Predictor that classifies the photos.
+        store: Database for feedback; None to show no feedback form.
+        visitors: Rate limiter of photos.
+        judges: Rate limiter of feedback, within a day.
+        batches: Limit on concurrent photos of all batches, which keeps capacity for single photos.
+        unbundled: Models whose weights are not stored, for their metrics.
+        samples: Returns images of the data set; None where it is not available.
     """
 
     predictor: Predictor
@@ -94,37 +106,43 @@ class Front:
 
     @functools.cached_property
     def words(self) -> gr.I18n:
-        """The words of the page, in the language of whoever looks at it."""
+        """Texts of the page, translated to the language of the browser."""
         return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
 
     def result(self, name: str) -> Result:
-        """Figures of a model that answers.
+        """Return an available model by name.
 
         Raises:
-            ModelNotFoundError: There is none of that name.
-            PredictorError: It cannot be asked for now.
+            ModelNotFoundError: There is no model of that name.
+            PredictorError: The predictor is not available.
         """
         for result in self.predictor.models():
             if result.config.name == name:
                 return result
-        raise ModelNotFoundError(f"There is no model called {name!r}.")
+        raise ModelNotFoundError(f"There is no model {name!r}. Choose another one.")
 
 
 def language_of(request: gr.Request) -> locale.Language:
-    """The browser's first language, as it is for what Gradio translates; else English."""
+    """Return the browser's preferred language if it is supported, otherwise English.
+
+    It follows the same rule as Gradio's translation in the browser.
+    """
     accepted = request.headers.get("accept-language", "") if request.headers else ""
     tag = accepted.split(",")[0].split(";")[0].split("-")[0].strip().lower()
     return next((language for language in locale.LANGUAGES if tag == language), "en")
 
 
 def error_of(error: Exception, language: locale.Language) -> tuple[str, str]:
-    """Stable code of an error, and what a visitor reads; what is no error of ours is logged."""
+    """Return the stable code and the localised message of an error.
+
+    An unexpected error is logged with its traceback and reported as an internal error.
+    """
     if isinstance(error, TenSightError):
         return error.code, locale.error_words(error, language)
-    logger.error("The page failed", exc_info=error)
+    logger.error("Unexpected error in a handler of the page", exc_info=error)
     return TenSightError.code, locale.error_words(TenSightError(), language)
 
 
 def refusal(error: Exception, language: locale.Language) -> str:
-    """Markdown that stands where an answer would."""
+    """Format an error as Markdown, to be shown in place of an answer."""
     return f"### ⚠ {error_of(error, language)[1]}"

@@ -42,7 +42,7 @@ def test_a_process_that_fails_is_no_figure() -> None:
     seconds, peak = process([sys.executable, "-c", "x = bytearray(60 << 20)"])
     assert seconds > 0
     assert peak > 60
-    with pytest.raises(RuntimeError, match="ended with 3"):
+    with pytest.raises(RuntimeError, match="exited with status 3"):
         process([sys.executable, "-c", "raise SystemExit(3)"])
 
 

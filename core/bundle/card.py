@@ -1,4 +1,4 @@
-"""The card of a model: what its config.json and metrics.json say, for people to read."""
+"""Model cards: Markdown rendered from config.json and metrics.json."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ __all__ = [
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
 RELIABILITY = "reliability.png"
-"""Plots that lie beside a card."""
+"""File names of the plots that a card embeds."""
 
 _BESIDE = "Beside them, the student report's figures for its model of this name.\n"
 
 
 def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
-    """A page of Markdown: how to use a model, how well it does, how it came to be, its limits.
+    """Render a model card: usage, evaluation results, training details and limits.
 
     Args:
-        config: Its config.json.
-        metrics: Its metrics.json.
-        pictures: Whether it refers to the plots that lie beside a card.
+        config: The model's config.json.
+        metrics: The model's metrics.json.
+        pictures: Whether to embed the plots that are stored beside a card.
+
+    Returns:
+        Markdown without YAML front matter.
     """
     test, made = metrics.test, metrics.origin
     rows = [
@@ -111,7 +114,7 @@ and small things in it are lost. The confidence holds for photos like those of t
 
 
 def _trained(config: Config, metrics: Metrics, *, pictures: bool) -> str:
-    """How the weights came to be."""
+    """Describe how the weights were trained, or where they were exported from."""
     training, validation = config.training, metrics.validation
     if training.epochs is None:
         return (
@@ -131,7 +134,7 @@ def _trained(config: Config, metrics: Metrics, *, pictures: bool) -> str:
 
 
 def _beginning(config: Config) -> str:
-    """What the card says of weights that the model began with."""
+    """Describe the pretrained weights; an empty string without any."""
     body = config.training.pretrained
     return "" if body is None else f"\nIt began with other weights: {began_with(body)}\n"
 
@@ -141,7 +144,7 @@ def _notes(config: Config) -> str:
 
 
 def _photos(config: Config, metrics: Metrics) -> str:
-    """What the card says of photos larger than the images that were learned from."""
+    """Render the results on photos larger than the training images; empty without any."""
     lines: list[str] = []
     if metrics.resize is not None:
         by_rule = metrics.resize.accuracy
@@ -151,7 +154,7 @@ def _photos(config: Config, metrics: Metrics) -> str:
             f"{by_rule[config.input.resize] - share:+.4f} over `{rule}`"
             for rule, share in others.items()
         )
-        # Real photos have the shapes that cameras gave them; the images of a data set are cut.
+        # Real photos keep their aspect ratios; square data-set images were cropped to 4:3 and 3:4.
         cut = "" if metrics.resize.data.startswith("real photos") else " cut to 4:3 and 3:4"
         lines += [
             f"The resize rule is `{config.input.resize}`, chosen by the accuracy on "
@@ -202,7 +205,7 @@ def _sure(certainty: Certainty) -> str:
 
 
 def _of_none(config: Config, metrics: Metrics) -> str:
-    """What the card says of images of none of the labels."""
+    """Render the out-of-distribution results; empty where they were not measured."""
     if metrics.outliers is None:
         return ""
     lines = [
@@ -231,7 +234,15 @@ def _chosen(config: Config, outliers: OutlierFigures) -> str:
 
 
 def separations(config: Config, outliers: OutlierFigures) -> list[str]:
-    """Lines of a Markdown table: every method in every comparison; the model's stands out."""
+    """Render AUROC and FPR@95 of every out-of-distribution score as a Markdown table.
+
+    Args:
+        config: The model's config.json; the method it uses is set in bold.
+        outliers: The comparisons, one row each.
+
+    Returns:
+        Lines of the table, header first.
+    """
     each = [*outliers.chosen_by, *outliers.reported]
     if outliers.photos is not None:
         each.append(outliers.photos)
@@ -252,7 +263,7 @@ def separations(config: Config, outliers: OutlierFigures) -> list[str]:
 
 
 def _spoiled(metrics: Metrics) -> str:
-    """What the card says of spoiled images."""
+    """Render the results on corrupted test images; empty where they were not measured."""
     if not metrics.shift:
         return ""
     accuracy, gap = mean_of_shift(metrics.shift)
@@ -263,7 +274,14 @@ def _spoiled(metrics: Metrics) -> str:
 
 
 def mean_of_shift(shift: Mapping[str, ShiftFigures]) -> tuple[float, float]:
-    """Mean accuracy and mean ECE over all ways and strengths."""
+    """Average accuracy and ECE over all corruptions and severities.
+
+    Args:
+        shift: Results by name of the corruption; at least one.
+
+    Returns:
+        Mean accuracy and mean ECE, each 0 to 1.
+    """
     each = list(shift.values())
     return (
         statistics.fmean(share for one in each for share in one.accuracy),
@@ -272,7 +290,7 @@ def mean_of_shift(shift: Mapping[str, ShiftFigures]) -> tuple[float, float]:
 
 
 def began_with(body: Pretrained) -> str:
-    """A sentence on weights that a model began with."""
+    """Describe pretrained weights: origin, accuracy on Tiny ImageNet, and cost of training."""
     known = ""
     if body.accuracy is not None:
         known = (

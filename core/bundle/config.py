@@ -1,4 +1,4 @@
-"""config.json: what a model expects, how its outputs are read and how it was trained."""
+"""Schema of config.json: inputs, labels, calibration and training record of a model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METRICS = "metrics.json"
 VERDICT = "verdict.npz"
 CARD = "README.md"
 FORMAT_SINCE = "0.1.0"
-"""The first TenSight that reads folders as this one writes them."""
+"""The oldest TenSight version that can read bundles written by this one."""
 
 Family = Literal["scratch", "transfer", "finetuned"]
 VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd", "probe"]
@@ -42,23 +42,27 @@ View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", 
 Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
-# Whoever wrote it, it is shown on terminals and pages.
+# Bundles come from anyone, and this text is printed on terminals: no control characters, and none
+# that change the direction of text.
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
 Line = Annotated[str, Field(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Record(BaseModel):
-    """A frozen JSON record that refuses fields it does not know."""
+    """Base of all JSON records: frozen, unknown fields are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Made(Record):
-    """How long, on what and when epochs were made.
+    """Duration, hardware, date and code of a training run.
 
     Attributes:
-        hardware, date, commit: Several, where the run was resumed elsewhere.
+        epochs: Number of epochs.
+        seconds: Duration in seconds.
+        hardware, date, commit: Comma-separated where the run was resumed on another machine, on
+            another day or with other code.
     """
 
     epochs: Annotated[int, Field(ge=1)]
@@ -69,13 +73,13 @@ class Made(Record):
 
 
 class Verdict(Record):
-    """How scores become a verdict.
+    """Out-of-distribution method and thresholds of the verdict.
 
     Attributes:
-        method: How known_score is computed, see `core.inference.known_score`; some methods need
-            verdict.npz.
-        none_below: Under this known_score the photo shows none of the labels.
-        unsure_below: Under this confidence the answer is not sure.
+        method: How known_score is computed, see `core.inference.known_score`; some methods read
+            their parameters from verdict.npz.
+        none_below: Threshold on known_score; below it the verdict is `none`.
+        unsure_below: Threshold on the confidence, 0 to 1; below it the verdict is `unsure`.
     """
 
     method: VerdictMethod
@@ -84,17 +88,18 @@ class Verdict(Record):
 
 
 class Pretrained(Record):
-    """Weights that a model began with.
+    """Pretrained weights that training started from.
 
     Attributes:
-        network: Whose they are.
-        source: What they were learned from, or where they were had.
-        datasets: Names on the Hub of what they were learned from.
-        license: The Hub's name for their licence.
-        sha256: Of their file.
-        accuracy: Share of Tiny ImageNet's valid images (`n` of them) that get their label, one of
-            those that it learned; null where they were not learned here.
-        made: How long, on what and when they were learned; null likewise.
+        network: Name of the architecture.
+        source: What they were pretrained on, or where they were downloaded from.
+        datasets: Hub names of the data sets that they were pretrained on.
+        license: Licence identifier of the Hub.
+        sha256: Digest of the weights file, 64 hex digits.
+        accuracy: Top-1 accuracy on the `n` validation images of Tiny ImageNet whose class was
+            part of the pretraining; null where the weights were not pretrained by this project.
+        n: Number of those images.
+        made: The pretraining run; null where it was not done by this project.
     """
 
     network: str
@@ -108,16 +113,18 @@ class Pretrained(Record):
 
 
 class Training(Record):
-    """Where the weights come from.
+    """Training record of a model.
 
     Attributes:
-        datasets: Names on the Hub of what was learned from.
-        license: The Hub's name for the licence of the weights.
-        pretrained: The weights that it began with, where `tensight train vgg16` left them.
-        notes: What a reader of the figures should know.
-        seed, epochs: Null for a model that was trained elsewhere and exported here.
-        hardware, date, commit: Of the run's epochs, several where it was resumed elsewhere; or of
-            the export.
+        recipe: Name of the recipe.
+        data: Training data in words.
+        datasets: Hub names of the training data sets.
+        license: Licence identifier of the Hub for the weights.
+        pretrained: The pretrained weights; null for a model trained from random weights.
+        notes: What to know when comparing the metrics.
+        seed, epochs: Null for a model that was trained elsewhere and only exported here.
+        hardware, date, commit: Those of the training run, comma-separated where it was resumed
+            under others; or those of the export.
     """
 
     recipe: str
@@ -134,19 +141,27 @@ class Training(Record):
 
 
 class Config(Record):
-    """config.json: everything that serving needs beside the weights.
+    """Content of config.json: everything that serving needs beside the weights.
 
     Attributes:
-        labels: Name of each output, 2 to 1,000 of them.
-        input: What the model takes and how a photo is brought there.
-        views: Versions of the photo whose logits are averaged: as it is, mirrored, or moved by one
-            pixel up and left or down and right, where the border is reflected.
+        schema_version: Version of this schema.
+        name: Name of the model and of its folder: lower-case letters, digits, `_` and `-`.
+        title: Name for people.
+        description: What the model is, in sentences; at most 1,000 characters.
+        family: How the model was trained.
+        labels: Name of each class in the order of the logits, 2 to 1,000 of them.
+        input: Input size, normalisation and resize rule.
+        views: Test-time augmentations whose logits are averaged: the image itself, its mirror
+            image, or either shifted by one pixel with the border reflected.
         precision: Number format of the stored weights.
-        temperature, exponent: How logits become probabilities, see `core.inference.calibration`.
-        beta: How the largest of them becomes the confidence, see `core.inference.calibration`.
-        offered: Whether page and bot offer it in their switch; else it answers who names it.
-        sha256: Digest, 64 hex digits, of every other file of the folder.
-        minimum_version: Oldest TenSight that can serve this model.
+        temperature, exponent: Calibration of the logits, see `core.inference.calibration`.
+        beta: Calibration of the largest probability, see `core.inference.calibration`.
+        offered: Whether the page and the bot list the model for selection. It answers requests
+            that name it either way.
+        verdict: Out-of-distribution method and thresholds.
+        sha256: Digest, 64 hex digits, of every other file of the folder, by file name.
+        training: Training record.
+        minimum_version: Oldest TenSight version that can serve this model.
     """
 
     schema_version: Literal[1] = 1
@@ -171,9 +186,11 @@ class Config(Record):
     @classmethod
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
-            raise ValueError("labels must differ and must not be empty")
+            raise ValueError("labels must differ from each other and must not be empty")
         if "none" in labels:
-            raise ValueError("no label can be called 'none': that is what photos of none show")
+            raise ValueError(
+                "the label 'none' is reserved for photos that show none of the labels; rename it"
+            )
         return labels
 
     @field_validator("sha256")
@@ -188,7 +205,7 @@ class Config(Record):
 
 
 def first_problem(error: ValidationError) -> str:
-    """Where the first thing is that is wrong, and what."""
+    """Format the first validation error as `field.path: message.`."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"]) or "the file"
     return f"{place}: {problem['msg']}."

@@ -1,4 +1,4 @@
-"""A model folder: open, verify and write it."""
+"""Bundles, the model folders: opening, verifying and writing them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from core.errors import BundleError
 __all__ = ["BUNDLED", "Bundle", "find_bundles", "write_bundle"]
 
 BUNDLED = "bundled"
-"""In place of a revision: whichever lies in TENSIGHT_MODELS, also after TenSight was updated."""
+"""Stands for a revision: whichever revision TENSIGHT_MODELS holds, also after an upgrade."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model folder that was opened; config.json is valid, other files are checked when read.
+    """An opened model folder. Its config.json is valid; other files are verified when read.
 
     Attributes:
-        folder: Where it lies.
-        config: Its config.json.
-        revision: Which one this is: the first 12 hex digits of config.json's SHA-256, which in turn
-            covers all other files.
+        folder: Path of the folder.
+        config: Content of config.json.
+        revision: The first 12 hex digits of the SHA-256 of config.json. Since config.json holds
+            the digests of all other files, it identifies the whole content.
     """
 
     folder: Path
@@ -40,24 +40,29 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path) -> Bundle:
-        """Read config.json.
+        """Open a model folder and validate its config.json.
+
+        Args:
+            folder: Path of the folder; its name must be the name of the model.
 
         Raises:
-            BundleError: It is missing or wrong, or asks for a newer TenSight.
+            BundleError: config.json is missing or invalid, or requires a newer TenSight version.
         """
         try:
             text = (folder / CONFIG).read_bytes()
         except OSError as error:
             raise BundleError(
-                f"{folder} is no model folder: {CONFIG} cannot be read ({error.strerror})."
+                f"{folder} is not a model folder: {CONFIG} cannot be read ({error.strerror}). "
+                "Check the path, or download the model again."
             ) from error
         try:
             config = Config.model_validate_json(text)
         except ValidationError as error:
-            raise BundleError(f"{folder / CONFIG} is wrong: {first_problem(error)}") from error
+            raise BundleError(f"{folder / CONFIG} is invalid: {first_problem(error)}") from error
         if config.name != folder.name:
             raise BundleError(
-                f"The model in {folder} calls itself {config.name!r}; folder and name must agree."
+                f"{folder / CONFIG} names the model {config.name!r}. The folder and the model must "
+                "have the same name: rename the folder."
             )
         if _numbers(config.minimum_version) > _numbers(__version__):
             raise BundleError(
@@ -67,70 +72,82 @@ class Bundle:
         return cls(folder, config, hashlib.sha256(text).hexdigest()[:12])
 
     def read(self, name: str) -> bytes:
-        """Bytes of one file, after its digest matched.
+        """Read one file and verify its digest.
+
+        Args:
+            name: Name of the file in the folder.
 
         Raises:
-            BundleError: The file is missing, has no digest in config.json, or was changed.
+            BundleError: The file is missing, has no digest in config.json, or does not match it.
         """
         digest = self.config.sha256.get(name)
         if digest is None:
-            raise BundleError(f"{self.folder / CONFIG} gives no digest of {name}.")
+            raise BundleError(
+                f"{self.folder / CONFIG} has no digest for {name}. Download the model again."
+            )
         try:
             content = (self.folder / name).read_bytes()
         except OSError as error:
             raise BundleError(
-                f"{self.folder / name} cannot be read ({error.strerror}). Fetch the model again."
+                f"{self.folder / name} cannot be read ({error.strerror}). Download the model again."
             ) from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise BundleError(
-                f"{self.folder / name} is not the file that config.json describes: its SHA-256 "
-                "differs. Fetch the model again."
+                f"{self.folder / name} is corrupt: its SHA-256 differs from the digest in "
+                f"{CONFIG}. Download the model again."
             )
         return content
 
     def metrics(self) -> Metrics:
-        """The figures of metrics.json.
+        """Read and validate metrics.json.
 
         Raises:
-            BundleError: The file is missing, changed or wrong.
+            BundleError: The file is missing, does not match its digest, or is invalid.
         """
         try:
             return Metrics.model_validate_json(self.read(METRICS))
         except ValidationError as error:
             raise BundleError(
-                f"{self.folder / METRICS} is wrong: {first_problem(error)}"
+                f"{self.folder / METRICS} is invalid: {first_problem(error)}"
             ) from error
 
     def verify(self) -> None:
-        """Check every file.
+        """Verify the digest of every file.
 
         Raises:
-            BundleError: A file is missing, changed, or not named in config.json.
+            BundleError: A file is missing, does not match its digest, or has none in config.json.
         """
         for name in self.config.sha256:
             self.read(name)
         found = {file.name for file in self.folder.iterdir()}
         if unknown := sorted(found - set(self.config.sha256) - {CONFIG}):
             raise BundleError(
-                f"{self.folder} holds files that config.json does not name: {', '.join(unknown)}."
+                f"{self.folder} contains files without a digest in {CONFIG}: "
+                f"{', '.join(unknown)}. Remove them, or download the model again."
             )
 
 
 def find_bundles(folder: Path) -> list[Path]:
-    """Model folders below a folder, by name; none where the folder is not there."""
+    """List the model folders directly below a folder, sorted by name.
+
+    Hidden folders are skipped. The list is empty where the folder does not exist.
+    """
     return sorted(config.parent for config in folder.glob(f"[!.]*/{CONFIG}"))
 
 
 def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundle:
-    """Write a model folder, replacing the one of that name as a whole.
+    """Write a model folder, atomically replacing an existing one.
 
     Args:
-        folder: Where to; its name must be that of the model.
-        config: Its config.json; the digests in it are made anew from `files`.
-        files: Content of every other file by name.
+        folder: Target path; its name must be the name of the model.
+        config: Content of config.json; its digests are computed from `files`.
+        files: Content of every other file, by name.
+
+    Returns:
+        The opened bundle.
 
     Raises:
-        BundleError: What was written does not verify; the old folder is still in place.
+        BundleError: The new folder does not verify; an existing folder is left unchanged.
     """
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     try:
@@ -148,10 +165,11 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
         )
         (new / CONFIG).write_text(text + "\n", "utf-8")
         Bundle.open(new).verify()
-        # Outside the scratch folder: whatever happens between the two renames, it is not wiped.
+        # The backup is kept outside the scratch folder, so that it survives a crash between the
+        # two renames.
         old = folder.with_name(f".old-{folder.name}")
         if old.exists() and not folder.exists():
-            old.rename(folder)  # an earlier write was killed there
+            old.rename(folder)  # an earlier write was killed between the two renames
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
@@ -168,5 +186,5 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
 def _numbers(version: str) -> tuple[int, ...]:
     numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
     if numbers is None:
-        raise BundleError(f"{version!r} is no version; it begins with three numbers, as 1.2.3.")
+        raise BundleError(f"{version!r} is not a version; expected three numbers, such as 1.2.3.")
     return tuple(map(int, numbers.groups()))

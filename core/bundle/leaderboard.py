@@ -1,4 +1,4 @@
-"""Figures of every model in one list, also of those whose weights are not kept."""
+"""Metrics of all models, including those whose weights are not part of the repository."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ __all__ = [
 ]
 
 METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
-"""All ways to tell known_score."""
+"""All methods of computing known_score."""
 
-# Needs rows to compare with, `known_score.ARRAYS`.
+# Methods that store training embeddings beside the model, see `known_score.ARRAYS`.
 _STORING: tuple[VerdictMethod, ...] = ("knn",)
 _WORTH = 0.005
 
@@ -42,12 +42,12 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of a model.
+    """Configuration and metrics of a model.
 
     Attributes:
-        config: Its config.json.
-        metrics: Its metrics.json.
-        revision: As of its bundle; None where only the figures are kept.
+        config: Content of config.json.
+        metrics: Content of metrics.json.
+        revision: Revision of its bundle, 12 hex digits; None where only the metrics are stored.
     """
 
     config: Config
@@ -55,7 +55,7 @@ class Result:
     revision: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """One row, of types that JSON has."""
+        """Return the fields that the command line and the HTTP service list, as JSON types."""
         test, training, pretrained = self.metrics.test, self.config.training, None
         if training.pretrained is not None:
             pretrained = training.pretrained.model_dump(mode="json")
@@ -94,19 +94,24 @@ class Result:
 
 
 def offered(results: Sequence[Result], *named: str) -> list[Result]:
-    """Those that a switch between models shows, in their order.
+    """Filter the models that are listed for selection, keeping their order.
 
     Args:
-        results: All that answer.
-        named: Which are shown whether they are offered or not: the default one, the one chosen.
+        results: All available models.
+        named: Names that are listed in any case, such as the default or the selected model.
     """
     return [each for each in results if each.config.offered or each.config.name in named]
 
 
 def best_method(separations: Sequence[Separation]) -> VerdictMethod:
-    """The way to tell known_score with the largest mean area; of equal ones the first.
+    """Select the out-of-distribution method with the highest mean AUROC; ties go to the first.
 
-    One that needs megabytes beside the model, and time, must be better by .005.
+    A method that stores training embeddings costs megabytes and time, so it is selected only where
+    its mean AUROC is higher by at least 0.005.
+
+    Args:
+        separations: AUROC by method, one for each comparison; at least one method must be measured
+            in all of them.
     """
     measured = [m for m in METHODS if all(m in each.auroc for each in separations)]
     areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in measured}
@@ -116,7 +121,7 @@ def best_method(separations: Sequence[Separation]) -> VerdictMethod:
 
 
 def mean_and_spread(shares: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of at least two."""
+    """Compute mean and sample standard deviation (n - 1) of at least two values."""
     return statistics.mean(shares), statistics.stdev(shares)
 
 
@@ -126,16 +131,22 @@ class _Figures(Record):
 
 
 class _Unbundled(Record):
-    """unbundled.json in the folder of models."""
+    """Content of unbundled.json in the models folder."""
 
     models: tuple[_Figures, ...] = ()
 
 
 def read_results(models: Path) -> list[Result]:
-    """Of all models in a folder, by name; those whose weights are not kept come last.
+    """Read the metrics of all models in a folder.
+
+    Args:
+        models: The models folder.
+
+    Returns:
+        Models sorted by name; those without stored weights come last.
 
     Raises:
-        BundleError: One of them is damaged.
+        BundleError: A bundle or unbundled.json is damaged.
     """
     bundles = [Bundle.open(folder) for folder in find_bundles(models)]
     kept = [Result(bundle.config, bundle.metrics(), bundle.revision) for bundle in bundles]
@@ -143,10 +154,10 @@ def read_results(models: Path) -> list[Result]:
 
 
 def read_unbundled(models: Path) -> list[Result]:
-    """Of those models whose weights are not kept.
+    """Read the metrics of models whose weights are not stored, sorted by name.
 
     Raises:
-        BundleError: Their file is damaged.
+        BundleError: unbundled.json is damaged.
     """
     figures = read_record(models / _UNBUNDLED, _Unbundled) or _Unbundled()
     kept = {folder.name for folder in find_bundles(models)}
@@ -158,10 +169,14 @@ def read_unbundled(models: Path) -> list[Result]:
 
 
 def keep_figures(models: Path, bundle: Bundle) -> None:
-    """Put the figures of a model beside the folders of those whose weights are kept.
+    """Add configuration and metrics of a model, without its weights, to unbundled.json.
+
+    Args:
+        models: The models folder.
+        bundle: The model; an entry of the same name is replaced.
 
     Raises:
-        BundleError: What is there is damaged.
+        BundleError: The bundle or the existing unbundled.json is damaged.
     """
     others = {result.config.name: result for result in read_unbundled(models)}
     others[bundle.config.name] = Result(bundle.config, bundle.metrics(), None)
@@ -173,10 +188,14 @@ def keep_figures(models: Path, bundle: Bundle) -> None:
 
 
 def read_record(file: Path, kind: type[Kind]) -> Kind | None:
-    """Read a record; None where there is no file.
+    """Read a JSON record; None where the file does not exist.
+
+    Args:
+        file: Path of the JSON file.
+        kind: Model to validate it with.
 
     Raises:
-        BundleError: The file is damaged.
+        BundleError: The file cannot be read or is invalid.
     """
     if not file.is_file():
         return None
@@ -185,13 +204,13 @@ def read_record(file: Path, kind: type[Kind]) -> Kind | None:
     except (OSError, ValidationError) as error:
         why = first_problem(error) if isinstance(error, ValidationError) else error
         raise BundleError(
-            f"{file} does not hold the figures that belong there: {why} Fetch it again; or delete "
-            "it, and train again what it was about."
+            f"{file} is invalid: {why} Restore it with git, or delete it and run the training or "
+            "ablation that writes it again."
         ) from error
 
 
 def write_record(file: Path, record: BaseModel) -> None:
-    """Write a record beside the file, then replace it."""
+    """Write a JSON record atomically: to a temporary file, which then replaces the target."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")
     new.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""metrics.json: every figure that the page and the model card show."""
+"""Schema of metrics.json: the evaluation results that the page and the model card show."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = [
     "Origin",
     "OutlierFigures",
     "PhotoFigures",
+    "PhotoMistake",
     "RealPhotoFigures",
     "Reported",
     "ResizeFigures",
@@ -31,7 +32,14 @@ __all__ = [
 
 
 class Mistake(Record):
-    """An answer that was wrong; `row` counts in the official order of the data set's part."""
+    """A misclassified image.
+
+    Attributes:
+        row: Index in the official order of the data set's split.
+        label: True label.
+        answer: Predicted label.
+        confidence: Calibrated probability of the predicted label.
+    """
 
     row: Count
     label: str
@@ -40,7 +48,7 @@ class Mistake(Record):
 
 
 class ClassFigures(Record):
-    """Figures of one class; `support` is its number of rows."""
+    """Metrics of one class; `support` is the number of its rows."""
 
     label: str
     precision: Share
@@ -50,7 +58,12 @@ class ClassFigures(Record):
 
 
 class Calibration(Record):
-    """One bin of the reliability diagram: confidences in (low, high]; means are null when empty."""
+    """One bin of the reliability diagram: confidences in (low, high].
+
+    Attributes:
+        n: Number of images in the bin.
+        confidence, accuracy: Means over them; null where the bin is empty.
+    """
 
     low: Share
     high: Share
@@ -60,16 +73,20 @@ class Calibration(Record):
 
 
 class SplitFigures(Record):
-    """What a model gives on one set of rows.
+    """Evaluation results on one data split.
 
     Attributes:
-        hub: Name of the data set on the Hub, where it is there.
-        precision, recall, f1: Means over the classes (macro).
-        log_loss: Mean negative log-likelihood, nats, of the calibrated probabilities.
-        ece: Expected calibration error, 15 equal bins of confidence.
-        confusion: Rows are true classes, columns are answers.
-        verdicts: Rows by verdict.
-        mistakes: The most confident of them, at most 20.
+        data: The split in words.
+        hub: Hub name of the data set; null where it is not on the Hub.
+        n: Number of images.
+        precision, recall, f1: Macro averages over the classes.
+        log_loss: Mean negative log-likelihood of the calibrated probabilities, in nats.
+        ece: Expected calibration error, 15 equal-width bins of confidence.
+        classes: Metrics of each class, in the order of the labels.
+        confusion: Confusion matrix; rows are true classes, columns are predictions.
+        reliability: Bins of the reliability diagram.
+        verdicts: Number of images by verdict.
+        mistakes: The misclassified images of highest confidence, at most 20.
     """
 
     data: str
@@ -89,10 +106,10 @@ class SplitFigures(Record):
 
 
 class Curve(Record):
-    """One epoch of training, one view each.
+    """Training and validation metrics of one epoch, without test-time augmentation.
 
-    Losses are what the recipe makes small, label smoothing included, in nats; accuracies are shares
-    of 1.
+    Losses are the recipe's training objective, label smoothing included, in nats; accuracies are
+    0 to 1.
     """
 
     epoch: int
@@ -103,7 +120,7 @@ class Curve(Record):
 
 
 class Reported(Record):
-    """The student report's figures for its model of this name."""
+    """Baseline metrics: those of the student report's model of the same name."""
 
     accuracy: Share
     precision: Share
@@ -112,7 +129,7 @@ class Reported(Record):
 
 
 class Estimate(Record):
-    """A share of n photos, 0 to 1, with its 95% interval (Wilson 1927)."""
+    """A proportion of n photos, 0 to 1, with its 95% confidence interval (Wilson 1927)."""
 
     n: Annotated[int, Field(ge=1)]
     share: Share
@@ -121,19 +138,21 @@ class Estimate(Record):
 
 
 class PhotoFigures(Record):
-    """What a model gives on a folder of photos.
+    """Evaluation results on a folder of photos.
+
+    Estimates are null where no photo contributes.
 
     Attributes:
-        n: Photos in all.
-        accuracy: Photos of a known class that got their label, whatever the verdict; null where
-            there are none.
-        recall: The same for each class that has photos.
-        known_and_right: Photos of a known class with the verdict `known` and their label.
-        known_told_none: Photos of a known class with the verdict `none`.
-        told_none: Photos of no known class with the verdict `none`; null where there are none.
-        taken_for_known: Photos of no known class with the verdict `known`.
-        confidence: Mean confidence on the photos of a known class.
-        ece: Expected calibration error on them, 15 equal bins; of few photos a rough figure.
+        n: Number of photos.
+        accuracy: Accuracy on photos of a known class, whatever the verdict.
+        recall: Recall of each class that has photos.
+        known_and_right: Share of photos of a known class with the verdict `known` and the right
+            label.
+        known_told_none: Share of photos of a known class with the verdict `none`.
+        told_none: Share of photos of no known class with the verdict `none`.
+        taken_for_known: Share of photos of no known class with the verdict `known`.
+        confidence: Mean confidence on photos of a known class.
+        ece: Expected calibration error on them, 15 equal-width bins; imprecise for few photos.
     """
 
     n: Count
@@ -147,14 +166,31 @@ class PhotoFigures(Record):
     ece: Share | None = None
 
 
-class SourceFigures(Record):
-    """Figures on the photos of one source.
+class PhotoMistake(Record):
+    """A real photo of a label that was taken for another; or one whose label is wrong.
 
     Attributes:
-        source: Name of the repository.
-        accuracy: Photos of the labels that got theirs; null where there are none.
-        n_none: Photos of none of the labels.
-        auroc: Area under the ROC curve of the former against the latter; null where one is missing.
+        path: Its name inside its source.
+        label, answer: What it is said to show, and what the model finds likeliest.
+        confidence: Of the answer; null for a model without calibration.
+    """
+
+    source: str
+    path: str
+    label: str
+    answer: str
+    confidence: Share | None
+
+
+class SourceFigures(Record):
+    """Evaluation results on the photos of one source.
+
+    Attributes:
+        source: Name of the repository that the photos come from.
+        accuracy: Accuracy on photos of a known class; null where there are none.
+        n_none: Number of photos that show none of the labels.
+        auroc: Area under the ROC curve of known_score, the former against the latter; null where
+            either is missing.
     """
 
     source: str
@@ -164,22 +200,31 @@ class SourceFigures(Record):
 
 
 class RealPhotoFigures(Record):
-    """What a model gives on real photos of known sources.
+    """Evaluation results on real photos of known sources.
 
     Attributes:
-        data: What the photos are.
-        accuracy: Photos of the labels that got theirs, whatever the verdict.
-        recall: The same for each label that has photos.
-        auroc: Area under the ROC curve of known_score, photos of the labels against those of none;
-            null where there are none.
-        rejected: Photos of none that are rejected where 95% of those of the labels are accepted.
-        auroc_kept_back, rejected_kept_back: The same for photos of kinds that nothing was learned
-            from or chosen by.
-        rejected_kinds, rejected_kept_back_kinds: The same by kind, of `none` where there are at
+        data: The photos in words.
+        accuracy: Accuracy on photos of a known class, whatever the verdict.
+        recall: Recall of each class that has photos.
+        auroc: Area under the ROC curve of known_score, photos of a known class against photos of
+            none; null where there are none of the latter.
+        n_none: Number of photos that show none of the labels.
+        rejected: True negative rate at 95% true positive rate: share of photos of none that are
+            rejected where 95% of the photos of a known class are accepted.
+        auroc_kept_back, n_kept_back, rejected_kept_back: The same for photos of kinds that were
+            held out of training and model selection.
+        rejected_kinds, rejected_kept_back_kinds: The same rates by kind of photo, for kinds with at
             least five photos.
-        confidence: Mean on the photos of the labels; null for a model without calibration.
-        ece: Expected calibration error on them, 15 equal bins.
-        sources: By source.
+        confidence: Mean confidence on photos of a known class; null for a model without
+            calibration.
+        ece: Expected calibration error on them, 15 equal-width bins.
+        ece_cross_fitted: The same with calibration fitted on four fifths of the photos and of the
+            held-out rows and measured on the last fifth of the photos, in turn; null for photos that
+            selected nothing.
+        ece_if_true: Interval that holds 90% of the errors of a perfectly calibrated model with
+            these confidences.
+        sources: Results by source.
+        mistakes: Photos of a known class that got another label, the most confident first.
     """
 
     data: str
@@ -195,15 +240,20 @@ class RealPhotoFigures(Record):
     rejected_kept_back_kinds: dict[str, Estimate]
     confidence: Share | None = None
     ece: Share | None = None
+    ece_cross_fitted: Share | None = None
+    ece_if_true: tuple[Share, Share] | None = None
     sources: tuple[SourceFigures, ...]
+    mistakes: tuple[PhotoMistake, ...] = ()
 
 
 class Certainty(Record):
-    """How sure a model is on images of its labels, and how right.
+    """Accuracy, mean confidence and calibration error on images of known classes.
 
     Attributes:
-        confidence: Mean.
-        ece: Expected calibration error, 15 equal bins.
+        data: The images in words.
+        n: Number of images.
+        confidence: Mean confidence.
+        ece: Expected calibration error, 15 equal-width bins.
     """
 
     data: str
@@ -214,7 +264,7 @@ class Certainty(Record):
 
 
 class ResizeFigures(Record):
-    """How right a model is on photos that are no squares, by the rule that brings them to size."""
+    """Accuracy by resize rule on images that are not square."""
 
     data: str
     n: Annotated[int, Field(ge=1)]
@@ -222,13 +272,13 @@ class ResizeFigures(Record):
 
 
 class Separation(Record):
-    """How well known_score tells images of the known labels from others, by method.
+    """Out-of-distribution metrics: how well known_score separates known classes from others.
 
     Attributes:
-        known, none: What the images of each kind are; there are n_known and n_none of them.
-        auroc: Area under the receiver operating characteristic: the share of pairs of one image of
-            each kind in which the known one has the higher score.
-        fpr95: Share of the others that score higher than the lowest twentieth of the known.
+        known, none: In-distribution and out-of-distribution images, in words; there are n_known and
+            n_none of them.
+        auroc: Area under the ROC curve by method, in-distribution images as positives.
+        fpr95: False positive rate at 95% true positive rate (FPR@95) by method.
         known_told_none, none_told_none: Share of each with the model's verdict `none`.
     """
 
@@ -243,12 +293,12 @@ class Separation(Record):
 
 
 class OutlierFigures(Record):
-    """Images of none of the labels.
+    """Out-of-distribution metrics on several sets of images.
 
     Attributes:
-        chosen_by: What the method was chosen by: the largest mean of the areas.
-        reported: On other images, of other things.
-        photos: On the photos of the data folder; null where there are none.
+        chosen_by: The comparisons whose mean AUROC selects the method.
+        reported: Comparisons with images that took no part in the selection.
+        photos: Comparison on the photos of the data folder; null where there are none.
     """
 
     chosen_by: tuple[Separation, ...]
@@ -257,14 +307,14 @@ class OutlierFigures(Record):
 
 
 class ShiftFigures(Record):
-    """Figures on images that were spoiled in one way, at strengths 1 to 5."""
+    """Accuracy and ECE under one common corruption, at severities 1 to 5."""
 
     accuracy: tuple[Share, Share, Share, Share, Share]
     ece: tuple[Share, Share, Share, Share, Share]
 
 
 class Origin(Record):
-    """How the figures came to be."""
+    """Provenance of the metrics: command, hardware, code commit, date and package versions."""
 
     command: str
     hardware: str
@@ -274,29 +324,38 @@ class Origin(Record):
 
 
 class Metrics(Record):
-    """metrics.json: every figure that page and card show, measured on the stored weights.
+    """Content of metrics.json, measured on the stored weights.
+
+    Optional results are null where they were not measured.
 
     Attributes:
-        parameters: Numbers that were trained or estimated (batch norm's statistics included).
-        bytes: Size of the weights file.
-        milliseconds: Median time of one photo at batch 1, all views, decoding apart; the hardware
-            is that of `origin`.
-        best_epoch: Whose weights these are, chosen on the validation rows; null, as there are no
-            curves, for a model that was trained elsewhere.
-        single_view: Accuracy on the test rows as they are, without other views.
-        float32: Accuracy on the test rows, all views, with the weights as they were trained.
-        resize: What the resize rule was chosen by.
-        sharp: On photos of the known labels that are sharper than the rows: what the resize rule
-            was chosen by, as they are.
-        photos: On the photos of the data folder.
-        outliers: On images of none of the labels.
-        real_photos: On the valid part of the real photos, which calibration, resize rule and
-            verdict were chosen by, together with held-out rows.
-        unseen_sources: On all photos of the sources that this model's recipe left out.
-        real_photos_frozen, unseen_sources_frozen: What the network gave on the same photos before
-            it was fine-tuned: a logistic regression on the features that it began with.
-        shift: On the first `shift_n` test rows, spoiled; by the name of the way.
-            All of these are null where they were not measured.
+        schema_version: Version of this schema.
+        test: Results on the test split, with all views.
+        single_view: Accuracy on the test split without test-time augmentation.
+        float32: Accuracy on the test split, all views, before the weights were quantised.
+        validation: Results on the validation rows, with all views.
+        resize: Accuracy by resize rule, from which the rule was selected.
+        sharp: Results on images of the known classes that are sharper than the training images: the
+            ones that selected the resize rule, uncropped.
+        photos: Results on the photos of the data folder.
+        outliers: Out-of-distribution metrics.
+        real_photos: Results on the validation part of the real photos, which together with held-out
+            rows selected calibration, resize rule and verdict.
+        unseen_sources: Results on all photos of the sources that the recipe holds out.
+        real_photos_frozen, unseen_sources_frozen: The same photos before fine-tuning: logistic
+            regression on the frozen pretrained features.
+        shift: Results on the first `shift_n` test images under common corruptions, by the name of
+            the corruption.
+        curves: Metrics of each epoch; empty for a model that was trained elsewhere.
+        best_epoch: Epoch of the stored weights, selected on the validation rows; null for a model
+            that was trained elsewhere.
+        parameters: Number of parameters, statistics of batch normalisation included.
+        bytes: Size of model.tflite.
+        milliseconds: Median latency of one photo at batch size 1, all views, without decoding; on
+            the hardware of `origin`.
+        training_seconds: Duration of training in seconds.
+        reported: Baseline metrics of the student report; null where it has no such model.
+        origin: Provenance of these metrics.
     """
 
     schema_version: Literal[1] = 1
@@ -325,5 +384,5 @@ class Metrics(Record):
 
     @property
     def lost(self) -> float | None:
-        """How much of `float32` the stored number format costs; below 0 where it gains."""
+        """Accuracy lost to quantisation: `float32` minus test accuracy; negative for a gain."""
         return None if self.float32 is None else self.float32 - self.test.accuracy

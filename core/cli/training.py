@@ -473,9 +473,9 @@ def _print_real_photo_figures(
     """Print figures on real photos, beside those of the network before it was fine-tuned."""
     if tuned is None:
         return
-    typer.echo(f"{title}: {tuned.data}; beside the linear probe that training began with")
+    typer.echo(f"{title}: {tuned.data}; beside a logistic regression on the frozen network")
     print_table(
-        ["", "n", "share", "95% interval", "probe"],
+        ["", "n", "share", "95% interval", "frozen"],
         [
             [what, *_shown(share), *_shown(other)[1:2]]
             for (what, share), (_, other) in zip(
@@ -493,6 +493,25 @@ def _print_real_photo_figures(
                 "" if each.auroc is None else f"{each.auroc:.4f}",
             ]
             for each in tuned.sources
+        ],
+    )
+    if tuned.ece is not None:
+        rows = [["ECE", f"{tuned.ece:.4f}"]]
+        if tuned.ece_cross_fitted is not None:
+            rows.append(["ECE, cross-fitted in five folds", f"{tuned.ece_cross_fitted:.4f}"])
+        if tuned.ece_if_true is not None:
+            rows.append(["ECE of a true model", "{:.4f} to {:.4f}".format(*tuned.ece_if_true)])
+        print_table(["calibration", ""], rows)
+    print_table(
+        ["mistakes, or wrong labels", "label", "answer", "confidence"],
+        [
+            [
+                f"{each.source}: {each.path}",
+                each.label,
+                each.answer,
+                "" if each.confidence is None else f"{each.confidence:.3f}",
+            ]
+            for each in tuned.mistakes
         ],
     )
 

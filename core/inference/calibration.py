@@ -17,20 +17,19 @@ _NEAR = 0.01
 def probabilities(
     logits: NDArray[np.floating[Any]], temperature: float, exponent: float = 1.0
 ) -> NDArray[np.float64]:
-    """The softmax of logits that were bent and scaled.
+    """Compute the softmax of logits after a power transform and temperature scaling.
 
     Args:
-        logits: Shape (..., k).
-        temperature: Above 0. The bent logits are divided by it; larger values bring the
-            probabilities nearer to each other (Guo et al. 2017, On Calibration of Modern Neural
-            Networks).
-        exponent: Above 0. A logit that is c above the mean of all becomes
-            c (c² + .01)^((exponent - 1) / 2): the signed power of c, but not steep near 0. Under 1
-            it brings apart what label smoothing has pressed together; the order stays (as in
-            Rahimi et al. 2020, Intra Order-Preserving Functions).
+        logits: Array of shape (..., k), any float dtype.
+        temperature: Above 0. The transformed logits are divided by it; higher values flatten the
+            distribution (Guo et al. 2017, On Calibration of Modern Neural Networks).
+        exponent: Above 0. A logit at distance c from the mean of all k becomes
+            c (c² + .01)^((exponent - 1) / 2): a signed power of c with a bounded slope near 0.
+            Values below 1 undo the compression that label smoothing causes. The order of the logits
+            is preserved (as in Rahimi et al. 2020, Intra Order-Preserving Functions).
 
     Returns:
-        Shape (..., k), float64; sums to 1 along the last axis.
+        Probabilities of shape (..., k), float64, that sum to 1 along the last axis.
     """
     centred = np.asarray(logits, np.float64)
     centred = centred - centred.mean(axis=-1, keepdims=True)
@@ -38,18 +37,19 @@ def probabilities(
 
 
 def calibrated(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.float64]:
-    """Probability of each label, which stands in `Prediction.scores`.
+    """Compute the calibrated probability of each label, as in `Prediction.scores`.
 
-    The largest of `probabilities`, p, becomes the logistic function of a ln p - b ln(1 - p) + c
-    (beta calibration, Kull et al. 2017), where (a, b, c) is the bundle's `beta`; the others keep
-    their proportions. It stays the largest, if need be by a hair.
+    The largest probability p of `probabilities` is mapped to the logistic function of
+    a ln p - b ln(1 - p) + c (beta calibration, Kull et al. 2017), where (a, b, c) is the bundle's
+    `beta`. The others are rescaled to sum to the rest. The largest remains the largest: it is
+    kept at least 1e-9 above the value at which it would tie with the second.
 
     Args:
-        logits: Shape (..., k).
-        config: The bundle's.
+        logits: Array of shape (..., k), any float dtype.
+        config: Configuration of the bundle.
 
     Returns:
-        Shape (..., k), float64; sums to 1 along the last axis.
+        Probabilities of shape (..., k), float64, that sum to 1 along the last axis.
     """
     scores = probabilities(logits, config.temperature, config.exponent)
     a, b, c = config.beta
@@ -59,7 +59,7 @@ def calibrated(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.
     largest = np.take_along_axis(scores, best, axis=-1)
     others = scores.copy()
     np.put_along_axis(others, best, 0.0, axis=-1)
-    # Of numbers near 1, the rest is more exact as a sum.
+    # Summing the others is more precise than 1 - p, which cancels for p near 1.
     rest = np.maximum(others.sum(axis=-1, keepdims=True), 1e-300)
     odds = a * np.log(largest) - b * np.log(rest) + c
     sure = 1 / (1 + np.exp(-odds))
@@ -71,12 +71,20 @@ def calibrated(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Shape (..., k) to the same in float64; sums to 1 along the last axis."""
+    """Compute the softmax along the last axis: shape (..., k) to the same shape, float64."""
     scaled = np.asarray(logits, np.float64)
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def confidences(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.float64]:
-    """The largest calibrated probability of each row: shape (n, k) to (n,), 0 to 1."""
+    """Compute the confidence, the largest calibrated probability, of each row of logits.
+
+    Args:
+        logits: Array of shape (n, k), any float dtype.
+        config: Configuration of the bundle.
+
+    Returns:
+        Array of shape (n,), float64, 0 to 1.
+    """
     return np.asarray(calibrated(logits, config).max(axis=-1))

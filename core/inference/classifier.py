@@ -1,4 +1,4 @@
-"""The classifier: a photo in, a `Prediction` out."""
+"""Image classification: from a photo to a `Prediction`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _MIN_CELLS = 5
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo as a model takes it.
+    """A decoded photo, resized and cropped to a model's input size.
 
     Attributes:
-        photo: Its path, where it has one.
-        crops: As `preprocess.crops` gives them: shape (c, height, width, 3), uint8.
-        decode_ms: Milliseconds that took.
+        photo: Path of the photo; None for bytes and PIL images.
+        crops: Output of `preprocess.crops`: shape (c, height, width, 3), uint8, RGB.
+        decode_ms: Duration of decoding and resizing, in milliseconds.
     """
 
     photo: str | None
@@ -44,14 +44,14 @@ class Seen:
 
 
 class Classifier:
-    """A model ready to answer. Safe to share between threads.
+    """An image classifier. Instances are thread-safe.
 
     Args:
-        bundle: The model folder.
-        threads: Threads that one inference may use.
+        bundle: The model folder to load.
+        threads: Number of threads for one inference.
 
     Raises:
-        BundleError: A file of the bundle is missing, changed or not usable.
+        BundleError: A file of the bundle is missing, corrupt or not usable.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
@@ -67,7 +67,7 @@ class Classifier:
 
     @property
     def config(self) -> Config:
-        """The bundle's config.json."""
+        """Configuration of the bundle."""
         return self._bundle.config
 
     @property
@@ -77,7 +77,7 @@ class Classifier:
 
     @property
     def revision(self) -> str:
-        """Which version of the model this is."""
+        """Revision of the bundle, 12 hex digits."""
         return self._bundle.revision
 
     @property
@@ -87,24 +87,31 @@ class Classifier:
 
     @property
     def arrays(self) -> Arrays:
-        """What its way to tell known_score needs, see `known_score.ARRAYS`."""
+        """Parameters of the model's known_score method, see `known_score.ARRAYS`."""
         return self._arrays
 
     def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
         """Classify one photo.
 
         Args:
-            photo: Bytes of a file, a path, or a PIL image.
-            saliency: Also tell what in the photo spoke for the answer.
+            photo: Content of an image file as bytes, a path, or a PIL image.
+            saliency: Whether to compute a saliency map for the predicted label.
 
         Raises:
-            ImageError: The photo cannot be decoded or is outside the limits.
+            ImageError: The photo cannot be decoded or exceeds the limits.
             PhotoReadError: The path cannot be read.
         """
         return self.predict_many([photo], saliency=saliency)[0]
 
     def predict_many(self, photos: Sequence[Photo], *, saliency: bool = False) -> list[Prediction]:
-        """Classify photos; the same numbers as one by one, in the same order, in less time.
+        """Classify photos in batches of `MAX_BATCH`.
+
+        Args:
+            photos: As for `predict`.
+            saliency: Whether to compute saliency maps.
+
+        Returns:
+            One prediction for each photo, in the order of `photos`.
 
         Raises:
             ImageError, PhotoReadError: As in `predict`, for the first photo that fails.
@@ -116,7 +123,10 @@ class Classifier:
         return predictions
 
     def see(self, photo: Photo) -> Seen:
-        """Decode a photo and bring it to what the model takes: the first half of `predict`.
+        """Decode a photo and resize it to the model's input size: the first half of `predict`.
+
+        Args:
+            photo: As for `predict`.
 
         Raises:
             ImageError, PhotoReadError: As in `predict`.
@@ -134,11 +144,11 @@ class Classifier:
         return Preparation(self.config.input, preview)
 
     def answer(self, seen: Sequence[Seen], *, saliency: Sequence[bool]) -> list[Prediction]:
-        """Run the model: the second half of `predict`.
+        """Run the model on preprocessed photos: the second half of `predict`.
 
         Args:
-            seen: At most `MAX_BATCH`, as this classifier's `see` gave them.
-            saliency: For each, whether to tell what spoke for the answer.
+            seen: At most `MAX_BATCH` outputs of this classifier's `see`.
+            saliency: For each of them, whether to compute a saliency map.
         """
         if not seen:
             return []
@@ -148,7 +158,7 @@ class Classifier:
         explained = [i for i, wanted in enumerate(saliency) if wanted]
         maps: dict[int, NDArray[np.float32]] = {}
         if explained:
-            # Of several crops the middle one's.
+            # With several crops, the saliency map is that of the middle crop.
             middle = np.stack([seen[i].crops[len(seen[i].crops) // 2] for i in explained])
             maps = dict(zip(explained, self.maps(middle), strict=True))
         infer = _milliseconds_since(started) / len(seen)
@@ -164,7 +174,10 @@ class Classifier:
         ]
 
     def decode(self, photo: Photo) -> NDArray[np.uint8]:
-        """RGB pixels of a photo, large enough for this model: shape (h, w, 3), uint8.
+        """Decode a photo at a scale that suffices for this model.
+
+        Returns:
+            Array of shape (h, w, 3), uint8, RGB.
 
         Raises:
             ImageError, PhotoReadError: As in `predict`.
@@ -172,10 +185,13 @@ class Classifier:
         return decode(photo, min_side=decoded_side(self.config.input))
 
     def outputs(self, seen: NDArray[np.uint8]) -> Outputs:
-        """Run the model on images of its input size; all views, averaged.
+        """Run the model on images of its input size and average over all views.
 
         Args:
-            seen: Shape (n, height, width, 3), uint8, RGB, as `preprocess.resize` gives them.
+            seen: Array of shape (n, height, width, 3), uint8, RGB: outputs of `preprocess.resize`.
+
+        Returns:
+            Mean logits and embeddings of the n images.
         """
         parts = [self._engine.run(batch) for batch in self._batches(seen)]
         return Outputs(
@@ -184,10 +200,14 @@ class Classifier:
         )
 
     def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
-        """Run the model on photos, each as what `preprocess.crops` gives; all crops, averaged.
+        """Run the model on the crops of photos and average over crops and views.
 
         Args:
-            seen: One array a photo, of shape (c, height, width, 3), uint8, RGB.
+            seen: One array for each photo, the output of `crops`: shape (c, height, width, 3),
+                uint8, RGB; c may differ.
+
+        Returns:
+            Mean logits and embeddings, one row for each photo.
         """
         outputs = self.outputs(np.concatenate(seen))
         counts = [len(crops) for crops in seen]
@@ -202,18 +222,19 @@ class Classifier:
         return Outputs(means(outputs.logits), means(outputs.embedding))
 
     def maps(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Evidence for each class at each place of images; all views, averaged.
+        """Compute class evidence maps, averaged over all views.
 
         Args:
-            seen: As for `outputs`.
+            seen: As for `outputs`; n at least 1.
 
         Returns:
-            Shape (n, h, w, k), float32, of fewer cells than the image has pixels.
+            Array of shape (n, h, w, k), float32, where h × w is the model's map resolution, lower
+            than that of the image.
         """
         views = self.config.views
         found = []
-        # One at a time: some models take a hundred megabytes for each, and the engine would keep
-        # what it once took for many.
+        # One image at a time: some models allocate 100 MB for each, and the engine keeps the memory
+        # of its largest batch.
         for image in seen:
             (batch,) = self._batches(image[None])
             part = self._by_view(self._engine.explain(batch))
@@ -227,13 +248,13 @@ class Classifier:
         return known_scores(config.verdict.method, outputs, config, self._arrays)
 
     def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-        """Normalised images, some at a time: all in their first view, then in the next."""
+        """Yield normalised batches, ordered by view first and image second."""
         for start in range(0, len(seen), MAX_BATCH):
             normal = normalise(seen[start : start + MAX_BATCH], self.config.input)
             yield np.concatenate([_view(normal, view) for view in self.config.views])
 
     def _by_view(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(v · n, ...) -> (v, n, ...)."""
+        """Split the views from the batch axis: (v · n, ...) to (v, n, ...)."""
         return values.reshape(len(self.config.views), -1, *values.shape[1:])
 
     def _prediction(
@@ -268,10 +289,19 @@ class Classifier:
         )
 
     def _saliency(self, maps: NDArray[np.float32], label: int) -> NDArray[np.float32] | None:
-        """From the evidence for each class at each place, shape (h, w, k).
+        """Compute a saliency map from class evidence maps.
 
-        What speaks for the label counts by how much the evidence differs from that at the edges of
-        the photo: plain ground gives a little everywhere, and would outweigh a small thing on it.
+        Positive evidence for the label is weighted by the squared distance of a cell's evidence
+        from the median along the border of the image. Without the weights, the weak evidence of a
+        large uniform background would outweigh a small object.
+
+        Args:
+            maps: Evidence maps of one image, shape (h, w, k), float32.
+            label: Index of the label.
+
+        Returns:
+            Array of the model's input size, float32, 0 to 1; None for maps of less than 5 × 5
+            cells, which are too coarse.
         """
         if min(maps.shape[:2]) < _MIN_CELLS:
             return None
@@ -292,7 +322,7 @@ def name_of(photo: Photo) -> str | None:
 
 
 def _view(normal: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """One view of images, shape (n, h, w, 3)."""
+    """Apply one view, a test-time augmentation, to normalised images of shape (n, h, w, 3)."""
     if view.startswith("mirror"):
         normal = normal[:, :, ::-1]
     if view.endswith("up_left"):
@@ -303,7 +333,10 @@ def _view(normal: NDArray[np.float32], view: View) -> NDArray[np.float32]:
 
 
 def _unmirrored(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """Maps of a view, put back to the image; a pixel is much less than one of their cells."""
+    """Undo the mirroring of a view's maps.
+
+    Shifts are not undone: one pixel is much smaller than a cell of the maps.
+    """
     return maps[:, :, ::-1] if view.startswith("mirror") else maps
 
 

@@ -1,4 +1,4 @@
-"""Runs a model's flatbuffer with LiteRT."""
+"""LiteRT runtime for a model's flatbuffer."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ PREDICT, EXPLAIN = "predict", "explain"
 _ANSWERS = ("logits", "embedding")
 _MAPS = "maps"
 _FEATURES = "features"
-"""The map behind the embedding, which `explain` may give too."""
+"""The feature map that the embedding is computed from, an optional output of `explain`."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model gives for n images.
+    """Logits and embeddings of n images.
 
     Attributes:
-        logits: Shape (n, k), float32.
-        embedding: Features before the last layer, shape (n, d), float32.
+        logits: Shape (n, k), float32, for k labels.
+        embedding: Input of the classification layer, shape (n, d), float32.
     """
 
     logits: NDArray[np.float32]
@@ -35,39 +35,40 @@ class Outputs:
 
 
 def _expected(signatures: list[str]) -> dict[str, set[str]]:
-    """What each signature should give.
+    """Return the required outputs of each signature.
 
     Raises:
-        BundleError: There are others.
+        BundleError: The flatbuffer has other signatures.
     """
     if len(signatures) == 1:
         return {signatures[0]: {*_ANSWERS, _MAPS}}
     if set(signatures) != {PREDICT, EXPLAIN}:
         raise BundleError(
             f"model.tflite has the signatures {sorted(signatures)}; expected {PREDICT} and "
-            f"{EXPLAIN}, or one alone."
+            f"{EXPLAIN}, or a single one. Export the model again."
         )
     return {PREDICT: {*_ANSWERS}, EXPLAIN: {_MAPS}}
 
 
 class Engine:
-    """One loaded model. Any thread may call its methods; calls follow one another.
+    """A LiteRT interpreter for one model. Methods are thread-safe; calls are serialised by a lock.
 
-    The flatbuffer has two signatures over the same weights: `predict` gives logits and embedding,
-    `explain` gives maps, which may cost several times as much, and may give `features`, the map
-    behind the embedding. One signature of any name may give all of these instead.
+    The flatbuffer has two signatures over the same weights. `predict` returns `logits` and
+    `embedding`. `explain` returns `maps`, the class evidence maps, which may cost several times as
+    much, and optionally `features`, the feature map that the embedding is computed from.
+    Alternatively, a single signature of any name returns all of them.
 
     Attributes:
-        features: Length of an embedding.
+        features: Length d of an embedding.
 
     Args:
         model: Content of model.tflite.
-        shape: (height, width) of the images it must take.
-        classes: Number of logits it must give.
-        threads: Threads that one call may use.
+        shape: Height and width of the input images, in pixels.
+        classes: Expected number of logits.
+        threads: Number of threads for one call.
 
     Raises:
-        BundleError: The content is no flatbuffer, or has other inputs or outputs.
+        BundleError: The content is not a flatbuffer, or its inputs or outputs differ from these.
     """
 
     def __init__(self, model: bytes, *, shape: tuple[int, int], classes: int, threads: int) -> None:
@@ -75,14 +76,17 @@ class Engine:
             self._interpreter = Interpreter(model_content=model, num_threads=threads)
             signatures = self._interpreter.get_signature_list()
         except (ValueError, RuntimeError, TypeError) as error:
-            raise BundleError(f"model.tflite cannot be loaded: {error}") from error
+            raise BundleError(
+                f"model.tflite cannot be loaded: {error}. Download or export the model again."
+            ) from error
         expected = _expected(list(signatures))
         for name, outputs in expected.items():
             found = signatures[name]
             if found["inputs"] != [INPUT] or set(found["outputs"]) - {_FEATURES} != outputs:
                 raise BundleError(
-                    f"Signature {name} of model.tflite takes {found['inputs']} and gives "
-                    f"{sorted(found['outputs'])}; expected [{INPUT!r}] and {sorted(outputs)}."
+                    f"Signature {name} of model.tflite has inputs {found['inputs']} and outputs "
+                    f"{sorted(found['outputs'])}; expected [{INPUT!r}] and {sorted(outputs)}. "
+                    "Export the model again."
                 )
         self._predict, self._explain = (
             self._interpreter.get_signature_runner(
@@ -97,30 +101,34 @@ class Engine:
         self.features = answer.embedding.shape[-1]
         if logits.shape != (1, classes) or maps.shape[-1] != classes:
             raise BundleError(
-                f"model.tflite gives logits {logits.shape} and maps {maps.shape} for one image; "
-                f"config.json names {classes} labels."
+                f"model.tflite returns logits of shape {logits.shape} and maps of shape "
+                f"{maps.shape} for one image, but config.json names {classes} labels. Export the "
+                "model again."
             )
 
     def run(self, images: NDArray[np.float32]) -> Outputs:
-        """Run the model.
+        """Compute logits and embeddings.
 
         Args:
-            images: Shape (n, height, width, 3), float32, normalised, n at least 1.
+            images: Normalised images of shape (n, height, width, 3), float32, n at least 1.
 
         Raises:
-            BundleError: The model does not take images of this shape.
+            BundleError: The model does not accept this shape.
         """
         outputs = self._call(self._predict, images)
         return Outputs(**{name: outputs[name] for name in _ANSWERS})
 
     def explain(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Evidence for each class at each place: shape (n, h, w, k), float32.
+        """Compute class evidence maps.
 
         Args:
             images: As for `run`.
 
+        Returns:
+            Array of shape (n, h, w, k), float32.
+
         Raises:
-            BundleError: The model does not take images of this shape.
+            BundleError: The model does not accept this shape.
         """
         return self._call(self._explain, images)[_MAPS]
 

@@ -1,4 +1,4 @@
-"""Out-of-distribution scores: how much a photo looks like the classes a model knows."""
+"""Out-of-distribution (OOD) scores: how likely a photo shows one of the known classes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from core.inference.engine import Outputs
 __all__ = ["ARRAYS", "Arrays", "known_scores", "look", "read_arrays", "write_arrays"]
 
 Arrays = Mapping[str, NDArray[np.floating[Any]]]
-"""What a method needs beside the outputs, by name."""
+"""Parameters of an OOD method, by name."""
 
 ARRAYS: Mapping[VerdictMethod, tuple[str, ...]] = {
     "max_softmax": (),
     "energy": (),
     "gen": (),
-    # Directions to look along (d, p), and train images seen so (m, p).
+    # Projection matrix (d, p) and projected embeddings of training images (m, p).
     "knn": ("axes", "neighbours"),
-    # Lengths of the differences of class weights (k, k), and the mean embedding (d,).
+    # Norms of the differences of class weights (k, k) and mean training embedding (d,).
     "fdbd": ("distances", "center"),
-    # Of a linear layer on the embedding, (d, k + 1) and (k + 1,); its last output is for none.
+    # Linear layer on the embedding, (d, k + 1) and (k + 1,); its last output is the class "none".
     "probe": ("kernel", "bias"),
 }
 _GAMMA = 0.1
 _NEIGHBOUR = 10
 _MOST_BYTES = 4_000_000
-# What the readers of zip and npy files raise on others, and on damaged ones.
+# Exceptions that zipfile and NumPy raise on corrupt files and on files of other formats.
 _NOT_AN_NPZ = (
     ValueError,
     KeyError,
@@ -53,26 +53,27 @@ _NOT_AN_NPZ = (
 def known_scores(
     method: VerdictMethod, outputs: Outputs, config: Config, arrays: Arrays
 ) -> NDArray[np.float64]:
-    """How much each image looks like one of the known labels.
+    """Compute the OOD score of each image; higher means more likely in-distribution.
 
     Args:
-        method: How that is told:
+        method: One of
             `max_softmax`: largest of `probabilities` (Hendrycks and Gimpel 2017);
-            `energy`: logarithm of the sum of e to the power of each logit (Liu et al. 2020);
+            `energy`: log-sum-exp of the logits (Liu et al. 2020);
             `gen`: minus the sum of (p (1 - p))^.1 over `probabilities` (Liu et al. 2023, GEN);
-            `knn`: minus the squared distance to the 10th nearest of some train images, embeddings
-            scaled to length 1 (Sun et al. 2022); products are taken along 64 axes alone, so what
-            of an embedding lies off them is far from every image;
-            `fdbd`: mean distance to the decision boundaries, divided by that to the mean of the
-            train images' embeddings (Liu and Qin 2024);
-            `probe`: log odds of one of the labels against none of them, from a linear layer on the
-            embedding that has an output for none (outlier exposure with a background class).
-        outputs: Of n images.
-        config: The bundle's: how logits become probabilities.
-        arrays: Those of `ARRAYS`.
+            `knn`: minus the squared distance to the 10th nearest of a sample of training
+            embeddings, all of unit length (Sun et al. 2022). Inner products are taken in a
+            projection on p axes (64 where this project fits them), so a component orthogonal to the
+            axes adds to the distance from every neighbour;
+            `fdbd`: mean distance to the decision boundaries, divided by the distance to the mean
+            training embedding (Liu and Qin 2024);
+            `probe`: log odds of the labels against "none", from a linear layer on the embedding
+            with an additional output for "none" (outlier exposure with a background class).
+        outputs: Logits and embeddings of n images.
+        config: Configuration of the bundle; its temperature and exponent are used.
+        arrays: Parameters of the method, see `ARRAYS`.
 
     Returns:
-        Shape (n,), float64; higher for images of the known labels, on the method's own scale.
+        Array of shape (n,), float64, on the method's own scale.
     """
     match method:
         case "max_softmax":
@@ -91,14 +92,18 @@ def known_scores(
 
 
 def read_arrays(bundle: Bundle, features: int) -> Arrays:
-    """What the bundle's method needs.
+    """Read and validate the parameters of a bundle's OOD method from verdict.npz.
 
     Args:
         bundle: The model folder.
-        features: d, the length of the model's embedding.
+        features: Length d of the model's embedding.
+
+    Returns:
+        Float32 arrays by name; empty for a method without parameters.
 
     Raises:
-        BundleError: verdict.npz is missing, changed, too large, or not what the method needs.
+        BundleError: verdict.npz is missing, corrupt or too large, or its arrays do not fit the
+            method and the model.
     """
     method, k = bundle.config.verdict.method, len(bundle.config.labels)
     expected = ARRAYS[method]
@@ -107,30 +112,31 @@ def read_arrays(bundle: Bundle, features: int) -> Arrays:
     content = bundle.read(VERDICT)
     try:
         if len(content) > _MOST_BYTES:
-            raise ValueError(f"it has {len(content):,} bytes, at most {_MOST_BYTES:,} are read")
+            raise ValueError(f"it has {len(content):,} bytes; the limit is {_MOST_BYTES:,}")
         with zipfile.ZipFile(BytesIO(content)) as archive:
-            # Before anything is unpacked: a small file can unpack to a large one.
+            # The declared sizes are checked before anything is unpacked, since a small archive can
+            # expand to more than the memory.
             size = sum(entry.file_size for entry in archive.infolist())
         if size > 2 * _MOST_BYTES:
-            raise ValueError(f"it unpacks to {size:,} bytes, at most {2 * _MOST_BYTES:,} are read")
+            raise ValueError(f"it unpacks to {size:,} bytes; the limit is {2 * _MOST_BYTES:,}")
         with np.load(BytesIO(content), allow_pickle=False) as entries:
             arrays = {name: _checked(name, entries[name]) for name in expected}
         _check_shapes(arrays, features, k)
     except _NOT_AN_NPZ as error:
         raise BundleError(
-            f"{bundle.folder / VERDICT} cannot be used: {error}. For the method {method} it holds "
-            f"{', '.join(expected)}. Fetch the model again."
+            f"{bundle.folder / VERDICT} cannot be used: {error}. The method {method} requires the "
+            f"arrays {', '.join(expected)}. Download the model again."
         ) from error
     return arrays
 
 
 def _checked(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
     if values.dtype.kind != "f":
-        raise ValueError(f"{name} holds {values.dtype}, not floats")
+        raise ValueError(f"{name} has dtype {values.dtype}; expected a float dtype")
     with np.errstate(over="ignore"):
         exact = values.astype(np.float32)
     if not np.isfinite(exact).all():
-        raise ValueError(f"{name} holds numbers that are not finite")
+        raise ValueError(f"{name} contains values that are not finite")
     return exact
 
 
@@ -149,13 +155,16 @@ def _check_shapes(arrays: Arrays, features: int, k: int) -> None:
         good = good and neighbours[0] >= _NEIGHBOUR
         wanted = f"axes of shape ({features}, p) and at least {_NEIGHBOUR} neighbours of length p"
     if not good:
-        raise ValueError(f"the model needs {wanted}; the shapes are {shapes}")
+        raise ValueError(f"the model requires {wanted}, but the shapes are {shapes}")
 
 
 def write_arrays(arrays: Arrays) -> bytes:
-    """Content of verdict.npz; the same arrays always give the same bytes."""
+    """Serialise the parameters of an OOD method to the content of verdict.npz.
+
+    The output is deterministic: equal arrays give equal bytes.
+    """
     buffer = BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub knows no mapping
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub accepts no mapping
     return buffer.getvalue()
 
 
@@ -167,13 +176,13 @@ def _energy(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _gen(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     k = probabilities.shape[-1]
-    # 1 - p would be 0 long before the others are.
+    # 1 - p is summed from the other probabilities: for p near 1 the difference would round to 0.
     others = probabilities @ (1 - np.eye(k))
     return np.asarray(-((probabilities * others) ** _GAMMA).sum(axis=-1))
 
 
 def _knn(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float64]:
-    # Of two points of length 1, the distance squared is 2 - 2 times their product.
+    # The squared distance between unit vectors is 2 minus twice their inner product.
     products = look(embedding, arrays) @ arrays["neighbours"].T
     place = products.shape[1] - _NEIGHBOUR
     nearest = np.partition(products, place, axis=1)[:, place]
@@ -181,14 +190,14 @@ def _knn(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float64]:
 
 
 def look(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float32]:
-    """Embeddings, scaled to length 1, along the axes that `knn` compares them by.
+    """Project embeddings of unit length onto the axes of the `knn` method.
 
     Args:
-        embedding: Shape (n, d).
-        arrays: `axes`, of length 1 and at right angles to each other.
+        embedding: Array of shape (n, d), float32; rows are normalised to unit length first.
+        arrays: Holds `axes`, shape (d, p), with orthonormal columns.
 
     Returns:
-        Shape (n, p), float32.
+        Array of shape (n, p), float32.
     """
     lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
     return np.asarray(embedding / np.maximum(lengths, 1e-12) @ arrays["axes"], np.float32)
@@ -202,7 +211,7 @@ def _probe(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float64
 def _fdbd(outputs: Outputs, arrays: Arrays) -> NDArray[np.float64]:
     logits = outputs.logits.astype(np.float64)
     best = logits.argmax(axis=-1)
-    # 1 where there is no boundary, between a class and itself: the logits differ by 0 there.
+    # A class has no boundary with itself; a denominator of 1 makes its distance 0 / 1 = 0.
     lengths = arrays["distances"][best] + np.eye(logits.shape[-1])[best]
     to_boundaries = (logits.max(axis=-1, keepdims=True) - logits) / lengths
     mean = to_boundaries.sum(axis=-1) / (logits.shape[-1] - 1)

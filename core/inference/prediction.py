@@ -1,4 +1,4 @@
-"""The answer to one photo, and how it is written as JSON."""
+"""The prediction for one photo and its JSON form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ __all__ = ["Prediction", "Timing"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds spent on one photo. In a batch, `infer` is the photo's share of the whole."""
+    """Milliseconds spent on one photo.
+
+    Attributes:
+        decode: Duration of decoding and resizing.
+        infer: Duration of inference; in a batch, that of the batch divided by its size.
+    """
 
     decode: float
     infer: float
@@ -23,23 +28,24 @@ class Timing:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer to one photo.
+    """Labels, confidence and verdict of a model for one photo.
 
     Attributes:
         photo: The path as given; None for bytes and PIL images.
         model: Name of the model.
-        revision: Which version of it.
+        revision: Revision of the model, 12 hex digits.
         label: The most probable label.
-        confidence: Its probability, 0 to 1.
-        verdict: `known`; `unsure` when the confidence is too low to rely on; `none` when the photo
-            shows none of the labels, as far as the model can tell.
-        known_score: Higher for photos of the known labels; its scale is the model's own.
-        scores: Calibrated probability of each label given that it is one of them, most probable
-            first; they sum to 1.
-        timing_ms: Where the time went.
-        saliency: What spoke for `label`, by how unlike the photo's edges it is, in the photo as
-            `preprocess.resize` gives it, shape (h, w) of the model's input, float32, 0 to 1; None
-            unless asked for, and None where the model sees too coarsely to tell.
+        confidence: Its calibrated probability, 0 to 1.
+        verdict: `known`; `unsure` where the confidence is below the model's threshold; `none` where
+            known_score says that the photo shows none of the labels.
+        known_score: Out-of-distribution score, higher for photos of the known labels; its scale
+            depends on the model's method.
+        scores: Calibrated probability of each label given that the photo shows one of them, in
+            descending order; they sum to 1.
+        timing_ms: Milliseconds spent on decoding and on inference.
+        saliency: Saliency map for `label` over the resized photo: shape (h, w) of the model's
+            input, float32, 0 to 1. None unless requested, and None where the model's evidence maps
+            are too coarse.
     """
 
     photo: str | None
@@ -54,11 +60,11 @@ class Prediction:
     saliency: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self, *, saliency: bool = False) -> dict[str, Any]:
-        """All fields, as they stand in JSON.
+        """Return all fields as JSON types.
 
         Args:
-            saliency: Also the saliency: {"shape": [h, w], "dtype": "<f4", "data": its bytes row by
-                row in base64}, or None where there is none.
+            saliency: Whether to include the saliency map: {"shape": [h, w], "dtype": "<f4",
+                "data": base64 of the row-major bytes}, or None where there is none.
         """
         fields = asdict(replace(self, saliency=None))
         del fields["saliency"]
@@ -68,10 +74,10 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Prediction:
-        """What `to_dict` gave.
+        """Create a prediction from the output of `to_dict`.
 
         Raises:
-            ValueError, KeyError, TypeError: Something else.
+            ValueError, KeyError, TypeError: A field is missing or malformed.
         """
         packed = fields.get("saliency")
         return cls(

@@ -1,4 +1,4 @@
-"""The sentences and class names that people read, in English and Dutch."""
+"""Localised texts: user-facing sentences, label names and number formats in English and Dutch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DUTCH = str.maketrans(",.", ".,")
 
 @dataclass(frozen=True)
 class _Table:
-    """One language: sentences by key, and labels by their English name."""
+    """The texts of one language: sentences by key, label names by label."""
 
     verdicts: dict[str, str]
     numbers: dict[str, str]
@@ -42,11 +42,12 @@ class _Table:
 
 
 def verdict_words(prediction: Prediction, language: Language = "en") -> str:
-    """The answer in a sentence, as `A cat (97% sure)`.
+    """Format a prediction as a sentence, such as `A cat (97% sure)`.
 
     Args:
-        prediction: The answer; its labels may be any, those without a translation stay as they are.
-        language: Which language.
+        prediction: The prediction, of at least two labels. Labels without a translation are shown
+            as they are.
+        language: Language of the sentence.
     """
     first, second = list(prediction.scores)[:2]
     sentence = (
@@ -64,38 +65,44 @@ def verdict_words(prediction: Prediction, language: Language = "en") -> str:
 
 
 def error_words(error: TenSightError, language: Language = "en") -> str:
-    """What went wrong and what to do, for who sent the photo."""
+    """Format an error for the person who sent the photo: what happened and what to do next."""
     table = _table(language).errors
     retry_after = error.retry_after if isinstance(error, BusyError | RateError) else 0
     return table.get(error.code, table["other"]).format(retry_after=retry_after)
 
 
 def label_name(label: str, language: Language = "en") -> str:
-    """A label's name; the label itself where there is no translation."""
+    """Return the translated name of a label, or the label itself without a translation."""
     entry = _table(language).labels.get(label)
     return entry["name"] if entry else label
 
 
 def percent(confidence: float) -> str:
-    """A confidence as people read it; never 100% or 0%, since nothing is certain."""
+    """Format a confidence, 0 to 1, as a percentage; at the ends `>99%` and `<1%`."""
     if confidence >= 0.995:
         return ">99%"
     return "<1%" if confidence < 0.005 else f"{confidence:.0%}"
 
 
 def decimal(value: float, places: int, language: Language = "en") -> str:
-    """A number as people write it, as 1,234.5 in English and 1.234,5 in Dutch."""
+    """Format a number with the separators of a language: 1,234.5 in English, 1.234,5 in Dutch.
+
+    Args:
+        value: The number.
+        places: Number of decimal places.
+        language: Language of the separators.
+    """
     written = f"{value:,.{places}f}"
     return written.translate(_DUTCH) if language == "nl" else written
 
 
 def bot_words(language: Language = "en") -> dict[str, str]:
-    """The words of the bot, by key."""
+    """Return a copy of the bot's texts, by key."""
     return dict(_table(language).bot)
 
 
 def page_words(language: Language = "en") -> dict[str, str]:
-    """The words of the web page, by key."""
+    """Return a copy of the web page's texts, by key."""
     return dict(_table(language).page)
 
 

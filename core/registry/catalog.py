@@ -1,4 +1,4 @@
-"""Which models there are, and which revision of each is live."""
+"""Available models and the classifier of each one's live revision."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Stamp = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A model that can be had."""
+    """An available model: its bundle and its metrics."""
 
     bundle: Bundle
     metrics: Metrics
@@ -51,10 +51,10 @@ class Entry:
 
 
 class Catalog:
-    """The models in the folder of the settings, and the revisions that were made live of them.
+    """The bundled models and the pulled revisions that are live.
 
-    Each is loaded once, on first use. A live revision that cannot be loaded is answered for by the
-    last good one, else by the bundled one; that is logged as an error.
+    Classifiers are loaded on first use and cached. Where a live revision cannot be loaded, the
+    catalog falls back to the last good revision, then to the bundled one, and logs an error.
 
     Args:
         settings: `models`, `model`, `threads`, `home` and `database_url` are used.
@@ -65,36 +65,38 @@ class Catalog:
         self._revisions = Revisions(settings.home)
         self._classifiers: dict[str, Classifier] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        # What was read of folders that have not changed since.
+        # Entries and bundles by folder; they are read again once a file's time or size changes.
         self._known: dict[Path, tuple[_Stamp | None, Entry]] = {}
         self._opened: dict[Path, tuple[_Stamp, Bundle]] = {}
         self._store: Store | None = None
         self._live: Mapping[str, Live] | None = None
-        # The row of the live table that was last looked at, and when to look at the same one again:
-        # never, where its first choice answers.
+        # By model: the row of the live table that was last applied, and when to apply it again.
+        # That is never (infinity) where its first candidate was loaded.
         self._looked: dict[str, tuple[Live | None, float]] = {}
         self._told: set[str] = set()
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
 
     def entries(self) -> list[Entry]:
-        """All models that can be read, by name, each in its live revision; others are logged."""
+        """List all readable models by name, each in its live revision; others are logged."""
         return [entry for name in self._names() if (entry := self._entry(name)) is not None]
 
     def results(self) -> list[Result]:
-        """Figures of all models that can be read, also of those whose weights are not kept."""
+        """List the metrics of all readable models, those without stored weights last."""
         kept = [Result(e.bundle.config, e.metrics, e.bundle.revision) for e in self.entries()]
         try:
             return kept + read_unbundled(self._settings.models)
         except BundleError as error:
-            logger.warning("Left out: %s", error)
+            logger.warning("Models without stored weights are not listed: %s", error)
             return kept
 
     def problems(self) -> dict[str, BundleError | None]:
-        """Check every file of every model folder, and load it: what it is -> what is wrong.
+        """Verify and load every installed model.
 
-        The bundled ones by their name; those that were brought here by name and revision. And what
-        is live or the last good one, and not here.
+        Returns:
+            The error of each model, None where there is none. Bundled models are keyed by name,
+            pulled revisions by name and revision, unreadable ones by revision. A live or last good
+            revision that is not installed counts as an error.
         """
         folders = {folder.name: folder for folder in find_bundles(self._settings.models)}
         for pulled in self._revisions.all():
@@ -106,8 +108,8 @@ class Catalog:
                 there = revision in (None, BUNDLED) or self._revisions.path(name, revision).is_dir()
                 if not there:
                     problems[f"{name} {revision}"] = BundleError(
-                        "it is live or the last good one, and not here. `tensight models pull` "
-                        "brings it."
+                        "it is live or the last good revision, but not installed. Install it with "
+                        "`tensight models pull`."
                     )
         for what, folder in folders.items():
             problems[what] = None
@@ -121,13 +123,14 @@ class Catalog:
         return problems
 
     def default(self) -> str:
-        """Name of the model that answers when none is asked for.
+        """Return the name of the default model.
 
-        TENSIGHT_MODEL, else the best for photos among those that can be read.
+        It is TENSIGHT_MODEL where that is set, otherwise the readable model that is best for
+        photos.
 
         Raises:
-            ModelNotFoundError: No model can be read, or none is called like TENSIGHT_MODEL.
-            BundleError: The model of TENSIGHT_MODEL is damaged.
+            ModelNotFoundError: No model is readable, or TENSIGHT_MODEL names none.
+            BundleError: The model named by TENSIGHT_MODEL is damaged.
         """
         if self._settings.model is not None:
             bundle = self.bundle(self._settings.model)
@@ -136,18 +139,18 @@ class Catalog:
         names = [entry.name for entry in self.entries()]
         if not names:
             raise ModelNotFoundError(
-                f"There is no good model in {self._settings.models}. Train one with "
-                "`tensight train classic`, name a folder with models in TENSIGHT_MODELS, or bring "
-                "some here with `tensight models pull`."
+                f"There is no usable model in {self._settings.models}. Train one with "
+                "`tensight train classic`, set TENSIGHT_MODELS to a folder with models, or "
+                "download some with `tensight models pull`."
             )
         return next((name for name in _BEST_FOR_PHOTOS if name in names), names[0])
 
     def bundle(self, name: str) -> Bundle:
-        """The folder of a model's live revision.
+        """Open the bundle of a model's live revision, or of the first fallback that opens.
 
         Raises:
-            ModelNotFoundError: No model of that name.
-            BundleError: Its config.json is missing or wrong.
+            ModelNotFoundError: There is no model of that name.
+            BundleError: No revision of it can be opened.
         """
         self._refuse_unknown(name)
         problem: BundleError | None = None
@@ -158,10 +161,10 @@ class Catalog:
         raise problem or self._not_found(name)
 
     def bundled(self, name: str) -> Bundle | None:
-        """The folder of a model in the folder of the settings; None where there is none.
+        """Open the bundled revision of a model; None where there is none.
 
         Raises:
-            BundleError: Its config.json is wrong.
+            BundleError: Its config.json is invalid.
         """
         folder = self._settings.models / name
         stamp = _changed(folder / CONFIG)
@@ -174,14 +177,17 @@ class Catalog:
         return bundle
 
     def load(self, name: str | None = None) -> Classifier:
-        """The classifier of a model's live revision; None: of the default model.
+        """Return the classifier of a model's live revision, loading it on first use.
+
+        Args:
+            name: Name of the model; None for the default model.
 
         Raises:
-            ModelNotFoundError: No model of that name.
-            BundleError: Its folder is damaged.
+            ModelNotFoundError: There is no model of that name.
+            BundleError: No revision of it can be loaded.
         """
         name = self.default() if name is None else name
-        # Without the lock: who asks for a model that is there does not wait for another's loading.
+        # Lock-free fast path: a loaded model must not wait for another one's load.
         loaded = self._classifiers.get(name)
         if loaded is not None:
             return loaded
@@ -192,11 +198,11 @@ class Catalog:
             return self._classifiers[name]
 
     def live(self) -> Mapping[str, Live]:
-        """What was made live, by model."""
+        """Return the live and last good revisions by model."""
         return self._now_live()
 
     def is_live(self, name: str, revision: str) -> bool:
-        """Whether a revision of a model is the one that was made live, and not one in its place."""
+        """Return whether a revision is the promoted one, not a fallback for it."""
         row = self._now_live().get(name)
         if row is None or row.revision != BUNDLED:
             return row is not None and row.revision == revision
@@ -207,17 +213,17 @@ class Catalog:
         return bundled is not None and bundled.revision == revision
 
     def loaded(self) -> list[str]:
-        """Names of the models that are loaded."""
+        """List the names of the loaded models."""
         return sorted(self._classifiers)
 
     def watch(self) -> None:
-        """From now on swap in what is made live, within a second, until `close`."""
+        """Start a thread that applies promotions and rollbacks within a second, until `close`."""
         if self._watcher is None:
             self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
             self._watcher.start()
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop the watcher thread and close the database."""
         self._closed.set()
         if self._watcher is not None:
             self._watcher.join()
@@ -225,13 +231,16 @@ class Catalog:
             self._store.close()
 
     def refresh(self) -> None:
-        """Read what is live, and load what has changed; who asks meanwhile gets the old one."""
+        """Read the live revisions and load those that changed.
+
+        Concurrent calls of `load` return the previous classifier until the new one is loaded.
+        """
         self._live = self._read_live()
         for name in sorted({*self._classifiers, *self._live}):
             try:
                 self._refresh(name)
-            except Exception as error:  # noqa: BLE001  # the others are looked at all the same
-                self._tell(f"{name} stays as it is: {error}")
+            except Exception as error:  # noqa: BLE001  # one model must not keep the others stale
+                self._tell(f"{name} was not refreshed, the loaded revision is kept: {error}")
 
     def _refresh(self, name: str) -> None:
         row = self._now_live().get(name)
@@ -248,7 +257,12 @@ class Catalog:
             self.refresh()
 
     def _loaded(self, name: str) -> tuple[Classifier, bool]:
-        """The first candidate that can be loaded, and whether it is the first of all."""
+        """Load the first candidate that can be loaded, and tell whether it is the first one.
+
+        Raises:
+            ModelNotFoundError: There is no candidate.
+            BundleError: No candidate can be loaded.
+        """
         problem: BundleError | None = None
         for found in self._candidates(name):
             try:
@@ -265,7 +279,7 @@ class Catalog:
         raise problem or self._not_found(name)
 
     def _candidates(self, name: str) -> Iterator[Bundle | BundleError]:
-        """The live revision of a model, the last good one, the bundled one; as far as they are."""
+        """Yield a model's live, last good and bundled bundles in that order, or their errors."""
         row = self._now_live().get(name)
         wanted = [row.revision, row.last_good] if row is not None else []
         for revision in dict.fromkeys([*wanted, BUNDLED]):
@@ -278,8 +292,8 @@ class Catalog:
                     found = self._revisions.find(name, revision)
                     if found is None:
                         yield BundleError(
-                            f"Revision {revision} of {name} is not here. `tensight models pull` "
-                            "brings it."
+                            f"Revision {revision} of {name} is not installed. Install it with "
+                            "`tensight models pull`."
                         )
                 if found is not None:
                     yield found
@@ -287,7 +301,7 @@ class Catalog:
                 yield error
 
     def _entry(self, name: str) -> Entry | None:
-        """What answers, where it is loaded; else the first candidate that can be read."""
+        """Return the loaded revision, or the first candidate that can be read; None without any."""
         loaded = self._classifiers.get(name)
         candidates = list(self._candidates(name))
         if loaded is not None:
@@ -298,7 +312,7 @@ class Catalog:
             try:
                 if isinstance(found, BundleError):
                     raise found
-                # Read again where either file has changed, or is gone.
+                # The files are read again where either has changed or was removed.
                 stamp = _changed(found.folder / CONFIG, found.folder / METRICS)
                 before, known = self._known.get(found.folder, (None, None))
                 if known is None or before is None or before != stamp:
@@ -306,7 +320,7 @@ class Catalog:
                     self._known[found.folder] = stamp, known
                 return known
             except BundleError as error:
-                self._tell(f"{name} is left out, or answered for by another revision: {error}")
+                self._tell(f"{name} is not listed, or falls back to another revision: {error}")
         return None
 
     def _names(self) -> list[str]:
@@ -314,7 +328,13 @@ class Catalog:
         return sorted(bundled | set(self._now_live()))
 
     def _refuse_unknown(self, name: str) -> None:
-        """Names come from anywhere: one that is a path must not lead to other folders."""
+        """Raise for an unknown name.
+
+        Names come from untrusted requests: a path as a name must not open other folders.
+
+        Raises:
+            ModelNotFoundError: There is no model of that name.
+        """
         if name not in self._names():
             raise self._not_found(name)
 
@@ -324,10 +344,14 @@ class Catalog:
         return self._live
 
     def _read_live(self) -> Mapping[str, Live]:
-        """What is live, as the database has it; nothing where it cannot be used."""
+        """Read the live revisions from the database.
+
+        Where the database is not available, the last known ones are returned and an error is
+        logged.
+        """
         if self._store is None and not self._settings.has_database():
             return {}
-        from core.store.store import Store  # noqa: PLC0415  # takes a while, and few need it
+        from core.store.store import Store  # noqa: PLC0415  # a slow import that few callers need
 
         try:
             if self._store is None:
@@ -336,12 +360,12 @@ class Catalog:
         except StoreError as error:
             self._tell(str(error))
             return self._live or {}
-        # It can be used again: when it next cannot, that is told again.
+        # The database is available again, so its next failure is logged again.
         self._told = {each for each in self._told if "database" not in each}
         return live
 
     def _tell(self, problem: str) -> None:
-        """Log an error, once."""
+        """Log an error message, once each."""
         if problem not in self._told:
             self._told.add(problem)
             logger.error(problem)
@@ -351,16 +375,16 @@ class Catalog:
         for result in read_unbundled(self._settings.models):
             if result.config.name == name:
                 return ModelNotFoundError(
-                    f"Of the model {name!r} only figures are kept, no weights. Models here: "
-                    f"{names}."
+                    f"The model {name!r} cannot be loaded: only its metrics are stored, not its "
+                    f"weights. Available models: {names}."
                 )
-        return ModelNotFoundError(f"There is no model {name!r}. Models here: {names}.")
+        return ModelNotFoundError(f"There is no model {name!r}. Available models: {names}.")
 
 
 def _changed(*files: Path) -> _Stamp | None:
-    """When files last changed, and their sizes; None where one is not there."""
+    """Return modification times and sizes of files; None where one does not exist."""
     try:
         stats = [file.stat() for file in files]
-    except (OSError, ValueError):  # a name may hold what no path can
+    except (OSError, ValueError):  # ValueError: a name may contain a null byte
         return None
     return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: the only file that imports its client."""
+"""Client of the Hugging Face Hub. No other module imports huggingface_hub."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from core.output import private_folder
 
 __all__ = ["PATIENCE_S", "Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
 
-# Seconds. The client itself tries for 23 before it says that there is no network.
+# Timeout in seconds. The client itself retries for 23 seconds before it reports a network failure.
 PATIENCE_S = 10.0
-_SLOWEST = 50_000  # bytes a second, below which a download is given up
-_AT_ONCE = 8  # files
+_SLOWEST = 50_000  # lowest transfer rate in bytes per second that the timeouts allow for
+_AT_ONCE = 8  # parallel downloads
 _UNCHANGED = "Nothing was changed."
 _NO_ROOM = (
-    "What the Hub sends cannot be written: {}. See that there is room, and that this user may "
-    "write in TENSIGHT_HOME."
+    "Cannot write the download to disk: {}. Check the free disk space and that this user has write "
+    "permission for TENSIGHT_HOME."
 )
 _OF_THE_DISK = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT)
 
@@ -59,13 +59,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a commit, as the commit's tree describes it.
+    """A file in the tree of a commit.
 
     Attributes:
-        path: In the repository.
-        size: Bytes.
-        blob_id: SHA-1 that git gives the file, or the pointer to it where it has a `sha256`.
-        sha256: Of the content, where it lies in large file storage.
+        path: Path in the repository.
+        size: Size in bytes.
+        blob_id: Git blob SHA-1 of the file, or of its LFS pointer where it has a `sha256`.
+        sha256: SHA-256 of the content for a file in LFS, else None.
     """
 
     path: str
@@ -74,7 +74,7 @@ class RemoteFile:
     sha256: str | None
 
     def is_content(self, content: bytes) -> bool:
-        """Whether these are the bytes."""
+        """Return whether bytes match the digest of this file."""
         if self.sha256 is not None:
             return hashlib.sha256(content).hexdigest() == self.sha256
         git = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False)
@@ -83,12 +83,12 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit of a repository of models.
+    """A commit of a model repository.
 
     Attributes:
-        repo: `owner/name`.
-        sha: 40 hex digits.
-        files: All of them.
+        repo: Repository, `owner/name`.
+        sha: Commit hash, 40 hex digits.
+        files: All files in its tree.
     """
 
     repo: str
@@ -99,23 +99,24 @@ class Commit:
 def resolve(
     repo: str, revision: str, *, token: SecretStr | None, patience_s: float = PATIENCE_S
 ) -> Commit:
-    """Find out which commit a branch or tag is just now, and what is in it.
+    """Resolve a branch, tag or commit to a commit, and list its files.
 
     Args:
-        repo: `owner/name`.
+        repo: Repository, `owner/name`.
         revision: Branch, tag or commit.
-        token: For repositories that need one.
-        patience_s: Seconds after which the Hub counts as out of reach.
+        token: Access token; None for anonymous access.
+        patience_s: Timeout in seconds.
 
     Raises:
-        HubError: It cannot be found out; the message says why and what to do.
+        HubAwayError: The Hub cannot be reached within the timeout.
+        HubError: The Hub refuses access, or the repository or revision does not exist.
     """
 
     def ask() -> Commit:
         api = HfApi(token=_secret(token))
         sha = api.model_info(repo, revision=revision, timeout=patience_s).sha
         if not isinstance(sha, str) or len(sha) != 40:
-            raise HubError(f"The Hub names no commit for {repo} at {revision}. Try again later.")
+            raise HubError(f"The Hub returned no commit for {repo} at {revision}. Try again later.")
         tree = api.list_repo_tree(repo, revision=sha, recursive=True)
         files = tuple(
             RemoteFile(each.path, each.size, each.blob_id, each.lfs.sha256 if each.lfs else None)
@@ -137,24 +138,26 @@ def fetch(
     patience_s: float = 3 * PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Download files of a commit, and see that they are what its tree says.
+    """Download files of a commit and verify their digests.
 
-    Files that arrived whole before are not downloaded again; one that breaks off is gone on with,
-    within the call, from the last whole 10 MB.
+    Completed files are read from the cache. An interrupted transfer is resumed within the call,
+    from the last complete 10 MB.
 
     Args:
-        commit: Which one.
-        files: Which of its files.
-        into: Folder that they are written to, in the layout of the repository.
-        cache: Folder that downloads are kept in.
-        token: For repositories that need one.
-        patience_s: Seconds that it may take, beside those that the bytes take at 50 kB/s. A
-            process that ends then does not wait for what goes on downloading.
-        progress: Told how many bytes have arrived, and of how many, after each file.
+        commit: The commit to download from.
+        files: Which of its files to download.
+        into: Target folder; files are written in the layout of the repository.
+        cache: Cache folder of the Hub's client.
+        token: Access token; None for anonymous access.
+        patience_s: Timeout in seconds, in addition to size / 50 kB/s. Downloads run in daemon
+            threads and do not block process exit.
+        progress: Called after each file with the number of bytes downloaded and the total.
 
     Raises:
-        HubError: They cannot be had, or are not those of the tree. (The client checks sizes alone.)
-        OutputError: They cannot be written.
+        HubAwayError: The Hub cannot be reached, or the timeout expired.
+        HubError: The Hub refuses access, or a file does not match its digest. (The client itself
+            compares sizes only.)
+        OutputError: The files cannot be written.
     """
     total = sum(file.size for file in files)
 
@@ -175,7 +178,7 @@ def fetch(
                 if progress is not None:
                     progress(arrived, total)
         finally:
-            # Those that have not begun: nobody waits for them any more.
+            # Downloads that have not started are dropped, since nobody waits for them any more.
             for future in futures:
                 future.cancel()
 
@@ -183,23 +186,23 @@ def fetch(
 
 
 def _checked(commit: Commit, file: RemoteFile, path: Path) -> bytes:
-    """The bytes of a file that arrived."""
+    """Read a downloaded file and verify its digest; a corrupt one is removed from the cache."""
     try:
-        # A file of another size is not worth reading: it may be larger than memory.
+        # A file of the wrong size is not read, since it may be larger than the memory.
         content = path.read_bytes() if path.stat().st_size == file.size else None
     except OSError as error:
         raise HubError(
-            f"{file.path} of {commit.repo} did not arrive ({error.strerror}). {_UNCHANGED} Try "
-            "again."
+            f"The download of {file.path} from {commit.repo} cannot be read ({error.strerror}). "
+            f"{_UNCHANGED} Try again."
         ) from error
     if content is None or not file.is_content(content):
-        # Else it would be taken from the cache the next time.
+        # Otherwise the next download would return the corrupt file from the cache.
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise HubError(
-            f"{file.path} of {commit.repo} at {commit.sha[:12]} arrived as other bytes than the "
-            f"commit names. {_UNCHANGED} Try again; if it happens again, do not trust the network "
-            "between."
+            f"{file.path} of {commit.repo} at {commit.sha[:12]} failed verification: the bytes "
+            f"downloaded do not match the digest in the commit. {_UNCHANGED} Try again; if it "
+            "fails again, a proxy may be altering downloads."
         )
     return content
 
@@ -224,25 +227,26 @@ def publish(
     space: bool = False,
     bars: bool = False,
 ) -> str:
-    """Upload files as one commit; the repository is made where there is none.
+    """Upload files as one commit; the repository is created if it does not exist.
 
     Args:
-        folder: Where they lie.
-        files: Their paths in it. Their folders come to hold them alone; other folders of the
-            repository stay.
-        repo: `owner/name`.
-        token: One that may write.
-        message: Of the commit.
-        tag: To put on it.
-        private: Whether a repository that is made is.
-        space: Whether it is a Gradio Space, not a repository of models.
-        bars: Whether the client shows on stderr how far it is.
+        folder: Local folder.
+        files: Paths in it. In the repository, the folders that these files are in are replaced;
+            other folders are kept.
+        repo: Repository, `owner/name`.
+        token: Access token with write permission.
+        message: Commit message.
+        tag: Tag to create for the commit; None for no tag.
+        private: Whether a newly created repository is private.
+        space: Whether the repository is a Gradio Space instead of a model repository.
+        bars: Whether the client shows progress bars on stderr.
 
     Returns:
-        The commit, 40 hex digits.
+        Commit hash, 40 hex digits.
 
     Raises:
-        HubError: It cannot be uploaded, or not be tagged; the message says how far it came.
+        HubAwayError: The Hub cannot be reached.
+        HubError: The upload or the tag failed; the message says what was done until then.
     """
     api = HfApi(token=_secret(token))
     kind: dict[str, Any] = {"repo_type": "space"} if space else {}
@@ -251,7 +255,9 @@ def publish(
     def prepare() -> None:
         api.create_repo(repo, exist_ok=True, private=private, **kind, **sdk)
         if tag is not None and tag in {ref.name for ref in api.list_repo_refs(repo).tags}:
-            raise HubError(f"{repo} has a tag {tag} already. Nothing was sent. Give another --tag.")
+            raise HubError(
+                f"{repo} already has a tag {tag}. Nothing was uploaded. Choose another --tag."
+            )
 
     def upload() -> str:
         done = api.upload_folder(
@@ -260,37 +266,44 @@ def publish(
             folder_path=folder,
             commit_message=message,
             allow_patterns=list(files),
-            # What a model had before and has no more would not be in its config.json.
+            # Files that a model no longer has must go: its config.json has no digest for them.
             delete_patterns=[
                 f"{name}/*" for name in sorted({f.split("/")[0] for f in files if "/" in f})
             ],
         )
         return str(done.oid)
 
-    _told(repo, "main", prepare, so_far="Nothing was sent.", bars=bars)
-    unsure = "See on its page on the Hub whether a commit was made."
+    _told(repo, "main", prepare, so_far="Nothing was uploaded.", bars=bars)
+    unsure = "Check on its page on the Hub whether a commit was created."
     commit = _told(repo, "main", upload, so_far=unsure, bars=bars)
     if tag is not None:
         try:
             put = partial(api.create_tag, repo, tag=tag, revision=commit)
-            _told(repo, "main", put, so_far="No tag was made.", bars=bars)
+            _told(repo, "main", put, so_far="No tag was created.", bars=bars)
         except HubError as error:
             raise HubError(
                 f"{repo} is published as commit {commit}, but not tagged {tag}: {error} Then "
-                "publish once more with the same --tag: what is there already is not sent again."
+                "run the command again with the same --tag; files that are already uploaded are "
+                "not sent again."
             ) from error
     return commit
 
 
 def _secret(token: SecretStr | None) -> str | Literal[False]:
-    """What the client takes for a token; with None it would send one that somebody saved."""
+    """Convert a token for the client, which for None would send a token saved by `hf auth`."""
     return token.get_secret_value() if token else False
 
 
 def _begin(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
-    """Make calls, `_AT_ONCE` at a time, in threads that no process waits for when it ends.
+    """Run calls in daemon threads, `_AT_ONCE` in parallel.
 
-    (It would for those of an executor, and the client may go on trying for long.)
+    The threads of an executor would block process exit for as long as the client retries.
+
+    Args:
+        asks: The calls.
+
+    Returns:
+        One future for each call, in the order of `asks`.
     """
     futures: list[Future[Value]] = [Future() for _ in asks]
     waiting: SimpleQueue[tuple[Future[Value], Callable[[], Value]]] = SimpleQueue()
@@ -307,7 +320,7 @@ def _begin(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
                 continue
             try:
                 future.set_result(ask())
-            except BaseException as error:  # noqa: BLE001  # told to who waits
+            except BaseException as error:  # noqa: BLE001  # raised by the future's result
                 future.set_exception(error)
 
     for _ in range(min(len(asks), _AT_ONCE)):
@@ -323,8 +336,21 @@ def _told(
     so_far: str = _UNCHANGED,
     bars: bool = False,
 ) -> Value:
-    """What a call gives, or our own error, with what was done `so_far` and what to do."""
-    # It tells every try of its own, twice.
+    """Call the Hub's client and translate its exceptions.
+
+    Args:
+        repo: Repository to name in error messages.
+        revision: Revision to name in error messages.
+        ask: The call.
+        so_far: Sentence for error messages that says what was changed before the failure.
+        bars: Whether the client shows progress bars.
+
+    Raises:
+        HubAwayError: The Hub cannot be reached, or something else answers in its place.
+        HubError: The Hub refuses the request.
+        OutputError: A file cannot be written.
+    """
+    # The client logs each of its retries twice.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not bars:
         disable_progress_bars()
@@ -333,66 +359,71 @@ def _told(
     except TenSightError:
         raise
     except OfflineModeIsEnabled as error:
-        raise HubAwayError("HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it.") from error
+        raise HubAwayError(
+            "HF_HUB_OFFLINE is set, so no request was sent to the Hub. Unset it to go online."
+        ) from error
     except GatedRepoError as error:
         raise HubError(
-            f"{repo} is open only to those who were let in. Ask for that on its page on the Hub, "
-            "and set TENSIGHT_HUB_TOKEN."
+            f"{repo} is a gated repository. Request access on its page on the Hub, then set "
+            "TENSIGHT_HUB_TOKEN."
         ) from error
     except RevisionNotFoundError as error:
         raise HubError(
-            f"{repo} has no branch, tag or commit {revision!r}. Look at its page on the Hub, and "
-            "give another --revision or TENSIGHT_HUB_REVISION."
+            f"{repo} has no branch, tag or commit {revision!r}. Check its page on the Hub, then "
+            "change --revision or TENSIGHT_HUB_REVISION."
         ) from error
     except RepositoryNotFoundError as error:
         raise HubError(
-            f"There is no repository {repo} on the Hub, or not for who asks. Check --repo or "
-            "TENSIGHT_HUB_REPO, and TENSIGHT_HUB_TOKEN where it is private."
+            f"Repository {repo} does not exist on the Hub, or the token has no access to it. Check "
+            "--repo or TENSIGHT_HUB_REPO, and TENSIGHT_HUB_TOKEN if it is private."
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
             raise HubError(
-                f"The Hub refuses {repo} ({status}). Check that TENSIGHT_HUB_TOKEN is right, and "
-                "that it may do this."
+                f"The Hub denied access to {repo} (HTTP status {status}). Check that "
+                "TENSIGHT_HUB_TOKEN is valid and has the required permission."
             ) from error
         raise HubError(
-            f"The Hub could not answer for {repo} ({status}). {so_far} Try again later."
+            f"The Hub failed to answer for {repo} (HTTP status {status}). {so_far} Try again later."
         ) from error
     except HFValidationError as error:
         raise HubError(
-            f"{repo!r} is no name of a repository. It looks like owner/name: check --repo or "
+            f"{repo!r} is not a valid repository name. Expected owner/name; check --repo or "
             "TENSIGHT_HUB_REPO."
         ) from error
     except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         if not _is_of_the_client(error):
-            raise  # a mistake of this program, which the network is not to be blamed for
-        # What is told does not say where the client stumbled.
-        logger.debug("The Hub's client does not understand an answer", exc_info=error)
+            raise  # a bug of this program must not be reported as a network problem
+        # The message does not say where in the client it failed, so the traceback is logged.
+        logger.debug("The Hub's client failed to parse a response", exc_info=error)
         raise HubAwayError(
-            f"What came is no answer of the Hub ({type(error).__name__}). {so_far} See whether a "
-            "login page of the network stands between, and that HF_ENDPOINT is right where it is "
-            "set; then try again."
+            f"The response is not one of the Hub ({type(error).__name__}). {so_far} Check whether "
+            "the network redirects to a login page and, if HF_ENDPOINT is set, that it is correct; "
+            "then try again."
         ) from error
     except (ValueError, ImportError, httpx2.InvalidURL, FileNotFoundError) as error:
-        # The client of the network cannot be made.
+        # The HTTP client cannot be built.
         broken = broken_variable()
         if broken is not None:
             raise HubAwayError(f"The Hub cannot be reached. {so_far} {broken}") from error
         if not isinstance(error, ValueError):
             raise
-        raise HubError(f"The Hub does not take this: {error} Mend it, and try again.") from error
+        raise HubError(
+            f"The Hub rejected the request: {error} Correct it and try again."
+        ) from error
     except (TooLateError, httpx2.HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             raise OutputError(_NO_ROOM.format(error)) from error
         raise HubAwayError(
-            f"The Hub cannot be reached, or broke off ({type(error).__name__}). {so_far} Check the "
-            f"network, and try again. {network_hint(constants.ENDPOINT)}".rstrip()
+            f"The Hub cannot be reached, or the connection broke ({type(error).__name__}). "
+            f"{so_far} Check the network, then try again. "
+            f"{network_hint(constants.ENDPOINT)}".rstrip()
         ) from error
 
 
 def _is_of_the_client(error: Exception) -> bool:
-    """Whether the Hub's client met an error, or what it called; else code of this package did."""
+    """Return whether an exception comes from the Hub's client rather than from this package."""
     last = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -409,20 +440,22 @@ def fetch_dataset(
     token: SecretStr | None = None,
     endpoint: str | None = None,
 ) -> Path:
-    """Download the matching files of a data set, once; on a terminal bars show how far it is.
+    """Download the matching files of a data set, with progress bars on a terminal.
+
+    Completed files are read from the cache.
 
     Args:
-        repo: Name of the data set on the Hub, `owner/name`.
-        pattern: Which files, as a glob over their paths in the repo.
-        cache: Folder that downloads are kept in.
-        token: For data sets that need one.
-        endpoint: Address of the Hub; None: the public one, or HF_ENDPOINT.
+        repo: Data set on the Hub, `owner/name`.
+        pattern: Glob pattern for the paths of the files in the repository.
+        cache: Cache folder of the Hub's client.
+        token: Access token; None for anonymous access.
+        endpoint: URL of the Hub; None for HF_ENDPOINT or the public Hub.
 
     Returns:
-        Folder with the files in the layout of the repo.
+        Folder with the files in the layout of the repository.
 
     Raises:
-        DataError: The Hub cannot be reached, or does not have the files.
+        DataError: The Hub cannot be reached, or has no matching file.
     """
     if not sys.stderr.isatty():
         disable_progress_bars()
@@ -444,10 +477,13 @@ def fetch_dataset(
     ) as error:
         hint = network_hint(endpoint or constants.ENDPOINT)
         raise DataError(
-            f"The data set {repo} cannot be fetched from the Hub ({type(error).__name__}). Check "
-            "the network, or put the files in a folder and name it in TENSIGHT_DATA. "
+            f"The data set {repo} cannot be downloaded from the Hub ({type(error).__name__}). "
+            "Check the network, or put the files in a folder and set TENSIGHT_DATA to it. "
             f"{hint}".rstrip()
         ) from error
     if not any(folder.glob(pattern)):
-        raise DataError(f"The data set {repo} on the Hub has no file like {pattern}.")
+        raise DataError(
+            f"The data set {repo} on the Hub has no file that matches {pattern}. Check the name of "
+            "the data set."
+        )
     return folder

@@ -1,8 +1,8 @@
-"""Load one model folder and answer one photo: python -m core.registry.probe FOLDER.
+"""Smoke test of an untrusted model folder: `python -m core.registry.probe FOLDER`.
 
-It is run as a process of its own before anything else loads a model from elsewhere: the engine is
-known to crash on flatbuffers that were made to crash it. Its memory and time are bounded; that it
-ends with 0 says that the model can be used.
+It runs in a subprocess before any other process loads a downloaded model, because crafted
+flatbuffers can crash the inference engine. Memory and CPU time are limited. The exit status is 0 if
+the model can be used; otherwise the reason is the last line of stderr.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ _SECONDS = 60
 
 
 def probe(folder: Path) -> None:
-    """Load a model, and answer a photo of coloured stripes, one and many at a time.
+    """Verify and load a model, and classify a batch of three synthetic images with saliency.
+
+    Args:
+        folder: The model folder.
 
     Raises:
-        BundleError: A file is damaged, or the answer is none.
+        BundleError: A file is missing, corrupt or invalid, or the scores do not sum to 1.
     """
     bundle = Bundle.open(folder)
     bundle.verify()
@@ -39,13 +42,13 @@ def probe(folder: Path) -> None:
     for prediction in classifier.predict_many([photo] * 3, saliency=True):
         if not np.isclose(sum(prediction.scores.values()), 1):
             raise BundleError(
-                f"{folder} answers a photo with scores that sum to "
-                f"{sum(prediction.scores.values())}, not to 1."
+                f"{folder} returns scores that sum to {sum(prediction.scores.values())} instead of "
+                "1. Export the model again."
             )
 
 
 def main() -> None:
-    """Run as a program."""
+    """Run the probe on the folder named by the first argument."""
     _limit()
     try:
         probe(Path(sys.argv[1]))
@@ -56,7 +59,7 @@ def main() -> None:
 def _limit() -> None:
     if sys.platform == "win32":
         return
-    import resource  # noqa: PLC0415  # Windows has none
+    import resource  # noqa: PLC0415  # not available on Windows
 
     for what, most in (
         (resource.RLIMIT_AS, _MEMORY),
@@ -65,7 +68,7 @@ def _limit() -> None:
     ):
         _, hard = resource.getrlimit(what)
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        # Where the system knows no such limit, the others must do.
+        # Some systems lack one of these limits; the others still apply.
         with suppress(ValueError, OSError):
             resource.setrlimit(what, (bound, bound))
 

@@ -1,4 +1,4 @@
-"""Models from the Hub: brought here, checked, made live, rolled back, published."""
+"""Release management: pull, promote, roll back, push and garbage-collect model revisions."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _MOST_SAID = 4000
 _MOST_JSON = 4 * 2**20
 _SHORTEST_REVISION = 4
 _PUBLISHER = (
-    "Where a new try does not help, its publisher must publish it again; until then, pull another "
-    "revision."
+    "If trying again does not help, its publisher must publish it again; until then, pull another "
+    "--revision."
 )
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A model as it stands in a repository on the Hub.
+    """A model in a repository on the Hub.
 
     Attributes:
-        config: Its config.json.
-        metrics: Its metrics.json.
-        revision: As of its bundle.
-        here: Whether this revision is here.
+        config: Content of config.json.
+        metrics: Content of metrics.json.
+        revision: Revision of the bundle, 12 hex digits.
+        here: Whether this revision is installed.
     """
 
     config: Config
@@ -73,29 +73,30 @@ def pull(
     patience_s: float = hub.PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Pulled]:
-    """Bring the models of a repository here, as candidates: nothing answers with them yet.
+    """Download and install all models of a repository, without promoting them by default.
 
-    Each is checked against the commit's tree and its own config.json, and loaded by another
-    process, before it gets its place. If anything fails until then, nothing has changed. If they
-    cannot be made live, the same revisions answer as before, and those that were pulled are here.
+    Each model is verified against the commit's tree and its own config.json, and loaded in a
+    subprocess, before any is installed; if that fails, nothing is changed. If only the promotion
+    fails, the models stay installed and the live revisions are unchanged.
 
     Args:
-        settings: `home`, `hub_repo`, `hub_revision` and `hub_token` are used.
-        repo: `owner/name`; None: TENSIGHT_HUB_REPO.
-        revision: Branch, tag or commit; None: TENSIGHT_HUB_REVISION.
-        live: Also make `all` of them live, in one step; or those of which none was made live
-            before (`first`).
-        patience_s: Seconds after which the Hub counts as out of reach.
-        progress: Told how many bytes have arrived, and of how many.
+        settings: `home`, `hub_repo`, `hub_revision`, `hub_token` and, for a promotion, `models` and
+            `database_url` are used.
+        repo: Repository, `owner/name`; None for TENSIGHT_HUB_REPO.
+        revision: Branch, tag or commit; None for TENSIGHT_HUB_REVISION.
+        live: Which of the models to promote, in one transaction: `no`, `all`, or `first`, those
+            of which no revision was ever promoted.
+        patience_s: Timeout in seconds for resolving the revision.
+        progress: Called with the number of bytes downloaded and the total.
 
     Returns:
-        What is here now of that commit.
+        The installed revisions of that commit.
 
     Raises:
-        HubError: The Hub cannot be reached, refuses, or holds what cannot be used.
-        BundleError: A model of it cannot be used.
+        HubError: The Hub cannot be reached or refuses access, or the repository is not usable.
+        BundleError: A model is corrupt or cannot be loaded.
         OutputError: TENSIGHT_HOME cannot be written.
-        StoreError: They cannot be made live.
+        StoreError: The models cannot be promoted.
     """
     commit = hub.resolve(
         _repo(settings, repo),
@@ -122,7 +123,7 @@ def pull(
                 _probe(bundle)
             except BundleError as error:
                 raise BundleError(
-                    f"{name} of {commit.repo} at {commit.sha[:12]} is not taken, and nothing was "
+                    f"{name} of {commit.repo} at {commit.sha[:12]} was rejected and nothing was "
                     f"changed: {error} {_PUBLISHER}"
                 ) from error
             drafts.append(Pulled(bundle, commit.repo, commit.sha, date))
@@ -135,21 +136,22 @@ def pull(
 
 
 def promote(settings: Settings, name: str, revision: str) -> str:
-    """Make a revision of a model live that is here; running fronts answer with it within a second.
+    """Make an installed revision live; running processes switch to it within a second.
 
     Args:
         settings: `home`, `models` and `database_url` are used.
-        name: Of the model.
-        revision: As `tensight models list` shows it, or how it begins; or `bundled`.
+        name: Name of the model.
+        revision: Revision as `tensight models list` shows it, a unique prefix of at least 4 digits,
+            or `bundled`.
 
     Returns:
-        The revision, whole.
+        The full revision, or `bundled`.
 
     Raises:
-        ModelNotFoundError: It is not here, or several begin so.
-        BundleError: It is damaged.
+        ModelNotFoundError: The revision is not installed, or the prefix is ambiguous.
+        BundleError: The revision is damaged.
         OutputError: TENSIGHT_HOME cannot be written.
-        StoreError: The database cannot be used.
+        StoreError: The database is not available.
     """
     with Revisions(settings.home).changing():
         found = resolve(settings, name, revision)
@@ -158,16 +160,19 @@ def promote(settings: Settings, name: str, revision: str) -> str:
 
 
 def resolve(settings: Settings, name: str, revision: str) -> str:
-    """A revision that is here and whole, by how it begins.
+    """Resolve a revision prefix to an installed revision, and verify that one.
 
     Args:
         settings: `home` and `models` are used.
-        name: Of the model.
+        name: Name of the model.
         revision: As for `promote`.
 
+    Returns:
+        The full revision, or `bundled`.
+
     Raises:
-        ModelNotFoundError: It is not here, or several begin so.
-        BundleError: It is damaged.
+        ModelNotFoundError: The revision is not installed, or the prefix is ambiguous.
+        BundleError: The revision is damaged.
     """
     is_bundled = any(folder.name == name for folder in find_bundles(settings.models))
     if revision == BUNDLED and is_bundled:
@@ -181,34 +186,38 @@ def resolve(settings: Settings, name: str, revision: str) -> str:
     known = ", ".join([*there, *([BUNDLED] if is_bundled else [])]) or "none"
     if len(revision) < _SHORTEST_REVISION:
         raise ModelNotFoundError(
-            f"{revision!r} is too short for a revision. Give at least {_SHORTEST_REVISION} digits "
-            f"of one. Here of {name}: {known}."
+            f"Revision {revision!r} is too short; give at least {_SHORTEST_REVISION} digits. "
+            f"Installed revisions of {name}: {known}."
         )
     begin_so = [bundle for full, bundle in there.items() if full.startswith(revision)]
     if len(begin_so) != 1:
-        problem = "Several revisions begin so" if begin_so else "That revision is not here"
+        problem = "is ambiguous" if begin_so else "is not installed"
         raise ModelNotFoundError(
-            f"{problem}: {name} {revision}. Here of {name}: {known}. `tensight models pull` brings "
-            "more."
+            f"Revision {revision} of {name} {problem}. Installed revisions of {name}: {known}. "
+            "Install more with `tensight models pull`."
         )
     begin_so[0].verify()
     return begin_so[0].revision
 
 
 def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Live:
-    """Swap the live revision of a model and the last good one.
+    """Swap the live and the last good revision of a model.
 
     Args:
         settings: As for `promote`.
-        name: Of the model.
-        seen: What was live when somebody said that these two are to be swapped; None: whatever is.
+        name: Name of the model.
+        seen: Expected state before the swap, as it was shown to the operator who confirmed it;
+            None to accept any.
+
+    Returns:
+        The state after the swap.
 
     Raises:
-        ModelNotFoundError: The last good one is not here any more.
-        BundleError: It is damaged.
+        ModelNotFoundError: The last good revision is no longer installed.
+        BundleError: The last good revision is damaged.
         OutputError: TENSIGHT_HOME cannot be written.
-        StoreError: There is none, or what is live is not as it was seen, or the database cannot be
-            used.
+        StoreError: There is no last good revision, the state differs from `seen`, or the database
+            is not available.
     """
     with Revisions(settings.home).changing():
         store = Store.open(settings)
@@ -216,9 +225,9 @@ def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Liv
             row = store.live.all().get(name)
             if seen is not None and row != seen:
                 raise StoreError(
-                    f"Nothing was changed: {seen.revision} of {name} was to give way to "
-                    f"{seen.last_good}, and another revision was made live meanwhile. `tensight "
-                    "models list` shows which."
+                    f"The rollback of {name} from {seen.revision} to {seen.last_good} was not "
+                    "made: another revision was promoted in the meantime. Run `tensight models "
+                    "list` to see which one is live, then decide again."
                 )
             if row is not None and row.last_good is not None:
                 resolve(settings, name, row.last_good)
@@ -236,28 +245,32 @@ def push(
     private: bool = False,
     bars: bool = False,
 ) -> str:
-    """Publish the models of the settings, with their cards; the repository is made if it must be.
+    """Publish all bundled models with their cards; the repository is created if needed.
 
     Args:
         settings: `models`, `hub_repo` and `hub_token` are used.
-        repo: `owner/name`; None: TENSIGHT_HUB_REPO.
-        tag: To put on the commit.
-        message: Of the commit.
-        private: Whether a repository that is made can be seen by its owner alone.
-        bars: Whether stderr shows how far it is.
+        repo: Repository, `owner/name`; None for TENSIGHT_HUB_REPO.
+        tag: Tag to create for the commit; None for no tag.
+        message: Commit message.
+        private: Whether a newly created repository is private.
+        bars: Whether to show progress bars on stderr.
 
     Returns:
-        The commit, 40 hex digits.
+        Commit hash, 40 hex digits.
 
     Raises:
-        ModelNotFoundError: There is no model.
-        BundleError: A model is damaged; nothing was sent.
-        HubError: The Hub cannot be reached, or refuses; the message says how far it came.
+        ModelNotFoundError: There is no model to publish.
+        BundleError: A model is damaged; nothing was uploaded.
+        HubError: The Hub cannot be reached or refuses access; the message says what was done until
+            then.
     """
     where = _repo(settings, repo)
     folders = [f for f in sorted(settings.models.glob("[!.]*")) if f.is_dir()]
     if not folders:
-        raise ModelNotFoundError(f"There is no model in {settings.models} to publish.")
+        raise ModelNotFoundError(
+            f"There is no model to publish in {settings.models}. Set TENSIGHT_MODELS to a folder "
+            "with models."
+        )
     files = [f.name for f in sorted(settings.models.glob("[!.]*")) if f.suffix in (".md", ".json")]
     for folder in folders:
         try:
@@ -266,8 +279,8 @@ def push(
             _probe(bundle)
         except BundleError as error:
             raise BundleError(
-                f"Nothing was sent: {error} Make that model again, or take it out of "
-                f"{settings.models}."
+                f"Nothing was uploaded: {error} Train or export that model again, or remove it "
+                f"from {settings.models}."
             ) from error
         files += [f"{folder.name}/{name}" for name in (CONFIG, *bundle.config.sha256)]
     return hub.publish(
@@ -285,11 +298,16 @@ def push(
 def list_remote(
     settings: Settings, *, repo: str | None = None, revision: str | None = None
 ) -> list[Remote]:
-    """The models of a repository, without their weights.
+    """List the models of a repository; only config.json and metrics.json are downloaded.
+
+    Args:
+        settings: As for `pull`.
+        repo: Repository, `owner/name`; None for TENSIGHT_HUB_REPO.
+        revision: Branch, tag or commit; None for TENSIGHT_HUB_REVISION.
 
     Raises:
-        HubError: The Hub cannot be reached, refuses, or holds what cannot be used.
-        BundleError: A model's config.json or metrics.json is wrong.
+        HubError: The Hub cannot be reached or refuses access, or the repository is not usable.
+        BundleError: A model's config.json or metrics.json is invalid.
     """
     commit = hub.resolve(
         _repo(settings, repo), revision or settings.hub_revision, token=settings.hub_token
@@ -313,16 +331,19 @@ def list_remote(
 
 
 def collect(settings: Settings) -> tuple[list[str], int]:
-    """Delete revisions that are neither live nor the last good ones, and what was downloaded.
+    """Delete installed revisions that are neither live nor last good, and the download cache.
 
-    While a process pulls, what was downloaded stays: it may be what that process needs.
+    The cache is kept while another process pulls, since that process may still need it.
+
+    Args:
+        settings: `home` and `database_url` are used.
 
     Returns:
-        The revisions that were deleted, and how many bytes that freed.
+        The deleted revisions and the number of bytes freed.
 
     Raises:
         OutputError: TENSIGHT_HOME cannot be written.
-        StoreError: It cannot be found out what is live.
+        StoreError: The live revisions cannot be read.
     """
     revisions = Revisions(settings.home)
     with revisions.changing():
@@ -342,7 +363,7 @@ def collect(settings: Settings) -> tuple[list[str], int]:
 def _repo(settings: Settings, repo: str | None) -> str:
     found = repo or settings.hub_repo
     if found is None:
-        raise HubError("No repository was named. Give --repo OWNER/NAME, or set TENSIGHT_HUB_REPO.")
+        raise HubError("No repository is set. Give --repo OWNER/NAME, or set TENSIGHT_HUB_REPO.")
     return found
 
 
@@ -351,12 +372,18 @@ def _cache(settings: Settings) -> Path:
 
 
 def _models_of(commit: Commit) -> dict[str, list[RemoteFile]]:
-    """Files of each model folder of a commit; what is no part of one is left alone."""
+    """Group the files of a commit by model folder, and check names, number and sizes.
+
+    Files outside model folders are ignored.
+
+    Raises:
+        HubError: A path leaves its folder, there is no complete model, or a limit is exceeded.
+    """
     for file in commit.files:
         if ".." in file.path.split("/") or "\\" in file.path or file.path.startswith("/"):
             raise HubError(
-                f"{commit.repo} holds a file named {file.path!r}, which would be written outside "
-                "its folder. Nothing was changed. Do not use this repository."
+                f"{commit.repo} contains a file named {file.path!r}, which would be written "
+                "outside its folder. Nothing was changed. Do not use this repository."
             )
     parts = [(file, file.path.split("/")) for file in commit.files]
     names = sorted(
@@ -367,8 +394,8 @@ def _models_of(commit: Commit) -> dict[str, list[RemoteFile]]:
     }
     if not models:
         raise HubError(
-            f"{commit.repo} holds no model: no folder in it has a {CONFIG}. Publish models with "
-            "`tensight models push`."
+            f"{commit.repo} contains no model: none of its folders has a {CONFIG}. Publish models "
+            "with `tensight models push`."
         )
     for name, files in models.items():
         if not any(file.path == f"{name}/{MODEL}" for file in files):
@@ -377,24 +404,28 @@ def _models_of(commit: Commit) -> dict[str, list[RemoteFile]]:
     size = sum(file.size for file in files)
     if len(files) > _MOST_FILES or size > _MOST_BYTES:
         raise HubError(
-            f"The models of {commit.repo} are {len(files):,} files of {size:,} bytes; at most "
-            f"{_MOST_FILES:,} files of {_MOST_BYTES:,} bytes are taken."
+            f"The models of {commit.repo} have {len(files):,} files and {size:,} bytes; the limits "
+            f"are {_MOST_FILES:,} files and {_MOST_BYTES:,} bytes. Nothing was changed."
         )
     for file in files:
-        # They are parsed in this process, before another one looks at the model.
+        # These files are parsed in this process, before the subprocess probes the model.
         if file.path.endswith((f"/{CONFIG}", f"/{METRICS}")) and file.size > _MOST_JSON:
             raise HubError(
-                f"{file.path} of {commit.repo} has {file.size:,} bytes; at most {_MOST_JSON:,} are "
-                "read. Nothing was changed. Do not use this repository."
+                f"{file.path} of {commit.repo} has {file.size:,} bytes; the limit is "
+                f"{_MOST_JSON:,}. Nothing was changed. Do not use this repository."
             )
     return models
 
 
 def _probe(bundle: Bundle) -> None:
-    """See that a model is whole, can be loaded and answers, in a process that may crash."""
+    """Verify, load and run a model in a subprocess, which a malicious one may crash.
+
+    Raises:
+        BundleError: The model is damaged, crashes the engine or does not answer in time.
+    """
     kept = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
-    # Threads that are not needed would take of the memory that the process is allowed.
+    # Each OpenBLAS thread would use up part of the memory limit of the process.
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "core.registry.probe", str(bundle.folder)]
     what = f"{bundle.config.name} {bundle.revision}"
@@ -410,11 +441,11 @@ def _probe(bundle: Bundle) -> None:
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:
-            raise BundleError(f"{what} gave no answer to a photo within {_PROBE_S} s.") from error
+            raise BundleError(f"{what} did not classify an image within {_PROBE_S} s.") from error
         said.seek(max(0, said.seek(0, os.SEEK_END) - _MOST_SAID))
         lines = said.read().decode(errors="replace").splitlines()
     if code < 0:
-        raise BundleError(f"{what} crashes the engine that loads it (signal {-code}).")
+        raise BundleError(f"{what} crashes the inference engine (signal {-code}).")
     if code != 0:
         last = "".join(c for c in (lines or ["no reason was given"])[-1] if c.isprintable())
         raise BundleError(f"{what} cannot be used: {last}")

@@ -1,4 +1,4 @@
-"""Revisions of models that were brought here: folders in TENSIGHT_HOME/revisions."""
+"""Storage of installed model revisions: folders in TENSIGHT_HOME/revisions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _PATIENCE_S = 600
 
 @dataclass(frozen=True)
 class Pulled:
-    """A revision that is here.
+    """An installed revision.
 
     Attributes:
         bundle: The model folder.
-        repo: Repository on the Hub that it came from.
+        repo: Repository on the Hub that it was pulled from, `owner/name`.
         commit: Commit of that repository, 40 hex digits.
-        date: When it was brought here, in UTC.
+        date: Time of the pull, ISO 8601 in UTC.
     """
 
     bundle: Bundle
@@ -43,7 +43,9 @@ class Pulled:
 
 
 class Revisions:
-    """The folder; REVISION/NAME/ in it is one model folder, REVISION/origin.json says whence.
+    """The store of installed revisions.
+
+    REVISION/NAME/ holds a model folder, and REVISION/origin.json where it was pulled from.
 
     Args:
         home: TENSIGHT_HOME.
@@ -53,38 +55,38 @@ class Revisions:
         self._folder = home / "revisions"
 
     def path(self, name: str, revision: str) -> Path:
-        """Where a revision of a model lies, if it is here."""
+        """Return the path of a revision's model folder, whether or not it is installed."""
         return self._folder / revision / name
 
     def find(self, name: str, revision: str) -> Bundle | None:
-        """A revision that is here; None where it is not.
+        """Open an installed revision; None where it is not installed.
 
         Raises:
-            BundleError: It is here, and its config.json is damaged.
+            BundleError: It is installed, but its config.json is invalid.
         """
         folder = self.path(name, revision)
         return Bundle.open(folder) if folder.is_dir() else None
 
     def all(self) -> list[Pulled]:
-        """Every revision that is here and can be read, by model and date."""
+        """List all readable revisions, sorted by model and date."""
         found = [each for folder in self.folders() if isinstance(each := _read(folder), Pulled)]
         return sorted(found, key=lambda each: (each.bundle.config.name, each.date))
 
     def damaged(self) -> dict[str, BundleError]:
-        """Revisions that are here and cannot be read, and why."""
+        """Return the unreadable revisions with their errors."""
         each = {folder.name: _read(folder) for folder in self.folders()}
         return {name: found for name, found in each.items() if isinstance(found, BundleError)}
 
     def folders(self) -> list[Path]:
-        """The folder of every revision, whatever is in it; its name is the revision."""
+        """List the folders of all revisions, readable or not; their names are the revisions."""
         return sorted(folder for folder in self._folder.glob("[!.]*") if folder.is_dir())
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """One process at a time adds and removes revisions, and says which are live.
+        """Hold the lock for adding, removing and promoting revisions.
 
         Raises:
-            OutputError: The folder cannot be written, or another process does not come to an end.
+            OutputError: The folder cannot be written, or the lock was not released in time.
         """
         with ExitStack() as stack:
             try:
@@ -95,35 +97,36 @@ class Revisions:
                     self._clean()
             except Timeout as error:
                 raise OutputError(
-                    f"Another process has been bringing models to {self._folder} for "
-                    f"{_PATIENCE_S} s. Try again when it has ended."
+                    f"Another process has held the lock on {self._folder} for {_PATIENCE_S} s. Try "
+                    "again once it has finished."
                 ) from error
             yield
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """A folder on the same disk, for what is being brought here; deleted in the end.
+        """Create a temporary folder on the same file system, for models being pulled.
 
-        Others may add and remove revisions meanwhile, but not what was downloaded (`staged`).
+        Other processes may add and remove revisions meanwhile, but they keep the download cache
+        (see `staged`). The folder is deleted on exit.
 
         Raises:
-            OutputError: The folder cannot be written, or another process does not come to an end.
+            OutputError: The folder cannot be written, or the lock was not released in time.
         """
         with ExitStack() as stack:
             with self.changing(), self._writing():
                 staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._folder))
-                # That it is held tells others that who made the folder has not been killed.
+                # While this lock is held, other processes know that the owner is still running.
                 stack.callback(_lock_of(staging).unlink, missing_ok=True)
                 stack.enter_context(FileLock(_lock_of(staging)))
             stack.callback(shutil.rmtree, staging, ignore_errors=True)
             yield staging
 
     def staged(self) -> bool:
-        """Whether some process is bringing models here. Only within `changing`."""
+        """Return whether a process is pulling models. Call it within `changing` only."""
         return any(left.is_dir() for left in self._folder.glob(f"{_STAGING}*"))
 
     def _clean(self) -> None:
-        """Delete what processes left that were killed."""
+        """Delete staging folders of processes that were killed."""
         for name in {left.name.removesuffix(_LOCK) for left in self._folder.glob(f"{_STAGING}*")}:
             staging = self._folder / name
             with suppress(Timeout):
@@ -139,17 +142,20 @@ class Revisions:
             if isinstance(error, TenSightError | Timeout):
                 raise
             raise OutputError(
-                f"{self._folder} cannot be written: {error}. See that there is room, and that this "
-                "user may write there; or name another folder in TENSIGHT_HOME."
+                f"{self._folder} cannot be written: {error}. Check the free disk space and that "
+                "this user has write permission, or set TENSIGHT_HOME to another folder."
             ) from error
 
     def add(self, pulled: Pulled) -> Bundle:
-        """Move a model folder out of `staging` to where it belongs, in one step.
+        """Install a model folder by moving it out of `staging` atomically.
 
-        Only within `changing`.
+        Call it within `changing` only.
+
+        Args:
+            pulled: The staged revision.
 
         Returns:
-            It, in its new place; or the one that was there already and is whole.
+            The installed bundle; an intact one that was already installed is kept.
 
         Raises:
             OutputError: The folder cannot be written.
@@ -174,14 +180,20 @@ class Revisions:
         return Bundle.open(target)
 
     def remove(self, folder: Path) -> int:
-        """Delete one of `folders`; the number of bytes that this freed. Only within `changing`.
+        """Delete an installed revision. Call it within `changing` only.
+
+        Args:
+            folder: One of `folders`.
+
+        Returns:
+            Number of bytes freed.
 
         Raises:
             OutputError: The folder cannot be written.
         """
         with self._writing():
             freed = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
-            # First out of sight: half a folder is never found.
+            # The folder is renamed first, so that a partly deleted revision is never visible.
             gone = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self._folder))
             folder.rename(gone / folder.name)
         shutil.rmtree(gone, ignore_errors=True)
@@ -189,7 +201,7 @@ class Revisions:
 
 
 def _read(folder: Path) -> Pulled | BundleError:
-    """The revision in a folder, or why it cannot be read."""
+    """Read the revision in a folder; return the error where it cannot be read."""
     try:
         about = json.loads((folder / _ORIGIN).read_text("utf-8"))
         bundle = Bundle.open(folder / about["name"])
@@ -213,13 +225,13 @@ def _lock_of(staging: Path) -> Path:
 
 
 def _settle(folder: Path) -> None:
-    """See that everything below is on the disk, before it gets its name."""
+    """Flush a folder and its content to disk, before it is renamed to its final name."""
     for path in (*folder.rglob("*"), folder):
         _sync(path)
 
 
 def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders
         return
     number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:

@@ -1,4 +1,4 @@
-"""The models of TENSIGHT_HUB_REPO come here in the background, while others answer."""
+"""Background download of the models of TENSIGHT_HUB_REPO, while installed models serve."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FirstPull"]
 
-# Seconds: between tries, at first and at most; between looks at what is live; and until the Hub
-# counts as out of reach.
+# In seconds: first and longest pause between retries, interval of polling the live revisions, and
+# timeout of the Hub.
 _PAUSES_S = (60.0, 3600.0)
 _LOOK_S = 30.0
 _PATIENCE_S = 10.0
@@ -31,21 +31,23 @@ logger = logging.getLogger(__name__)
 
 
 class FirstPull:
-    """Pulls where a repository is set and something is missing: at the first start, all of it.
+    """A daemon thread that installs missing models from the Hub; without `hub_repo` it is idle.
 
-    What was made live of nothing yet is promoted too. On another machine with the same database,
-    what is live and what is the last good one are only brought here, whenever they are made so:
-    from the commits that the database says they came from, also once the repository has moved on.
-    (One that was made live by a TenSight that did not keep that is looked for in
-    TENSIGHT_HUB_REVISION.) What does not come here so is an error, logged once with what to do.
+    Where no model was ever promoted, all models of the repository are pulled and promoted. Where
+    the database names live and last good revisions that are not installed, as on a second machine
+    with the same database, these are installed from the commits recorded in the database, even if
+    the branch has moved on. (Revisions promoted by a version of TenSight that did not record the
+    commit are looked up in TENSIGHT_HUB_REVISION.) A revision that cannot be found is logged once
+    as an error.
 
-    Without a network it tries again later; that is no error, and start is as fast as with one.
+    Network failures are retried with exponential backoff, logged as information, and do not delay
+    the start.
 
     Args:
-        settings: `hub_repo` and what `releases.pull` uses.
-        patience_s: Seconds after which the Hub counts as out of reach.
-        pauses_s: Seconds between tries to bring the same here, at first and at most.
-        look_s: Seconds between looks at what is live.
+        settings: `hub_repo` and those that `releases.pull` uses.
+        patience_s: Timeout in seconds for resolving a revision on the Hub.
+        pauses_s: First and longest pause between retries, in seconds.
+        look_s: Interval of polling the live revisions, in seconds.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class FirstPull:
             threading.Thread(target=self._run, name="first-pull", daemon=True).start()
 
     def close(self) -> None:
-        """Try no more."""
+        """Stop retrying. A download in progress is not interrupted."""
         self._closed.set()
 
     def _run(self) -> None:
@@ -88,8 +90,8 @@ class FirstPull:
                     try:
                         self._bring(missing)
                     finally:
-                        # The pause differs, so that many do not come back at once.
-                        delay = pause * random.uniform(0.5, 1.5)  # noqa: S311  # no secret
+                        # Random jitter keeps many machines from retrying at the same time.
+                        delay = pause * random.uniform(0.5, 1.5)  # noqa: S311  # not security-relevant
                         again_at = time.monotonic() + delay
                         pause = min(2 * pause, self._pauses_s[1])
                         wait = min(wait, delay)
@@ -102,18 +104,25 @@ class FirstPull:
             yield
         except HubAwayError as error:
             logger.info("%s", error)
-        except Exception as error:  # the edge of a thread: who runs it hears of it
+        except Exception as error:  # the top of a thread: errors are logged, not lost
             if str(error) != self._told:
                 ours = None if isinstance(error, TenSightError) else error
-                logger.error("The models of %s: %s", self._settings.hub_repo, error, exc_info=ours)
+                logger.error(
+                    "Cannot install models from %s: %s",
+                    self._settings.hub_repo,
+                    error,
+                    exc_info=ours,
+                )
                 self._told = str(error)
 
     def _missing(self) -> Mapping[tuple[str, str], HubSource | None] | None:
-        """Models and revisions that should be here and are not, and where they came from.
+        """Return the live and last good revisions that are not installed.
 
-        None where nothing was made live yet.
+        Returns:
+            The Hub commit of each (model, revision), None where it was not recorded; or None where
+            no model was ever promoted.
         """
-        from core.store.store import Store  # noqa: PLC0415  # the database takes a while to import
+        from core.store.store import Store  # noqa: PLC0415  # SQLAlchemy is slow to import
 
         if self._store is None:
             self._store = Store.find(self._settings)
@@ -126,13 +135,14 @@ class FirstPull:
         if not missing:
             return {}
         origins = self._store.live.sources()
-        # One that nobody knows the origin of may be anywhere; it is not what answers.
+        # A last good revision without a recorded commit is skipped: it may be in any repository,
+        # and it does not serve now.
         return {
             each: origins.get(each[1]) for each in missing if each in needed or each[1] in origins
         }
 
     def _bring(self, missing: Mapping[tuple[str, str], HubSource | None] | None) -> None:
-        from core.registry import releases  # noqa: PLC0415  # the Hub's client takes a while, too
+        from core.registry import releases  # noqa: PLC0415  # huggingface_hub is slow to import
 
         if missing is None:
             releases.pull(self._settings, live="first", patience_s=self._patience_s)
@@ -149,17 +159,17 @@ class FirstPull:
             except HubAwayError:
                 raise
             except TenSightError as error:
-                # The others may be had all the same.
+                # Other commits may still be available.
                 problem = error
         if problem is not None:
             raise problem
         if left := sorted(each for each in missing if not self._is_here(*each)):
             names = ", ".join(f"{name} {revision}" for name, revision in left)
             raise HubError(
-                f"{names} should be here and could not be found in {self._settings.hub_repo} at "
-                f"{self._settings.hub_revision}; another revision answers in its place. Bring it "
-                "here with `tensight models pull --revision`, naming the tag or commit that it was "
-                "pulled from, or make another one live with `tensight models promote`."
+                f"{names} is live or last good, but was not found in {self._settings.hub_repo} at "
+                f"{self._settings.hub_revision}; a fallback revision serves instead. Install it "
+                "with `tensight models pull --revision` and the tag or commit that it was pulled "
+                "from, or promote another revision with `tensight models promote`."
             )
 
     def _is_here(self, name: str, revision: str) -> bool:

@@ -1,4 +1,4 @@
-"""The audit log: what operators did, and what came of it."""
+"""The audit log: commands of operators and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ __all__ = ["AuditEntry", "AuditLog"]
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """What an operator did: when, who (a keyed hash), what, and what came of it."""
+    """A command of an operator.
+
+    Attributes:
+        at: Time of the entry, in UTC.
+        operator: Keyed hash of the operator's id.
+        act: The command.
+        outcome: Its result in words.
+    """
 
     at: datetime
     operator: str
@@ -25,37 +32,61 @@ class AuditEntry:
 
 
 class AuditLog:
-    """The commands of operators."""
+    """The table of operators' commands.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def record(self, operator: str, act: str, outcome: str) -> None:
-        """Keep what an operator did."""
+        """Record a finished command.
+
+        Args:
+            operator: Keyed hash of the operator's id.
+            act: The command.
+            outcome: Its result in words.
+        """
         values = {"at": datetime.now(UTC), "operator": operator, "act": act, "outcome": outcome}
         with self._database.write() as connection:
             connection.execute(sa.insert(AUDIT).values(values))
 
     def begin(self, bot: int, operator: str, act: str) -> int:
-        """Keep that an operator told a bot to do something; a number for `finish`."""
+        """Record that a command was started.
+
+        Args:
+            bot: Id of the bot that runs it.
+            operator: Keyed hash of the operator's id.
+            act: The command.
+
+        Returns:
+            Number of the entry, for `finish`.
+        """
         values = {"operator": operator, "act": act, "outcome": "begun", "doing": bot}
         insert = sa.insert(AUDIT).values(at=datetime.now(UTC), **values).returning(AUDIT.c.id)
         with self._database.write() as connection:
             return int(connection.execute(insert).scalar_one())
 
     def finish(self, number: int, outcome: str) -> None:
-        """Keep what came of something that was begun."""
+        """Record the outcome of a command that was started with `begin`.
+
+        Args:
+            number: Number of the entry, from `begin`.
+            outcome: Result in words.
+        """
         self._finish(AUDIT.c.id == number, lambda _: outcome)
 
     def finish_all(self, bot: int, outcome: Callable[[str], str]) -> list[AuditEntry]:
-        """Keep what is to be said of all that a bot began and never ended.
+        """Record an outcome for all commands that a bot started and never finished.
 
         Args:
-            bot: Whose they are.
-            outcome: What is to be said, by what was begun.
+            bot: Id of the bot.
+            outcome: Returns the outcome for a command.
 
         Returns:
-            What is kept now, the first first.
+            The entries that were added, oldest first.
         """
         return self._finish(AUDIT.c.doing == bot, outcome)
 
@@ -72,7 +103,11 @@ class AuditLog:
         return ended
 
     def recent(self, most: int) -> list[AuditEntry]:
-        """What operators did, the last first."""
+        """Return the latest entries, newest first.
+
+        Args:
+            most: Maximum number of entries.
+        """
         select = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(most)
         with self._database.read() as connection:
             rows = connection.execute(select).all()

@@ -1,4 +1,4 @@
-"""Settings of chats, and what is stored about a person."""
+"""Chat settings, and statistics and deletion of a user's data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Chat", "ChatTable", "UserStats"]
 
 @dataclass(frozen=True)
 class Chat:
-    """What a chat chose; None where it did not.
+    """Settings of a chat; None stands for the default.
 
     Attributes:
-        model: Name of the model that answers there.
+        model: Name of the model that answers in the chat.
         language: `en` or `nl`.
-        keep_photos: Whether its photos may be kept with what is said of them.
+        keep_photos: Whether the user agreed to store photos together with feedback on them.
     """
 
     model: str | None = None
@@ -31,7 +31,13 @@ class Chat:
 
 
 class UserStats(NamedTuple):
-    """Numbers of a person's answers that are stored, of those judged, and of those judged right."""
+    """Counts of a user's stored data.
+
+    Attributes:
+        answers: Stored answers.
+        judged: Stored feedback.
+        right: Stored feedback that says the answer was right.
+    """
 
     answers: int
     judged: int
@@ -39,19 +45,23 @@ class UserStats(NamedTuple):
 
 
 class ChatTable:
-    """What chats chose, and what is stored about the people in them."""
+    """The table of chat settings, and what is stored about the chats' users.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def get(self, chat: int) -> Chat:
-        """What a chat chose."""
+        """Return the settings of a chat; the defaults where none are stored."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(CHATS).where(CHATS.c.chat == chat)).first()
         return Chat() if row is None else Chat(row.model, row.language, row.keep_photos)
 
     def set(self, chat: int, settings: Chat) -> None:
-        """Keep what a chat chose."""
+        """Store the settings of a chat, replacing earlier ones."""
         values = asdict(settings)
         with self._database.write() as connection:
             done = connection.execute(sa.update(CHATS).where(CHATS.c.chat == chat).values(values))
@@ -59,7 +69,11 @@ class ChatTable:
                 connection.execute(sa.insert(CHATS).values(values | {"chat": chat}))
 
     def user_stats(self, person: str) -> UserStats:
-        """Count the answers and judgements of a person that are still stored."""
+        """Count the stored answers and feedback of a user.
+
+        Args:
+            person: Keyed hash of the user's id.
+        """
         mine = sa.select(sa.func.count()).where(ANSWERS.c.person == person)
         said = sa.select(FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         with self._database.read() as connection:
@@ -69,7 +83,12 @@ class ChatTable:
         return UserStats(n, len(rows), n_right)
 
     def forget(self, person: str, chats: Collection[int]) -> None:
-        """Delete all that is kept of a person, and what chats of theirs chose."""
+        """Delete a user's answers and feedback, and the settings of chats.
+
+        Args:
+            person: Keyed hash of the user's id.
+            chats: Ids of the chats whose settings are deleted.
+        """
         with self._database.write() as connection:
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))

@@ -1,4 +1,4 @@
-"""Answers that people can judge, and the feedback they give."""
+"""Answers that users can give feedback on, and that feedback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 _MAX_SCORES = 100
 
 NONE = "none"
-"""What a visitor says of a photo that shows none of the labels."""
+"""The true label of a photo that shows none of the labels."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer that a chat may come back to.
+    """A stored answer, which the buttons under it refer to.
 
     Attributes:
-        person: Keyed hash of who sent the photo.
-        file: What the photo can be fetched again by.
-        model, revision, answer, verdict, scores: Of the prediction; `answer` is its label.
-        judged: Whether somebody said that it is right, or wrong.
+        person: Keyed hash of the id of the photo's sender.
+        file: Telegram file id, with which the photo can be downloaded again.
+        model, revision, answer, verdict, scores: Fields of the prediction; `answer` is its label.
+        judged: Whether feedback was given.
     """
 
     person: str | None
@@ -84,14 +84,14 @@ class Answered:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a visitor says of an answer.
+    """A user's feedback on an answer.
 
     Attributes:
-        front: `page` or `bot`.
-        model, revision, answer, verdict, scores: Of the prediction; `answer` is its label.
-        truth: The label that is right, or `none`.
-        person: Keyed hash of who says it; None where nobody is told from another.
-        photo: JPEG without EXIF, as `to_archival_jpeg` makes it; None unless the visitor agreed.
+        front: Where it was given, `page` or `bot`.
+        model, revision, answer, verdict, scores: Fields of the prediction; `answer` is its label.
+        truth: The true label, or `none`.
+        person: Keyed hash of the user's id; None for anonymous feedback.
+        photo: JPEG without EXIF data, the output of `to_archival_jpeg`; None without consent.
     """
 
     front: Literal["page", "bot"]
@@ -106,13 +106,13 @@ class Feedback:
 
     @property
     def right(self) -> bool:
-        """Whether the answer was: its label, or that the photo shows none."""
+        """Whether the answer was right, see `right`."""
         return right(self.answer, self.verdict, self.truth)
 
 
 @dataclass(frozen=True)
 class FeedbackStats:
-    """How a revision of a model does on photos that visitors judged: `right` of `n`."""
+    """Feedback counts of a revision: `right` of `n` answers were right."""
 
     model: str
     revision: str
@@ -121,14 +121,22 @@ class FeedbackStats:
 
 
 class FeedbackTable:
-    """Answers that can be judged, and what people said of them."""
+    """The tables of stored answers and of feedback.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database, bounds: Bounds | None = None) -> None:
         self._database = database
         self._bounds = bounds or Bounds()
 
     def add(self, feedback: Feedback) -> Kept:
-        """Keep what a visitor says, within the bounds."""
+        """Store feedback within the bounds; beyond them its photo, or all of it, is dropped.
+
+        Returns:
+            What was stored.
+        """
         with self._database.write() as connection:
             return self._insert(connection, feedback)
 
@@ -157,7 +165,7 @@ class FeedbackTable:
         return Kept(feedback=True, photo=photo is not None)
 
     def stats(self) -> list[FeedbackStats]:
-        """How each revision of each model does, by model, the one last judged first."""
+        """Return the counts of each revision, sorted by model, then most recent feedback first."""
         columns = (FEEDBACK.c.model, FEEDBACK.c.revision)
         said = (FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         counted = sa.func.count().label("n")
@@ -174,12 +182,12 @@ class FeedbackTable:
         return sorted(found.values(), key=lambda each: each.model)
 
     def photos(self) -> Iterator[tuple[int, str, bytes]]:
-        """Number, truth and JPEG of every photo that was kept, the oldest first."""
+        """Yield id, true label and JPEG content of every stored photo, oldest first."""
         columns = (FEEDBACK.c.id, FEEDBACK.c.truth, FEEDBACK.c.photo)
         some = sa.select(*columns).where(FEEDBACK.c.photo.is_not(None)).order_by(FEEDBACK.c.id)
         last = 0
         while True:
-            # Some at a time: all of them may be more than memory holds.
+            # Rows are read in pages, since all photos together may exceed the memory.
             with self._database.read() as connection:
                 rows = connection.execute(some.where(FEEDBACK.c.id > last).limit(100)).all()
             if not rows:
@@ -189,9 +197,13 @@ class FeedbackTable:
             last = rows[-1].id
 
     def add_answer(self, key: str, answer: Answered) -> None:
-        """Keep an answer by a key of the caller's; of one that is there already, the first.
+        """Store an answer under a key; an answer that exists under the key is kept.
 
-        Beyond the bounds the oldest answers give way: of the same person first.
+        Beyond the bounds the oldest answers are deleted, those of the same person first.
+
+        Args:
+            key: Key of at most 16 characters, chosen by the caller.
+            answer: The answer.
         """
         values = {**asdict(answer), "key": key, "at": datetime.now(UTC)}
         values["scores"] = _most_probable(answer.scores)
@@ -206,7 +218,7 @@ class FeedbackTable:
             connection.execute(sa.insert(ANSWERS).values(values))
 
     def answer(self, key: str) -> Answered | None:
-        """The answer of a key; None where there is none, or no more."""
+        """Return the answer stored under a key; None where there is none or it was deleted."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(ANSWERS).where(ANSWERS.c.key == key)).first()
         if row is None:
@@ -223,10 +235,14 @@ class FeedbackTable:
         )
 
     def judge(self, key: str, feedback: Feedback) -> Kept | None:
-        """Keep what somebody says of an answer, as `add` does.
+        """Store feedback on an answer, once.
+
+        Args:
+            key: Key of the answer.
+            feedback: The feedback; see `add` for the bounds.
 
         Returns:
-            What was kept; None where somebody judged it before, or the answer is gone.
+            What was stored; None where the answer already has feedback or was deleted.
         """
         first = (
             sa.update(ANSWERS)
@@ -271,5 +287,11 @@ def _most_probable(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def right(answer: str, verdict: str, truth: str) -> bool:
-    """Whether an answer was right: its label, or that the photo shows none of them."""
+    """Return whether an answer was right.
+
+    Args:
+        answer: Predicted label.
+        verdict: Verdict of the prediction.
+        truth: True label, or `none`; for `none` the verdict `none` is right.
+    """
     return verdict == NONE if truth == NONE else verdict != NONE and answer == truth

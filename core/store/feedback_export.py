@@ -1,4 +1,4 @@
-"""What visitors say of answers: figures in the wild, and photos to measure and train with."""
+"""Feedback statistics, and export of photos with feedback for evaluation and training."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from core.store.store import Store
 __all__ = ["LABELS", "export_photos", "feedback_stats"]
 
 LABELS = "labels.csv"
-"""Names the photos of a folder, and what is on each: columns `file` and `label`."""
+"""File that lists the photos of a folder with their labels: columns `file` and `label`."""
 
-# Of the normal distribution, for an interval of 95%.
+# The 97.5th percentile of the standard normal distribution, for a 95% interval.
 _Z = 1.959964
 
 
 def feedback_stats(settings: Settings) -> list[dict[str, Any]]:
-    """How right each revision of each model is on the photos that visitors judged.
+    """Compute the accuracy of each revision on photos with user feedback.
 
-    Visitors judge what surprises them, so these are no figures of all photos.
+    Users mostly judge surprising answers, so this is not an estimate for all photos.
+
+    Args:
+        settings: `home` and `database_url` are used.
 
     Returns:
-        Rows of `model`, `revision`, `n`, `right`, `share`, and `low` and `high`, the ends of its
-        95% interval (Wilson 1927).
+        One row for each revision: `model`, `revision`, `n`, `right`, `share` (right / n), and the
+        bounds `low` and `high` of its 95% interval (Wilson 1927).
 
     Raises:
-        StoreError: The database cannot be used.
+        StoreError: The database is not available.
     """
     store = Store.find(settings)
     if store is None:
@@ -57,22 +60,22 @@ def feedback_stats(settings: Settings) -> list[dict[str, Any]]:
 
 
 def export_photos(settings: Settings, folder: Path, labels: Collection[str]) -> tuple[int, int]:
-    """Write the photos that were kept, and what visitors say is on them.
+    """Export the stored photos with their labels to a folder.
 
-    A photo that was judged more than once is written once; not at all where visitors contradict
-    each other, or say of it what is none of the labels.
+    Duplicates are written once. Photos with contradictory labels, or with a label that is neither
+    in `labels` nor `none`, are skipped.
 
     Args:
-        settings: Where the database is.
-        folder: Must not be there yet, or be empty.
-        labels: Those of the model that is to learn from them, or be measured.
+        settings: `home` and `database_url` are used.
+        folder: Target folder; it must not exist, or be empty.
+        labels: Labels of the model to train or evaluate.
 
     Returns:
-        How many were written, and how many were left out.
+        Number of photos written, and number skipped.
 
     Raises:
-        OutputError: The folder holds something, or cannot be written.
-        StoreError: There is no photo, or the database cannot be used.
+        OutputError: The folder is not empty or cannot be written.
+        StoreError: No photo is stored, or the database is not available.
     """
     store = Store.find(settings)
     try:
@@ -84,7 +87,8 @@ def export_photos(settings: Settings, folder: Path, labels: Collection[str]) -> 
                 truths.setdefault(name, set()).add(truth)
             if not truths:
                 raise StoreError(
-                    "No visitor has left a photo yet: they do by ticking the box under an answer."
+                    "No photos are stored yet. Users allow it with the checkbox under an answer on "
+                    "the page, or with the bot's command /privacy."
                 )
             rows = []
             for name, said in truths.items():

@@ -1,4 +1,4 @@
-"""Which revision of each model is live."""
+"""Live and last good revisions of the models."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["HubSource", "Live", "LiveModels"]
 
 @dataclass(frozen=True)
 class Live:
-    """Which revision of a model answers.
+    """The live revision of a model and the one to roll back to.
 
     Attributes:
-        revision: As of its bundle, 12 hex digits, or `BUNDLED`.
-        last_good: The one before; None where there was none.
+        revision: Revision of its bundle, 12 hex digits, or `BUNDLED`.
+        last_good: The previously live revision; None where there was none.
     """
 
     revision: str
@@ -31,11 +31,11 @@ class Live:
 
 @dataclass(frozen=True)
 class HubSource:
-    """Where a revision came from.
+    """The Hub commit that a revision was pulled from.
 
     Attributes:
         repo: Repository on the Hub, `owner/name`.
-        commit: Of that repository, 40 hex digits.
+        commit: Commit hash, 40 hex digits.
     """
 
     repo: str
@@ -43,19 +43,23 @@ class HubSource:
 
 
 class LiveModels:
-    """The live revision of each model, and the last good one."""
+    """The table of live and last good revisions.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def all(self) -> dict[str, Live]:
-        """What was made live, by model; of others the bundled revision is."""
+        """Return the rows by model; models without a row serve their bundled revision."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(LIVE)).all()
         return {row.model: Live(row.revision, row.last_good) for row in rows}
 
     def sources(self) -> dict[str, HubSource]:
-        """Where revisions came from that were made live, as far as it is known."""
+        """Return the Hub commits of promoted revisions, where they were recorded."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(ORIGINS)).all()
         return {row.revision: HubSource(row.repo, row.sha) for row in rows}
@@ -68,14 +72,14 @@ class LiveModels:
         first: bool = False,
         origins: Mapping[str, HubSource] | None = None,
     ) -> None:
-        """Make revisions live, all of them or none.
+        """Make revisions live in one transaction; the replaced ones become last good.
 
         Args:
-            revisions: Model -> revision, or `BUNDLED`.
-            bundled: Models that have a bundled revision; it is the last good one of those of which
-                none was made live yet.
-            first: Leave models alone of which one was made live already.
-            origins: Where revisions came from; that is kept for other machines.
+            revisions: Revision, or `BUNDLED`, by model.
+            bundled: Models with a bundled revision; it becomes the last good one at a model's first
+                promotion.
+            first: Whether to skip models that were promoted before.
+            origins: Hub commits by revision, recorded so that other machines can pull them.
         """
         with self._database.write() as connection:
             for revision, origin in (origins or {}).items():
@@ -96,20 +100,20 @@ class LiveModels:
                     connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(new))
 
     def roll_back(self, model: str) -> Live:
-        """Swap the live revision of a model and the last good one.
+        """Swap the live and the last good revision of a model.
 
         Returns:
-            What is live now.
+            The state after the swap.
 
         Raises:
-            StoreError: There is no last good one.
+            StoreError: The model has no last good revision.
         """
         with self._database.write() as connection:
             row = connection.execute(sa.select(LIVE).where(LIVE.c.model == model)).first()
             if row is None or row.last_good is None:
                 raise StoreError(
-                    f"There is nothing to roll {model} back to: no other revision of it was live. "
-                    "`tensight models list` shows what is."
+                    f"Cannot roll back {model}: no other revision of it was live before. Run "
+                    "`tensight models list` to see its revisions."
                 )
             swapped = {
                 "revision": row.last_good,

@@ -1,4 +1,4 @@
-"""The tables of the current schema."""
+"""Database tables of the current schema version."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 HEAD = "0006"
-"""The newest version of the tables, in migrations/versions."""
+"""The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
 LIVE = sa.Table(
@@ -104,5 +104,7 @@ AUDIT = sa.Table(
     sa.Column("operator", sa.String(64), nullable=False),
     sa.Column("act", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("doing", sa.BigInteger),  # the bot that was told to, until the outcome is known
+    sa.Column(
+        "doing", sa.BigInteger
+    ),  # id of the bot that runs the command, until its outcome is known
 )

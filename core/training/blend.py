@@ -18,10 +18,12 @@ from core.training.data.photo_batches import LabelledBatches, LabelledImages
 from core.training.data.real_photos import RealPhotos
 from core.training.evaluation.real_photos import PhotoAnswers
 from core.training.photo_plan import PhotoPlan
+from core.training.probe import embed, fit_probe
 
-__all__ = ["Blend", "answer_unblended", "choose_blend"]
+__all__ = ["Blend", "Held", "choose_blend", "refit_head"]
 
 _FILE = "blend.json"
+_HEAD = "logits"
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,23 @@ class Blend:
     worth: float
 
 
-def choose_blend(
-    model: keras.Model,
-    plan: PhotoPlan,
-    spec: InputSpec,
-    rows: Split,
-    photos: RealPhotos,
-    folder: Path,
-) -> Blend:
-    """Find the best weights, and set them.
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What weights are chosen by.
+
+    Attributes:
+        rows: Held-out rows.
+        photos: Photos of the labels and of none.
+        spec: The input that is served.
+    """
+
+    rows: Split
+    photos: RealPhotos
+    spec: InputSpec
+
+
+def choose_blend(model: keras.Model, plan: PhotoPlan, held: Held, folder: Path) -> Blend:
+    """Find the best place between the start and the running average, and set its weights.
 
     Rows and photos count alike. Half of what counts on photos is the share of those of the labels
     that get theirs, the other half the AUROC of these against photos of none.
@@ -55,45 +65,58 @@ def choose_blend(
     Args:
         model: The trained network with its optimizer; one output more than there are labels.
         plan: Which places to try.
-        spec: The input that is served.
-        rows: Held-out rows; `plan.blend_rows` are taken.
-        photos: Photos to choose by.
+        held: What to choose by.
         folder: Of the run; what was found is kept there.
     """
     file = folder / _FILE
     tried: list[Blend] = []
     if file.is_file():
         tried = [Blend(**each) for each in json.loads(file.read_text("utf-8"))]
-    some = rows.take(np.arange(min(len(rows), plan.blend_rows)))
     for share in plan.blends[len(tried) :]:
         _set(model, share)
-        logits = _logits(model, LabelledImages(list(some.images), some.labels), spec)
-        right = float((logits[:, :-1].argmax(axis=1) == some.labels).mean())
-        worth = (right + _worth(_answers(model, photos, spec))) / 2
-        tried.append(Blend(share, right, worth))
+        tried.append(_measured(model, held, share))
         file.write_text(json.dumps([asdict(each) for each in tried], indent=1), "utf-8")
     best = max(tried, key=lambda each: each.worth)
     _set(model, best.share)
     return best
 
 
-def answer_unblended(model: keras.Model, photos: RealPhotos, spec: InputSpec) -> PhotoAnswers:
-    """Return what the weights of the start give, a linear probe on the features of ImageNet.
+def refit_head(
+    model: keras.Model, blend: Blend, learned: LabelledImages, plan: PhotoPlan, held: Held
+) -> Blend:
+    """Fit the head anew at the size that is served, and keep it where it is better.
 
-    The weights of the model stay as they are.
+    Most steps saw smaller images, and the head was fitted to the last weights, not to the blended
+    ones. A logistic regression tells other things from the labels better than the trained head.
 
     Args:
-        model: The trained network with its optimizer.
-        photos: Any photos.
-        spec: The input that is served.
+        model: The network with the chosen weights.
+        blend: What they are worth.
+        learned: Images that were learned from.
+        plan: Regularisation of the regression.
+        held: What to choose by.
+
+    Returns:
+        What the kept head is worth.
     """
-    if not len(photos):
-        return PhotoAnswers(photos, np.empty(0, np.int64), np.empty(0))
-    weights = model.get_weights()
-    _set(model, 0.0)
-    answers = _answers(model, photos, spec)
-    model.set_weights(weights)
-    return answers
+    head = model.get_layer(_HEAD)
+    before = head.get_weights()
+    embeddings = embed(model, learned, held.spec)
+    probe = fit_probe(embeddings, learned.labels, len(before[1]), plan.probe_c)
+    head.set_weights([probe.kernel, probe.bias])
+    refitted = _measured(model, held, blend.share)
+    if refitted.worth > blend.worth:
+        return refitted
+    head.set_weights(before)
+    return blend
+
+
+def _measured(model: keras.Model, held: Held, share: float) -> Blend:
+    rows = held.rows
+    logits = _logits(model, LabelledImages(list(rows.images), rows.labels), held.spec)
+    right = float((logits[:, :-1].argmax(axis=1) == rows.labels).mean())
+    worth = (right + _worth(_answers(model, held.photos, held.spec))) / 2
+    return Blend(share, right, worth)
 
 
 def _set(model: keras.Model, share: float) -> None:

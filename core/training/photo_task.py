@@ -27,7 +27,7 @@ __all__ = ["PhotoTask"]
 
 _HEAD = "logits"
 _VALIDATION_ROWS = 1_000
-# A step of Adam changes a kernel by the rate, however small what it is multiplied with varies.
+# Weights of numbers that vary little must be large, and learn with larger steps, up to this.
 _MAX_HEAD_FACTOR = 5.0
 
 
@@ -93,13 +93,9 @@ class PhotoTask:
         Raises:
             DataError: Weights that it begins with are missing.
         """
-        rows, photos = self.material.rows, self.material.photos
         if self.recipe.prepare is not None:
-            self.recipe.prepare(model, rows, self.recipe.input, self.settings)
-        chosen = np.random.default_rng(self.seed).permutation(len(rows))[: self.plan.probe_rows]
-        some = rows.take(chosen)
-        data = LabelledImages(photos.images, photos.labels)
-        data = data.joined(LabelledImages(list(some.images), some.labels))
+            self.recipe.prepare(model, self.material.rows, self.recipe.input, self.settings)
+        data = self.material.probed(self.plan.probe_rows, self.seed)
         embeddings = embed(model, data, self.recipe.input)
         probe = fit_probe(embeddings, data.labels, self.classes + 1, self.plan.probe_c)
         model.get_layer(_HEAD).set_weights([probe.kernel, probe.bias])

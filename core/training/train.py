@@ -33,7 +33,7 @@ from core.output import private_folder
 from core.photos.preprocess import resize
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
-from core.training.blend import answer_unblended, choose_blend
+from core.training.blend import Held, choose_blend, refit_head
 from core.training.data.batches import Material
 from core.training.data.datasets import TINY_HUB_REPO, Dataset, Split, joined, load_tiny_imagenet
 from core.training.data.photo_batches import PhotoMaterial
@@ -44,7 +44,6 @@ from core.training.evaluation.evaluate import choose_resizing
 from core.training.evaluation.measure import (
     History,
     Rows,
-    figures_on_parts,
     measure,
     method_choices,
     resize_choices,
@@ -57,6 +56,7 @@ from core.training.export.flatbuffer import (
     to_flatbuffer,
 )
 from core.training.fit import Reporter, Run, fit
+from core.training.frozen import frozen_figures
 from core.training.networks.vgg16 import describe_vgg16
 from core.training.photo_plan import PhotoPlan
 from core.training.photo_task import PhotoTask
@@ -269,7 +269,7 @@ class _Learned:
         datasets: Names of it on the Hub.
         body: Weights that it began with, where `tensight train vgg16` left them.
         arrays: Of the verdict method `probe`, where the network has an output for none.
-        frozen: Figures of the network before it was fine-tuned, as `figures_on_parts` gives them.
+        frozen: As `frozen_figures` gives them, where the network learned from real photos.
     """
 
     run: Run
@@ -345,28 +345,27 @@ def _learned_with_photos(
     if keras.backend.backend() != "tensorflow":
         return None
     spec = recipe.input
-    blend = choose_blend(run.model, plan, spec, rows.validation, real.valid, folder)
+    some = rows.validation.take(np.arange(min(len(rows.validation), plan.blend_rows)))
+    held = Held(some, real.valid, spec)
+    blend = choose_blend(run.model, plan, held, folder)
+    probed = material.probed(plan.probe_rows, seed)
+    kept = refit_head(run.model, blend, probed, plan, held)
     model = recipe.build((spec.height, spec.width, 3), classes)
     *body, kernel, bias = run.model.get_weights()
     model.set_weights([*body, kernel[:, :classes], bias[:classes]])
-    start = figures_on_parts(
-        real,
-        answer_unblended(run.model, real.kept_back, spec),
-        lambda photos: answer_unblended(run.model, photos, spec),
-    )
     photos, known = len(real.train), int(real.train.known.sum())
     return _Learned(
         run=run,
         model=model,
-        checked=rows.validation.take(np.arange(min(len(rows.validation), plan.blend_rows))),
-        accuracy=blend.rows,
+        checked=some,
+        accuracy=kept.rows,
         data=f"{dataset.name}, {len(rows.learn):,} rows of train; {photos:,} real photos of "
         f"{len(np.unique(real.train.sources))} public repositories, {known:,} of the labels and "
         f"{photos - known:,} of other things; of the way from the start to the running average "
-        f"of the weights, {blend.share:.2f}",
+        f"of the weights, {kept.share:.2f}; head {'as trained' if kept is blend else 'refitted'}",
         datasets=(dataset.hub,) if dataset.hub else (),
         arrays={"kernel": kernel.astype(np.float16), "bias": bias.astype(np.float16)},
-        frozen=start,
+        frozen=frozen_figures(recipe, rows, settings),
     )
 
 

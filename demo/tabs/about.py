@@ -1,4 +1,4 @@
-"""The tab About: what the page is for, its limits, privacy, and how programs ask."""
+"""The tab About: purpose, limits and privacy of the page, and API examples."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _PROGRAMS = {"curl": CURL, "Python": PYTHON, "JavaScript": JAVASCRIPT}
 
 
 def build(front: Front, page: gr.Blocks, *, share: bool) -> None:
-    """Put the tab's parts into the page that is being built.
+    """Build the tab inside the page's current Gradio context.
 
     Args:
-        front: Who answers.
-        page: The page.
-        share: Whether it is reached through Gradio's servers.
+        front: Context of the page.
+        page: The page, whose load event fills the texts.
+        share: Whether the page is shared through Gradio's servers.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -71,7 +71,7 @@ def build(front: Front, page: gr.Blocks, *, share: bool) -> None:
     gr.Markdown(words("about_answer"))
 
     def tell(request: gr.Request) -> list[str]:
-        """What it is, of the models that are there now; and the programs, with this address."""
+        """Return the text for the current models, and the API examples with the page's address."""
         here, results = locale.page_words(language_of(request)), at_start
         with suppress(TenSightError):
             results = front.predictor.models()
@@ -88,7 +88,7 @@ def build(front: Front, page: gr.Blocks, *, share: bool) -> None:
 
 
 def _address(request: gr.Request) -> str:
-    """What the page was asked by; what a browser cannot have sent is not shown."""
+    """Return the page's URL from the request headers; the default for malformed headers."""
     headers = request.headers
     scheme = headers.get("x-forwarded-proto", "http").split(",")[0].strip()
     host = headers.get("x-forwarded-host") or headers.get("host") or ""

@@ -1,4 +1,4 @@
-"""The tab Batch: many photos at once, as a table and as files."""
+"""The tab Batch: classification of many photos, with a table and CSV and JSON downloads."""
 
 from __future__ import annotations
 
@@ -30,14 +30,18 @@ from demo.context import Front, error_of, language_of, refusal
 __all__ = ["MOST", "answers", "as_csv", "build"]
 
 MOST = 100
-"""Photos that are taken at once."""
+"""Maximum number of photos in a batch."""
 
 _TRIES = 20
 _THUMBNAIL = 56
 
 
 def build(front: Front, page: gr.Blocks) -> None:
-    """Put the tab's parts into the page that is being built.
+    """Build the tab inside the page's current Gradio context.
+
+    Args:
+        front: Context of the page.
+        page: The page, whose load event fills the model selector.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -56,7 +60,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             def paths(payload: ListFiles | None) -> list[str]:
                 return [uploaded(each.path, files.GRADIO_CACHE) for each in payload or []]
 
-            # Gradio's own leaves an empty file behind for each, as long as the server runs.
+            # Gradio's own preprocessing leaves an empty file for each upload until the server ends.
             files.preprocess = paths  # type: ignore[assignment,method-assign]
             default = front.predictor.default_model()
             model = gr.Dropdown(
@@ -77,7 +81,7 @@ def build(front: Front, page: gr.Blocks) -> None:
         photos: list[str],
         model: str,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by this
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio injects it by its default
     ) -> tuple[Any, ...]:
         language = language_of(request)
         here, hidden = locale.page_words(language), gr.update(visible=False)
@@ -124,13 +128,16 @@ _Answer = TypeVar("_Answer")
 async def answers(
     front: Front, photos: Sequence[str], model: str | None, client: str
 ) -> list[Prediction | Exception]:
-    """What a model says of each photo, or why it says nothing, in their order.
+    """Classify photos, retrying each while the predictor is busy.
 
     Args:
-        front: Who answers.
-        photos: Paths, as `uploaded` gives them.
-        model: Name of the model; None: the default one.
-        client: Who sent them.
+        front: Context of the page.
+        photos: Paths of uploads, outputs of `uploaded`.
+        model: Name of the model; None for the default model.
+        client: Name of the client that sent them.
+
+    Returns:
+        Prediction or error of each photo, in the order of `photos`.
     """
 
     async def ask(photo: str) -> Prediction:
@@ -142,7 +149,7 @@ async def answers(
 async def _previews(
     front: Front, photos: Sequence[str], model: str, client: str, step: Callable[[int], None]
 ) -> list[PreviewedPrediction | Exception]:
-    """The same, with a small picture of each; `step` hears how many are done."""
+    """Classify photos as `answers` does, each with a thumbnail; `step` gets the number done."""
 
     async def ask(photo: str) -> PreviewedPrediction:
         return await front.predictor.predict_with_preview(
@@ -165,7 +172,7 @@ async def _each(
         async with front.batches:
             try:
                 return await _patiently(lambda: ask(photo))
-            except Exception as error:  # noqa: BLE001  # told beside the others' answers
+            except Exception as error:  # noqa: BLE001  # reported in the photo's row
                 return error
             finally:
                 done += 1
@@ -187,7 +194,7 @@ def _write(
     given: Sequence[PreviewedPrediction | Exception],
     language: locale.Language,
 ) -> tuple[list[dict[str, Any]], str, list[Path]]:
-    """Rows for programs, HTML for people, and the files to take away."""
+    """Format the answers as JSON rows and an HTML table, and write the CSV and JSON files."""
     said = [e.prediction if isinstance(e, PreviewedPrediction) else e for e in given]
     rows = [_row(path, answer, language) for path, answer in zip(paths, said, strict=True)]
     lines = [_line(row, answer, language) for row, answer in zip(rows, given, strict=True)]
@@ -207,7 +214,11 @@ def _row(path: str, answer: Prediction | Exception, language: locale.Language) -
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """One line a photo, with a column for each label."""
+    """Format rows as CSV: one line for each photo, with a column for each label.
+
+    Args:
+        rows: Rows with the keys of `Prediction.to_dict`, or with `photo` and `error`.
+    """
     labels = sorted({label for row in rows for label in row.get("scores", {})})
     plain = ["photo", "model", "revision", "label", "confidence", "verdict", "known_score"]
     buffer = io.StringIO()
@@ -222,14 +233,14 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A spreadsheet would run what begins like a formula, and anybody may name a file."""
+    """Quote text that a spreadsheet would run as a formula, since file names are untrusted."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
 def _line(
     row: dict[str, Any], answer: PreviewedPrediction | Exception, language: locale.Language
 ) -> str:
-    """HTML of a photo's row."""
+    """Render the HTML table row of a photo."""
     name = html.escape(row["photo"])
     if isinstance(answer, Exception):
         why = html.escape(row["error"]["message"])

@@ -1,4 +1,4 @@
-"""The tab Compare: what every model says of one photo."""
+"""The tab Compare: predictions of all models for one photo."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _TOP = 3
 
 
 def build(front: Front) -> None:
-    """Put the tab's parts into the page that is being built."""
+    """Build the tab inside the page's current Gradio context.
+
+    Args:
+        front: Context of the page.
+    """
     words = front.words
     gr.Markdown(words("compare_intro"))
     with gr.Row():
@@ -57,10 +61,18 @@ def build(front: Front) -> None:
 async def answers(
     front: Front, photo: str, results: Sequence[Result], client: str
 ) -> dict[str, Prediction | Exception]:
-    """What each model says of a photo, or why it says nothing; by name.
+    """Classify a photo with several models concurrently.
+
+    Args:
+        front: Context of the page.
+        photo: Path of the photo.
+        results: The models.
+
+    Returns:
+        Prediction or error of each model, by name.
 
     Raises:
-        Exception: No model has an answer; the first one's reason.
+        Exception: All models failed; the error of the first one.
     """
     names = [result.config.name for result in results]
     asked = [front.predictor.predict(photo, model=name, client=client) for name in names]
@@ -77,9 +89,13 @@ async def answers(
 
 
 def votes(each: Mapping[str, Prediction | Exception]) -> tuple[str, int, int]:
-    """The answer that most models give, how many those are, and how many answered.
+    """Count the votes of the models for a label or `none`; ties go to the first model.
 
-    Of answers with the same votes the one of the first model stands; `none` is an answer too.
+    Args:
+        each: Prediction or error of each model; at least one prediction.
+
+    Returns:
+        The answer with most votes, its number of votes, and the number of models that answered.
     """
     given = [
         "none" if answer.verdict == "none" else answer.label

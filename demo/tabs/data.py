@@ -1,4 +1,4 @@
-"""The tab Data: what the models learned from."""
+"""The tab Data: the training data set and its classes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,24 @@ _CIFAR10 = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
-# Labels of models: more are only counted.
+# Maximum number of labels to list by name; the others are counted.
 _MOST_NAMED = 30
 
 
 def build(front: Front, page: gr.Blocks) -> None:
-    """Put the tab's parts into the page that is being built."""
+    """Build the tab inside the page's current Gradio context.
+
+    Args:
+        front: Context of the page.
+        page: The page, whose load event fills the list of classes.
+    """
     words, samples = front.words, front.samples
     gr.Markdown(words("data_intro"))
     gr.Markdown(words("data_facts"))
     known = gr.Markdown(elem_id="data-known")
 
     def classes(request: gr.Request) -> str:
-        """The data set's, and those of the models that are there now."""
+        """List the classes of the data set and, where they differ, those of the current models."""
         language = language_of(request)
         here = locale.page_words(language)
         told = here["data_classes"].format(classes=_named(_CIFAR10, language))
@@ -69,8 +74,8 @@ def build(front: Front, page: gr.Blocks) -> None:
         try:
             return drawn(language)
         except TenSightError as error:
-            # Who runs the page reads why; it may name folders.
-            logger.warning("No images can be shown: %s", error)
+            # The reason is logged only, since it may name folders of the server.
+            logger.warning("Cannot show sample images of the data set: %s", error)
             return f"<p>{html.escape(locale.page_words(language)['data_broken'])}</p>"
 
     button.click(show, None, shown, api_visibility="private", concurrency_limit=1)

@@ -1,4 +1,4 @@
-"""Pictures to try the page with, for who has no photo at hand."""
+"""Example photos for the tab Predict."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["seascape", "ship", "write"]
 
 
 def write() -> dict[str, Path]:
-    """Pictures to try the page with, one for each verdict of the default model.
+    """Write the example photos to a temporary folder, one for each verdict of the default model.
 
     Returns:
-        Files by the key of what the page calls them; they go when the process ends. Each click
-        copies one to the uploads, where Gradio deletes what is some minutes old.
+        Paths by the key of the button text. The files are deleted at process exit. Each click
+        copies one to Gradio's uploads, which Gradio deletes after some minutes.
     """
     folder = Path(tempfile.mkdtemp(prefix="tensight-examples-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -29,7 +29,7 @@ def write() -> dict[str, Path]:
     )
     seascape(960, 720).save(drawn, quality=90)
     with Image.open(get_image("lion.jpg")) as sharp:
-        # Sharp, it has enough of a cat's face to be taken for one.
+        # Without the blur, the default model takes the lion for a cat.
         nearer = sharp.crop((16, 16, *sharp.size))
         nearer.filter(ImageFilter.GaussianBlur(4)).save(lion)
     shutil.copyfile(get_image("tower.jpg"), tower)
@@ -37,7 +37,12 @@ def write() -> dict[str, Path]:
 
 
 def ship(width: int, height: int) -> Image.Image:
-    """A freighter on the sea under a clear sky."""
+    """Draw a freighter on the sea under a clear sky.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+    """
     image = Image.new("RGB", (width, height), (150, 190, 230))
     draw = ImageDraw.Draw(image)
 
@@ -55,7 +60,12 @@ def ship(width: int, height: int) -> Image.Image:
 
 
 def seascape(width: int, height: int) -> Image.Image:
-    """The same with waves and haze, a little out of focus: nearer to what a camera gives."""
+    """Draw the scene of `ship` with waves, haze and slight defocus, closer to a real photo.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+    """
     rng = np.random.default_rng(0)
 
     def cloudy(rows: int, columns: int) -> NDArray[np.float64]:

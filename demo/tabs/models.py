@@ -1,4 +1,4 @@
-"""The tab Models: every model with its figures, beside those of the student report."""
+"""The tab Models: leaderboard, training curves, calibration and confusion matrix of each model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from demo.context import Front, language_of, refusal
 
 __all__ = ["build"]
 
-# Of a wider confusion matrix nothing could be read.
+# Maximum number of classes of a confusion matrix that is still legible.
 _MOST_CLASSES = 30
-# Where there is no such figure.
+# Placeholder for a missing value.
 _NONE = "–"
 
 
 def build(front: Front, page: gr.Blocks) -> None:
-    """Put the tab's parts into the page that is being built.
+    """Build the tab inside the page's current Gradio context.
+
+    Args:
+        front: Context of the page.
+        page: The page, whose load event fills the tables.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -57,7 +61,7 @@ def build(front: Front, page: gr.Blocks) -> None:
         text = gr.Markdown()
 
     def board(request: gr.Request) -> tuple[str, dict[str, Any]]:
-        """The models that are there now."""
+        """Render the leaderboard of the current models, and update the selector."""
         try:
             results = _all(front)
         except TenSightError as error:
@@ -67,15 +71,15 @@ def build(front: Front, page: gr.Blocks) -> None:
         return _leaderboard(results, language_of(request)), gr.update(choices=there)
 
     def show(name: str, request: gr.Request) -> tuple[Any, ...]:
-        """Everything that is known of one model."""
+        """Render the details of one model."""
         language = language_of(request)
         here = locale.page_words(language)
         try:
             result = next((r for r in _all(front) if r.config.name == name), None)
             if result is None:
-                raise ModelNotFoundError(f"There is no model called {name!r}.")
+                raise ModelNotFoundError(f"There is no model {name!r}. Choose another one.")
         except TenSightError as error:
-            # What was shown before stays, under what went wrong.
+            # The error is shown above the details of the model that was selected before.
             return refusal(error, language), *[gr.update()] * 8
         notes = [] if result.revision else [here["models_figures_only"]]
         if not result.metrics.curves:
@@ -109,7 +113,7 @@ def build(front: Front, page: gr.Blocks) -> None:
 
 
 def _all(front: Front) -> list[Result]:
-    """Of all models, the most accurate first."""
+    """List all models, highest test accuracy first."""
     return sorted(
         [*front.predictor.models(), *front.unbundled],
         key=lambda result: -result.metrics.test.accuracy,
@@ -159,7 +163,7 @@ def _curves(metrics: Metrics, words: dict[str, str]) -> pandas.DataFrame:
 
 
 def _learned(metrics: Metrics, language: locale.Language) -> str:
-    """The same in a sentence, for who cannot see it."""
+    """Describe the training curves in a sentence, as a text alternative."""
     if not metrics.curves:
         return ""
     best = max(metrics.curves, key=lambda each: each.epoch == metrics.best_epoch)
@@ -172,7 +176,7 @@ def _learned(metrics: Metrics, language: locale.Language) -> str:
 
 
 def _confusion(result: Result, language: locale.Language) -> str:
-    """The confusion matrix as a table; the more often, the darker."""
+    """Render the confusion matrix as an HTML table, shaded by the share of the row."""
     here, labels = locale.page_words(language), result.config.labels
     if len(labels) > _MOST_CLASSES:
         return f"<p>{html.escape(here['models_many'].format(most=_MOST_CLASSES))}</p>"

@@ -1,4 +1,4 @@
-"""The tab Predict: one photo, one of the models, an answer in words, bars and colours."""
+"""The tab Predict: verdict, scores, saliency overlay and feedback for one photo."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ __all__ = ["build"]
 
 _BARS = 5
 _MOST_BARS = 20
-# Pixels of the longer side of the picture that is coloured.
+# Longer side of the photo under the saliency overlay, in pixels.
 _PICTURE = 640
 _OPACITY = 0.6
-# Done by the browser alone.
-# On a narrow screen the answer stands far below the photo.
+# Both scripts run in the browser, without a request to the server. On a narrow screen, the first
+# one scrolls to the answer, which is far below the photo.
 _SHOW_ANSWER = """() => {
     const answer = document.getElementById("verdict");
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -57,13 +57,13 @@ _SET_OPACITY = "v => { document.documentElement.style.setProperty('--opacity', v
 
 @dataclass
 class _Answered:
-    """The answer that a visitor looks at, and the photo it is about.
+    """The answer that is shown to a visitor.
 
     Attributes:
         photo: Path of the upload.
-        prediction: Without what spoke for it: that takes longer, and is asked for next.
-        result: Of the model that gave it.
-        said: Whether the visitor has said if it is right: each answer counts once.
+        prediction: The prediction, without the saliency map, which a second request computes.
+        result: The model that gave it.
+        said: Whether feedback was given; it is accepted once for each answer.
     """
 
     photo: str
@@ -73,7 +73,11 @@ class _Answered:
 
 
 def build(front: Front, page: gr.Blocks) -> None:
-    """Put the tab's parts into the page that is being built.
+    """Build the tab inside the page's current Gradio context.
+
+    Args:
+        front: Context of the page.
+        page: The page, whose load event fills the model selector.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -105,7 +109,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             gr.Markdown(words("limits"))
         with gr.Column():
             verdict = gr.Markdown(words("verdict_waits"), elem_id="verdict")
-            # All at once, once there is something to show: nothing that stands here moves.
+            # All parts of the answer appear together, which avoids layout shifts.
             with gr.Column(visible=False, elem_id="answer") as answer:
                 scores = gr.HTML(elem_id="scores")
                 most = _most_bars(results)
@@ -118,7 +122,7 @@ def build(front: Front, page: gr.Blocks) -> None:
                     elem_id="top",
                 )
                 timing = gr.Markdown(elem_id="timing")
-                # Keeps its place, whichever of its parts is there.
+                # The column reserves the space of the feedback form while its parts are hidden.
                 with gr.Column(visible=front.store is not None, elem_id="said"):
                     with gr.Column(visible=False, elem_id="feedback") as feedback:
                         question = gr.Markdown()
@@ -160,7 +164,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             result = await asyncio.to_thread(front.result, model)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
             return unasked | {verdict: refusal(error, language)}
-        # "Not sure: cat or dog" is neither right nor wrong.
+        # An unsure answer ("cat or dog") is neither right nor wrong: only the label is asked for.
         unsure = prediction.verdict == "unsure"
         return {
             verdict: f"## {plain(locale.verdict_words(prediction, language))}",
@@ -171,12 +175,12 @@ def build(front: Front, page: gr.Blocks) -> None:
                 decode=locale.decimal(prediction.timing_ms.decode, 1, language),
                 infer=locale.decimal(prediction.timing_ms.infer, 1, language),
             ),
-            # The path of the upload means nothing to who sent it.
+            # The server's path of the upload is of no use to the visitor.
             details: prediction.to_dict() | {"photo": None},
             answered: _Answered(photo, prediction, result),
             feedback: gr.update(visible=front.store is not None),
             question: here["feedback_unsure" if unsure else "feedback"],
-            # Consent is to one photo.
+            # Consent applies to a single photo, so the checkbox is cleared for each.
             keep: False,
             judge: gr.update(visible=not unsure),
             correction: gr.update(visible=unsure),
@@ -203,14 +207,14 @@ def build(front: Front, page: gr.Blocks) -> None:
                 side=_PICTURE,
                 client=front.visitors.client(request),
             )
-            # No more at once than there are processors.
+            # Drawing is CPU-bound: at most one at a time for each processor.
             async with drawing:
                 return await asyncio.to_thread(_explained, previewed, answered.result, language)
         except Exception as error:  # noqa: BLE001  # as above
             return f"<p>{html.escape(error_of(error, language)[1])}</p>"
 
     def trust(model: str, request: gr.Request) -> tuple[Any, ...]:
-        """How often a model is right when it says how sure it is; and a link to it."""
+        """Render the reliability diagram of a model, and the permanent link to it."""
         language = language_of(request)
         try:
             result = front.result(model)
@@ -223,7 +227,7 @@ def build(front: Front, page: gr.Blocks) -> None:
         return drawn, told, address
 
     def choices(request: gr.Request) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The models that are there now, and the one that the address asks for."""
+        """Update the model selector from the current models and the query of the address."""
         try:
             there, value = chosen(front, request)
             most = _most_bars(front.predictor.models())
@@ -234,7 +238,7 @@ def build(front: Front, page: gr.Blocks) -> None:
     async def say(
         answered: _Answered | None, truth: str | None, keep: bool, request: gr.Request
     ) -> tuple[Any, ...]:
-        """Keep what a visitor says of an answer, once."""
+        """Store a visitor's feedback on an answer, once."""
         language = language_of(request)
         here, hidden = locale.page_words(language), gr.update(visible=False)
         if answered is None or answered.said or front.store is None:
@@ -242,7 +246,7 @@ def build(front: Front, page: gr.Blocks) -> None:
         if truth is None:
             return here["feedback_truth"], gr.update()
         if truth not in {NONE, *answered.prediction.scores}:
-            return gr.update(), gr.update()  # of the answer before
+            return gr.update(), gr.update()  # a label of the previous answer
         answered.said = True
         try:
             front.visitors.admit(request)
@@ -270,7 +274,8 @@ def build(front: Front, page: gr.Blocks) -> None:
         return await say(answered, truth, keep, request)
 
     private: dict[str, Any] = {"api_visibility": "private"}
-    # The predictor is the one bound: it says in our words when to come back.
+    # Gradio's own queue limit is lifted: the predictor bounds the load, and its error says when to
+    # retry.
     free: dict[str, Any] = private | {"concurrency_limit": None}
     told = [diagram, calibration, link]
     opened = page.load(choices, None, [model, top], **free, show_progress="hidden")
@@ -287,7 +292,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             *(feedback, question, keep, judge, correction, truth, thanks, why),
         ],
         **free,
-        # Whoever switches fast gets the answer for the last choice.
+        # After several quick changes, only the last one is answered.
         trigger_mode="always_last",
     )
     asked.then(
@@ -311,20 +316,20 @@ def _most_bars(results: Sequence[Result]) -> int:
 
 
 def _truths(prediction: Prediction, language: locale.Language) -> list[tuple[str, str]]:
-    """What a visitor can say is in a photo: its name, and the label."""
+    """List the choices for the true label: translated name and label, and `none` at the end."""
     labels = sorted((locale.label_name(label, language), label) for label in prediction.scores)
     return [*labels, (locale.page_words(language)["feedback_none"], NONE)]
 
 
 async def _archival(front: Front, answered: _Answered) -> bytes | None:
-    """Return the photo as it is stored; None where the upload is gone: the judgement counts."""
+    """Return the photo as it is stored; None where the upload was deleted in the meantime."""
     with suppress(ImageError, PhotoReadError):
         return await front.predictor.archival_jpeg(answered.photo)
     return None
 
 
 def _keep(store: Store, answered: _Answered, truth: str, photo: bytes | None) -> Kept:
-    """Store what a visitor says, and tell what was kept."""
+    """Store feedback, and return what was stored."""
     prediction = answered.prediction
     return store.feedback.add(
         Feedback(
@@ -345,7 +350,7 @@ def _bars(prediction: Prediction, top: float, language: locale.Language) -> str:
 
 
 def _explained(previewed: PreviewedPrediction, result: Result, language: locale.Language) -> str:
-    """HTML of the photo under colours, and of what the model saw of it."""
+    """Render the saliency overlay on the photo, and the model's resized input, as HTML."""
     here, spec, prediction = locale.page_words(language), result.config.input, previewed.prediction
     of = {
         "label": html.escape(locale.label_name(prediction.label, language)),

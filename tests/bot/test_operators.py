@@ -207,7 +207,9 @@ def test_a_model_is_released_and_rolled_back(
         pressed(telegram, OPERATOR, stale, "Yes")
         wait_for(lambda: last(telegram).startswith("⚠ Nothing was changed: "))
         assert bot.store.live.all()["classic"].revision == new
-        assert said(bot, "/promote classic 000000000000").startswith("⚠ That revision is not here")
+        assert said(bot, "/promote classic 000000000000").startswith(
+            "⚠ Revision 000000000000 of classic is"
+        )
         assert said(bot, "/rollback baseline").startswith("There is nothing to roll baseline back")
         assert said(bot, "/promote classic") == (
             "/promote MODEL REVISION; /models shows which there are."
@@ -536,9 +538,9 @@ def test_a_command_that_is_handled_again_is_in_the_audit_twice(
         store.audit.begin(999, "somebody", "pull v1")  # of another bot, which runs
         store.audit.begin(123456, "somebody", "pull v1")
         with running(telegram, tmp_path / "home", **how):
-            wait_for(lambda: last(telegram).startswith("⚠ owner/models holds no model"))
+            wait_for(lambda: last(telegram).startswith("⚠ owner/models contains no model"))
         acts = [act.outcome for act in store.audit.recent(9)]
     refused, again, lost, *begun = acts
-    assert refused.startswith("⚠ owner/models holds no model")
+    assert refused.startswith("⚠ owner/models contains no model")
     assert lost.startswith(LOST)
     assert [again, *begun] == ["begun"] * 3

@@ -21,19 +21,6 @@ __all__ = ["LabelledBatches", "LabelledImages", "PhotoBatches", "PhotoMaterial"]
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoMaterial:
-    """What a run with a `PhotoPlan` learns from.
-
-    Attributes:
-        rows: Rows of the data set.
-        photos: Real photos of its labels and of none; the label of these is the number of labels.
-    """
-
-    rows: Split
-    photos: RealPhotos
-
-
-@dataclass(frozen=True, eq=False)
 class LabelledImages:
     """Images of any size with labels.
 
@@ -53,6 +40,31 @@ class LabelledImages:
         return LabelledImages(
             [*self.images, *other.images], np.concatenate([self.labels, other.labels])
         )
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoMaterial:
+    """What a run with a `PhotoPlan` learns from.
+
+    Attributes:
+        rows: Rows of the data set.
+        photos: Real photos of its labels and of none; the label of these is the number of labels.
+    """
+
+    rows: Split
+    photos: RealPhotos
+
+    def probed(self, rows: int, seed: int) -> LabelledImages:
+        """Return what a linear head is fitted on: all photos, and some rows at random.
+
+        Args:
+            rows: How many; all, if there are fewer.
+            seed: What the choice depends on.
+        """
+        chosen = np.random.default_rng(seed).permutation(len(self.rows))[:rows]
+        some = self.rows.take(chosen)
+        photos = LabelledImages(self.photos.images, self.photos.labels)
+        return photos.joined(LabelledImages(list(some.images), some.labels))
 
 
 class LabelledBatches(Ahead):

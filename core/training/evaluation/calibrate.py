@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from core.bundle.config import Config
 from core.bundle.metrics import Calibration
-from core.inference.calibration import probabilities
+from core.inference.calibration import confidences, probabilities
 
-__all__ = ["ece", "find_beta", "find_calibration", "find_unsure_below", "log_loss", "reliability"]
+__all__ = [
+    "cross_fitted",
+    "ece",
+    "ece_if_true",
+    "find_beta",
+    "find_calibration",
+    "find_unsure_below",
+    "log_loss",
+    "reliability",
+]
 
 _BINS = 15
 _RIGHT = 0.95
@@ -93,21 +105,21 @@ def find_beta(
 
 
 def find_unsure_below(
-    confidences: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
+    sure: NDArray[np.float64], right: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> float:
     """The smallest confidence from which on answers are 95% right.
 
     Args:
-        confidences: Shape (n,), 0 to 1.
+        sure: Confidences, shape (n,), 0 to 1.
         right: Whether each answer was right, shape (n,).
         weights: How much each answer counts, shape (n,), above 0.
 
     Returns:
         A confidence; 1.0 when no threshold leaves at least 50 answers of which 95% are right.
     """
-    order = np.argsort(-confidences, kind="stable")
+    order = np.argsort(-sure, kind="stable")
     shares = np.cumsum(weights[order] * right[order]) / np.cumsum(weights[order])
-    sorted_confidences = confidences[order]
+    sorted_confidences = sure[order]
     # A threshold takes all answers of its confidence, so only the last of equal ones counts.
     last_of_equal = np.append(sorted_confidences[1:] < sorted_confidences[:-1], True)
     enough = np.arange(1, len(order) + 1) >= _MIN_ANSWERS
@@ -116,17 +128,15 @@ def find_unsure_below(
     return float(sorted_confidences[good[-1]]) if len(good) else 1.0
 
 
-def reliability(
-    confidences: NDArray[np.float64], right: NDArray[np.bool_]
-) -> tuple[Calibration, ...]:
+def reliability(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Calibration, ...]:
     """The reliability diagram: 15 equal bins of confidence.
 
     Args:
-        confidences: Shape (n,), above 0 to 1.
+        sure: Confidences, shape (n,), above 0 to 1.
         right: Whether each answer was right, shape (n,).
     """
     edges = np.linspace(0, 1, _BINS + 1)
-    place = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, _BINS - 1)
+    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, _BINS - 1)
     bins = []
     for i in range(_BINS):
         inside = place == i
@@ -136,7 +146,7 @@ def reliability(
                 low=float(edges[i]),
                 high=float(edges[i + 1]),
                 n=n,
-                confidence=float(confidences[inside].mean()) if n else None,
+                confidence=float(sure[inside].mean()) if n else None,
                 accuracy=float(right[inside].mean()) if n else None,
             )
         )
@@ -154,3 +164,48 @@ def ece(bins: tuple[Calibration, ...]) -> float:
         for bin_ in bins
         if bin_.confidence is not None and bin_.accuracy is not None
     )
+
+
+def ece_if_true(bins: tuple[Calibration, ...]) -> tuple[float, float]:
+    """Return the 5% and 95% quantile of the ECE of a model that is as often right as it is sure.
+
+    Args:
+        bins: How sure a model was, and of how many rows; 2,000 draws of who is right are made.
+    """
+    filled = [(each.n, each.confidence) for each in bins if each.confidence is not None]
+    rows, sure = (np.asarray(column) for column in zip(*filled, strict=True))
+    right = np.random.default_rng(0).binomial(rows, sure, (2000, len(rows)))
+    low, high = np.quantile(np.abs(right - rows * sure).sum(axis=1) / rows.sum(), [0.05, 0.95])
+    return float(low), float(high)
+
+
+def cross_fitted(
+    groups: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]], config: Config, folds: int = 5
+) -> list[NDArray[np.float64]]:
+    """Return confidences from calibrations that were chosen without the row they are of.
+
+    Args:
+        groups: Logits, shape (n, k), and labels, shape (n,), of groups that count alike.
+        config: Whatever else of calibration there is.
+        folds: Parts that each group is cut into, at random.
+
+    Returns:
+        For each group its confidences, shape (n,).
+    """
+    rng = np.random.default_rng(0)
+    parts = [rng.permutation(len(labels)) % folds for _, labels in groups]
+    found = [np.empty(len(labels)) for _, labels in groups]
+    for fold in range(folds):
+        used = [part != fold for part in parts]
+        logits, truth = (
+            np.concatenate([group[i][chosen] for group, chosen in zip(groups, used, strict=True)])
+            for i in (0, 1)
+        )
+        weights = np.concatenate([np.full(chosen.sum(), 1 / chosen.sum()) for chosen in used])
+        temperature, exponent = find_calibration(logits, truth, weights)
+        beta = find_beta(probabilities(logits, temperature, exponent), truth, weights)
+        values = {"temperature": temperature, "exponent": exponent, "beta": beta}
+        fitted = config.model_copy(update=values)
+        for confidence, (given, _), chosen in zip(found, groups, used, strict=True):
+            confidence[~chosen] = confidences(given[~chosen], fitted)
+    return found

@@ -53,7 +53,12 @@ from core.training.evaluation.evaluate import (
 )
 from core.training.evaluation.ood import arrays_of, coarse, compare, share_right, watch
 from core.training.evaluation.provenance import origin
-from core.training.evaluation.real_photos import PhotoAnswers, answer_photos, photo_figures
+from core.training.evaluation.real_photos import (
+    PhotoAnswers,
+    answer_photos,
+    cross_fitted_ece,
+    photo_figures,
+)
 
 __all__ = [
     "SHARP",
@@ -277,12 +282,14 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / config.name, config, files)
         classifier = Classifier(draft, threads=settings.threads)
-        one_view = draft.config.model_copy(update={"views": ("identity",)})
-        alone = Classifier(replace(draft, config=one_view), threads=settings.threads)
-        single = watch(alone, dataset.test.images, "test")
+        test = evaluate_split(classifier, dataset.test, of_test, dataset.hub)
         metrics = Metrics(
-            test=evaluate_split(classifier, dataset.test, of_test, dataset.hub),
-            single_view=share_right(single, dataset.test),
+            test=test,
+            single_view=(
+                test.accuracy
+                if config.views == ("identity",)
+                else _single_view(draft, dataset.test, settings)
+            ),
             float32=history.float32,
             resize=history.resize,
             sharp=(
@@ -332,6 +339,13 @@ def photos_folder(settings: Settings, labels: tuple[str, ...]) -> Path | None:
     return folder if (folder / LABELS).is_file() else None
 
 
+def _single_view(bundle: Bundle, test: Split, settings: Settings) -> float:
+    """Return the accuracy on the test rows as they are, without other views."""
+    one_view = bundle.config.model_copy(update={"views": ("identity",)})
+    alone = Classifier(replace(bundle, config=one_view), threads=settings.threads)
+    return share_right(watch(alone, test.images, "test"), test)
+
+
 def _on_real_photos(
     classifier: Classifier, rows: Rows, history: History
 ) -> dict[str, RealPhotoFigures | None]:
@@ -343,10 +357,16 @@ def _on_real_photos(
         "unseen_sources_frozen": history.unseen_sources_frozen,
     }
     if rows.real is not None:
-        kept_back = answer_photos(classifier, rows.real.kept_back)
+        valid = answer_photos(classifier, rows.real.valid)
+        given = {id(rows.real.valid): valid}
         figures |= figures_on_parts(
-            rows.real, kept_back, lambda photos: answer_photos(classifier, photos)
+            rows.real,
+            answer_photos(classifier, rows.real.kept_back),
+            lambda photos: given.get(id(photos)) or answer_photos(classifier, photos),
         )
+        if (on_valid := figures["real_photos"]) is not None:
+            error = cross_fitted_ece(classifier, valid, rows.validation)
+            figures["real_photos"] = on_valid.model_copy(update={"ece_cross_fitted": error})
     return figures
 
 

@@ -10,14 +10,21 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from core.bundle.metrics import Estimate, RealPhotoFigures, SourceFigures
+from core.bundle.metrics import Estimate, PhotoMistake, RealPhotoFigures, SourceFigures
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.training.data.datasets import Split
 from core.training.data.real_photos import RealPhotos
-from core.training.evaluation.calibrate import ece, reliability
+from core.training.evaluation.calibrate import cross_fitted, ece, ece_if_true, reliability
 from core.training.evaluation.ood import scores_of, watch
 
-__all__ = ["PhotoAnswers", "answer_photos", "estimate", "photo_figures"]
+__all__ = [
+    "PhotoAnswers",
+    "answer_photos",
+    "cross_fitted_ece",
+    "estimate",
+    "photo_figures",
+]
 
 _QUANTILE = 0.05
 _FEW = 5
@@ -32,12 +39,14 @@ class PhotoAnswers:
         labels: The label of each that the model finds likeliest, shape (n,), int64.
         scores: Higher for photos of the labels, shape (n,), float64.
         confidences: Calibrated, shape (n,), 0 to 1; None for a model without calibration.
+        logits: Shape (n, k), float32; None likewise.
     """
 
     photos: RealPhotos
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     confidences: NDArray[np.float64] | None = None
+    logits: NDArray[np.float32] | None = None
 
 
 def answer_photos(classifier: Classifier, photos: RealPhotos) -> PhotoAnswers:
@@ -54,6 +63,7 @@ def answer_photos(classifier: Classifier, photos: RealPhotos) -> PhotoAnswers:
         outputs.logits.argmax(axis=1).astype(np.int64),
         scores_of(config.verdict.method, outputs, config, classifier.arrays),
         confidences(outputs.logits, config),
+        outputs.logits,
     )
 
 
@@ -74,6 +84,7 @@ def photo_figures(
     accepted = np.quantile(answers.scores[known], _QUANTILE)
     rejected = answers.scores < accepted
     sure = answers.confidences
+    bins = None if sure is None else reliability(sure[known], right[known])
     kinds, counts = np.unique(photos.kinds[~known], return_counts=True)
     many = [kind for kind, count in zip(kinds.tolist(), counts, strict=True) if count >= _FEW]
     return RealPhotoFigures(
@@ -98,10 +109,47 @@ def photo_figures(
             for kind in np.unique(kept_back.photos.kinds).tolist()
         },
         confidence=None if sure is None else float(sure[known].mean()),
-        ece=None if sure is None else ece(reliability(sure[known], right[known])),
+        ece=None if bins is None else ece(bins),
+        ece_if_true=None if bins is None else ece_if_true(bins),
         sources=tuple(
             _of_source(answers, source, right) for source in np.unique(photos.sources).tolist()
         ),
+        mistakes=_mistakes(answers, labels),
+    )
+
+
+def cross_fitted_ece(classifier: Classifier, answers: PhotoAnswers, rows: Split) -> float | None:
+    """Return the ECE on photos of calibrations that were chosen without them, in five folds.
+
+    Args:
+        classifier: The model.
+        answers: What it gave on photos that its calibration was chosen by.
+        rows: The rows that it was chosen by too.
+    """
+    if answers.logits is None:
+        return None
+    known = answers.photos.known
+    truth = answers.photos.labels[known]
+    of_rows = watch(classifier, rows.images, "rows").outputs.logits
+    groups = [(answers.logits[known], truth), (of_rows, rows.labels)]
+    sure = cross_fitted(groups, classifier.config)[0]
+    return ece(reliability(sure, answers.labels[known] == truth))
+
+
+def _mistakes(answers: PhotoAnswers, labels: tuple[str, ...]) -> tuple[PhotoMistake, ...]:
+    photos, sure = answers.photos, answers.confidences
+    wrong = np.flatnonzero(photos.known & (answers.labels != photos.labels))
+    if sure is not None:
+        wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
+    return tuple(
+        PhotoMistake(
+            source=str(photos.sources[i]),
+            path=str(photos.paths[i]),
+            label=labels[photos.labels[i]],
+            answer=labels[answers.labels[i]],
+            confidence=None if sure is None else float(sure[i]),
+        )
+        for i in wrong
     )
 
 

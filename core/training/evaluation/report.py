@@ -21,8 +21,9 @@ from core.bundle.card import (
 )
 from core.bundle.config import CARD, METRICS, Config, Pretrained
 from core.bundle.leaderboard import Result, mean_and_spread
-from core.bundle.metrics import Calibration, Metrics
+from core.bundle.metrics import Metrics
 from core.training.ablation_results import Ablation
+from core.training.evaluation.calibrate import ece_if_true
 from core.training.recipes import RECIPES
 
 __all__ = ["files", "index", "leaderboard", "measured_on", "results_page"]
@@ -215,7 +216,7 @@ def _trust(results: Sequence[Result]) -> list[str]:
     ]
     for result in results:
         sharp, photos = result.metrics.sharp, result.metrics.photos
-        low, high = _ece_if_true(result.metrics.test.reliability)
+        low, high = ece_if_true(result.metrics.test.reliability)
         cells = [f"{result.metrics.test.ece:.4f}", f"{low:.4f} to {high:.4f}", *[""] * 8]
         if sharp is not None:
             cells[2:6] = [
@@ -253,20 +254,6 @@ def _trust(results: Sequence[Result]) -> list[str]:
     measured = [result for result in results if result.metrics.shift]
     lines += _shifts([r for r in measured if _alike(r, measured[0])])
     return lines
-
-
-def _ece_if_true(bins: Sequence[Calibration]) -> tuple[float, float]:
-    """Between what nine in ten ECE lie of a model that is as often right as it is sure.
-
-    Args:
-        bins: How sure a model was, and of how many rows.
-    """
-    filled = [each for each in bins if each.confidence is not None]
-    rows = np.asarray([each.n for each in filled])
-    sure = np.asarray([each.confidence for each in filled])
-    right = np.random.default_rng(0).binomial(rows, sure, (2000, len(rows)))
-    low, high = np.quantile(np.abs(right - rows * sure).sum(axis=1) / rows.sum(), [0.05, 0.95])
-    return float(low), float(high)
 
 
 def _alike(result: Result, other: Result) -> bool:

@@ -49,7 +49,7 @@ def test_models_stay_small() -> None:
         ({"temperature": 0}, "temperature: Input should be greater than 0"),
         ({"schema_version": 2}, "schema_version: Input should be 1"),
         ({"name": "../classic"}, "name: String should match"),
-        ({"name": "other"}, "calls itself 'other'"),
+        ({"name": "other"}, "names the model 'other'"),
         ({"sha256": {"../model.tflite": "0" * 64}}, "cannot be the name of a file"),
         ({"sha256": {"metrics.json": "0" * 64}}, "model.tflite has no digest"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
@@ -67,10 +67,10 @@ def test_a_config_that_is_wrong_says_where(
 
 def test_a_config_that_is_no_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    with pytest.raises(BundleError, match=r"config\.json is wrong: the file: Invalid JSON"):
+    with pytest.raises(BundleError, match=r"config\.json is invalid: the file: Invalid JSON"):
         Bundle.open(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(BundleError, match="no model folder"):
+    with pytest.raises(BundleError, match="is not a model folder"):
         Bundle.open(folder)
 
 
@@ -84,7 +84,7 @@ def test_changed_weights_are_not_loaded(folder: Path) -> None:
 
 def test_a_missing_or_foreign_file_does_not_verify(folder: Path) -> None:
     (folder / "extra.txt").write_text("?")
-    with pytest.raises(BundleError, match=r"does not name: extra\.txt"):
+    with pytest.raises(BundleError, match=r"without a digest in config\.json: extra\.txt"):
         Bundle.open(folder).verify()
     (folder / "extra.txt").unlink()
     (folder / METRICS).unlink()
@@ -107,7 +107,7 @@ def test_writing_replaces_the_whole_or_nothing(folder: Path) -> None:
     config = Bundle.open(folder).config
     with pytest.raises(BundleError, match="cannot be written"):
         write_bundle(folder, config, {METRICS: b"{}"})
-    with pytest.raises(BundleError, match="calls itself"):
+    with pytest.raises(BundleError, match="names the model"):
         write_bundle(folder.parent / "other", config, {MODEL: b"x"})
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     write_bundle(folder, config, {MODEL: b"x"})

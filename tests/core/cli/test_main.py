@@ -94,7 +94,7 @@ def test_the_model_can_be_chosen(photo: Path) -> None:
     ("arguments", "message"),
     [
         (["predict"], "Missing argument"),
-        (["predict", "x.jpg", "--model", "nope"], "There is no model 'nope'. Models here: "),
+        (["predict", "x.jpg", "--model", "nope"], "There is no model 'nope'. Available models: "),
         (["predict", "x.jpg", "--nope"], "No such option"),
         (["web", "--port", "0"], "greater than or equal to 1"),
         (["nope"], "No such command"),
@@ -174,7 +174,7 @@ def test_models_list_without_models(tmp_path: Path) -> None:
     assert tensight("models", "list", "--json", TENSIGHT_MODELS=str(tmp_path)).stdout == "[]\n"
     run = tensight("models", "list", TENSIGHT_MODELS=str(tmp_path))
     assert run.returncode == 2
-    assert "There is no good model in" in run.stderr
+    assert "There is no usable model in" in run.stderr
 
 
 def test_models_verify(tmp_path: Path) -> None:

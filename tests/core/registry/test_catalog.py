@@ -45,9 +45,9 @@ def test_entries_are_the_models_that_can_be_read(
     (models / "baseline" / "config.json").write_text("{}")
     with caplog.at_level(logging.WARNING):
         assert [entry.name for entry in catalog.entries()] == [n for n in names if n != "baseline"]
-    assert "is left out" in caplog.text
+    assert "is not listed" in caplog.text
     (models / "classic" / "metrics.json").rename(models / "gone")
-    with pytest.raises(ModelNotFoundError, match="There is no good model in"):
+    with pytest.raises(ModelNotFoundError, match="There is no usable model in"):
         catalog.default()
     with pytest.raises(BundleError, match=r"metrics\.json cannot be read"):
         Catalog(Settings(models=models, model="classic")).default()
@@ -55,7 +55,7 @@ def test_entries_are_the_models_that_can_be_read(
     assert catalog.default() == "classic"
     problems = catalog.problems()
     assert problems["classic"] is None
-    assert "config.json is wrong" in str(problems["baseline"])
+    assert "config.json is invalid" in str(problems["baseline"])
 
 
 def test_the_default_is_the_best_for_photos(models: Path) -> None:
@@ -72,7 +72,9 @@ def test_the_default_is_the_best_for_photos(models: Path) -> None:
 
 
 def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"no model 'x'\. Models here: baseline, classic"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"no model 'x'\. Available models: baseline, classic"
+    ):
         Catalog(Settings(models=models)).load("x")
     with pytest.raises(ModelNotFoundError, match="no model 'x'"):
         Catalog(Settings(models=models, model="x")).default()

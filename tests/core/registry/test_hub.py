@@ -90,15 +90,15 @@ def test_matching_files_are_fetched(endpoint: str, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"owner/other cannot be fetched.*TENSIGHT_DATA"):
+    with pytest.raises(DataError, match=r"owner/other cannot be downloaded.*TENSIGHT_DATA"):
         hub.fetch_dataset("owner/other", "*", cache=tmp_path, endpoint=endpoint)
-    with pytest.raises(DataError, match="no file like plain_text/\\*\\.csv"):
+    with pytest.raises(DataError, match="no file that matches plain_text/\\*\\.csv"):
         hub.fetch_dataset("owner/set", "plain_text/*.csv", cache=tmp_path, endpoint=endpoint)
 
 
 def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match="cannot be fetched from the Hub"):
+    with pytest.raises(DataError, match="cannot be downloaded from the Hub"):
         hub.fetch_dataset("owner/set", "*", cache=tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_where_the_client_stumbles_is_in_the_log(
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
         with caplog.at_level("DEBUG", "core.registry.hub"), pytest.raises(HubAwayError) as told:
             hub.resolve("owner/models", "main", token=None)
-    assert "login page of the network" in str(told.value)
+    assert "redirects to a login page" in str(told.value)
     (record,) = [each for each in caplog.records if each.name == "core.registry.hub"]
     assert record.exc_info is not None
     assert record.exc_info[1] is told.value.__cause__ is not None

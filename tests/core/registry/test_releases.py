@@ -342,27 +342,27 @@ HUGE = [
     for name in ("config.json", MODEL)
 ]
 FAULTS: dict[str, tuple[Callable[[Desk, dict[str, Path]], None], str]] = {
-    "gated files": (fault(status={"resolve": 403}, code="GatedRepo"), "Ask for that on its page"),
-    "gated": (fault(status={"api": 403}, code="GatedRepo"), "Ask for that on its page"),
+    "gated files": (fault(status={"resolve": 403}, code="GatedRepo"), "Request access on its page"),
+    "gated": (fault(status={"api": 403}, code="GatedRepo"), "Request access on its page"),
     "unauthorized": (fault(status={"api": 401}), "TENSIGHT_HUB_TOKEN"),
     "5xx": (fault(status={"api": 500}), "Try again"),
     "storage 5xx": (fault(status={"storage": 500}), "Try again"),
     "slow": (fault(pause_s=30), "The Hub cannot be reached"),
     "truncated": (fault(cut={f"classic/{MODEL}": -1}), "try again"),
-    "wrong bytes": (replaced(lambda size: size), "other bytes than the commit names"),
+    "wrong bytes": (replaced(lambda size: size), "do not match the digest in the commit"),
     "wrong size": (replaced(lambda size: size - 7), "try again"),
-    "login page": (fault(answer=b"<html>Welcome to the hotel"), "login page of the network"),
-    "no keys": (fault(answer=b"{}"), "login page of the network"),
-    "a list": (fault(answer=b"[]"), "login page of the network"),
+    "login page": (fault(answer=b"<html>Welcome to the hotel"), "redirects to a login page"),
+    "no keys": (fault(answer=b"{}"), "redirects to a login page"),
+    "a list": (fault(answer=b"[]"), "redirects to a login page"),
     "no revision": (without_branch, "has no branch, tag or commit 'main'"),
-    "no repository": (without_repository, f"There is no repository {REPO}"),
+    "no repository": (without_repository, f"Repository {REPO} does not exist"),
     "huge config": (fault(tree=HUGE), "huge/config.json of owner/models has 5,000,000 bytes"),
     "outside": (
         fault(tree=[{"type": "file", "path": "../evil", "size": 1, "oid": "0" * 40}]),
         "would be written outside",
     ),
     "lying": (corrupt(lying), "its SHA-256 differs"),
-    "crashing": (corrupt(crashing), "crashes the engine that loads it (signal "),
+    "crashing": (corrupt(crashing), "crashes the inference engine (signal "),
     "newer": (corrupt(newer), "needs TenSight 99.0.0"),
     "no weights": (corrupt(without_weights), f"classic in {REPO} has no {MODEL}"),
 }
@@ -406,10 +406,10 @@ def test_a_fault_changes_nothing_and_says_what_to_do(
     ("arguments", "message"),
     [
         (["pull", "--revision", "nope"], "has no branch, tag or commit 'nope'"),
-        (["pull", "--repo", "owner/none"], "There is no repository owner/none"),
-        (["promote", "classic", "ffff"], "That revision is not here: classic ffff"),
-        (["promote", "nope", "ffff"], "Here of nope: none"),
-        (["rollback", "nope"], "nothing to roll nope back to"),
+        (["pull", "--repo", "owner/none"], "Repository owner/none does not exist"),
+        (["promote", "classic", "ffff"], "Revision ffff of classic is not installed"),
+        (["promote", "nope", "ffff"], "Installed revisions of nope: none"),
+        (["rollback", "nope"], "Cannot roll back nope: "),
     ],
 )
 def test_what_is_not_there_is_said(desk: Desk, arguments: list[str], message: str) -> None:
@@ -521,7 +521,7 @@ def test_a_process_ends_when_its_download_takes_too_long(desk: Desk, tmp_path: P
     _, err = process.communicate(f"classic/curves.png\n{tmp_path}\n", timeout=30)
     assert any("GET" in each and "curves.png" in each for each in desk.hub.asked[asked:])
     assert process.returncode == 1
-    assert "The Hub cannot be reached, or broke off (TimeoutError). Nothing was changed." in err
+    assert "The Hub cannot be reached, or the connection broke (TimeoutError). Nothing" in err
 
 
 def test_a_front_can_be_stopped_while_it_pulls(desk: Desk) -> None:
@@ -886,7 +886,7 @@ def test_a_live_revision_that_is_damaged_is_answered_for(
     shutil.rmtree(revisions.path("classic", first["classic"]).parent)
     bundled = revisions_in(versions["bundled"])
     assert deployed.answers() == second | {"classic": bundled["classic"]}
-    assert "is not here" in caplog.text
+    assert "is not installed" in caplog.text
 
 
 def test_what_answers_is_what_is_told(deployed: Desk, versions: dict[str, Path]) -> None:
@@ -970,7 +970,7 @@ def test_what_is_damaged_is_told_and_deleted(deployed: Desk, versions: dict[str,
     shutil.rmtree(revisions.path("baseline", first["baseline"]).parent)
     run = deployed.run("verify")
     assert run.returncode == 1
-    assert run.stdout.count("is wrong") == 2
+    assert run.stdout.count("is invalid") == 2
     assert f"baseline {first['baseline']}: it is live" in run.stdout
     gone = deployed.good("gc").split()
     assert sorted(gone) == sorted(second.values()), "not what is live, damaged as it is"
@@ -1134,7 +1134,7 @@ def test_what_cannot_be_had_does_not_delay_what_is_made_live_next(
     shared = {"TENSIGHT_DATABASE_URL": f"sqlite:///{database}", "PAUSE": "1000"}
     process = second_machine.python(FRONT, **shared)
     assert process.stderr is not None
-    assert "should be here and could not be found" in process.stderr.readline()
+    assert "is live or last good, but was not found" in process.stderr.readline()
     classic = revisions_in(versions["first"])["classic"]
     deployed.good("promote", "classic", classic)
     wait_for(lambda: ("classic", classic) in second_machine.here(), seconds=60)
@@ -1151,7 +1151,7 @@ def test_what_is_live_and_comes_from_nobody_knows_where_is_told_once(
     process = second_machine.python(FRONT)
     assert process.stderr is not None
     told = process.stderr.readline()
-    assert f"classic {revision} should be here and could not be found in {REPO} at main" in told
+    assert f"classic {revision} is live or last good, but was not found in {REPO} at main" in told
     assert "`tensight models pull --revision`" in told
 
     def tries() -> int:
@@ -1236,7 +1236,7 @@ def test_a_bot_that_asks_a_service_brings_nothing_here(desk: Desk) -> None:
 def test_who_runs_it_hears_why_a_first_pull_fails(desk: Desk) -> None:
     process = desk.python(FRONT, TENSIGHT_HUB_REPO="owner/none")
     assert process.stderr is not None
-    assert "There is no repository owner/none" in process.stderr.readline()
+    assert "Repository owner/none does not exist" in process.stderr.readline()
     process.kill()
     process.communicate()
 
@@ -1272,7 +1272,7 @@ def test_models_are_published_and_come_back(desk: Desk, versions: dict[str, Path
     assert desk.answers() == revisions_in(versions["second"])
     again = desk.run("push", "--repo", "owner/new", "--tag", "v2", **settings)
     assert again.returncode == 1
-    assert "has a tag v2 already. Nothing was sent." in again.stderr
+    assert "already has a tag v2. Nothing was uploaded." in again.stderr
     # The next version of a model has a file less.
     fewer = desk.home.parent / "fewer"
     shutil.copytree(versions["second"], fewer)
@@ -1295,16 +1295,19 @@ def test_a_repository_that_is_made_is_public_unless_it_is_to_be_private(desk: De
 @pytest.mark.parametrize(
     ("where", "told"),
     [
-        ("/preupload/", "See on its page on the Hub whether a commit was made. Try again later."),
-        ("/refs", "Nothing was sent. Try again later."),
-        ("/repos/create", "Nothing was sent. Try again later."),
+        (
+            "/preupload/",
+            "Check on its page on the Hub whether a commit was created. Try again later.",
+        ),
+        ("/refs", "Nothing was uploaded. Try again later."),
+        ("/repos/create", "Nothing was uploaded. Try again later."),
     ],
 )
 def test_an_upload_that_fails_says_how_far_it_came(desk: Desk, where: str, told: str) -> None:
     desk.hub.faults.status = {where: 501}
     run = desk.run("push", "--repo", "owner/half", "--tag", "v1", TENSIGHT_HUB_TOKEN="t")
     assert run.returncode == 1
-    assert f"(501). {told}" in run.stderr
+    assert f"(HTTP status 501). {told}" in run.stderr
     assert "Nothing was changed" not in run.stderr
 
 
@@ -1333,7 +1336,7 @@ def test_a_model_that_does_not_verify_is_not_published(
     (folder / "classic" / "config.json").unlink()
     run = desk.run("push", "--repo", "owner/bad", TENSIGHT_MODELS=str(folder))
     assert run.returncode == 1
-    assert "is no model folder" in run.stderr
+    assert "is not a model folder" in run.stderr
     assert "owner/bad" not in desk.hub.repos
 
 

@@ -60,7 +60,7 @@ def test_figures_in_the_wild(settings: Settings) -> None:
 
 def test_photos_are_written_as_they_are_read(settings: Settings, tmp_path: Path) -> None:
     store = Store.open(settings)
-    with pytest.raises(StoreError, match="No visitor has left a photo yet"):
+    with pytest.raises(StoreError, match="No photos are stored yet"):
         export_photos(settings, tmp_path / "none", LABELS)
     assert not (tmp_path / "none").exists()
     photo = to_archival_jpeg(drawings.ship(2000, 1500))
@@ -82,7 +82,7 @@ def test_photos_are_written_as_they_are_read(settings: Settings, tmp_path: Path)
     with pytest.raises(OutputError, match="is not empty"):
         export_photos(settings, out, LABELS)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="Name another folder"):
+    with pytest.raises(OutputError, match="Choose another folder"):
         export_photos(settings, tmp_path / "file" / "out", LABELS)
 
 

@@ -66,7 +66,7 @@ def test_what_is_promoted_is_live_and_can_be_rolled_back(each: Settings) -> None
     store.live.promote({"a": BUNDLED}, {"a"})
     assert store.live.all()["a"] == Live(BUNDLED, "2")
     for model in ("b", "c"):
-        with pytest.raises(StoreError, match=f"nothing to roll {model} back to"):
+        with pytest.raises(StoreError, match=f"Cannot roll back {model}: "):
             store.live.roll_back(model)
     store.close()
 

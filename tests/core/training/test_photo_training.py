@@ -11,7 +11,9 @@ from keras import layers
 
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle
+from core.cli.training import _print_figures
 from core.errors import DataError, TrainingError
+from core.inference.classifier import Classifier
 from core.inference.engine import EXPLAIN, Engine
 from core.settings import Settings
 from core.training.evaluation.measure import Rows, evaluate
@@ -21,7 +23,7 @@ from core.training.networks.optimizers import AdamW, AnchoredAdamW
 from core.training.photo_plan import Phase, PhotoPlan
 from core.training.recipes import Recipe
 from core.training.train import run_folder, train
-from tests import made
+from tests import drawings, made
 
 
 def _small(shape: Shape, classes: int) -> keras.Model:
@@ -80,7 +82,9 @@ def _train(
     )
 
 
-def test_stopped_run_goes_on_to_a_model_that_is_measured_on_real_photos(tmp_path: Path) -> None:
+def test_stopped_run_goes_on_to_a_model_that_is_measured_on_real_photos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         _train(tmp_path, _recipe(), reporter=made.Recorder(stop_after=1))
     folder = run_folder(_recipe(), Settings(home=tmp_path / "home"))
@@ -99,9 +103,19 @@ def test_stopped_run_goes_on_to_a_model_that_is_measured_on_real_photos(tmp_path
     assert set(metrics.real_photos.recall) == set(bundle.config.labels)
     assert [each.source for each in metrics.real_photos.sources] == ["one/photos", "two/photos"]
     assert metrics.real_photos.accuracy.share > 0.3, "the shades are easy"
+    wrong = metrics.real_photos.accuracy
+    assert len(metrics.real_photos.mistakes) == round(wrong.n * (1 - wrong.share))
+    assert metrics.real_photos.ece_cross_fitted is not None
+    assert metrics.real_photos_frozen.accuracy.n == 40
+    assert metrics.real_photos_frozen.ece is None, "which has no calibration"
     assert metrics.resize is not None
     assert metrics.resize.n == 40
     assert "52 real photos of 2 public repositories" in bundle.config.training.data
+    _print_figures(metrics)
+    printed = capsys.readouterr().out
+    for line in ("Real photos: real photos, valid", "right label", "worst class", "kangaroo"):
+        assert line in printed
+    assert "one/photos" in printed
     with pytest.raises(TrainingError, match="another recipe, seed or data"):
         _train(tmp_path, _recipe(label_smoothing=0.3), resume=True)
 
@@ -134,6 +148,9 @@ def test_exported_explanation_has_features_and_exact_maps(tmp_path: Path) -> Non
     other = np.zeros_like(image)
     again = engine.run(other).logits - engine.explain(other).sum(axis=(1, 2))
     np.testing.assert_allclose(biases, again, atol=1e-4)
+    seen = Classifier(bundle, threads=1).predict(drawings.ship(90, 60), saliency=True).saliency
+    assert seen is not None, "36 cells are enough to be shown"
+    assert seen.shape == (24, 24)
 
 
 def test_evaluating_again_keeps_what_cannot_be_measured_again(tmp_path: Path) -> None:

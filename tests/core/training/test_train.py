@@ -388,7 +388,7 @@ def test_of_an_unbundled_recipe_only_the_figures_are_kept(
     begin([recipe], made.dataset(), settings, resume=True)
     assert len(read_results(settings.models)) == 2, "the old figures were replaced"
     (settings.models / "unbundled.json").write_text("{}x")
-    with pytest.raises(BundleError, match=r"unbundled\.json does not hold the figures"):
+    with pytest.raises(BundleError, match=r"unbundled\.json is invalid"):
         read_results(settings.models)
     assert len(Catalog(settings).results()) == 1, "and the rest can still be listed"
 
@@ -398,7 +398,7 @@ def test_a_model_that_is_bundled_later_has_one_row(tmp_path: Path) -> None:
     begin([made.recipe(name="one", epochs=1, bundled=False)], made.dataset(), settings)
     catalog = Catalog(settings)
     assert [result.revision for result in catalog.results()] == [None]
-    with pytest.raises(ModelNotFoundError, match="Of the model 'one' only figures are kept"):
+    with pytest.raises(ModelNotFoundError, match="'one' cannot be loaded: only its metrics"):
         catalog.load("one")
     begin([made.recipe(name="one", epochs=1)], made.dataset(), settings, resume=True)
     (result,) = read_results(settings.models)

@@ -865,7 +865,7 @@ def test_without_a_model_it_says_so(tmp_path: Path) -> None:
     with tensight_serve("--port", str(free_port()), TENSIGHT_MODELS=str(tmp_path)) as process:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "There is no good model in" in said
+    assert "There is no usable model in" in said
 
 
 def test_json_of_a_prediction_comes_back_whole(catalog: Catalog, ship: Image.Image) -> None:

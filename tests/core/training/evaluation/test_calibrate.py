@@ -3,15 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.bundle.folder import Bundle
 from core.inference.calibration import probabilities, softmax
 from core.training.evaluation.calibrate import (
+    cross_fitted,
     ece,
+    ece_if_true,
     find_beta,
     find_calibration,
     find_unsure_below,
     log_loss,
     reliability,
 )
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(("temperature", "exponent"), [(3.0, 1.0), (0.4, 0.5), (1.0, 1.5)])
@@ -86,3 +90,27 @@ def test_heavier_answers_count_more() -> None:
     kept = confidences >= threshold
     assert threshold > 0.6
     assert (even * right)[kept].sum() / even[kept].sum() >= 0.95
+
+
+def test_cross_fitted_confidences_are_less_optimistic_and_nearly_true() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2000, 4)).astype(np.float32) * 3
+    # Labels are drawn from the softmax of half the logits, so a temperature of 2 is right.
+    shares = softmax(logits / 2)
+    labels = np.asarray([rng.choice(4, p=row) for row in shares])
+    config = Bundle.open(ROOT / "models" / "classic").config
+    half, rest = (logits[:1000], labels[:1000]), (logits[1000:], labels[1000:])
+    first, second = cross_fitted([half, rest], config)
+    assert first.shape == second.shape == (1000,)
+    right = half[0].argmax(axis=1) == half[1]
+    assert abs(float(first.mean()) - float(right.mean())) < 0.05
+    assert ece(reliability(first, right)) < 0.08
+
+
+def test_ece_of_a_true_model_is_above_nothing_and_falls_with_rows() -> None:
+    sure = np.random.default_rng(0).uniform(0.5, 1, 400)
+    right = np.ones(400, bool)
+    few = ece_if_true(reliability(sure[:50], right[:50]))
+    many = ece_if_true(reliability(sure, right))
+    assert 0 < few[0] < few[1]
+    assert many[1] < few[1]

@@ -1,0 +1,60 @@
+"""The baseline that fine-tuning must beat: a logistic regression on frozen embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+from core.bundle.metrics import RealPhotoFigures
+from core.errors import TrainingError
+from core.settings import Settings
+from core.training.data.photo_batches import LabelledImages
+from core.training.data.real_photos import RealPhotos
+from core.training.evaluation.measure import Rows, figures_on_parts
+from core.training.evaluation.real_photos import PhotoAnswers
+from core.training.probe import embed, fit_probe
+from core.training.recipes import Recipe
+
+__all__ = ["frozen_figures"]
+
+
+def frozen_figures(
+    recipe: Recipe, rows: Rows, settings: Settings
+) -> dict[str, RealPhotoFigures | None]:
+    """Measure a recipe's network with the weights that it begins with.
+
+    A multinomial logistic regression on its embeddings of the photos to learn from, at the size
+    that is served, has an output for each label and one for none of them; the score is the log
+    odds of the labels against none.
+
+    Args:
+        recipe: It has a plan, and sets the weights that it begins with.
+        rows: Its real photos are learned from and measured on.
+        settings: Where these weights are looked for.
+
+    Returns:
+        As `figures_on_parts`.
+
+    Raises:
+        DataError: The weights are missing.
+        TrainingError: The recipe has no plan, or there are no real photos.
+    """
+    if recipe.plan is None or rows.real is None:
+        raise TrainingError(f"{recipe.name} learns from no real photos.")
+    classes = len(rows.dataset.labels)
+    model = recipe.build((recipe.input.height, recipe.input.width, 3), classes + 1)
+    if recipe.prepare is not None:
+        recipe.prepare(model, rows.learn, recipe.input, settings)
+    train = LabelledImages(rows.real.train.images, rows.real.train.labels)
+    embeddings = embed(model, train, recipe.input)
+    probe = fit_probe(embeddings, train.labels, classes + 1, recipe.plan.probe_c)
+
+    def answer(photos: RealPhotos) -> PhotoAnswers:
+        if not len(photos):
+            return PhotoAnswers(photos, np.empty(0, np.int64), np.empty(0))
+        found = embed(model, LabelledImages(photos.images, photos.labels), recipe.input)
+        logits = found.astype(np.float64) @ probe.kernel + probe.bias
+        scores = np.asarray(logsumexp(logits[:, :-1], axis=1) - logits[:, -1])
+        return PhotoAnswers(photos, logits[:, :-1].argmax(axis=1).astype(np.int64), scores)
+
+    return figures_on_parts(rows.real, answer(rows.real.kept_back), answer)
