@@ -219,8 +219,8 @@ class RealPhotoFigures(Record):
             calibration.
         ece: Expected calibration error on them, 15 equal-width bins.
         ece_cross_fitted: The same with calibration fitted on four fifths of the photos and of the
-            held-out rows and measured on the last fifth of the photos, in turn; null for photos that
-            selected nothing.
+            held-out rows and measured on the last fifth of the photos, in turn; null for photos
+            that selected nothing.
         ece_if_true: Interval that holds 90% of the errors of a perfectly calibrated model with
             these confidences.
         sources: Results by source.

@@ -67,6 +67,7 @@ async def answers(
         front: Context of the page.
         photo: Path of the photo.
         results: The models.
+        client: Who sent the photo.
 
     Returns:
         Prediction or error of each model, by name.
