@@ -395,6 +395,11 @@ class Slow(LocalPredictor):
         await asyncio.to_thread(self.let.wait, 30)
         return await super().predict(*photos, **how)
 
+    async def predict_with_preview(self, *photos: Any, **how: Any) -> Any:
+        self.begun.set()
+        await asyncio.to_thread(self.let.wait, 30)
+        return await super().predict_with_preview(*photos, **how)
+
 
 @pytest.fixture
 def slow() -> Iterator[Slow]:
@@ -799,6 +804,11 @@ class Away(LocalPredictor):
         if self.away:
             raise PredictorError("not there")
         return await super().predict(*photos, **how)
+
+    async def predict_with_preview(self, *photos: Any, **how: Any) -> Any:
+        if self.away:
+            raise PredictorError("not there")
+        return await super().predict_with_preview(*photos, **how)
 
 
 def test_predictor_away(

@@ -255,6 +255,9 @@ class Broken(LocalPredictor):
     async def predict(self, *_: object, **__: object) -> Any:
         raise self.error
 
+    async def predict_with_preview(self, *_: object, **__: object) -> Any:
+        raise self.error
+
 
 @pytest.fixture
 def broken(telegram: TelegramServer, tmp_path: Path) -> Iterator[tuple[Running, Broken]]:
