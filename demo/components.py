@@ -26,7 +26,6 @@ __all__ = [
     "chosen",
     "data_url",
     "photo_input",
-    "plain",
     "read_path",
     "reliability",
     "reliability_plot",
@@ -135,11 +134,6 @@ def reliability(figures: Metrics, language: locale.Language) -> tuple[dict[str, 
             )
         )
     return drawn, " ".join(sentences)
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is: labels may be anybody's."""
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>#+!|~$&" else sign for sign in text)
 
 
 def bars(scores: Mapping[str, float], most: int, language: locale.Language, words: str = "") -> str:

@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+_MAX_VERSIONS = 50
+_Version = Annotated[str, Field(max_length=100)]
+
+
 class Mistake(Record):
     """An answer that was wrong; `row` counts in the official order of the data set's part."""
 
@@ -217,7 +221,7 @@ class Origin(Record):
     hardware: str
     commit: str
     date: str
-    versions: dict[str, str]
+    versions: Annotated[dict[_Version, _Version], Field(max_length=_MAX_VERSIONS)]
 
 
 class Metrics(Record):

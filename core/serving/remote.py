@@ -32,12 +32,14 @@ from core.errors import (
 from core.inference.prediction import Prediction
 from core.network import broken_variable, is_loopback, network_hint, without_credentials
 from core.photos.decode import Photo, check_bytes, decode, read_photo
+from core.text import printable
 
 __all__ = ["RemotePredictor"]
 
 _CLOSED = "The predictor is closed."
 _FIRST_PAUSE_S = 0.1
 _AT_ONCE = 64
+_MAX_MESSAGE = 1_000
 
 _T = TypeVar("_T")
 
@@ -190,7 +192,7 @@ class RemotePredictor:
         try:
             if response.is_success:
                 return read(response.json())
-            message = str(response.json()["error"]["message"])
+            message = printable(str(response.json()["error"]["message"]), _MAX_MESSAGE)
         except (ValueError, KeyError, TypeError) as error:
             raise self._away(
                 f"it answered {response.status_code}, and not as a TenSight of this version does"
