@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+_MAX_VERSIONS = 50
+_Version = Annotated[str, Field(max_length=100)]
+
+
 class Mistake(Record):
     """A misclassified image.
 
@@ -321,7 +325,7 @@ class Origin(Record):
     hardware: str
     commit: str
     date: str
-    versions: dict[str, str]
+    versions: Annotated[dict[_Version, _Version], Field(max_length=_MAX_VERSIONS)]
 
 
 class Metrics(Record):
