@@ -7,11 +7,12 @@ import hashlib
 import hmac
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,12 +26,17 @@ from bot.polling import MAX_WAITING, UPDATE_KINDS
 from bot.state import App, Desk
 from bot.tasks import unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError
+from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
 from core.serving.http.connections import server_config
+from core.serving.http.security_headers import SecurityHeaders
 from core.sockets import probe
 
 __all__ = ["listen"]
 
 _HANG_UP_S = 3
+# Bytes of an update, and how many are read at once; Telegram sends 100 at most.
+_MAX_UPDATE_BYTES = 2**20
+_UPDATES = 100
 # Seconds between looks at whether Telegram still sends updates here.
 _WATCH_S = 300.0
 
@@ -90,9 +96,10 @@ async def listen(
 
     probe(host, port)
     path = urlsplit(url).path or "/"
-    updates = Starlette(routes=[Route(path, take, methods=["POST"])])
     server = uvicorn.Server(
-        server_config(updates, stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
+        server_config(
+            _application(path, take), stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port
+        )
     )
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals
     try:
@@ -122,6 +129,24 @@ async def listen(
     finally:
         server.should_exit = True
         await serving
+
+
+def _application(path: str, take: Callable[[Request], Awaitable[Response]]) -> Starlette:
+    """Return what answers on the webhook's address."""
+    updates = Starlette(
+        routes=[Route(path, take, methods=["POST"])],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(
+                BodyLimit,
+                limits=BodyLimits(bodies=_UPDATES, held_bytes=_UPDATES * _MAX_UPDATE_BYTES),
+                rule_of=lambda _: BodyRule(_MAX_UPDATE_BYTES),
+            ),
+        ],
+    )
+    # A redirect would name http://, and the update would go on in clear.
+    updates.router.redirect_slashes = False
+    return updates
 
 
 async def _watch(application: App, stop: asyncio.Event, url: str) -> None:

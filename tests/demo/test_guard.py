@@ -223,6 +223,25 @@ def test_upload_of_a_client_that_offers_http2_is_kept(url: str, photo: Path) -> 
     assert Path(sent.json()[0]).read_bytes() == photo.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("disposition", "size", "told"),
+    [
+        ("name=files; filename*=UTF-8''x.jpg", 100, "by filename* alone"),
+        ("name=files", 70_000, "has no file name"),
+        ("name=files", 4 * 2**20, "has no file name"),
+    ],
+)
+def test_upload_of_what_is_no_file_is_refused(
+    url: str, disposition: str, size: int, told: str
+) -> None:
+    head = f"--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
+    body = head.encode() + bytes(size) + b"\r\n--B--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=B"}
+    answer = httpx.post(f"{url}{API}/upload", content=body, headers=kind)
+    assert answer.status_code == 400
+    assert told in answer.json()["detail"]
+
+
 def test_forwarded_address_is_not_believed_without_a_declared_proxy(
     predictor: LocalPredictor, photo: Path
 ) -> None:
