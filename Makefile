@@ -32,7 +32,7 @@ check: .venv-dev/installed ## Run the linter, the formatter and the type checker
 bench: .venv-dev/benched ## Measure speed and memory against others; print ratios
 	$(DEV)/python -m bench
 
-docs: .venv-dev/installed ## Make the generated pages and the picture of the README anew
+docs: .venv-dev/installed ## Write the generated pages and the pictures of the README
 	PYTHONPATH=. $(DEV)/python docs/generate.py
 
 structure: .venv-dev/installed ## Print the packages: files, lines, and imports between them

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -13,7 +15,9 @@ from time import monotonic
 from telegram import Update
 from telegram.error import BadRequest, NetworkError, TelegramError
 
+from bot.guards import reply
 from bot.inbox import Later
+from bot.rate_limiter import Limits
 from bot.state import App, Desk
 from bot.tasks import start
 from core import locale
@@ -24,12 +28,19 @@ __all__ = [
     "Alarms",
     "CatalogWarnings",
     "clear_database_failure",
+    "is_ours",
     "operator_language",
+    "report_abandoned",
     "report_database_failure",
     "report_failure",
+    "report_unknown_method",
 ]
 
-_OURS = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent
+_PACKAGES = ("bot", "core", "demo")
+_LIBRARIES = {"site-packages", "dist-packages"}
+# All requests to Telegram go through these: an error's place is where they were called.
+_PASSED_THROUGH = {Limits.process_request.__code__, reply.__code__}
 # Of a database that fails: what passes sooner is no alarm.
 _LONG_S = 60.0
 _AN_HOUR_S = 3600.0
@@ -88,34 +99,93 @@ async def report_failure(application: App, update: Update, error: BaseException)
     """
     reference = secrets.token_hex(4)
     logger.error("%s: an update failed", reference, exc_info=error)
-    kind, where = type(error).__name__, ""
-    trace = error.__traceback__
-    while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        if file.is_relative_to(_OURS) or not where:
-            where = f"{file.name}:{trace.tb_lineno}"
-        trace = trace.tb_next
+    _alarm(application, error, "alarm", reference)
+    desk: Desk = application.bot_data["desk"]
+    if update.message is not None:
+        told = error if isinstance(error, TenSightError) else TenSightError()
+        await _say_sorry(application, update, lambda language: locale.error_words(told, language))
+    desk.hour.failed(error)
+
+
+async def report_unknown_method(application: App, update: Update, error: TelegramError) -> None:
+    """Tell operators and sender that the Bot API server does not know what this takes.
+
+    Raises:
+        Later: It cannot be said now.
+    """
+    reference = secrets.token_hex(4)
+    logger.error("%s: the Bot API server does not know a method", reference, exc_info=error)
+    _alarm(application, error, "alarm_method", reference)
+    await _say_sorry(application, update, lambda known: locale.bot_words(known)["not_here"])
+    application.bot_data["desk"].hour.failed(error)
+
+
+def _alarm(application: App, error: BaseException, key: str, reference: str) -> None:
+    """Tell the operators of an error and its place; others of its kind within the hour are not."""
+    where = _place(error)
+    kind = f"{type(error).__name__} {where}"
+    if isinstance(error, TelegramError):
+        # The same line meets many refusals; of one, only the numbers differ.
+        kind += re.sub(r"\d+", "0", error.message)
     alarms: Alarms = application.bot_data["alarms"]
     # Not its text: that may hold what somebody wrote.
-    values = {"kind": kind, "where": where, "reference": reference}
-    telling = alarms.tell(application, f"{kind} {where}", "alarm", **values)
+    values = {"kind": type(error).__name__, "where": where, "reference": reference}
     # Apart: the operators' turn to be written to is not what this chat waits for.
-    start(application.bot_data, telling)
-    message, desk = update.message, application.bot_data["desk"]
-    if message is None:
-        desk.hour.failed(error)
-        return
-    told = error if isinstance(error, TenSightError) else TenSightError()
+    start(application.bot_data, alarms.tell(application, kind, key, **values))
+
+
+def _place(error: BaseException) -> str:
+    """Where an error came up: the innermost line of this program."""
+    where = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = Path(frame.f_code.co_filename).resolve()
+        if not where or (is_ours(file) and frame.f_code not in _PASSED_THROUGH):
+            where = f"{file.name}:{line}"
+    return where
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file belongs to this program, and not to a library in an environment below it."""
+    if not file.is_relative_to(_ROOT):
+        return False
+    return file.relative_to(_ROOT).parts[0] in _PACKAGES or _LIBRARIES.isdisjoint(file.parts)
+
+
+async def report_abandoned(application: App, update: Update) -> None:
+    """Tell the operators of an update that the process died of twice, and say sorry.
+
+    Raises:
+        Later: It cannot be said now.
+    """
+    reference = secrets.token_hex(4)
+    number = update.update_id
+    logger.error("%s: update %s is abandoned: the bot died twice of it", reference, number)
+    alarms: Alarms = application.bot_data["alarms"]
+    values = {"number": number, "reference": reference}
+    start(application.bot_data, alarms.tell(application, "deadly", "alarm_deadly", **values))
+    await _say_sorry(application, update, lambda language: locale.bot_words(language)["deadly"])
+    application.bot_data["desk"].hour.failed(RuntimeError())
+
+
+async def _say_sorry(application: App, update: Update, words: Callable[[Language], str]) -> None:
+    """Tell whoever sent an update that it failed.
+
+    Raises:
+        Later: It cannot be said now.
+    """
+    desk: Desk = application.bot_data["desk"]
     try:
-        language = await desk.language(update)
-        await message.reply_text(locale.error_words(told, language))
+        text = words(await desk.language(update))
+        if update.message is not None:
+            await update.message.reply_text(text, do_quote=True, allow_sending_without_reply=True)
+        elif update.callback_query is not None:
+            await update.callback_query.answer(text, show_alert=True)
     except StoreError as later:
         raise Later(str(later)) from later
     except TelegramError as refused:
         if isinstance(refused, NetworkError) and not isinstance(refused, BadRequest):
             raise Later(f"Telegram is away: {refused}") from refused
         logger.warning("Nobody can be told that an update failed: %s", refused)
-    desk.hour.failed(error)
 
 
 def report_database_failure(application: App) -> None:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import httpx
 from telegram import Update
-from telegram.error import BadRequest, EndPointNotFound, Forbidden, InvalidToken, NetworkError
+from telegram.error import (
+    BadRequest,
+    EndPointNotFound,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    TelegramError,
+)
 from telegram.ext import (
     Application,
     CallbackQueryHandler,
@@ -18,7 +26,7 @@ from telegram.ext import (
 from telegram.request import HTTPXRequest
 
 from bot import operators
-from bot.alarms import Alarms, report_database_failure, report_failure
+from bot.alarms import Alarms, report_database_failure, report_failure, report_unknown_method
 from bot.buttons import on_button
 from bot.commands import (
     choose_language,
@@ -34,18 +42,16 @@ from bot.guards import Handler, if_meant, reply_with
 from bot.inbox import Later, album_of
 from bot.photos import HasPhoto, album, on_compare, on_explain, on_photo, on_what
 from bot.rate_limiter import Limits
+from bot.refusals import UNKNOWN_BOT, is_closed, knows_token
 from bot.state import App, Context, Desk, is_away, key_of
 from core.errors import BotError, PredictorError, StoreError
+from core.network import broken_variable, is_loopback
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.store import Store
 
-__all__ = ["UNKNOWN_BOT", "add_handlers", "answer_updates", "build_application"]
+__all__ = ["add_handlers", "answer_updates", "build_application"]
 
-UNKNOWN_BOT = (
-    "Telegram does not know the token in TENSIGHT_TELEGRAM_TOKEN. @BotFather tells the right one. "
-    "Where TENSIGHT_TELEGRAM_API_URL is set, look at that too."
-)
 _READ_S = 60.0
 # An answer that comes later is of no use any more.
 _GIVE_UP = timedelta(days=1)
@@ -74,33 +80,20 @@ def build_application(
             "TENSIGHT_TELEGRAM_TOKEN is not set. @BotFather on Telegram makes a bot and tells its "
             "token."
         )
-    token, proxy = settings.telegram_token.get_secret_value(), settings.telegram_proxy
-
+    token = settings.telegram_token.get_secret_value()
     if settings.database_url is not None and settings.secret is None:
         raise BotError(
             "TENSIGHT_SECRET is not set. With a database elsewhere, the hashes that stand for "
             "persons must not change with the machine: set it once, and never change it."
         )
     try:
-        request = HTTPXRequest(
-            connection_pool_size=64,
-            pool_timeout=60.0,
-            # After a time-out nobody knows whether a message was sent; it is sent again.
-            read_timeout=_READ_S,
-            proxy=proxy.get_secret_value() if proxy is not None else None,
-        )
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise BotError(
-            "TENSIGHT_TELEGRAM_PROXY is no proxy that can be used; it looks like "
-            "http://user:password@host:port."
-        ) from error
-    try:
         application: App = (
             Application.builder()
             .token(token)
             .base_url(settings.telegram_api_url)
             .base_file_url(settings.telegram_file_url)
-            .request(request)
+            .request(_request(settings))
+            .get_updates_request(_request(settings))
             .rate_limiter(limits or Limits())
             .context_types(ContextTypes())
             .updater(None)
@@ -120,6 +113,33 @@ def build_application(
     add_handlers(application)
     application.add_error_handler(_failed)
     return application
+
+
+def _request(settings: Settings) -> HTTPXRequest:
+    """What carries requests to Telegram.
+
+    Raises:
+        BotError: The proxy of the settings, or what the environment says, cannot be used.
+    """
+    proxy = settings.telegram_proxy
+    # What the environment says of proxies is not meant for this very computer.
+    ours = proxy is not None or is_loopback(settings.telegram_api_url)
+    try:
+        return HTTPXRequest(
+            connection_pool_size=64,
+            pool_timeout=60.0,
+            # After a time-out nobody knows whether a message was sent; it is sent again.
+            read_timeout=_READ_S,
+            proxy=proxy.get_secret_value() if proxy is not None else None,
+            httpx_kwargs={"trust_env": not ours},
+        )
+    except (ValueError, RuntimeError, ImportError, OSError, httpx.InvalidURL) as error:
+        if proxy is None:
+            raise BotError(f"Telegram cannot be reached. {broken_variable() or error}") from error
+        raise BotError(
+            "TENSIGHT_TELEGRAM_PROXY is no proxy that can be used; it looks like "
+            "http://user:password@host:port."
+        ) from error
 
 
 async def _failed(update: object, context: Context) -> None:
@@ -157,21 +177,36 @@ async def answer_updates(application: App, updates: Sequence[Update]) -> bool:
             await report_failure(application, updates[0], error)
             return False
         raise Later(str(error)) from error
-    except Forbidden:
-        pass  # Who asked has blocked the bot, or thrown it out.
     except (InvalidToken, EndPointNotFound) as error:
-        # The token was taken back; with a new one of the same bot it is answered.
-        application.bot_data["revoked"].set()
-        raise Later(str(error)) from error
-    except NetworkError as error:
-        if not isinstance(error, BadRequest):
-            raise Later(f"Telegram is away: {error}") from error
-        await report_failure(application, updates[0], error)
+        await _refused_as_unknown(application, updates[0], error)
         return False
+    except (Forbidden, NetworkError) as error:
+        # Who asked has blocked the bot, or thrown it out, or does not let it write.
+        if not is_closed(error):
+            if not isinstance(error, BadRequest):
+                raise Later(f"Telegram is away: {error}") from error
+            await report_failure(application, updates[0], error)
+            return False
     except Exception as error:  # noqa: BLE001  # the edge of the process: operators hear of it
         await report_failure(application, updates[0], error)
         return False
     return True
+
+
+async def _refused_as_unknown(application: App, update: Update, error: TelegramError) -> None:
+    """Tell a token that was taken back from a method that a Bot API server does not know.
+
+    Raises:
+        Later: The token was taken back: with a new one of the same bot it is answered.
+    """
+    try:
+        known = await knows_token(application.bot)
+    except NetworkError as away:
+        raise Later(f"Telegram is away: {away}") from away
+    if not known:
+        application.bot_data["revoked"].set()
+        raise Later(str(error)) from error
+    await report_unknown_method(application, update, error)
 
 
 def add_handlers(application: App) -> None:

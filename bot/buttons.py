@@ -14,12 +14,12 @@ from telegram.error import BadRequest, TelegramError
 from bot import replies
 from bot.guards import USER_ERRORS, desk_of, inbox_of
 from bot.photos import explained_picture
+from bot.refusals import is_closed
 from bot.replies import privacy_text
-from bot.state import Context, is_away
+from bot.state import Context, client_of, is_away
 from core import locale
 from core.errors import PhotoReadError, StoreError, TenSightError
 from core.inference.prediction import Prediction
-from core.photos.decode import to_archival_jpeg
 from core.serving.ask import ask_all
 from core.store.feedback import NONE, Answered, Feedback
 
@@ -77,7 +77,9 @@ async def on_button(update: Update, context: Context) -> None:
         said = locale.error_words(error, language)
         ours = None if is_away(error) or isinstance(error, USER_ERRORS) else error
     except BadRequest as error:
-        if "not modified" not in error.message.lower():
+        if is_closed(error):
+            said = words["may_not_write"]
+        elif "not modified" not in error.message.lower():
             said, ours = locale.error_words(TenSightError(), language), error
     with suppress(TelegramError):  # a press that is long ago cannot be answered
         await query.answer(said, show_alert=alert and said is not None)
@@ -156,7 +158,7 @@ async def _press_why(press: _Press) -> str | None:
         return press.words["gone"]
     async with press.photo(answered) as photo:
         picture, text, prediction = await explained_picture(
-            press.desk, photo, answered.model, press.language
+            press.update, press.desk, photo, answered.model, press.language
         )
     key, judged = press.key, answered.judged
     if prediction.revision != answered.revision:
@@ -182,7 +184,12 @@ async def _press_compare(press: _Press) -> str | None:
     if answered is None:
         return press.words["gone"]
     async with press.photo(answered) as photo:
-        answers = await ask_all(press.desk.predictor, await press.desk.results(), photo)
+        answers = await ask_all(
+            press.desk.predictor,
+            await press.desk.results(),
+            photo,
+            client=client_of(press.update),
+        )
     # Of several answers, none is the one that a judgement would be about.
     buttons = replies.answer_buttons(press.key, press.language, judged=True)
     await press.show(replies.comparison(answers, press.language), buttons)
@@ -229,7 +236,7 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
         # What is said counts also where the photo is gone.
         with suppress(TelegramError, TenSightError):
             async with press.photo(answered) as content:
-                photo = await asyncio.to_thread(to_archival_jpeg, content)
+                photo = await desk.predictor.archival_jpeg(content)
     feedback = Feedback(
         front="bot",
         model=answered.model,
@@ -244,9 +251,11 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
     async with press.keeping() as may:
         if not may:
             return press.words["gone"]
-        first = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
+        kept = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
     await press.buttons(replies.answer_buttons(press.key, press.language, judged=True))
-    return press.words["thanks" if first else "said_before"]
+    if kept is None:
+        return press.words["said_before"]
+    return press.words["thanks" if kept.feedback else "feedback_full"]
 
 
 async def _press_models(press: _Press) -> str | None:
@@ -280,7 +289,7 @@ async def _press_model(press: _Press) -> str | None:
     if answered is None:
         return press.words["gone"]
     async with press.photo(answered) as photo:
-        prediction = await press.desk.predict(photo, name)
+        prediction = await press.desk.predict(press.update, photo, name)
     buttons = replies.answer_buttons(await _kept(press, answered, prediction), press.language)
     await press.show(replies.answer(prediction, title, press.language), buttons)
     return None

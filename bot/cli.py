@@ -7,19 +7,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from core.cli.console import read_settings, say
 from core.errors import TenSightError
 from core.serving.connect import connect
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
 from core.settings import Settings
-
-if TYPE_CHECKING:
-    pass
-from core.cli.console import read_settings, say
 
 __all__ = ["bot", "companion"]
 

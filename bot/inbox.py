@@ -30,6 +30,10 @@ _PAUSES_S = (5.0, 60.0)
 _MOST_TRIES = 12
 # Updates that were answered: one may come once more while it is marked.
 _REMEMBERED = 10_000
+# Attempts at an update that may end with the end of the process.
+_MOST_DEADLY = 2
+# Seconds after a start that other updates wait for those that the last process died with.
+_ALONE_S = 10.0
 # What a database takes as an id.
 _IDS = range(-(2**63), 2**63)
 
@@ -71,6 +75,8 @@ class Inbox:
             and counts as done.
         give_up: Hears of updates that Telegram keeps from being answered, while it does not keep
             others; they count as done, also where it raises `Later`.
+        abandon: Hears, in place of `handle`, of updates that were being handled twice when the
+            process died. What raises `Later` is told again; else they count as done.
     """
 
     def __init__(
@@ -79,17 +85,29 @@ class Inbox:
         bot: Bot,
         handle: Callable[[Sequence[Update]], Awaitable[None]],
         give_up: Callable[[Sequence[Update], BaseException], Awaitable[None]],
+        abandon: Callable[[Sequence[Update]], Awaitable[None]],
     ) -> None:
         self._store = store
         self._bot = bot
         self._handle = handle
         self._give_up = give_up
+        self._abandon = abandon
         self._lines: dict[Hashable, _Line] = {}
         self._put_off: dict[Hashable, deque[Sequence[Update]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._taken: dict[int, _Taken] = {}
         self._done: dict[int, None] = {}
         self._dropped: set[int] = set()
+        # Others asked these about photos of people who asked to be forgotten since.
+        self._about_forgotten: set[int] = set()
+        # Of these, this process has counted an attempt that the database does not know ended.
+        self._begun: set[int] = set()
+        # What the last process died with is handled one at a time: where one of them kills this
+        # process too, that attempt is counted for it alone.
+        self._suspects: set[int] = set()
+        self._alone = asyncio.Lock()
+        self._no_suspects = asyncio.Event()
+        self._alone_until = -math.inf
         self._keeping = asyncio.Lock()
         self._succeeded_at = -math.inf
         self._stopping = asyncio.Event()
@@ -127,6 +145,9 @@ class Inbox:
 
     async def replay(self) -> None:
         """Hand over what was written down and has no answer: what a crash left."""
+        self._suspects = await asyncio.to_thread(self._store.inbox.unsettled, self._bot.id)
+        self._about_forgotten |= await asyncio.to_thread(self._store.inbox.forgotten, self._bot.id)
+        self._alone_until = asyncio.get_running_loop().time() + _ALONE_S
         unreadable = []
         for number, payload in await asyncio.to_thread(self._store.inbox.waiting, self._bot.id):
             update = self._read(json.loads(payload))
@@ -135,15 +156,17 @@ class Inbox:
             else:
                 self._hand_over(update)
         await asyncio.to_thread(self._store.inbox.finish, self._bot.id, unreadable)
+        self._suspects.difference_update(unreadable)
 
     @asynccontextmanager
     async def keeping(self, update: Update) -> AsyncIterator[bool]:
-        """Whether something may be kept of who sent an update: not once they asked to be forgotten.
+        """Whether something may be kept of an update.
 
-        Who asks meanwhile is forgotten afterwards, with what was kept here.
+        Not once who sent it, or the photo that it is about, asked to be forgotten. Who asks
+        meanwhile is forgotten afterwards, with what was kept here.
         """
         async with self._keeping:
-            yield update.update_id not in self._dropped
+            yield update.update_id not in self._dropped | self._about_forgotten
 
     async def drop(self, user: int, forget: Callable[[], Awaitable[None]]) -> None:
         """Answer nothing more of what a person has sent by now, and keep nothing of it.
@@ -152,12 +175,20 @@ class Inbox:
             user: Their id.
             forget: Deletes what is kept of them.
         """
-        mine = [number for number, taken in self._taken.items() if _is_of(taken.update, user)]
+        mine, about_mine = [], []
+        for number, taken in self._taken.items():
+            if _is_of(taken.update, user):
+                mine.append(number)
+            elif _is_about(taken.update, user):
+                about_mine.append(number)
         # First what waits, which would be kept again.
         self._dropped.update(mine)
+        self._about_forgotten.update(about_mine)
+        inbox = self._store.inbox
         async with self._keeping:
+            await asyncio.to_thread(inbox.forget, self._bot.id, about_mine)
+            await asyncio.to_thread(inbox.finish, self._bot.id, mine)
             await forget()
-        await asyncio.to_thread(self._store.inbox.finish, self._bot.id, mine)
 
     def _read(self, update: dict[str, Any]) -> Update | None:
         """An update as the library has it; None where it is none that it knows."""
@@ -208,6 +239,8 @@ class Inbox:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+        # What was broken off on purpose has killed nothing.
+        await self._settle(list(self._begun))
 
     async def _work(self, key: Hashable, line: _Line) -> None:
         """Answer what a chat sends, one after the other; put off what cannot be answered now."""
@@ -286,17 +319,73 @@ class Inbox:
 
     async def _try(self, updates: Sequence[Update]) -> Later | None:
         """Answer updates; why not, where they are to be tried again."""
-        if not self._dropped.issuperset(update.update_id for update in updates):
-            try:
-                await self._handle(updates)
-                self._succeeded_at = asyncio.get_running_loop().time()
-            except Later as later:
-                logger.info("An update waits: %s", later)
-                return later
-            except Exception:
-                logger.exception("An update could not be handled")
-        await self._finish(updates)
+        numbers = [update.update_id for update in updates]
+        async with self._apart(updates):
+            if not self._dropped.issuperset(numbers):
+                try:
+                    if await self._begin(numbers):
+                        await self._handle(updates)
+                        self._succeeded_at = asyncio.get_running_loop().time()
+                    else:
+                        await self._abandon(updates)
+                except Later as later:
+                    logger.info("An update waits: %s", later)
+                    await self._settle([each for each in numbers if each in self._begun])
+                    return later
+                except Exception:
+                    logger.exception("An update could not be handled")
+            await self._finish(updates)
         return None
+
+    @asynccontextmanager
+    async def _apart(self, updates: Sequence[Update]) -> AsyncIterator[None]:
+        """Keep what the last process died with apart, each from all others."""
+        numbers = {update.update_id for update in updates}
+        if not numbers.isdisjoint(self._suspects):
+            try:
+                async with self._alone:
+                    yield
+            finally:
+                self._suspects -= numbers
+                if not self._suspects:
+                    self._no_suspects.set()
+            return
+        left = self._alone_until - asyncio.get_running_loop().time()
+        if self._suspects and left > 0 and not any(map(_is_forget, updates)):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._no_suspects.wait(), left)
+        yield
+
+    async def _begin(self, numbers: Sequence[int]) -> bool:
+        """Count an attempt; whether it may be made.
+
+        Raises:
+            Later: It cannot be counted.
+        """
+        new = [number for number in numbers if number not in self._begun]
+        if not new:
+            return True
+        try:
+            deadly = await asyncio.to_thread(
+                self._store.inbox.begin, self._bot.id, new, _MOST_DEADLY
+            )
+        except StoreError as error:
+            raise Later(str(error)) from error
+        if deadly >= _MOST_DEADLY:
+            return False
+        self._begun.update(new)
+        return True
+
+    async def _settle(self, numbers: Sequence[int]) -> None:
+        """Note that attempts came to an end."""
+        if not numbers:
+            return
+        try:
+            await asyncio.to_thread(self._store.inbox.settle, self._bot.id, numbers)
+        except StoreError:
+            logger.exception("It cannot be written down that updates did no harm")
+        else:
+            self._begun.difference_update(numbers)
 
     async def _finish(self, updates: Sequence[Update]) -> None:
         """Mark updates as done."""
@@ -313,7 +402,9 @@ class Inbox:
                 await asyncio.sleep(_PAUSES_S[0])
         for number in numbers:
             self._taken.pop(number, None)
+            self._begun.discard(number)
             self._dropped.discard(number)
+            self._about_forgotten.discard(number)
             self._done[number] = None
         while len(self._done) > _REMEMBERED:
             del self._done[next(iter(self._done))]
@@ -342,6 +433,12 @@ def _is_of(update: Update, user: int) -> bool:
     """Whether a person sent an update, other than to be forgotten."""
     sender = update.effective_user
     return sender is not None and sender.id == user and not _is_forget(update)
+
+
+def _is_about(update: Update, user: int) -> bool:
+    """Whether an update is sent in reply to a message of a person."""
+    to = update.message.reply_to_message if update.message is not None else None
+    return to is not None and to.from_user is not None and to.from_user.id == user
 
 
 def _line_of(update: Update) -> int | None:

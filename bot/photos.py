@@ -22,11 +22,10 @@ from bot.guards import (
     seconds_waited,
     with_error_replies,
 )
-from bot.state import Context, Desk, is_away, photo_of
+from bot.state import Context, Desk, client_of, is_away, photo_of
 from core import locale
 from core.errors import StoreError, TenSightError
 from core.inference.prediction import Prediction
-from core.photos.decode import decode
 from core.photos.saliency import overlay
 from core.serving.ask import ask_all
 
@@ -113,23 +112,27 @@ async def _compared(update: Update, context: Context, photo: bytes) -> tuple[byt
     desk = desk_of(context)
     language = await desk.language(update)
     return None, replies.comparison(
-        await ask_all(desk.predictor, await desk.results(), photo), language
+        await ask_all(desk.predictor, await desk.results(), photo, client=client_of(update)),
+        language,
     )
 
 
 async def _explained(update: Update, context: Context, photo: bytes) -> tuple[bytes | None, str]:
     desk = desk_of(context)
     language, model = await desk.language(update), await desk.model(update)
-    picture, text, _ = await explained_picture(desk, photo, model, language)
+    picture, text, _ = await explained_picture(update, desk, photo, model, language)
     return picture, text
 
 
 async def explained_picture(
-    desk: Desk, photo: bytes, model: str, language: locale.Language
+    update: Update, desk: Desk, photo: bytes, model: str, language: locale.Language
 ) -> tuple[bytes | None, str, Prediction]:
     """A photo under colours where something spoke for the answer, the words to it, the answer."""
     words, result = locale.bot_words(language), await desk.result(model)
-    prediction = await desk.predict(photo, model, saliency=True)
+    previewed = await desk.predictor.predict_with_preview(
+        photo, model=model, saliency=True, side=_PICTURE, client=client_of(update)
+    )
+    prediction = previewed.prediction
     said = replies.answer(prediction, result.config.title, language)
     saliency = prediction.saliency
     if saliency is None:
@@ -137,10 +140,8 @@ async def explained_picture(
         return None, text, prediction
 
     def draw() -> bytes:
-        rgb = decode(photo, min_side=_PICTURE)
         buffer = io.BytesIO()
-        drawn = overlay(rgb, saliency, result.config.input)
-        drawn.thumbnail((_PICTURE, _PICTURE))
+        drawn = overlay(previewed.preview, saliency, result.config.input)
         drawn.save(buffer, "JPEG", quality=88)
         return buffer.getvalue()
 
@@ -158,7 +159,7 @@ async def _answer(update: Update, context: Context, asked: Message) -> None:
     async def do() -> None:
         language, model = await desk.language(update), await desk.model(update)
         async with desk.photo(context.bot, *found) as photo:
-            prediction = await desk.predict(photo, model)
+            prediction = await desk.predict(update, photo, model)
         user = asked.from_user
         person = desk.person(user.id if user is not None else None)
         key = ""
@@ -194,7 +195,7 @@ async def album(updates: Sequence[Update], context: Context) -> None:
                 return None
             try:
                 async with desk.photo(context.bot, *found) as photo:
-                    return await desk.predict(photo, model)
+                    return await desk.predict(first, photo, model)
             except TenSightError as error:
                 if is_away(error) or isinstance(error, StoreError):
                     raise

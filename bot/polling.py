@@ -11,9 +11,9 @@ from telegram.error import Conflict, EndPointNotFound, InvalidToken, TelegramErr
 
 from bot import tasks
 from bot.alarms import clear_database_failure, report_database_failure
-from bot.app import UNKNOWN_BOT
 from bot.inbox import Inbox
 from bot.operators import end_acts
+from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import App
 from bot.tasks import unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError, TenSightError
@@ -21,7 +21,7 @@ from core.errors import BotError, StoreError, TenSightError
 __all__ = ["MAX_WAITING", "UPDATE_KINDS", "poll"]
 
 UPDATE_KINDS = ("message", "callback_query")
-# Seconds: how long Telegram holds a request for updates; pauses while it is away.
+# Seconds that Telegram holds a request for updates while there are none.
 _POLL_S = 30
 # An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
 # gives up first.
@@ -101,6 +101,15 @@ async def poll(
             await wait_or_stop(stop, tasks.PAUSES_S[0])
         except (InvalidToken, EndPointNotFound) as error:
             # The second is what the library makes of a token that was taken back.
+            try:
+                known = await knows_token(bot)
+            except TelegramError:
+                pause = await wait_or_stop(stop, pause)
+                continue
+            if known:
+                advice = "Use another server, or let it send updates with --webhook."
+                unknown = UNKNOWN_METHOD.format(method="getUpdates", advice=advice)
+                raise BotError(unknown) from error
             raise BotError(UNKNOWN_BOT) from error
         except (TelegramError, TenSightError) as error:
             logger.warning("Updates cannot be taken: %s", error)

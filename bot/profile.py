@@ -12,8 +12,7 @@ from telegram import BotCommand, BotCommandScopeChat
 from telegram.constants import BotDescriptionLimit
 from telegram.error import TelegramError
 
-from bot import replies, tasks
-from bot.operators import COMMANDS
+from bot import operators, replies, tasks
 from bot.state import App
 from core import locale
 from core.errors import TenSightError
@@ -60,7 +59,7 @@ async def introduce(application: App) -> None:
                 await bot.set_my_description(about, language_code=tag)
     for each, language in itertools.product(desk.settings.operators, locale.LANGUAGES):
         words, tag = locale.bot_words(language), None if language == "en" else language
-        names = (*_COMMANDS, *COMMANDS)
+        names = (*_COMMANDS, *operators.COMMANDS)
         commands = [BotCommand(name, words[f"command_{name}"]) for name in names]
         scope = BotCommandScopeChat(each)
         with _without():

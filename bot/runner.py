@@ -12,17 +12,19 @@ from telegram import Update
 from telegram.error import InvalidToken, NetworkError
 
 from bot import log_redaction, tasks
-from bot.alarms import CatalogWarnings, clear_database_failure, report_failure
-from bot.app import UNKNOWN_BOT, answer_updates, build_application
+from bot.alarms import CatalogWarnings, clear_database_failure, report_abandoned, report_failure
+from bot.app import answer_updates, build_application
 from bot.inbox import Inbox, Later
 from bot.metrics import Figures
 from bot.operators import end_acts
 from bot.polling import poll
 from bot.profile import introduce
+from bot.refusals import UNKNOWN_BOT
 from bot.state import App, Desk
 from bot.tasks import set_after, unless_stopped, wait_or_stop
 from bot.webhook import listen
 from core.errors import BotError, TenSightError
+from core.network import network_hint
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.store import Store
@@ -81,7 +83,11 @@ async def run(
         await report_failure(application, updates[0], why)
         figures.updates.labels("failed").inc(len(updates))
 
-    inbox = Inbox(desk.store, application.bot, handle, give_up)
+    async def abandon(updates: Sequence[Update]) -> None:
+        await report_abandoned(application, updates[0])
+        figures.updates.labels("failed").inc(len(updates))
+
+    inbox = Inbox(desk.store, application.bot, handle, give_up, abandon)
     application.bot_data["inbox"] = inbox
     revoked = application.bot_data["revoked"] = asyncio.Event()
     figures.waiting.set_function(lambda: inbox.waiting)
@@ -123,7 +129,9 @@ async def _initialized(application: App, stop: asyncio.Event) -> None:
         except InvalidToken as error:
             raise BotError(UNKNOWN_BOT) from error
         except NetworkError as error:
-            logger.warning("Telegram cannot be reached: %s", error)
+            settings = application.bot_data["desk"].settings
+            hint = "" if settings.telegram_proxy else network_hint(settings.telegram_api_url)
+            logger.warning("Telegram cannot be reached: %s. %s", error, hint)
             pause = await wait_or_stop(stop, pause)
 
 
@@ -186,6 +194,5 @@ def prepare(settings: Settings, predictor: Predictor, store: Store) -> App:
         BotError: As in `build_application`.
     """
     # Before anything of the library runs: at DEBUG it tells the addresses that it is given.
-    hidden = (settings.telegram_token, settings.telegram_proxy, settings.telegram_webhook_secret)
-    log_redaction.hide(*(each.get_secret_value() for each in hidden if each is not None))
+    log_redaction.hide(*settings.secrets())
     return build_application(settings, predictor, store)

@@ -10,10 +10,11 @@ import math
 import mimetypes
 import os
 import secrets
+import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from telegram.ext import Application, CallbackContext, ExtBot
 from core import locale
 from core.bundle.leaderboard import Result, offered
 from core.errors import (
+    BotError,
     ImageError,
     ModelNotFoundError,
     PhotoReadError,
@@ -35,6 +37,7 @@ from core.errors import (
 )
 from core.inference.prediction import Prediction
 from core.locale import Language
+from core.output import PRIVATE_FILE, private_folder
 from core.photos.decode import MAX_BYTES
 from core.serving.predictor import Predictor
 from core.settings import Settings
@@ -42,7 +45,7 @@ from core.store.chats import Chat
 from core.store.feedback import Answered
 from core.store.store import Store
 
-__all__ = ["Context", "Desk", "Hour", "is_away", "key_of", "photo_of"]
+__all__ = ["Context", "Desk", "Hour", "client_of", "is_away", "key_of", "photo_of"]
 
 Context = CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], dict[Any, Any]]
 App = Application[Any, Context, dict[Any, Any], dict[Any, Any], dict[Any, Any], Any]
@@ -53,8 +56,6 @@ _HOUR_S = 3600.0
 _MINUTE_S = 60.0
 _GROUP_PHOTOS = 10
 _REMEMBERED = 10_000
-# Of a model with a thousand labels; the most probable ones.
-_MOST_SCORES = 100
 _KEY_LENGTH = 16
 # Seconds that the models are not asked for again: each answer names one, and they may be elsewhere.
 _KNOWN_S = 0.5
@@ -250,15 +251,13 @@ class Desk:
         """Whether photos are not looked at just now."""
         return await asyncio.to_thread(self.store.flags.get, _MAINTENANCE)
 
-    async def predict(
-        self, photo: bytes, model: str | None, *, saliency: bool = False
-    ) -> Prediction:
-        """Classify a photo.
+    async def predict(self, update: Update, photo: bytes, model: str | None) -> Prediction:
+        """Classify a photo that a chat sent.
 
         Raises:
             TenSightError: As in `Predictor.predict`.
         """
-        return await self.predictor.predict(photo, model=model, saliency=saliency)
+        return await self.predictor.predict(photo, model=model, client=client_of(update))
 
     @asynccontextmanager
     async def photo(self, bot: Bot, file: str, size: int | None = None) -> AsyncIterator[bytes]:
@@ -303,7 +302,6 @@ class Desk:
         """
         about = f"{update.get_bot().id}:{update.update_id}:{prediction.revision}"
         key = hmac.new(self.key, about.encode(), hashlib.sha256).hexdigest()[:_KEY_LENGTH]
-        scores = dict(list(prediction.scores.items())[:_MOST_SCORES])
         answer = Answered(
             person=person,
             file=file,
@@ -311,7 +309,7 @@ class Desk:
             revision=prediction.revision,
             answer=prediction.label,
             verdict=prediction.verdict,
-            scores=scores,
+            scores=prediction.scores,
         )
         await asyncio.to_thread(self.store.feedback.add_answer, key, answer)
         return key
@@ -325,24 +323,52 @@ class Desk:
         await asyncio.to_thread(self.store.chats.forget, self.person(user) or "", {user})
 
 
+def client_of(update: Update) -> str:
+    """Return who a chat is to the predictor, which shares its places out among clients."""
+    chat = update.effective_chat
+    return f"chat:{chat.id if chat is not None else 0}"
+
+
 def key_of(settings: Settings) -> bytes:
-    """Key of the hashes: TENSIGHT_SECRET, else one that is made once."""
+    """Key of the hashes: TENSIGHT_SECRET, else one that is made once.
+
+    Raises:
+        BotError: It is empty, or cannot be read or made.
+    """
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
     file = settings.home / "secret"
-    if not file.is_file():
-        settings.home.mkdir(parents=True, exist_ok=True)
-        new = Path(f"{file}.{os.getpid()}")
-        new.touch(mode=0o600)
-        new.write_text(secrets.token_hex(32), "ascii")
-        try:
-            # The first of two that start at once makes it.
+    try:
+        if not file.exists():
+            _make_secret(file)
+        key = file.read_bytes()
+    except OSError as error:
+        raise BotError(
+            f"The key of the hashes that stand for persons is kept in {file}, which cannot be used "
+            f"({error.strerror or error}). See that this user may read and write there."
+        ) from error
+    if not key.strip():
+        raise BotError(
+            f"{file}, the key of the hashes that stand for persons, is empty. Put it back from a "
+            "backup; or delete it, and a new one is made: then what is stored of people so far is "
+            "found by nobody, and /forget does not delete it."
+        )
+    return key
+
+
+def _make_secret(file: Path) -> None:
+    """Make a key; of two processes that do, the first one's counts."""
+    private_folder(file.parent)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=file.parent) as scratch:
+        new = Path(scratch) / file.name
+        new.touch(mode=PRIVATE_FILE)
+        with new.open("w", encoding="ascii") as stream:
+            stream.write(secrets.token_hex(32))
+            # On the disk before it has its name: a power cut must not leave an empty key.
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileExistsError):
             os.link(new, file)
-        except FileExistsError:
-            pass
-        finally:
-            new.unlink()
-    return file.read_bytes()
 
 
 def photo_of(message: Message | None) -> tuple[str, int | None] | None:

@@ -58,9 +58,10 @@ def start(bot_data: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
 
 
 async def run_in_daemon_thread(do: Callable[[], _T]) -> _T:
-    """As `asyncio.to_thread`, in a thread that does not hold up the end of the process.
+    """Run a blocking function as `asyncio.to_thread` does, in a daemon thread.
 
-    What operators do may be broken off at any moment: it is done, or not.
+    The thread does not hold up the end of the process, so the function may be cut off at any
+    moment: it must be safe to stop anywhere.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
@@ -78,5 +79,5 @@ async def run_in_daemon_thread(do: Callable[[], _T]) -> _T:
             else:
                 loop.call_soon_threadsafe(settle, future.set_result, outcome)
 
-    threading.Thread(target=work, name="act", daemon=True).start()
+    threading.Thread(target=work, name="blocking", daemon=True).start()
     return await future

@@ -7,9 +7,12 @@ import hashlib
 import hmac
 import logging
 import re
+import secrets
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
+from contextlib import suppress
+from urllib.parse import unquote, urlsplit
 
+import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -20,18 +23,18 @@ from telegram.error import BadRequest, EndPointNotFound, InvalidToken, NetworkEr
 
 from bot import tasks
 from bot.alarms import clear_database_failure, report_database_failure
-from bot.app import UNKNOWN_BOT
 from bot.inbox import Inbox
 from bot.polling import MAX_WAITING, UPDATE_KINDS
+from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import App, Desk
-from bot.tasks import unless_stopped, wait_or_stop
+from bot.tasks import start, unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError
 from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
 from core.serving.http.connections import server_config
 from core.serving.http.security_headers import SecurityHeaders
 from core.sockets import probe
 
-__all__ = ["listen"]
+__all__ = ["Trial", "listen"]
 
 _HANG_UP_S = 3
 # Bytes of an update, and how many are read at once; Telegram sends 100 at most.
@@ -39,6 +42,8 @@ _MAX_UPDATE_BYTES = 2**20
 _UPDATES = 100
 # Seconds between looks at whether Telegram still sends updates here.
 _WATCH_S = 300.0
+_TRIAL_S = 20.0
+_TRIAL_HEADER = "X-TenSight-Trial"
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +76,13 @@ async def listen(
     secret = _webhook_secret(desk)
     if urlsplit(url).scheme != "https":
         raise BotError(f"Telegram sends updates to an address of https alone, not to {url}.")
+    trial = Trial(url)
 
     async def take(request: Request) -> Response:
+        if trial.is_sent_by(request):
+            return Response(status_code=204)
+        if not trial.is_for(request):
+            return Response(status_code=404)
         sent = request.headers.get("x-telegram-bot-api-secret-token", "")
         if not hmac.compare_digest(sent.encode(), secret.encode()):
             return Response(status_code=403)
@@ -95,11 +105,8 @@ async def listen(
         return Response(status_code=200)
 
     probe(host, port)
-    path = urlsplit(url).path or "/"
     server = uvicorn.Server(
-        server_config(
-            _application(path, take), stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port
-        )
+        server_config(_application(take), stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
     )
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals
     try:
@@ -114,7 +121,13 @@ async def listen(
                 )
                 break
             except (InvalidToken, EndPointNotFound) as error:
-                raise BotError(UNKNOWN_BOT) from error
+                with suppress(NetworkError):
+                    if not await knows_token(application.bot):
+                        raise BotError(UNKNOWN_BOT) from error
+                    advice = "Leave out --webhook: then updates are fetched."
+                    unknown = UNKNOWN_METHOD.format(method="setWebhook", advice=advice)
+                    raise BotError(unknown) from error
+                pause = await wait_or_stop(stop, pause)
             except BadRequest as error:
                 raise BotError(
                     f"Telegram does not take {url} for webhooks: {error.message}. It wants an "
@@ -124,6 +137,7 @@ async def listen(
                 logger.warning("The webhook cannot be set: %s", error)
                 pause = await wait_or_stop(stop, pause)
         if not stop.is_set():
+            start(application.bot_data, trial.run())
             ready()
         await _watch(application, stop, url)
     finally:
@@ -131,10 +145,12 @@ async def listen(
         await serving
 
 
-def _application(path: str, take: Callable[[Request], Awaitable[Response]]) -> Starlette:
-    """Return what answers on the webhook's address."""
-    updates = Starlette(
-        routes=[Route(path, take, methods=["POST"])],
+def _application(take: Callable[[Request], Awaitable[Response]]) -> Starlette:
+    """Return what answers on the webhook's port."""
+    return Starlette(
+        # A path of a route could not hold braces, and is compared before it is decoded; and with
+        # this one no request is redirected to http://.
+        routes=[Route("/{anything:path}", take, methods=["POST"])],
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(
@@ -144,9 +160,53 @@ def _application(path: str, take: Callable[[Request], Awaitable[Response]]) -> S
             ),
         ],
     )
-    # A redirect would name http://, and the update would go on in clear.
-    updates.router.redirect_slashes = False
-    return updates
+
+
+class Trial:
+    """One request to the webhook's public address, to see whether it leads here.
+
+    Args:
+        url: The address.
+        transport: What carries the request; None: the network.
+    """
+
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._url = url
+        self._transport = transport
+        self._path = unquote(urlsplit(url).path) or "/"
+        # Not the secret: the address may lead to somebody else.
+        self._mark = secrets.token_hex(16)
+        self._arrived = False
+
+    def is_for(self, request: Request) -> bool:
+        """Whether a request came to the address, however a proxy spells its path."""
+        return bool(request.scope["path"] == self._path)
+
+    def is_sent_by(self, request: Request) -> bool:
+        """Whether a request is the one of this trial; it is noted when it came to the address."""
+        mark = request.headers.get(_TRIAL_HEADER, "")
+        if not hmac.compare_digest(mark.encode(), self._mark.encode()):
+            return False
+        self._arrived = self._arrived or self.is_for(request)
+        return True
+
+    async def run(self) -> None:
+        """Send the request. Where it does not arrive, the log says so."""
+        why = "it was answered by something else"
+        try:
+            async with httpx.AsyncClient(transport=self._transport, timeout=_TRIAL_S) as client:
+                response = await client.post(self._url, headers={_TRIAL_HEADER: self._mark})
+            why = f"status {response.status_code}"
+        except Exception as error:  # noqa: BLE001  # a trial; no updates depend on it
+            why = type(error).__name__
+        if not self._arrived:
+            logger.warning(
+                "A request to %s did not arrive here (%s). Unless only this machine cannot reach "
+                "its own address, no updates will come: see that the proxy there passes POST "
+                "requests on to --host and --port with the path as it is.",
+                self._url,
+                why,
+            )
 
 
 async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
@@ -160,7 +220,9 @@ async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
         try:
             told = await unless_stopped(stop, application.bot.get_webhook_info())
         except (InvalidToken, EndPointNotFound) as error:
-            raise BotError(UNKNOWN_BOT) from error
+            with suppress(NetworkError):
+                if not await knows_token(application.bot):
+                    raise BotError(UNKNOWN_BOT) from error
         except TelegramError as error:
             logger.warning("Telegram does not tell where it sends updates: %s", error)
         else:

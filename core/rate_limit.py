@@ -58,6 +58,12 @@ class RateLimit:
             done.append((now, cost))
             self._done[key] = done
 
+    def is_spent(self, key: str) -> bool:
+        """Return whether a key could do nothing more now; nothing is counted."""
+        with self._lock:
+            done = self._recent(key, self._clock())
+            return sum(cost for _, cost in done) >= self._amount
+
     def _recent(self, key: str, now: float) -> deque[tuple[float, int]]:
         done = self._done.get(key, deque())
         while done and done[0][0] <= now - self._window_s:

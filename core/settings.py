@@ -7,13 +7,14 @@ import re
 import sysconfig
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.network import without_credentials
 
 __all__ = ["Settings", "processors"]
 
@@ -25,6 +26,11 @@ _MACHINE_DEFAULTS = {
 }
 
 
+_MIN_KEY_CHARACTERS = 16
+# What stands in the place of a secret.
+_MASK = "**********"
+
+
 def processors() -> int:
     """Number of processors this process may use (a container may hold fewer than the machine)."""
     if hasattr(os, "sched_getaffinity"):
@@ -33,7 +39,13 @@ def processors() -> int:
 
 
 def _default_home() -> Path:
-    return Path(platformdirs.user_data_dir("tensight", appauthor=False))
+    try:
+        return Path(platformdirs.user_data_dir("tensight", appauthor=False))
+    except RuntimeError as error:
+        raise SettingsError(
+            "TENSIGHT_HOME is not set, and this user has no home folder. Set it to a folder that "
+            "this user may write."
+        ) from error
 
 
 def _default_models() -> Path:
@@ -43,11 +55,40 @@ def _default_models() -> Path:
     return Path(sysconfig.get_path("data")) / "share" / "tensight" / "models"
 
 
+def _check_env_file(file: Path) -> None:
+    """See that .env can be read, where there is one.
+
+    Raises:
+        SettingsError: It cannot.
+    """
+    try:
+        content = file.read_bytes()
+        content.decode("utf-8")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise SettingsError(
+            f"{file.absolute()} cannot be read: {error.strerror or error}. Let this user read it, "
+            "or start TenSight in another folder."
+        ) from error
+    except UnicodeDecodeError:
+        content = b"\0"
+    # Where there are zeros, it is UTF-16 without the mark at its beginning.
+    if b"\0" in content:
+        # The cause would hold what stands in the file.
+        raise SettingsError(
+            f"{file.absolute()} is not UTF-8 text, so it cannot be read. Save it as UTF-8; "
+            "PowerShell and Notepad write UTF-16 unless told otherwise."
+        )
+
+
 def _written(value: object) -> str:
     """A value as it stands in the environment; secrets masked."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return without_credentials(value) if isinstance(value, str) else str(value)
 
 
 class Settings(BaseSettings):
@@ -64,6 +105,8 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
+        # What was given may be a secret.
+        hide_input_in_errors=True,
     )
 
     data: Annotated[
@@ -111,9 +154,50 @@ class Settings(BaseSettings):
     deadline_s: Annotated[
         float, Field(gt=0, le=600, description="Seconds after which a photo is given up.")
     ] = 30.0
+    client_share: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Part of these places that one visitor, chat or key may hold while others "
+            "hold any.",
+        ),
+    ] = 0.25
+    photo_memory_mb: Annotated[
+        int,
+        Field(
+            ge=64,
+            le=65_536,
+            description="Megabytes that decoding one photo may take, where the system keeps such "
+            "limits (Linux).",
+        ),
+    ] = 1024
+    photo_processor_s: Annotated[
+        float,
+        Field(
+            gt=0, le=600, description="Seconds of processor time that decoding one photo may take."
+        ),
+    ] = 5.0
+    photo_seconds: Annotated[
+        float,
+        Field(gt=0, le=600, description="Seconds that decoding one photo may take in all."),
+    ] = 20.0
+    megapixels_at_once: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Million pixels of photos that are decoded at once; each takes up to 17 MB "
+            "of memory meanwhile.",
+        ),
+    ] = 100
     photos_per_minute: Annotated[
         int,
-        Field(ge=1, description="Photos that one visitor of the page may send in a minute."),
+        Field(
+            ge=1,
+            description="Photos and explanations that one visitor of the page may ask for in a "
+            "minute.",
+        ),
     ] = 240
     proxies: Annotated[
         int,
@@ -132,8 +216,17 @@ class Settings(BaseSettings):
         tuple[SecretStr, ...],
         NoDecode,
         Field(
-            description="Keys, with commas between them; who asks the HTTP service must send one. "
-            "Unset: anybody may."
+            description="Keys of at least 16 characters, with commas between them; who asks the "
+            "HTTP service must send one. Unset: anybody may."
+        ),
+    ] = ()
+    trusted_keys: Annotated[
+        tuple[SecretStr, ...],
+        NoDecode,
+        Field(
+            description="Those of these keys that belong to fronts of yours, with commas between "
+            "them. Such a front sends a keyed hash of each of its clients along, and limits count "
+            "for each client, not for the front."
         ),
     ] = ()
     rate_per_minute: Annotated[
@@ -233,6 +326,22 @@ class Settings(BaseSettings):
         Field(description="Least severe message that is logged."),
     ] = "WARNING"
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_blanks(cls, value: object, info: ValidationInfo) -> object:
+        """Leave out the newline that a value from a file or a mounted secret ends in."""
+        if not isinstance(value, str) or info.field_name is None:
+            return value
+        if info.field_name == "secret":
+            # Hashes that are stored were made with it as it is.
+            if not value.strip():
+                raise ValueError("is blank; unset it, and a key is made once")
+            return value
+        stripped = value.strip()
+        if value and not stripped:
+            return cls.model_fields[info.field_name].get_default(call_default_factory=True)
+        return stripped
+
     @field_validator("operators", mode="before")
     @classmethod
     def _ids(cls, value: object) -> object:
@@ -243,7 +352,7 @@ class Settings(BaseSettings):
             raise ValueError("is a list of numbers; send /whoami to the bot to learn yours")
         return [int(part) for part in parts]
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "trusted_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -253,7 +362,7 @@ class Settings(BaseSettings):
             raise ValueError("holds no key; unset it, so that anybody may ask")
         return keys
 
-    @field_validator("api_keys", "predictor_key")
+    @field_validator("api_keys", "trusted_keys", "predictor_key")
     @classmethod
     def _can_be_sent(
         cls, value: SecretStr | tuple[SecretStr, ...] | None
@@ -261,6 +370,11 @@ class Settings(BaseSettings):
         keys = value if isinstance(value, tuple) else [value] if value is not None else []
         if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in keys):
             raise ValueError("a key is of letters, digits and signs of ASCII, without spaces")
+        if any(len(key.get_secret_value()) < _MIN_KEY_CHARACTERS for key in keys):
+            raise ValueError(
+                f"a key has at least {_MIN_KEY_CHARACTERS} characters; `openssl rand -hex 16` "
+                "makes one"
+            )
         return value
 
     @field_validator("predictor_url")
@@ -280,16 +394,37 @@ class Settings(BaseSettings):
         """Read the environment and .env.
 
         Raises:
-            SettingsError: A value is of the wrong kind; the message names the variable.
+            SettingsError: A value is of the wrong kind, and the message names the variable; or the
+                file cannot be read.
         """
+        _check_env_file(Path(".env"))
         try:
             return cls()
         except ValidationError as error:
-            lines = [
-                f"TENSIGHT_{str(e['loc'][0]).upper()}={e['input']!s}: {e['msg']}."
-                for e in error.errors()
-            ]
-            raise SettingsError("\n".join(lines)) from error
+            lines = [cls._refusal(str(e["loc"][0]), e["input"], e["msg"]) for e in error.errors()]
+        # Without the cause, which holds what was given.
+        raise SettingsError("\n".join(lines))
+
+    @classmethod
+    def _refusal(cls, name: str, given: object, why: str) -> str:
+        """Say which variable is wrong; of a secret without its value."""
+        is_secret = "SecretStr" in str(cls.model_fields[name].annotation)
+        shown = _MASK if is_secret else without_credentials(str(given))
+        return f"TENSIGHT_{name.upper()}={shown}: {why}."
+
+    def secrets(self) -> list[str]:
+        """All secrets that are set, as a log must not show them; passwords in addresses too."""
+        found = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for each in value if isinstance(value, tuple) else (value,):
+                text = each.get_secret_value() if isinstance(each, SecretStr) else each
+                if isinstance(each, SecretStr):
+                    found.append(each.get_secret_value())
+                if isinstance(text, str) and "://" in text and "@" in text:
+                    password = urlsplit(text).password
+                    found += [password, unquote(password)] if password else []
+        return list(dict.fromkeys(found))
 
     @property
     def database_file(self) -> Path:

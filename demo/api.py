@@ -18,7 +18,6 @@ from demo.tabs import batch, compare
 
 __all__ = ["build"]
 
-
 _T = TypeVar("_T")
 
 
@@ -116,7 +115,9 @@ def build(front: Front, uploads: str) -> None:
             _check_model(model)
             front.visitors.admit(request)
             path = read_path(_path(photo, uploads))
-            answer = await front.predictor.predict(path, model=model, saliency=saliency)
+            answer = await front.predictor.predict(
+                path, model=model, saliency=saliency, client=front.visitors.client(request)
+            )
             return _fields(answer, saliency=saliency)
 
         return await _told(ask, request)
@@ -143,7 +144,8 @@ def build(front: Front, uploads: str) -> None:
         except Exception as error:  # noqa: BLE001  # the edge of the process
             n = len(photos) if isinstance(photos, list) and len(photos) <= batch.MOST else 1
             return [_error(error, language)] * max(n, 1)
-        given = await batch.answers(front, [_path(each, uploads) for each in photos], model)
+        paths, client = [_path(each, uploads) for each in photos], front.visitors.client(request)
+        given = await batch.answers(front, paths, model, client)
         return [_fields(e) if isinstance(e, Prediction) else _error(e, language) for e in given]
 
     async def compare_models(photo: Photo, request: gr.Request) -> Comparison:
@@ -161,7 +163,8 @@ def build(front: Front, uploads: str) -> None:
         async def ask() -> Comparison:
             results = await asyncio.to_thread(front.predictor.models)
             front.visitors.admit(request, len(results))
-            each = await compare.answers(front, read_path(_path(photo, uploads)), results)
+            path, client = read_path(_path(photo, uploads)), front.visitors.client(request)
+            each = await compare.answers(front, path, results, client)
             answer, models, of = compare.votes(each)
             language = language_of(request)
             return Comparison(

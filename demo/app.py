@@ -8,8 +8,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from starlette.middleware import Middleware
 
 from core import locale
 from core.bundle.leaderboard import Result, read_unbundled
-from core.errors import ImageError, PredictorError, StoreError
+from core.errors import ImageError, PredictorError, SettingsError, StoreError
+from core.network import broken_variable, on_loopback
 from core.photos.decode import MAX_BYTES
 from core.registry.sync import FirstPull
 from core.serving.connect import connect
@@ -67,6 +68,9 @@ _EVENTS = 500
 _OF_BATCHES = 8
 # Photos, and uploads, that a visitor may send in a minute where nothing else is said.
 _UPLOADS = 240
+# Answers that one visitor may judge in a day: nobody is told from another in what is stored.
+_JUDGEMENTS = 200
+_DAY_S = 24 * 3600.0
 _RETRY_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -122,6 +126,7 @@ def serve(
             predictor,
             store,
             visitors=Visitors(settings.photos_per_minute),
+            judges=Visitors(_JUDGEMENTS, window_s=_DAY_S),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
             share=share,
@@ -235,7 +240,10 @@ def launch(
     serve_page(page, host=host, port=port, middleware=middleware, look=look)
     if open_browser:
         open_in_browser(page)
-    return share_page(page) if share else None
+    if not share:
+        return None
+    with _reaching_gradio():
+        return share_page(page)
 
 
 def _launch_in_space(
@@ -246,16 +254,39 @@ def _launch_in_space(
     probe(host, port)
     # Else its uvicorn would believe X-Forwarded-For of whoever asks from this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
-    page.launch(
-        server_name=f"[{host}]" if ":" in host else host,
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        app_kwargs={"middleware": middleware, "redirect_slashes": False},
-        **look,
-    )
+    with on_loopback():  # it asks the page itself whether it has started; no proxy leads there
+        page.launch(
+            server_name=f"[{host}]" if ":" in host else host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            app_kwargs={"middleware": middleware, "redirect_slashes": False},
+            **look,
+        )
     # Before Gradio's own, which answer every path.
     page.app.router.routes.insert(0, health())
+
+
+@contextmanager
+def _reaching_gradio() -> Iterator[None]:
+    """Reach Gradio's servers as the environment says, and the page itself directly.
+
+    Raises:
+        SettingsError: What the environment says cannot be used.
+    """
+    broken = broken_variable()
+    if broken is not None:
+        raise SettingsError(f"The page cannot be shared. {broken}")
+    before = os.environ.get("NO_PROXY", os.environ.get("no_proxy"))
+    direct = "localhost,127.0.0.1,::1"
+    os.environ["NO_PROXY"] = f"{before},{direct}" if before else direct
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NO_PROXY"]
+        else:
+            os.environ["NO_PROXY"] = before
 
 
 def build_page(
@@ -263,6 +294,7 @@ def build_page(
     store: Store | None = None,
     *,
     visitors: Visitors | None = None,
+    judges: Visitors | None = None,
     unbundled: Sequence[Result] = (),
     samples: Samples | None = None,
     share: bool = False,
@@ -273,6 +305,7 @@ def build_page(
         predictor: Who answers.
         store: Where feedback goes; None: visitors are not asked for it.
         visitors: Counts what each sends; None: 240 photos a minute.
+        judges: Counts the answers that each judges; None: 200 a day.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives some images of the data set; None where it is not here.
         share: What `launch` will be told: the page says where photos go.
@@ -285,6 +318,7 @@ def build_page(
         predictor,
         store,
         visitors or Visitors(_UPLOADS),
+        judges or Visitors(_JUDGEMENTS, window_s=_DAY_S),
         asyncio.Semaphore(_OF_BATCHES),
         tuple(unbundled),
         samples,

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.serving.predictor import Predictor
+from core.cli.console import has_desktop, prepare_training, read_settings, say
+from core.cli.extensions import companions
+from core.network import on_loopback
 from core.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-from core.cli.console import has_desktop, prepare_training, read_settings, say
-from core.cli.extensions import load_companions
 
 __all__ = ["space", "web"]
 
@@ -53,7 +51,8 @@ def web(
 ) -> None:
     """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
     settings = read_settings()
-    from demo.app import serve
+    with on_loopback():  # Gradio makes a client of the network when it is imported
+        from demo.app import serve
 
     if share:
         say(
@@ -69,7 +68,7 @@ def web(
         say=say,
         share=share,
         samples=None if settings.data is None else partial(_samples, settings),
-        beside=partial(_companions, settings, metrics_port),
+        beside=lambda predictor: companions(settings, predictor, metrics_port),
     )
 
 
@@ -97,17 +96,6 @@ def push_space(
 
     commit = push(read_settings(), repo, message=message, private=private, bars=sys.stderr.isatty())
     typer.echo(f"spaces/{repo} is at {commit}")
-
-
-@contextmanager
-def _companions(
-    settings: Settings, metrics_port: int | None, predictor: Predictor
-) -> Iterator[None]:
-    """Run what other packages registered to run beside the page."""
-    with ExitStack() as stack:
-        for companion in load_companions():
-            stack.enter_context(companion(settings, predictor, metrics_port, say))
-        yield
 
 
 def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:

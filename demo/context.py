@@ -34,13 +34,18 @@ class Visitors:
 
     Args:
         photos_per_minute: How many; a visitor is who comes from one address, or one /64 of IPv6.
+        window_s: Seconds in which so many are allowed, in place of a minute.
         clock: Seconds since some moment.
     """
 
     def __init__(
-        self, photos_per_minute: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        photos_per_minute: int,
+        *,
+        window_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit = RateLimit(photos_per_minute, clock=clock)
+        self._limit = RateLimit(photos_per_minute, window_s=window_s, clock=clock)
 
     def admit(self, request: gr.Request, photos: int = 1) -> None:
         """Count photos of a visitor.
@@ -59,6 +64,11 @@ class Visitors:
         # More than a minute's worth is taken once nothing else was sent.
         self._limit.hit(client_key(address), photos)
 
+    def client(self, request: gr.Request) -> str:
+        """Return who a visitor is to the predictor, which shares its places out among clients."""
+        address = request.client.host if request.client else ""
+        return f"visitor:{client_key(address)}"
+
 
 @dataclass(frozen=True)
 class Front:
@@ -68,6 +78,7 @@ class Front:
         predictor: Who answers.
         store: Where feedback goes; None: visitors are not asked for it.
         visitors: Counts what each sends.
+        judges: Counts the answers that each judges, within a day.
         batches: Places for photos of batches, all together: others are to be answered meanwhile.
         unbundled: Figures of models whose weights are not kept.
         samples: Gives images of the data set; None where it is not here.
@@ -76,6 +87,7 @@ class Front:
     predictor: Predictor
     store: Store | None
     visitors: Visitors
+    judges: Visitors
     batches: asyncio.Semaphore
     unbundled: tuple[Result, ...]
     samples: Samples | None

@@ -1,17 +1,20 @@
-"""Make the generated pages anew: python docs/generate.py, or `make docs`.
+"""Write the generated pages: python docs/generate.py, or `make docs`.
 
-docs/RESULTS.md, docs/SETTINGS.md, models/README.md, the figures in README.md, and its picture.
+docs/RESULTS.md, docs/SETTINGS.md, models/README.md, the figures in README.md, and its pictures.
 """
 
 from __future__ import annotations
 
+import base64
+import html
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
+from bot import replies
 from core.bundle.leaderboard import read_results
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
@@ -23,14 +26,27 @@ from tests import drawings
 from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
+_CHAT = """
+<style>
+  main {{ width: 380px; padding: 16px; background: #d6e4ee; font: 15px/1.35 sans-serif; }}
+  img {{ display: block; width: 220px; margin: 0 0 12px auto; border-radius: 12px; }}
+  p {{ margin: 0; padding: 10px 12px; background: #fff; border-radius: 12px;
+       white-space: pre-line; }}
+  div {{ display: flex; gap: 4px; margin-top: 4px; }}
+  b {{ flex: 1; padding: 7px; border-radius: 8px; background: #7a97ab; color: #fff;
+       text-align: center; font-weight: 500; }}
+</style>
+<main><img src="data:image/jpeg;base64,{photo}"><p>{text}</p>{rows}</main>
+"""
 _FIGURES = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
 def pages() -> dict[str, str]:
-    """Content of every generated page by its path in the repository."""
+    """Return the content of every generated page by its path in the repository."""
     models = ROOT / "models"
     results = read_results(models)
-    figures = f"\n{report.leaderboard(results)}\n{report.measured_on(results)}\n"
+    bundled = [result for result in results if result.revision is not None]
+    figures = f"\n{report.readme_table(bundled)}\n"
     readme = (ROOT / "README.md").read_text("utf-8")
     return {
         "README.md": _FIGURES.sub(lambda found: found[1] + figures + found[2], readme),
@@ -40,32 +56,62 @@ def pages() -> dict[str, str]:
     }
 
 
-def picture(path: Path) -> None:
-    """A screenshot of the page with an answer, in Debian's Chromium."""
-    predictor = LocalPredictor(
-        Catalog(Settings(models=ROOT / "models")), queue_size=4, deadline_s=30
-    )
+def page_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -> None:
+    """Write a screenshot of the page with a prediction."""
+    predictor = LocalPredictor(Catalog(settings), queue_size=4, deadline_s=30)
     page = build_page(predictor)
     port = free_port()
     launch(page, host="127.0.0.1", port=port)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        photo = Path(folder) / "ship.jpg"
+    view = browser.new_page(viewport={"width": 1000, "height": 740}, locale="en-GB")
+    view.goto(f"http://127.0.0.1:{port}")
+    view.set_input_files("#photo input[type=file]", photo)
+    expect(view.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
+    view.wait_for_timeout(1_000)  # the bars grow to their length
+    view.screenshot(path=path)
+    page.close(verbose=False)
+    predictor.close()
+
+
+def bot_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -> None:
+    """Write a picture of a chat: a photo, and the text and buttons that the bot replies with."""
+    catalog = Catalog(settings)
+    classifier = catalog.load()
+    prediction = classifier.predict(photo)
+    title = next(
+        result.config.title for result in catalog.results() if result.config.name == classifier.name
+    )
+    keyboard = replies.answer_buttons("key", "en").inline_keyboard
+    rows = "".join(
+        f"<div>{''.join(f'<b>{html.escape(button.text)}</b>' for button in row)}</div>"
+        for row in keyboard
+    )
+    view = browser.new_page(viewport={"width": 420, "height": 560}, device_scale_factor=2)
+    view.set_content(
+        _CHAT.format(
+            photo=base64.b64encode(photo.read_bytes()).decode(),
+            text=html.escape(replies.answer(prediction, title, "en")),
+            rows=rows,
+        )
+    )
+    view.locator("main").screenshot(path=path)
+    catalog.close()
+
+
+def pictures(folder: Path) -> None:
+    """Write the pictures of the README with Debian's Chromium."""
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        photo = Path(scratch) / "ship.jpg"
+        settings = Settings(models=ROOT / "models", home=Path(scratch) / "home")
         drawings.seascape(1200, 900).save(photo, quality=92)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        view = browser.new_page(viewport={"width": 1000, "height": 740}, locale="en-GB")
-        view.goto(f"http://127.0.0.1:{port}")
-        view.set_input_files("#photo input[type=file]", photo)
-        expect(view.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
-        view.wait_for_timeout(1_000)  # the bars grow to their length
-        view.screenshot(path=path)
+        page_picture(browser, settings, photo, folder / "page.png")
+        bot_picture(browser, settings, photo, folder / "bot.png")
         browser.close()
-    page.close(verbose=False)
-    predictor.close()
 
 
 if __name__ == "__main__":
     for name, content in pages().items():
         (ROOT / name).write_text(content, "utf-8")
-    picture(ROOT / "docs" / "page.png")
+    pictures(ROOT / "docs")

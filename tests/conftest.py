@@ -39,13 +39,15 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Uploads of this process's pages lie apart, as `tensight web` sees to.
+    """Uploads of this process's pages lie apart, as `tensight web` sees to; so does its home.
 
     Gradio names an upload by its content, and a page that closes deletes what it was sent: two
     processes with one folder would delete each other's.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        # Fixtures of a whole run are made before those of a test.
+        patch.setenv("TENSIGHT_HOME", str(tmp_path_factory.mktemp("home")))
         yield
 
 

@@ -85,6 +85,9 @@ class Faults:
         reasons: Methods that are refused, once for each reason.
         busy: Methods that say to wait for so many seconds, once for each number.
         broken: file_ids that the server fails at.
+        unknown: Methods that the server does not know.
+        closed: Chats where the bot may not write, and what it is told then.
+        revoked: Whether the token was taken back.
     """
 
     retry_after: dict[int, list[int]] = field(default_factory=dict)
@@ -96,6 +99,9 @@ class Faults:
     reasons: dict[str, list[str]] = field(default_factory=dict)
     busy: dict[str, list[int]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    closed: dict[int, str] = field(default_factory=dict)
+    revoked: bool = False
 
 
 class TelegramServer:
@@ -258,6 +264,10 @@ class TelegramServer:
 
     def handle(self, method: str, data: dict[str, Any], files: dict[str, bytes]) -> tuple[int, Any]:
         """Status and body for a request."""
+        if self.faults.revoked:
+            return _refused(401, "Unauthorized")
+        if method in self.faults.unknown:
+            return _refused(404, "Not Found: method not found")
         if method == "getUpdates":
             self.polls.append(time.monotonic())
             return self._poll(data)
@@ -279,6 +289,10 @@ class TelegramServer:
         if waits and method not in _NO_MESSAGE:
             self.calls.remove(call)
             return _wait(waits.pop(0))
+        closed = self.faults.closed.get(int(data.get("chat_id", 0)))
+        if closed is not None and method not in _NO_MESSAGE:
+            self.calls.remove(call)
+            return _refused(400, f"Bad Request: {closed}")
         if self.faults.busy.get(method):
             self.calls.remove(call)
             return _wait(self.faults.busy[method].pop(0))

@@ -35,7 +35,16 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
         tracked = {file.name for file in (ROOT / "models" / model).iterdir()}
         packed = {Path(name).name for name in names if f"/models/{model}/" in name}
         assert packed == tracked
-    assert any(name.endswith("core/locale/nl.toml") for name in names)
+    needed = [
+        "core/locale/nl.toml",
+        "core/py.typed",
+        "demo/style.css",
+        "dist-info/entry_points.txt",
+    ]
+    versions = (ROOT / "core" / "store" / "migrations" / "versions").glob("*.py")
+    needed += [f"core/store/migrations/versions/{each.name}" for each in versions]
+    for each in needed:
+        assert any(name.endswith(each) for name in names), each
     assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
 
     # --prefix lays the data files out as a virtual environment does. Without --ignore-installed pip
@@ -71,6 +80,10 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
     assert run.returncode == 0, run.stderr
     # The database is made by scripts that travel in the wheel.
     assert "nothing to roll classic back to" in tensight("models", "rollback", "classic").stderr
+    # Fronts register their commands by entry points.
+    for command in ("web", "serve", "space"):
+        assert tensight(command, "--help").returncode == 0
+    assert "TENSIGHT_TELEGRAM_TOKEN is not set" in tensight("bot").stderr
     default = Catalog(Settings(models=ROOT / "models")).default()
     assert json.loads(run.stdout)["model"] == default
     assert distribution("tensight").files, "the project is still installed where the tests run"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bot.state import key_of
 from core.registry.catalog import Catalog
 from core.registry.revisions import Revisions
 from core.settings import Settings
@@ -52,12 +53,17 @@ def test_database_of_the_version_before_is_read(settings: Settings) -> None:
         ]
         assert store.chats.get(1) == Chat("shapes", "nl", keep_photos=True)
         assert store.chats.user_stats("person") == (1, 1, 1)
+        answer = store.feedback.answer("key1")
+        assert answer is not None
+        assert (answer.file, answer.answer, answer.judged) == ("file-1", "red square", True)
         assert store.inbox.waiting(7) == [(2, '{"update_id": 2}')]
         assert store.flags.get("maintenance")
         assert [entry.act for entry in store.audit.finish_all(7, str)] == ["pull v1"]
 
 
 def test_home_of_the_version_before_answers(settings: Settings) -> None:
+    (settings.home / "secret").write_text("0" * 64)
+    assert key_of(settings) == b"0" * 64
     (stored,) = Revisions(settings.home).all()
     assert (stored.bundle.revision, stored.repo, stored.commit) == (
         REVISION,

@@ -151,9 +151,11 @@ def _photos(config: Config, metrics: Metrics) -> str:
             f"{by_rule[config.input.resize] - share:+.4f} over `{rule}`"
             for rule, share in others.items()
         )
+        # Real photos have the shapes that cameras gave them; the images of a data set are cut.
+        cut = "" if metrics.resize.data.startswith("real photos") else " cut to 4:3 and 3:4"
         lines += [
             f"The resize rule is `{config.input.resize}`, chosen by the accuracy on "
-            f"{metrics.resize.n:,} images cut to 4:3 and 3:4 ({metrics.resize.data}): {rules}. It "
+            f"{metrics.resize.n:,} images{cut} ({metrics.resize.data}): {rules}. It "
             f"gains {gains}; three crops would be taken only where they gain a hundredth over both "
             "others.",
             "",

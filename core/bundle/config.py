@@ -36,7 +36,7 @@ FORMAT_SINCE = "0.1.0"
 """The first TenSight that reads folders as this one writes them."""
 
 Family = Literal["scratch", "transfer", "finetuned"]
-VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd"]
+VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd", "probe"]
 Precision = Literal["float32", "float16", "int8"]
 View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", "mirror_down_right"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -72,7 +72,8 @@ class Verdict(Record):
     """How scores become a verdict.
 
     Attributes:
-        method: What known_score is, see `core.verdict`; some methods need verdict.npz.
+        method: How known_score is computed, see `core.inference.known_score`; some methods need
+            verdict.npz.
         none_below: Under this known_score the photo shows none of the labels.
         unsure_below: Under this confidence the answer is not sure.
     """
@@ -141,8 +142,8 @@ class Config(Record):
         views: Versions of the photo whose logits are averaged: as it is, mirrored, or moved by one
             pixel up and left or down and right, where the border is reflected.
         precision: Number format of the stored weights.
-        temperature, exponent: How logits become probabilities, see `core.verdict.probabilities`.
-        beta: How the largest of them becomes the confidence, see `core.verdict.calibrated`.
+        temperature, exponent: How logits become probabilities, see `core.inference.calibration`.
+        beta: How the largest of them becomes the confidence, see `core.inference.calibration`.
         offered: Whether page and bot offer it in their switch; else it answers who names it.
         sha256: Digest, 64 hex digits, of every other file of the folder.
         minimum_version: Oldest TenSight that can serve this model.

@@ -31,7 +31,7 @@ __all__ = [
 METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
 """All ways to tell known_score."""
 
-# Needs rows to compare with, `core.verdict.ARRAYS`.
+# Needs rows to compare with, `known_score.ARRAYS`.
 _STORING: tuple[VerdictMethod, ...] = ("knn",)
 _WORTH = 0.005
 
@@ -108,9 +108,10 @@ def best_method(separations: Sequence[Separation]) -> VerdictMethod:
 
     One that needs megabytes beside the model, and time, must be better by .005.
     """
-    areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in METHODS}
-    best = max(METHODS, key=areas.__getitem__)
-    alone = max((m for m in METHODS if m not in _STORING), key=areas.__getitem__)
+    measured = [m for m in METHODS if all(m in each.auroc for each in separations)]
+    areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in measured}
+    best = max(measured, key=areas.__getitem__)
+    alone = max((m for m in measured if m not in _STORING), key=areas.__getitem__)
     return best if areas[best] >= areas[alone] + _WORTH else alone
 
 

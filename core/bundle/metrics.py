@@ -20,10 +20,12 @@ __all__ = [
     "Origin",
     "OutlierFigures",
     "PhotoFigures",
+    "RealPhotoFigures",
     "Reported",
     "ResizeFigures",
     "Separation",
     "ShiftFigures",
+    "SourceFigures",
     "SplitFigures",
 ]
 
@@ -145,6 +147,57 @@ class PhotoFigures(Record):
     ece: Share | None = None
 
 
+class SourceFigures(Record):
+    """Figures on the photos of one source.
+
+    Attributes:
+        source: Name of the repository.
+        accuracy: Photos of the labels that got theirs; null where there are none.
+        n_none: Photos of none of the labels.
+        auroc: Area under the ROC curve of the former against the latter; null where one is missing.
+    """
+
+    source: str
+    accuracy: Estimate | None
+    n_none: Count
+    auroc: Share | None
+
+
+class RealPhotoFigures(Record):
+    """What a model gives on real photos of known sources.
+
+    Attributes:
+        data: What the photos are.
+        accuracy: Photos of the labels that got theirs, whatever the verdict.
+        recall: The same for each label that has photos.
+        auroc: Area under the ROC curve of known_score, photos of the labels against those of none;
+            null where there are none.
+        rejected: Photos of none that are rejected where 95% of those of the labels are accepted.
+        auroc_kept_back, rejected_kept_back: The same for photos of kinds that nothing was learned
+            from or chosen by.
+        rejected_kinds, rejected_kept_back_kinds: The same by kind, of `none` where there are at
+            least five photos.
+        confidence: Mean on the photos of the labels; null for a model without calibration.
+        ece: Expected calibration error on them, 15 equal bins.
+        sources: By source.
+    """
+
+    data: str
+    accuracy: Estimate
+    recall: dict[str, Estimate]
+    auroc: Share | None
+    n_none: Count
+    rejected: Estimate | None
+    auroc_kept_back: Share | None
+    n_kept_back: Count
+    rejected_kept_back: Estimate | None
+    rejected_kinds: dict[str, Estimate]
+    rejected_kept_back_kinds: dict[str, Estimate]
+    confidence: Share | None = None
+    ece: Share | None = None
+    sources: tuple[SourceFigures, ...]
+
+
 class Certainty(Record):
     """How sure a model is on images of its labels, and how right.
 
@@ -237,6 +290,11 @@ class Metrics(Record):
             was chosen by, as they are.
         photos: On the photos of the data folder.
         outliers: On images of none of the labels.
+        real_photos: On the valid part of the real photos, which calibration, resize rule and
+            verdict were chosen by, together with held-out rows.
+        unseen_sources: On all photos of the sources that this model's recipe left out.
+        real_photos_frozen, unseen_sources_frozen: What the network gave on the same photos before
+            it was fine-tuned: a logistic regression on the features that it began with.
         shift: On the first `shift_n` test rows, spoiled; by the name of the way.
             All of these are null where they were not measured.
     """
@@ -250,6 +308,10 @@ class Metrics(Record):
     sharp: Certainty | None = None
     photos: PhotoFigures | None = None
     outliers: OutlierFigures | None = None
+    real_photos: RealPhotoFigures | None = None
+    unseen_sources: RealPhotoFigures | None = None
+    real_photos_frozen: RealPhotoFigures | None = None
+    unseen_sources_frozen: RealPhotoFigures | None = None
     shift: dict[str, ShiftFigures] | None = None
     shift_n: Count = 0
     curves: tuple[Curve, ...]

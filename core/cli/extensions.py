@@ -7,9 +7,10 @@ function or a Typer app, under the command's name), and what may run beside the 
 
 from __future__ import annotations
 
+import functools
 import tomllib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import (
     EntryPoint,
     EntryPoints,
@@ -22,11 +23,11 @@ from pathlib import Path
 import typer
 
 from core.cli.console import say
-from core.errors import CommandUnavailableError
+from core.errors import CommandUnavailableError, TenSightError
 from core.serving.predictor import Predictor
 from core.settings import Settings
 
-__all__ = ["Companion", "add_commands", "load_companions"]
+__all__ = ["Companion", "add_commands", "companions"]
 
 _COMMANDS = "tensight.commands"
 _COMPANIONS = "tensight.companions"
@@ -57,21 +58,33 @@ def add_commands(app: typer.Typer) -> bool:
             app.command(entry.name, context_settings=anything)(_unavailable(entry, error))
             continue
         if isinstance(command, typer.Typer):
+            for each in command.registered_commands:
+                if each.callback is not None:
+                    each.callback = _reporting(entry.name, each.callback)
             app.add_typer(command, name=entry.name)
         else:
-            app.command(entry.name)(command)
+            app.command(entry.name)(_reporting(entry.name, command))
     return bool(registered)
 
 
-def load_companions() -> list[Companion]:
-    """Load what may run beside the page; what cannot be loaded is reported and left out."""
-    companions: list[Companion] = []
-    for entry in _registered(_COMPANIONS):
-        try:
-            companions.append(entry.load())
-        except Exception as error:  # noqa: BLE001  # whatever a package raises when it is imported
-            say(f"{entry.name} does not run beside the page: {_reason(entry, error)}")
-    return companions
+@contextmanager
+def companions(
+    settings: Settings, predictor: Predictor, metrics_port: int | None
+) -> Iterator[None]:
+    """Run everything that is registered to run beside the page.
+
+    What cannot be loaded or started, because a package is missing, is reported and left out.
+    """
+    with ExitStack() as stack:
+        for entry in _registered(_COMPANIONS):
+            try:
+                companion: Companion = entry.load()
+                stack.enter_context(companion(settings, predictor, metrics_port, say))
+            except Exception as error:
+                if not _is_missing(error):
+                    raise
+                say(f"{entry.name} does not run beside the page: {_reason(entry.module, error)}")
+        yield
 
 
 def _registered(group: str) -> EntryPoints | list[EntryPoint]:
@@ -81,23 +94,46 @@ def _registered(group: str) -> EntryPoints | list[EntryPoint]:
     except PackageNotFoundError:
         if not _PYPROJECT.is_file():
             return []
-        groups = tomllib.loads(_PYPROJECT.read_text("utf-8"))["project"]["entry-points"]
-        return [EntryPoint(name, value, group) for name, value in groups[group].items()]
+        project = tomllib.loads(_PYPROJECT.read_text("utf-8")).get("project", {})
+        registered = project.get("entry-points", {}).get(group, {})
+        return [EntryPoint(name, value, group) for name, value in registered.items()]
     return entry_points(group=group)
 
 
-def _reason(entry: EntryPoint, error: Exception) -> str:
+def _is_missing(error: Exception) -> bool:
+    """Return whether a package that is not part of TenSight cannot be imported."""
+    return isinstance(error, ImportError) and not isinstance(error, TenSightError)
+
+
+def _reason(what: str, error: Exception) -> str:
     return (
-        f"{entry.module} cannot be loaded ({type(error).__name__}: {error}). Install TenSight with "
-        "all that it depends on: `make run` in a checkout, else `pip install` with its wheel."
+        f"{what} cannot be loaded ({type(error).__name__}: {error}). Install TenSight with all "
+        "that it depends on: `make run` in a checkout, else `pip install` with its wheel."
     )
+
+
+def _reporting(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a command, so that a package that it lacks is reported in one sentence."""
+
+    @functools.wraps(command)
+    def run(*arguments: object, **options: object) -> None:
+        try:
+            command(*arguments, **options)
+        except ImportError as error:
+            if not _is_missing(error):
+                raise
+            raise CommandUnavailableError(
+                f"tensight {name}: {_reason('a package', error)}"
+            ) from error
+
+    return run
 
 
 def _unavailable(entry: EntryPoint, error: Exception) -> Callable[[], None]:
     """Build a command that reports why it cannot run."""
 
     def command() -> None:
-        raise CommandUnavailableError(f"tensight {entry.name}: {_reason(entry, error)}")
+        """Say why this command is not available here."""
+        raise CommandUnavailableError(f"tensight {entry.name}: {_reason(entry.module, error)}")
 
-    command.__doc__ = "Not available here; call it to see why."
     return command

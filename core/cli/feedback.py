@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from core.registry.catalog import Catalog
-
-if TYPE_CHECKING:
-    pass
 from core.cli.console import JsonOption, ModelOption, print_json, print_table, read_settings, say
+from core.registry.catalog import Catalog
 
 __all__ = ["app"]
 

@@ -5,9 +5,12 @@ Exit status: 0 done, 1 something failed, 2 wrong usage.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -22,6 +25,7 @@ from core.settings import Settings
 
 __all__ = ["build_app", "main"]
 
+_CANNOT_WRITE = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 _NO_FRONTS = (
     "No such command {name!r}. The commands of the page and of the bot are not installed here: "
     "`pip install` the wheel, or `make run` in a checkout."
@@ -34,13 +38,35 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        build_app()()
+        try:
+            build_app()()
+        finally:
+            # Else what is still held is lost without a word when Python ends.
+            if sys.stdout is not None:  # it was closed
+                sys.stdout.flush()
     except (ModelNotFoundError, SettingsError) as error:
-        say(str(error))
-        sys.exit(2)
+        _end(str(error), 2)
     except TenSightError as error:
-        say(str(error))
-        sys.exit(1)
+        _end(str(error), 1)
+    except OSError as error:
+        # Of a file that was opened, the error names it.
+        if error.errno not in _CANNOT_WRITE or error.filename is not None:
+            raise
+        _end(f"The output cannot be written: {error.strerror}. See that there is room for it.", 1)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    """End with one line on stderr, even where nothing can be written."""
+    with suppress(OSError):
+        say(message)
+    # Python would try to write what is held once more, and fail once more.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            with suppress(AttributeError, OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(status)
 
 
 def build_app() -> typer.Typer:
@@ -51,11 +77,12 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    app.add_typer(predict.app)
+    # Not by add_typer: `tensight --help` lists commands in the order in which they are registered.
+    app.registered_commands += predict.app.registered_commands
     fronts = add_commands(app)
-    app.add_typer(serve.app)
+    app.registered_commands += serve.app.registered_commands
     app.command()(config)
-    app.add_typer(training.app)
+    app.registered_commands += training.app.registered_commands
     app.add_typer(models.app, name="models")
     app.add_typer(feedback.app, name="feedback")
     app.callback(cls=TyperGroup if fronts else _WithoutFronts)(_root)

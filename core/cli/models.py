@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from core.bundle.leaderboard import Result
-from core.errors import ModelNotFoundError
-from core.registry.catalog import Catalog
-from core.registry.revisions import Revisions
-from core.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 from core.cli.console import (
     JsonOption,
     download_progress,
@@ -23,6 +16,10 @@ from core.cli.console import (
     read_settings,
     say,
 )
+from core.errors import ModelNotFoundError
+from core.registry.catalog import Catalog
+from core.registry.revisions import Revisions
+from core.settings import Settings
 
 __all__ = ["app"]
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from core import locale
+from core.cli.console import ModelOption, print_json, read_settings, say
 from core.errors import BundleError, BusyError, ImageError, OutputError, PhotoReadError, RateError
 from core.inference.prediction import Prediction
-from core.photos.decode import decode
 from core.photos.saliency import LONGEST, overlay
-from core.serving.connect import connect
-from core.serving.predictor import Predictor
-
-if TYPE_CHECKING:
-    pass
-from core.cli.console import ModelOption, print_json, read_settings, say
+from core.serving.connect import connect_command
+from core.serving.predictor import Predictor, PreviewedPrediction
 
 __all__ = ["app"]
 
@@ -39,10 +36,10 @@ def predict(
 ) -> None:
     """Tell what is in photos."""
     failed = False
-    with closing(connect(read_settings())) as predictor:
+    with closing(connect_command(read_settings())) as predictor:
         for photo in photos:
             try:
-                prediction = asyncio.run(_patiently(predictor, photo, model))
+                prediction = asyncio.run(_predicted(predictor, photo, model))
             except (ImageError, PhotoReadError) as error:
                 failed = True
                 if as_json:
@@ -61,16 +58,27 @@ def predict(
         raise typer.Exit(1)
 
 
-async def _patiently(
-    predictor: Predictor, photo: str, model: str | None, *, saliency: bool = False
-) -> Prediction:
+_Answer = TypeVar("_Answer")
+
+
+async def _patiently(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
     """The answer to a photo; where all places are taken, it comes back when it is told to."""
     for _ in range(_TRIES):
         try:
-            return await predictor.predict(photo, model=model, saliency=saliency)
+            return await ask()
         except (BusyError, RateError) as error:
             await asyncio.sleep(min(error.retry_after, _LONGEST_PAUSE_S))
-    return await predictor.predict(photo, model=model, saliency=saliency)
+    return await ask()
+
+
+async def _predicted(predictor: Predictor, photo: str, model: str | None) -> Prediction:
+    return await _patiently(lambda: predictor.predict(photo, model=model))
+
+
+async def _previewed(predictor: Predictor, photo: str, model: str | None) -> PreviewedPrediction:
+    return await _patiently(
+        lambda: predictor.predict_with_preview(photo, model=model, saliency=True, side=LONGEST)
+    )
 
 
 @app.command()
@@ -83,21 +91,21 @@ def explain(
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(out.suffix.lower())
     if kind is None:
         raise typer.BadParameter(f"{out} must end in .png or .jpg", param_hint="--out")
-    with closing(connect(read_settings())) as predictor:
+    with closing(connect_command(read_settings())) as predictor:
         try:
-            prediction = asyncio.run(_patiently(predictor, photo, model, saliency=True))
+            previewed = asyncio.run(_previewed(predictor, photo, model))
         except ImageError as error:
             say(f"{photo}: {error}")
             raise typer.Exit(1) from error
         configs = {result.config.name: result.config for result in predictor.models()}
+    prediction = previewed.prediction
     typer.echo(f"{photo}: {locale.verdict_words(prediction)}")
     if prediction.saliency is None:
         raise BundleError(
             f"{prediction.model} sees too coarsely to show what spoke for its answer. Choose "
             "another model with --model."
         )
-    rgb = decode(photo, min_side=LONGEST)
-    picture = overlay(rgb, prediction.saliency, configs[prediction.model].input)
+    picture = overlay(previewed.preview, prediction.saliency, configs[prediction.model].input)
     new = out.with_name(f".{out.name}.new")
     try:
         # Beside it first: what is there is replaced once the new one is whole.

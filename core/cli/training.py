@@ -12,16 +12,6 @@ import typer
 from core.bundle.config import Family, Precision, Pretrained
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import mean_and_spread
-from core.errors import ModelNotFoundError, TenSightError
-from core.inference.classifier import Classifier
-from core.registry.catalog import Catalog
-from core.settings import Settings
-
-if TYPE_CHECKING:
-    from core.bundle.metrics import Estimate, Metrics, PhotoFigures, ShiftFigures
-    from core.training.data.datasets import Dataset
-    from core.training.evaluation.measure import Rows
-    from core.training.plan import Outcome
 from core.cli.console import (
     EpochProgress,
     JsonOption,
@@ -32,6 +22,17 @@ from core.cli.console import (
     read_settings,
     say,
 )
+from core.errors import ModelNotFoundError, TenSightError
+from core.inference.classifier import Classifier
+from core.output import private_folder
+from core.registry.catalog import Catalog
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.bundle.metrics import Estimate, Metrics, PhotoFigures, RealPhotoFigures, ShiftFigures
+    from core.training.data.datasets import Dataset
+    from core.training.evaluation.measure import Rows
+    from core.training.plan import Outcome
 
 __all__ = ["app"]
 
@@ -50,9 +51,16 @@ def explore(
     """Show what the training data is: shapes, counts, values, pictures."""
     settings = read_settings()
     dataset = _load_data(settings)
+    if out is None:
+        private_folder(settings.home)
+    from core.training.data.real_photos import find_real_photos, has_real_photos, read_real_photos
     from core.training.explore import explore as describe
 
-    summary, page = describe(dataset, out or settings.home / "explore")
+    photos = None
+    if has_real_photos(settings):
+        folder = find_real_photos(settings)
+        photos = {part: read_real_photos(folder, part) for part in ("train", "valid")}
+    summary, page = describe(dataset, out or settings.home / "explore", photos)
     for title, header, rows in summary:
         typer.echo(title)
         print_table(header, rows)
@@ -453,6 +461,72 @@ def _print_figures(metrics: Metrics) -> None:
     if metrics.photos is not None:
         typer.echo(f"On {metrics.photos.n} photos, which nothing was chosen by")
         _print_photo_figures(metrics.photos)
+    _print_real_photo_figures("Real photos", metrics.real_photos, metrics.real_photos_frozen)
+    _print_real_photo_figures(
+        "Unseen sources", metrics.unseen_sources, metrics.unseen_sources_frozen
+    )
+
+
+def _print_real_photo_figures(
+    title: str, tuned: RealPhotoFigures | None, frozen: RealPhotoFigures | None
+) -> None:
+    """Print figures on real photos, beside those of the network before it was fine-tuned."""
+    if tuned is None:
+        return
+    typer.echo(f"{title}: {tuned.data}; beside the linear probe that training began with")
+    print_table(
+        ["", "n", "share", "95% interval", "probe"],
+        [
+            [what, *_shown(share), *_shown(other)[1:2]]
+            for (what, share), (_, other) in zip(
+                _real_photo_rows(tuned, tuned), _real_photo_rows(frozen, tuned), strict=True
+            )
+        ],
+    )
+    print_table(
+        ["source", "n", "right", "of none", "AUROC"],
+        [
+            [
+                each.source,
+                *_shown(each.accuracy)[:2],
+                str(each.n_none),
+                "" if each.auroc is None else f"{each.auroc:.4f}",
+            ]
+            for each in tuned.sources
+        ],
+    )
+
+
+def _real_photo_rows(
+    figures: RealPhotoFigures | None, like: RealPhotoFigures
+) -> list[tuple[str, Estimate | tuple[int, float | None] | None]]:
+    """Return what is printed of figures, with the rows of `like`; shares, or n and an area."""
+    rejected = [f"  {kind}" for kind in like.rejected_kinds]
+    kept_back = [f"  {kind}" for kind in like.rejected_kept_back_kinds]
+    if figures is None:
+        return [(name, None) for name, _ in _real_photo_rows(like, like)]
+    worst = min(figures.recall.items(), key=lambda each: each[1].share)
+    return [
+        ("right label", figures.accuracy),
+        *((f"  {label}", figures.recall.get(label)) for label in like.recall),
+        (f"worst class: {worst[0]}", worst[1]),
+        ("AUROC, labels against none", (figures.n_none, figures.auroc)),
+        ("rejected of none at 95% accepted", figures.rejected),
+        *((name, figures.rejected_kinds.get(name.strip())) for name in rejected),
+        ("AUROC, labels against kinds kept back", (figures.n_kept_back, figures.auroc_kept_back)),
+        ("rejected of these at 95% accepted", figures.rejected_kept_back),
+        *((name, figures.rejected_kept_back_kinds.get(name.strip())) for name in kept_back),
+    ]
+
+
+def _shown(figure: Estimate | tuple[int, float | None] | None) -> list[str]:
+    """Return n, the figure and its interval, as far as there are such."""
+    if figure is None:
+        return ["", "", ""]
+    if isinstance(figure, tuple):
+        n, area = figure
+        return [str(n), "" if area is None else f"{area:.4f}", ""]
+    return [str(figure.n), f"{figure.share:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"]
 
 
 def _print_photo_figures(figures: PhotoFigures) -> None:

@@ -19,12 +19,13 @@ from core.inference.engine import Engine, Outputs
 from core.inference.known_score import Arrays, known_scores, read_arrays
 from core.inference.prediction import Prediction, Timing
 from core.photos.decode import Photo, decode
+from core.photos.prepare import Preparation, decoded_side
 from core.photos.preprocess import crops, normalise
 
-__all__ = ["MAX_BATCH", "Classifier", "Seen"]
+__all__ = ["MAX_BATCH", "Classifier", "Seen", "name_of"]
 
 MAX_BATCH = 32
-_MIN_CELLS = 7
+_MIN_CELLS = 5
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Seen:
 
     Attributes:
         photo: Its path, where it has one.
-        crops: As `crops` gives them: shape (c, height, width, 3), uint8.
+        crops: As `preprocess.crops` gives them: shape (c, height, width, 3), uint8.
         decode_ms: Milliseconds that took.
     """
 
@@ -63,8 +64,6 @@ class Classifier:
             threads=threads,
         )
         self._arrays = read_arrays(bundle, self._engine.features)
-        # Twice the model's side keeps the later, finer scaling free of artefacts.
-        self._min_side = 2 * max(config.input.height, config.input.width)
 
     @property
     def config(self) -> Config:
@@ -88,7 +87,7 @@ class Classifier:
 
     @property
     def arrays(self) -> Arrays:
-        """What its way to tell known_score needs, see `core.verdict.ARRAYS`."""
+        """What its way to tell known_score needs, see `known_score.ARRAYS`."""
         return self._arrays
 
     def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
@@ -124,8 +123,15 @@ class Classifier:
         """
         started = time.perf_counter()
         windows = crops(self.decode(photo), self.config.input)
-        name = os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
-        return Seen(name, windows, _milliseconds_since(started))
+        return Seen(name_of(photo), windows, _milliseconds_since(started))
+
+    def preparation(self, *, preview: int | None = None) -> Preparation:
+        """Return what `see` makes of a photo, for another process to make.
+
+        Args:
+            preview: Pixels of the longer side of a preview that is wanted too.
+        """
+        return Preparation(self.config.input, preview)
 
     def answer(self, seen: Sequence[Seen], *, saliency: Sequence[bool]) -> list[Prediction]:
         """Run the model: the second half of `predict`.
@@ -163,13 +169,13 @@ class Classifier:
         Raises:
             ImageError, PhotoReadError: As in `predict`.
         """
-        return decode(photo, min_side=self._min_side)
+        return decode(photo, min_side=decoded_side(self.config.input))
 
     def outputs(self, seen: NDArray[np.uint8]) -> Outputs:
         """Run the model on images of its input size; all views, averaged.
 
         Args:
-            seen: Shape (n, height, width, 3), uint8, RGB, as `resize` gives them.
+            seen: Shape (n, height, width, 3), uint8, RGB, as `preprocess.resize` gives them.
         """
         parts = [self._engine.run(batch) for batch in self._batches(seen)]
         return Outputs(
@@ -178,7 +184,7 @@ class Classifier:
         )
 
     def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
-        """Run the model on photos, each as what `crops` gives; all crops, averaged.
+        """Run the model on photos, each as what `preprocess.crops` gives; all crops, averaged.
 
         Args:
             seen: One array a photo, of shape (c, height, width, 3), uint8, RGB.
@@ -278,6 +284,11 @@ class Classifier:
         size = (self.config.input.width, self.config.input.height)
         scaled = Image.fromarray(support).resize(size, Image.Resampling.BILINEAR)
         return np.clip(np.asarray(scaled, np.float32), 0, 1)
+
+
+def name_of(photo: Photo) -> str | None:
+    """Return the path of a photo, where it has one."""
+    return os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
 
 
 def _view(normal: NDArray[np.float32], view: View) -> NDArray[np.float32]:

@@ -17,6 +17,8 @@ INPUT = "image"
 PREDICT, EXPLAIN = "predict", "explain"
 _ANSWERS = ("logits", "embedding")
 _MAPS = "maps"
+_FEATURES = "features"
+"""The map behind the embedding, which `explain` may give too."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Engine:
     """One loaded model. Any thread may call its methods; calls follow one another.
 
     The flatbuffer has two signatures over the same weights: `predict` gives logits and embedding,
-    `explain` gives maps, which may cost several times as much. One signature of any name may give
-    all three instead.
+    `explain` gives maps, which may cost several times as much, and may give `features`, the map
+    behind the embedding. One signature of any name may give all of these instead.
 
     Attributes:
         features: Length of an embedding.
@@ -77,7 +79,7 @@ class Engine:
         expected = _expected(list(signatures))
         for name, outputs in expected.items():
             found = signatures[name]
-            if found["inputs"] != [INPUT] or set(found["outputs"]) != outputs:
+            if found["inputs"] != [INPUT] or set(found["outputs"]) - {_FEATURES} != outputs:
                 raise BundleError(
                     f"Signature {name} of model.tflite takes {found['inputs']} and gives "
                     f"{sorted(found['outputs'])}; expected [{INPUT!r}] and {sorted(outputs)}."

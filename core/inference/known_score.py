@@ -30,6 +30,8 @@ ARRAYS: Mapping[VerdictMethod, tuple[str, ...]] = {
     "knn": ("axes", "neighbours"),
     # Lengths of the differences of class weights (k, k), and the mean embedding (d,).
     "fdbd": ("distances", "center"),
+    # Of a linear layer on the embedding, (d, k + 1) and (k + 1,); its last output is for none.
+    "probe": ("kernel", "bias"),
 }
 _GAMMA = 0.1
 _NEIGHBOUR = 10
@@ -62,7 +64,9 @@ def known_scores(
             scaled to length 1 (Sun et al. 2022); products are taken along 64 axes alone, so what
             of an embedding lies off them is far from every image;
             `fdbd`: mean distance to the decision boundaries, divided by that to the mean of the
-            train images' embeddings (Liu and Qin 2024).
+            train images' embeddings (Liu and Qin 2024);
+            `probe`: log odds of one of the labels against none of them, from a linear layer on the
+            embedding that has an output for none (outlier exposure with a background class).
         outputs: Of n images.
         config: The bundle's: how logits become probabilities.
         arrays: Those of `ARRAYS`.
@@ -82,6 +86,8 @@ def known_scores(
             return _knn(outputs.embedding, arrays)
         case "fdbd":
             return _fdbd(outputs, arrays)
+        case "probe":
+            return _probe(outputs.embedding, arrays)
 
 
 def read_arrays(bundle: Bundle, features: int) -> Arrays:
@@ -134,6 +140,9 @@ def _check_shapes(arrays: Arrays, features: int, k: int) -> None:
         good = shapes == {"distances": (k, k), "center": (features,)}
         good = good and bool((arrays["distances"] + np.eye(k) > 0).all())
         wanted = f"distances above 0 of shape {(k, k)} and a center of shape {(features,)}"
+    elif "kernel" in arrays:
+        good = shapes == {"kernel": (features, k + 1), "bias": (k + 1,)}
+        wanted = f"a kernel of shape {(features, k + 1)} and a bias of shape {(k + 1,)}"
     else:
         axes, neighbours = shapes["axes"], shapes["neighbours"]
         good = len(axes) == len(neighbours) == 2 and axes == (features, neighbours[1])
@@ -183,6 +192,11 @@ def look(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float32]:
     """
     lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
     return np.asarray(embedding / np.maximum(lengths, 1e-12) @ arrays["axes"], np.float32)
+
+
+def _probe(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float64]:
+    logits = np.asarray(embedding @ arrays["kernel"] + arrays["bias"], np.float32)
+    return np.asarray(_energy(logits[:, :-1]) - logits[:, -1])
 
 
 def _fdbd(outputs: Outputs, arrays: Arrays) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ class Prediction:
             first; they sum to 1.
         timing_ms: Where the time went.
         saliency: What spoke for `label`, by how unlike the photo's edges it is, in the photo as
-            `resize` gives it, shape (h, w) of the model's input, float32, 0 to 1; None
+            `preprocess.resize` gives it, shape (h, w) of the model's input, float32, 0 to 1; None
             unless asked for, and None where the model sees too coarsely to tell.
     """
 

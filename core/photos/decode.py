@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +18,13 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, features
 
 from core.errors import ImageError, MissingExtraError, PhotoReadError
+from core.photos.formats import jpeg
+from core.photos.formats.claimed import INSPECTORS
+from core.photos.formats.inspected import MAX_PIXELS, Inspected, damaged_error
+from core.photos.formats.kind import kind_of
+from core.photos.orientation import stored_orientation
 
 __all__ = [
-    "ACCEPTED",
     "MAX_ASPECT",
     "MAX_BYTES",
     "MAX_PIXELS",
@@ -27,20 +32,17 @@ __all__ = [
     "Photo",
     "check_bytes",
     "decode",
+    "inspect",
     "read_photo",
     "strict_pillow",
-    "to_archival_jpeg",
 ]
 
 Photo = bytes | str | os.PathLike[str] | Image.Image
 """A photo as callers hand it over: the bytes of a file, a path, or a PIL image."""
 
 MAX_BYTES = 20 * 1024 * 1024
-MAX_PIXELS = 50_000_000
 MAX_SIDE = 12_000
 MAX_ASPECT = 64
-_KEPT = 1024
-ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, AVIF or HEIC"
 
 # What a broken file makes Pillow's decoders raise; seen by feeding them mutated photos.
 _DECODER_ERRORS = (
@@ -62,24 +64,8 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Pillow knows these only after all its plugins are loaded, which takes longer than a small photo.
 _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
 
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-_HEIF_BRANDS |= {b"mif1", b"msf1"}
-_AVIF_BRANDS = {b"avif", b"avis"}
 # Rows that are brought to RGB at once.
 _STRIP = 256
-
-_BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
-_OTHER_KINDS = {
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\xff\x0a": "JPEG XL",
-    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
-    b"8BPS": "Photoshop",
-    b"\x00\x00\x01\x00": "icon",
-    b"%PDF": "PDF",
-}
 
 _T = TypeVar("_T")
 
@@ -105,36 +91,36 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
     """
     if isinstance(photo, Image.Image):
         _check_size(*photo.size)
-        return _guarded(lambda: _to_rgb(photo, use_exif=True))
+        return _guarded(lambda: _to_rgb(photo, _orientation_of(photo)))
     data = photo if isinstance(photo, bytes) else read_photo(photo)
     check_bytes(data)
-    kind = _kind(data)
+    kind = kind_of(data)
+    inspected = inspect(data, kind)
     if kind == "HEIF":
-        return _decode_heif(data)
-    image = _open(data, kind)
-    _check_size(*image.size)
-    if kind == "JPEG" and min_side is not None:
-        image.draft(None, (min_side, min_side))
-    return _guarded(lambda: _to_rgb(image, use_exif=True))
+        return _decode_heif(inspected)
+    if kind == "JPEG" and not jpeg.has_end(data):
+        return _decode_jpeg_without_end(inspected, min_side)
+    return _decode_with_pillow(inspected, kind, min_side)
 
 
-def to_archival_jpeg(photo: Photo) -> bytes:
-    """A photo as it is kept where its sender agreed: JPEG, at most 1,024 pixels a side.
+def inspect(data: bytes, kind: str) -> Inspected:
+    """Check a file against the limits that its structure tells, before any pixel is decoded.
 
-    Nothing of the file is in it but what can be seen: no place, no time, no name of a camera.
+    Args:
+        data: Bytes of a file.
+        kind: Its format, as `kind_of` names it.
 
     Raises:
-        ImageError, PhotoReadError: As in `decode`.
+        ImageError: The file is outside the limits, or damaged.
     """
-    image = Image.fromarray(decode(photo, min_side=_KEPT))
-    image.thumbnail((_KEPT, _KEPT), Image.Resampling.LANCZOS)
-    buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+    inspected = _guarded(lambda: INSPECTORS[kind](data))
+    if inspected.width or inspected.height:
+        _check_size(inspected.width, inspected.height)
+    return inspected
 
 
-def read_photo(path: str | os.PathLike[str]) -> bytes:
-    """Bytes of a photo's file; of one that is too large one more than is allowed.
+def read_photo(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES + 1) -> bytes:
+    """Read a photo's file; of one that is too large one byte more than is allowed.
 
     Raises:
         PhotoReadError: The path cannot be read.
@@ -146,7 +132,7 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
             raise OSError("it is no plain file")
         with file.open("rb") as stream:
             # One byte more than allowed, so that `decode` can tell; never a whole disk.
-            return stream.read(MAX_BYTES + 1)
+            return stream.read(max_bytes)
     except FileNotFoundError as error:
         raise PhotoReadError(f"There is no file {file}. Check the path.") from error
     except IsADirectoryError as error:
@@ -180,38 +166,6 @@ def strict_pillow() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def _kind(data: bytes) -> str:
-    """Name of the format, in Pillow's words, by the first bytes."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
-        return "BMP"
-    other = next((name for magic, name in _OTHER_KINDS.items() if data.startswith(magic)), None)
-    if data[4:8] == b"ftyp":
-        length = min(int.from_bytes(data[:4], "big"), 256)
-        brands = {data[8:12]} | {data[i : i + 4] for i in range(16, length, 4)}
-        if brands & _AVIF_BRANDS:
-            return "AVIF"
-        if brands & _HEIF_BRANDS:
-            return "HEIF"
-        other = "video"
-    start = data[:1024].lower()
-    if b"<svg" in start and b"<html" not in start:
-        other = "SVG"
-    if other is not None:
-        raise ImageError(
-            "unsupported", f"This is a file of the kind {other}. Send it as {ACCEPTED}."
-        )
-    found = "The file is empty." if not data else "This is not a photo."
-    raise ImageError("not_an_image", f"{found} Send a photo as {ACCEPTED}.")
-
-
 def _open(data: bytes, kind: str) -> Image.Image:
     if kind in _PLUGINS:
         importlib.import_module(_PLUGINS[kind])
@@ -223,7 +177,30 @@ def _open(data: bytes, kind: str) -> Image.Image:
     return _guarded(lambda: Image.open(BytesIO(data), formats=(kind,)))
 
 
-def _decode_heif(data: bytes) -> NDArray[np.uint8]:
+def _decode_with_pillow(inspected: Inspected, kind: str, min_side: int | None) -> NDArray[np.uint8]:
+    image = _open(inspected.data, kind)
+    _check_size(*image.size)
+    if kind == "JPEG" and min_side is not None:
+        image.draft(None, (min_side, min_side))
+    return _guarded(lambda: _to_rgb(image, inspected.orientation))
+
+
+def _decode_jpeg_without_end(inspected: Inspected, min_side: int | None) -> NDArray[np.uint8]:
+    """Decode a JPEG whose last two bytes are missing, which may have all its pixels.
+
+    libjpeg fills what is missing with grey and tells nobody. So the file is decoded twice, with the
+    end put back at once and behind other data: that changes a picture which is not whole.
+    """
+    whole, longer = (
+        _decode_with_pillow(replace(inspected, data=inspected.data + tail), "JPEG", min_side)
+        for tail in (jpeg.END, jpeg.FILLER + jpeg.END)
+    )
+    if not np.array_equal(whole, longer):
+        raise damaged_error()
+    return whole
+
+
+def _decode_heif(inspected: Inspected) -> NDArray[np.uint8]:
     try:
         pillow_heif: Any = importlib.import_module("pillow_heif")
     except ImportError:
@@ -232,10 +209,10 @@ def _decode_heif(data: bytes) -> NDArray[np.uint8]:
             f"HEIC photos are not read here: {MissingExtraError('heif', 'HEIC')} "
             "Or send the photo as JPEG or PNG.",
         ) from None
-    heif = _guarded(lambda: pillow_heif.open_heif(data, convert_hdr_to_8bit=True))
+    heif = _guarded(lambda: pillow_heif.open_heif(inspected.data, convert_hdr_to_8bit=True))
     _check_size(*_guarded(lambda: heif.size))
     # libheif has already turned the photo; the format's own rule is to ignore EXIF here.
-    return _guarded(lambda: _to_rgb(heif.to_pillow(), use_exif=False))
+    return _guarded(lambda: _to_rgb(heif.to_pillow(), orientation=1))
 
 
 def _guarded(work: Callable[[], _T]) -> _T:
@@ -251,13 +228,7 @@ def _guarded(work: Callable[[], _T]) -> _T:
             "too_many_pixels", "The photo needs more memory than there is. Send a smaller one."
         ) from error
     except _DECODER_ERRORS as error:
-        raise _damaged() from error
-
-
-def _damaged() -> ImageError:
-    return ImageError(
-        "truncated", "The photo is damaged or was cut off on its way. Send it once more."
-    )
+        raise damaged_error() from error
 
 
 def _too_many_pixels() -> ImageError:
@@ -270,7 +241,7 @@ def _too_many_pixels() -> ImageError:
 def _check_size(width: int, height: int) -> None:
     shorter, longer = sorted((width, height))
     if shorter < 1:
-        raise _damaged()
+        raise damaged_error()
     if width * height > MAX_PIXELS:
         raise _too_many_pixels()
     if longer > MAX_SIDE or longer > MAX_ASPECT * shorter:
@@ -281,13 +252,16 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF block is broken."""
+def _orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image that a caller opened; 1 where it has none."""
+    stored = {"exif", "Raw profile type exif"} & image.info.keys()
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        # `getexif` loads the whole block. Where there is none, it knows of tags of a TIFF file and
+        # of what was set since the image was opened.
+        found = None if stored else image.getexif().get(ExifTags.Base.Orientation)
     except _DECODER_ERRORS:
-        return 1
-    return value if value in _TRANSPOSE else 1
+        found = None
+    return found or stored_orientation(image.info) or 1
 
 
 _TRANSPOSE: dict[object, Image.Transpose] = {
@@ -301,9 +275,12 @@ _TRANSPOSE: dict[object, Image.Transpose] = {
 }
 
 
-def _to_rgb(image: Image.Image, *, use_exif: bool) -> NDArray[np.uint8]:
+def _to_rgb(image: Image.Image, orientation: int | None) -> NDArray[np.uint8]:
+    """Load an image, turn it upright and convert it; None: its own metadata names the turn."""
     image.load()
-    turn = _TRANSPOSE.get(_orientation(image)) if use_exif else None
+    if orientation is None:
+        orientation = stored_orientation(image.info) or 1
+    turn = _TRANSPOSE.get(orientation)
     if turn is not None:
         image = image.transpose(turn)
     if image.mode in ("F", "La", "RGBa"):
@@ -312,19 +289,25 @@ def _to_rgb(image: Image.Image, *, use_exif: bool) -> NDArray[np.uint8]:
         )
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.asarray(image)
+    # Many programs write 32-bit BMP files whose fourth byte means nothing.
+    unused = (
+        image.format == "BMP"
+        and image.mode == "RGBA"
+        and image.getchannel("A").getextrema() == (0, 0)
+    )
     # In strips: what lies between the two modes takes several times the memory of the result.
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)
         strip = image.crop((0, top, image.width, bottom))
-        rgb[top:bottom] = np.asarray(_strip_to_rgb(strip))
+        rgb[top:bottom] = np.asarray(_strip_to_rgb(strip, alpha_is_unused=unused))
     return rgb
 
 
-def _strip_to_rgb(strip: Image.Image) -> Image.Image:
+def _strip_to_rgb(strip: Image.Image, *, alpha_is_unused: bool) -> Image.Image:
     if strip.mode == "I" or strip.mode.startswith("I;16"):
         strip = _grey_of_16_bits(strip)
-    if strip.has_transparency_data:
+    if strip.has_transparency_data and not alpha_is_unused:
         rgba = strip.convert("RGBA")
         strip = Image.new("RGB", rgba.size, "white")
         strip.paste(rgba, mask=rgba.getchannel("A"))

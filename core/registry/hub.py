@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -34,6 +34,8 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from pydantic import SecretStr
 
 from core.errors import DataError, HubAwayError, HubError, OutputError, TenSightError
+from core.network import broken_variable, network_hint
+from core.output import private_folder
 
 __all__ = ["PATIENCE_S", "Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
 
@@ -372,14 +374,20 @@ def _told(
             "login page of the network stands between, and that HF_ENDPOINT is right where it is "
             "set; then try again."
         ) from error
-    except ValueError as error:
+    except (ValueError, ImportError, httpx2.InvalidURL, FileNotFoundError) as error:
+        # The client of the network cannot be made.
+        broken = broken_variable()
+        if broken is not None:
+            raise HubAwayError(f"The Hub cannot be reached. {so_far} {broken}") from error
+        if not isinstance(error, ValueError):
+            raise
         raise HubError(f"The Hub does not take this: {error} Mend it, and try again.") from error
     except (TooLateError, httpx2.HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             raise OutputError(_NO_ROOM.format(error)) from error
         raise HubAwayError(
             f"The Hub cannot be reached, or broke off ({type(error).__name__}). {so_far} Check the "
-            "network, and try again."
+            f"network, and try again. {network_hint(constants.ENDPOINT)}".rstrip()
         ) from error
 
 
@@ -419,6 +427,7 @@ def fetch_dataset(
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
+        private_folder(cache.parent)
         folder = Path(
             snapshot_download(
                 repo,
@@ -429,10 +438,15 @@ def fetch_dataset(
                 endpoint=endpoint,
             )
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+    except (
+        *(LocalEntryNotFoundError, HfHubHTTPError, httpx2.HTTPError, httpx2.InvalidURL),
+        *(OSError, ValueError, ImportError),
+    ) as error:
+        hint = network_hint(endpoint or constants.ENDPOINT)
         raise DataError(
             f"The data set {repo} cannot be fetched from the Hub ({type(error).__name__}). Check "
-            "the network, or put the files in a folder and name it in TENSIGHT_DATA."
+            "the network, or put the files in a folder and name it in TENSIGHT_DATA. "
+            f"{hint}".rstrip()
         ) from error
     if not any(folder.glob(pattern)):
         raise DataError(f"The data set {repo} on the Hub has no file like {pattern}.")

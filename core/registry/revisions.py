@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from core.bundle.folder import Bundle
 from core.errors import BundleError, OutputError, TenSightError
+from core.output import private_folder
 
 __all__ = ["Pulled", "Revisions"]
 
@@ -88,7 +89,8 @@ class Revisions:
         with ExitStack() as stack:
             try:
                 with self._writing():
-                    self._folder.mkdir(parents=True, exist_ok=True)
+                    private_folder(self._folder.parent)
+                    self._folder.mkdir(exist_ok=True)
                     stack.enter_context(FileLock(self._folder / ".lock", timeout=_PATIENCE_S))
                     self._clean()
             except Timeout as error:

@@ -14,7 +14,7 @@ __all__ = ["ask_all"]
 
 
 async def ask_all(
-    predictor: Predictor, models: Sequence[Result], photo: Photo
+    predictor: Predictor, models: Sequence[Result], photo: Photo, *, client: str | None = None
 ) -> list[tuple[str, Prediction | TenSightError]]:
     """Classify a photo with several models, one after another.
 
@@ -28,7 +28,7 @@ async def ask_all(
     for model in models:
         try:
             given: Prediction | TenSightError = await predictor.predict(
-                photo, model=model.config.name
+                photo, model=model.config.name, client=client
             )
         except TenSightError as error:
             given = error

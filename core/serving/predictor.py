@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.bundle.leaderboard import Result
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 
-__all__ = ["NullObserver", "Observer", "Predictor"]
+__all__ = ["NullObserver", "Observer", "Predictor", "PreviewedPrediction"]
+
+
+@dataclass(frozen=True)
+class PreviewedPrediction:
+    """A prediction, and what its photo looks like: no front decodes a photo itself.
+
+    Attributes:
+        prediction: As `Predictor.predict` gives it.
+        preview: The photo upright, shape (h, w, 3), uint8.
+        model_input: What the model saw of it, shape (height, width, 3), uint8; of several crops
+            the middle one.
+    """
+
+    prediction: Prediction
+    preview: NDArray[np.uint8]
+    model_input: NDArray[np.uint8]
 
 
 class Predictor(Protocol):
@@ -30,7 +50,12 @@ class Predictor(Protocol):
         """
 
     async def predict(
-        self, photo: Photo, *, model: str | None = None, saliency: bool = False
+        self,
+        photo: Photo,
+        *,
+        model: str | None = None,
+        saliency: bool = False,
+        client: str | None = None,
     ) -> Prediction:
         """Classify one photo.
 
@@ -38,6 +63,8 @@ class Predictor(Protocol):
             photo: Bytes of a file, a path, or a PIL image.
             model: Name of the model; None: the default one.
             saliency: Also tell what in the photo spoke for the answer.
+            client: Who sent the photo: a visitor, a chat, a key. While others wait, no client holds
+                more than its share of the places. None: who may hold all, as the command line.
 
         Raises:
             ImageError: The photo cannot be answered.
@@ -47,6 +74,31 @@ class Predictor(Protocol):
             BusyError: All places are taken; says when to come back.
             DeadlineError: The answer was not there in time.
             PredictorError: The predictor is closed, or cannot be reached.
+        """
+
+    async def predict_with_preview(
+        self,
+        photo: Photo,
+        *,
+        side: int,
+        model: str | None = None,
+        saliency: bool = False,
+        client: str | None = None,
+    ) -> PreviewedPrediction:
+        """Classify one photo, and return what it looks like.
+
+        Arguments and errors are those of `predict`; `side` is how many pixels the longer side of
+        the preview has, up to 1,024.
+        """
+
+    async def archival_jpeg(self, photo: Photo) -> bytes:
+        """Encode a photo as it is kept where its sender agreed.
+
+        Returns:
+            JPEG of at most 1,024 pixels a side, without metadata.
+
+        Raises:
+            ImageError, PhotoReadError, PredictorError: As in `predict`.
         """
 
     def close(self) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import os
 import random
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -30,9 +33,18 @@ from core.errors import (
     TenSightError,
 )
 from core.inference.prediction import Prediction
+from core.network import broken_variable, is_loopback, network_hint, without_credentials
 from core.photos.decode import Photo, check_bytes, decode, read_photo
+from core.photos.limits import PhotoLimits
+from core.photos.pool import PhotoPool
+from core.photos.prepare import Preparation, PreparedPhoto
+from core.serving.predictor import PreviewedPrediction
+from core.settings import processors
 
-__all__ = ["RemotePredictor"]
+__all__ = ["CLIENT_HEADER", "RemotePredictor"]
+
+CLIENT_HEADER = "X-TenSight-Client"
+"""Names the keyed hash of whom a front asks for; services heed it from keys that they trust."""
 
 _CLOSED = "The predictor is closed."
 _FIRST_PAUSE_S = 0.1
@@ -50,9 +62,21 @@ class RemotePredictor:
         url: Address of the service, as http://127.0.0.1:8000.
         key: What it asks for.
         patience_s: Seconds after which there is an error in place of an answer.
+        secret: Key of the hashes that stand for clients; None: one of this process's own.
+        photos: Processes that make previews, closed with the predictor.
     """
 
-    def __init__(self, url: str, *, key: str | None = None, patience_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        patience_s: float = 5.0,
+        secret: bytes | None = None,
+        photos: PhotoPool | None = None,
+    ) -> None:
+        self._secret = secret or secrets.token_bytes(32)
+        self._photos = photos or PhotoPool(PhotoLimits(), workers=processors())
         self._url = url.rstrip("/")
         self._patience_s = patience_s
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -81,16 +105,27 @@ class RemotePredictor:
         return self._now("GET", "/v1/models", lambda listed: str(listed["default"]))
 
     async def predict(
-        self, photo: Photo, *, model: str | None = None, saliency: bool = False
+        self,
+        photo: Photo,
+        *,
+        model: str | None = None,
+        saliency: bool = False,
+        client: str | None = None,
     ) -> Prediction:
         """Classify one photo; errors as in `Predictor.predict`.
 
-        A PIL image is sent as a PNG file, which must keep to the limit on files.
+        A PIL image is sent as a PNG file, which must keep to the limit on files. A client is sent
+        as a keyed hash, which counts where the service trusts the key of this predictor.
         """
         body = await asyncio.to_thread(_encoded, photo)
         query = {"saliency": str(saliency).lower()} | ({"model": model} if model else {})
         asking = self._start(
-            "POST", "/v1/predict", Prediction.from_dict, content=body, params=query
+            "POST",
+            "/v1/predict",
+            Prediction.from_dict,
+            content=body,
+            params=query,
+            headers={} if client is None else {CLIENT_HEADER: self._hashed(client)},
         )
         try:
             prediction = await asyncio.wrap_future(asking)
@@ -104,6 +139,37 @@ class RemotePredictor:
             return replace(prediction, photo=os.fspath(photo))
         return prediction
 
+    async def predict_with_preview(
+        self,
+        photo: Photo,
+        *,
+        side: int,
+        model: str | None = None,
+        saliency: bool = False,
+        client: str | None = None,
+    ) -> PreviewedPrediction:
+        """Classify one photo, and return what it looks like; errors as in `predict`.
+
+        The preview is made by workers of this process: the service sends none.
+        """
+        prediction = await self.predict(photo, model=model, saliency=saliency, client=client)
+        results = await asyncio.to_thread(self.models)
+        specs = [r.config.input for r in results if r.config.name == prediction.model]
+        if not specs:
+            raise ModelNotFoundError(f"The service has no model {prediction.model!r} any more.")
+        (spec,) = specs
+        wanted = Preparation(spec, preview=side)
+        prepared = await asyncio.to_thread(self._prepare, photo, wanted)
+        if prepared.crops is None or prepared.preview is None:
+            raise PredictorError("The photo was answered without its preview. Try again.")
+        crops = prepared.crops
+        return PreviewedPrediction(prediction, prepared.preview, crops[len(crops) // 2])
+
+    async def archival_jpeg(self, photo: Photo) -> bytes:
+        """Encode a photo as it is kept; errors as in `Predictor.archival_jpeg`."""
+        prepared = await asyncio.to_thread(self._prepare, photo, Preparation(archival=True))
+        return prepared.archival or b""
+
     def close(self) -> None:
         """Ask no more; who waits is told so."""
         with self._lock:
@@ -113,6 +179,7 @@ class RemotePredictor:
             asking = list(self._asking)
         for each in asking:
             each.cancel()
+        self._photos.close()
 
         async def end() -> None:
             if self._client is not None:
@@ -122,6 +189,15 @@ class RemotePredictor:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
+        try:
+            return self._photos.prepare(photo, wanted)
+        except RuntimeError as error:
+            raise PredictorError(_CLOSED) from error
+
+    def _hashed(self, client: str) -> str:
+        return hmac.new(self._secret, client.encode(), hashlib.sha256).hexdigest()
 
     def _now(self, method: str, path: str, read: Callable[[Any], _T]) -> _T:
         return self._start(method, path, read).result()
@@ -145,9 +221,7 @@ class RemotePredictor:
         try:
             async with asyncio.timeout(self._patience_s):
                 if self._client is None:
-                    self._client = httpx2.AsyncClient(
-                        base_url=self._url, headers=self._headers, timeout=None
-                    )
+                    self._client = self._connect()
                 while True:
                     try:
                         response = await self._client.request(method, path, **how)
@@ -167,6 +241,23 @@ class RemotePredictor:
             if isinstance(error, TenSightError):
                 raise  # a deadline of the service's
             raise self._away(f"{why}, within {self._patience_s:g} s") from error
+
+    def _connect(self) -> httpx2.AsyncClient:
+        """A client for the service.
+
+        Raises:
+            PredictorError: The environment does not let there be one.
+        """
+        try:
+            return httpx2.AsyncClient(
+                base_url=self._url,
+                headers=self._headers,
+                timeout=None,
+                # What the environment says of proxies is not meant for this very computer.
+                trust_env=not is_loopback(self._url),
+            )
+        except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
+            raise self._away(broken_variable() or str(error)) from error
 
     def _read(self, response: httpx2.Response, read: Callable[[Any], _T]) -> _T:
         """The JSON of an answer; an error of the service is raised as what it was there."""
@@ -194,9 +285,12 @@ class RemotePredictor:
         raise self._away(f"it answered {response.status_code}: {message}")
 
     def _away(self, why: str) -> PredictorError:
+        hint = "" if is_loopback(self._url) else network_hint(self._url)
+        told = without_credentials(why).removesuffix(".")
         return PredictorError(
-            f"The predictor at {self._url} gives no answer: {why}. See that it runs, and that "
-            "TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are right."
+            f"The predictor at {without_credentials(self._url)} gives no answer: {told}. See that "
+            "it runs, and that TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are right."
+            + (f" {hint}" if hint and hint.removesuffix(".") != told else "")
         )
 
 

@@ -74,3 +74,4 @@ class ChatTable:
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
             connection.execute(sa.delete(CHATS).where(CHATS.c.chat.in_(chats)))
+        self._database.scrub()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,22 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from core.errors import StoreError
+from core.output import PRIVATE_FILE, private_folder
 from core.settings import Settings
 from core.store.tables import HEAD
 
 __all__ = ["Database", "in_utc"]
 
-
 _LOCKED_S = 60
 _BUSY_S = 10
 # Of PostgreSQL's advisory lock: any number that nothing else takes.
 _LOCK = 0x7E5516
+# From this version of the tables on, files are private and deleted rows are overwritten.
+_SCRUBBED_SINCE = "0006"
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+logger = logging.getLogger(__name__)
 
 
 class Database:
@@ -78,6 +85,29 @@ class Database:
         database.close()
         return cls.open(settings)
 
+    def scrub(self) -> None:
+        """Leave nothing of deleted rows in the files of a SQLite database.
+
+        Pages are overwritten as rows are deleted (`secure_delete`), but the write-ahead log keeps
+        what they held until it is copied into the database and emptied, which this does. While
+        another process goes on reading, it stays; then the next call does it.
+        """
+        if self._url.get_backend_name() != "sqlite":
+            return
+        with self._translate_errors(), self._unmanaged() as cursor:
+            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            logger.warning("Deleted rows stay in the write-ahead log until it can be emptied")
+
+    @contextmanager
+    def _unmanaged(self) -> Iterator[Any]:
+        """A cursor of SQLite outside any transaction."""
+        connection = self.engine.raw_connection()
+        try:
+            yield connection.cursor()
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
@@ -122,6 +152,24 @@ class Database:
         with self.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        if version is not None and version < _SCRUBBED_SINCE:
+            self._tighten()
+
+    def _tighten(self) -> None:
+        """Bring a SQLite database of an older TenSight to what new ones are from the start."""
+        if self._url.get_backend_name() != "sqlite":
+            return
+        file = Path(self._url.database or "")
+        for each in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+            with suppress(OSError):
+                each.chmod(PRIVATE_FILE)
+        try:
+            with self._unmanaged() as cursor:
+                # What was deleted before pages were overwritten lies in free ones.
+                cursor.execute("VACUUM")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            logger.warning("What was deleted before may still stand in free pages")
 
     @property
     def _shown(self) -> str:
@@ -180,9 +228,11 @@ def _locked(url: sa.URL) -> Iterator[None]:
             engine.dispose()
         return
     file = Path(url.database or "tensight.db")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(file.parent)
     try:
-        with FileLock(file.with_suffix(".lock"), timeout=_LOCKED_S):
+        with FileLock(file.with_suffix(".lock"), timeout=_LOCKED_S, mode=PRIVATE_FILE):
+            # SQLite gives its log the mode of the database.
+            file.touch(mode=PRIVATE_FILE)
             yield
     except Timeout as error:
         raise StoreError(
@@ -199,6 +249,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    # What was deleted is overwritten, not left in free pages.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 

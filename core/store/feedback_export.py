@@ -76,7 +76,7 @@ def export_photos(settings: Settings, folder: Path, labels: Collection[str]) -> 
     """
     store = Store.find(settings)
     try:
-        with new_folder(folder) as new:
+        with new_folder(folder, private=True) as new:
             truths: dict[str, set[str]] = {}
             for _, truth, photo in store.feedback.photos() if store is not None else ():
                 name = hashlib.sha256(photo).hexdigest()[:16]

@@ -60,6 +60,62 @@ class InboxTable:
         with self._database.read() as connection:
             return [(row.update_id, row.payload or "") for row in connection.execute(select)]
 
+    def unsettled(self, bot: int) -> set[int]:
+        """Ids of the updates that a process of this bot was handling when it died."""
+        select = sa.select(INBOX.c.update_id).where(
+            INBOX.c.bot == bot, INBOX.c.done_at.is_(None), INBOX.c.attempts > 0
+        )
+        with self._database.read() as connection:
+            return set(connection.execute(select).scalars())
+
+    def forgotten(self, bot: int) -> set[int]:
+        """Ids of the updates that are about photos of people who asked to be forgotten since."""
+        select = sa.select(INBOX.c.update_id).where(
+            INBOX.c.bot == bot, INBOX.c.done_at.is_(None), INBOX.c.forgotten.is_(True)
+        )
+        with self._database.read() as connection:
+            return set(connection.execute(select).scalars())
+
+    def forget(self, bot: int, updates: Sequence[int]) -> None:
+        """Note that updates are about photos of somebody who asks to be forgotten."""
+        change = (
+            sa.update(INBOX)
+            .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
+            .values(forgotten=True)
+        )
+        with self._database.write() as connection:
+            connection.execute(change)
+
+    def begin(self, bot: int, updates: Sequence[int], most: int) -> int:
+        """Count an attempt at handling updates, before it is made.
+
+        Args:
+            bot: Id of the bot.
+            updates: Ids of those that are handled together.
+            most: Attempts that may come to no end; no further one is counted.
+
+        Returns:
+            How many attempts at one of them came to no end before.
+        """
+        mine = sa.and_(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
+        before = sa.select(sa.func.coalesce(sa.func.max(INBOX.c.attempts), 0)).where(mine)
+        count = sa.update(INBOX).where(mine).values(attempts=INBOX.c.attempts + 1)
+        with self._database.write() as connection:
+            failed = int(connection.execute(before).scalar_one())
+            if failed < most:
+                connection.execute(count)
+        return failed
+
+    def settle(self, bot: int, updates: Sequence[int]) -> None:
+        """Note that an attempt came to an end, though the updates are not done."""
+        change = (
+            sa.update(INBOX)
+            .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
+            .values(attempts=0)
+        )
+        with self._database.write() as connection:
+            connection.execute(change)
+
     def finish(self, bot: int, updates: Sequence[int]) -> None:
         """Mark updates as done; what was in them, and whose they were, is deleted."""
         change = (

@@ -77,3 +77,4 @@ class Store:
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
+        self.database.scrub()

@@ -17,7 +17,7 @@ __all__ = [
     "TABLES",
 ]
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest version of the tables, in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -50,6 +50,9 @@ FEEDBACK = sa.Table(
     sa.Column("scores", sa.JSON, nullable=False),
     sa.Column("truth", sa.Text, nullable=False),
     sa.Column("photo", sa.LargeBinary),
+    sa.Column("photo_bytes", sa.Integer),
+    # What is stored of a person is counted without reading the photos themselves.
+    sa.Index("ix_feedback_sizes", "person", "photo_bytes"),
 )
 INBOX = sa.Table(
     "inbox",
@@ -60,6 +63,10 @@ INBOX = sa.Table(
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("payload", sa.Text),
     sa.Column("done_at", sa.DateTime(timezone=True), index=True),
+    # Times that a bot began to handle it and did not come to an end.
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    # It is about a photo of somebody who asked to be forgotten since.
+    sa.Column("forgotten", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 CHATS = sa.Table(
     "chats",

@@ -9,7 +9,6 @@ from core.bundle.leaderboard import read_record, write_record
 
 __all__ = ["Ablation", "Option", "keep_ablation", "read_ablation"]
 
-
 _ABLATION = "ablation.json"
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.bundle.config import Made, Pretrained
 from core.errors import TrainingError
+from core.output import private_folder
 from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import Settings
 from core.training.data.augment import random_crops, random_window
@@ -77,6 +78,7 @@ def pretrain(
         DataError: Tiny ImageNet or MobileNetV2's weights are missing.
         TrainingError: As in `fit`; or the batch norms could not be folded. The run is kept.
     """
+    private_folder(settings.home)
     folder = _run_folder(settings)
     if not resume:
         refuse_unfinished(folder)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import html
+from collections import Counter
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from core.training.data.datasets import Dataset, Split, hold_out
+from core.training.data.real_photos import KEPT_BACK_KINDS, RealPhotos
 
 __all__ = ["Table", "explore"]
 
@@ -18,16 +22,20 @@ Table = tuple[str, list[str], list[list[str]]]
 """Title, header and rows."""
 
 _PICTURES = 12
+_KINDS = 40
 _SCALE = 2
 
 
-def explore(dataset: Dataset, folder: Path) -> tuple[list[Table], Path]:
+def explore(
+    dataset: Dataset, folder: Path, photos: Mapping[str, RealPhotos] | None = None
+) -> tuple[list[Table], Path]:
     """Describe a data set, and write the same with pictures as an HTML page.
 
     Args:
         dataset: What to describe.
         folder: Where index.html goes; made if needed. It then holds images of the data set, so it
             should not lie in a repository.
+        photos: Real photos by the name of their part.
 
     Returns:
         The tables, and the path of the page.
@@ -40,6 +48,8 @@ def explore(dataset: Dataset, folder: Path) -> tuple[list[Table], Path]:
         "test": dataset.test,
     }
     tables = [_shapes(parts), _counts(dataset.labels, parts), _values(parts)]
+    if photos:
+        tables += _real_photos(dataset.labels, photos)
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "index.html"
     page.write_text(_page(dataset, tables), "utf-8")
@@ -82,6 +92,47 @@ def _values(parts: dict[str, Split]) -> Table:
             )
     header = ["part", "channel", "least", "largest", "mean / 255", "std / 255"]
     return "Pixel values", header, rows
+
+
+def _real_photos(labels: tuple[str, ...], parts: Mapping[str, RealPhotos]) -> list[Table]:
+    """Count real photos by class, source and kind, and give their sizes."""
+    names = list(parts)
+    classes = dict(enumerate((*labels, "none")))
+    sizes = []
+    for name, part in parts.items():
+        sides = np.asarray([image.shape[:2] for image in part.images])
+        for what, values in (("shorter", sides.min(axis=1)), ("longer", sides.max(axis=1))):
+            quantiles = np.quantile(values, [0, 0.5, 1]).astype(int)
+            sizes.append([name, what, *map(str, quantiles)])
+    by_source = {name: part.sources for name, part in parts.items()}
+    kinds = {name: part.kinds[~part.known] for name, part in parts.items()}
+    header = ["part", "side", "least", "median", "largest"]
+    of_none = "Real photos of none of the classes, by kind (*: kept back, for figures alone)"
+    starred = [
+        [f"{row[0]} *" if row[0] in KEPT_BACK_KINDS else row[0], *row[1:]]
+        for row in _counted(kinds)[:_KINDS]
+    ]
+    counts = {
+        name: np.bincount(part.labels, minlength=len(classes)) for name, part in parts.items()
+    }
+    by_class = [
+        [label, *(str(count[i]) for count in counts.values())] for i, label in classes.items()
+    ]
+    return [
+        ("Real photos of each class", ["class", *names], by_class),
+        ("Real photos by source", ["source", *names], _counted(by_source)),
+        (of_none, ["kind", *names], starred),
+        ("Sides of the real photos, pixels", header, sizes),
+    ]
+
+
+def _counted(parts: Mapping[str, NDArray[np.str_]]) -> list[list[str]]:
+    """Count each word in each part; the most frequent first."""
+    counts = {name: Counter(words.tolist()) for name, words in parts.items()}
+    total = sum(counts.values(), Counter())
+    return [
+        [word, *(str(count[word]) for count in counts.values())] for word, _ in total.most_common()
+    ]
 
 
 def _page(dataset: Dataset, tables: list[Table]) -> str:

@@ -147,8 +147,8 @@ def fit(task: Task, *, folder: Path, resume: bool, reporter: Reporter) -> Run:
             f"{task.name} has {task.epochs} epochs, and may not end with the last one: there must "
             "be one, and its images of the size that is served. Change epochs or sides."
         )
-    steps = len(task.batches(1))
-    if steps == 0:
+    steps = [len(task.batches(epoch)) for epoch in range(1, task.epochs + 1)]
+    if min(steps) == 0:
         raise TrainingError(
             f"What {task.name} learns from in an epoch is less than one batch; give more images."
         )
@@ -170,7 +170,7 @@ def fit(task: Task, *, folder: Path, resume: bool, reporter: Reporter) -> Run:
     best: Epoch | None = None
     model = task.network()
     if state is None:
-        task.start(model, steps * task.epochs)
+        task.start(model, sum(steps))
         if _last_state(folder) is not None:
             # Kept until the next one: its export may have failed, and hours of training be in it.
             previous = folder.with_name(f"{folder.name}.previous")

@@ -20,6 +20,7 @@ from core.training.data.datasets import (
     load_tiny_held_out,
 )
 from core.training.data.photos import NONE, read_labels
+from core.training.data.real_photos import find_real_photos
 from core.training.distillation import pretrain, require_lessons
 from core.training.evaluation.measure import photos_folder
 from core.training.fit import Reporter, refuse_unfinished
@@ -143,10 +144,14 @@ def _require(
         DataError: Images or weights are missing, or the labels of photos are wrong.
         TrainingError: `resume` is off, and there is an unfinished run.
     """
-    if dataset.labels == CIFAR10_LABELS:
+    if any(recipes[name].plan is not None for name in names if name != VGG16):
+        find_real_photos(settings)
+    if dataset.labels == CIFAR10_LABELS and not all(
+        name != VGG16 and recipes[name].plan is not None for name in names
+    ):
         load_tiny_held_out(settings)
-        if (folder := photos_folder(settings, dataset.labels)) is not None:
-            read_labels(folder, dataset.labels)
+    if (folder := photos_folder(settings, dataset.labels)) is not None:
+        read_labels(folder, dataset.labels)
     if VGG16 in names:
         if vgg16_weights is None:
             require_lessons(settings, resume=resume)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from core.bundle.config import Family, Precision, View
 from core.bundle.metrics import Reported
@@ -14,10 +16,16 @@ from core.errors import ModelNotFoundError, TrainingError
 from core.photos.preprocess import InputSpec, normalise
 from core.settings import Settings
 from core.training.data.datasets import Split
-from core.training.networks import cnn
+from core.training.networks import cnn, efficientnet
 from core.training.networks.imagenet import load_mobilenet
-from core.training.networks.optimizers import AdamW, LookaheadSGD, Optimizer
+from core.training.networks.optimizers import (
+    AdamW,
+    AnchoredAdamW,
+    LookaheadSGD,
+    Optimizer,
+)
 from core.training.networks.vgg16 import VGG16_INPUT
+from core.training.photo_plan import Phase, PhotoPlan
 
 __all__ = ["RECIPES", "VGG16", "Recipe", "get_recipe"]
 
@@ -80,6 +88,10 @@ class Recipe:
         outlier_weight: Of such an image; others have 1.
         license: The Hub's name for the licence of the weights: the project's, or that of those that
             `prepare` sets. (Weights of `body` bring their own.)
+        plan: How it learns from real photos; None: it does not. With a plan, `epochs`, `patience`
+            and the sides follow from it, and the optimizer is an `AnchoredAdamW`.
+        scales: Factor from stage to stage -> factors of the optimizer's steps, see
+            `AnchoredAdamW.build`.
         maps: How the evidence for each class at each place is found, see `export`.
         bundled: Whether its weights are kept among the models; of others only the figures are.
         offered: As in config.json.
@@ -109,7 +121,9 @@ class Recipe:
     outliers: int = 0
     outlier_weight: float = 0.5
     precision: Precision = "float16"
-    maps: Literal["gradient", "occlusion"] = "gradient"
+    plan: PhotoPlan | None = None
+    scales: Callable[[float], Mapping[str, NDArray[np.float32]]] | None = None
+    maps: Literal["gradient", "occlusion", "activation"] = "gradient"
     bundled: bool = True
     offered: bool = True
     input: InputSpec = field(default=_CIFAR10_INPUT)
@@ -126,22 +140,44 @@ class Recipe:
                 f"The sides of {self.name} begin at the shares {shares} of its epochs; they must "
                 "rise from 0."
             )
+        if self.plan is None:
+            return
+        if self.plan.epochs != self.epochs or self.plan.phases[-1].side != self.input.height:
+            raise TrainingError(
+                f"The plan of {self.name} must have {self.epochs} epochs, and end with images of "
+                f"{self.input.height} pixels."
+            )
+        if not isinstance(self.optimizer, AnchoredAdamW):
+            raise TrainingError(f"The plan of {self.name} needs the optimizer AnchoredAdamW.")
+
+    @property
+    def anchored(self) -> AnchoredAdamW:
+        """Return the optimizer of a recipe that has a plan.
+
+        Raises:
+            TrainingError: It has none.
+        """
+        if not isinstance(self.optimizer, AnchoredAdamW):
+            raise TrainingError(f"{self.name} has no plan for real photos.")
+        return self.optimizer
 
     @property
     def shape(self) -> tuple[int | None, int | None, int]:
         """Of the images that are learned from: (height, width, channels); None: it changes."""
-        if self.sides:
+        if self.sides or self.plan is not None:
             return (None, None, 3)
         return (self.input.height, self.input.width, 3)
 
     def side(self, epoch: int) -> int:
         """Side in pixels of the images of an epoch, the first being 1."""
+        if self.plan is not None:
+            return self.plan.phase(epoch).side
         due = [side for share, side in self.sides if (epoch - 1) / self.epochs >= share]
         return due[-1] if due else self.input.height
 
     def seen(self, epoch: int) -> InputSpec:
         """How the images of an epoch are brought to their size."""
-        if not self.sides:
+        if not self.sides and self.plan is None:
             return self.input
         side = self.side(epoch)
         return self.input.model_copy(update={"height": side, "width": side})
@@ -155,6 +191,15 @@ def _whiten(model: keras.Model, learn: Split, spec: InputSpec, settings: Setting
 def _imagenet(model: keras.Model, learn: Split, spec: InputSpec, settings: Settings) -> None:
     del learn, spec
     load_mobilenet(model, settings)
+
+
+def _lite2(model: keras.Model, learn: Split, spec: InputSpec, settings: Settings) -> None:
+    del learn, spec, settings
+    efficientnet.load_imagenet(model, efficientnet.read_imagenet())
+
+
+def _lite2_scales(per_stage: float) -> Mapping[str, NDArray[np.float32]]:
+    return efficientnet.step_scales(efficientnet.read_imagenet(), per_stage)
 
 
 _SEEN_BEFORE = (
@@ -187,6 +232,70 @@ _FINETUNED = Recipe(
     maps="occlusion",
     notes=_FROM_TEACHER,
     reported=Reported(accuracy=0.7979, precision=0.8047, recall=0.7979, f1=0.7987),
+)
+
+_PHOTO_PLAN = PhotoPlan(
+    phases=(Phase(2, 96, 24_000), Phase(2, 128, 16_000), Phase(1, 192, 8_000)),
+    probe_rows=6_000,
+    blend_rows=1_500,
+    frozen=("stem", *(f"block{i}" for i in range(7))),
+    near_kinds=(
+        *("bear", "bison", "bus", "cheetah", "cougar", "cougar_body", "cougar_face", "cow", "fox"),
+        *("gaur", "giraffe", "iguana-iguana", "jaguar", "lion", "llama", "motorcycle", "okapi"),
+        *("rhino", "scene", "sheep", "tapirus", "tiger", "wild_boar", "wolf", "zebra"),
+        *("correlophus-ciliatus", "cryptoprocta-ferox", "desmodus-rotundus", "eidolon-helvum"),
+        *("heloderma-suspectum", "martes-americana", "ursus-arctos-horribilis"),
+        "ursus-maritimus",
+    ),
+)
+_EFFICIENTNET = Recipe(
+    name="efficientnet",
+    title="EfficientNet-Lite2",
+    description="EfficientNet-Lite2 from ImageNet weights, fine-tuned on CIFAR-10 and on real "
+    "photos of the same classes and of other things.",
+    family="finetuned",
+    build=efficientnet.efficientnet,
+    prepare=_lite2,
+    scales=_lite2_scales,
+    input=InputSpec(
+        height=192,
+        width=192,
+        resize="squash",
+        interpolation="bicubic",
+        mean=efficientnet.MEAN,
+        std=efficientnet.STD,
+    ),
+    optimizer=AnchoredAdamW(
+        learning_rate=5e-4, last=1e-5, warm_up=0.08, anchor=0.05, average=0.998, clip_norm=1.0
+    ),
+    plan=_PHOTO_PLAN,
+    epochs=_PHOTO_PLAN.epochs,
+    patience=_PHOTO_PLAN.epochs,
+    batch_size=64,
+    label_smoothing=0.05,
+    crop_padding=4,
+    flip="random",
+    # Two views would take more than 12 ms a photo on two cores.
+    views=("identity",),
+    precision="float16",
+    maps="activation",
+    license="apache-2.0",
+    notes="It began with the ImageNet weights of EfficientNet-Lite2 as Google published them, so "
+    "it may have seen some of the photos that it is measured on, and other things of the same "
+    "kinds. The real photos come from public repositories and may not be passed on, so this "
+    "training cannot be repeated exactly.",
+)
+_UNSEEN_PLAN = replace(
+    _PHOTO_PLAN,
+    left_out=(
+        "Ezaaan/IF4073-Vehicle-Recognition",
+        "MachineLearning2020/Homework2-Caltech101",
+        "SrikanthVelpuri/Classification-of-Cats-Dogs-Horses-Humans",
+        "UgisarAB/Learn_p",
+        "huaqingji/Natural-Images-Processing-And-Classification",
+        "jabrayil-alizada/Animals-dataset",
+        "yahyasarhan22/comparative-study-of-image-classification",
+    ),
 )
 
 RECIPES = {
@@ -279,6 +388,16 @@ RECIPES = {
             + _SEEN_BEFORE.format(how="with which it began")
             + " The sharper images, too, come from ImageNet, so its accuracy on them is better "
             "than it would be on new ones.",
+        ),
+        _EFFICIENTNET,
+        replace(
+            _EFFICIENTNET,
+            name="efficientnet-unseen",
+            title="EfficientNet-Lite2, sources left out",
+            description="As `efficientnet`, but seven sources of photos were left out of training "
+            "and choosing, to measure it on photos of sources that it never saw.",
+            plan=_UNSEEN_PLAN,
+            bundled=False,
         ),
         Recipe(
             name="transfer",

@@ -22,7 +22,7 @@ from core.training.data.datasets import Split
 from core.training.networks.vgg16 import describe_vgg16, load_vgg16
 from core.training.recipes import Recipe
 
-__all__ = ["Labelling", "dtype_policy"]
+__all__ = ["Labelling", "described", "dtype_policy"]
 
 # What of a recipe does not change the weights that come out.
 _COSMETIC = {
@@ -30,6 +30,8 @@ _COSMETIC = {
     *("offered", "license", "notes", "reported"),
     # Its weights are named beside the recipe.
     "body",
+    # Described below, where there are such.
+    *("plan", "scales"),
 }
 
 
@@ -75,7 +77,7 @@ class Labelling:
         Raises:
             DataError: There are no such weights.
         """
-        identity = {"recipe": _described(self.recipe), "rows": len(self.material)}
+        identity = {"recipe": described(self.recipe), "rows": len(self.material)}
         if self.material.extra:
             identity["extra"] = self.material.extra
         if self.recipe.body is not None:
@@ -127,19 +129,22 @@ def dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _described(recipe: Recipe) -> dict[str, Any]:
-    """What decides the outcome of a run, as it stands in JSON; the network by its name."""
-    described = {
+def described(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the outcome of a run, of types that JSON has; functions by their name."""
+    values = {
         field.name: getattr(recipe, field.name)
         for field in fields(recipe)
         if field.name not in _COSMETIC
     }
-    described |= {
+    values |= {
         "build": recipe.build.__name__,
         "prepare": recipe.prepare.__name__ if recipe.prepare else None,
         "optimizer": {"kind": type(recipe.optimizer).__name__, **asdict(recipe.optimizer)},
         "input": recipe.input.model_dump(mode="json"),
     }
+    if recipe.plan is not None:
+        scales = recipe.scales.__name__ if recipe.scales else None
+        values |= {"plan": asdict(recipe.plan), "scales": scales}
     # As it will be read again: JSON knows no tuples.
-    as_read: dict[str, Any] = json.loads(json.dumps(described))
+    as_read: dict[str, Any] = json.loads(json.dumps(values))
     return as_read

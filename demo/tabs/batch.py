@@ -10,10 +10,10 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.data_classes import ListFiles
@@ -21,9 +21,9 @@ from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import offered
-from core.errors import BusyError, ImageError, PhotoReadError, TenSightError
+from core.errors import BusyError, TenSightError
 from core.inference.prediction import Prediction
-from core.photos.decode import decode
+from core.serving.predictor import PreviewedPrediction
 from demo.components import choice, chosen, data_url, read_path, table, uploaded
 from demo.context import Front, error_of, language_of, refusal
 
@@ -91,7 +91,7 @@ def build(front: Front, page: gr.Blocks) -> None:
 
         try:
             front.visitors.admit(request, len(photos))
-            given = await answers(front, photos, model, step)
+            given = await _previews(front, photos, model, front.visitors.client(request), step)
             rows, table, files_made = await asyncio.to_thread(_write, photos, given, language)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
             return refusal(error, language), "", hidden, hidden
@@ -118,11 +118,11 @@ def build(front: Front, page: gr.Blocks) -> None:
     )
 
 
+_Answer = TypeVar("_Answer")
+
+
 async def answers(
-    front: Front,
-    photos: Sequence[str],
-    model: str | None,
-    step: Callable[[int], None] = lambda _: None,
+    front: Front, photos: Sequence[str], model: str | None, client: str
 ) -> list[Prediction | Exception]:
     """What a model says of each photo, or why it says nothing, in their order.
 
@@ -130,46 +130,72 @@ async def answers(
         front: Who answers.
         photos: Paths, as `uploaded` gives them.
         model: Name of the model; None: the default one.
-        step: Hears how many are done.
+        client: Who sent them.
     """
+
+    async def ask(photo: str) -> Prediction:
+        return await front.predictor.predict(read_path(photo), model=model, client=client)
+
+    return await _each(front, photos, ask, lambda _: None)
+
+
+async def _previews(
+    front: Front, photos: Sequence[str], model: str, client: str, step: Callable[[int], None]
+) -> list[PreviewedPrediction | Exception]:
+    """The same, with a small picture of each; `step` hears how many are done."""
+
+    async def ask(photo: str) -> PreviewedPrediction:
+        return await front.predictor.predict_with_preview(
+            read_path(photo), model=model, side=_THUMBNAIL, client=client
+        )
+
+    return await _each(front, photos, ask, step)
+
+
+async def _each(
+    front: Front,
+    photos: Sequence[str],
+    ask: Callable[[str], Awaitable[_Answer]],
+    step: Callable[[int], None],
+) -> list[_Answer | Exception]:
     done = 0
 
-    async def ask(photo: str) -> Prediction | Exception:
+    async def one(photo: str) -> _Answer | Exception:
         nonlocal done
         async with front.batches:
             try:
-                return await _patiently(front, photo, model)
+                return await _patiently(lambda: ask(photo))
             except Exception as error:  # noqa: BLE001  # told beside the others' answers
                 return error
             finally:
                 done += 1
                 step(done)
 
-    return list(await asyncio.gather(*map(ask, photos)))
+    return list(await asyncio.gather(*map(one, photos)))
 
 
-async def _patiently(front: Front, photo: str, model: str | None) -> Prediction:
+async def _patiently(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
     for _ in range(_TRIES):
         with suppress(BusyError):
-            return await front.predictor.predict(read_path(photo), model=model)
+            return await ask()
         await asyncio.sleep(0.5)
-    return await front.predictor.predict(read_path(photo), model=model)
+    return await ask()
 
 
 def _write(
-    paths: Sequence[str], given: Sequence[Prediction | Exception], language: locale.Language
+    paths: Sequence[str],
+    given: Sequence[PreviewedPrediction | Exception],
+    language: locale.Language,
 ) -> tuple[list[dict[str, Any]], str, list[Path]]:
     """Rows for programs, HTML for people, and the files to take away."""
-    rows = [_row(path, answer, language) for path, answer in zip(paths, given, strict=True)]
-    lines = [
-        _line(path, row, answer, language)
-        for path, row, answer in zip(paths, rows, given, strict=True)
-    ]
+    said = [e.prediction if isinstance(e, PreviewedPrediction) else e for e in given]
+    rows = [_row(path, answer, language) for path, answer in zip(paths, said, strict=True)]
+    lines = [_line(row, answer, language) for row, answer in zip(rows, given, strict=True)]
     folder = Path(tempfile.mkdtemp(prefix="batch-", dir=os.environ.get("GRADIO_TEMP_DIR")))
     csv_file, json_file = folder / "tensight.csv", folder / "tensight.json"
     csv_file.write_text(as_csv(rows), "utf-8")
     json_file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return rows, _table(lines, given, language), [csv_file, json_file]
+    return rows, _table(lines, said, language), [csv_file, json_file]
 
 
 def _row(path: str, answer: Prediction | Exception, language: locale.Language) -> dict[str, Any]:
@@ -201,19 +227,15 @@ def _cell(value: Any) -> Any:
 
 
 def _line(
-    path: str, row: dict[str, Any], answer: Prediction | Exception, language: locale.Language
+    row: dict[str, Any], answer: PreviewedPrediction | Exception, language: locale.Language
 ) -> str:
     """HTML of a photo's row."""
     name = html.escape(row["photo"])
     if isinstance(answer, Exception):
         why = html.escape(row["error"]["message"])
         return f'<tr class="bad"><td></td><th scope="row">{name}</th><td>⚠ {why}</td></tr>'
-    says = html.escape(locale.verdict_words(answer, language))
-    picture = ""
-    with suppress(ImageError, PhotoReadError):  # deleted by now
-        photo = Image.fromarray(decode(path, min_side=_THUMBNAIL))
-        photo.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        picture = f'<img src="{data_url(photo, "JPEG")}" alt="">'
+    says = html.escape(locale.verdict_words(answer.prediction, language))
+    picture = f'<img src="{data_url(Image.fromarray(answer.preview), "JPEG")}" alt="">'
     return f'<tr><td>{picture}</td><th scope="row">{name}</th><td>{says}</td></tr>'
 
 

@@ -38,7 +38,7 @@ def build(front: Front) -> None:
         try:
             results = await asyncio.to_thread(front.predictor.models)
             front.visitors.admit(request, len(results))
-            each = await answers(front, read_path(photo), results)
+            each = await answers(front, read_path(photo), results, front.visitors.client(request))
             cards = "".join(_card(r, each[r.config.name], language) for r in results)
             return _agreement(each, language), f'<div class="cards">{cards}</div>'
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
@@ -55,7 +55,7 @@ def build(front: Front) -> None:
 
 
 async def answers(
-    front: Front, photo: str, results: Sequence[Result]
+    front: Front, photo: str, results: Sequence[Result], client: str
 ) -> dict[str, Prediction | Exception]:
     """What each model says of a photo, or why it says nothing; by name.
 
@@ -63,7 +63,7 @@ async def answers(
         Exception: No model has an answer; the first one's reason.
     """
     names = [result.config.name for result in results]
-    asked = [front.predictor.predict(photo, model=name) for name in names]
+    asked = [front.predictor.predict(photo, model=name, client=client) for name in names]
     given = await asyncio.gather(*asked, return_exceptions=True)
     each: dict[str, Prediction | Exception] = {}
     for name, answer in zip(names, given, strict=True):

@@ -11,20 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from gradio.blocks import Block
-from numpy.typing import NDArray
 from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import Result, offered
-from core.errors import ImageError, PhotoReadError, TenSightError
+from core.errors import ImageError, PhotoReadError, RateError, TenSightError
 from core.inference.prediction import Prediction
-from core.photos.decode import decode, to_archival_jpeg
-from core.photos.preprocess import resize
 from core.photos.saliency import heat
+from core.serving.predictor import PreviewedPrediction
 from core.settings import processors
-from core.store.feedback import NONE, Feedback
+from core.store.feedback import NONE, Feedback, Kept
 from core.store.store import Store
 from demo.components import (
     bars,
@@ -157,7 +154,9 @@ def build(front: Front, page: gr.Blocks) -> None:
             return unasked | {verdict: here["verdict_waits"]}
         try:
             front.visitors.admit(request)
-            prediction = await front.predictor.predict(read_path(photo), model=model)
+            prediction = await front.predictor.predict(
+                read_path(photo), model=model, client=front.visitors.client(request)
+            )
             result = await asyncio.to_thread(front.result, model)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
             return unasked | {verdict: refusal(error, language)}
@@ -196,15 +195,17 @@ def build(front: Front, page: gr.Blocks) -> None:
             return ""
         language, photo = language_of(request), answered.photo
         try:
-            prediction = await front.predictor.predict(
-                photo, model=answered.prediction.model, saliency=True
+            front.visitors.admit(request)
+            previewed = await front.predictor.predict_with_preview(
+                photo,
+                model=answered.prediction.model,
+                saliency=True,
+                side=_PICTURE,
+                client=front.visitors.client(request),
             )
             # No more at once than there are processors.
             async with drawing:
-                rgb = await asyncio.to_thread(decode, photo, min_side=_PICTURE)
-                return await asyncio.to_thread(
-                    _explained, rgb, prediction, answered.result, language
-                )
+                return await asyncio.to_thread(_explained, previewed, answered.result, language)
         except Exception as error:  # noqa: BLE001  # as above
             return f"<p>{html.escape(error_of(error, language)[1])}</p>"
 
@@ -245,11 +246,18 @@ def build(front: Front, page: gr.Blocks) -> None:
         answered.said = True
         try:
             front.visitors.admit(request)
-            kept = await asyncio.to_thread(_keep, front.store, answered, truth, keep)
+            try:
+                front.judges.admit(request)
+            except RateError:
+                return here["feedback_full"], hidden
+            photo = await _archival(front, answered) if keep else None
+            kept = await asyncio.to_thread(_keep, front.store, answered, truth, photo)
         except Exception as error:  # noqa: BLE001  # as above
             answered.said = False
             return refusal(error, language), gr.update()
-        said = "feedback_kept" if kept else "feedback_lost" if keep else "feedback_thanks"
+        if not kept.feedback:
+            return here["feedback_full"], hidden
+        said = "feedback_kept" if kept.photo else "feedback_lost" if keep else "feedback_thanks"
         return here[said].format(title=plain(answered.result.config.title)), hidden
 
     async def confirm(
@@ -308,13 +316,16 @@ def _truths(prediction: Prediction, language: locale.Language) -> list[tuple[str
     return [*labels, (locale.page_words(language)["feedback_none"], NONE)]
 
 
-def _keep(store: Store, answered: _Answered, truth: str, keep: bool) -> bool:
-    """Store what a visitor says, and tell whether the photo was kept too."""
-    prediction, photo = answered.prediction, None
-    if keep:
-        # What is said counts also where the upload is deleted by now.
-        with suppress(ImageError, PhotoReadError):
-            photo = to_archival_jpeg(answered.photo)
+async def _archival(front: Front, answered: _Answered) -> bytes | None:
+    """Return the photo as it is stored; None where the upload is gone: the judgement counts."""
+    with suppress(ImageError, PhotoReadError):
+        return await front.predictor.archival_jpeg(answered.photo)
+    return None
+
+
+def _keep(store: Store, answered: _Answered, truth: str, photo: bytes | None) -> Kept:
+    """Store what a visitor says, and tell what was kept."""
+    prediction = answered.prediction
     return store.feedback.add(
         Feedback(
             front="page",
@@ -333,11 +344,9 @@ def _bars(prediction: Prediction, top: float, language: locale.Language) -> str:
     return bars(prediction.scores, int(top), language, locale.page_words(language)["scores"])
 
 
-def _explained(
-    rgb: NDArray[np.uint8], prediction: Prediction, result: Result, language: locale.Language
-) -> str:
+def _explained(previewed: PreviewedPrediction, result: Result, language: locale.Language) -> str:
     """HTML of the photo under colours, and of what the model saw of it."""
-    here, spec = locale.page_words(language), result.config.input
+    here, spec, prediction = locale.page_words(language), result.config.input, previewed.prediction
     of = {
         "label": html.escape(locale.label_name(prediction.label, language)),
         "title": html.escape(result.config.title),
@@ -345,8 +354,7 @@ def _explained(
         "height": spec.height,
         "infer": locale.decimal(prediction.timing_ms.infer, 1, language),
     }
-    photo = Image.fromarray(rgb)
-    photo.thumbnail((_PICTURE, _PICTURE))
+    photo = Image.fromarray(previewed.preview)
     if prediction.saliency is None:
         coloured = f"<p>{here['why_not'].format(**of)}</p>"
     else:
@@ -357,7 +365,7 @@ def _explained(
             f"<figcaption>{here['why_text'].format(**of)} {here['why_time'].format(**of)}"
             "</figcaption></figure>"
         )
-    seen = data_url(Image.fromarray(resize(rgb, spec)))
+    seen = data_url(Image.fromarray(previewed.model_input))
     return (
         f'<div class="explained">{coloured}<figure><img class="seen" src="{seen}" '
         f'alt="{here["seen_alt"]}"><figcaption>{here["seen_text"].format(**of)}</figcaption>'

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -65,16 +65,21 @@ def replies(telegram: TelegramServer, chats: range) -> Counter[int]:
 
 
 def process(
-    telegram: TelegramServer, home: Path, *arguments: str, front: str = "bot", **settings: str
+    telegram: TelegramServer,
+    home: Path,
+    *arguments: str,
+    front: str = "bot",
+    module: Sequence[str] = ("core.cli",),
+    **settings: str,
 ) -> subprocess.Popen[bytes]:
-    """`tensight bot`, or another front that has a bot beside it."""
+    """Start `tensight bot`, or another front that has a bot beside it, by the module named."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
     ours = {f"TENSIGHT_{name.upper()}": value for name, value in telegram.settings().items()}
     ours |= {"TENSIGHT_HOME": str(home), "TENSIGHT_MODEL": "classic", "TENSIGHT_LOG_LEVEL": "DEBUG"}
     home.mkdir(exist_ok=True)
     with (home / "bot.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "core.cli", front, *arguments],
+            [sys.executable, "-m", *module, front, *arguments],
             env=environment | {"PYTHONPATH": str(ROOT)} | ours | settings,
             cwd=home,
             stdout=log,
@@ -319,11 +324,20 @@ def test_a_token_that_is_taken_back_loses_nothing(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     telegram.photo(1, content)
-    telegram.faults.failing["sendMessage"] = [401]
-    with pytest.raises(BotError, match="does not know the token"), running(telegram, tmp_path):
-        telegram.wait_for(1, 1)
+    telegram.faults.slow_s = 0.5  # so that it is taken back while the photo is answered
+
+    def take_back() -> None:
+        with running(telegram, tmp_path) as bot:
+            telegram.wait_for(1, None, "getFile")
+            telegram.faults.revoked = True
+            assert bot.ended.wait(30)
+
+    with pytest.raises(BotError, match="does not know the token"):
+        take_back()
+    assert telegram.sent(1) == []
+    telegram.faults.revoked, telegram.faults.slow_s = False, 0.0
     with running(telegram, tmp_path):
-        assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
+        assert telegram.wait_for(1, 1)[-1].text.startswith("A ship")
 
 
 def test_what_telegram_never_gives_holds_nobody_up_for_ever(

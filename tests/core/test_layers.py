@@ -21,7 +21,7 @@ from tests.support.structure import FILES, MODULES, imported, imports_of, layer_
 
 # Errors of parts that are no Python API.
 INTERNAL_ERRORS = {"BotError", "HubAwayError", "HubError", "ImageErrorCode", "SlowRequestError"}
-INTERNAL_ERRORS |= {"StoreError"}
+INTERNAL_ERRORS |= {"CommandUnavailableError", "StoreError"}
 HEAVY = {
     *("tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"),
     *("imagecorruptions", "numba", "cv2", "skimage"),

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from core.errors import SettingsError
+from core.errors import PredictorError, SettingsError
+from core.serving.remote import RemotePredictor
 from core.settings import Settings
 from tests.conftest import ROOT
 
@@ -51,6 +53,10 @@ def test_the_settings_page_is_current() -> None:
     ("variable", "value", "message"),
     [
         ("API_KEYS", ",", "holds no key"),
+        ("API_KEYS", "fifteen-letters", "at least 16 characters"),
+        ("API_KEYS", "0123456789abcdef,short", "at least 16 characters"),
+        ("PREDICTOR_KEY", "hunter2", "at least 16 characters"),
+        ("SECRET", " \n", "is blank"),
         ("API_KEYS", "clé", "a key is of letters, digits and signs of ASCII"),
         ("PREDICTOR_KEY", "with space", "a key is of letters, digits and signs of ASCII"),
         ("PREDICTOR_URL", "http://host:port", "is no address"),
@@ -67,10 +73,102 @@ def test_what_cannot_be_used_is_refused(
         Settings.read()
 
 
+PASSWORD = "pa55-w0rd"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("API_KEYS", f"0123456789abcdef,bad {PASSWORD}"),
+        ("API_KEYS", f"é{PASSWORD}"),
+        ("API_KEYS", PASSWORD),
+        ("PREDICTOR_KEY", f"{PASSWORD}\n"),
+        ("PREDICTOR_KEY", f"two words {PASSWORD}"),
+        ("PREDICTOR_URL", f"ftp://me:{PASSWORD}@host"),
+        ("PREDICTOR_URL", f"http://me:{PASSWORD}/x@host:port"),
+        ("PREDICTOR_URL", f"http://host:port/?key={PASSWORD}"),
+        ("TELEGRAM_API_URL", f"http://me:{PASSWORD}@host/nobot"),
+        ("TELEGRAM_FILE_URL", f"http://me:{PASSWORD}@host/nobot"),
+        ("OPERATORS", "123456:AAFfb1-pa55-w0rdpa55-w0rdpa55-w0rd"),
+        ("HUB_REPO", "hf_pa55w0rdpa55w0rdpa55w0rd"),
+    ],
+)
+def test_refused_value_shows_no_secret(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"TENSIGHT_{variable}", value)
+    with pytest.raises(SettingsError, match=f"TENSIGHT_{variable}=") as told:
+        Settings.read()
+    said = "".join(traceback.format_exception(told.value))
+    assert PASSWORD not in said
+    assert "pa55w0rd" not in said
+
+
+def test_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSIGHT_PREDICTOR_URL", f"http://me:{PASSWORD}@host:8000/a?key=x")
+    rows = {name: value for name, value, _ in Settings.read().rows()}
+    assert rows["TENSIGHT_PREDICTOR_URL"] == "http://**********@host:8000/a?**********"
+    remote = RemotePredictor(f"http://me:{PASSWORD}@127.0.0.1:1", patience_s=0.1)
+    try:
+        with pytest.raises(PredictorError, match=r"http://\*+@127.0.0.1:1") as told:
+            remote.models()
+    finally:
+        remote.close()
+    assert PASSWORD not in str(told.value)
+
+
+def test_all_secrets_are_known_to_the_log() -> None:
+    settings = Settings(
+        api_keys="0123456789abcdef,fedcba9876543210",
+        hub_token=SecretStr("hf_x"),
+        predictor_url="http://me:p%40ss@host",
+        database_url=SecretStr("postgresql://me:dbpass@host/x"),
+        telegram_proxy=SecretStr("http://me:proxypass@host:1"),
+    )
+    secrets = {"0123456789abcdef", "fedcba9876543210", "hf_x", "p%40ss", "p@ss"}
+    assert secrets | {"dbpass", "proxypass"} <= set(settings.secrets())
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", " ", "\t\n"])
+def test_blanks_at_the_ends_of_values_are_left_out(
+    blank: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = {
+        "TELEGRAM_TOKEN": "123456:abc",
+        "HUB_TOKEN": "hf_x",
+        "PREDICTOR_KEY": "0123456789abcdef",
+        "API_KEYS": "0123456789abcdef",
+        "DATABASE_URL": "sqlite:///x",
+        "PREDICTOR_URL": "http://host:1",
+        "HUB_REPO": "owner/name",
+        "HOME": str(tmp_path),
+        "PORT": "1234",
+        "LOG_LEVEL": "ERROR",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"TENSIGHT_{name}", value)
+    plain = Settings.read()
+    for name, value in given.items():
+        monkeypatch.setenv(f"TENSIGHT_{name}", f"{value}{blank}")
+    assert Settings.read() == plain
+    for name in given:
+        monkeypatch.setenv(f"TENSIGHT_{name}", blank)
+    monkeypatch.delenv("TENSIGHT_API_KEYS")
+    assert Settings.read() == Settings(), "blank is as unset"
+
+
+def test_secret_of_the_hashes_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSIGHT_SECRET", "stored hashes were made with this\n")
+    secret = Settings.read().secret
+    assert secret is not None
+    assert secret.get_secret_value().endswith("this\n")
+
+
 def test_keys_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TENSIGHT_API_KEYS", "first, second")
+    keys = ["first-0123456789", "second-0123456789"]
+    monkeypatch.setenv("TENSIGHT_API_KEYS", ", ".join(keys))
     settings = Settings.read()
-    assert [key.get_secret_value() for key in settings.api_keys] == ["first", "second"]
+    assert [key.get_secret_value() for key in settings.api_keys] == keys
     assert not any("first" in value for _, value, _ in settings.rows())
 
 
@@ -85,8 +183,11 @@ def test_what_config_shows_can_stand_in_the_file(
     assert Settings.read() == before
 
 
+KEYS = "0123456789abcdef,fedcba9876543210"
+
+
 def test_lists_are_shown_as_they_are_written() -> None:
-    rows = {name: value for name, value, _ in Settings(api_keys="a,b", operators="1,2").rows()}
+    rows = {name: value for name, value, _ in Settings(api_keys=KEYS, operators="1,2").rows()}
     assert rows["TENSIGHT_API_KEYS"] == "**********,**********"
     assert rows["TENSIGHT_OPERATORS"] == "1,2"
     assert "| () |" not in Settings.document()

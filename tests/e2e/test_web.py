@@ -32,6 +32,7 @@ from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES, Photo
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
+from core.serving.predictor import PreviewedPrediction
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT
@@ -417,12 +418,14 @@ def visiting(browser: Browser) -> Iterator[Callable[..., Page]]:
 class Timed(LocalPredictor):
     """A predictor that needs a thousand times as long to tell what spoke for an answer."""
 
-    async def predict(
-        self, photo: Photo, *, model: str | None = None, saliency: bool = False
-    ) -> Prediction:
-        given = await super().predict(photo, model=model, saliency=saliency)
-        timing = replace(given.timing_ms, infer=5000.0 if saliency else 5.0)
-        return replace(given, timing_ms=timing)
+    async def predict(self, photo: Photo, **how: Any) -> Prediction:
+        given = await super().predict(photo, **how)
+        return replace(given, timing_ms=replace(given.timing_ms, infer=5.0))
+
+    async def predict_with_preview(self, photo: Photo, **how: Any) -> PreviewedPrediction:
+        given = await super().predict_with_preview(photo, **how)
+        timing = replace(given.prediction.timing_ms, infer=5000.0)
+        return replace(given, prediction=replace(given.prediction, timing_ms=timing))
 
 
 def test_the_time_is_that_of_the_answer_alone(
@@ -438,11 +441,8 @@ def test_the_time_is_that_of_the_answer_alone(
 class Unsure(LocalPredictor):
     """A predictor that is never sure."""
 
-    async def predict(
-        self, photo: Photo, *, model: str | None = None, saliency: bool = False
-    ) -> Prediction:
-        given = await super().predict(photo, model=model, saliency=saliency)
-        return replace(given, verdict="unsure")
+    async def predict(self, photo: Photo, **how: Any) -> Prediction:
+        return replace(await super().predict(photo, **how), verdict="unsure")
 
 
 def test_an_unsure_answer_asks_what_it_is(

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Lower layers first: a module imports from its own package and from layers below. A name covers the
 # modules below it, unless they are named themselves.
 LAYERS = [
-    {"core.errors", "core._version"},
+    {"core.errors", "core._version", "core.network"},
     {"core.settings", "core.sockets", "core.output", "core.rate_limit"},
     {"core.photos"},
     {"core.bundle"},
@@ -69,14 +69,20 @@ def imports_of(module: str) -> set[str]:
     return imported(MODULES[module]) & MODULES.keys() - {module}
 
 
+PACKAGES = {module_of(file) for file in FILES if file.name == "__init__.py"}
+
+
 def room_of(module: str) -> str:
-    """Package that a module is shown under: its own, without what lies deeper than two levels."""
+    """Return the package that a module is shown under; core's loose modules stand apart."""
     if module in PACKAGES:
         return module
-    return module.rpartition(".")[0]
+    package = module.rpartition(".")[0]
+    return "core/*.py" if package == "core" else package
 
 
-PACKAGES = {module_of(file) for file in FILES if file.name == "__init__.py"}
+def height(room: str) -> tuple[int, str]:
+    """Sort key of a package: the highest layer first."""
+    return (1 if room == "core/*.py" else -layer_of(room)[0], room)
 
 
 def show() -> None:
@@ -95,7 +101,7 @@ def show() -> None:
         arrows[room] = arrows.get(room, Counter()) + targets
     width = max(map(len, files))
     print(f"{'package':{width}}  files  lines  imports from")
-    for room in sorted(files, key=lambda name: (-layer_of(name)[0], name)):
+    for room in sorted(files, key=height):
         imports = ", ".join(f"{other} {n}" for other, n in sorted(arrows[room].items()))
         print(f"{room:{width}}  {files[room]:5}  {lines[room]:5}  {imports}")
     n_arrows = sum(map(len, arrows.values()))

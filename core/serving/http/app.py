@@ -25,7 +25,7 @@ from core.errors import (
     TenSightError,
 )
 from core.inference.prediction import Prediction
-from core.photos.decode import ACCEPTED
+from core.photos.formats.kind import ACCEPTED
 from core.serving.http.auth import BEARER, Guard
 from core.serving.http.body_limit import BodyLimit, BodyLimits, is_form
 from core.serving.http.client import ClientAddress
@@ -141,10 +141,21 @@ def build_service(
         ] = False,
     ) -> JSONResponse:
         if not is_form(request.headers.get("content-type", "")):
-            asked = predictor.predict(await request.body(), model=model, saliency=saliency)
+            asked = predictor.predict(
+                await request.body(), model=model, saliency=saliency, client=request.state.client
+            )
             return JSONResponse(_as_json(await _while_there(request, asked), top))
         photos = await _photos(request)
-        each = (predictor.predict(photo, model=model, saliency=saliency) for _, photo in photos)
+        # No more at once than one client may hold while others wait: a form is answered whole.
+        places = asyncio.Semaphore(max(1, int(settings.queue_size * settings.client_share)))
+
+        async def ask(photo: bytes) -> Prediction:
+            async with places:
+                return await predictor.predict(
+                    photo, model=model, saliency=saliency, client=request.state.client
+                )
+
+        each = (ask(photo) for _, photo in photos)
         # Side by side, so that the model sees them together.
         results = await _while_there(request, asyncio.gather(*each, return_exceptions=True))
         failures = [result for result in results if isinstance(result, BaseException)]

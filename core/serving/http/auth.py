@@ -2,42 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import math
+import re
+from dataclasses import dataclass, field
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
 
-from core.errors import AccessError
+from core.errors import AccessError, RateError
 from core.rate_limit import RateLimit
 from core.serving.http.client import client_key
+from core.serving.remote import CLIENT_HEADER
 from core.settings import Settings
 
 __all__ = ["BEARER", "Guard"]
 
 # Wrong keys from one address in a minute.
-_GUESSES = 20
-
+_MAX_GUESSES = 20
+# Requests of such an address that wait for their key to be looked at.
+_MAX_WAITING = 8
+_MAX_KNOWN = 10_000
+_IS_HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 
 BEARER = HTTPBearer(auto_error=False, description="Where TENSIGHT_API_KEYS is set.")
+
+
+@dataclass
+class _Guesses:
+    """Requests of one address that wait for their keys to be looked at, one after the other."""
+
+    waiting: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Guard:
     """Lets requests through that have a key, where keys are set, and are not too many.
 
+    An address that has sent many wrong keys is slowed down: keys that it has not sent before are
+    looked at one after the other. Nobody who has the right key is locked out by who guesses from
+    behind the same proxy.
+
     Args:
-        settings: `api_keys` and `rate_per_minute` are used.
+        settings: `api_keys`, `trusted_keys` and `rate_per_minute` are used.
+        guess_s: Seconds that each key takes which such an address tries.
         window_s: Seconds in which requests and wrong keys are counted.
     """
 
-    def __init__(self, settings: Settings, *, window_s: float = 60.0) -> None:
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+    def __init__(self, settings: Settings, *, guess_s: float = 0.5, window_s: float = 60.0) -> None:
+        self._guess_s = guess_s
+        self._trusted = [key.get_secret_value().encode() for key in settings.trusted_keys]
+        keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        # A key that is trusted is a key; where any is set, one must be sent.
+        self._keys = list(dict.fromkeys([*keys, *self._trusted]))
         per_minute = settings.rate_per_minute
         self._limit = RateLimit(per_minute, window_s=window_s) if per_minute else None
-        self._guesses = RateLimit(_GUESSES, window_s=window_s)
+        self._guesses = RateLimit(_MAX_GUESSES, window_s=window_s)
+        # Right keys, and the addresses that they came from.
+        self._known: dict[tuple[str, str], None] = {}
+        self._guessing: dict[str, _Guesses] = {}
 
     async def __call__(self, request: Request) -> None:
-        """Check a request before its route runs.
+        """Check a request before its route runs; `request.state.client` tells who asks.
 
         Raises:
             AccessError: It has no key that is known.
@@ -47,10 +75,37 @@ class Guard:
         if self._keys:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             key = given.strip().encode() if scheme.lower() == "bearer" else b""
+            digest = hashlib.sha256(key).hexdigest()
+            if (who, digest) not in self._known and self._guesses.is_spent(who):
+                await self._slow_down(who)
             # All are compared, in constant time: how long it takes tells nothing of them.
             if sum(hmac.compare_digest(key, each) for each in self._keys) == 0:
                 self._guesses.hit(who)
                 raise AccessError
-            who = hashlib.sha256(key).hexdigest()
+            self._remember(who, digest)
+            who = digest
+            named = request.headers.get(CLIENT_HEADER, "")
+            if key in self._trusted and _IS_HASH(named):
+                who = f"{who}:{named}"
+        request.state.client = who
         if self._limit is not None:
             self._limit.hit(who)
+
+    async def _slow_down(self, who: str) -> None:
+        guesses = self._guessing.setdefault(who, _Guesses())
+        if guesses.waiting >= _MAX_WAITING:
+            raise RateError(max(1, math.ceil(_MAX_WAITING * self._guess_s)))
+        guesses.waiting += 1
+        try:
+            async with guesses.turn:
+                await asyncio.sleep(self._guess_s)
+        finally:
+            guesses.waiting -= 1
+            if guesses.waiting == 0:
+                self._guessing.pop(who, None)
+
+    def _remember(self, who: str, digest: str) -> None:
+        self._known.pop((who, digest), None)
+        self._known[who, digest] = None
+        while len(self._known) > _MAX_KNOWN:
+            del self._known[next(iter(self._known))]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from core.photos.decode import ACCEPTED
+from core.photos.formats.kind import ACCEPTED
 
 __all__ = [
     "BODY",

@@ -10,11 +10,10 @@ from contextlib import closing, contextmanager
 
 import uvicorn
 
-from core.registry.catalog import Catalog
 from core.registry.sync import FirstPull
+from core.serving.connect import local_predictor
 from core.serving.http.app import build_service
 from core.serving.http.connections import server_config
-from core.serving.local import LocalPredictor
 from core.serving.telemetry import Telemetry
 from core.settings import Settings
 from core.sockets import listen
@@ -39,12 +38,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
         ListenError: The address cannot be listened on.
     """
     telemetry = Telemetry()
-    predictor = LocalPredictor(
-        Catalog(settings),
-        queue_size=settings.queue_size,
-        deadline_s=settings.deadline_s,
-        observer=telemetry,
-    )
+    predictor = local_predictor(settings, telemetry)
     telemetry.watch_queue(lambda: predictor.waiting, settings.queue_size)
     telemetry.watch_models(predictor.models)
     warm = threading.Event()

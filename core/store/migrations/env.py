@@ -1,4 +1,4 @@
-"""What Alembic runs; the connection comes from `core.store`."""
+"""What Alembic runs; the connection comes from `core.store.database`."""
 
 from __future__ import annotations
 

@@ -16,28 +16,38 @@ _RIGHT = 0.95
 _MIN_ANSWERS = 50
 
 
-def log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def log_loss(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
+) -> float:
     """Mean negative log-likelihood of the labels, in nats.
 
     Args:
         scores: Probabilities, shape (n, k).
         labels: Class indices, shape (n,).
+        weights: How much each row counts, shape (n,); None: all alike.
     """
     of_labels = scores[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(of_labels, 1e-300)).mean())
+    return float(np.average(-np.log(np.maximum(of_labels, 1e-300)), weights=weights))
 
 
-def find_calibration(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+def find_calibration(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
+) -> tuple[float, float]:
     """Temperature, .05 to 20, and exponent, .25 to 4, with the least log loss.
 
     Args:
         logits: Shape (n, k).
         labels: Class indices, shape (n,).
+        weights: As for `log_loss`.
     """
 
     def loss(powers: NDArray[np.float64]) -> float:
         temperature, exponent = np.exp(powers)
-        return log_loss(probabilities(logits, temperature, exponent), labels)
+        return log_loss(probabilities(logits, temperature, exponent), labels, weights)
 
     found = minimize(
         loss,
@@ -50,12 +60,17 @@ def find_calibration(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> 
     return float(temperature), float(exponent)
 
 
-def find_beta(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float, float]:
+def find_beta(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
+) -> tuple[float, float, float]:
     """The `beta` with the least log loss of the largest probabilities being right; a, b at least 0.
 
     Args:
-        scores: What `core.verdict.probabilities` gives, shape (n, k).
+        scores: What `core.inference.calibration.probabilities` gives, shape (n, k).
         labels: Class indices, shape (n,).
+        weights: As for `log_loss`.
     """
     largest = scores.max(axis=1)
     right = scores.argmax(axis=1) == labels
@@ -64,7 +79,7 @@ def find_beta(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[f
 
     def loss(beta: NDArray[np.float64]) -> float:
         odds = beta[0] * log_p - beta[1] * log_rest + beta[2]
-        return float(np.logaddexp(0, np.where(right, -odds, odds)).mean())
+        return float(np.average(np.logaddexp(0, np.where(right, -odds, odds)), weights=weights))
 
     found = minimize(
         loss,

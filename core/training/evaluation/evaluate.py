@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -22,7 +23,14 @@ from core.training.data.datasets import Split
 from core.training.evaluation.calibrate import ece, log_loss, reliability
 from core.training.evaluation.ood import watch
 
-__all__ = ["certainty", "choose_resizing", "compare_resizing", "evaluate_split", "milliseconds"]
+__all__ = [
+    "certainty",
+    "choose_resizing",
+    "compare_resizing",
+    "compare_resizing_of",
+    "evaluate_split",
+    "milliseconds",
+]
 
 _TIMED_RUNS = 300
 _MISTAKES = 20
@@ -126,16 +134,36 @@ def compare_resizing(bundle: Bundle, photos: Split, data: str, *, threads: int) 
         image[cut : height - cut] if i % 2 == 0 else image[:, cut : height - cut]
         for i, image in enumerate(photos.images)
     ]
-    labels = [bundle.config.labels[label] for label in photos.labels]
+    return compare_resizing_of(bundle, windows, photos.labels, data, threads=threads)
+
+
+def compare_resizing_of(
+    bundle: Bundle,
+    images: Sequence[NDArray[np.uint8]],
+    truth: NDArray[np.int64],
+    data: str,
+    *,
+    threads: int,
+) -> ResizeFigures:
+    """Answer images of any aspect by each resize rule.
+
+    Args:
+        bundle: The model.
+        images: n arrays of shape (h, w, 3), uint8.
+        truth: Indices of the model's labels, shape (n,).
+        data: What the images are, for people.
+        threads: Threads that one inference may use.
+    """
+    labels = [bundle.config.labels[label] for label in truth]
     accuracy: dict[ResizeRule, float] = {}
     for rule in get_args(ResizeRule):
         spec = bundle.config.input.model_copy(update={"resize": rule})
         config = bundle.config.model_copy(update={"input": spec})
         classifier = Classifier(replace(bundle, config=config), threads=threads)
-        answers = classifier.predict_many(list(map(Image.fromarray, windows)))
+        answers = classifier.predict_many(list(map(Image.fromarray, images)))
         right = [answer.label == label for answer, label in zip(answers, labels, strict=True)]
         accuracy[rule] = float(np.mean(right))
-    return ResizeFigures(data=data, n=len(photos), accuracy=accuracy)
+    return ResizeFigures(data=data, n=len(truth), accuracy=accuracy)
 
 
 def choose_resizing(figures: ResizeFigures) -> ResizeRule:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from core.bundle.config import MODEL, VERDICT, Config, VerdictMethod
 from core.bundle.folder import Bundle, write_bundle
@@ -15,6 +18,7 @@ from core.bundle.metrics import (
     Metrics,
     OutlierFigures,
     PhotoFigures,
+    RealPhotoFigures,
     Reported,
     ResizeFigures,
     Separation,
@@ -33,26 +37,37 @@ from core.training.data.datasets import (
     load_tiny_held_out,
 )
 from core.training.data.photos import LABELS, evaluate_photos, read_photos
+from core.training.data.real_photos import (
+    RealPhotos,
+    RealPhotosParts,
+    has_real_photos,
+    load_real_photos,
+)
 from core.training.evaluation import report
 from core.training.evaluation.evaluate import (
     certainty,
     compare_resizing,
+    compare_resizing_of,
     evaluate_split,
     milliseconds,
 )
 from core.training.evaluation.ood import arrays_of, coarse, compare, share_right, watch
 from core.training.evaluation.provenance import origin
+from core.training.evaluation.real_photos import PhotoAnswers, answer_photos, photo_figures
 
 __all__ = [
     "SHARP",
     "History",
     "Rows",
+    "SharpImages",
     "add_shift",
     "evaluate",
+    "figures_on_parts",
     "measure",
     "method_choices",
     "photos_folder",
     "refuse_other_labels",
+    "resize_choices",
 ]
 
 SHARP = "Tiny ImageNet valid, classes that show one of the ten, the one half"
@@ -60,6 +75,8 @@ _SHARP_REPORTED = "Tiny ImageNet valid, classes that show one of the ten, the ot
 _CHOSEN_BY = "Tiny ImageNet, 30 classes of other things"
 _REPORTED = "Tiny ImageNet, 24 other classes of other things"
 _COARSE = "brought down to 32 pixels"
+_VALID = "real photos, valid"
+_UNSEEN = "real photos of sources that were left out"
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +94,10 @@ class History:
     resize: ResizeFigures | None = None
     photos: PhotoFigures | None = None
     outliers: OutlierFigures | None = None
+    real_photos: RealPhotoFigures | None = None
+    unseen_sources: RealPhotoFigures | None = None
+    real_photos_frozen: RealPhotoFigures | None = None
+    unseen_sources_frozen: RealPhotoFigures | None = None
     shift: dict[str, ShiftFigures] | None = None
     shift_n: int = 0
 
@@ -92,6 +113,7 @@ class Rows:
             CIFAR-10's.
         names: What the test and the validation rows are, for people; None: as the data set is
             called.
+        real: Real photos, where there are such; they are chosen by in place of Tiny ImageNet's.
     """
 
     dataset: Dataset
@@ -99,6 +121,7 @@ class Rows:
     validation: Split
     tiny: TinyHeldOut | None
     names: tuple[str, str] | None = None
+    real: RealPhotosParts | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, settings: Settings) -> Rows:
@@ -107,8 +130,68 @@ class Rows:
         Raises:
             DataError: Tiny ImageNet is missing.
         """
-        tiny = load_tiny_held_out(settings) if dataset.labels == CIFAR10_LABELS else None
-        return cls(dataset, *hold_out(dataset.train), tiny)
+        ten = dataset.labels == CIFAR10_LABELS
+        tiny = load_tiny_held_out(settings) if ten else None
+        real = load_real_photos(settings) if ten and has_real_photos(settings) else None
+        return cls(dataset, *hold_out(dataset.train), tiny, real=real)
+
+    @classmethod
+    def of_real_photos(
+        cls, dataset: Dataset, settings: Settings, left_out: tuple[str, ...] = ()
+    ) -> Rows:
+        """Cut and read them for a recipe that learns from real photos, without Tiny ImageNet.
+
+        Args:
+            dataset: Its labels are those of CIFAR-10.
+            settings: `data` is used.
+            left_out: Sources of photos that are for figures alone.
+
+        Raises:
+            DataError: Real photos are missing, or the data set has other labels.
+        """
+        if dataset.labels != CIFAR10_LABELS:
+            raise DataError(
+                f"{dataset.name} has labels of its own; real photos show those of CIFAR-10."
+            )
+        real = load_real_photos(settings, left_out)
+        return cls(dataset, *hold_out(dataset.train), None, real=real)
+
+    @property
+    def sharp(self) -> SharpImages | None:
+        """Return the images, sharper than the rows, that rules and methods are chosen by."""
+        if self.real is not None:
+            valid = self.real.valid
+            known = valid.where(valid.known)
+            return SharpImages(
+                known.images,
+                known.labels,
+                f"{_VALID}, of the labels",
+                valid.where(~valid.known).images,
+                f"{_VALID}, of other things",
+            )
+        if self.tiny is not None:
+            same, others = self.tiny.same, self.tiny.chosen_by
+            return SharpImages(same.images, same.labels, SHARP, others.images, _CHOSEN_BY)
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class SharpImages:
+    """Images that are sharper than a data set's rows.
+
+    Attributes:
+        images: Of the labels, each of shape (h, w, 3), uint8.
+        labels: Their labels, shape (n,).
+        name: What they are, for people.
+        others: Images of other things.
+        others_name: What these are.
+    """
+
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    name: str
+    others: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    others_name: str
 
 
 def evaluate(bundle: Bundle, rows: Rows, settings: Settings, *, command: str) -> Bundle:
@@ -129,11 +212,27 @@ def evaluate(bundle: Bundle, rows: Rows, settings: Settings, *, command: str) ->
     refuse_other_labels(bundle, rows.dataset.name, rows.dataset.labels)
     old = bundle.metrics()
     history = History(**{field.name: getattr(old, field.name) for field in fields(History)})
-    if rows.tiny is not None:
-        resizing = compare_resizing(bundle, rows.tiny.same, SHARP, threads=settings.threads)
+    if (resizing := resize_choices(bundle, rows, settings)) is not None:
         history = replace(history, resize=resizing)
     files = {name: bundle.read(name) for name in (MODEL, VERDICT) if name in bundle.config.sha256}
     return measure(bundle.folder, bundle.config, files, history, rows, settings, command)
+
+
+def resize_choices(bundle: Bundle, rows: Rows, settings: Settings) -> ResizeFigures | None:
+    """Return what the resize rule is chosen by; None without sharper images than the rows.
+
+    Args:
+        bundle: The model.
+        rows: Whose images are taken.
+        settings: `threads` is used.
+    """
+    if rows.real is not None and (sharp := rows.sharp) is not None:
+        return compare_resizing_of(
+            bundle, list(sharp.images), sharp.labels, sharp.name, threads=settings.threads
+        )
+    if rows.tiny is not None:
+        return compare_resizing(bundle, rows.tiny.same, SHARP, threads=settings.threads)
+    return None
 
 
 def refuse_other_labels(bundle: Bundle, name: str, labels: tuple[str, ...]) -> None:
@@ -195,6 +294,7 @@ def measure(
                 if tiny is None
                 else _outliers(classifier, rows, tiny, photos, history.outliers)
             ),
+            **_on_real_photos(classifier, rows, history),
             shift=history.shift,
             shift_n=history.shift_n,
             validation=evaluate_split(classifier, rows.validation, of_validation, dataset.hub),
@@ -232,30 +332,72 @@ def photos_folder(settings: Settings, labels: tuple[str, ...]) -> Path | None:
     return folder if (folder / LABELS).is_file() else None
 
 
+def _on_real_photos(
+    classifier: Classifier, rows: Rows, history: History
+) -> dict[str, RealPhotoFigures | None]:
+    """Return the fields of metrics.json that are about real photos."""
+    figures = {
+        "real_photos": history.real_photos,
+        "unseen_sources": history.unseen_sources,
+        "real_photos_frozen": history.real_photos_frozen,
+        "unseen_sources_frozen": history.unseen_sources_frozen,
+    }
+    if rows.real is not None:
+        kept_back = answer_photos(classifier, rows.real.kept_back)
+        figures |= figures_on_parts(
+            rows.real, kept_back, lambda photos: answer_photos(classifier, photos)
+        )
+    return figures
+
+
+def figures_on_parts(
+    parts: RealPhotosParts,
+    kept_back: PhotoAnswers,
+    answer: Callable[[RealPhotos], PhotoAnswers],
+) -> dict[str, RealPhotoFigures | None]:
+    """Return `real_photos` and, where sources were left out, `unseen_sources` of metrics.json.
+
+    Args:
+        parts: The photos.
+        kept_back: What a model gave on those of the kinds that are kept back.
+        answer: What it gives on others.
+    """
+    figures: dict[str, RealPhotoFigures | None] = {
+        "real_photos": photo_figures(answer(parts.valid), kept_back, CIFAR10_LABELS, _VALID)
+    }
+    if len(parts.unseen):
+        unseen = answer(parts.unseen)
+        figures["unseen_sources"] = photo_figures(unseen, kept_back, CIFAR10_LABELS, _UNSEEN)
+    return figures
+
+
 def method_choices(
-    classifier: Classifier, rows: Rows, tiny: TinyHeldOut, arrays: Mapping[VerdictMethod, Arrays]
+    classifier: Classifier,
+    rows: Rows,
+    sharp: SharpImages,
+    arrays: Mapping[VerdictMethod, Arrays],
 ) -> tuple[Separation, Separation]:
     """What the method is chosen by.
 
-    In the first, both kinds have 32 pixels; in the second, both come from one data set.
+    In the first, both kinds have 32 pixels; in the second, both are as sharp.
 
     Args:
         classifier: The model.
         rows: Whose validation rows are taken.
-        tiny: Tiny ImageNet's images that nothing is learned from.
+        sharp: Images that nothing is learned from.
         arrays: What each method needs.
     """
-    config, others = classifier.config, tiny.chosen_by.images
+    config, others = classifier.config, sharp.others
     return (
         compare(
             watch(classifier, rows.validation.images, "CIFAR-10 train, rows held out"),
-            watch(classifier, coarse(classifier, others), f"{_CHOSEN_BY}, {_COARSE}"),
+            watch(classifier, coarse(classifier, others), f"{sharp.others_name}, {_COARSE}"),
             config,
             arrays,
         ),
         compare(
-            watch(classifier, tiny.same.images, SHARP),
-            watch(classifier, others, _CHOSEN_BY),
+            watch(classifier, sharp.images, sharp.name),
+            watch(classifier, others, sharp.others_name),
             config,
             arrays,
         ),
@@ -272,6 +414,9 @@ def _outliers(
     """How well each method tells what shows none of the labels."""
     config, arrays = classifier.config, arrays_of(classifier, rows.learn)
     others = tiny.reported.images
+    sharp = rows.sharp
+    if sharp is None:
+        raise DataError("There are no images to choose a method by.")
     of_photos = before.photos if before is not None else None
     if photos is not None:
         known, none = (
@@ -285,7 +430,7 @@ def _outliers(
         if known is not None and none is not None:
             of_photos = compare(known, none, config, arrays)
     return OutlierFigures(
-        chosen_by=method_choices(classifier, rows, tiny, arrays),
+        chosen_by=method_choices(classifier, rows, sharp, arrays),
         reported=(
             compare(
                 watch(classifier, rows.dataset.test.images, "CIFAR-10 test"),

@@ -86,7 +86,9 @@ def some(split: Split, at_most: int = _AT_MOST) -> NDArray[np.uint8]:
     return split.images[np.linspace(0, len(split) - 1, at_most).astype(np.int64)]
 
 
-def coarse(classifier: Classifier, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def coarse(
+    classifier: Classifier, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
     """Images brought down to the detail of CIFAR-10's: shape (n, 32, 32, 3)."""
     size = {"height": _COARSE_SIDE, "width": _COARSE_SIDE}
     spec = classifier.config.input.model_copy(update=size)
@@ -133,13 +135,13 @@ def compare(
         known: Images of the labels.
         none: Others.
         config: The model's, for calibration, method and threshold.
-        arrays: What each method needs.
+        arrays: What each method needs; those that are missing are left out.
     """
     areas: dict[VerdictMethod, float] = {}
     shares: dict[VerdictMethod, float] = {}
     told: list[float] = []
     truth = np.repeat([1, 0], [len(known.outputs.logits), len(none.outputs.logits)])
-    for method in METHODS:
+    for method in (each for each in METHODS if each in arrays):
         inside, outside = (
             scores_of(method, group.outputs, config, arrays[method]) for group in (known, none)
         )

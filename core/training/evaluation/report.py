@@ -64,6 +64,35 @@ def leaderboard(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def readme_table(results: Sequence[Result]) -> str:
+    """Return a Markdown table of models for the README, the most accurate first.
+
+    Accuracy on photos comes with its number of photos and 95% interval (Wilson 1927).
+    """
+    lines = [
+        "| model | accuracy on CIFAR-10 | accuracy on photos | ms per photo |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for result in _best_first(results):
+        metrics = result.metrics
+        photos = metrics.photos.accuracy if metrics.photos is not None else None
+        on_photos = (
+            f"{photos.share:.3f} ({photos.low:.3f} to {photos.high:.3f}, n = {photos.n})"
+            if photos is not None
+            else ""
+        )
+        lines.append(
+            f"| {_named(result)} | {metrics.test.accuracy:.4f} | {on_photos} "
+            f"| {metrics.milliseconds:.1f} |"
+        )
+    machines = sorted({result.metrics.origin.hardware for result in results})
+    return (
+        "\n".join(lines)
+        + "\n\nMeasured on the stored weights; milliseconds at batch size 1 without "
+        f"decoding, on {'; '.join(machines)}.\n"
+    )
+
+
 def measured_on(results: Sequence[Result]) -> str:
     """A sentence that says what the leaderboard's figures are."""
     tests = sorted({f"{r.metrics.test.n:,} rows of {r.metrics.test.data}" for r in results})

@@ -13,7 +13,7 @@ from core.bundle.config import Precision
 from core.errors import TrainingError
 from core.inference.engine import EXPLAIN, INPUT, PREDICT
 
-__all__ = ["occlusion_model", "serving_model", "to_flatbuffer"]
+__all__ = ["activation_model", "occlusion_model", "serving_model", "to_flatbuffer"]
 
 _MIN_CELLS = 7
 # Cells that are hidden at a time, each way.
@@ -128,6 +128,48 @@ def occlusion_model(model: keras.Model) -> keras.Model:
     )
 
 
+def activation_model(model: keras.Model) -> keras.Model:
+    """As `serving_model`, for networks that end in average pooling and one linear layer.
+
+    The evidence for class k at a place is the feature map there times the weights of logit k, over
+    the number of places (class activation maps, Zhou et al. 2016, arXiv 1512.04150). It is exact:
+    the maps sum to the logits without their biases.
+
+    Args:
+        model: From images to logits, of a fixed size and in float32; its last layers are
+            `features`, shape (n, fh, fw, d), the average pooling `embedding` and the dense layer
+            `logits`.
+
+    Returns:
+        As `serving_model` does; and `features`, the map behind the embedding, from which another
+        head on the same embedding can make its own maps.
+
+    Raises:
+        TrainingError: The network does not end so.
+    """
+    names = ["features", "embedding", "logits"]
+    kinds = (layers.GlobalAveragePooling2D, layers.Dense)
+    last = model.layers[-3:]
+    if [layer.name for layer in last] != names or not all(map(isinstance, last[1:], kinds)):
+        raise TrainingError(
+            f"{model.name} ends in {', '.join(layer.name for layer in last)}; for class activation "
+            f"maps it must end in {', '.join(names)}: average pooling and one linear layer."
+        )
+    features = last[0].output
+    height, width, _ = features.shape[1:]
+    kernel = np.asarray(last[2].kernel)
+    shares = (kernel / (height * width)).astype(np.float32)[None, None]
+    return keras.Model(
+        model.input,
+        {
+            "logits": model.outputs[0],
+            "embedding": last[1].output,
+            "maps": ops.conv(features, shares, padding="valid"),
+            "features": features,
+        },
+    )
+
+
 def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
     """Content of model.tflite for a `serving_model`, with the signatures that `Engine` expects.
 
@@ -149,7 +191,8 @@ def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
     image = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    for signature, names in ((PREDICT, ("logits", "embedding")), (EXPLAIN, ("maps",))):
+    explained = [name for name in ("maps", "features") if name in model.output]
+    for signature, names in ((PREDICT, ["logits", "embedding"]), (EXPLAIN, explained)):
         part = keras.Model(model.input, {name: model.output[name] for name in names})
         archive.add_endpoint(signature, part.call, input_signature=[image])
     with tempfile.TemporaryDirectory() as folder:

@@ -27,7 +27,7 @@ _IMAGENET_OUTPUTS = 1001
 
 
 def load_mobilenet(model: keras.Model, settings: Settings) -> None:
-    """Set the convolutions of `networks.mobilenet` to their ImageNet weights.
+    """Set the convolutions of `cnn.mobilenet` to their ImageNet weights.
 
     Args:
         model: The network; its last layer keeps what it has.

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
-__all__ = ["SGD", "AdamW", "LookaheadSGD", "Optimizer", "PiecewiseLinear"]
+__all__ = [
+    "SGD",
+    "AdamW",
+    "AnchoredAdamW",
+    "AnchoredAdamWOptimizer",
+    "LookaheadSGD",
+    "Optimizer",
+    "PiecewiseLinear",
+]
 
 
 @dataclass(frozen=True)
@@ -95,14 +106,55 @@ class LookaheadSGD:
         )
 
 
-Optimizer = AdamW | SGD | LookaheadSGD
+@dataclass(frozen=True)
+class AnchoredAdamW:
+    """AdamW for fine-tuning: weights decay towards those that the run began with.
+
+    Attributes:
+        learning_rate: At its highest; it falls along half a cosine to `last` at the last step.
+        last: At the end.
+        warm_up: Share of all steps over which the rate first rises from 0, 0 to 1.
+        anchor: Share of its distance to the start that a weight loses at each step, times the rate.
+        average: Share of the running average of the weights that each step keeps.
+        clip_norm: Largest norm of all gradients together; larger ones are scaled down to it.
+    """
+
+    learning_rate: float
+    last: float
+    warm_up: float
+    anchor: float
+    average: float
+    clip_norm: float
+
+    def build(
+        self, steps: int, scales: Mapping[str, NDArray[np.float32]] | None = None
+    ) -> AnchoredAdamWOptimizer:
+        """Return the optimizer for a run of this many steps.
+
+        Args:
+            steps: Of the whole run.
+            scales: Factors of the steps by the path of a variable, where they are not 1: of shape
+                (1, 1, 1, out) for a convolution's kernel, (1, 1, channels, 1) for a depthwise one,
+                (in, 1) for that of a dense layer, (1,) for a bias.
+        """
+        return AnchoredAdamWOptimizer(
+            _half_cosine(self.learning_rate, self.warm_up, steps, self.last),
+            anchor=self.anchor,
+            average=self.average,
+            scales=scales,
+            global_clipnorm=self.clip_norm,
+        )
 
 
-def _half_cosine(peak: float, warm_up: float, steps: int) -> Any:
+Optimizer = AdamW | SGD | LookaheadSGD | AnchoredAdamW
+
+
+def _half_cosine(peak: float, warm_up: float, steps: int, last: float = 0.0) -> Any:
     rising = round(warm_up * steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if rising else peak,
         steps - rising,
+        alpha=last / peak,
         warmup_target=peak if rising else None,
         warmup_steps=rising,
     )
@@ -213,3 +265,128 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
             "bias_factor": self._bias_factor,
             "steps": self._steps,
         }
+
+
+@keras.saving.register_keras_serializable("tensight")
+class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # as above
+    """See `AnchoredAdamW`.
+
+    It keeps the weights that it began with and their running average, so that a run can end with
+    weights between these two. A stored model brings both, and the factors of its steps. Build it
+    before `fit`, which may build it where variables have no values.
+    """
+
+    _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        anchor: float,
+        average: float,
+        scales: Mapping[str, NDArray[np.float32]] | None = None,
+        name: str = "anchored_adamw",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self._anchor = anchor
+        self._average = average
+        self._scales = dict(scales or {})
+
+    def build(self, variables: list[Any]) -> None:
+        """Make two moments, a start, an average and a factor for each variable."""
+        if self.built:
+            return
+        super().build(variables)
+        names = ["first_moment", "second_moment"]
+        self._first, self._second = self.add_optimizer_variables(variables, names)
+        self._starts: list[Any] = []
+        self._averages: list[Any] = []
+        self._factors: list[Any] = []
+        for variable in variables:
+            value = ops.convert_to_numpy(variable)
+            factor = np.ones(_factor_shape(value.shape), np.float32)
+            factor = factor * self._scales.get(variable.path, np.float32(1))
+            # As initial values: what is assigned while TensorFlow traces a function is lost.
+            for slots, name, initial in (
+                (self._starts, "start", value),
+                (self._averages, "running_average", value),
+                (self._factors, "factor", factor),
+            ):
+                slots.append(
+                    self.add_variable(
+                        initial.shape,
+                        initializer=_Given(initial),
+                        dtype="float32",
+                        name=f"{variable.path.replace('/', '_')}_{name}",
+                    )
+                )
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Change one variable by one step."""
+        place = self._get_variable_index(variable)
+        weight = ops.convert_to_tensor(variable)
+        done = ops.cast(self.iterations + 1, weight.dtype)
+        rate = ops.cast(learning_rate, weight.dtype)
+        first, second = self._first[place], self._second[place]
+        mean = ops.convert_to_tensor(first) * self._BETA_1 + gradient * (1 - self._BETA_1)
+        square = ops.convert_to_tensor(second) * self._BETA_2
+        square = square + ops.square(gradient) * (1 - self._BETA_2)
+        self.assign(first, mean)
+        self.assign(second, square)
+        mean = mean / (1 - ops.power(self._BETA_1, done))
+        square = square / (1 - ops.power(self._BETA_2, done))
+        step = mean / (ops.sqrt(square) + self._EPSILON)
+        step = step * ops.convert_to_tensor(self._factors[place])
+        apart = weight - ops.convert_to_tensor(self._starts[place])
+        moved = weight - rate * (step + self._anchor * apart)
+        self.assign(variable, moved)
+        # The first steps count more, or the start would stay in the average of a short run.
+        kept = ops.minimum(self._average, done / (done + 10))
+        average = self._averages[place]
+        self.assign(average, moved + kept * (ops.convert_to_tensor(average) - moved))
+
+    def blend(self, share: float) -> dict[str, NDArray[np.float32]]:
+        """Return weights between the start and the running average.
+
+        Args:
+            share: 0 for the start, 1 for the running average.
+
+        Returns:
+            By the path of each variable.
+        """
+        blended = {}
+        for variable, start, average in zip(
+            self._trainable_variables, self._starts, self._averages, strict=True
+        ):
+            first, last = (ops.convert_to_numpy(each) for each in (start, average))
+            blended[variable.path] = np.asarray(first + share * (last - first), np.float32)
+        return blended
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `__init__` takes, but for the factors, which are stored as variables."""
+        config: dict[str, Any] = super().get_config()
+        return config | {"anchor": self._anchor, "average": self._average}
+
+
+class _Given(keras.initializers.Initializer):  # type: ignore[misc]  # as above
+    """Start with given values."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self._values = values
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        """Return them; JAX refuses two variables that share their memory."""
+        del shape
+        return ops.copy(ops.convert_to_tensor(self._values, dtype))
+
+
+def _factor_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a variable's factors, see `AnchoredAdamW.build`."""
+    match shape:
+        case (_, _, channels, 1):
+            return (1, 1, channels, 1)
+        case (_, _, _, outputs):
+            return (1, 1, 1, outputs)
+        case (inputs, _):
+            return (inputs, 1)
+    return (1,) * len(shape)

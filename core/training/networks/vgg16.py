@@ -17,6 +17,7 @@ from core.bundle.config import CONFIG, MODEL, Pretrained
 from core.bundle.folder import Bundle
 from core.errors import DataError
 from core.inference.engine import PREDICT
+from core.output import private_folder
 from core.photos.preprocess import InputSpec
 from core.settings import Settings
 
@@ -86,7 +87,8 @@ def keep_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pret
         settings: `home` is used.
     """
     folder = _folder(settings)
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.home)
+    folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
         weights, description = Path(scratch) / _WEIGHTS, Path(scratch) / _ABOUT
         body.save_weights(weights)

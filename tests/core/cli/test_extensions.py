@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import typer
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from core.cli import extensions
-from core.cli.extensions import add_commands, load_companions
+from core.cli.extensions import add_commands, companions
 from core.cli.main import build_app
 from core.errors import CommandUnavailableError
+from core.serving.connect import connect
+from core.settings import Settings
 from tests.conftest import ROOT
 
 
@@ -64,12 +69,56 @@ def test_functions_and_groups_can_be_commands(monkeypatch: pytest.MonkeyPatch) -
     assert [group.name for group in app.registered_groups] == ["space"]
 
 
+def test_help_lists_commands_in_order() -> None:
+    help_text = CliRunner().invoke(build_app(), ["--help"]).output
+    listed = re.findall(r"^│ ([a-z-]+) +\S", help_text, re.MULTILINE)
+    core = ["predict", "explain", "serve", "config", "explore", "train", "evaluate", "export"]
+    assert [each for each in listed if each in core] == core
+
+
 def test_broken_companion_is_reported_and_left_out(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     only(monkeypatch, ("other", "no_such_package:run"), ("bot", "bot.cli:companion"))
-    assert len(load_companions()) == 1
+    settings = Settings(models=ROOT / "models", home=tmp_path)
+    with closing(connect(settings)) as predictor, companions(settings, predictor, None):
+        pass
     assert "other does not run beside the page: no_such_package" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "package"), [("web", "gradio"), ("bot", "telegram")])
+def test_front_without_its_library_says_what_to_install(command: str, package: str) -> None:
+    program = (
+        "import sys\n"
+        f"sys.modules[{package!r}] = None\n"
+        "from core.cli import main\n"
+        f"sys.argv = ['tensight', {command!r}]\n"
+        "main.main()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TENSIGHT_TELEGRAM_TOKEN": "1:x"},
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"tensight {command}: a package cannot be loaded (")
+    assert "Install TenSight with all that it depends on" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_companion_without_its_library_leaves_the_page_running(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    only(monkeypatch, ("bot", "bot.cli:companion"))
+    for name in [each for each in sys.modules if each.split(".")[0] in {"telegram", "bot"}]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "telegram", None)
+    settings = Settings(models=ROOT / "models", home=tmp_path, telegram_token=SecretStr("1:x"))
+    with closing(connect(settings)) as predictor, companions(settings, predictor, None):
+        pass
+    assert "bot does not run beside the page: bot.cli cannot be loaded" in capsys.readouterr().err
 
 
 def unwrapped(text: str) -> str:

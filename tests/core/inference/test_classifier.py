@@ -24,7 +24,7 @@ from tests import drawings
 from tests.conftest import ROOT
 
 MODELS = [folder.name for folder in find_bundles(ROOT / "models")]
-GOLDEN = ROOT / "tests" / "core" / "golden.json"
+GOLDEN = Path(__file__).with_name("golden.json")
 
 
 @pytest.mark.parametrize("model", MODELS)

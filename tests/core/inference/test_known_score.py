@@ -221,6 +221,25 @@ def test_there_must_be_enough_neighbours(catalog: Catalog, tmp_path: Path, rows:
         assert set(read_arrays(bundle, 128)) == {"axes", "neighbours"}
 
 
+def test_probe_gives_the_log_odds_against_none() -> None:
+    rng = np.random.default_rng(2)
+    embedding = rng.normal(size=(5, 4)).astype(np.float32)
+    arrays: Arrays = {"kernel": rng.normal(size=(4, 4)), "bias": rng.normal(size=4)}
+    outputs = Outputs(np.zeros((5, 3), np.float32), embedding)
+    config = at(1.0)
+    logits = embedding @ arrays["kernel"] + arrays["bias"]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = np.log((1 - shares[:, 3]) / shares[:, 3])
+    assert known_scores("probe", outputs, config, arrays) == pytest.approx(expected, abs=1e-4)
+
+
+def test_probe_of_another_shape_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+    arrays = {"kernel": np.zeros((128, 10)), "bias": np.zeros(10)}
+    bundle = with_verdict(catalog.bundle("classic"), tmp_path, "probe", arrays)
+    with pytest.raises(BundleError, match=r"a kernel of shape \(128, 11\) and a bias"):
+        read_arrays(bundle, 128)
+
+
 @pytest.mark.parametrize("method", ARRAYS)
 def test_the_same_known_score_at_every_batch_size(
     catalog: Catalog, tmp_path: Path, method: VerdictMethod
@@ -232,6 +251,8 @@ def test_the_same_known_score_at_every_batch_size(
         "center": np.zeros(128),
         "axes": np.linalg.qr(rng.normal(size=(128, 64)))[0],
         "neighbours": directions / np.linalg.norm(directions, axis=1, keepdims=True),
+        "kernel": rng.normal(size=(128, 11)),
+        "bias": rng.normal(size=11),
     }
     wanted = {name: arrays[name] for name in ARRAYS[method]}
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, method, wanted or None)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import subprocess
 import sys
 import zlib
 from io import BytesIO
@@ -18,14 +17,10 @@ from core.errors import ImageError, PhotoReadError
 from core.photos.decode import MAX_BYTES, Photo, decode
 from core.photos.preprocess import InputSpec, crops, normalise, resize
 from tests import drawings
+from tests.support.hostile_photos import encoded
+from tests.support.peak_memory import decoded_apart
 
 GRADIENT = drawings.gradient(60, 40)
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def code_of(photo: Photo) -> str:
@@ -97,7 +92,6 @@ def test_every_exif_orientation_comes_out_upright(orientation: int) -> None:
     assert np.array_equal(decode(opened), np.asarray(GRADIENT))
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_broken_exif_block_does_not_lose_the_photo() -> None:
     data = encoded(GRADIENT, "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     assert decode(data).shape == (40, 60, 3)
@@ -198,33 +192,10 @@ def test_sizes_are_refused_before_decoding() -> None:
     assert code_of(png(0, 4, 8, 0, b"\0")) in {"truncated", "too_many_pixels"}
 
 
-def extra_megabytes(path: Path) -> tuple[str, float]:
-    """Decode a file in a process of its own: what came of it, and by how much its peak grew."""
-    if not Path("/proc/self/status").is_file():
-        pytest.skip("peak memory is read from /proc/self/status, which only Linux has")
-    # Not ru_maxrss: a child's begins at its parent's.
-    program = (
-        "import re, sys\n"
-        "from core import errors\n"
-        "from core.photos.decode import decode\n"
-        "def peak():\n"
-        "    return int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])\n"
-        "before = peak()\n"
-        "try:\n    print(decode(sys.argv[1]).shape[0])\n"
-        "except errors.ImageError as error:\n    print(error.code)\n"
-        "print(peak() - before)\n"
-    )
-    run = [sys.executable, "-c", program, str(path)]
-    outcome, kilobytes = subprocess.run(
-        run, capture_output=True, text=True, check=True
-    ).stdout.split()
-    return outcome, int(kilobytes) / 1024
-
-
 def test_a_huge_png_costs_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     path.write_bytes(png(13_000, 13_000, 1, 0, bytes(13_000 * (1 + 13_000 // 8))))
-    outcome, megabytes = extra_megabytes(path)
+    outcome, megabytes = decoded_apart(path)
     assert outcome == "too_many_pixels"
     assert megabytes < 60
 
@@ -235,7 +206,7 @@ def test_the_largest_photos_cost_little_more_than_their_pixels(
 ) -> None:
     path = tmp_path / "large.png"
     path.write_bytes(png(7_000, 7_000, bits, colour, bytes(7_000 * (1 + 7_000 * bytes_a_pixel))))
-    outcome, megabytes = extra_megabytes(path)
+    outcome, megabytes = decoded_apart(path)
     assert outcome == "7000"
     pixels = 49e6 * (bytes_a_pixel + 3) / 2**20
     assert 0.9 * pixels < megabytes < 1.4 * pixels

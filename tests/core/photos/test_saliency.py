@@ -145,7 +145,7 @@ def test_explaining_many_photos_takes_no_more_memory_than_one() -> None:
         "import resource, sys\n"
         "import numpy as np\n"
         "from PIL import Image\n"
-        "from core.catalog import Catalog\n"
+        "from core.registry.catalog import Catalog\n"
         "from core.settings import Settings\n"
         "classifier = Catalog(Settings.read()).load('scratch')\n"
         "photos = [Image.fromarray(np.full((64, 64, 3), i, np.uint8)) for i in range(16)]\n"

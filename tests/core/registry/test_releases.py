@@ -488,8 +488,8 @@ def test_what_arrived_whole_is_not_downloaded_again(desk: Desk, versions: dict[s
 FETCH = """
 import sys
 from pathlib import Path
-from core import hub
 from core.errors import HubError
+from core.registry import hub
 path, folder = sys.stdin.readline().strip(), Path(sys.stdin.readline().strip())
 commit = hub.resolve("owner/models", "main", token=None)
 files = [each for each in commit.files if each.path == path]
@@ -667,7 +667,7 @@ def test_killed_at_any_moment_the_next_start_serves_the_last_good_model(
 
 PROMOTE = """
 import sys
-from core import releases
+from core.registry import releases
 from core.settings import Settings
 print("begins", flush=True)
 releases.promote(Settings.read(), "classic", sys.stdin.readline().strip())

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from core.errors import OutputError, StoreError
-from core.photos.decode import to_archival_jpeg
+from core.photos.prepare import to_archival_jpeg
 from core.settings import Settings
 from core.store.feedback import Feedback
 from core.store.feedback_export import export_photos, feedback_stats

@@ -21,9 +21,9 @@ from pydantic import SecretStr
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
 from core.settings import Settings
-from core.store.chats import Chat
+from core.store.chats import Chat, ChatTable
 from core.store.database import Database
-from core.store.feedback import NONE, Answered, Feedback
+from core.store.feedback import NONE, Answered, Bounds, Feedback, FeedbackTable, Kept
 from core.store.live import HubSource, Live
 from core.store.store import Store
 from core.store.tables import HEAD, TABLES
@@ -235,6 +235,22 @@ def test_the_inbox(each: Settings) -> None:
     store.close()
 
 
+def test_inbox_counts_attempts_until_they_end(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        store.inbox.receive(BOT, [(1, CHAT, "{}"), (2, CHAT, "{}"), (3, CHAT, "{}")])
+        store.inbox.receive(OTHER, [(1, CHAT, "{}")])
+        assert store.inbox.unsettled(BOT) == set()
+        assert [store.inbox.begin(BOT, [1], 2) for _ in range(4)] == [0, 1, 2, 2]
+        assert store.inbox.begin(BOT, [1, 2], 2) == 2, "an album counts as its worst item"
+        assert store.inbox.begin(BOT, [3], 2) == 0
+        assert store.inbox.unsettled(BOT) == {1, 3}
+        assert store.inbox.unsettled(OTHER) == set()
+        store.inbox.settle(BOT, [3])
+        store.inbox.finish(BOT, [1])
+        assert store.inbox.unsettled(BOT) == set()
+        assert store.inbox.begin(BOT, [3], 2) == 0
+
+
 def test_what_people_choose_and_say(each: Settings) -> None:
     store = Store.open(each)
     assert store.chats.get(CHAT) == Chat()
@@ -263,19 +279,66 @@ def test_what_people_choose_and_say(each: Settings) -> None:
     store.close()
 
 
-def test_no_more_photos_are_kept_than_there_is_room_for(
-    each: Settings, monkeypatch: pytest.MonkeyPatch
+KEPT, WITHOUT_PHOTO, REFUSED = Kept(True, True), Kept(True, False), Kept(False, False)
+
+
+def test_no_more_photos_are_kept_than_there_is_room_for(each: Settings) -> None:
+    with closing(Database.open(each)) as database:
+        table = FeedbackTable(database, Bounds(photos=2))
+        table.add_answer("k1", answered())
+        assert table.add(feedback("cat", photo=b"1")) == KEPT
+        assert table.add(feedback("cat")) == WITHOUT_PHOTO, "there is none"
+        assert table.judge("k1", feedback("cat", photo=b"2")) == KEPT
+        assert table.add(feedback("cat", photo=b"3")) == WITHOUT_PHOTO
+        assert [photo for _, _, photo in table.photos()] == [b"1", b"2"]
+        assert table.stats()[0].n == 4, "what is said counts"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "mine", "yours"),
+    [
+        (Bounds(person_photos=1), WITHOUT_PHOTO, KEPT),
+        (Bounds(person_photo_bytes=15), WITHOUT_PHOTO, KEPT),
+        (Bounds(photo_bytes=15), WITHOUT_PHOTO, WITHOUT_PHOTO),
+        (Bounds(person_feedback=1), REFUSED, KEPT),
+        (Bounds(feedback=1), REFUSED, REFUSED),
+    ],
+)
+def test_feedback_is_bounded_for_each_person_and_in_all(
+    each: Settings, bounds: Bounds, mine: Kept, yours: Kept
 ) -> None:
-    monkeypatch.setattr("core.store.feedback.MOST_PHOTOS", 2)
-    store = Store.open(each)
-    store.feedback.add_answer("k1", answered())
-    assert store.feedback.add(feedback("cat", photo=b"1"))
-    assert not store.feedback.add(feedback("cat")), "there is none"
-    assert store.feedback.judge("k1", feedback("cat", photo=b"2"))
-    assert not store.feedback.add(feedback("cat", photo=b"3"))
-    assert [photo for _, _, photo in store.feedback.photos()] == [b"1", b"2"]
-    assert store.feedback.stats()[0].n == 4, "what is said counts"
-    store.close()
+    with closing(Database.open(each)) as database:
+        table = FeedbackTable(database, bounds)
+        assert table.add(feedback("cat", "me", b"0123456789")) == KEPT
+        assert table.add(feedback("cat", "me", b"0123456789")) == mine
+        assert table.add(feedback("cat", "you", b"0123456789")) == yours
+        ChatTable(database).forget("me", set())
+        assert table.add(feedback("cat", "me", b"0123456789")) in (KEPT, yours), "room again"
+
+
+def test_answers_are_bounded_for_each_person_and_in_all(each: Settings) -> None:
+    with closing(Database.open(each)) as database:
+        table = FeedbackTable(database, Bounds(answers=3, person_answers=2))
+
+        def stored() -> list[str]:
+            return [key for key in ("a", "b", "c", "d", "e") if table.answer(key)]
+
+        for key in ("a", "b", "c"):
+            table.add_answer(key, answered("me"))
+        assert stored() == ["b", "c"], "the oldest of the person gives way"
+        for key in ("d", "e"):
+            table.add_answer(key, answered(None))
+        assert stored() == ["c", "d", "e"], "the oldest of all gives way"
+
+
+def test_only_the_most_probable_scores_are_stored(each: Settings) -> None:
+    scores = {f"label{i}": i / 1000 for i in range(1000)}
+    with closing(Store.open(each)) as store:
+        store.feedback.add_answer("k", answered("me", **scores))
+        stored = store.feedback.answer("k")
+    assert stored is not None
+    assert len(stored.scores) == 100
+    assert min(stored.scores.values()) == 0.9
 
 
 def test_what_operators_do(each: Settings) -> None:

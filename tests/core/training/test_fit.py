@@ -100,7 +100,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
     recipe = "made.recipe(epochs=8, patience=8, optimizer=AdamW(1e-4))"
     program = (
         "from pathlib import Path\n"
-        "from core.training.optimizers import AdamW\n"
+        "from core.training.networks.optimizers import AdamW\n"
         "from tests import made\n"
         "from tests.core.training.test_fit import run\n"
         f"run({recipe}, Path({str(tmp_path / 'killed')!r}), made.Recorder())\n"
@@ -215,7 +215,12 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     # The largest takes a quarter of a minute; above, a small one learns as it does.
-    [pytest.param(n, marks=[pytest.mark.long] * (n == "mobilenet")) for n in sorted(RECIPES)],
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name == "mobilenet"))
+        for name, recipe in sorted(RECIPES.items())
+        # Those that learn from real photos do so by a task of their own: test_photo_training.py.
+        if recipe.plan is None
+    ],
 )
 def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
     recipe = replace(get_recipe(name), epochs=1, batch_size=16)

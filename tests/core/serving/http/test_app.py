@@ -29,7 +29,7 @@ import uvicorn
 from PIL import Image
 from pydantic import SecretStr
 
-from core.cli.predict import _patiently
+from core.cli.predict import _predicted
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -287,19 +287,23 @@ def test_the_description_has_examples(url: str) -> None:
     assert "image/jpeg" in description["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
 
 
+KEYS = ("first-key-of-some", "second-key-of-some")
+
+
 def test_keys(catalog: Catalog, jpeg: bytes) -> None:
-    settings = Settings(models=MODELS, api_keys=(SecretStr("first"), SecretStr("second")))
+    settings = Settings(models=MODELS, api_keys=tuple(map(SecretStr, KEYS)))
     with serving(settings, catalog) as url:
-        for header in ({}, {"Authorization": "Bearer third"}, {"Authorization": "Basic first"}):
+        basic = {"Authorization": f"Basic {KEYS[0]}"}
+        for header in ({}, {"Authorization": "Bearer third"}, basic):
             answer = post(url, content=jpeg, headers=header)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_access")
             assert answer.headers["WWW-Authenticate"] == "Bearer"
-        for key in ("first", "second"):
+        for key in KEYS:
             given = post(url, content=jpeg, headers={"Authorization": f"Bearer {key}"})
             assert given.status_code == 200
         assert httpx2.get(f"{url}/v1/models").status_code == 401
         assert httpx2.get(f"{url}/healthz").status_code == 200
-        with asking(url, key="second") as remote:
+        with asking(url, key=KEYS[1]) as remote:
             assert remote.default_model() == catalog.default()
         with pytest.raises(PredictorError, match="TENSIGHT_PREDICTOR_KEY are right"):
             remotely(url, jpeg, key="third")
@@ -666,23 +670,23 @@ def test_so_many_bodies_are_held_at_once_and_no_more(catalog: Catalog, jpeg: byt
 
 
 def test_who_guesses_keys_is_stopped(catalog: Catalog, jpeg: bytes) -> None:
-    settings = Settings(models=MODELS, api_keys=(SecretStr("right"),))
+    settings = Settings(models=MODELS, api_keys=(SecretStr(KEYS[0]),))
     with serving(settings, catalog) as url, httpx2.Client(base_url=url) as client:
         statuses = [
             client.get("/v1/models", headers={"Authorization": f"Bearer {i}"}).status_code
             for i in range(22)
         ]
         assert statuses == [401] * 20 + [429] * 2
-        right = {"Authorization": "Bearer right"}
+        right = {"Authorization": f"Bearer {KEYS[0]}"}
         assert client.get("/v1/models", headers=right).status_code == 200
 
 
 def test_each_key_has_a_limit_of_its_own(catalog: Catalog) -> None:
-    keys = (SecretStr("a"), SecretStr("b"))
-    settings = Settings(models=MODELS, api_keys=keys, rate_per_minute=1)
+    a, b = KEYS
+    settings = Settings(models=MODELS, api_keys=tuple(map(SecretStr, KEYS)), rate_per_minute=1)
     with serving(settings, catalog) as url, httpx2.Client(base_url=url) as client:
         # Whoever says that he is another is not believed.
-        for i, (key, status) in enumerate([("a", 200), ("a", 429), ("b", 200), ("b", 429)]):
+        for i, (key, status) in enumerate([(a, 200), (a, 429), (b, 200), (b, 429)]):
             headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": f"10.0.0.{i}"}
             assert client.get("/v1/models", headers=headers).status_code == status
 
@@ -768,7 +772,7 @@ def test_the_command_line_does_not_come_back_for_ever(photo: Path) -> None:
 
     predictor = Full(Catalog(Settings(models=MODELS)), queue_size=1, deadline_s=1)
     with pytest.raises(BusyError):
-        asyncio.run(_patiently(predictor, str(photo), None))
+        asyncio.run(_predicted(predictor, str(photo), None))
     predictor.close()
     assert 10 < predictor.asked < 100
 
@@ -801,7 +805,7 @@ def test_the_settings_say_who_answers() -> None:
     local = connect(Settings(models=MODELS))
     assert isinstance(local, LocalPredictor)
     local.close()
-    settings = Settings(predictor_url="http://127.0.0.1:1", predictor_key=SecretStr("k"))
+    settings = Settings(predictor_url="http://127.0.0.1:1", predictor_key=SecretStr(KEYS[0]))
     remote = connect(settings)
     assert isinstance(remote, RemotePredictor)
     with pytest.raises(PredictorError, match="within 5 s"):
@@ -878,7 +882,7 @@ def test_a_process_that_is_told_to_stop_gives_the_answer_that_it_owes(
         return False
 
     answers: list[httpx2.Response] = []
-    with held_up("core.inference.classifier:Classifier.see", tmp_path) as (url, process, hold):
+    with held_up("core.photos.pool:PhotoPool.prepare", tmp_path) as (url, process, hold):
         port = int(url.rpartition(":")[2])
         wait_for(lambda: process.poll() is not None or not is_refused(port))
         asking = threading.Thread(target=lambda: answers.append(post(url, content=jpeg)))

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
-from core.training.networks.optimizers import AdamW, LookaheadSGD, PiecewiseLinear
+from core.training.networks.optimizers import (
+    AdamW,
+    AnchoredAdamW,
+    LookaheadSGD,
+    PiecewiseLinear,
+)
 
 
 def test_a_rate_in_straight_lines() -> None:
@@ -57,3 +64,59 @@ def test_lookahead_sgd_follows_its_formulas(steps: int) -> None:
 def test_a_run_of_one_step_has_a_rate() -> None:
     optimizer = LookaheadSGD(0.1, 0.8, 0.0, 1.0, warm_up=0.25, first=0.5, last=0.1).build(1)
     assert float(optimizer.learning_rate) == pytest.approx(0.05)
+
+
+def test_anchored_adamw_follows_its_formulas() -> None:
+    recipe = AnchoredAdamW(0.1, last=0.01, warm_up=0.25, anchor=0.5, average=0.9, clip_norm=1e9)
+    kernel = keras.Variable(np.ones((1, 1, 2, 3), np.float32), name="kernel")
+    bias = keras.Variable(np.zeros(3, np.float32), name="bias")
+    factor = np.asarray([1.0, 0.5, 2.0], np.float32).reshape(1, 1, 1, 3)
+    optimizer = recipe.build(8, {kernel.path: factor})
+    ours = {"kernel": np.ones((1, 1, 2, 3)), "bias": np.zeros(3)}
+    start = {name: value.copy() for name, value in ours.items()}
+    average = {name: value.copy() for name, value in ours.items()}
+    first = {name: np.zeros_like(value) for name, value in ours.items()}
+    second = {name: np.zeros_like(value) for name, value in ours.items()}
+    rng = np.random.default_rng(0)
+    for step in range(1, 9):
+        rate = float(optimizer.learning_rate)
+        gradients = {name: rng.normal(size=value.shape) for name, value in ours.items()}
+        optimizer.apply([g.astype(np.float32) for g in gradients.values()], [kernel, bias])
+        for name, gradient in gradients.items():
+            first[name] = 0.9 * first[name] + 0.1 * gradient
+            second[name] = 0.999 * second[name] + 0.001 * gradient**2
+            move = first[name] / (1 - 0.9**step) / np.sqrt(second[name] / (1 - 0.999**step))
+            move = move * (factor if name == "kernel" else 1)
+            ours[name] = ours[name] - rate * (move + 0.5 * (ours[name] - start[name]))
+            kept = min(0.9, step / (step + 10))
+            average[name] = kept * average[name] + (1 - kept) * ours[name]
+        np.testing.assert_allclose(kernel.numpy(), ours["kernel"], atol=1e-4)
+        np.testing.assert_allclose(bias.numpy(), ours["bias"], atol=1e-4)
+    assert float(optimizer.learning_rate) == pytest.approx(0.01, rel=1e-3)
+    for share in (0.0, 0.3, 1.0):
+        expected = start["kernel"] + share * (average["kernel"] - start["kernel"])
+        np.testing.assert_allclose(optimizer.blend(share)[kernel.path], expected, atol=1e-4)
+
+
+def test_stored_anchored_adamw_keeps_start_average_and_factors(tmp_path: Path) -> None:
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(inputs))
+    factors = {"logits/kernel": np.full((4, 1), 0.25, np.float32)}
+    recipe = AnchoredAdamW(0.1, last=0.01, warm_up=0.0, anchor=0.0, average=0.5, clip_norm=1.0)
+    optimizer = recipe.build(10, factors)
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer, "mse")
+    before = model.get_weights()[0].copy()
+    x, y = np.ones((8, 4), np.float32), np.ones((8, 2), np.float32)
+    model.fit(x, y, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again.optimizer.blend(0.0)["logits/kernel"], before)
+    stored = {variable.path.split("/")[-1]: variable for variable in again.optimizer.variables}
+    np.testing.assert_allclose(stored["logits_kernel_factor"], factors["logits/kernel"])
+    for share in (0.5, 1.0):
+        kept = model.optimizer.blend(share)["logits/kernel"]
+        np.testing.assert_allclose(again.optimizer.blend(share)["logits/kernel"], kept)
+    model.fit(x, y, epochs=1, verbose=0)
+    again.fit(x, y, epochs=1, verbose=0)
+    np.testing.assert_allclose(again.get_weights()[0], model.get_weights()[0], atol=1e-6)

@@ -219,7 +219,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_without_internet_the_download_says_what_to_do(tmp_path: Path) -> None:
     program = (
         "from core.settings import Settings\n"
-        "from core.training.vgg16 import adopt_vgg16\n"
+        "from core.training.networks.vgg16 import adopt_vgg16\n"
         "adopt_vgg16('imagenet', Settings())\n"
     )
     # A proxy on loopback where nobody listens.

@@ -1,0 +1,46 @@
+"""Read the blocks of a GIF file before its first picture."""
+
+from __future__ import annotations
+
+from core.photos.formats.inspected import Inspected, check_parts, damaged_error
+
+__all__ = ["inspect"]
+
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_GRAPHIC_CONTROL = 0xF9
+
+
+def inspect(data: bytes) -> Inspected:
+    """Find the size of a GIF, and leave out comments and what belongs to programs.
+
+    Raises:
+        ImageError: `truncated` where no picture follows, `unsupported` where it has too many
+            blocks.
+    """
+    if len(data) < 13:
+        raise damaged_error()
+    view, flags = memoryview(data), data[10]
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    kept, parts = [view[:at]], 0
+    while at < len(data) and data[at] != _TRAILER:
+        check_parts(parts := parts + 1)
+        if data[at] == _IMAGE:
+            kept.append(view[at:])
+            # A first picture that is larger than the screen enlarges it.
+            left, top, width, height, screen_width, screen_height = (
+                int.from_bytes(data[i : i + 2], "little")
+                for i in (at + 1, at + 3, at + 5, at + 7, 6, 8)
+            )
+            width, height = max(screen_width, left + width), max(screen_height, top + height)
+            return Inspected(b"".join(kept), width, height, 1, width * height)
+        start = at
+        at += 1
+        if data[start] == _EXTENSION:
+            at += 1
+            while at < len(data) and data[at]:
+                check_parts(parts := parts + 1)
+                at += 1 + data[at]
+            at += 1
+            if data[start + 1 : start + 2] == bytes([_GRAPHIC_CONTROL]):
+                kept.append(view[start:at])
+    raise damaged_error()

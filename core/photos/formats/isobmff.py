@@ -1,0 +1,170 @@
+"""Read the boxes of HEIF and AVIF files (ISO base media file format, ISO/IEC 14496-12)."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from core.errors import ImageError
+from core.photos.formats.inspected import Inspected, check_parts
+
+__all__ = ["MAX_DECODED_PIXELS", "inspect"]
+
+MAX_DECODED_PIXELS = 120_000_000
+"""Of all parts that a picture is put together from: tiles, layers, transparency."""
+
+# An item's entry: version, flags, item id of 2 or 4 bytes, protection, type.
+_EXIF_ITEM = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.DOTALL)
+# Pictures that are put together from others, by the type of their item.
+_DERIVED = {b"grid", b"iovl", b"iden", b"tmap"}
+
+
+@dataclass
+class _Items:
+    """The items of a file.
+
+    Attributes:
+        kinds: Type of each item.
+        sizes: Pixels of each size property, by its place among the properties.
+        properties: Places of the properties of each item.
+        parts: Items that an item is put together from, as often as it takes them.
+        extras: Items that belong to an item, as its transparency.
+        primary: The picture itself.
+    """
+
+    kinds: dict[int, bytes] = field(default_factory=dict)
+    sizes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    properties: dict[int, list[int]] = field(default_factory=dict)
+    parts: dict[int, list[int]] = field(default_factory=dict)
+    extras: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    primary: int = 0
+
+    def size(self, item: int) -> tuple[int, int]:
+        """Width and height of an item; 0 and 0 where it names none."""
+        found = (self.sizes[i] for i in self.properties.get(item, []) if i in self.sizes)
+        return next(found, (0, 0))
+
+
+def inspect(data: bytes) -> Inspected:
+    """Find the size of a picture, and how many pixels are decoded to put it together.
+
+    EXIF items are hidden, since Pillow loads them whole; the orientation of these formats is a
+    property of the picture.
+
+    Raises:
+        ImageError: `too_many_pixels` where its parts have too many together, `unsupported` where
+            the file consists of too many parts.
+    """
+    try:
+        items = _items(data)
+    except (struct.error, IndexError):
+        items = _Items()
+    width, height = items.size(items.primary)
+    known: dict[int, int] = {}
+    pixels = _decoded(items, items.primary, known, 0)
+    pixels += sum(_decoded(items, each, known, 0) for each in items.extras[items.primary])
+    if pixels > MAX_DECODED_PIXELS:
+        raise ImageError(
+            "too_many_pixels",
+            f"The parts of the photo have more than {MAX_DECODED_PIXELS // 10**6} million pixels "
+            "together. Send it as JPEG.",
+        )
+    # As long as before, since other boxes name places in the file.
+    return Inspected(_EXIF_ITEM.sub(rb"\1skip", data), width, height, None, pixels)
+
+
+def _decoded(items: _Items, item: int, known: dict[int, int], depth: int) -> int:
+    """Count the pixels that are decoded for an item, each part as often as it is taken."""
+    if depth > 16:
+        return MAX_DECODED_PIXELS + 1  # parts of parts without end
+    if item not in known:
+        width, height = items.size(item)
+        pixels = width * height
+        if items.kinds.get(item) in _DERIVED:
+            parts = items.parts.get(item, [])
+            each = {part: _decoded(items, part, known, depth + 1) for part in set(parts)}
+            pixels = max(pixels, sum(each[part] for part in parts))
+        known[item] = pixels
+    return known[item]
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the content of each box."""
+    count = 0
+    while at + 8 <= end:
+        check_parts(count := count + 1)
+        length, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
+        if length == 1:
+            length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        stop = min(at + length, end) if length else end
+        if stop < at + head:
+            return
+        yield kind, at + head, stop
+        at = stop
+
+
+def _items(data: bytes) -> _Items:
+    items = _Items()
+    for kind, start, end in _boxes(data, 0, len(data)):
+        if kind != b"meta":
+            continue
+        for inner, at, stop in _boxes(data, start + 4, end):
+            if inner == b"pitm":
+                items.primary = _number(data, at + 4, 2 if data[at] == 0 else 4)
+            elif inner == b"iinf":
+                _read_kinds(items, data, at, stop)
+            elif inner == b"iref":
+                _read_references(items, data, at, stop)
+            elif inner == b"iprp":
+                _read_properties(items, data, at, stop)
+    return items
+
+
+def _number(data: bytes, at: int, size: int) -> int:
+    return int.from_bytes(data[at : at + size], "big")
+
+
+def _read_kinds(items: _Items, data: bytes, at: int, end: int) -> None:
+    for kind, start, _ in _boxes(data, at + (6 if data[at] == 0 else 8), end):
+        if kind == b"infe":
+            size = 2 if data[start] < 3 else 4
+            place = start + 4 + size + 2
+            items.kinds[_number(data, start + 4, size)] = data[place : place + 4]
+
+
+def _read_references(items: _Items, data: bytes, at: int, end: int) -> None:
+    size = 2 if data[at] == 0 else 4
+    for kind, start, stop in _boxes(data, at + 4, end):
+        source, count = _number(data, start, size), _number(data, start + size, 2)
+        first = start + size + 2
+        count = min(count, (stop - first) // size)
+        targets = list(struct.unpack_from(f">{count}{'H' if size == 2 else 'I'}", data, first))
+        if kind == b"dimg":
+            items.parts[source] = targets
+        elif kind == b"auxl":
+            for target in targets:
+                items.extras[target].append(source)
+
+
+def _read_properties(items: _Items, data: bytes, at: int, end: int) -> None:
+    for kind, start, stop in _boxes(data, at, end):
+        if kind == b"ipco":
+            for place, (name, body, _) in enumerate(_boxes(data, start, stop), 1):
+                if name == b"ispe":
+                    items.sizes[place] = struct.unpack_from(">II", data, body + 4)
+        elif kind == b"ipma":
+            _read_associations(items, data, start)
+
+
+def _read_associations(items: _Items, data: bytes, at: int) -> None:
+    id_size, wide = (2 if data[at] == 0 else 4), data[at + 3] & 1
+    count, at = _number(data, at + 4, 4), at + 8
+    for _ in range(min(count, len(data))):
+        item, n = _number(data, at, id_size), data[at + id_size]
+        at += id_size + 1
+        size, mask = (2, 0x7FFF) if wide else (1, 0x7F)
+        items.properties[item] = [_number(data, at + size * i, size) & mask for i in range(n)]
+        at += size * n

@@ -1,0 +1,73 @@
+"""Read the chunks of a PNG file."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from core.photos.formats.inspected import Inspected, check_parts, damaged_error
+from core.photos.orientation import exif_orientation, raw_profile, xmp_orientation
+
+__all__ = ["inspect"]
+
+# All that decides about pixels. Whole files have text, colour profiles and thumbnails of any size
+# beside them, packed or not.
+_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
+_TEXT = {b"tEXt", b"zTXt", b"iTXt"}
+_XMP, _RAW_PROFILE = b"XML:com.adobe.xmp", b"Raw profile type exif"
+_IS_TYPE = re.compile(rb"[A-Za-z]{4}").fullmatch
+_MAX_TEXT_BYTES = 1 << 20
+
+
+def inspect(data: bytes) -> Inspected:
+    """Find the size and orientation of a PNG, and leave out its metadata.
+
+    An animation becomes its first picture.
+
+    Raises:
+        ImageError: `truncated` where it does not begin with a header, `unsupported` where it has
+            too many chunks.
+    """
+    if data[12:16] != b"IHDR" or len(data) < 33:
+        raise damaged_error()
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    view = memoryview(data)
+    kept, orientation, hinted = [view[:8]], None, None
+    at, count = 8, 0
+    while at + 12 <= len(data):
+        check_parts(count := count + 1)
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"IEND" or end > len(data) or not _IS_TYPE(kind):
+            break
+        if kind in _PIXELS:
+            if end > at + 12:
+                kept.append(view[at:end])
+        elif kind == b"eXIf":
+            orientation = exif_orientation(view[at + 8 : end - 4])
+        elif kind in _TEXT:
+            hinted = _text_orientation(kind, data[at + 8 : end - 4]) or hinted
+        at = end
+    # What ends the loop is for the decoder to judge.
+    kept.append(view[at:])
+    return Inspected(b"".join(kept), width, height, orientation or hinted or 1, width * height)
+
+
+def _text_orientation(kind: bytes, chunk: bytes) -> int | None:
+    """Read the orientation from a text chunk that holds EXIF or XMP; of others nothing is read."""
+    keyword, _, rest = chunk.partition(b"\0")
+    if keyword not in (_XMP, _RAW_PROFILE):
+        return None
+    packed = kind == b"zTXt"
+    if kind == b"iTXt":
+        packed = rest[:1] == b"\1"
+        # Behind the flag and method come two empty or short texts: language, translated keyword.
+        rest = rest[2:].split(b"\0", 2)[-1]
+    elif packed:
+        rest = rest[1:]
+    try:
+        text = zlib.decompressobj().decompress(rest, _MAX_TEXT_BYTES) if packed else rest
+    except zlib.error:
+        return None
+    if keyword == _XMP:
+        return xmp_orientation(text)
+    return exif_orientation(raw_profile(text[:_MAX_TEXT_BYTES].decode("latin-1")))

@@ -1,0 +1,73 @@
+"""Limits on the memory and time that decoding a photo may take."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["PhotoLimits", "bound_memory", "processor_time"]
+
+_MAX_FILES = 64
+
+
+@dataclass(frozen=True)
+class PhotoLimits:
+    """What one photo may cost the worker process that decodes it.
+
+    Attributes:
+        memory_mb: Megabytes of address space, beside what the worker needs without a photo.
+        processor_s: Seconds of processor time.
+        wall_s: Seconds until the answer must be there.
+    """
+
+    memory_mb: int = 1024
+    processor_s: float = 5.0
+    wall_s: float = 20.0
+
+
+def bound_memory(memory_mb: int) -> None:
+    """Bound the address space of this process from now on, and let it write no files.
+
+    Nothing happens on systems that cannot: Windows has no such limit, macOS does not keep it.
+    """
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415  # Windows has none
+
+    # A crash leaves no picture of a gigabyte of memory on the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _MAX_FILES if most == resource.RLIM_INFINITY else min(_MAX_FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    held = _address_space()
+    if held is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        limit = held + memory_mb * 2**20
+        if most != resource.RLIM_INFINITY:
+            limit = min(limit, most)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def processor_time(seconds: float) -> None:
+    """End this process once it has used so much processor time from now; 0: no longer.
+
+    It ends by SIGPROF, whose default the kernel applies even while a decoder runs.
+    """
+    if sys.platform == "win32":
+        return
+    import signal  # noqa: PLC0415  # its timers are not there on Windows
+
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _address_space() -> int | None:
+    """Bytes of this process's address space; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    import resource  # noqa: PLC0415  # Windows has none
+
+    return pages * resource.getpagesize()

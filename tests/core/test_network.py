@@ -1,0 +1,208 @@
+"""Variables of the environment that have nothing to do with what is asked do not stop it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bot.app import build_application
+from core.errors import BotError, HubAwayError, PredictorError
+from core.network import broken_variable, is_loopback, network_hint, on_loopback
+from core.serving.local import LocalPredictor
+from core.serving.remote import RemotePredictor
+from core.settings import Settings
+from core.store.store import Store
+from tests.conftest import ROOT
+from tests.ports import free_port, wait_until_it_answers
+
+DEAD = "http://127.0.0.1:9"
+BROKEN = [
+    ("ALL_PROXY", "socks://127.0.0.1:9/", "not of socks"),
+    ("all_proxy", "socks5://127.0.0.1:9", "need the package socksio"),
+    ("HTTPS_PROXY", "http://host:port", "it is no address"),
+    ("HTTP_PROXY", "http://", "it names no host"),
+    ("NO_PROXY", "localhost,[::1]", "without brackets"),
+    ("SSL_CERT_FILE", "/gone/ca.pem", "No such file or directory"),
+    ("SSLKEYLOGFILE", "/gone/keys", "no such folder"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("SSL_CERT_FILE", "SSLKEYLOGFILE"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(("name", "value", "why"), BROKEN)
+def test_variable_that_no_client_can_use_is_named(
+    name: str, value: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert broken_variable() is None
+    monkeypatch.setenv(name, value)
+    told = broken_variable()
+    assert told is not None
+    assert told.startswith(f"The environment variable {name}=")
+    assert why in told
+    with on_loopback():
+        assert broken_variable() is None
+        httpx.Client().close()
+    assert os.environ[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PROXY", "proxy.example:3128"),
+        ("HTTPS_PROXY", "http://user:pa55@proxy.example:3128"),
+        ("NO_PROXY", "localhost,127.0.0.1,::1,.example.com"),
+        ("ALL_PROXY", ""),
+        ("SSL_CERT_FILE", ""),
+    ],
+)
+def test_variable_that_can_be_used_is_not_blamed(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert broken_variable() is None
+
+
+def test_file_without_certificates_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    assert "holds no certificates" in (broken_variable() or "")
+
+
+def test_proxy_of_an_address_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert network_hint("https://huggingface.co") == ""
+    monkeypatch.setenv("https_proxy", "http://user:pa55@proxy.example:3128")
+    hint = network_hint("https://huggingface.co")
+    assert "variable https_proxy sends these requests to the proxy http://*" in hint
+    assert "pa55" not in hint
+    assert network_hint("http://other.example") == ""
+    monkeypatch.setenv("NO_PROXY", "huggingface.co")
+    assert network_hint("https://huggingface.co") == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://[::1]:8000/x", True),
+        ("http://localhost", True),
+        ("http://127.0.0.1.example", False),
+        ("http://10.0.0.1", False),
+        ("http://[::1", False),
+    ],
+)
+def test_loopback_is_told_from_elsewhere(url: str, loopback: bool) -> None:
+    assert is_loopback(url) is loopback
+
+
+def test_page_starts_whatever_the_environment_says(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    variables = {"HTTP_PROXY": DEAD, "HTTPS_PROXY": DEAD, "ALL_PROXY": "socks://127.0.0.1:9/"}
+    variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/gone/keys"}
+    with log.open("wb") as stream:
+        page = subprocess.Popen(
+            [sys.executable, "-m", "core.cli", "web", "--port", str(port)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", page, log)
+    finally:
+        page.terminate()
+        assert page.wait(30) == 0
+
+
+@pytest.mark.parametrize(("name", "value", "why"), BROKEN[:3] + BROKEN[5:6])
+def test_commands_that_need_the_network_name_the_variable(
+    name: str, value: str, why: str, tmp_path: Path
+) -> None:
+    command = ["models", "list", "--remote", "--repo", "a/b"]
+    run = subprocess.run(
+        [sys.executable, "-m", "core.cli", *command],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0", name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = run.stderr.splitlines()
+    assert run.returncode == 1
+    assert f"{name}=" in line
+    assert why in line
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, v, _ in BROKEN[:3] + BROKEN[5:6]])
+def test_remote_predictor_names_the_variable(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with (
+        closing(RemotePredictor("http://models.example", patience_s=1)) as remote,
+        pytest.raises(PredictorError, match=f"The environment variable {name}=") as told,
+    ):
+        remote.models()
+    assert str(told.value).count(name) == 1
+    with (
+        closing(RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=0.2)) as remote,
+        pytest.raises(PredictorError) as told,
+    ):
+        remote.models()
+    assert name not in str(told.value), "nothing stands between this computer and itself"
+
+
+def test_remote_predictor_names_the_proxy_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", DEAD)
+    with (
+        closing(RemotePredictor("http://models.example", patience_s=0.3)) as remote,
+        pytest.raises(PredictorError, match=f"HTTP_PROXY sends these .* proxy {DEAD}"),
+    ):
+        remote.models()
+
+
+def test_hub_names_the_proxy_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.registry import hub
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HTTPS_PROXY", DEAD)
+    with pytest.raises(HubAwayError, match="variable HTTPS_PROXY sends these requests"):
+        hub.resolve("a/b", "main", token=None, patience_s=0.3)
+
+
+@pytest.mark.parametrize("variable", BROKEN[:2])
+def test_bot_blames_its_own_setting_only_where_that_is_set(
+    variable: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, value, _ = variable
+    monkeypatch.setenv(name, value)
+    given = {"models": ROOT / "models", "model": "classic", "home": tmp_path}
+    given |= {"telegram_token": "123456:" + "a" * 35}
+
+    def build(**more: str) -> None:
+        settings = Settings.model_validate(given | more)
+        from core.registry.catalog import Catalog
+
+        predictor = LocalPredictor(Catalog(settings), queue_size=1, deadline_s=1)
+        with closing(predictor), closing(Store.open(settings)) as store:
+            build_application(settings, predictor, store)
+
+    with pytest.raises(BotError, match=f"The environment variable {name}=") as told:
+        build()
+    assert "TENSIGHT_TELEGRAM_PROXY" not in str(told.value)
+    with pytest.raises(BotError, match="TENSIGHT_TELEGRAM_PROXY is no proxy"):
+        build(telegram_proxy="nonsense")
+    build(telegram_api_url="http://127.0.0.1:1/bot")
+    build(telegram_proxy="http://127.0.0.1:1")

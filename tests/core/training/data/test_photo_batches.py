@@ -1,0 +1,88 @@
+"""Batches of rows and real photos."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from core.settings import Settings
+from core.training.data.photo_batches import (
+    LabelledBatches,
+    LabelledImages,
+    PhotoBatches,
+    PhotoMaterial,
+)
+from core.training.data.real_photos import NONE_LABEL, load_real_photos
+from core.training.photo_plan import Phase, PhotoPlan
+from tests import made
+
+PLAN = PhotoPlan(phases=(Phase(1, 24, 100),), known_share=0.2, none_share=0.1)
+SPEC = made.recipe().input.model_copy(update={"height": 24, "width": 24})
+
+
+def _batches(folder: Path, plan: PhotoPlan = PLAN, epoch: int = 1) -> PhotoBatches:
+    if not (folder / "real_photos").exists():
+        made.real_photos(folder)
+    photos = load_real_photos(Settings(data=folder)).train
+    return PhotoBatches(
+        PhotoMaterial(made.ten().train, photos),
+        plan,
+        SPEC,
+        rows=100,
+        batch_size=50,
+        crop_padding=4,
+        seed=0,
+        epoch=epoch,
+    )
+
+
+def test_every_batch_has_its_shares(tmp_path: Path) -> None:
+    batches = _batches(tmp_path)
+    assert len(batches) == 2, "of 100 rows, 35 a batch"
+    images, targets = batches[0]
+    assert images.shape == (50, 24, 24, 3)
+    assert targets.shape == (50, 11)
+    labels = targets.argmax(axis=1)
+    assert (labels[:35] != NONE_LABEL).all()
+    assert np.bincount(labels[35:45], minlength=11).tolist() == [1] * 10 + [0], "each label once"
+    assert (labels[45:] == NONE_LABEL).all()
+
+
+def test_batches_depend_on_seed_and_epoch_alone(tmp_path: Path) -> None:
+    first, again, other = _batches(tmp_path), _batches(tmp_path), _batches(tmp_path, epoch=2)
+    np.testing.assert_array_equal(first[1][0], again[1][0])
+    assert (first[1][0] != other[1][0]).any()
+
+
+def test_near_kinds_are_drawn_more_often(tmp_path: Path) -> None:
+    plan = replace(PLAN, near_kinds=("cow",), near_weight=3.0)
+    chances = _batches(tmp_path, plan)._chances
+    kinds = load_real_photos(Settings(data=tmp_path)).train
+    cows = (kinds.kinds[~kinds.known] == "cow").nonzero()[0]
+    others = (kinds.kinds[~kinds.known] != "cow").nonzero()[0]
+    np.testing.assert_allclose(chances[cows], 3 * chances[others[0]])
+
+
+def test_blurred_photos_have_less_detail(tmp_path: Path) -> None:
+    made.real_photos(tmp_path)
+    noise = load_real_photos(Settings(data=tmp_path)).train.images[0]
+
+    def detail(blurred: float) -> float:
+        plan = replace(PLAN, blurred=blurred, blurred_sides=(8, 10))
+        batches = _batches(tmp_path, plan)
+        rng = np.random.default_rng(0)
+        made_of = [batches._photo(noise, rng).astype(float) for _ in range(20)]
+        return float(np.mean([np.abs(np.diff(each, axis=1)).mean() for each in made_of]))
+
+    assert detail(1.0) < 0.6 * detail(0.0)
+
+
+def test_images_to_answer_keep_their_order() -> None:
+    split = made.ten().test
+    data = LabelledImages(list(split.images), split.labels)
+    batches = LabelledBatches(data, SPEC, 11)
+    assert len(batches) == 2
+    truth = np.concatenate([batches[i][1] for i in range(2)]).argmax(axis=1)
+    np.testing.assert_array_equal(truth, split.labels)
