@@ -21,6 +21,7 @@ SECTIONS = {
     "startup": ("startup", "startup"),
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
+    "security_connections": ("security_connections", "security_connections"),
 }
 
 

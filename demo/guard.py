@@ -98,6 +98,8 @@ def _refused(scope: Scope) -> RequestError | None:
     asked = _asked(scope)
     if asked.startswith("proxy="):
         return RequestError("This page passes no requests on to other servers.")
+    if asked.startswith("deep_link"):
+        return RequestError("This page makes no links to what a visitor saw.")
     if asked.startswith("component_server"):
         return RequestError("This page has no component with functions of its own.")
     if asked.startswith("file/") or (

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from core.errors import ListenError
 from core.serving.http.connections import ConnectionLimits, server_config
 from core.sockets import listen
+from demo.sessions import keep_little
 
 __all__ = ["health", "open_in_browser", "serve_page", "share_page"]
 
@@ -84,6 +85,7 @@ def serve_page(
     launched.server_name, launched.server_port = host, port
     launched.server = server
     page._queue.set_server_app(inner)
+    keep_little(page, inner)
     server.start(listening)
 
 

@@ -73,6 +73,10 @@ def test_other_body_of_more_than_64_kb_is_refused(url: str, path: str) -> None:
     assert post(url, path, {"x": "x" * 2**16}).status_code in (403, 413)
 
 
+def test_page_writes_no_link_to_what_a_visitor_saw(url: str) -> None:
+    assert httpx.get(f"{url}{API}/deep_link?session_hash=s").status_code == 403
+
+
 def test_body_outside_the_api_is_bounded(url: str) -> None:
     for path in ("/", "/config", "/login", "/gradio_api"):
         assert httpx.post(f"{url}{path}", content=bytes(2**16 + 1)).status_code == 413
