@@ -81,7 +81,7 @@ def serve_page(
     # As `Blocks.launch` leaves it.
     launched: Any = page
     launched.app = launched.server_app = inner
-    launched.local_url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    launched.local_url = _address(host, port)
     launched.server_name, launched.server_port = host, port
     launched.server = server
     page._queue.set_server_app(inner)
@@ -118,6 +118,13 @@ def share_page(page: gr.Blocks) -> str | None:
         logger.error("The page cannot be shared: %s", error)
         return None
     return f"https://{address.partition('://')[2]}"
+
+
+def _address(host: str, port: int) -> str:
+    """Return the address that a browser on this machine opens."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # it is told as what it stands for
+        host = "localhost"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 async def _health(_: Request) -> Response:

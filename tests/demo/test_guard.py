@@ -246,9 +246,13 @@ def test_upload_of_what_is_no_file_is_refused(
     assert told in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("space", [False, True], ids=["own-server", "space"])
 def test_forwarded_address_is_not_believed_without_a_declared_proxy(
-    predictor: LocalPredictor, photo: Path
+    predictor: LocalPredictor, photo: Path, monkeypatch: pytest.MonkeyPatch, *, space: bool
 ) -> None:
+    if space:
+        monkeypatch.setenv("SPACE_ID", "owner/space")
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
     with served(predictor, uploaders=Visitors(1)) as url:
         statuses = []
         for who in ("1.1.1.1", "2.2.2.2"):
