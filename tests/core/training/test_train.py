@@ -458,8 +458,8 @@ def test_every_option_changes_one_thing(change: str, fields: dict[str, object]) 
         assert (changed.crop_padding, changed.flip) == (0, None)
     if "rate five" in change:
         factor = 5 if "higher" in change else 1 / 5
-        assert changed.optimizer.learning_rate == pytest.approx(
-            factor * base.optimizer.learning_rate
+        assert changed.scheduled.learning_rate == pytest.approx(
+            factor * base.scheduled.learning_rate
         )
     if "epochs" in fields:
         assert changed.epochs == 12
