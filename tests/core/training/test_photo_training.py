@@ -18,11 +18,12 @@ from core.inference.engine import EXPLAIN, Engine
 from core.settings import Settings
 from core.training.evaluation.measure import Rows, evaluate
 from core.training.fit import is_unfinished
+from core.training.learned import run_folder
 from core.training.networks.cnn import Shape
 from core.training.networks.optimizers import AdamW, AnchoredAdamW
 from core.training.photo_plan import Phase, PhotoPlan
 from core.training.recipes import Recipe
-from core.training.train import run_folder, train
+from core.training.train import train
 from tests import drawings, made
 
 

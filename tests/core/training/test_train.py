@@ -32,9 +32,10 @@ from core.training.evaluation.evaluate import choose_resizing, compare_resizing,
 from core.training.evaluation.measure import Rows, evaluate
 from core.training.explore import explore
 from core.training.networks import cnn
+from core.training.pages import write_pages
 from core.training.plan import Outcome, plan, train_all
 from core.training.recipes import RECIPES, VGG16, Recipe, get_recipe
-from core.training.train import train, write_pages
+from core.training.train import train
 from tests import made
 from tests.conftest import ROOT
 
