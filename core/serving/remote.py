@@ -40,6 +40,7 @@ from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation
 from core.serving.predictor import PreviewedPrediction
 from core.settings import processors
+from core.text import printable
 
 __all__ = ["CLIENT_HEADER", "RemotePredictor"]
 
@@ -49,6 +50,7 @@ CLIENT_HEADER = "X-TenSight-Client"
 _CLOSED = "The predictor is closed."
 _FIRST_PAUSE_S = 0.1
 _AT_ONCE = 64
+_MAX_MESSAGE = 1_000
 
 _T = TypeVar("_T")
 
@@ -259,7 +261,7 @@ class RemotePredictor:
         try:
             if response.is_success:
                 return read(response.json())
-            message = str(response.json()["error"]["message"])
+            message = printable(str(response.json()["error"]["message"]), _MAX_MESSAGE)
         except (ValueError, KeyError, TypeError) as error:
             raise self._away(
                 f"it answered {response.status_code}, and not as a TenSight of this version does"

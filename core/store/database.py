@@ -101,7 +101,7 @@ class Database:
 
     @contextmanager
     def _unmanaged(self) -> Iterator[Any]:
-        """A cursor of SQLite outside any transaction."""
+        """Yield a cursor of SQLite outside any transaction."""
         connection = self.engine.raw_connection()
         try:
             yield connection.cursor()
