@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import gradio as gr
 from gradio.state_holder import SessionState, StateHolder
@@ -35,8 +36,10 @@ class _Sessions(StateHolder):
 
 class _Session(SessionState):
     def __init__(self, blocks: gr.Blocks) -> None:
-        super().__init__(blocks)
-        self.config_values.clear()
+        # Of no blocks the values are copied, which takes as long as answering a small photo.
+        super().__init__(
+            cast(Any, SimpleNamespace(default_config=blocks.default_config, blocks=()))
+        )
 
     def __setitem__(self, key: int, value: Any) -> None:
         """Keep the value of a `gr.State`, or how a component was changed."""

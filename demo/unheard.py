@@ -171,8 +171,13 @@ class UnheardEvents:
 
     def _forget_if_empty(self, name: str) -> None:
         session = self._sessions.get(name)
-        if session is not None and session.may_go and not session.size:
+        if session is None or session.size or not session.may_go:
+            return
+        if session.own:
             self._forget(name)
+        else:
+            # A browser may be about to listen to it again; of an empty queue Gradio keeps little.
+            del self._sessions[name]
 
     def _forget(self, name: str) -> None:
         session = self._sessions.pop(name, None)
