@@ -152,8 +152,8 @@ def train(
 
 def _ablate(settings: Settings, resume: bool, again: str) -> None:
     dataset = _load_data(settings)
-    from core.training import train
     from core.training.ablation import ablate
+    from core.training.pages import write_pages
 
     done = ablate(dataset, settings, resume=resume, reporter=EpochProgress)
     if done is None:
@@ -173,19 +173,19 @@ def _ablate(settings: Settings, resume: bool, again: str) -> None:
             for option in done.options
         ],
     )
-    train.write_pages(settings.models)
+    write_pages(settings.models)
     say(f"Written to {settings.models}")
 
 
 def _tell(outcome: Outcome, settings: Settings, again: str) -> None:
     """What became of one recipe; and the table of models anew."""
-    from core.training import train as training
+    from core.training.pages import write_pages
 
     match outcome.result:
         case Bundle() as bundle:
             _print_figures(bundle.metrics())
             say(f"The model is in {bundle.folder}")
-            training.write_pages(settings.models)
+            write_pages(settings.models)
         case Pretrained() as body:
             known = ""
             if body.accuracy is not None:
@@ -245,12 +245,12 @@ def evaluate(
     else:
         bundle = _of_the_folder(catalog, settings, name)
         rows = _load_rows(settings)
-        from core.training import train
         from core.training.evaluation import measure
+        from core.training.pages import write_pages
 
         bundle = measure.evaluate(bundle, rows, settings, command=command_line())
         _print_evaluated(bundle, as_json)
-        train.write_pages(settings.models)
+        write_pages(settings.models)
 
 
 def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
@@ -262,9 +262,9 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     for bundle in bundles:
         bundle.verify()
     rows = _load_rows(settings)
-    from core.training import train
     from core.training.evaluation import measure
     from core.training.evaluation.corruptions import SHIFT_ROWS, measure_shift
+    from core.training.pages import write_pages
 
     others = [b for b in bundles if b.config.labels != rows.dataset.labels]
     for bundle in others:
@@ -272,7 +272,7 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     bundles = [bundle for bundle in bundles if bundle not in others]
     again = [measure.evaluate(b, rows, settings, command=command_line()) for b in bundles]
     # What follows takes an hour.
-    train.write_pages(settings.models)
+    write_pages(settings.models)
     classifiers = [Classifier(bundle, threads=settings.threads) for bundle in again]
     shift: dict[str, dict[str, ShiftFigures]] = {bundle.config.name: {} for bundle in again}
     for way, figures in measure_shift(classifiers, rows.dataset.test):
@@ -283,7 +283,7 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     for bundle in again:
         done = measure.add_shift(bundle, shift[bundle.config.name], n)
         _print_evaluated(done, as_json)
-    train.write_pages(settings.models)
+    write_pages(settings.models)
 
 
 def _of_the_folder(catalog: Catalog, settings: Settings, name: str) -> Bundle:
@@ -371,8 +371,8 @@ def export(
         )
     settings = read_settings()
     prepare_training()
-    from core.training import train as training
     from core.training.export.adopt import Pixels, adopt
+    from core.training.pages import write_pages
 
     bundle = adopt(
         model,
@@ -389,7 +389,7 @@ def export(
     )
     if folder.parent.resolve() == settings.models.resolve():
         # Elsewhere the folder above may have a README of its own.
-        training.write_pages(settings.models)
+        write_pages(settings.models)
     _print_evaluated(bundle, as_json=False)
 
 

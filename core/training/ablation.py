@@ -16,10 +16,11 @@ from core.training.ablation_results import Ablation, Option, keep_ablation
 from core.training.data.datasets import Dataset, hold_out
 from core.training.evaluation.measure import Rows
 from core.training.fit import Reporter, refuse_unfinished
+from core.training.learned import run_folder
 from core.training.networks import cnn
 from core.training.networks.optimizers import SGD, AdamW
 from core.training.recipes import Recipe, get_recipe
-from core.training.train import run_folder, train
+from core.training.train import train
 
 __all__ = ["CHANGES", "SEEDS", "ablate"]
 

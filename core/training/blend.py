@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from sklearn.metrics import roc_auc_score
 
 from core.photos.preprocess import InputSpec
 from core.training.data.datasets import Split
-from core.training.data.photo_batches import LabelledBatches, LabelledImages
+from core.training.data.photo_batches import LabelledImages
 from core.training.data.real_photos import RealPhotos
+from core.training.embedder import Embedder
 from core.training.evaluation.real_photos import PhotoAnswers
 from core.training.photo_plan import PhotoPlan
-from core.training.probe import embed, fit_probe
+from core.training.probe import fit_probe
 
 __all__ = ["Blend", "Held", "choose_blend", "refit_head"]
 
@@ -63,7 +65,8 @@ def choose_blend(model: keras.Model, plan: PhotoPlan, held: Held, folder: Path) 
     that get theirs, the other half the AUROC of these against photos of none.
 
     Args:
-        model: The trained network with its optimizer; one output more than there are labels.
+        model: The trained network with its optimizer; its head is linear in the embedding, and has
+            one output more than there are labels.
         plan: Which places to try.
         held: What to choose by.
         folder: Of the run; what was found is kept there.
@@ -74,7 +77,8 @@ def choose_blend(model: keras.Model, plan: PhotoPlan, held: Held, folder: Path) 
         tried = [Blend(**each) for each in json.loads(file.read_text("utf-8"))]
     for share in plan.blends[len(tried) :]:
         _set(model, share)
-        tried.append(_measured(model, held, share))
+        head = model.get_layer(_HEAD).get_weights()
+        tried.append(_measured(Embedder(model, held.spec), head, held, share))
         file.write_text(json.dumps([asdict(each) for each in tried], indent=1), "utf-8")
     best = max(tried, key=lambda each: each.worth)
     _set(model, best.share)
@@ -90,7 +94,7 @@ def refit_head(
     ones. A logistic regression tells other things from the labels better than the trained head.
 
     Args:
-        model: The network with the chosen weights.
+        model: The network with the chosen weights; its head is linear in the embedding.
         blend: What they are worth.
         learned: Images that were learned from.
         plan: Regularisation of the regression.
@@ -100,41 +104,38 @@ def refit_head(
         What the kept head is worth.
     """
     head = model.get_layer(_HEAD)
-    before = head.get_weights()
-    embeddings = embed(model, learned, held.spec)
-    probe = fit_probe(embeddings, learned.labels, len(before[1]), plan.probe_c)
+    embedder = Embedder(model, held.spec)
+    classes = model.outputs[0].shape[-1]
+    probe = fit_probe(embedder.embed(learned), learned.labels, classes, plan.probe_c)
+    refitted = _measured(embedder, [probe.kernel, probe.bias], held, blend.share)
+    if refitted.worth <= blend.worth:
+        return blend
     head.set_weights([probe.kernel, probe.bias])
-    refitted = _measured(model, held, blend.share)
-    if refitted.worth > blend.worth:
-        return refitted
-    head.set_weights(before)
-    return blend
+    return refitted
 
 
-def _measured(model: keras.Model, held: Held, share: float) -> Blend:
-    rows = held.rows
-    logits = _logits(model, LabelledImages(list(rows.images), rows.labels), held.spec)
-    right = float((logits[:, :-1].argmax(axis=1) == rows.labels).mean())
-    worth = (right + _worth(_answers(model, held.photos, held.spec))) / 2
-    return Blend(share, right, worth)
+def _measured(
+    embedder: Embedder, head: Sequence[NDArray[np.float32]], held: Held, share: float
+) -> Blend:
+    """Return what a network with a head, its kernel and bias, is worth."""
+    kernel, bias = head
+    rows = LabelledImages(list(held.rows.images), held.rows.labels)
+    of_rows = embedder.embed(rows) @ kernel + bias
+    right = float((of_rows[:, :-1].argmax(axis=1) == rows.labels).mean())
+    photos = LabelledImages(held.photos.images, held.photos.labels)
+    of_photos = embedder.embed(photos).astype(np.float64) @ kernel + bias
+    answers = PhotoAnswers(
+        held.photos,
+        of_photos[:, :-1].argmax(axis=1).astype(np.int64),
+        np.asarray(logsumexp(of_photos[:, :-1], axis=1) - of_photos[:, -1]),
+    )
+    return Blend(share, right, (right + _worth(answers)) / 2)
 
 
 def _set(model: keras.Model, share: float) -> None:
     weights = model.optimizer.blend(share)
     for variable in model.trainable_variables:
         variable.assign(weights[variable.path])
-
-
-def _logits(model: keras.Model, data: LabelledImages, spec: InputSpec) -> NDArray[np.float32]:
-    classes = model.outputs[0].shape[-1]
-    given = model.predict(LabelledBatches(data, spec, classes), verbose=0)
-    return np.asarray(given, np.float32)
-
-
-def _answers(model: keras.Model, photos: RealPhotos, spec: InputSpec) -> PhotoAnswers:
-    logits = _logits(model, LabelledImages(photos.images, photos.labels), spec).astype(np.float64)
-    scores = logsumexp(logits[:, :-1], axis=1) - logits[:, -1]
-    return PhotoAnswers(photos, logits[:, :-1].argmax(axis=1).astype(np.int64), scores)
 
 
 def _worth(answers: PhotoAnswers) -> float:

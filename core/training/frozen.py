@@ -10,9 +10,10 @@ from core.errors import TrainingError
 from core.settings import Settings
 from core.training.data.photo_batches import LabelledImages
 from core.training.data.real_photos import RealPhotos
+from core.training.embedder import Embedder
 from core.training.evaluation.measure import Rows, figures_on_parts
 from core.training.evaluation.real_photos import PhotoAnswers
-from core.training.probe import embed, fit_probe
+from core.training.probe import fit_probe
 from core.training.recipes import Recipe
 
 __all__ = ["frozen_figures"]
@@ -45,14 +46,14 @@ def frozen_figures(
     model = recipe.build((recipe.input.height, recipe.input.width, 3), classes + 1)
     if recipe.prepare is not None:
         recipe.prepare(model, rows.learn, recipe.input, settings)
+    embedder = Embedder(model, recipe.input)
     train = LabelledImages(rows.real.train.images, rows.real.train.labels)
-    embeddings = embed(model, train, recipe.input)
-    probe = fit_probe(embeddings, train.labels, classes + 1, recipe.plan.probe_c)
+    probe = fit_probe(embedder.embed(train), train.labels, classes + 1, recipe.plan.probe_c)
 
     def answer(photos: RealPhotos) -> PhotoAnswers:
         if not len(photos):
             return PhotoAnswers(photos, np.empty(0, np.int64), np.empty(0))
-        found = embed(model, LabelledImages(photos.images, photos.labels), recipe.input)
+        found = embedder.embed(LabelledImages(photos.images, photos.labels))
         logits = found.astype(np.float64) @ probe.kernel + probe.bias
         scores = np.asarray(logsumexp(logits[:, :-1], axis=1) - logits[:, -1])
         return PhotoAnswers(photos, logits[:, :-1].argmax(axis=1).astype(np.int64), scores)

@@ -11,17 +11,24 @@ __all__ = ["Phase", "PhotoPlan"]
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs of one image size.
+    """Epochs of one image size, over which the learning rate falls along half a cosine.
 
     Attributes:
         epochs: How many.
         side: Side of the images, pixels.
         rows: Rows of the data set that an epoch takes, drawn anew for each.
+        peak: The learning rate at its highest.
+        last: The learning rate at the end.
+        warm_up: Share of the steps over which the rate first changes on a line from that of the
+            phase before, or from 0, to `peak`; 0 to 1.
     """
 
     epochs: int
     side: int
     rows: int
+    peak: float
+    last: float
+    warm_up: float = 0.04
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,8 @@ class PhotoPlan:
 
     phases: tuple[Phase, ...]
     frozen: tuple[str, ...] = ()
-    known_share: float = 0.21
-    none_share: float = 0.12
+    known_share: float = 0.16
+    none_share: float = 0.09
     near_kinds: tuple[str, ...] = ()
     near_weight: float = 2.5
     blurred: float = 0.4

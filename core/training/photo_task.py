@@ -18,8 +18,10 @@ from core.training.data.photo_batches import (
     PhotoMaterial,
 )
 from core.training.data.real_photos import RealPhotos
+from core.training.embedder import Embedder
+from core.training.networks.optimizers import CosinePhase
 from core.training.photo_plan import PhotoPlan
-from core.training.probe import embed, fit_probe
+from core.training.probe import fit_probe
 from core.training.recipes import Recipe
 from core.training.task import described
 
@@ -90,19 +92,26 @@ class PhotoTask:
     def start(self, model: keras.Model, steps: int) -> None:
         """Set the weights that the recipe begins with, fit the head, and compile.
 
+        The head is fitted to images of the size of the first epoch.
+
+        Args:
+            model: The network.
+            steps: Of the whole run; the plan says how they are divided.
+
         Raises:
             DataError: Weights that it begins with are missing.
         """
+        del steps
         if self.recipe.prepare is not None:
             self.recipe.prepare(model, self.material.rows, self.recipe.input, self.settings)
         data = self.material.probed(self.plan.probe_rows, self.seed)
-        embeddings = embed(model, data, self.recipe.input)
+        embeddings = Embedder(model, self.recipe.seen(1)).embed(data)
         probe = fit_probe(embeddings, data.labels, self.classes + 1, self.plan.probe_c)
         model.get_layer(_HEAD).set_weights([probe.kernel, probe.bias])
         scales = {} if self.recipe.scales is None else dict(self.recipe.scales(self.plan.per_stage))
         head = np.minimum(1 / probe.deviation, _MAX_HEAD_FACTOR)
         scales[f"{_HEAD}/kernel"] = head[:, None].astype(np.float32)
-        optimizer = self.recipe.anchored.build(steps, scales)
+        optimizer = self.recipe.anchored.build(self._rates(), scales)
         optimizer.build(model.trainable_variables)
         model.compile(
             optimizer=optimizer,
@@ -131,6 +140,16 @@ class PhotoTask:
         )
         photos = LabelledImages(self.photos.images, self.photos.labels)
         return LabelledBatches(rows.joined(photos), self.recipe.seen(epoch), self.classes + 1)
+
+    def _rates(self) -> list[CosinePhase]:
+        """Return the learning rates of the plan's phases."""
+        rates, epoch = [], 1
+        for phase in self.plan.phases:
+            steps = phase.epochs * len(self.batches(epoch))
+            rising = round(phase.warm_up * steps)
+            rates.append(CosinePhase(steps, phase.peak, phase.last, rising))
+            epoch += phase.epochs
+        return rates
 
     def may_end_with(self, epoch: int) -> bool:
         """Return whether it is the last: the running average is that of the whole run."""

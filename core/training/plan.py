@@ -24,9 +24,10 @@ from core.training.data.real_photos import find_real_photos
 from core.training.distillation import pretrain, require_lessons
 from core.training.evaluation.measure import photos_folder
 from core.training.fit import Reporter, refuse_unfinished
+from core.training.learned import run_folder
 from core.training.networks.vgg16 import adopt_vgg16, describe_vgg16, published_vgg16
 from core.training.recipes import RECIPES, VGG16, Recipe
-from core.training.train import run_folder, train
+from core.training.train import train
 
 __all__ = ["Outcome", "plan", "train_all"]
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from core.photos.preprocess import InputSpec
-from core.training.data.photo_batches import LabelledBatches, LabelledImages
-
-__all__ = ["Probe", "embed", "fit_probe"]
+__all__ = ["Probe", "fit_probe"]
 
 _LEAST_DEVIATION = 0.01
 _MOST_STEPS = 200
@@ -31,19 +27,6 @@ class Probe:
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
     deviation: NDArray[np.float32]
-
-
-def embed(model: keras.Model, data: LabelledImages, spec: InputSpec) -> NDArray[np.float32]:
-    """Return what the layer `embedding` of a network gives, shape (n, d), float32.
-
-    Args:
-        model: The network.
-        data: Images.
-        spec: How they are brought to their size and normalised.
-    """
-    body = keras.Model(model.input, model.get_layer("embedding").output)
-    found = body.predict(LabelledBatches(data, spec, int(data.labels.max()) + 1), verbose=0)
-    return np.asarray(found, np.float32)
 
 
 def fit_probe(

@@ -100,7 +100,7 @@ class Labelling:
         if self.recipe.prepare is not None:
             self.recipe.prepare(model, self.material.rows, self.recipe.input, self.settings)
         model.compile(
-            optimizer=self.recipe.optimizer.build(steps),
+            optimizer=self.recipe.scheduled.build(steps),
             loss=PartialCrossentropy(self.recipe.label_smoothing),
             metrics=[LabelledAccuracy(name="accuracy")],
         )

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,17 @@ from core.bundle.config import Precision
 from core.errors import TrainingError
 from core.inference.engine import EXPLAIN, INPUT, PREDICT
 
-__all__ = ["activation_model", "occlusion_model", "serving_model", "to_flatbuffer"]
+__all__ = [
+    "EMBEDDING",
+    "activation_model",
+    "embedding_flatbuffer",
+    "occlusion_model",
+    "serving_model",
+    "to_flatbuffer",
+]
+
+EMBEDDING = "embedding"
+"""Name of the layer and of the output that logits are computed from."""
 
 _MIN_CELLS = 7
 
@@ -195,6 +205,37 @@ def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
         TrainingError: Keras runs on another backend than TensorFlow, which alone can export; or
             LiteRT does not know what a layer does.
     """
+    explained = [name for name in ("maps", "features") if name in model.output]
+    parts = {
+        signature: keras.Model(model.input, {name: model.output[name] for name in names})
+        for signature, names in ((PREDICT, ["logits", EMBEDDING]), (EXPLAIN, explained))
+    }
+    return _converted(model, parts, model.input_shape[1:], precision)
+
+
+def embedding_flatbuffer(body: keras.Model, height: int, width: int) -> bytes:
+    """Return a flatbuffer in float32 that gives embeddings alone, by the signature `predict`.
+
+    Args:
+        body: From images, which may be of any size, to embeddings.
+        height: Of the images that the flatbuffer takes, pixels.
+        width: Likewise.
+
+    Raises:
+        TrainingError: As in `to_flatbuffer`.
+    """
+    part = keras.Model(body.input, {EMBEDDING: body.outputs[0]})
+    shape = (height, width, body.input_shape[-1])
+    return _converted(body, {PREDICT: part}, shape, "float32")
+
+
+def _converted(
+    model: keras.Model,
+    parts: Mapping[str, keras.Model],
+    shape: tuple[int, ...],
+    precision: Precision,
+) -> bytes:
+    """Return the flatbuffer of parts of a model, each by the signature of its name."""
     if keras.backend.backend() != "tensorflow":
         raise TrainingError(
             f"Only TensorFlow can export, and Keras runs on {keras.backend.backend()}. Set "
@@ -204,26 +245,28 @@ def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
 
     with _without_compiler_output():
         try:
-            return _convert(tf, model, precision)
+            return _convert(tf, model, parts, shape, precision)
         except Exception as error:
             logger.debug("The converter failed", exc_info=error)
             raise TrainingError(_not_convertible(tf, model)) from None
 
 
-def _convert(tf: Any, model: keras.Model, precision: Precision) -> bytes:
-    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)
+def _convert(
+    tf: Any,
+    model: keras.Model,
+    parts: Mapping[str, keras.Model],
+    shape: tuple[int, ...],
+    precision: Precision,
+) -> bytes:
+    image = tf.TensorSpec((None, *shape), tf.float32, name=INPUT)
     archive = keras.export.ExportArchive()
     archive.track(model)
-    explained = [name for name in ("maps", "features") if name in model.output]
-    for signature, names in ((PREDICT, ["logits", "embedding"]), (EXPLAIN, explained)):
-        part = keras.Model(model.input, {name: model.output[name] for name in names})
+    for signature, part in parts.items():
         archive.add_endpoint(signature, part.call, input_signature=[image])
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)
-        # It stores once what both signatures hold.
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            folder, signature_keys=[PREDICT, EXPLAIN]
-        )
+        # It stores once what the signatures share.
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(parts))
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":

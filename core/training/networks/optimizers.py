@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import keras
@@ -16,6 +16,8 @@ __all__ = [
     "AdamW",
     "AnchoredAdamW",
     "AnchoredAdamWOptimizer",
+    "CosinePhase",
+    "CosinePhases",
     "LookaheadSGD",
     "Optimizer",
     "PiecewiseLinear",
@@ -107,38 +109,52 @@ class LookaheadSGD:
 
 
 @dataclass(frozen=True)
+class CosinePhase:
+    """Steps over which the learning rate falls along half a cosine.
+
+    Attributes:
+        steps: How many.
+        peak: The rate at its highest.
+        last: The rate at the end.
+        rising: First steps, over which the rate changes on a line to `peak` from the last rate of
+            the phase before, from 0 in the first phase.
+    """
+
+    steps: int
+    peak: float
+    last: float
+    rising: int = 0
+
+
+@dataclass(frozen=True)
 class AnchoredAdamW:
     """AdamW for fine-tuning: weights decay towards those that the run began with.
 
     Attributes:
-        learning_rate: At its highest; it falls along half a cosine to `last` at the last step.
-        last: At the end.
-        warm_up: Share of all steps over which the rate first rises from 0, 0 to 1.
         anchor: Share of its distance to the start that a weight loses at each step, times the rate.
         average: Share of the running average of the weights that each step keeps.
         clip_norm: Largest norm of all gradients together; larger ones are scaled down to it.
     """
 
-    learning_rate: float
-    last: float
-    warm_up: float
     anchor: float
     average: float
     clip_norm: float
 
     def build(
-        self, steps: int, scales: Mapping[str, NDArray[np.float32]] | None = None
+        self,
+        phases: Sequence[CosinePhase],
+        scales: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> AnchoredAdamWOptimizer:
-        """Return the optimizer for a run of this many steps.
+        """Return the optimizer for a run.
 
         Args:
-            steps: Of the whole run.
+            phases: The learning rate of the whole run.
             scales: Factors of the steps by the path of a variable, where they are not 1: of shape
                 (1, 1, 1, out) for a convolution's kernel, (1, 1, channels, 1) for a depthwise one,
                 (in, 1) for that of a dense layer, (1,) for a bias.
         """
         return AnchoredAdamWOptimizer(
-            _half_cosine(self.learning_rate, self.warm_up, steps, self.last),
+            CosinePhases([list(astuple(phase)) for phase in phases]),
             anchor=self.anchor,
             average=self.average,
             scales=scales,
@@ -146,15 +162,14 @@ class AnchoredAdamW:
         )
 
 
-Optimizer = AdamW | SGD | LookaheadSGD | AnchoredAdamW
+Optimizer = AdamW | SGD | LookaheadSGD
 
 
-def _half_cosine(peak: float, warm_up: float, steps: int, last: float = 0.0) -> Any:
+def _half_cosine(peak: float, warm_up: float, steps: int) -> Any:
     rising = round(warm_up * steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if rising else peak,
         steps - rising,
-        alpha=last / peak,
         warmup_target=peak if rising else None,
         warmup_steps=rising,
     )
@@ -188,6 +203,37 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):  # type:
     def get_config(self) -> dict[str, Any]:
         """What `__init__` takes."""
         return {"steps": self._steps, "rates": self._rates}
+
+
+@keras.saving.register_keras_serializable("tensight")
+class CosinePhases(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # as above
+    """A rate that falls along half a cosine in each of several phases.
+
+    Args:
+        phases: The fields of a `CosinePhase` for each; after the last the rate stays.
+    """
+
+    def __init__(self, phases: list[list[float]]) -> None:
+        super().__init__()
+        self._phases = phases
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate at a step, the first being 0."""
+        step = ops.cast(step, "float32")
+        rate = ops.zeros_like(step)
+        begin, before = 0.0, 0.0
+        for steps, peak, last, rising in self._phases:
+            done = step - begin
+            up = before + (peak - before) * done / max(rising, 1)
+            way = ops.clip((done - rising) / max(steps - rising, 1), 0.0, 1.0)
+            down = last + (peak - last) * (1 + ops.cos(np.pi * way)) / 2
+            rate = ops.where(done < 0, rate, ops.where(done < rising, up, down))
+            begin, before = begin + steps, last
+        return rate
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `__init__` takes."""
+        return {"phases": self._phases}
 
 
 @keras.saving.register_keras_serializable("tensight")

@@ -18,11 +18,12 @@ from core.inference.engine import EXPLAIN, Engine
 from core.settings import Settings
 from core.training.evaluation.measure import Rows, evaluate
 from core.training.fit import is_unfinished
+from core.training.learned import run_folder
 from core.training.networks.cnn import Shape
 from core.training.networks.optimizers import AdamW, AnchoredAdamW
 from core.training.photo_plan import Phase, PhotoPlan
 from core.training.recipes import Recipe
-from core.training.train import run_folder, train
+from core.training.train import train
 from tests import drawings, made
 
 
@@ -37,7 +38,7 @@ def _small(shape: Shape, classes: int) -> keras.Model:
 
 
 _PLAN = PhotoPlan(
-    phases=(Phase(1, 16, 120), Phase(1, 24, 90)),
+    phases=(Phase(1, 16, 120, peak=2e-3, last=1e-3), Phase(1, 24, 90, peak=1e-3, last=1e-4)),
     frozen=("stem",),
     near_kinds=("cow",),
     blurred_sides=(12, 20),
@@ -58,7 +59,7 @@ def _recipe(**changes: object) -> Recipe:
         "patience": 2,
         "batch_size": 30,
         "input": made.recipe().input.model_copy(update={"height": 24, "width": 24}),
-        "optimizer": AnchoredAdamW(2e-3, 1e-4, 0.1, 0.05, 0.9, 1.0),
+        "optimizer": AnchoredAdamW(anchor=0.05, average=0.9, clip_norm=1.0),
         "views": ("identity",),
         "precision": "float32",
         "maps": "activation",

@@ -32,9 +32,10 @@ from core.training.evaluation.evaluate import choose_resizing, compare_resizing,
 from core.training.evaluation.measure import Rows, evaluate
 from core.training.explore import explore
 from core.training.networks import cnn
+from core.training.pages import write_pages
 from core.training.plan import Outcome, plan, train_all
 from core.training.recipes import RECIPES, VGG16, Recipe, get_recipe
-from core.training.train import train, write_pages
+from core.training.train import train
 from tests import made
 from tests.conftest import ROOT
 
@@ -458,8 +459,8 @@ def test_every_option_changes_one_thing(change: str, fields: dict[str, object]) 
         assert (changed.crop_padding, changed.flip) == (0, None)
     if "rate five" in change:
         factor = 5 if "higher" in change else 1 / 5
-        assert changed.optimizer.learning_rate == pytest.approx(
-            factor * base.optimizer.learning_rate
+        assert changed.scheduled.learning_rate == pytest.approx(
+            factor * base.scheduled.learning_rate
         )
     if "epochs" in fields:
         assert changed.epochs == 12

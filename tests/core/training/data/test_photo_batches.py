@@ -18,7 +18,7 @@ from core.training.data.real_photos import NONE_LABEL, load_real_photos
 from core.training.photo_plan import Phase, PhotoPlan
 from tests import made
 
-PLAN = PhotoPlan(phases=(Phase(1, 24, 100),), known_share=0.2, none_share=0.1)
+PLAN = PhotoPlan(phases=(Phase(1, 24, 100, peak=1e-3, last=1e-4),), known_share=0.2, none_share=0.1)
 SPEC = made.recipe().input.model_copy(update={"height": 24, "width": 24})
 
 

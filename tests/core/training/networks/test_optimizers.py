@@ -9,6 +9,8 @@ import pytest
 from core.training.networks.optimizers import (
     AdamW,
     AnchoredAdamW,
+    CosinePhase,
+    CosinePhases,
     LookaheadSGD,
     PiecewiseLinear,
 )
@@ -66,12 +68,23 @@ def test_a_run_of_one_step_has_a_rate() -> None:
     assert float(optimizer.learning_rate) == pytest.approx(0.05)
 
 
+def test_each_phase_has_a_cosine_of_its_own() -> None:
+    rate = CosinePhases([[8, 0.4, 0.1, 2], [4, 0.2, 0.05, 0], [4, 0.15, 0.01, 2]])
+    at = {0: 0.0, 1: 0.2, 2: 0.4, 5: 0.25, 8: 0.2, 10: 0.125, 12: 0.05, 13: 0.1, 14: 0.15, 15: 0.08}
+    for step, expected in at.items():
+        assert float(rate(step)) == pytest.approx(expected), step
+    for step in (16, 100):
+        assert float(rate(step)) == pytest.approx(0.01)
+    again = CosinePhases.from_config(rate.get_config())
+    assert float(again(5)) == pytest.approx(0.25)
+
+
 def test_anchored_adamw_follows_its_formulas() -> None:
-    recipe = AnchoredAdamW(0.1, last=0.01, warm_up=0.25, anchor=0.5, average=0.9, clip_norm=1e9)
+    recipe = AnchoredAdamW(anchor=0.5, average=0.9, clip_norm=1e9)
     kernel = keras.Variable(np.ones((1, 1, 2, 3), np.float32), name="kernel")
     bias = keras.Variable(np.zeros(3, np.float32), name="bias")
     factor = np.asarray([1.0, 0.5, 2.0], np.float32).reshape(1, 1, 1, 3)
-    optimizer = recipe.build(8, {kernel.path: factor})
+    optimizer = recipe.build([CosinePhase(8, 0.1, 0.01, 2)], {kernel.path: factor})
     ours = {"kernel": np.ones((1, 1, 2, 3)), "bias": np.zeros(3)}
     start = {name: value.copy() for name, value in ours.items()}
     average = {name: value.copy() for name, value in ours.items()}
@@ -102,8 +115,9 @@ def test_stored_anchored_adamw_keeps_start_average_and_factors(tmp_path: Path) -
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(inputs))
     factors = {"logits/kernel": np.full((4, 1), 0.25, np.float32)}
-    recipe = AnchoredAdamW(0.1, last=0.01, warm_up=0.0, anchor=0.0, average=0.5, clip_norm=1.0)
-    optimizer = recipe.build(10, factors)
+    recipe = AnchoredAdamW(anchor=0.0, average=0.5, clip_norm=1.0)
+    phases = [CosinePhase(2, 0.1, 0.05), CosinePhase(8, 0.02, 0.01, 1)]
+    optimizer = recipe.build(phases, factors)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer, "mse")
     before = model.get_weights()[0].copy()
