@@ -1241,10 +1241,11 @@ def test_who_runs_it_hears_why_a_first_pull_fails(desk: Desk) -> None:
     process.communicate()
 
 
-def test_the_commands_of_the_readme(desk: Desk, versions: dict[str, Path]) -> None:
+def test_documented_release_commands_run(desk: Desk, versions: dict[str, Path]) -> None:
     """In their order, as a deployer gives them; what is published is what is bundled."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    block = readme.split("Then publish the models")[1].split("```sh\n")[1].split("```")[0]
+    page = (ROOT / "docs" / "DEPLOYMENT.md").read_text("utf-8")
+    block = page.split("Publish, pull, promote and roll back:")[1]
+    block = block.split("```sh\n")[1].split("```")[0]
     desk.models = desk.home.parent / "models"
     shutil.copytree(versions["bundled"], desk.models)
     shutil.copytree(desk.models / "classic", desk.models / "scratch")

@@ -99,7 +99,7 @@ def test_pictures_of_mistakes(models: Path, tmp_path: Path) -> None:
     sure = [mistake.confidence for mistake in figures.mistakes]
     assert sure == sorted(sure, reverse=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="Choose another folder"):
+    with pytest.raises(OutputError, match="Name another folder"):
         draw(classifier, figures, wrong, tmp_path / "file")
 
 
