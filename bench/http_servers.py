@@ -1,9 +1,8 @@
-"""Processor time of a request in each HTTP server to choose from: python -m bench.http_servers.
+"""CPU time per request of several ASGI servers: `python -m bench.http_servers`.
 
-Serves one small ASGI application with each server in turn and asks it over kept connections:
-uvicorn with httptools, the same within our limits (`limited`), uvicorn with h11, and Granian where
-it is installed. `python -m bench.http_servers serve KIND PORT` is what
-each server process runs.
+One small ASGI application is served by each server in turn and called over keep-alive connections:
+uvicorn with httptools, the same with our limits (`limited`), uvicorn with h11, and Granian where it
+is installed. Each server process runs `python -m bench.http_servers serve KIND PORT`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ async def application(
     receive: Callable[[], Awaitable[_Message]],
     send: Callable[[_Message], Awaitable[None]],
 ) -> None:
-    """Read the body and answer with its length."""
+    """Read the request body and respond with its length."""
     if scope["type"] != "http":
         return
     length, more = 0, True
@@ -79,7 +78,7 @@ def _request(body: bytes) -> bytes:
 
 
 def _chunked() -> bytes:
-    """A body in chunks of one byte each."""
+    """Build a request whose body is sent in chunks of one byte."""
     head = b"POST / HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"1\r\nx\r\n" * _CHUNKS + b"0\r\n\r\n"
 
@@ -114,7 +113,7 @@ def _wait_for(port: int) -> None:
 
 
 def _processor_s(kind: str, request: bytes, clients: int) -> tuple[float, int]:
-    """Return the seconds of processor time that a server used, and its answers."""
+    """Return the CPU time of a server in seconds, and its number of responses."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -131,7 +130,7 @@ def _processor_s(kind: str, request: bytes, clients: int) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Print the processor time of a small request, of a photo, and of a body in tiny chunks."""
+    """Print the CPU time of a small request, of a photo, and of a body in tiny chunks."""
     if sys.argv[1:2] == ["serve"]:
         _serve(sys.argv[2], int(sys.argv[3]))
         return

@@ -11,8 +11,7 @@ from PIL import Image
 
 from bench.figures import Section, resident_mb
 from bench.photos import Photos
-from core.registry.catalog import Catalog
-from core.serving.local import LocalPredictor
+from core.serving.connect import local_predictor
 from core.settings import Settings
 
 __all__ = ["memory"]
@@ -47,7 +46,7 @@ def memory(photos: Photos, folder: Path) -> Section:
 
 
 async def _grow(photo: bytes) -> tuple[float, float]:
-    predictor = LocalPredictor(Catalog(Settings.read()), queue_size=2 * _CLIENTS, deadline_s=60)
+    predictor = local_predictor(Settings(queue_size=2 * _CLIENTS, deadline_s=60))
     predictor.warm()
     left = 0
 

@@ -21,6 +21,8 @@ SECTIONS = {
     "startup": ("startup", "startup"),
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
+    "security": ("security", "security"),
+    "security_connections": ("security_connections", "security_connections"),
 }
 
 

@@ -8,13 +8,14 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import unquote, urlsplit
 
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -28,12 +29,17 @@ from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import App, Desk
 from bot.tasks import start, unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError
+from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
 from core.serving.http.connections import server_config
+from core.serving.http.security_headers import SecurityHeaders
 from core.sockets import probe
 
 __all__ = ["Trial", "listen"]
 
 _HANG_UP_S = 3
+# Bytes of an update, and how many are read at once; Telegram sends 100 at most.
+_MAX_UPDATE_BYTES = 2**20
+_UPDATES = 100
 # Seconds between looks at whether Telegram still sends updates here.
 _WATCH_S = 300.0
 _TRIAL_S = 20.0
@@ -99,10 +105,8 @@ async def listen(
         return Response(status_code=200)
 
     probe(host, port)
-    # A path of a route could not hold braces, and is compared before it is decoded.
-    updates = Starlette(routes=[Route("/{anything:path}", take, methods=["POST"])])
     server = uvicorn.Server(
-        server_config(updates, stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
+        server_config(_application(take), stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
     )
     serving = asyncio.create_task(server._serve())  # `serve` would take the signals
     try:
@@ -139,6 +143,23 @@ async def listen(
     finally:
         server.should_exit = True
         await serving
+
+
+def _application(take: Callable[[Request], Awaitable[Response]]) -> Starlette:
+    """Return what answers on the webhook's port."""
+    return Starlette(
+        # A path of a route could not hold braces, and is compared before it is decoded; and with
+        # this one no request is redirected to http://.
+        routes=[Route("/{anything:path}", take, methods=["POST"])],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(
+                BodyLimit,
+                limits=BodyLimits(bodies=_UPDATES, held_bytes=_UPDATES * _MAX_UPDATE_BYTES),
+                rule_of=lambda _: BodyRule(_MAX_UPDATE_BYTES),
+            ),
+        ],
+    )
 
 
 class Trial:

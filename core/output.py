@@ -14,14 +14,14 @@ __all__ = ["PRIVATE_FILE", "new_folder", "private_folder"]
 
 PRIVATE_FILE = 0o600
 """Mode of a file that only the user who runs TenSight may read."""
-_PRIVATE_FOLDER, _FOLDER = 0o700, 0o777  # the second less what umask takes away
+_PRIVATE_FOLDER, _FOLDER = 0o700, 0o777  # the umask applies to the second
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder that only this user may enter; one that is there stays as it is.
+    """Create a folder with mode 0700; an existing folder keeps its mode.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
@@ -33,7 +33,7 @@ def new_folder(folder: Path, *, private: bool = False) -> Iterator[Path]:
 
     Args:
         folder: Final path; it must not exist, or be empty.
-        private: Whether only this user may read the folder.
+        private: Whether to give the folder mode 0700.
 
     Raises:
         OutputError: The folder is not empty or cannot be written. No partial output is left.

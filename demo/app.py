@@ -33,6 +33,7 @@ from demo import api
 from demo.context import Front, Samples, Visitors
 from demo.guard import page_middleware
 from demo.server import health, open_in_browser, serve_page, share_page
+from demo.sessions import keep_little
 from demo.tabs import about, batch, compare, data, models, predict
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder, upload_folder
@@ -263,6 +264,7 @@ def _launch_in_space(
             app_kwargs={"middleware": middleware, "redirect_slashes": False},
             **look,
         )
+    keep_little(page, page.app)
     # Before Gradio's own, which answer every path.
     page.app.router.routes.insert(0, health())
 

@@ -26,7 +26,6 @@ __all__ = [
     "chosen",
     "data_url",
     "photo_input",
-    "plain",
     "read_path",
     "reliability",
     "reliability_plot",
@@ -165,11 +164,6 @@ def reliability(figures: Metrics, language: locale.Language) -> tuple[dict[str, 
             )
         )
     return drawn, " ".join(sentences)
-
-
-def plain(text: str) -> str:
-    """Escape Markdown syntax in untrusted text, such as labels."""
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]<>#+!|~$&" else sign for sign in text)
 
 
 def bars(scores: Mapping[str, float], most: int, language: locale.Language, words: str = "") -> str:

@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 
 class Visitors:
-    """Rate limiter by client address, with a moving window of one minute.
+    """Rate limiter by client address, with a moving window.
 
     Args:
         photos_per_minute: Photos that one client may send in the window; a client is one address,
             or one /64 network of IPv6.
         window_s: Length of the window in seconds.
-        clock: Seconds since some moment.
+        clock: Monotonic clock in seconds.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Visitors:
         self._limit.hit(client_key(address), photos)
 
     def client(self, request: gr.Request) -> str:
-        """Return the name of a client, among which the predictor shares out its capacity."""
+        """Return the client's key, by which the predictor shares its capacity fairly."""
         address = request.client.host if request.client else ""
         return f"visitor:{client_key(address)}"
 
@@ -90,7 +90,7 @@ class Front:
         predictor: Predictor that classifies the photos.
         store: Database for feedback; None to show no feedback form.
         visitors: Rate limiter of photos.
-        judges: Rate limiter of feedback, within a day.
+        judges: Rate limiter of feedback, with a window of one day.
         batches: Limit on concurrent photos of all batches, which keeps capacity for single photos.
         unbundled: Models whose weights are not stored, for their metrics.
         samples: Returns images of the data set; None where it is not available.

@@ -32,7 +32,7 @@ __all__ = ["MAX_EVENT_BYTES", "page_middleware"]
 
 # Bytes of one upload of many files: a batch, and its files' names.
 _MAX_UPLOAD_BYTES = batch.MOST * MAX_BYTES + 2**20
-# The largest event of the page itself, a batch of 100 photos, has some 45 kB.
+# The largest event of the page itself, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
 _MAX_OTHER_BYTES = 64 * 2**10
 # Bodies that are read at once, and bytes of those that are kept in memory.
@@ -98,6 +98,8 @@ def _refused(scope: Scope) -> RequestError | None:
     asked = _asked(scope)
     if asked.startswith("proxy="):
         return RequestError("This page passes no requests on to other servers.")
+    if asked.startswith("deep_link"):
+        return RequestError("This page makes no links to what a visitor saw.")
     if asked.startswith("component_server"):
         return RequestError("This page has no component with functions of its own.")
     if asked.startswith("file/") or (

@@ -22,6 +22,7 @@ from starlette.routing import Route
 from core.errors import ListenError
 from core.serving.http.connections import ConnectionLimits, server_config
 from core.sockets import listen
+from demo.sessions import keep_little
 
 __all__ = ["health", "open_in_browser", "serve_page", "share_page"]
 
@@ -80,10 +81,11 @@ def serve_page(
     # As `Blocks.launch` leaves it.
     launched: Any = page
     launched.app = launched.server_app = inner
-    launched.local_url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    launched.local_url = _address(host, port)
     launched.server_name, launched.server_port = host, port
     launched.server = server
     page._queue.set_server_app(inner)
+    keep_little(page, inner)
     server.start(listening)
 
 
@@ -116,6 +118,13 @@ def share_page(page: gr.Blocks) -> str | None:
         logger.error("The page cannot be shared: %s", error)
         return None
     return f"https://{address.partition('://')[2]}"
+
+
+def _address(host: str, port: int) -> str:
+    """Return the address that a browser on this machine opens."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # it is told as what it stands for
+        host = "localhost"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 async def _health(_: Request) -> Response:

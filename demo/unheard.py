@@ -25,12 +25,14 @@ class _Session:
         answered: Bytes of the messages that are not read yet.
         listeners: How many read them just now.
         joining: Events that are being put into the queue just now.
+        own: Whether it is that of a single call, made for it.
     """
 
     asked: dict[str, int] = field(default_factory=dict)
     answered: int = 0
     listeners: int = 0
     joining: int = 0
+    own: bool = False
 
     @property
     def size(self) -> int:
@@ -62,6 +64,7 @@ class UnheardEvents:
         max_unheard: int = _MAX_UNHEARD_BYTES,
         max_bytes: int = _MAX_BYTES,
     ) -> None:
+        self._page = page
         self._queue = cast(Any, page._queue)
         self._max_unheard = max_unheard
         self._max_bytes = max_bytes
@@ -103,7 +106,9 @@ class UnheardEvents:
         if waiting + size > self._max_bytes:
             return False, "Too much waits to be answered. Try again later.", "queue_full"
         joined = body.session_hash
-        session = _Session() if joined is None else self._sessions.setdefault(joined, _Session())
+        session = (
+            _Session(own=True) if joined is None else self._sessions.setdefault(joined, _Session())
+        )
         # Else its messages would be forgotten when somebody stops listening meanwhile.
         session.joining += 1
         try:
@@ -166,11 +171,19 @@ class UnheardEvents:
 
     def _forget_if_empty(self, name: str) -> None:
         session = self._sessions.get(name)
-        if session is not None and session.may_go and not session.size:
+        if session is None or session.size or not session.may_go:
+            return
+        if session.own:
             self._forget(name)
+        else:
+            # A browser may be about to listen to it again; of an empty queue Gradio keeps little.
+            del self._sessions[name]
 
     def _forget(self, name: str) -> None:
-        self._sessions.pop(name, None)
+        session = self._sessions.pop(name, None)
+        if session is not None and session.own:
+            self._page.state_holder.session_data.pop(name, None)
+            self._page.state_holder.time_last_used.pop(name, None)
         self._queue.pending_messages_per_session.pop(name, None)
         self._queue.pending_event_ids_session.pop(name, None)
 

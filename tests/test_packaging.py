@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from core.bundle.folder import find_bundles
 from core.registry.catalog import Catalog
@@ -107,3 +111,25 @@ def test_serving_installs_nothing_of_training() -> None:
     serve = set(re.findall(r"^(\S+==\S+)", text, re.MULTILINE))
     dev = (ROOT / "requirements" / "dev.txt").read_text("utf-8")
     assert serve <= set(re.findall(r"^(\S+==\S+)", dev, re.MULTILINE)), "tested versions"
+
+
+# The first versions without holes that photos, uploads or requests of strangers reach.
+FIRST_SAFE = {
+    "gradio": "6.16.0",  # CVE-2026-49119; before it CVE-2026-28414, -28415, -28416, PYSEC-2026-2178
+    "pillow": "12.3.0",  # advisories of all before; CVE-2026-42311, -40192, -25990, CVE-2025-48379
+    "pillow-heif": "1.3.0",  # CVE-2026-28231
+    "python-multipart": "0.0.31",  # CVE-2026-53540, -53538, -42561, -40347, -24486
+}
+
+
+@pytest.mark.parametrize("package", FIRST_SAFE)
+def test_lower_bound_excludes_versions_with_known_holes(package: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    listed = [*project["dependencies"], *itertools.chain.from_iterable(extras)]
+    (wanted,) = (r for r in map(Requirement, listed) if r.name == package)
+    (lowest,) = (Version(s.version) for s in wanted.specifier if s.operator == ">=")
+    assert lowest >= Version(FIRST_SAFE[package])
+    for lock in LOCKS:
+        for pinned in re.findall(rf"^{package}==(\S+)", lock.read_text("utf-8"), re.MULTILINE):
+            assert wanted.specifier.contains(pinned), f"{lock.name} pins {pinned}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from core.bundle.config import Config, Pretrained
 from core.bundle.leaderboard import best_method
 from core.bundle.metrics import Certainty, Metrics, OutlierFigures, ShiftFigures
+from core.text import escape_markdown, markdown_code
 
 __all__ = [
     "CONFUSION",
@@ -58,18 +59,21 @@ def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
     ]
     figures = "\n".join(f"| {' | '.join(row if beside else row[:2])} |" for row in table)
     classes = "\n".join(
-        f"| {c.label} | {c.precision:.3f} | {c.recall:.3f} | {c.f1:.3f} | {c.support:,} |"
+        f"| {_shown(c.label)} | {c.precision:.3f} | {c.recall:.3f} | {c.f1:.3f} | {c.support:,} |"
         for c in test.classes
     )
     verdicts = ", ".join(f"{verdict} {n:,}" for verdict, n in test.verdicts.items())
-    versions = ", ".join(f"{name} {number}" for name, number in made.versions.items())
+    versions = ", ".join(
+        f"{_shown(name)} {_shown(number)}" for name, number in made.versions.items()
+    )
     plots = [("Confusion matrix", CONFUSION), ("Reliability diagram", RELIABILITY)]
+    labels = ", ".join(map(_shown, config.labels))
     drawn = "\n".join(f"![{name}]({file})" for name, file in plots if pictures)
-    return f"""# {config.title}
+    return f"""# {_shown(config.title)}
 
-{config.description}
+{_shown(config.description)}
 
-Made by `{made.command}`; do not edit.
+Made by {markdown_code(made.command)}; do not edit.
 
 ## Use
 
@@ -79,7 +83,7 @@ import core
 prediction = core.load("{config.name}").predict("photo.jpg")
 ```
 
-It knows {len(config.labels)} labels: {", ".join(config.labels)}. The confidence is calibrated
+It knows {len(config.labels)} labels: {labels}. The confidence is calibrated
 (temperature {config.temperature:.3f}, exponent {config.exponent:.3f}, beta
 {", ".join(f"{each:.3f}" for each in config.beta)}). The verdict is `none` under a known_score
 ({config.verdict.method}) of {config.verdict.none_below:.3f} and else `unsure` under a confidence of
@@ -87,7 +91,7 @@ It knows {len(config.labels)} labels: {", ".join(config.labels)}. The confidence
 
 ## Figures
 
-On {test.n:,} rows of {test.data}, from model.tflite ({metrics.bytes:,} bytes,
+On {test.n:,} rows of {_shown(test.data)}, from model.tflite ({metrics.bytes:,} bytes,
 {config.precision} weights), views {" + ".join(config.views)}.
 {_BESIDE if beside else ""}
 {figures}
@@ -104,7 +108,7 @@ Verdicts: {verdicts}. One photo takes {metrics.milliseconds:.2f} ms at batch 1, 
 
 {_trained(config, metrics, pictures=pictures)}
 {_beginning(config)}{_notes(config)}
-Measured on {made.hardware}, {made.date}, code {made.commit}; {versions}.
+Measured on {_shown(made.hardware)}, {_shown(made.date)}, code {_shown(made.commit)}; {versions}.
 
 ## Limits
 
@@ -118,19 +122,21 @@ def _trained(config: Config, metrics: Metrics, *, pictures: bool) -> str:
     training, validation = config.training, metrics.validation
     if training.epochs is None:
         return (
-            f"Trained elsewhere, and exported from {training.data} on {training.date}, code "
-            f"{training.commit}. {metrics.parameters:,} parameters; accuracy on the "
-            f"{validation.n:,} images that calibration and thresholds come from "
-            f"{validation.accuracy:.4f}."
+            f"Trained elsewhere, and exported from {_shown(training.data)} on "
+            f"{_shown(training.date)}, code {_shown(training.commit)}. {metrics.parameters:,} "
+            f"parameters; accuracy on the {validation.n:,} images that calibration and thresholds "
+            f"come from {validation.accuracy:.4f}."
         )
     curves = f"\n\n![Training curves]({CURVES})" if pictures else ""
-    return f"""Recipe `{training.recipe}`, {training.data}, seed {training.seed};
+    recipe, data = markdown_code(training.recipe), _shown(training.data)
+    where = f"{_shown(training.hardware)}, {_shown(training.date)}"
+    return f"""Recipe {recipe}, {data}, seed {training.seed};
 {training.epochs} epochs, of which, among those of images of the served size, epoch
 {metrics.best_epoch} was best on
 {validation.n:,} rows held out for validation (accuracy there, all views,
 {validation.accuracy:.4f}). {metrics.parameters:,} parameters,
-{metrics.training_seconds / 60:.0f} minutes on {training.hardware}, {training.date}, code
-{training.commit}.{curves}"""
+{metrics.training_seconds / 60:.0f} minutes on {where}, code
+{_shown(training.commit)}.{curves}"""
 
 
 def _beginning(config: Config) -> str:
@@ -140,7 +146,7 @@ def _beginning(config: Config) -> str:
 
 
 def _notes(config: Config) -> str:
-    return f"\n{config.training.notes}\n" if config.training.notes else ""
+    return f"\n{_shown(config.training.notes)}\n" if config.training.notes else ""
 
 
 def _photos(config: Config, metrics: Metrics) -> str:
@@ -158,7 +164,7 @@ def _photos(config: Config, metrics: Metrics) -> str:
         cut = "" if metrics.resize.data.startswith("real photos") else " cut to 4:3 and 3:4"
         lines += [
             f"The resize rule is `{config.input.resize}`, chosen by the accuracy on "
-            f"{metrics.resize.n:,} images{cut} ({metrics.resize.data}): {rules}. It "
+            f"{metrics.resize.n:,} images{cut} ({_shown(metrics.resize.data)}): {rules}. It "
             f"gains {gains}; three crops would be taken only where they gain a hundredth over both "
             "others.",
             "",
@@ -169,7 +175,7 @@ def _photos(config: Config, metrics: Metrics) -> str:
         photos = metrics.photos
         shares = {
             "in class: right label": photos.accuracy,
-            **photos.recall,
+            **{_shown(label): share for label, share in photos.recall.items()},
             "in class: known, and right": photos.known_and_right,
             "in class: told none": photos.known_told_none,
             "of no class: told none": photos.told_none,
@@ -198,7 +204,7 @@ def _photos(config: Config, metrics: Metrics) -> str:
 
 def _sure(certainty: Certainty) -> str:
     return (
-        f"On {certainty.n:,} images ({certainty.data}), as they are: accuracy "
+        f"On {certainty.n:,} images ({_shown(certainty.data)}), as they are: accuracy "
         f"{certainty.accuracy:.4f}, mean confidence {certainty.confidence:.4f}, ECE "
         f"{certainty.ece:.4f}."
     )
@@ -253,8 +259,8 @@ def separations(config: Config, outliers: OutlierFigures) -> list[str]:
         f"| {' | '.join(f'{m} AUROC | FPR' for m in head)} |",
         f"| --- | ---: | ---: | --- | ---: | ---: |{' ---: |' * 2 * len(methods)}",
         *(
-            f"| {one.known} | {one.n_known:,} | {one.known_told_none:.4f} "
-            f"| {one.none} | {one.n_none:,} | {one.none_told_none:.4f} | "
+            f"| {_shown(one.known)} | {one.n_known:,} | {one.known_told_none:.4f} "
+            f"| {_shown(one.none)} | {one.n_none:,} | {one.none_told_none:.4f} | "
             + " | ".join(f"{one.auroc[m]:.4f} | {one.fpr95[m]:.4f}" for m in methods)
             + " |"
             for one in each
@@ -301,6 +307,12 @@ def began_with(body: Pretrained) -> str:
     if body.made is not None:
         made = (
             f" {body.made.epochs} epochs, {body.made.seconds / 60:.0f} minutes on "
-            f"{body.made.hardware}, {body.made.date}, code {body.made.commit}."
+            f"{_shown(body.made.hardware)}, {_shown(body.made.date)}, code "
+            f"{_shown(body.made.commit)}."
         )
-    return f"{body.network} {body.source}.{known}{made}"
+    return f"{_shown(body.network)} {_shown(body.source)}.{known}{made}"
+
+
+def _shown(text: str) -> str:
+    """Words of whoever made the model, as they are; only what stands as code may look so."""
+    return escape_markdown(text, keep_code=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from core.photos.preprocess import InputSpec
+from core.text import has_hidden, printable, strings_in
 
 __all__ = [
     "CONFIG",
@@ -42,10 +43,9 @@ View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", 
 Share = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
-# Bundles come from anyone, and this text is printed on terminals: no control characters, and none
-# that change the direction of text.
-_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
-Line = Annotated[str, Field(min_length=1, max_length=100, pattern=_NO_CONTROLS)]
+Line = Annotated[str, Field(min_length=1, max_length=100)]
+_MAX_CHARACTERS = 2_000
+_MAX_FILES = 100
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -53,6 +53,20 @@ class Record(BaseModel):
     """Base of all JSON records: frozen, unknown fields are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_be_shown(cls, value: Any) -> Any:
+        # Whoever wrote it, it is shown on terminals, on pages and in chats.
+        for text in strings_in(value):
+            if has_hidden(text):
+                raise ValueError(
+                    f"{printable(text, 60)!r} holds a character that cannot be seen, or that "
+                    "changes how others are seen"
+                )
+            if len(text) > _MAX_CHARACTERS:
+                raise ValueError(f"a text has more than {_MAX_CHARACTERS:,} characters")
+        return value
 
 
 class Made(Record):
@@ -167,20 +181,20 @@ class Config(Record):
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     title: Line
-    description: Annotated[str, Field(max_length=1000, pattern=_NO_CONTROLS)]
+    description: Annotated[str, Field(max_length=1000)]
     family: Family
     labels: Annotated[tuple[Line, ...], Field(min_length=2, max_length=1000)]
     input: InputSpec
-    views: Annotated[tuple[View, ...], Field(min_length=1)]
+    views: Annotated[tuple[View, ...], Field(min_length=1, max_length=len(get_args(View)))]
     precision: Precision
     temperature: Annotated[float, Field(gt=0)]
     exponent: Annotated[float, Field(gt=0, le=4)] = 1.0
     beta: tuple[NotNegative, NotNegative, float] = (1.0, 1.0, 0.0)
     offered: bool = True
     verdict: Verdict
-    sha256: dict[str, Digest]
+    sha256: Annotated[dict[str, Digest], Field(max_length=_MAX_FILES)]
     training: Training
-    minimum_version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    minimum_version: Annotated[str, Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
 
     @field_validator("labels")
     @classmethod
@@ -193,12 +207,22 @@ class Config(Record):
             )
         return labels
 
+    @field_validator("views")
+    @classmethod
+    def _views_differ(cls, views: tuple[View, ...]) -> tuple[View, ...]:
+        # Each costs as much as the first.
+        if len(set(views)) != len(views):
+            raise ValueError("views must differ")
+        return views
+
     @field_validator("sha256")
     @classmethod
     def _plain_names(cls, sha256: dict[str, str]) -> dict[str, str]:
         for name in sha256:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == CONFIG:
-                raise ValueError(f"{name!r} cannot be the name of a file beside config.json")
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name == CONFIG:
+                raise ValueError(
+                    f"{printable(name, 60)!r} cannot be the name of a file beside config.json"
+                )
         if MODEL not in sha256:
             raise ValueError(f"{MODEL} has no digest")
         return sha256
@@ -207,5 +231,5 @@ class Config(Record):
 def first_problem(error: ValidationError) -> str:
     """Format the first validation error as `field.path: message.`."""
     problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    place = printable(".".join(str(part) for part in problem["loc"]), 100) or "the file"
     return f"{place}: {problem['msg']}."

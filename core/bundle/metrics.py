@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+_MAX_VERSIONS = 50
+_Version = Annotated[str, Field(max_length=100)]
+
+
 class Mistake(Record):
     """A misclassified image.
 
@@ -167,12 +171,14 @@ class PhotoFigures(Record):
 
 
 class PhotoMistake(Record):
-    """A real photo of a label that was taken for another; or one whose label is wrong.
+    """A misclassified real photo of a known class, or one whose label is wrong.
 
     Attributes:
-        path: Its name inside its source.
-        label, answer: What it is said to show, and what the model finds likeliest.
-        confidence: Of the answer; null for a model without calibration.
+        source: Name of the repository that it comes from.
+        path: Its path inside the source.
+        label: Its label in the source.
+        answer: Predicted label.
+        confidence: Probability of the predicted label; null for a model without calibration.
     """
 
     source: str
@@ -218,13 +224,12 @@ class RealPhotoFigures(Record):
         confidence: Mean confidence on photos of a known class; null for a model without
             calibration.
         ece: Expected calibration error on them, 15 equal-width bins.
-        ece_cross_fitted: The same with calibration fitted on four fifths of the photos and of the
-            held-out rows and measured on the last fifth of the photos, in turn; null for photos
-            that selected nothing.
-        ece_if_true: Interval that holds 90% of the errors of a perfectly calibrated model with
-            these confidences.
+        ece_cross_fitted: The same by 5-fold cross-validation of the calibration, fitted on the
+            photos and held-out rows; null for photos that took no part in model selection.
+        ece_if_true: Central 90% interval of the ECE of a perfectly calibrated model with these
+            confidences.
         sources: Results by source.
-        mistakes: Photos of a known class that got another label, the most confident first.
+        mistakes: Misclassified photos of a known class, highest confidence first.
     """
 
     data: str
@@ -320,7 +325,7 @@ class Origin(Record):
     hardware: str
     commit: str
     date: str
-    versions: dict[str, str]
+    versions: Annotated[dict[_Version, _Version], Field(max_length=_MAX_VERSIONS)]
 
 
 class Metrics(Record):

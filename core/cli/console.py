@@ -91,10 +91,14 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
+    # As texts: else what stands in brackets would be taken for a colour or a link.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(Text(name))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     # Piped output is not cut to the width of a terminal that is not there.
     width = None if sys.stdout.isatty() else 200
     Console(width=width).print(table)

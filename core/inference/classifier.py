@@ -136,10 +136,10 @@ class Classifier:
         return Seen(name_of(photo), windows, _milliseconds_since(started))
 
     def preparation(self, *, preview: int | None = None) -> Preparation:
-        """Return what `see` makes of a photo, for another process to make.
+        """Return the parameters with which another process can do the work of `see`.
 
         Args:
-            preview: Pixels of the longer side of a preview that is wanted too.
+            preview: Longer side in pixels of a preview to render as well; None for none.
         """
         return Preparation(self.config.input, preview)
 
@@ -317,7 +317,7 @@ class Classifier:
 
 
 def name_of(photo: Photo) -> str | None:
-    """Return the path of a photo, where it has one."""
+    """Return the path of a photo; None for bytes and PIL images."""
     return os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast, get_args
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.errors import ImageError, ImageErrorCode
+from core.errors import ImageError, ImageErrorCode, PredictorError
 from core.photos.decode import Photo, check_bytes, read_photo
 from core.photos.formats.claimed import claimed_pixels, is_plain
 from core.photos.limits import PhotoLimits
@@ -68,10 +69,19 @@ class PhotoPool:
         return self._most
 
     def start(self, count: int) -> None:
-        """Start some workers, and wait until they are ready: the first photos need not."""
-        workers = [self._take() for _ in range(min(count, self._most))]
-        for worker in workers:
-            self._give_back(worker)
+        """Start some workers side by side, and wait until they are ready: photos need not.
+
+        Raises:
+            PredictorError: A worker cannot be started.
+        """
+        count = min(count, self._most)
+        with ThreadPoolExecutor(count) as threads:
+            starting = [threads.submit(self._take) for _ in range(count)]
+        for each in starting:
+            if each.exception() is None:
+                self._give_back(each.result())
+        for each in starting:
+            each.result()
 
     def process_ids(self) -> list[int]:
         """Process ids of the workers that run now."""
@@ -87,7 +97,7 @@ class PhotoPool:
             ImageError: As in `decode`; `unsupported` where the photo takes longer than the limits
                 say or ends its decoder, `too_many_pixels` where it takes more memory.
             PhotoReadError: The path cannot be read.
-            RuntimeError: The pool is closed.
+            PredictorError: The pool is closed, or a worker cannot be started.
         """
         if isinstance(photo, Image.Image):
             return prepare(photo, wanted)
@@ -125,7 +135,7 @@ class PhotoPool:
             while not self._closed and not self._idle and len(self._busy) >= self._most:
                 self._lock.wait()
             if self._closed:
-                raise RuntimeError("The pool is closed.")
+                raise PredictorError("The predictor is closed.")
             worker = self._idle.pop() if self._idle else _Worker(self._limits)
             self._busy.add(worker)
             if not self._watching:
@@ -133,9 +143,12 @@ class PhotoPool:
                 threading.Thread(target=self._watch, name="photo limits", daemon=True).start()
         try:
             worker.ensure_started()
-        except BaseException:
+        except (_WorkerEndedError, OSError) as error:
             self._give_back(worker)
-            raise
+            raise PredictorError(
+                f"The process that decodes photos cannot be started ({error}). See that the "
+                "machine has memory left, and start TenSight anew."
+            ) from error
         return worker
 
     def _give_back(self, worker: _Worker) -> None:
@@ -169,7 +182,7 @@ class _WorkerEndedError(Exception):
     """
 
     def __init__(self, *, late: bool, signal_number: int) -> None:
-        super().__init__(f"late: {late}, signal: {signal_number}")
+        super().__init__("no answer in time" if late else f"signal {signal_number}")
         self.late = late
         self.signal = signal_number
 

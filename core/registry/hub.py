@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import re
 import sys
 import threading
 import traceback
@@ -36,6 +37,7 @@ from pydantic import SecretStr
 from core.errors import DataError, HubAwayError, HubError, OutputError, TenSightError
 from core.network import broken_variable, network_hint
 from core.output import private_folder
+from core.text import printable
 
 __all__ = ["PATIENCE_S", "Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
 
@@ -115,7 +117,7 @@ def resolve(
     def ask() -> Commit:
         api = HfApi(token=_secret(token))
         sha = api.model_info(repo, revision=revision, timeout=patience_s).sha
-        if not isinstance(sha, str) or len(sha) != 40:
+        if not isinstance(sha, str) or not re.fullmatch("[0-9a-f]{40}", sha):
             raise HubError(f"The Hub returned no commit for {repo} at {revision}. Try again later.")
         tree = api.list_repo_tree(repo, revision=sha, recursive=True)
         files = tuple(
@@ -403,14 +405,14 @@ def _told(
             "then try again."
         ) from error
     except (ValueError, ImportError, httpx2.InvalidURL, FileNotFoundError) as error:
-        # The HTTP client cannot be built.
+        # The HTTP client cannot be created, for example with an invalid proxy URL in HTTPS_PROXY.
         broken = broken_variable()
         if broken is not None:
             raise HubAwayError(f"The Hub cannot be reached. {so_far} {broken}") from error
         if not isinstance(error, ValueError):
             raise
         raise HubError(
-            f"The Hub rejected the request: {error} Correct it and try again."
+            f"The Hub rejected the request: {printable(str(error))} Correct it and try again."
         ) from error
     except (TooLateError, httpx2.HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:

@@ -23,6 +23,7 @@ from core.registry.revisions import Pulled, Revisions
 from core.settings import Settings
 from core.store.live import HubSource, Live
 from core.store.store import Store
+from core.text import has_hidden, printable
 
 __all__ = [
     "Remote",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _MOST_FILES = 1000
+_MAX_PATH = 200  # characters
 _MOST_BYTES = 2 * 2**30
 _PROBE_S = 120
 _MOST_SAID = 4000
@@ -384,6 +386,12 @@ def _models_of(commit: Commit) -> dict[str, list[RemoteFile]]:
             raise HubError(
                 f"{commit.repo} contains a file named {file.path!r}, which would be written "
                 "outside its folder. Nothing was changed. Do not use this repository."
+            )
+        if has_hidden(file.path) or len(file.path) > _MAX_PATH:
+            raise HubError(
+                f"{commit.repo} holds a file named {printable(file.path)!r}, a name that is too "
+                "long, or cannot be shown as it is. Nothing was changed. Do not use this "
+                "repository."
             )
     parts = [(file, file.path.split("/")) for file in commit.files]
     names = sorted(

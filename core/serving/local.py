@@ -147,12 +147,14 @@ class LocalPredictor:
             ModelNotFoundError: There is no model.
             BundleError: The default model is damaged. (Of others, their first photo tells.)
         """
-        if self._photos is not None:
-            self._photos.start(self._n_decoders)
-        self._catalog.load()
-        for result in self.models():
-            with suppress(BundleError):
-                self._catalog.load(result.config.name)
+        with ThreadPoolExecutor(1) as beside:
+            # Meanwhile, as it takes as long as the models do.
+            starting = beside.submit(self._start_workers)
+            self._catalog.load()
+            for result in self.models():
+                with suppress(BundleError):
+                    self._catalog.load(result.config.name)
+        starting.result()
         self._catalog.watch()
 
     async def predict(
@@ -241,6 +243,10 @@ class LocalPredictor:
     def _busy(self) -> BusyError:
         return BusyError(max(1, math.ceil(self._queue.taken * self._seconds)))
 
+    def _start_workers(self) -> None:
+        if self._photos is not None:
+            self._photos.start(self._n_decoders)
+
     def _start_decoders(self) -> None:
         """Start the threads that decode, or wait for processes that do, with the first photo."""
         with self._lock:
@@ -299,12 +305,7 @@ class LocalPredictor:
         return _Decoded(job, classifier, seen, prepared.preview)
 
     def _prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
-        if self._photos is None:
-            return prepare(photo, wanted)
-        try:
-            return self._photos.prepare(photo, wanted)
-        except RuntimeError as error:
-            raise PredictorError(_CLOSED) from error
+        return (prepare if self._photos is None else self._photos.prepare)(photo, wanted)
 
     def _run(self) -> None:
         """Answer until nothing waits."""

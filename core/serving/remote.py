@@ -37,9 +37,10 @@ from core.network import broken_variable, is_loopback, network_hint, without_cre
 from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
-from core.photos.prepare import Preparation, PreparedPhoto
+from core.photos.prepare import Preparation
 from core.serving.predictor import PreviewedPrediction
 from core.settings import processors
+from core.text import printable
 
 __all__ = ["CLIENT_HEADER", "RemotePredictor"]
 
@@ -49,6 +50,7 @@ CLIENT_HEADER = "X-TenSight-Client"
 _CLOSED = "The predictor is closed."
 _FIRST_PAUSE_S = 0.1
 _AT_ONCE = 64
+_MAX_MESSAGE = 1_000
 
 _T = TypeVar("_T")
 
@@ -159,7 +161,7 @@ class RemotePredictor:
             raise ModelNotFoundError(f"The service has no model {prediction.model!r} any more.")
         (spec,) = specs
         wanted = Preparation(spec, preview=side)
-        prepared = await asyncio.to_thread(self._prepare, photo, wanted)
+        prepared = await asyncio.to_thread(self._photos.prepare, photo, wanted)
         if prepared.crops is None or prepared.preview is None:
             raise PredictorError("The photo was answered without its preview. Try again.")
         crops = prepared.crops
@@ -167,7 +169,7 @@ class RemotePredictor:
 
     async def archival_jpeg(self, photo: Photo) -> bytes:
         """Encode a photo as it is kept; errors as in `Predictor.archival_jpeg`."""
-        prepared = await asyncio.to_thread(self._prepare, photo, Preparation(archival=True))
+        prepared = await asyncio.to_thread(self._photos.prepare, photo, Preparation(archival=True))
         return prepared.archival or b""
 
     def close(self) -> None:
@@ -189,12 +191,6 @@ class RemotePredictor:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    def _prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
-        try:
-            return self._photos.prepare(photo, wanted)
-        except RuntimeError as error:
-            raise PredictorError(_CLOSED) from error
 
     def _hashed(self, client: str) -> str:
         return hmac.new(self._secret, client.encode(), hashlib.sha256).hexdigest()
@@ -265,7 +261,7 @@ class RemotePredictor:
         try:
             if response.is_success:
                 return read(response.json())
-            message = str(response.json()["error"]["message"])
+            message = printable(str(response.json()["error"]["message"]), _MAX_MESSAGE)
         except (ValueError, KeyError, TypeError) as error:
             raise self._away(
                 f"it answered {response.status_code}, and not as a TenSight of this version does"

@@ -23,7 +23,7 @@ __all__ = [
     "right",
 ]
 
-# Of a model with a thousand labels; the most probable ones.
+# Scores to store for each answer, the highest ones: a model may have 1,000 labels.
 _MAX_SCORES = 100
 
 NONE = "none"
@@ -32,16 +32,16 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much is kept, so that nobody can fill the disk, nor the share of others.
+    """Storage limits in total and per user, so that nobody can fill the disk or use up the total.
 
-    Of one person, and in all. Who is not told from others (`person` is None) counts in all alone.
-    Answers beyond a bound take the place of the oldest; feedback is refused.
+    Anonymous rows (`person` is None) count towards the totals only. Answers beyond a limit replace
+    the oldest ones; feedback or photos beyond a limit are not stored.
 
     Attributes:
-        feedback, person_feedback: Judgements.
-        photos, person_photos: Photos that are kept with them.
-        photo_bytes, person_photo_bytes: Bytes of these photos.
-        answers, person_answers: Answers that can still be judged.
+        feedback, person_feedback: Maximum number of feedback rows.
+        photos, person_photos: Maximum number of photos stored with them.
+        photo_bytes, person_photo_bytes: Maximum size of these photos in bytes.
+        answers, person_answers: Maximum number of answers that are open for feedback.
     """
 
     feedback: int = 200_000
@@ -55,7 +55,7 @@ class Bounds:
 
 
 class Kept(NamedTuple):
-    """Whether a judgement was kept, and the photo with it."""
+    """Whether feedback was stored, and whether its photo was."""
 
     feedback: bool
     photo: bool
@@ -125,6 +125,7 @@ class FeedbackTable:
 
     Args:
         database: The database.
+        bounds: Storage limits; None for the defaults.
     """
 
     def __init__(self, database: Database, bounds: Bounds | None = None) -> None:
@@ -199,7 +200,7 @@ class FeedbackTable:
     def add_answer(self, key: str, answer: Answered) -> None:
         """Store an answer under a key; an answer that exists under the key is kept.
 
-        Beyond the bounds the oldest answers are deleted, those of the same person first.
+        Beyond the bounds the oldest answers are deleted, those of the same user first.
 
         Args:
             key: Key of at most 16 characters, chosen by the caller.
@@ -262,7 +263,7 @@ class _Usage(NamedTuple):
 
 
 def _usage(connection: sa.Connection, person: str | None) -> _Usage:
-    """Count what is stored of a person; None: of all."""
+    """Count the stored feedback, photos and their bytes, of one user or (None) of all."""
     size = FEEDBACK.c.photo_bytes
     total = sa.func.coalesce(sa.func.sum(size), 0)
     select = sa.select(sa.func.count(), sa.func.count(size), total).select_from(FEEDBACK)
@@ -273,7 +274,7 @@ def _usage(connection: sa.Connection, person: str | None) -> _Usage:
 
 
 def _drop_oldest(connection: sa.Connection, of: sa.ColumnElement[bool], most: int) -> None:
-    """Delete the oldest answers, so that so many stay."""
+    """Delete the oldest answers, so that at most `most` are left."""
     count = sa.select(sa.func.count()).select_from(ANSWERS).where(of)
     too_many = int(connection.execute(count).scalar_one()) - most
     if too_many > 0:

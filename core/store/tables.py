@@ -51,7 +51,7 @@ FEEDBACK = sa.Table(
     sa.Column("truth", sa.Text, nullable=False),
     sa.Column("photo", sa.LargeBinary),
     sa.Column("photo_bytes", sa.Integer),
-    # What is stored of a person is counted without reading the photos themselves.
+    # A covering index: usage is counted without reading the photos.
     sa.Index("ix_feedback_sizes", "person", "photo_bytes"),
 )
 INBOX = sa.Table(
@@ -63,9 +63,9 @@ INBOX = sa.Table(
     sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("payload", sa.Text),
     sa.Column("done_at", sa.DateTime(timezone=True), index=True),
-    # Times that a bot began to handle it and did not come to an end.
+    # Number of times that the bot started to handle the update and did not finish.
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    # It is about a photo of somebody who asked to be forgotten since.
+    # Whether its user has since asked to delete their data.
     sa.Column("forgotten", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 CHATS = sa.Table(

@@ -18,12 +18,7 @@ from core.settings import Settings
 from core.training.data.datasets import Split
 from core.training.networks import cnn, efficientnet
 from core.training.networks.imagenet import load_mobilenet
-from core.training.networks.optimizers import (
-    AdamW,
-    AnchoredAdamW,
-    LookaheadSGD,
-    Optimizer,
-)
+from core.training.networks.optimizers import AdamW, AnchoredAdamW, LookaheadSGD, Optimizer
 from core.training.networks.vgg16 import VGG16_INPUT
 from core.training.photo_plan import Phase, PhotoPlan
 

@@ -134,7 +134,7 @@ async def answers(
         front: Context of the page.
         photos: Paths of uploads, outputs of `uploaded`.
         model: Name of the model; None for the default model.
-        client: Name of the client that sent them.
+        client: Key of the client that sent them.
 
     Returns:
         Prediction or error of each photo, in the order of `photos`.

@@ -12,7 +12,8 @@ import gradio as gr
 from core import locale
 from core.bundle.leaderboard import Result
 from core.inference.prediction import Prediction
-from demo.components import bars, photo_input, plain, read_path
+from core.text import escape_markdown
+from demo.components import bars, photo_input, read_path
 from demo.context import Front, error_of, language_of, refusal
 
 __all__ = ["answers", "build", "votes"]
@@ -67,7 +68,7 @@ async def answers(
         front: Context of the page.
         photo: Path of the photo.
         results: The models.
-        client: Name of the client that sent it.
+        client: Key of the client that sent the photo.
 
     Returns:
         Prediction or error of each model, by name.
@@ -114,7 +115,7 @@ def _agreement(each: Mapping[str, Prediction | Exception], language: locale.Lang
         return ""
     said = words["verdict_none"] if label == "none" else locale.label_name(label, language)
     key = "compare_all" if n == count else "compare_most" if 2 * n > count else "compare_split"
-    return f"### {words[key].format(n=n, count=count, label=plain(said))}"
+    return f"### {words[key].format(n=n, count=count, label=escape_markdown(said))}"
 
 
 def _card(result: Result, answer: Prediction | Exception, language: locale.Language) -> str:

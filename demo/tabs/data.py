@@ -12,7 +12,8 @@ from PIL import Image
 
 from core import locale
 from core.errors import TenSightError
-from demo.components import data_url, plain
+from core.text import escape_markdown
+from demo.components import data_url
 from demo.context import Front, Samples, language_of
 
 __all__ = ["build"]
@@ -82,7 +83,7 @@ def build(front: Front, page: gr.Blocks) -> None:
 
 
 def _named(labels: Sequence[str], language: locale.Language) -> str:
-    names = [plain(locale.label_name(label, language)) for label in labels[:_MOST_NAMED]]
+    names = [escape_markdown(locale.label_name(label, language)) for label in labels[:_MOST_NAMED]]
     others = len(labels) - len(names)
     return ", ".join(names) + (f" (+ {others})" if others else "")
 

@@ -23,13 +23,13 @@ from core.serving.predictor import PreviewedPrediction
 from core.settings import processors
 from core.store.feedback import NONE, Feedback, Kept
 from core.store.store import Store
+from core.text import escape_markdown
 from demo.components import (
     bars,
     choice,
     chosen,
     data_url,
     photo_input,
-    plain,
     read_path,
     reliability,
     reliability_plot,
@@ -167,11 +167,11 @@ def build(front: Front, page: gr.Blocks) -> None:
         # An unsure answer ("cat or dog") is neither right nor wrong: only the label is asked for.
         unsure = prediction.verdict == "unsure"
         return {
-            verdict: f"## {plain(locale.verdict_words(prediction, language))}",
+            verdict: f"## {escape_markdown(locale.verdict_words(prediction, language))}",
             answer: gr.update(visible=True),
             scores: _bars(prediction, top, language),
             timing: here["time"].format(
-                title=plain(result.config.title),
+                title=escape_markdown(result.config.title),
                 decode=locale.decimal(prediction.timing_ms.decode, 1, language),
                 infer=locale.decimal(prediction.timing_ms.infer, 1, language),
             ),
@@ -262,7 +262,7 @@ def build(front: Front, page: gr.Blocks) -> None:
         if not kept.feedback:
             return here["feedback_full"], hidden
         said = "feedback_kept" if kept.photo else "feedback_lost" if keep else "feedback_thanks"
-        return here[said].format(title=plain(answered.result.config.title)), hidden
+        return here[said].format(title=escape_markdown(answered.result.config.title)), hidden
 
     async def confirm(
         answered: _Answered | None, keep: bool, request: gr.Request

@@ -395,6 +395,11 @@ class Slow(LocalPredictor):
         await asyncio.to_thread(self.let.wait, 30)
         return await super().predict(*photos, **how)
 
+    async def predict_with_preview(self, *photos: Any, **how: Any) -> Any:
+        self.begun.set()
+        await asyncio.to_thread(self.let.wait, 30)
+        return await super().predict_with_preview(*photos, **how)
+
 
 @pytest.fixture
 def slow() -> Iterator[Slow]:
@@ -800,6 +805,11 @@ class Away(LocalPredictor):
             raise PredictorError("not there")
         return await super().predict(*photos, **how)
 
+    async def predict_with_preview(self, *photos: Any, **how: Any) -> Any:
+        if self.away:
+            raise PredictorError("not there")
+        return await super().predict_with_preview(*photos, **how)
+
 
 def test_predictor_away(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
@@ -1035,6 +1045,8 @@ def test_webhooks(telegram: TelegramServer, tmp_path: Path, content: bytes) -> N
         assert httpx.post(address, content=b"{", headers=good).status_code == 400
         assert httpx.post(address, json=[], headers=good).status_code == 400
         assert httpx.post(address, headers={"X": "x" * 2**16}).status_code == 431
+        assert httpx.post(address, content=bytes(2**20 + 1), headers=good).status_code == 413
+        assert httpx.post(f"{address}/", json=update, headers=good).status_code == 404
         # As a client that offers HTTP/2 sends it.
         offer = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings"}
         for headers in (good, good, good | offer):

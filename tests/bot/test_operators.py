@@ -205,7 +205,7 @@ def test_a_model_is_released_and_rolled_back(
         stale = asked(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/rollback classic"))
         bot.store.live.promote({"classic": new}, {"classic"})
         pressed(telegram, OPERATOR, stale, "Yes")
-        wait_for(lambda: last(telegram).startswith("⚠ Nothing was changed: "))
+        wait_for(lambda: last(telegram).startswith("⚠ The rollback of classic "))
         assert bot.store.live.all()["classic"].revision == new
         assert said(bot, "/promote classic 000000000000").startswith(
             "⚠ Revision 000000000000 of classic is"
@@ -253,6 +253,9 @@ class Broken(LocalPredictor):
     error: Exception = ZeroDivisionError("what somebody wrote")
 
     async def predict(self, *_: object, **__: object) -> Any:
+        raise self.error
+
+    async def predict_with_preview(self, *_: object, **__: object) -> Any:
         raise self.error
 
 

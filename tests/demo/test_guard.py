@@ -73,6 +73,10 @@ def test_other_body_of_more_than_64_kb_is_refused(url: str, path: str) -> None:
     assert post(url, path, {"x": "x" * 2**16}).status_code in (403, 413)
 
 
+def test_page_writes_no_link_to_what_a_visitor_saw(url: str) -> None:
+    assert httpx.get(f"{url}{API}/deep_link?session_hash=s").status_code == 403
+
+
 def test_body_outside_the_api_is_bounded(url: str) -> None:
     for path in ("/", "/config", "/login", "/gradio_api"):
         assert httpx.post(f"{url}{path}", content=bytes(2**16 + 1)).status_code == 413
@@ -223,9 +227,32 @@ def test_upload_of_a_client_that_offers_http2_is_kept(url: str, photo: Path) -> 
     assert Path(sent.json()[0]).read_bytes() == photo.read_bytes()
 
 
-def test_forwarded_address_is_not_believed_without_a_declared_proxy(
-    predictor: LocalPredictor, photo: Path
+@pytest.mark.parametrize(
+    ("disposition", "size", "told"),
+    [
+        ("name=files; filename*=UTF-8''x.jpg", 100, "by filename* alone"),
+        ("name=files", 70_000, "has no file name"),
+        ("name=files", 4 * 2**20, "has no file name"),
+    ],
+)
+def test_upload_of_what_is_no_file_is_refused(
+    url: str, disposition: str, size: int, told: str
 ) -> None:
+    head = f"--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
+    body = head.encode() + bytes(size) + b"\r\n--B--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=B"}
+    answer = httpx.post(f"{url}{API}/upload", content=body, headers=kind)
+    assert answer.status_code == 400
+    assert told in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("space", [False, True], ids=["own-server", "space"])
+def test_forwarded_address_is_not_believed_without_a_declared_proxy(
+    predictor: LocalPredictor, photo: Path, monkeypatch: pytest.MonkeyPatch, *, space: bool
+) -> None:
+    if space:
+        monkeypatch.setenv("SPACE_ID", "owner/space")
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
     with served(predictor, uploaders=Visitors(1)) as url:
         statuses = []
         for who in ("1.1.1.1", "2.2.2.2"):

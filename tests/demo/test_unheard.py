@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,6 +118,17 @@ def test_one_session_holds_no_more_than_all_may(served: Served) -> None:
     assert served.waiting() <= 1.2 * MAX_UNHEARD
 
 
+def test_sessions_keep_nothing_of_what_was_sent_and_answered(served: Served) -> None:
+    events = [served.ask(["x" * 10_000, 2]) for _ in range(20)]
+    named = served.ask(["x" * 10_000, 2], session="named")
+    wait_for(lambda: not served.page._queue.event_ids_to_events)
+    for event in [*events, named]:
+        served.hear(event)
+    states = served.page.state_holder.session_data
+    wait_for(lambda: set(states) <= {"named"})
+    assert all("x" * 1000 not in str(vars(each)) for each in states.values())
+
+
 def test_event_that_somebody_hears_is_kept(served: Served) -> None:
     heard = served.ask(["heard"], "slow")
     answers: list[str] = []
@@ -134,7 +144,7 @@ def test_event_that_somebody_hears_is_kept(served: Served) -> None:
 
 def test_answers_that_were_heard_are_not_counted(served: Served) -> None:
     for _ in range(30):
-        event = served.ask(["x" * 10_000, 2], session=uuid.uuid4().hex)
+        event = served.ask(["x" * 10_000, 2])
         assert "x" * 20_000 in served.hear(event).text
     wait_for(lambda: not served.unheard._sessions)
     queue: Any = served.page._queue

@@ -35,6 +35,7 @@ from core.serving.local import LocalPredictor
 from core.serving.predictor import PreviewedPrediction
 from core.settings import Settings
 from core.store.store import Store
+from demo.context import Visitors
 from tests.conftest import ROOT
 from tests.demo.running import served
 from tests.ports import free_port, wait_for, wait_until_it_answers
@@ -436,6 +437,16 @@ def test_the_time_is_that_of_the_answer_alone(
     expect(page.locator("#timing")).to_contain_text(", 5.0 ms to look at it.", timeout=30_000)
     expect(page.locator("#explained")).to_contain_text("Finding this out took 5,000.0 ms.")
     expect(page.locator("#timing")).to_contain_text(", 5.0 ms to look at it.")
+
+
+def test_explanations_count_as_photos_do(
+    catalog: Catalog, photo: Path, visiting: Callable[..., Page]
+) -> None:
+    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
+    page = visiting(predictor, visitors=Visitors(1, window_s=3600))
+    give(page, photo)
+    expect(page.locator("#timing")).to_contain_text(" ms to look at it.", timeout=60_000)
+    expect(page.locator("#explained")).to_contain_text("You have sent many photos", timeout=60_000)
 
 
 class Unsure(LocalPredictor):

@@ -29,6 +29,7 @@ from core.photos.formats.kind import ACCEPTED
 from core.serving.http.auth import BEARER, Guard
 from core.serving.http.body_limit import BodyLimit, BodyLimits, is_form
 from core.serving.http.client import ClientAddress
+from core.serving.http.client_share import ClientShare
 from core.serving.http.errors import error_message, error_response
 from core.serving.http.schemas import (
     BODY,
@@ -40,6 +41,7 @@ from core.serving.http.schemas import (
     PredictionOut,
     PredictionsOut,
 )
+from core.serving.http.security_headers import SecurityHeaders
 from core.serving.predictor import Predictor
 from core.serving.telemetry import CONTENT_TYPE, Telemetry
 from core.settings import Settings
@@ -50,6 +52,8 @@ MAX_PHOTOS = 32
 """Photos in one request."""
 # Of parts that are no photos.
 _MAX_FIELD_BYTES = 64 * 1024
+# Requests of one client that are answered at once.
+_OPEN_OF_ONE_CLIENT = 250
 # A proxy's number for a client that has left; nobody reads it.
 _NOBODY_THERE = 499
 
@@ -83,6 +87,8 @@ def build_service(
         summary="Tells what is in a photo, how sure it is, and when it does not know.",
         docs_url=None,
         redoc_url=None,
+        # A redirect names http:// behind a proxy with TLS, and the photo would go on in clear.
+        redirect_slashes=False,
     )
     guard = guard or Guard(settings)
 
@@ -226,7 +232,9 @@ def build_service(
         return Response(telemetry.text(), media_type=CONTENT_TYPE)
 
     api.add_middleware(BodyLimit, limits=bodies or BodyLimits(settings.queue_size))
+    api.add_middleware(ClientShare, most=_OPEN_OF_ONE_CLIENT)
     api.add_middleware(ClientAddress, proxies=settings.proxies)
+    api.add_middleware(SecurityHeaders)
     # FastAPI names an answer of its own to wrong parameters, which is never given here.
     make = api.openapi
 

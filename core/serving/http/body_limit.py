@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from core.errors import BusyError, ImageError, SlowRequestError, TenSightError
 from core.photos.decode import MAX_BYTES
 from core.serving.http.errors import error_response
+from core.serving.http.form_check import FormCheck
 
 __all__ = ["BodyLimit", "BodyLimits", "BodyRule", "content_type", "is_form"]
 
@@ -101,6 +102,8 @@ class BodyLimit:
         length = headers.get(b"content-length", b"").decode("latin-1")
         has_body = length not in ("", "0") or b"transfer-encoding" in headers
         body = _Body(self, rule, receive, send, ended=not has_body)
+        if has_body and is_form(kind := content_type(scope)):
+            body.check = FormCheck(kind).feed
         if length.isdecimal() and int(length) > rule.max_bytes:
             await body.refuse(scope, _too_large(rule.max_bytes))
             return
@@ -139,7 +142,10 @@ class _Body:
 
     Attributes:
         held: Bytes that count in what all bodies hold.
+        check: Looks at each piece, and refuses it by an error.
     """
+
+    check: Callable[[bytes], None] | None = None
 
     def __init__(
         self, owner: BodyLimit, rule: BodyRule, receive: Receive, send: Send, *, ended: bool
@@ -201,6 +207,8 @@ class _Body:
             self._owner.hold(piece)
         if self._read > self._rule.max_bytes:
             raise _too_large(self._rule.max_bytes)
+        if self.check is not None:
+            self.check(message.get("body", b""))
         self._ended = not message.get("more_body", False)
         return message
 

@@ -25,9 +25,8 @@ __all__ = ["ConnectionLimits", "LimitedProtocol", "server_config"]
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
-# Connections that are accepted before the loop gets to close an older one.
-_BACKLOG = 128
 _MAX_CONNECTIONS = 1_000
+_MAX_BACKLOG = 2_048
 
 _REFUSED_HEAD = {
     408: b"The head of the request did not come in time.",
@@ -41,14 +40,22 @@ _PHRASES = {
 }
 
 
+def _open_files() -> int:
+    """Files that this process may open; many, where there is no limit."""
+    if sys.platform == "win32":
+        return 4 * _MAX_BACKLOG
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4 * _MAX_BACKLOG if soft == resource.RLIM_INFINITY else soft
+
+
 def _default_connections() -> int:
     """Half of the files that this process may open, as each photo may need one too."""
-    if sys.platform == "win32":
-        return _MAX_CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return _MAX_CONNECTIONS
-    return max(16, min(_MAX_CONNECTIONS, soft // 2))
+    return max(16, min(_MAX_CONNECTIONS, _open_files() // 2))
+
+
+def _backlog(connections: int) -> int:
+    """Connections that may be accepted at once, before the loop gets to close older ones."""
+    return max(64, min(_MAX_BACKLOG, (_open_files() - connections) // 2))
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,8 @@ def server_config(
         where: `host` and `port`, unless the server gets a socket.
     """
     limits = limits or ConnectionLimits()
-    connections = _Connections(limits.connections or _default_connections())
-    protocol: Any = partial(LimitedProtocol, limits=limits, others=connections)
+    most = limits.connections or _default_connections()
+    protocol: Any = partial(LimitedProtocol, limits=limits, others=_Connections(most))
     return uvicorn.Config(
         app,
         http=protocol,
@@ -99,7 +106,7 @@ def server_config(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # core/serving/http/client.py reads them, where a proxy is declared
-        backlog=_BACKLOG,
+        backlog=_backlog(most),
         timeout_keep_alive=limits.idle_s,
         timeout_graceful_shutdown=stopping_s,
         lifespan=lifespan,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,14 @@ _SCALES: dict[str, tuple[float, float]] = {
 }
 _MIN_CELLS = 7
 _FEWEST = 20
+# Layers that do nothing once a model is trained, and their kin of every version of Keras.
+_ONLY_WHILE_TRAINING = {
+    *("ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "GaussianDropout"),
+    *("GaussianNoise", "MixUp", "RandAugment", "SpatialDropout1D", "SpatialDropout2D"),
+}
+_RANDOM = "Random"
+# It cuts the middle out of an image also when it answers.
+_NOT_ONLY_WHILE_TRAINING = {"RandomCrop"}
 # Share of the validation photos on which the flatbuffer must answer as the Keras model does.
 _SAME = 0.98
 
@@ -190,21 +199,70 @@ def _read(file: Path, labels: tuple[str, ...]) -> tuple[keras.Model, keras.Model
             f"{file} takes {taken} and gives {given}; expected images (None, height, width, 3) and "
             f"(None, {len(labels)}), a number for each of the labels {', '.join(labels)}."
         )
-    last = model.layers[-1]
-    if isinstance(last, layers.Softmax):
-        last = model.layers[-2]
+    served = _without_augmentation(model) if any(map(_augments, _all_layers(model))) else model
+    last = _last(served)
     activations = (keras.activations.softmax, keras.activations.linear)
     if not isinstance(last, layers.Dense) or last.activation not in activations:
         raise TrainingError(
             f"{file} ends in {last.name}, a {type(last).__name__}; it must end in a Dense layer, "
-            "with a softmax or without."
+            "with a softmax or without: as its activation, as Activation('softmax') or as a "
+            "Softmax layer."
         )
     # A layer of this name tells the exporter what is known of a photo before the labels are.
     before = layers.Activation("linear", name="embedding")(last.input)
     head = layers.Dense(len(labels), use_bias=last.use_bias, name="logits")
-    rebuilt = keras.Model(model.inputs, head(before))
+    rebuilt = keras.Model(served.inputs, head(before))
     head.set_weights(last.get_weights())
     return model, rebuilt
+
+
+def _last(model: keras.Model) -> Any:
+    """The operation that gives the logits, or a softmax of them: what follows is a softmax."""
+    last = model.outputs[0]._keras_history.operation
+    while _is_softmax(last) or isinstance(last, layers.Identity | layers.Dropout):
+        last = last.input._keras_history.operation
+    return last
+
+
+def _is_softmax(operation: Any) -> bool:
+    """Whether it is one whatever form it has; a linear activation, which changes nothing, too."""
+    if isinstance(operation, layers.Activation):
+        return operation.activation in (keras.activations.softmax, keras.activations.linear)
+    # A layer, or what `keras.ops.softmax` leaves in a model.
+    return type(operation).__name__ == "Softmax"
+
+
+def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """Every layer, those of models within the model too."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)
+
+
+def _augments(layer: keras.Layer) -> bool:
+    """Whether a layer changes images while a model is trained, and does nothing afterwards."""
+    name = type(layer).__name__
+    is_keras = type(layer).__module__.partition(".")[0] == "keras"
+    return is_keras and (
+        name in _ONLY_WHILE_TRAINING
+        or (name.startswith(_RANDOM) and name not in _NOT_ONLY_WHILE_TRAINING)
+    )
+
+
+def _without_augmentation(model: keras.Model) -> keras.Model:
+    """A copy without the layers that only augment: their random numbers cannot be converted."""
+
+    def copy(layer: Any) -> Any:
+        if _augments(layer):
+            return layers.Identity(name=layer.name)
+        if isinstance(layer, keras.Model):
+            return _without_augmentation(layer)
+        return type(layer).from_config(layer.get_config())
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    copied.set_weights(model.get_weights())
+    return copied
 
 
 def _served(model: keras.Model) -> keras.Model:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -27,6 +31,14 @@ EMBEDDING = "embedding"
 """Name of the layer and of the output that logits are computed from."""
 
 _MIN_CELLS = 7
+
+logger = logging.getLogger(__name__)
+# What most networks are made of; there is no need to try whether it can be converted.
+_CONVERTIBLE = (
+    *(layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.BatchNormalization, layers.ReLU),
+    *(layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D, layers.Flatten),
+    *(layers.Add, layers.Identity, layers.Reshape, layers.Rescaling),
+)
 # Cells that are hidden at a time, each way.
 _HIDDEN = 2
 
@@ -194,7 +206,8 @@ def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
             LiteRT compute convolutions in int8, for which each image gets a scale of its own.
 
     Raises:
-        TrainingError: Keras runs on another backend than TensorFlow, which alone can export.
+        TrainingError: Keras runs on another backend than TensorFlow, which alone can export; or
+            LiteRT does not know what a layer does.
     """
     explained = [name for name in ("maps", "features") if name in model.output]
     parts = {
@@ -234,6 +247,21 @@ def _converted(
         )
     import tensorflow as tf  # noqa: PLC0415  # with JAX as the backend it need not be there
 
+    with _without_compiler_output():
+        try:
+            return _convert(tf, model, parts, shape, precision)
+        except Exception as error:
+            logger.debug("The converter failed", exc_info=error)
+            raise TrainingError(_not_convertible(tf, model)) from None
+
+
+def _convert(
+    tf: Any,
+    model: keras.Model,
+    parts: Mapping[str, keras.Model],
+    shape: tuple[int, ...],
+    precision: Precision,
+) -> bytes:
     image = tf.TensorSpec((None, *shape), tf.float32, name=INPUT)
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -251,6 +279,61 @@ def _converted(
     return flatbuffer
 
 
+def _not_convertible(tf: Any, model: keras.Model) -> str:
+    """What is told of a model that the converter fails at: which layer it is."""
+    bad = next((each for each in _all_layers(model) if not _is_convertible(tf, each)), None)
+    what = "some layer" if bad is None else f"the layer {bad.name}, a {type(bad).__name__},"
+    return (
+        f"LiteRT cannot do what {what} does. Leave it out of the model that is exported, or put "
+        "another one there; set TENSIGHT_LOG_LEVEL=DEBUG to see what the converter says."
+    )
+
+
+def _is_convertible(tf: Any, layer: keras.Layer) -> bool:
+    """Whether a layer can be converted by itself."""
+    if isinstance(layer, _CONVERTIBLE):
+        return True
+    inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+    taken = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in inputs]
+    archive = keras.export.ExportArchive()
+    archive.track(layer)
+    try:
+        alone = keras.Model(layer.input, layer.output)
+        call = alone.call if len(taken) == 1 else lambda *each: alone.call(list(each))
+        archive.add_endpoint("serve", call, input_signature=taken)
+        with tempfile.TemporaryDirectory() as folder:
+            archive.write_out(folder, verbose=False)
+            tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"]).convert()
+    except Exception:  # noqa: BLE001  # whatever the converter raises
+        return False
+    return True
+
+
+def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:
+    """Every layer but inputs, those of models within the model too, and not these models."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _all_layers(layer)
+        elif not isinstance(layer, layers.InputLayer):
+            yield layer
+
+
+@contextmanager
+def _without_compiler_output() -> Iterator[None]:
+    """Keep what the compiler writes to stderr, hundreds of lines at an error, for the log."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as said:
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            logger.debug("The converter said: %s", said.read().decode(errors="replace"))
+
+
 def _cells(layer: keras.Layer) -> int:
     shape = layer.output.shape
     return min(shape[1:3]) if len(shape) == 4 else 0
@@ -262,7 +345,7 @@ def _back(layer: keras.Layer, slope: Any, classes: int) -> Any:
     Of a layer with several inputs it is the same for each.
     """
     match layer:
-        case layers.Dropout():
+        case layers.Dropout() | layers.Identity():
             return slope
         case layers.Activation() if layer.activation is keras.activations.linear:
             return slope

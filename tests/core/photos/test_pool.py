@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import ImageError, PhotoReadError
+from core.errors import ImageError, PhotoReadError, PredictorError
 from core.photos.decode import decode
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
@@ -185,9 +185,9 @@ def test_close_ends_workers_and_those_who_wait(pool: MakePool) -> None:
         started.wait(30)
         workers.close()
         errors = [each.exception(60) for each in asked]
-    assert all(isinstance(error, RuntimeError | ImageError) for error in errors)
+    assert all(isinstance(error, PredictorError | ImageError) for error in errors)
     assert not any(is_running(each) for each in ids)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(PredictorError, match="closed"):
         workers.prepare(PHOTO, WANTED)
 
 
@@ -209,6 +209,17 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     wait_until(lambda: not any(map(is_running, workers)))
+
+
+def test_worker_that_cannot_start_is_told(pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/false")
+    workers = pool()
+    with pytest.raises(PredictorError, match="cannot be started"):
+        workers.start(1)
+    with pytest.raises(PredictorError, match="cannot be started"):
+        workers.prepare(PHOTO, WANTED)
+    monkeypatch.undo()
+    assert workers.prepare(PHOTO, WANTED).crops is not None
 
 
 def test_small_photos_are_prepared_in_this_process_where_asked(pool: MakePool) -> None:

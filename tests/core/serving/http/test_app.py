@@ -549,6 +549,57 @@ def test_photo_of_a_client_that_offers_http2_is_answered(url: str, jpeg: bytes) 
     assert raw(url, head.encode(), jpeg).startswith(b"HTTP/1.1 200")
 
 
+def form(disposition: str, content: bytes) -> dict[str, Any]:
+    """A form of one part, as it is posted."""
+    head = f"--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=B"}
+    return {"content": head.encode() + content + b"\r\n--B--\r\n", "headers": kind}
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        "name=\"photo\"; filename*=UTF-8''sch%C3%B6n.jpg",
+        "name=photo; FILENAME*=utf-8'de'sch%C3%B6n.jpg",
+        "filename*=UTF-8''x.jpg; name=photo",
+    ],
+)
+def test_part_that_names_its_file_by_filename_star_alone_is_told_so(
+    url: str, disposition: str, size: int
+) -> None:
+    answer = post(url, **form(disposition, bytes(size)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert "'photo' of the form names its file by filename* alone" in answer.text
+
+
+def test_part_with_both_kinds_of_file_name_is_answered(url: str, jpeg: bytes) -> None:
+    disposition = "name=photo; filename=\"x.jpg\"; filename*=UTF-8''sch%C3%B6n.jpg"
+    answer = post(url, **form(disposition, jpeg), params={"model": "classic"})
+    assert "label" in answer.json()["predictions"][0]
+
+
+def test_large_part_without_a_file_name_is_told_so(url: str) -> None:
+    answer = post(url, **form("name=photo", bytes(100_000)))
+    assert answer.status_code == 400
+    assert "'photo' of the form has no file name" in answer.json()["error"]["message"]
+
+
+def test_service_redirects_no_photo(url: str, jpeg: bytes) -> None:
+    for path in ("/v1/predict/", "/v1/models/", "/healthz/"):
+        answer = httpx2.post(f"{url}{path}", content=jpeg, follow_redirects=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        assert "location" not in answer.headers
+
+
+def test_service_sends_security_headers(url: str) -> None:
+    for path in ("/healthz", "/nowhere"):
+        headers = httpx2.get(f"{url}{path}").headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+
+
 def test_service_refuses_a_head_that_is_too_large(url: str) -> None:
     assert raw(url, b"GET / HTTP/1.1\r\nX: " + b"x" * 16_384).startswith(b"HTTP/1.1 431")
 

@@ -186,6 +186,70 @@ def test_logits_without_a_softmax_and_a_softmax_of_its_own(desk: Path, tmp_path:
     assert answers[0].saliency is not None
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_layers_that_only_augment_are_left_out(desk: Path, tmp_path: Path, nested: bool) -> None:
+    inner = keras.saving.load_model(desk / "shapes.keras")
+    augment = [
+        *(layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.2)),
+        *(layers.RandomTranslation(0.1, 0.1), layers.RandomContrast(0.1), layers.GaussianNoise(1)),
+    ]
+    image = keras.Input((32, 32, 3))
+    x = image
+    for layer in [keras.Sequential(augment)] if nested else augment:
+        x = layer(x)
+    for layer in inner.layers[1:]:
+        x = layer(x)
+    model = keras.Model(image, x)
+    model.save(tmp_path / "augmented.keras")
+    bundle = exported(desk, tmp_path / "augmented.keras", tmp_path / "augmented")
+    plain = exported(desk, desk / "shapes.keras", tmp_path / "plain")
+    photo = desk / "test" / "1.png"
+    answers = [Classifier(b, threads=1).predict(photo, saliency=True) for b in (bundle, plain)]
+    assert answers[0].scores == pytest.approx(answers[1].scores, abs=1e-5)
+    assert answers[0].saliency is not None
+
+
+@pytest.mark.parametrize("end", ["activation", "operation", "dropout between", "linear after"])
+def test_softmax_is_understood_in_every_form(desk: Path, tmp_path: Path, end: str) -> None:
+    inner = keras.saving.load_model(desk / "shapes.keras")
+    plain = layers.Dense(3)
+    logits = plain(inner.layers[-1].input)
+    plain.set_weights(inner.layers[-1].get_weights())
+    softmax = layers.Activation("softmax", dtype="float32")
+    output = {
+        "activation": lambda: softmax(logits),
+        "operation": lambda: keras.ops.softmax(logits),
+        "dropout between": lambda: softmax(layers.Dropout(0.1)(logits)),
+        "linear after": lambda: layers.Activation("linear")(softmax(logits)),
+    }[end]()
+    keras.Model(inner.inputs, output).save(tmp_path / "model.keras")
+    bundle = exported(desk, tmp_path / "model.keras", tmp_path / "model")
+    given = keras.saving.load_model(tmp_path / "model.keras")
+    images = made.dataset().test.images[:5]
+    expected = given.predict(images / np.float32(255), verbose=0)
+    classifier = Classifier(bundle, threads=1)
+    for image, row in zip(images, expected, strict=True):
+        scores = classifier.predict(Image.fromarray(image)).scores
+        assert max(scores, key=lambda label: scores[label]) == made.LABELS[int(row.argmax())]
+
+
+def test_layer_that_cannot_be_converted_is_named(
+    desk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    inner = keras.saving.load_model(desk / "shapes.keras")
+    image = keras.Input((32, 32, 3))
+    x = layers.RandomCrop(24, 24, name="cropped")(image)
+    for layer in inner.layers[1:]:
+        x = layer(x)
+    keras.Model(image, x).save(tmp_path / "bad.keras")
+    with pytest.raises(
+        TrainingError, match=r"LiteRT cannot do what the layer cropped, a RandomCrop, does"
+    ):
+        exported(desk, tmp_path / "bad.keras", tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+    assert capfd.readouterr().err.count("\n") < 3
+
+
 def test_what_cannot_be_exported_says_why(desk: Path, tmp_path: Path) -> None:
     def refused(file: Path, error: type[Exception], message: str, **changes: object) -> None:
         with pytest.raises(error, match=message):

@@ -194,7 +194,7 @@ def _flatbuffer(signatures: dict[str, list[str]]) -> bytes:
     [
         (
             {"predict": ["maps"], "explain": ["logits", "embedding"]},
-            r"Signature predict .* gives \[",
+            r"Signature predict .* has inputs .* and outputs \['maps'\]",
         ),
         ({"predict": ["logits"], "explain": ["maps"]}, r"expected \['image'\] and \['embedding', "),
         ({"predict": ["logits"], "show": ["maps"]}, r"has the signatures \['predict', 'show'\]"),
@@ -204,7 +204,7 @@ def _flatbuffer(signatures: dict[str, list[str]]) -> bytes:
         ),
         (
             {"predict": ["logits", "embedding"], "explain": ["maps"], "more": ["maps"]},
-            "expected predict and explain, or one alone",
+            "expected predict and explain, or a single one",
         ),
     ],
 )

@@ -1,0 +1,100 @@
+"""A look at the parts of a form while it comes, before its parser keeps them."""
+
+from __future__ import annotations
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from core.errors import RequestError
+
+__all__ = ["FormCheck"]
+
+# Of one part that is no file, and of all of them: parsers keep these in memory.
+_MAX_FIELD_BYTES = 64 * 1024
+_MAX_FIELDS_BYTES = 2 * 2**20
+_MAX_DISPOSITION_BYTES = 8 * 1024
+
+
+class FormCheck:
+    """Refuses parts that were meant as files and name none, or that are large and no files.
+
+    What is otherwise wrong with a form is left to its parser to tell.
+
+    Args:
+        content_type: Of the form, with its boundary.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        _, options = parse_options_header(content_type)
+        self._parser = self._parser_of(options.get(b"boundary", b""))
+        self._header = b""
+        self._disposition = b""
+        self._name = ""
+        self._is_file = False
+        self._part_bytes = 0
+        self._field_bytes = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Look at the next piece of the body.
+
+        Raises:
+            RequestError: A part is none of those that are taken.
+        """
+        if self._parser is None:
+            return
+        try:
+            self._parser.write(piece)
+        except FormParserError:
+            self._parser = None
+
+    def _parser_of(self, boundary: bytes) -> MultipartParser | None:
+        try:
+            return MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_begin": self._begin_header,
+                    "on_header_field": self._add_to_name,
+                    "on_header_value": self._add_to_value,
+                    "on_headers_finished": self._end_headers,
+                    "on_part_data": self._add_to_part,
+                },
+            )
+        except FormParserError:
+            return None
+
+    def _begin_part(self) -> None:
+        self._disposition = b""
+        self._part_bytes = 0
+
+    def _begin_header(self) -> None:
+        self._header = b""
+
+    def _add_to_name(self, data: bytes, start: int, end: int) -> None:
+        self._header = (self._header + data[start:end])[:100]
+
+    def _add_to_value(self, data: bytes, start: int, end: int) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = (self._disposition + data[start:end])[:_MAX_DISPOSITION_BYTES]
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")[:100]
+        self._is_file = b"filename" in options
+        if not self._is_file and b"filename*" in self._disposition.lower():
+            raise RequestError(
+                f"The part {self._name!r} of the form names its file by filename* alone, which "
+                "forms do not allow (RFC 7578). Send its name as filename, in UTF-8."
+            )
+
+    def _add_to_part(self, data: bytes, start: int, end: int) -> None:
+        del data
+        if self._is_file:
+            return
+        self._part_bytes += end - start
+        self._field_bytes += end - start
+        if self._part_bytes > _MAX_FIELD_BYTES or self._field_bytes > _MAX_FIELDS_BYTES:
+            raise RequestError(
+                f"The part {self._name!r} of the form has no file name and more than "
+                f"{_MAX_FIELD_BYTES // 1024} kB. Send photos as files, each with a filename."
+            )
