@@ -86,7 +86,7 @@ def train(
             metavar="imagenet|PATH",
             help="For vgg16 or --all: take VGG16's weights of keras.applications, downloaded or "
             "from a file without the top, or those that a model's folder (models/transfer) holds, "
-            "in place of training them.",
+            "in place of those in TENSIGHT_DATA.",
         ),
     ] = None,
     resume: Annotated[

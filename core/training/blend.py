@@ -22,7 +22,7 @@ from core.training.evaluation.real_photos import PhotoAnswers
 from core.training.photo_plan import PhotoPlan
 from core.training.probe import fit_probe
 
-__all__ = ["Blend", "Held", "choose_blend", "refit_head"]
+__all__ = ["Blend", "Held", "choose_blend", "measure_blend", "refit_head"]
 
 _FILE = "blend.json"
 _HEAD = "logits"
@@ -77,12 +77,23 @@ def choose_blend(model: keras.Model, plan: PhotoPlan, held: Held, folder: Path) 
         tried = [Blend(**each) for each in json.loads(file.read_text("utf-8"))]
     for share in plan.blends[len(tried) :]:
         _set(model, share)
-        head = model.get_layer(_HEAD).get_weights()
-        tried.append(_measured(Embedder(model, held.spec), head, held, share))
+        tried.append(measure_blend(model, held, share))
         file.write_text(json.dumps([asdict(each) for each in tried], indent=1), "utf-8")
     best = max(tried, key=lambda each: each.worth)
     _set(model, best.share)
     return best
+
+
+def measure_blend(model: keras.Model, held: Held, share: float) -> Blend:
+    """Find out what a network is worth with the weights that it has now.
+
+    Args:
+        model: Its head is linear in the embedding, and has one output more than there are labels.
+        held: What it is measured on.
+        share: Where its weights lie.
+    """
+    head = model.get_layer(_HEAD).get_weights()
+    return _measured(Embedder(model, held.spec), head, held, share)
 
 
 def refit_head(

@@ -19,7 +19,7 @@ __all__ = ["Embedder"]
 
 
 class Embedder:
-    """The layer `embedding` of a network, with the weights that it has now.
+    """A layer of a network, with the weights that it has now.
 
     LiteRT computes it about three times as fast as Keras. Only TensorFlow can export to it; on
     another backend Keras computes it.
@@ -27,11 +27,12 @@ class Embedder:
     Args:
         model: The network; its later changes have no effect.
         spec: How images are brought to their size and normalised.
+        layer: Name of a layer that gives shape (n, d).
     """
 
-    def __init__(self, model: keras.Model, spec: InputSpec) -> None:
+    def __init__(self, model: keras.Model, spec: InputSpec, layer: str = EMBEDDING) -> None:
         self._spec = spec
-        body = keras.Model(model.input, model.get_layer(EMBEDDING).output)
+        body = keras.Model(model.input, model.get_layer(layer).output)
         self._run = _on_litert(body, spec) if _can_export() else _on_keras(body)
 
     def embed(self, data: LabelledImages) -> NDArray[np.float32]:

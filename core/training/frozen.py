@@ -13,8 +13,11 @@ from core.training.data.real_photos import RealPhotos
 from core.training.embedder import Embedder
 from core.training.evaluation.measure import Rows, figures_on_parts
 from core.training.evaluation.real_photos import PhotoAnswers
+from core.training.export.flatbuffer import EMBEDDING
+from core.training.frozen_features import FEATURES
 from core.training.probe import fit_probe
 from core.training.recipes import Recipe
+from core.training.task import set_first_weights
 
 __all__ = ["frozen_figures"]
 
@@ -44,9 +47,8 @@ def frozen_figures(
         raise TrainingError(f"{recipe.name} learns from no real photos.")
     classes = len(rows.dataset.labels)
     model = recipe.build((recipe.input.height, recipe.input.width, 3), classes + 1)
-    if recipe.prepare is not None:
-        recipe.prepare(model, rows.learn, recipe.input, settings)
-    embedder = Embedder(model, recipe.input)
+    set_first_weights(model, recipe, rows.learn, settings)
+    embedder = Embedder(model, recipe.input, EMBEDDING if recipe.head is None else FEATURES)
     train = LabelledImages(rows.real.train.images, rows.real.train.labels)
     probe = fit_probe(embedder.embed(train), train.labels, classes + 1, recipe.plan.probe_c)
 

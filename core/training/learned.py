@@ -14,13 +14,20 @@ from core.bundle.metrics import RealPhotoFigures
 from core.errors import DataError
 from core.inference.known_score import Arrays
 from core.settings import Settings
-from core.training.blend import Held, choose_blend, refit_head
+from core.training.blend import Held, choose_blend, measure_blend, refit_head
 from core.training.data.datasets import Split
 from core.training.data.photo_batches import PhotoMaterial
+from core.training.data.real_photos import RealPhotos
 from core.training.evaluation.measure import Rows
 from core.training.fit import Reporter, Run, fit
 from core.training.frozen import frozen_figures
-from core.training.material import describe_material, gather_material, name_datasets
+from core.training.head_task import HeadTask, with_head
+from core.training.material import (
+    describe_material,
+    gather_material,
+    gather_photos,
+    name_datasets,
+)
 from core.training.networks.vgg16 import describe_vgg16
 from core.training.photo_plan import PhotoPlan
 from core.training.photo_task import PhotoTask
@@ -41,7 +48,7 @@ class Learned:
         accuracy: Of the network as trained on these, one view.
         data: What was learned from, for people.
         datasets: Names of it on the Hub.
-        body: Weights that it began with, where `tensight train vgg16` left them.
+        body: Weights of VGG16 that it began with, if any.
         arrays: Of the verdict method `probe`, where the network has an output for none.
         frozen: As `frozen_figures` gives them, where the network learned from real photos.
     """
@@ -90,7 +97,9 @@ def learn(
         TrainingError: As in `fit`.
     """
     if recipe.plan is not None:
-        return _learn_with_photos(recipe, recipe.plan, rows, settings, seed, resume, reporter)
+        return _learn_with_photos(
+            recipe, recipe.plan, rows, settings, seed, resume, reporter, extra
+        )
     dataset = rows.dataset
     material = gather_material(recipe, rows.learn, settings, extra, dataset.labels)
     body = describe_vgg16(settings) if recipe.body is not None else None
@@ -124,42 +133,64 @@ def _learn_with_photos(
     seed: int,
     resume: bool,
     reporter: Reporter,
+    extra: Path | None,
 ) -> Learned | None:
     """As `learn`, for a recipe that has a plan."""
     dataset, real = rows.dataset, rows.real
     if real is None:
         raise DataError(f"{recipe.name} learns from real photos, and there are none.")
-    material = PhotoMaterial(rows.learn, real.train)
-    classes = len(dataset.labels)
-    folder = run_folder(recipe, settings)
-    run = fit(
-        PhotoTask(recipe, plan, material, rows.validation, real.valid, classes, seed, settings),
-        folder=folder,
-        resume=resume,
-        reporter=reporter,
-    )
-    if keras.backend.backend() != "tensorflow":
-        return None
-    spec = recipe.input
+    material = gather_photos(rows.learn, real.train, extra, dataset.labels)
+    spec, classes, folder = recipe.input, len(dataset.labels), run_folder(recipe, settings)
     some = rows.validation.take(np.arange(min(len(rows.validation), plan.blend_rows)))
     held = Held(some, real.valid, spec)
-    blend = choose_blend(run.model, plan, held, folder)
+    body = describe_vgg16(settings) if recipe.body is not None else None
     probed = material.probed(plan.probe_rows, seed)
-    kept = refit_head(run.model, blend, probed, plan, held)
+    if recipe.head is not None:
+        head = HeadTask.of(
+            recipe, plan, recipe.head, material, held, classes=classes, seed=seed, settings=settings
+        )
+        run = fit(head, folder=folder, resume=resume, reporter=reporter)
+        if keras.backend.backend() != "tensorflow":
+            return None
+        network = with_head(head, run.model, settings)
+        blend = measure_blend(network, held, 1.0)
+    else:
+        task = PhotoTask(
+            recipe, plan, material, rows.validation, real.valid, classes, seed, settings
+        )
+        run = fit(task, folder=folder, resume=resume, reporter=reporter)
+        if keras.backend.backend() != "tensorflow":
+            return None
+        network = run.model
+        blend = choose_blend(network, plan, held, folder)
+    kept = refit_head(network, blend, probed, plan, held)
     model = recipe.build((spec.height, spec.width, 3), classes)
-    *body, kernel, bias = run.model.get_weights()
-    model.set_weights([*body, kernel[:, :classes], bias[:classes]])
-    photos, known = len(real.train), int(real.train.known.sum())
+    *below, kernel, bias = network.get_weights()
+    model.set_weights([*below, kernel[:, :classes], bias[:classes]])
+    names = (dataset.hub, *(body.datasets if body else ()))
     return Learned(
         run=run,
         model=model,
         checked=some,
         accuracy=kept.rows,
-        data=f"{dataset.name}, {len(rows.learn):,} rows of train; {photos:,} real photos of "
-        f"{len(np.unique(real.train.sources))} public repositories, {known:,} of the labels and "
-        f"{photos - known:,} of other things; of the way from the start to the running average "
-        f"of the weights, {kept.share:.2f}; head {'as trained' if kept is blend else 'refitted'}",
-        datasets=(dataset.hub,) if dataset.hub else (),
+        data=_described(material, real.train, dataset.name)
+        + f"; of the way from the start to the running average of the weights, {kept.share:.2f}; "
+        f"head {'as trained' if kept is blend else 'refitted'}",
+        datasets=tuple(dict.fromkeys(filter(None, names))),
+        body=body,
         arrays={"kernel": kernel.astype(np.float16), "bias": bias.astype(np.float16)},
         frozen=frozen_figures(recipe, rows, settings),
     )
+
+
+def _described(material: PhotoMaterial, real: RealPhotos, dataset: str) -> str:
+    """Return what is learned from, for people."""
+    count, known = len(material.photos), int(material.photos.known.sum())
+    parts = [
+        f"{dataset}, {len(material.rows):,} rows of train",
+        f"{count:,} real photos of {len(np.unique(real.sources))} public repositories, "
+        f"{known:,} of the labels and {count - known:,} of other things",
+    ]
+    if material.extra:
+        parts.append(f"among them {material.extra}")
+    return "; ".join(parts)

@@ -13,10 +13,12 @@ from core.photos.preprocess import resize
 from core.settings import Settings
 from core.training.data.batches import Material
 from core.training.data.datasets import TINY_HUB_REPO, Dataset, Split, joined, load_tiny_imagenet
-from core.training.data.photos import learn_from_photos
+from core.training.data.photo_batches import PhotoMaterial
+from core.training.data.photos import learn_from_photos, read_own_photos
+from core.training.data.real_photos import RealPhotos
 from core.training.recipes import Recipe
 
-__all__ = ["describe_material", "gather_material", "name_datasets"]
+__all__ = ["describe_material", "gather_material", "gather_photos", "name_datasets"]
 
 
 def gather_material(
@@ -67,6 +69,30 @@ def gather_material(
     return Material(learn, photos, outliers, told)
 
 
+def gather_photos(
+    learn: Split, photos: RealPhotos, extra: Path | None, labels: tuple[str, ...]
+) -> PhotoMaterial:
+    """Read what a recipe with a plan for real photos learns from.
+
+    Args:
+        learn: Rows of the data set.
+        photos: Real photos.
+        extra: Folder of photos to learn from too; None: there is none.
+        labels: Of the data set.
+
+    Raises:
+        DataError: The folder's labels are wrong, or a photo in it cannot be read.
+    """
+    if extra is None:
+        return PhotoMaterial(learn, photos)
+    own = read_own_photos(extra, labels)
+    digest = hashlib.sha256(own.labels.tobytes())
+    for image in own.images:
+        digest.update(image.tobytes())
+    told = f"{len(own)} photos of a folder of one's own (SHA-256 {digest.hexdigest()[:12]})"
+    return PhotoMaterial(learn, photos.joined(own), told)
+
+
 def describe_material(material: Material, recipe: Recipe, dataset: Dataset) -> str:
     """Return what is learned from, for people."""
     parts = [f"{dataset.name}, {len(material.rows):,} rows of train"]
@@ -85,7 +111,7 @@ def name_datasets(material: Material, dataset: Dataset, body: Pretrained | None)
     Args:
         material: What a run learns from.
         dataset: Whose rows it has.
-        body: Weights that the network begins with, if `tensight train vgg16` left them.
+        body: Weights of VGG16 that the network begins with, if any.
     """
     tiny = material.photos is not None or material.outliers is not None
     names = [dataset.hub, TINY_HUB_REPO if tiny else None, *(body.datasets if body else ())]

@@ -58,6 +58,8 @@ class PhotoPlan:
         per_stage: Factor of the learning rate from one stage of the network to the one before it.
         blends: Places on the line to choose from; 1 is the running average.
         blend_rows: Held-out rows that the choice is made by, beside the valid photos.
+        views: Of each image, random ones, of which a network that is held fast computes the
+            features once; 0 where the network learns, from new views in each epoch.
         left_out: Sources of photos that nothing learns from or is chosen by.
     """
 
@@ -76,6 +78,7 @@ class PhotoPlan:
     per_stage: float = 0.8
     blends: tuple[float, ...] = (0.3, 0.5, 0.7, 0.85, 1.0)
     blend_rows: int = 2_000
+    views: int = 0
     left_out: tuple[str, ...] = ()
 
     @property

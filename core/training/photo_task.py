@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,13 @@ from core.training.data.photo_batches import (
 from core.training.data.real_photos import RealPhotos
 from core.training.embedder import Embedder
 from core.training.networks.optimizers import CosinePhase
+from core.training.networks.vgg16 import describe_vgg16
 from core.training.photo_plan import PhotoPlan
 from core.training.probe import fit_probe
 from core.training.recipes import Recipe
-from core.training.task import described
+from core.training.task import described, set_first_weights
 
-__all__ = ["PhotoTask"]
+__all__ = ["PhotoTask", "phase_rates", "photo_identity"]
 
 _HEAD = "logits"
 _VALIDATION_ROWS = 1_000
@@ -74,13 +76,12 @@ class PhotoTask:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return the recipe, its functions by their names, and how much it learns from."""
-        counts = np.bincount(self.material.photos.labels, minlength=self.classes + 1)
-        return {
-            "recipe": described(self.recipe),
-            "rows": len(self.material.rows),
-            "photos": counts.tolist(),
-        }
+        """Return what else decides the outcome.
+
+        Raises:
+            DataError: Weights that it begins with are missing.
+        """
+        return photo_identity(self.recipe, self.material, self.settings)
 
     def network(self) -> keras.Model:
         """Return the recipe's network, for images of any size."""
@@ -102,8 +103,7 @@ class PhotoTask:
             DataError: Weights that it begins with are missing.
         """
         del steps
-        if self.recipe.prepare is not None:
-            self.recipe.prepare(model, self.material.rows, self.recipe.input, self.settings)
+        set_first_weights(model, self.recipe, self.material.rows, self.settings)
         data = self.material.probed(self.plan.probe_rows, self.seed)
         embeddings = Embedder(model, self.recipe.seen(1)).embed(data)
         probe = fit_probe(embeddings, data.labels, self.classes + 1, self.plan.probe_c)
@@ -111,7 +111,7 @@ class PhotoTask:
         scales = {} if self.recipe.scales is None else dict(self.recipe.scales(self.plan.per_stage))
         head = np.minimum(1 / probe.deviation, _MAX_HEAD_FACTOR)
         scales[f"{_HEAD}/kernel"] = head[:, None].astype(np.float32)
-        optimizer = self.recipe.anchored.build(self._rates(), scales)
+        optimizer = self.recipe.anchored.build(phase_rates(self.plan, self.batches), scales)
         optimizer.build(model.trainable_variables)
         model.compile(
             optimizer=optimizer,
@@ -141,16 +141,44 @@ class PhotoTask:
         photos = LabelledImages(self.photos.images, self.photos.labels)
         return LabelledBatches(rows.joined(photos), self.recipe.seen(epoch), self.classes + 1)
 
-    def _rates(self) -> list[CosinePhase]:
-        """Return the learning rates of the plan's phases."""
-        rates, epoch = [], 1
-        for phase in self.plan.phases:
-            steps = phase.epochs * len(self.batches(epoch))
-            rising = round(phase.warm_up * steps)
-            rates.append(CosinePhase(steps, phase.peak, phase.last, rising))
-            epoch += phase.epochs
-        return rates
-
     def may_end_with(self, epoch: int) -> bool:
         """Return whether it is the last: the running average is that of the whole run."""
         return epoch == self.epochs
+
+
+def photo_identity(recipe: Recipe, material: PhotoMaterial, settings: Settings) -> dict[str, Any]:
+    """Return what decides the outcome of a run, of types that JSON has.
+
+    Args:
+        recipe: Its functions are told by their names.
+        material: It is told how much there is.
+        settings: Where weights to begin with are looked for.
+
+    Raises:
+        DataError: These are missing.
+    """
+    identity: dict[str, Any] = {
+        "recipe": described(recipe),
+        "rows": len(material.rows),
+        "photos": np.bincount(material.photos.labels).tolist(),
+    }
+    if material.extra:
+        identity["extra"] = material.extra
+    if recipe.body is not None:
+        identity["body"] = describe_vgg16(settings).sha256
+    return identity
+
+
+def phase_rates(plan: PhotoPlan, batches: Callable[[int], Sized]) -> list[CosinePhase]:
+    """Return the learning rates of a plan's phases.
+
+    Args:
+        plan: Says them for shares of a phase.
+        batches: The batches of an epoch, the first being 1; all epochs of a phase have as many.
+    """
+    rates, epoch = [], 1
+    for phase in plan.phases:
+        steps = phase.epochs * len(batches(epoch))
+        rates.append(CosinePhase(steps, phase.peak, phase.last, round(phase.warm_up * steps)))
+        epoch += phase.epochs
+    return rates

@@ -16,12 +16,10 @@ from core.training.data.datasets import (
     CIFAR10_LABELS,
     Dataset,
     find_tiny_train,
-    hold_out,
     load_tiny_held_out,
 )
 from core.training.data.photos import NONE, read_labels
 from core.training.data.real_photos import find_real_photos
-from core.training.distillation import pretrain, require_lessons
 from core.training.evaluation.measure import photos_folder
 from core.training.fit import Reporter, refuse_unfinished
 from core.training.learned import run_folder
@@ -78,7 +76,8 @@ def train_all(
         resume: Go on with runs that stopped; begin where there is none.
         reporter: Gives one for each run; it is given the run's name, and which of the photos of
             `extra` it leaves out.
-        vgg16_weights: `imagenet` or a path, to take VGG16's weights in place of training them.
+        vgg16_weights: `imagenet` or a path, to take these weights in place of those that
+            `describe_vgg16` finds.
         recipes: By name.
         extra: As in `train`.
 
@@ -92,7 +91,7 @@ def train_all(
     without_body = False
     for name in names:
         try:
-            lost = none if name != VGG16 and not recipes[name].outliers else 0
+            lost = none if name != VGG16 and not _learns_none(recipes[name]) else 0
             with reporter(name + _left_out(lost)) as hears:
                 if name != VGG16:
                     if without_body and recipes[name].body == VGG16:
@@ -116,12 +115,16 @@ def train_all(
                 elif vgg16_weights is not None:
                     result = adopt_vgg16(vgg16_weights, settings)
                 else:
-                    learn, _ = hold_out(dataset.train)
-                    result = pretrain(learn, settings, seed=seed, resume=resume, reporter=hears)
+                    result = describe_vgg16(settings)
             yield Outcome(name, result)
         except TenSightError as error:
             without_body |= name == VGG16
             yield Outcome(name, error)
+
+
+def _learns_none(recipe: Recipe) -> bool:
+    """Return whether it can learn from photos of none of the labels."""
+    return recipe.outliers > 0 or recipe.plan is not None
 
 
 def _left_out(photos: int) -> str:
@@ -155,7 +158,7 @@ def _require(
         read_labels(folder, dataset.labels)
     if VGG16 in names:
         if vgg16_weights is None:
-            require_lessons(settings, resume=resume)
+            describe_vgg16(settings)
         else:
             published_vgg16(vgg16_weights)
     for recipe in (recipes[name] for name in names if name != VGG16):

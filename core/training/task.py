@@ -22,7 +22,7 @@ from core.training.data.datasets import Split
 from core.training.networks.vgg16 import describe_vgg16, load_vgg16
 from core.training.recipes import Recipe
 
-__all__ = ["Labelling", "described", "dtype_policy"]
+__all__ = ["Labelling", "described", "dtype_policy", "set_first_weights"]
 
 # What of a recipe does not change the weights that come out.
 _COSMETIC = {
@@ -31,7 +31,7 @@ _COSMETIC = {
     # Its weights are named beside the recipe.
     "body",
     # Described below, where there are such.
-    *("plan", "scales"),
+    *("plan", "scales", "head"),
 }
 
 
@@ -95,10 +95,7 @@ class Labelling:
         Raises:
             DataError: Weights that it begins with are missing.
         """
-        if self.recipe.body is not None:
-            load_vgg16(model, self.settings)
-        if self.recipe.prepare is not None:
-            self.recipe.prepare(model, self.material.rows, self.recipe.input, self.settings)
+        set_first_weights(model, self.recipe, self.material.rows, self.settings)
         model.compile(
             optimizer=self.recipe.scheduled.build(steps),
             loss=PartialCrossentropy(self.recipe.label_smoothing),
@@ -116,6 +113,24 @@ class Labelling:
     def may_end_with(self, epoch: int) -> bool:
         """Only an epoch of images of the size that is served."""
         return self.recipe.side(epoch) == self.recipe.input.height
+
+
+def set_first_weights(model: keras.Model, recipe: Recipe, rows: Split, settings: Settings) -> None:
+    """Set the weights that a recipe begins with.
+
+    Args:
+        model: What the recipe builds.
+        recipe: Says which.
+        rows: To learn from.
+        settings: Where weights are looked for.
+
+    Raises:
+        DataError: They are missing.
+    """
+    if recipe.body is not None:
+        load_vgg16(model, settings)
+    if recipe.prepare is not None:
+        recipe.prepare(model, rows, recipe.input, settings)
 
 
 @contextmanager
@@ -144,7 +159,8 @@ def described(recipe: Recipe) -> dict[str, Any]:
     }
     if recipe.plan is not None:
         scales = recipe.scales.__name__ if recipe.scales else None
-        values |= {"plan": asdict(recipe.plan), "scales": scales}
+        head = recipe.head.__name__ if recipe.head else None
+        values |= {"plan": asdict(recipe.plan), "scales": scales, "head": head}
     # As it will be read again: JSON knows no tuples.
     as_read: dict[str, Any] = json.loads(json.dumps(values))
     return as_read

@@ -28,14 +28,12 @@ __all__ = [
     "TinyHeldOut",
     "TinyImageNet",
     "find_tiny_train",
-    "find_tiny_valid",
     "hold_out",
     "joined",
     "load_cifar10",
     "load_cifar10_test",
     "load_tiny_held_out",
     "load_tiny_imagenet",
-    "load_tiny_lessons",
 ]
 
 CIFAR10_LABELS = (
@@ -227,36 +225,6 @@ def find_tiny_train(settings: Settings) -> None:
         DataError: Its files are missing, or cannot be downloaded.
     """
     _tiny_files(_tiny_folder(settings, "train"), "train")
-
-
-def find_tiny_valid(settings: Settings) -> None:
-    """As `find_tiny_train`, the valid part.
-
-    Raises:
-        DataError: As there.
-    """
-    _tiny_files(_tiny_folder(settings, "valid"), "valid")
-
-
-def load_tiny_lessons(settings: Settings) -> tuple[Split, Split, int]:
-    """Tiny ImageNet's train and valid images without the classes of `TinyHeldOut`'s other things.
-
-    Returns:
-        Train and valid part, with labels from 0 on; and how many classes there are.
-
-    Raises:
-        DataError: As in `load_tiny_imagenet`.
-    """
-    parts = _Parts.of(settings)
-    held_out = {*parts.chosen_by, *parts.reported}
-    taught = {
-        label: place
-        for place, label in enumerate(i for i in range(_TINY_CLASSES) if i not in held_out)
-    }
-    train, valid = (
-        _relabelled(parts.read(part, list(taught)), taught) for part in ("train", "valid")
-    )
-    return train, valid, len(taught)
 
 
 def hold_out(train: Split) -> tuple[Split, Split]:

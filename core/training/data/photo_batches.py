@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from core.photos.preprocess import InputSpec, normalise, resize
-from core.training.data.augment import random_crops, random_window
 from core.training.data.batches import Ahead
 from core.training.data.datasets import Split
+from core.training.data.photo_views import PhotoViews
 from core.training.data.real_photos import RealPhotos
 from core.training.photo_plan import PhotoPlan
 
-__all__ = ["LabelledBatches", "LabelledImages", "PhotoBatches", "PhotoMaterial"]
+__all__ = ["Draws", "LabelledBatches", "LabelledImages", "PhotoBatches", "PhotoMaterial"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +48,12 @@ class PhotoMaterial:
     Attributes:
         rows: Rows of the data set.
         photos: Real photos of its labels and of none; the label of these is the number of labels.
+        extra: Which of these whoever trains brought, in words that tell them from any others.
     """
 
     rows: Split
     photos: RealPhotos
+    extra: str = ""
 
     def probed(self, rows: int, seed: int) -> LabelledImages:
         """Return what a linear head is fitted on: all photos, and some rows at random.
@@ -95,11 +96,58 @@ class LabelledBatches(Ahead):
         return normalise(images, self._spec), targets
 
 
-class PhotoBatches(Ahead):
-    """Shuffled, augmented, normalised batches of one epoch, with one-hot targets.
+class Draws:
+    """What each batch of an epoch is made of.
 
     Every batch has the same numbers of rows, of photos of the labels and of photos of none. The
     same (seed, epoch) always gives the same batches.
+
+    Args:
+        material: What to draw from.
+        plan: The shares of a batch.
+        rows: Rows that the epoch takes; all, if there are fewer.
+        batch_size: Images in a batch.
+        key: Seed and epoch, which the random choices depend on.
+    """
+
+    def __init__(
+        self,
+        material: PhotoMaterial,
+        plan: PhotoPlan,
+        rows: int,
+        batch_size: int,
+        key: tuple[int, int],
+    ) -> None:
+        labels = material.photos.labels
+        self.none = int(labels.max())
+        self._key = key
+        self._known = round(plan.known_share * batch_size)
+        self._others = round(plan.none_share * batch_size)
+        self._rows = batch_size - self._known - self._others
+        self._order = np.random.default_rng(key).permutation(len(material.rows))[:rows]
+        self._by_label = [
+            np.flatnonzero(labels == label) for label in np.unique(labels) if label != self.none
+        ]
+        self._of_none = np.flatnonzero(labels == self.none)
+        near = np.isin(material.photos.kinds[self._of_none], plan.near_kinds)
+        weights = np.where(near, plan.near_weight, 1.0)
+        self._chances = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return len(self._order) // self._rows
+
+    def draw(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.int64], np.random.Generator]:
+        """Return the places of a batch's rows and of its photos, and a source of more chance."""
+        rng = np.random.default_rng((*self._key, 1 + i))
+        labels = rng.permutation(np.arange(self._known) + rng.integers(len(self._by_label)))
+        chosen = [rng.choice(self._by_label[label % len(self._by_label)]) for label in labels]
+        chosen += rng.choice(self._of_none, self._others, p=self._chances).tolist()
+        rows = self._order[i * self._rows : (i + 1) * self._rows]
+        return rows, np.asarray(chosen, np.int64), rng
+
+
+class PhotoBatches(Ahead):
+    """Shuffled, augmented, normalised batches of one epoch, with one-hot targets.
 
     Args:
         material: What to draw from.
@@ -125,68 +173,20 @@ class PhotoBatches(Ahead):
     ) -> None:
         super().__init__()
         self._material = material
-        self._plan = plan
         self._spec = spec
-        self._crop_padding = crop_padding
-        self._key = (seed, epoch)
-        labels = material.photos.labels
-        self._none = int(labels.max())
-        self._known = round(plan.known_share * batch_size)
-        self._others = round(plan.none_share * batch_size)
-        self._rows = batch_size - self._known - self._others
-        order = np.random.default_rng(self._key).permutation(len(material.rows))
-        self._order = order[:rows]
-        self._by_label = [
-            np.flatnonzero(labels == label) for label in np.unique(labels) if label != self._none
-        ]
-        self._of_none = np.flatnonzero(labels == self._none)
-        near = np.isin(material.photos.kinds[self._of_none], plan.near_kinds)
-        weights = np.where(near, plan.near_weight, 1.0)
-        self._chances = weights / weights.sum()
+        self._views = PhotoViews(plan, spec, crop_padding)
+        self._draws = Draws(material, plan, rows, batch_size, (seed, epoch))
 
     def __len__(self) -> int:
-        return len(self._order) // self._rows
+        return len(self._draws)
 
     def batch(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Make one of them."""
-        rng = np.random.default_rng((*self._key, 1 + i))
-        rows = self._material.rows.take(self._order[i * self._rows : (i + 1) * self._rows])
-        labels = rng.permutation(np.arange(self._known) + rng.integers(len(self._by_label)))
-        chosen = [rng.choice(self._by_label[label % len(self._by_label)]) for label in labels]
-        chosen += rng.choice(self._of_none, self._others, p=self._chances).tolist()
-        photos = [self._photo(self._material.photos.images[place], rng) for place in chosen]
-        images = np.stack([*self._of_rows(rows.images, rng), *photos])
+        places, chosen, rng = self._draws.draw(i)
+        rows, photos = self._material.rows.take(places), self._material.photos
+        large = [self._views.of_photo(photos.images[place], rng) for place in chosen]
+        images = np.stack([*self._views.of_rows(rows.images, rng), *large])
         mirrored = rng.random(len(images)) < 0.5
         images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-        truth = np.concatenate([rows.labels, self._material.photos.labels[chosen]])
-        return normalise(images, self._spec), np.eye(self._none + 1, dtype=np.float32)[truth]
-
-    def _of_rows(
-        self, images: NDArray[np.uint8], rng: np.random.Generator
-    ) -> list[NDArray[np.uint8]]:
-        """Crop rows at random and enlarge them, some from fewer pixels, some sharpened."""
-        made = []
-        for image in random_crops(images, self._crop_padding, rng):
-            way, whole = rng.random(), image
-            if way < self._plan.shrunk:
-                side = int(rng.integers(len(image) * 3 // 4, len(image)))
-                whole = resize(image, self._sized(side))
-            large = resize(whole, self._spec)
-            if self._plan.shrunk <= way < self._plan.shrunk + self._plan.sharpened:
-                sharp = ImageFilter.UnsharpMask(
-                    radius=self._spec.height / len(image), percent=int(rng.integers(50, 151))
-                )
-                large = np.asarray(Image.fromarray(large).filter(sharp))
-            made.append(large)
-        return made
-
-    def _photo(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Take a random window of a photo, and scale some down and up again."""
-        window = random_window(image, rng)
-        if rng.random() < self._plan.blurred:
-            low, high = np.log(self._plan.blurred_sides)
-            window = resize(window, self._sized(int(np.exp(rng.uniform(low, high)))))
-        return resize(window, self._spec)
-
-    def _sized(self, side: int) -> InputSpec:
-        return self._spec.model_copy(update={"height": side, "width": side})
+        truth = np.concatenate([rows.labels, photos.labels[chosen]])
+        return normalise(images, self._spec), np.eye(self._draws.none + 1, dtype=np.float32)[truth]

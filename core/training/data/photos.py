@@ -16,9 +16,18 @@ from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
 from core.photos.decode import decode
 from core.training.data.datasets import Split
+from core.training.data.real_photos import RealPhotos
 from core.training.evaluation.calibrate import ece, reliability
 
-__all__ = ["LABELS", "NONE", "evaluate_photos", "learn_from_photos", "read_labels", "read_photos"]
+__all__ = [
+    "LABELS",
+    "NONE",
+    "evaluate_photos",
+    "learn_from_photos",
+    "read_labels",
+    "read_own_photos",
+    "read_photos",
+]
 
 LABELS = "labels.csv"
 NONE = "none"
@@ -116,6 +125,36 @@ def learn_from_photos(folder: Path, labels: tuple[str, ...]) -> tuple[Split, Spl
         else:
             known.append((image, labels.index(label), row))
     return _split(known), _split(none)
+
+
+def read_own_photos(folder: Path, labels: tuple[str, ...]) -> RealPhotos:
+    """Read photos to learn from beside real photos, in their own size.
+
+    Args:
+        folder: As for `evaluate_photos`.
+        labels: The data set's.
+
+    Returns:
+        The label of photos of none is the number of labels.
+
+    Raises:
+        DataError: As for `evaluate_photos`.
+    """
+    truth = read_labels(folder, labels)
+    images = []
+    for file in truth:
+        try:
+            images.append(decode(folder / file))
+        except (ImageError, PhotoReadError) as error:
+            raise DataError(f"{folder / file}: {error}") from error
+    places = [len(labels) if label == NONE else labels.index(label) for label in truth.values()]
+    return RealPhotos(
+        tuple(images),
+        np.asarray(places, np.int64),
+        np.asarray(list(truth.values()), np.str_),
+        np.asarray([folder.name] * len(images), np.str_),
+        np.asarray(list(truth), np.str_),
+    )
 
 
 def _split(rows: list[tuple[NDArray[np.uint8], int, int]]) -> Split:

@@ -116,7 +116,7 @@ def occlusion_model(model: keras.Model) -> keras.Model:
         As there, the maps with one cell less each way than the activation.
 
     Raises:
-        TrainingError: No layer is fine enough, or something goes past the deepest that is.
+        TrainingError: No layer is fine enough, or something goes past each that is.
     """
     chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
     fine = [layer for layer in chain if _cells(layer) > _MIN_CELLS]
@@ -124,20 +124,24 @@ def occlusion_model(model: keras.Model) -> keras.Model:
         raise TrainingError(
             f"No layer of {model.name} has more than {_MIN_CELLS}×{_MIN_CELLS} cells."
         )
-    activation = fine[-1].output
+    for layer in reversed(fine):
+        try:
+            above = keras.Model(layer.output, model.outputs[0])
+        except ValueError:
+            continue  # something goes past it
+        break
+    else:
+        raise TrainingError(
+            f"Of {model.name}, not all goes through one layer of more than "
+            f"{_MIN_CELLS}×{_MIN_CELLS} cells."
+        )
+    activation = layer.output
     height, width, channels = activation.shape[1:]
     down, right = height - _HIDDEN + 1, width - _HIDDEN + 1
     masks = np.ones((down, right, height, width, 1), np.float32)
     for y, x in np.ndindex(down, right):
         masks[y, x, y : y + _HIDDEN, x : x + _HIDDEN] = 0
     hidden = activation[:, None] * masks.reshape(1, -1, height, width, 1)
-    try:
-        above = keras.Model(activation, model.outputs[0])
-    except ValueError as error:
-        raise TrainingError(
-            f"Of {model.name}, not all goes through {fine[-1].name}, its deepest fine layer: "
-            f"{error}"
-        ) from error
     without = above(ops.reshape(hidden, (-1, height, width, channels)))
     classes = model.outputs[0].shape[-1]
     fallen = model.outputs[0][:, None] - ops.reshape(without, (-1, down * right, classes))

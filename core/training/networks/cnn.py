@@ -14,12 +14,11 @@ __all__ = [
     "baseline",
     "classic",
     "finetuned",
-    "finetuned_block5",
-    "fold_vgg16",
     "mobilenet",
     "scratch",
     "transfer",
-    "vgg16_normed",
+    "transfer_head",
+    "vgg16_scales",
     "whiten",
 ]
 
@@ -213,101 +212,72 @@ def mobilenet(shape: Shape, classes: int) -> keras.Model:
 _VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
-def vgg16_normed(shape: Shape, classes: int) -> keras.Model:
-    """VGG16 (Simonyan and Zisserman 2015) with a batch norm after each convolution, to learn with.
-
-    Args:
-        shape: (height, width, channels) of the input, multiples of 32.
-        classes: Number of logits, which follow on the last pool.
-    """
-    x = inputs = layers.Input(shape, name="image")
-    for block, (filters, convolutions) in enumerate(_VGG16, 1):
-        for i in range(1, convolutions + 1):
-            name = f"block{block}_conv{i}"
-            x = layers.Conv2D(
-                filters,
-                3,
-                padding="same",
-                use_bias=False,
-                kernel_initializer="he_normal",
-                name=name,
-            )(x)
-            x = layers.Activation("relu")(layers.BatchNormalization(name=f"{name}_norm")(x))
-        x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    x = layers.Flatten(name="embedding")(x)
-    # In float32 whatever the policy: the loss takes its logarithm.
-    x = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, x, name="vgg16_normed")
-
-
-def fold_vgg16(normed: keras.Model) -> keras.Model:
-    """keras.applications.VGG16 without its top; it gives what the last pool of `normed` gives.
-
-    Args:
-        normed: What `vgg16_normed` made.
-    """
-    body = keras.applications.VGG16(
-        include_top=False, weights=None, input_shape=normed.input_shape[1:]
-    )
-    for layer in body.layers:
-        if isinstance(layer, layers.Conv2D):
-            norm = normed.get_layer(f"{layer.name}_norm")
-            scale = np.asarray(norm.gamma) / np.sqrt(
-                np.asarray(norm.moving_variance) + norm.epsilon
-            )
-            kernel = np.asarray(normed.get_layer(layer.name).kernel) * scale
-            layer.set_weights(
-                [kernel, np.asarray(norm.beta) - np.asarray(norm.moving_mean) * scale]
-            )
-    return body
-
-
 def transfer(shape: Shape, classes: int) -> keras.Model:
     """VGG16, held fast, with a new head: a hidden layer of 256 and the logits.
 
     Beside the last block the head sees the means of the two before it: the last one is the most at
-    home with what VGG16 itself was trained on.
+    home with what VGG16 itself was trained on. What it sees is the layer `features`.
 
     Args:
         shape: (height, width, channels) of the input, at least 32 × 32.
         classes: Number of logits.
     """
-    return _on_vgg16(shape, classes, learning=(), means=("block3_pool", "block4_pool"))
-
-
-def finetuned(shape: Shape, classes: int) -> keras.Model:
-    """As `transfer`, but the last three blocks learn too.
-
-    Args:
-        shape: As there.
-        classes: As there.
-    """
-    return _on_vgg16(shape, classes, learning=("block3", "block4", "block5"))
-
-
-def finetuned_block5(shape: Shape, classes: int) -> keras.Model:
-    """As `transfer`, but the last block learns too.
-
-    Args:
-        shape: As there.
-        classes: As there.
-    """
-    return _on_vgg16(shape, classes, learning=("block5",))
-
-
-def _on_vgg16(
-    shape: Shape, classes: int, *, learning: tuple[str, ...], means: tuple[str, ...] = ()
-) -> keras.Model:
     inputs = layers.Input(shape, name="image")
     body = keras.applications.VGG16(include_top=False, weights=None, input_tensor=inputs)
-    for layer in body.layers:
-        layer.trainable = layer.name.startswith(learning)
-    x = layers.Flatten()(body.outputs[0])
-    if means:
-        pooled = [layers.GlobalAveragePooling2D()(body.get_layer(each).output) for each in means]
-        x = layers.Concatenate()([*pooled, x])
+    body.trainable = False
+    means = [
+        layers.GlobalAveragePooling2D()(body.get_layer(each).output)
+        for each in ("block3_pool", "block4_pool")
+    ]
+    x = layers.Concatenate(name="features")([*means, layers.Flatten()(body.outputs[0])])
+    return keras.Model(inputs, _hidden_and_logits(x, classes), name="vgg16_transfer")
+
+
+def transfer_head(features: int, classes: int) -> keras.Model:
+    """Build what `transfer` has on its layer `features`, with the same names.
+
+    Args:
+        features: Length of these.
+        classes: Number of logits.
+    """
+    inputs = layers.Input((features,), name="features")
+    return keras.Model(inputs, _hidden_and_logits(inputs, classes), name="transfer_head")
+
+
+def _hidden_and_logits(x: Any, classes: int) -> Any:
     x = layers.Dense(256, activation="relu", name="embedding")(x)
     x = layers.Dropout(0.3)(x)
     # In float32 whatever the policy: the loss takes its logarithm.
+    return layers.Dense(classes, dtype="float32", name="logits")(x)
+
+
+def finetuned(shape: Shape, classes: int) -> keras.Model:
+    """VGG16 with a linear layer on the means of its last two blocks.
+
+    The layer `features` is a map of both side by side, shape (n, height / 16, width / 16, 1024).
+
+    Args:
+        shape: (height, width, channels) of the input, at least 32 × 32.
+        classes: Number of logits.
+    """
+    inputs = layers.Input(shape, name="image")
+    body = keras.applications.VGG16(include_top=False, weights=None, input_tensor=inputs)
+    blocks = [body.get_layer(name).output for name in ("block4_pool", "block5_conv3")]
+    x = layers.Concatenate(name="features")(blocks)
+    x = layers.GlobalAveragePooling2D(name="embedding")(x)
     x = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, x, name="vgg16_head")
+    return keras.Model(inputs, x, name="vgg16_finetuned")
+
+
+def vgg16_scales(per_block: float) -> dict[str, NDArray[np.float32]]:
+    """Return factors for the steps of an optimizer, by the path of each variable of VGG16.
+
+    Args:
+        per_block: Factor from one block to the one before it; the last has 1.
+    """
+    return {
+        f"block{block}_conv{i}/{name}": np.full(1, per_block ** (len(_VGG16) - block), np.float32)
+        for block, (_, convolutions) in enumerate(_VGG16, 1)
+        for i in range(1, convolutions + 1)
+        for name in ("kernel", "bias")
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,13 @@ from keras import layers
 from numpy.typing import NDArray
 
 from core.errors import DataError
-from core.photos.preprocess import InputSpec, normalise, resize
-from core.settings import Settings, processors
-from core.training.networks import cnn
+from core.settings import Settings
 
-__all__ = ["imagenet_digest", "imagenet_logits", "load_mobilenet", "read_mobilenet"]
+__all__ = ["load_mobilenet", "read_mobilenet"]
 
 _FILE = "mobilenet_v2/mobilenet_v2_1.0_224_int8.tflite"
 _CONVOLUTIONS = 52
 """Of the body; one more gives the 1,001 outputs."""
-_IMAGENET_OUTPUTS = 1001
 
 
 def load_mobilenet(model: keras.Model, settings: Settings) -> None:
@@ -49,50 +44,6 @@ def load_mobilenet(model: keras.Model, settings: Settings) -> None:
         )
     for layer, (kernel, bias) in zip(convolutions, weights, strict=False):
         layer.set_weights([kernel, bias])
-
-
-def imagenet_logits(
-    images: NDArray[np.uint8], spec: InputSpec, settings: Settings
-) -> NDArray[np.float16]:
-    """What MobileNetV2 with its ImageNet weights answers.
-
-    Args:
-        images: Shape (n, h, w, 3), RGB.
-        spec: How they are brought to a size and normalised for it.
-        settings: As for `load_mobilenet`.
-
-    Returns:
-        Logits of background and ImageNet's 1,000 classes, shape (n, 1001).
-
-    Raises:
-        DataError: As there.
-    """
-    model = cnn.mobilenet((spec.height, spec.width, 3), _IMAGENET_OUTPUTS)
-    file = _file(settings)
-    load_mobilenet(model, settings)
-    weights = read_mobilenet(file)
-    if len(weights) != _CONVOLUTIONS + 1:
-        raise DataError(f"{file} has no layer with the {_IMAGENET_OUTPUTS} outputs of ImageNet.")
-    kernel, bias = weights[-1]
-    model.layers[-1].set_weights([kernel[0, 0], bias])
-    logits: NDArray[np.float32] = model.predict(_Whole(images, spec), verbose=0)
-    return logits.astype(np.float16)
-
-
-class _Whole(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
-    _SIZE = 250
-
-    def __init__(self, images: NDArray[np.uint8], spec: InputSpec) -> None:
-        super().__init__(workers=processors())
-        self._images = images
-        self._spec = spec
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._images) / self._SIZE)
-
-    def __getitem__(self, i: int) -> tuple[NDArray[np.float32]]:
-        some = self._images[i * self._SIZE : (i + 1) * self._SIZE]
-        return (normalise(np.stack([resize(image, self._spec) for image in some]), self._spec),)
 
 
 def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -126,18 +77,6 @@ def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.flo
         (kernel.transpose(1, 2, 3, 0), bias)
         for kernel, bias in pairs
     ]
-
-
-def imagenet_digest(settings: Settings) -> str:
-    """SHA-256 of the file with the ImageNet weights.
-
-    Raises:
-        DataError: It is not there.
-    """
-    try:
-        return hashlib.sha256(_file(settings).read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{_file(settings)} cannot be read: {error.strerror or error}.") from error
 
 
 def _file(settings: Settings) -> Path:

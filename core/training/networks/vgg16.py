@@ -1,4 +1,4 @@
-"""The weights of VGG16 in TENSIGHT_HOME, that `transfer` and `finetuned` begin with."""
+"""The weights of VGG16 that `transfer` and `finetuned` begin with."""
 
 from __future__ import annotations
 
@@ -41,41 +41,41 @@ VGG16_INPUT = InputSpec(
     std=(1 / 255, 1 / 255, 1 / 255),
 )
 _WEIGHTS = "vgg16.weights.h5"
+_IN_DATA = "vgg16/vgg16_imagenet.weights.h5"
 _ABOUT = "vgg16.json"
 _NO_DIGEST = "0" * 64
+_IMAGENET = "ILSVRC/imagenet-1k"
+_IMAGENET_LICENSE = "cc-by-4.0"
 
 
 def load_vgg16(model: keras.Model, settings: Settings) -> None:
-    """Set the convolutions of a network on VGG16 to the weights in TENSIGHT_HOME.
+    """Set the convolutions of a network on VGG16 to the weights that `describe_vgg16` describes.
 
     Args:
         model: The network; its layers are named as in keras.applications.VGG16.
-        settings: `home` is used.
+        settings: `home` and `data` are used.
 
     Raises:
         DataError: There are no weights, or not those that were left there.
     """
-    describe_vgg16(settings)
+    file, _ = _found(settings)
     body = _body()
-    _read(body, _folder(settings) / _WEIGHTS)
+    _read(body, file)
     for layer in body.layers:
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
 
 
 def describe_vgg16(settings: Settings) -> Pretrained:
-    """How the weights in TENSIGHT_HOME came to be.
+    """Describe the weights that networks on VGG16 begin with.
+
+    Those in TENSIGHT_HOME, where somebody chose them with `--weights`, come before ImageNet's in
+    TENSIGHT_DATA.
 
     Raises:
-        DataError: There are none, or not those that were left there.
+        DataError: There are none, or those in TENSIGHT_HOME are not those that were left there.
     """
-    file = _folder(settings) / _WEIGHTS
-    if not file.is_file():
-        raise DataError(
-            f"VGG16 has no weights to begin with: there is no {file}. Make them with `tensight "
-            "train vgg16`, or take ImageNet's with `tensight train vgg16 --weights imagenet`."
-        )
-    return _described(file)
+    return _found(settings)[1]
 
 
 def keep_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pretrained:
@@ -141,8 +141,8 @@ def published_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
         return body, Pretrained(
             network="VGG16",
             source="has the ImageNet weights of keras.applications",
-            datasets=("ILSVRC/imagenet-1k",),
-            license="cc-by-4.0",
+            datasets=(_IMAGENET,),
+            license=_IMAGENET_LICENSE,
             sha256=_NO_DIGEST,
         )
     file = Path(weights)
@@ -165,6 +165,25 @@ def _folder(settings: Settings) -> Path:
     return settings.home / "weights"
 
 
+def _found(settings: Settings) -> tuple[Path, Pretrained]:
+    """Return the file of the weights to begin with, and what they are."""
+    file = _folder(settings) / _WEIGHTS
+    if file.is_file():
+        return file, _described(file)
+    if settings.data is not None and (given := settings.data / _IN_DATA).is_file():
+        return given, Pretrained(
+            network="VGG16",
+            source="has the ImageNet weights of keras.applications, rounded to float16",
+            datasets=(_IMAGENET,),
+            license=_IMAGENET_LICENSE,
+            sha256=hashlib.sha256(given.read_bytes()).hexdigest(),
+        )
+    raise DataError(
+        f"VGG16 has no weights to begin with: there is no {file}, and no {_IN_DATA} in "
+        "TENSIGHT_DATA. Take ImageNet's with `tensight train vgg16 --weights imagenet`."
+    )
+
+
 def _described(file: Path) -> Pretrained:
     """What the description beside a file of weights says, where it is of them."""
     beside = file.with_name(_ABOUT)
@@ -177,8 +196,7 @@ def _described(file: Path) -> Pretrained:
     if hashlib.sha256(file.read_bytes()).hexdigest() != about.sha256:
         raise DataError(
             f"{file} is not the file that {_ABOUT} beside it describes: its SHA-256 differs. Make "
-            "both again, as they were made: with `tensight train vgg16 --resume`, or with "
-            "--weights."
+            "both again with `tensight train vgg16 --weights`."
         )
     return about
 

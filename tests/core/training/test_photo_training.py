@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -22,6 +23,7 @@ from core.training.learned import run_folder
 from core.training.networks.cnn import Shape
 from core.training.networks.optimizers import AdamW, AnchoredAdamW
 from core.training.photo_plan import Phase, PhotoPlan
+from core.training.plan import train_all
 from core.training.recipes import Recipe
 from core.training.train import train
 from tests import drawings, made
@@ -132,6 +134,37 @@ def test_left_out_sources_are_reported(tmp_path: Path) -> None:
     assert [each.source for each in metrics.unseen_sources.sources] == ["two/photos"]
     assert metrics.real_photos is not None
     assert [each.source for each in metrics.real_photos.sources] == ["one/photos"]
+
+
+def test_photos_of_ones_own_are_learned_from_with_a_plan(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("ship.png", "chair.png"):
+        drawings.ship(90, 60).save(own / name)
+    (own / "labels.csv").write_text("file,label\nship.png,ship\nchair.png,none\n", "utf-8")
+    made.real_photos(tmp_path)
+    settings = Settings(data=tmp_path, models=tmp_path / "models", home=tmp_path / "home")
+    told: list[str] = []
+
+    def reporter(what: str) -> nullcontext[made.Recorder]:
+        told.append(what)
+        return nullcontext(made.Recorder())
+
+    (outcome,) = train_all(
+        ["ten"],
+        made.ten(),
+        settings,
+        seed=0,
+        resume=False,
+        reporter=reporter,
+        recipes={"ten": _recipe()},
+        extra=own,
+    )
+    assert isinstance(outcome.result, Bundle), outcome.result
+    assert told == ["ten"], "none is left out"
+    data = outcome.result.config.training.data
+    assert "54 real photos of 2 public repositories, 41 of the labels and 13 of other" in data
+    assert "among them 2 photos of a folder of one's own" in data
 
 
 def test_exported_explanation_has_features_and_exact_maps(tmp_path: Path) -> None:

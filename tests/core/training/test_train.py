@@ -234,7 +234,7 @@ def test_what_is_missing_is_found_before_the_first_recipe(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"int8\.tflite cannot be read"):
         begin([recipes[0], made.like("mobilenet")], ten, settings)
     with pytest.raises(DataError, match=r"VGG16 has no weights to begin with.*train vgg16"):
-        begin([recipes[0], made.like("transfer")], ten, settings)
+        begin([recipes[0], made.recipe(name="three", body="vgg16")], ten, settings)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "labels.csv").write_text("file,label\na.png,cow\n")
     with pytest.raises(DataError, match="the model has no label 'cow'"):

@@ -9,11 +9,13 @@ import numpy as np
 
 from core.settings import Settings
 from core.training.data.photo_batches import (
+    Draws,
     LabelledBatches,
     LabelledImages,
     PhotoBatches,
     PhotoMaterial,
 )
+from core.training.data.photo_views import PhotoViews
 from core.training.data.real_photos import NONE_LABEL, load_real_photos
 from core.training.photo_plan import Phase, PhotoPlan
 from tests import made
@@ -58,7 +60,9 @@ def test_batches_depend_on_seed_and_epoch_alone(tmp_path: Path) -> None:
 
 def test_near_kinds_are_drawn_more_often(tmp_path: Path) -> None:
     plan = replace(PLAN, near_kinds=("cow",), near_weight=3.0)
-    chances = _batches(tmp_path, plan)._chances
+    made.real_photos(tmp_path)
+    material = PhotoMaterial(made.ten().train, load_real_photos(Settings(data=tmp_path)).train)
+    chances = Draws(material, plan, 100, 50, (0, 1))._chances
     kinds = load_real_photos(Settings(data=tmp_path)).train
     cows = (kinds.kinds[~kinds.known] == "cow").nonzero()[0]
     others = (kinds.kinds[~kinds.known] != "cow").nonzero()[0]
@@ -71,9 +75,9 @@ def test_blurred_photos_have_less_detail(tmp_path: Path) -> None:
 
     def detail(blurred: float) -> float:
         plan = replace(PLAN, blurred=blurred, blurred_sides=(8, 10))
-        batches = _batches(tmp_path, plan)
+        views = PhotoViews(plan, SPEC, 4)
         rng = np.random.default_rng(0)
-        made_of = [batches._photo(noise, rng).astype(float) for _ in range(20)]
+        made_of = [views.of_photo(noise, rng).astype(float) for _ in range(20)]
         return float(np.mean([np.abs(np.diff(each, axis=1)).mean() for each in made_of]))
 
     assert detail(1.0) < 0.6 * detail(0.0)

@@ -133,14 +133,32 @@ def test_occlusion_is_what_hiding_takes_away() -> None:
         occlusion_model(keras.Model(small, layers.Dense(2)(x)))
 
 
-def test_vgg16_is_stored_once() -> None:
+def test_occlusion_hides_parts_of_a_layer_that_all_goes_through() -> None:
+    image = layers.Input((24, 24, 3))
+    through = layers.Conv2D(4, 2, 2)(image)
+    deeper = layers.Conv2D(4, 3, padding="same")(through)
+    parts = [layers.GlobalAveragePooling2D()(x) for x in (through, deeper)]
+    x = layers.Dense(3, name="embedding")(layers.Concatenate()(parts))
+    model = keras.Model(image, layers.Dense(2)(x))
+    assert occlusion_model(model).output["maps"].shape == (None, 11, 11, 2)
+    other = layers.Conv2D(4, 2, 2)(image)
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x) for x in (other, deeper)])
+    past = keras.Model(image, layers.Dense(2)(layers.Dense(3, name="embedding")(x)))
+    with pytest.raises(TrainingError, match="not all goes through one layer of more than 7×7"):
+        occlusion_model(past)
+
+
+@pytest.mark.parametrize("name", ["transfer", pytest.param("finetuned", marks=pytest.mark.long)])
+def test_vgg16_is_stored_once(name: str) -> None:
     """Both signatures share its kernels, and each image of a batch gets its own maps."""
     keras.utils.set_random_seed(1)
-    model = occlusion_model(get_recipe("transfer").build((32, 32, 3), 10))
+    recipe = get_recipe(name)
+    side = recipe.input.height
+    model = occlusion_model(recipe.build((side, side, 3), 10))
     content = to_flatbuffer(model, "int8")
     assert len(content) < 16e6
-    engine = Engine(content, shape=(32, 32), classes=10, threads=1)
-    inputs = 50 * images("classic")
+    engine = Engine(content, shape=(side, side), classes=10, threads=1)
+    inputs = 50 * np.repeat(np.repeat(images("classic"), side // 32, axis=1), side // 32, axis=2)
     maps = engine.explain(inputs)
     assert maps.shape == (3, 7, 7, 10)
     assert np.array_equal(maps[1:2], engine.explain(inputs[1:2]))

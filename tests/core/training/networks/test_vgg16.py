@@ -3,9 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -27,7 +26,7 @@ from core.training.networks.vgg16 import (
     load_vgg16,
 )
 from core.training.plan import train_all
-from core.training.recipes import VGG16, Recipe, get_recipe
+from core.training.recipes import VGG16, Recipe
 from tests import made
 from tests.conftest import ROOT
 
@@ -86,8 +85,15 @@ def ask(
 
 
 def short_transfer(precision: Precision) -> Recipe:
-    return made.like(
-        "transfer", epochs=1, batch_size=50, photos=False, outliers=0, precision=precision
+    return made.recipe(
+        name="transfer",
+        build=cnn.transfer,
+        family="transfer",
+        body="vgg16",
+        input=VGG16_INPUT,
+        epochs=1,
+        precision=precision,
+        maps="occlusion",
     )
 
 
@@ -250,20 +256,39 @@ def test_weights_that_were_changed_are_refused(body: keras.Model, tmp_path: Path
         load_vgg16(cnn.transfer(SHAPE, 10), settings)
 
 
-@pytest.mark.parametrize(
-    ("build", "blocks"),
-    [
-        (cnn.transfer, ()),
-        (cnn.finetuned_block5, (5,)),
-        (cnn.finetuned, (3, 4, 5)),
-    ],
-)
-def test_only_the_last_blocks_learn(
-    build: Callable[..., keras.Model], blocks: tuple[int, ...]
-) -> None:
-    learning = {layer.name for layer in build(SHAPE, 10).layers if layer.trainable_weights}
-    tuned = {f"block{block}_conv{i}" for block in blocks for i in (1, 2, 3)}
-    assert learning == {"embedding", "logits", *tuned}
+def test_a_network_held_fast_learns_its_head_alone() -> None:
+    model = cnn.transfer(SHAPE, 10)
+    learning = {layer.name for layer in model.layers if layer.trainable_weights}
+    assert learning == {"embedding", "logits"}
+
+
+def test_fine_tuned_network_ends_in_the_means_of_two_blocks() -> None:
+    model = cnn.finetuned((64, 48, 3), 10)
+    assert model.get_layer("features").output.shape == (None, 4, 3, 1024)
+    assert model.get_layer("embedding").output.shape == (None, 1024)
+    assert cnn.finetuned((None, None, 3), 10).output_shape == (None, 10)
+    paths = {variable.path for variable in model.trainable_variables}
+    scales = cnn.vgg16_scales(0.5)
+    assert set(scales) == paths - {"logits/kernel", "logits/bias"}
+    assert scales["block5_conv3/kernel"] == 1
+    assert scales["block3_conv1/bias"] == 0.25
+
+
+def test_imagenet_weights_in_the_data_folder_are_found(body: keras.Model, tmp_path: Path) -> None:
+    (tmp_path / "vgg16").mkdir()
+    body.save_weights(tmp_path / "vgg16" / "vgg16_imagenet.weights.h5")
+    settings = Settings(data=tmp_path, home=tmp_path / "home")
+    about = describe_vgg16(settings)
+    assert about.license == "cc-by-4.0"
+    assert about.datasets == ("ILSVRC/imagenet-1k",)
+    (outcome,) = ask([VGG16], settings)
+    assert outcome == about
+    model = cnn.finetuned(SHAPE, 10)
+    load_vgg16(model, settings)
+    first = model.get_layer("block1_conv1").get_weights()[0]
+    assert np.array_equal(first, body.get_layer("block1_conv1").get_weights()[0])
+    kept = keep_vgg16(body, ABOUT, settings)
+    assert describe_vgg16(settings) == kept, "chosen weights come first"
 
 
 @pytest.mark.long
@@ -277,7 +302,8 @@ def test_a_model_on_vgg16_says_what_it_began_with(body: keras.Model, tmp_path: P
     assert bundle.config.training.datasets == ("me/mine",)
     card = bundle.read("README.md").decode()
     assert "VGG16 learned from made-up images. It is right on 0.4321 of Tiny ImageNet's 99" in card
-    keep_vgg16(cnn.fold_vgg16(cnn.vgg16_normed(SHAPE, 5)), ABOUT, settings)
+    other = keras.applications.VGG16(include_top=False, weights=None, input_shape=SHAPE)
+    keep_vgg16(other, ABOUT, settings)
     (error,) = ask(["transfer"], settings, resume=True, recipes=[recipe])
     assert isinstance(error, TenSightError)
     assert "is of another recipe, seed or data" in str(error), "they were replaced"
@@ -290,7 +316,7 @@ def test_where_vgg16_fails_nothing_is_trained_on_older_weights(
     kept = keep_vgg16(body, ABOUT, settings)
     file = as_published(body, tmp_path / "weights.h5")
     short = made.recipe(name="short", epochs=1)
-    transfer = replace(get_recipe("transfer"), photos=False, outliers=0)
+    transfer = short_transfer("float32")
     outcomes = train_all(
         ["short", VGG16, "transfer"],
         made.dataset(),
