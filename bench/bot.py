@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.figures import Section
 from bench.photos import Photos
-from bot.rate_limiter import Limits
+from bot.rate_limiter import TelegramRateLimiter
 from tests.bot.running import running
 from tests.telegram_server import TelegramServer
 
@@ -34,7 +34,7 @@ def bot(photos: Photos, folder: Path) -> Section:
     )
     handed: dict[int, list[float]] = defaultdict(list)
     sent: dict[int, list[float]] = defaultdict(list)
-    limits = Limits(on_handed=lambda chat: handed[chat].append(time.perf_counter()))
+    limits = TelegramRateLimiter(on_handed=lambda chat: handed[chat].append(time.perf_counter()))
     telegram = TelegramServer()
     with (
         telegram.running(),

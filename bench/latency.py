@@ -22,7 +22,7 @@ from bench.figures import Section, alternate
 from bench.photos import Photos
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle, write_bundle
-from core.inference.classifier import Classifier, Seen
+from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.engine import INPUT, PREDICT
 from core.photos.decode import decode
 from core.photos.preprocess import normalise
@@ -76,7 +76,7 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
         return int(np.asarray(answer(normal)).argmax())
 
     def as_ours(data: bytes, answer: Callable[[_Batch], NDArray[np.float32]]) -> int:
-        return int(answer(_views(ours, ours.see(data))).mean(axis=0).argmax())
+        return int(answer(_views(ours, ours.preprocess(data))).mean(axis=0).argmax())
 
     def ways(data: bytes) -> dict[str, Callable[[], object]]:
         return {
@@ -185,13 +185,13 @@ def _on_engines(
 ) -> tuple[int, dict[str, Callable[[], object]]]:
     """Return the batch size of one photo in all views, and the functions to time."""
     classifier = Classifier(bundle, threads=threads)
-    seen = classifier.see(photos.usual.read_bytes())
+    seen = classifier.preprocess(photos.usual.read_bytes())
     batch = _views(classifier, seen)
     raw = _litert(bundle, threads)
     exact, fastest = (_openvino(bundle, each, threads) for each in ("f32", "bf16"))
     return len(batch), {
         "LiteRT": lambda: raw(batch),
-        "ours": lambda: classifier.answer([seen], saliency=[False]),
+        "ours": lambda: classifier.infer([seen], saliency=[False]),
         "OpenVINO, float32": lambda: exact(batch),
         "OpenVINO, bfloat16": lambda: fastest(batch),
     }
@@ -201,7 +201,7 @@ def _decodings(classifier: Classifier, data: bytes) -> dict[str, Callable[[], ob
     return {"reduced": lambda: classifier.decode(data), "full scale": lambda: decode(data)}
 
 
-def _views(classifier: Classifier, seen: Seen) -> _Batch:
+def _views(classifier: Classifier, seen: PreprocessedPhoto) -> _Batch:
     """Build the engine's input for a photo: all crops, then their mirror images."""
     normal = normalise(seen.crops, classifier.config.input)
     return np.concatenate([normal, normal[:, :, ::-1]])

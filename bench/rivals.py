@@ -10,7 +10,7 @@ from fastapi import Body
 from PIL import Image
 
 from core import load
-from core.inference.classifier import Classifier, Seen
+from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.prediction import Prediction
 
 __all__ = ["main"]
@@ -30,18 +30,20 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is not typed
 
     def decode_request(
         self, request: Annotated[bytes, Body(media_type="application/octet-stream")]
-    ) -> Seen:
+    ) -> PreprocessedPhoto:
         """Decode and resize a photo."""
-        return self._classifier.see(request)
+        return self._classifier.preprocess(request)
 
-    def batch(self, inputs: list[Seen]) -> list[Seen]:
+    def batch(self, inputs: list[PreprocessedPhoto]) -> list[PreprocessedPhoto]:
         """Return the waiting photos as one batch."""
         return inputs
 
-    def predict(self, seen: Seen | list[Seen]) -> Prediction | list[Prediction]:
+    def predict(
+        self, seen: PreprocessedPhoto | list[PreprocessedPhoto]
+    ) -> Prediction | list[Prediction]:
         """Classify one photo, or a batch where LitServe batches requests."""
         many = seen if isinstance(seen, list) else [seen]
-        answers = self._classifier.answer(many, saliency=[False] * len(many))
+        answers = self._classifier.infer(many, saliency=[False] * len(many))
         return answers if isinstance(seen, list) else answers[0]
 
     def unbatch(self, output: list[Prediction]) -> list[Prediction]:

@@ -16,9 +16,9 @@ from telegram import Update
 from telegram.error import BadRequest, NetworkError, TelegramError
 
 from bot.guards import reply
-from bot.inbox import Later
-from bot.rate_limiter import Limits
-from bot.state import App, Desk
+from bot.inbox import RetryLater
+from bot.rate_limiter import TelegramRateLimiter
+from bot.state import BotApplication, BotState
 from bot.tasks import start
 from core import locale
 from core.errors import StoreError, TenSightError
@@ -40,7 +40,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("bot", "core", "demo")
 _LIBRARIES = {"site-packages", "dist-packages"}
 # All requests to Telegram go through these: an error's place is where they were called.
-_PASSED_THROUGH = {Limits.process_request.__code__, reply.__code__}
+_PASSED_THROUGH = {TelegramRateLimiter.process_request.__code__, reply.__code__}
 # Of a database that fails: what passes sooner is no alarm.
 _LONG_S = 60.0
 _AN_HOUR_S = 3600.0
@@ -55,13 +55,15 @@ class Alarms:
         self._operators = operators
         self._told: dict[str, float] = {}
 
-    async def tell(self, application: App, kind: str, key: str, /, **values: object) -> None:
+    async def tell(
+        self, application: BotApplication, kind: str, key: str, /, **values: object
+    ) -> None:
         """Tell each operator in their language, unless they heard of its kind within the hour.
 
         Args:
             application: Whose operators they are.
             kind: What is told once an hour.
-            key: Of the text, in `locale.bot_words`.
+            key: Of the text, in `locale.bot_texts`.
             values: What is put into it.
         """
         now = monotonic()
@@ -70,9 +72,9 @@ class Alarms:
             return
         # Before it is sent: the next of its kind may come meanwhile.
         self._told[kind] = now
-        reached, desk = False, application.bot_data["desk"]
+        reached, state = False, application.bot_data["state"]
         for operator in self._operators:
-            text = locale.bot_words(await operator_language(desk, operator))[key].format(**values)
+            text = locale.bot_texts(await operator_language(state, operator))[key].format(**values)
             try:
                 await application.bot.send_message(operator, text)
                 reached = True
@@ -82,45 +84,47 @@ class Alarms:
             self._told.pop(kind, None)
 
 
-async def operator_language(desk: Desk, operator: int) -> Language:
+async def operator_language(state: BotState, operator: int) -> Language:
     """What an operator chose in their private chat, else English."""
     try:
-        chosen = (await asyncio.to_thread(desk.store.chats.get, operator)).language
+        chosen = (await asyncio.to_thread(state.store.chats.get, operator)).language
     except StoreError:
         return "en"
     return next((each for each in locale.LANGUAGES if each == chosen), "en")
 
 
-async def report_failure(application: App, update: Update, error: BaseException) -> None:
+async def report_failure(application: BotApplication, update: Update, error: BaseException) -> None:
     """Log an error under a reference, tell the operators, and say sorry.
 
     Raises:
-        Later: It cannot be said now; once it can, the error may be gone.
+        RetryLater: It cannot be said now; once it can, the error may be gone.
     """
     reference = secrets.token_hex(4)
     logger.error("%s: an update failed", reference, exc_info=error)
     _alarm(application, error, "alarm", reference)
-    desk: Desk = application.bot_data["desk"]
+    state: BotState = application.bot_data["state"]
     if update.message is not None:
         told = error if isinstance(error, TenSightError) else TenSightError()
-        await _say_sorry(application, update, lambda language: locale.error_words(told, language))
-    desk.hour.failed(error)
+        await _say_sorry(application, update, lambda language: locale.format_error(told, language))
+    state.hour.failed(error)
 
 
-async def report_unknown_method(application: App, update: Update, error: TelegramError) -> None:
+async def report_unknown_method(
+    application: BotApplication, update: Update, error: TelegramError
+) -> None:
     """Tell operators and sender that the Bot API server does not know what this takes.
 
     Raises:
-        Later: It cannot be said now.
+        RetryLater: It cannot be said now.
     """
     reference = secrets.token_hex(4)
     logger.error("%s: the Bot API server does not know a method", reference, exc_info=error)
     _alarm(application, error, "alarm_method", reference)
-    await _say_sorry(application, update, lambda known: locale.bot_words(known)["not_here"])
-    application.bot_data["desk"].hour.failed(error)
+    await _say_sorry(application, update, lambda known: locale.bot_texts(known)["not_here"])
+    application.bot_data["state"].hour.failed(error)
 
 
-def _alarm(application: App, error: BaseException, key: str, reference: str) -> None:
+def _alarm(application: BotApplication, error: BaseException, key: str, reference: str) -> None:
     """Tell the operators of an error and its place; others of its kind within the hour are not."""
     where = _place(error)
     kind = f"{type(error).__name__} {where}"
@@ -151,11 +155,11 @@ def is_ours(file: Path) -> bool:
     return file.relative_to(_ROOT).parts[0] in _PACKAGES or _LIBRARIES.isdisjoint(file.parts)
 
 
-async def report_abandoned(application: App, update: Update) -> None:
+async def report_abandoned(application: BotApplication, update: Update) -> None:
     """Tell the operators of an update that the process died of twice, and say sorry.
 
     Raises:
-        Later: It cannot be said now.
+        RetryLater: It cannot be said now.
     """
     reference = secrets.token_hex(4)
     number = update.update_id
@@ -163,32 +167,34 @@ async def report_abandoned(application: App, update: Update) -> None:
     alarms: Alarms = application.bot_data["alarms"]
     values = {"number": number, "reference": reference}
     start(application.bot_data, alarms.tell(application, "deadly", "alarm_deadly", **values))
-    await _say_sorry(application, update, lambda language: locale.bot_words(language)["deadly"])
-    application.bot_data["desk"].hour.failed(RuntimeError())
+    await _say_sorry(application, update, lambda language: locale.bot_texts(language)["deadly"])
+    application.bot_data["state"].hour.failed(RuntimeError())
 
 
-async def _say_sorry(application: App, update: Update, words: Callable[[Language], str]) -> None:
+async def _say_sorry(
+    application: BotApplication, update: Update, words: Callable[[Language], str]
+) -> None:
     """Tell whoever sent an update that it failed.
 
     Raises:
-        Later: It cannot be said now.
+        RetryLater: It cannot be said now.
     """
-    desk: Desk = application.bot_data["desk"]
+    state: BotState = application.bot_data["state"]
     try:
-        text = words(await desk.language(update))
+        text = words(await state.language(update))
         if update.message is not None:
             await update.message.reply_text(text, do_quote=True, allow_sending_without_reply=True)
         elif update.callback_query is not None:
             await update.callback_query.answer(text, show_alert=True)
     except StoreError as later:
-        raise Later(str(later)) from later
+        raise RetryLater(str(later)) from later
     except TelegramError as refused:
         if isinstance(refused, NetworkError) and not isinstance(refused, BadRequest):
-            raise Later(f"Telegram is away: {refused}") from refused
+            raise RetryLater(f"Telegram is away: {refused}") from refused
         logger.warning("Nobody can be told that an update failed: %s", refused)
 
 
-def report_database_failure(application: App) -> None:
+def report_database_failure(application: BotApplication) -> None:
     """Tell the operators of a database that has not worked for a while."""
     now = asyncio.get_running_loop().time()
     seconds = now - application.bot_data.setdefault("database_fails_since", now)
@@ -201,7 +207,7 @@ def report_database_failure(application: App) -> None:
         start(application.bot_data, telling)
 
 
-def clear_database_failure(application: App) -> None:
+def clear_database_failure(application: BotApplication) -> None:
     """Note that the database works."""
     application.bot_data.pop("database_fails_since", None)
 
@@ -209,7 +215,7 @@ def clear_database_failure(application: App) -> None:
 class CatalogWarnings(logging.Handler):
     """Tells the operators what the catalog warns of, as that a live model cannot be loaded."""
 
-    def __init__(self, application: App) -> None:
+    def __init__(self, application: BotApplication) -> None:
         super().__init__(logging.WARNING)
         self._application = application
         self._loop = asyncio.get_running_loop()

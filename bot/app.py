@@ -39,11 +39,11 @@ from bot.commands import (
     whoami,
 )
 from bot.guards import Handler, if_meant, reply_with
-from bot.inbox import Later, album_of
+from bot.inbox import RetryLater, album_of
 from bot.photos import HasPhoto, album, on_compare, on_explain, on_photo, on_what
-from bot.rate_limiter import Limits
+from bot.rate_limiter import TelegramRateLimiter
 from bot.refusals import UNKNOWN_BOT, is_closed, knows_token
-from bot.state import App, Context, Desk, is_away, key_of
+from bot.state import BotApplication, BotContext, BotState, is_away, key_of
 from core.errors import BotError, PredictorError, StoreError
 from core.network import broken_variable, is_loopback
 from core.serving.predictor import Predictor
@@ -62,8 +62,8 @@ def build_application(
     predictor: Predictor,
     store: Store,
     *,
-    limits: Limits | None = None,
-) -> App:
+    limits: TelegramRateLimiter | None = None,
+) -> BotApplication:
     """The bot's handlers, on a bot of the token of the settings; not yet running.
 
     Args:
@@ -87,23 +87,23 @@ def build_application(
             "persons must not change with the machine: set it once, and never change it."
         )
     try:
-        application: App = (
+        application: BotApplication = (
             Application.builder()
             .token(token)
             .base_url(settings.telegram_api_url)
             .base_file_url(settings.telegram_file_url)
             .request(_request(settings))
             .get_updates_request(_request(settings))
-            .rate_limiter(limits or Limits())
+            .rate_limiter(limits or TelegramRateLimiter())
             .context_types(ContextTypes())
             .updater(None)
             .build()
         )
     except InvalidToken as error:
         raise BotError(UNKNOWN_BOT) from error
-    desk = Desk(settings, predictor, store, key_of(settings))
+    state = BotState(settings, predictor, store, key_of(settings))
     application.bot_data |= {
-        "desk": desk,
+        "state": state,
         "alarms": Alarms(settings.operators),
         "failed": {},
         "tasks": set(),
@@ -142,17 +142,17 @@ def _request(settings: Settings) -> HTTPXRequest:
         ) from error
 
 
-async def _failed(update: object, context: Context) -> None:
+async def _failed(update: object, context: BotContext) -> None:
     """Remember an error for whoever handed the update over."""
     if isinstance(update, Update) and context.error is not None:
         context.bot_data["failed"][update.update_id] = context.error
 
 
-async def answer_updates(application: App, updates: Sequence[Update]) -> bool:
+async def answer_updates(application: BotApplication, updates: Sequence[Update]) -> bool:
     """Answer updates, as `Inbox` asks for; False where it cannot be done, and operators heard."""
     try:
         if album_of(updates[0]) is not None:
-            context: Context = application.context_types.context.from_update(
+            context: BotContext = application.context_types.context.from_update(
                 updates[0], application
             )
             await album(updates, context)
@@ -162,7 +162,7 @@ async def answer_updates(application: App, updates: Sequence[Update]) -> bool:
             error = application.bot_data["failed"].pop(update.update_id, None)
             if error is not None:
                 raise error
-    except Later as later:
+    except RetryLater as later:
         message, away = updates[0].message, later.__cause__
         sent_at = datetime.now(UTC) if message is None else message.date
         if not isinstance(away, PredictorError) or sent_at > datetime.now(UTC) - _GIVE_UP:
@@ -171,12 +171,12 @@ async def answer_updates(application: App, updates: Sequence[Update]) -> bool:
         return False
     except StoreError as error:
         report_database_failure(application)
-        raise Later(str(error)) from error
+        raise RetryLater(str(error)) from error
     except PredictorError as error:
         if not is_away(error):
             await report_failure(application, updates[0], error)
             return False
-        raise Later(str(error)) from error
+        raise RetryLater(str(error)) from error
     except (InvalidToken, EndPointNotFound) as error:
         await _refused_as_unknown(application, updates[0], error)
         return False
@@ -184,7 +184,7 @@ async def answer_updates(application: App, updates: Sequence[Update]) -> bool:
         # Who asked has blocked the bot, or thrown it out, or does not let it write.
         if not is_closed(error):
             if not isinstance(error, BadRequest):
-                raise Later(f"Telegram is away: {error}") from error
+                raise RetryLater(f"Telegram is away: {error}") from error
             await report_failure(application, updates[0], error)
             return False
     except Exception as error:  # noqa: BLE001  # the edge of the process: operators hear of it
@@ -193,23 +193,25 @@ async def answer_updates(application: App, updates: Sequence[Update]) -> bool:
     return True
 
 
-async def _refused_as_unknown(application: App, update: Update, error: TelegramError) -> None:
+async def _refused_as_unknown(
+    application: BotApplication, update: Update, error: TelegramError
+) -> None:
     """Tell a token that was taken back from a method that a Bot API server does not know.
 
     Raises:
-        Later: The token was taken back: with a new one of the same bot it is answered.
+        RetryLater: The token was taken back: with a new one of the same bot it is answered.
     """
     try:
         known = await knows_token(application.bot)
     except NetworkError as away:
-        raise Later(f"Telegram is away: {away}") from away
+        raise RetryLater(f"Telegram is away: {away}") from away
     if not known:
         application.bot_data["revoked"].set()
-        raise Later(str(error)) from error
+        raise RetryLater(str(error)) from error
     await report_unknown_method(application, update, error)
 
 
-def add_handlers(application: App) -> None:
+def add_handlers(application: BotApplication) -> None:
     """Everything that anybody may send; what only operators may stands in `bot.operators`."""
     commands: dict[str, Handler] = {
         "start": reply_with("start"),

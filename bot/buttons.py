@@ -12,16 +12,16 @@ from telegram.constants import MessageLimit
 from telegram.error import BadRequest, TelegramError
 
 from bot import replies
-from bot.guards import USER_ERRORS, desk_of, inbox_of
+from bot.guards import USER_ERRORS, inbox_of, state_of
 from bot.photos import explained_picture
 from bot.refusals import is_closed
 from bot.replies import privacy_text
-from bot.state import Context, client_of, is_away
+from bot.state import BotContext, client_of, is_away
 from core import locale
 from core.errors import PhotoReadError, StoreError, TenSightError
 from core.inference.prediction import Prediction
 from core.serving.ask import ask_all
-from core.store.feedback import NONE, Answered, Feedback
+from core.store.feedback import NONE, Feedback, StoredAnswer
 
 __all__ = ["on_button"]
 
@@ -29,28 +29,28 @@ __all__ = ["on_button"]
 _ASKING = ("why", "compare", "model")
 
 
-async def on_button(update: Update, context: Context) -> None:
+async def on_button(update: Update, context: BotContext) -> None:
     """Handle a pressed button by its callback data, `action:key:value`."""
     query = update.callback_query
     if query is None or query.data is None:
         return
     act, _, rest = query.data.partition(":")
     key, _, value = rest.partition(":")
-    handlers: dict[str, Callable[[_Press], Coroutine[Any, Any, str | None]]] = {
-        "why": _press_why,
-        "compare": _press_compare,
-        "right": _press_right,
-        "wrong": _press_wrong,
-        "truth": _press_truth,
-        "models": _press_models,
-        "model": _press_model,
-        "back": _press_back,
-        "language": _press_language,
-        "keep": _press_keep,
+    handlers: dict[str, Callable[[ButtonPress], Coroutine[Any, Any, str | None]]] = {
+        "why": _on_why,
+        "compare": _on_compare,
+        "right": _on_right,
+        "wrong": _on_wrong,
+        "truth": _on_truth,
+        "models": _on_models,
+        "model": _on_model,
+        "back": _on_back,
+        "language": _on_language,
+        "keep": _on_keep,
     }
-    desk = desk_of(context)
-    language = await desk.language(update)
-    words, said = locale.bot_words(language), None
+    state = state_of(context)
+    language = await state.language(update)
+    words, said = locale.bot_texts(language), None
     alert = True
     ours: Exception | None = None
     try:
@@ -58,15 +58,15 @@ async def on_button(update: Update, context: Context) -> None:
             if not isinstance(query.message, Message) or not query.message.is_accessible:
                 said = words["too_old"]
             else:
-                press = _Press(update, context, query, query.message, key, value, language)
+                press = ButtonPress(update, context, query, query.message, key, value, language)
                 if act in _ASKING:
                     if (
-                        await desk.maintenance()
-                        and query.from_user.id not in desk.settings.operators
+                        await state.maintenance()
+                        and query.from_user.id not in state.settings.operators
                     ):
                         said = words["maintenance"]
                     else:
-                        desk.admit(update, 1)
+                        state.check_rate(update, 1)
                 said = said or await handlers[act](press)
                 alert = said not in (words["thanks"], words["which"], words["said_before"])
     except PhotoReadError:
@@ -74,26 +74,26 @@ async def on_button(update: Update, context: Context) -> None:
     except StoreError:
         raise
     except TenSightError as error:
-        said = locale.error_words(error, language)
+        said = locale.format_error(error, language)
         ours = None if is_away(error) or isinstance(error, USER_ERRORS) else error
     except BadRequest as error:
         if is_closed(error):
             said = words["may_not_write"]
         elif "not modified" not in error.message.lower():
-            said, ours = locale.error_words(TenSightError(), language), error
+            said, ours = locale.format_error(TenSightError(), language), error
     with suppress(TelegramError):  # a press that is long ago cannot be answered
         await query.answer(said, show_alert=alert and said is not None)
     if ours is not None:
         raise ours
 
 
-class _Press:
+class ButtonPress:
     """A button that was pressed, and what it is about."""
 
     def __init__(
         self,
         update: Update,
-        context: Context,
+        context: BotContext,
         query: CallbackQuery,
         message: Message,
         key: str,
@@ -107,8 +107,8 @@ class _Press:
         self.key = key
         self.value = value
         self.language = language
-        self.desk = desk_of(context)
-        self.words = locale.bot_words(language)
+        self.state = state_of(context)
+        self.words = locale.bot_texts(language)
 
     def keeping(self) -> AbstractAsyncContextManager[bool]:
         """Whether something may be kept of who pressed, as `Inbox.keeping` tells."""
@@ -118,15 +118,15 @@ class _Press:
         """Keep what the chat chooses."""
         async with self.keeping() as may:
             if may:
-                await self.desk.change_chat(self.update, **changes)
+                await self.state.change_chat(self.update, **changes)
 
-    async def answered(self) -> Answered | None:
+    async def answered(self) -> StoredAnswer | None:
         """The answer that it is about; None where it is kept no more."""
-        return await asyncio.to_thread(self.desk.store.feedback.answer, self.key)
+        return await asyncio.to_thread(self.state.store.feedback.answer, self.key)
 
-    def photo(self, answered: Answered) -> AbstractAsyncContextManager[bytes]:
+    def photo(self, answered: StoredAnswer) -> AbstractAsyncContextManager[bytes]:
         """The photo, fetched again."""
-        return self.desk.photo(self.context.bot, answered.file)
+        return self.state.photo(self.context.bot, answered.file)
 
     async def show(
         self, text: str, buttons: InlineKeyboardMarkup | None, picture: bytes | None = None
@@ -152,13 +152,13 @@ class _Press:
         await self.message.edit_reply_markup(buttons)
 
 
-async def _press_why(press: _Press) -> str | None:
+async def _on_why(press: ButtonPress) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
     async with press.photo(answered) as photo:
         picture, text, prediction = await explained_picture(
-            press.update, press.desk, photo, answered.model, press.language
+            press.update, press.state, photo, answered.model, press.language
         )
     key, judged = press.key, answered.judged
     if prediction.revision != answered.revision:
@@ -168,7 +168,7 @@ async def _press_why(press: _Press) -> str | None:
     return None
 
 
-async def _kept(press: _Press, answered: Answered, prediction: Prediction) -> str:
+async def _kept(press: ButtonPress, answered: StoredAnswer, prediction: Prediction) -> str:
     """Keep another answer on the same photo; its key."""
     async with press.keeping() as may:
         # Whoever sent the photo may have asked to be forgotten, too.
@@ -176,17 +176,17 @@ async def _kept(press: _Press, answered: Answered, prediction: Prediction) -> st
             return press.key
         # Whose photo it is, not who pressed: consent is the sender's.
         file, person = answered.file, answered.person
-        return await press.desk.keep_answer(press.update, person, file, prediction)
+        return await press.state.keep_answer(press.update, person, file, prediction)
 
 
-async def _press_compare(press: _Press) -> str | None:
+async def _on_compare(press: ButtonPress) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
     async with press.photo(answered) as photo:
         answers = await ask_all(
-            press.desk.predictor,
-            await press.desk.results(),
+            press.state.predictor,
+            await press.state.results(),
             photo,
             client=client_of(press.update),
         )
@@ -196,16 +196,16 @@ async def _press_compare(press: _Press) -> str | None:
     return None
 
 
-async def _press_right(press: _Press) -> str | None:
+async def _on_right(press: ButtonPress) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
     if answered.verdict == "unsure":
-        return await _press_wrong(press)  # it named two: which of them?
+        return await _on_wrong(press)  # it named two: which of them?
     return await _judge(press, answered, NONE if answered.verdict == "none" else answered.answer)
 
 
-async def _press_wrong(press: _Press) -> str | None:
+async def _on_wrong(press: ButtonPress) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
@@ -216,7 +216,7 @@ async def _press_wrong(press: _Press) -> str | None:
     return press.words["which"]
 
 
-async def _press_truth(press: _Press) -> str | None:
+async def _on_truth(press: ButtonPress) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
@@ -227,16 +227,16 @@ async def _press_truth(press: _Press) -> str | None:
     return await _judge(press, answered, truth)
 
 
-async def _judge(press: _Press, answered: Answered, truth: str) -> str:
-    desk, presser = press.desk, press.query.from_user
+async def _judge(press: ButtonPress, answered: StoredAnswer, truth: str) -> str:
+    state, presser = press.state, press.query.from_user
     photo = None
     # Only who sent a photo can agree that it is kept.
-    mine = desk.person(presser.id) == answered.person
-    if mine and (await asyncio.to_thread(desk.store.chats.get, presser.id)).keep_photos:
+    mine = state.person(presser.id) == answered.person
+    if mine and (await asyncio.to_thread(state.store.chats.get, presser.id)).keep_photos:
         # What is said counts also where the photo is gone.
         with suppress(TelegramError, TenSightError):
             async with press.photo(answered) as content:
-                photo = await desk.predictor.archival_jpeg(content)
+                photo = await state.predictor.archival_jpeg(content)
     feedback = Feedback(
         front="bot",
         model=answered.model,
@@ -245,24 +245,24 @@ async def _judge(press: _Press, answered: Answered, truth: str) -> str:
         verdict=answered.verdict,
         scores=answered.scores,
         truth=truth,
-        person=desk.person(presser.id),
+        person=state.person(presser.id),
         photo=photo,
     )
     async with press.keeping() as may:
         if not may:
             return press.words["gone"]
-        kept = await asyncio.to_thread(desk.store.feedback.judge, press.key, feedback)
+        kept = await asyncio.to_thread(state.store.feedback.judge, press.key, feedback)
     await press.buttons(replies.answer_buttons(press.key, press.language, judged=True))
     if kept is None:
         return press.words["said_before"]
     return press.words["thanks" if kept.feedback else "feedback_full"]
 
 
-async def _press_models(press: _Press) -> str | None:
+async def _on_models(press: ButtonPress) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
-    results = await press.desk.offered(answered.model)
+    results = await press.state.selectable(answered.model)
     buttons = replies.model_buttons(
         results, press.language, answered.model, press.key, back=press.value
     )
@@ -270,11 +270,11 @@ async def _press_models(press: _Press) -> str | None:
     return None
 
 
-async def _press_model(press: _Press) -> str | None:
+async def _on_model(press: ButtonPress) -> str | None:
     """Who is to answer in the chat; under an answer, on this photo alone."""
     chosen = [
         result
-        for result in await press.desk.results()
+        for result in await press.state.results()
         if replies.model_code(result.config.name) == press.value
     ]
     if not chosen:
@@ -289,13 +289,13 @@ async def _press_model(press: _Press) -> str | None:
     if answered is None:
         return press.words["gone"]
     async with press.photo(answered) as photo:
-        prediction = await press.desk.predict(press.update, photo, name)
+        prediction = await press.state.predict(press.update, photo, name)
     buttons = replies.answer_buttons(await _kept(press, answered, prediction), press.language)
     await press.show(replies.answer(prediction, title, press.language), buttons)
     return None
 
 
-async def _press_back(press: _Press) -> str | None:
+async def _on_back(press: ButtonPress) -> str | None:
     answered = await press.answered()
     if answered is None:
         return press.words["gone"]
@@ -304,16 +304,16 @@ async def _press_back(press: _Press) -> str | None:
     return None
 
 
-async def _press_language(press: _Press) -> str | None:
+async def _on_language(press: ButtonPress) -> str | None:
     if press.value in locale.LANGUAGES:
         await press.change_chat(language=press.value)
-        words = locale.bot_words(await press.desk.language(press.update))
+        words = locale.bot_texts(await press.state.language(press.update))
         await press.show(words["chosen_language"], None)
     return None
 
 
-async def _press_keep(press: _Press) -> str | None:
+async def _on_keep(press: ButtonPress) -> str | None:
     keeps = press.value == "1"
     await press.change_chat(keep_photos=keeps)
-    await press.show(*privacy_text(press.desk, press.language, keeps))
+    await press.show(*privacy_text(press.state, press.language, keeps))
     return None

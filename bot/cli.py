@@ -44,7 +44,7 @@ def bot(
     """Answer photos on Telegram."""
     settings = read_settings()
     from bot.runner import serve
-    from core.registry.sync import FirstPull
+    from core.registry.sync import HubSync
     from core.store.store import Store
 
     with ExitStack() as stack:
@@ -52,7 +52,7 @@ def bot(
         store = stack.enter_context(closing(Store.open(settings)))
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
-            stack.enter_context(closing(FirstPull(settings)))
+            stack.enter_context(closing(HubSync(settings)))
         serve(
             settings,
             predictor,
@@ -76,7 +76,7 @@ def companion(
     if settings.telegram_token is None:
         yield
         return
-    from bot.metrics import Figures
+    from bot.metrics import BotMetrics
     from bot.runner import prepare, run
     from core.store.store import Store
 
@@ -86,8 +86,8 @@ def companion(
         try:
             with closing(Store.open(settings)) as store:
                 application = prepare(settings, predictor, store)
-                figures = Figures()
-                with figures.told_on(metrics_port):
+                figures = BotMetrics()
+                with figures.serve_metrics(metrics_port):
                     loop.run_until_complete(run(application, stop, figures=figures, say=say))
         except TenSightError as error:
             say(f"The bot does not run: {error}")

@@ -9,8 +9,8 @@ from typing import Any, cast
 from telegram import InlineKeyboardMarkup, Message, MessageEntity, Update
 from telegram.constants import ChatType, MessageLimit
 
-from bot.inbox import Inbox, Later
-from bot.state import Context, Desk, is_away, photo_of
+from bot.inbox import Inbox, RetryLater
+from bot.state import BotContext, BotState, is_away, photo_of
 from core import locale
 from core.errors import (
     BusyError,
@@ -24,7 +24,6 @@ from core.errors import (
 __all__ = [
     "USER_ERRORS",
     "Handler",
-    "desk_of",
     "if_meant",
     "inbox_of",
     "is_meant",
@@ -32,21 +31,22 @@ __all__ = [
     "reply",
     "reply_with",
     "seconds_waited",
+    "state_of",
     "with_error_replies",
 ]
 
 # What is no fault of ours; of others operators hear.
 USER_ERRORS = (BusyError, ImageError, ModelNotFoundError, RateError)
 
-Handler = Callable[[Update, Context], Coroutine[Any, Any, None]]
+Handler = Callable[[Update, BotContext], Coroutine[Any, Any, None]]
 
 
-def desk_of(context: Context) -> Desk:
-    """The application's desk."""
-    return cast(Desk, context.bot_data["desk"])
+def state_of(context: BotContext) -> BotState:
+    """The application's state."""
+    return cast(BotState, context.bot_data["state"])
 
 
-def inbox_of(context: Context) -> Inbox:
+def inbox_of(context: BotContext) -> Inbox:
     """Return the inbox of the running bot."""
     return cast(Inbox, context.bot_data["inbox"])
 
@@ -54,7 +54,7 @@ def inbox_of(context: Context) -> Inbox:
 def if_meant(handler: Handler) -> Handler:
     """In a group, commands that do not name the bot may be meant for another one."""
 
-    async def handle(update: Update, context: Context) -> None:
+    async def handle(update: Update, context: BotContext) -> None:
         message = update.message
         if message is None:
             return
@@ -66,66 +66,66 @@ def if_meant(handler: Handler) -> Handler:
             return
         with suppress(RateError):  # in a group it would only be more noise
             if not private:
-                desk_of(context).admit(update, 1)
+                state_of(context).check_rate(update, 1)
             await with_error_replies(update, context, lambda: handler(update, context))
 
     return handle
 
 
 def reply_with(key: str) -> Handler:
-    """Build a handler that replies with one text of `locale.bot_words`."""
+    """Build a handler that replies with one text of `locale.bot_texts`."""
 
-    async def tell(update: Update, context: Context) -> None:
-        language = await desk_of(context).language(update)
-        await reply(update.effective_message, locale.bot_words(language)[key])
+    async def tell(update: Update, context: BotContext) -> None:
+        language = await state_of(context).language(update)
+        await reply(update.effective_message, locale.bot_texts(language)[key])
 
     return tell
 
 
-async def may_send(update: Update, context: Context, photos: int) -> bool:
+async def may_send(update: Update, context: BotContext, photos: int) -> bool:
     """Whether photos are looked at; if not, the chat was told why."""
-    desk, chat = desk_of(context), update.effective_chat
+    state, chat = state_of(context), update.effective_chat
     user = update.effective_user
-    operator = user is not None and user.id in desk.settings.operators
-    words = locale.bot_words(await desk.language(update))
+    operator = user is not None and user.id in state.settings.operators
+    words = locale.bot_texts(await state.language(update))
     try:
-        desk.admit(update, photos)
+        state.check_rate(update, photos)
     except RateError as error:
         group = chat is not None and chat.type != ChatType.PRIVATE
-        if group or not desk.complains(update):
+        if group or not state.should_warn(update):
             return False
         await reply(update.effective_message, words["too_many"].format(seconds=error.retry_after))
-        desk.complained(update)
+        state.mark_warned(update)
         return False
-    if await desk.maintenance() and not operator:
+    if await state.maintenance() and not operator:
         await reply(update.effective_message, words["maintenance"])
         return False
     return True
 
 
-def seconds_waited(update: Update, context: Context) -> float:
+def seconds_waited(update: Update, context: BotContext) -> float:
     """Seconds since an update was taken."""
     return inbox_of(context).age(update)
 
 
 async def with_error_replies(
-    update: Update, context: Context, do: Callable[[], Coroutine[Any, Any, None]]
+    update: Update, context: BotContext, do: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
     """Do what somebody asked for; where it cannot be done, say why.
 
     Raises:
-        Later: The predictor is away: who waits was told so.
+        RetryLater: The predictor is away: who waits was told so.
     """
-    desk = desk_of(context)
-    language = await desk.language(update)
-    words = locale.bot_words(language)
+    state = state_of(context)
+    language = await state.language(update)
+    words = locale.bot_texts(language)
     try:
         await do()
     except PhotoReadError:
         await reply(update.effective_message, words["unreadable"])
     except USER_ERRORS as error:
-        desk.hour.failed(error)
-        await reply(update.effective_message, locale.error_words(error, language))
+        state.hour.failed(error)
+        await reply(update.effective_message, locale.format_error(error, language))
     except PredictorError as error:
         if not is_away(error):
             raise
@@ -133,11 +133,11 @@ async def with_error_replies(
         if update.update_id not in told:
             await reply(update.effective_message, words["away"])
             told.add(update.update_id)
-        raise Later(str(error)) from error
+        raise RetryLater(str(error)) from error
     context.bot_data.get("told_away", set()).discard(update.update_id)
 
 
-def is_meant(message: Message, context: Context) -> bool:
+def is_meant(message: Message, context: BotContext) -> bool:
     """Whether a photo was sent to the bot: all are in a private chat, in a group few."""
     if message.chat.type == ChatType.PRIVATE:
         return True

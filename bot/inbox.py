@@ -19,19 +19,19 @@ from telegram.error import NetworkError
 from core.errors import StoreError
 from core.store.store import Store
 
-__all__ = ["Inbox", "Later", "album_of"]
+__all__ = ["Inbox", "RetryLater", "album_of"]
 
 # Seconds: an album has no end marker.
 _QUIET_S, _ALBUM_S = 1.0, 5.0
-_MOST_OF_ALBUM = 10
+_MAX_ALBUM_PHOTOS = 10
 # Seconds between tries of what cannot be answered now.
 _PAUSES_S = (5.0, 60.0)
 # Of one update where others are answered meanwhile: ten minutes or so.
-_MOST_TRIES = 12
+_MAX_ATTEMPTS = 12
 # Updates that were answered: one may come once more while it is marked.
 _REMEMBERED = 10_000
 # Attempts at an update that may end with the end of the process.
-_MOST_DEADLY = 2
+_MAX_UNFINISHED_ATTEMPTS = 2
 # Seconds after a start that other updates wait for those that the last process died with.
 _ALONE_S = 10.0
 # What a database takes as an id.
@@ -40,7 +40,7 @@ _IDS = range(-(2**63), 2**63)
 logger = logging.getLogger(__name__)
 
 
-class Later(Exception):  # noqa: N818  # no error: what cannot be done now is done later
+class RetryLater(Exception):  # noqa: N818  # no error: what cannot be done now is done later
     """An update cannot be answered now; it stays in the inbox and is handled again."""
 
 
@@ -70,13 +70,13 @@ class Inbox:
     Args:
         store: Where they are written down.
         bot: Whose they are.
-        handle: Answers updates: one, or the items of an album. What raises `Later` is handled
+        handle: Answers updates: one, or the items of an album. What raises `RetryLater` is handled
             again after a while, and again; whatever else it raises is its own to tell of before,
             and counts as done.
         give_up: Hears of updates that Telegram keeps from being answered, while it does not keep
-            others; they count as done, also where it raises `Later`.
+            others; they count as done, also where it raises `RetryLater`.
         abandon: Hears, in place of `handle`, of updates that were being handled twice when the
-            process died. What raises `Later` is told again; else they count as done.
+            process died. What raises `RetryLater` is told again; else they count as done.
     """
 
     def __init__(
@@ -279,9 +279,9 @@ class Inbox:
                     tries, pause = tries + 1, min(2 * pause, _PAUSES_S[1])
                     why = later.__cause__
                     others_do = self._succeeded_at > began
-                    if not (isinstance(why, NetworkError) and tries >= _MOST_TRIES and others_do):
+                    if not (isinstance(why, NetworkError) and tries >= _MAX_ATTEMPTS and others_do):
                         continue
-                    with suppress(Later):
+                    with suppress(RetryLater):
                         await self._give_up(line[0], why)
                     await self._finish(line[0])
                 line.popleft()
@@ -300,7 +300,7 @@ class Inbox:
         """Add the other items of an album; what else comes meanwhile waits."""
         clock = asyncio.get_running_loop().time
         until, quiet_until = clock() + _ALBUM_S, clock() + _QUIET_S
-        while len(updates) < _MOST_OF_ALBUM and not self._stopping.is_set():
+        while len(updates) < _MAX_ALBUM_PHOTOS and not self._stopping.is_set():
             mine = [update for update in line.waiting if album_of(update) == album]
             for update in mine:
                 line.waiting.remove(update)
@@ -317,7 +317,7 @@ class Inbox:
                 continue
         updates.sort(key=lambda update: update.update_id)
 
-    async def _try(self, updates: Sequence[Update]) -> Later | None:
+    async def _try(self, updates: Sequence[Update]) -> RetryLater | None:
         """Answer updates; why not, where they are to be tried again."""
         numbers = [update.update_id for update in updates]
         async with self._apart(updates):
@@ -328,7 +328,7 @@ class Inbox:
                         self._succeeded_at = asyncio.get_running_loop().time()
                     else:
                         await self._abandon(updates)
-                except Later as later:
+                except RetryLater as later:
                     logger.info("An update waits: %s", later)
                     await self._settle([each for each in numbers if each in self._begun])
                     return later
@@ -360,18 +360,18 @@ class Inbox:
         """Count an attempt; whether it may be made.
 
         Raises:
-            Later: It cannot be counted.
+            RetryLater: It cannot be counted.
         """
         new = [number for number in numbers if number not in self._begun]
         if not new:
             return True
         try:
             deadly = await asyncio.to_thread(
-                self._store.inbox.begin, self._bot.id, new, _MOST_DEADLY
+                self._store.inbox.begin, self._bot.id, new, _MAX_UNFINISHED_ATTEMPTS
             )
         except StoreError as error:
-            raise Later(str(error)) from error
-        if deadly >= _MOST_DEADLY:
+            raise RetryLater(str(error)) from error
+        if deadly >= _MAX_UNFINISHED_ATTEMPTS:
             return False
         self._begun.update(new)
         return True

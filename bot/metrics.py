@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from core.sockets import probe
 
-__all__ = ["Figures"]
+__all__ = ["BotMetrics"]
 
 
-class Figures:
+class BotMetrics:
     """What Prometheus is told of the bot."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Figures:
         )
 
     @contextmanager
-    def told_on(self, port: int | None) -> Iterator[None]:
+    def serve_metrics(self, port: int | None) -> Iterator[None]:
         """Tell them on a port of 127.0.0.1 meanwhile; None: on none.
 
         Raises:

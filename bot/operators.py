@@ -23,14 +23,14 @@ from telegram.ext import CallbackQueryHandler, CommandHandler, filters
 
 from bot import replies
 from bot.alarms import operator_language
-from bot.guards import desk_of
-from bot.state import App, Context, Desk
+from bot.guards import state_of
+from bot.state import BotApplication, BotContext, BotState
 from bot.tasks import run_in_daemon_thread, start
 from core import __version__, locale
 from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
 from core.locale import Language
-from core.registry.revisions import Revisions
+from core.registry.revisions import RevisionStore
 from core.serving.local import LocalPredictor
 from core.store.audit import AuditEntry
 from core.store.feedback_export import feedback_stats
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of an act: a text of `locale.bot_words` by its key, and what is put into it.
+    """What came of an act: a text of `locale.bot_texts` by its key, and what is put into it.
 
     `also` is the key of a text that follows on a line of its own.
     """
@@ -61,7 +61,7 @@ class _Outcome:
 
     def text(self, language: Language) -> str:
         """It in words."""
-        words = locale.bot_words(language)
+        words = locale.bot_texts(language)
         text = words[self.key].format(**self.values)
         return text if self.also is None else f"{text}\n{words[self.also]}"
 
@@ -76,15 +76,15 @@ class _Pending:
     until: float
 
 
-def add_handlers(application: App) -> None:
+def add_handlers(application: BotApplication) -> None:
     """The operators' commands, heard from them alone, in private; before everybody's."""
-    desk = application.bot_data["desk"]
-    if not desk.settings.operators:
+    state = application.bot_data["state"]
+    if not state.settings.operators:
         return
     theirs = (
         filters.UpdateType.MESSAGE
         & filters.ChatType.PRIVATE
-        & filters.User(list(desk.settings.operators))
+        & filters.User(list(state.settings.operators))
     )
     for name, handler in {
         "status": _status,
@@ -100,29 +100,29 @@ def add_handlers(application: App) -> None:
     application.add_handler(CallbackQueryHandler(_confirmed, pattern=r"^(do|drop):"))
 
 
-async def _status(update: Update, context: Context) -> None:
-    desk = desk_of(context)
-    photos, median, p95, errors = desk.hour.figures()
+async def _status(update: Update, context: BotContext) -> None:
+    state = state_of(context)
+    photos, median, p95, errors = state.hour.figures()
     language: Language = "en"
     try:
-        language = await desk.language(update)
-        on = await desk.maintenance()
-        words = locale.bot_words(language)
-        maintenance, state = words["on" if on else "off"], words["status_answers"]
+        language = await state.language(update)
+        on = await state.maintenance()
+        words = locale.bot_texts(language)
+        maintenance, availability = words["on" if on else "off"], words["status_answers"]
     except StoreError as error:
-        words = locale.bot_words(language)
-        maintenance, state = "?", str(error)
+        words = locale.bot_texts(language)
+        maintenance, availability = "?", str(error)
     try:
-        models = "\n".join(f"{e.config.name} {e.revision}" for e in await desk.results())
+        models = "\n".join(f"{e.config.name} {e.revision}" for e in await state.results())
     except TenSightError as error:
         models = words["status_models"].format(error=_in_words(error, language))
-    predictor, queue = desk.predictor, words["status_elsewhere"]
+    predictor, queue = state.predictor, words["status_elsewhere"]
     if isinstance(predictor, LocalPredictor):
         queue = words["status_queue"].format(n=predictor.waiting)
     inbox = context.bot_data.get("inbox")
     text = words["status"].format(
         version=__version__,
-        since=datetime.fromtimestamp(desk.since, UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        since=datetime.fromtimestamp(state.since, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         models=models,
         queue=queue,
         inbox=inbox.waiting if inbox is not None else 0,
@@ -131,8 +131,8 @@ async def _status(update: Update, context: Context) -> None:
         p95=f"{p95:.2f}",
         errors=errors,
         memory=f"{_resident() / 2**20:.0f}",
-        database="PostgreSQL" if desk.settings.database_url is not None else "SQLite",
-        state=state,
+        database="PostgreSQL" if state.settings.database_url is not None else "SQLite",
+        state=availability,
         maintenance=maintenance,
     )
     await _say(update, text)
@@ -145,20 +145,20 @@ def _in_words(error: TenSightError, language: Language) -> str:
     """
     if language == "en" or not isinstance(error, PredictorError):
         return str(error)
-    return f"{locale.error_words(error, language)} ({error})"
+    return f"{locale.format_error(error, language)} ({error})"
 
 
-async def _models(update: Update, context: Context) -> None:
-    desk = desk_of(context)
-    words = locale.bot_words(await desk.language(update))
+async def _models(update: Update, context: BotContext) -> None:
+    state = state_of(context)
+    words = locale.bot_texts(await state.language(update))
     lines = []
-    for result in await desk.results():
+    for result in await state.results():
         figures = result.metrics
         lines.append(
             f"{result.config.name} {result.revision}: {figures.test.accuracy:.4f}, "
             f"{figures.milliseconds:.1f} ms"
         )
-    there = await asyncio.to_thread(lambda: Revisions(desk.settings.home).all())
+    there = await asyncio.to_thread(lambda: RevisionStore(state.settings.home).all())
     if there:
         lines += ["", words["models_here"]]
     for each in there:
@@ -167,25 +167,25 @@ async def _models(update: Update, context: Context) -> None:
     await _say(update, "\n".join(lines))
 
 
-async def _pull(update: Update, context: Context) -> None:
+async def _pull(update: Update, context: BotContext) -> None:
     """Nothing answers with what is pulled, so nothing is to be confirmed."""
-    desk, arguments = desk_of(context), context.args or []
+    state, arguments = state_of(context), context.args or []
     revision = arguments[0] if arguments else None
-    act = f"pull {revision or desk.settings.hub_revision}"
+    act = f"pull {revision or state.settings.hub_revision}"
     await _say(update, f"{act} ...")
 
     def do() -> _Outcome:
         from core.registry import releases  # noqa: PLC0415  # the Hub's client takes a while to import
 
-        pulled = releases.pull(desk.settings, revision=revision)
+        pulled = releases.pull(state.settings, revision=revision)
         revisions = (f"{each.bundle.config.name} {each.bundle.revision}" for each in pulled)
         return _Outcome("pull_done", {"revisions": "\n".join(revisions)})
 
     async def work() -> None:
         try:
-            outcome = await _act(desk, update, act, do)
+            outcome = await _act(state, update, act, do)
         except asyncio.CancelledError:
-            words = locale.bot_words(await desk.language(update))
+            words = locale.bot_texts(await state.language(update))
             with suppress(TelegramError, TimeoutError):
                 async with asyncio.timeout(_LAST_WORD_S):
                     await _say(update, words["act_broken_off"].format(act=act))
@@ -197,9 +197,9 @@ async def _pull(update: Update, context: Context) -> None:
     start(context.bot_data, work())
 
 
-async def _promote(update: Update, context: Context) -> None:
-    desk, arguments = desk_of(context), context.args or []
-    words = locale.bot_words(await desk.language(update))
+async def _promote(update: Update, context: BotContext) -> None:
+    state, arguments = state_of(context), context.args or []
+    words = locale.bot_texts(await state.language(update))
     if len(arguments) != 2:
         await _say(update, words["promote_how"])
         return
@@ -208,7 +208,7 @@ async def _promote(update: Update, context: Context) -> None:
     def resolve() -> str:
         from core.registry import releases  # noqa: PLC0415  # as above
 
-        return releases.resolve(desk.settings, name, begin)
+        return releases.resolve_revision(state.settings, name, begin)
 
     try:
         revision = await run_in_daemon_thread(resolve)
@@ -219,22 +219,22 @@ async def _promote(update: Update, context: Context) -> None:
     def do() -> _Outcome:
         from core.registry import releases  # noqa: PLC0415  # as above
 
-        made_live = releases.promote(desk.settings, name, revision)
-        return _made_live(desk, "promote_done", {"model": name, "revision": made_live})
+        made_live = releases.promote(state.settings, name, revision)
+        return _made_live(state, "promote_done", {"model": name, "revision": made_live})
 
-    row = (await asyncio.to_thread(desk.store.live.all)).get(name)
+    row = (await asyncio.to_thread(state.store.live.all)).get(name)
     act, live = f"promote {name} {revision}", row.revision if row is not None else BUNDLED
     await _ask(update, context, act, do, words["promote_asked"].format(act=act, live=live))
 
 
-async def _rollback(update: Update, context: Context) -> None:
-    desk, arguments = desk_of(context), context.args or []
-    words = locale.bot_words(await desk.language(update))
+async def _rollback(update: Update, context: BotContext) -> None:
+    state, arguments = state_of(context), context.args or []
+    words = locale.bot_texts(await state.language(update))
     if len(arguments) != 1:
         await _say(update, words["rollback_how"])
         return
     (name,) = arguments
-    row = (await asyncio.to_thread(desk.store.live.all)).get(name)
+    row = (await asyncio.to_thread(state.store.live.all)).get(name)
     if row is None or row.last_good is None:
         await _say(update, words["rollback_none"].format(model=name))
         return
@@ -242,43 +242,43 @@ async def _rollback(update: Update, context: Context) -> None:
     def do() -> _Outcome:
         from core.registry import releases  # noqa: PLC0415  # as above
 
-        now = releases.roll_back(desk.settings, name, seen=row)
+        now = releases.roll_back(state.settings, name, seen=row)
         values = {"model": name, "revision": now.revision, "before": now.last_good}
-        return _made_live(desk, "rollback_done", values)
+        return _made_live(state, "rollback_done", values)
 
     act = f"rollback {name}"
     shown = words["rollback_asked"].format(act=act, live=row.revision, to=row.last_good)
     await _ask(update, context, act, do, shown)
 
 
-def _made_live(desk: Desk, key: str, values: Mapping[str, object]) -> _Outcome:
+def _made_live(state: BotState, key: str, values: Mapping[str, object]) -> _Outcome:
     """What is live in this bot's database; a service that answers for it may have another."""
-    here = isinstance(desk.predictor, LocalPredictor)
+    here = isinstance(state.predictor, LocalPredictor)
     return _Outcome(key, values, None if here else "live_elsewhere")
 
 
-async def _maintenance(update: Update, context: Context) -> None:
-    desk, arguments = desk_of(context), context.args or []
+async def _maintenance(update: Update, context: BotContext) -> None:
+    state, arguments = state_of(context), context.args or []
     if arguments not in (["on"], ["off"]):
-        await _say(update, locale.bot_words(await desk.language(update))["maintenance_how"])
+        await _say(update, locale.bot_texts(await state.language(update))["maintenance_how"])
         return
     (wanted,) = arguments
 
     def do() -> _Outcome:
-        desk.store.flags.set("maintenance", on=wanted == "on")
+        state.store.flags.set("maintenance", on=wanted == "on")
         return _Outcome(f"maintenance_{wanted}")
 
     await _ask(update, context, f"maintenance {wanted}", do)
 
 
-async def _feedback(update: Update, context: Context) -> None:
+async def _feedback(update: Update, context: BotContext) -> None:
 
-    desk, message = desk_of(context), update.effective_message
-    rows = await asyncio.to_thread(feedback_stats, desk.settings)
+    state, message = state_of(context), update.effective_message
+    rows = await asyncio.to_thread(feedback_stats, state.settings)
     await asyncio.to_thread(
-        desk.store.audit.record, _who(desk, update), "feedback", f"{len(rows)} rows"
+        state.store.audit.record, _who(state, update), "feedback", f"{len(rows)} rows"
     )
-    words = locale.bot_words(await desk.language(update))
+    words = locale.bot_texts(await state.language(update))
     if message is None:
         return
     if not rows:
@@ -296,17 +296,17 @@ async def _feedback(update: Update, context: Context) -> None:
     await message.reply_document(text.getvalue().encode(), filename="feedback.csv", caption=caption)
 
 
-async def _audit(update: Update, context: Context) -> None:
-    desk = desk_of(context)
-    acts = await asyncio.to_thread(desk.store.audit.recent, _LAST_ACTS)
+async def _audit(update: Update, context: BotContext) -> None:
+    state = state_of(context)
+    acts = await asyncio.to_thread(state.store.audit.recent, _LAST_ACTS)
     lines = [f"{act.at:%Y-%m-%d %H:%M} {act.operator[:8]} {act.act}: {act.outcome}" for act in acts]
-    none = locale.bot_words(await desk.language(update))["audit_none"]
+    none = locale.bot_texts(await state.language(update))["audit_none"]
     await _say(update, "\n".join(lines) or none)
 
 
 async def _ask(
     update: Update,
-    context: Context,
+    context: BotContext,
     act: str,
     do: Callable[[], _Outcome],
     shown: str | None = None,
@@ -315,24 +315,24 @@ async def _ask(
     user, message = update.effective_user, update.effective_message
     if user is None or message is None:
         return
-    language = await desk_of(context).language(update)
+    language = await state_of(context).language(update)
     pending: dict[str, _Pending] = context.bot_data.setdefault("pending", {})
     now = monotonic()
     for key in [key for key, each in pending.items() if each.until < now]:
         del pending[key]
     key = secrets.token_urlsafe(8)
     pending[key] = _Pending(user.id, act, do, now + _CONFIRM_S)
-    text = locale.bot_words(language)["confirm"].format(act=shown or act)
+    text = locale.bot_texts(language)["confirm"].format(act=shown or act)
     await message.reply_text(text, reply_markup=replies.confirm_buttons(key, language))
 
 
-async def _confirmed(update: Update, context: Context) -> None:
+async def _confirmed(update: Update, context: BotContext) -> None:
     query = update.callback_query
     if query is None or query.data is None:
         return
-    desk, chat = desk_of(context), update.effective_chat
-    words = locale.bot_words(await desk.language(update))
-    theirs = query.from_user.id in desk.settings.operators
+    state, chat = state_of(context), update.effective_chat
+    words = locale.bot_texts(await state.language(update))
+    theirs = query.from_user.id in state.settings.operators
     if not theirs or chat is None or chat.type != ChatType.PRIVATE:
         with suppress(TelegramError):  # a press that is long ago
             await query.answer()  # as any button that is none
@@ -353,45 +353,47 @@ async def _confirmed(update: Update, context: Context) -> None:
     elif asked is None or asked.until < monotonic():
         await _put(query, words["expired"])
     elif what == "drop":
-        await asyncio.to_thread(desk.store.audit.record, _who(desk, update), asked.act, "cancelled")
+        await asyncio.to_thread(
+            state.store.audit.record, _who(state, update), asked.act, "cancelled"
+        )
         await _put(query, words["cancelled"])
     else:
-        done[key] = await _act(desk, update, asked.act, asked.do)
+        done[key] = await _act(state, update, asked.act, asked.do)
         await _put(query, done[key])
 
 
-async def _act(desk: Desk, update: Update, act: str, do: Callable[[], _Outcome]) -> str:
+async def _act(state: BotState, update: Update, act: str, do: Callable[[], _Outcome]) -> str:
     """Do something, and keep who did it and what came of it: that it was begun, too.
 
     Returns:
         What came of it, in words.
     """
-    who, language = _who(desk, update), await desk.language(update)
-    number = await asyncio.to_thread(desk.store.audit.begin, update.get_bot().id, who, act)
+    who, language = _who(state, update), await state.language(update)
+    number = await asyncio.to_thread(state.store.audit.begin, update.get_bot().id, who, act)
     try:
         outcome = await run_in_daemon_thread(do)
     except asyncio.CancelledError:
-        await _keep(desk, number, act, _Outcome("act_broken_off", {"act": act}))
+        await _keep(state, number, act, _Outcome("act_broken_off", {"act": act}))
         raise
     except TenSightError as error:
         outcome = _Outcome("act_refused", {"error": error})
     except Exception as error:
         logger.exception("%s failed", act)
         outcome = _Outcome("act_failed", {"kind": type(error).__name__})
-    await _keep(desk, number, act, outcome)
+    await _keep(state, number, act, outcome)
     return outcome.text(language)
 
 
-async def _keep(desk: Desk, number: int, act: str, outcome: _Outcome) -> None:
+async def _keep(state: BotState, number: int, act: str, outcome: _Outcome) -> None:
     """Put into the audit what came of an act: in one language, whoever did it."""
     text = outcome.text("en")
     try:
-        await asyncio.to_thread(desk.store.audit.finish, number, text)
+        await asyncio.to_thread(state.store.audit.finish, number, text)
     except TenSightError:
         logger.exception("%s: %s; this is not in the audit", act, text)
 
 
-async def end_acts(application: App) -> None:
+async def end_acts(application: BotApplication) -> None:
     """Put into the audit what a killed process of this bot had begun, and tell who began it.
 
     Only once no other process of this bot runs; the second time it does nothing, since what runs by
@@ -402,31 +404,31 @@ async def end_acts(application: App) -> None:
     """
     if application.bot_data.get("ended_acts", False):
         return
-    desk = application.bot_data["desk"]
+    state = application.bot_data["state"]
 
     def outcome(act: str) -> str:
         return _Outcome("act_lost", {"act": act}).text("en")
 
-    lost = await asyncio.to_thread(desk.store.audit.finish_all, application.bot.id, outcome)
+    lost = await asyncio.to_thread(state.store.audit.finish_all, application.bot.id, outcome)
     application.bot_data["ended_acts"] = True
     # Apart: who waits for an answer to a photo does not wait for this.
     start(application.bot_data, _tell_of_lost(application, lost))
 
 
-async def _tell_of_lost(application: App, acts: Sequence[AuditEntry]) -> None:
-    desk = application.bot_data["desk"]
-    for operator in desk.settings.operators:
+async def _tell_of_lost(application: BotApplication, acts: Sequence[AuditEntry]) -> None:
+    state = application.bot_data["state"]
+    for operator in state.settings.operators:
         for act in acts:
-            if act.operator == desk.person(operator):
-                words = locale.bot_words(await operator_language(desk, operator))
+            if act.operator == state.person(operator):
+                words = locale.bot_texts(await operator_language(state, operator))
                 with suppress(TelegramError):
                     text = words["act_lost"].format(act=act.act)
                     await application.bot.send_message(operator, text)
 
 
-def _who(desk: Desk, update: Update) -> str:
+def _who(state: BotState, update: Update) -> str:
     user = update.effective_user
-    return desk.person(user.id if user is not None else None) or ""
+    return state.person(user.id if user is not None else None) or ""
 
 
 async def _say(update: Update, text: str) -> None:

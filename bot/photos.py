@@ -13,16 +13,16 @@ from telegram.ext import filters
 
 from bot import replies
 from bot.guards import (
-    desk_of,
     inbox_of,
     is_meant,
     may_send,
     reply,
     reply_with,
     seconds_waited,
+    state_of,
     with_error_replies,
 )
-from bot.state import Context, Desk, client_of, is_away, photo_of
+from bot.state import BotContext, BotState, client_of, is_away, photo_of
 from core import locale
 from core.errors import StoreError, TenSightError
 from core.inference.prediction import Prediction
@@ -51,14 +51,14 @@ class HasPhoto(filters.MessageFilter):
         return photo_of(message) is not None
 
 
-async def on_photo(update: Update, context: Context) -> None:
+async def on_photo(update: Update, context: BotContext) -> None:
     """Answer a photo that was sent to the bot."""
     message = update.message
     if message is not None and is_meant(message, context):
         await _answer(update, context, message)
 
 
-async def on_what(update: Update, context: Context) -> None:
+async def on_what(update: Update, context: BotContext) -> None:
     """Answer /what, in reply to a photo."""
     asked = update.message.reply_to_message if update.message is not None else None
     if asked is None or photo_of(asked) is None:
@@ -67,20 +67,20 @@ async def on_what(update: Update, context: Context) -> None:
         await _answer(update, context, asked)
 
 
-async def on_compare(update: Update, context: Context) -> None:
+async def on_compare(update: Update, context: BotContext) -> None:
     """Answer /compare, in reply to a photo: what each model says."""
     await _about_a_photo(update, context, _compared)
 
 
-async def on_explain(update: Update, context: Context) -> None:
+async def on_explain(update: Update, context: BotContext) -> None:
     """Answer /explain, in reply to a photo: where the model saw it."""
     await _about_a_photo(update, context, _explained)
 
 
 async def _about_a_photo(
     update: Update,
-    context: Context,
-    act: Callable[[Update, Context, bytes], Coroutine[Any, Any, tuple[bytes | None, str]]],
+    context: BotContext,
+    act: Callable[[Update, BotContext, bytes], Coroutine[Any, Any, tuple[bytes | None, str]]],
 ) -> None:
     """Tell of the photo that a command was sent in reply to, in a picture or in words."""
     asked = update.message.reply_to_message if update.message is not None else None
@@ -90,7 +90,7 @@ async def _about_a_photo(
         return
 
     async def do() -> None:
-        async with desk_of(context).photo(context.bot, *found) as photo:
+        async with state_of(context).photo(context.bot, *found) as photo:
             picture, text = await act(update, context, photo)
         # Not before: who has to wait for Telegram holds no place that others wait for.
         message = update.effective_message
@@ -108,28 +108,28 @@ async def _about_a_photo(
         await with_error_replies(update, context, do)
 
 
-async def _compared(update: Update, context: Context, photo: bytes) -> tuple[bytes | None, str]:
-    desk = desk_of(context)
-    language = await desk.language(update)
+async def _compared(update: Update, context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
+    state = state_of(context)
+    language = await state.language(update)
     return None, replies.comparison(
-        await ask_all(desk.predictor, await desk.results(), photo, client=client_of(update)),
+        await ask_all(state.predictor, await state.results(), photo, client=client_of(update)),
         language,
     )
 
 
-async def _explained(update: Update, context: Context, photo: bytes) -> tuple[bytes | None, str]:
-    desk = desk_of(context)
-    language, model = await desk.language(update), await desk.model(update)
-    picture, text, _ = await explained_picture(update, desk, photo, model, language)
+async def _explained(update: Update, context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
+    state = state_of(context)
+    language, model = await state.language(update), await state.model(update)
+    picture, text, _ = await explained_picture(update, state, photo, model, language)
     return picture, text
 
 
 async def explained_picture(
-    update: Update, desk: Desk, photo: bytes, model: str, language: locale.Language
+    update: Update, state: BotState, photo: bytes, model: str, language: locale.Language
 ) -> tuple[bytes | None, str, Prediction]:
     """A photo under colours where something spoke for the answer, the words to it, the answer."""
-    words, result = locale.bot_words(language), await desk.result(model)
-    previewed = await desk.predictor.predict_with_preview(
+    words, result = locale.bot_texts(language), await state.result(model)
+    previewed = await state.predictor.predict_with_preview(
         photo, model=model, saliency=True, side=_PICTURE, client=client_of(update)
     )
     prediction = previewed.prediction
@@ -150,65 +150,65 @@ async def explained_picture(
     return await asyncio.to_thread(draw), text, prediction
 
 
-async def _answer(update: Update, context: Context, asked: Message) -> None:
+async def _answer(update: Update, context: BotContext, asked: Message) -> None:
     """Answer one photo with a reply to the message that it came with."""
-    desk, found = desk_of(context), photo_of(asked)
+    state, found = state_of(context), photo_of(asked)
     if found is None:
         return
 
     async def do() -> None:
-        language, model = await desk.language(update), await desk.model(update)
-        async with desk.photo(context.bot, *found) as photo:
-            prediction = await desk.predict(update, photo, model)
+        language, model = await state.language(update), await state.model(update)
+        async with state.photo(context.bot, *found) as photo:
+            prediction = await state.predict(update, photo, model)
         user = asked.from_user
-        person = desk.person(user.id if user is not None else None)
+        person = state.person(user.id if user is not None else None)
         key = ""
         async with inbox_of(context).keeping(update) as may:
             if may:
-                key = await desk.keep_answer(update, person, found[0], prediction)
-        title = (await desk.result(model)).config.title
+                key = await state.keep_answer(update, person, found[0], prediction)
+        title = (await state.result(model)).config.title
         text = replies.answer(prediction, title, language)
         await reply(asked, text, replies.answer_buttons(key, language))
-        desk.hour.answered(seconds_waited(update, context))
+        state.hour.answered(seconds_waited(update, context))
 
     if await may_send(update, context, 1):
         await with_error_replies(update, context, do)
 
 
-async def album(updates: Sequence[Update], context: Context) -> None:
+async def album(updates: Sequence[Update], context: BotContext) -> None:
     """Answer the items of an album with one reply, a numbered table."""
     items = [update.message for update in updates if update.message is not None]
     if not items or not any(is_meant(item, context) for item in items):
         return
-    desk, first = desk_of(context), updates[0]
+    state, first = state_of(context), updates[0]
     if not any(photo_of(item) for item in items):
         if items[0].chat.type == ChatType.PRIVATE:
             await reply_with("other")(first, context)
         return
 
     async def do() -> None:
-        language, model = await desk.language(first), await desk.model(first)
+        language, model = await state.language(first), await state.model(first)
 
         async def one(item: Message) -> Prediction | TenSightError | None:
             found = photo_of(item)
             if found is None:
                 return None
             try:
-                async with desk.photo(context.bot, *found) as photo:
-                    return await desk.predict(first, photo, model)
+                async with state.photo(context.bot, *found) as photo:
+                    return await state.predict(first, photo, model)
             except TenSightError as error:
                 if is_away(error) or isinstance(error, StoreError):
                     raise
                 return error
 
         said = await asyncio.gather(*map(one, items))
-        title = (await desk.result(model)).config.title
+        title = (await state.result(model)).config.title
         await reply(items[0], replies.album(said, title, language))
         for each in said:
             if isinstance(each, TenSightError):
-                desk.hour.failed(each)
+                state.hour.failed(each)
             elif each is not None:
-                desk.hour.answered(seconds_waited(first, context))
+                state.hour.answered(seconds_waited(first, context))
 
     if await may_send(first, context, sum(photo_of(item) is not None for item in items)):
         await with_error_replies(first, context, do)

@@ -14,7 +14,7 @@ from bot.alarms import clear_database_failure, report_database_failure
 from bot.inbox import Inbox
 from bot.operators import end_acts
 from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
-from bot.state import App
+from bot.state import BotApplication
 from bot.tasks import unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError, TenSightError
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 async def poll(
-    application: App, inbox: Inbox, stop: asyncio.Event, ready: Callable[[], None]
+    application: BotApplication, inbox: Inbox, stop: asyncio.Event, ready: Callable[[], None]
 ) -> None:
     """Fetch updates into the inbox until told to stop.
 

@@ -13,7 +13,7 @@ from telegram.constants import BotDescriptionLimit
 from telegram.error import TelegramError
 
 from bot import operators, replies, tasks
-from bot.state import App
+from bot.state import BotApplication
 from core import locale
 from core.errors import TenSightError
 
@@ -27,18 +27,18 @@ _COMMANDS = (
 logger = logging.getLogger(__name__)
 
 
-async def introduce(application: App) -> None:
+async def introduce(application: BotApplication) -> None:
     """Tell Telegram name, texts and commands, in all languages; the bot works without, too."""
-    bot, desk = application.bot, application.bot_data["desk"]
+    bot, state = application.bot, application.bot_data["state"]
     while True:
         try:
-            result = await desk.result(await asyncio.to_thread(desk.predictor.default_model))
+            result = await state.result(await asyncio.to_thread(state.predictor.default_model))
             break
         except TenSightError as error:
             logger.warning("Telegram is told about the bot later: %s", error)
             await asyncio.sleep(tasks.PAUSES_S[1])
     for language in locale.LANGUAGES:
-        words = locale.bot_words(language)
+        words = locale.bot_texts(language)
         tag = None if language == "en" else language
         commands = [BotCommand(name, words[f"command_{name}"]) for name in _COMMANDS]
         about = replies.greeting("description", result.config.labels, language)
@@ -57,8 +57,8 @@ async def introduce(application: App) -> None:
         with _without():
             if (await bot.get_my_description(language_code=tag)).description != about:
                 await bot.set_my_description(about, language_code=tag)
-    for each, language in itertools.product(desk.settings.operators, locale.LANGUAGES):
-        words, tag = locale.bot_words(language), None if language == "en" else language
+    for each, language in itertools.product(state.settings.operators, locale.LANGUAGES):
+        words, tag = locale.bot_texts(language), None if language == "en" else language
         names = (*_COMMANDS, *operators.COMMANDS)
         commands = [BotCommand(name, words[f"command_{name}"]) for name in names]
         scope = BotCommandScopeChat(each)

@@ -13,16 +13,16 @@ from typing import Any
 from telegram.error import ChatMigrated, RetryAfter
 from telegram.ext import BaseRateLimiter
 
-__all__ = ["Limits"]
+__all__ = ["TelegramRateLimiter"]
 
 # Requests that put no message anywhere.
-_FREE = (
+UNLIMITED_METHODS = (
     *("answerCallbackQuery", "getChat", "getFile", "getMe", "getWebhookInfo", "sendChatAction"),
     *("deleteWebhook", "setWebhook", "getMyCommands", "getMyName", "getMyDescription"),
     *("getMyShortDescription", "setMyCommands", "setMyName", "setMyDescription"),
     "setMyShortDescription",
 )
-_MOST_CHATS = 10_000
+_MAX_CHATS = 10_000
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class _Line:
         self.wanted = 0
 
 
-class Limits(BaseRateLimiter[None]):
+class TelegramRateLimiter(BaseRateLimiter[None]):
     """Lets messages go as fast as Telegram takes them, in their order within a chat.
 
     Where Telegram says to wait, that chat waits as long as it says, and no other.
@@ -81,7 +81,7 @@ class Limits(BaseRateLimiter[None]):
     ) -> Any:
         """Send a request when its turn has come."""
         chat = data.get("chat_id")
-        if endpoint in _FREE or chat is None:
+        if endpoint in UNLIMITED_METHODS or chat is None:
             return await self._insist(callback, args, kwargs)
         self._on_handed(int(chat) if str(chat).lstrip("-").isdigit() else 0)
         line = self._line(chat)
@@ -128,7 +128,7 @@ class Limits(BaseRateLimiter[None]):
         line.sent.append(time.monotonic())
 
     def _line(self, chat: int | str) -> _Line:
-        if len(self._lines) > _MOST_CHATS:
+        if len(self._lines) > _MAX_CHATS:
             long_ago = time.monotonic() - 60
             self._lines = {
                 name: line

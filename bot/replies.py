@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
-from bot.state import Desk
+from bot.state import BotState
 from core import locale
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.errors import TenSightError
 from core.inference.prediction import Prediction
 from core.locale import Language
@@ -35,8 +35,8 @@ JUDGED = "judged"
 _TOP = 3
 _A_ROW = 3
 # A model may have up to 1,000 labels.
-_MOST_BUTTONS = 30
-_MOST_NAMES = 20
+_MAX_BUTTONS = 30
+_MAX_NAMES = 20
 
 
 def answer(prediction: Prediction, title: str, language: Language) -> str:
@@ -45,7 +45,7 @@ def answer(prediction: Prediction, title: str, language: Language) -> str:
         f"{locale.label_name(label, language)} {locale.percent(score)}"
         for label, score in list(prediction.scores.items())[:_TOP]
     )
-    return f"{locale.verdict_words(prediction, language)}\n\n{top}\n\n{title}"
+    return f"{locale.format_verdict(prediction, language)}\n\n{top}\n\n{title}"
 
 
 def album(said: Sequence[Prediction | TenSightError | None], title: str, language: Language) -> str:
@@ -74,10 +74,10 @@ def comparison(
 
 def _said(each: Prediction | TenSightError | None, language: Language) -> str:
     if each is None:
-        return locale.bot_words(language)["no_photo"]
+        return locale.bot_texts(language)["no_photo"]
     if isinstance(each, TenSightError):
-        return f"⚠ {locale.error_words(each, language)}"
-    return locale.verdict_words(each, language)
+        return f"⚠ {locale.format_error(each, language)}"
+    return locale.format_verdict(each, language)
 
 
 def greeting(key: str, labels: Sequence[str], language: Language) -> str:
@@ -88,10 +88,10 @@ def greeting(key: str, labels: Sequence[str], language: Language) -> str:
         labels: Labels of the model.
         language: Language of the text.
     """
-    words = locale.bot_words(language)
-    names = [locale.label_name(label, language) for label in labels[:_MOST_NAMES]]
-    if len(labels) > _MOST_NAMES:
-        names.append(words["others"].format(n=len(labels) - _MOST_NAMES))
+    words = locale.bot_texts(language)
+    names = [locale.label_name(label, language) for label in labels[:_MAX_NAMES]]
+    if len(labels) > _MAX_NAMES:
+        names.append(words["others"].format(n=len(labels) - _MAX_NAMES))
     return words[key].format(labels=", ".join(names))
 
 
@@ -104,7 +104,7 @@ def answer_buttons(key: str, language: Language, *, judged: bool = False) -> Inl
         judged: Whether to leave out the feedback buttons, because feedback was given or the
             message holds several answers.
     """
-    words = locale.bot_words(language)
+    words = locale.bot_texts(language)
     rows = [[_button(words["why"], "why", key), _button(words["compare"], "compare", key)]]
     if not judged:
         rows.append([_button(words["right"], "right", key), _button(words["wrong"], "wrong", key)])
@@ -122,10 +122,10 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
         labels: Labels in descending order of probability; the first 30 get a button.
         language: Language of the button texts.
     """
-    words, places = locale.bot_words(language), {k: i for i, k in enumerate(sorted(labels))}
+    words, places = locale.bot_texts(language), {k: i for i, k in enumerate(sorted(labels))}
     buttons = [
         _button(locale.label_name(label, language), "truth", key, str(places[label]))
-        for label in sorted(labels[:_MOST_BUTTONS])
+        for label in sorted(labels[:_MAX_BUTTONS])
     ]
     rows = [buttons[i : i + _A_ROW] for i in range(0, len(buttons), _A_ROW)]
     rows.append([_button(words["none_of_these"], "truth", key, NONE)])
@@ -134,7 +134,7 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
 
 
 def model_buttons(
-    results: Sequence[Result], language: Language, chosen: str, key: str = "", back: str = ""
+    results: Sequence[ModelInfo], language: Language, chosen: str, key: str = "", back: str = ""
 ) -> InlineKeyboardMarkup:
     """Build the keyboard for selecting a model, with test accuracy and latency of each.
 
@@ -154,13 +154,13 @@ def model_buttons(
         text = f"{mark}{result.config.title} · {accuracy}% · {speed} ms"
         rows.append([_button(text, "model", key, code)])
     if key:
-        rows.append([_button(locale.bot_words(language)["back"], "back", key, back)])
+        rows.append([_button(locale.bot_texts(language)["back"], "back", key, back)])
     return InlineKeyboardMarkup(rows)
 
 
 def confirm_buttons(key: str, language: Language) -> InlineKeyboardMarkup:
     """Build the keyboard that asks an operator to confirm a command."""
-    words = locale.bot_words(language)
+    words = locale.bot_texts(language)
     return InlineKeyboardMarkup(
         [[_button(words["yes"], "do", key), _button(words["cancel"], "drop", key)]]
     )
@@ -176,18 +176,18 @@ def _button(text: str, *parts: str) -> InlineKeyboardButton:
 
 
 def privacy_text(
-    desk: Desk, language: locale.Language, keeps: bool
+    state: BotState, language: locale.Language, keeps: bool
 ) -> tuple[str, InlineKeyboardMarkup]:
     """Format the privacy notice and build the button that turns storing of photos on or off.
 
     Args:
-        desk: State of the bot, for the retention period.
+        state: State of the bot, for the retention period.
         language: Language of the texts.
         keeps: Whether the chat's photos are stored now.
     """
-    words = locale.bot_words(language)
+    words = locale.bot_texts(language)
     kept = words["kept" if keeps else "not_kept"]
-    text = words["privacy"].format(days=desk.settings.retention_days, kept=kept)
+    text = words["privacy"].format(days=state.settings.retention_days, kept=kept)
     shown, change = (words["keep_on"], "0") if keeps else (words["keep_off"], "1")
     button = InlineKeyboardButton(shown, callback_data=f"keep::{change}")
     return text, InlineKeyboardMarkup([[button]])

@@ -14,13 +14,13 @@ from telegram.error import InvalidToken, NetworkError
 from bot import log_redaction, tasks
 from bot.alarms import CatalogWarnings, clear_database_failure, report_abandoned, report_failure
 from bot.app import answer_updates, build_application
-from bot.inbox import Inbox, Later
-from bot.metrics import Figures
+from bot.inbox import Inbox, RetryLater
+from bot.metrics import BotMetrics
 from bot.operators import end_acts
 from bot.polling import poll
 from bot.profile import introduce
 from bot.refusals import UNKNOWN_BOT
-from bot.state import App, Desk
+from bot.state import BotApplication, BotState
 from bot.tasks import set_after, unless_stopped, wait_or_stop
 from bot.webhook import listen
 from core.errors import BotError, TenSightError
@@ -38,13 +38,13 @@ logger = logging.getLogger(__name__)
 
 
 async def run(
-    application: App,
+    application: BotApplication,
     stop: asyncio.Event,
     *,
     webhook: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8443,
-    figures: Figures | None = None,
+    figures: BotMetrics | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Take and answer updates until told to stop.
@@ -63,16 +63,16 @@ async def run(
         ListenError: The address cannot be listened on.
         StoreError: The database cannot be used.
     """
-    figures = figures or Figures()
+    figures = figures or BotMetrics()
     await _initialized(application, stop)
     if stop.is_set():
         return
-    desk: Desk = application.bot_data["desk"]
+    state: BotState = application.bot_data["state"]
 
     async def handle(updates: Sequence[Update]) -> None:
         try:
             done = await answer_updates(application, updates)
-        except Later:
+        except RetryLater:
             figures.updates.labels("later").inc(len(updates))
             raise
         clear_database_failure(application)
@@ -87,13 +87,13 @@ async def run(
         await report_abandoned(application, updates[0])
         figures.updates.labels("failed").inc(len(updates))
 
-    inbox = Inbox(desk.store, application.bot, handle, give_up, abandon)
+    inbox = Inbox(state.store, application.bot, handle, give_up, abandon)
     application.bot_data["inbox"] = inbox
     revoked = application.bot_data["revoked"] = asyncio.Event()
     figures.waiting.set_function(lambda: inbox.waiting)
     alarm = CatalogWarnings(application)
     logging.getLogger("core.registry.catalog").addHandler(alarm)
-    cleaning = asyncio.create_task(_clean(desk))
+    cleaning = asyncio.create_task(_clean(state))
     introducing = asyncio.create_task(introduce(application))
     # As if told to stop; said below.
     ending = asyncio.create_task(set_after(revoked, stop))
@@ -119,7 +119,7 @@ async def run(
         raise BotError(UNKNOWN_BOT)
 
 
-async def _initialized(application: App, stop: asyncio.Event) -> None:
+async def _initialized(application: BotApplication, stop: asyncio.Event) -> None:
     """Ask Telegram who the bot is, until it tells."""
     pause = tasks.PAUSES_S[0]
     while not stop.is_set():
@@ -129,18 +129,18 @@ async def _initialized(application: App, stop: asyncio.Event) -> None:
         except InvalidToken as error:
             raise BotError(UNKNOWN_BOT) from error
         except NetworkError as error:
-            settings = application.bot_data["desk"].settings
+            settings = application.bot_data["state"].settings
             hint = "" if settings.telegram_proxy else network_hint(settings.telegram_api_url)
             logger.warning("Telegram cannot be reached: %s. %s", error, hint)
             pause = await wait_or_stop(stop, pause)
 
 
-async def _clean(desk: Desk) -> None:
+async def _clean(state: BotState) -> None:
     """Forget what is older than it is kept."""
     while True:
-        before = datetime.now(UTC) - timedelta(days=desk.settings.retention_days)
+        before = datetime.now(UTC) - timedelta(days=state.settings.retention_days)
         try:
-            await asyncio.to_thread(desk.store.purge_before, before)
+            await asyncio.to_thread(state.store.purge_before, before)
         except TenSightError:
             logger.exception("What is too old cannot be deleted")
         await asyncio.sleep(_CLEAN_S)
@@ -177,9 +177,9 @@ def serve(
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop.set)
-        figures = Figures()
+        figures = BotMetrics()
         application = prepare(settings, predictor, store)
-        with figures.told_on(metrics_port):
+        with figures.serve_metrics(metrics_port):
             await run(
                 application, stop, webhook=webhook, host=host, port=port, figures=figures, say=say
             )
@@ -187,7 +187,7 @@ def serve(
     asyncio.run(until_told())
 
 
-def prepare(settings: Settings, predictor: Predictor, store: Store) -> App:
+def prepare(settings: Settings, predictor: Predictor, store: Store) -> BotApplication:
     """`build_application`, with the token kept out of the log.
 
     Raises:

@@ -25,7 +25,7 @@ from telegram.error import BadRequest, Forbidden, InvalidToken
 from telegram.ext import Application, CallbackContext, ExtBot
 
 from core import locale
-from core.bundle.leaderboard import Result, offered
+from core.bundle.leaderboard import ModelInfo, selectable
 from core.errors import (
     BotError,
     ImageError,
@@ -42,13 +42,13 @@ from core.photos.decode import MAX_BYTES
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
-from core.store.feedback import Answered
+from core.store.feedback import StoredAnswer
 from core.store.store import Store
 
-__all__ = ["Context", "Desk", "Hour", "client_of", "is_away", "key_of", "photo_of"]
+__all__ = ["BotContext", "BotState", "HourlyStats", "client_of", "is_away", "key_of", "photo_of"]
 
-Context = CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], dict[Any, Any]]
-App = Application[Any, Context, dict[Any, Any], dict[Any, Any], dict[Any, Any], Any]
+BotContext = CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], dict[Any, Any]]
+BotApplication = Application[Any, BotContext, dict[Any, Any], dict[Any, Any], dict[Any, Any], Any]
 
 _MAINTENANCE = "maintenance"
 _BYTES = "application/octet-stream"
@@ -63,7 +63,7 @@ _KNOWN_S = 0.5
 logger = logging.getLogger(__name__)
 
 
-class Hour:
+class HourlyStats:
     """What happened in the last hour."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Hour:
 
 
 @dataclass
-class Desk:
+class BotState:
     """Everything that outlives an update.
 
     Attributes:
@@ -105,7 +105,7 @@ class Desk:
     predictor: Predictor
     store: Store
     key: bytes = field(repr=False)
-    hour: Hour = field(default_factory=Hour)
+    hour: HourlyStats = field(default_factory=HourlyStats)
     since: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class Desk:
         self._places = asyncio.Semaphore(max(1, self.settings.queue_size // 2))
         self._told: dict[int, float] = {}
         self._asking = asyncio.Lock()
-        self._known: tuple[float, list[Result], str, PredictorError | None] = (
+        self._known: tuple[float, list[ModelInfo], str, PredictorError | None] = (
             *(-math.inf, [], ""),
             None,
         )
@@ -157,7 +157,7 @@ class Desk:
         there = [result.config.name for result in results]
         return chosen if chosen in there else default
 
-    async def results(self) -> list[Result]:
+    async def results(self) -> list[ModelInfo]:
         """The models that are there.
 
         Raises:
@@ -167,16 +167,16 @@ class Desk:
         results, _ = await self._models()
         return results
 
-    async def offered(self, chosen: str) -> list[Result]:
+    async def selectable(self, chosen: str) -> list[ModelInfo]:
         """Those that people choose from, and the one that they chose.
 
         Raises:
             ModelNotFoundError, PredictorError: As in `results`.
         """
         results, default = await self._models()
-        return offered(results, default, chosen)
+        return selectable(results, default, chosen)
 
-    async def _models(self) -> tuple[list[Result], str]:
+    async def _models(self) -> tuple[list[ModelInfo], str]:
         """The models, and which of them answers by default.
 
         All who wait for it wait for one call: where the predictor is away, it takes seconds.
@@ -195,7 +195,7 @@ class Desk:
             raise PredictorError(str(away)) from away
         return results, default
 
-    async def result(self, name: str) -> Result:
+    async def result(self, name: str) -> ModelInfo:
         """One of them.
 
         Raises:
@@ -206,7 +206,7 @@ class Desk:
                 return result
         raise ModelNotFoundError(f"There is no model called {name!r}.")
 
-    def admit(self, update: Update, photos: int) -> None:
+    def check_rate(self, update: Update, photos: int) -> None:
         """Count photos of a chat, once of each update: one that was put off is not counted again.
 
         They count by when they were sent: those that waited while nobody answered came no faster.
@@ -234,13 +234,13 @@ class Desk:
         _shorten(self._admitted)
         _shorten(self._sent)
 
-    def complains(self, update: Update) -> bool:
+    def should_warn(self, update: Update) -> bool:
         """Whether a chat is to be told that it sends too much: once a minute."""
         chat = update.effective_chat
         before = time.monotonic() - _MINUTE_S
         return chat is not None and self._told.get(chat.id, -math.inf) <= before
 
-    def complained(self, update: Update) -> None:
+    def mark_warned(self, update: Update) -> None:
         """Remember that it was told."""
         if (chat := update.effective_chat) is not None:
             self._told.pop(chat.id, None)
@@ -302,7 +302,7 @@ class Desk:
         """
         about = f"{update.get_bot().id}:{update.update_id}:{prediction.revision}"
         key = hmac.new(self.key, about.encode(), hashlib.sha256).hexdigest()[:_KEY_LENGTH]
-        answer = Answered(
+        answer = StoredAnswer(
             person=person,
             file=file,
             model=prediction.model,

@@ -26,7 +26,7 @@ from bot.alarms import clear_database_failure, report_database_failure
 from bot.inbox import Inbox
 from bot.polling import MAX_WAITING, UPDATE_KINDS
 from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
-from bot.state import App, Desk
+from bot.state import BotApplication, BotState
 from bot.tasks import start, unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError
 from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 async def listen(
-    application: App,
+    application: BotApplication,
     inbox: Inbox,
     stop: asyncio.Event,
     url: str,
@@ -72,8 +72,8 @@ async def listen(
         BotError: The token or the address is wrong.
         ListenError: The address cannot be listened on.
     """
-    desk: Desk = application.bot_data["desk"]
-    secret = _webhook_secret(desk)
+    state: BotState = application.bot_data["state"]
+    secret = _webhook_secret(state)
     if urlsplit(url).scheme != "https":
         raise BotError(f"Telegram sends updates to an address of https alone, not to {url}.")
     trial = Trial(url)
@@ -209,7 +209,7 @@ class Trial:
             )
 
 
-async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
+async def _watch(application: BotApplication, stop: asyncio.Event, url: str) -> None:
     """Wait until told to stop; see now and then whether Telegram still sends updates here.
 
     Raises:
@@ -238,13 +238,13 @@ async def _watch(application: App, stop: asyncio.Event, url: str) -> None:
         await wait_or_stop(stop, _WATCH_S)
 
 
-def _webhook_secret(desk: Desk) -> str:
+def _webhook_secret(state: BotState) -> str:
     """What Telegram is to send with each update, so that nobody else can send one.
 
     Raises:
         BotError: Telegram would not take it.
     """
-    settings = desk.settings
+    settings = state.settings
     if settings.telegram_webhook_secret is not None:
         secret = settings.telegram_webhook_secret.get_secret_value()
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret):
@@ -253,4 +253,4 @@ def _webhook_secret(desk: Desk) -> str:
                 "digit, _ or -."
             )
         return secret
-    return hmac.new(desk.key, b"webhook", hashlib.sha256).hexdigest()
+    return hmac.new(state.key, b"webhook", hashlib.sha256).hexdigest()

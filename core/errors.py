@@ -10,7 +10,7 @@
     │   ├── BusyError                     the queue is full
     │   └── DeadlineError (TimeoutError)  the answer came too late
     ├── HubError (RuntimeError)           the Hub refuses, or gives what cannot be used
-    │   └── HubAwayError (ConnectionError)    the Hub cannot be reached
+    │   └── HubUnavailableError (ConnectionError)    the Hub cannot be reached
     ├── StoreError (RuntimeError)         the database cannot be used
     ├── AccessError (PermissionError)     a request has no key that is known
     ├── RateError (RuntimeError)          a visitor asks too often
@@ -40,8 +40,8 @@ __all__ = [
     "CommandUnavailableError",
     "DataError",
     "DeadlineError",
-    "HubAwayError",
     "HubError",
+    "HubUnavailableError",
     "ImageError",
     "ImageErrorCode",
     "ListenError",
@@ -146,7 +146,7 @@ class HubError(TenSightError, RuntimeError):
     code = "hub"
 
 
-class HubAwayError(HubError, ConnectionError):
+class HubUnavailableError(HubError, ConnectionError):
     """The Hub is not asked or cannot be reached, broke off, or something else answers for it."""
 
     code = "hub_away"

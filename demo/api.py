@@ -13,7 +13,7 @@ from core import locale
 from core.errors import RequestError
 from core.inference.prediction import Prediction
 from demo.components import read_path, uploaded
-from demo.context import Front, error_of, language_of
+from demo.context import PageContext, error_of, language_of
 from demo.tabs import batch, compare
 
 __all__ = ["build"]
@@ -85,11 +85,11 @@ class Model(TypedDict, total=False):
     error: Error
 
 
-def build(front: Front, uploads: str) -> None:
+def build(context: PageContext, uploads: str) -> None:
     """Add the endpoints to the page that is being built.
 
     Args:
-        front: Who answers.
+        context: Who answers.
         uploads: Where Gradio keeps uploads.
     """
 
@@ -113,10 +113,10 @@ def build(front: Front, uploads: str) -> None:
 
         async def ask() -> Answer:
             _check_model(model)
-            front.visitors.admit(request)
+            context.visitors.check_rate(request)
             path = read_path(_path(photo, uploads))
-            answer = await front.predictor.predict(
-                path, model=model, saliency=saliency, client=front.visitors.client(request)
+            answer = await context.predictor.predict(
+                path, model=model, saliency=saliency, client=context.visitors.client(request)
             )
             return _fields(answer, saliency=saliency)
 
@@ -137,15 +137,15 @@ def build(front: Front, uploads: str) -> None:
         """
         language = language_of(request)
         try:
-            if not isinstance(photos, list) or not 0 < len(photos) <= batch.MOST:
-                raise RequestError(f"Send a list of 1 to {batch.MOST} photos.")
+            if not isinstance(photos, list) or not 0 < len(photos) <= batch.MAX_PHOTOS:
+                raise RequestError(f"Send a list of 1 to {batch.MAX_PHOTOS} photos.")
             _check_model(model)
-            front.visitors.admit(request, len(photos))
+            context.visitors.check_rate(request, len(photos))
         except Exception as error:  # noqa: BLE001  # the edge of the process
-            n = len(photos) if isinstance(photos, list) and len(photos) <= batch.MOST else 1
+            n = len(photos) if isinstance(photos, list) and len(photos) <= batch.MAX_PHOTOS else 1
             return [_error(error, language)] * max(n, 1)
-        paths, client = [_path(each, uploads) for each in photos], front.visitors.client(request)
-        given = await batch.answers(front, paths, model, client)
+        paths, client = [_path(each, uploads) for each in photos], context.visitors.client(request)
+        given = await batch.answers(context, paths, model, client)
         return [_fields(e) if isinstance(e, Prediction) else _error(e, language) for e in given]
 
     async def compare_models(photo: Photo, request: gr.Request) -> Comparison:
@@ -161,10 +161,10 @@ def build(front: Front, uploads: str) -> None:
         """
 
         async def ask() -> Comparison:
-            results = await asyncio.to_thread(front.predictor.models)
-            front.visitors.admit(request, len(results))
-            path, client = read_path(_path(photo, uploads)), front.visitors.client(request)
-            each = await compare.answers(front, path, results, client)
+            results = await asyncio.to_thread(context.predictor.models)
+            context.visitors.check_rate(request, len(results))
+            path, client = read_path(_path(photo, uploads)), context.visitors.client(request)
+            each = await compare.answers(context, path, results, client)
             answer, models, of = compare.votes(each)
             language = language_of(request)
             return Comparison(
@@ -189,10 +189,10 @@ def build(front: Front, uploads: str) -> None:
             One row a model; or a single one with `error`, as of `/predict`.
         """
         try:
-            default = front.predictor.default_model()
+            default = context.predictor.default_model()
             rows = [
                 result.to_dict() | {"default": result.config.name == default}
-                for result in front.predictor.models()
+                for result in context.predictor.models()
             ]
         except Exception as error:  # noqa: BLE001  # the edge of the process: a program reads a code
             return [Model(error=_error(error, language_of(request))["error"])]

@@ -17,11 +17,11 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from core import locale
-from core.bundle.leaderboard import Result, read_unbundled
+from core.bundle.leaderboard import ModelInfo, read_unbundled
 from core.errors import ImageError, PredictorError, SettingsError, StoreError
 from core.network import broken_variable, on_loopback
 from core.photos.decode import MAX_BYTES
-from core.registry.sync import FirstPull
+from core.registry.sync import HubSync
 from core.serving.connect import connect
 from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
@@ -30,7 +30,7 @@ from core.settings import Settings
 from core.sockets import probe
 from core.store.store import Store
 from demo import api
-from demo.context import Front, Samples, Visitors
+from demo.context import ClientRateLimiter, PageContext, Samples
 from demo.guard import page_middleware
 from demo.server import health, open_in_browser, serve_page, share_page
 from demo.sessions import keep_little
@@ -126,8 +126,8 @@ def serve(
         page = build_page(
             predictor,
             store,
-            visitors=Visitors(settings.photos_per_minute),
-            judges=Visitors(_JUDGEMENTS, window_s=_DAY_S),
+            visitors=ClientRateLimiter(settings.photos_per_minute),
+            judges=ClientRateLimiter(_JUDGEMENTS, window_s=_DAY_S),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
             share=share,
@@ -139,7 +139,7 @@ def serve(
             page,
             host=host,
             port=port,
-            uploaders=Visitors(settings.photos_per_minute),
+            uploaders=ClientRateLimiter(settings.photos_per_minute),
             uploads=uploads,
             proxies=settings.proxies,
             open_browser=open_browser,
@@ -147,7 +147,7 @@ def serve(
         )
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
-            stack.enter_context(closing(FirstPull(settings)))
+            stack.enter_context(closing(HubSync(settings)))
         if beside is not None:
             stack.enter_context(beside(predictor))
         say(f"TenSight answers on {page.local_url}")
@@ -189,7 +189,7 @@ def launch(
     *,
     host: str,
     port: int,
-    uploaders: Visitors | None = None,
+    uploaders: ClientRateLimiter | None = None,
     uploads: UploadFolder | None = None,
     proxies: int = 0,
     bodies: BodyLimits | None = None,
@@ -205,7 +205,7 @@ def launch(
         uploaders: Counts the uploads of each visitor, apart from what is then asked of the photos;
             None: 240 a minute.
         uploads: Where uploads go; None: their bytes are not bounded in all.
-        proxies: Number of trusted reverse proxies in front.
+        proxies: Number of trusted reverse proxies in context.
         bodies: Limits on the bodies of requests; None: the default ones.
         open_browser: Whether to open the page in the browser of this desktop.
         share: Also make it reachable for everybody, through Gradio's tunnel.
@@ -229,7 +229,7 @@ def launch(
         "js": _watch(),
     }
     middleware = page_middleware(
-        uploaders=uploaders or Visitors(_UPLOADS),
+        uploaders=uploaders or ClientRateLimiter(_UPLOADS),
         uploads=uploads,
         unheard=UnheardEvents(page),
         proxies=proxies,
@@ -295,9 +295,9 @@ def build_page(
     predictor: Predictor,
     store: Store | None = None,
     *,
-    visitors: Visitors | None = None,
-    judges: Visitors | None = None,
-    unbundled: Sequence[Result] = (),
+    visitors: ClientRateLimiter | None = None,
+    judges: ClientRateLimiter | None = None,
+    unbundled: Sequence[ModelInfo] = (),
     samples: Samples | None = None,
     share: bool = False,
 ) -> gr.Blocks:
@@ -316,16 +316,16 @@ def build_page(
         ModelNotFoundError: The predictor has no model.
         BundleError: The default model is damaged.
     """
-    front = Front(
+    context = PageContext(
         predictor,
         store,
-        visitors or Visitors(_UPLOADS),
-        judges or Visitors(_JUDGEMENTS, window_s=_DAY_S),
+        visitors or ClientRateLimiter(_UPLOADS),
+        judges or ClientRateLimiter(_JUDGEMENTS, window_s=_DAY_S),
         asyncio.Semaphore(_OF_BATCHES),
         tuple(unbundled),
         samples,
     )
-    words = front.words
+    words = context.words
     # Gradio deletes what it was sent whole; the sweep of `serve` what broke off, too.
     page = gr.Blocks(
         title="TenSight",
@@ -334,33 +334,33 @@ def build_page(
     )
     with page:
         # First: a handler of a tab that is called the same would take an endpoint's name.
-        api.build(front, page.GRADIO_CACHE)
+        api.build(context, page.GRADIO_CACHE)
         gr.Markdown("# TenSight")
         gr.Markdown(words("intro"))
         with gr.Tabs():
             with gr.Tab(words("tab_predict"), id="predict"):
-                predict.build(front, page)
+                predict.build(context, page)
             with gr.Tab(words("tab_compare"), id="compare"):
-                compare.build(front)
+                compare.build(context)
             with gr.Tab(words("tab_batch"), id="batch"):
-                batch.build(front, page)
+                batch.build(context, page)
             with gr.Tab(words("tab_models"), id="models"):
-                models.build(front, page)
+                models.build(context, page)
             with gr.Tab(words("tab_data"), id="data"):
-                data.build(front, page)
+                data.build(context, page)
             with gr.Tab(words("tab_about"), id="about"):
-                about.build(front, page, share=share)
+                about.build(context, page, share=share)
     page.queue(max_size=_EVENTS)
     return page
 
 
 def _words() -> gr.I18n:
-    return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
+    return gr.I18n(**{language: locale.page_texts(language) for language in locale.LANGUAGES})
 
 
 def _watch() -> str:
     too_large = ImageError("too_large", "")
-    words = {each: locale.error_words(too_large, each) for each in locale.LANGUAGES}
+    words = {each: locale.format_error(too_large, each) for each in locale.LANGUAGES}
     return _WATCH % json.dumps(words)
 
 

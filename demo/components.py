@@ -15,10 +15,10 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from core import locale
-from core.bundle.leaderboard import Result, offered
+from core.bundle.leaderboard import ModelInfo, selectable
 from core.bundle.metrics import Metrics
 from core.errors import PhotoReadError
-from demo.context import Front, language_of
+from demo.context import PageContext, language_of
 
 __all__ = [
     "bars",
@@ -81,7 +81,7 @@ def uploaded(path: object, folder: str) -> str:
     return path if Path(path).resolve().is_relative_to(Path(folder).resolve()) else ""
 
 
-def choice(result: Result, language: locale.Language) -> tuple[str, str]:
+def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
     """Format a model as a choice of the model selector.
 
     Returns:
@@ -93,11 +93,11 @@ def choice(result: Result, language: locale.Language) -> tuple[str, str]:
     return f"{result.config.title} · {accuracy}% · {speed} ms", result.config.name
 
 
-def chosen(front: Front, request: gr.Request) -> tuple[list[tuple[str, str]], str]:
+def chosen(context: PageContext, request: gr.Request) -> tuple[list[tuple[str, str]], str]:
     """List the choices of the model selector, and the one that the query `?model=` selects.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         request: Request of the visitor.
 
     Returns:
@@ -107,11 +107,11 @@ def chosen(front: Front, request: gr.Request) -> tuple[list[tuple[str, str]], st
     Raises:
         ModelNotFoundError, PredictorError: As raised by the predictor.
     """
-    results, value = front.predictor.models(), front.predictor.default_model()
+    results, value = context.predictor.models(), context.predictor.default_model()
     asked = request.query_params.get("model", "")
     if asked in [result.config.name for result in results]:
         value = asked
-    shown = offered(results, front.predictor.default_model(), value)
+    shown = selectable(results, context.predictor.default_model(), value)
     return [choice(result, language_of(request)) for result in shown], value
 
 
@@ -139,7 +139,7 @@ def reliability(figures: Metrics, language: locale.Language) -> tuple[dict[str, 
     Returns:
         Update for the component of `reliability_plot`, and a text alternative with the ECE.
     """
-    words = locale.page_words(language)
+    words = locale.page_texts(language)
     bins = figures.test.reliability
     points = [(words["model"], each.confidence, each.accuracy) for each in bins if each.n >= _FEW]
     points += [(words["ideal"], 0.0, 0.0), (words["ideal"], 1.0, 1.0)]

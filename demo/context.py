@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import locale
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.errors import ModelNotFoundError, TenSightError
 from core.rate_limit import RateLimit
 from core.serving.http.client import client_key
 from core.serving.predictor import Predictor
 from core.store.store import Store
 
-__all__ = ["Front", "Samples", "Visitors", "error_of", "language_of", "refusal"]
+__all__ = ["ClientRateLimiter", "PageContext", "Samples", "error_of", "language_of", "refusal"]
 
 Samples = Callable[[], Mapping[str, Sequence[NDArray[np.uint8]]]]
 """Returns sample images of a data set by label, each of shape (h, w, 3), uint8, RGB.
@@ -32,7 +32,7 @@ It raises DataError where the data set cannot be read.
 logger = logging.getLogger(__name__)
 
 
-class Visitors:
+class ClientRateLimiter:
     """Rate limiter by client address, with a moving window.
 
     Args:
@@ -51,7 +51,7 @@ class Visitors:
     ) -> None:
         self._limit = RateLimit(photos_per_minute, window_s=window_s, clock=clock)
 
-    def admit(self, request: gr.Request, photos: int = 1) -> None:
+    def check_rate(self, request: gr.Request, photos: int = 1) -> None:
         """Count the photos of a request.
 
         Args:
@@ -61,9 +61,9 @@ class Visitors:
         Raises:
             RateError: The limit is exceeded; `retry_after` says when to retry.
         """
-        self.admit_address(request.client.host if request.client else "", photos)
+        self.check_address(request.client.host if request.client else "", photos)
 
-    def admit_address(self, address: str, photos: int = 1) -> None:
+    def check_address(self, address: str, photos: int = 1) -> None:
         """Count photos by client address.
 
         Args:
@@ -83,7 +83,7 @@ class Visitors:
 
 
 @dataclass(frozen=True)
-class Front:
+class PageContext:
     """Context that every tab is built with.
 
     Attributes:
@@ -98,18 +98,18 @@ class Front:
 
     predictor: Predictor
     store: Store | None
-    visitors: Visitors
-    judges: Visitors
+    visitors: ClientRateLimiter
+    judges: ClientRateLimiter
     batches: asyncio.Semaphore
-    unbundled: tuple[Result, ...]
+    unbundled: tuple[ModelInfo, ...]
     samples: Samples | None
 
     @functools.cached_property
     def words(self) -> gr.I18n:
         """Texts of the page, translated to the language of the browser."""
-        return gr.I18n(**{language: locale.page_words(language) for language in locale.LANGUAGES})
+        return gr.I18n(**{language: locale.page_texts(language) for language in locale.LANGUAGES})
 
-    def result(self, name: str) -> Result:
+    def result(self, name: str) -> ModelInfo:
         """Return an available model by name.
 
         Raises:
@@ -138,9 +138,9 @@ def error_of(error: Exception, language: locale.Language) -> tuple[str, str]:
     An unexpected error is logged with its traceback and reported as an internal error.
     """
     if isinstance(error, TenSightError):
-        return error.code, locale.error_words(error, language)
+        return error.code, locale.format_error(error, language)
     logger.error("Unexpected error in a handler of the page", exc_info=error)
-    return TenSightError.code, locale.error_words(TenSightError(), language)
+    return TenSightError.code, locale.format_error(TenSightError(), language)
 
 
 def refusal(error: Exception, language: locale.Language) -> str:

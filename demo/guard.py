@@ -23,7 +23,7 @@ from core.serving.http.client import ClientAddress
 from core.serving.http.client_share import ClientShare
 from core.serving.http.errors import error_message, error_response
 from core.serving.http.security_headers import SecurityHeaders
-from demo.context import Visitors
+from demo.context import ClientRateLimiter
 from demo.tabs import batch
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder
@@ -31,7 +31,7 @@ from demo.uploads import UploadFolder
 __all__ = ["MAX_EVENT_BYTES", "page_middleware"]
 
 # Bytes of one upload of many files: a batch, and its files' names.
-_MAX_UPLOAD_BYTES = batch.MOST * MAX_BYTES + 2**20
+_MAX_UPLOAD_BYTES = batch.MAX_PHOTOS * MAX_BYTES + 2**20
 # The largest event of the page itself, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
 _MAX_OTHER_BYTES = 64 * 2**10
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 def page_middleware(
     *,
-    uploaders: Visitors,
+    uploaders: ClientRateLimiter,
     uploads: UploadFolder | None,
     unheard: UnheardEvents,
     proxies: int,
@@ -112,7 +112,9 @@ def _refused(scope: Scope) -> RequestError | None:
 class _Uploads:
     """Refuses uploads that are too many, or larger than what there is room for."""
 
-    def __init__(self, app: ASGIApp, visitors: Visitors, folder: UploadFolder | None) -> None:
+    def __init__(
+        self, app: ASGIApp, visitors: ClientRateLimiter, folder: UploadFolder | None
+    ) -> None:
         self._app = app
         self._visitors = visitors
         self._folder = folder
@@ -127,7 +129,7 @@ class _Uploads:
             await _response(RequestError(message), status=411)(scope, receive, send)
             return
         try:
-            self._visitors.admit_address(scope["client"][0] if scope.get("client") else "")
+            self._visitors.check_address(scope["client"][0] if scope.get("client") else "")
         except RateError as error:
             await _response(error)(scope, receive, send)
             return

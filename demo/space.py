@@ -104,7 +104,7 @@ def build(settings: Settings, folder: Path) -> None:
     answers = "the models in `models/`"
     if settings.hub_repo is not None:
         revision, token = settings.hub_revision, settings.hub_token
-        commit = hub.resolve(settings.hub_repo, revision, token=token).sha
+        commit = hub.resolve_commit(settings.hub_repo, revision, token=token).sha
         source = (
             f'    "TENSIGHT_HUB_REPO": "{settings.hub_repo}",\n'
             f'    "TENSIGHT_HUB_REVISION": "{commit}",\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from core.inference.classifier import Classifier, Seen
+from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.photos.decode import Photo
 from core.registry.catalog import Catalog
 from core.settings import Settings
@@ -38,10 +38,10 @@ class SlowCatalog(Catalog):
             def __init__(self) -> None:
                 self.__dict__ |= classifier.__dict__
 
-            def see(self, photo: Photo) -> Seen:
+            def preprocess(self, photo: Photo) -> PreprocessedPhoto:
                 outer.asked += 1
                 outer._started.release()
                 outer.go.wait(30)
-                return super().see(photo)
+                return super().preprocess(photo)
 
         return Slow()

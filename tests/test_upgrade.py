@@ -16,11 +16,11 @@ from PIL import Image
 
 from bot.state import key_of
 from core.registry.catalog import Catalog
-from core.registry.revisions import Revisions
+from core.registry.revisions import RevisionStore
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import FeedbackStats
-from core.store.live import HubSource, Live
+from core.store.live import HubSource, LiveRevision
 from core.store.store import Store
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
@@ -45,7 +45,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_database_of_the_version_before_is_read(settings: Settings) -> None:
     with closing(Store.open(settings)) as store:
-        assert store.live.all() == {"shapes": Live(REVISION, "bundled")}
+        assert store.live.all() == {"shapes": LiveRevision(REVISION, "bundled")}
         assert store.live.sources() == {REVISION: HubSource("owner/models", COMMIT)}
         assert store.feedback.stats() == [FeedbackStats("shapes", REVISION, 2, 1)]
         assert [(truth, photo) for _, truth, photo in store.feedback.photos()] == [
@@ -64,7 +64,7 @@ def test_database_of_the_version_before_is_read(settings: Settings) -> None:
 def test_home_of_the_version_before_answers(settings: Settings) -> None:
     (settings.home / "secret").write_text("0" * 64)
     assert key_of(settings) == b"0" * 64
-    (stored,) = Revisions(settings.home).all()
+    (stored,) = RevisionStore(settings.home).all()
     assert (stored.bundle.revision, stored.repo, stored.commit) == (
         REVISION,
         "owner/models",

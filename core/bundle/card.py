@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from core.bundle.config import Config, Pretrained
 from core.bundle.leaderboard import best_method
-from core.bundle.metrics import Certainty, Metrics, OutlierFigures, ShiftFigures
+from core.bundle.metrics import ConfidenceMetrics, CorruptionMetrics, Metrics, OutlierMetrics
 from core.text import escape_markdown, markdown_code
 
 __all__ = [
@@ -202,7 +202,7 @@ def _photos(config: Config, metrics: Metrics) -> str:
     return "\n".join(["", "## Photos", "", *lines]) if lines else ""
 
 
-def _sure(certainty: Certainty) -> str:
+def _sure(certainty: ConfidenceMetrics) -> str:
     return (
         f"On {certainty.n:,} images ({_shown(certainty.data)}), as they are: accuracy "
         f"{certainty.accuracy:.4f}, mean confidence {certainty.confidence:.4f}, ECE "
@@ -228,7 +228,7 @@ def _of_none(config: Config, metrics: Metrics) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _chosen(config: Config, outliers: OutlierFigures) -> str:
+def _chosen(config: Config, outliers: OutlierMetrics) -> str:
     method = config.verdict.method
     if method == best_method(outliers.chosen_by):
         return (
@@ -239,7 +239,7 @@ def _chosen(config: Config, outliers: OutlierFigures) -> str:
     return f"`{method}` is what the model came with; by the first two comparisons none was chosen."
 
 
-def separations(config: Config, outliers: OutlierFigures) -> list[str]:
+def separations(config: Config, outliers: OutlierMetrics) -> list[str]:
     """Render AUROC and FPR@95 of every out-of-distribution score as a Markdown table.
 
     Args:
@@ -279,7 +279,7 @@ def _spoiled(metrics: Metrics) -> str:
     )
 
 
-def mean_of_shift(shift: Mapping[str, ShiftFigures]) -> tuple[float, float]:
+def mean_of_shift(shift: Mapping[str, CorruptionMetrics]) -> tuple[float, float]:
     """Average accuracy and ECE over all corruptions and severities.
 
     Args:

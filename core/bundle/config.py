@@ -16,13 +16,13 @@ __all__ = [
     "Config",
     "Count",
     "Family",
-    "Made",
     "Precision",
     "Pretrained",
     "Record",
     "Share",
     "Training",
-    "Verdict",
+    "TrainingRun",
+    "VerdictConfig",
     "VerdictMethod",
     "View",
     "first_problem",
@@ -69,7 +69,7 @@ class Record(BaseModel):
         return value
 
 
-class Made(Record):
+class TrainingRun(Record):
     """Duration, hardware, date and code of a training run.
 
     Attributes:
@@ -86,7 +86,7 @@ class Made(Record):
     commit: str
 
 
-class Verdict(Record):
+class VerdictConfig(Record):
     """Out-of-distribution method and thresholds of the verdict.
 
     Attributes:
@@ -123,7 +123,7 @@ class Pretrained(Record):
     sha256: Digest
     accuracy: Share | None = None
     n: Count = 0
-    made: Made | None = None
+    made: TrainingRun | None = None
 
 
 class Training(Record):
@@ -191,7 +191,7 @@ class Config(Record):
     exponent: Annotated[float, Field(gt=0, le=4)] = 1.0
     beta: tuple[NotNegative, NotNegative, float] = (1.0, 1.0, 0.0)
     offered: bool = True
-    verdict: Verdict
+    verdict: VerdictConfig
     sha256: Annotated[dict[str, Digest], Field(max_length=_MAX_FILES)]
     training: Training
     minimum_version: Annotated[str, Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]

@@ -12,23 +12,23 @@ from pydantic import BaseModel, ValidationError
 
 from core.bundle.config import Config, Record, VerdictMethod, first_problem
 from core.bundle.folder import Bundle, find_bundles
-from core.bundle.metrics import Metrics, Separation
+from core.bundle.metrics import Metrics, OodMetrics
 from core.errors import BundleError
 
 __all__ = [
-    "METHODS",
-    "Result",
+    "OOD_METHODS",
+    "ModelInfo",
     "best_method",
-    "keep_figures",
     "mean_and_spread",
-    "offered",
     "read_record",
     "read_results",
     "read_unbundled",
+    "save_unbundled",
+    "selectable",
     "write_record",
 ]
 
-METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
+OOD_METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
 """All methods of computing known_score."""
 
 # Methods that store training embeddings beside the model, see `known_score.ARRAYS`.
@@ -41,7 +41,7 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Result:
+class ModelInfo:
     """Configuration and metrics of a model.
 
     Attributes:
@@ -93,7 +93,7 @@ class Result:
         }
 
 
-def offered(results: Sequence[Result], *named: str) -> list[Result]:
+def selectable(results: Sequence[ModelInfo], *named: str) -> list[ModelInfo]:
     """Filter the models that are listed for selection, keeping their order.
 
     Args:
@@ -103,7 +103,7 @@ def offered(results: Sequence[Result], *named: str) -> list[Result]:
     return [each for each in results if each.config.offered or each.config.name in named]
 
 
-def best_method(separations: Sequence[Separation]) -> VerdictMethod:
+def best_method(separations: Sequence[OodMetrics]) -> VerdictMethod:
     """Select the out-of-distribution method with the highest mean AUROC; ties go to the first.
 
     A method that stores training embeddings costs megabytes and time, so it is selected only where
@@ -113,7 +113,7 @@ def best_method(separations: Sequence[Separation]) -> VerdictMethod:
         separations: AUROC by method, one for each comparison; at least one method must be measured
             in all of them.
     """
-    measured = [m for m in METHODS if all(m in each.auroc for each in separations)]
+    measured = [m for m in OOD_METHODS if all(m in each.auroc for each in separations)]
     areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in measured}
     best = max(measured, key=areas.__getitem__)
     alone = max((m for m in measured if m not in _STORING), key=areas.__getitem__)
@@ -136,7 +136,7 @@ class _Unbundled(Record):
     models: tuple[_Figures, ...] = ()
 
 
-def read_results(models: Path) -> list[Result]:
+def read_results(models: Path) -> list[ModelInfo]:
     """Read the metrics of all models in a folder.
 
     Args:
@@ -149,11 +149,11 @@ def read_results(models: Path) -> list[Result]:
         BundleError: A bundle or unbundled.json is damaged.
     """
     bundles = [Bundle.open(folder) for folder in find_bundles(models)]
-    kept = [Result(bundle.config, bundle.metrics(), bundle.revision) for bundle in bundles]
+    kept = [ModelInfo(bundle.config, bundle.metrics(), bundle.revision) for bundle in bundles]
     return kept + read_unbundled(models)
 
 
-def read_unbundled(models: Path) -> list[Result]:
+def read_unbundled(models: Path) -> list[ModelInfo]:
     """Read the metrics of models whose weights are not stored, sorted by name.
 
     Raises:
@@ -162,13 +162,13 @@ def read_unbundled(models: Path) -> list[Result]:
     figures = read_record(models / _UNBUNDLED, _Unbundled) or _Unbundled()
     kept = {folder.name for folder in find_bundles(models)}
     return [
-        Result(each.config, each.metrics, None)
+        ModelInfo(each.config, each.metrics, None)
         for each in figures.models
         if each.config.name not in kept
     ]
 
 
-def keep_figures(models: Path, bundle: Bundle) -> None:
+def save_unbundled(models: Path, bundle: Bundle) -> None:
     """Add configuration and metrics of a model, without its weights, to unbundled.json.
 
     Args:
@@ -179,7 +179,7 @@ def keep_figures(models: Path, bundle: Bundle) -> None:
         BundleError: The bundle or the existing unbundled.json is damaged.
     """
     others = {result.config.name: result for result in read_unbundled(models)}
-    others[bundle.config.name] = Result(bundle.config, bundle.metrics(), None)
+    others[bundle.config.name] = ModelInfo(bundle.config, bundle.metrics(), None)
     figures = [
         _Figures(config=result.config, metrics=result.metrics)
         for _, result in sorted(others.items())

@@ -10,24 +10,24 @@ from core.bundle.config import Count, Record, Share, VerdictMethod
 from core.photos.preprocess import ResizeRule
 
 __all__ = [
-    "Calibration",
-    "Certainty",
-    "ClassFigures",
-    "Curve",
-    "Estimate",
+    "BaselineMetrics",
+    "ClassMetrics",
+    "ConfidenceMetrics",
+    "CorruptionMetrics",
+    "EpochMetrics",
     "Metrics",
-    "Mistake",
-    "Origin",
-    "OutlierFigures",
-    "PhotoFigures",
-    "PhotoMistake",
-    "RealPhotoFigures",
-    "Reported",
-    "ResizeFigures",
-    "Separation",
-    "ShiftFigures",
-    "SourceFigures",
-    "SplitFigures",
+    "Misclassification",
+    "OodMetrics",
+    "OutlierMetrics",
+    "PhotoMetrics",
+    "PhotoMisclassification",
+    "ProportionEstimate",
+    "Provenance",
+    "RealPhotoMetrics",
+    "ReliabilityBin",
+    "ResizeMetrics",
+    "SourceMetrics",
+    "SplitMetrics",
 ]
 
 
@@ -35,7 +35,7 @@ _MAX_VERSIONS = 50
 _Version = Annotated[str, Field(max_length=100)]
 
 
-class Mistake(Record):
+class Misclassification(Record):
     """A misclassified image.
 
     Attributes:
@@ -51,7 +51,7 @@ class Mistake(Record):
     confidence: Share
 
 
-class ClassFigures(Record):
+class ClassMetrics(Record):
     """Metrics of one class; `support` is the number of its rows."""
 
     label: str
@@ -61,7 +61,7 @@ class ClassFigures(Record):
     support: Count
 
 
-class Calibration(Record):
+class ReliabilityBin(Record):
     """One bin of the reliability diagram: confidences in (low, high].
 
     Attributes:
@@ -76,7 +76,7 @@ class Calibration(Record):
     accuracy: Share | None
 
 
-class SplitFigures(Record):
+class SplitMetrics(Record):
     """Evaluation results on one data split.
 
     Attributes:
@@ -102,14 +102,14 @@ class SplitFigures(Record):
     f1: Share
     log_loss: Annotated[float, Field(ge=0)]
     ece: Share
-    classes: tuple[ClassFigures, ...]
+    classes: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[Count, ...], ...]
-    reliability: tuple[Calibration, ...]
+    reliability: tuple[ReliabilityBin, ...]
     verdicts: dict[Literal["known", "unsure", "none"], Count]
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: tuple[Misclassification, ...] = ()
 
 
-class Curve(Record):
+class EpochMetrics(Record):
     """Training and validation metrics of one epoch, without test-time augmentation.
 
     Losses are the recipe's training objective, label smoothing included, in nats; accuracies are
@@ -123,7 +123,7 @@ class Curve(Record):
     validation_accuracy: Share
 
 
-class Reported(Record):
+class BaselineMetrics(Record):
     """Baseline metrics: those of the student report's model of the same name."""
 
     accuracy: Share
@@ -132,7 +132,7 @@ class Reported(Record):
     f1: Share
 
 
-class Estimate(Record):
+class ProportionEstimate(Record):
     """A proportion of n photos, 0 to 1, with its 95% confidence interval (Wilson 1927)."""
 
     n: Annotated[int, Field(ge=1)]
@@ -141,7 +141,7 @@ class Estimate(Record):
     high: Share
 
 
-class PhotoFigures(Record):
+class PhotoMetrics(Record):
     """Evaluation results on a folder of photos.
 
     Estimates are null where no photo contributes.
@@ -160,17 +160,17 @@ class PhotoFigures(Record):
     """
 
     n: Count
-    accuracy: Estimate | None
-    recall: dict[str, Estimate]
-    known_and_right: Estimate | None = None
-    known_told_none: Estimate | None = None
-    told_none: Estimate | None
-    taken_for_known: Estimate | None
+    accuracy: ProportionEstimate | None
+    recall: dict[str, ProportionEstimate]
+    known_and_right: ProportionEstimate | None = None
+    known_told_none: ProportionEstimate | None = None
+    told_none: ProportionEstimate | None
+    taken_for_known: ProportionEstimate | None
     confidence: Share | None = None
     ece: Share | None = None
 
 
-class PhotoMistake(Record):
+class PhotoMisclassification(Record):
     """A misclassified real photo of a known class, or one whose label is wrong.
 
     Attributes:
@@ -188,7 +188,7 @@ class PhotoMistake(Record):
     confidence: Share | None
 
 
-class SourceFigures(Record):
+class SourceMetrics(Record):
     """Evaluation results on the photos of one source.
 
     Attributes:
@@ -200,12 +200,12 @@ class SourceFigures(Record):
     """
 
     source: str
-    accuracy: Estimate | None
+    accuracy: ProportionEstimate | None
     n_none: Count
     auroc: Share | None
 
 
-class RealPhotoFigures(Record):
+class RealPhotoMetrics(Record):
     """Evaluation results on real photos of known sources.
 
     Attributes:
@@ -233,25 +233,25 @@ class RealPhotoFigures(Record):
     """
 
     data: str
-    accuracy: Estimate
-    recall: dict[str, Estimate]
+    accuracy: ProportionEstimate
+    recall: dict[str, ProportionEstimate]
     auroc: Share | None
     n_none: Count
-    rejected: Estimate | None
+    rejected: ProportionEstimate | None
     auroc_kept_back: Share | None
     n_kept_back: Count
-    rejected_kept_back: Estimate | None
-    rejected_kinds: dict[str, Estimate]
-    rejected_kept_back_kinds: dict[str, Estimate]
+    rejected_kept_back: ProportionEstimate | None
+    rejected_kinds: dict[str, ProportionEstimate]
+    rejected_kept_back_kinds: dict[str, ProportionEstimate]
     confidence: Share | None = None
     ece: Share | None = None
     ece_cross_fitted: Share | None = None
     ece_if_true: tuple[Share, Share] | None = None
-    sources: tuple[SourceFigures, ...]
-    mistakes: tuple[PhotoMistake, ...] = ()
+    sources: tuple[SourceMetrics, ...]
+    mistakes: tuple[PhotoMisclassification, ...] = ()
 
 
-class Certainty(Record):
+class ConfidenceMetrics(Record):
     """Accuracy, mean confidence and calibration error on images of known classes.
 
     Attributes:
@@ -268,7 +268,7 @@ class Certainty(Record):
     ece: Share
 
 
-class ResizeFigures(Record):
+class ResizeMetrics(Record):
     """Accuracy by resize rule on images that are not square."""
 
     data: str
@@ -276,7 +276,7 @@ class ResizeFigures(Record):
     accuracy: dict[ResizeRule, Share]
 
 
-class Separation(Record):
+class OodMetrics(Record):
     """Out-of-distribution metrics: how well known_score separates known classes from others.
 
     Attributes:
@@ -297,7 +297,7 @@ class Separation(Record):
     none_told_none: Share
 
 
-class OutlierFigures(Record):
+class OutlierMetrics(Record):
     """Out-of-distribution metrics on several sets of images.
 
     Attributes:
@@ -306,19 +306,19 @@ class OutlierFigures(Record):
         photos: Comparison on the photos of the data folder; null where there are none.
     """
 
-    chosen_by: tuple[Separation, ...]
-    reported: tuple[Separation, ...]
-    photos: Separation | None = None
+    chosen_by: tuple[OodMetrics, ...]
+    reported: tuple[OodMetrics, ...]
+    photos: OodMetrics | None = None
 
 
-class ShiftFigures(Record):
+class CorruptionMetrics(Record):
     """Accuracy and ECE under one common corruption, at severities 1 to 5."""
 
     accuracy: tuple[Share, Share, Share, Share, Share]
     ece: tuple[Share, Share, Share, Share, Share]
 
 
-class Origin(Record):
+class Provenance(Record):
     """Provenance of the metrics: command, hardware, code commit, date and package versions."""
 
     command: str
@@ -364,28 +364,28 @@ class Metrics(Record):
     """
 
     schema_version: Literal[1] = 1
-    test: SplitFigures
+    test: SplitMetrics
     single_view: Share | None = None
     float32: Share | None = None
-    validation: SplitFigures
-    resize: ResizeFigures | None = None
-    sharp: Certainty | None = None
-    photos: PhotoFigures | None = None
-    outliers: OutlierFigures | None = None
-    real_photos: RealPhotoFigures | None = None
-    unseen_sources: RealPhotoFigures | None = None
-    real_photos_frozen: RealPhotoFigures | None = None
-    unseen_sources_frozen: RealPhotoFigures | None = None
-    shift: dict[str, ShiftFigures] | None = None
+    validation: SplitMetrics
+    resize: ResizeMetrics | None = None
+    sharp: ConfidenceMetrics | None = None
+    photos: PhotoMetrics | None = None
+    outliers: OutlierMetrics | None = None
+    real_photos: RealPhotoMetrics | None = None
+    unseen_sources: RealPhotoMetrics | None = None
+    real_photos_frozen: RealPhotoMetrics | None = None
+    unseen_sources_frozen: RealPhotoMetrics | None = None
+    shift: dict[str, CorruptionMetrics] | None = None
     shift_n: Count = 0
-    curves: tuple[Curve, ...]
+    curves: tuple[EpochMetrics, ...]
     best_epoch: int | None = None
     parameters: Count
     bytes: Count
     milliseconds: Annotated[float, Field(gt=0)]
     training_seconds: Annotated[float, Field(ge=0)]
-    reported: Reported | None
-    origin: Origin
+    reported: BaselineMetrics | None
+    origin: Provenance
 
     @property
     def lost(self) -> float | None:

@@ -16,7 +16,7 @@ app = typer.Typer(help="What visitors say of answers.", no_args_is_help=True)
 
 
 @app.command()
-def stats(as_json: JsonOption = False) -> None:
+def show_stats(as_json: JsonOption = False) -> None:
     """Show how right each model is on the photos that visitors judged."""
     from core.store.feedback_export import feedback_stats
 

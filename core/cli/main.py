@@ -20,7 +20,7 @@ from core.cli import feedback, models, predict, serve, training
 from core.cli.console import read_settings, say
 from core.cli.extensions import add_commands
 from core.errors import ModelNotFoundError, SettingsError, TenSightError
-from core.photos.decode import strict_pillow
+from core.photos.decode import configure_pillow_limits
 from core.settings import Settings
 
 __all__ = ["build_app", "main"]
@@ -34,7 +34,7 @@ _NO_FRONTS = (
 
 def main() -> None:
     """Run the command line."""
-    strict_pillow()
+    configure_pillow_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

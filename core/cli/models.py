@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.cli.console import (
     JsonOption,
     download_progress,
@@ -18,7 +18,7 @@ from core.cli.console import (
 )
 from core.errors import ModelNotFoundError
 from core.registry.catalog import Catalog
-from core.registry.revisions import Revisions
+from core.registry.revisions import RevisionStore
 from core.settings import Settings
 
 __all__ = ["app"]
@@ -55,7 +55,7 @@ def list_models(
     live = catalog.live()
     others = [
         each
-        for each in Revisions(settings.home).all()
+        for each in RevisionStore(settings.home).all()
         if (each.bundle.config.name, each.bundle.revision)
         not in {(result.config.name, result.revision) for result in results}
     ]
@@ -81,7 +81,7 @@ def list_models(
         ]
         for each in others:
             bundle = each.bundle
-            result = Result(bundle.config, bundle.metrics(), bundle.revision)
+            result = ModelInfo(bundle.config, bundle.metrics(), bundle.revision)
             other = {
                 "default": False,
                 "state": state(_name(result), result.revision, answers=False),
@@ -208,7 +208,7 @@ def gc() -> None:
     """Delete what was pulled and is neither live nor the last good one."""
     from core.registry import releases
 
-    gone, freed = releases.collect(read_settings())
+    gone, freed = releases.gc(read_settings())
     for revision in gone:
         typer.echo(revision)
     say(f"{freed / 1e6:.1f} MB were freed")
@@ -234,7 +234,7 @@ def _list_remote(settings: Settings, repo: str | None, revision: str | None, as_
     if as_json:
         print_json(
             [
-                Result(each.config, each.metrics, each.revision).to_dict() | {"here": each.here}
+                ModelInfo(each.config, each.metrics, each.revision).to_dict() | {"here": each.here}
                 for each in found
             ]
         )
@@ -253,5 +253,5 @@ def _list_remote(settings: Settings, repo: str | None, revision: str | None, as_
     print_table(["name", "family", "revision", "accuracy", "ms", "here"], rows)
 
 
-def _name(result: Result) -> str:
+def _name(result: ModelInfo) -> str:
     return result.config.name

@@ -14,7 +14,7 @@ from core import locale
 from core.cli.console import ModelOption, print_json, read_settings, say
 from core.errors import BundleError, BusyError, ImageError, OutputError, PhotoReadError, RateError
 from core.inference.prediction import Prediction
-from core.photos.saliency import LONGEST, overlay
+from core.photos.saliency import MAX_SIDE, overlay
 from core.serving.connect import connect_command
 from core.serving.predictor import Predictor, PreviewedPrediction
 
@@ -53,7 +53,7 @@ def predict(
             else:
                 shown = list(prediction.scores.items())[:3]
                 scores = ", ".join(f"{label} {score:.3f}" for label, score in shown)
-                typer.echo(f"{photo}: {locale.verdict_words(prediction)} [{scores}]")
+                typer.echo(f"{photo}: {locale.format_verdict(prediction)} [{scores}]")
     if failed:
         raise typer.Exit(1)
 
@@ -77,7 +77,7 @@ async def _predicted(predictor: Predictor, photo: str, model: str | None) -> Pre
 
 async def _previewed(predictor: Predictor, photo: str, model: str | None) -> PreviewedPrediction:
     return await _patiently(
-        lambda: predictor.predict_with_preview(photo, model=model, saliency=True, side=LONGEST)
+        lambda: predictor.predict_with_preview(photo, model=model, saliency=True, side=MAX_SIDE)
     )
 
 
@@ -99,7 +99,7 @@ def explain(
             raise typer.Exit(1) from error
         configs = {result.config.name: result.config for result in predictor.models()}
     prediction = previewed.prediction
-    typer.echo(f"{photo}: {locale.verdict_words(prediction)}")
+    typer.echo(f"{photo}: {locale.format_verdict(prediction)}")
     if prediction.saliency is None:
         raise BundleError(
             f"{prediction.model} sees too coarsely to show what spoke for its answer. Choose "

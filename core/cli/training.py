@@ -29,9 +29,15 @@ from core.registry.catalog import Catalog
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.bundle.metrics import Estimate, Metrics, PhotoFigures, RealPhotoFigures, ShiftFigures
+    from core.bundle.metrics import (
+        CorruptionMetrics,
+        Metrics,
+        PhotoMetrics,
+        ProportionEstimate,
+        RealPhotoMetrics,
+    )
     from core.training.data.datasets import Dataset
-    from core.training.evaluation.measure import Rows
+    from core.training.evaluation.measure import EvaluationData
     from core.training.plan import Outcome
 
 __all__ = ["app"]
@@ -263,7 +269,7 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
         bundle.verify()
     rows = _load_rows(settings)
     from core.training.evaluation import measure
-    from core.training.evaluation.corruptions import SHIFT_ROWS, measure_shift
+    from core.training.evaluation.corruptions import SHIFT_ROWS, measure_corruptions
     from core.training.pages import write_pages
 
     others = [b for b in bundles if b.config.labels != rows.dataset.labels]
@@ -274,14 +280,14 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
     # What follows takes an hour.
     write_pages(settings.models)
     classifiers = [Classifier(bundle, threads=settings.threads) for bundle in again]
-    shift: dict[str, dict[str, ShiftFigures]] = {bundle.config.name: {} for bundle in again}
-    for way, figures in measure_shift(classifiers, rows.dataset.test):
+    shift: dict[str, dict[str, CorruptionMetrics]] = {bundle.config.name: {} for bundle in again}
+    for way, figures in measure_corruptions(classifiers, rows.dataset.test):
         say(f"Measured on images spoiled by {way}")
         for name, each in figures.items():
             shift[name][way] = each
     n = min(SHIFT_ROWS, len(rows.dataset.test))
     for bundle in again:
-        done = measure.add_shift(bundle, shift[bundle.config.name], n)
+        done = measure.add_corruptions(bundle, shift[bundle.config.name], n)
         _print_evaluated(done, as_json)
     write_pages(settings.models)
 
@@ -371,10 +377,10 @@ def export(
         )
     settings = read_settings()
     prepare_training()
-    from core.training.export.adopt import Pixels, adopt
+    from core.training.export.adopt import Pixels, import_keras
     from core.training.pages import write_pages
 
-    bundle = adopt(
+    bundle = import_keras(
         model,
         folder,
         labels=tuple(label.strip() for label in labels.split(",")),
@@ -401,11 +407,11 @@ def _load_data(settings: Settings) -> Dataset:
     return load_cifar10(settings)
 
 
-def _load_rows(settings: Settings) -> Rows:
+def _load_rows(settings: Settings) -> EvaluationData:
     dataset = _load_data(settings)
-    from core.training.evaluation.measure import Rows
+    from core.training.evaluation.measure import EvaluationData
 
-    return Rows.of(dataset, settings)
+    return EvaluationData.of(dataset, settings)
 
 
 def _print_evaluated(bundle: Bundle, as_json: bool) -> None:
@@ -468,7 +474,7 @@ def _print_figures(metrics: Metrics) -> None:
 
 
 def _print_real_photo_figures(
-    title: str, tuned: RealPhotoFigures | None, frozen: RealPhotoFigures | None
+    title: str, tuned: RealPhotoMetrics | None, frozen: RealPhotoMetrics | None
 ) -> None:
     """Print figures on real photos, beside those of the network before it was fine-tuned."""
     if tuned is None:
@@ -517,8 +523,8 @@ def _print_real_photo_figures(
 
 
 def _real_photo_rows(
-    figures: RealPhotoFigures | None, like: RealPhotoFigures
-) -> list[tuple[str, Estimate | tuple[int, float | None] | None]]:
+    figures: RealPhotoMetrics | None, like: RealPhotoMetrics
+) -> list[tuple[str, ProportionEstimate | tuple[int, float | None] | None]]:
     """Return what is printed of figures, with the rows of `like`; shares, or n and an area."""
     rejected = [f"  {kind}" for kind in like.rejected_kinds]
     kept_back = [f"  {kind}" for kind in like.rejected_kept_back_kinds]
@@ -538,7 +544,7 @@ def _real_photo_rows(
     ]
 
 
-def _shown(figure: Estimate | tuple[int, float | None] | None) -> list[str]:
+def _shown(figure: ProportionEstimate | tuple[int, float | None] | None) -> list[str]:
     """Return n, the figure and its interval, as far as there are such."""
     if figure is None:
         return ["", "", ""]
@@ -548,8 +554,8 @@ def _shown(figure: Estimate | tuple[int, float | None] | None) -> list[str]:
     return [str(figure.n), f"{figure.share:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"]
 
 
-def _print_photo_figures(figures: PhotoFigures) -> None:
-    rows: list[tuple[str, Estimate | None]] = [
+def _print_photo_figures(figures: PhotoMetrics) -> None:
+    rows: list[tuple[str, ProportionEstimate | None]] = [
         ("in class: right label", figures.accuracy),
         *((f"  {label}", share) for label, share in figures.recall.items()),
         ("in class: known, and right", figures.known_and_right),

@@ -16,20 +16,20 @@ from core.bundle.config import MODEL, Config, View
 from core.bundle.folder import Bundle
 from core.inference.calibration import calibrated
 from core.inference.engine import Engine, Outputs
-from core.inference.known_score import Arrays, known_scores, read_arrays
+from core.inference.known_score import OodParams, known_scores, read_ood_params
 from core.inference.prediction import Prediction, Timing
 from core.photos.decode import Photo, decode
 from core.photos.prepare import Preparation, decoded_side
 from core.photos.preprocess import crops, normalise
 
-__all__ = ["MAX_BATCH", "Classifier", "Seen", "name_of"]
+__all__ = ["MAX_BATCH", "Classifier", "PreprocessedPhoto", "name_of"]
 
 MAX_BATCH = 32
 _MIN_CELLS = 5
 
 
 @dataclass(frozen=True)
-class Seen:
+class PreprocessedPhoto:
     """A decoded photo, resized and cropped to a model's input size.
 
     Attributes:
@@ -63,7 +63,7 @@ class Classifier:
             classes=len(config.labels),
             threads=threads,
         )
-        self._arrays = read_arrays(bundle, self._engine.features)
+        self._arrays = read_ood_params(bundle, self._engine.features)
 
     @property
     def config(self) -> Config:
@@ -86,7 +86,7 @@ class Classifier:
         return self.config.labels
 
     @property
-    def arrays(self) -> Arrays:
+    def ood_params(self) -> OodParams:
         """Parameters of the model's known_score method, see `known_score.ARRAYS`."""
         return self._arrays
 
@@ -118,11 +118,11 @@ class Classifier:
         """
         predictions: list[Prediction] = []
         for start in range(0, len(photos), MAX_BATCH):
-            seen = [self.see(photo) for photo in photos[start : start + MAX_BATCH]]
-            predictions += self.answer(seen, saliency=[saliency] * len(seen))
+            seen = [self.preprocess(photo) for photo in photos[start : start + MAX_BATCH]]
+            predictions += self.infer(seen, saliency=[saliency] * len(seen))
         return predictions
 
-    def see(self, photo: Photo) -> Seen:
+    def preprocess(self, photo: Photo) -> PreprocessedPhoto:
         """Decode a photo and resize it to the model's input size: the first half of `predict`.
 
         Args:
@@ -133,7 +133,7 @@ class Classifier:
         """
         started = time.perf_counter()
         windows = crops(self.decode(photo), self.config.input)
-        return Seen(name_of(photo), windows, _milliseconds_since(started))
+        return PreprocessedPhoto(name_of(photo), windows, _milliseconds_since(started))
 
     def preparation(self, *, preview: int | None = None) -> Preparation:
         """Return the parameters with which another process can do the work of `see`.
@@ -143,7 +143,9 @@ class Classifier:
         """
         return Preparation(self.config.input, preview)
 
-    def answer(self, seen: Sequence[Seen], *, saliency: Sequence[bool]) -> list[Prediction]:
+    def infer(
+        self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+    ) -> list[Prediction]:
         """Run the model on preprocessed photos: the second half of `predict`.
 
         Args:

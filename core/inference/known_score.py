@@ -17,12 +17,19 @@ from core.errors import BundleError
 from core.inference.calibration import probabilities
 from core.inference.engine import Outputs
 
-__all__ = ["ARRAYS", "Arrays", "known_scores", "look", "read_arrays", "write_arrays"]
+__all__ = [
+    "OOD_PARAMS",
+    "OodParams",
+    "known_scores",
+    "project_embeddings",
+    "read_ood_params",
+    "write_ood_params",
+]
 
-Arrays = Mapping[str, NDArray[np.floating[Any]]]
+OodParams = Mapping[str, NDArray[np.floating[Any]]]
 """Parameters of an OOD method, by name."""
 
-ARRAYS: Mapping[VerdictMethod, tuple[str, ...]] = {
+OOD_PARAMS: Mapping[VerdictMethod, tuple[str, ...]] = {
     "max_softmax": (),
     "energy": (),
     "gen": (),
@@ -35,7 +42,7 @@ ARRAYS: Mapping[VerdictMethod, tuple[str, ...]] = {
 }
 _GAMMA = 0.1
 _NEIGHBOUR = 10
-_MOST_BYTES = 4_000_000
+_MAX_BYTES = 4_000_000
 # Exceptions that zipfile and NumPy raise on corrupt files and on files of other formats.
 _NOT_AN_NPZ = (
     ValueError,
@@ -51,7 +58,7 @@ _NOT_AN_NPZ = (
 
 
 def known_scores(
-    method: VerdictMethod, outputs: Outputs, config: Config, arrays: Arrays
+    method: VerdictMethod, outputs: Outputs, config: Config, ood_params: OodParams
 ) -> NDArray[np.float64]:
     """Compute the OOD score of each image; higher means more likely in-distribution.
 
@@ -70,7 +77,7 @@ def known_scores(
             with an additional output for "none" (outlier exposure with a background class).
         outputs: Logits and embeddings of n images.
         config: Configuration of the bundle; its temperature and exponent are used.
-        arrays: Parameters of the method, see `ARRAYS`.
+        ood_params: Parameters of the method, see `OOD_PARAMS`.
 
     Returns:
         Array of shape (n,), float64, on the method's own scale.
@@ -84,14 +91,14 @@ def known_scores(
         case "gen":
             return _gen(probabilities(outputs.logits, config.temperature, config.exponent))
         case "knn":
-            return _knn(outputs.embedding, arrays)
+            return _knn(outputs.embedding, ood_params)
         case "fdbd":
-            return _fdbd(outputs, arrays)
+            return _fdbd(outputs, ood_params)
         case "probe":
-            return _probe(outputs.embedding, arrays)
+            return _probe(outputs.embedding, ood_params)
 
 
-def read_arrays(bundle: Bundle, features: int) -> Arrays:
+def read_ood_params(bundle: Bundle, features: int) -> OodParams:
     """Read and validate the parameters of a bundle's OOD method from verdict.npz.
 
     Args:
@@ -106,28 +113,28 @@ def read_arrays(bundle: Bundle, features: int) -> Arrays:
             method and the model.
     """
     method, k = bundle.config.verdict.method, len(bundle.config.labels)
-    expected = ARRAYS[method]
+    expected = OOD_PARAMS[method]
     if not expected:
         return {}
     content = bundle.read(VERDICT)
     try:
-        if len(content) > _MOST_BYTES:
-            raise ValueError(f"it has {len(content):,} bytes; the limit is {_MOST_BYTES:,}")
+        if len(content) > _MAX_BYTES:
+            raise ValueError(f"it has {len(content):,} bytes; the limit is {_MAX_BYTES:,}")
         with zipfile.ZipFile(BytesIO(content)) as archive:
             # The declared sizes are checked before anything is unpacked, since a small archive can
             # expand to more than the memory.
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > 2 * _MOST_BYTES:
-            raise ValueError(f"it unpacks to {size:,} bytes; the limit is {2 * _MOST_BYTES:,}")
+        if size > 2 * _MAX_BYTES:
+            raise ValueError(f"it unpacks to {size:,} bytes; the limit is {2 * _MAX_BYTES:,}")
         with np.load(BytesIO(content), allow_pickle=False) as entries:
-            arrays = {name: _checked(name, entries[name]) for name in expected}
-        _check_shapes(arrays, features, k)
+            ood_params = {name: _checked(name, entries[name]) for name in expected}
+        _check_shapes(ood_params, features, k)
     except _NOT_AN_NPZ as error:
         raise BundleError(
             f"{bundle.folder / VERDICT} cannot be used: {error}. The method {method} requires the "
             f"arrays {', '.join(expected)}. Download the model again."
         ) from error
-    return arrays
+    return ood_params
 
 
 def _checked(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -140,13 +147,13 @@ def _checked(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
     return exact
 
 
-def _check_shapes(arrays: Arrays, features: int, k: int) -> None:
-    shapes = {name: values.shape for name, values in arrays.items()}
-    if "distances" in arrays:
+def _check_shapes(ood_params: OodParams, features: int, k: int) -> None:
+    shapes = {name: values.shape for name, values in ood_params.items()}
+    if "distances" in ood_params:
         good = shapes == {"distances": (k, k), "center": (features,)}
-        good = good and bool((arrays["distances"] + np.eye(k) > 0).all())
+        good = good and bool((ood_params["distances"] + np.eye(k) > 0).all())
         wanted = f"distances above 0 of shape {(k, k)} and a center of shape {(features,)}"
-    elif "kernel" in arrays:
+    elif "kernel" in ood_params:
         good = shapes == {"kernel": (features, k + 1), "bias": (k + 1,)}
         wanted = f"a kernel of shape {(features, k + 1)} and a bias of shape {(k + 1,)}"
     else:
@@ -158,13 +165,13 @@ def _check_shapes(arrays: Arrays, features: int, k: int) -> None:
         raise ValueError(f"the model requires {wanted}, but the shapes are {shapes}")
 
 
-def write_arrays(arrays: Arrays) -> bytes:
+def write_ood_params(ood_params: OodParams) -> bytes:
     """Serialise the parameters of an OOD method to the content of verdict.npz.
 
-    The output is deterministic: equal arrays give equal bytes.
+    The output is deterministic: equal parameters give equal bytes.
     """
     buffer = BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub accepts no mapping
+    np.savez(buffer, **ood_params)  # type: ignore[arg-type]  # the stub accepts no mapping
     return buffer.getvalue()
 
 
@@ -181,39 +188,41 @@ def _gen(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-((probabilities * others) ** _GAMMA).sum(axis=-1))
 
 
-def _knn(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float64]:
+def _knn(embedding: NDArray[np.float32], ood_params: OodParams) -> NDArray[np.float64]:
     # The squared distance between unit vectors is 2 minus twice their inner product.
-    products = look(embedding, arrays) @ arrays["neighbours"].T
+    products = project_embeddings(embedding, ood_params) @ ood_params["neighbours"].T
     place = products.shape[1] - _NEIGHBOUR
     nearest = np.partition(products, place, axis=1)[:, place]
     return np.asarray(2 * nearest.astype(np.float64) - 2)
 
 
-def look(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float32]:
+def project_embeddings(
+    embedding: NDArray[np.float32], ood_params: OodParams
+) -> NDArray[np.float32]:
     """Project embeddings of unit length onto the axes of the `knn` method.
 
     Args:
         embedding: Array of shape (n, d), float32; rows are normalised to unit length first.
-        arrays: Holds `axes`, shape (d, p), with orthonormal columns.
+        ood_params: Holds `axes`, shape (d, p), with orthonormal columns.
 
     Returns:
         Array of shape (n, p), float32.
     """
     lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
-    return np.asarray(embedding / np.maximum(lengths, 1e-12) @ arrays["axes"], np.float32)
+    return np.asarray(embedding / np.maximum(lengths, 1e-12) @ ood_params["axes"], np.float32)
 
 
-def _probe(embedding: NDArray[np.float32], arrays: Arrays) -> NDArray[np.float64]:
-    logits = np.asarray(embedding @ arrays["kernel"] + arrays["bias"], np.float32)
+def _probe(embedding: NDArray[np.float32], ood_params: OodParams) -> NDArray[np.float64]:
+    logits = np.asarray(embedding @ ood_params["kernel"] + ood_params["bias"], np.float32)
     return np.asarray(_energy(logits[:, :-1]) - logits[:, -1])
 
 
-def _fdbd(outputs: Outputs, arrays: Arrays) -> NDArray[np.float64]:
+def _fdbd(outputs: Outputs, ood_params: OodParams) -> NDArray[np.float64]:
     logits = outputs.logits.astype(np.float64)
     best = logits.argmax(axis=-1)
     # A class has no boundary with itself; a denominator of 1 makes its distance 0 / 1 = 0.
-    lengths = arrays["distances"][best] + np.eye(logits.shape[-1])[best]
+    lengths = ood_params["distances"][best] + np.eye(logits.shape[-1])[best]
     to_boundaries = (logits.max(axis=-1, keepdims=True) - logits) / lengths
     mean = to_boundaries.sum(axis=-1) / (logits.shape[-1] - 1)
-    off_center = np.linalg.norm(outputs.embedding - arrays["center"], axis=1)
+    off_center = np.linalg.norm(outputs.embedding - ood_params["center"], axis=1)
     return np.asarray(mean / np.maximum(off_center, 1e-12))

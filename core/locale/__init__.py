@@ -14,13 +14,13 @@ from core.inference.prediction import Prediction
 __all__ = [
     "LANGUAGES",
     "Language",
-    "bot_words",
+    "bot_texts",
     "decimal",
-    "error_words",
+    "format_error",
+    "format_verdict",
     "label_name",
-    "page_words",
+    "page_texts",
     "percent",
-    "verdict_words",
 ]
 
 Language = Literal["en", "nl"]
@@ -41,7 +41,7 @@ class _Table:
     bot: dict[str, str]
 
 
-def verdict_words(prediction: Prediction, language: Language = "en") -> str:
+def format_verdict(prediction: Prediction, language: Language = "en") -> str:
     """Format a prediction as a sentence, such as `A cat (97% sure)`.
 
     Args:
@@ -64,7 +64,7 @@ def verdict_words(prediction: Prediction, language: Language = "en") -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def error_words(error: TenSightError, language: Language = "en") -> str:
+def format_error(error: TenSightError, language: Language = "en") -> str:
     """Format an error for the person who sent the photo: what happened and what to do next."""
     table = _table(language).errors
     retry_after = error.retry_after if isinstance(error, BusyError | RateError) else 0
@@ -96,12 +96,12 @@ def decimal(value: float, places: int, language: Language = "en") -> str:
     return written.translate(_DUTCH) if language == "nl" else written
 
 
-def bot_words(language: Language = "en") -> dict[str, str]:
+def bot_texts(language: Language = "en") -> dict[str, str]:
     """Return a copy of the bot's texts, by key."""
     return dict(_table(language).bot)
 
 
-def page_words(language: Language = "en") -> dict[str, str]:
+def page_texts(language: Language = "en") -> dict[str, str]:
     """Return a copy of the web page's texts, by key."""
     return dict(_table(language).page)
 

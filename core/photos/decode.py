@@ -31,10 +31,10 @@ __all__ = [
     "MAX_SIDE",
     "Photo",
     "check_bytes",
+    "configure_pillow_limits",
     "decode",
     "inspect",
     "read_photo",
-    "strict_pillow",
 ]
 
 Photo = bytes | str | os.PathLike[str] | Image.Image
@@ -155,7 +155,7 @@ def check_bytes(data: bytes) -> None:
         )
 
 
-def strict_pillow() -> None:
+def configure_pillow_limits() -> None:
     """Make Pillow refuse, rather than warn of, images that are too large; for entry points.
 
     `decode` refuses them either way. This also covers code that opens images by itself, and keeps

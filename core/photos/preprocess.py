@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-__all__ = ["InputSpec", "ResizeRule", "crops", "middle_box", "normalise", "resize"]
+__all__ = ["InputSpec", "ResizeRule", "center_crop_box", "crops", "normalise", "resize"]
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -86,7 +86,7 @@ def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     return np.stack([_cut(rgb, spec, place) for place in (0.0, 0.5, 1.0)])
 
 
-def middle_box(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
+def center_crop_box(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
     """The part of an image that `resize` takes: left, top, right and bottom edge in pixels."""
     return _box(width, height, spec, 0.5)
 

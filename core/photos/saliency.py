@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.photos.preprocess import InputSpec, middle_box
+from core.photos.preprocess import InputSpec, center_crop_box
 
-__all__ = ["LONGEST", "heat", "overlay"]
+__all__ = ["MAX_SIDE", "heat", "overlay"]
 
-LONGEST = 1024
+MAX_SIDE = 1024
 """Pixels of the longer side of a picture, at most."""
 
 # From where little spoke for the answer to where most did: blue, yellow, red.
@@ -29,7 +29,7 @@ def heat(saliency: NDArray[np.float32], size: tuple[int, int], spec: InputSpec) 
         RGBA of that size: coloured where something spoke for the answer, and clear where nothing
         did or the model did not look.
     """
-    left, top, right, bottom = (round(edge) for edge in middle_box(*size, spec))
+    left, top, right, bottom = (round(edge) for edge in center_crop_box(*size, spec))
     share = np.asarray(
         Image.fromarray(saliency).resize((right - left, bottom - top), Image.Resampling.BILINEAR),
         np.float32,
@@ -54,7 +54,7 @@ def overlay(
         opacity: Of the colours where most spoke for the answer, 0 to 1.
     """
     photo = Image.fromarray(rgb)
-    photo.thumbnail((LONGEST, LONGEST))
+    photo.thumbnail((MAX_SIDE, MAX_SIDE))
     drawn = heat(saliency, photo.size, spec)
     photo.paste(drawn, (0, 0), drawn.getchannel("A").point(lambda level: round(level * opacity)))
     return photo

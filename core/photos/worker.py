@@ -16,7 +16,7 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from core.errors import ImageError, PhotoReadError
-from core.photos.decode import MAX_BYTES, strict_pillow
+from core.photos.decode import MAX_BYTES, configure_pillow_limits
 from core.photos.limits import bound_memory, processor_time
 from core.photos.messages import read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
@@ -101,7 +101,7 @@ def _described(prepared: PreparedPhoto) -> tuple[dict[str, Any], list[bytes]]:
 
 def _load_decoders() -> None:
     """Import what a first photo would wait for, and bound the threads of decoders."""
-    strict_pillow()
+    configure_pillow_limits()
     avif: Any = importlib.import_module("PIL.AvifImagePlugin")
     avif.DEFAULT_MAX_THREADS = _THREADS
     for name in ("Bmp", "Gif", "Jpeg", "Png", "WebP"):

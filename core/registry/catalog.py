@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from core.bundle.config import CONFIG, METRICS
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
-from core.bundle.leaderboard import Result, read_unbundled
+from core.bundle.leaderboard import ModelInfo, read_unbundled
 from core.bundle.metrics import Metrics
 from core.errors import BundleError, ModelNotFoundError, StoreError
 from core.inference.classifier import Classifier
-from core.registry.revisions import Revisions
+from core.registry.revisions import RevisionStore
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from core.store.live import Live
+    from core.store.live import LiveRevision
     from core.store.store import Store
 
 __all__ = ["Catalog", "Entry"]
@@ -62,17 +62,17 @@ class Catalog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._revisions = Revisions(settings.home)
+        self._revisions = RevisionStore(settings.home)
         self._classifiers: dict[str, Classifier] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         # Entries and bundles by folder; they are read again once a file's time or size changes.
         self._known: dict[Path, tuple[_Stamp | None, Entry]] = {}
         self._opened: dict[Path, tuple[_Stamp, Bundle]] = {}
         self._store: Store | None = None
-        self._live: Mapping[str, Live] | None = None
+        self._live: Mapping[str, LiveRevision] | None = None
         # By model: the row of the live table that was last applied, and when to apply it again.
         # That is never (infinity) where its first candidate was loaded.
-        self._looked: dict[str, tuple[Live | None, float]] = {}
+        self._looked: dict[str, tuple[LiveRevision | None, float]] = {}
         self._told: set[str] = set()
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -81,9 +81,9 @@ class Catalog:
         """List all readable models by name, each in its live revision; others are logged."""
         return [entry for name in self._names() if (entry := self._entry(name)) is not None]
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[ModelInfo]:
         """List the metrics of all readable models, those without stored weights last."""
-        kept = [Result(e.bundle.config, e.metrics, e.bundle.revision) for e in self.entries()]
+        kept = [ModelInfo(e.bundle.config, e.metrics, e.bundle.revision) for e in self.entries()]
         try:
             return kept + read_unbundled(self._settings.models)
         except BundleError as error:
@@ -197,7 +197,7 @@ class Catalog:
                 self._classifiers[name], _ = self._loaded(name)
             return self._classifiers[name]
 
-    def live(self) -> Mapping[str, Live]:
+    def live(self) -> Mapping[str, LiveRevision]:
         """Return the live and last good revisions by model."""
         return self._now_live()
 
@@ -338,12 +338,12 @@ class Catalog:
         if name not in self._names():
             raise self._not_found(name)
 
-    def _now_live(self) -> Mapping[str, Live]:
+    def _now_live(self) -> Mapping[str, LiveRevision]:
         if self._live is None:
             self._live = self._read_live()
         return self._live
 
-    def _read_live(self) -> Mapping[str, Live]:
+    def _read_live(self) -> Mapping[str, LiveRevision]:
         """Read the live revisions from the database.
 
         Where the database is not available, the last known ones are returned and an error is

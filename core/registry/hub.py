@@ -34,12 +34,20 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from pydantic import SecretStr
 
-from core.errors import DataError, HubAwayError, HubError, OutputError, TenSightError
+from core.errors import DataError, HubError, HubUnavailableError, OutputError, TenSightError
 from core.network import broken_variable, network_hint
 from core.output import private_folder
 from core.text import printable
 
-__all__ = ["PATIENCE_S", "Commit", "RemoteFile", "fetch", "fetch_dataset", "publish", "resolve"]
+__all__ = [
+    "PATIENCE_S",
+    "Commit",
+    "RemoteFile",
+    "fetch",
+    "fetch_dataset",
+    "publish",
+    "resolve_commit",
+]
 
 # Timeout in seconds. The client itself retries for 23 seconds before it reports a network failure.
 PATIENCE_S = 10.0
@@ -98,7 +106,7 @@ class Commit:
     files: tuple[RemoteFile, ...]
 
 
-def resolve(
+def resolve_commit(
     repo: str, revision: str, *, token: SecretStr | None, patience_s: float = PATIENCE_S
 ) -> Commit:
     """Resolve a branch, tag or commit to a commit, and list its files.
@@ -110,7 +118,7 @@ def resolve(
         patience_s: Timeout in seconds.
 
     Raises:
-        HubAwayError: The Hub cannot be reached within the timeout.
+        HubUnavailableError: The Hub cannot be reached within the timeout.
         HubError: The Hub refuses access, or the repository or revision does not exist.
     """
 
@@ -127,7 +135,7 @@ def resolve(
         )
         return Commit(repo, sha, files)
 
-    return _told(repo, revision, lambda: _begin([ask])[0].result(patience_s))
+    return _translate_errors(repo, revision, lambda: _begin([ask])[0].result(patience_s))
 
 
 def fetch(
@@ -156,7 +164,7 @@ def fetch(
         progress: Called after each file with the number of bytes downloaded and the total.
 
     Raises:
-        HubAwayError: The Hub cannot be reached, or the timeout expired.
+        HubUnavailableError: The Hub cannot be reached, or the timeout expired.
         HubError: The Hub refuses access, or a file does not match its digest. (The client itself
             compares sizes only.)
         OutputError: The files cannot be written.
@@ -184,7 +192,7 @@ def fetch(
             for future in futures:
                 future.cancel()
 
-    _told(commit.repo, commit.sha, ask)
+    _translate_errors(commit.repo, commit.sha, ask)
 
 
 def _checked(commit: Commit, file: RemoteFile, path: Path) -> bytes:
@@ -247,7 +255,7 @@ def publish(
         Commit hash, 40 hex digits.
 
     Raises:
-        HubAwayError: The Hub cannot be reached.
+        HubUnavailableError: The Hub cannot be reached.
         HubError: The upload or the tag failed; the message says what was done until then.
     """
     api = HfApi(token=_secret(token))
@@ -275,13 +283,13 @@ def publish(
         )
         return str(done.oid)
 
-    _told(repo, "main", prepare, so_far="Nothing was uploaded.", bars=bars)
+    _translate_errors(repo, "main", prepare, so_far="Nothing was uploaded.", bars=bars)
     unsure = "Check on its page on the Hub whether a commit was created."
-    commit = _told(repo, "main", upload, so_far=unsure, bars=bars)
+    commit = _translate_errors(repo, "main", upload, so_far=unsure, bars=bars)
     if tag is not None:
         try:
             put = partial(api.create_tag, repo, tag=tag, revision=commit)
-            _told(repo, "main", put, so_far="No tag was created.", bars=bars)
+            _translate_errors(repo, "main", put, so_far="No tag was created.", bars=bars)
         except HubError as error:
             raise HubError(
                 f"{repo} is published as commit {commit}, but not tagged {tag}: {error} Then "
@@ -330,7 +338,7 @@ def _begin(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
     return futures
 
 
-def _told(
+def _translate_errors(
     repo: str,
     revision: str,
     ask: Callable[[], Value],
@@ -348,7 +356,7 @@ def _told(
         bars: Whether the client shows progress bars.
 
     Raises:
-        HubAwayError: The Hub cannot be reached, or something else answers in its place.
+        HubUnavailableError: The Hub cannot be reached, or something else answers in its place.
         HubError: The Hub refuses the request.
         OutputError: A file cannot be written.
     """
@@ -361,7 +369,7 @@ def _told(
     except TenSightError:
         raise
     except OfflineModeIsEnabled as error:
-        raise HubAwayError(
+        raise HubUnavailableError(
             "HF_HUB_OFFLINE is set, so no request was sent to the Hub. Unset it to go online."
         ) from error
     except GatedRepoError as error:
@@ -399,7 +407,7 @@ def _told(
             raise  # a bug of this program must not be reported as a network problem
         # The message does not say where in the client it failed, so the traceback is logged.
         logger.debug("The Hub's client failed to parse a response", exc_info=error)
-        raise HubAwayError(
+        raise HubUnavailableError(
             f"The response is not one of the Hub ({type(error).__name__}). {so_far} Check whether "
             "the network redirects to a login page and, if HF_ENDPOINT is set, that it is correct; "
             "then try again."
@@ -408,7 +416,7 @@ def _told(
         # The HTTP client cannot be created, for example with an invalid proxy URL in HTTPS_PROXY.
         broken = broken_variable()
         if broken is not None:
-            raise HubAwayError(f"The Hub cannot be reached. {so_far} {broken}") from error
+            raise HubUnavailableError(f"The Hub cannot be reached. {so_far} {broken}") from error
         if not isinstance(error, ValueError):
             raise
         raise HubError(
@@ -417,7 +425,7 @@ def _told(
     except (TooLateError, httpx2.HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             raise OutputError(_NO_ROOM.format(error)) from error
-        raise HubAwayError(
+        raise HubUnavailableError(
             f"The Hub cannot be reached, or the connection broke ({type(error).__name__}). "
             f"{so_far} Check the network, then try again. "
             f"{network_hint(constants.ENDPOINT)}".rstrip()

@@ -19,29 +19,29 @@ from core.bundle.metrics import Metrics
 from core.errors import BundleError, HubError, ModelNotFoundError, StoreError
 from core.registry import hub
 from core.registry.hub import Commit, RemoteFile
-from core.registry.revisions import Pulled, Revisions
+from core.registry.revisions import RevisionStore, StoredRevision
 from core.settings import Settings
-from core.store.live import HubSource, Live
+from core.store.live import HubSource, LiveRevision
 from core.store.store import Store
 from core.text import has_hidden, printable
 
 __all__ = [
-    "Remote",
-    "collect",
+    "RemoteModel",
+    "gc",
     "list_remote",
     "promote",
     "pull",
     "push",
-    "resolve",
+    "resolve_revision",
     "roll_back",
 ]
 
-_MOST_FILES = 1000
+_MAX_FILES = 1000
 _MAX_PATH = 200  # characters
-_MOST_BYTES = 2 * 2**30
+_MAX_BYTES = 2 * 2**30
 _PROBE_S = 120
-_MOST_SAID = 4000
-_MOST_JSON = 4 * 2**20
+_MAX_QUOTED_CHARACTERS = 4000
+_MAX_JSON_BYTES = 4 * 2**20
 _SHORTEST_REVISION = 4
 _PUBLISHER = (
     "If trying again does not help, its publisher must publish it again; until then, pull another "
@@ -50,7 +50,7 @@ _PUBLISHER = (
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteModel:
     """A model in a repository on the Hub.
 
     Attributes:
@@ -74,7 +74,7 @@ def pull(
     live: Literal["no", "all", "first"] = "no",
     patience_s: float = hub.PATIENCE_S,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Pulled]:
+) -> list[StoredRevision]:
     """Download and install all models of a repository, without promoting them by default.
 
     Each model is verified against the commit's tree and its own config.json, and loaded in a
@@ -100,7 +100,7 @@ def pull(
         OutputError: TENSIGHT_HOME cannot be written.
         StoreError: The models cannot be promoted.
     """
-    commit = hub.resolve(
+    commit = hub.resolve_commit(
         _repo(settings, repo),
         revision or settings.hub_revision,
         token=settings.hub_token,
@@ -108,7 +108,7 @@ def pull(
     )
     models = _models_of(commit)
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    revisions = Revisions(settings.home)
+    revisions = RevisionStore(settings.home)
     with revisions.staging() as staging:
         hub.fetch(
             commit,
@@ -128,7 +128,7 @@ def pull(
                     f"{name} of {commit.repo} at {commit.sha[:12]} was rejected and nothing was "
                     f"changed: {error} {_PUBLISHER}"
                 ) from error
-            drafts.append(Pulled(bundle, commit.repo, commit.sha, date))
+            drafts.append(StoredRevision(bundle, commit.repo, commit.sha, date))
         with revisions.changing():
             pulled = [replace(draft, bundle=revisions.add(draft)) for draft in drafts]
             if live != "no":
@@ -155,13 +155,13 @@ def promote(settings: Settings, name: str, revision: str) -> str:
         OutputError: TENSIGHT_HOME cannot be written.
         StoreError: The database is not available.
     """
-    with Revisions(settings.home).changing():
-        found = resolve(settings, name, revision)
+    with RevisionStore(settings.home).changing():
+        found = resolve_revision(settings, name, revision)
         _make_live(settings, {name: found})
     return found
 
 
-def resolve(settings: Settings, name: str, revision: str) -> str:
+def resolve_revision(settings: Settings, name: str, revision: str) -> str:
     """Resolve a revision prefix to an installed revision, and verify that one.
 
     Args:
@@ -182,7 +182,7 @@ def resolve(settings: Settings, name: str, revision: str) -> str:
         return BUNDLED
     there = {
         each.bundle.revision: each.bundle
-        for each in Revisions(settings.home).all()
+        for each in RevisionStore(settings.home).all()
         if each.bundle.config.name == name
     }
     known = ", ".join([*there, *([BUNDLED] if is_bundled else [])]) or "none"
@@ -202,7 +202,7 @@ def resolve(settings: Settings, name: str, revision: str) -> str:
     return begin_so[0].revision
 
 
-def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Live:
+def roll_back(settings: Settings, name: str, *, seen: LiveRevision | None = None) -> LiveRevision:
     """Swap the live and the last good revision of a model.
 
     Args:
@@ -221,7 +221,7 @@ def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Liv
         StoreError: There is no last good revision, the state differs from `seen`, or the database
             is not available.
     """
-    with Revisions(settings.home).changing():
+    with RevisionStore(settings.home).changing():
         store = Store.open(settings)
         try:
             row = store.live.all().get(name)
@@ -232,7 +232,7 @@ def roll_back(settings: Settings, name: str, *, seen: Live | None = None) -> Liv
                     "list` to see which one is live, then decide again."
                 )
             if row is not None and row.last_good is not None:
-                resolve(settings, name, row.last_good)
+                resolve_revision(settings, name, row.last_good)
             return store.live.roll_back(name)
         finally:
             store.close()
@@ -299,7 +299,7 @@ def push(
 
 def list_remote(
     settings: Settings, *, repo: str | None = None, revision: str | None = None
-) -> list[Remote]:
+) -> list[RemoteModel]:
     """List the models of a repository; only config.json and metrics.json are downloaded.
 
     Args:
@@ -311,7 +311,7 @@ def list_remote(
         HubError: The Hub cannot be reached or refuses access, or the repository is not usable.
         BundleError: A model's config.json or metrics.json is invalid.
     """
-    commit = hub.resolve(
+    commit = hub.resolve_commit(
         _repo(settings, repo), revision or settings.hub_revision, token=settings.hub_token
     )
     models = _models_of(commit)
@@ -321,18 +321,18 @@ def list_remote(
         for file in each
         if file.path.rpartition("/")[2] in (CONFIG, METRICS)
     ]
-    revisions = Revisions(settings.home)
+    revisions = RevisionStore(settings.home)
     found = []
     with revisions.staging() as staging:
         hub.fetch(commit, wanted, into=staging, cache=_cache(settings), token=settings.hub_token)
         for name in models:
             bundle = Bundle.open(staging / name)
             here = revisions.path(name, bundle.revision).is_dir()
-            found.append(Remote(bundle.config, bundle.metrics(), bundle.revision, here))
+            found.append(RemoteModel(bundle.config, bundle.metrics(), bundle.revision, here))
     return found
 
 
-def collect(settings: Settings) -> tuple[list[str], int]:
+def gc(settings: Settings) -> tuple[list[str], int]:
     """Delete installed revisions that are neither live nor last good, and the download cache.
 
     The cache is kept while another process pulls, since that process may still need it.
@@ -347,7 +347,7 @@ def collect(settings: Settings) -> tuple[list[str], int]:
         OutputError: TENSIGHT_HOME cannot be written.
         StoreError: The live revisions cannot be read.
     """
-    revisions = Revisions(settings.home)
+    revisions = RevisionStore(settings.home)
     with revisions.changing():
         store = Store.find(settings)
         live = store.live.all() if store is not None else {}
@@ -410,17 +410,17 @@ def _models_of(commit: Commit) -> dict[str, list[RemoteFile]]:
             raise HubError(f"{name} in {commit.repo} has no {MODEL}. Publish it again.")
     files = [file for each in models.values() for file in each]
     size = sum(file.size for file in files)
-    if len(files) > _MOST_FILES or size > _MOST_BYTES:
+    if len(files) > _MAX_FILES or size > _MAX_BYTES:
         raise HubError(
             f"The models of {commit.repo} have {len(files):,} files and {size:,} bytes; the limits "
-            f"are {_MOST_FILES:,} files and {_MOST_BYTES:,} bytes. Nothing was changed."
+            f"are {_MAX_FILES:,} files and {_MAX_BYTES:,} bytes. Nothing was changed."
         )
     for file in files:
         # These files are parsed in this process, before the subprocess probes the model.
-        if file.path.endswith((f"/{CONFIG}", f"/{METRICS}")) and file.size > _MOST_JSON:
+        if file.path.endswith((f"/{CONFIG}", f"/{METRICS}")) and file.size > _MAX_JSON_BYTES:
             raise HubError(
                 f"{file.path} of {commit.repo} has {file.size:,} bytes; the limit is "
-                f"{_MOST_JSON:,}. Nothing was changed. Do not use this repository."
+                f"{_MAX_JSON_BYTES:,}. Nothing was changed. Do not use this repository."
             )
     return models
 
@@ -450,7 +450,7 @@ def _probe(bundle: Bundle) -> None:
             ).returncode
         except subprocess.TimeoutExpired as error:
             raise BundleError(f"{what} did not classify an image within {_PROBE_S} s.") from error
-        said.seek(max(0, said.seek(0, os.SEEK_END) - _MOST_SAID))
+        said.seek(max(0, said.seek(0, os.SEEK_END) - _MAX_QUOTED_CHARACTERS))
         lines = said.read().decode(errors="replace").splitlines()
     if code < 0:
         raise BundleError(f"{what} crashes the inference engine (signal {-code}).")
@@ -463,7 +463,7 @@ def _make_live(settings: Settings, revisions: Mapping[str, str], *, first: bool 
     bundled = {folder.name for folder in find_bundles(settings.models)}
     origins = {
         each.bundle.revision: HubSource(each.repo, each.commit)
-        for each in Revisions(settings.home).all()
+        for each in RevisionStore(settings.home).all()
         if each.bundle.revision in revisions.values()
     }
     store = Store.open(settings)

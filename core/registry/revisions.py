@@ -17,7 +17,7 @@ from core.bundle.folder import Bundle
 from core.errors import BundleError, OutputError, TenSightError
 from core.output import private_folder
 
-__all__ = ["Pulled", "Revisions"]
+__all__ = ["RevisionStore", "StoredRevision"]
 
 _ORIGIN = "origin.json"
 _STAGING = ".staging-"
@@ -26,7 +26,7 @@ _PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
-class Pulled:
+class StoredRevision:
     """An installed revision.
 
     Attributes:
@@ -42,7 +42,7 @@ class Pulled:
     date: str
 
 
-class Revisions:
+class RevisionStore:
     """The store of installed revisions.
 
     REVISION/NAME/ holds a model folder, and REVISION/origin.json where it was pulled from.
@@ -67,9 +67,11 @@ class Revisions:
         folder = self.path(name, revision)
         return Bundle.open(folder) if folder.is_dir() else None
 
-    def all(self) -> list[Pulled]:
+    def all(self) -> list[StoredRevision]:
         """List all readable revisions, sorted by model and date."""
-        found = [each for folder in self.folders() if isinstance(each := _read(folder), Pulled)]
+        found = [
+            each for folder in self.folders() if isinstance(each := _read(folder), StoredRevision)
+        ]
         return sorted(found, key=lambda each: (each.bundle.config.name, each.date))
 
     def damaged(self) -> dict[str, BundleError]:
@@ -146,7 +148,7 @@ class Revisions:
                 "this user has write permission, or set TENSIGHT_HOME to another folder."
             ) from error
 
-    def add(self, pulled: Pulled) -> Bundle:
+    def add(self, pulled: StoredRevision) -> Bundle:
         """Install a model folder by moving it out of `staging` atomically.
 
         Call it within `changing` only.
@@ -163,7 +165,11 @@ class Revisions:
         bundle = pulled.bundle
         target = self.path(bundle.config.name, bundle.revision)
         there = _read(target.parent)
-        if isinstance(there, Pulled) and there.bundle.folder == target and _is_whole(there.bundle):
+        if (
+            isinstance(there, StoredRevision)
+            and there.bundle.folder == target
+            and _is_whole(there.bundle)
+        ):
             return there.bundle
         origin = {key: value for key, value in asdict(pulled).items() if key != "bundle"}
         origin["name"] = bundle.config.name
@@ -200,12 +206,12 @@ class Revisions:
         return freed
 
 
-def _read(folder: Path) -> Pulled | BundleError:
+def _read(folder: Path) -> StoredRevision | BundleError:
     """Read the revision in a folder; return the error where it cannot be read."""
     try:
         about = json.loads((folder / _ORIGIN).read_text("utf-8"))
         bundle = Bundle.open(folder / about["name"])
-        return Pulled(bundle, about["repo"], about["commit"], about["date"])
+        return StoredRevision(bundle, about["repo"], about["commit"], about["date"])
     except BundleError as error:
         return error
     except (OSError, ValueError, KeyError, TypeError) as error:

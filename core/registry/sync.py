@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from core.bundle.folder import BUNDLED
-from core.errors import HubAwayError, HubError, TenSightError
-from core.registry.revisions import Revisions
+from core.errors import HubError, HubUnavailableError, TenSightError
+from core.registry.revisions import RevisionStore
 from core.settings import Settings
 
 if TYPE_CHECKING:
     from core.store.live import HubSource
     from core.store.store import Store
 
-__all__ = ["FirstPull"]
+__all__ = ["HubSync"]
 
 # In seconds: first and longest pause between retries, interval of polling the live revisions, and
 # timeout of the Hub.
@@ -30,7 +30,7 @@ _PATIENCE_S = 10.0
 logger = logging.getLogger(__name__)
 
 
-class FirstPull:
+class HubSync:
     """A daemon thread that installs missing models from the Hub; without `hub_repo` it is idle.
 
     Where no model was ever promoted, all models of the repository are pulled and promoted. Where
@@ -59,7 +59,7 @@ class FirstPull:
         look_s: float = _LOOK_S,
     ) -> None:
         self._settings = settings
-        self._revisions = Revisions(settings.home)
+        self._revisions = RevisionStore(settings.home)
         self._patience_s = patience_s
         self._pauses_s = pauses_s
         self._look_s = look_s
@@ -102,7 +102,7 @@ class FirstPull:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except HubAwayError as error:
+        except HubUnavailableError as error:
             logger.info("%s", error)
         except Exception as error:  # the top of a thread: errors are logged, not lost
             if str(error) != self._told:
@@ -156,7 +156,7 @@ class FirstPull:
                     revision=origin.commit if origin else None,
                     patience_s=self._patience_s,
                 )
-            except HubAwayError:
+            except HubUnavailableError:
                 raise
             except TenSightError as error:
                 # Other commits may still be available.

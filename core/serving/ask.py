@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.errors import TenSightError
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
@@ -14,7 +14,7 @@ __all__ = ["ask_all"]
 
 
 async def ask_all(
-    predictor: Predictor, models: Sequence[Result], photo: Photo, *, client: str | None = None
+    predictor: Predictor, models: Sequence[ModelInfo], photo: Photo, *, client: str | None = None
 ) -> list[tuple[str, Prediction | TenSightError]]:
     """Classify a photo with several models, one after another.
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.errors import BundleError, BusyError, DeadlineError, PhotoReadError, PredictorError
-from core.inference.classifier import MAX_BATCH, Classifier, Seen, name_of
+from core.inference.classifier import MAX_BATCH, Classifier, PreprocessedPhoto, name_of
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, read_photo
 from core.photos.formats.claimed import BEGINNING, claimed_pixels
@@ -66,7 +66,7 @@ class _Job:
 @dataclass(frozen=True)
 class _Answer:
     prediction: Prediction
-    seen: Seen
+    seen: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
 
 
@@ -74,7 +74,7 @@ class _Answer:
 class _Decoded:
     job: _Job
     classifier: Classifier
-    seen: Seen
+    seen: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
 
 
@@ -130,7 +130,7 @@ class LocalPredictor:
         """Photos that wait or run now."""
         return self._queue.taken
 
-    def models(self) -> list[Result]:
+    def models(self) -> list[ModelInfo]:
         """The models that can be asked for, by name."""
         return [result for result in self._catalog.results() if result.revision is not None]
 
@@ -276,7 +276,7 @@ class LocalPredictor:
             return
         try:
             classifier = self._catalog.load(job.model)
-            decoded = self._see(job, photo, classifier)
+            decoded = self._preprocess(job, photo, classifier)
         except Exception as error:  # noqa: BLE001  # told to who waits
             self._fail([job], error)
             return
@@ -289,10 +289,10 @@ class LocalPredictor:
         if begin:
             self._runner.submit(self._run)
 
-    def _see(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
+    def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process where there are any."""
         if self._photos is None:
-            seen, preview = classifier.see(photo), None
+            seen, preview = classifier.preprocess(photo), None
             if job.preview is not None:
                 preview = prepare(photo, Preparation(preview=job.preview)).preview
             return _Decoded(job, classifier, seen, preview)
@@ -301,7 +301,7 @@ class LocalPredictor:
         spent = 1000 * (time.perf_counter() - started)
         if prepared.crops is None:
             raise PredictorError("The photo was decoded without what the model takes. Try again.")
-        seen = Seen(name_of(photo), prepared.crops, spent)
+        seen = PreprocessedPhoto(name_of(photo), prepared.crops, spent)
         return _Decoded(job, classifier, seen, prepared.preview)
 
     def _prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
@@ -322,7 +322,7 @@ class LocalPredictor:
         jobs = [each.job for each in batch]
         started = time.perf_counter()
         try:
-            predictions = batch[0].classifier.answer(
+            predictions = batch[0].classifier.infer(
                 [each.seen for each in batch], saliency=[job.saliency for job in jobs]
             )
         except Exception as error:  # noqa: BLE001  # told to those who wait

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 
@@ -34,7 +34,7 @@ class PreviewedPrediction:
 class Predictor(Protocol):
     """What fronts need; they do not know whether it is in their process."""
 
-    def models(self) -> list[Result]:
+    def models(self) -> list[ModelInfo]:
         """The models that can be asked for, by name.
 
         Raises:

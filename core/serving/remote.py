@@ -19,7 +19,7 @@ import httpx2
 from PIL import Image
 
 from core.bundle.config import Config
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.bundle.metrics import Metrics
 from core.errors import (
     BundleError,
@@ -82,7 +82,7 @@ class RemotePredictor:
         self._url = url.rstrip("/")
         self._patience_s = patience_s
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._known: dict[tuple[str, str], Result] = {}
+        self._known: dict[tuple[str, str], ModelInfo] = {}
         self._lock = threading.Lock()
         self._asking: set[Future[Any]] = set()
         self._closed = False
@@ -92,7 +92,7 @@ class RemotePredictor:
         self._thread = threading.Thread(target=self._loop.run_forever, name="ask", daemon=True)
         self._thread.start()
 
-    def models(self) -> list[Result]:
+    def models(self) -> list[ModelInfo]:
         """The models that can be asked for, by name."""
         results = []
         for row in self._now("GET", "/v1/models", _rows):
@@ -302,9 +302,9 @@ def _rows(listed: Any) -> list[tuple[str, str]]:
     return [(str(row["name"]), str(row["revision"])) for row in listed["models"]]
 
 
-def _result(model: Any) -> Result:
+def _result(model: Any) -> ModelInfo:
     config = Config.model_validate(model["config"])
-    return Result(config, Metrics.model_validate(model["metrics"]), str(model["revision"]))
+    return ModelInfo(config, Metrics.model_validate(model["metrics"]), str(model["revision"]))
 
 
 def _encoded(photo: Photo) -> bytes:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.errors import TenSightError
 from core.inference.prediction import Prediction
 
@@ -67,7 +67,7 @@ class Telemetry:
         )
         most.set(size)
 
-    def watch_models(self, models: Callable[[], list[Result]]) -> None:
+    def watch_models(self, models: Callable[[], list[ModelInfo]]) -> None:
         """Also tell which revision of each model is live."""
         self.registry.register(_Live(models))
 
@@ -77,7 +77,7 @@ class Telemetry:
 
 
 class _Live(Collector):
-    def __init__(self, models: Callable[[], list[Result]]) -> None:
+    def __init__(self, models: Callable[[], list[ModelInfo]]) -> None:
         self._models = models
 
     def collect(self) -> list[GaugeMetricFamily]:

@@ -14,12 +14,12 @@ from core.store.tables import ANSWERS, FEEDBACK
 
 __all__ = [
     "NONE",
-    "Answered",
-    "Bounds",
     "Feedback",
     "FeedbackStats",
     "FeedbackTable",
-    "Kept",
+    "StorageLimits",
+    "StoreResult",
+    "StoredAnswer",
     "right",
 ]
 
@@ -31,7 +31,7 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class Bounds:
+class StorageLimits:
     """Storage limits in total and per user, so that nobody can fill the disk or use up the total.
 
     Anonymous rows (`person` is None) count towards the totals only. Answers beyond a limit replace
@@ -54,7 +54,7 @@ class Bounds:
     person_answers: int = 1_000
 
 
-class Kept(NamedTuple):
+class StoreResult(NamedTuple):
     """Whether feedback was stored, and whether its photo was."""
 
     feedback: bool
@@ -62,7 +62,7 @@ class Kept(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answered:
+class StoredAnswer:
     """A stored answer, which the buttons under it refer to.
 
     Attributes:
@@ -128,11 +128,11 @@ class FeedbackTable:
         bounds: Storage limits; None for the defaults.
     """
 
-    def __init__(self, database: Database, bounds: Bounds | None = None) -> None:
+    def __init__(self, database: Database, bounds: StorageLimits | None = None) -> None:
         self._database = database
-        self._bounds = bounds or Bounds()
+        self._bounds = bounds or StorageLimits()
 
-    def add(self, feedback: Feedback) -> Kept:
+    def add(self, feedback: Feedback) -> StoreResult:
         """Store feedback within the bounds; beyond them its photo, or all of it, is dropped.
 
         Returns:
@@ -141,14 +141,14 @@ class FeedbackTable:
         with self._database.write() as connection:
             return self._insert(connection, feedback)
 
-    def _insert(self, connection: sa.Connection, feedback: Feedback) -> Kept:
+    def _insert(self, connection: sa.Connection, feedback: Feedback) -> StoreResult:
         bounds, photo = self._bounds, feedback.photo
         everybody = _usage(connection, None)
         person = _Usage(0, 0, 0)
         if feedback.person is not None:
             person = _usage(connection, feedback.person)
         if everybody.rows >= bounds.feedback or person.rows >= bounds.person_feedback:
-            return Kept(feedback=False, photo=False)
+            return StoreResult(feedback=False, photo=False)
         if photo is not None and not (
             everybody.photos < bounds.photos
             and everybody.photo_bytes + len(photo) <= bounds.photo_bytes
@@ -163,7 +163,7 @@ class FeedbackTable:
             "at": datetime.now(UTC),
         }
         connection.execute(sa.insert(FEEDBACK).values(values))
-        return Kept(feedback=True, photo=photo is not None)
+        return StoreResult(feedback=True, photo=photo is not None)
 
     def stats(self) -> list[FeedbackStats]:
         """Return the counts of each revision, sorted by model, then most recent feedback first."""
@@ -197,7 +197,7 @@ class FeedbackTable:
                 yield row.id, row.truth, bytes(row.photo)
             last = rows[-1].id
 
-    def add_answer(self, key: str, answer: Answered) -> None:
+    def add_answer(self, key: str, answer: StoredAnswer) -> None:
         """Store an answer under a key; an answer that exists under the key is kept.
 
         Beyond the bounds the oldest answers are deleted, those of the same user first.
@@ -218,13 +218,13 @@ class FeedbackTable:
             _drop_oldest(connection, sa.true(), self._bounds.answers - 1)
             connection.execute(sa.insert(ANSWERS).values(values))
 
-    def answer(self, key: str) -> Answered | None:
+    def answer(self, key: str) -> StoredAnswer | None:
         """Return the answer stored under a key; None where there is none or it was deleted."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(ANSWERS).where(ANSWERS.c.key == key)).first()
         if row is None:
             return None
-        return Answered(
+        return StoredAnswer(
             row.person,
             row.file,
             row.model,
@@ -235,7 +235,7 @@ class FeedbackTable:
             row.judged,
         )
 
-    def judge(self, key: str, feedback: Feedback) -> Kept | None:
+    def judge(self, key: str, feedback: Feedback) -> StoreResult | None:
         """Store feedback on an answer, once.
 
         Args:

@@ -13,11 +13,11 @@ from core.errors import StoreError
 from core.store.database import Database
 from core.store.tables import LIVE, ORIGINS
 
-__all__ = ["HubSource", "Live", "LiveModels"]
+__all__ = ["HubSource", "LiveModels", "LiveRevision"]
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveRevision:
     """The live revision of a model and the one to roll back to.
 
     Attributes:
@@ -52,11 +52,11 @@ class LiveModels:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self) -> dict[str, Live]:
+    def all(self) -> dict[str, LiveRevision]:
         """Return the rows by model; models without a row serve their bundled revision."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(LIVE)).all()
-        return {row.model: Live(row.revision, row.last_good) for row in rows}
+        return {row.model: LiveRevision(row.revision, row.last_good) for row in rows}
 
     def sources(self) -> dict[str, HubSource]:
         """Return the Hub commits of promoted revisions, where they were recorded."""
@@ -99,7 +99,7 @@ class LiveModels:
                     new = values | {"last_good": row.revision}
                     connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(new))
 
-    def roll_back(self, model: str) -> Live:
+    def roll_back(self, model: str) -> LiveRevision:
         """Swap the live and the last good revision of a model.
 
         Returns:
@@ -121,4 +121,4 @@ class LiveModels:
                 "changed_at": datetime.now(UTC),
             }
             connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(swapped))
-        return Live(row.last_good, row.revision)
+        return LiveRevision(row.last_good, row.revision)

@@ -9,12 +9,12 @@ from typing import Any
 
 import keras
 
-from core.bundle.config import Made
+from core.bundle.config import TrainingRun
 from core.bundle.folder import Bundle
 from core.settings import Settings
 from core.training.ablation_results import Ablation, Option, keep_ablation
 from core.training.data.datasets import Dataset, hold_out
-from core.training.evaluation.measure import Rows
+from core.training.evaluation.measure import EvaluationData
 from core.training.fit import Reporter, refuse_unfinished
 from core.training.learned import run_folder
 from core.training.networks import cnn
@@ -111,7 +111,7 @@ def ablate(
         for recipe in recipes.values():
             refuse_unfinished(run_folder(recipe, apart))
     # Nobody asks these of things that they do not know; to measure it would take longer than they.
-    rows = Rows(dataset, *hold_out(dataset.train), None)
+    rows = EvaluationData(dataset, *hold_out(dataset.train), None)
     bundles: dict[tuple[str, int], Bundle] = {}
     for (change, seed), recipe in recipes.items():
         with reporter(f"{change}, seed {seed}") as hears:
@@ -148,7 +148,7 @@ def ablate(
             )
             for change in changes
         ),
-        made=Made(
+        made=TrainingRun(
             epochs=sum(each.epochs for each in training),
             seconds=sum(each.training_seconds for each in metrics.values()),
             hardware=", ".join(dict.fromkeys(each.hardware for each in training)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.bundle.config import Made, Record, Share
+from core.bundle.config import Record, Share, TrainingRun
 from core.bundle.leaderboard import read_record, write_record
 
 __all__ = ["Ablation", "Option", "keep_ablation", "read_ablation"]
@@ -46,7 +46,7 @@ class Ablation(Record):
     n_validation: int
     n_test: int
     options: tuple[Option, ...]
-    made: Made
+    made: TrainingRun
 
 
 def read_ablation(models: Path) -> Ablation | None:

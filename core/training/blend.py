@@ -18,11 +18,11 @@ from core.training.data.datasets import Split
 from core.training.data.photo_batches import LabelledImages
 from core.training.data.real_photos import RealPhotos
 from core.training.embedder import Embedder
-from core.training.evaluation.real_photos import PhotoAnswers
+from core.training.evaluation.real_photos import PhotoPredictions
 from core.training.photo_plan import PhotoPlan
 from core.training.probe import fit_probe
 
-__all__ = ["Blend", "Held", "choose_blend", "measure_blend", "refit_head"]
+__all__ = ["Blend", "HeldOutData", "choose_blend", "measure_blend", "refit_head"]
 
 _FILE = "blend.json"
 _HEAD = "logits"
@@ -44,7 +44,7 @@ class Blend:
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class HeldOutData:
     """What weights are chosen by.
 
     Attributes:
@@ -58,7 +58,7 @@ class Held:
     spec: InputSpec
 
 
-def choose_blend(model: keras.Model, plan: PhotoPlan, held: Held, folder: Path) -> Blend:
+def choose_blend(model: keras.Model, plan: PhotoPlan, held: HeldOutData, folder: Path) -> Blend:
     """Find the best place between the start and the running average, and set its weights.
 
     Rows and photos count alike. Half of what counts on photos is the share of those of the labels
@@ -84,7 +84,7 @@ def choose_blend(model: keras.Model, plan: PhotoPlan, held: Held, folder: Path) 
     return best
 
 
-def measure_blend(model: keras.Model, held: Held, share: float) -> Blend:
+def measure_blend(model: keras.Model, held: HeldOutData, share: float) -> Blend:
     """Find out what a network is worth with the weights that it has now.
 
     Args:
@@ -97,7 +97,7 @@ def measure_blend(model: keras.Model, held: Held, share: float) -> Blend:
 
 
 def refit_head(
-    model: keras.Model, blend: Blend, learned: LabelledImages, plan: PhotoPlan, held: Held
+    model: keras.Model, blend: Blend, learned: LabelledImages, plan: PhotoPlan, held: HeldOutData
 ) -> Blend:
     """Fit the head anew at the size that is served, and keep it where it is better.
 
@@ -126,7 +126,7 @@ def refit_head(
 
 
 def _measured(
-    embedder: Embedder, head: Sequence[NDArray[np.float32]], held: Held, share: float
+    embedder: Embedder, head: Sequence[NDArray[np.float32]], held: HeldOutData, share: float
 ) -> Blend:
     """Return what a network with a head, its kernel and bias, is worth."""
     kernel, bias = head
@@ -135,7 +135,7 @@ def _measured(
     right = float((of_rows[:, :-1].argmax(axis=1) == rows.labels).mean())
     photos = LabelledImages(held.photos.images, held.photos.labels)
     of_photos = embedder.embed(photos).astype(np.float64) @ kernel + bias
-    answers = PhotoAnswers(
+    answers = PhotoPredictions(
         held.photos,
         of_photos[:, :-1].argmax(axis=1).astype(np.int64),
         np.asarray(logsumexp(of_photos[:, :-1], axis=1) - of_photos[:, -1]),
@@ -149,7 +149,7 @@ def _set(model: keras.Model, share: float) -> None:
         variable.assign(weights[variable.path])
 
 
-def _worth(answers: PhotoAnswers) -> float:
+def _worth(answers: PhotoPredictions) -> float:
     """Return the mean of accuracy on the labels and AUROC against photos of none."""
     known = answers.photos.known
     right = float((answers.labels == answers.photos.labels)[known].mean())

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.bundle.config import FORMAT_SINCE, MODEL, Config, Training, Verdict
+from core.bundle.config import FORMAT_SINCE, MODEL, Config, Training, VerdictConfig
 from core.bundle.folder import Bundle
 from core.errors import TrainingError
 from core.inference.classifier import Classifier
 from core.settings import Settings
 from core.training.data.datasets import Dataset, Split
-from core.training.evaluation.ood import Group, share_right, watch
-from core.training.learned import Learned
+from core.training.evaluation.ood import ModelOutputs, accuracy_of, run_inference
+from core.training.learned import TrainedNetwork
 from core.training.recipes import Recipe
 
 __all__ = ["check_network", "check_precision", "draft_config"]
 
 # What rounding the weights may cost, on validation.
-_MOST_LOST = 0.002
+_MAX_LOSS = 0.002
 # What the number format of the training may make of the accuracy on validation.
 _SAME = 0.01
 
 
-def draft_config(recipe: Recipe, dataset: Dataset, learned: Learned, seed: int) -> Config:
+def draft_config(recipe: Recipe, dataset: Dataset, learned: TrainedNetwork, seed: int) -> Config:
     """Return config.json before anything is calibrated."""
     run, body = learned.run, learned.body
     return Config(
@@ -36,7 +36,7 @@ def draft_config(recipe: Recipe, dataset: Dataset, learned: Learned, seed: int) 
         precision=recipe.precision,
         temperature=1.0,
         offered=recipe.offered,
-        verdict=Verdict(method="max_softmax", none_below=0.0, unsure_below=0.0),
+        verdict=VerdictConfig(method="max_softmax", none_below=0.0, unsure_below=0.0),
         sha256={MODEL: "0" * 64},
         training=Training(
             recipe=recipe.name,
@@ -55,7 +55,9 @@ def draft_config(recipe: Recipe, dataset: Dataset, learned: Learned, seed: int) 
     )
 
 
-def check_network(recipe: Recipe, learned: Learned, exact: Bundle, settings: Settings) -> None:
+def check_network(
+    recipe: Recipe, learned: TrainedNetwork, exact: Bundle, settings: Settings
+) -> None:
     """See that weights were not put into another network than the one that was trained.
 
     Args:
@@ -70,7 +72,7 @@ def check_network(recipe: Recipe, learned: Learned, exact: Bundle, settings: Set
     one_view = exact.config.model_copy(update={"views": ("identity",)})
     classifier = Classifier(replace(exact, config=one_view), threads=settings.threads)
     checked = learned.checked
-    exported = share_right(watch(classifier, checked.images, "validation"), checked)
+    exported = accuracy_of(run_inference(classifier, checked.images, "validation"), checked)
     if abs(exported - learned.accuracy) > _SAME:
         raise TrainingError(
             f"As exported, {recipe.name} is right on {exported:.4f} of the validation rows; as "
@@ -79,7 +81,7 @@ def check_network(recipe: Recipe, learned: Learned, exact: Bundle, settings: Set
 
 
 def check_precision(
-    recipe: Recipe, known: Group, exact: Bundle, validation: Split, settings: Settings
+    recipe: Recipe, known: ModelOutputs, exact: Bundle, validation: Split, settings: Settings
 ) -> None:
     """See that rounding the weights costs little.
 
@@ -94,11 +96,11 @@ def check_precision(
         TrainingError: It costs more than .002 of the accuracy on these rows.
     """
     float32 = Classifier(exact, threads=settings.threads)
-    before = share_right(watch(float32, validation.images, "validation"), validation)
-    lost = before - share_right(known, validation)
-    if lost > _MOST_LOST:
+    before = accuracy_of(run_inference(float32, validation.images, "validation"), validation)
+    lost = before - accuracy_of(known, validation)
+    if lost > _MAX_LOSS:
         raise TrainingError(
             f"In {recipe.precision}, {recipe.name} is right on {lost:.4f} less of the validation "
-            f"rows than in float32; at most {_MOST_LOST} may be lost. Change the precision of its "
+            f"rows than in float32; at most {_MAX_LOSS} may be lost. Change the precision of its "
             "recipe, and export the run with --resume."
         )

@@ -17,10 +17,10 @@ from core.training.evaluation.provenance import commit, hardware, today
 
 __all__ = [
     "Epoch",
+    "FitResult",
     "Reporter",
-    "Run",
     "Session",
-    "Task",
+    "TrainingTask",
     "fit",
     "is_unfinished",
     "refuse_unfinished",
@@ -53,7 +53,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Run:
+class FitResult:
     """A finished run.
 
     Attributes:
@@ -80,7 +80,7 @@ class Reporter(Protocol):
         """After each epoch: what it gave, most epochs of the run, whether it is the best so far."""
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What a run does; `fit` only goes through its epochs."""
 
     @property
@@ -123,7 +123,7 @@ class Task(Protocol):
         """Whether the weights of an epoch may be the run's."""
 
 
-def fit(task: Task, *, folder: Path, resume: bool, reporter: Reporter) -> Run:
+def fit(task: TrainingTask, *, folder: Path, resume: bool, reporter: Reporter) -> FitResult:
     """Go through the epochs of a run.
 
     After every epoch a checkpoint stands in `folder`; a run killed at any moment goes on from the
@@ -226,7 +226,7 @@ def fit(task: Task, *, folder: Path, resume: bool, reporter: Reporter) -> Run:
         reporter.on_epoch(epoch, task.epochs, best is epoch)
     number = max(_final(task, history), key=_by_validation).epoch
     model = keras.saving.load_model(_checkpoint(folder, number))
-    return Run(model, tuple(history), number, tuple(sessions))
+    return FitResult(model, tuple(history), number, tuple(sessions))
 
 
 def refuse_unfinished(folder: Path) -> None:
@@ -271,11 +271,11 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
             generator.state.assign([int(rng.integers(0, 2**31)), 0])
 
 
-def _final(task: Task, history: list[Epoch]) -> list[Epoch]:
+def _final(task: TrainingTask, history: list[Epoch]) -> list[Epoch]:
     return [epoch for epoch in history if task.may_end_with(epoch.epoch)]
 
 
-def _best(task: Task, history: list[Epoch]) -> Epoch | None:
+def _best(task: TrainingTask, history: list[Epoch]) -> Epoch | None:
     return max(_final(task, history), key=_by_validation, default=None)
 
 
@@ -283,7 +283,7 @@ def _by_validation(epoch: Epoch) -> float:
     return epoch.validation_accuracy
 
 
-def _finished(task: Task, history: list[Epoch], best: Epoch | None) -> bool:
+def _finished(task: TrainingTask, history: list[Epoch], best: Epoch | None) -> bool:
     if len(history) >= task.epochs:
         return True
     return best is not None and len(history) - best.epoch >= task.patience

@@ -5,26 +5,26 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from core.bundle.metrics import RealPhotoFigures
+from core.bundle.metrics import RealPhotoMetrics
 from core.errors import TrainingError
 from core.settings import Settings
 from core.training.data.photo_batches import LabelledImages
 from core.training.data.real_photos import RealPhotos
 from core.training.embedder import Embedder
-from core.training.evaluation.measure import Rows, figures_on_parts
-from core.training.evaluation.real_photos import PhotoAnswers
+from core.training.evaluation.measure import EvaluationData, figures_on_parts
+from core.training.evaluation.real_photos import PhotoPredictions
 from core.training.export.flatbuffer import EMBEDDING
 from core.training.frozen_features import FEATURES
 from core.training.probe import fit_probe
 from core.training.recipes import Recipe
 from core.training.task import set_first_weights
 
-__all__ = ["frozen_figures"]
+__all__ = ["measure_frozen"]
 
 
-def frozen_figures(
-    recipe: Recipe, rows: Rows, settings: Settings
-) -> dict[str, RealPhotoFigures | None]:
+def measure_frozen(
+    recipe: Recipe, rows: EvaluationData, settings: Settings
+) -> dict[str, RealPhotoMetrics | None]:
     """Measure a recipe's network with the weights that it begins with.
 
     A multinomial logistic regression on its embeddings of the photos to learn from, at the size
@@ -52,12 +52,12 @@ def frozen_figures(
     train = LabelledImages(rows.real.train.images, rows.real.train.labels)
     probe = fit_probe(embedder.embed(train), train.labels, classes + 1, recipe.plan.probe_c)
 
-    def answer(photos: RealPhotos) -> PhotoAnswers:
+    def answer(photos: RealPhotos) -> PhotoPredictions:
         if not len(photos):
-            return PhotoAnswers(photos, np.empty(0, np.int64), np.empty(0))
+            return PhotoPredictions(photos, np.empty(0, np.int64), np.empty(0))
         found = embedder.embed(LabelledImages(photos.images, photos.labels))
         logits = found.astype(np.float64) @ probe.kernel + probe.bias
         scores = np.asarray(logsumexp(logits[:, :-1], axis=1) - logits[:, -1])
-        return PhotoAnswers(photos, logits[:, :-1].argmax(axis=1).astype(np.int64), scores)
+        return PhotoPredictions(photos, logits[:, :-1].argmax(axis=1).astype(np.int64), scores)
 
     return figures_on_parts(rows.real, answer(rows.real.kept_back), answer)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.training.data.photo_batches import Draws, LabelledImages, PhotoMaterial
+from core.training.data.photo_batches import BatchSampler, LabelledImages, PhotoTrainingData
 from core.training.data.photo_views import PhotoViews
 from core.training.embedder import Embedder
 
@@ -48,7 +48,7 @@ class FrozenFeatures:
         """Return features, shape (n, d), with mean 0 and deviation 1."""
         return np.asarray((features - self.mean) / self.deviation, np.float32)
 
-    def batch(self, draws: Draws, i: int) -> NDArray[np.float32]:
+    def batch(self, draws: BatchSampler, i: int) -> NDArray[np.float32]:
         """Return the features of a batch, each image in one of its views, standardised."""
         rows, photos, rng = draws.draw(i)
         taken = [
@@ -61,7 +61,7 @@ class FrozenFeatures:
 
 def compute_features(
     embedder: Embedder,
-    material: PhotoMaterial,
+    material: PhotoTrainingData,
     views: PhotoViews,
     count: int,
     seed: int,

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.settings import Settings
-from core.training.blend import Held
-from core.training.data.batches import Ahead, LabelledAccuracy, PartialCrossentropy
-from core.training.data.photo_batches import Draws, LabelledImages, PhotoMaterial
+from core.training.blend import HeldOutData
+from core.training.data.batches import LabelledAccuracy, PartialCrossentropy, PrefetchDataset
+from core.training.data.photo_batches import BatchSampler, LabelledImages, PhotoTrainingData
 from core.training.data.photo_views import PhotoViews
 from core.training.embedder import Embedder
 from core.training.export.flatbuffer import EMBEDDING
@@ -51,7 +51,7 @@ class HeadTask:
     recipe: Recipe
     plan: PhotoPlan
     head: Callable[[int, int], keras.Model]
-    material: PhotoMaterial
+    material: PhotoTrainingData
     features: FrozenFeatures
     checked: tuple[NDArray[np.float32], NDArray[np.int64]]
     classes: int
@@ -64,8 +64,8 @@ class HeadTask:
         recipe: Recipe,
         plan: PhotoPlan,
         head: Callable[[int, int], keras.Model],
-        material: PhotoMaterial,
-        held: Held,
+        material: PhotoTrainingData,
+        held: HeldOutData,
         *,
         classes: int,
         seed: int,
@@ -134,13 +134,13 @@ class HeadTask:
             metrics=[LabelledAccuracy(name="accuracy")],
         )
 
-    def batches(self, epoch: int) -> Ahead:
+    def batches(self, epoch: int) -> PrefetchDataset:
         """Return what an epoch learns from."""
         rows, size = self.plan.phase(epoch).rows, self.recipe.batch_size
-        draws = Draws(self.material, self.plan, rows, size, (self.seed, epoch))
+        draws = BatchSampler(self.material, self.plan, rows, size, (self.seed, epoch))
         return _FeatureBatches(self.material, self.features, draws)
 
-    def held_out(self, epoch: int) -> Ahead:
+    def held_out(self, epoch: int) -> PrefetchDataset:
         """Return the features of held-out rows and photos, the same for each epoch."""
         del epoch
         return _FixedFeatures(*self.checked, self.classes + 1)
@@ -150,8 +150,10 @@ class HeadTask:
         return epoch == self.epochs
 
 
-class _FeatureBatches(Ahead):
-    def __init__(self, material: PhotoMaterial, features: FrozenFeatures, draws: Draws) -> None:
+class _FeatureBatches(PrefetchDataset):
+    def __init__(
+        self, material: PhotoTrainingData, features: FrozenFeatures, draws: BatchSampler
+    ) -> None:
         super().__init__()
         self._material = material
         self._features = features
@@ -167,7 +169,7 @@ class _FeatureBatches(Ahead):
         return self._features.batch(self._draws, i), targets
 
 
-class _FixedFeatures(Ahead):
+class _FixedFeatures(PrefetchDataset):
     _SIZE = 500
 
     def __init__(
@@ -212,7 +214,7 @@ def with_head(task: HeadTask, head: keras.Model, settings: Settings) -> keras.Mo
 
 def _features_folder(
     recipe: Recipe,
-    material: PhotoMaterial,
+    material: PhotoTrainingData,
     identity: dict[str, Any],
     seed: int,
     settings: Settings,

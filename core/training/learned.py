@@ -10,35 +10,35 @@ import keras
 import numpy as np
 
 from core.bundle.config import Pretrained
-from core.bundle.metrics import RealPhotoFigures
+from core.bundle.metrics import RealPhotoMetrics
 from core.errors import DataError
-from core.inference.known_score import Arrays
+from core.inference.known_score import OodParams
 from core.settings import Settings
-from core.training.blend import Held, choose_blend, measure_blend, refit_head
+from core.training.blend import HeldOutData, choose_blend, measure_blend, refit_head
 from core.training.data.datasets import Split
-from core.training.data.photo_batches import PhotoMaterial
+from core.training.data.photo_batches import PhotoTrainingData
 from core.training.data.real_photos import RealPhotos
-from core.training.evaluation.measure import Rows
-from core.training.fit import Reporter, Run, fit
-from core.training.frozen import frozen_figures
+from core.training.evaluation.measure import EvaluationData
+from core.training.fit import FitResult, Reporter, fit
+from core.training.frozen import measure_frozen
 from core.training.head_task import HeadTask, with_head
 from core.training.material import (
-    describe_material,
-    gather_material,
-    gather_photos,
+    describe_training_data,
+    load_photo_training_data,
+    load_training_data,
     name_datasets,
 )
 from core.training.networks.vgg16 import describe_vgg16
 from core.training.photo_plan import PhotoPlan
 from core.training.photo_task import PhotoTask
 from core.training.recipes import Recipe
-from core.training.task import Labelling
+from core.training.task import ClassificationTask
 
-__all__ = ["Learned", "learn", "run_folder"]
+__all__ = ["TrainedNetwork", "learn", "run_folder"]
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class TrainedNetwork:
     """What a run came to.
 
     Attributes:
@@ -49,19 +49,19 @@ class Learned:
         data: What was learned from, for people.
         datasets: Names of it on the Hub.
         body: Weights of VGG16 that it began with, if any.
-        arrays: Of the verdict method `probe`, where the network has an output for none.
-        frozen: As `frozen_figures` gives them, where the network learned from real photos.
+        ood_params: Of the verdict method `probe`, where the network has an output for none.
+        frozen: As `measure_frozen` gives them, where the network learned from real photos.
     """
 
-    run: Run
+    run: FitResult
     model: keras.Model
     checked: Split
     accuracy: float
     data: str
     datasets: tuple[str, ...]
     body: Pretrained | None = None
-    arrays: Arrays = field(default_factory=dict)
-    frozen: Mapping[str, RealPhotoFigures | None] = field(default_factory=dict)
+    ood_params: OodParams = field(default_factory=dict)
+    frozen: Mapping[str, RealPhotoMetrics | None] = field(default_factory=dict)
 
 
 def run_folder(recipe: Recipe, settings: Settings) -> Path:
@@ -71,13 +71,13 @@ def run_folder(recipe: Recipe, settings: Settings) -> Path:
 
 def learn(
     recipe: Recipe,
-    rows: Rows,
+    rows: EvaluationData,
     settings: Settings,
     seed: int,
     resume: bool,
     reporter: Reporter,
     extra: Path | None,
-) -> Learned | None:
+) -> TrainedNetwork | None:
     """Go through the epochs of a recipe, and choose the weights that it ends with.
 
     Args:
@@ -101,10 +101,10 @@ def learn(
             recipe, recipe.plan, rows, settings, seed, resume, reporter, extra
         )
     dataset = rows.dataset
-    material = gather_material(recipe, rows.learn, settings, extra, dataset.labels)
+    material = load_training_data(recipe, rows.learn, settings, extra, dataset.labels)
     body = describe_vgg16(settings) if recipe.body is not None else None
     run = fit(
-        Labelling(recipe, material, rows.validation, len(dataset.labels), seed, settings),
+        ClassificationTask(recipe, material, rows.validation, len(dataset.labels), seed, settings),
         folder=run_folder(recipe, settings),
         resume=resume,
         reporter=reporter,
@@ -114,12 +114,12 @@ def learn(
     # Anew, of one size and in float32, whatever it was trained in.
     model = recipe.build((recipe.input.height, recipe.input.width, 3), len(dataset.labels))
     model.set_weights(run.model.get_weights())
-    return Learned(
+    return TrainedNetwork(
         run=run,
         model=model,
         checked=rows.validation,
         accuracy=run.history[run.best_epoch - 1].validation_accuracy,
-        data=describe_material(material, recipe, dataset),
+        data=describe_training_data(material, recipe, dataset),
         datasets=name_datasets(material, dataset, body),
         body=body,
     )
@@ -128,21 +128,21 @@ def learn(
 def _learn_with_photos(
     recipe: Recipe,
     plan: PhotoPlan,
-    rows: Rows,
+    rows: EvaluationData,
     settings: Settings,
     seed: int,
     resume: bool,
     reporter: Reporter,
     extra: Path | None,
-) -> Learned | None:
+) -> TrainedNetwork | None:
     """As `learn`, for a recipe that has a plan."""
     dataset, real = rows.dataset, rows.real
     if real is None:
         raise DataError(f"{recipe.name} learns from real photos, and there are none.")
-    material = gather_photos(rows.learn, real.train, extra, dataset.labels)
+    material = load_photo_training_data(rows.learn, real.train, extra, dataset.labels)
     spec, classes, folder = recipe.input, len(dataset.labels), run_folder(recipe, settings)
     some = rows.validation.take(np.arange(min(len(rows.validation), plan.blend_rows)))
-    held = Held(some, real.valid, spec)
+    held = HeldOutData(some, real.valid, spec)
     body = describe_vgg16(settings) if recipe.body is not None else None
     probed = material.probed(plan.probe_rows, seed)
     if recipe.head is not None:
@@ -168,7 +168,7 @@ def _learn_with_photos(
     *below, kernel, bias = network.get_weights()
     model.set_weights([*below, kernel[:, :classes], bias[:classes]])
     names = (dataset.hub, *(body.datasets if body else ()))
-    return Learned(
+    return TrainedNetwork(
         run=run,
         model=model,
         checked=some,
@@ -178,12 +178,12 @@ def _learn_with_photos(
         f"head {'as trained' if kept is blend else 'refitted'}",
         datasets=tuple(dict.fromkeys(filter(None, names))),
         body=body,
-        arrays={"kernel": kernel.astype(np.float16), "bias": bias.astype(np.float16)},
-        frozen=frozen_figures(recipe, rows, settings),
+        ood_params={"kernel": kernel.astype(np.float16), "bias": bias.astype(np.float16)},
+        frozen=measure_frozen(recipe, rows, settings),
     )
 
 
-def _described(material: PhotoMaterial, real: RealPhotos, dataset: str) -> str:
+def _described(material: PhotoTrainingData, real: RealPhotos, dataset: str) -> str:
     """Return what is learned from, for people."""
     count, known = len(material.photos), int(material.photos.known.sum())
     parts = [

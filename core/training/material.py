@@ -11,23 +11,28 @@ import numpy as np
 from core.bundle.config import Pretrained
 from core.photos.preprocess import resize
 from core.settings import Settings
-from core.training.data.batches import Material
+from core.training.data.batches import TrainingData
 from core.training.data.datasets import TINY_HUB_REPO, Dataset, Split, joined, load_tiny_imagenet
-from core.training.data.photo_batches import PhotoMaterial
+from core.training.data.photo_batches import PhotoTrainingData
 from core.training.data.photos import learn_from_photos, read_own_photos
 from core.training.data.real_photos import RealPhotos
 from core.training.recipes import Recipe
 
-__all__ = ["describe_material", "gather_material", "gather_photos", "name_datasets"]
+__all__ = [
+    "describe_training_data",
+    "load_photo_training_data",
+    "load_training_data",
+    "name_datasets",
+]
 
 
-def gather_material(
+def load_training_data(
     recipe: Recipe,
     learn: Split,
     settings: Settings,
     extra: Path | None,
     labels: tuple[str, ...],
-) -> Material:
+) -> TrainingData:
     """Read what a recipe without a plan for real photos learns from.
 
     Args:
@@ -46,7 +51,7 @@ def gather_material(
         photos = tiny.same if recipe.photos else None
         outliers = tiny.outliers if recipe.outliers else None
     if extra is None:
-        return Material(learn, photos, outliers)
+        return TrainingData(learn, photos, outliers)
     known, none = learn_from_photos(extra, labels)
     if photos is not None:
         photos = joined(photos, known)
@@ -66,12 +71,12 @@ def gather_material(
     told = f"{taken} photos of a folder of one's own (SHA-256 {digest.hexdigest()[:12]})"
     if left := len(known) + len(none) - taken:
         told += f"; {left} of none of the classes left out, which this recipe cannot learn from"
-    return Material(learn, photos, outliers, told)
+    return TrainingData(learn, photos, outliers, told)
 
 
-def gather_photos(
+def load_photo_training_data(
     learn: Split, photos: RealPhotos, extra: Path | None, labels: tuple[str, ...]
-) -> PhotoMaterial:
+) -> PhotoTrainingData:
     """Read what a recipe with a plan for real photos learns from.
 
     Args:
@@ -84,16 +89,16 @@ def gather_photos(
         DataError: The folder's labels are wrong, or a photo in it cannot be read.
     """
     if extra is None:
-        return PhotoMaterial(learn, photos)
+        return PhotoTrainingData(learn, photos)
     own = read_own_photos(extra, labels)
     digest = hashlib.sha256(own.labels.tobytes())
     for image in own.images:
         digest.update(image.tobytes())
     told = f"{len(own)} photos of a folder of one's own (SHA-256 {digest.hexdigest()[:12]})"
-    return PhotoMaterial(learn, photos.joined(own), told)
+    return PhotoTrainingData(learn, photos.joined(own), told)
 
 
-def describe_material(material: Material, recipe: Recipe, dataset: Dataset) -> str:
+def describe_training_data(material: TrainingData, recipe: Recipe, dataset: Dataset) -> str:
     """Return what is learned from, for people."""
     parts = [f"{dataset.name}, {len(material.rows):,} rows of train"]
     if material.photos is not None:
@@ -105,7 +110,9 @@ def describe_material(material: Material, recipe: Recipe, dataset: Dataset) -> s
     return "; ".join(parts)
 
 
-def name_datasets(material: Material, dataset: Dataset, body: Pretrained | None) -> tuple[str, ...]:
+def name_datasets(
+    material: TrainingData, dataset: Dataset, body: Pretrained | None
+) -> tuple[str, ...]:
     """Return the names on the Hub of what is learned from.
 
     Args:

@@ -16,7 +16,7 @@ from core.training.data.photo_batches import (
     LabelledBatches,
     LabelledImages,
     PhotoBatches,
-    PhotoMaterial,
+    PhotoTrainingData,
 )
 from core.training.data.real_photos import RealPhotos
 from core.training.embedder import Embedder
@@ -52,7 +52,7 @@ class PhotoTask:
 
     recipe: Recipe
     plan: PhotoPlan
-    material: PhotoMaterial
+    material: PhotoTrainingData
     validation: Split
     photos: RealPhotos
     classes: int
@@ -146,7 +146,9 @@ class PhotoTask:
         return epoch == self.epochs
 
 
-def photo_identity(recipe: Recipe, material: PhotoMaterial, settings: Settings) -> dict[str, Any]:
+def photo_identity(
+    recipe: Recipe, material: PhotoTrainingData, settings: Settings
+) -> dict[str, Any]:
     """Return what decides the outcome of a run, of types that JSON has.
 
     Args:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 __all__ = ["Probe", "fit_probe"]
 
 _LEAST_DEVIATION = 0.01
-_MOST_STEPS = 200
+_MAX_STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def fit_probe(
     """
     mean = embeddings.mean(axis=0)
     deviation = np.maximum(embeddings.std(axis=0), _LEAST_DEVIATION)
-    fitted = LogisticRegression(C=c, max_iter=_MOST_STEPS, tol=1e-3).fit(
+    fitted = LogisticRegression(C=c, max_iter=_MAX_STEPS, tol=1e-3).fit(
         (embeddings - mean) / deviation, labels
     )
     if len(fitted.classes_) != classes:

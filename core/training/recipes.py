@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.config import Family, Precision, View
-from core.bundle.metrics import Reported
+from core.bundle.metrics import BaselineMetrics
 from core.errors import ModelNotFoundError, TrainingError
 from core.photos.preprocess import InputSpec, normalise
 from core.settings import Settings
@@ -131,7 +131,7 @@ class Recipe:
     views: tuple[View, ...] = ("identity", "mirror")
     license: str = "mit"
     notes: str = ""
-    reported: Reported | None = None
+    reported: BaselineMetrics | None = None
 
     def __post_init__(self) -> None:
         """Check what would otherwise go wrong without a word."""
@@ -340,7 +340,7 @@ _FINETUNED = Recipe(
     precision="int8",
     maps="occlusion",
     notes=_FROM_IMAGENET,
-    reported=Reported(accuracy=0.7979, precision=0.8047, recall=0.7979, f1=0.7987),
+    reported=BaselineMetrics(accuracy=0.7979, precision=0.8047, recall=0.7979, f1=0.7987),
 )
 
 RECIPES = {
@@ -361,7 +361,7 @@ RECIPES = {
             precision="int8",
             maps="occlusion",
             offered=False,
-            reported=Reported(accuracy=0.6527, precision=0.6785, recall=0.6527, f1=0.6541),
+            reported=BaselineMetrics(accuracy=0.6527, precision=0.6785, recall=0.6527, f1=0.6541),
         ),
         Recipe(
             name="classic",
@@ -377,7 +377,7 @@ RECIPES = {
             flip="random",
             precision="int8",
             offered=False,
-            reported=Reported(accuracy=0.7446, precision=0.7518, recall=0.7446, f1=0.7467),
+            reported=BaselineMetrics(accuracy=0.7446, precision=0.7518, recall=0.7446, f1=0.7467),
         ),
         Recipe(
             name="scratch",
@@ -468,7 +468,7 @@ RECIPES = {
             precision="int8",
             maps="occlusion",
             notes=_FROM_IMAGENET,
-            reported=Reported(accuracy=0.6096, precision=0.6099, recall=0.6096, f1=0.6065),
+            reported=BaselineMetrics(accuracy=0.6096, precision=0.6099, recall=0.6096, f1=0.6065),
         ),
         _FINETUNED,
         replace(
@@ -478,7 +478,7 @@ RECIPES = {
             description="As `finetuned`, but weights decay towards those of ImageNet.",
             optimizer=AnchoredAdamW(anchor=0.05, average=0.996, clip_norm=1.0),
             bundled=False,
-            reported=Reported(accuracy=0.7704, precision=0.7813, recall=0.7704, f1=0.7715),
+            reported=BaselineMetrics(accuracy=0.7704, precision=0.7813, recall=0.7704, f1=0.7715),
         ),
         replace(
             _FINETUNED,

@@ -15,14 +15,14 @@ from core.training.data.batches import (
     Batches,
     FixedBatches,
     LabelledAccuracy,
-    Material,
     PartialCrossentropy,
+    TrainingData,
 )
 from core.training.data.datasets import Split
 from core.training.networks.vgg16 import describe_vgg16, load_vgg16
 from core.training.recipes import Recipe
 
-__all__ = ["Labelling", "described", "dtype_policy", "set_first_weights"]
+__all__ = ["ClassificationTask", "described", "dtype_policy", "set_first_weights"]
 
 # What of a recipe does not change the weights that come out.
 _COSMETIC = {
@@ -36,7 +36,7 @@ _COSMETIC = {
 
 
 @dataclass(frozen=True)
-class Labelling:
+class ClassificationTask:
     """Training by a recipe; a `fit.Task`.
 
     Attributes:
@@ -49,7 +49,7 @@ class Labelling:
     """
 
     recipe: Recipe
-    material: Material
+    material: TrainingData
     validation: Split
     classes: int
     seed: int

@@ -11,16 +11,16 @@ import keras
 
 from core.bundle.config import MODEL, Config
 from core.bundle.folder import Bundle, write_bundle
-from core.bundle.leaderboard import keep_figures
-from core.bundle.metrics import Curve, ResizeFigures
+from core.bundle.leaderboard import save_unbundled
+from core.bundle.metrics import EpochMetrics, ResizeMetrics
 from core.inference.classifier import Classifier
 from core.output import private_folder
 from core.settings import Settings
 from core.training.data.datasets import Dataset
 from core.training.drafts import check_network, check_precision, draft_config
 from core.training.evaluation.choices import calibrate, choose_verdict
-from core.training.evaluation.measure import History, Rows, measure
-from core.training.evaluation.ood import share_right, watch
+from core.training.evaluation.measure import EvaluationData, History, measure
+from core.training.evaluation.ood import accuracy_of, run_inference
 from core.training.export.flatbuffer import (
     activation_model,
     occlusion_model,
@@ -28,7 +28,7 @@ from core.training.export.flatbuffer import (
     to_flatbuffer,
 )
 from core.training.fit import Reporter
-from core.training.learned import Learned, learn
+from core.training.learned import TrainedNetwork, learn
 from core.training.recipes import Recipe
 
 __all__ = ["train"]
@@ -49,7 +49,7 @@ def train(
     resume: bool,
     reporter: Reporter,
     command: str,
-    rows: Rows | None = None,
+    rows: EvaluationData | None = None,
     extra: Path | None = None,
 ) -> Bundle | None:
     """Train a model and put its folder among the models.
@@ -66,7 +66,7 @@ def train(
         resume: Go on with the run that stopped.
         reporter: Hears of every batch and epoch.
         command: That trains this model, for the card.
-        rows: What it is chosen and measured by; None: as `Rows.of` cuts and reads them.
+        rows: What it is chosen and measured by; None: as `EvaluationData.of` cuts and reads them.
         extra: Folder of photos to learn from too, as `learn_from_photos` reads it; those of none of
             the classes only where the recipe learns from `outliers`.
 
@@ -96,7 +96,7 @@ def train(
         command,
     )
     if not recipe.bundled:
-        keep_figures(settings.models, bundle)
+        save_unbundled(settings.models, bundle)
     return bundle
 
 
@@ -113,12 +113,12 @@ class _Exported:
 
     config: Config
     files: dict[str, bytes]
-    resize: ResizeFigures | None
+    resize: ResizeMetrics | None
     float32: float
 
 
 def _export(
-    recipe: Recipe, learned: Learned, rows: Rows, settings: Settings, seed: int
+    recipe: Recipe, learned: TrainedNetwork, rows: EvaluationData, settings: Settings, seed: int
 ) -> _Exported:
     """Export, check and calibrate a network.
 
@@ -137,7 +137,7 @@ def _export(
             {MODEL: to_flatbuffer(model, "float32")},
         )
         check_network(recipe, learned, exact, settings)
-        known = watch(
+        known = run_inference(
             Classifier(draft, threads=settings.threads), rows.validation.images, "validation"
         )
         check_precision(recipe, known, exact, rows.validation, settings)
@@ -145,23 +145,23 @@ def _export(
         # The draft's own config holds the digests.
         same = config.model_copy(update={"sha256": draft.config.sha256})
         calibrated = Classifier(replace(draft, config=same), threads=settings.threads)
-        verdict, files = choose_verdict(calibrated, known, rows, learned.arrays)
+        verdict, files = choose_verdict(calibrated, known, rows, learned.ood_params)
         float32 = Classifier(exact, threads=settings.threads)
-        test = watch(float32, dataset.test.images, "test")
+        test = run_inference(float32, dataset.test.images, "test")
     return _Exported(
         config=config.model_copy(update={"verdict": verdict}),
         files={MODEL: weights} | files,
         resize=resizing,
-        float32=share_right(test, dataset.test),
+        float32=accuracy_of(test, dataset.test),
     )
 
 
-def _history(recipe: Recipe, learned: Learned, exported: _Exported) -> History:
+def _history(recipe: Recipe, learned: TrainedNetwork, exported: _Exported) -> History:
     """Return what is known of a run that cannot be measured again."""
     run = learned.run
     return History(
         curves=tuple(
-            Curve(
+            EpochMetrics(
                 epoch=epoch.epoch,
                 loss=epoch.loss,
                 accuracy=epoch.accuracy,
@@ -181,8 +181,8 @@ def _history(recipe: Recipe, learned: Learned, exported: _Exported) -> History:
     )
 
 
-def _rows(recipe: Recipe, dataset: Dataset, settings: Settings) -> Rows:
+def _rows(recipe: Recipe, dataset: Dataset, settings: Settings) -> EvaluationData:
     """Read what a recipe is chosen and measured by."""
     if recipe.plan is None:
-        return Rows.of(dataset, settings)
-    return Rows.of_real_photos(dataset, settings, recipe.plan.left_out)
+        return EvaluationData.of(dataset, settings)
+    return EvaluationData.of_real_photos(dataset, settings, recipe.plan.left_out)

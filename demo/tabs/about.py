@@ -9,7 +9,7 @@ import gradio as gr
 
 from core import locale
 from core.errors import TenSightError
-from demo.context import Front, language_of
+from demo.context import PageContext, language_of
 
 __all__ = ["CURL", "JAVASCRIPT", "PYTHON", "build"]
 
@@ -43,18 +43,18 @@ console.log(data[0].label, data[0].confidence);
 _PROGRAMS = {"curl": CURL, "Python": PYTHON, "JavaScript": JAVASCRIPT}
 
 
-def build(front: Front, page: gr.Blocks, *, share: bool) -> None:
+def build(context: PageContext, page: gr.Blocks, *, share: bool) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         page: The page, whose load event fills the texts.
         share: Whether the page is shared through Gradio's servers.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
-    words, at_start = front.words, front.predictor.models()
+    words, at_start = context.words, context.predictor.models()
     about = gr.Markdown(elem_id="about")
     with gr.Column(elem_id="programs"):
         shown = [
@@ -72,9 +72,9 @@ def build(front: Front, page: gr.Blocks, *, share: bool) -> None:
 
     def tell(request: gr.Request) -> list[str]:
         """Return the text for the current models, and the API examples with the page's address."""
-        here, results = locale.page_words(language_of(request)), at_start
+        here, results = locale.page_texts(language_of(request)), at_start
         with suppress(TenSightError):
-            results = front.predictor.models()
+            results = context.predictor.models()
         sides = {
             side for each in results for side in (each.config.input.width, each.config.input.height)
         }

@@ -20,33 +20,33 @@ from gradio.data_classes import ListFiles
 from PIL import Image
 
 from core import locale
-from core.bundle.leaderboard import offered
+from core.bundle.leaderboard import selectable
 from core.errors import BusyError, TenSightError
 from core.inference.prediction import Prediction
 from core.serving.predictor import PreviewedPrediction
 from demo.components import choice, chosen, data_url, read_path, table, uploaded
-from demo.context import Front, error_of, language_of, refusal
+from demo.context import PageContext, error_of, language_of, refusal
 
-__all__ = ["MOST", "answers", "as_csv", "build"]
+__all__ = ["MAX_PHOTOS", "answers", "as_csv", "build"]
 
-MOST = 100
+MAX_PHOTOS = 100
 """Maximum number of photos in a batch."""
 
 _TRIES = 20
 _THUMBNAIL = 56
 
 
-def build(front: Front, page: gr.Blocks) -> None:
+def build(context: PageContext, page: gr.Blocks) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         page: The page, whose load event fills the model selector.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
-    words = front.words
+    words = context.words
     gr.Markdown(words("batch_intro"))
     with gr.Row():
         with gr.Column(scale=1):
@@ -62,9 +62,12 @@ def build(front: Front, page: gr.Blocks) -> None:
 
             # Gradio's own preprocessing leaves an empty file for each upload until the server ends.
             files.preprocess = paths  # type: ignore[assignment,method-assign]
-            default = front.predictor.default_model()
+            default = context.predictor.default_model()
             model = gr.Dropdown(
-                [choice(result, "en") for result in offered(front.predictor.models(), default)],
+                [
+                    choice(result, "en")
+                    for result in selectable(context.predictor.models(), default)
+                ],
                 value=default,
                 label=words("model"),
                 elem_id="batch-model",
@@ -84,18 +87,18 @@ def build(front: Front, page: gr.Blocks) -> None:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio injects it by its default
     ) -> tuple[Any, ...]:
         language = language_of(request)
-        here, hidden = locale.page_words(language), gr.update(visible=False)
-        if not photos or len(photos) > MOST:
+        here, hidden = locale.page_texts(language), gr.update(visible=False)
+        if not photos or len(photos) > MAX_PHOTOS:
             told = here["batch_many"] if photos else here["batch_none"]
-            return f"### ⚠ {told.format(n=len(photos), most=MOST)}", "", hidden, hidden
+            return f"### ⚠ {told.format(n=len(photos), most=MAX_PHOTOS)}", "", hidden, hidden
         progress((0, len(photos)), unit=here["batch_progress"])
 
         def step(done: int) -> None:
             progress((done, len(photos)), unit=here["batch_progress"])
 
         try:
-            front.visitors.admit(request, len(photos))
-            given = await _previews(front, photos, model, front.visitors.client(request), step)
+            context.visitors.check_rate(request, len(photos))
+            given = await _previews(context, photos, model, context.visitors.client(request), step)
             rows, table, files_made = await asyncio.to_thread(_write, photos, given, language)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
             return refusal(error, language), "", hidden, hidden
@@ -106,7 +109,7 @@ def build(front: Front, page: gr.Blocks) -> None:
 
     def choices(request: gr.Request) -> dict[str, Any]:
         try:
-            there, value = chosen(front, request)
+            there, value = chosen(context, request)
         except TenSightError:
             return gr.update()
         return gr.update(choices=there, value=value)
@@ -126,12 +129,12 @@ _Answer = TypeVar("_Answer")
 
 
 async def answers(
-    front: Front, photos: Sequence[str], model: str | None, client: str
+    context: PageContext, photos: Sequence[str], model: str | None, client: str
 ) -> list[Prediction | Exception]:
     """Classify photos, retrying each while the predictor is busy.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         photos: Paths of uploads, outputs of `uploaded`.
         model: Name of the model; None for the default model.
         client: Key of the client that sent them.
@@ -141,26 +144,30 @@ async def answers(
     """
 
     async def ask(photo: str) -> Prediction:
-        return await front.predictor.predict(read_path(photo), model=model, client=client)
+        return await context.predictor.predict(read_path(photo), model=model, client=client)
 
-    return await _each(front, photos, ask, lambda _: None)
+    return await _each(context, photos, ask, lambda _: None)
 
 
 async def _previews(
-    front: Front, photos: Sequence[str], model: str, client: str, step: Callable[[int], None]
+    context: PageContext,
+    photos: Sequence[str],
+    model: str,
+    client: str,
+    step: Callable[[int], None],
 ) -> list[PreviewedPrediction | Exception]:
     """Classify photos as `answers` does, each with a thumbnail; `step` gets the number done."""
 
     async def ask(photo: str) -> PreviewedPrediction:
-        return await front.predictor.predict_with_preview(
+        return await context.predictor.predict_with_preview(
             read_path(photo), model=model, side=_THUMBNAIL, client=client
         )
 
-    return await _each(front, photos, ask, step)
+    return await _each(context, photos, ask, step)
 
 
 async def _each(
-    front: Front,
+    context: PageContext,
     photos: Sequence[str],
     ask: Callable[[str], Awaitable[_Answer]],
     step: Callable[[int], None],
@@ -169,7 +176,7 @@ async def _each(
 
     async def one(photo: str) -> _Answer | Exception:
         nonlocal done
-        async with front.batches:
+        async with context.batches:
             try:
                 return await _patiently(lambda: ask(photo))
             except Exception as error:  # noqa: BLE001  # reported in the photo's row
@@ -245,7 +252,7 @@ def _line(
     if isinstance(answer, Exception):
         why = html.escape(row["error"]["message"])
         return f'<tr class="bad"><td></td><th scope="row">{name}</th><td>⚠ {why}</td></tr>'
-    says = html.escape(locale.verdict_words(answer.prediction, language))
+    says = html.escape(locale.format_verdict(answer.prediction, language))
     picture = f'<img src="{data_url(Image.fromarray(answer.preview), "JPEG")}" alt="">'
     return f'<tr><td>{picture}</td><th scope="row">{name}</th><td>{says}</td></tr>'
 
@@ -253,7 +260,7 @@ def _line(
 def _table(
     lines: Sequence[str], given: Sequence[Prediction | Exception], language: locale.Language
 ) -> str:
-    here = locale.page_words(language)
+    here = locale.page_texts(language)
     head = "".join(
         f'<th scope="col">{each}</th>'
         for each in (here["photo"], here["batch_file"], here["batch_answer"])
@@ -271,4 +278,4 @@ def _table(
 def _found(answer: Prediction, language: locale.Language) -> str:
     if answer.verdict == "known":
         return locale.label_name(answer.label, language)
-    return locale.page_words(language)[f"verdict_{answer.verdict}"]
+    return locale.page_texts(language)[f"verdict_{answer.verdict}"]

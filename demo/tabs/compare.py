@@ -10,24 +10,24 @@ from collections.abc import Mapping, Sequence
 import gradio as gr
 
 from core import locale
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.inference.prediction import Prediction
 from core.text import escape_markdown
 from demo.components import bars, photo_input, read_path
-from demo.context import Front, error_of, language_of, refusal
+from demo.context import PageContext, error_of, language_of, refusal
 
 __all__ = ["answers", "build", "votes"]
 
 _TOP = 3
 
 
-def build(front: Front) -> None:
+def build(context: PageContext) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
     """
-    words = front.words
+    words = context.words
     gr.Markdown(words("compare_intro"))
     with gr.Row():
         with gr.Column(scale=1):
@@ -41,9 +41,11 @@ def build(front: Front) -> None:
             return "", ""
         language = language_of(request)
         try:
-            results = await asyncio.to_thread(front.predictor.models)
-            front.visitors.admit(request, len(results))
-            each = await answers(front, read_path(photo), results, front.visitors.client(request))
+            results = await asyncio.to_thread(context.predictor.models)
+            context.visitors.check_rate(request, len(results))
+            each = await answers(
+                context, read_path(photo), results, context.visitors.client(request)
+            )
             cards = "".join(_card(r, each[r.config.name], language) for r in results)
             return _agreement(each, language), f'<div class="cards">{cards}</div>'
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
@@ -60,12 +62,12 @@ def build(front: Front) -> None:
 
 
 async def answers(
-    front: Front, photo: str, results: Sequence[Result], client: str
+    context: PageContext, photo: str, results: Sequence[ModelInfo], client: str
 ) -> dict[str, Prediction | Exception]:
     """Classify a photo with several models concurrently.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         photo: Path of the photo.
         results: The models.
         client: Key of the client that sent the photo.
@@ -77,7 +79,7 @@ async def answers(
         Exception: All models failed; the error of the first one.
     """
     names = [result.config.name for result in results]
-    asked = [front.predictor.predict(photo, model=name, client=client) for name in names]
+    asked = [context.predictor.predict(photo, model=name, client=client) for name in names]
     given = await asyncio.gather(*asked, return_exceptions=True)
     each: dict[str, Prediction | Exception] = {}
     for name, answer in zip(names, given, strict=True):
@@ -109,7 +111,7 @@ def votes(each: Mapping[str, Prediction | Exception]) -> tuple[str, int, int]:
 
 
 def _agreement(each: Mapping[str, Prediction | Exception], language: locale.Language) -> str:
-    words = locale.page_words(language)
+    words = locale.page_texts(language)
     label, n, count = votes(each)
     if count < 2:
         return ""
@@ -118,14 +120,14 @@ def _agreement(each: Mapping[str, Prediction | Exception], language: locale.Lang
     return f"### {words[key].format(n=n, count=count, label=escape_markdown(said))}"
 
 
-def _card(result: Result, answer: Prediction | Exception, language: locale.Language) -> str:
+def _card(result: ModelInfo, answer: Prediction | Exception, language: locale.Language) -> str:
     title = html.escape(result.config.title)
     if isinstance(answer, Exception):
-        words = locale.page_words(language)["compare_failed"]
+        words = locale.page_texts(language)["compare_failed"]
         why = html.escape(error_of(answer, language)[1])
         return f"<section class='card bad'><h3>{title}</h3><p>{words}: {why}</p></section>"
-    shown = bars(answer.scores, _TOP, language, locale.page_words(language)["scores"])
-    says = html.escape(locale.verdict_words(answer, language))
+    shown = bars(answer.scores, _TOP, language, locale.page_texts(language)["scores"])
+    says = html.escape(locale.format_verdict(answer, language))
     spent = locale.decimal(answer.timing_ms.infer, 1, language)
     return (
         f'<section class="card"><h3>{title}</h3><p class="says">{says}</p>{shown}'

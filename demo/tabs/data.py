@@ -14,7 +14,7 @@ from core import locale
 from core.errors import TenSightError
 from core.text import escape_markdown
 from demo.components import data_url
-from demo.context import Front, Samples, language_of
+from demo.context import PageContext, Samples, language_of
 
 __all__ = ["build"]
 
@@ -26,17 +26,17 @@ _CIFAR10 = (
     *("dog", "frog", "horse", "ship", "truck"),
 )
 # Maximum number of labels to list by name; the others are counted.
-_MOST_NAMED = 30
+_MAX_NAMED = 30
 
 
-def build(front: Front, page: gr.Blocks) -> None:
+def build(context: PageContext, page: gr.Blocks) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         page: The page, whose load event fills the list of classes.
     """
-    words, samples = front.words, front.samples
+    words, samples = context.words, context.samples
     gr.Markdown(words("data_intro"))
     gr.Markdown(words("data_facts"))
     known = gr.Markdown(elem_id="data-known")
@@ -44,10 +44,10 @@ def build(front: Front, page: gr.Blocks) -> None:
     def classes(request: gr.Request) -> str:
         """List the classes of the data set and, where they differ, those of the current models."""
         language = language_of(request)
-        here = locale.page_words(language)
+        here = locale.page_texts(language)
         told = here["data_classes"].format(classes=_named(_CIFAR10, language))
         try:
-            results = front.predictor.models()
+            results = context.predictor.models()
         except TenSightError:
             return told
         labels = dict.fromkeys(label for result in results for label in result.config.labels)
@@ -77,19 +77,19 @@ def build(front: Front, page: gr.Blocks) -> None:
         except TenSightError as error:
             # The reason is logged only, since it may name folders of the server.
             logger.warning("Cannot show sample images of the data set: %s", error)
-            return f"<p>{html.escape(locale.page_words(language)['data_broken'])}</p>"
+            return f"<p>{html.escape(locale.page_texts(language)['data_broken'])}</p>"
 
     button.click(show, None, shown, api_visibility="private", concurrency_limit=1)
 
 
 def _named(labels: Sequence[str], language: locale.Language) -> str:
-    names = [escape_markdown(locale.label_name(label, language)) for label in labels[:_MOST_NAMED]]
+    names = [escape_markdown(locale.label_name(label, language)) for label in labels[:_MAX_NAMED]]
     others = len(labels) - len(names)
     return ", ".join(names) + (f" (+ {others})" if others else "")
 
 
 def _drawn(samples: Samples, language: locale.Language) -> str:
-    here = locale.page_words(language)
+    here = locale.page_texts(language)
     rows = []
     for label, each in samples().items():
         name = html.escape(locale.label_name(label, language))

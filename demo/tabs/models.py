@@ -11,36 +11,36 @@ import pandas
 
 from core import locale
 from core.bundle.card import card
-from core.bundle.leaderboard import Result
-from core.bundle.metrics import Estimate, Metrics
+from core.bundle.leaderboard import ModelInfo
+from core.bundle.metrics import Metrics, ProportionEstimate
 from core.errors import ModelNotFoundError, TenSightError
 from demo.components import reliability, reliability_plot, table
-from demo.context import Front, language_of, refusal
+from demo.context import PageContext, language_of, refusal
 
 __all__ = ["build"]
 
 # Maximum number of classes of a confusion matrix that is still legible.
-_MOST_CLASSES = 30
+_MAX_CLASSES = 30
 # Placeholder for a missing value.
 _NONE = "–"
 
 
-def build(front: Front, page: gr.Blocks) -> None:
+def build(context: PageContext, page: gr.Blocks) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         page: The page, whose load event fills the tables.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
-    words = front.words
+    words = context.words
     gr.Markdown(words("models_intro"))
     leaderboard = gr.HTML(elem_id="leaderboard")
     picked = gr.Dropdown(
-        [(result.config.title, result.config.name) for result in _all(front)],
-        value=front.predictor.default_model(),
+        [(result.config.title, result.config.name) for result in _all(context)],
+        value=context.predictor.default_model(),
         label=words("models_pick"),
         elem_id="picked",
     )
@@ -63,9 +63,9 @@ def build(front: Front, page: gr.Blocks) -> None:
     def board(request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Render the leaderboard of the current models, and update the selector."""
         try:
-            results = _all(front)
+            results = _all(context)
         except TenSightError as error:
-            why = html.escape(locale.error_words(error, language_of(request)))
+            why = html.escape(locale.format_error(error, language_of(request)))
             return f"<p>{why}</p>", gr.update()
         there = [(result.config.title, result.config.name) for result in results]
         return _leaderboard(results, language_of(request)), gr.update(choices=there)
@@ -73,9 +73,9 @@ def build(front: Front, page: gr.Blocks) -> None:
     def show(name: str, request: gr.Request) -> tuple[Any, ...]:
         """Render the details of one model."""
         language = language_of(request)
-        here = locale.page_words(language)
+        here = locale.page_texts(language)
         try:
-            result = next((r for r in _all(front) if r.config.name == name), None)
+            result = next((r for r in _all(context) if r.config.name == name), None)
             if result is None:
                 raise ModelNotFoundError(f"There is no model {name!r}. Choose another one.")
         except TenSightError as error:
@@ -112,21 +112,21 @@ def build(front: Front, page: gr.Blocks) -> None:
     )
 
 
-def _all(front: Front) -> list[Result]:
+def _all(context: PageContext) -> list[ModelInfo]:
     """List all models, highest test accuracy first."""
     return sorted(
-        [*front.predictor.models(), *front.unbundled],
+        [*context.predictor.models(), *context.unbundled],
         key=lambda result: -result.metrics.test.accuracy,
     )
 
 
-def _leaderboard(results: Sequence[Result], language: locale.Language) -> str:
-    here = locale.page_words(language)
+def _leaderboard(results: Sequence[ModelInfo], language: locale.Language) -> str:
+    here = locale.page_texts(language)
 
     def number(value: float, places: int = 4) -> str:
         return locale.decimal(value, places, language)
 
-    def share(estimate: Estimate | None) -> str:
+    def share(estimate: ProportionEstimate | None) -> str:
         return number(estimate.share, 3) if estimate is not None else _NONE
 
     rows = []
@@ -167,7 +167,7 @@ def _learned(metrics: Metrics, language: locale.Language) -> str:
     if not metrics.curves:
         return ""
     best = max(metrics.curves, key=lambda each: each.epoch == metrics.best_epoch)
-    return locale.page_words(language)["models_learned"].format(
+    return locale.page_texts(language)["models_learned"].format(
         epochs=len(metrics.curves),
         best=best.epoch,
         train=f"{locale.decimal(100 * best.accuracy, 1, language)}%",
@@ -175,11 +175,11 @@ def _learned(metrics: Metrics, language: locale.Language) -> str:
     )
 
 
-def _confusion(result: Result, language: locale.Language) -> str:
+def _confusion(result: ModelInfo, language: locale.Language) -> str:
     """Render the confusion matrix as an HTML table, shaded by the share of the row."""
-    here, labels = locale.page_words(language), result.config.labels
-    if len(labels) > _MOST_CLASSES:
-        return f"<p>{html.escape(here['models_many'].format(most=_MOST_CLASSES))}</p>"
+    here, labels = locale.page_texts(language), result.config.labels
+    if len(labels) > _MAX_CLASSES:
+        return f"<p>{html.escape(here['models_many'].format(most=_MAX_CLASSES))}</p>"
     names = [html.escape(locale.label_name(label, language)) for label in labels]
     head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
     rows = []
@@ -200,8 +200,8 @@ def _confusion(result: Result, language: locale.Language) -> str:
     )
 
 
-def _classes(result: Result, language: locale.Language) -> str:
-    here = locale.page_words(language)
+def _classes(result: ModelInfo, language: locale.Language) -> str:
+    here = locale.page_texts(language)
     rows = [
         [
             locale.label_name(each.label, language),

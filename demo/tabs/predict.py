@@ -15,13 +15,13 @@ from gradio.blocks import Block
 from PIL import Image
 
 from core import locale
-from core.bundle.leaderboard import Result, offered
+from core.bundle.leaderboard import ModelInfo, selectable
 from core.errors import ImageError, PhotoReadError, RateError, TenSightError
 from core.inference.prediction import Prediction
 from core.photos.saliency import heat
 from core.serving.predictor import PreviewedPrediction
 from core.settings import processors
-from core.store.feedback import NONE, Feedback, Kept
+from core.store.feedback import NONE, Feedback, StoreResult
 from core.store.store import Store
 from core.text import escape_markdown
 from demo.components import (
@@ -34,13 +34,13 @@ from demo.components import (
     reliability,
     reliability_plot,
 )
-from demo.context import Front, error_of, language_of, refusal
+from demo.context import PageContext, error_of, language_of, refusal
 from demo.tabs import examples
 
 __all__ = ["build"]
 
 _BARS = 5
-_MOST_BARS = 20
+_MAX_BARS = 20
 # Longer side of the photo under the saliency overlay, in pixels.
 _PICTURE = 640
 _OPACITY = 0.6
@@ -68,23 +68,23 @@ class _Answered:
 
     photo: str
     prediction: Prediction
-    result: Result
+    result: ModelInfo
     said: bool = False
 
 
-def build(front: Front, page: gr.Blocks) -> None:
+def build(context: PageContext, page: gr.Blocks) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
-        front: Context of the page.
+        context: Context of the page.
         page: The page, whose load event fills the model selector.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
         BundleError: The default model is damaged.
     """
-    words, default = front.words, front.predictor.default_model()
-    results = front.predictor.models()
+    words, default = context.words, context.predictor.default_model()
+    results = context.predictor.models()
     answered = gr.State(None)
     with gr.Row():
         with gr.Column():
@@ -96,7 +96,7 @@ def build(front: Front, page: gr.Blocks) -> None:
                     for name, path in examples.write().items()
                 }
             model = gr.Radio(
-                [choice(result, "en") for result in offered(results, default)],
+                [choice(result, "en") for result in selectable(results, default)],
                 value=default,
                 label=words("model"),
                 info=words("model_info"),
@@ -112,7 +112,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             # All parts of the answer appear together, which avoids layout shifts.
             with gr.Column(visible=False, elem_id="answer") as answer:
                 scores = gr.HTML(elem_id="scores")
-                most = _most_bars(results)
+                most = _max_bars(results)
                 top = gr.Slider(
                     1,
                     most,
@@ -123,7 +123,7 @@ def build(front: Front, page: gr.Blocks) -> None:
                 )
                 timing = gr.Markdown(elem_id="timing")
                 # The column reserves the space of the feedback form while its parts are hidden.
-                with gr.Column(visible=front.store is not None, elem_id="said"):
+                with gr.Column(visible=context.store is not None, elem_id="said"):
                     with gr.Column(visible=False, elem_id="feedback") as feedback:
                         question = gr.Markdown()
                         keep = gr.Checkbox(False, label=words("feedback_keep"))
@@ -152,22 +152,22 @@ def build(front: Front, page: gr.Blocks) -> None:
         photo: str | None, model: str, top: float, request: gr.Request
     ) -> dict[Block, Any]:
         language = language_of(request)
-        here, hidden = locale.page_words(language), gr.update(visible=False)
+        here, hidden = locale.page_texts(language), gr.update(visible=False)
         unasked: dict[Block, Any] = {answer: hidden, answered: None, why: ""}
         if photo is None:
             return unasked | {verdict: here["verdict_waits"]}
         try:
-            front.visitors.admit(request)
-            prediction = await front.predictor.predict(
-                read_path(photo), model=model, client=front.visitors.client(request)
+            context.visitors.check_rate(request)
+            prediction = await context.predictor.predict(
+                read_path(photo), model=model, client=context.visitors.client(request)
             )
-            result = await asyncio.to_thread(front.result, model)
+            result = await asyncio.to_thread(context.result, model)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
             return unasked | {verdict: refusal(error, language)}
         # An unsure answer ("cat or dog") is neither right nor wrong: only the label is asked for.
         unsure = prediction.verdict == "unsure"
         return {
-            verdict: f"## {escape_markdown(locale.verdict_words(prediction, language))}",
+            verdict: f"## {escape_markdown(locale.format_verdict(prediction, language))}",
             answer: gr.update(visible=True),
             scores: _bars(prediction, top, language),
             timing: here["time"].format(
@@ -178,7 +178,7 @@ def build(front: Front, page: gr.Blocks) -> None:
             # The server's path of the upload is of no use to the visitor.
             details: prediction.to_dict() | {"photo": None},
             answered: _Answered(photo, prediction, result),
-            feedback: gr.update(visible=front.store is not None),
+            feedback: gr.update(visible=context.store is not None),
             question: here["feedback_unsure" if unsure else "feedback"],
             # Consent applies to a single photo, so the checkbox is cleared for each.
             keep: False,
@@ -199,13 +199,13 @@ def build(front: Front, page: gr.Blocks) -> None:
             return ""
         language, photo = language_of(request), answered.photo
         try:
-            front.visitors.admit(request)
-            previewed = await front.predictor.predict_with_preview(
+            context.visitors.check_rate(request)
+            previewed = await context.predictor.predict_with_preview(
                 photo,
                 model=answered.prediction.model,
                 saliency=True,
                 side=_PICTURE,
-                client=front.visitors.client(request),
+                client=context.visitors.client(request),
             )
             # Drawing is CPU-bound: at most one at a time for each processor.
             async with drawing:
@@ -217,10 +217,10 @@ def build(front: Front, page: gr.Blocks) -> None:
         """Render the reliability diagram of a model, and the permanent link to it."""
         language = language_of(request)
         try:
-            result = front.result(model)
+            result = context.result(model)
         except TenSightError as error:
-            return gr.update(), locale.error_words(error, language), ""
-        here = locale.page_words(language)
+            return gr.update(), locale.format_error(error, language), ""
+        here = locale.page_texts(language)
         shown = html.escape(here["same_model"].format(title=result.config.title))
         address = f'<a href="?model={html.escape(model)}">{shown}</a>'
         drawn, told = reliability(result.metrics, language)
@@ -229,8 +229,8 @@ def build(front: Front, page: gr.Blocks) -> None:
     def choices(request: gr.Request) -> tuple[dict[str, Any], dict[str, Any]]:
         """Update the model selector from the current models and the query of the address."""
         try:
-            there, value = chosen(front, request)
-            most = _most_bars(front.predictor.models())
+            there, value = chosen(context, request)
+            most = _max_bars(context.predictor.models())
         except TenSightError:
             return gr.update(), gr.update()
         return gr.update(choices=there, value=value), gr.update(maximum=most)
@@ -240,8 +240,8 @@ def build(front: Front, page: gr.Blocks) -> None:
     ) -> tuple[Any, ...]:
         """Store a visitor's feedback on an answer, once."""
         language = language_of(request)
-        here, hidden = locale.page_words(language), gr.update(visible=False)
-        if answered is None or answered.said or front.store is None:
+        here, hidden = locale.page_texts(language), gr.update(visible=False)
+        if answered is None or answered.said or context.store is None:
             return here["feedback_gone"], hidden
         if truth is None:
             return here["feedback_truth"], gr.update()
@@ -249,13 +249,13 @@ def build(front: Front, page: gr.Blocks) -> None:
             return gr.update(), gr.update()  # a label of the previous answer
         answered.said = True
         try:
-            front.visitors.admit(request)
+            context.visitors.check_rate(request)
             try:
-                front.judges.admit(request)
+                context.judges.check_rate(request)
             except RateError:
                 return here["feedback_full"], hidden
-            photo = await _archival(front, answered) if keep else None
-            kept = await asyncio.to_thread(_keep, front.store, answered, truth, photo)
+            photo = await _archival(context, answered) if keep else None
+            kept = await asyncio.to_thread(_keep, context.store, answered, truth, photo)
         except Exception as error:  # noqa: BLE001  # as above
             answered.said = False
             return refusal(error, language), gr.update()
@@ -311,24 +311,24 @@ def build(front: Front, page: gr.Blocks) -> None:
     send.click(say, [answered, truth, keep], said, **free)
 
 
-def _most_bars(results: Sequence[Result]) -> int:
-    return min(_MOST_BARS, max(len(result.config.labels) for result in results))
+def _max_bars(results: Sequence[ModelInfo]) -> int:
+    return min(_MAX_BARS, max(len(result.config.labels) for result in results))
 
 
 def _truths(prediction: Prediction, language: locale.Language) -> list[tuple[str, str]]:
     """List the choices for the true label: translated name and label, and `none` at the end."""
     labels = sorted((locale.label_name(label, language), label) for label in prediction.scores)
-    return [*labels, (locale.page_words(language)["feedback_none"], NONE)]
+    return [*labels, (locale.page_texts(language)["feedback_none"], NONE)]
 
 
-async def _archival(front: Front, answered: _Answered) -> bytes | None:
+async def _archival(context: PageContext, answered: _Answered) -> bytes | None:
     """Return the photo as it is stored; None where the upload was deleted in the meantime."""
     with suppress(ImageError, PhotoReadError):
-        return await front.predictor.archival_jpeg(answered.photo)
+        return await context.predictor.archival_jpeg(answered.photo)
     return None
 
 
-def _keep(store: Store, answered: _Answered, truth: str, photo: bytes | None) -> Kept:
+def _keep(store: Store, answered: _Answered, truth: str, photo: bytes | None) -> StoreResult:
     """Store feedback, and return what was stored."""
     prediction = answered.prediction
     return store.feedback.add(
@@ -346,12 +346,12 @@ def _keep(store: Store, answered: _Answered, truth: str, photo: bytes | None) ->
 
 
 def _bars(prediction: Prediction, top: float, language: locale.Language) -> str:
-    return bars(prediction.scores, int(top), language, locale.page_words(language)["scores"])
+    return bars(prediction.scores, int(top), language, locale.page_texts(language)["scores"])
 
 
-def _explained(previewed: PreviewedPrediction, result: Result, language: locale.Language) -> str:
+def _explained(previewed: PreviewedPrediction, result: ModelInfo, language: locale.Language) -> str:
     """Render the saliency overlay on the photo, and the model's resized input, as HTML."""
-    here, spec, prediction = locale.page_words(language), result.config.input, previewed.prediction
+    here, spec, prediction = locale.page_texts(language), result.config.input, previewed.prediction
     of = {
         "label": html.escape(locale.label_name(prediction.label, language)),
         "title": html.escape(result.config.title),

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bot.app import build_application
-from bot.rate_limiter import Limits
+from bot.rate_limiter import TelegramRateLimiter
 from bot.runner import run
-from bot.state import Desk
+from bot.state import BotState
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
@@ -32,7 +32,7 @@ class Running:
     telegram: TelegramServer
     settings: Settings
     store: Store
-    desk: Desk
+    state: BotState
     ended: threading.Event
 
 
@@ -52,7 +52,7 @@ def running(
     home: Path,
     *,
     predictor: Predictor | None = None,
-    limits: Limits | None = None,
+    limits: TelegramRateLimiter | None = None,
     webhook: str | None = None,
     port: int = 0,
     parts: Callable[[Store], Store] = lambda store: store,
@@ -70,7 +70,7 @@ def running(
             settings,
             asked,
             store,
-            limits=limits or Limits(overall=1000, private_s=0, group=1000),
+            limits=limits or TelegramRateLimiter(overall=1000, private_s=0, group=1000),
         )
 
         def work() -> None:
@@ -89,7 +89,7 @@ def running(
         thread.start()
         try:
             wait_for(lambda: bool(said or failed))
-            yield Running(telegram, settings, store, application.bot_data["desk"], ended)
+            yield Running(telegram, settings, store, application.bot_data["state"], ended)
         finally:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(stop.set)

@@ -66,7 +66,7 @@ def chat() -> int:
 
 
 def words(language: locale.Language = "en") -> dict[str, str]:
-    return locale.bot_words(language)
+    return locale.bot_texts(language)
 
 
 def asked(telegram: TelegramServer, chat: int, what: Any, *methods: str) -> Call:
@@ -103,7 +103,7 @@ def test_a_photo_gets_a_reply(
     expected = catalog.load("classic").predict(content)
     assert reply.reply_to == message
     verdict, _, *top, _, model = reply.text.splitlines()
-    assert verdict == locale.verdict_words(expected)
+    assert verdict == locale.format_verdict(expected)
     assert top == [
         f"{label} {locale.percent(score)}" for label, score in list(expected.scores.items())[:3]
     ]
@@ -158,7 +158,7 @@ def test_people_say_whether_an_answer_is_right(bot: Running, content: bytes, cha
     assert list(classes.buttons())[:3] == ["airplane", "automobile", "bird"]
     assert "None of these" in classes.buttons()
     assert pressed(telegram, chat, classes, "truck")[1].text == "Thank you."
-    person = bot.desk.person(chat) or ""
+    person = bot.state.person(chat) or ""
     assert bot.store.chats.user_stats(person) == (2, 2, 1)
     stats = asked(telegram, chat, lambda: telegram.text(chat, "/stats"))
     assert "in the last 7 days: 2. Judged by you: 2, of which right: 1." in stats.text
@@ -371,7 +371,7 @@ def test_forget_deletes_all_of_a_person(bot: Running, content: bytes, chat: int)
     reply = asked(telegram, chat, lambda: telegram.photo(chat, content))
     pressed(telegram, chat, reply, "Right")
     bot.store.chats.set(chat, bot.store.chats.get(chat).__class__(model="baseline"))
-    person = bot.desk.person(chat) or ""
+    person = bot.state.person(chat) or ""
     assert bot.store.chats.user_stats(person) == (1, 1, 1)
     said = asked(telegram, chat, lambda: telegram.text(chat, "/forget"))
     assert said.text == "All that was kept of you is deleted."

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bot.state import Desk
+from bot.state import BotState
 from tests.bot.running import running
 from tests.bot.test_bot import GROUP, asked, words
 from tests.bot.test_deadly_updates import Patient
@@ -34,8 +34,8 @@ def ask_about_photo_of_sender(telegram: TelegramServer, content: bytes) -> None:
     telegram.text(GROUP, "/what", reply_to_message=to, user=MEMBER)
 
 
-def rows_of_sender(desk: Desk) -> int:
-    return desk.store.chats.user_stats(desk.person(SENDER) or "").answers
+def rows_of_sender(state: BotState) -> int:
+    return state.store.chats.user_stats(state.person(SENDER) or "").answers
 
 
 def test_member_who_asks_meanwhile_leaves_no_row_of_the_sender(
@@ -53,10 +53,10 @@ def test_member_who_asks_meanwhile_leaves_no_row_of_the_sender(
         (reply,) = telegram.wait_for(1, GROUP)
         assert reply.text.startswith("A ship"), "the member is answered"
         wait_for(lambda: bot.store.inbox.waiting(123456) == [])
-        assert rows_of_sender(bot.desk) == 0
+        assert rows_of_sender(bot.state) == 0
         ask_about_photo_of_sender(telegram, photo.read_bytes())
         telegram.wait_for(2, GROUP)
-        assert rows_of_sender(bot.desk) == 1, "what is asked later is of then"
+        assert rows_of_sender(bot.state) == 1, "what is asked later is of then"
 
 
 def test_member_who_asked_before_a_restart_leaves_no_row_of_the_sender(
@@ -73,4 +73,4 @@ def test_member_who_asked_before_a_restart_leaves_no_row_of_the_sender(
             (reply,) = telegram.wait_for(1, GROUP)
             assert reply.text.startswith("A ship")
             wait_for(lambda: bot.store.inbox.waiting(123456) == [])
-            assert rows_of_sender(bot.desk) == 0
+            assert rows_of_sender(bot.state) == 0

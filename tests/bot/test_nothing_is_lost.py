@@ -26,15 +26,15 @@ import httpx
 import pytest
 
 from bot import log_redaction
-from bot.rate_limiter import Limits
+from bot.rate_limiter import TelegramRateLimiter
 from core import locale
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.errors import BotError, PredictorError, StoreError, TenSightError
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
 from core.settings import Settings
-from core.store.feedback import Answered, FeedbackTable
+from core.store.feedback import FeedbackTable, StoredAnswer
 from core.store.inbox import InboxTable
 from core.store.store import Store
 from tests.bot.running import running, with_inbox
@@ -317,7 +317,7 @@ def test_a_retry_is_one_answer(
         telegram.photo(1, content)
         telegram.wait_for(4, 1)  # each try is recorded
         wait_for(lambda: bot.store.inbox.waiting(123456) == [])
-        assert bot.store.chats.user_stats(bot.desk.person(1) or "") == (1, 0, 0)
+        assert bot.store.chats.user_stats(bot.state.person(1) or "") == (1, 0, 0)
 
 
 def test_a_token_that_is_taken_back_loses_nothing(
@@ -344,7 +344,7 @@ def test_what_telegram_never_gives_holds_nobody_up_for_ever(
     telegram: TelegramServer, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.inbox._PAUSES_S", (0.1, 0.1))
-    monkeypatch.setattr("bot.inbox._MOST_TRIES", 3)
+    monkeypatch.setattr("bot.inbox._MAX_ATTEMPTS", 3)
     broken = telegram.add_file(content)
     telegram.faults.broken.add(broken)
     size = {"file_id": broken, "file_unique_id": "u", "width": 9, "height": 9}
@@ -355,7 +355,7 @@ def test_what_telegram_never_gives_holds_nobody_up_for_ever(
         assert telegram.sent(1) == [], "as long as nobody else is answered, Telegram may be away"
         telegram.photo(2, content)
         told, after = telegram.wait_for(2, 1)
-        assert told.text == locale.error_words(TenSightError(), "en")
+        assert told.text == locale.format_error(TenSightError(), "en")
         assert after.text.startswith("A ship")
 
 
@@ -376,7 +376,7 @@ def test_who_is_to_be_forgotten_does_not_wait(
         telegram.photo(2, content)
         telegram.wait_for(1, 2)
         assert len(telegram.sent(1)) == 2, "what waited is not answered"
-        assert bot.store.chats.user_stats(bot.desk.person(1) or "") == (0, 0, 0)
+        assert bot.store.chats.user_stats(bot.state.person(1) or "") == (0, 0, 0)
         telegram.photo(1, content)
         assert telegram.wait_for(3, 1)[-1].text.startswith("A ship"), "what comes later is"
     predictor.close()
@@ -413,7 +413,7 @@ def test_who_is_forgotten_while_a_model_works(
     telegram: TelegramServer, tmp_path: Path, content: bytes, slow: Slow
 ) -> None:
     with running(telegram, tmp_path, predictor=slow) as bot:
-        person = bot.desk.person(1) or ""
+        person = bot.state.person(1) or ""
         slow.let.set()
         reply = asked(telegram, 1, lambda: telegram.photo(1, content))
         models, _ = pressed(telegram, 1, reply, "Model")
@@ -459,7 +459,7 @@ def test_who_is_forgotten_while_an_answer_is_written_down(
         telegram.wait_for(2, 1)
         wait_for(lambda: bot.store.inbox.waiting(123456) == [])
         assert words()["forgotten"] in {call.text for call in telegram.sent(1)}
-        assert bot.store.chats.user_stats(bot.desk.person(1) or "") == (0, 0, 0)
+        assert bot.store.chats.user_stats(bot.state.person(1) or "") == (0, 0, 0)
 
 
 # Updates.
@@ -518,17 +518,17 @@ def test_file_ids_are_kept_for_seven_days(
         for chat in (1, 2):
             asked(telegram, chat, lambda chat=chat: telegram.photo(chat, content))
         wait_for(lambda: bot.store.inbox.waiting(123456) == [])
-        answers = [bot.store.chats.user_stats(bot.desk.person(chat) or "")[0] for chat in (1, 2)]
+        answers = [bot.store.chats.user_stats(bot.state.person(chat) or "")[0] for chat in (1, 2)]
         assert answers == [1, 1]
         with bot.store.database.engine.begin() as connection:
             for chat, days in ((1, 6.9), (2, 7.1)):
                 at = datetime.now(UTC) - timedelta(days=days)
                 connection.exec_driver_sql(
                     "UPDATE answers SET at = ? WHERE person = ?",
-                    (at.strftime("%Y-%m-%d %H:%M:%S.%f"), bot.desk.person(chat)),
+                    (at.strftime("%Y-%m-%d %H:%M:%S.%f"), bot.state.person(chat)),
                 )
-        wait_for(lambda: bot.store.chats.user_stats(bot.desk.person(2) or "")[0] == 0)
-        assert bot.store.chats.user_stats(bot.desk.person(1) or "")[0] == 1
+        wait_for(lambda: bot.store.chats.user_stats(bot.state.person(2) or "")[0] == 0)
+        assert bot.store.chats.user_stats(bot.state.person(1) or "")[0] == 1
 
 
 def test_payloads_do_not_stay(telegram: TelegramServer, tmp_path: Path) -> None:
@@ -660,7 +660,7 @@ def test_limits_are_kept() -> None:
         return True
 
     async def all_at_once() -> None:
-        limits = Limits(overall=10, private_s=0.2)
+        limits = TelegramRateLimiter(overall=10, private_s=0.2)
         asks = [
             limits.process_request(send, (chat,), {}, "sendMessage", {"chat_id": chat}, None)
             for chat in [1, 1, 1, *range(2, 19)]
@@ -684,7 +684,7 @@ def test_a_group_gets_twenty_messages_a_minute(monkeypatch: pytest.MonkeyPatch) 
         sent.append(now[0])
 
     async def talk() -> None:
-        limits = Limits()
+        limits = TelegramRateLimiter()
         for _ in range(50):
             await limits.process_request(send, (), {}, "sendMessage", {"chat_id": GROUP}, None)
 
@@ -872,7 +872,7 @@ def test_a_service_that_is_away(
 def test_a_process_asks_the_service_that_the_settings_name(
     telegram: TelegramServer, tmp_path: Path, content: bytes, catalog: Catalog
 ) -> None:
-    def answered(home: Path, reply: Call) -> Answered | None:
+    def answered(home: Path, reply: Call) -> StoredAnswer | None:
         """What lies behind the buttons of a reply."""
         _, key, *_ = reply.buttons()["Why?"].split(":")
         with closing(Store.open(Settings(home=home))) as store:
@@ -910,7 +910,7 @@ class Unknown(Away):
 
     asked = 0
 
-    def models(self) -> list[Result]:
+    def models(self) -> list[ModelInfo]:
         self.asked += 1
         raise PredictorError("not there")
 
@@ -935,7 +935,7 @@ def test_after_a_day_it_gives_up(telegram: TelegramServer, tmp_path: Path, conte
     with running(telegram, tmp_path, predictor=predictor) as bot:
         telegram.photo(1, content, date=int(time.time()) - 90_000)
         told = telegram.wait_for(2, 1)[-1]
-        assert told.text == locale.error_words(PredictorError(""), "en")
+        assert told.text == locale.format_error(PredictorError(""), "en")
         wait_for(lambda: bot.store.inbox.waiting(123456) == [])
     predictor.close()
 

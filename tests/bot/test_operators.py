@@ -349,7 +349,7 @@ def test_operators_hear_of_a_damaged_model(broken: tuple[Running, Broken], photo
     bot, predictor = broken
     predictor.error = BundleError("config.json is damaged")
     reply = asked(bot.telegram, ANYBODY, lambda: bot.telegram.photo(ANYBODY, photo.read_bytes()))
-    assert reply.text == locale.error_words(predictor.error, "en")
+    assert reply.text == locale.format_error(predictor.error, "en")
     (told,) = bot.telegram.wait_for(1, OPERATOR)
     assert told.text.startswith("⚠ BundleError at ")
 
@@ -429,7 +429,7 @@ def test_a_predictor_that_is_away_is_told_in_their_language(
         bot.store.chats.set(OPERATOR, Chat(language="nl"))
         text = said(bot, "/status")
     predictor.close()
-    dutch = locale.error_words(PredictorError(""), "nl")
+    dutch = locale.format_error(PredictorError(""), "nl")
     assert f"\nmodellen: {dutch} ({why}" in text, "and what is wrong with it"
 
 

@@ -20,7 +20,13 @@ from tests.conftest import ROOT
 from tests.support.structure import FILES, MODULES, imported, imports_of, layer_of, module_of
 
 # Errors of parts that are no Python API.
-INTERNAL_ERRORS = {"BotError", "HubAwayError", "HubError", "ImageErrorCode", "SlowRequestError"}
+INTERNAL_ERRORS = {
+    "BotError",
+    "HubUnavailableError",
+    "HubError",
+    "ImageErrorCode",
+    "SlowRequestError",
+}
 INTERNAL_ERRORS |= {"CommandUnavailableError", "StoreError"}
 HEAVY = {
     *("tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"),

@@ -38,15 +38,15 @@ def test_verdicts_in_words(
     verdict: typing.Literal["known", "unsure", "none"], language: locale.Language, expected: str
 ) -> None:
     answer = dataclasses.replace(CAT, verdict=verdict)
-    assert locale.verdict_words(answer, language) == expected
+    assert locale.format_verdict(answer, language) == expected
 
 
 def test_labels_without_a_translation_stay_as_they_are() -> None:
     scores = {f"tulip {i}": 1 / 40 for i in range(40)}
     answer = dataclasses.replace(CAT, label="tulip 0", scores=scores, verdict="none")
-    assert locale.verdict_words(answer) == "None of the 40 things I know; closest is tulip 0"
+    assert locale.format_verdict(answer) == "None of the 40 things I know; closest is tulip 0"
     known = dataclasses.replace(answer, verdict="known")
-    assert locale.verdict_words(known, "nl") == "Tulip 0 (97% zeker)"
+    assert locale.format_verdict(known, "nl") == "Tulip 0 (97% zeker)"
 
 
 def test_no_answer_is_certain() -> None:
@@ -64,11 +64,11 @@ def test_every_image_error_has_words() -> None:
     for language in locale.LANGUAGES:
         codes = {*typing.get_args(ImageErrorCode), "busy", "deadline", "not_readable", "predictor"}
         assert codes <= set(locale._table(language).errors)
-        words = {locale.error_words(ImageError(code, ""), language) for code in codes}
+        words = {locale.format_error(ImageError(code, ""), language) for code in codes}
         assert len(words) == len(codes)
-        assert "7 s" in locale.error_words(BusyError(7), language)
+        assert "7 s" in locale.format_error(BusyError(7), language)
         assert (
-            locale.error_words(TrainingError("x"), language)
+            locale.format_error(TrainingError("x"), language)
             == locale._table(language).errors["other"]
         )
 

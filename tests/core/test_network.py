@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from bot.app import build_application
-from core.errors import BotError, HubAwayError, PredictorError
+from core.errors import BotError, HubUnavailableError, PredictorError
 from core.network import broken_variable, is_loopback, network_hint, on_loopback
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
@@ -178,8 +178,8 @@ def test_hub_names_the_proxy_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HTTPS_PROXY", DEAD)
-    with pytest.raises(HubAwayError, match="variable HTTPS_PROXY sends these requests"):
-        hub.resolve("a/b", "main", token=None, patience_s=0.3)
+    with pytest.raises(HubUnavailableError, match="variable HTTPS_PROXY sends these requests"):
+        hub.resolve_commit("a/b", "main", token=None, patience_s=0.3)
 
 
 @pytest.mark.parametrize("variable", BROKEN[:2])

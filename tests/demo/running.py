@@ -9,7 +9,7 @@ from typing import Any
 from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
 from demo.app import build_page, launch
-from demo.context import Visitors
+from demo.context import ClientRateLimiter
 from demo.uploads import UploadFolder
 from tests.ports import free_port
 
@@ -18,7 +18,7 @@ from tests.ports import free_port
 def served(
     predictor: LocalPredictor,
     *,
-    uploaders: Visitors | None = None,
+    uploaders: ClientRateLimiter | None = None,
     uploads: UploadFolder | None = None,
     proxies: int = 0,
     bodies: BodyLimits | None = None,

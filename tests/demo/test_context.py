@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from core.errors import RateError
-from demo.context import Visitors
+from demo.context import ClientRateLimiter
 
 
 def test_visitors_are_counted_within_a_day_where_asked_to() -> None:
-    judges = Visitors(2, window_s=24 * 3600)
+    judges = ClientRateLimiter(2, window_s=24 * 3600)
     for _ in range(2):
-        judges.admit_address("192.0.2.1")
+        judges.check_address("192.0.2.1")
     with pytest.raises(RateError) as told:
-        judges.admit_address("192.0.2.1")
+        judges.check_address("192.0.2.1")
     assert told.value.retry_after > 3600
-    judges.admit_address("192.0.2.2")
+    judges.check_address("192.0.2.2")

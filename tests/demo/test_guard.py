@@ -16,7 +16,7 @@ import pytest
 from core.registry.catalog import Catalog
 from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
-from demo.context import Visitors
+from demo.context import ClientRateLimiter
 from demo.uploads import UploadFolder
 from tests.demo.running import served
 from tests.ports import LOOK_S, wait_for
@@ -36,7 +36,9 @@ def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
 
 @pytest.fixture(scope="module")
 def url(predictor: LocalPredictor) -> Iterator[str]:
-    with served(predictor, uploaders=Visitors(1000), visitors=Visitors(1000)) as address:
+    with served(
+        predictor, uploaders=ClientRateLimiter(1000), visitors=ClientRateLimiter(1000)
+    ) as address:
         yield address
 
 
@@ -253,7 +255,7 @@ def test_forwarded_address_is_not_believed_without_a_declared_proxy(
     if space:
         monkeypatch.setenv("SPACE_ID", "owner/space")
         monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
-    with served(predictor, uploaders=Visitors(1)) as url:
+    with served(predictor, uploaders=ClientRateLimiter(1)) as url:
         statuses = []
         for who in ("1.1.1.1", "2.2.2.2"):
             with photo.open("rb") as stream:
@@ -266,7 +268,9 @@ def test_forwarded_address_is_not_believed_without_a_declared_proxy(
 def test_visitors_are_told_apart_by_what_the_declared_proxy_adds(
     predictor: LocalPredictor, photo: Path
 ) -> None:
-    with served(predictor, visitors=Visitors(1), uploaders=Visitors(9), proxies=1) as url:
+    with served(
+        predictor, visitors=ClientRateLimiter(1), uploaders=ClientRateLimiter(9), proxies=1
+    ) as url:
         path = upload(url, photo)
 
         def ask(*lines: str) -> str:

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from core import locale
-from core.bundle.leaderboard import Result
+from core.bundle.leaderboard import ModelInfo
 from core.errors import ModelNotFoundError, PredictorError
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
@@ -29,7 +29,7 @@ from core.serving.local import LocalPredictor
 from core.settings import Settings
 from demo.app import build_page
 from demo.components import reliability
-from demo.context import Visitors
+from demo.context import ClientRateLimiter
 from demo.tabs import about, batch
 from tests.conftest import ROOT
 from tests.demo.running import served
@@ -150,7 +150,7 @@ def test_a_batch_waits_where_the_predictor_is_full(photo: Path) -> None:
     assert [answer["label"] for answer in answers] == [answers[0]["label"]] * 12
 
 
-@pytest.mark.parametrize("n", [0, batch.MOST + 1])
+@pytest.mark.parametrize("n", [0, batch.MAX_PHOTOS + 1])
 def test_a_batch_has_its_limits(client: gradio_client.Client, n: int) -> None:
     (answer,) = client.predict([{"path": "x"}] * n, api_name="/predict_batch")
     assert answer["error"]["code"] == "bad_request"
@@ -169,7 +169,7 @@ class Leaving(LocalPredictor):
 
     away = False
 
-    def models(self) -> list[Result]:
+    def models(self) -> list[ModelInfo]:
         if self.away:
             raise PredictorError("http://models.example cannot be reached.")
         return super().models()
@@ -307,7 +307,7 @@ def test_a_broken_model_is_no_stack_trace(
     def broken(*_arguments: object, **_how: object) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(catalog.load("classic"), "answer", broken)
+    monkeypatch.setattr(catalog.load("classic"), "infer", broken)
     answer = ask(client, photo)
     assert answer["error"]["message"] == "Something went wrong on our side. Try again later."
     assert "secret" not in str(answer)
@@ -321,7 +321,7 @@ def test_files_over_the_limit_are_not_taken(client: gradio_client.Client, tmp_pa
 
 
 def test_who_sends_many_photos_waits(predictor: LocalPredictor, photo: Path) -> None:
-    with serving(predictor, visitors=Visitors(2)) as client:
+    with serving(predictor, visitors=ClientRateLimiter(2)) as client:
         answers = [ask(client, photo) for _ in range(3)]
         assert [answer.get("error", {}).get("code") for answer in answers] == [
             None,
@@ -341,7 +341,7 @@ def test_uploads_have_limits(predictor: LocalPredictor, photo: Path) -> None:
             url = f"{client.src}gradio_api/upload"
             return httpx.post(url, files=sent, headers=headers).status_code
 
-    with serving(predictor, uploaders=Visitors(2), proxies=1) as client:
+    with serving(predictor, uploaders=ClientRateLimiter(2), proxies=1) as client:
         for told in ({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, {"x-forwarded-for": "9.9.9.9"}):
             assert [send(client, **told) for _ in range(3)] == [200, 200, 429]
         # What stands before the last address may be made up.
@@ -364,7 +364,7 @@ def told_of(client: gradio_client.Client, size: int) -> bytes:
 
 
 def test_a_batch_may_be_as_large_as_its_photos(client: gradio_client.Client) -> None:
-    assert told_of(client, batch.MOST * MAX_BYTES).startswith(b"HTTP/1.1 100")
+    assert told_of(client, batch.MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
 
 
 @pytest.mark.parametrize(
@@ -515,7 +515,7 @@ def test_how_far_a_model_is_to_be_trusted_comes_from_its_metrics(
         n=photos["accuracy"]["n"], confidence=f"{photos['confidence']:.0%}", right=right
     )
     assert told.endswith(said)
-    words = locale.page_words(language)
+    words = locale.page_texts(language)
     points = drawn["value"].groupby("of")
     model = points.get_group(words["model"])[["confidence", "accuracy"]].to_numpy().tolist()
     bins = [each for each in test["reliability"] if each["n"] >= 10]

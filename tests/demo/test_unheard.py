@@ -13,7 +13,7 @@ import httpx
 import pytest
 from gradio.events import api
 
-from demo.context import Visitors
+from demo.context import ClientRateLimiter
 from demo.guard import page_middleware
 from demo.server import serve_page
 from demo.unheard import UnheardEvents
@@ -76,7 +76,9 @@ def serving(**how: int) -> Iterator[Served]:
     page.queue(max_size=500)
     unheard = UnheardEvents(page, **how)
     port = free_port()
-    middleware = page_middleware(uploaders=Visitors(9), uploads=None, unheard=unheard, proxies=0)
+    middleware = page_middleware(
+        uploaders=ClientRateLimiter(9), uploads=None, unheard=unheard, proxies=0
+    )
     serve_page(page, host="127.0.0.1", port=port, middleware=middleware, look={})
     try:
         yield Served(f"http://127.0.0.1:{port}", page, unheard, go)

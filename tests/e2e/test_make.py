@@ -22,11 +22,11 @@ def test_make_run_in_a_fresh_clone(tmp_path: Path, photo: Path) -> None:
     port = free_port()
     log = tmp_path / "log"
     # Without a desktop no browser is opened on it.
-    desk = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    state = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     with log.open("wb") as stream:
         make = subprocess.Popen(
             ["make", "-C", str(clone), "run"],
-            env=desk | {"TENSIGHT_PORT": str(port)},
+            env=state | {"TENSIGHT_PORT": str(port)},
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -35,7 +35,7 @@ from core.serving.local import LocalPredictor
 from core.serving.predictor import PreviewedPrediction
 from core.settings import Settings
 from core.store.store import Store
-from demo.context import Visitors
+from demo.context import ClientRateLimiter
 from tests.conftest import ROOT
 from tests.demo.running import served
 from tests.ports import free_port, wait_for, wait_until_it_answers
@@ -443,7 +443,7 @@ def test_explanations_count_as_photos_do(
     catalog: Catalog, photo: Path, visiting: Callable[..., Page]
 ) -> None:
     predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    page = visiting(predictor, visitors=Visitors(1, window_s=3600))
+    page = visiting(predictor, visitors=ClientRateLimiter(1, window_s=3600))
     give(page, photo)
     expect(page.locator("#timing")).to_contain_text(" ms to look at it.", timeout=60_000)
     expect(page.locator("#explained")).to_contain_text("You have sent many photos", timeout=60_000)
@@ -512,7 +512,7 @@ def test_a_file_that_is_too_large_is_told_in_our_words(page: Page, tmp_path: Pat
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(MAX_BYTES + 1))
     give(page, large)
-    told = locale.error_words(ImageError("too_large", ""), language_of(page))
+    told = locale.format_error(ImageError("too_large", ""), language_of(page))
     expect(page.get_by_test_id("toast-text")).to_have_text(told)
 
 
@@ -669,7 +669,7 @@ def test_a_desk_sees_models_side_by_side(page: Page, photo: Path, text: Path) ->
     assert tops.count(tops[0]) >= 2
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (360, 700)], ids=["desk", "phone"])
+@pytest.mark.parametrize("size", [(1280, 800), (360, 700)], ids=["state", "phone"])
 def test_nothing_jumps_while_loading(
     url: str, browser: Browser, photo: Path, size: tuple[int, int]
 ) -> None:
@@ -767,7 +767,7 @@ def test_nothing_of_ours_keeps_anybody_out(
     page.set_viewport_size({"width": width, "height": 800})
     visit(page, f"{url}/?__theme={theme}")
     language = language_of(page)
-    words = locale.page_words(language)
+    words = locale.page_texts(language)
     page.locator("#trust").get_by_role("button").first.click()
     give(page, photo)
     expect(page.locator("#explained .seen")).to_be_visible(timeout=30_000)
@@ -840,7 +840,7 @@ def test_the_page_asks_the_service_that_the_settings_name(
             page = browser.new_page()
             visit(page, url)
             open_tab(page, "Models")
-            away = locale.error_words(PredictorError("not there"), "en")
+            away = locale.format_error(PredictorError("not there"), "en")
             expect(page.locator("#leaderboard")).to_contain_text(away, timeout=20_000)
             expect(page.locator("#picked-note")).to_contain_text(away, timeout=20_000)
             page.close()

@@ -55,7 +55,7 @@ _MAX_FIELD_BYTES = 64 * 1024
 # Requests of one client that are answered at once.
 _OPEN_OF_ONE_CLIENT = 250
 # A proxy's number for a client that has left; nobody reads it.
-_NOBODY_THERE = 499
+_CLIENT_CLOSED_REQUEST = 499
 
 _T = TypeVar("_T")
 
@@ -110,7 +110,7 @@ def build_service(
 
     @api.exception_handler(ClientDisconnect)
     async def nobody_there(_: Request, __: ClientDisconnect) -> Response:
-        return Response(status_code=_NOBODY_THERE)
+        return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
     @api.exception_handler(Exception)
     async def fail(_: Request, error: Exception) -> JSONResponse:
@@ -144,7 +144,7 @@ def build_service(
             asked = predictor.predict(
                 await request.body(), model=model, saliency=saliency, client=request.state.client
             )
-            return JSONResponse(_as_json(await _while_there(request, asked), top))
+            return JSONResponse(_as_json(await _cancel_on_disconnect(request, asked), top))
         photos = await _photos(request)
         # No more at once than one client may hold while others wait: a form is answered whole.
         places = asyncio.Semaphore(max(1, int(settings.queue_size * settings.client_share)))
@@ -157,7 +157,9 @@ def build_service(
 
         each = (ask(photo) for _, photo in photos)
         # Side by side, so that the model sees them together.
-        results = await _while_there(request, asyncio.gather(*each, return_exceptions=True))
+        results = await _cancel_on_disconnect(
+            request, asyncio.gather(*each, return_exceptions=True)
+        )
         failures = [result for result in results if isinstance(result, BaseException)]
         for error in failures:
             alone = isinstance(error, ImageError | PhotoReadError | PredictorError)
@@ -251,7 +253,7 @@ def build_service(
     return api
 
 
-async def _while_there(request: Request, asked: Awaitable[_T]) -> _T:
+async def _cancel_on_disconnect(request: Request, asked: Awaitable[_T]) -> _T:
     """What was asked for; given up when the client leaves, as nobody will read it."""
     answering = asyncio.ensure_future(asked)
     leaving = asyncio.ensure_future(_left(request))

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import uvicorn
 
-from core.registry.sync import FirstPull
+from core.registry.sync import HubSync
 from core.serving.connect import local_predictor
 from core.serving.http.app import build_service
 from core.serving.http.connections import server_config
@@ -63,7 +63,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
             # Meanwhile /healthz answers already, and /readyz says that it is not ready.
             loading = loader.submit(load)
             loading.add_done_callback(lambda done: _stop_if_failed(done, server))
-            with closing(FirstPull(settings)):
+            with closing(HubSync(settings)):
                 server.run(sockets=[listening])
         loading.result()
     finally:

@@ -19,12 +19,12 @@ from core.training.data.datasets import Split
 from core.training.recipes import Recipe
 
 __all__ = [
-    "Ahead",
     "Batches",
     "FixedBatches",
     "LabelledAccuracy",
-    "Material",
     "PartialCrossentropy",
+    "PrefetchDataset",
+    "TrainingData",
 ]
 
 # Whose an image is.
@@ -36,7 +36,7 @@ _FEW = 0.01
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """What a run learns from.
 
     Attributes:
@@ -55,7 +55,7 @@ class Material:
         return sum(len(part) for part in (self.rows, self.photos, self.outliers) if part)
 
 
-class Ahead(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
+class PrefetchDataset(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
     """Batches that threads make while the network learns from earlier ones.
 
     Keras has such workers too, but when it begins anew, as it does on JAX after a look at the first
@@ -78,7 +78,7 @@ class Ahead(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
         raise NotImplementedError
 
 
-class Batches(Ahead):
+class Batches(PrefetchDataset):
     """Shuffled, augmented, normalised batches of one epoch, with targets for the loss.
 
     The same (seed, epoch) always gives the same batches, so a resumed run sees what an unbroken one
@@ -90,7 +90,7 @@ class Batches(Ahead):
     """
 
     def __init__(
-        self, material: Material, recipe: Recipe, classes: int, seed: int, epoch: int
+        self, material: TrainingData, recipe: Recipe, classes: int, seed: int, epoch: int
     ) -> None:
         super().__init__()
         self._recipe = recipe

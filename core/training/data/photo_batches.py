@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.photos.preprocess import InputSpec, normalise, resize
-from core.training.data.batches import Ahead
+from core.training.data.batches import PrefetchDataset
 from core.training.data.datasets import Split
 from core.training.data.photo_views import PhotoViews
 from core.training.data.real_photos import RealPhotos
 from core.training.photo_plan import PhotoPlan
 
-__all__ = ["Draws", "LabelledBatches", "LabelledImages", "PhotoBatches", "PhotoMaterial"]
+__all__ = ["BatchSampler", "LabelledBatches", "LabelledImages", "PhotoBatches", "PhotoTrainingData"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class LabelledImages:
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoMaterial:
+class PhotoTrainingData:
     """What a run with a `PhotoPlan` learns from.
 
     Attributes:
@@ -68,7 +68,7 @@ class PhotoMaterial:
         return photos.joined(LabelledImages(list(some.images), some.labels))
 
 
-class LabelledBatches(Ahead):
+class LabelledBatches(PrefetchDataset):
     """Images in their order as serving would present them, with one-hot targets.
 
     Args:
@@ -96,7 +96,7 @@ class LabelledBatches(Ahead):
         return normalise(images, self._spec), targets
 
 
-class Draws:
+class BatchSampler:
     """What each batch of an epoch is made of.
 
     Every batch has the same numbers of rows, of photos of the labels and of photos of none. The
@@ -112,7 +112,7 @@ class Draws:
 
     def __init__(
         self,
-        material: PhotoMaterial,
+        material: PhotoTrainingData,
         plan: PhotoPlan,
         rows: int,
         batch_size: int,
@@ -146,7 +146,7 @@ class Draws:
         return rows, np.asarray(chosen, np.int64), rng
 
 
-class PhotoBatches(Ahead):
+class PhotoBatches(PrefetchDataset):
     """Shuffled, augmented, normalised batches of one epoch, with one-hot targets.
 
     Args:
@@ -161,7 +161,7 @@ class PhotoBatches(Ahead):
 
     def __init__(
         self,
-        material: PhotoMaterial,
+        material: PhotoTrainingData,
         plan: PhotoPlan,
         spec: InputSpec,
         *,
@@ -175,7 +175,7 @@ class PhotoBatches(Ahead):
         self._material = material
         self._spec = spec
         self._views = PhotoViews(plan, spec, crop_padding)
-        self._draws = Draws(material, plan, rows, batch_size, (seed, epoch))
+        self._draws = BatchSampler(material, plan, rows, batch_size, (seed, epoch))
 
     def __len__(self) -> int:
         return len(self._draws)

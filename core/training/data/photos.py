@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binomtest
 
-from core.bundle.metrics import Estimate, PhotoFigures
+from core.bundle.metrics import PhotoMetrics, ProportionEstimate
 from core.errors import DataError, ImageError, PhotoReadError
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
@@ -35,7 +35,7 @@ NONE = "none"
 _SIDE = 64
 
 
-def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
+def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoMetrics:
     """Answer every photo of a folder and compare.
 
     Args:
@@ -57,7 +57,7 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoFigures:
     confidences = np.asarray([answer.confidence for _, answer in known])
     right = np.asarray([answer.label == label for label, answer in known])
     none = [answer.verdict for label, answer in answers if label == NONE]
-    return PhotoFigures(
+    return PhotoMetrics(
         n=len(answers),
         accuracy=_estimate([answer.label == label for label, answer in known]),
         recall={
@@ -202,11 +202,11 @@ def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
     return truth
 
 
-def _estimate(outcomes: list[bool]) -> Estimate | None:
+def _estimate(outcomes: list[bool]) -> ProportionEstimate | None:
     if not outcomes:
         return None
     interval = binomtest(sum(outcomes), len(outcomes)).proportion_ci(method="wilson")
-    return Estimate(
+    return ProportionEstimate(
         n=len(outcomes),
         share=sum(outcomes) / len(outcomes),
         low=float(interval.low),

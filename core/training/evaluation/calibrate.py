@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from core.bundle.config import Config
-from core.bundle.metrics import Calibration
+from core.bundle.metrics import ReliabilityBin
 from core.inference.calibration import confidences, probabilities
 
 __all__ = [
@@ -128,7 +128,7 @@ def find_unsure_below(
     return float(sorted_confidences[good[-1]]) if len(good) else 1.0
 
 
-def reliability(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Calibration, ...]:
+def reliability(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[ReliabilityBin, ...]:
     """The reliability diagram: 15 equal bins of confidence.
 
     Args:
@@ -142,7 +142,7 @@ def reliability(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Ca
         inside = place == i
         n = int(inside.sum())
         bins.append(
-            Calibration(
+            ReliabilityBin(
                 low=float(edges[i]),
                 high=float(edges[i + 1]),
                 n=n,
@@ -153,7 +153,7 @@ def reliability(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Ca
     return tuple(bins)
 
 
-def ece(bins: tuple[Calibration, ...]) -> float:
+def ece(bins: tuple[ReliabilityBin, ...]) -> float:
     """Expected calibration error: mean gap of confidence and accuracy, weighted by rows.
 
     Naeini et al. 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning.
@@ -166,7 +166,7 @@ def ece(bins: tuple[Calibration, ...]) -> float:
     )
 
 
-def ece_if_true(bins: tuple[Calibration, ...]) -> tuple[float, float]:
+def ece_if_true(bins: tuple[ReliabilityBin, ...]) -> tuple[float, float]:
     """Return the 5% and 95% quantile of the ECE of a model that is as often right as it is sure.
 
     Args:

@@ -6,25 +6,31 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.bundle.config import VERDICT, Config, Verdict, VerdictMethod
+from core.bundle.config import VERDICT, Config, VerdictConfig, VerdictMethod
 from core.bundle.folder import Bundle
 from core.bundle.leaderboard import best_method
-from core.bundle.metrics import ResizeFigures
+from core.bundle.metrics import ResizeMetrics
 from core.inference.calibration import confidences, probabilities
 from core.inference.classifier import Classifier
-from core.inference.known_score import Arrays, write_arrays
+from core.inference.known_score import OodParams, write_ood_params
 from core.settings import Settings
 from core.training.evaluation.calibrate import find_beta, find_calibration, find_unsure_below
 from core.training.evaluation.evaluate import choose_resizing
-from core.training.evaluation.measure import Rows, method_choices, resize_choices
-from core.training.evaluation.ood import Group, arrays_of, scores_of, threshold, watch
+from core.training.evaluation.measure import EvaluationData, method_choices, resize_choices
+from core.training.evaluation.ood import (
+    ModelOutputs,
+    fit_ood_params,
+    run_inference,
+    scores_of,
+    threshold,
+)
 
 __all__ = ["calibrate", "choose_verdict"]
 
 
 def calibrate(
-    draft: Bundle, known: Group, rows: Rows, settings: Settings
-) -> tuple[Config, ResizeFigures | None]:
+    draft: Bundle, known: ModelOutputs, rows: EvaluationData, settings: Settings
+) -> tuple[Config, ResizeMetrics | None]:
     """Choose the resize rule and calibrate; rows and real photos count alike.
 
     Args:
@@ -41,7 +47,7 @@ def calibrate(
     groups, labels = [known.outputs.logits], [rows.validation.labels]
     if rows.real is not None and (sharp := rows.sharp) is not None:
         classifier = Classifier(replace(draft, config=changed), threads=settings.threads)
-        groups.append(watch(classifier, sharp.images, sharp.name).outputs.logits)
+        groups.append(run_inference(classifier, sharp.images, sharp.name).outputs.logits)
         labels.append(sharp.labels)
     logits, truth = np.concatenate(groups), np.concatenate(labels)
     weights = np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
@@ -52,8 +58,8 @@ def calibrate(
 
 
 def choose_verdict(
-    classifier: Classifier, known: Group, rows: Rows, probe: Arrays
-) -> tuple[Verdict, dict[str, bytes]]:
+    classifier: Classifier, known: ModelOutputs, rows: EvaluationData, probe: OodParams
+) -> tuple[VerdictConfig, dict[str, bytes]]:
     """Choose method and thresholds, and return the file that the method needs.
 
     Without images of none of the labels there is nothing to choose a method by.
@@ -66,25 +72,25 @@ def choose_verdict(
     """
     config = classifier.config
     method: VerdictMethod = "max_softmax"
-    arrays: Arrays = {}
+    ood_params: OodParams = {}
     groups = [known]
     labels = [rows.validation.labels]
     if (sharp := rows.sharp) is not None:
-        each = dict(arrays_of(classifier, rows.learn))
+        each = dict(fit_ood_params(classifier, rows.learn))
         if probe:
             each["probe"] = probe
             # Of photos it knows only what rows look like.
             del each["knn"]
         method = best_method(method_choices(classifier, rows, sharp, each))
-        arrays = each[method]
+        ood_params = each[method]
         # People send photos: the thresholds must suit them as well, and each kind counts the same.
-        groups.append(watch(classifier, sharp.images, sharp.name))
+        groups.append(run_inference(classifier, sharp.images, sharp.name))
         labels.append(sharp.labels)
     answers = [group.outputs.logits for group in groups]
-    verdict = Verdict(
+    verdict = VerdictConfig(
         method=method,
         none_below=threshold(
-            [scores_of(method, group.outputs, config, arrays) for group in groups]
+            [scores_of(method, group.outputs, config, ood_params) for group in groups]
         ),
         unsure_below=find_unsure_below(
             np.concatenate([confidences(each, config) for each in answers]),
@@ -94,4 +100,4 @@ def choose_verdict(
             np.concatenate([np.full(len(each), 1 / len(each)) for each in answers]),
         ),
     )
-    return verdict, {VERDICT: write_arrays(arrays)} if arrays else {}
+    return verdict, {VERDICT: write_ood_params(ood_params)} if ood_params else {}

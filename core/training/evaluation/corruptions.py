@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.metrics import ShiftFigures
+from core.bundle.metrics import CorruptionMetrics
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
 from core.training.evaluation.calibrate import ece, reliability
-from core.training.evaluation.ood import watch
+from core.training.evaluation.ood import run_inference
 
-__all__ = ["SHIFT_ROWS", "corruptions", "measure_shift", "spoiled"]
+__all__ = ["SHIFT_ROWS", "corrupt", "corruptions", "measure_corruptions"]
 
 SHIFT_ROWS = 2_000
 STRENGTHS = (1, 2, 3, 4, 5)
@@ -30,7 +30,7 @@ def corruptions() -> list[str]:
     return names
 
 
-def spoiled(images: NDArray[np.uint8], way: str, strength: int) -> NDArray[np.uint8]:
+def corrupt(images: NDArray[np.uint8], way: str, strength: int) -> NDArray[np.uint8]:
     """Images spoiled in one way; the same images always come out the same.
 
     Args:
@@ -52,9 +52,9 @@ def spoiled(images: NDArray[np.uint8], way: str, strength: int) -> NDArray[np.ui
     return made
 
 
-def measure_shift(
+def measure_corruptions(
     classifiers: Sequence[Classifier], split: Split
-) -> Iterator[tuple[str, Mapping[str, ShiftFigures]]]:
+) -> Iterator[tuple[str, Mapping[str, CorruptionMetrics]]]:
     """Figures on the first 2,000 rows, spoiled in each way at five strengths.
 
     Args:
@@ -69,9 +69,9 @@ def measure_shift(
         accuracy: dict[str, list[float]] = {each.name: [] for each in classifiers}
         gaps: dict[str, list[float]] = {each.name: [] for each in classifiers}
         for strength in STRENGTHS:
-            images = spoiled(rows.images, way, strength)
+            images = corrupt(rows.images, way, strength)
             for classifier in classifiers:
-                logits = watch(classifier, images, way).outputs.logits
+                logits = run_inference(classifier, images, way).outputs.logits
                 right = logits.argmax(axis=1) == rows.labels
                 sure = confidences(logits, classifier.config)
                 accuracy[classifier.name].append(float(right.mean()))
@@ -79,7 +79,9 @@ def measure_shift(
         yield (
             way,
             {
-                name: ShiftFigures.model_validate({"accuracy": accuracy[name], "ece": gaps[name]})
+                name: CorruptionMetrics.model_validate(
+                    {"accuracy": accuracy[name], "ece": gaps[name]}
+                )
                 for name in accuracy
             },
         )

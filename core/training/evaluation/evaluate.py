@@ -15,19 +15,25 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from core.bundle.folder import Bundle
-from core.bundle.metrics import Certainty, ClassFigures, Mistake, ResizeFigures, SplitFigures
+from core.bundle.metrics import (
+    ClassMetrics,
+    ConfidenceMetrics,
+    Misclassification,
+    ResizeMetrics,
+    SplitMetrics,
+)
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.photos.preprocess import ResizeRule, crops
 from core.training.data.datasets import Split
 from core.training.evaluation.calibrate import ece, log_loss, reliability
-from core.training.evaluation.ood import watch
+from core.training.evaluation.ood import run_inference
 
 __all__ = [
-    "certainty",
     "choose_resizing",
     "compare_resizing",
     "compare_resizing_of",
+    "confidence_metrics",
     "evaluate_split",
     "milliseconds",
 ]
@@ -39,7 +45,7 @@ _WORTH = 0.01
 
 def evaluate_split(
     classifier: Classifier, split: Split, data: str, hub: str | None = None
-) -> SplitFigures:
+) -> SplitMetrics:
     """Answer every row and compare.
 
     Args:
@@ -63,7 +69,7 @@ def evaluate_split(
     sure = np.asarray([p.confidence for p in predictions])
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:_MISTAKES]
-    return SplitFigures(
+    return SplitMetrics(
         data=data,
         hub=hub,
         n=len(split),
@@ -74,7 +80,7 @@ def evaluate_split(
         log_loss=log_loss(probabilities, split.labels),
         ece=ece(bins),
         classes=tuple(
-            ClassFigures(
+            ClassMetrics(
                 label=label, precision=float(p), recall=float(r), f1=float(f), support=int(n)
             )
             for label, p, r, f, n in zip(labels, *each, strict=True)
@@ -87,7 +93,7 @@ def evaluate_split(
             "none": verdicts["none"],
         },
         mistakes=tuple(
-            Mistake(
+            Misclassification(
                 row=int(split.rows[i]),
                 label=labels[split.labels[i]],
                 answer=labels[answers[i]],
@@ -98,7 +104,7 @@ def evaluate_split(
     )
 
 
-def certainty(classifier: Classifier, split: Split, data: str) -> Certainty:
+def confidence_metrics(classifier: Classifier, split: Split, data: str) -> ConfidenceMetrics:
     """How sure a model is on rows, and how right.
 
     Args:
@@ -106,10 +112,10 @@ def certainty(classifier: Classifier, split: Split, data: str) -> Certainty:
         split: Rows; their labels are indices of the classifier's labels.
         data: What the rows are, for people.
     """
-    logits = watch(classifier, split.images, data).outputs.logits
+    logits = run_inference(classifier, split.images, data).outputs.logits
     sure = confidences(logits, classifier.config)
     right = logits.argmax(axis=1) == split.labels
-    return Certainty(
+    return ConfidenceMetrics(
         data=data,
         n=len(split),
         accuracy=float(right.mean()),
@@ -118,7 +124,7 @@ def certainty(classifier: Classifier, split: Split, data: str) -> Certainty:
     )
 
 
-def compare_resizing(bundle: Bundle, photos: Split, data: str, *, threads: int) -> ResizeFigures:
+def compare_resizing(bundle: Bundle, photos: Split, data: str, *, threads: int) -> ResizeMetrics:
     """Answer photos by each resize rule.
 
     Args:
@@ -144,7 +150,7 @@ def compare_resizing_of(
     data: str,
     *,
     threads: int,
-) -> ResizeFigures:
+) -> ResizeMetrics:
     """Answer images of any aspect by each resize rule.
 
     Args:
@@ -163,10 +169,10 @@ def compare_resizing_of(
         answers = classifier.predict_many(list(map(Image.fromarray, images)))
         right = [answer.label == label for answer, label in zip(answers, labels, strict=True)]
         accuracy[rule] = float(np.mean(right))
-    return ResizeFigures(data=data, n=len(truth), accuracy=accuracy)
+    return ResizeMetrics(data=data, n=len(truth), accuracy=accuracy)
 
 
-def choose_resizing(figures: ResizeFigures) -> ResizeRule:
+def choose_resizing(figures: ResizeMetrics) -> ResizeRule:
     """The rule that is right most often; `three_crops` only where it gains a hundredth.
 
     It costs three times as much as the others.

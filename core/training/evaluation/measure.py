@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from core.bundle.config import MODEL, VERDICT, Config, VerdictMethod
 from core.bundle.folder import Bundle, write_bundle
 from core.bundle.metrics import (
-    Curve,
+    BaselineMetrics,
+    CorruptionMetrics,
+    EpochMetrics,
     Metrics,
-    OutlierFigures,
-    PhotoFigures,
-    RealPhotoFigures,
-    Reported,
-    ResizeFigures,
-    Separation,
-    ShiftFigures,
+    OodMetrics,
+    OutlierMetrics,
+    PhotoMetrics,
+    RealPhotoMetrics,
+    ResizeMetrics,
 )
 from core.errors import DataError
 from core.inference.classifier import Classifier
-from core.inference.known_score import Arrays
+from core.inference.known_score import OodParams
 from core.settings import Settings
 from core.training.data.datasets import (
     CIFAR10_LABELS,
@@ -45,27 +45,27 @@ from core.training.data.real_photos import (
 )
 from core.training.evaluation import report
 from core.training.evaluation.evaluate import (
-    certainty,
     compare_resizing,
     compare_resizing_of,
+    confidence_metrics,
     evaluate_split,
     milliseconds,
 )
-from core.training.evaluation.ood import arrays_of, coarse, compare, share_right, watch
+from core.training.evaluation.ood import accuracy_of, coarse, compare, fit_ood_params, run_inference
 from core.training.evaluation.provenance import origin
 from core.training.evaluation.real_photos import (
-    PhotoAnswers,
-    answer_photos,
+    PhotoPredictions,
     cross_fitted_ece,
-    photo_figures,
+    photo_metrics,
+    predict_photos,
 )
 
 __all__ = [
     "SHARP",
+    "EvaluationData",
     "History",
-    "Rows",
     "SharpImages",
-    "add_shift",
+    "add_corruptions",
     "evaluate",
     "figures_on_parts",
     "measure",
@@ -90,25 +90,25 @@ logger = logging.getLogger(__name__)
 class History:
     """What metrics.json keeps under these names where it cannot be measured again."""
 
-    curves: tuple[Curve, ...]
+    curves: tuple[EpochMetrics, ...]
     best_epoch: int | None
     parameters: int
     training_seconds: float
-    reported: Reported | None
+    reported: BaselineMetrics | None
     float32: float | None = None
-    resize: ResizeFigures | None = None
-    photos: PhotoFigures | None = None
-    outliers: OutlierFigures | None = None
-    real_photos: RealPhotoFigures | None = None
-    unseen_sources: RealPhotoFigures | None = None
-    real_photos_frozen: RealPhotoFigures | None = None
-    unseen_sources_frozen: RealPhotoFigures | None = None
-    shift: dict[str, ShiftFigures] | None = None
+    resize: ResizeMetrics | None = None
+    photos: PhotoMetrics | None = None
+    outliers: OutlierMetrics | None = None
+    real_photos: RealPhotoMetrics | None = None
+    unseen_sources: RealPhotoMetrics | None = None
+    real_photos_frozen: RealPhotoMetrics | None = None
+    unseen_sources_frozen: RealPhotoMetrics | None = None
+    shift: dict[str, CorruptionMetrics] | None = None
     shift_n: int = 0
 
 
 @dataclass(frozen=True)
-class Rows:
+class EvaluationData:
     """What a model is chosen and measured by.
 
     Attributes:
@@ -129,7 +129,7 @@ class Rows:
     real: RealPhotosParts | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, settings: Settings) -> Rows:
+    def of(cls, dataset: Dataset, settings: Settings) -> EvaluationData:
         """Cut and read them.
 
         Raises:
@@ -143,7 +143,7 @@ class Rows:
     @classmethod
     def of_real_photos(
         cls, dataset: Dataset, settings: Settings, left_out: tuple[str, ...] = ()
-    ) -> Rows:
+    ) -> EvaluationData:
         """Cut and read them for a recipe that learns from real photos, without Tiny ImageNet.
 
         Args:
@@ -199,7 +199,7 @@ class SharpImages:
     others_name: str
 
 
-def evaluate(bundle: Bundle, rows: Rows, settings: Settings, *, command: str) -> Bundle:
+def evaluate(bundle: Bundle, rows: EvaluationData, settings: Settings, *, command: str) -> Bundle:
     """Measure a model anew, and write its metrics, plots and card.
 
     Weights, calibration and thresholds stay as they are.
@@ -223,7 +223,9 @@ def evaluate(bundle: Bundle, rows: Rows, settings: Settings, *, command: str) ->
     return measure(bundle.folder, bundle.config, files, history, rows, settings, command)
 
 
-def resize_choices(bundle: Bundle, rows: Rows, settings: Settings) -> ResizeFigures | None:
+def resize_choices(
+    bundle: Bundle, rows: EvaluationData, settings: Settings
+) -> ResizeMetrics | None:
     """Return what the resize rule is chosen by; None without sharper images than the rows.
 
     Args:
@@ -258,7 +260,7 @@ def measure(
     config: Config,
     files: dict[str, bytes],
     history: History,
-    rows: Rows,
+    rows: EvaluationData,
     settings: Settings,
     command: str,
 ) -> Bundle:
@@ -293,7 +295,9 @@ def measure(
             float32=history.float32,
             resize=history.resize,
             sharp=(
-                None if tiny is None else certainty(classifier, tiny.same_reported, _SHARP_REPORTED)
+                None
+                if tiny is None
+                else confidence_metrics(classifier, tiny.same_reported, _SHARP_REPORTED)
             ),
             photos=history.photos if photos is None else evaluate_photos(classifier, photos),
             outliers=(
@@ -317,7 +321,7 @@ def measure(
     return write_bundle(folder, config, files | report.files(config, metrics))
 
 
-def add_shift(bundle: Bundle, shift: Mapping[str, ShiftFigures], n: int) -> Bundle:
+def add_corruptions(bundle: Bundle, shift: Mapping[str, CorruptionMetrics], n: int) -> Bundle:
     """Put figures on spoiled images into a model folder.
 
     Args:
@@ -343,12 +347,12 @@ def _single_view(bundle: Bundle, test: Split, settings: Settings) -> float:
     """Return the accuracy on the test rows as they are, without other views."""
     one_view = bundle.config.model_copy(update={"views": ("identity",)})
     alone = Classifier(replace(bundle, config=one_view), threads=settings.threads)
-    return share_right(watch(alone, test.images, "test"), test)
+    return accuracy_of(run_inference(alone, test.images, "test"), test)
 
 
 def _on_real_photos(
-    classifier: Classifier, rows: Rows, history: History
-) -> dict[str, RealPhotoFigures | None]:
+    classifier: Classifier, rows: EvaluationData, history: History
+) -> dict[str, RealPhotoMetrics | None]:
     """Return the fields of metrics.json that are about real photos."""
     figures = {
         "real_photos": history.real_photos,
@@ -357,12 +361,12 @@ def _on_real_photos(
         "unseen_sources_frozen": history.unseen_sources_frozen,
     }
     if rows.real is not None:
-        valid = answer_photos(classifier, rows.real.valid)
+        valid = predict_photos(classifier, rows.real.valid)
         given = {id(rows.real.valid): valid}
         figures |= figures_on_parts(
             rows.real,
-            answer_photos(classifier, rows.real.kept_back),
-            lambda photos: given.get(id(photos)) or answer_photos(classifier, photos),
+            predict_photos(classifier, rows.real.kept_back),
+            lambda photos: given.get(id(photos)) or predict_photos(classifier, photos),
         )
         if (on_valid := figures["real_photos"]) is not None:
             error = cross_fitted_ece(classifier, valid, rows.validation)
@@ -372,9 +376,9 @@ def _on_real_photos(
 
 def figures_on_parts(
     parts: RealPhotosParts,
-    kept_back: PhotoAnswers,
-    answer: Callable[[RealPhotos], PhotoAnswers],
-) -> dict[str, RealPhotoFigures | None]:
+    kept_back: PhotoPredictions,
+    answer: Callable[[RealPhotos], PhotoPredictions],
+) -> dict[str, RealPhotoMetrics | None]:
     """Return `real_photos` and, where sources were left out, `unseen_sources` of metrics.json.
 
     Args:
@@ -382,21 +386,21 @@ def figures_on_parts(
         kept_back: What a model gave on those of the kinds that are kept back.
         answer: What it gives on others.
     """
-    figures: dict[str, RealPhotoFigures | None] = {
-        "real_photos": photo_figures(answer(parts.valid), kept_back, CIFAR10_LABELS, _VALID)
+    figures: dict[str, RealPhotoMetrics | None] = {
+        "real_photos": photo_metrics(answer(parts.valid), kept_back, CIFAR10_LABELS, _VALID)
     }
     if len(parts.unseen):
         unseen = answer(parts.unseen)
-        figures["unseen_sources"] = photo_figures(unseen, kept_back, CIFAR10_LABELS, _UNSEEN)
+        figures["unseen_sources"] = photo_metrics(unseen, kept_back, CIFAR10_LABELS, _UNSEEN)
     return figures
 
 
 def method_choices(
     classifier: Classifier,
-    rows: Rows,
+    rows: EvaluationData,
     sharp: SharpImages,
-    arrays: Mapping[VerdictMethod, Arrays],
-) -> tuple[Separation, Separation]:
+    ood_params: Mapping[VerdictMethod, OodParams],
+) -> tuple[OodMetrics, OodMetrics]:
     """What the method is chosen by.
 
     In the first, both kinds have 32 pixels; in the second, both are as sharp.
@@ -405,34 +409,36 @@ def method_choices(
         classifier: The model.
         rows: Whose validation rows are taken.
         sharp: Images that nothing is learned from.
-        arrays: What each method needs.
+        ood_params: What each method needs.
     """
     config, others = classifier.config, sharp.others
     return (
         compare(
-            watch(classifier, rows.validation.images, "CIFAR-10 train, rows held out"),
-            watch(classifier, coarse(classifier, others), f"{sharp.others_name}, {_COARSE}"),
+            run_inference(classifier, rows.validation.images, "CIFAR-10 train, rows held out"),
+            run_inference(
+                classifier, coarse(classifier, others), f"{sharp.others_name}, {_COARSE}"
+            ),
             config,
-            arrays,
+            ood_params,
         ),
         compare(
-            watch(classifier, sharp.images, sharp.name),
-            watch(classifier, others, sharp.others_name),
+            run_inference(classifier, sharp.images, sharp.name),
+            run_inference(classifier, others, sharp.others_name),
             config,
-            arrays,
+            ood_params,
         ),
     )
 
 
 def _outliers(
     classifier: Classifier,
-    rows: Rows,
+    rows: EvaluationData,
     tiny: TinyHeldOut,
     photos: Path | None,
-    before: OutlierFigures | None,
-) -> OutlierFigures:
+    before: OutlierMetrics | None,
+) -> OutlierMetrics:
     """How well each method tells what shows none of the labels."""
-    config, arrays = classifier.config, arrays_of(classifier, rows.learn)
+    config, ood_params = classifier.config, fit_ood_params(classifier, rows.learn)
     others = tiny.reported.images
     sharp = rows.sharp
     if sharp is None:
@@ -440,7 +446,7 @@ def _outliers(
     of_photos = before.photos if before is not None else None
     if photos is not None:
         known, none = (
-            watch(classifier, pixels, what) if pixels else None
+            run_inference(classifier, pixels, what) if pixels else None
             for pixels, what in zip(
                 read_photos(classifier, photos),
                 ("photos of a known class", "photos of none"),
@@ -448,21 +454,21 @@ def _outliers(
             )
         )
         if known is not None and none is not None:
-            of_photos = compare(known, none, config, arrays)
-    return OutlierFigures(
-        chosen_by=method_choices(classifier, rows, sharp, arrays),
+            of_photos = compare(known, none, config, ood_params)
+    return OutlierMetrics(
+        chosen_by=method_choices(classifier, rows, sharp, ood_params),
         reported=(
             compare(
-                watch(classifier, rows.dataset.test.images, "CIFAR-10 test"),
-                watch(classifier, coarse(classifier, others), f"{_REPORTED}, {_COARSE}"),
+                run_inference(classifier, rows.dataset.test.images, "CIFAR-10 test"),
+                run_inference(classifier, coarse(classifier, others), f"{_REPORTED}, {_COARSE}"),
                 config,
-                arrays,
+                ood_params,
             ),
             compare(
-                watch(classifier, tiny.same_reported.images, _SHARP_REPORTED),
-                watch(classifier, others, _REPORTED),
+                run_inference(classifier, tiny.same_reported.images, _SHARP_REPORTED),
+                run_inference(classifier, others, _REPORTED),
                 config,
-                arrays,
+                ood_params,
             ),
         ),
         photos=of_photos,

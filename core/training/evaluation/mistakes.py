@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from core.bundle.metrics import SplitFigures
+from core.bundle.metrics import SplitMetrics
 from core.errors import DataError, OutputError
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
-from core.training.evaluation.ood import watch
+from core.training.evaluation.ood import run_inference
 
 __all__ = ["draw", "refuse_without_mistakes"]
 
@@ -22,7 +22,7 @@ _COLUMNS = 5
 _CONFUSIONS = 6
 
 
-def draw(classifier: Classifier, figures: SplitFigures, split: Split, folder: Path) -> list[Path]:
+def draw(classifier: Classifier, figures: SplitMetrics, split: Split, folder: Path) -> list[Path]:
     """Draw the most confident mistakes, and the most frequent confusions with examples of each.
 
     A confusion is drawn where there are at least five examples.
@@ -51,7 +51,7 @@ def draw(classifier: Classifier, figures: SplitFigures, split: Split, folder: Pa
         ) from error
 
 
-def refuse_without_mistakes(name: str, figures: SplitFigures) -> None:
+def refuse_without_mistakes(name: str, figures: SplitMetrics) -> None:
     """See that there is something to draw, before rows are read for it.
 
     Raises:
@@ -65,7 +65,7 @@ def refuse_without_mistakes(name: str, figures: SplitFigures) -> None:
         )
 
 
-def _drawn(classifier: Classifier, figures: SplitFigures, split: Split, folder: Path) -> list[Path]:
+def _drawn(classifier: Classifier, figures: SplitMetrics, split: Split, folder: Path) -> list[Path]:
     files = [folder / f"{classifier.name}-{what}.png" for what in ("mistakes", "confusions")]
     place = {int(row): i for i, row in enumerate(split.rows)}
     _sheet(
@@ -79,7 +79,7 @@ def _drawn(classifier: Classifier, figures: SplitFigures, split: Split, folder: 
             for mistake in figures.mistakes
         ],
     )
-    logits = watch(classifier, split.images, "").outputs.logits
+    logits = run_inference(classifier, split.images, "").outputs.logits
     sure = confidences(logits, classifier.config)
     answers = logits.argmax(axis=1)
     shown = []

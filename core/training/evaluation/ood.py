@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from core.bundle.config import Config, VerdictMethod
-from core.bundle.leaderboard import METHODS
-from core.bundle.metrics import Separation
+from core.bundle.leaderboard import OOD_METHODS
+from core.bundle.metrics import OodMetrics
 from core.inference.classifier import Classifier
 from core.inference.engine import Outputs
-from core.inference.known_score import Arrays, known_scores, look
+from core.inference.known_score import OodParams, known_scores, project_embeddings
 from core.photos.preprocess import crops, resize
 from core.training.data.datasets import Split
 
 __all__ = [
-    "Group",
-    "arrays_of",
+    "ModelOutputs",
+    "accuracy_of",
     "coarse",
     "compare",
+    "fit_ood_params",
+    "run_inference",
     "scores_of",
-    "share_right",
     "some",
     "threshold",
-    "watch",
 ]
 
 _AT_MOST = 3_000
@@ -40,7 +40,7 @@ _ROWS = 500
 
 
 @dataclass(frozen=True)
-class Group:
+class ModelOutputs:
     """What a model gave on images of one kind.
 
     Attributes:
@@ -52,11 +52,11 @@ class Group:
     outputs: Outputs
 
 
-def watch(
+def run_inference(
     classifier: Classifier,
     images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
     what: str,
-) -> Group:
+) -> ModelOutputs:
     """Run a model on images, as it would be on photos of them.
 
     Args:
@@ -71,10 +71,10 @@ def watch(
         outputs = classifier.outputs_of_crops(seen)
         logits.append(outputs.logits)
         embeddings.append(outputs.embedding)
-    return Group(what, Outputs(np.concatenate(logits), np.concatenate(embeddings)))
+    return ModelOutputs(what, Outputs(np.concatenate(logits), np.concatenate(embeddings)))
 
 
-def share_right(group: Group, split: Split) -> float:
+def accuracy_of(group: ModelOutputs, split: Split) -> float:
     """Share of a split's images that got their label, from what a model gave on them."""
     return float((group.outputs.logits.argmax(axis=1) == split.labels).mean())
 
@@ -95,14 +95,14 @@ def coarse(
     return np.stack([resize(image, spec) for image in images])
 
 
-def arrays_of(classifier: Classifier, train: Split) -> Mapping[VerdictMethod, Arrays]:
+def fit_ood_params(classifier: Classifier, train: Split) -> Mapping[VerdictMethod, OodParams]:
     """What each method needs beside the outputs, from images that were learned from.
 
     Args:
         classifier: The model; its last layer is linear in the embedding.
         train: Rows to learn from; at most 10,000 are taken.
     """
-    outputs = watch(classifier, some(train, _TRAIN_ROWS), "train").outputs
+    outputs = run_inference(classifier, some(train, _TRAIN_ROWS), "train").outputs
     embedding = outputs.embedding.astype(np.float64)
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     _, _, directions = np.linalg.svd(unit, full_matrices=False)
@@ -111,45 +111,49 @@ def arrays_of(classifier: Classifier, train: Split) -> Mapping[VerdictMethod, Ar
     with_one = np.concatenate([embedding, np.ones((len(embedding), 1))], axis=1)
     weights = np.linalg.lstsq(with_one, outputs.logits.astype(np.float64), rcond=None)[0][:-1]
     differences = weights[:, :, None] - weights[:, None, :]
-    fitted: dict[VerdictMethod, Arrays] = {
+    fitted: dict[VerdictMethod, OodParams] = {
         "max_softmax": {},
         "energy": {},
         "gen": {},
         # Half the bytes of float32; what that changes is far less than what tells methods apart.
-        "knn": axes | {"neighbours": look(outputs.embedding, axes).astype(np.float16)},
+        "knn": axes
+        | {"neighbours": project_embeddings(outputs.embedding, axes).astype(np.float16)},
         "fdbd": {
             "distances": np.linalg.norm(differences, axis=0).astype(np.float32),
             "center": embedding.mean(axis=0).astype(np.float32),
         },
     }
     # Of its own method, what it is served with.
-    return fitted | {classifier.config.verdict.method: classifier.arrays}
+    return fitted | {classifier.config.verdict.method: classifier.ood_params}
 
 
 def compare(
-    known: Group, none: Group, config: Config, arrays: Mapping[VerdictMethod, Arrays]
-) -> Separation:
+    known: ModelOutputs,
+    none: ModelOutputs,
+    config: Config,
+    ood_params: Mapping[VerdictMethod, OodParams],
+) -> OodMetrics:
     """How well each method tells one group from the other.
 
     Args:
         known: Images of the labels.
         none: Others.
         config: The model's, for calibration, method and threshold.
-        arrays: What each method needs; those that are missing are left out.
+        ood_params: What each method needs; those that are missing are left out.
     """
     areas: dict[VerdictMethod, float] = {}
     shares: dict[VerdictMethod, float] = {}
     told: list[float] = []
     truth = np.repeat([1, 0], [len(known.outputs.logits), len(none.outputs.logits)])
-    for method in (each for each in METHODS if each in arrays):
+    for method in (each for each in OOD_METHODS if each in ood_params):
         inside, outside = (
-            scores_of(method, group.outputs, config, arrays[method]) for group in (known, none)
+            scores_of(method, group.outputs, config, ood_params[method]) for group in (known, none)
         )
         areas[method] = float(roc_auc_score(truth, np.concatenate([inside, outside])))
         shares[method] = float((outside >= np.quantile(inside, _QUANTILE)).mean())
         if method == config.verdict.method:
             told = [float((s < config.verdict.none_below).mean()) for s in (inside, outside)]
-    return Separation(
+    return OodMetrics(
         known=known.what,
         none=none.what,
         n_known=len(known.outputs.logits),
@@ -162,7 +166,7 @@ def compare(
 
 
 def scores_of(
-    method: VerdictMethod, outputs: Outputs, config: Config, arrays: Arrays
+    method: VerdictMethod, outputs: Outputs, config: Config, ood_params: OodParams
 ) -> NDArray[np.float64]:
     """`known_scores`, some rows at a time: each may be compared with thousands of neighbours."""
     parts = [
@@ -172,7 +176,7 @@ def scores_of(
                 outputs.logits[start : start + _ROWS], outputs.embedding[start : start + _ROWS]
             ),
             config,
-            arrays,
+            ood_params,
         )
         for start in range(0, len(outputs.logits), _ROWS)
     ]

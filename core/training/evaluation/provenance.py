@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 
 import core
-from core.bundle.metrics import Origin
+from core.bundle.metrics import Provenance
 from core.settings import processors
 
 __all__ = ["commit", "hardware", "origin", "today"]
@@ -20,9 +20,9 @@ __all__ = ["commit", "hardware", "origin", "today"]
 _VERSIONED = ("tensight", "ai-edge-litert", "keras", "numpy", "pillow", "tensorflow")
 
 
-def origin(command: str) -> Origin:
+def origin(command: str) -> Provenance:
     """Where, when and with what figures are being made."""
-    return Origin(
+    return Provenance(
         command=command,
         hardware=hardware(),
         commit=commit(),

@@ -10,20 +10,25 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from core.bundle.metrics import Estimate, PhotoMistake, RealPhotoFigures, SourceFigures
+from core.bundle.metrics import (
+    PhotoMisclassification,
+    ProportionEstimate,
+    RealPhotoMetrics,
+    SourceMetrics,
+)
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
 from core.training.data.real_photos import RealPhotos
 from core.training.evaluation.calibrate import cross_fitted, ece, ece_if_true, reliability
-from core.training.evaluation.ood import scores_of, watch
+from core.training.evaluation.ood import run_inference, scores_of
 
 __all__ = [
-    "PhotoAnswers",
-    "answer_photos",
+    "PhotoPredictions",
     "cross_fitted_ece",
     "estimate",
-    "photo_figures",
+    "photo_metrics",
+    "predict_photos",
 ]
 
 _QUANTILE = 0.05
@@ -31,7 +36,7 @@ _FEW = 5
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoAnswers:
+class PhotoPredictions:
     """What a model gave on photos.
 
     Attributes:
@@ -49,27 +54,27 @@ class PhotoAnswers:
     logits: NDArray[np.float32] | None = None
 
 
-def answer_photos(classifier: Classifier, photos: RealPhotos) -> PhotoAnswers:
+def predict_photos(classifier: Classifier, photos: RealPhotos) -> PhotoPredictions:
     """Run a model on photos.
 
     Args:
         classifier: The model.
         photos: At least one.
     """
-    outputs = watch(classifier, photos.images, "real photos").outputs
+    outputs = run_inference(classifier, photos.images, "real photos").outputs
     config = classifier.config
-    return PhotoAnswers(
+    return PhotoPredictions(
         photos,
         outputs.logits.argmax(axis=1).astype(np.int64),
-        scores_of(config.verdict.method, outputs, config, classifier.arrays),
+        scores_of(config.verdict.method, outputs, config, classifier.ood_params),
         confidences(outputs.logits, config),
         outputs.logits,
     )
 
 
-def photo_figures(
-    answers: PhotoAnswers, kept_back: PhotoAnswers, labels: tuple[str, ...], data: str
-) -> RealPhotoFigures:
+def photo_metrics(
+    answers: PhotoPredictions, kept_back: PhotoPredictions, labels: tuple[str, ...], data: str
+) -> RealPhotoMetrics:
     """Return the figures of a model on photos.
 
     Args:
@@ -87,7 +92,7 @@ def photo_figures(
     bins = None if sure is None else reliability(sure[known], right[known])
     kinds, counts = np.unique(photos.kinds[~known], return_counts=True)
     many = [kind for kind, count in zip(kinds.tolist(), counts, strict=True) if count >= _FEW]
-    return RealPhotoFigures(
+    return RealPhotoMetrics(
         data=data,
         accuracy=estimate(right[known]),
         recall={
@@ -118,7 +123,9 @@ def photo_figures(
     )
 
 
-def cross_fitted_ece(classifier: Classifier, answers: PhotoAnswers, rows: Split) -> float | None:
+def cross_fitted_ece(
+    classifier: Classifier, answers: PhotoPredictions, rows: Split
+) -> float | None:
     """Return the ECE on photos of calibrations that were chosen without them, in five folds.
 
     Args:
@@ -130,19 +137,21 @@ def cross_fitted_ece(classifier: Classifier, answers: PhotoAnswers, rows: Split)
         return None
     known = answers.photos.known
     truth = answers.photos.labels[known]
-    of_rows = watch(classifier, rows.images, "rows").outputs.logits
+    of_rows = run_inference(classifier, rows.images, "rows").outputs.logits
     groups = [(answers.logits[known], truth), (of_rows, rows.labels)]
     sure = cross_fitted(groups, classifier.config)[0]
     return ece(reliability(sure, answers.labels[known] == truth))
 
 
-def _mistakes(answers: PhotoAnswers, labels: tuple[str, ...]) -> tuple[PhotoMistake, ...]:
+def _mistakes(
+    answers: PhotoPredictions, labels: tuple[str, ...]
+) -> tuple[PhotoMisclassification, ...]:
     photos, sure = answers.photos, answers.confidences
     wrong = np.flatnonzero(photos.known & (answers.labels != photos.labels))
     if sure is not None:
         wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
     return tuple(
-        PhotoMistake(
+        PhotoMisclassification(
             source=str(photos.sources[i]),
             path=str(photos.paths[i]),
             label=labels[photos.labels[i]],
@@ -153,17 +162,19 @@ def _mistakes(answers: PhotoAnswers, labels: tuple[str, ...]) -> tuple[PhotoMist
     )
 
 
-def estimate(outcomes: Sequence[bool] | NDArray[np.bool_]) -> Estimate:
+def estimate(outcomes: Sequence[bool] | NDArray[np.bool_]) -> ProportionEstimate:
     """Return the share of outcomes that are true, with its Wilson interval; at least one."""
     n, hits = len(outcomes), int(np.sum(outcomes))
     interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return Estimate(n=n, share=hits / n, low=float(interval.low), high=float(interval.high))
+    return ProportionEstimate(
+        n=n, share=hits / n, low=float(interval.low), high=float(interval.high)
+    )
 
 
-def _of_source(answers: PhotoAnswers, source: str, right: NDArray[np.bool_]) -> SourceFigures:
+def _of_source(answers: PhotoPredictions, source: str, right: NDArray[np.bool_]) -> SourceMetrics:
     here = answers.photos.sources == source
     known, none = here & answers.photos.known, here & ~answers.photos.known
-    return SourceFigures(
+    return SourceMetrics(
         source=source,
         accuracy=estimate(right[known]) if known.any() else None,
         n_none=int(none.sum()),

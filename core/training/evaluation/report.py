@@ -20,7 +20,7 @@ from core.bundle.card import (
     separations,
 )
 from core.bundle.config import CARD, METRICS, Config, Pretrained
-from core.bundle.leaderboard import Result, mean_and_spread
+from core.bundle.leaderboard import ModelInfo, mean_and_spread
 from core.bundle.metrics import Metrics
 from core.training.ablation_results import Ablation
 from core.training.evaluation.calibrate import ece_if_true
@@ -40,7 +40,7 @@ def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
     }
 
 
-def leaderboard(results: Sequence[Result]) -> str:
+def leaderboard(results: Sequence[ModelInfo]) -> str:
     """A Markdown table of models, the most accurate first."""
     lines = [
         "| model | accuracy | student report | F1 | ECE | photos right | told none | parameters "
@@ -65,7 +65,7 @@ def leaderboard(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def readme_table(results: Sequence[Result]) -> str:
+def readme_table(results: Sequence[ModelInfo]) -> str:
     """Return a Markdown table of models for the README, the most accurate first.
 
     Accuracy on photos comes with its number of photos and 95% interval (Wilson 1927).
@@ -94,7 +94,7 @@ def readme_table(results: Sequence[Result]) -> str:
     )
 
 
-def measured_on(results: Sequence[Result]) -> str:
+def measured_on(results: Sequence[ModelInfo]) -> str:
     """A sentence that says what the leaderboard's figures are."""
     tests = sorted({f"{r.metrics.test.n:,} rows of {r.metrics.test.data}" for r in results})
     machines = sorted({r.metrics.origin.hardware for r in results})
@@ -120,7 +120,7 @@ def _either(numbers: Sequence[int]) -> str:
     return " or ".join(map(str, numbers))
 
 
-def index(results: Sequence[Result]) -> str:
+def index(results: Sequence[ModelInfo]) -> str:
     """models/README.md."""
     return (
         "# Models\n\n"
@@ -130,7 +130,7 @@ def index(results: Sequence[Result]) -> str:
     )
 
 
-def results_page(results: Sequence[Result], ablation: Ablation | None) -> str:
+def results_page(results: Sequence[ModelInfo], ablation: Ablation | None) -> str:
     """docs/RESULTS.md."""
     figures = ("accuracy", "precision", "recall", "f1")
     lines = [
@@ -198,7 +198,7 @@ def results_page(results: Sequence[Result], ablation: Ablation | None) -> str:
     return "\n".join(lines)
 
 
-def _trust(results: Sequence[Result]) -> list[str]:
+def _trust(results: Sequence[ModelInfo]) -> list[str]:
     """How far each model is to be trusted: calibration, what it does not know, spoiled images."""
     lines = [
         "",
@@ -256,13 +256,13 @@ def _trust(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def _alike(result: Result, other: Result) -> bool:
+def _alike(result: ModelInfo, other: ModelInfo) -> bool:
     """Whether two models were shown images spoiled in the same ways."""
     ours, theirs = result.metrics, other.metrics
     return (set(ours.shift or ()), ours.shift_n) == (set(theirs.shift or ()), theirs.shift_n)
 
 
-def _shifts(results: Sequence[Result]) -> list[str]:
+def _shifts(results: Sequence[ModelInfo]) -> list[str]:
     if not results:
         return []
     ways = list(results[0].metrics.shift or {})
@@ -296,11 +296,11 @@ def _shifts(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def _best_first(results: Sequence[Result]) -> list[Result]:
+def _best_first(results: Sequence[ModelInfo]) -> list[ModelInfo]:
     return sorted(results, key=lambda result: -result.metrics.test.accuracy)
 
 
-def _named(result: Result) -> str:
+def _named(result: ModelInfo) -> str:
     return f"{result.config.title} (`{result.config.name}`)"
 
 

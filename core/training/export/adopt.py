@@ -13,7 +13,15 @@ from keras import layers, ops
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from core.bundle.config import FORMAT_SINCE, MODEL, Config, Family, Precision, Training, Verdict
+from core.bundle.config import (
+    FORMAT_SINCE,
+    MODEL,
+    Config,
+    Family,
+    Precision,
+    Training,
+    VerdictConfig,
+)
 from core.bundle.folder import Bundle, write_bundle
 from core.errors import DataError, ImageError, PhotoReadError, TrainingError
 from core.inference.calibration import confidences, probabilities
@@ -24,12 +32,12 @@ from core.settings import Settings
 from core.training.data.datasets import Dataset, Split
 from core.training.data.photos import read_labels
 from core.training.evaluation.calibrate import find_beta, find_calibration, find_unsure_below
-from core.training.evaluation.measure import History, Rows, measure
-from core.training.evaluation.ood import scores_of, threshold, watch
+from core.training.evaluation.measure import EvaluationData, History, measure
+from core.training.evaluation.ood import run_inference, scores_of, threshold
 from core.training.evaluation.provenance import commit, hardware, today
 from core.training.export.flatbuffer import occlusion_model, serving_model, to_flatbuffer
 
-__all__ = ["Pixels", "adopt"]
+__all__ = ["Pixels", "import_keras"]
 
 Pixels = Literal["0..1", "0..255", "-1..1"]
 
@@ -52,7 +60,7 @@ _NOT_ONLY_WHILE_TRAINING = {"RandomCrop"}
 _SAME = 0.98
 
 
-def adopt(
+def import_keras(
     file: Path,
     folder: Path,
     *,
@@ -114,7 +122,7 @@ def adopt(
         views=("identity",),
         precision=precision,
         temperature=1.0,
-        verdict=Verdict(method="max_softmax", none_below=0.0, unsure_below=0.0),
+        verdict=VerdictConfig(method="max_softmax", none_below=0.0, unsure_below=0.0),
         sha256={MODEL: "0" * 64},
         training=Training(
             recipe="elsewhere",
@@ -128,7 +136,7 @@ def adopt(
     )
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / folder.name, config, {MODEL: weights})
-        group = watch(
+        group = run_inference(
             Classifier(draft, threads=settings.threads), dataset.train.images, "validation"
         )
     logits, truth = group.outputs.logits, dataset.train.labels
@@ -137,7 +145,7 @@ def adopt(
     beta = find_beta(probabilities(logits, temperature, exponent), truth)
     calibration = {"temperature": temperature, "exponent": exponent, "beta": beta}
     config = config.model_copy(update=calibration)
-    verdict = Verdict(
+    verdict = VerdictConfig(
         method="max_softmax",
         none_below=threshold([scores_of("max_softmax", group.outputs, config, {})]),
         unsure_below=find_unsure_below(
@@ -155,7 +163,7 @@ def adopt(
             training_seconds=0.0,
             reported=None,
         ),
-        Rows(
+        EvaluationData(
             dataset,
             dataset.train,
             dataset.train,

@@ -13,7 +13,14 @@ from core.errors import BundleError
 from core.inference.calibration import calibrated, probabilities, softmax
 from core.inference.classifier import Classifier
 from core.inference.engine import Outputs
-from core.inference.known_score import ARRAYS, Arrays, known_scores, look, read_arrays, write_arrays
+from core.inference.known_score import (
+    OOD_PARAMS,
+    OodParams,
+    known_scores,
+    project_embeddings,
+    read_ood_params,
+    write_ood_params,
+)
 from core.registry.catalog import Catalog
 from tests import drawings
 from tests.conftest import ROOT
@@ -24,7 +31,7 @@ WEIGHTS = RNG.normal(size=(D, K))
 BIAS = RNG.normal(size=K)
 EMBEDDING = RNG.normal(size=(3, D)).astype(np.float32)
 OUTPUTS = Outputs((EMBEDDING @ WEIGHTS + BIAS).astype(np.float32), EMBEDDING)
-NONE: Arrays = {}
+NONE: OodParams = {}
 
 
 def at(temperature: float) -> Config:
@@ -116,7 +123,7 @@ def test_distance_to_neighbours_by_hand() -> None:
     basis = np.linalg.qr(RNG.normal(size=(D, D)))[0].astype(np.float32)
     train = RNG.normal(size=(25, D)).astype(np.float32)
     arrays = {"axes": basis}
-    neighbours = look(train, arrays)
+    neighbours = project_embeddings(train, arrays)
     assert np.allclose(np.linalg.norm(neighbours, axis=1), 1, atol=1e-5)
 
     def direction(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,13 +138,13 @@ def test_distance_to_neighbours_by_hand() -> None:
 
 
 def with_verdict(
-    bundle: Bundle, folder: Path, method: VerdictMethod, arrays: Arrays | bytes | None
+    bundle: Bundle, folder: Path, method: VerdictMethod, arrays: OodParams | bytes | None
 ) -> Bundle:
     verdict = bundle.config.verdict.model_copy(update={"method": method})
     config = bundle.config.model_copy(update={"verdict": verdict})
     files = {MODEL: bundle.read(MODEL)}
     if arrays is not None:
-        files[VERDICT] = arrays if isinstance(arrays, bytes) else write_arrays(arrays)
+        files[VERDICT] = arrays if isinstance(arrays, bytes) else write_ood_params(arrays)
     return write_bundle(folder / bundle.config.name, config, files)
 
 
@@ -147,7 +154,7 @@ def test_a_classifier_answers_by_its_method(catalog: Catalog, tmp_path: Path) ->
     outputs = catalog.load("classic").outputs(np.asarray(photo.resize((32, 32), 3))[None])
     d = outputs.embedding.shape[1]
     arrays = {"distances": np.ones((10, 10), np.float32), "center": np.zeros(d, np.float32)}
-    assert set(arrays) == set(ARRAYS["fdbd"])
+    assert set(arrays) == set(OOD_PARAMS["fdbd"])
     bundle = with_verdict(plain, tmp_path, "fdbd", arrays)
     many = Classifier(bundle, threads=1).predict_many([photo] * 3)
     alone = Classifier(bundle, threads=1).predict(photo)
@@ -186,7 +193,7 @@ def compressed(center: NDArray[np.float64]) -> bytes:
     ],
 )
 def test_wrong_arrays_are_told(
-    catalog: Catalog, tmp_path: Path, arrays: Arrays | bytes | None, message: str
+    catalog: Catalog, tmp_path: Path, arrays: OodParams | bytes | None, message: str
 ) -> None:
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, "fdbd", arrays)
     with pytest.raises(BundleError, match=message):
@@ -196,7 +203,7 @@ def test_wrong_arrays_are_told(
 def test_no_damage_goes_unnoticed(catalog: Catalog, tmp_path: Path) -> None:
     """Whatever is cut off or turned over, it is a BundleError or the same arrays."""
     arrays = {"distances": np.ones((10, 10)), "center": np.zeros(128)}
-    whole = write_arrays(arrays)
+    whole = write_ood_params(arrays)
     rng = np.random.default_rng(0)
     for i in range(60):
         damaged = bytearray(whole[: rng.integers(len(whole))] if i % 2 else whole)
@@ -204,7 +211,7 @@ def test_no_damage_goes_unnoticed(catalog: Catalog, tmp_path: Path) -> None:
             damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
         bundle = with_verdict(catalog.bundle("classic"), tmp_path, "fdbd", bytes(damaged))
         try:
-            given = read_arrays(bundle, 128)
+            given = read_ood_params(bundle, 128)
         except BundleError:
             continue
         assert {name: values.shape for name, values in given.items()} == {
@@ -219,15 +226,15 @@ def test_there_must_be_enough_neighbours(catalog: Catalog, tmp_path: Path, rows:
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, "knn", arrays)
     if rows < 10:
         with pytest.raises(BundleError, match="at least 10 neighbours"):
-            read_arrays(bundle, 128)
+            read_ood_params(bundle, 128)
     else:
-        assert set(read_arrays(bundle, 128)) == {"axes", "neighbours"}
+        assert set(read_ood_params(bundle, 128)) == {"axes", "neighbours"}
 
 
 def test_probe_gives_the_log_odds_against_none() -> None:
     rng = np.random.default_rng(2)
     embedding = rng.normal(size=(5, 4)).astype(np.float32)
-    arrays: Arrays = {"kernel": rng.normal(size=(4, 4)), "bias": rng.normal(size=4)}
+    arrays: OodParams = {"kernel": rng.normal(size=(4, 4)), "bias": rng.normal(size=4)}
     outputs = Outputs(np.zeros((5, 3), np.float32), embedding)
     config = at(1.0)
     logits = embedding @ arrays["kernel"] + arrays["bias"]
@@ -240,10 +247,10 @@ def test_probe_of_another_shape_is_refused(catalog: Catalog, tmp_path: Path) -> 
     arrays = {"kernel": np.zeros((128, 10)), "bias": np.zeros(10)}
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, "probe", arrays)
     with pytest.raises(BundleError, match=r"a kernel of shape \(128, 11\) and a bias"):
-        read_arrays(bundle, 128)
+        read_ood_params(bundle, 128)
 
 
-@pytest.mark.parametrize("method", ARRAYS)
+@pytest.mark.parametrize("method", OOD_PARAMS)
 def test_the_same_known_score_at_every_batch_size(
     catalog: Catalog, tmp_path: Path, method: VerdictMethod
 ) -> None:
@@ -257,7 +264,7 @@ def test_the_same_known_score_at_every_batch_size(
         "kernel": rng.normal(size=(128, 11)),
         "bias": rng.normal(size=11),
     }
-    wanted = {name: arrays[name] for name in ARRAYS[method]}
+    wanted = {name: arrays[name] for name in OOD_PARAMS[method]}
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, method, wanted or None)
     classifier = Classifier(bundle, threads=1)
     photos = [drawings.ship(90 + 3 * i, 80) for i in range(33)]
@@ -280,4 +287,4 @@ def test_an_object_array_is_never_unpickled(catalog: Catalog, tmp_path: Path) ->
 
 def test_the_same_arrays_give_the_same_bytes() -> None:
     arrays = {"center": np.arange(4.0)}
-    assert write_arrays(arrays) == write_arrays(dict(arrays))
+    assert write_ood_params(arrays) == write_ood_params(dict(arrays))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.bundle.folder import find_bundles
 from core.inference.classifier import Classifier
-from core.photos.preprocess import InputSpec, middle_box
+from core.photos.preprocess import InputSpec, center_crop_box
 from core.photos.saliency import overlay
 from core.registry.catalog import Catalog
 from tests import drawings
@@ -83,7 +83,7 @@ def test_an_object_that_fills_the_photo_is_seen_as_a_whole(catalog: Catalog, mod
 
 def test_each_label_has_colours_of_its_own(catalog: Catalog, ship: Image.Image) -> None:
     classifier = catalog.load("classic")
-    (maps,) = classifier.maps(classifier.see(ship).crops)
+    (maps,) = classifier.maps(classifier.preprocess(ship).crops)
     assert maps.shape[2] == len(classifier.labels)
     likeness = np.corrcoef(maps.reshape(-1, maps.shape[2]).T)
     assert likeness.min() < 0
@@ -102,7 +102,7 @@ def test_the_colours_lie_where_the_evidence_is() -> None:
 
 def test_what_is_cut_away_stays_as_it_is() -> None:
     spec = SPEC.model_copy(update={"resize": "center_crop"})
-    assert middle_box(80, 40, spec) == (20, 0, 60, 40)
+    assert center_crop_box(80, 40, spec) == (20, 0, 60, 40)
     grey = np.full((40, 80, 3), 128, np.uint8)
     drawn = np.asarray(overlay(grey, np.ones((8, 8), np.float32), spec))
     assert np.array_equal(drawn[:, :20], grey[:, :20])

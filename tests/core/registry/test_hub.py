@@ -12,7 +12,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from core.errors import DataError, HubAwayError
+from core.errors import DataError, HubUnavailableError
 from core.registry import hub
 from tests import hub_server
 from tests.ports import LOOK_S
@@ -133,8 +133,11 @@ def test_where_the_client_stumbles_is_in_the_log(
         server.repos["owner/models"].commit({"x.md": b"?"})
         server.faults.answer = b"[]"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        with caplog.at_level("DEBUG", "core.registry.hub"), pytest.raises(HubAwayError) as told:
-            hub.resolve("owner/models", "main", token=None)
+        with (
+            caplog.at_level("DEBUG", "core.registry.hub"),
+            pytest.raises(HubUnavailableError) as told,
+        ):
+            hub.resolve_commit("owner/models", "main", token=None)
     assert "redirects to a login page" in str(told.value)
     (record,) = [each for each in caplog.records if each.name == "core.registry.hub"]
     assert record.exc_info is not None

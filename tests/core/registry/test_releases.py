@@ -33,11 +33,11 @@ from core.bundle.folder import BUNDLED, Bundle, write_bundle
 from core.inference.classifier import Classifier
 from core.registry import releases
 from core.registry.catalog import Catalog
-from core.registry.revisions import Revisions
+from core.registry.revisions import RevisionStore
 from core.serving.local import LocalPredictor
 from core.serving.telemetry import Telemetry
 from core.settings import Settings
-from core.store.live import Live
+from core.store.live import LiveRevision
 from core.store.store import Store
 from tests import drawings
 from tests.conftest import ROOT
@@ -148,10 +148,10 @@ class Desk:
 
     def here(self) -> list[tuple[str, str]]:
         """Which revisions were brought here."""
-        found = Revisions(self.home).all()
+        found = RevisionStore(self.home).all()
         return [(each.bundle.config.name, each.bundle.revision) for each in found]
 
-    def live(self) -> dict[str, Live]:
+    def live(self) -> dict[str, LiveRevision]:
         store = Store.open(self.settings)
         live = store.live.all()
         store.close()
@@ -248,7 +248,7 @@ def test_pull_and_promote_in_one_step(
     desk.good("pull", "--promote", "--revision", "v1")
     assert desk.answers() == revisions_in(versions["first"])
     for name in NAMES:
-        there = Revisions(desk.home).path(name, revisions_in(versions["first"])[name])
+        there = RevisionStore(desk.home).path(name, revisions_in(versions["first"])[name])
         assert files_of(there) == files_of(versions["first"] / name)
     asked = len(desk.hub.asked)
     desk.good("pull", "--promote")
@@ -342,7 +342,10 @@ HUGE = [
     for name in ("config.json", MODEL)
 ]
 FAULTS: dict[str, tuple[Callable[[Desk, dict[str, Path]], None], str]] = {
-    "gated files": (fault(status={"resolve": 403}, code="GatedRepo"), "Request access on its page"),
+    "gated files": (
+        fault(status={"resolve_revision": 403}, code="GatedRepo"),
+        "Request access on its page",
+    ),
     "gated": (fault(status={"api": 403}, code="GatedRepo"), "Request access on its page"),
     "unauthorized": (fault(status={"api": 401}), "TENSIGHT_HUB_TOKEN"),
     "5xx": (fault(status={"api": 500}), "Try again"),
@@ -559,7 +562,7 @@ def wait_for_one(folder: Path, pattern: str) -> Path:
 def test_a_damaged_origin_is_mended_by_another_pull(desk: Desk, versions: dict[str, Path]) -> None:
     revision = revisions_in(versions["first"])["classic"]
     desk.good("pull")
-    origin = Revisions(desk.home).path("classic", revision).parent / "origin.json"
+    origin = RevisionStore(desk.home).path("classic", revision).parent / "origin.json"
     for damaged in ("{", "[]", '{"name": "nope"}'):
         origin.write_text(damaged)
         assert desk.run("promote", "classic", revision).returncode == 2
@@ -771,7 +774,7 @@ def test_others_promote_and_roll_back_while_what_is_pulled_is_tried(
         hold.wait()
         assert releases.roll_back(deployed.settings, "classic").revision == BUNDLED
         releases.promote(deployed.settings, "classic", first["classic"])
-        assert deployed.live()["classic"] == Live(first["classic"], BUNDLED)
+        assert deployed.live()["classic"] == LiveRevision(first["classic"], BUNDLED)
         assert pulling.poll() is None, "it is still being tried"
         assert here() == set(first.values()), "and no candidate yet"
         hold.path.unlink()  # for the next model
@@ -879,7 +882,7 @@ def test_a_live_revision_that_is_damaged_is_answered_for(
 ) -> None:
     deployed.good("pull", "--promote")
     first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
-    revisions = Revisions(deployed.home)
+    revisions = RevisionStore(deployed.home)
     (revisions.path("classic", second["classic"]) / MODEL).write_bytes(b"damaged")
     assert deployed.answers() == second | {"classic": first["classic"]}
     assert "classic cannot be loaded" in caplog.text
@@ -893,7 +896,9 @@ def test_what_answers_is_what_is_told(deployed: Desk, versions: dict[str, Path])
     deployed.good("pull", "--promote")
     first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
     # Its description can be read, so it counts as live until it is loaded.
-    (Revisions(deployed.home).path("classic", second["classic"]) / MODEL).write_bytes(b"damaged")
+    (RevisionStore(deployed.home).path("classic", second["classic"]) / MODEL).write_bytes(
+        b"damaged"
+    )
     predictor = LocalPredictor(Catalog(deployed.settings), queue_size=8, deadline_s=30)
     predictor.warm()
     telemetry = Telemetry()
@@ -933,7 +938,7 @@ def test_what_stands_in_is_not_listed_as_live(deployed: Desk, versions: dict[str
     deployed.models = bundled
     deployed.good("rollback", "classic")
     deployed.good("pull", "--promote")
-    folder = Revisions(deployed.home).path("classic", second["classic"])
+    folder = RevisionStore(deployed.home).path("classic", second["classic"])
     (folder / "config.json").write_text("{")
     assert listed() == {
         "baseline": ("live", second["baseline"]),
@@ -953,7 +958,7 @@ def test_what_is_neither_live_nor_last_good_is_deleted(
     deployed.good("pull")
     before = deployed.answers()
     assert deployed.good("gc") == f"{revision}\n"
-    kept = {(e.bundle.config.name, e.bundle.revision) for e in Revisions(deployed.home).all()}
+    kept = {(e.bundle.config.name, e.bundle.revision) for e in RevisionStore(deployed.home).all()}
     for version in ("first", "second"):
         assert kept >= set(revisions_in(versions[version]).items())
     assert len(kept) == 4
@@ -964,7 +969,7 @@ def test_what_is_neither_live_nor_last_good_is_deleted(
 def test_what_is_damaged_is_told_and_deleted(deployed: Desk, versions: dict[str, Path]) -> None:
     first, second = revisions_in(versions["first"]), revisions_in(versions["second"])
     deployed.good("pull")
-    revisions = Revisions(deployed.home)
+    revisions = RevisionStore(deployed.home)
     (revisions.path("classic", first["classic"]) / "config.json").write_text("{")
     (revisions.path("classic", second["classic"]) / "config.json").write_text("{")
     shutil.rmtree(revisions.path("baseline", first["baseline"]).parent)
@@ -983,7 +988,7 @@ def test_a_running_front_goes_back_to_a_live_revision_that_is_here_again(
     deployed: Desk, versions: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = revisions_in(versions["first"])["classic"]
-    kept = Revisions(deployed.home).path("classic", first).parent
+    kept = RevisionStore(deployed.home).path("classic", first).parent
     away = kept.with_name(f".away-{first}")
     kept.rename(away)
     monkeypatch.setattr("core.registry.catalog._RETRY_S", 0.1)
@@ -1006,7 +1011,7 @@ def test_after_a_damaged_revision_the_next_one_is_not_waited_for(
     catalog = Catalog(deployed.settings)
     assert catalog.load("classic").revision == first
     store = Store.open(deployed.settings)
-    (Revisions(deployed.home).path("classic", second) / MODEL).write_bytes(b"damaged")
+    (RevisionStore(deployed.home).path("classic", second) / MODEL).write_bytes(b"damaged")
     store.live.promote({"classic": second}, NAMES)
     catalog.refresh()
     assert catalog.load("classic").revision == first, "the last good one"
@@ -1035,7 +1040,7 @@ def test_the_same_revision_as_the_bundled_one_can_be_promoted(
     desk.hub.repos[REPO].commit(files_of(versions["bundled"]))
     bundled = revisions_in(versions["bundled"])
     desk.good("pull", "--promote")
-    assert desk.live() == {name: Live(bundled[name], BUNDLED) for name in NAMES}
+    assert desk.live() == {name: LiveRevision(bundled[name], BUNDLED) for name in NAMES}
     desk.good("gc")
     assert len(desk.here()) == 2
     assert desk.good("rollback", "classic") == (
@@ -1342,7 +1347,7 @@ def test_a_model_that_does_not_verify_is_not_published(
 
 
 def test_only_what_is_written_there_is_blamed_on_the_home(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), Revisions(tmp_path).changing():
+    with pytest.raises(FileNotFoundError), RevisionStore(tmp_path).changing():
         raise FileNotFoundError("of something else")
 
 

@@ -19,7 +19,7 @@ from core.errors import (
     ModelNotFoundError,
     PredictorError,
 )
-from core.inference.classifier import Classifier, Seen
+from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 from core.registry.catalog import Catalog
@@ -195,17 +195,17 @@ class Counting(Catalog):
                 def __init__(self) -> None:
                     self.__dict__ |= plain.__dict__
 
-                def see(self, photo: Photo) -> Seen:
-                    seen = super().see(photo)
+                def preprocess(self, photo: Photo) -> PreprocessedPhoto:
+                    seen = super().preprocess(photo)
                     outer._seen.release()
                     return seen
 
-                def answer(
-                    self, seen: Sequence[Seen], *, saliency: Sequence[bool]
+                def infer(
+                    self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
                 ) -> list[Prediction]:
                     outer.hold.wait(30)
                     outer.batches.append((self.name, len(seen)))
-                    return super().answer(seen, saliency=saliency)
+                    return super().infer(seen, saliency=saliency)
 
             self._counted[name] = Counted()
         return self._counted[name]
@@ -377,7 +377,7 @@ def test_a_model_that_fails_fails_its_batch_alone(
     def fail(*_arguments: object, **_how: object) -> None:
         raise BundleError("it cannot run")
 
-    monkeypatch.setattr(broken, "answer", fail)
+    monkeypatch.setattr(broken, "infer", fail)
 
     async def crowd() -> list[Prediction | BaseException]:
         asked = [predictor.predict(photo, model=m) for m in ("classic", "baseline", "classic")]

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from core.settings import Settings
 from core.store.chats import Chat
-from core.store.feedback import Answered, Feedback
+from core.store.feedback import Feedback, StoredAnswer
 from core.store.feedback_export import export_photos
 from core.store.store import Store
 from tests.conftest import ROOT
@@ -56,7 +56,9 @@ def fill(store: Store, n: int = 40) -> None:
             photo = (SECRETS[0] if mine else b"other photo") * 900
             key, file = f"{person[:6]}{i}", "file-of-a-person" if mine else "file"
             scores = {"cat": 0.9, "dog": 0.1}
-            store.feedback.add_answer(key, Answered(person, file, "a", "1", "cat", "known", scores))
+            store.feedback.add_answer(
+                key, StoredAnswer(person, file, "a", "1", "cat", "known", scores)
+            )
             said = Feedback("bot", "a", "1", "cat", "known", scores, "cat", person, photo)
             assert store.feedback.judge(key, said)
             text = "words of a person" if mine else "words"
@@ -81,7 +83,7 @@ def test_what_is_too_old_leaves_no_bytes(settings: Settings) -> None:
         other.feedback.stats()
         store.inbox.receive(BOT, [(1, CHAT, "words of a person" * 40)])
         scores = {"cat": 1.0, "dog": 0.0}
-        answer = Answered("person-hash", "file-of-a-person", "a", "1", "cat", "known", scores)
+        answer = StoredAnswer("person-hash", "file-of-a-person", "a", "1", "cat", "known", scores)
         store.feedback.add_answer("k", answer)
         assert left(settings)
         store.purge_before(datetime.now(UTC) + timedelta(days=1))

@@ -23,8 +23,15 @@ from core.errors import StoreError
 from core.settings import Settings
 from core.store.chats import Chat, ChatTable
 from core.store.database import Database
-from core.store.feedback import NONE, Answered, Bounds, Feedback, FeedbackTable, Kept
-from core.store.live import HubSource, Live
+from core.store.feedback import (
+    NONE,
+    Feedback,
+    FeedbackTable,
+    StorageLimits,
+    StoredAnswer,
+    StoreResult,
+)
+from core.store.live import HubSource, LiveRevision
 from core.store.store import Store
 from core.store.tables import HEAD, TABLES
 from tests import postgres
@@ -56,15 +63,15 @@ def test_what_is_promoted_is_live_and_can_be_rolled_back(each: Settings) -> None
     store = Store.open(each)
     assert store.live.all() == {}
     store.live.promote({"a": "1", "b": "1"}, {"a"})
-    assert store.live.all() == {"a": Live("1", BUNDLED), "b": Live("1", None)}
+    assert store.live.all() == {"a": LiveRevision("1", BUNDLED), "b": LiveRevision("1", None)}
     store.live.promote({"a": "2"}, {"a"})
-    assert store.live.all()["a"] == Live("2", "1")
+    assert store.live.all()["a"] == LiveRevision("2", "1")
     store.live.promote({"a": "2"}, {"a"})
-    assert store.live.all()["a"] == Live("2", "1"), "once more changes nothing"
-    assert store.live.roll_back("a") == Live("1", "2") == store.live.all()["a"]
-    assert store.live.roll_back("a") == Live("2", "1"), "and back"
+    assert store.live.all()["a"] == LiveRevision("2", "1"), "once more changes nothing"
+    assert store.live.roll_back("a") == LiveRevision("1", "2") == store.live.all()["a"]
+    assert store.live.roll_back("a") == LiveRevision("2", "1"), "and back"
     store.live.promote({"a": BUNDLED}, {"a"})
-    assert store.live.all()["a"] == Live(BUNDLED, "2")
+    assert store.live.all()["a"] == LiveRevision(BUNDLED, "2")
     for model in ("b", "c"):
         with pytest.raises(StoreError, match=f"Cannot roll back {model}: "):
             store.live.roll_back(model)
@@ -75,7 +82,7 @@ def test_a_first_pull_leaves_alone_what_was_made_live(each: Settings) -> None:
     store = Store.open(each)
     store.live.promote({"a": "2"}, {"a", "b"})
     store.live.promote({"a": "1", "b": "1"}, {"a", "b"}, first=True)
-    assert store.live.all() == {"a": Live("2", BUNDLED), "b": Live("1", BUNDLED)}
+    assert store.live.all() == {"a": LiveRevision("2", BUNDLED), "b": LiveRevision("1", BUNDLED)}
     store.close()
 
 
@@ -89,7 +96,7 @@ def test_it_is_kept_where_revisions_came_from(each: Settings) -> None:
         "1": HubSource("owner/a", "c" * 40),
         "2": HubSource("owner/b", "e" * 40),
     }
-    assert store.live.all() == {"a": Live("2", "1")}
+    assert store.live.all() == {"a": LiveRevision("2", "1")}
     store.close()
 
 
@@ -98,7 +105,7 @@ def test_another_process_sees_it(each: Settings) -> None:
     store.live.promote({"a": "1"}, set())
     other = Store.find(each)
     assert other is not None
-    assert other.live.all() == {"a": Live("1", None)}
+    assert other.live.all() == {"a": LiveRevision("1", None)}
     other.live.promote({"a": "2"}, set())
     assert store.live.all()["a"].revision == "2"
     other.close()
@@ -127,7 +134,7 @@ def test_many_write_at_once(each: Settings) -> None:
     store = Store.open(each)
     live = store.live.all()
     store.close()
-    assert all(live[f"model{i}"] == Live("9", "8") for i in range(8))
+    assert all(live[f"model{i}"] == LiveRevision("9", "8") for i in range(8))
     assert live["shared"].last_good is not None
 
 
@@ -198,10 +205,10 @@ def test_the_migrations_make_the_tables_of_the_code(each: Settings) -> None:
 CHAT, BOT, OTHER = 2**40, 2**33, 7
 
 
-def answered(person: str | None = None, **scores: float) -> Answered:
+def answered(person: str | None = None, **scores: float) -> StoredAnswer:
     scores = scores or {"cat": 0.9, "dog": 0.1}
     best = max(scores, key=lambda label: scores[label])
-    return Answered(person, "file", "a", "1", best, "known", scores)
+    return StoredAnswer(person, "file", "a", "1", best, "known", scores)
 
 
 def feedback(truth: str, person: str | None = None, photo: bytes | None = None) -> Feedback:
@@ -279,12 +286,16 @@ def test_what_people_choose_and_say(each: Settings) -> None:
     store.close()
 
 
-KEPT, WITHOUT_PHOTO, REFUSED = Kept(True, True), Kept(True, False), Kept(False, False)
+KEPT, WITHOUT_PHOTO, REFUSED = (
+    StoreResult(True, True),
+    StoreResult(True, False),
+    StoreResult(False, False),
+)
 
 
 def test_no_more_photos_are_kept_than_there_is_room_for(each: Settings) -> None:
     with closing(Database.open(each)) as database:
-        table = FeedbackTable(database, Bounds(photos=2))
+        table = FeedbackTable(database, StorageLimits(photos=2))
         table.add_answer("k1", answered())
         assert table.add(feedback("cat", photo=b"1")) == KEPT
         assert table.add(feedback("cat")) == WITHOUT_PHOTO, "there is none"
@@ -297,15 +308,15 @@ def test_no_more_photos_are_kept_than_there_is_room_for(each: Settings) -> None:
 @pytest.mark.parametrize(
     ("bounds", "mine", "yours"),
     [
-        (Bounds(person_photos=1), WITHOUT_PHOTO, KEPT),
-        (Bounds(person_photo_bytes=15), WITHOUT_PHOTO, KEPT),
-        (Bounds(photo_bytes=15), WITHOUT_PHOTO, WITHOUT_PHOTO),
-        (Bounds(person_feedback=1), REFUSED, KEPT),
-        (Bounds(feedback=1), REFUSED, REFUSED),
+        (StorageLimits(person_photos=1), WITHOUT_PHOTO, KEPT),
+        (StorageLimits(person_photo_bytes=15), WITHOUT_PHOTO, KEPT),
+        (StorageLimits(photo_bytes=15), WITHOUT_PHOTO, WITHOUT_PHOTO),
+        (StorageLimits(person_feedback=1), REFUSED, KEPT),
+        (StorageLimits(feedback=1), REFUSED, REFUSED),
     ],
 )
 def test_feedback_is_bounded_for_each_person_and_in_all(
-    each: Settings, bounds: Bounds, mine: Kept, yours: Kept
+    each: Settings, bounds: StorageLimits, mine: StoreResult, yours: StoreResult
 ) -> None:
     with closing(Database.open(each)) as database:
         table = FeedbackTable(database, bounds)
@@ -318,7 +329,7 @@ def test_feedback_is_bounded_for_each_person_and_in_all(
 
 def test_answers_are_bounded_for_each_person_and_in_all(each: Settings) -> None:
     with closing(Database.open(each)) as database:
-        table = FeedbackTable(database, Bounds(answers=3, person_answers=2))
+        table = FeedbackTable(database, StorageLimits(answers=3, person_answers=2))
 
         def stored() -> list[str]:
             return [key for key in ("a", "b", "c", "d", "e") if table.answer(key)]

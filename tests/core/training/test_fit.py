@@ -14,13 +14,13 @@ import pytest
 from core.errors import DataError, ModelNotFoundError, TrainingError
 from core.photos.preprocess import InputSpec
 from core.settings import Settings
-from core.training.data.batches import Material
+from core.training.data.batches import TrainingData
 from core.training.data.datasets import hold_out
-from core.training.fit import Run, fit
+from core.training.fit import FitResult, fit
 from core.training.networks import cnn
 from core.training.networks.optimizers import AdamW, LookaheadSGD
 from core.training.recipes import RECIPES, Recipe, get_recipe
-from core.training.task import Labelling
+from core.training.task import ClassificationTask
 from tests import made
 from tests.conftest import ROOT
 
@@ -39,7 +39,7 @@ def any_size(shape: cnn.Shape, classes: int) -> keras.Model:
 
 
 LEARN, VALIDATION = hold_out(made.dataset().train)
-MATERIAL = Material(LEARN)
+MATERIAL = TrainingData(LEARN)
 
 
 def run(
@@ -48,10 +48,10 @@ def run(
     reporter: made.Recorder,
     *,
     resume: bool = False,
-    material: Material = MATERIAL,
-) -> Run:
+    material: TrainingData = MATERIAL,
+) -> FitResult:
     return fit(
-        Labelling(recipe, material, VALIDATION, 3, 5, Settings()),
+        ClassificationTask(recipe, material, VALIDATION, 3, 5, Settings()),
         folder=folder,
         resume=resume,
         reporter=reporter,
@@ -133,7 +133,7 @@ def test_what_does_not_change_the_weights_makes_no_other_run() -> None:
     recipe = made.recipe()
 
     def identity(recipe: Recipe) -> object:
-        return Labelling(recipe, MATERIAL, VALIDATION, 3, 5, Settings()).identity
+        return ClassificationTask(recipe, MATERIAL, VALIDATION, 3, 5, Settings()).identity
 
     other = replace(recipe, title="another", offered=not recipe.offered, views=("identity",))
     assert identity(other) == identity(recipe)
@@ -168,7 +168,7 @@ def test_only_the_best_and_the_last_checkpoint_are_kept(tmp_path: Path) -> None:
 def test_the_best_epoch_is_the_one_of_the_best_validation_accuracy(tmp_path: Path) -> None:
     # A rate this high learns nothing after the first epochs, so patience ends the run.
     recipe = made.recipe(epochs=30, patience=2, optimizer=AdamW(1.0))
-    done = run(recipe, tmp_path, made.Recorder(), material=Material(LEARN.take(np.arange(150))))
+    done = run(recipe, tmp_path, made.Recorder(), material=TrainingData(LEARN.take(np.arange(150))))
     accuracies = [epoch.validation_accuracy for epoch in done.history]
     assert done.best_epoch == 1 + accuracies.index(max(accuracies))
     assert len(done.history) == min(30, done.best_epoch + 2)
@@ -232,7 +232,7 @@ def test_every_recipe_makes_two_steps(name: str, tmp_path: Path) -> None:
         # Its weights are made by another command; test_vgg16.py loads them.
         recipe = replace(recipe, body=None, outliers=5)
     rows, photos, outliers = (LEARN.take(np.arange(n)) for n in (33, 5, 10))
-    material = Material(rows) if not recipe.photos else Material(rows, photos, outliers)
+    material = TrainingData(rows) if not recipe.photos else TrainingData(rows, photos, outliers)
     reporter = made.Recorder()
     done = run(recipe, tmp_path, reporter, material=material)
     assert reporter.batches[-1] == (1, 2, 2)

@@ -17,7 +17,7 @@ from core.errors import DataError, TrainingError
 from core.inference.classifier import Classifier
 from core.inference.engine import EXPLAIN, Engine
 from core.settings import Settings
-from core.training.evaluation.measure import Rows, evaluate
+from core.training.evaluation.measure import EvaluationData, evaluate
 from core.training.fit import is_unfinished
 from core.training.learned import run_folder
 from core.training.networks.cnn import Shape
@@ -192,7 +192,7 @@ def test_evaluating_again_keeps_what_cannot_be_measured_again(tmp_path: Path) ->
     assert bundle is not None
     before = bundle.metrics()
     settings = Settings(data=tmp_path, models=tmp_path / "models")
-    rows = Rows.of_real_photos(made.ten(), settings)
+    rows = EvaluationData.of_real_photos(made.ten(), settings)
     after = evaluate(bundle, rows, settings, command="again").metrics()
     assert after.real_photos == before.real_photos
     assert after.real_photos_frozen == before.real_photos_frozen

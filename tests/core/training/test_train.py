@@ -20,7 +20,7 @@ from PIL import Image
 from core.bundle.config import Precision
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import read_results
-from core.bundle.metrics import ResizeFigures
+from core.bundle.metrics import ResizeMetrics
 from core.errors import BundleError, DataError, ModelNotFoundError, TrainingError
 from core.registry.catalog import Catalog
 from core.settings import Settings
@@ -29,7 +29,7 @@ from core.training.ablation_results import Ablation, read_ablation
 from core.training.data.datasets import Dataset, hold_out
 from core.training.evaluation import report
 from core.training.evaluation.evaluate import choose_resizing, compare_resizing, evaluate_split
-from core.training.evaluation.measure import Rows, evaluate
+from core.training.evaluation.measure import EvaluationData, evaluate
 from core.training.explore import explore
 from core.training.networks import cnn
 from core.training.pages import write_pages
@@ -75,7 +75,7 @@ def test_evaluating_again_gives_the_same_figures(made_models: Path, tmp_path: Pa
     before = Bundle.open(folder)
     figures = before.metrics()
     settings = Settings(models=made_models)
-    after = evaluate(before, Rows.of(made.dataset(), settings), settings, command="again")
+    after = evaluate(before, EvaluationData.of(made.dataset(), settings), settings, command="again")
     ours, theirs = before.config, after.config
     assert ours.model_copy(update={"sha256": {}}) == theirs.model_copy(update={"sha256": {}})
     metrics, old = after.metrics(), figures
@@ -85,7 +85,10 @@ def test_evaluating_again_gives_the_same_figures(made_models: Path, tmp_path: Pa
     other = replace(made.dataset(), name="CIFAR-10", labels=("cat", "dog", "sky"))
     with pytest.raises(DataError, match=r"The model shapes knows red square, .*; CIFAR-10 has"):
         evaluate(
-            after, replace(Rows.of(made.dataset(), settings), dataset=other), settings, command=""
+            after,
+            replace(EvaluationData.of(made.dataset(), settings), dataset=other),
+            settings,
+            command="",
         )
 
 
@@ -132,7 +135,7 @@ def test_resize_rules_are_compared(made_models: Path) -> None:
 )
 def test_three_crops_must_gain_a_hundredth(accuracy: tuple[float, ...], chosen: str) -> None:
     rules = ("squash", "center_crop", "three_crops")
-    figures = ResizeFigures(data="", n=9, accuracy=dict(zip(rules, accuracy, strict=True)))
+    figures = ResizeMetrics(data="", n=9, accuracy=dict(zip(rules, accuracy, strict=True)))
     assert choose_resizing(figures) == chosen
 
 
@@ -199,7 +202,7 @@ def test_a_model_of_the_ten_learns_from_photos_and_is_measured_on_them(tmp_path:
     assert "| airplane | 1 |" in card
     photos.rename(tmp_path / "away")
     settings = Settings(data=tmp_path, models=bundle.folder.parent)
-    again = evaluate(bundle, Rows.of(made.ten(), settings), settings, command="again")
+    again = evaluate(bundle, EvaluationData.of(made.ten(), settings), settings, command="again")
     assert again.metrics().photos == metrics.photos, "no photos are at hand, so the old figures"
     assert again.metrics().outliers == metrics.outliers
     assert again.metrics().sharp == metrics.sharp

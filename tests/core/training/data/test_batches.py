@@ -12,8 +12,8 @@ from core.training.data.batches import (
     Batches,
     FixedBatches,
     LabelledAccuracy,
-    Material,
     PartialCrossentropy,
+    TrainingData,
 )
 from core.training.data.datasets import Split
 from core.training.recipes import Recipe, get_recipe
@@ -40,7 +40,7 @@ def all_of(batches: Batches) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_same_seed_and_epoch_give_the_same_batches() -> None:
-    material = Material(split(50, 32, 3))
+    material = TrainingData(split(50, 32, 3))
     recipe = get_recipe("baseline")
     recipe = replace(recipe, batch_size=20)
     first, again = (Batches(material, recipe, 3, seed=1, epoch=1)[0] for _ in range(2))
@@ -56,7 +56,7 @@ def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
     rows = split(40, 32, 4)
     seen = []
     for epoch in (1, 2):
-        batches = Batches(Material(rows), plain(flip="alternating"), CLASSES, 3, epoch)
+        batches = Batches(TrainingData(rows), plain(flip="alternating"), CLASSES, 3, epoch)
         inputs, _ = all_of(batches)
         # By its sum, which no flip changes, an image is known again.
         order = np.argsort(inputs.sum(axis=(1, 2, 3)))
@@ -66,7 +66,7 @@ def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
 
 
 def test_cutout_sets_a_square_to_the_mean() -> None:
-    batches = Batches(Material(split(20, 32, 4)), plain(cutout=8), CLASSES, 0, 1)
+    batches = Batches(TrainingData(split(20, 32, 4)), plain(cutout=8), CLASSES, 0, 1)
     inputs, _ = batches[0]
     for image in inputs:
         rows, columns = np.nonzero((image == 0).all(axis=-1))
@@ -78,7 +78,10 @@ def test_images_grow_over_the_epochs() -> None:
     recipe = plain(epochs=10, sides=((0.0, 16), (0.5, 24)))
     sides = [recipe.side(epoch) for epoch in range(1, 11)]
     assert sides == [16] * 5 + [24] * 5
-    assert Batches(Material(split(20, 32, 4)), recipe, CLASSES, 0, 6)[0][0].shape[1:3] == (24, 24)
+    assert Batches(TrainingData(split(20, 32, 4)), recipe, CLASSES, 0, 6)[0][0].shape[1:3] == (
+        24,
+        24,
+    )
     with pytest.raises(TrainingError, match="must rise from 0"):
         plain(sides=((0.5, 24), (0.0, 16)))
     assert plain().side(1) == 32
@@ -88,7 +91,7 @@ def test_images_grow_over_the_epochs() -> None:
 def test_what_each_kind_of_image_means_to_the_loss() -> None:
     recipe = plain(photos=True, outliers=30, outlier_weight=0.5)
     # Photos show classes 0 and 1 of the four.
-    material = Material(split(40, 32, 4), split(40, 64, 2, seed=1), split(60, 64, 9, seed=2))
+    material = TrainingData(split(40, 32, 4), split(40, 64, 2, seed=1), split(60, 64, 9, seed=2))
     assert len(material) == 140
     batches = Batches(material, recipe, CLASSES, 0, 1)
     assert len(batches) == (40 + 40 + 30) // 20
@@ -105,7 +108,9 @@ def test_what_each_kind_of_image_means_to_the_loss() -> None:
 
 def test_coarse_photos_have_the_detail_of_32_pixels() -> None:
     recipe = plain(photos=True, input=get_recipe("mobilenet").input)
-    batches = Batches(Material(split(20, 32, 4), split(40, 64, 2, seed=1)), recipe, CLASSES, 0, 1)
+    batches = Batches(
+        TrainingData(split(20, 32, 4), split(40, 64, 2, seed=1)), recipe, CLASSES, 0, 1
+    )
     inputs, targets = all_of(batches)
     detail = np.abs(np.fft.fft2(inputs, axes=(1, 2)))[:, 20:-20, 20:-20].mean(axis=(1, 2, 3))
     sharp = np.any(targets == -1, axis=1)

@@ -9,11 +9,11 @@ import numpy as np
 
 from core.settings import Settings
 from core.training.data.photo_batches import (
-    Draws,
+    BatchSampler,
     LabelledBatches,
     LabelledImages,
     PhotoBatches,
-    PhotoMaterial,
+    PhotoTrainingData,
 )
 from core.training.data.photo_views import PhotoViews
 from core.training.data.real_photos import NONE_LABEL, load_real_photos
@@ -29,7 +29,7 @@ def _batches(folder: Path, plan: PhotoPlan = PLAN, epoch: int = 1) -> PhotoBatch
         made.real_photos(folder)
     photos = load_real_photos(Settings(data=folder)).train
     return PhotoBatches(
-        PhotoMaterial(made.ten().train, photos),
+        PhotoTrainingData(made.ten().train, photos),
         plan,
         SPEC,
         rows=100,
@@ -61,8 +61,8 @@ def test_batches_depend_on_seed_and_epoch_alone(tmp_path: Path) -> None:
 def test_near_kinds_are_drawn_more_often(tmp_path: Path) -> None:
     plan = replace(PLAN, near_kinds=("cow",), near_weight=3.0)
     made.real_photos(tmp_path)
-    material = PhotoMaterial(made.ten().train, load_real_photos(Settings(data=tmp_path)).train)
-    chances = Draws(material, plan, 100, 50, (0, 1))._chances
+    material = PhotoTrainingData(made.ten().train, load_real_photos(Settings(data=tmp_path)).train)
+    chances = BatchSampler(material, plan, 100, 50, (0, 1))._chances
     kinds = load_real_photos(Settings(data=tmp_path)).train
     cows = (kinds.kinds[~kinds.known] == "cow").nonzero()[0]
     others = (kinds.kinds[~kinds.known] != "cow").nonzero()[0]

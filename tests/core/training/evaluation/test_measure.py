@@ -22,11 +22,11 @@ from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.data.datasets import load_cifar10
 from core.training.evaluation.calibrate import ece, reliability
-from core.training.evaluation.corruptions import SHIFT_ROWS, corruptions, spoiled
+from core.training.evaluation.corruptions import SHIFT_ROWS, corrupt, corruptions
 from core.training.evaluation.evaluate import evaluate_split
-from core.training.evaluation.measure import Rows, evaluate
+from core.training.evaluation.measure import EvaluationData, evaluate
 from core.training.evaluation.mistakes import draw
-from core.training.evaluation.ood import watch
+from core.training.evaluation.ood import run_inference
 from tests import made
 from tests.conftest import ROOT
 
@@ -42,7 +42,9 @@ def models(made_models: Path, tmp_path: Path) -> Path:
 def evaluated(models: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
     """What `tensight evaluate` prints, with the tests' own data for CIFAR-10."""
     dataset = made.dataset(test=12)
-    monkeypatch.setattr(training, "_load_rows", lambda settings: Rows.of(dataset, settings))
+    monkeypatch.setattr(
+        training, "_load_rows", lambda settings: EvaluationData.of(dataset, settings)
+    )
     monkeypatch.setenv("TENSIGHT_MODELS", str(models))
     run = CliRunner().invoke(training.app, ["evaluate", *arguments], catch_exceptions=False)
     assert run.exit_code == 0, run.output
@@ -112,7 +114,7 @@ def test_stored_figures_are_those_of_the_stored_weights(
     settings = Settings(data=data_folder, models=tmp_path)
     stored = Bundle.open(folder)
     shutil.copytree(folder, tmp_path / folder.name)
-    rows = Rows.of(load_cifar10(settings), settings)
+    rows = EvaluationData.of(load_cifar10(settings), settings)
     again = evaluate(Bundle.open(tmp_path / folder.name), rows, settings, command="again")
     assert _near(without_times(again), without_times(stored)) == []
     shift = stored.metrics().shift
@@ -120,7 +122,7 @@ def test_stored_figures_are_those_of_the_stored_weights(
     way = corruptions()[len(folder.name) % 15]
     some = rows.dataset.test.take(np.arange(SHIFT_ROWS))
     classifier = Classifier(again, threads=settings.threads)
-    logits = watch(classifier, spoiled(some.images, way, 3), way).outputs.logits
+    logits = run_inference(classifier, corrupt(some.images, way, 3), way).outputs.logits
     right = logits.argmax(axis=1) == some.labels
     sure = confidences(logits, classifier.config)
     assert right.mean() == pytest.approx(shift[way].accuracy[2], abs=0.001)

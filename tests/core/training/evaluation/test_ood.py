@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from core.bundle.config import VerdictMethod
-from core.bundle.leaderboard import METHODS, best_method
-from core.bundle.metrics import Separation
+from core.bundle.leaderboard import OOD_METHODS, best_method
+from core.bundle.metrics import OodMetrics
 from core.inference.engine import Outputs
-from core.inference.known_score import Arrays
+from core.inference.known_score import OodParams
 from core.registry.catalog import Catalog
 from core.training.data.datasets import Split
-from core.training.evaluation.corruptions import corruptions, measure_shift, spoiled
+from core.training.evaluation.corruptions import corrupt, corruptions, measure_corruptions
 from core.training.evaluation.ood import (
-    Group,
-    arrays_of,
+    ModelOutputs,
+    accuracy_of,
     coarse,
     compare,
-    share_right,
+    fit_ood_params,
+    run_inference,
     some,
     threshold,
-    watch,
 )
 from tests import drawings, made
 
@@ -39,26 +39,26 @@ def ships() -> Split:
 
 def test_every_method_compares_what_a_model_gives(catalog: Catalog, ships: Split) -> None:
     classifier = catalog.load("classic")
-    arrays = arrays_of(classifier, ships)
-    assert set(arrays) == set(METHODS) - {"probe"}, "which needs a head of its own"
-    known = watch(classifier, ships.images, "ships")
-    none = watch(classifier, RNG.integers(0, 256, (30, 64, 64, 3), np.uint8), "noise")
+    arrays = fit_ood_params(classifier, ships)
+    assert set(arrays) == set(OOD_METHODS) - {"probe"}, "which needs a head of its own"
+    known = run_inference(classifier, ships.images, "ships")
+    none = run_inference(classifier, RNG.integers(0, 256, (30, 64, 64, 3), np.uint8), "noise")
     found = compare(known, none, classifier.config, arrays)
     assert (found.known, found.n_known, found.none, found.n_none) == ("ships", 40, "noise", 30)
-    assert set(found.auroc) == set(found.fpr95) == set(METHODS) - {"probe"}
+    assert set(found.auroc) == set(found.fpr95) == set(OOD_METHODS) - {"probe"}
     # The neighbours are the very images.
     assert found.auroc["knn"] == pytest.approx(1)
     assert found.fpr95["knn"] == 0
-    assert best_method([found]) in METHODS
-    assert share_right(known, ships) == np.mean(known.outputs.logits.argmax(axis=1) == 8)
+    assert best_method([found]) in OOD_METHODS
+    assert accuracy_of(known, ships) == np.mean(known.outputs.logits.argmax(axis=1) == 8)
 
 
 def test_a_method_that_needs_more_must_be_worth_it() -> None:
-    def found(**areas: float) -> Separation:
-        auroc = dict.fromkeys(METHODS, 0.5) | areas
+    def found(**areas: float) -> OodMetrics:
+        auroc = dict.fromkeys(OOD_METHODS, 0.5) | areas
         about: dict[str, Any] = {"known": "a", "none": "b", "n_known": 1, "n_none": 1}
         about |= {"fpr95": auroc, "known_told_none": 0.0, "none_told_none": 0.0}
-        return Separation(auroc=auroc, **about)
+        return OodMetrics(auroc=auroc, **about)
 
     assert best_method([found(gen=0.9, knn=0.904)]) == "gen"
     assert best_method([found(gen=0.9, knn=0.906)]) == "knn"
@@ -69,9 +69,9 @@ def test_a_method_that_needs_more_must_be_worth_it() -> None:
 def test_the_last_layer_is_found_from_what_it_does(catalog: Catalog) -> None:
     classifier = catalog.load("classic")
     images = RNG.integers(0, 256, (400, 32, 32, 3), np.uint8)
-    outputs = watch(classifier, images, "noise").outputs
+    outputs = run_inference(classifier, images, "noise").outputs
     rows = Split(images, np.zeros(400, np.int64), np.arange(400))
-    distances = arrays_of(classifier, rows)["fdbd"]["distances"]
+    distances = fit_ood_params(classifier, rows)["fdbd"]["distances"]
     assert distances.shape == (10, 10)
     assert np.allclose(distances, distances.T)
     assert np.diag(distances) == pytest.approx(np.zeros(10))
@@ -82,12 +82,12 @@ def test_the_last_layer_is_found_from_what_it_does(catalog: Catalog) -> None:
 
 
 def test_areas_and_shares_by_hand(catalog: Catalog) -> None:
-    def group(scores: list[float]) -> Group:
+    def group(scores: list[float]) -> ModelOutputs:
         logits = np.stack([scores, np.zeros(len(scores))], axis=1).astype(np.float32)
-        return Group("", Outputs(logits, np.zeros((len(scores), 2), np.float32)))
+        return ModelOutputs("", Outputs(logits, np.zeros((len(scores), 2), np.float32)))
 
-    arrays: dict[VerdictMethod, Arrays] = {
-        **{method: {} for method in METHODS},
+    arrays: dict[VerdictMethod, OodParams] = {
+        **{method: {} for method in OOD_METHODS},
         "knn": {"axes": np.eye(2), "neighbours": np.eye(2).repeat(6, 0)},
         "fdbd": {"distances": np.ones((2, 2)), "center": np.ones(2)},
         "probe": {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)},
@@ -129,10 +129,10 @@ def test_spoiled_images_come_out_the_same_each_time(ships: Split) -> None:
     assert len(ways) == len(set(ways)) == 15
     state = _state()
     for way in ways:
-        weak, strong = (spoiled(images, way, strength) for strength in (1, 5))
+        weak, strong = (corrupt(images, way, strength) for strength in (1, 5))
         assert weak.shape == images.shape
         assert weak.dtype == np.uint8
-        assert np.array_equal(weak, spoiled(images, way, 1)), way
+        assert np.array_equal(weak, corrupt(images, way, 1)), way
         far = [np.abs(each.astype(int) - images).mean() for each in (weak, strong)]
         assert min(far) > 0, way
         if way not in ("frost", "brightness", "fog"):  # which depend on the picture
@@ -144,7 +144,7 @@ def test_figures_on_spoiled_images(catalog: Catalog, made_models: object) -> Non
     split = made.dataset().test.take(np.arange(12))
     split = replace(split, labels=np.full(12, 8))
     classifiers = [catalog.load("classic"), catalog.load("baseline")]
-    ways = dict(measure_shift(classifiers, split))
+    ways = dict(measure_corruptions(classifiers, split))
     assert list(ways) == corruptions()
     for figures in ways.values():
         assert set(figures) == {"classic", "baseline"}

@@ -25,7 +25,7 @@ from core.inference.classifier import Classifier
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.data.datasets import Split
-from core.training.export.adopt import adopt
+from core.training.export.adopt import import_keras
 from tests import made
 from tests.conftest import ROOT
 from tests.hub_server import HubServer
@@ -155,7 +155,7 @@ def exported(desk: Path, file: Path, folder: Path, **changes: object) -> Bundle:
         "settings": Settings(threads=1),
         "command": "tests",
     }
-    return adopt(file, folder, **(how | changes))  # type: ignore[arg-type]  # of a dict
+    return import_keras(file, folder, **(how | changes))  # type: ignore[arg-type]  # of a dict
 
 
 @pytest.mark.parametrize("pixels", ["0..255", "-1..1"])
