@@ -21,6 +21,7 @@
     ├── DataError (ValueError)            training data is missing or not as expected
     ├── TrainingError (RuntimeError)      a training run cannot start, go on or be exported
     ├── BotError (RuntimeError)           the bot cannot run
+    ├── UnsupportedSystemError (OSError)  this operating system lacks a feature
     ├── CommandUnavailableError (ImportError)  a front's command cannot be loaded
     └── MissingExtraError (ImportError)   an optional part is not installed
 
@@ -57,6 +58,7 @@ __all__ = [
     "StoreError",
     "TenSightError",
     "TrainingError",
+    "UnsupportedSystemError",
 ]
 
 ImageErrorCode = Literal["not_an_image", "truncated", "too_large", "too_many_pixels", "unsupported"]
@@ -226,6 +228,12 @@ class TrainingError(TenSightError, RuntimeError):
     """A training run cannot start, be resumed or be exported."""
 
     code = "training"
+
+
+class UnsupportedSystemError(TenSightError, OSError):
+    """This operating system lacks a feature that is needed."""
+
+    code = "unsupported_system"
 
 
 class CommandUnavailableError(TenSightError, ImportError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import mmap
+import signal
 from dataclasses import dataclass
 from pathlib import Path
+
+from core.system import has_resource_limits, lower_limit
 
 __all__ = ["PhotoLimits", "bound_memory", "processor_time"]
 
@@ -31,23 +34,15 @@ def bound_memory(memory_mb: int) -> None:
 
     Nothing happens on systems that cannot: Windows has no such limit, macOS does not keep it.
     """
-    if sys.platform == "win32":
+    if not has_resource_limits():
         return
-    import resource  # noqa: PLC0415  # Windows has none
-
-    # A crash leaves no picture of a gigabyte of memory on the disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = _MAX_FILES if most == resource.RLIM_INFINITY else min(_MAX_FILES, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    # A crash must not write a core dump of a gigabyte to the disk.
+    lower_limit("RLIMIT_CORE", 0)
+    lower_limit("RLIMIT_FSIZE", 0)
+    lower_limit("RLIMIT_NOFILE", _MAX_FILES)
     held = _address_space()
     if held is not None:
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        limit = held + memory_mb * 2**20
-        if most != resource.RLIM_INFINITY:
-            limit = min(limit, most)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        lower_limit("RLIMIT_AS", held + memory_mb * 2**20)
 
 
 def processor_time(seconds: float) -> None:
@@ -55,11 +50,8 @@ def processor_time(seconds: float) -> None:
 
     It ends by SIGPROF, whose default the kernel applies even while a decoder runs.
     """
-    if sys.platform == "win32":
-        return
-    import signal  # noqa: PLC0415  # its timers are not there on Windows
-
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    if hasattr(signal, "setitimer"):  # Windows lacks it
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _address_space() -> int | None:
@@ -68,6 +60,4 @@ def _address_space() -> int | None:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     except (OSError, ValueError, IndexError):
         return None
-    import resource  # noqa: PLC0415  # Windows has none
-
-    return pages * resource.getpagesize()
+    return pages * mmap.PAGESIZE

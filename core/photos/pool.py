@@ -30,6 +30,7 @@ from core.photos.limits import PhotoLimits
 from core.photos.messages import MessageError, read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.photos.worker import as_header
+from core.system import set_pipe_size
 
 __all__ = ["PhotoPool"]
 
@@ -241,7 +242,7 @@ class _Worker:
             stderr=subprocess.DEVNULL,
         )
         for stream in (self._process.stdin, self._process.stdout):
-            _widen(cast("Any", stream))
+            set_pipe_size(cast("BinaryIO", stream), _PIPE_BYTES)
         self._receive(0)
 
     def prepare(self, data: bytes, wanted: Preparation) -> PreparedPhoto:
@@ -338,12 +339,3 @@ def _most_bytes(wanted: Preparation) -> int:
     inputs = 3 * spec.height * spec.width * 3 if spec is not None else 0
     preview = 3 * wanted.preview**2 if wanted.preview is not None else 0
     return inputs + preview + (_ARCHIVAL_BYTES if wanted.archival else 0)
-
-
-def _widen(pipe: BinaryIO) -> None:
-    """Let a pipe hold a usual photo whole, so that neither side waits for the other half-way."""
-    if sys.platform == "linux":
-        import fcntl  # noqa: PLC0415  # Windows has none
-
-        with suppress(OSError):  # more than a user may have in all pipes
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from core.photos.limits import bound_memory, processor_time
 from core.photos.messages import read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.photos.preprocess import InputSpec
+from core.system import ignore_stop_signals
 
 __all__ = ["as_header", "main", "preparation_of", "serve"]
 
@@ -32,9 +32,7 @@ def main() -> None:
     """Run as a program."""
     memory_mb, processor_s = int(sys.argv[1]), float(sys.argv[2])
     # Whoever started this process ends it; a signal to its group must not end what it still needs.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ignore_stop_signals()
     # What a decoder prints must not come between the messages.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BusyError, ImageError, SlowRequestError, TenSightError
 from core.photos.decode import MAX_BYTES
@@ -17,16 +19,11 @@ __all__ = ["BodyLimit", "BodyLimits", "BodyRule", "content_type", "is_form"]
 
 _MAX_FORM_BYTES = 5 * MAX_BYTES
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
 
 class Respond(Protocol):
     """Makes the response that a refused request gets."""
 
-    def __call__(self, error: TenSightError, /) -> App:
+    def __call__(self, error: TenSightError, /) -> ASGIApp:
         """Return an ASGI application that answers with the error."""
 
 
@@ -61,7 +58,7 @@ class BodyRule:
     held: bool = True
 
 
-def _photo_rule(scope: Message) -> BodyRule:
+def _photo_rule(scope: Scope) -> BodyRule:
     return BodyRule(_MAX_FORM_BYTES if is_form(content_type(scope)) else MAX_BYTES)
 
 
@@ -80,9 +77,9 @@ class BodyLimit:
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         limits: BodyLimits,
-        rule_of: Callable[[Message], BodyRule] = _photo_rule,
+        rule_of: Callable[[Scope], BodyRule] = _photo_rule,
         respond: Respond = error_response,
     ) -> None:
         self._app = app
@@ -92,7 +89,7 @@ class BodyLimit:
         self._bodies = 0
         self._held_bytes = 0
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an ASGI request, or refuse it where its body breaks a limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -132,7 +129,7 @@ class BodyLimit:
         """What all bodies together may cost."""
         return self._limits
 
-    def response(self, error: TenSightError) -> App:
+    def response(self, error: TenSightError) -> ASGIApp:
         """Return the response to a refused request."""
         return self._respond(error)
 
@@ -161,7 +158,7 @@ class _Body:
         self._responded = False
         self.held = 0
 
-    async def answer(self, app: App, scope: Message) -> None:
+    async def answer(self, app: ASGIApp, scope: Scope) -> None:
         """Let the application answer, as long as the body keeps to its limits."""
 
         async def counted() -> Message:
@@ -182,7 +179,7 @@ class _Body:
             if not self._refused:
                 raise
 
-    async def refuse(self, scope: Message, error: TenSightError) -> None:
+    async def refuse(self, scope: Scope, error: TenSightError) -> None:
         """Answer in the place of the application, where it has not begun to."""
         self._refused = True
         if not self._responded:
@@ -225,7 +222,7 @@ class _Body:
         await self._send(message)
 
 
-def content_type(scope: Message) -> str:
+def content_type(scope: Scope) -> str:
     """Return the content type that a request names."""
     kind: bytes = dict(scope["headers"]).get(b"content-type", b"")
     return kind.decode("latin-1")

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["ClientAddress", "client_address", "client_key"]
-
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class ClientAddress:
@@ -22,18 +17,18 @@ class ClientAddress:
         proxies: Number of trusted reverse proxies in front; with 0, X-Forwarded-For is not read.
     """
 
-    def __init__(self, app: _App, proxies: int) -> None:
+    def __init__(self, app: ASGIApp, proxies: int) -> None:
         self._app = app
         self._proxies = proxies
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] == "http" and self._proxies:
             scope = {**scope, "client": (client_address(scope, self._proxies), 0)}
         await self._app(scope, receive, send)
 
 
-def client_address(scope: _Message, proxies: int) -> str:
+def client_address(scope: Scope, proxies: int) -> str:
     """Return the address of whoever sent a request.
 
     Each proxy adds the address that it was asked from at the end of X-Forwarded-For, on the same

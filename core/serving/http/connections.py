@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -18,8 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-if sys.platform != "win32":
-    import resource
+from core.system import open_file_limit
 
 __all__ = ["ConnectionLimits", "LimitedProtocol", "server_config"]
 
@@ -41,11 +39,9 @@ _PHRASES = {
 
 
 def _open_files() -> int:
-    """Files that this process may open; many, where there is no limit."""
-    if sys.platform == "win32":
-        return 4 * _MAX_BACKLOG
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 4 * _MAX_BACKLOG if soft == resource.RLIM_INFINITY else soft
+    """Return how many files this process may open; a large number where there is no limit."""
+    limit = open_file_limit()
+    return 4 * _MAX_BACKLOG if limit is None else limit
 
 
 def _default_connections() -> int:

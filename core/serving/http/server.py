@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from core.serving.http.connections import server_config
 from core.serving.telemetry import Telemetry
 from core.settings import Settings
 from core.sockets import listen
+from core.system import on_stop_signal
 
 __all__ = ["serve"]
 
@@ -45,9 +45,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
     listening = listen(host, port)
     api = build_service(predictor, settings, telemetry, warm.is_set)
     server = _Server(server_config(api, stopping_s=_STOPPING_S))
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), lambda *_: server.stop())
+    on_stop_signal(server.stop)
 
     shown = f"[{host.strip('[]')}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
