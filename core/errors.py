@@ -117,6 +117,11 @@ class PredictorError(TenSightError, RuntimeError):
 
     code = "predictor"
 
+    @classmethod
+    def closed(cls) -> PredictorError:
+        """Return the error of a predictor that is used after `close`, or closed meanwhile."""
+        return PredictorError("The predictor is closed.")
+
 
 class BusyError(PredictorError):
     """The queue is full.

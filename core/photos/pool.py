@@ -136,7 +136,7 @@ class PhotoPool:
             while not self._closed and not self._idle and len(self._busy) >= self._most:
                 self._lock.wait()
             if self._closed:
-                raise PredictorError("The predictor is closed.")
+                raise PredictorError.closed()
             worker = self._idle.pop() if self._idle else _Worker(self._limits)
             self._busy.add(worker)
             if not self._watching:

@@ -30,7 +30,6 @@ import uvicorn
 from PIL import Image
 from pydantic import SecretStr
 
-from core.cli.predict import _predicted
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -43,6 +42,7 @@ from core.errors import (
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
+from core.serving.ask import retry_while_busy
 from core.serving.connect import connect
 from core.serving.http.app import build_service
 from core.serving.http.auth import Guard
@@ -307,7 +307,7 @@ def test_keys(catalog: Catalog, jpeg: bytes) -> None:
         assert httpx2.get(f"{url}/healthz").status_code == 200
         with asking(url, key=KEYS[1]) as remote:
             assert remote.default_model() == catalog.default()
-        with pytest.raises(PredictorError, match="TENSIGHT_PREDICTOR_KEY are right"):
+        with pytest.raises(PredictorError, match="TENSIGHT_PREDICTOR_KEY are correct"):
             remotely(url, jpeg, key="third")
 
 
@@ -391,7 +391,9 @@ def test_errors_come_through_a_remote_predictor(url: str, tmp_path: Path, jpeg: 
 def test_a_service_that_is_away_is_told(jpeg: bytes) -> None:
     remote = RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=1)
     for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
-        with pytest.raises(PredictorError, match=r"gives no answer: .*connect.*within 1 s\. See"):
+        with pytest.raises(
+            PredictorError, match=r"is not available: .*connect.*within 1 s\. Check"
+        ):
             ask()
     remote.close()
 
@@ -446,7 +448,9 @@ def test_what_is_no_service_is_told(jpeg: bytes) -> None:
     thread.start()
     with asking(f"http://127.0.0.1:{server.server_port}") as remote:
         for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
-            with pytest.raises(PredictorError, match="not as a TenSight of this version does"):
+            with pytest.raises(
+                PredictorError, match="is not that of a TenSight service of this version"
+            ):
                 ask()
     server.shutdown()
     thread.join()
@@ -774,7 +778,7 @@ def test_the_command_line_does_not_come_back_for_ever(photo: Path) -> None:
 
     predictor = Full(Catalog(Settings(models=MODELS)), queue_size=1, deadline_s=1)
     with pytest.raises(BusyError):
-        asyncio.run(_predicted(predictor, str(photo), None))
+        asyncio.run(retry_while_busy(lambda: predictor.predict(str(photo))))
     predictor.close()
     assert 10 < predictor.asked < 100
 
