@@ -1,4 +1,4 @@
-"""A bound on the requests of one client that are answered at the same time."""
+"""Middleware that limits the number of concurrent requests of each client."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["ClientShare"]
 
 
 class ClientShare:
-    """Refuses requests of a client that has many open already, so that others find room.
+    """Limits the number of concurrent requests of each client.
 
-    It stands behind `ClientAddress`, which tells clients behind a proxy apart.
+    It must run after `ClientAddress`, which tells clients behind a proxy apart.
 
     Args:
-        app: What handles the requests.
-        most: Requests of one client that may be open at once.
+        app: The ASGI application.
+        most: Maximum number of concurrent requests of one client.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
@@ -29,7 +29,7 @@ class ClientShare:
         self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request on, or reject it with status 429."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

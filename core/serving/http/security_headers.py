@@ -1,4 +1,4 @@
-"""Response headers that tell browsers what not to do with a response."""
+"""Middleware that adds security headers to responses."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 __all__ = ["NOBODY", "SecurityHeaders"]
 
 NOBODY = "'none'"
-"""For `framed_by`: no page may show the responses in a frame."""
+"""Value of `framed_by` that forbids framing altogether."""
 
 
 class SecurityHeaders:
-    """Add the headers to every response that does not set them itself.
+    """Adds security headers to every response that does not set them itself.
 
     Args:
-        app: What handles the requests.
-        framed_by: Sources of Content-Security-Policy that may show a response in a frame.
+        app: The ASGI application.
+        framed_by: Sources that may embed the responses in a frame, as in the directive
+            `frame-ancestors` of Content-Security-Policy.
     """
 
     def __init__(self, app: ASGIApp, framed_by: str = NOBODY) -> None:
@@ -27,7 +28,7 @@ class SecurityHeaders:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Pass a request on, and add the headers to its response."""
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":

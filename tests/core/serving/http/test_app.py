@@ -574,7 +574,7 @@ def test_part_that_names_its_file_by_filename_star_alone_is_told_so(
 ) -> None:
     answer = post(url, **form(disposition, bytes(size)))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
-    assert "'photo' of the form names its file by filename* alone" in answer.text
+    assert "form part 'photo' names its file by filename* alone" in answer.text
 
 
 def test_part_with_both_kinds_of_file_name_is_answered(url: str, jpeg: bytes) -> None:
@@ -586,7 +586,7 @@ def test_part_with_both_kinds_of_file_name_is_answered(url: str, jpeg: bytes) ->
 def test_large_part_without_a_file_name_is_told_so(url: str) -> None:
     answer = post(url, **form("name=photo", bytes(100_000)))
     assert answer.status_code == 400
-    assert "'photo' of the form has no file name" in answer.json()["error"]["message"]
+    assert "form part 'photo' has no file name" in answer.json()["error"]["message"]
 
 
 def test_service_redirects_no_photo(url: str, jpeg: bytes) -> None:
@@ -913,7 +913,10 @@ def test_a_taken_port_is_told() -> None:
         with tensight_serve("--port", str(port)) as process:
             _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"Nothing can listen on 127.0.0.1, port {port}" in said
+    assert (
+        f"Cannot bind to 127.0.0.1:{port}: address already in use. Choose another with --port."
+        in said
+    )
 
 
 def test_without_a_model_it_says_so(tmp_path: Path) -> None:
