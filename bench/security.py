@@ -26,8 +26,8 @@ from PIL import Image
 from bench.figures import Section
 from bench.photos import Photos
 from core.settings import processors
-from tests.ports import free_port, wait_until_it_answers
 from tests.support import hostile_photos as hostile
+from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = ["security"]
 

@@ -19,7 +19,7 @@ import httpx
 
 from bench.figures import Section, resident_mb
 from bench.photos import Photos
-from tests.ports import free_port, wait_until_it_answers
+from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = ["security_connections"]
 

@@ -16,7 +16,7 @@ from bench.load import main as load
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
-from tests.core.serving.http.test_app import serving
+from tests.support.http_service import serving
 
 
 def test_all_take_turns() -> None:

@@ -31,7 +31,7 @@ from tests.bot.test_bot import asked, pressed, words
 from tests.bot.test_nothing_is_lost import process
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
-from tests.ports import free_port, wait_for
+from tests.support.servers import free_port, wait_for
 from tests.telegram_server import TelegramServer
 
 OPERATOR, OTHER, ANYBODY = 501, 502, 503

@@ -65,7 +65,7 @@ def test_stop_signal_calls_the_function() -> None:
     try:
         system.on_stop_signal(stopped.set)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stopped.wait(30)
+        assert stopped.wait(120)
         system.ignore_stop_signals()
         assert {signal.getsignal(number) for number in before} == {signal.SIG_IGN}
     finally:

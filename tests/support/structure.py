@@ -1,4 +1,4 @@
-"""The packages, and which may import which. `python -m tests.support.structure` prints them."""
+"""The packages and the imports they allow; `python -m tests.support.structure` prints them."""
 
 from __future__ import annotations
 
