@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -20,6 +21,7 @@ __all__ = [
     "Observer",
     "Predictor",
     "PreviewedPrediction",
+    "find_model",
     "wait_for_result",
 ]
 
@@ -59,12 +61,7 @@ class Predictor(Protocol):
             ModelNotFoundError: There is no model of that name.
             PredictorError: The predictor is not available.
         """
-        models = self.models()
-        for each in models:
-            if each.config.name == name:
-                return each
-        names = ", ".join(each.config.name for each in models) or "none"
-        raise ModelNotFoundError(f"There is no model {name!r}. Available models: {names}.")
+        return find_model(self.models(), name)
 
     def default_model(self) -> str:
         """Return the name of the model that is used when none is named.
@@ -136,6 +133,19 @@ class Predictor(Protocol):
 
     def close(self) -> None:
         """Stop: fail the photos that wait and finish those that run."""
+
+
+def find_model(models: Sequence[ModelInfo], name: str) -> ModelInfo:
+    """Return the model of a name.
+
+    Raises:
+        ModelNotFoundError: There is no model of that name.
+    """
+    for model in models:
+        if model.config.name == name:
+            return model
+    available = ", ".join(model.config.name for model in models) or "none"
+    raise ModelNotFoundError(f"There is no model {name!r}. Available models: {available}.")
 
 
 class Observer(Protocol):
