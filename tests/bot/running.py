@@ -21,7 +21,7 @@ from core.settings import Settings
 from core.store.inbox import InboxTable
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.ports import wait_for
+from tests.support.servers import wait_for
 from tests.telegram_server import TelegramServer
 
 

@@ -22,10 +22,10 @@ from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.chats import Chat
-from tests import drawings
 from tests.bot.running import Running, running
 from tests.conftest import ROOT
-from tests.ports import wait_for
+from tests.support import drawings
+from tests.support.servers import wait_for
 from tests.telegram_server import BOT, Call, TelegramServer
 
 GROUP = -100

@@ -21,8 +21,8 @@ from tests.bot.running import running
 from tests.bot.test_bot import words
 from tests.bot.test_nothing_is_lost import process
 from tests.conftest import ROOT
-from tests.drawings import ship
-from tests.ports import wait_for
+from tests.support.drawings import ship
+from tests.support.servers import wait_for
 from tests.telegram_server import TelegramServer
 
 OPERATOR, SENDER, OTHERS = 77, 1, range(2, 6)

@@ -13,7 +13,7 @@ from bot.state import BotState
 from tests.bot.running import running
 from tests.bot.test_bot import GROUP, asked, words
 from tests.bot.test_deadly_updates import Patient
-from tests.ports import wait_for
+from tests.support.servers import wait_for
 from tests.telegram_server import TelegramServer
 
 SENDER, MEMBER = 1, 2

@@ -40,8 +40,9 @@ from core.store.store import Store
 from tests.bot.running import running, with_inbox
 from tests.bot.test_bot import GROUP, asked, pressed, words
 from tests.conftest import ROOT
-from tests.core.serving.http.test_app import serving, tensight_serve
-from tests.ports import free_port, wait_for
+from tests.support.command_line import start_service
+from tests.support.http_service import serving
+from tests.support.servers import free_port, wait_for
 from tests.telegram_server import TOKEN, Call, TelegramServer
 
 
@@ -883,7 +884,7 @@ def test_a_process_asks_the_service_that_the_settings_name(
     nothing.mkdir()
     url = f"http://127.0.0.1:{port}"
     where = {"TENSIGHT_MODELS": str(nothing), "TENSIGHT_PREDICTOR_URL": url}
-    with tensight_serve("--port", str(port), TENSIGHT_MODELS=str(models)) as service:
+    with start_service("--port", str(port), TENSIGHT_MODELS=str(models)) as service:
         assert service.stderr is not None
         assert any(url in line for line in service.stderr)
         # No model lies where it could load one itself.

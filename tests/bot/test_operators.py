@@ -31,7 +31,7 @@ from tests.bot.test_bot import asked, pressed, words
 from tests.bot.test_nothing_is_lost import process
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
-from tests.ports import free_port, wait_for
+from tests.support.servers import free_port, wait_for
 from tests.telegram_server import TelegramServer
 
 OPERATOR, OTHER, ANYBODY = 501, 502, 503
@@ -424,7 +424,7 @@ def test_a_predictor_that_is_away_is_told_in_their_language(
     url = f"http://127.0.0.1:{free_port()}"
     predictor = RemotePredictor(url, patience_s=0.2)
     with running(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot:
-        why = f"The predictor at {url} gives no answer"
+        why = f"The predictor at {url} is not available"
         assert f"\nmodels: {why}" in said(bot, "/status")
         bot.store.chats.set(OPERATOR, Chat(language="nl"))
         text = said(bot, "/status")

@@ -12,7 +12,7 @@ from bot import alarms
 from core.errors import BotError
 from tests.bot.running import Running, running
 from tests.bot.test_bot import asked, pressed, words
-from tests.ports import free_port, wait_for
+from tests.support.servers import free_port, wait_for
 from tests.telegram_server import TelegramServer
 
 OPERATOR, SENDER, OTHER = 77, 1, 2

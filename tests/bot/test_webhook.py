@@ -17,7 +17,7 @@ from starlette.routing import Route
 from bot.webhook import Trial
 from tests.bot.running import running
 from tests.bot.test_bot import asked
-from tests.ports import free_port
+from tests.support.servers import free_port
 from tests.telegram_server import TelegramServer
 
 
