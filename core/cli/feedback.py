@@ -15,7 +15,7 @@ __all__ = ["app"]
 app = typer.Typer(help="What visitors say of answers.", no_args_is_help=True)
 
 
-@app.command()
+@app.command("stats")
 def show_stats(as_json: JsonOption = False) -> None:
     """Show how right each model is on the photos that visitors judged."""
     from core.store.feedback_export import feedback_stats
