@@ -6,26 +6,21 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-
-from core.bundle.config import Config, Record, VerdictMethod, first_problem
+from core.bundle.config import Config, Record, VerdictMethod, read_record, write_record
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.metrics import Metrics, OodMetrics
-from core.errors import BundleError
 
 __all__ = [
     "OOD_METHODS",
     "ModelInfo",
     "best_method",
     "mean_and_spread",
-    "read_record",
     "read_results",
     "read_unbundled",
     "save_unbundled",
     "selectable",
-    "write_record",
 ]
 
 OOD_METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
@@ -36,8 +31,6 @@ _STORING: tuple[VerdictMethod, ...] = ("knn",)
 _WORTH = 0.005
 
 _UNBUNDLED = "unbundled.json"
-
-Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -185,33 +178,3 @@ def save_unbundled(models: Path, bundle: Bundle) -> None:
         for _, result in sorted(others.items())
     ]
     write_record(models / _UNBUNDLED, _Unbundled(models=tuple(figures)))
-
-
-def read_record(file: Path, kind: type[Kind]) -> Kind | None:
-    """Read a JSON record; None where the file does not exist.
-
-    Args:
-        file: Path of the JSON file.
-        kind: Model to validate it with.
-
-    Raises:
-        BundleError: The file cannot be read or is invalid.
-    """
-    if not file.is_file():
-        return None
-    try:
-        return kind.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        why = first_problem(error) if isinstance(error, ValidationError) else error
-        raise BundleError(
-            f"{file} is invalid: {why} Restore it with git, or delete it and run the training or "
-            "ablation that writes it again."
-        ) from error
-
-
-def write_record(file: Path, record: BaseModel) -> None:
-    """Write a JSON record atomically: to a temporary file, which then replaces the target."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
-    new.replace(file)

@@ -14,6 +14,7 @@ from core import locale
 from core.cli.console import ModelOption, print_json, read_settings, say
 from core.errors import BundleError, BusyError, ImageError, OutputError, PhotoReadError, RateError
 from core.inference.prediction import Prediction
+from core.output import replacing
 from core.photos.saliency import MAX_SIDE, overlay
 from core.serving.connect import connect_command
 from core.serving.predictor import Predictor, PreviewedPrediction
@@ -106,13 +107,10 @@ def explain(
             "another model with --model."
         )
     picture = overlay(previewed.preview, prediction.saliency, configs[prediction.model].input)
-    new = out.with_name(f".{out.name}.new")
     try:
-        # Beside it first: what is there is replaced once the new one is whole.
-        picture.save(new, kind)
-        new.replace(out)
+        with replacing(out) as new:
+            picture.save(new, kind)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise OutputError(
             f"{out} cannot be written: {error.strerror or error}. Name a file in a folder that is "
             "there, and that may be written to."
