@@ -44,6 +44,7 @@ def bot(
     """Answer photos on Telegram."""
     settings = read_settings()
     from bot.runner import serve
+    from core.registry.releases import Releases
     from core.registry.sync import HubSync
     from core.store.store import Store
 
@@ -52,7 +53,7 @@ def bot(
         store = stack.enter_context(closing(Store.open(settings)))
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
-            stack.enter_context(closing(HubSync(settings)))
+            stack.enter_context(closing(HubSync(settings, Releases(settings, store))))
         serve(
             settings,
             predictor,

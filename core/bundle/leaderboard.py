@@ -17,7 +17,7 @@ __all__ = [
     "ModelInfo",
     "best_method",
     "mean_and_spread",
-    "read_results",
+    "read_models",
     "read_unbundled",
     "save_unbundled",
     "selectable",
@@ -46,6 +46,20 @@ class ModelInfo:
     config: Config
     metrics: Metrics
     revision: str | None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> ModelInfo:
+        """Read the metrics of a bundle.
+
+        Raises:
+            BundleError: metrics.json is damaged.
+        """
+        return cls(bundle.config, bundle.metrics(), bundle.revision)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.config.name
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that the command line and the HTTP service list, as JSON types."""
@@ -86,14 +100,14 @@ class ModelInfo:
         }
 
 
-def selectable(results: Sequence[ModelInfo], *named: str) -> list[ModelInfo]:
+def selectable(models: Sequence[ModelInfo], *named: str) -> list[ModelInfo]:
     """Filter the models that are listed for selection, keeping their order.
 
     Args:
-        results: All available models.
+        models: All available models.
         named: Names that are listed in any case, such as the default or the selected model.
     """
-    return [each for each in results if each.config.offered or each.config.name in named]
+    return [each for each in models if each.config.offered or each.name in named]
 
 
 def best_method(separations: Sequence[OodMetrics]) -> VerdictMethod:
@@ -129,7 +143,7 @@ class _Unbundled(Record):
     models: tuple[_Figures, ...] = ()
 
 
-def read_results(models: Path) -> list[ModelInfo]:
+def read_models(models: Path) -> list[ModelInfo]:
     """Read the metrics of all models in a folder.
 
     Args:
@@ -141,9 +155,8 @@ def read_results(models: Path) -> list[ModelInfo]:
     Raises:
         BundleError: A bundle or unbundled.json is damaged.
     """
-    bundles = [Bundle.open(folder) for folder in find_bundles(models)]
-    kept = [ModelInfo(bundle.config, bundle.metrics(), bundle.revision) for bundle in bundles]
-    return kept + read_unbundled(models)
+    bundled = [ModelInfo.of(Bundle.open(folder)) for folder in find_bundles(models)]
+    return bundled + read_unbundled(models)
 
 
 def read_unbundled(models: Path) -> list[ModelInfo]:
@@ -171,10 +184,9 @@ def save_unbundled(models: Path, bundle: Bundle) -> None:
     Raises:
         BundleError: The bundle or the existing unbundled.json is damaged.
     """
-    others = {result.config.name: result for result in read_unbundled(models)}
+    others = {model.name: model for model in read_unbundled(models)}
     others[bundle.config.name] = ModelInfo(bundle.config, bundle.metrics(), None)
     figures = [
-        _Figures(config=result.config, metrics=result.metrics)
-        for _, result in sorted(others.items())
+        _Figures(config=model.config, metrics=model.metrics) for _, model in sorted(others.items())
     ]
     write_record(models / _UNBUNDLED, _Unbundled(models=tuple(figures)))

@@ -29,7 +29,7 @@ from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.registry.catalog import Catalog
 from core.serving.fair_queue import FairQueue, FullError, QueueLimits
-from core.serving.predictor import NullObserver, Observer, PreviewedPrediction
+from core.serving.predictor import NullObserver, Observer, PreviewedPrediction, find_model
 from core.settings import processors
 
 __all__ = ["LocalPredictor"]
@@ -132,7 +132,11 @@ class LocalPredictor:
 
     def models(self) -> list[ModelInfo]:
         """The models that can be asked for, by name."""
-        return [result for result in self._catalog.results() if result.revision is not None]
+        return self._catalog.models()
+
+    def model(self, name: str) -> ModelInfo:
+        """Return a model by name; errors as in `Predictor.model`."""
+        return find_model(self.models(), name)
 
     def default_model(self) -> str:
         """Name of the model that answers when none is asked for."""

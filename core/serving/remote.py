@@ -38,7 +38,7 @@ from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation
-from core.serving.predictor import PreviewedPrediction
+from core.serving.predictor import PreviewedPrediction, find_model
 from core.settings import processors
 from core.text import printable
 
@@ -101,6 +101,10 @@ class RemotePredictor:
                 self._known[row] = self._now("GET", f"/v1/models/{name}", _result)
             results.append(self._known[name, revision])
         return results
+
+    def model(self, name: str) -> ModelInfo:
+        """Return a model by name; errors as in `Predictor.model`."""
+        return find_model(self.models(), name)
 
     def default_model(self) -> str:
         """Name of the model that answers when none is asked for."""

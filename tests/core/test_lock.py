@@ -14,9 +14,12 @@ BUSY = OutputError("busy")
 
 def test_lock_excludes_others_until_it_is_released(tmp_path: Path) -> None:
     file = tmp_path / "lock"
-    with locked(file, timeout_s=0, on_timeout=BUSY):
-        with pytest.raises(OutputError, match="busy"), locked(file, timeout_s=0, on_timeout=BUSY):
-            pytest.fail("two hold the lock")
+    with (
+        locked(file, timeout_s=0, on_timeout=BUSY),
+        pytest.raises(OutputError, match="busy"),
+        locked(file, timeout_s=0, on_timeout=BUSY),
+    ):
+        pytest.fail("two hold the lock")
     with locked(file, timeout_s=0, on_timeout=BUSY):
         pass
 

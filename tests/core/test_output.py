@@ -25,8 +25,13 @@ def test_replacing_keeps_the_old_file_on_failure(
 ) -> None:
     file = tmp_path / "a.json"
     file.write_text("old")
-    with pytest.raises(failure), replacing(file) as new:
-        new.write_text("half")
-        raise failure
+
+    def write() -> None:
+        with replacing(file) as new:
+            new.write_text("half")
+            raise failure
+
+    with pytest.raises(failure):
+        write()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]

@@ -18,7 +18,6 @@ from starlette.requests import ClientDisconnect
 from core._version import __version__
 from core.errors import (
     ImageError,
-    ModelNotFoundError,
     PhotoReadError,
     PredictorError,
     RequestError,
@@ -196,16 +195,14 @@ def build_service(
         summary="All that is known of a model: its config.json and metrics.json.",
     )
     async def model_of(name: str) -> JSONResponse:
-        for result in predictor.models():
-            if result.config.name == name:
-                return JSONResponse(
-                    {
-                        "revision": result.revision,
-                        "config": result.config.model_dump(mode="json"),
-                        "metrics": result.metrics.model_dump(mode="json"),
-                    }
-                )
-        raise ModelNotFoundError(f"There is no model {name!r}. GET /v1/models lists them.")
+        model = predictor.model(name)
+        return JSONResponse(
+            {
+                "revision": model.revision,
+                "config": model.config.model_dump(mode="json"),
+                "metrics": model.metrics.model_dump(mode="json"),
+            }
+        )
 
     @api.head("/healthz", include_in_schema=False)
     @api.get("/healthz", response_model=HealthOut, summary="Whether the process runs.")

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 
 import uvicorn
 
+from core.registry.releases import Releases
 from core.registry.sync import HubSync
 from core.serving.connect import local_predictor
 from core.serving.http.app import build_service
@@ -63,7 +64,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
             # Meanwhile /healthz answers already, and /readyz says that it is not ready.
             loading = loader.submit(load)
             loading.add_done_callback(lambda done: _stop_if_failed(done, server))
-            with closing(HubSync(settings)):
+            with closing(Releases(settings)) as releases, closing(HubSync(settings, releases)):
                 server.run(sockets=[listening])
         loading.result()
     finally:

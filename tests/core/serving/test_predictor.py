@@ -44,7 +44,7 @@ def test_it_answers_as_the_classifier_does(catalog: Catalog, photo: Path) -> Non
     prediction = asyncio.run(predictor.predict(photo, model="classic"))
     assert prediction.scores == catalog.load("classic").predict(photo).scores
     names = [result.config.name for result in predictor.models()]
-    assert names == [entry.name for entry in catalog.entries()]
+    assert names == [entry.name for entry in catalog.models()]
     assert predictor.default_model() == catalog.default()
     predictor.close()
 
@@ -347,7 +347,7 @@ def test_a_warm_predictor_has_loaded_every_model(catalog: Catalog) -> None:
     fresh = Catalog(Settings(models=ROOT / "models"))
     predictor = LocalPredictor(fresh, queue_size=4, deadline_s=30)
     predictor.warm()
-    assert set(fresh.loaded()) == {entry.name for entry in catalog.entries()}
+    assert set(fresh.loaded()) == {entry.name for entry in catalog.models()}
     predictor.close()
 
 
