@@ -62,7 +62,7 @@ class _Cost:
     wait: float
 
     def row(self) -> str:
-        """A row of the table."""
+        """Format the cost as a row of the table."""
         return (
             f"| {self.kind} | {self.megabytes:.3g} | {self.answer} | {self.seconds:.2f} "
             f"| {self.memory:,.0f} | {self.wait:.2f} |"

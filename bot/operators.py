@@ -6,9 +6,8 @@ import asyncio
 import csv
 import io
 import logging
-import resource
+import mmap
 import secrets
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from core.locale import Language
 from core.serving.local import LocalPredictor
 from core.store.audit import AuditEntry
 from core.store.feedback_export import feedback_stats
+from core.system import peak_memory_bytes
 
 __all__ = ["COMMANDS", "add_handlers", "end_acts"]
 
@@ -438,6 +438,5 @@ def _resident() -> int:
     """Bytes of this process that are in memory now."""
     status = Path("/proc/self/statm")
     if status.is_file():
-        return int(status.read_text("ascii").split()[1]) * resource.getpagesize()
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+        return int(status.read_text("ascii").split()[1]) * mmap.PAGESIZE
+    return peak_memory_bytes()

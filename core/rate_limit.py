@@ -1,4 +1,4 @@
-"""A limit on how often somebody may do something."""
+"""A sliding-window rate limit."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ __all__ = ["RateLimit"]
 
 
 class RateLimit:
-    """Counts what each key did in the last seconds; safe to use from several threads.
+    """A sliding-window rate limit per key. Safe to share between threads.
 
-    Time is taken from a clock that never goes back, so that setting the system's clock back locks
-    nobody out.
+    The clock is monotonic, so that no key is locked out when the system clock is set back.
 
     Args:
-        amount: What one key may do within the window.
+        amount: Maximum total cost of a key's actions within the window.
         window_s: Length of the window in seconds.
-        clock: Seconds since some moment.
+        clock: Returns the current time in seconds.
     """
 
     def __init__(
@@ -32,19 +31,19 @@ class RateLimit:
         self._window_s = window_s
         self._clock = clock
         self._lock = threading.Lock()
-        # Moment and cost of what each key did, the oldest first.
+        # Time and cost of the actions of each key, oldest first.
         self._done: dict[str, deque[tuple[float, int]]] = {}
         self._purge_at = clock() + window_s
 
     def hit(self, key: str, cost: int = 1) -> None:
-        """Count what a key does.
+        """Count an action of a key.
 
         Args:
-            key: Who does it.
-            cost: What it counts; more than the whole amount counts as the whole amount.
+            key: The key.
+            cost: Cost of the action; capped at the amount of the limit.
 
         Raises:
-            RateError: It is too much; nothing is counted then.
+            RateError: The limit is exceeded; the action is not counted.
         """
         cost = min(cost, self._amount)
         with self._lock:
@@ -59,7 +58,7 @@ class RateLimit:
             self._done[key] = done
 
     def is_spent(self, key: str) -> bool:
-        """Return whether a key could do nothing more now; nothing is counted."""
+        """Return whether a key has used up its limit, without counting an action."""
         with self._lock:
             done = self._recent(key, self._clock())
             return sum(cost for _, cost in done) >= self._amount
@@ -71,7 +70,7 @@ class RateLimit:
         return done
 
     def _free_in_s(self, done: deque[tuple[float, int]], excess: int, now: float) -> int:
-        """Whole seconds until so much less is counted."""
+        """Return the whole seconds until the total cost has fallen by the excess."""
         for moment, cost in done:
             excess -= cost
             if excess <= 0:
@@ -79,7 +78,7 @@ class RateLimit:
         return max(1, math.ceil(self._window_s))
 
     def _purge(self, now: float) -> None:
-        """Forget the keys that did nothing of late."""
+        """Remove the keys without an action in the window."""
         for key in [key for key in self._done if not self._recent(key, now)]:
             del self._done[key]
         self._purge_at = now + self._window_s

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from core.store.live import LiveRevision
     from core.store.store import Store
 
-__all__ = ["Catalog", "Timings"]
+__all__ = ["Catalog", "FailureListener", "Timings"]
 
 _BEST_FOR_PHOTOS = ("mobilenet", "scratch", "classic")
 
 logger = logging.getLogger(__name__)
 
+FailureListener = Callable[[str], None]
+"""Receives a sentence about a model that cannot be loaded, once each; called from any thread."""
 
 _Stamp = tuple[tuple[int, int], ...]
 
@@ -73,6 +75,7 @@ class Catalog:
         # That is never (infinity) where its first candidate was loaded.
         self._applied: dict[str, tuple[LiveRevision | None, float]] = {}
         self._logged: set[str] = set()
+        self._listeners: list[FailureListener] = []
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -85,7 +88,7 @@ class Catalog:
         try:
             return read_unbundled(self._settings.models)
         except BundleError as error:
-            logger.warning("Models without stored weights are not listed: %s", error)
+            self._log_once(f"Models without stored weights are not listed: {error}")
             return []
 
     def problems(self) -> dict[str, BundleError | None]:
@@ -213,6 +216,19 @@ class Catalog:
     def loaded(self) -> list[str]:
         """List the names of the loaded models."""
         return sorted(self._classifiers)
+
+    def add_failure_listener(self, listener: FailureListener) -> None:
+        """Call a function for each failure from now on that is also logged as an error.
+
+        Args:
+            listener: Gets the message: a live revision cannot be loaded, or the database with the
+                live revisions is not available.
+        """
+        self._listeners.append(listener)
+
+    def remove_failure_listener(self, listener: FailureListener) -> None:
+        """Undo `add_failure_listener`."""
+        self._listeners.remove(listener)
 
     def watch(self) -> None:
         """Start a thread that applies promotions and rollbacks within a second, until `close`."""
@@ -363,10 +379,16 @@ class Catalog:
         return live
 
     def _log_once(self, problem: str) -> None:
-        """Log an error message, once each."""
-        if problem not in self._logged:
-            self._logged.add(problem)
-            logger.error(problem)
+        """Log an error message and call the listeners, once for each message."""
+        if problem in self._logged:
+            return
+        self._logged.add(problem)
+        logger.error(problem)
+        for listener in list(self._listeners):
+            try:
+                listener(problem)
+            except Exception:
+                logger.exception("A listener for model failures failed")
 
     def _not_found(self, name: str) -> ModelNotFoundError:
         names = ", ".join(self._names()) or "none"

@@ -424,7 +424,7 @@ def test_a_predictor_that_is_away_is_told_in_their_language(
     url = f"http://127.0.0.1:{free_port()}"
     predictor = RemotePredictor(url, patience_s=0.2)
     with running(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot:
-        why = f"The predictor at {url} gives no answer"
+        why = f"The predictor at {url} is not available"
         assert f"\nmodels: {why}" in said(bot, "/status")
         bot.store.chats.set(OPERATOR, Chat(language="nl"))
         text = said(bot, "/status")

@@ -27,7 +27,7 @@ INTERNAL_ERRORS = {
     "ImageErrorCode",
     "SlowRequestError",
 }
-INTERNAL_ERRORS |= {"CommandUnavailableError", "StoreError"}
+INTERNAL_ERRORS |= {"CommandUnavailableError", "StoreError", "UnsupportedSystemError"}
 HEAVY = {
     *("tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"),
     *("imagecorruptions", "numba", "cv2", "skimage"),

@@ -23,13 +23,13 @@ from tests.ports import free_port, wait_until_it_answers
 
 DEAD = "http://127.0.0.1:9"
 BROKEN = [
-    ("ALL_PROXY", "socks://127.0.0.1:9/", "not of socks"),
+    ("ALL_PROXY", "socks://127.0.0.1:9/", "not socks"),
     ("all_proxy", "socks5://127.0.0.1:9", "need the package socksio"),
-    ("HTTPS_PROXY", "http://host:port", "it is no address"),
-    ("HTTP_PROXY", "http://", "it names no host"),
+    ("HTTPS_PROXY", "http://host:port", "it is not a URL"),
+    ("HTTP_PROXY", "http://", "it has no host name"),
     ("NO_PROXY", "localhost,[::1]", "without brackets"),
     ("SSL_CERT_FILE", "/gone/ca.pem", "No such file or directory"),
-    ("SSLKEYLOGFILE", "/gone/keys", "no such folder"),
+    ("SSLKEYLOGFILE", "/gone/keys", "its folder does not exist"),
 ]
 
 
@@ -78,7 +78,7 @@ def test_file_without_certificates_is_named(
 ) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    assert "holds no certificates" in (broken_variable() or "")
+    assert "contains no certificates" in (broken_variable() or "")
 
 
 def test_proxy_of_an_address_is_named_without_its_password(

@@ -52,15 +52,15 @@ def test_the_settings_page_is_current() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("API_KEYS", ",", "holds no key"),
+        ("API_KEYS", ",", "contains no key"),
         ("API_KEYS", "fifteen-letters", "at least 16 characters"),
         ("API_KEYS", "0123456789abcdef,short", "at least 16 characters"),
         ("PREDICTOR_KEY", "hunter2", "at least 16 characters"),
         ("SECRET", " \n", "is blank"),
-        ("API_KEYS", "clé", "a key is of letters, digits and signs of ASCII"),
-        ("PREDICTOR_KEY", "with space", "a key is of letters, digits and signs of ASCII"),
-        ("PREDICTOR_URL", "http://host:port", "is no address"),
-        ("PREDICTOR_URL", "http://[::1", "is no address"),
+        ("API_KEYS", "clé", "a key consists of printable ASCII characters"),
+        ("PREDICTOR_KEY", "with space", "a key consists of printable ASCII characters"),
+        ("PREDICTOR_URL", "http://host:port", "is not a URL"),
+        ("PREDICTOR_URL", "http://[::1", "is not a URL"),
         ("PREDICTOR_URL", "ftp://host", "should match pattern"),
         ("HUB_REPO", "a b/c", "should match pattern"),
     ],
@@ -191,3 +191,9 @@ def test_lists_are_shown_as_they_are_written() -> None:
     assert rows["TENSIGHT_API_KEYS"] == "**********,**********"
     assert rows["TENSIGHT_OPERATORS"] == "1,2"
     assert "| () |" not in Settings.document()
+
+
+def test_every_setting_is_in_one_group(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    names = [name for _, rows in settings.groups() for name, _, _ in rows]
+    assert sorted(names) == sorted(f"TENSIGHT_{name.upper()}" for name in Settings.model_fields)

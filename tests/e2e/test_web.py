@@ -872,7 +872,7 @@ def test_a_taken_port_is_said(url: str) -> None:
         check=False,
     )
     assert run.returncode == 1
-    expected = f"Nothing can listen on 127.0.0.1, port {port}: Address already in use. Choose"
+    expected = f"Cannot bind to 127.0.0.1:{port}: address already in use. Choose"
     assert expected in run.stderr
 
 

@@ -246,7 +246,7 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(PhotoReadError, match="folder"):
         decode(tmp_path)
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(PhotoReadError, match="cannot be read: it is no plain file"):
+    with pytest.raises(PhotoReadError, match="cannot be read: it is not a regular file"):
         decode(tmp_path / "pipe.jpg")
     with pytest.raises(PhotoReadError, match="cannot be read"):
         decode("nul\0byte")

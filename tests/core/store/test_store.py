@@ -155,33 +155,33 @@ def test_a_newer_database_is_refused(settings: Settings) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     for use in (Store.open, Store.find):
-        with pytest.raises(StoreError, match=r"of a newer TenSight.*Update TenSight"):
+        with pytest.raises(StoreError, match=r"to a newer version of TenSight.*Update TenSight"):
             use(settings)
 
 
 def test_a_file_that_is_no_database_is_told(settings: Settings) -> None:
     settings.home.mkdir()
     settings.database_file.write_text("a letter to a friend, long enough to be read as a header")
-    with pytest.raises(StoreError, match="cannot be used: file is not a database"):
+    with pytest.raises(StoreError, match="is not available: file is not a database"):
         Store.open(settings)
 
 
 def test_an_address_that_is_none_is_told() -> None:
-    with pytest.raises(StoreError, match="TENSIGHT_DATABASE_URL is no address"):
+    with pytest.raises(StoreError, match="TENSIGHT_DATABASE_URL is not a database URL"):
         Store.open(Settings(database_url=SecretStr("nonsense")))
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(StoreError, match="is not available"):
         Store.open(Settings(database_url=SecretStr("nonsense://host/name")))
 
 
 def test_a_password_is_never_shown() -> None:
     url = SecretStr("postgresql+psycopg://user:s3cret@127.0.0.1:1/none")
-    with pytest.raises(StoreError, match="cannot be used") as told:
+    with pytest.raises(StoreError, match="is not available") as told:
         Store.open(Settings(database_url=url))
     assert "s3cret" not in str(told.value)
 
 
 def test_a_driver_that_is_missing_is_told() -> None:
-    with pytest.raises(StoreError, match="needs a package that is not installed here"):
+    with pytest.raises(StoreError, match="needs a package that is not installed"):
         Store.open(Settings(database_url=SecretStr("mysql+mysqldb://user@127.0.0.1/none")))
 
 

@@ -206,4 +206,4 @@ def test_files_of_other_kinds_are_named(data: bytes, name: str) -> None:
     with pytest.raises(ImageError) as caught:
         decode(data + bytes(100))
     assert caught.value.code == "unsupported"
-    assert f"a file of the kind {name}" in str(caught.value)
+    assert f"Files of the kind {name} are not supported" in str(caught.value)

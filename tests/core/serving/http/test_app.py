@@ -30,7 +30,6 @@ import uvicorn
 from PIL import Image
 from pydantic import SecretStr
 
-from core.cli.predict import _predicted
 from core.errors import (
     BusyError,
     DeadlineError,
@@ -43,6 +42,7 @@ from core.errors import (
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
+from core.serving.ask import retry_while_busy
 from core.serving.connect import connect
 from core.serving.http.app import build_service
 from core.serving.http.auth import Guard
@@ -307,7 +307,7 @@ def test_keys(catalog: Catalog, jpeg: bytes) -> None:
         assert httpx2.get(f"{url}/healthz").status_code == 200
         with asking(url, key=KEYS[1]) as remote:
             assert remote.default_model() == catalog.default()
-        with pytest.raises(PredictorError, match="TENSIGHT_PREDICTOR_KEY are right"):
+        with pytest.raises(PredictorError, match="TENSIGHT_PREDICTOR_KEY are correct"):
             remotely(url, jpeg, key="third")
 
 
@@ -391,7 +391,9 @@ def test_errors_come_through_a_remote_predictor(url: str, tmp_path: Path, jpeg: 
 def test_a_service_that_is_away_is_told(jpeg: bytes) -> None:
     remote = RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=1)
     for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
-        with pytest.raises(PredictorError, match=r"gives no answer: .*connect.*within 1 s\. See"):
+        with pytest.raises(
+            PredictorError, match=r"is not available: .*connect.*within 1 s\. Check"
+        ):
             ask()
     remote.close()
 
@@ -446,7 +448,9 @@ def test_what_is_no_service_is_told(jpeg: bytes) -> None:
     thread.start()
     with asking(f"http://127.0.0.1:{server.server_port}") as remote:
         for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
-            with pytest.raises(PredictorError, match="not as a TenSight of this version does"):
+            with pytest.raises(
+                PredictorError, match="is not that of a TenSight service of this version"
+            ):
                 ask()
     server.shutdown()
     thread.join()
@@ -570,7 +574,7 @@ def test_part_that_names_its_file_by_filename_star_alone_is_told_so(
 ) -> None:
     answer = post(url, **form(disposition, bytes(size)))
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
-    assert "'photo' of the form names its file by filename* alone" in answer.text
+    assert "form part 'photo' names its file by filename* alone" in answer.text
 
 
 def test_part_with_both_kinds_of_file_name_is_answered(url: str, jpeg: bytes) -> None:
@@ -582,7 +586,7 @@ def test_part_with_both_kinds_of_file_name_is_answered(url: str, jpeg: bytes) ->
 def test_large_part_without_a_file_name_is_told_so(url: str) -> None:
     answer = post(url, **form("name=photo", bytes(100_000)))
     assert answer.status_code == 400
-    assert "'photo' of the form has no file name" in answer.json()["error"]["message"]
+    assert "form part 'photo' has no file name" in answer.json()["error"]["message"]
 
 
 def test_service_redirects_no_photo(url: str, jpeg: bytes) -> None:
@@ -774,7 +778,7 @@ def test_the_command_line_does_not_come_back_for_ever(photo: Path) -> None:
 
     predictor = Full(Catalog(Settings(models=MODELS)), queue_size=1, deadline_s=1)
     with pytest.raises(BusyError):
-        asyncio.run(_predicted(predictor, str(photo), None))
+        asyncio.run(retry_while_busy(lambda: predictor.predict(str(photo))))
     predictor.close()
     assert 10 < predictor.asked < 100
 
@@ -909,7 +913,10 @@ def test_a_taken_port_is_told() -> None:
         with tensight_serve("--port", str(port)) as process:
             _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"Nothing can listen on 127.0.0.1, port {port}" in said
+    assert (
+        f"Cannot bind to 127.0.0.1:{port}: address already in use. Choose another with --port."
+        in said
+    )
 
 
 def test_without_a_model_it_says_so(tmp_path: Path) -> None:

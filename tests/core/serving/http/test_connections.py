@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from core.serving.http.connections import ConnectionLimits
 from tests.ports import wait_for
 from tests.support.raw_http import connected, everything, exchange, served, status_of
 
-Message = MutableMapping[str, Any]
-
 HEAD = 16 * 1024
 CLOSE = b"Connection: close\r\n"
 
 
-async def echo(
-    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[..., Awaitable[None]]
-) -> None:
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the path, the names of the header fields and the body's length."""
     body, more = b"", scope["path"] != "/unread"
     while more:
@@ -195,7 +192,7 @@ def test_body_that_nobody_reads_is_not_waited_for(port: int) -> None:
 def test_answer_that_is_not_read_is_given_up() -> None:
     ended = threading.Event()
 
-    async def endless(scope: Message, receive: Any, send: Any) -> None:
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         leaving = asyncio.ensure_future(receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -225,7 +222,7 @@ def test_connection_is_refused_while_all_others_are_answered() -> None:
     loops: list[asyncio.AbstractEventLoop] = []
     asked = 0
 
-    async def slow(scope: Message, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal asked
         loops.append(asyncio.get_running_loop())
         asked += 1
@@ -247,7 +244,7 @@ def test_what_comes_while_a_request_is_answered_is_bounded() -> None:
     go = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def slow(scope: Message, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         loops.append(asyncio.get_running_loop())
         await go.wait()
         await echo(scope, receive, send)
@@ -265,7 +262,7 @@ def test_what_comes_while_a_request_is_answered_is_bounded() -> None:
 def test_malformed_chunk_does_not_add_to_an_answer_that_began() -> None:
     began = threading.Event()
 
-    async def early(scope: Message, receive: Any, send: Any) -> None:
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         began.set()
