@@ -29,7 +29,6 @@ from core import __version__, locale
 from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
 from core.locale import Language
-from core.registry.revisions import RevisionStore
 from core.serving.local import LocalPredictor
 from core.store.audit import AuditEntry
 from core.store.feedback_export import feedback_stats
@@ -158,7 +157,7 @@ async def _models(update: Update, context: BotContext) -> None:
             f"{result.config.name} {result.revision}: {figures.test.accuracy:.4f}, "
             f"{figures.milliseconds:.1f} ms"
         )
-    there = await asyncio.to_thread(lambda: RevisionStore(state.settings.home).all())
+    there = await asyncio.to_thread(state.releases.installed)
     if there:
         lines += ["", words["models_here"]]
     for each in there:
@@ -175,9 +174,7 @@ async def _pull(update: Update, context: BotContext) -> None:
     await _say(update, f"{act} ...")
 
     def do() -> _Outcome:
-        from core.registry import releases  # noqa: PLC0415  # the Hub's client takes a while to import
-
-        pulled = releases.pull(state.settings, revision=revision)
+        pulled = state.releases.pull(revision=revision)
         revisions = (f"{each.bundle.config.name} {each.bundle.revision}" for each in pulled)
         return _Outcome("pull_done", {"revisions": "\n".join(revisions)})
 
@@ -206,9 +203,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     name, begin = arguments
 
     def resolve() -> str:
-        from core.registry import releases  # noqa: PLC0415  # as above
-
-        return releases.resolve_revision(state.settings, name, begin)
+        return state.releases.resolve_revision(name, begin)
 
     try:
         revision = await run_in_daemon_thread(resolve)
@@ -217,9 +212,7 @@ async def _promote(update: Update, context: BotContext) -> None:
         return
 
     def do() -> _Outcome:
-        from core.registry import releases  # noqa: PLC0415  # as above
-
-        made_live = releases.promote(state.settings, name, revision)
+        made_live = state.releases.promote(name, revision)
         return _made_live(state, "promote_done", {"model": name, "revision": made_live})
 
     row = (await asyncio.to_thread(state.store.live.all)).get(name)
@@ -240,9 +233,7 @@ async def _rollback(update: Update, context: BotContext) -> None:
         return
 
     def do() -> _Outcome:
-        from core.registry import releases  # noqa: PLC0415  # as above
-
-        now = releases.roll_back(state.settings, name, seen=row)
+        now = state.releases.roll_back(name, seen=row)
         values = {"model": name, "revision": now.revision, "before": now.last_good}
         return _made_live(state, "rollback_done", values)
 

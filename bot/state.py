@@ -39,6 +39,7 @@ from core.inference.prediction import Prediction
 from core.locale import Language
 from core.output import PRIVATE_FILE, private_folder
 from core.photos.decode import MAX_BYTES
+from core.registry.releases import Releases
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
@@ -109,6 +110,7 @@ class BotState:
     since: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
+        self.releases = Releases(self.settings, self.store)
         self._admitted: dict[int, None] = {}
         self._sent: dict[int, deque[float]] = {}
         # More at once would fill the predictor's queue, and be told that it is busy; and each photo

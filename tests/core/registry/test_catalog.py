@@ -40,11 +40,11 @@ def test_entries_are_the_models_that_can_be_read(
     models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     catalog = Catalog(Settings(models=models))
-    names = [entry.name for entry in catalog.entries()]
+    names = [entry.name for entry in catalog.models()]
     assert names == sorted(names)
     (models / "baseline" / "config.json").write_text("{}")
     with caplog.at_level(logging.WARNING):
-        assert [entry.name for entry in catalog.entries()] == [n for n in names if n != "baseline"]
+        assert [entry.name for entry in catalog.models()] == [n for n in names if n != "baseline"]
     assert "is not listed" in caplog.text
     (models / "classic" / "metrics.json").rename(models / "gone")
     with pytest.raises(ModelNotFoundError, match="There is no usable model in"):
@@ -81,7 +81,7 @@ def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
     empty = Catalog(Settings(models=tmp_path / "nowhere"))
     with pytest.raises(ModelNotFoundError, match="Train one with `tensight train classic`"):
         empty.load()
-    assert empty.entries() == []
+    assert empty.models() == []
 
 
 def test_a_model_is_loaded_once(models: Path) -> None:
