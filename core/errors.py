@@ -8,7 +8,8 @@
     ├── ModelNotFoundError (LookupError)  no model of that name
     ├── PredictorError (RuntimeError)     no answer now, though the photo may be fine
     │   ├── BusyError                     the queue is full
-    │   └── DeadlineError (TimeoutError)  the answer came too late
+    │   ├── DeadlineError (TimeoutError)  the answer came too late
+    │   └── UnavailableError              the predictor cannot be reached, or is closed
     ├── HubError (RuntimeError)           the Hub refuses, or gives what cannot be used
     │   └── HubUnavailableError (ConnectionError)    the Hub cannot be reached
     ├── StoreError (RuntimeError)         the database cannot be used
@@ -57,6 +58,7 @@ __all__ = [
     "StoreError",
     "TenSightError",
     "TrainingError",
+    "UnavailableError",
 ]
 
 ImageErrorCode = Literal["not_an_image", "truncated", "too_large", "too_many_pixels", "unsupported"]
@@ -134,6 +136,13 @@ class DeadlineError(PredictorError, TimeoutError):
     """The answer was not there in time."""
 
     code = "deadline"
+
+
+class UnavailableError(PredictorError):
+    """The predictor cannot be reached or is closed; a later attempt may succeed.
+
+    It has the code of its base class, which is what clients of earlier versions know.
+    """
 
 
 class HubError(TenSightError, RuntimeError):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.errors import ImageError, ImageErrorCode, PredictorError
+from core.errors import ImageError, ImageErrorCode, UnavailableError
 from core.photos.decode import Photo, check_bytes, read_photo
 from core.photos.formats.claimed import claimed_pixels, is_plain
 from core.photos.limits import PhotoLimits
@@ -72,7 +72,7 @@ class PhotoPool:
         """Start some workers side by side, and wait until they are ready: photos need not.
 
         Raises:
-            PredictorError: A worker cannot be started.
+            UnavailableError: A worker cannot be started.
         """
         count = min(count, self._most)
         with ThreadPoolExecutor(count) as threads:
@@ -97,7 +97,7 @@ class PhotoPool:
             ImageError: As in `decode`; `unsupported` where the photo takes longer than the limits
                 say or ends its decoder, `too_many_pixels` where it takes more memory.
             PhotoReadError: The path cannot be read.
-            PredictorError: The pool is closed, or a worker cannot be started.
+            UnavailableError: The pool is closed, or a worker cannot be started.
         """
         if isinstance(photo, Image.Image):
             return prepare(photo, wanted)
@@ -135,7 +135,7 @@ class PhotoPool:
             while not self._closed and not self._idle and len(self._busy) >= self._most:
                 self._lock.wait()
             if self._closed:
-                raise PredictorError("The predictor is closed.")
+                raise UnavailableError("The predictor is closed.")
             worker = self._idle.pop() if self._idle else _Worker(self._limits)
             self._busy.add(worker)
             if not self._watching:
@@ -145,7 +145,7 @@ class PhotoPool:
             worker.ensure_started()
         except (_WorkerEndedError, OSError) as error:
             self._give_back(worker)
-            raise PredictorError(
+            raise UnavailableError(
                 f"The process that decodes photos cannot be started ({error}). See that the "
                 "machine has memory left, and start TenSight anew."
             ) from error

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.bundle.leaderboard import ModelInfo
-from core.errors import BundleError, BusyError, DeadlineError, PhotoReadError, PredictorError
+from core.errors import (
+    BundleError,
+    BusyError,
+    DeadlineError,
+    PhotoReadError,
+    PredictorError,
+    UnavailableError,
+)
 from core.inference.classifier import MAX_BATCH, Classifier, PreprocessedPhoto, name_of
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, read_photo
@@ -217,7 +224,7 @@ class LocalPredictor:
             task = asyncio.current_task()
             if job.future.cancelled() and not (task and task.cancelling()):
                 # Nobody stopped waiting: `close` dropped the photo.
-                raise PredictorError(_CLOSED) from None
+                raise UnavailableError(_CLOSED) from None
             raise
         except TimeoutError as error:
             raise DeadlineError(
@@ -251,7 +258,7 @@ class LocalPredictor:
         """Start the threads that decode, or wait for processes that do, with the first photo."""
         with self._lock:
             if self._closed:
-                raise PredictorError(_CLOSED)
+                raise UnavailableError(_CLOSED)
             if self._decoders:
                 return
             count = self._n_decoders if self._photos is None else self._photos.workers

@@ -38,7 +38,7 @@ class Predictor(Protocol):
         """The models that can be asked for, by name.
 
         Raises:
-            PredictorError: They cannot be asked for now.
+            UnavailableError: The predictor is closed, or cannot be reached.
         """
 
     def default_model(self) -> str:
@@ -46,7 +46,7 @@ class Predictor(Protocol):
 
         Raises:
             ModelNotFoundError: There is none.
-            PredictorError: It cannot be asked for now.
+            UnavailableError: The predictor is closed, or cannot be reached.
         """
 
     async def predict(
@@ -73,7 +73,7 @@ class Predictor(Protocol):
             BundleError: The model's folder is damaged.
             BusyError: All places are taken; says when to come back.
             DeadlineError: The answer was not there in time.
-            PredictorError: The predictor is closed, or cannot be reached.
+            UnavailableError: The predictor is closed, or cannot be reached.
         """
 
     async def predict_with_preview(

@@ -31,6 +31,7 @@ from core.errors import (
     PredictorError,
     RateError,
     TenSightError,
+    UnavailableError,
 )
 from core.inference.prediction import Prediction
 from core.network import broken_variable, is_loopback, network_hint, without_credentials
@@ -135,7 +136,7 @@ class RemotePredictor:
             task = asyncio.current_task()
             if asking.cancelled() and not (task and task.cancelling()):
                 # Nobody stopped waiting: `close` did.
-                raise PredictorError(_CLOSED) from None
+                raise UnavailableError(_CLOSED) from None
             raise
         if isinstance(photo, str | os.PathLike):
             return replace(prediction, photo=os.fspath(photo))
@@ -201,7 +202,7 @@ class RemotePredictor:
     def _start(self, method: str, path: str, read: Callable[[Any], _T], **how: Any) -> Future[_T]:
         with self._lock:
             if self._closed:
-                raise PredictorError(_CLOSED)
+                raise UnavailableError(_CLOSED)
             if len(self._asking) >= _AT_ONCE:
                 raise BusyError(1)
             asking = asyncio.run_coroutine_threadsafe(
@@ -242,7 +243,7 @@ class RemotePredictor:
         """A client for the service.
 
         Raises:
-            PredictorError: The environment does not let there be one.
+            UnavailableError: The environment does not let there be one.
         """
         try:
             return httpx2.AsyncClient(
@@ -280,10 +281,10 @@ class RemotePredictor:
                 raise kind(message)
         raise self._away(f"it answered {response.status_code}: {message}")
 
-    def _away(self, why: str) -> PredictorError:
+    def _away(self, why: str) -> UnavailableError:
         hint = "" if is_loopback(self._url) else network_hint(self._url)
         told = without_credentials(why).removesuffix(".")
-        return PredictorError(
+        return UnavailableError(
             f"The predictor at {without_credentials(self._url)} gives no answer: {told}. See that "
             "it runs, and that TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are right."
             + (f" {hint}" if hint and hint.removesuffix(".") != told else "")

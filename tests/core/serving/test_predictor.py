@@ -17,7 +17,7 @@ from core.errors import (
     DeadlineError,
     ImageError,
     ModelNotFoundError,
-    PredictorError,
+    UnavailableError,
 )
 from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.prediction import Prediction
@@ -57,7 +57,7 @@ def test_errors_come_through(catalog: Catalog, photo: Path) -> None:
         with pytest.raises(ModelNotFoundError):
             asyncio.run(predictor.predict(photo, model="x"))
     predictor.close()
-    with pytest.raises(PredictorError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed"):
         asyncio.run(predictor.predict(photo))
 
 
@@ -107,7 +107,7 @@ def test_what_waits_is_told_that_the_predictor_closed(slow: SlowCatalog, photo: 
 
     results = asyncio.run(close())
     assert [type(result) for result in results] == [Prediction] * WORKERS + [
-        PredictorError
+        UnavailableError
     ] * WORKERS
 
 

@@ -39,6 +39,7 @@ from core.errors import (
     PhotoReadError,
     PredictorError,
     RateError,
+    UnavailableError,
 )
 from core.inference.prediction import Prediction
 from core.photos.decode import MAX_BYTES
@@ -384,14 +385,14 @@ def test_errors_come_through_a_remote_predictor(url: str, tmp_path: Path, jpeg: 
     with pytest.raises(ImageError, match="larger than 20 MB"):
         asyncio.run(remote.predict(b"x" * (MAX_BYTES + 1)))
     remote.close()
-    with pytest.raises(PredictorError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed"):
         asyncio.run(remote.predict(jpeg))
 
 
 def test_a_service_that_is_away_is_told(jpeg: bytes) -> None:
     remote = RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=1)
     for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
-        with pytest.raises(PredictorError, match=r"gives no answer: .*connect.*within 1 s\. See"):
+        with pytest.raises(UnavailableError, match=r"gives no answer: .*connect.*within 1 s\. See"):
             ask()
     remote.close()
 
@@ -415,7 +416,10 @@ def test_a_service_that_never_comes_to_an_end_is_left(jpeg: bytes) -> None:
         server = threading.Thread(target=trickle)
         server.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with asking(url, patience_s=0.5) as remote, pytest.raises(PredictorError, match="in time"):
+        with (
+            asking(url, patience_s=0.5) as remote,
+            pytest.raises(UnavailableError, match="in time"),
+        ):
             asyncio.run(remote.predict(jpeg))
         server.join(30)  # the connection was closed on it
         assert not server.is_alive()
