@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
-from core.errors import ModelNotFoundError, TenSightError
+from core.errors import TenSightError
 from core.rate_limit import RateLimit
 from core.serving.http.client import client_key
 from core.serving.predictor import Predictor
@@ -116,10 +116,7 @@ class PageContext:
             ModelNotFoundError: There is no model of that name.
             PredictorError: The predictor is not available.
         """
-        for result in self.predictor.models():
-            if result.config.name == name:
-                return result
-        raise ModelNotFoundError(f"There is no model {name!r}. Choose another one.")
+        return self.predictor.model(name)
 
 
 def language_of(request: gr.Request) -> locale.Language:

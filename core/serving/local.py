@@ -36,7 +36,7 @@ from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.registry.catalog import Catalog
 from core.serving.fair_queue import FairQueue, FullError, QueueLimits
-from core.serving.predictor import NullObserver, Observer, PreviewedPrediction
+from core.serving.predictor import NullObserver, Observer, PreviewedPrediction, find_model
 from core.settings import processors
 
 __all__ = ["LocalPredictor"]
@@ -144,6 +144,10 @@ class LocalPredictor:
     def default_model(self) -> str:
         """Name of the model that answers when none is asked for."""
         return self._catalog.default()
+
+    def model(self, name: str) -> ModelInfo:
+        """Return an available model by name; errors as in `Predictor.model`."""
+        return find_model(self.models(), name)
 
     def warm(self) -> None:
         """Load all models, and swap in what is made live from now on.

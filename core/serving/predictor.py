@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.leaderboard import ModelInfo
+from core.errors import ModelNotFoundError
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 
-__all__ = ["NullObserver", "Observer", "Predictor", "PreviewedPrediction"]
+__all__ = ["NullObserver", "Observer", "Predictor", "PreviewedPrediction", "find_model"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Predictor(Protocol):
 
         Raises:
             ModelNotFoundError: There is none.
+            UnavailableError: The predictor is closed, or cannot be reached.
+        """
+
+    def model(self, name: str) -> ModelInfo:
+        """Return an available model by name.
+
+        Raises:
+            ModelNotFoundError: There is no model of that name.
             UnavailableError: The predictor is closed, or cannot be reached.
         """
 
@@ -103,6 +113,19 @@ class Predictor(Protocol):
 
     def close(self) -> None:
         """Answer no more; what waits is dropped, what runs is finished."""
+
+
+def find_model(models: Sequence[ModelInfo], name: str) -> ModelInfo:
+    """Return the model of a name.
+
+    Raises:
+        ModelNotFoundError: There is no model of that name.
+    """
+    for model in models:
+        if model.config.name == name:
+            return model
+    available = ", ".join(model.config.name for model in models) or "none"
+    raise ModelNotFoundError(f"There is no model {name!r}. Available models: {available}.")
 
 
 class Observer(Protocol):

@@ -39,7 +39,7 @@ from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation
-from core.serving.predictor import PreviewedPrediction
+from core.serving.predictor import PreviewedPrediction, find_model
 from core.settings import processors
 from core.text import printable
 
@@ -107,6 +107,10 @@ class RemotePredictor:
         """Name of the model that answers when none is asked for."""
         return self._now("GET", "/v1/models", lambda listed: str(listed["default"]))
 
+    def model(self, name: str) -> ModelInfo:
+        """Return an available model by name; errors as in `Predictor.model`."""
+        return find_model(self.models(), name)
+
     async def predict(
         self,
         photo: Photo,
@@ -156,12 +160,8 @@ class RemotePredictor:
         The preview is made by workers of this process: the service sends none.
         """
         prediction = await self.predict(photo, model=model, saliency=saliency, client=client)
-        results = await asyncio.to_thread(self.models)
-        specs = [r.config.input for r in results if r.config.name == prediction.model]
-        if not specs:
-            raise ModelNotFoundError(f"The service has no model {prediction.model!r} any more.")
-        (spec,) = specs
-        wanted = Preparation(spec, preview=side)
+        model = await asyncio.to_thread(self.model, prediction.model)
+        wanted = Preparation(model.config.input, preview=side)
         prepared = await asyncio.to_thread(self._photos.prepare, photo, wanted)
         if prepared.crops is None or prepared.preview is None:
             raise PredictorError("The photo was answered without its preview. Try again.")
