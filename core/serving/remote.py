@@ -160,8 +160,8 @@ class RemotePredictor:
         The preview is made by workers of this process: the service sends none.
         """
         prediction = await self.predict(photo, model=model, saliency=saliency, client=client)
-        model = await asyncio.to_thread(self.model, prediction.model)
-        wanted = Preparation(model.config.input, preview=side)
+        info = await asyncio.to_thread(self.model, prediction.model)
+        wanted = Preparation(info.config.input, preview=side)
         prepared = await asyncio.to_thread(self._photos.prepare, photo, wanted)
         if prepared.crops is None or prepared.preview is None:
             raise PredictorError("The photo was answered without its preview. Try again.")

@@ -44,7 +44,7 @@ from tests.conftest import ROOT
 from tests.held import Hold
 from tests.hub_server import Faults, HubServer, Repo
 from tests.ports import free_port, wait_for, wait_until_it_answers
-from tests.telegram_server import TelegramServer
+from tests.support.telegram_server import TelegramServer
 
 REPO = "owner/models"
 NAMES = ("baseline", "classic")

@@ -20,7 +20,8 @@ import httpx
 from tests.ports import LOOK_S
 
 TOKEN = "123456:" + "a" * 35
-BOT = {"id": 123456, "is_bot": True, "first_name": "TenSight", "username": "tensight_bot"}
+BOT_ID = 123456
+BOT = {"id": BOT_ID, "is_bot": True, "first_name": "TenSight", "username": "tensight_bot"}
 # Methods that set or get a text of the bot's, and what it is called.
 _TEXTS = {
     f"{act}My{what}": field
@@ -115,7 +116,7 @@ class TelegramServer:
         self.webhook: dict[str, Any] = {}
         self.texts: dict[tuple[str, str | None], str] = {}
         self.url = ""
-        self._updates: list[dict[str, Any]] = []
+        self.pending: list[dict[str, Any]] = []
         self._new = threading.Condition()
         self._numbers = itertools.count(1)
         self._messages = itertools.count(1000)
@@ -223,7 +224,7 @@ class TelegramServer:
             self.send_to_webhook(update)
         else:
             with self._new:
-                self._updates.append(update)
+                self.pending.append(update)
                 self._new.notify_all()
         return number
 
@@ -359,12 +360,12 @@ class TelegramServer:
             # Of two that ask at once, the later one is served.
             self._last_poll = number
             self._new.notify_all()
-            self._updates = [u for u in self._updates if u["update_id"] >= offset]
-            while not self._updates and time.monotonic() < until:
+            self.pending = [u for u in self.pending if u["update_id"] >= offset]
+            while not self.pending and time.monotonic() < until:
                 self._new.wait(max(0.0, until - time.monotonic()))
                 if self._last_poll != number:
                     return _refused(409, "Conflict: terminated by other getUpdates request")
-            return 200, {"ok": True, "result": self._updates[:100]}
+            return 200, {"ok": True, "result": self.pending[:100]}
 
 
 def _is_number(value: Any) -> bool:
