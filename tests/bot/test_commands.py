@@ -82,12 +82,15 @@ def test_privacy_lets_users_agree_to_the_storage_of_photos(
 ) -> None:
     telegram = bot.telegram
 
-    def stored_after_feedback() -> list[bytes]:
+    def stored() -> list[tuple[str, bytes]]:
+        return [(truth, photo) for _, truth, photo in bot.store.feedback.photos()]
+
+    def stored_after_feedback() -> list[tuple[str, bytes]]:
         reply = ask(telegram, chat, lambda: telegram.photo(chat, content))
         press(telegram, chat, reply, T["right"])
-        return [photo for *_, photo in bot.store.feedback.photos()]
+        return stored()
 
-    before = [photo for *_, photo in bot.store.feedback.photos()]
+    before = stored()
     assert stored_after_feedback() == before
     offer = ask(telegram, chat, lambda: telegram.text(chat, "/privacy"))
     assert "7" in offer.text
@@ -95,7 +98,8 @@ def test_privacy_lets_users_agree_to_the_storage_of_photos(
     agreed, _ = press(telegram, chat, offer, T["keep_off"])
     assert agreed.text.endswith(T["kept"])
     assert list(agreed.buttons()) == [T["keep_on"]]
-    *_, photo = stored_after_feedback()
+    *_, (truth, photo) = stored_after_feedback()
+    assert truth == "ship"
     with Image.open(io.BytesIO(photo)) as image:
         assert not image.getexif()
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from bot.timings import Backoff, Timings
-from core.errors import StoreError
+from core import locale
+from core.errors import StoreError, TenSightError
 from core.settings import Settings
 from core.store.feedback import FeedbackTable
 from core.store.inbox import InboxTable
@@ -239,7 +240,7 @@ def test_photo_that_telegram_never_delivers_is_given_up(
         assert telegram.sent(1) == [], "Telegram may be unavailable until another chat succeeds"
         telegram.photo(2, content)
         apology, after = telegram.wait_for(2, 1)
-        assert apology.reply_to is not None
+        assert apology.text == locale.format_error(TenSightError())
         assert after.text.startswith("A ship")
 
 
