@@ -66,8 +66,8 @@ def test_alarms_of_other_kinds_are_sent_at_once(
     with running_bot(telegram, tmp_path, operators=(OPERATOR,)):
         for name in ("classic", "scratch", "classic"):
             logging.getLogger("core.registry.catalog").error("%s cannot be loaded", name)
-        told = telegram.wait_for(2, OPERATOR)
-    assert [call.text.split(" cannot")[0] for call in told] == ["⚠ classic", "⚠ scratch"]
+        alarms = telegram.wait_for(2, OPERATOR)
+    assert {call.text.split(" cannot")[0] for call in alarms} == {"⚠ classic", "⚠ scratch"}
 
 
 def test_live_model_that_cannot_be_loaded_is_reported_in_the_operators_language(
