@@ -114,7 +114,7 @@ class PageContext:
 
         Raises:
             ModelNotFoundError: There is no model of that name.
-            PredictorError: The predictor is not available.
+            UnavailableError: The predictor is not available.
         """
         return self.predictor.model(name)
 
