@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -131,14 +132,29 @@ def resident_mb(pid: int) -> float:
     Args:
         pid: Id of the process.
     """
-    told = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True
-    )
-    rows = [tuple(map(int, line.split())) for line in told.stdout.splitlines()]
+    rows = list(_processes())
     family = {pid}
     while more := {child for child, parent, _ in rows if parent in family} - family:
         family |= more
-    return sum(kilobytes for each, _, kilobytes in rows if each in family) / 1024
+    return sum(size for each, _, size in rows if each in family) / 2**20
+
+
+def _processes() -> Iterator[tuple[int, int, int]]:
+    """Yield id, parent's id and resident bytes of every process; from /proc if there is one."""
+    if not Path("/proc/self/stat").is_file():
+        command = ["ps", "-A", "-o", "pid=,ppid=,rss="]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for line in listed.splitlines():
+            pid, parent, kilobytes = map(int, line.split())
+            yield pid, parent, kilobytes * 1024
+        return
+    # Faster than `ps`, since this is sampled while other processes are measured.
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text("ascii", errors="replace").rpartition(") ")[2].split()
+        except OSError:
+            continue  # the process has ended
+        yield int(file.parent.name), int(fields[1]), int(fields[21]) * mmap.PAGESIZE
 
 
 def environment() -> str:

@@ -14,10 +14,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from core.serving.http.connections import server_config
 
@@ -29,14 +29,8 @@ _SECONDS = 2.0
 _PHOTO_BYTES = 171_000
 _CHUNKS = 40_000
 
-_Message = MutableMapping[str, Any]
 
-
-async def application(
-    scope: _Message,
-    receive: Callable[[], Awaitable[_Message]],
-    send: Callable[[_Message], Awaitable[None]],
-) -> None:
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Read the request body and respond with its length."""
     if scope["type"] != "http":
         return

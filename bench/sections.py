@@ -22,7 +22,6 @@ SECTIONS = {
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
     "security": ("security", "security"),
-    "security_connections": ("security_connections", "security_connections"),
 }
 
 

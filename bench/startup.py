@@ -16,7 +16,7 @@ from gradio_client import Client, handle_file
 
 from bench.figures import ROUNDS, Section, process, resident_mb
 from bench.photos import Photos
-from tests.ports import free_port
+from tests.support.servers import free_port
 
 __all__ = ["startup"]
 

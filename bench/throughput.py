@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.figures import ROUNDS, Section
 from bench.photos import Photos
-from tests.ports import free_port, wait_until_it_answers
+from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = ["throughput"]
 

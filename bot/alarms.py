@@ -18,7 +18,7 @@ from core.errors import StoreError
 from core.locale import Language
 from core.store.chats import ChatTable
 
-__all__ = ["Alarms", "LiveModelWarnings", "operator_language"]
+__all__ = ["Alarms", "model_failure_reporter", "operator_language"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,21 +106,21 @@ async def operator_language(chats: ChatTable, operator: int) -> Language:
     return next((each for each in locale.LANGUAGES if each == selected), "en")
 
 
-class LiveModelWarnings(logging.Handler):
-    """Forwards warnings of the catalog to operators, such as a live model that fails to load."""
+def model_failure_reporter(alarms: Alarms) -> Callable[[str], None]:
+    """Return a listener that notifies operators of models that fail to load, from any thread.
 
-    def __init__(self, alarms: Alarms) -> None:
-        super().__init__(logging.WARNING)
-        self._alarms = alarms
-        self._loop = asyncio.get_running_loop()
+    Call it from the event loop.
+    """
+    loop = asyncio.get_running_loop()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Notify the operators; safe to call from any thread."""
-        text, reference = record.getMessage(), secrets.token_hex(4)
-        logger.warning("%s: operators are notified: %s", reference, text)
+    def report(problem: str) -> None:
+        reference = secrets.token_hex(4)
+        logger.warning("%s: operators are notified: %s", reference, problem)
 
         def notify() -> None:
-            self._alarms.raise_alarm(text, "alarm_text", text=text, reference=reference)
+            alarms.raise_alarm(problem, "alarm_text", text=problem, reference=reference)
 
         with suppress(RuntimeError):  # The loop has been closed.
-            self._loop.call_soon_threadsafe(notify)
+            loop.call_soon_threadsafe(notify)
+
+    return report

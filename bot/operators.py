@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-import resource
-import sys
+import mmap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from core.locale import Language
 from core.registry.revisions import RevisionStore
 from core.serving.local import LocalPredictor
 from core.store.feedback_export import feedback_stats
+from core.system import peak_memory_bytes
 
 __all__ = ["COMMANDS", "add_handlers"]
 
@@ -357,6 +357,5 @@ def _resident() -> int:
     """Return the resident memory of this process in bytes."""
     status = Path("/proc/self/statm")
     if status.is_file():
-        return int(status.read_text("ascii").split()[1]) * resource.getpagesize()
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+        return int(status.read_text("ascii").split()[1]) * mmap.PAGESIZE
+    return peak_memory_bytes()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 
 from telegram.error import InvalidToken, NetworkError
 
 from bot import log_redaction
-from bot.alarms import LiveModelWarnings
+from bot.alarms import model_failure_reporter
 from bot.app import build_application
 from bot.dispatcher import Dispatcher
 from bot.operator_audit import close_interrupted_commands
@@ -24,13 +24,12 @@ from bot.tasks import set_after, unless_stopped, wait_or_stop
 from bot.webhook import WebhookAddress, WebhookServer
 from core.errors import BotError, TenSightError
 from core.network import network_hint
+from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.store import Store
 
 __all__ = ["prepare", "run", "serve"]
-
-_CATALOG_LOGGER = "core.registry.catalog"
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ async def run(
         await begin()
         ready()
 
-    with _live_model_alarms(state):
+    with _model_failure_alarms(state):
         try:
             if webhook is None:
                 await Poller(application, begin_polling).run(stop)
@@ -114,15 +113,11 @@ async def _connect(application: BotApplication, stop: asyncio.Event) -> None:
             pause = state.timings.reconnect.next(pause)
 
 
-@contextmanager
-def _live_model_alarms(state: BotState) -> Iterator[None]:
-    """Notify operators of the catalog's warnings in this context."""
-    handler, catalog_logger = LiveModelWarnings(state.alarms), logging.getLogger(_CATALOG_LOGGER)
-    catalog_logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        catalog_logger.removeHandler(handler)
+def _model_failure_alarms(state: BotState) -> AbstractContextManager[None]:
+    """Notify operators of models that fail to load in this process while the context is open."""
+    if isinstance(state.predictor, LocalPredictor):
+        return state.predictor.reporting_model_failures(model_failure_reporter(state.alarms))
+    return nullcontext()
 
 
 async def _purge_regularly(state: BotState) -> None:

@@ -1,32 +1,33 @@
-"""Every error that TenSight raises on purpose.
+"""All errors that TenSight raises on purpose.
 
-    TenSightError                 code, and a sentence that says what to do
-    ├── ImageError (ValueError)           the photo cannot be answered
+    TenSightError                 a code, and a message that says what to do
+    ├── ImageError (ValueError)           the photo cannot be used
     ├── PhotoReadError (OSError)          the photo's file cannot be read
-    ├── OutputError (OSError)             a file cannot be written where it was asked for
-    ├── BundleError (ValueError)          a model folder is not what it claims to be
-    ├── ModelNotFoundError (LookupError)  no model of that name
-    ├── PredictorError (RuntimeError)     no answer now, though the photo may be fine
+    ├── OutputError (OSError)             an output file cannot be written
+    ├── BundleError (ValueError)          a model folder is incomplete or invalid
+    ├── ModelNotFoundError (LookupError)  there is no model of that name
+    ├── PredictorError (RuntimeError)     the predictor failed; the photo may be fine
     │   ├── BusyError                     the queue is full
-    │   ├── DeadlineError (TimeoutError)  the answer came too late
+    │   ├── DeadlineError (TimeoutError)  the prediction was not ready in time
     │   └── UnavailableError              the predictor cannot be reached, or is closed
-    ├── HubError (RuntimeError)           the Hub refuses, or gives what cannot be used
+    ├── HubError (RuntimeError)           the Hub refuses, or returns unusable content
     │   └── HubUnavailableError (ConnectionError)    the Hub cannot be reached
-    ├── StoreError (RuntimeError)         the database cannot be used
-    ├── AccessError (PermissionError)     a request has no key that is known
-    ├── RateError (RuntimeError)          a visitor asks too often
-    ├── RequestError (ValueError)         a request is not of the form that was agreed
-    │   └── SlowRequestError                  its body does not come
-    ├── SettingsError (ValueError)        a TENSIGHT_ setting is wrong
-    ├── ListenError (OSError)             a server cannot listen on its address
-    ├── DataError (ValueError)            training data is missing or not as expected
-    ├── TrainingError (RuntimeError)      a training run cannot start, go on or be exported
+    ├── StoreError (RuntimeError)         the database is not available
+    ├── AccessError (PermissionError)     a request has no valid API key
+    ├── RateError (RuntimeError)          a client exceeds its rate limit
+    ├── RequestError (ValueError)         a request is malformed
+    │   └── SlowRequestError                  its body is too slow
+    ├── SettingsError (ValueError)        a TENSIGHT_ setting is invalid
+    ├── ListenError (OSError)             a server cannot bind to its address
+    ├── DataError (ValueError)            training data is missing or invalid
+    ├── TrainingError (RuntimeError)      training or export cannot run
     ├── BotError (RuntimeError)           the bot cannot run
-    ├── CommandUnavailableError (ImportError)  a front's command cannot be loaded
-    └── MissingExtraError (ImportError)   an optional part is not installed
+    ├── UnsupportedSystemError (OSError)  this operating system lacks a feature
+    ├── CommandUnavailableError (ImportError)  a registered command cannot be loaded
+    └── MissingExtraError (ImportError)   an optional extra is not installed
 
-Each is also the builtin that a caller would expect. `code` is stable and meant for programs;
-the message is meant for people.
+Each is also the builtin exception that callers would expect. `code` is stable, for programs; the
+message is for people.
 """
 
 from __future__ import annotations
@@ -59,28 +60,29 @@ __all__ = [
     "TenSightError",
     "TrainingError",
     "UnavailableError",
+    "UnsupportedSystemError",
 ]
 
 ImageErrorCode = Literal["not_an_image", "truncated", "too_large", "too_many_pixels", "unsupported"]
 
 
 class TenSightError(Exception):
-    """Base of all errors of this package.
+    """Base class of all errors of this package.
 
     Attributes:
-        code: Stable name of the kind of error, for programs.
+        code: Stable identifier of the kind of error, for programs.
     """
 
     code: str = "error"
 
 
 class ImageError(TenSightError, ValueError):
-    """The bytes are no photo that can be answered.
+    """The photo cannot be used.
 
     Attributes:
-        code: `not_an_image` (no image of any kind), `truncated` (the file is damaged or ends too
-            early), `too_large` (bytes), `too_many_pixels` (pixels, side or aspect),
-            `unsupported` (an image, but of a kind that is not read).
+        code: `not_an_image` (not an image of any kind), `truncated` (the file is damaged or
+            incomplete), `too_large` (file size), `too_many_pixels` (pixels, side length or aspect
+            ratio), `unsupported` (an image in a format that is not supported).
     """
 
     def __init__(self, code: ImageErrorCode, message: str) -> None:
@@ -95,25 +97,25 @@ class PhotoReadError(TenSightError, OSError):
 
 
 class OutputError(TenSightError, OSError):
-    """A file cannot be written where it was asked for."""
+    """An output file cannot be written."""
 
     code = "output"
 
 
 class BundleError(TenSightError, ValueError):
-    """A model folder is incomplete, changed, or not of this format."""
+    """A model folder is incomplete, modified or of an unknown format."""
 
     code = "bad_bundle"
 
 
 class ModelNotFoundError(TenSightError, LookupError):
-    """No model, or recipe of one, of that name is there."""
+    """There is no model, or no recipe, of that name."""
 
     code = "model_not_found"
 
 
 class PredictorError(TenSightError, RuntimeError):
-    """The predictor could not answer now; the photo may be fine."""
+    """The predictor failed or is not available; the photo may be fine."""
 
     code = "predictor"
 
@@ -122,18 +124,18 @@ class BusyError(PredictorError):
     """The queue is full.
 
     Attributes:
-        retry_after: Seconds after which a new try is likely to be taken.
+        retry_after: Seconds after which a retry is likely to succeed.
     """
 
     code = "busy"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Busy: all places are taken. Try again in {retry_after} s.")
+        super().__init__(f"The service is busy: its queue is full. Try again in {retry_after} s.")
         self.retry_after = retry_after
 
 
 class DeadlineError(PredictorError, TimeoutError):
-    """The answer was not there in time."""
+    """The prediction was not ready in time."""
 
     code = "deadline"
 
@@ -141,92 +143,100 @@ class DeadlineError(PredictorError, TimeoutError):
 class UnavailableError(PredictorError):
     """The predictor cannot be reached or is closed; a later attempt may succeed.
 
-    It has the code of its base class, which is what clients of earlier versions know.
+    It has the code of its base class, which clients of earlier versions know.
     """
+
+    @classmethod
+    def closed(cls) -> UnavailableError:
+        """Return the error of a predictor that is used after `close`, or closed meanwhile."""
+        return cls("The predictor is closed.")
 
 
 class HubError(TenSightError, RuntimeError):
-    """The Hub cannot be reached, refuses, or gives what cannot be used.
+    """The Hub cannot be reached, refuses, or returns unusable content.
 
-    The message says whether anything was changed by then: a download changes nothing, an upload
-    may have come half-way.
+    The message says whether anything was changed: a download changes nothing, an upload may be
+    incomplete.
     """
 
     code = "hub"
 
 
 class HubUnavailableError(HubError, ConnectionError):
-    """The Hub is not asked or cannot be reached, broke off, or something else answers for it."""
+    """The Hub is offline, cannot be reached, disconnected, or a proxy responded for it."""
 
     code = "hub_away"
 
 
 class StoreError(TenSightError, RuntimeError):
-    """The database cannot be used, or holds nothing that could be done what was asked with."""
+    """The database is not available, or has no data for the requested operation."""
 
     code = "store"
 
 
 class AccessError(TenSightError, PermissionError):
-    """A request has no key, or one that is not known."""
+    """A request has no valid API key."""
 
     code = "no_access"
 
     def __init__(self) -> None:
-        super().__init__("This needs a key: send it as `Authorization: Bearer KEY`.")
+        super().__init__(
+            "API key missing or invalid. Send a valid key as `Authorization: Bearer KEY`."
+        )
 
 
 class RateError(TenSightError, RuntimeError):
-    """Somebody asks more often than is allowed.
+    """A client exceeds its rate limit.
 
     Attributes:
-        retry_after: Seconds after which a new try is taken.
+        retry_after: Seconds after which the limit allows a retry.
     """
 
     code = "too_many_requests"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Too many requests. Try again in {retry_after} s.")
+        super().__init__(f"Rate limit exceeded: too many requests. Try again in {retry_after} s.")
         self.retry_after = retry_after
 
 
 class RequestError(TenSightError, ValueError):
-    """A request is not of the form that was agreed."""
+    """A request is malformed or not supported."""
 
     code = "bad_request"
 
 
 class SlowRequestError(RequestError):
-    """The body of a request does not come, or too slowly."""
+    """The body of a request is not received in time."""
 
     code = "too_slow"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"After {seconds:.3g} s the body was not all here. Send it again, or a smaller photo."
+            f"The request body was not complete after {seconds:.3g} s. Try again with a faster "
+            "connection or a smaller photo."
         )
 
 
 class SettingsError(TenSightError, ValueError):
-    """A setting has a value that cannot be used."""
+    """A setting has an invalid value."""
 
     code = "bad_setting"
 
 
 class ListenError(TenSightError, OSError):
-    """A server cannot listen on the address that it was given."""
+    """A server cannot bind to its address."""
 
     code = "cannot_listen"
 
 
 class BotError(TenSightError, RuntimeError):
-    """The bot cannot run: its token is wrong, or another program answers in its place."""
+    """The bot cannot run: its token is invalid, or another program uses it."""
 
     code = "bot"
 
 
 class DataError(TenSightError, ValueError):
-    """Training or evaluation data is missing or not as expected."""
+    """Training or evaluation data is missing or invalid."""
 
     code = "bad_data"
 
@@ -237,14 +247,20 @@ class TrainingError(TenSightError, RuntimeError):
     code = "training"
 
 
+class UnsupportedSystemError(TenSightError, OSError):
+    """This operating system lacks a feature that is needed."""
+
+    code = "unsupported_system"
+
+
 class CommandUnavailableError(TenSightError, ImportError):
-    """A command is registered, and the package that it comes from cannot be loaded."""
+    """A registered command cannot be loaded from its package."""
 
     code = "command_unavailable"
 
 
 class MissingExtraError(TenSightError, ImportError):
-    """An optional part of the package is needed and not installed.
+    """An optional extra is required and not installed.
 
     Attributes:
         extra: Name of the extra in pyproject.toml.

@@ -1,4 +1,4 @@
-"""Output folders: complete or not at all, and readable by one user only where they are private."""
+"""Atomic creation of output folders, and files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import OutputError
 __all__ = ["PRIVATE_FILE", "new_folder", "private_folder"]
 
 PRIVATE_FILE = 0o600
-"""Mode of a file that only the user who runs TenSight may read."""
+"""Mode of a file that only its owner may read."""
 _PRIVATE_FOLDER, _FOLDER = 0o700, 0o777  # the umask applies to the second
 
 
@@ -40,7 +40,9 @@ def new_folder(folder: Path, *, private: bool = False) -> Iterator[Path]:
     """
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise OutputError(f"{folder} is not empty. Choose a folder that does not exist yet.")
+            raise OutputError(
+                f"The folder {folder} is not empty. Choose a folder that does not exist yet."
+            )
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as scratch:
             new = Path(scratch) / folder.name
@@ -52,5 +54,5 @@ def new_folder(folder: Path, *, private: bool = False) -> Iterator[Path]:
         if isinstance(error, OutputError):
             raise
         raise OutputError(
-            f"{folder} cannot be written: {error.strerror or error}. Choose another folder."
+            f"Cannot write the folder {folder}: {error.strerror or error}. Choose another folder."
         ) from error

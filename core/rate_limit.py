@@ -1,4 +1,4 @@
-"""Sliding-window rate limit."""
+"""A sliding-window rate limit."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["RateLimit"]
 
 @dataclass
 class _Actions:
-    """Actions of one key: moment and cost of each, and when the last one was reported."""
+    """Actions of one key: time and cost of each, and when the last one was reported."""
 
     done: deque[tuple[float, int]] = field(default_factory=deque)
     reported: float = 0.0
 
 
 class RateLimit:
-    """Limit on what each key may do within a sliding window; safe to share between threads.
+    """A sliding-window rate limit per key. Safe to share between threads.
 
-    The default clock never goes back, so setting the system's clock back locks nobody out.
+    The clock is monotonic, so that no key is locked out when the system clock is set back.
 
     Args:
-        amount: What one key may do within the window.
+        amount: Maximum total cost of a key's actions within the window.
         window_s: Length of the window in seconds.
-        clock: Seconds since some moment.
+        clock: Returns the current time in seconds.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class RateLimit:
         """Count an action of a key.
 
         Args:
-            key: Who acts.
-            cost: Cost of the action; more than the whole amount counts as the whole amount.
-            at: Moment of the action on the clock; None for now. Actions may be reported late and
+            key: The key.
+            cost: Cost of the action; capped at the amount of the limit.
+            at: Time of the action on the clock; None for now. Actions may be reported late and
                 out of order: each counts against those less than a window before or after it.
 
         Raises:
@@ -73,7 +73,7 @@ class RateLimit:
                 actions.done.popleft()
 
     def is_spent(self, key: str) -> bool:
-        """Return whether a key has used its whole amount; nothing is counted."""
+        """Return whether a key has used up its limit, without counting an action."""
         with self._lock:
             recent = self._recent(key, self._clock())
             return sum(cost for _, cost in recent) >= self._amount
@@ -86,7 +86,7 @@ class RateLimit:
         return sorted(each for each in actions.done if abs(each[0] - moment) < self._window_s)
 
     def _free_in_s(self, recent: list[tuple[float, int]], excess: int, now: float) -> int:
-        """Return the whole seconds until the excess has left the window."""
+        """Return the whole seconds until the total cost has fallen by the excess."""
         for moment, cost in recent:
             excess -= cost
             if excess <= 0:
@@ -94,7 +94,7 @@ class RateLimit:
         return max(1, math.ceil(self._window_s))
 
     def _purge(self, now: float) -> None:
-        """Forget the keys that reported nothing within the window."""
+        """Remove the keys that reported no action within the window."""
         oldest = now - self._window_s
         self._actions = {k: each for k, each in self._actions.items() if each.reported > oldest}
         self._purge_at = now + self._window_s

@@ -1,4 +1,4 @@
-"""Settings: one frozen object, read from TENSIGHT_* variables and .env at an entry point."""
+"""Settings: an immutable object, read from TENSIGHT_ variables and .env at an entry point."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from core.network import without_credentials
 
 __all__ = ["Settings", "processors"]
 
-# Defaults that differ from machine to machine, in words.
+# Descriptions of the defaults that depend on the machine.
 _MACHINE_DEFAULTS = {
     "home": "the user's data folder",
-    "models": "`models/` of the checkout, else of the installed package",
-    "threads": "all processors",
+    "models": "`models/` of the checkout or of the installed package",
+    "threads": "number of processors",
 }
 
 
 _MIN_KEY_CHARACTERS = 16
-# What stands in the place of a secret.
+# Replacement of a secret in output.
 _MASK = "**********"
 
 
 def processors() -> int:
-    """Number of processors this process may use (a container may hold fewer than the machine)."""
+    """Return how many processors this process may use; a container may have a lower limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -44,7 +44,7 @@ def _default_home() -> Path:
     except RuntimeError as error:
         raise SettingsError(
             "TENSIGHT_HOME is not set, and this user has no home folder. Set it to a folder that "
-            "this user may write."
+            "this user can write to."
         ) from error
 
 
@@ -56,10 +56,10 @@ def _default_models() -> Path:
 
 
 def _check_env_file(file: Path) -> None:
-    """See that .env can be read, where there is one.
+    """Check that the file .env is readable, if there is one.
 
     Raises:
-        SettingsError: It cannot.
+        SettingsError: The file is not readable, or not UTF-8 text.
     """
     try:
         content = file.read_bytes()
@@ -68,22 +68,22 @@ def _check_env_file(file: Path) -> None:
         return
     except OSError as error:
         raise SettingsError(
-            f"{file.absolute()} cannot be read: {error.strerror or error}. Let this user read it, "
-            "or start TenSight in another folder."
+            f"{file.absolute()} cannot be read: {error.strerror or error}. Give this user read "
+            "permission, or start TenSight in another folder."
         ) from error
     except UnicodeDecodeError:
         content = b"\0"
-    # Where there are zeros, it is UTF-16 without the mark at its beginning.
+    # Null bytes mean UTF-16 without a byte order mark.
     if b"\0" in content:
-        # The cause would hold what stands in the file.
+        # Without the cause, which would show the content of the file.
         raise SettingsError(
-            f"{file.absolute()} is not UTF-8 text, so it cannot be read. Save it as UTF-8; "
-            "PowerShell and Notepad write UTF-16 unless told otherwise."
+            f"{file.absolute()} is not UTF-8 text. Save it as UTF-8; PowerShell and Notepad "
+            "write UTF-16 by default."
         )
 
 
 def _written(value: object) -> str:
-    """A value as it stands in the environment; secrets masked."""
+    """Format a value as in the environment, with secrets masked."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if value is None:
@@ -92,11 +92,11 @@ def _written(value: object) -> str:
 
 
 class Settings(BaseSettings):
-    """What the program was told by its environment.
+    """The configuration of the program.
 
-    Fields stand in the environment in capitals after `TENSIGHT_`, or in a file `.env` in the
-    working folder; the environment wins. Use `Settings.read()`: it turns a wrong value into a
-    `SettingsError` that names the variable.
+    Each field is an environment variable with the prefix `TENSIGHT_`, or a line of the file `.env`
+    in the working directory; the environment takes precedence. Use `Settings.read()`, which raises
+    a `SettingsError` that names the variable with an invalid value.
     """
 
     model_config = SettingsConfigDict(
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
-        # What was given may be a secret.
+        # The input may be a secret.
         hide_input_in_errors=True,
     )
 
@@ -113,14 +113,14 @@ class Settings(BaseSettings):
         Path | None,
         Field(
             description="Folder with training data: cifar10/, tiny-imagenet/, mobilenet_v2/, and "
-            "photos/ to measure on. Unset: the first two are fetched from the Hub."
+            "photos/ for evaluation. Unset: the first two are downloaded from the Hub."
         ),
     ] = None
     home: Annotated[
         Path,
         Field(
-            description="Folder for what the program writes: database, models from the Hub, "
-            "downloads, training runs, weights."
+            description="Folder for everything that the program writes: database, models from the "
+            "Hub, downloads, training runs, weights."
         ),
     ] = Field(default_factory=_default_home)
     models: Annotated[Path, Field(description="Folder with the model bundles.")] = Field(
@@ -128,39 +128,38 @@ class Settings(BaseSettings):
     )
     model: Annotated[
         str | None,
-        Field(description="Default model. Unset: the best for photos that is there."),
+        Field(description="Default model. Unset: the available model that is best for photos."),
     ] = None
     threads: Annotated[
         int,
-        Field(
-            ge=1, le=256, description="Threads that one inference may use. Unset: all processors."
-        ),
+        Field(ge=1, le=256, description="Number of threads for inference. Unset: all processors."),
     ] = Field(default_factory=processors)
     host: Annotated[
         str,
         Field(
-            description="Address that the page, the HTTP service and the bot's webhooks listen on."
+            description="Address that the page, the HTTP service and the webhook server bind to."
         ),
     ] = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
+    port: Annotated[int, Field(ge=1, le=65535, description="Port of the page.")] = 7860
     queue_size: Annotated[
         int,
         Field(
             ge=1,
             le=10_000,
-            description="Photos that may wait or run at once; more are told to come back.",
+            description="Maximum number of photos that wait or run. Beyond it, clients are told "
+            "when to retry.",
         ),
     ] = 64
     deadline_s: Annotated[
-        float, Field(gt=0, le=600, description="Seconds after which a photo is given up.")
+        float, Field(gt=0, le=600, description="Timeout of a photo in seconds.")
     ] = 30.0
     client_share: Annotated[
         float,
         Field(
             gt=0,
             le=1,
-            description="Part of these places that one visitor, chat or key may hold while others "
-            "hold any.",
+            description="Share of the queue that one visitor, chat or API key may hold while "
+            "others hold any.",
         ),
     ] = 0.25
     photo_memory_mb: Annotated[
@@ -168,35 +167,37 @@ class Settings(BaseSettings):
         Field(
             ge=64,
             le=65_536,
-            description="Megabytes that decoding one photo may take, where the system keeps such "
-            "limits (Linux).",
+            description="Memory limit for decoding a photo, in megabytes. Enforced on Linux.",
         ),
     ] = 1024
     photo_processor_s: Annotated[
         float,
         Field(
-            gt=0, le=600, description="Seconds of processor time that decoding one photo may take."
+            gt=0,
+            le=600,
+            description="Limit on the processor time for decoding a photo, in seconds.",
         ),
     ] = 5.0
     photo_seconds: Annotated[
         float,
-        Field(gt=0, le=600, description="Seconds that decoding one photo may take in all."),
+        Field(
+            gt=0, le=600, description="Limit on the elapsed time for decoding a photo, in seconds."
+        ),
     ] = 20.0
     megapixels_at_once: Annotated[
         int,
         Field(
             ge=1,
             le=100_000,
-            description="Million pixels of photos that are decoded at once; each takes up to 17 MB "
-            "of memory meanwhile.",
+            description="Maximum size in megapixels of all photos that are decoded at the same "
+            "time. A megapixel takes up to 17 MB of memory.",
         ),
     ] = 100
     photos_per_minute: Annotated[
         int,
         Field(
             ge=1,
-            description="Photos and explanations that one visitor of the page may ask for in a "
-            "minute.",
+            description="Rate limit of a visitor of the page: photos and explanations per minute.",
         ),
     ] = 240
     proxies: Annotated[
@@ -204,138 +205,140 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=10,
-            description="Number of trusted reverse proxies in front of the page and of the HTTP "
-            "service: the client's address is taken from X-Forwarded-For accordingly. 0: the "
-            "header is not read.",
+            description="Number of trusted reverse proxies in front of the page and the HTTP "
+            "service; the client address is taken from X-Forwarded-For accordingly. 0: the header "
+            "is ignored.",
         ),
     ] = 0
-    service_port: Annotated[
-        int, Field(ge=1, le=65535, description="Port that the HTTP service listens on.")
-    ] = 8000
+    service_port: Annotated[int, Field(ge=1, le=65535, description="Port of the HTTP service.")] = (
+        8000
+    )
     api_keys: Annotated[
         tuple[SecretStr, ...],
         NoDecode,
         Field(
-            description="Keys of at least 16 characters, with commas between them; who asks the "
-            "HTTP service must send one. Unset: anybody may."
+            description="API keys of the HTTP service, comma-separated, at least 16 characters "
+            "each. Unset: no key is required."
         ),
     ] = ()
     trusted_keys: Annotated[
         tuple[SecretStr, ...],
         NoDecode,
         Field(
-            description="Those of these keys that belong to fronts of yours, with commas between "
-            "them. Such a front sends a keyed hash of each of its clients along, and limits count "
-            "for each client, not for the front."
+            description="API keys of your own fronts, comma-separated. A front sends a keyed hash "
+            "of each of its clients, and limits apply per client instead of per front."
         ),
     ] = ()
     rate_per_minute: Annotated[
         int | None,
         Field(
             ge=1,
-            description="Requests that one key, or one address where no keys are set, may send to "
-            "the HTTP service in a minute. Unset: any number.",
+            description="Rate limit of the HTTP service: requests per minute of an API key, or of "
+            "an address if no keys are set. Unset: no limit.",
         ),
     ] = None
     predictor_url: Annotated[
         str | None,
         Field(
             pattern=r"^https?://\S+$",
-            description="Address of an HTTP service that answers photos in place of this process, "
-            "as http://127.0.0.1:8000.",
+            description="URL of the HTTP service that classifies photos instead of this process, "
+            "for example http://127.0.0.1:8000.",
         ),
     ] = None
-    predictor_key: Annotated[
-        SecretStr | None, Field(description="Key that this service asks for.")
-    ] = None
+    predictor_key: Annotated[SecretStr | None, Field(description="API key for that service.")] = (
+        None
+    )
     hub_repo: Annotated[
         str | None,
         Field(
             pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$",
-            description="Repository on the Hugging Face Hub with the models, as owner/name. Unset: "
-            "the bundled models alone.",
+            description="Repository with models on the Hugging Face Hub, as owner/name. Unset: "
+            "only the bundled models.",
         ),
     ] = None
     hub_revision: Annotated[
-        str, Field(min_length=1, description="Branch, tag or commit of it.")
+        str, Field(min_length=1, description="Branch, tag or commit of that repository.")
     ] = "main"
     hub_token: Annotated[
         SecretStr | None,
         Field(
-            description="Hugging Face token, for what needs one. (A login that the Hub's own "
-            "programs saved is not used.)"
+            description="Hugging Face token for private repositories and uploads. A saved login "
+            "of the Hub's own tools is not used."
         ),
     ] = None
     database_url: Annotated[
         SecretStr | None,
-        Field(description="Address of a database. Unset: a SQLite file in TENSIGHT_HOME."),
+        Field(description="URL of the database. Unset: a SQLite file in TENSIGHT_HOME."),
     ] = None
     telegram_token: Annotated[
-        SecretStr | None, Field(description="Token of the Telegram bot, as @BotFather gives it.")
+        SecretStr | None, Field(description="Token of the Telegram bot, from @BotFather.")
     ] = None
     telegram_api_url: Annotated[
         str,
         Field(
             pattern=r"^https?://\S+/bot$",
-            description="Address of the Bot API server, up to where the token follows.",
+            description="URL of the Bot API server, without the token.",
         ),
     ] = "https://api.telegram.org/bot"
     telegram_file_url: Annotated[
         str,
         Field(
             pattern=r"^https?://\S+/bot$",
-            description="Address of the Bot API server's files, up to where the token follows.",
+            description="URL of the files of the Bot API server, without the token.",
         ),
     ] = "https://api.telegram.org/file/bot"
     telegram_proxy: Annotated[
         SecretStr | None,
-        Field(description="Address of a proxy that the bot reaches Telegram through."),
+        Field(description="URL of the proxy for connections to Telegram."),
     ] = None
     telegram_webhook_secret: Annotated[
         SecretStr | None,
-        Field(description="What Telegram sends with every webhook. Unset: one is made."),
+        Field(
+            description="Secret that Telegram sends with every webhook request. Unset: a random "
+            "one."
+        ),
     ] = None
     operators: Annotated[
         tuple[int, ...],
         NoDecode,
         Field(
-            description="Telegram ids, with commas between them, of those who may run the system "
-            "from chat."
+            description="Telegram user ids of the operators, comma-separated. Operators can manage "
+            "the system from chat."
         ),
     ] = ()
     chat_photos_per_minute: Annotated[
-        int, Field(ge=1, description="Photos that one chat may send to the bot in a minute.")
+        int, Field(ge=1, description="Rate limit of the bot: photos per minute of a chat.")
     ] = 60
     retention_days: Annotated[
         int,
         Field(
             ge=1,
-            description="Days after which the bot forgets what it answered, and what it could not "
-            "answer until then; so long the buttons of an answer work.",
+            description="Days after which the bot deletes answers and unanswered updates. Until "
+            "then, the buttons under an answer work.",
         ),
     ] = 7
     secret: Annotated[
         SecretStr | None,
         Field(
-            description="Key of the hashes that stand for persons. Unset: made once, and kept in "
-            "TENSIGHT_HOME."
+            description="Key of the hashes that stand for users. Unset: generated once and stored "
+            "in TENSIGHT_HOME."
         ),
     ] = None
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
-        Field(description="Least severe message that is logged."),
+        Field(description="Minimum level of log messages."),
     ] = "WARNING"
 
     @field_validator("*", mode="before")
     @classmethod
     def _without_blanks(cls, value: object, info: ValidationInfo) -> object:
-        """Leave out the newline that a value from a file or a mounted secret ends in."""
+        """Strip whitespace, as values from files and mounted secrets end with a newline."""
         if not isinstance(value, str) or info.field_name is None:
             return value
         if info.field_name == "secret":
-            # Hashes that are stored were made with it as it is.
+            # Stored hashes were computed with the value as it is.
             if not value.strip():
-                raise ValueError("is blank; unset it, and a key is made once")
+                raise ValueError("is blank; unset it to have a key generated")
             return value
         stripped = value.strip()
         if value and not stripped:
@@ -349,7 +352,7 @@ class Settings(BaseSettings):
             return value
         parts = [part.strip() for part in value.split(",") if part.strip()]
         if not all(part.isdecimal() for part in parts):
-            raise ValueError("is a list of numbers; send /whoami to the bot to learn yours")
+            raise ValueError("must be a list of numbers; send /whoami to the bot to get yours")
         return [int(part) for part in parts]
 
     @field_validator("api_keys", "trusted_keys", mode="before")
@@ -359,7 +362,7 @@ class Settings(BaseSettings):
             return value
         keys = [key.strip() for key in value.split(",") if key.strip()]
         if not keys:
-            raise ValueError("holds no key; unset it, so that anybody may ask")
+            raise ValueError("contains no key; unset it to require none")
         return keys
 
     @field_validator("api_keys", "trusted_keys", "predictor_key")
@@ -369,11 +372,11 @@ class Settings(BaseSettings):
     ) -> SecretStr | tuple[SecretStr, ...] | None:
         keys = value if isinstance(value, tuple) else [value] if value is not None else []
         if not all(re.fullmatch(r"[!-~]+", key.get_secret_value()) for key in keys):
-            raise ValueError("a key is of letters, digits and signs of ASCII, without spaces")
+            raise ValueError("a key consists of printable ASCII characters without spaces")
         if any(len(key.get_secret_value()) < _MIN_KEY_CHARACTERS for key in keys):
             raise ValueError(
                 f"a key has at least {_MIN_KEY_CHARACTERS} characters; `openssl rand -hex 16` "
-                "makes one"
+                "generates one"
             )
         return value
 
@@ -386,34 +389,34 @@ class Settings(BaseSettings):
         except ValueError:
             good = False
         if not good:
-            raise ValueError("is no address; it looks like http://127.0.0.1:8000")
+            raise ValueError("is not a URL such as http://127.0.0.1:8000")
         return value
 
     @classmethod
     def read(cls) -> Settings:
-        """Read the environment and .env.
+        """Read the settings from the environment and .env.
 
         Raises:
-            SettingsError: A value is of the wrong kind, and the message names the variable; or the
-                file cannot be read.
+            SettingsError: A value is invalid, and the message names the variable; or .env is not
+                readable.
         """
         _check_env_file(Path(".env"))
         try:
             return cls()
         except ValidationError as error:
             lines = [cls._refusal(str(e["loc"][0]), e["input"], e["msg"]) for e in error.errors()]
-        # Without the cause, which holds what was given.
+        # Without the cause, which contains the values.
         raise SettingsError("\n".join(lines))
 
     @classmethod
     def _refusal(cls, name: str, given: object, why: str) -> str:
-        """Say which variable is wrong; of a secret without its value."""
+        """Return the message about an invalid variable, with secrets masked."""
         is_secret = "SecretStr" in str(cls.model_fields[name].annotation)
         shown = _MASK if is_secret else without_credentials(str(given))
         return f"TENSIGHT_{name.upper()}={shown}: {why}."
 
     def secrets(self) -> list[str]:
-        """All secrets that are set, as a log must not show them; passwords in addresses too."""
+        """Return all secrets, including passwords in URLs, so that logs can mask them."""
         found = []
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -428,15 +431,15 @@ class Settings(BaseSettings):
 
     @property
     def database_file(self) -> Path:
-        """The SQLite file that is used where `database_url` is not set."""
+        """The SQLite file that is used if `database_url` is not set."""
         return self.home / "tensight.db"
 
     def has_database(self) -> bool:
-        """Whether a database was named, or made before."""
+        """Return whether a database is configured or exists."""
         return self.database_url is not None or self.database_file.is_file()
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(variable, value in force, description) of every setting; secrets masked."""
+        """Return variable, current value and description of each setting, with secrets masked."""
         rows = []
         for name, field in type(self).model_fields.items():
             shown = _written(getattr(self, name))
@@ -445,15 +448,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def document(cls) -> str:
-        """docs/SETTINGS.md: every setting with its default, the same on every machine."""
+        """Render docs/SETTINGS.md: all settings with their defaults, the same on every machine."""
         lines = [
             "# Settings",
             "",
-            "Made by `tensight config --markdown`; do not edit. Each is an environment variable,",
-            "or a line of a file `.env` in the working folder; the environment wins. `tensight",
-            "config` shows the values in force.",
+            "Generated by `tensight config --markdown`; do not edit. Each setting is an",
+            "environment variable, or a line of the file `.env` in the working directory; the",
+            "environment takes precedence. `tensight config` shows the current values.",
             "",
-            "| variable | default | what it is |",
+            "| variable | default | description |",
             "| --- | --- | --- |",
         ]
         for name, field in cls.model_fields.items():

@@ -1,18 +1,17 @@
-"""Words that come from elsewhere: what may stand in them, and how they are shown as they are.
+"""Validation and escaping of untrusted text.
 
-A repository's words (titles, labels, notes, names of folders) are shown on terminals, pages and in
-chats. These characters are refused in them:
+Texts of a repository (titles, labels, notes, folder names) are shown on terminals, on pages and in
+chats. These characters are not allowed in them:
 
-- control characters (U+0000 to U+001F, U+007F to U+009F), among them line breaks, tabs and the
-  escape that commands a terminal; and the line and paragraph separators U+2028 and U+2029: one line
-  must not become two, and nothing may command a terminal;
-- bidirectional controls (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069): they show
+- control characters (U+0000 to U+001F, U+007F to U+009F) and the line and paragraph separators
+  U+2028 and U+2029, so that one line stays one line and no escape sequence controls a terminal;
+- bidirectional controls (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069), which show
   text in another order than programs read it ("Trojan Source", CVE-2021-42574);
-- characters that cannot be seen (U+00AD, U+180E, U+200B, U+2060 to U+2065, U+206A to U+206F,
-  U+FEFF, U+FFF9 to U+FFFB, tags U+E0000 to U+E007F) and lone surrogates: two names that look the
-  same must be the same.
+- invisible characters (U+00AD, U+180E, U+200B, U+2060 to U+2065, U+206A to U+206F, U+FEFF, U+FFF9
+  to U+FFFB, tags U+E0000 to U+E007F) and lone surrogates, so that names that look the same are the
+  same.
 
-The joiners U+200C and U+200D stay: some scripts and many emoji cannot be written without them.
+The joiners U+200C and U+200D are allowed: some scripts and many emoji need them.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ _HIDDEN = re.compile(
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _CODE = re.compile(r"(`[\w .,=/-]+`)", re.ASCII)
-# An underscore within a word begins nothing.
+# An underscore inside a word is not markup.
 _MARKDOWN = re.compile(r"[\\`*{}\[\]<>#+!|~$&]|(?<![^\W_])_|_(?![^\W_])")
 _LEADING = re.compile(r"^(?:(?=[-=])|(\d{1,9})(?=[.)](?:\s|$)))")
 
 
 def has_hidden(text: str) -> bool:
-    """Whether a text holds a character that is refused, see above."""
+    """Return whether a text contains a character that is not allowed, see the module."""
     return _HIDDEN.search(text) is not None
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """All texts in a value that JSON can hold, the keys among them."""
+    """Yield all strings in a JSON value, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -51,17 +50,22 @@ def strings_in(value: object) -> Iterator[str]:
 
 
 def printable(text: str, most: int = 200) -> str:
-    """A text for a message, on one line: refused characters written as codes, and cut."""
+    """Format untrusted text for a message: escaped, on one line, and truncated.
+
+    Args:
+        text: The text.
+        most: Maximum number of characters.
+    """
     shown = _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def escape_markdown(text: str, *, keep_code: bool = False) -> str:
-    """A text that Markdown shows as it is.
+    """Escape text so that Markdown shows it literally.
 
     Args:
         text: One line.
-        keep_code: Whether `words` between backticks may stand as code, which is shown as it is too.
+        keep_code: Whether plain `words` between backticks stay code.
     """
     parts = _CODE.split(text.strip()) if keep_code else [text.strip()]
     escaped = (
@@ -72,7 +76,7 @@ def escape_markdown(text: str, *, keep_code: bool = False) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """A text as code in Markdown, whatever is in it."""
+    """Format text as inline code in Markdown, whatever it contains."""
     if "`" not in text:
         return f"`{text}`"
     fence = "`" * (1 + max(map(len, re.findall("`+", text))))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -29,6 +28,7 @@ from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.sockets import probe
 from core.store.store import Store
+from core.system import on_stop_signal
 from demo import api
 from demo.context import ClientRateLimiter, PageContext, Samples
 from demo.guard import page_middleware
@@ -106,9 +106,7 @@ def serve(
         ListenError: The address cannot be listened on.
     """
     stopped = threading.Event()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), lambda *_: stopped.set())
+    on_stop_signal(stopped.set)
     with ExitStack() as stack:
         predictor = stack.enter_context(closing(connect(settings)))
         if not _wait_for(predictor, stopped, say):

@@ -22,8 +22,8 @@ from core.settings import Settings
 from core.training.ablation_results import read_ablation
 from core.training.evaluation import report
 from demo.app import build_page, launch
-from tests import drawings
-from tests.ports import free_port
+from tests.support import drawings
+from tests.support.servers import free_port
 
 ROOT = Path(__file__).parent.parent
 _CHAT = """

@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image
 
 from core.registry.catalog import Catalog
 from core.settings import Settings
-from tests import drawings
+from tests.support import drawings
 
 ROOT = Path(__file__).parent.parent
 
 
 def need(what: str, found: bool, reason: str) -> None:
-    """Skip with a reason where something is missing; fail where TENSIGHT_TEST_REQUIRE names it."""
+    """Skip a test that lacks something; fail if TENSIGHT_TEST_REQUIRE names it."""
     if found:
         return
     if what in os.environ.get("TENSIGHT_TEST_REQUIRE", "").split():
@@ -28,7 +28,7 @@ def need(what: str, found: bool, reason: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the desk reaches a test, and nothing is written to the user's folders."""
+    """Clear the settings of the environment, and keep tests out of the user's folders."""
     for name in [name for name in os.environ if name.startswith("TENSIGHT_")]:
         if name != "TENSIGHT_TEST_REQUIRE":
             monkeypatch.delenv(name)
@@ -39,7 +39,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Uploads of this process's pages lie apart, as `tensight web` sees to; so does its home.
+    """Give this process its own folder of uploads, as `tensight web` does, and its own home.
 
     Gradio names an upload by its content, and a page that closes deletes what it was sent: two
     processes with one folder would delete each other's.
@@ -53,7 +53,7 @@ def _own_uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of TENSIGHT_DATA, as it was set when the tests began."""
+    """Return the folder of TENSIGHT_DATA, as it was set when the tests started."""
     folder = _DATA
     need(
         "data",
@@ -65,7 +65,7 @@ def data_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def photos_folder() -> Path:
-    """The folder photos/ of TENSIGHT_DATA."""
+    """Return the folder photos/ of TENSIGHT_DATA."""
     folder = Path(_DATA or "") / "photos"
     need(
         "data", bool(_DATA) and folder.is_dir(), "TENSIGHT_DATA names no folder with photos/ in it"
@@ -83,7 +83,7 @@ def chromium() -> str:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A JPEG file of a drawn ship."""
+    """Return a JPEG file of a drawn ship."""
     path = tmp_path / "ship.jpg"
     drawings.ship(640, 480).save(path, quality=90)
     return path
@@ -91,19 +91,19 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def ship() -> Image.Image:
-    """A drawn ship."""
+    """Return a drawn ship."""
     return drawings.ship(640, 480)
 
 
 @pytest.fixture(scope="session")
 def catalog() -> Catalog:
-    """The models of this repository."""
+    """Return a catalog of the models of this repository."""
     return Catalog(Settings(models=ROOT / "models"))
 
 
 @pytest.fixture(scope="session")
 def made_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one model, `shapes`, trained by the whole pipeline on data made by tests."""
+    """Return a folder with a model, `shapes`, trained by the whole pipeline on generated data."""
     from core.training.train import train
     from tests import made
 

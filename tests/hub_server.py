@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.ports import LOOK_S
+from tests.support.servers import LOOK_S
 
 LARGE = 100_000
 """Bytes from which on a file lies in large file storage."""

@@ -1,25 +1,29 @@
-"""What `make bench` measures with; that it is fast enough, only a quiet machine can tell."""
+"""Tests of the measuring code; whether the results are good, only a quiet machine can tell."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from bench.attacks import other_client, write_tables
 from bench.figures import Section, alternate, process, resident_mb
 from bench.load import main as load
+from bench.sections import SECTIONS
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
-from tests.core.serving.http.test_app import serving
+from tests.support.http_service import serving
 
 
-def test_all_take_turns() -> None:
+def test_alternate_runs_functions_in_turn() -> None:
     turns: list[str] = []
     works = {name: partial(turns.append, name) for name in "ab"}
     taken = alternate(works, rounds=3)
@@ -27,7 +31,7 @@ def test_all_take_turns() -> None:
     assert set(taken) == {"a", "b"}
 
 
-def test_figures_are_written_as_they_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_section_stores_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
     section = Section("Title", "How.")
     section.add("start", 12.345, "ms", "under 20")
     section.add("ratio", 1234.5, "times")
@@ -38,7 +42,7 @@ def test_figures_are_written_as_they_are_printed(capsys: pytest.CaptureFixture[s
     assert "A finding." in printed
 
 
-def test_a_process_that_fails_is_no_figure() -> None:
+def test_failed_process_is_not_measured() -> None:
     seconds, peak = process([sys.executable, "-c", "x = bytearray(60 << 20)"])
     assert seconds > 0
     assert peak > 60
@@ -46,7 +50,7 @@ def test_a_process_that_fails_is_no_figure() -> None:
         process([sys.executable, "-c", "raise SystemExit(3)"])
 
 
-def test_memory_of_what_a_process_started_counts() -> None:
+def test_resident_memory_includes_descendants() -> None:
     alone = resident_mb(os.getpid())
     child = subprocess.Popen(
         [sys.executable, "-c", "x = bytearray(80 << 20); print(flush=True); input()"],
@@ -59,7 +63,7 @@ def test_memory_of_what_a_process_started_counts() -> None:
     child.communicate(b"\n")
 
 
-def test_clients_ask_the_service(
+def test_load_measures_latencies_of_the_service(
     photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings(models=ROOT / "models", model="classic")
@@ -70,3 +74,34 @@ def test_clients_ask_the_service(
     answers = json.loads(capsys.readouterr().out)
     assert len(answers) >= 2
     assert min(answers) > 0
+
+
+def test_security_tables_replace_those_of_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "SECURITY.md"
+    page.write_text((ROOT / "docs" / "SECURITY.md").read_text("utf-8"), "utf-8")
+    for tables in (["first"], ["| a |", "second"]):
+        write_tables(tables, page)
+    begin, end = "<!-- bench security: begin -->", "<!-- bench security: end -->"
+    before, _, rest = page.read_text("utf-8").partition(begin)
+    written, _, after = rest.partition(end)
+    assert written.endswith("do not edit.\n\n| a |\n\nsecond\n")
+    assert before.startswith("# Security")
+    assert "## Data at rest" in after
+    page.write_text("no markers", "utf-8")
+    with pytest.raises(ValueError, match="does not contain <!-- bench security: begin -->"):
+        write_tables(["x"], page)
+
+
+def test_sections_name_functions_that_exist() -> None:
+    assert "security_connections" not in SECTIONS
+    for module, function in SECTIONS.values():
+        tree = ast.parse((ROOT / "bench" / f"{module}.py").read_text("utf-8"))
+        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_other_client_records_its_waits() -> None:
+    asked = threading.Semaphore(0)
+    with other_client(asked.release, 0.0) as waits:
+        for _ in range(3):
+            assert asked.acquire(timeout=60)
+    assert len(waits) >= 3

@@ -1,4 +1,4 @@
-"""What a test needs and does not find: a skip with a reason, or a failure where it is required."""
+"""Missing requirements of tests: skipped with a reason, or failed where they are required."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 from tests.conftest import ROOT, need
 
 
-def test_a_missing_thing_skips_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_requirement_skips_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_TEST_REQUIRE", "data")
     with pytest.raises(pytest.skip.Exception, match="no browser here"):
         need("chromium", False, "no browser here")
     need("data", True, "not looked at")
 
 
-def test_a_required_thing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_requirement_fails_where_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_TEST_REQUIRE", "chromium data")
     with pytest.raises(pytest.fail.Exception, match="required, and missing: no browser here"):
         need("chromium", False, "no browser here")

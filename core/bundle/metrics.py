@@ -21,6 +21,7 @@ __all__ = [
     "OutlierMetrics",
     "PhotoMetrics",
     "PhotoMisclassification",
+    "PointingMetrics",
     "ProportionEstimate",
     "Provenance",
     "RealPhotoMetrics",
@@ -318,6 +319,27 @@ class CorruptionMetrics(Record):
     ece: tuple[Share, Share, Share, Share, Share]
 
 
+class PointingMetrics(Record):
+    """Result of the grid pointing game: how well saliency maps localise the predicted class.
+
+    Attributes:
+        data: The photos in words.
+        n: Number of 2×2 grids.
+        mean: Mean fraction of the positive evidence that lies in the cell of the predicted class;
+            .25 for a map that is the same everywhere.
+        low, high: 95% confidence interval of the mean.
+        input_gradient: The same mean for the magnitude of the gradient of the logit with respect to
+            the image; null where it was not measured.
+    """
+
+    data: str
+    n: Annotated[int, Field(ge=2)]
+    mean: Share
+    low: Share
+    high: Share
+    input_gradient: Share | None = None
+
+
 class Provenance(Record):
     """Provenance of the metrics: command, hardware, code commit, date and package versions."""
 
@@ -349,6 +371,7 @@ class Metrics(Record):
         unseen_sources: Results on all photos of the sources that the recipe holds out.
         real_photos_frozen, unseen_sources_frozen: The same photos before fine-tuning: logistic
             regression on the frozen pretrained features.
+        pointing: Result of the grid pointing game on the validation part of the real photos.
         shift: Results on the first `shift_n` test images under common corruptions, by the name of
             the corruption.
         curves: Metrics of each epoch; empty for a model that was trained elsewhere.
@@ -376,6 +399,7 @@ class Metrics(Record):
     unseen_sources: RealPhotoMetrics | None = None
     real_photos_frozen: RealPhotoMetrics | None = None
     unseen_sources_frozen: RealPhotoMetrics | None = None
+    pointing: PointingMetrics | None = None
     shift: dict[str, CorruptionMetrics] | None = None
     shift_n: Count = 0
     curves: tuple[EpochMetrics, ...]

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from core import locale
 from core.cli.console import ModelOption, print_json, read_settings, say
-from core.errors import BundleError, BusyError, ImageError, OutputError, PhotoReadError, RateError
+from core.errors import BundleError, ImageError, OutputError, PhotoReadError
 from core.inference.prediction import Prediction
 from core.photos.saliency import MAX_SIDE, overlay
+from core.serving.ask import retry_while_busy
 from core.serving.connect import connect_command
 from core.serving.predictor import Predictor, PreviewedPrediction
 
 __all__ = ["app"]
 
 app = typer.Typer()
-
-_TRIES = 20
-_LONGEST_PAUSE_S = 60
 
 
 @app.command()
@@ -58,25 +55,12 @@ def predict(
         raise typer.Exit(1)
 
 
-_Answer = TypeVar("_Answer")
-
-
-async def _patiently(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """The answer to a photo; where all places are taken, it comes back when it is told to."""
-    for _ in range(_TRIES):
-        try:
-            return await ask()
-        except (BusyError, RateError) as error:
-            await asyncio.sleep(min(error.retry_after, _LONGEST_PAUSE_S))
-    return await ask()
-
-
 async def _predicted(predictor: Predictor, photo: str, model: str | None) -> Prediction:
-    return await _patiently(lambda: predictor.predict(photo, model=model))
+    return await retry_while_busy(lambda: predictor.predict(photo, model=model))
 
 
 async def _previewed(predictor: Predictor, photo: str, model: str | None) -> PreviewedPrediction:
-    return await _patiently(
+    return await retry_while_busy(
         lambda: predictor.predict_with_preview(photo, model=model, saliency=True, side=MAX_SIDE)
     )
 
@@ -97,7 +81,7 @@ def explain(
         except ImageError as error:
             say(f"{photo}: {error}")
             raise typer.Exit(1) from error
-        configs = {result.config.name: result.config for result in predictor.models()}
+        spec = predictor.model(previewed.prediction.model).config.input
     prediction = previewed.prediction
     typer.echo(f"{photo}: {locale.format_verdict(prediction)}")
     if prediction.saliency is None:
@@ -105,7 +89,7 @@ def explain(
             f"{prediction.model} sees too coarsely to show what spoke for its answer. Choose "
             "another model with --model."
         )
-    picture = overlay(previewed.preview, prediction.saliency, configs[prediction.model].input)
+    picture = overlay(previewed.preview, prediction.saliency, spec)
     new = out.with_name(f".{out.name}.new")
     try:
         # Beside it first: what is there is replaced once the new one is whole.

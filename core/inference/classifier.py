@@ -245,6 +245,18 @@ class Classifier:
             )
         return np.concatenate(found)
 
+    def saliency(self, seen: NDArray[np.uint8], label: int) -> NDArray[np.float32] | None:
+        """Compute the saliency map of one image for any label.
+
+        Args:
+            seen: Array of the model's input size, shape (height, width, 3), uint8, RGB.
+            label: Index of the label.
+
+        Returns:
+            As `Prediction.saliency`.
+        """
+        return self._saliency(self.maps(seen[None])[0], label)
+
     def _known_scores(self, outputs: Outputs) -> NDArray[np.float64]:
         config = self.config
         return known_scores(config.verdict.method, outputs, config, self._arrays)

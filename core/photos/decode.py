@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 Photo = bytes | str | os.PathLike[str] | Image.Image
-"""A photo as callers hand it over: the bytes of a file, a path, or a PIL image."""
+"""A photo as input: the bytes of a file, a path, or a PIL image."""
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_SIDE = 12_000
 MAX_ASPECT = 64
 
-# What a broken file makes Pillow's decoders raise; seen by feeding them mutated photos.
+# Exceptions of Pillow's decoders for malformed files, found by fuzzing.
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -61,10 +61,10 @@ _DECODER_ERRORS = (
 )
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-# Pillow knows these only after all its plugins are loaded, which takes longer than a small photo.
+# Pillow loads these plugins only with all others, which takes longer than decoding a small photo.
 _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
 
-# Rows that are brought to RGB at once.
+# Number of rows that are converted to RGB at a time.
 _STRIP = 256
 
 _T = TypeVar("_T")
@@ -73,20 +73,20 @@ _T = TypeVar("_T")
 def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
     """Decode a photo.
 
-    The content decides the format, not the name. The EXIF orientation is applied, transparency is
-    put on white, 16-bit grey is scaled to 8 bits, the first frame of an animation is taken, colour
-    profiles are ignored.
+    The format is detected from the content, not from the name. The EXIF orientation is applied,
+    transparency is composited onto white, 16-bit grayscale is scaled to 8 bits, the first frame of
+    an animation is used, and color profiles are ignored.
 
     Args:
-        photo: Bytes of a file, its path, or a PIL image (left unchanged).
-        min_side: A large JPEG may come back at 1/2, 1/4 or 1/8 of its size, as long as its
-            shorter side keeps this many pixels; that is several times faster. None: full size.
+        photo: Bytes of a file, its path, or a PIL image, which is not modified.
+        min_side: A large JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as its shorter
+            side keeps this many pixels; that is several times faster. None for full size.
 
     Returns:
         RGB array of shape (height, width, 3), uint8.
 
     Raises:
-        ImageError: The bytes are no photo, or one outside the limits.
+        ImageError: The bytes are not a photo, or it exceeds a limit.
         PhotoReadError: The path cannot be read.
     """
     if isinstance(photo, Image.Image):
@@ -104,14 +104,14 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
 
 
 def inspect(data: bytes, kind: str) -> Inspected:
-    """Check a file against the limits that its structure tells, before any pixel is decoded.
+    """Check the structure of a file against the limits, without decoding any pixels.
 
     Args:
-        data: Bytes of a file.
-        kind: Its format, as `kind_of` names it.
+        data: Bytes of the file.
+        kind: Its format, the result of `kind_of`.
 
     Raises:
-        ImageError: The file is outside the limits, or damaged.
+        ImageError: The file exceeds a limit or is damaged.
     """
     inspected = _guarded(lambda: INSPECTORS[kind](data))
     if inspected.width or inspected.height:
@@ -120,7 +120,12 @@ def inspect(data: bytes, kind: str) -> Inspected:
 
 
 def read_photo(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES + 1) -> bytes:
-    """Read a photo's file; of one that is too large one byte more than is allowed.
+    """Read a photo's file.
+
+    Args:
+        path: Path of the file.
+        max_bytes: Maximum number of bytes to read; by default one more than is allowed, so that
+            `check_bytes` rejects a larger file.
 
     Raises:
         PhotoReadError: The path cannot be read.
@@ -128,22 +133,21 @@ def read_photo(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES + 1) -> 
     file = Path(path)
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):
-            # To open a pipe would wait for who writes into it; told like the system's own errors.
-            raise OSError("it is no plain file")
+            # Opening a pipe would block until somebody writes to it.
+            raise OSError("it is not a regular file")
         with file.open("rb") as stream:
-            # One byte more than allowed, so that `decode` can tell; never a whole disk.
             return stream.read(max_bytes)
     except FileNotFoundError as error:
         raise PhotoReadError(f"There is no file {file}. Check the path.") from error
     except IsADirectoryError as error:
-        raise PhotoReadError(f"{file} is a folder. Name the photos in it.") from error
+        raise PhotoReadError(f"{file} is a folder. Pass the photos in it instead.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PhotoReadError(f"{file} cannot be read: {reason}.") from error
+        raise PhotoReadError(f"{file} cannot be read: {reason}. Check its permissions.") from error
 
 
 def check_bytes(data: bytes) -> None:
-    """Refuse a file that is too large.
+    """Check the size of a file.
 
     Raises:
         ImageError: `too_large`.
@@ -156,10 +160,10 @@ def check_bytes(data: bytes) -> None:
 
 
 def configure_pillow_limits() -> None:
-    """Make Pillow refuse, rather than warn of, images that are too large; for entry points.
+    """Make Pillow raise an error for images that are too large, instead of a warning.
 
-    `decode` refuses them either way. This also covers code that opens images by itself, and keeps
-    Pillow's remarks on what it mends in a file (a broken EXIF block, say) from the user's terminal.
+    Entry points call this. `decode` rejects such images in any case; this covers libraries that
+    open images themselves, and hides Pillow's warnings about repaired metadata from the terminal.
     """
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -171,9 +175,9 @@ def _open(data: bytes, kind: str) -> Image.Image:
         importlib.import_module(_PLUGINS[kind])
     if kind == "AVIF" and not features.check_module("avif"):
         raise ImageError(
-            "unsupported", "This computer cannot read AVIF. Send the photo as JPEG or PNG."
+            "unsupported", "AVIF is not supported on this computer. Send the photo as JPEG or PNG."
         )
-    # The first bytes are those of a photo; if Pillow sees none, the rest is what is wrong.
+    # The signature was checked before, so an error here means that the rest is damaged.
     return _guarded(lambda: Image.open(BytesIO(data), formats=(kind,)))
 
 
@@ -186,10 +190,11 @@ def _decode_with_pillow(inspected: Inspected, kind: str, min_side: int | None) -
 
 
 def _decode_jpeg_without_end(inspected: Inspected, min_side: int | None) -> NDArray[np.uint8]:
-    """Decode a JPEG whose last two bytes are missing, which may have all its pixels.
+    """Decode a JPEG without an end marker, which may still contain all its pixels.
 
-    libjpeg fills what is missing with grey and tells nobody. So the file is decoded twice, with the
-    end put back at once and behind other data: that changes a picture which is not whole.
+    libjpeg silently fills missing pixels with gray. Therefore the file is decoded twice: with the
+    end marker appended, and with other data before the marker. The results differ if pixels are
+    missing.
     """
     whole, longer = (
         _decode_with_pillow(replace(inspected, data=inspected.data + tail), "JPEG", min_side)
@@ -206,17 +211,17 @@ def _decode_heif(inspected: Inspected) -> NDArray[np.uint8]:
     except ImportError:
         raise ImageError(
             "unsupported",
-            f"HEIC photos are not read here: {MissingExtraError('heif', 'HEIC')} "
+            f"HEIC photos are not supported here: {MissingExtraError('heif', 'HEIC')} "
             "Or send the photo as JPEG or PNG.",
         ) from None
     heif = _guarded(lambda: pillow_heif.open_heif(inspected.data, convert_hdr_to_8bit=True))
     _check_size(*_guarded(lambda: heif.size))
-    # libheif has already turned the photo; the format's own rule is to ignore EXIF here.
+    # libheif has applied the rotation already; the format says to ignore EXIF for it.
     return _guarded(lambda: _to_rgb(heif.to_pillow(), orientation=1))
 
 
 def _guarded(work: Callable[[], _T]) -> _T:
-    """Run Pillow; its errors come out as ImageError."""
+    """Call Pillow, and translate its exceptions to ImageError."""
     try:
         return work()
     except _BOMB as error:
@@ -225,7 +230,7 @@ def _guarded(work: Callable[[], _T]) -> _T:
         raise
     except MemoryError as error:
         raise ImageError(
-            "too_many_pixels", "The photo needs more memory than there is. Send a smaller one."
+            "too_many_pixels", "The photo needs more memory than is available. Send a smaller one."
         ) from error
     except _DECODER_ERRORS as error:
         raise damaged_error() from error
@@ -247,17 +252,17 @@ def _check_size(width: int, height: int) -> None:
     if longer > MAX_SIDE or longer > MAX_ASPECT * shorter:
         raise ImageError(
             "too_many_pixels",
-            f"The photo measures {width} × {height}; a side may have {MAX_SIDE:,} pixels and be "
-            f"{MAX_ASPECT} times the other. Cut or scale it.",
+            f"The photo has {width} × {height} pixels; the limits are {MAX_SIDE:,} pixels per side "
+            f"and an aspect ratio of {MAX_ASPECT}. Crop or resize it.",
         )
 
 
 def _orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation of an image that a caller opened; 1 where it has none."""
+    """Return the EXIF orientation of an image that a caller opened; 1 if it has none."""
     stored = {"exif", "Raw profile type exif"} & image.info.keys()
     try:
-        # `getexif` loads the whole block. Where there is none, it knows of tags of a TIFF file and
-        # of what was set since the image was opened.
+        # `getexif` loads the whole block, so it is called only where there is none: it then returns
+        # the tags of a TIFF file and those set since the image was opened.
         found = None if stored else image.getexif().get(ExifTags.Base.Orientation)
     except _DECODER_ERRORS:
         found = None
@@ -276,7 +281,12 @@ _TRANSPOSE: dict[object, Image.Transpose] = {
 
 
 def _to_rgb(image: Image.Image, orientation: int | None) -> NDArray[np.uint8]:
-    """Load an image, turn it upright and convert it; None: its own metadata names the turn."""
+    """Load an image, rotate it upright and convert it to RGB.
+
+    Args:
+        image: The image.
+        orientation: EXIF orientation, 1 to 8; None to read it from the image's metadata.
+    """
     image.load()
     if orientation is None:
         orientation = stored_orientation(image.info) or 1
@@ -285,17 +295,17 @@ def _to_rgb(image: Image.Image, orientation: int | None) -> NDArray[np.uint8]:
         image = image.transpose(turn)
     if image.mode in ("F", "La", "RGBa"):
         raise ImageError(
-            "unsupported", f"An image of Pillow's mode {image.mode} is not read. Convert it to RGB."
+            "unsupported", f"Pillow's image mode {image.mode} is not supported. Convert it to RGB."
         )
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.asarray(image)
-    # Many programs write 32-bit BMP files whose fourth byte means nothing.
+    # Many programs write 32-bit BMP files whose fourth byte is unused.
     unused = (
         image.format == "BMP"
         and image.mode == "RGBA"
         and image.getchannel("A").getextrema() == (0, 0)
     )
-    # In strips: what lies between the two modes takes several times the memory of the result.
+    # In strips, since the intermediate images take several times the memory of the result.
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import mmap
+import signal
 from dataclasses import dataclass
 from pathlib import Path
+
+from core.system import has_resource_limits, lower_limit
 
 __all__ = ["PhotoLimits", "bound_memory", "processor_time"]
 
@@ -13,12 +16,12 @@ _MAX_FILES = 64
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """What one photo may cost the worker process that decodes it.
+    """Limits on the worker process that decodes a photo.
 
     Attributes:
-        memory_mb: Megabytes of address space, beside what the worker needs without a photo.
-        processor_s: Seconds of processor time.
-        wall_s: Seconds until the answer must be there.
+        memory_mb: Address space in megabytes, in addition to that of an idle worker.
+        processor_s: Processor time in seconds.
+        wall_s: Elapsed time in seconds.
     """
 
     memory_mb: int = 1024
@@ -27,47 +30,41 @@ class PhotoLimits:
 
 
 def bound_memory(memory_mb: int) -> None:
-    """Bound the address space of this process from now on, and let it write no files.
+    """Limit the address space of this process, and forbid it to write files.
 
-    Nothing happens on systems that cannot: Windows has no such limit, macOS does not keep it.
+    This has no effect on systems without such limits: Windows has none, macOS ignores the one on
+    memory.
+
+    Args:
+        memory_mb: Megabytes in addition to the address space that is in use now.
     """
-    if sys.platform == "win32":
+    if not has_resource_limits():
         return
-    import resource  # noqa: PLC0415  # Windows has none
-
-    # A crash leaves no picture of a gigabyte of memory on the disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = _MAX_FILES if most == resource.RLIM_INFINITY else min(_MAX_FILES, most)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    # A crash must not write a core dump of a gigabyte to the disk.
+    lower_limit("RLIMIT_CORE", 0)
+    lower_limit("RLIMIT_FSIZE", 0)
+    lower_limit("RLIMIT_NOFILE", _MAX_FILES)
     held = _address_space()
     if held is not None:
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        limit = held + memory_mb * 2**20
-        if most != resource.RLIM_INFINITY:
-            limit = min(limit, most)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        lower_limit("RLIMIT_AS", held + memory_mb * 2**20)
 
 
 def processor_time(seconds: float) -> None:
-    """End this process once it has used so much processor time from now; 0: no longer.
+    """Terminate this process after an amount of processor time, counted from now.
 
-    It ends by SIGPROF, whose default the kernel applies even while a decoder runs.
+    It receives SIGPROF, whose default action the kernel takes even while a decoder runs.
+
+    Args:
+        seconds: Processor time in seconds; 0 to cancel.
     """
-    if sys.platform == "win32":
-        return
-    import signal  # noqa: PLC0415  # its timers are not there on Windows
-
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    if hasattr(signal, "setitimer"):  # Windows lacks it
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _address_space() -> int | None:
-    """Bytes of this process's address space; None where the system does not tell."""
+    """Return the size of this process's address space in bytes; None if unknown."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     except (OSError, ValueError, IndexError):
         return None
-    import resource  # noqa: PLC0415  # Windows has none
-
-    return pages * resource.getpagesize()
+    return pages * mmap.PAGESIZE

@@ -1,7 +1,7 @@
-"""Messages between a process and the workers that decode for it.
+"""Messages between a process and its decoding workers.
 
-A message is a JSON object and bytes. Nothing is unpickled: a decoder that a photo took over can
-answer whatever it likes, and must not run code in the process that it answers to.
+A message is a JSON object and bytes. It is not pickled: a decoder that a photo has compromised may
+send anything, and must not be able to run code in the receiving process.
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ _MAX_HEADER_BYTES = 64 * 1024
 
 
 class MessageError(ValueError):
-    """What came is no message, or larger than may come."""
+    """The received data is not a message, or exceeds the size limit."""
 
 
 def write_message(stream: BinaryIO, header: dict[str, Any], *body: bytes | memoryview) -> None:
-    """Write one message.
+    """Write a message.
+
+    Args:
+        stream: A blocking stream.
+        header: The JSON object.
+        *body: Parts of the bytes.
 
     Raises:
-        OSError: Nobody reads it.
+        OSError: The other side has closed the stream.
     """
     text = json.dumps(header).encode()
     stream.write(_LENGTHS.pack(len(text), sum(map(len, body))))
@@ -35,25 +40,28 @@ def write_message(stream: BinaryIO, header: dict[str, Any], *body: bytes | memor
 
 
 def read_message(stream: BinaryIO, *, max_bytes: int) -> tuple[dict[str, Any], bytes]:
-    """Read one message.
+    """Read a message.
 
     Args:
         stream: A blocking stream.
-        max_bytes: Of its body.
+        max_bytes: Maximum size of the bytes.
+
+    Returns:
+        The JSON object and the bytes.
 
     Raises:
-        EOFError: Nobody writes any more.
-        MessageError: It is none, or larger.
+        EOFError: The other side has closed the stream.
+        MessageError: The data is not a message, or exceeds the limit.
     """
     header_length, length = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
     if header_length > _MAX_HEADER_BYTES or length > max_bytes:
-        raise MessageError(f"a message of {header_length} and {length} bytes")
+        raise MessageError(f"message too large: header of {header_length} bytes, body of {length}")
     try:
         header = json.loads(_exactly(stream, header_length))
     except ValueError as error:
-        raise MessageError("a message without a header") from error
+        raise MessageError("the header is not JSON") from error
     if not isinstance(header, dict):
-        raise MessageError("a message without a header")
+        raise MessageError("the header is not a JSON object")
     return header, _exactly(stream, length)
 
 

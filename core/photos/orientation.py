@@ -1,7 +1,7 @@
 """Read the orientation of a photo from its EXIF block or XMP packet without loading either.
 
-Pillow's `getexif` copies the value of every tag. A block of 1 MB whose 60,000 tags all point at the
-same 200 kB makes it take 12 GB; here nothing but the entries of the first directory is read.
+Pillow's `getexif` copies the value of every tag: a block of 1 MB whose 60,000 tags all point at the
+same 200 kB takes 12 GB. This module reads only the entries of the first directory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["exif_orientation", "raw_profile", "stored_orientation", "xmp_orienta
 
 _ORIENTATION_TAG = 0x0112
 _SHORT, _LONG = 3, 4
-# An XMP packet names the orientation near its beginning; a packet may have megabytes.
+# The orientation is near the beginning of an XMP packet, which may have several megabytes.
 _MAX_XMP_BYTES = 1 << 20
 
 
@@ -28,7 +28,7 @@ def exif_orientation(block: bytes | bytearray | memoryview) -> int | None:
         block: TIFF structure, with or without its prefix of six bytes.
 
     Returns:
-        1 to 8; None where the block does not name one or is broken.
+        1 to 8; None if the block has none or is malformed.
     """
     view = memoryview(block)
     if bytes(view[:6]) == b"Exif\0\0":
@@ -49,13 +49,13 @@ def exif_orientation(block: bytes | bytearray | memoryview) -> int | None:
     for each in entries[entries["tag"] == _ORIENTATION_TAG]:
         kind, length, raw = int(each["type"]), int(each["count"]), each["value"].tobytes()
         if length == 1 and kind in (_SHORT, _LONG):
-            # The last one counts, as in a dictionary of tags.
+            # The last one wins, as in a dictionary of tags.
             (found,) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), raw)
     return found if found is not None and 1 <= found <= 8 else None
 
 
 def xmp_orientation(packet: bytes) -> int | None:
-    """Read the orientation from an XMP packet: 1 to 8, or None."""
+    """Read the orientation from an XMP packet: 1 to 8, or None if it has none."""
     found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', packet[:_MAX_XMP_BYTES])
     return int(found[1]) if found else None
 
@@ -64,7 +64,7 @@ def raw_profile(text: str) -> bytes:
     """Decode the EXIF block that ImageMagick writes as a PNG text chunk: hexadecimal lines.
 
     Returns:
-        The block; empty where the text is not of that form.
+        The block; empty if the text is malformed.
     """
     try:
         return bytes.fromhex("".join(text.split("\n")[3:]))
@@ -73,13 +73,13 @@ def raw_profile(text: str) -> bytes:
 
 
 def stored_orientation(info: Mapping[Any, Any]) -> int | None:
-    """Read the orientation from what a decoder kept of a file's metadata.
+    """Read the orientation from the metadata of a PIL image.
 
     Args:
-        info: `info` of a PIL image.
+        info: Attribute `info` of the image.
 
     Returns:
-        1 to 8; None where the metadata does not name one.
+        1 to 8; None if the metadata has none.
     """
     block = info.get("exif")
     if block is None and isinstance(text := info.get("Raw profile type exif"), str):

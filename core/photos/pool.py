@@ -1,9 +1,9 @@
-"""Worker processes that decode photos, within limits of memory and time.
+"""A pool of worker processes that decode photos within limits on memory and time.
 
-Each worker has pipes of its own and is driven by the thread that asks, so a photo that ends its
-worker harms no other. pebble was measured for this and not taken: its workers share one pipe and
-one lock (a worker that the system kills while it holds the lock stops all), and a photo of 200 kB
-cost 0.85 ms and 0.5 ms of this process's own time in place of 0.13 ms and 0.07 ms.
+Each worker has its own pipes and is driven by the calling thread, so a photo that kills its worker
+affects no other. The library pebble was measured and not used: its workers share one pipe and one
+lock, so a worker that the system kills while it holds the lock blocks all, and a photo of 200 kB
+took 0.85 ms, and 0.5 ms of this process, instead of 0.13 ms and 0.07 ms.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from core.photos.limits import PhotoLimits
 from core.photos.messages import MessageError, read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.photos.worker import as_header
+from core.system import set_pipe_size
 
 __all__ = ["PhotoPool"]
 
@@ -37,20 +38,20 @@ _START_S = 60.0
 _PIPE_BYTES = 2**20
 _WATCH_S = 0.1
 _ARCHIVAL_BYTES = 4 * 2**20
-# The workers of a pool see no token, key or password, and need no setting.
+# Environment variables of the workers: they must see no token, key or password.
 _KEPT = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
 
 
 class PhotoPool:
-    """Prepares photos in worker processes, which are ended and replaced past their limits.
+    """Prepares photos in worker processes, which are killed and replaced beyond their limits.
 
-    Safe to share between threads. Workers are started when they are first needed, or by `start`.
+    Safe to share between threads. Workers are started on first use, or by `start`.
 
     Args:
-        limits: Of each photo.
-        workers: Processes at once; who asks for more waits.
-        inline_pixels: Photos of so many pixels and of a format that Pillow itself decodes are
-            prepared in this process: a command that answers one photo need not start another.
+        limits: Limits of each photo.
+        workers: Maximum number of processes; further callers wait.
+        inline_pixels: Photos up to this size, in a format that Pillow itself decodes, are prepared
+            in this process, so that a command for one photo does not start another process.
     """
 
     def __init__(self, limits: PhotoLimits, *, workers: int, inline_pixels: int = 0) -> None:
@@ -65,11 +66,14 @@ class PhotoPool:
 
     @property
     def workers(self) -> int:
-        """How many photos are prepared at once, at most."""
+        """Maximum number of photos that are prepared at the same time."""
         return self._most
 
     def start(self, count: int) -> None:
-        """Start some workers side by side, and wait until they are ready: photos need not.
+        """Start workers concurrently and wait until they are ready.
+
+        Args:
+            count: Number of workers, at most `workers`.
 
         Raises:
             UnavailableError: A worker cannot be started.
@@ -84,18 +88,22 @@ class PhotoPool:
             each.result()
 
     def process_ids(self) -> list[int]:
-        """Process ids of the workers that run now."""
+        """Return the process ids of the running workers."""
         with self._lock:
             return [worker.pid for worker in [*self._idle, *self._busy]]
 
     def prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
-        """Decode a photo and make what is wanted of it; see `core.photos.prepare`.
+        """Decode a photo and derive the requested images, see `core.photos.prepare`.
 
-        A PIL image was opened by the caller, and is prepared in this process.
+        A PIL image, which the caller has opened, is prepared in this process.
+
+        Args:
+            photo: The photo.
+            wanted: The requested images.
 
         Raises:
-            ImageError: As in `decode`; `unsupported` where the photo takes longer than the limits
-                say or ends its decoder, `too_many_pixels` where it takes more memory.
+            ImageError: As in `decode`; `unsupported` if the photo exceeds a time limit or crashes
+                its decoder, `too_many_pixels` if it exceeds the memory limit.
             PhotoReadError: The path cannot be read.
             UnavailableError: The pool is closed, or a worker cannot be started.
         """
@@ -110,7 +118,7 @@ class PhotoPool:
             try:
                 return worker.prepare(data, wanted)
             except _WorkerEndedError as ended:
-                # The system may kill a worker for what others take of the memory.
+                # The system may kill a worker when other processes use up the memory.
                 if not (again and ended.by_others):
                     raise ended.as_image_error(self._limits) from ended
             finally:
@@ -118,7 +126,7 @@ class PhotoPool:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """End all workers, those that are at work too."""
+        """Kill all workers, including those that are running."""
         with self._lock:
             self._closed = True
             idle, busy = self._idle, list(self._busy)
@@ -127,15 +135,15 @@ class PhotoPool:
         for worker in idle:
             worker.end()
         for worker in busy:
-            worker.kill()  # the threads that wait for them put them away
+            worker.kill()  # the threads that drive them clean up
 
     def _take(self) -> _Worker:
-        """An idle worker, or a new one."""
+        """Return an idle worker or a new one, waiting for it if necessary."""
         with self._lock:
             while not self._closed and not self._idle and len(self._busy) >= self._most:
                 self._lock.wait()
             if self._closed:
-                raise UnavailableError("The predictor is closed.")
+                raise UnavailableError.closed()
             worker = self._idle.pop() if self._idle else _Worker(self._limits)
             self._busy.add(worker)
             if not self._watching:
@@ -146,8 +154,8 @@ class PhotoPool:
         except (_WorkerEndedError, OSError) as error:
             self._give_back(worker)
             raise UnavailableError(
-                f"The process that decodes photos cannot be started ({error}). See that the "
-                "machine has memory left, and start TenSight anew."
+                f"The worker process that decodes photos cannot be started: {error}. Check that "
+                "the machine has free memory, and restart TenSight."
             ) from error
         return worker
 
@@ -161,7 +169,7 @@ class PhotoPool:
             worker.end()
 
     def _watch(self) -> None:
-        """End workers whose photo takes too long, for as long as any is at work."""
+        """Kill workers beyond their time limit, while any is running."""
         while True:
             time.sleep(_WATCH_S)
             with self._lock:
@@ -174,42 +182,43 @@ class PhotoPool:
 
 
 class _WorkerEndedError(Exception):
-    """A worker ended before it answered.
+    """A worker ended without a result.
 
     Attributes:
-        late: It was ended for taking too long.
-        signal: Number of the signal that ended it; 0: another reason.
+        late: Whether it was killed for exceeding the elapsed time.
+        signal: Number of the signal that ended it; 0 for any other reason.
     """
 
     def __init__(self, *, late: bool, signal_number: int) -> None:
-        super().__init__("no answer in time" if late else f"signal {signal_number}")
+        super().__init__("timeout" if late else f"signal {signal_number}")
         self.late = late
         self.signal = signal_number
 
     @property
     def by_others(self) -> bool:
-        """Whether the photo need not be what ended it."""
+        """Whether something other than the photo may have ended it."""
         return not self.late and self.signal == getattr(signal, "SIGKILL", 9)
 
     def as_image_error(self, limits: PhotoLimits) -> ImageError:
-        """What the sender of the photo is told."""
+        """Return the error for the sender of the photo."""
         if self.late or self.signal == getattr(signal, "SIGPROF", -1):
             return ImageError(
                 "unsupported",
-                f"The photo takes more than {limits.processor_s:g} s of processor time or "
-                f"{limits.wall_s:g} s in all to decode. Save it anew as JPEG or PNG.",
+                f"Decoding the photo takes more than {limits.processor_s:g} s of processor time or "
+                f"{limits.wall_s:g} s in total. Save it again as JPEG or PNG.",
             )
         if self.by_others:
             return ImageError(
-                "too_many_pixels", "The photo needs more memory than there is. Send a smaller one."
+                "too_many_pixels",
+                "The photo needs more memory than is available. Send a smaller one.",
             )
         return ImageError(
-            "unsupported", "The photo makes its decoder fail. Save it anew as JPEG or PNG."
+            "unsupported", "The photo crashes its decoder. Save it again as JPEG or PNG."
         )
 
 
 class _Worker:
-    """One process, used by one thread at a time; it is started anew after it ended."""
+    """A worker process, used by one thread at a time and restarted after it ended."""
 
     def __init__(self, limits: PhotoLimits) -> None:
         self._limits = limits
@@ -228,7 +237,7 @@ class _Worker:
         self.end()
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-        # Each thread of a decoder would reserve address space of its own for small pieces.
+        # Otherwise each thread of a decoder would reserve address space of its own.
         environment |= {"MALLOC_ARENA_MAX": "2"}
         limits = (str(self._limits.memory_mb), str(self._limits.processor_s))
         self._late, self._deadline = False, time.monotonic() + _START_S
@@ -241,7 +250,7 @@ class _Worker:
             stderr=subprocess.DEVNULL,
         )
         for stream in (self._process.stdin, self._process.stdout):
-            _widen(cast("Any", stream))
+            set_pipe_size(cast("BinaryIO", stream), _PIPE_BYTES)
         self._receive(0)
 
     def prepare(self, data: bytes, wanted: Preparation) -> PreparedPhoto:
@@ -277,15 +286,15 @@ class _Worker:
         with self._lock:
             self._deadline, late = float("inf"), self._late
         if late:
-            self.end()  # the answer came in the moment that the process was ended
+            self.end()  # the result arrived just as the process was killed
         return received
 
     def _fail(self) -> Any:
-        """End the process, and say why it gave no answer."""
+        """Kill the process, and raise the reason why it gave no result."""
         process = self._process
         code = 0
         if process is not None:
-            # One that ended by itself is seen a moment after its pipes are.
+            # The exit of a process becomes visible a moment after that of its pipes.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.5)
             process.kill()
@@ -307,7 +316,7 @@ class _Worker:
                         stream.close()
 
     def _read(self, header: dict[str, Any], body: bytes, wanted: Preparation) -> PreparedPhoto:
-        """What the worker made, or the error that it met; it may have been taken over."""
+        """Convert a worker's message, which is untrusted, to its result or its error."""
         code = header.get("code")
         if code is not None:
             known = code if code in get_args(ImageErrorCode) else "unsupported"
@@ -338,12 +347,3 @@ def _most_bytes(wanted: Preparation) -> int:
     inputs = 3 * spec.height * spec.width * 3 if spec is not None else 0
     preview = 3 * wanted.preview**2 if wanted.preview is not None else 0
     return inputs + preview + (_ARCHIVAL_BYTES if wanted.archival else 0)
-
-
-def _widen(pipe: BinaryIO) -> None:
-    """Let a pipe hold a usual photo whole, so that neither side waits for the other half-way."""
-    if sys.platform == "linux":
-        import fcntl  # noqa: PLC0415  # Windows has none
-
-        with suppress(OSError):  # more than a user may have in all pipes
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

@@ -1,4 +1,4 @@
-"""Turn a photo into everything that is wanted of it, with as few decodings as possible."""
+"""Derive model input, preview and archival JPEG from a photo, with as few decodings as possible."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ __all__ = [
 ]
 
 MAX_PREVIEW = 1024
-"""Pixels of the longer side of a preview, at most, and of an archival JPEG."""
+"""Maximum length in pixels of the longer side of a preview and of an archival JPEG."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is wanted of a photo.
+    """A request for images derived from a photo.
 
     Attributes:
-        spec: Input of the model that is asked; None: no model is.
-        preview: Pixels of the longer side of a preview, up to `MAX_PREVIEW`; None: none.
-        archival: Whether the archival JPEG is wanted.
+        spec: Input specification of the model; None for no model input.
+        preview: Length of the preview's longer side in pixels, up to `MAX_PREVIEW`; None for no
+            preview.
+        archival: Whether to encode the archival JPEG.
+
+    Raises:
+        ValueError: The size of the preview is out of range.
     """
 
     spec: InputSpec | None = None
@@ -41,18 +45,19 @@ class Preparation:
 
     def __post_init__(self) -> None:
         if self.preview is not None and not 1 <= self.preview <= MAX_PREVIEW:
-            raise ValueError(f"a preview has 1 to {MAX_PREVIEW} pixels a side, not {self.preview}")
+            raise ValueError(
+                f"a preview has 1 to {MAX_PREVIEW} pixels per side, not {self.preview}"
+            )
 
 
 @dataclass(frozen=True)
 class PreparedPhoto:
-    """A photo as it is wanted; what was not asked for is None.
+    """The derived images; None for those that were not requested.
 
     Attributes:
-        crops: As `crops` gives them: shape (c, height, width, 3), uint8.
-        preview: The photo upright, shape (h, w, 3), uint8.
-        archival: JPEG of at most 1,024 pixels a side. Nothing of the file is in it but what can be
-            seen: no place, no time, no name of a camera.
+        crops: The model's input, result of `crops`: shape (c, height, width, 3), uint8.
+        preview: The upright photo, RGB array of shape (h, w, 3), uint8.
+        archival: JPEG of at most 1,024 pixels a side, without metadata such as location or time.
     """
 
     crops: NDArray[np.uint8] | None = None
@@ -61,15 +66,19 @@ class PreparedPhoto:
 
 
 def decoded_side(spec: InputSpec) -> int:
-    """Return how many pixels the shorter side of a photo keeps when it is decoded for a model.
+    """Return the minimum length in pixels of a photo's shorter side when decoded for a model.
 
-    Twice the model's side keeps the later, finer scaling free of artefacts.
+    Twice the model's side avoids artifacts of the subsequent resizing.
     """
     return 2 * max(spec.height, spec.width)
 
 
 def prepare(photo: Photo, wanted: Preparation) -> PreparedPhoto:
-    """Decode a photo and make what is wanted of it.
+    """Decode a photo and derive the requested images.
+
+    Args:
+        photo: The photo.
+        wanted: The requested images.
 
     Raises:
         ImageError, PhotoReadError: As in `decode`.
@@ -82,7 +91,7 @@ def prepare(photo: Photo, wanted: Preparation) -> PreparedPhoto:
     if side is None:
         return PreparedPhoto(windows)
     if rgb is None or max(rgb.shape[:2]) < side:
-        # A large JPEG came back smaller than this.
+        # The JPEG was decoded at a reduced scale, smaller than this.
         rgb = decode(photo, min_side=side)
     return PreparedPhoto(
         windows,
@@ -92,7 +101,7 @@ def prepare(photo: Photo, wanted: Preparation) -> PreparedPhoto:
 
 
 def to_archival_jpeg(photo: Photo) -> bytes:
-    """Encode a photo as it is kept where its sender agreed, see `PreparedPhoto`.
+    """Encode a photo for storage with its sender's consent, see `PreparedPhoto.archival`.
 
     Raises:
         ImageError, PhotoReadError: As in `decode`.

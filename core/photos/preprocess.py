@@ -24,17 +24,17 @@ ResizeRule = Literal["squash", "center_crop", "three_crops"]
 
 
 class InputSpec(BaseModel):
-    """What a model takes, and how a photo is brought there.
+    """Input of a model, and how photos are preprocessed for it.
 
     Attributes:
-        height, width: Pixels of the model's input.
-        resize: `squash` scales both sides alike or not, whatever the aspect; `center_crop` scales
-            the shorter side to fit and cuts the longer one evenly; `three_crops` takes both ends
-            of the longer side too.
-        interpolation: Filter of the scaling; it widens when scaling down (no aliasing).
-        channels: Order of the channels that the model takes.
-        mean, std: Per channel in the order of `channels`, on the scale 0 to 1; the model gets
-            (value / 255 - mean) / std.
+        height, width: Size of the model's input in pixels.
+        resize: `squash` resizes both sides without keeping the aspect ratio; `center_crop` resizes
+            the shorter side and crops the center of the longer one; `three_crops` also takes both
+            ends of the longer side.
+        interpolation: Filter of the resizing, with antialiasing.
+        channels: Order of the channels.
+        mean, std: Mean and standard deviation of each channel in the order of `channels`, on the
+            scale 0 to 1; the model gets (value / 255 - mean) / std.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,29 +56,29 @@ class InputSpec(BaseModel):
 
 
 def resize(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Scale and cut an image to a model's input size; of three crops the middle one.
+    """Resize and crop an image to a model's input size; of three crops the middle one.
 
     Args:
         rgb: Array of shape (h, w, 3), uint8, any size.
-        spec: The model's input.
+        spec: Input specification of the model.
 
     Returns:
-        Array of shape (spec.height, spec.width, 3), uint8. An image that already has this size
-        comes back as it is.
+        Array of shape (spec.height, spec.width, 3), uint8; the image itself if it already has this
+        size.
     """
     return _cut(rgb, spec, 0.5)
 
 
 def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """What the model really sees of an image.
+    """Resize an image to all crops that the model evaluates.
 
     Args:
         rgb: Array of shape (h, w, 3), uint8, any size.
-        spec: The model's input.
+        spec: Input specification of the model.
 
     Returns:
-        Array of shape (c, spec.height, spec.width, 3), uint8. c is 3 for the rule `three_crops`,
-        from left to right or top to bottom, unless nothing needs to be cut; else 1.
+        Array of shape (c, spec.height, spec.width, 3), uint8. For the rule `three_crops`, c is 3,
+        from left to right or top to bottom, unless nothing is cropped; otherwise 1.
     """
     height, width = rgb.shape[:2]
     if spec.resize != "three_crops" or height * spec.width == width * spec.height:
@@ -87,12 +87,12 @@ def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def center_crop_box(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
-    """The part of an image that `resize` takes: left, top, right and bottom edge in pixels."""
+    """Return the part of an image that `resize` uses: left, top, right and bottom in pixels."""
     return _box(width, height, spec, 0.5)
 
 
 def _cut(rgb: NDArray[np.uint8], spec: InputSpec, place: float) -> NDArray[np.uint8]:
-    """One crop; `place` is where on the longer side, 0 to 1."""
+    """Return the crop at a relative position on the longer side, 0 to 1."""
     height, width = rgb.shape[:2]
     if (height, width) == (spec.height, spec.width):
         return rgb
@@ -113,23 +113,23 @@ def _box(
     left = (width - scale * spec.width) * place
     top = (height - scale * spec.height) * place
     right, bottom = left + scale * spec.width, top + scale * spec.height
-    # Rounding may put an edge a hair outside, which Pillow refuses.
+    # Rounding may put an edge slightly outside, which Pillow rejects.
     return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
 
 
 def normalise(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
-    """Turn RGB pixels into the numbers that a model takes.
+    """Normalise RGB pixels for a model.
 
     Args:
         rgb: Array of shape (..., w, 3), uint8, channels in the order red, green, blue.
-        spec: The model's input.
+        spec: Input specification of the model.
 
     Returns:
         Array of the same shape, float32, channels in the order of `spec.channels`.
     """
     if spec.channels == "bgr":
         rgb = rgb[..., ::-1]
-    # By whole rows: over three channels at a time NumPy takes eight times as long.
+    # In whole rows, since broadcasting over three channels is eight times slower in NumPy.
     columns = rgb.shape[-2]
     rows = rgb.reshape(*rgb.shape[:-2], -1).astype(np.float32)
     rows /= np.float32(255)

@@ -1,4 +1,4 @@
-"""What in a photo spoke for the answer, drawn over it."""
+"""Overlays of saliency maps on photos."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from core.photos.preprocess import InputSpec, center_crop_box
 __all__ = ["MAX_SIDE", "heat", "overlay"]
 
 MAX_SIDE = 1024
-"""Pixels of the longer side of a picture, at most."""
+"""Maximum length in pixels of the longer side of an overlay."""
 
-# From where little spoke for the answer to where most did: blue, yellow, red.
+# Color map from little to most evidence: blue, yellow, red.
 _COLOURS = np.array([(40, 60, 200), (250, 220, 60), (220, 30, 30)], np.float32)
 
 
 def heat(saliency: NDArray[np.float32], size: tuple[int, int], spec: InputSpec) -> Image.Image:
-    """A saliency map as a picture to lay over its photo.
+    """Render a saliency map as a heat map of its photo's size.
 
     Args:
-        saliency: As in `Prediction`: of the model's input size, 0 to 1.
-        size: Width and height of the photo, pixels.
-        spec: The model's input, which says what part of the photo the map is of.
+        saliency: Saliency map of a `Prediction`, shape (height, width) of the model's input, 0 to
+            1.
+        size: Width and height of the photo in pixels.
+        spec: Input specification of the model, which says what part of the photo the map covers.
 
     Returns:
-        RGBA of that size: coloured where something spoke for the answer, and clear where nothing
-        did or the model did not look.
+        RGBA image of that size, transparent where the map is 0 or does not cover the photo.
     """
     left, top, right, bottom = (round(edge) for edge in center_crop_box(*size, spec))
     share = np.asarray(
@@ -48,10 +48,13 @@ def overlay(
     """Draw a saliency map over its photo.
 
     Args:
-        rgb: The photo, shape (h, w, 3); it comes back with at most 1,024 pixels a side.
-        saliency: As in `Prediction`: of the model's input size, 0 to 1.
-        spec: The model's input, which says what part of the photo that is.
-        opacity: Of the colours where most spoke for the answer, 0 to 1.
+        rgb: The photo, RGB array of shape (h, w, 3), uint8.
+        saliency: As for `heat`.
+        spec: As for `heat`.
+        opacity: Opacity of the heat map where the saliency is 1, 0 to 1.
+
+    Returns:
+        RGB image of at most 1,024 pixels a side.
     """
     photo = Image.fromarray(rgb)
     photo.thumbnail((MAX_SIDE, MAX_SIDE))

@@ -1,19 +1,21 @@
-"""Decode photos for another process: python -m core.photos.worker MEMORY_MB PROCESSOR_S.
+"""Decode photos for another process: `python -m core.photos.worker MEMORY_MB PROCESSOR_S`.
 
-Messages come by standard input and go by standard output, see `core.photos.messages`. The process
-ends once nobody writes to it any more, so it does not outlive the one that started it.
+Requests are read from standard input and results written to standard output, see
+`core.photos.messages`. The process exits when its standard input is closed, so it does not outlive
+its parent.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from contextlib import suppress
 from dataclasses import asdict
 from io import BytesIO
 from typing import Any, BinaryIO
+
+from PIL import Image
 
 from core.errors import ImageError, PhotoReadError
 from core.photos.decode import MAX_BYTES, configure_pillow_limits
@@ -21,37 +23,42 @@ from core.photos.limits import bound_memory, processor_time
 from core.photos.messages import read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.photos.preprocess import InputSpec
+from core.system import ignore_stop_signals
 
 __all__ = ["as_header", "main", "preparation_of", "serve"]
 
-# A decoder with a thread for each of 64 processors would need gigabytes of address space for them.
+# Number of decoder threads; one for each of 64 processors would need gigabytes of address space.
 _THREADS = 2
 
 
 def main() -> None:
-    """Run as a program."""
+    """Run the worker with the limits given on the command line."""
     memory_mb, processor_s = int(sys.argv[1]), float(sys.argv[2])
-    # Whoever started this process ends it; a signal to its group must not end what it still needs.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # What a decoder prints must not come between the messages.
+    # The parent ends this process. A signal to the process group must not, as the parent may still
+    # need it.
+    ignore_stop_signals()
+    # Output of a decoder must not mix with the messages.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _load_decoders()
     bound_memory(memory_mb)
     with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         serve(sys.stdin.buffer, answers, processor_s=processor_s)
-    # Without what Python does at its end: nothing here needs to be put away.
+    # Skip Python's clean-up, as there is nothing to clean up.
     os._exit(0)
 
 
 def serve(questions: BinaryIO, answers: BinaryIO, *, processor_s: float) -> None:
-    """Answer until nobody asks.
+    """Handle requests until the stream is closed.
+
+    Args:
+        questions: Stream of requests.
+        answers: Stream of results.
+        processor_s: Limit on the processor time of a photo, in seconds.
 
     Raises:
-        EOFError: Nobody asks any more.
-        OSError: Nobody reads the answers.
+        EOFError: The stream of requests was closed.
+        OSError: The stream of results was closed.
     """
     write_message(answers, {"ready": True})
     while True:
@@ -63,13 +70,13 @@ def serve(questions: BinaryIO, answers: BinaryIO, *, processor_s: float) -> None
 
 
 def preparation_of(header: dict[str, Any]) -> Preparation:
-    """What is wanted of a photo, as `as_header` wrote it."""
+    """Deserialize a request, the result of `as_header`."""
     spec = header["spec"]
     return Preparation(**header | {"spec": spec and InputSpec.model_validate(spec)})
 
 
 def as_header(wanted: Preparation) -> dict[str, Any]:
-    """What is wanted of a photo, for a message."""
+    """Serialize a request as the JSON object of a message."""
     spec = wanted.spec and wanted.spec.model_dump(mode="json")
     return asdict(wanted) | {"spec": spec}
 
@@ -80,8 +87,8 @@ def _answer(header: dict[str, Any], photo: bytes) -> tuple[dict[str, Any], list[
     except (ImageError, PhotoReadError) as error:
         return {"code": error.code, "message": str(error)}, []
     except MemoryError:
-        # In scaling, say: what has decoded took nearly all.
-        message = "The photo needs more memory than there is. Send a smaller one."
+        # For example in resizing, after decoding has used almost all memory.
+        message = "The photo needs more memory than is available. Send a smaller one."
         return {"code": "too_many_pixels", "message": message}, []
     return _described(prepared)
 
@@ -100,7 +107,7 @@ def _described(prepared: PreparedPhoto) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def _load_decoders() -> None:
-    """Import what a first photo would wait for, and bound the threads of decoders."""
+    """Import everything that the first photo would wait for, and limit decoder threads."""
     configure_pillow_limits()
     avif: Any = importlib.import_module("PIL.AvifImagePlugin")
     avif.DEFAULT_MAX_THREADS = _THREADS
@@ -109,14 +116,12 @@ def _load_decoders() -> None:
     with suppress(ImportError):
         heif: Any = importlib.import_module("pillow_heif")
         heif.options.DECODE_THREADS = _THREADS
-    # Pillow and NumPy load some of their parts with the first image.
+    # Pillow and NumPy load some modules with the first image.
     with suppress(ImageError):
         prepare(_first_photo(), Preparation(preview=8, archival=True))
 
 
 def _first_photo() -> bytes:
-    from PIL import Image  # noqa: PLC0415  # loaded by now
-
     buffer = BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "JPEG")
     return buffer.getvalue()

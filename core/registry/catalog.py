@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core.store.live import LiveRevision
     from core.store.store import Store
 
-__all__ = ["Catalog", "Entry"]
+__all__ = ["Catalog", "Entry", "FailureListener"]
 
 _BEST_FOR_PHOTOS = ("mobilenet", "scratch", "classic")
 _WATCH_S = 0.25
@@ -33,6 +33,8 @@ _RETRY_S = 5.0
 
 logger = logging.getLogger(__name__)
 
+FailureListener = Callable[[str], None]
+"""Receives a sentence about a model that cannot be loaded, once each; called from any thread."""
 
 _Stamp = tuple[tuple[int, int], ...]
 
@@ -74,6 +76,7 @@ class Catalog:
         # That is never (infinity) where its first candidate was loaded.
         self._looked: dict[str, tuple[LiveRevision | None, float]] = {}
         self._told: set[str] = set()
+        self._listeners: list[FailureListener] = []
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -87,7 +90,7 @@ class Catalog:
         try:
             return kept + read_unbundled(self._settings.models)
         except BundleError as error:
-            logger.warning("Models without stored weights are not listed: %s", error)
+            self._tell(f"Models without stored weights are not listed: {error}")
             return kept
 
     def problems(self) -> dict[str, BundleError | None]:
@@ -215,6 +218,19 @@ class Catalog:
     def loaded(self) -> list[str]:
         """List the names of the loaded models."""
         return sorted(self._classifiers)
+
+    def add_failure_listener(self, listener: FailureListener) -> None:
+        """Call a function for each failure from now on that is also logged as an error.
+
+        Args:
+            listener: Gets the message: a live revision cannot be loaded, or the database with the
+                live revisions is not available.
+        """
+        self._listeners.append(listener)
+
+    def remove_failure_listener(self, listener: FailureListener) -> None:
+        """Undo `add_failure_listener`."""
+        self._listeners.remove(listener)
 
     def watch(self) -> None:
         """Start a thread that applies promotions and rollbacks within a second, until `close`."""
@@ -365,10 +381,16 @@ class Catalog:
         return live
 
     def _tell(self, problem: str) -> None:
-        """Log an error message, once each."""
-        if problem not in self._told:
-            self._told.add(problem)
-            logger.error(problem)
+        """Log an error message and call the listeners, once for each message."""
+        if problem in self._told:
+            return
+        self._told.add(problem)
+        logger.error(problem)
+        for listener in list(self._listeners):
+            try:
+                listener(problem)
+            except Exception:
+                logger.exception("A listener for model failures failed")
 
     def _not_found(self, name: str) -> ModelNotFoundError:
         names = ", ".join(self._names()) or "none"

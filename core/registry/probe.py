@@ -17,6 +17,7 @@ from PIL import Image
 from core.bundle.folder import Bundle
 from core.errors import BundleError
 from core.inference.classifier import Classifier
+from core.system import lower_limit
 
 __all__ = ["main", "probe"]
 
@@ -57,20 +58,13 @@ def main() -> None:
 
 
 def _limit() -> None:
-    if sys.platform == "win32":
-        return
-    import resource  # noqa: PLC0415  # not available on Windows
-
-    for what, most in (
-        (resource.RLIMIT_AS, _MEMORY),
-        (resource.RLIMIT_CPU, _SECONDS),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(what)
-        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        # Some systems lack one of these limits; the others still apply.
-        with suppress(ValueError, OSError):
-            resource.setrlimit(what, (bound, bound))
+    # Some systems lack one of these limits, or all of them; the others still apply.
+    with suppress(ValueError, OSError):
+        lower_limit("RLIMIT_AS", _MEMORY)
+    with suppress(ValueError, OSError):
+        lower_limit("RLIMIT_CPU", _SECONDS)
+    with suppress(ValueError, OSError):
+        lower_limit("RLIMIT_CORE", 0)
 
 
 if __name__ == "__main__":

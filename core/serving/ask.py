@@ -1,22 +1,68 @@
-"""Ask every model about one photo."""
+"""Helpers for callers of a predictor: retries while it is busy, and several models in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from core.bundle.leaderboard import ModelInfo
-from core.errors import TenSightError
+from core.errors import BusyError, RateError, TenSightError
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 from core.serving.predictor import Predictor
 
-__all__ = ["ask_all"]
+__all__ = ["RetryPolicy", "ask_all", "retry_while_busy"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long to retry while a predictor is busy.
+
+    Attributes:
+        retries: Maximum number of retries after the first attempt.
+        max_pause_s: Maximum pause in seconds, whatever the predictor asks for.
+    """
+
+    retries: int = 20
+    max_pause_s: float = 60.0
+
+
+async def retry_while_busy(
+    ask: Callable[[], Awaitable[_T]], policy: RetryPolicy | None = None
+) -> _T:
+    """Call a predictor, and retry after the time that it names while it is busy.
+
+    Args:
+        ask: Makes one attempt.
+        policy: Limits on the retries; None for the defaults.
+
+    Raises:
+        BusyError, RateError: The predictor was still busy at the last attempt.
+        TenSightError: Any other error of `ask`, which is not retried.
+    """
+    policy = policy or RetryPolicy()
+    for _ in range(policy.retries):
+        try:
+            return await ask()
+        except (BusyError, RateError) as error:
+            await asyncio.sleep(min(error.retry_after, policy.max_pause_s))
+    return await ask()
 
 
 async def ask_all(
     predictor: Predictor, models: Sequence[ModelInfo], photo: Photo, *, client: str | None = None
 ) -> list[tuple[str, Prediction | TenSightError]]:
     """Classify a photo with several models, one after another.
+
+    Args:
+        predictor: The predictor.
+        models: The models, in the order in which they are asked.
+        photo: The photo.
+        client: Key of the client that sent it, as in `Predictor.predict`.
 
     Returns:
         Title of each model, and its prediction or error.

@@ -1,4 +1,4 @@
-"""Choose the predictor that the settings ask for."""
+"""Create the predictor that the settings call for."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from core.settings import Settings, processors
 
 __all__ = ["connect", "connect_command", "local_predictor"]
 
-# A command decodes such photos in its own process, since a worker takes half a second to start.
+# Commands decode photos up to this size in their own process: a worker takes 0.5 s to start.
 _INLINE_PIXELS = 16_000_000
 
 
 def connect(settings: Settings) -> LocalPredictor | RemotePredictor:
-    """Make the predictor of a front: at TENSIGHT_PREDICTOR_URL, else in this process."""
+    """Create the predictor of a front: remote if TENSIGHT_PREDICTOR_URL is set, otherwise local."""
     if settings.predictor_url is not None:
         return _remote(settings, _pool(settings, workers=processors()))
     return local_predictor(settings)
 
 
 def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
-    """Make the predictor of a command, which starts a process only for a photo that needs one."""
+    """Create the predictor of a command; it starts a worker process only for a large photo."""
     photos = _pool(settings, workers=1, inline_pixels=_INLINE_PIXELS)
     if settings.predictor_url is not None:
         return _remote(settings, photos)
@@ -32,13 +32,13 @@ def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
 
 
 def local_predictor(settings: Settings, observer: Observer | None = None) -> LocalPredictor:
-    """Make a predictor with the models in this process, and photos decoded by others.
+    """Create a predictor with the models in this process and worker processes that decode.
 
     Args:
-        settings: Where the models are, and what photos and clients may take.
-        observer: Hears how photos fare.
+        settings: The settings of models, queue and photo limits are used.
+        observer: Receives the outcome of each photo; None for no observer.
     """
-    # One client's photos keep as many as there are processors; as many again are for others.
+    # One client may occupy as many workers as there are processors, so others have as many.
     return _local(settings, _pool(settings, workers=2 * processors()), observer)
 
 

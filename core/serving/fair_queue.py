@@ -1,4 +1,4 @@
-"""A bounded queue of photos that no client can keep to itself."""
+"""A bounded queue of photos with fair shares for clients."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["FairQueue", "FullError", "QueueLimits"]
 
 
 class FullError(Exception):
-    """There is no place, or none for this client."""
+    """The queue is full, or the client has its share of it."""
 
 
 class _Queued(Protocol):
-    """What waits.
+    """A job in the queue.
 
     Attributes:
-        client: Who sent it; None: who is trusted with all places, as the command line.
-        pixels: What it takes of `QueueLimits.pixels` while it is worked on.
+        client: Key of the client; None for a trusted caller, which has no share.
+        pixels: Pixels that count towards `QueueLimits.pixels` while the job runs.
     """
 
     @property
@@ -35,14 +35,14 @@ _J = TypeVar("_J", bound=_Queued)
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """What may be held.
+    """Limits of a queue.
 
     Attributes:
-        places: Photos that wait or run at once.
-        share: Part of the places that one client may hold while others hold any.
-        running: Photos of one client that are worked on at once, however many workers there are:
-            one client's slow photos must not keep all of them.
-        pixels: Pixels that are worked on at once; a photo of more runs alone.
+        places: Maximum number of jobs that wait or run.
+        share: Share of the places that one client may hold while others hold any.
+        running: Maximum number of running jobs of one client, so that one client's slow photos
+            never occupy all workers.
+        pixels: Maximum total of pixels of the running jobs; a larger job runs alone.
     """
 
     places: int
@@ -52,18 +52,18 @@ class QueueLimits:
 
     @property
     def places_each(self) -> int:
-        """Places that one client may hold while others hold any."""
+        """Number of places that one client may hold while others hold any."""
         return max(1, math.floor(self.places * self.share))
 
 
 class FairQueue(Generic[_J]):
-    """Hands photos to workers, one client after another. Safe to share between threads.
+    """Hands jobs to workers, round-robin over clients. Safe to share between threads.
 
-    A photo holds its place from `put` to `leave`: also while it is worked on, and after that as
-    long as its answer is not there.
+    A job holds its place from `put` to `leave`, which includes the time after `finish` until its
+    result is ready.
 
     Args:
-        limits: What may be held.
+        limits: Limits of the queue.
     """
 
     def __init__(self, limits: QueueLimits) -> None:
@@ -77,17 +77,18 @@ class FairQueue(Generic[_J]):
 
     @property
     def taken(self) -> int:
-        """Places that are taken."""
+        """Number of places that are taken."""
         return self._held.total()
 
     def put(self, job: _J) -> _J | None:
-        """Take a place for a photo, and let it wait for a worker.
+        """Add a job.
 
         Returns:
-            A photo that lost its place to this one, of a client that held more than its share.
+            The job that was evicted to make room, of a client that held more than its share; None
+            if there was room.
 
         Raises:
-            FullError: There is no place; or others hold places, and the client has its share.
+            FullError: The queue is full, or the client has its share while others hold places.
         """
         client, share = job.client, self._limits.places_each
         with self._lock:
@@ -107,7 +108,7 @@ class FairQueue(Generic[_J]):
         return evicted
 
     def take(self) -> _J | None:
-        """Wait for a photo that may be worked on now; None once the queue is closed."""
+        """Wait for a job that may run now, and start it; None once the queue is closed."""
         with self._lock:
             while not self._closed:
                 for client, jobs in self._waiting.items():
@@ -117,14 +118,14 @@ class FairQueue(Generic[_J]):
             return None
 
     def finish(self, job: _J) -> None:
-        """Tell that a photo that was taken is no longer worked on; it keeps its place."""
+        """Mark a job as no longer running; it keeps its place until `leave`."""
         with self._lock:
             self._subtract(self._running, job.client, 1)
             self._subtract(self._pixels, job.client, job.pixels)
             self._lock.notify_all()
 
     def leave(self, job: _J) -> None:
-        """Give a place back, and wait no longer."""
+        """Free the place of a job, and remove it if it still waits."""
         with self._lock:
             self._subtract(self._held, job.client, 1)
             waiting = self._waiting.get(job.client, deque())
@@ -134,7 +135,7 @@ class FairQueue(Generic[_J]):
                     del self._waiting[job.client]
 
     def close(self) -> list[_J]:
-        """Hand out no more; returns what still waits."""
+        """Close the queue, and return the jobs that still wait."""
         with self._lock:
             self._closed = True
             left = [job for jobs in self._waiting.values() for job in jobs]
@@ -148,7 +149,7 @@ class FairQueue(Generic[_J]):
             if self._running[client] >= limits.running:
                 return False
             mine = self._pixels[client]
-            # Half of the pixels are for others, unless the photo is the client's only one.
+            # Half of the pixels are for other clients, unless this is the client's only job.
             if mine and mine + job.pixels > limits.pixels // 2:
                 return False
         return not pixels or pixels + job.pixels <= limits.pixels
@@ -159,13 +160,14 @@ class FairQueue(Generic[_J]):
         self._running[client] += 1
         self._pixels[client] += job.pixels
         if jobs:
-            self._waiting.move_to_end(client)  # whose turn comes after all others'
+            # Its next turn comes after those of all other clients.
+            self._waiting.move_to_end(client)
         else:
             del self._waiting[client]
         return job
 
     def _newest_beyond_share(self, client: str | None) -> _J | None:
-        """Drop the photo that waited the shortest, of the client that holds the most."""
+        """Remove and return the newest waiting job of the client that holds most places."""
         if client is None:
             return None
         for other, held in self._held.most_common():
@@ -183,4 +185,4 @@ class FairQueue(Generic[_J]):
     def _subtract(counter: Counter[str | None], client: str | None, n: int) -> None:
         counter[client] -= n
         if counter[client] <= 0:
-            del counter[client]  # clients come and go
+            del counter[client]  # so that the counter does not grow with every client

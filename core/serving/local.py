@@ -1,4 +1,4 @@
-"""A predictor with the models in this process: a bounded, fair queue with a deadline."""
+"""The local predictor: models in this process behind a bounded, fair queue with a deadline."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from typing_extensions import override
 
 from core.bundle.leaderboard import ModelInfo
 from core.errors import (
@@ -34,29 +34,36 @@ from core.photos.decode import Photo, read_photo
 from core.photos.formats.claimed import BEGINNING, claimed_pixels
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
-from core.registry.catalog import Catalog
+from core.registry.catalog import Catalog, FailureListener
 from core.serving.fair_queue import FairQueue, FullError, QueueLimits
-from core.serving.predictor import NullObserver, Observer, PreviewedPrediction, find_model
+from core.serving.predictor import (
+    NullObserver,
+    Observer,
+    Predictor,
+    PreviewedPrediction,
+    wait_for_result,
+)
 from core.settings import processors
 
 __all__ = ["LocalPredictor"]
-
-_CLOSED = "The predictor is closed."
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class _Job:
-    """A photo on its way.
+    """A photo in the queue.
 
     Attributes:
-        photo: Emptied once it is decoded or given up, since a job may lie about longer.
-        client: Who sent it; None: who is trusted with all places.
-        preview: Pixels of the longer side of a preview that is wanted too.
-        future: Runs from the moment that the photo is being decoded.
-        given_up: Nobody waits for the answer any more.
-        pixels: What the photo claims to have.
+        photo: The photo; None once it is decoded or abandoned, since a job may outlive it.
+        model: Name of the model; None for the default model.
+        saliency: Whether to compute the saliency map.
+        client: Key of the client that sent it; None for a trusted caller.
+        preview: Length of the longer side of the preview in pixels; None for no preview.
+        future: The result; running from the start of decoding.
+        abandoned: Whether the caller no longer waits for the result.
+        pixels: Number of pixels according to the file's header.
+        entered: Time of arrival in seconds, as of `time.perf_counter`.
     """
 
     photo: Photo | None
@@ -65,7 +72,7 @@ class _Job:
     client: str | None = None
     preview: int | None = None
     future: Future[_Answer] = field(default_factory=Future)
-    given_up: bool = False
+    abandoned: bool = False
     pixels: int = 0
     entered: float = field(default_factory=time.perf_counter)
 
@@ -85,22 +92,23 @@ class _Decoded:
     preview: NDArray[np.uint8] | None
 
 
-class LocalPredictor:
-    """A `Predictor` with the models in this process. Safe to share between event loops.
+class LocalPredictor(Predictor):
+    """A predictor with the models in this process. Safe to share between event loops.
 
-    Photos are decoded by worker processes while a thread runs the models. It takes what has been
-    decoded for one model, at most 32 photos at once; no photo waits for others to come. To explain
-    an answer may take a hundred times as long as to give it, so photos to be explained are taken
-    one by one, in turn with the others.
+    Worker processes decode photos while one thread runs the models. It takes all photos that are
+    decoded for a model, at most 32, as one batch; no photo waits for a batch to fill up. A saliency
+    map may take a hundred times as long as a prediction, so photos with saliency run one by one, in
+    turn with the batches.
 
     Args:
         catalog: The models.
-        queue_size: Photos that may wait or run at once.
-        deadline_s: Seconds after which a photo is given up; one that still waits is then dropped.
-        observer: Hears how photos fare.
-        photos: Processes that decode, closed with the predictor; None: threads of this process do.
-        client_share: Part of the places that one client may hold while others hold any.
-        pixels_at_once: Pixels of photos that are decoded at once.
+        queue_size: Maximum number of photos that wait or run.
+        deadline_s: Seconds after which a photo fails; if it still waits, it is dropped.
+        observer: Receives the outcome of each photo; None for no observer.
+        photos: Worker processes that decode, closed with the predictor; None to decode in threads
+            of this process.
+        client_share: Share of the queue that one client may hold while others hold any.
+        pixels_at_once: Maximum number of pixels that are decoded at the same time.
     """
 
     def __init__(
@@ -130,36 +138,44 @@ class LocalPredictor:
         self._running = False
         self._explained_last = False
         self._explained_client: str | None = None
-        self._seconds = 0.05  # running mean of what one photo takes of the runner's time
+        self._seconds = 0.05  # running mean of the time between two predictions
 
     @property
     def waiting(self) -> int:
-        """Photos that wait or run now."""
+        """Number of photos that wait or run."""
         return self._queue.taken
 
+    @override
     def models(self) -> list[ModelInfo]:
-        """The models that can be asked for, by name."""
         return [result for result in self._catalog.results() if result.revision is not None]
 
+    @override
     def default_model(self) -> str:
-        """Name of the model that answers when none is asked for."""
         return self._catalog.default()
 
-    def model(self, name: str) -> ModelInfo:
-        """Return an available model by name; errors as in `Predictor.model`."""
-        return find_model(self.models(), name)
+    @contextmanager
+    def reporting_model_failures(self, report: FailureListener) -> Iterator[None]:
+        """Report models that fail to load while the context is open.
+
+        Args:
+            report: As for `Catalog.add_failure_listener`.
+        """
+        self._catalog.add_failure_listener(report)
+        try:
+            yield
+        finally:
+            self._catalog.remove_failure_listener(report)
 
     def warm(self) -> None:
-        """Load all models, and swap in what is made live from now on.
-
-        So the first photo of each is answered as fast as the next.
+        """Load all models, so that no photo waits for one, and start to apply promotions.
 
         Raises:
             ModelNotFoundError: There is no model.
-            BundleError: The default model is damaged. (Of others, their first photo tells.)
+            BundleError: The default model is damaged. Other damaged models fail at their first
+                photo.
         """
         with ThreadPoolExecutor(1) as beside:
-            # Meanwhile, as it takes as long as the models do.
+            # At the same time, as it takes as long as loading the models.
             starting = beside.submit(self._start_workers)
             self._catalog.load()
             for result in self.models():
@@ -168,6 +184,7 @@ class LocalPredictor:
         starting.result()
         self._catalog.watch()
 
+    @override
     async def predict(
         self,
         photo: Photo,
@@ -176,10 +193,9 @@ class LocalPredictor:
         saliency: bool = False,
         client: str | None = None,
     ) -> Prediction:
-        """Classify one photo; errors as in `Predictor.predict`."""
-        job = _Job(photo, model, saliency, client)
-        return (await self._told(self._answered(job))).prediction
+        return (await self._observed(_Job(photo, model, saliency, client))).prediction
 
+    @override
     async def predict_with_preview(
         self,
         photo: Photo,
@@ -189,29 +205,28 @@ class LocalPredictor:
         saliency: bool = False,
         client: str | None = None,
     ) -> PreviewedPrediction:
-        """Classify one photo, and return what it looks like; errors as in `Predictor.predict`."""
-        job = _Job(photo, model, saliency, client, preview=side)
-        answer = await self._told(self._answered(job))
+        answer = await self._observed(_Job(photo, model, saliency, client, preview=side))
         if answer.preview is None:
-            raise PredictorError("The photo was answered without its preview. Try again.")
+            raise PredictorError("The prediction came without its preview. Try again.")
         crops = answer.seen.crops
         return PreviewedPrediction(answer.prediction, answer.preview, crops[len(crops) // 2])
 
+    @override
     async def archival_jpeg(self, photo: Photo) -> bytes:
-        """Encode a photo as it is kept; errors as in `Predictor.archival_jpeg`."""
         wanted = Preparation(archival=True)
         prepared = await asyncio.to_thread(self._prepare, photo, wanted)
         return prepared.archival or b""
 
-    async def _told(self, answering: Coroutine[Any, Any, _Answer]) -> _Answer:
-        """An answer, whose failure the observer hears of."""
+    async def _observed(self, job: _Job) -> _Answer:
+        """Answer a job, and report an error to the observer."""
         try:
-            return await answering
+            return await self._answered(job)
         except Exception as error:
             self._notify(partial(self._observer.on_error, error))
             raise
 
     async def _answered(self, job: _Job) -> _Answer:
+        """Put a job into the queue and wait for its result."""
         self._start_decoders()
         if self._photos is not None and job.photo is not None:
             job.pixels = await _pixels_of(job.photo)
@@ -223,23 +238,17 @@ class LocalPredictor:
         if evicted is not None and evicted.future.set_running_or_notify_cancel():
             evicted.future.set_exception(self._busy())
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job.future), self._deadline_s)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if job.future.cancelled() and not (task and task.cancelling()):
-                # Nobody stopped waiting: `close` dropped the photo.
-                raise UnavailableError(_CLOSED) from None
-            raise
+            return await asyncio.wait_for(wait_for_result(job.future), self._deadline_s)
         except TimeoutError as error:
             raise DeadlineError(
-                f"No answer within {self._deadline_s:g} s; the photo was given up. Try again."
+                f"No prediction within the deadline of {self._deadline_s:g} s. Try again."
             ) from error
         finally:
-            job.given_up = True
+            job.abandoned = True
             job.photo = None
 
+    @override
     def close(self) -> None:
-        """Answer no more; what waits is dropped, what runs is finished."""
         with self._lock:
             self._closed = True
         for job in self._queue.close():
@@ -259,10 +268,10 @@ class LocalPredictor:
             self._photos.start(self._n_decoders)
 
     def _start_decoders(self) -> None:
-        """Start the threads that decode, or wait for processes that do, with the first photo."""
+        """Start the threads that decode, or that drive worker processes, unless they run."""
         with self._lock:
             if self._closed:
-                raise UnavailableError(_CLOSED)
+                raise UnavailableError.closed()
             if self._decoders:
                 return
             count = self._n_decoders if self._photos is None else self._photos.workers
@@ -274,7 +283,7 @@ class LocalPredictor:
                 thread.start()
 
     def _decode_all(self) -> None:
-        """Decode until the queue is closed."""
+        """Decode photos until the queue is closed."""
         while (job := self._queue.take()) is not None:
             try:
                 self._decode(job)
@@ -288,20 +297,20 @@ class LocalPredictor:
         try:
             classifier = self._catalog.load(job.model)
             decoded = self._preprocess(job, photo, classifier)
-        except Exception as error:  # noqa: BLE001  # told to who waits
+        except Exception as error:  # noqa: BLE001  # raised to the caller
             self._fail([job], error)
             return
         del photo
         with self._lock:
             self._decoded.append(decoded)
-            # Once, for all that waits: a call for each photo would pile up while several are
-            # answered by one.
-            begin, self._running = not self._running, True
-        if begin:
+            # One run answers all that wait. A run for each photo would pile up, since one batch
+            # takes several photos.
+            start_run, self._running = not self._running, True
+        if start_run:
             self._runner.submit(self._run)
 
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
-        """Decode a photo for a model, in a worker process where there are any."""
+        """Decode a photo for a model, in a worker process if there are any."""
         if self._photos is None:
             seen, preview = classifier.preprocess(photo), None
             if job.preview is not None:
@@ -311,7 +320,7 @@ class LocalPredictor:
         prepared = self._photos.prepare(photo, classifier.preparation(preview=job.preview))
         spent = 1000 * (time.perf_counter() - started)
         if prepared.crops is None:
-            raise PredictorError("The photo was decoded without what the model takes. Try again.")
+            raise PredictorError("The photo was decoded without the model's input. Try again.")
         seen = PreprocessedPhoto(name_of(photo), prepared.crops, spent)
         return _Decoded(job, classifier, seen, prepared.preview)
 
@@ -319,56 +328,57 @@ class LocalPredictor:
         return (prepare if self._photos is None else self._photos.prepare)(photo, wanted)
 
     def _run(self) -> None:
-        """Answer until nothing waits."""
+        """Run batches until no photo waits."""
         try:
             while batch := self._next_batch():
                 self._answer(batch)
         except BaseException:
             with self._lock:
-                self._running = False  # so that the next photo begins anew
+                self._running = False  # the next photo starts another run
             raise
 
     def _answer(self, batch: list[_Decoded]) -> None:
-        """Run one model on photos that wait for it."""
+        """Run a model on a batch, and set the results of its jobs."""
         jobs = [each.job for each in batch]
         started = time.perf_counter()
         try:
             predictions = batch[0].classifier.infer(
                 [each.seen for each in batch], saliency=[job.saliency for job in jobs]
             )
-        except Exception as error:  # noqa: BLE001  # told to those who wait
+        except Exception as error:  # noqa: BLE001  # raised to the callers
             self._fail(jobs, error)
             return
         ended = time.perf_counter()
         with self._lock:
-            # Decoders work side by side, the runner alone.
+            # Decoders run in parallel; there is one runner.
             decode_s = sum(p.timing_ms.decode for p in predictions) / 1000 / self._n_decoders
             spent = max(ended - started, decode_s) / len(batch)
             self._seconds += 0.1 * (spent - self._seconds)
-        # Once it has its answer, nobody waits for a photo any more.
-        waited_for = [not job.given_up for job in jobs]
+        # Read before the results are set: their callers then mark the jobs as abandoned.
+        waited_for = [not job.abandoned for job in jobs]
         for each, prediction in zip(batch, predictions, strict=True):
             each.job.future.set_result(_Answer(prediction, each.seen, each.preview))
-        for job, prediction, told in zip(jobs, predictions, waited_for, strict=True):
-            if told:
+        for job, prediction, waits in zip(jobs, predictions, waited_for, strict=True):
+            if waits:
                 infer = ended - started
                 spent = prediction.timing_ms.decode / 1000 + infer
                 waited = max(ended - job.entered - spent, 0.0)
                 self._notify(partial(self._observer.on_answer, prediction, waited, infer))
 
     def _next_batch(self) -> list[_Decoded]:
-        """The photo that came first, and others for the same model; those given up are dropped.
+        """Take the next batch: the oldest photo and others for the same model.
 
-        Where photos wait to be explained, one of them alone, every other time. Empty: none waits.
+        Every other batch is a single photo with saliency while any waits. Abandoned photos are
+        dropped. The batch is empty if no photo waits.
         """
         with self._lock:
-            dropped = [each.job for each in self._decoded if each.job.given_up]
-            waiting = [each for each in self._decoded if not each.job.given_up]
+            dropped = [each.job for each in self._decoded if each.job.abandoned]
+            waiting = [each for each in self._decoded if not each.job.abandoned]
             explained = [each for each in waiting if each.job.saliency]
             plain = [each for each in waiting if not each.job.saliency]
             self._explained_last = bool(explained) and not (plain and self._explained_last)
             if self._explained_last:
-                # Of another client than the last one, where others wait.
+                # Clients take turns.
                 others = [e for e in explained if e.job.client != self._explained_client]
                 batch = (others or explained)[:1]
                 self._explained_client = batch[0].job.client
@@ -379,22 +389,23 @@ class LocalPredictor:
             self._decoded = deque(each for each in waiting if id(each) not in taken)
             self._running = bool(batch)
         for job in dropped:
-            job.future.set_exception(DeadlineError("The photo was given up."))
+            job.future.set_exception(DeadlineError("The caller no longer waits for this photo."))
         return batch
 
     def _fail(self, jobs: list[_Job], error: Exception) -> None:
         for job in jobs:
             job.future.set_exception(error)
 
-    def _notify(self, tell: Callable[[], None]) -> None:
+    def _notify(self, notify: Callable[[], None]) -> None:
+        """Call the observer; its failure is logged and costs no prediction."""
         try:
-            tell()
+            notify()
         except Exception:
-            logger.exception("An observer of the predictor failed")
+            logger.exception("The predictor's observer failed")
 
 
 async def _pixels_of(photo: Photo) -> int:
-    """Pixels that a photo claims to have; 0 where it cannot be read, as decoding it will tell."""
+    """Return a photo's pixels by its header; 0 where it cannot be read, which decoding reports."""
     if isinstance(photo, bytes):
         return claimed_pixels(photo)
     if isinstance(photo, Image.Image):

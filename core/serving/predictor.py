@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.leaderboard import ModelInfo
-from core.errors import ModelNotFoundError
+from core.errors import ModelNotFoundError, UnavailableError
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 
-__all__ = ["NullObserver", "Observer", "Predictor", "PreviewedPrediction", "find_model"]
+__all__ = [
+    "NullObserver",
+    "Observer",
+    "Predictor",
+    "PreviewedPrediction",
+    "find_model",
+    "wait_for_result",
+]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class PreviewedPrediction:
-    """A prediction, and what its photo looks like: no front decodes a photo itself.
+    """A prediction with images for display, so that no front decodes a photo itself.
 
     Attributes:
-        prediction: As `Predictor.predict` gives it.
-        preview: The photo upright, shape (h, w, 3), uint8.
-        model_input: What the model saw of it, shape (height, width, 3), uint8; of several crops
-            the middle one.
+        prediction: The prediction.
+        preview: The upright photo, RGB array of shape (h, w, 3), uint8.
+        model_input: The model's input, RGB array of shape (height, width, 3), uint8; of several
+            crops the middle one.
     """
 
     prediction: Prediction
@@ -34,29 +45,30 @@ class PreviewedPrediction:
 
 
 class Predictor(Protocol):
-    """What fronts need; they do not know whether it is in their process."""
+    """Classifies photos, in this process or elsewhere."""
 
     def models(self) -> list[ModelInfo]:
-        """The models that can be asked for, by name.
+        """Return the models that can be used, sorted by name.
 
         Raises:
-            UnavailableError: The predictor is closed, or cannot be reached.
-        """
-
-    def default_model(self) -> str:
-        """Name of the model that answers when none is asked for.
-
-        Raises:
-            ModelNotFoundError: There is none.
-            UnavailableError: The predictor is closed, or cannot be reached.
+            UnavailableError: The predictor is not available.
         """
 
     def model(self, name: str) -> ModelInfo:
-        """Return an available model by name.
+        """Return a model by name.
 
         Raises:
             ModelNotFoundError: There is no model of that name.
-            UnavailableError: The predictor is closed, or cannot be reached.
+            UnavailableError: The predictor is not available.
+        """
+        return find_model(self.models(), name)
+
+    def default_model(self) -> str:
+        """Return the name of the model that is used when none is named.
+
+        Raises:
+            ModelNotFoundError: There is no model.
+            UnavailableError: The predictor is not available.
         """
 
     async def predict(
@@ -67,23 +79,24 @@ class Predictor(Protocol):
         saliency: bool = False,
         client: str | None = None,
     ) -> Prediction:
-        """Classify one photo.
+        """Classify a photo.
 
         Args:
             photo: Bytes of a file, a path, or a PIL image.
-            model: Name of the model; None: the default one.
-            saliency: Also tell what in the photo spoke for the answer.
-            client: Who sent the photo: a visitor, a chat, a key. While others wait, no client holds
-                more than its share of the places. None: who may hold all, as the command line.
+            model: Name of the model; None for the default model.
+            saliency: Whether to compute the saliency map.
+            client: Key of the client that sent the photo, such as a visitor, a chat or an API key.
+                While others wait, no client holds more than its share of the queue. None for a
+                trusted caller such as the command line, which has no share.
 
         Raises:
-            ImageError: The photo cannot be answered.
+            ImageError: The photo cannot be used.
             PhotoReadError: The path cannot be read.
-            ModelNotFoundError: No model of that name.
+            ModelNotFoundError: There is no model of that name.
             BundleError: The model's folder is damaged.
-            BusyError: All places are taken; says when to come back.
-            DeadlineError: The answer was not there in time.
-            UnavailableError: The predictor is closed, or cannot be reached.
+            BusyError: The queue is full; `retry_after` says when to retry.
+            DeadlineError: The prediction was not ready in time.
+            PredictorError: The predictor is closed or not available.
         """
 
     async def predict_with_preview(
@@ -95,14 +108,21 @@ class Predictor(Protocol):
         saliency: bool = False,
         client: str | None = None,
     ) -> PreviewedPrediction:
-        """Classify one photo, and return what it looks like.
+        """Classify a photo and return images for display with the prediction.
 
-        Arguments and errors are those of `predict`; `side` is how many pixels the longer side of
-        the preview has, up to 1,024.
+        Args:
+            photo: As in `predict`.
+            side: Length of the preview's longer side in pixels, at most 1,024.
+            model: As in `predict`.
+            saliency: As in `predict`.
+            client: As in `predict`.
+
+        Raises:
+            TenSightError: As in `predict`.
         """
 
     async def archival_jpeg(self, photo: Photo) -> bytes:
-        """Encode a photo as it is kept where its sender agreed.
+        """Encode a photo for storage, which its sender has agreed to.
 
         Returns:
             JPEG of at most 1,024 pixels a side, without metadata.
@@ -112,7 +132,7 @@ class Predictor(Protocol):
         """
 
     def close(self) -> None:
-        """Answer no more; what waits is dropped, what runs is finished."""
+        """Stop: fail the photos that wait and finish those that run."""
 
 
 def find_model(models: Sequence[ModelInfo], name: str) -> ModelInfo:
@@ -129,19 +149,19 @@ def find_model(models: Sequence[ModelInfo], name: str) -> ModelInfo:
 
 
 class Observer(Protocol):
-    """Hears how photos fare; called from any thread. Each photo is told of once."""
+    """Receives the outcome of each photo, once; called from any thread."""
 
     def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
-        """After an answer that somebody waited for.
+        """Handle a prediction that a caller was waiting for.
 
         Args:
-            prediction: The answer; `timing_ms.decode` is what that took.
-            waited_s: Seconds that the photo waited, before it was decoded and after.
-            infer_s: Seconds that the model ran, on all photos of its batch.
+            prediction: The prediction; `timing_ms.decode` is its decoding time.
+            waited_s: Seconds in the queue, before and after decoding.
+            infer_s: Seconds of inference for the whole batch.
         """
 
     def on_error(self, error: Exception) -> None:
-        """After a photo that got none: a full queue and a passed deadline too."""
+        """Handle a failure, including a full queue and a passed deadline."""
 
 
 class NullObserver:
@@ -152,3 +172,19 @@ class NullObserver:
 
     def on_error(self, error: Exception) -> None:
         """Do nothing."""
+
+
+async def wait_for_result(future: Future[_T]) -> _T:
+    """Wait for a future that a predictor's `close` cancels.
+
+    Raises:
+        UnavailableError: The predictor was closed.
+        asyncio.CancelledError: The caller was cancelled.
+    """
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if future.cancelled() and not (task and task.cancelling()):
+            raise UnavailableError.closed() from None
+        raise

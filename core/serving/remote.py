@@ -1,4 +1,4 @@
-"""A predictor that asks an HTTP service."""
+"""The remote predictor: a client of the HTTP service."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast, get_args
 
 import httpx2
 from PIL import Image
+from typing_extensions import override
 
 from core.bundle.config import Config
 from core.bundle.leaderboard import ModelInfo
@@ -39,34 +40,33 @@ from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation
-from core.serving.predictor import PreviewedPrediction, find_model
+from core.serving.predictor import Predictor, PreviewedPrediction, wait_for_result
 from core.settings import processors
 from core.text import printable
 
 __all__ = ["CLIENT_HEADER", "RemotePredictor"]
 
 CLIENT_HEADER = "X-TenSight-Client"
-"""Names the keyed hash of whom a front asks for; services heed it from keys that they trust."""
+"""Header with the keyed hash of a front's client; the service reads it from trusted keys only."""
 
-_CLOSED = "The predictor is closed."
 _FIRST_PAUSE_S = 0.1
-_AT_ONCE = 64
-_MAX_MESSAGE = 1_000
+_MAX_REQUESTS = 64
+_MAX_MESSAGE_CHARACTERS = 1_000
 
 _T = TypeVar("_T")
 
 
-class RemotePredictor:
-    """A `Predictor` that asks an HTTP service. Safe to share between event loops.
+class RemotePredictor(Predictor):
+    """A predictor that sends photos to an HTTP service. Safe to share between event loops.
 
-    To ask twice changes nothing, so what fails on the way is tried again, a little later each time.
+    Requests are idempotent, so they are retried after connection errors, with exponential backoff.
 
     Args:
-        url: Address of the service, as http://127.0.0.1:8000.
-        key: What it asks for.
-        patience_s: Seconds after which there is an error in place of an answer.
-        secret: Key of the hashes that stand for clients; None: one of this process's own.
-        photos: Processes that make previews, closed with the predictor.
+        url: URL of the service, for example http://127.0.0.1:8000.
+        key: API key of the service; None for no key.
+        patience_s: Timeout of a request in seconds, including retries.
+        secret: Key of the hashes that stand for clients; None for a random one.
+        photos: Worker processes that make previews, closed with the predictor; None for new ones.
     """
 
     def __init__(
@@ -83,34 +83,31 @@ class RemotePredictor:
         self._url = url.rstrip("/")
         self._patience_s = patience_s
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._known: dict[tuple[str, str], ModelInfo] = {}
+        self._models: dict[tuple[str, str], ModelInfo] = {}
         self._lock = threading.Lock()
-        self._asking: set[Future[Any]] = set()
+        self._requests: set[Future[Any]] = set()
         self._closed = False
-        # Connections belong to one event loop; those of the callers come and go.
+        # Connections belong to one event loop, and those of the callers come and go.
         self._loop = asyncio.new_event_loop()
         self._client: httpx2.AsyncClient | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="ask", daemon=True)
         self._thread.start()
 
+    @override
     def models(self) -> list[ModelInfo]:
-        """The models that can be asked for, by name."""
         results = []
-        for row in self._now("GET", "/v1/models", _rows):
+        for row in self._request("GET", "/v1/models", _rows):
             name, revision = row
-            if row not in self._known:
-                self._known[row] = self._now("GET", f"/v1/models/{name}", _result)
-            results.append(self._known[name, revision])
+            if row not in self._models:
+                self._models[row] = self._request("GET", f"/v1/models/{name}", _result)
+            results.append(self._models[name, revision])
         return results
 
+    @override
     def default_model(self) -> str:
-        """Name of the model that answers when none is asked for."""
-        return self._now("GET", "/v1/models", lambda listed: str(listed["default"]))
+        return self._request("GET", "/v1/models", lambda listed: str(listed["default"]))
 
-    def model(self, name: str) -> ModelInfo:
-        """Return an available model by name; errors as in `Predictor.model`."""
-        return find_model(self.models(), name)
-
+    @override
     async def predict(
         self,
         photo: Photo,
@@ -119,14 +116,10 @@ class RemotePredictor:
         saliency: bool = False,
         client: str | None = None,
     ) -> Prediction:
-        """Classify one photo; errors as in `Predictor.predict`.
-
-        A PIL image is sent as a PNG file, which must keep to the limit on files. A client is sent
-        as a keyed hash, which counts where the service trusts the key of this predictor.
-        """
+        # The service reads the keyed hash of the client if it trusts the key of this predictor.
         body = await asyncio.to_thread(_encoded, photo)
         query = {"saliency": str(saliency).lower()} | ({"model": model} if model else {})
-        asking = self._start(
+        request = self._start(
             "POST",
             "/v1/predict",
             Prediction.from_dict,
@@ -134,18 +127,12 @@ class RemotePredictor:
             params=query,
             headers={} if client is None else {CLIENT_HEADER: self._hashed(client)},
         )
-        try:
-            prediction = await asyncio.wrap_future(asking)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if asking.cancelled() and not (task and task.cancelling()):
-                # Nobody stopped waiting: `close` did.
-                raise UnavailableError(_CLOSED) from None
-            raise
+        prediction = await wait_for_result(request)
         if isinstance(photo, str | os.PathLike):
             return replace(prediction, photo=os.fspath(photo))
         return prediction
 
+    @override
     async def predict_with_preview(
         self,
         photo: Photo,
@@ -155,32 +142,29 @@ class RemotePredictor:
         saliency: bool = False,
         client: str | None = None,
     ) -> PreviewedPrediction:
-        """Classify one photo, and return what it looks like; errors as in `predict`.
-
-        The preview is made by workers of this process: the service sends none.
-        """
         prediction = await self.predict(photo, model=model, saliency=saliency, client=client)
-        info = await asyncio.to_thread(self.model, prediction.model)
-        wanted = Preparation(info.config.input, preview=side)
+        found = await asyncio.to_thread(self.model, prediction.model)
+        # The service sends no previews; workers of this process make them.
+        wanted = Preparation(found.config.input, preview=side)
         prepared = await asyncio.to_thread(self._photos.prepare, photo, wanted)
         if prepared.crops is None or prepared.preview is None:
-            raise PredictorError("The photo was answered without its preview. Try again.")
+            raise PredictorError("The prediction came without its preview. Try again.")
         crops = prepared.crops
         return PreviewedPrediction(prediction, prepared.preview, crops[len(crops) // 2])
 
+    @override
     async def archival_jpeg(self, photo: Photo) -> bytes:
-        """Encode a photo as it is kept; errors as in `Predictor.archival_jpeg`."""
         prepared = await asyncio.to_thread(self._photos.prepare, photo, Preparation(archival=True))
         return prepared.archival or b""
 
+    @override
     def close(self) -> None:
-        """Ask no more; who waits is told so."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            asking = list(self._asking)
-        for each in asking:
+            running = list(self._requests)
+        for each in running:
             each.cancel()
         self._photos.close()
 
@@ -196,25 +180,38 @@ class RemotePredictor:
     def _hashed(self, client: str) -> str:
         return hmac.new(self._secret, client.encode(), hashlib.sha256).hexdigest()
 
-    def _now(self, method: str, path: str, read: Callable[[Any], _T]) -> _T:
+    def _request(self, method: str, path: str, read: Callable[[Any], _T]) -> _T:
+        """Send a request and wait for its result; see `_start`."""
         return self._start(method, path, read).result()
 
     def _start(self, method: str, path: str, read: Callable[[Any], _T], **how: Any) -> Future[_T]:
+        """Start a request on the predictor's own event loop.
+
+        Args:
+            method: HTTP method.
+            path: Path of the URL.
+            read: Converts the JSON of the response to the result.
+            **how: Further arguments of the HTTP client.
+
+        Raises:
+            BusyError: Too many requests are running.
+            PredictorError: The predictor is closed.
+        """
         with self._lock:
             if self._closed:
-                raise UnavailableError(_CLOSED)
-            if len(self._asking) >= _AT_ONCE:
+                raise UnavailableError.closed()
+            if len(self._requests) >= _MAX_REQUESTS:
                 raise BusyError(1)
-            asking = asyncio.run_coroutine_threadsafe(
+            request = asyncio.run_coroutine_threadsafe(
                 self._ask(method, path, read, **how), self._loop
             )
-            self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
-        return asking
+            self._requests.add(request)
+        request.add_done_callback(self._requests.discard)
+        return request
 
     async def _ask(self, method: str, path: str, read: Callable[[Any], _T], **how: Any) -> _T:
-        """What the service says, read; asked again until it says something or patience ends."""
-        pause, why = _FIRST_PAUSE_S, "it did not answer in time"
+        """Send a request, retrying until the service responds or the timeout passes."""
+        pause, why = _FIRST_PAUSE_S, "it did not respond in time"
         try:
             async with asyncio.timeout(self._patience_s):
                 if self._client is None:
@@ -223,49 +220,50 @@ class RemotePredictor:
                     try:
                         response = await self._client.request(method, path, **how)
                     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
-                        raise self._away(str(error)) from error
+                        raise self._unavailable(str(error)) from error
                     except httpx2.TransportError as error:
                         why = str(error) or type(error).__name__
                     else:
-                        # A proxy before the service, which is away for a moment.
+                        # Without a code of ours it comes from a proxy in front of the service.
                         if response.status_code not in (502, 503, 504) or _code(response):
                             return self._read(response, read)
-                        why = f"something before it answered {response.status_code}"
-                    # The pause differs, so that many do not come back at once.
+                        why = f"a proxy in front of it returned status {response.status_code}"
+                    # With jitter, so that many clients do not retry at the same moment.
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
                     pause *= 2
         except TimeoutError as error:
             if isinstance(error, TenSightError):
-                raise  # a deadline of the service's
-            raise self._away(f"{why}, within {self._patience_s:g} s") from error
+                raise  # the deadline of the service, not ours
+            raise self._unavailable(f"{why}, within {self._patience_s:g} s") from error
 
     def _connect(self) -> httpx2.AsyncClient:
-        """A client for the service.
+        """Create the HTTP client.
 
         Raises:
-            UnavailableError: The environment does not let there be one.
+            PredictorError: The environment variables for proxies or certificates are invalid.
         """
         try:
             return httpx2.AsyncClient(
                 base_url=self._url,
                 headers=self._headers,
                 timeout=None,
-                # What the environment says of proxies is not meant for this very computer.
+                # Proxies of the environment are not meant for this computer itself.
                 trust_env=not is_loopback(self._url),
             )
         except (ValueError, ImportError, OSError, httpx2.InvalidURL) as error:
-            raise self._away(broken_variable() or str(error)) from error
+            raise self._unavailable(broken_variable() or str(error)) from error
 
     def _read(self, response: httpx2.Response, read: Callable[[Any], _T]) -> _T:
-        """The JSON of an answer; an error of the service is raised as what it was there."""
+        """Convert the JSON of a response, or raise the error that the service reports."""
         code = _code(response)
         try:
             if response.is_success:
                 return read(response.json())
-            message = printable(str(response.json()["error"]["message"]), _MAX_MESSAGE)
+            message = printable(str(response.json()["error"]["message"]), _MAX_MESSAGE_CHARACTERS)
         except (ValueError, KeyError, TypeError) as error:
-            raise self._away(
-                f"it answered {response.status_code}, and not as a TenSight of this version does"
+            raise self._unavailable(
+                f"its response (status {response.status_code}) is not that of a TenSight service "
+                "of this version"
             ) from error
         retry_after = response.headers.get("Retry-After", "")
         seconds = int(retry_after) if retry_after.isdigit() else 1
@@ -279,20 +277,20 @@ class RemotePredictor:
         for kind in kinds:
             if code == kind.code:
                 raise kind(message)
-        raise self._away(f"it answered {response.status_code}: {message}")
+        raise self._unavailable(f"it returned status {response.status_code}: {message}")
 
-    def _away(self, why: str) -> UnavailableError:
+    def _unavailable(self, why: str) -> UnavailableError:
         hint = "" if is_loopback(self._url) else network_hint(self._url)
-        told = without_credentials(why).removesuffix(".")
+        reason = without_credentials(why).removesuffix(".")
         return UnavailableError(
-            f"The predictor at {without_credentials(self._url)} gives no answer: {told}. See that "
-            "it runs, and that TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are right."
-            + (f" {hint}" if hint and hint.removesuffix(".") != told else "")
+            f"The predictor at {without_credentials(self._url)} is not available: {reason}. Check "
+            "that it is running, and that TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are "
+            "correct." + (f" {hint}" if hint and hint.removesuffix(".") != reason else "")
         )
 
 
 def _code(response: httpx2.Response) -> str | None:
-    """The code of a TenSight error; None where the answer is none."""
+    """Return the code of a TenSight error; None if the response is not one."""
     try:
         return str(response.json()["error"]["code"])
     except (ValueError, KeyError, TypeError):
@@ -309,7 +307,7 @@ def _result(model: Any) -> ModelInfo:
 
 
 def _encoded(photo: Photo) -> bytes:
-    """The file of a photo; a PIL image becomes one that loses nothing."""
+    """Return the bytes of a photo's file; a PIL image is encoded as PNG without loss."""
     if isinstance(photo, Image.Image):
         rgb = Image.fromarray(decode(photo))
         buffer = BytesIO()

@@ -1,4 +1,4 @@
-"""What Prometheus is told: photos by model and verdict, errors, how long things take, the queue."""
+"""Metrics for Prometheus: predictions, errors, durations, queue length and live revisions."""
 
 from __future__ import annotations
 
@@ -15,64 +15,71 @@ from core.inference.prediction import Prediction
 __all__ = ["CONTENT_TYPE", "Telemetry"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# From a model on a small photo to one that waits for a deadline, seconds.
+# Histogram buckets in seconds, from a small photo to a passed deadline.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Telemetry:
-    """An `Observer` that counts, in a registry of its own."""
+    """An observer that records metrics in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._photos = Counter(
             "tensight_photos",
-            "Photos that were answered.",
+            "Number of predictions.",
             ["model", "verdict"],
             registry=self.registry,
         )
         self._errors = Counter(
             "tensight_errors",
-            "Photos that got no answer, by the code of the error.",
+            "Number of failed photos by error code.",
             ["code"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "tensight_stage_seconds",
-            "How long a photo took to decode, waited, and was in the model with those beside it.",
+            "Duration of decoding, of waiting in the queue, and of inference for the whole batch.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
         )
 
     def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
-        """Count an answer."""
+        """Record a prediction and its durations."""
         self._photos.labels(prediction.model, prediction.verdict).inc()
         self._seconds.labels("decode").observe(prediction.timing_ms.decode / 1000)
         self._seconds.labels("wait").observe(waited_s)
         self._seconds.labels("infer").observe(infer_s)
 
     def on_error(self, error: Exception) -> None:
-        """Count a photo that got no answer."""
+        """Record a failed photo."""
         code = error.code if isinstance(error, TenSightError) else "unexpected"
         self._errors.labels(code).inc()
 
     def watch_queue(self, waiting: Callable[[], int], size: int) -> None:
-        """Also tell how many photos wait or run, and how many may."""
+        """Export the queue's length and capacity.
+
+        Args:
+            waiting: Returns the number of photos that wait or run.
+            size: Maximum of that number.
+        """
         queue = Gauge(
-            "tensight_queue", "Photos that wait or are being answered.", registry=self.registry
+            "tensight_queue", "Number of photos that wait or run.", registry=self.registry
         )
         queue.set_function(waiting)
         most = Gauge(
-            "tensight_queue_size", "How many of them there may be.", registry=self.registry
+            "tensight_queue_size",
+            "Maximum number of photos that wait or run.",
+            registry=self.registry,
         )
         most.set(size)
 
     def watch_models(self, models: Callable[[], list[ModelInfo]]) -> None:
-        """Also tell which revision of each model is live."""
+        """Export the live revision of each model."""
         self.registry.register(_Live(models))
 
     def text(self) -> bytes:
-        """What is known now, in Prometheus' text format."""
+        """Render the current metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 

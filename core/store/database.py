@@ -22,9 +22,9 @@ __all__ = ["Database", "in_utc"]
 
 _LOCKED_S = 60
 _BUSY_S = 10
-# Of PostgreSQL's advisory lock: any number that nothing else takes.
+# Key of the PostgreSQL advisory lock; an arbitrary number.
 _LOCK = 0x7E5516
-# From this version of the tables on, files are private and deleted rows are overwritten.
+# Since this schema version, files are private and deleted rows are overwritten.
 _SCRUBBED_SINCE = "0006"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -35,18 +35,20 @@ logger = logging.getLogger(__name__)
 class Database:
     """Connections to the database. Safe to share between threads, and between processes.
 
+    Args:
+        url: URL of the database.
+
     Raises:
-        StoreError: From every use, where the database cannot be used.
+        StoreError: From every method, if the database is not available.
     """
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
         with self._translate_errors():
             self.engine = sa.create_engine(
-                # What somebody wrote must not stand in an error.
                 url,
                 connect_args=_arguments(url),
-                hide_parameters=True,
+                hide_parameters=True,  # errors must not show what users wrote
             )
         self._reading = self.engine.execution_options(reading=True)
         if url.get_backend_name() == "sqlite":
@@ -55,10 +57,10 @@ class Database:
 
     @classmethod
     def open(cls, settings: Settings) -> Database:
-        """Connect to the database of the settings; create or migrate its tables where needed.
+        """Connect to the database of the settings, and create or migrate its tables if necessary.
 
         Raises:
-            StoreError: It cannot be reached or written, or is of a newer TenSight.
+            StoreError: The database is not available, or belongs to a newer version of TenSight.
         """
         url = _url(settings)
         database = cls(url)
@@ -69,7 +71,7 @@ class Database:
 
     @classmethod
     def find(cls, settings: Settings) -> Database | None:
-        """Connect as `open` does; None where there is no database yet.
+        """Connect as `open` does; return None if there is no database yet.
 
         Raises:
             StoreError: As in `open`.
@@ -86,22 +88,22 @@ class Database:
         return cls.open(settings)
 
     def scrub(self) -> None:
-        """Leave nothing of deleted rows in the files of a SQLite database.
+        """Erase deleted rows from the files of a SQLite database.
 
-        Pages are overwritten as rows are deleted (`secure_delete`), but the write-ahead log keeps
-        what they held until it is copied into the database and emptied, which this does. While
-        another process goes on reading, it stays; then the next call does it.
+        Pages are overwritten when rows are deleted (`secure_delete`), but the write-ahead log keeps
+        their content until a checkpoint truncates it, which this does. While another process reads,
+        the log cannot be truncated, and the next call tries again.
         """
         if self._url.get_backend_name() != "sqlite":
             return
         with self._translate_errors(), self._unmanaged() as cursor:
             busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            logger.warning("Deleted rows stay in the write-ahead log until it can be emptied")
+            logger.warning("Deleted rows stay in the write-ahead log until it can be truncated")
 
     @contextmanager
     def _unmanaged(self) -> Iterator[Any]:
-        """Yield a cursor of SQLite outside any transaction."""
+        """Yield a SQLite cursor outside any transaction."""
         connection = self.engine.raw_connection()
         try:
             yield connection.cursor()
@@ -114,18 +116,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Begin a transaction that only reads; a writer does not hold it up."""
+        """Begin a read-only transaction, which writers do not block."""
         with self._translate_errors(), self._reading.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """Begin a transaction that writes: committed at the end, rolled back on an error."""
+        """Begin a write transaction: committed at the end, rolled back on an error."""
         with self._translate_errors(), self.engine.begin() as connection:
             yield connection
 
     def _version(self) -> str | None:
-        """Version of the tables; None where there are none."""
+        """Return the schema version; None if there are no tables."""
         with self._reading.begin() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
@@ -133,21 +135,21 @@ class Database:
         return None if found is None else str(found)
 
     def _migrate(self) -> None:
-        # They take a while to import, and are needed once a version.
+        # Slow imports that are needed once per schema version.
         from alembic import command  # noqa: PLC0415
         from alembic.config import Config  # noqa: PLC0415
         from alembic.script import ScriptDirectory  # noqa: PLC0415
 
         config = Config()
-        # A value may hold %(names)s of others.
+        # The configuration interpolates percent signs.
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         version = self._version()
         known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
         if version is not None and version not in known:
             raise StoreError(
-                f"The database {self._shown} is of a newer TenSight (its tables are {version}, "
-                f"this one knows up to {HEAD}). Update TenSight, or name another database in "
-                "TENSIGHT_DATABASE_URL."
+                f"The database {self._shown} belongs to a newer version of TenSight: its schema is "
+                f"{version}, and this version supports up to {HEAD}. Upgrade TenSight, or set "
+                "TENSIGHT_DATABASE_URL to another database."
             )
         with self.engine.begin() as connection:
             config.attributes["connection"] = connection
@@ -156,7 +158,7 @@ class Database:
             self._tighten()
 
     def _tighten(self) -> None:
-        """Bring a SQLite database of an older TenSight to what new ones are from the start."""
+        """Make the files of an older SQLite database private, and erase its deleted rows."""
         if self._url.get_backend_name() != "sqlite":
             return
         file = Path(self._url.database or "")
@@ -165,11 +167,11 @@ class Database:
                 each.chmod(PRIVATE_FILE)
         try:
             with self._unmanaged() as cursor:
-                # What was deleted before pages were overwritten lies in free ones.
+                # Rows deleted by older versions are still in free pages.
                 cursor.execute("VACUUM")
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
-            logger.warning("What was deleted before may still stand in free pages")
+            logger.warning("Rows deleted by an older version may remain in free pages")
 
     @property
     def _shown(self) -> str:
@@ -177,24 +179,27 @@ class Database:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Errors of the database as ours."""
+        """Translate errors of SQLAlchemy, its drivers and the file system to StoreError."""
         try:
             yield
         except ImportError as error:
             raise StoreError(
-                f"The database {self._shown} needs a package that is not installed here: {error}. "
-                "For PostgreSQL it is the extra 'postgres'."
+                f"The database {self._shown} needs a package that is not installed: {error}. For "
+                "PostgreSQL, install the extra 'postgres'."
             ) from error
         except (sa.exc.SQLAlchemyError, OSError) as error:
             reason = getattr(error, "orig", None) or error
             raise StoreError(
-                f"The database {self._shown} cannot be used: {reason}. See that it is there, that "
-                "this user may write it, and that TENSIGHT_DATABASE_URL is right."
+                f"The database {self._shown} is not available: {reason}. Check that it exists, "
+                "that this user can write to it, and that TENSIGHT_DATABASE_URL is correct."
             ) from error
 
 
 def in_utc(at: datetime) -> datetime:
-    """SQLite forgets the zone, which is UTC; PostgreSQL tells the moment in that of the server."""
+    """Convert a time from the database to UTC.
+
+    SQLite returns it in UTC without a time zone, PostgreSQL in the time zone of the server.
+    """
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
@@ -205,8 +210,8 @@ def _url(settings: Settings) -> sa.URL:
         return sa.make_url(settings.database_url.get_secret_value())
     except sa.exc.ArgumentError as error:
         raise StoreError(
-            "TENSIGHT_DATABASE_URL is no address of a database; it looks like "
-            "postgresql+psycopg://user:password@host/name."
+            "TENSIGHT_DATABASE_URL is not a database URL such as "
+            "postgresql+psycopg://user:password@host/name. Correct or unset it."
         ) from error
 
 
@@ -217,7 +222,7 @@ def _arguments(url: sa.URL) -> dict[str, Any]:
 
 @contextmanager
 def _locked(url: sa.URL) -> Iterator[None]:
-    """One process at a time makes or changes tables."""
+    """Hold the lock under which one process at a time creates or migrates tables."""
     if url.get_backend_name() != "sqlite":
         engine = sa.create_engine(url, connect_args=_arguments(url))
         try:
@@ -231,30 +236,30 @@ def _locked(url: sa.URL) -> Iterator[None]:
     private_folder(file.parent)
     try:
         with FileLock(file.with_suffix(".lock"), timeout=_LOCKED_S, mode=PRIVATE_FILE):
-            # SQLite gives its log the mode of the database.
+            # SQLite gives its log files the mode of the database file.
             file.touch(mode=PRIVATE_FILE)
             yield
     except Timeout as error:
         raise StoreError(
-            f"Another process has been changing the database for {_LOCKED_S} s. Try again when it "
-            "has ended."
+            f"The database is locked: another process has been migrating it for {_LOCKED_S} s. Try "
+            "again when that process has ended."
         ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # SQLAlchemy begins transactions (below), not the driver, which would begin too late.
+    # SQLAlchemy begins transactions (see below), as the driver would begin them too late.
     connection.isolation_level = None
     cursor = connection.cursor()
-    # Readers do not wait for a writer; what was committed outlives a power cut.
+    # Readers do not wait for a writer, and committed data survives a power failure.
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    # What was deleted is overwritten, not left in free pages.
+    # Deleted rows are overwritten instead of left in free pages.
     cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes then would fail where another wrote between.
+    # A transaction that reads before it writes would fail if another one wrote in between.
     reading = connection.get_execution_options().get("reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -133,7 +133,7 @@ class FeedbackTable:
         self._bounds = bounds or StorageLimits()
 
     def add(self, feedback: Feedback) -> StoreResult:
-        """Store feedback within the bounds; beyond them its photo, or all of it, is dropped.
+        """Store feedback within the storage limits; beyond them, its photo or all of it is dropped.
 
         Returns:
             What was stored.

@@ -11,13 +11,17 @@ __all__ = ["Flags"]
 
 
 class Flags:
-    """Named flags, each on or off."""
+    """The table of flags, each on or off.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def get(self, name: str) -> bool:
-        """Return whether a flag is on; it is off until it was set."""
+        """Return whether a flag is on; flags that were never set are off."""
         select = sa.select(SWITCHES.c.on).where(SWITCHES.c.name == name)
         with self._database.read() as connection:
             return bool(connection.execute(select).scalar())

@@ -15,21 +15,25 @@ __all__ = ["InboxTable"]
 
 
 class InboxTable:
-    """Telegram updates of each bot, until they are answered."""
+    """The table of each bot's Telegram updates.
+
+    Args:
+        database: The database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def receive(self, bot: int, updates: Sequence[tuple[int, int | None, str]]) -> set[int]:
-        """Put updates into the inbox; what is or was there already stays as it is.
+        """Store updates; those that exist already are not changed.
 
         Args:
             bot: Id of the bot.
-            updates: Id, chat and content of each.
+            updates: Id, chat and content of each update.
 
         Returns:
-            Ids of those that are not done: who writes them down twice, as where the connection
-            broke the first time, hears of them again.
+            Ids of the updates that are not finished, including those that were stored before: a
+            caller may repeat this after a lost connection.
         """
         now = datetime.now(UTC)
         rows: list[dict[str, Any]] = [
@@ -51,7 +55,7 @@ class InboxTable:
         return {*new, *(row.update_id for row in known if row.done_at is None)}
 
     def waiting(self, bot: int) -> list[tuple[int, str]]:
-        """Id and content of each update of the inbox that is not done, the oldest first."""
+        """Return id and content of each unfinished update of a bot, oldest first."""
         select = (
             sa.select(INBOX.c.update_id, INBOX.c.payload)
             .where(INBOX.c.bot == bot, INBOX.c.done_at.is_(None))
@@ -61,7 +65,7 @@ class InboxTable:
             return [(row.update_id, row.payload or "") for row in connection.execute(select)]
 
     def unsettled(self, bot: int) -> set[int]:
-        """Ids of the updates that a process of this bot was handling when it died."""
+        """Return the ids of the updates that the bot was handling when its process crashed."""
         select = sa.select(INBOX.c.update_id).where(
             INBOX.c.bot == bot, INBOX.c.done_at.is_(None), INBOX.c.attempts > 0
         )
@@ -69,7 +73,7 @@ class InboxTable:
             return set(connection.execute(select).scalars())
 
     def forgotten(self, bot: int) -> set[int]:
-        """Ids of the updates that are about photos of people who asked to be forgotten since."""
+        """Return the ids of updates about photos whose senders have since deleted their data."""
         select = sa.select(INBOX.c.update_id).where(
             INBOX.c.bot == bot, INBOX.c.done_at.is_(None), INBOX.c.forgotten.is_(True)
         )
@@ -77,7 +81,7 @@ class InboxTable:
             return set(connection.execute(select).scalars())
 
     def forget(self, bot: int, updates: Sequence[int]) -> None:
-        """Note that updates are about photos of somebody who asks to be forgotten."""
+        """Mark updates as being about photos of a user who deletes their data."""
         change = (
             sa.update(INBOX)
             .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
@@ -87,15 +91,15 @@ class InboxTable:
             connection.execute(change)
 
     def begin(self, bot: int, updates: Sequence[int], most: int) -> int:
-        """Count an attempt at handling updates, before it is made.
+        """Count an attempt to handle updates, before it starts.
 
         Args:
             bot: Id of the bot.
-            updates: Ids of those that are handled together.
-            most: Attempts that may come to no end; no further one is counted.
+            updates: Ids of the updates that are handled together.
+            most: Maximum number of attempts; beyond it, none is counted.
 
         Returns:
-            How many attempts at one of them came to no end before.
+            Number of earlier attempts that did not finish; the maximum over the updates.
         """
         mine = sa.and_(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
         before = sa.select(sa.func.coalesce(sa.func.max(INBOX.c.attempts), 0)).where(mine)
@@ -107,7 +111,7 @@ class InboxTable:
         return failed
 
     def settle(self, bot: int, updates: Sequence[int]) -> None:
-        """Note that an attempt came to an end, though the updates are not done."""
+        """Reset the attempts of updates, since the last one ended without a crash."""
         change = (
             sa.update(INBOX)
             .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
@@ -117,7 +121,7 @@ class InboxTable:
             connection.execute(change)
 
     def finish(self, bot: int, updates: Sequence[int]) -> None:
-        """Mark updates as done; what was in them, and whose they were, is deleted."""
+        """Mark updates as finished, and delete their content and chat."""
         change = (
             sa.update(INBOX)
             .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))

@@ -25,7 +25,7 @@ class Store:
     """One object for each kind of state, over one database.
 
     Safe to share between threads, and between processes. Every method of every part raises
-    StoreError where the database cannot be used.
+    StoreError if the database is not available.
     """
 
     database: Database
@@ -38,7 +38,7 @@ class Store:
 
     @classmethod
     def of(cls, database: Database) -> Store:
-        """Build all parts over a database."""
+        """Create all parts over a database."""
         return cls(
             database,
             LiveModels(database),
@@ -51,19 +51,19 @@ class Store:
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
-        """Connect to the database of the settings; create or migrate its tables where needed.
+        """Connect to the database of the settings, and create or migrate its tables if necessary.
 
         Raises:
-            StoreError: It cannot be reached or written, or is of a newer TenSight.
+            StoreError: As in `Database.open`.
         """
         return cls.of(Database.open(settings))
 
     @classmethod
     def find(cls, settings: Settings) -> Store | None:
-        """Connect as `open` does; None where there is no database yet.
+        """Connect as `open` does; return None if there is no database yet.
 
         Raises:
-            StoreError: As in `open`.
+            StoreError: As in `Database.open`.
         """
         database = Database.find(settings)
         return None if database is None else cls.of(database)
@@ -73,7 +73,7 @@ class Store:
         self.database.close()
 
     def purge_before(self, moment: datetime) -> None:
-        """Delete answers and updates from before a moment, answered or not."""
+        """Delete stored answers and updates from before a time, finished or not."""
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))

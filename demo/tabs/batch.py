@@ -11,7 +11,6 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +20,9 @@ from PIL import Image
 
 from core import locale
 from core.bundle.leaderboard import selectable
-from core.errors import BusyError, TenSightError
+from core.errors import TenSightError
 from core.inference.prediction import Prediction
+from core.serving.ask import retry_while_busy
 from core.serving.predictor import PreviewedPrediction
 from demo.components import choice, chosen, data_url, read_path, table, uploaded
 from demo.context import PageContext, error_of, language_of, refusal
@@ -32,7 +32,6 @@ __all__ = ["MAX_PHOTOS", "answers", "as_csv", "build"]
 MAX_PHOTOS = 100
 """Maximum number of photos in a batch."""
 
-_TRIES = 20
 _THUMBNAIL = 56
 
 
@@ -178,7 +177,7 @@ async def _each(
         nonlocal done
         async with context.batches:
             try:
-                return await _patiently(lambda: ask(photo))
+                return await retry_while_busy(lambda: ask(photo))
             except Exception as error:  # noqa: BLE001  # reported in the photo's row
                 return error
             finally:
@@ -186,14 +185,6 @@ async def _each(
                 step(done)
 
     return list(await asyncio.gather(*map(one, photos)))
-
-
-async def _patiently(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    for _ in range(_TRIES):
-        with suppress(BusyError):
-            return await ask()
-        await asyncio.sleep(0.5)
-    return await ask()
 
 
 def _write(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,10 +17,12 @@ from bot.tasks import BackgroundTasks
 from bot.timings import Backoff, Timings
 from core.errors import StoreError
 from core.locale import Language
+from core.registry.catalog import FailureListener
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.inbox import InboxTable
 from core.store.store import Store
+from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import running_bot, texts, with_inbox
 from tests.support.telegram_server import TelegramServer
 from tests.support.virtual_time import run_in_virtual_time
@@ -60,22 +62,43 @@ def test_alarm_of_a_kind_is_repeated_after_an_hour() -> None:
     assert run_in_virtual_time(fail()) == [2, 2, 4]
 
 
+class ReportingPredictor(ControlledPredictor):
+    """A predictor whose models fail to load when the test says so."""
+
+    report: FailureListener
+
+    @contextmanager
+    def reporting_model_failures(self, report: FailureListener) -> Iterator[None]:
+        self.report = report
+        yield
+
+
+@pytest.fixture
+def reporting() -> Iterator[ReportingPredictor]:
+    with closing(ReportingPredictor()) as predictor:
+        yield predictor
+
+
 def test_alarms_of_other_kinds_are_sent_at_once(
-    telegram: TelegramServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    telegram: TelegramServer, tmp_path: Path, reporting: ReportingPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, operators=(OPERATOR,)):
+    with running_bot(telegram, tmp_path, predictor=reporting, operators=(OPERATOR,)):
         for name in ("classic", "scratch", "classic"):
-            logging.getLogger("core.registry.catalog").error("%s cannot be loaded", name)
+            reporting.report(f"{name} cannot be loaded")
         alarms = telegram.wait_for(2, OPERATOR)
     assert {call.text.split(" cannot")[0] for call in alarms} == {"⚠ classic", "⚠ scratch"}
 
 
 def test_live_model_that_cannot_be_loaded_is_reported_in_the_operators_language(
-    telegram: TelegramServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    telegram: TelegramServer,
+    tmp_path: Path,
+    reporting: ReportingPredictor,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with running_bot(telegram, tmp_path, operators=(OPERATOR, OTHER)) as bot:
+    operators = (OPERATOR, OTHER)
+    with running_bot(telegram, tmp_path, predictor=reporting, operators=operators) as bot:
         bot.store.chats.set(OTHER, Chat(language="nl"))
-        logging.getLogger("core.registry.catalog").error("classic cannot be loaded")
+        reporting.report("classic cannot be loaded")
         for operator, language in ((OPERATOR, "en"), (OTHER, "nl")):
             (alarm,) = telegram.wait_for(1, operator)
             template = texts("nl" if language == "nl" else "en")["alarm_text"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.ports import free_port
 from tests.support.bot_process import start_process
+from tests.support.servers import free_port
 from tests.support.telegram_server import TOKEN, TelegramServer
 
 

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from core.store.chats import Chat
-from tests.ports import wait_for
 from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import (
     GROUP,
@@ -23,6 +22,7 @@ from tests.support.running_bot import (
     running_bot,
     texts,
 )
+from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
 
 T = texts()

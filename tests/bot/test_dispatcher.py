@@ -21,7 +21,6 @@ from core.store.feedback import StoredAnswer
 from core.store.flags import Flags
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.ports import free_port, wait_for
 from tests.support.bot_process import start_process
 from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import (
@@ -34,6 +33,7 @@ from tests.support.running_bot import (
     running_bot,
     texts,
 )
+from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import Call, TelegramServer
 
 T = texts()

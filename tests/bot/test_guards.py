@@ -9,9 +9,9 @@ from typing import Any
 from bot.timings import Backoff, Timings
 from core import locale
 from core.errors import BusyError
-from tests.ports import wait_for
 from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import GROUP, MENTION, RunningBot, ask, running_bot, texts
+from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
 
 TOO_MANY = texts()["too_many"].partition("{")[0]

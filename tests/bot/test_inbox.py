@@ -20,9 +20,8 @@ from core.settings import Settings
 from core.store.feedback import FeedbackTable
 from core.store.inbox import InboxTable
 from core.store.store import Store
-from tests.drawings import ship
-from tests.ports import wait_for
 from tests.support.bot_process import start_process
+from tests.support.drawings import ship
 from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import (
     GROUP,
@@ -34,6 +33,7 @@ from tests.support.running_bot import (
     webhook_for,
     with_inbox,
 )
+from tests.support.servers import wait_for
 from tests.support.telegram_server import BOT_ID, TelegramServer
 
 T = texts()

@@ -26,8 +26,8 @@ from core.store.feedback import Feedback
 from core.store.store import Store
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
-from tests.ports import free_port, wait_for
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
+from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import TelegramServer
 
 T = texts()
@@ -324,7 +324,7 @@ def test_status_translates_the_error_of_an_unavailable_predictor(
     telegram: TelegramServer, tmp_path: Path
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    why = f"The predictor at {url} gives no answer"
+    why = f"The predictor at {url} is not available"
     with (
         closing(RemotePredictor(url, patience_s=0.2)) as predictor,
         running_bot(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot,

@@ -10,7 +10,7 @@ import pytest
 
 from core import locale
 from core.registry.catalog import Catalog
-from tests import drawings
+from tests.support import drawings
 from tests.support.running_bot import (
     MENTION,
     RunningBot,

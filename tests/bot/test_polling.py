@@ -15,9 +15,9 @@ from bot.polling import Poller
 from bot.state import BotApplication
 from bot.timings import Backoff, Timings
 from core.errors import BotError
-from tests.ports import wait_for
 from tests.support.bot_process import start_process
 from tests.support.running_bot import ask, running_bot
+from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
 from tests.support.virtual_time import run_in_virtual_time
 

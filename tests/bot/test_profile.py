@@ -9,8 +9,8 @@ import pytest
 
 from bot.timings import Timings
 from core import locale
-from tests.ports import wait_for
 from tests.support.running_bot import running_bot, texts
+from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
 
 LANGUAGES = (None, "nl")

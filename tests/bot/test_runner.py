@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from bot.timings import Timings
-from tests.ports import free_port, wait_for
 from tests.support.bot_process import start_process
 from tests.support.running_bot import ask, running_bot
+from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import TOKEN, TelegramServer
 
 

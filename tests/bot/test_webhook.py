@@ -12,10 +12,10 @@ import pytest
 from bot.timings import Backoff, Timings
 from bot.webhook import WebhookAddress
 from core.errors import BotError
-from tests.ports import free_port, wait_for
 from tests.support.bot_process import start_process
 from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import ask, running_bot, webhook_for
+from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import TelegramServer
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"

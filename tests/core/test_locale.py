@@ -34,14 +34,14 @@ CAT = Prediction(
         ("none", "nl", "Geen van de tien dingen die ik ken; het lijkt nog het meest op een kat"),
     ],
 )
-def test_verdicts_in_words(
+def test_verdict_is_formatted_in_both_languages(
     verdict: typing.Literal["known", "unsure", "none"], language: locale.Language, expected: str
 ) -> None:
     answer = dataclasses.replace(CAT, verdict=verdict)
     assert locale.format_verdict(answer, language) == expected
 
 
-def test_labels_without_a_translation_stay_as_they_are() -> None:
+def test_label_without_translation_is_unchanged() -> None:
     scores = {f"tulip {i}": 1 / 40 for i in range(40)}
     answer = dataclasses.replace(CAT, label="tulip 0", scores=scores, verdict="none")
     assert locale.format_verdict(answer) == "None of the 40 things I know; closest is tulip 0"
@@ -49,18 +49,18 @@ def test_labels_without_a_translation_stay_as_they_are() -> None:
     assert locale.format_verdict(known, "nl") == "Tulip 0 (97% zeker)"
 
 
-def test_no_answer_is_certain() -> None:
+def test_percent_never_shows_certainty() -> None:
     assert [locale.percent(c) for c in (0.994, 0.995, 1.0)] == ["99%", ">99%", ">99%"]
 
 
-def test_both_languages_have_the_same_keys() -> None:
+def test_languages_have_the_same_keys() -> None:
     tables = [locale._table(language) for language in locale.LANGUAGES]
     for field in dataclasses.fields(tables[0]):
         keys = [set(getattr(table, field.name)) for table in tables]
         assert keys[0] == keys[1], field.name
 
 
-def test_every_image_error_has_words() -> None:
+def test_image_errors_have_a_text_each() -> None:
     for language in locale.LANGUAGES:
         codes = {*typing.get_args(ImageErrorCode), "busy", "deadline", "not_readable", "predictor"}
         assert codes <= set(locale._table(language).errors)
@@ -73,5 +73,5 @@ def test_every_image_error_has_words() -> None:
         )
 
 
-def test_the_sentences_are_in_the_package() -> None:
+def test_text_files_are_those_of_the_languages() -> None:
     assert sorted(p.stem for p in (ROOT / "core/locale").glob("*.toml")) == sorted(locale.LANGUAGES)

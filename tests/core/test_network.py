@@ -1,4 +1,4 @@
-"""Variables of the environment that have nothing to do with what is asked do not stop it."""
+"""Environment variables for proxies and certificates, and what they must not affect."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from core.serving.remote import RemotePredictor
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.ports import free_port, wait_until_it_answers
+from tests.support.servers import free_port, wait_until_it_answers
 
 DEAD = "http://127.0.0.1:9"
 BROKEN = [
-    ("ALL_PROXY", "socks://127.0.0.1:9/", "not of socks"),
+    ("ALL_PROXY", "socks://127.0.0.1:9/", "not socks"),
     ("all_proxy", "socks5://127.0.0.1:9", "need the package socksio"),
-    ("HTTPS_PROXY", "http://host:port", "it is no address"),
-    ("HTTP_PROXY", "http://", "it names no host"),
+    ("HTTPS_PROXY", "http://host:port", "it is not a URL"),
+    ("HTTP_PROXY", "http://", "it has no host name"),
     ("NO_PROXY", "localhost,[::1]", "without brackets"),
     ("SSL_CERT_FILE", "/gone/ca.pem", "No such file or directory"),
-    ("SSLKEYLOGFILE", "/gone/keys", "no such folder"),
+    ("SSLKEYLOGFILE", "/gone/keys", "its folder does not exist"),
 ]
 
 
@@ -41,7 +41,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "value", "why"), BROKEN)
-def test_variable_that_no_client_can_use_is_named(
+def test_invalid_variable_is_named(
     name: str, value: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert broken_variable() is None
@@ -66,7 +66,7 @@ def test_variable_that_no_client_can_use_is_named(
         ("SSL_CERT_FILE", ""),
     ],
 )
-def test_variable_that_can_be_used_is_not_blamed(
+def test_valid_variable_is_not_reported(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -78,10 +78,10 @@ def test_file_without_certificates_is_named(
 ) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    assert "holds no certificates" in (broken_variable() or "")
+    assert "contains no certificates" in (broken_variable() or "")
 
 
-def test_proxy_of_an_address_is_named_without_its_password(
+def test_proxy_of_a_url_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert network_hint("https://huggingface.co") == ""
@@ -105,11 +105,11 @@ def test_proxy_of_an_address_is_named_without_its_password(
         ("http://[::1", False),
     ],
 )
-def test_loopback_is_told_from_elsewhere(url: str, loopback: bool) -> None:
+def test_loopback_urls_are_recognised(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
 
 
-def test_page_starts_whatever_the_environment_says(tmp_path: Path) -> None:
+def test_page_starts_with_invalid_variables(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     variables = {"HTTP_PROXY": DEAD, "HTTPS_PROXY": DEAD, "ALL_PROXY": "socks://127.0.0.1:9/"}
     variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/gone/keys"}
@@ -124,7 +124,7 @@ def test_page_starts_whatever_the_environment_says(tmp_path: Path) -> None:
         wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", page, log)
     finally:
         page.terminate()
-        assert page.wait(30) == 0
+        assert page.wait(300) == 0
 
 
 @pytest.mark.parametrize(("name", "value", "why"), BROKEN[:3] + BROKEN[5:6])
@@ -146,7 +146,7 @@ def test_commands_that_need_the_network_name_the_variable(
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, v, _ in BROKEN[:3] + BROKEN[5:6]])
-def test_remote_predictor_names_the_variable(
+def test_remote_predictor_names_the_invalid_variable(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -164,7 +164,7 @@ def test_remote_predictor_names_the_variable(
     assert name not in str(told.value), "nothing stands between this computer and itself"
 
 
-def test_remote_predictor_names_the_proxy_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_predictor_names_an_unreachable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", DEAD)
     with (
         closing(RemotePredictor("http://models.example", patience_s=0.3)) as remote,
@@ -173,7 +173,7 @@ def test_remote_predictor_names_the_proxy_that_is_dead(monkeypatch: pytest.Monke
         remote.models()
 
 
-def test_hub_names_the_proxy_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_names_an_unreachable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.registry import hub
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
@@ -183,7 +183,7 @@ def test_hub_names_the_proxy_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("variable", BROKEN[:2])
-def test_bot_blames_its_own_setting_only_where_that_is_set(
+def test_bot_names_its_own_proxy_setting_only_if_it_is_set(
     variable: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, value, _ = variable

@@ -1,4 +1,4 @@
-"""The rate limit, by a clock of the test's own."""
+"""The rate limit, with an injected clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.rate_limit import RateLimit
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that tests set."""
 
     now = 1000.0
 
@@ -24,7 +24,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_rate_limit_frees_what_is_older_than_the_window(clock: Clock) -> None:
+def test_rate_limit_expires_actions_after_the_window(clock: Clock) -> None:
     limit = RateLimit(2, clock=clock)
     limit.hit("a")
     clock.now += 20
@@ -42,7 +42,7 @@ def test_rate_limit_frees_what_is_older_than_the_window(clock: Clock) -> None:
     assert refused.value.retry_after == 20
 
 
-def test_rate_limit_tells_when_a_larger_cost_fits(clock: Clock) -> None:
+def test_retry_after_accounts_for_the_cost(clock: Clock) -> None:
     limit = RateLimit(10, clock=clock)
     for _ in range(3):
         limit.hit("a", 3)
@@ -56,13 +56,22 @@ def test_rate_limit_tells_when_a_larger_cost_fits(clock: Clock) -> None:
         assert refused.value.retry_after == wait
 
 
-def test_rate_limit_takes_more_than_the_amount_once_nothing_else_was_done(clock: Clock) -> None:
+def test_cost_above_the_amount_needs_an_empty_window(clock: Clock) -> None:
     limit = RateLimit(10, clock=clock)
     limit.hit("a", 500)
     with pytest.raises(RateError):
         limit.hit("a")
     clock.now += 60
     limit.hit("a", 1)
+
+
+def test_rate_limit_removes_inactive_keys(clock: Clock) -> None:
+    limit = RateLimit(1, clock=clock)
+    for key in range(1000):
+        limit.hit(str(key))
+    clock.now += 61
+    limit.hit("last")
+    assert set(limit._actions) == {"last"}
 
 
 def test_rate_limit_counts_late_reports_by_their_moment(clock: Clock) -> None:
@@ -90,16 +99,7 @@ def test_rate_limit_keeps_no_more_actions_than_its_amount(clock: Clock) -> None:
     assert len(limit._actions["a"].done) == 3
 
 
-def test_rate_limit_forgets_keys_that_did_nothing_of_late(clock: Clock) -> None:
-    limit = RateLimit(1, clock=clock)
-    for key in range(1000):
-        limit.hit(str(key))
-    clock.now += 61
-    limit.hit("last")
-    assert set(limit._actions) == {"last"}
-
-
-def test_clock_that_is_set_back_locks_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_clock_set_back_locks_no_key_out(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = RateLimit(1, window_s=1e-3)
     limit.hit("a")
     behind = time.time() - 3600

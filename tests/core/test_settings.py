@@ -12,25 +12,27 @@ from core.settings import Settings
 from tests.conftest import ROOT
 
 
-def test_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment_takes_precedence_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / ".env").write_text("TENSIGHT_PORT=1234\nTENSIGHT_MODEL=classic\n")
     monkeypatch.setenv("TENSIGHT_PORT", "4321")
     settings = Settings.read()
     assert (settings.port, settings.model) == (4321, "classic")
 
 
-def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_PORT", "many")
     with pytest.raises(SettingsError, match="TENSIGHT_PORT=many: Input should be a valid integer"):
         Settings.read()
 
 
-def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_DATA", "")
     assert Settings.read().data is None
 
 
-def test_settings_do_not_change_and_do_not_tell_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_frozen_and_hide_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_HUB_TOKEN", "hf_very_secret")
     settings = Settings.read()
     assert "hf_very_secret" not in repr(settings)
@@ -40,11 +42,11 @@ def test_settings_do_not_change_and_do_not_tell_secrets(monkeypatch: pytest.Monk
         setattr(settings, "port", 1)  # noqa: B010  # the type checker knows that it cannot be
 
 
-def test_models_lie_beside_core() -> None:
+def test_models_folder_of_a_checkout_is_beside_core() -> None:
     assert Settings.read().models == ROOT / "models"
 
 
-def test_the_settings_page_is_current() -> None:
+def test_settings_page_is_current() -> None:
     page = (ROOT / "docs" / "SETTINGS.md").read_text("utf-8")
     assert page == Settings.document() + "\n", "run make docs"
 
@@ -52,20 +54,20 @@ def test_the_settings_page_is_current() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("API_KEYS", ",", "holds no key"),
+        ("API_KEYS", ",", "contains no key"),
         ("API_KEYS", "fifteen-letters", "at least 16 characters"),
         ("API_KEYS", "0123456789abcdef,short", "at least 16 characters"),
         ("PREDICTOR_KEY", "hunter2", "at least 16 characters"),
         ("SECRET", " \n", "is blank"),
-        ("API_KEYS", "clé", "a key is of letters, digits and signs of ASCII"),
-        ("PREDICTOR_KEY", "with space", "a key is of letters, digits and signs of ASCII"),
-        ("PREDICTOR_URL", "http://host:port", "is no address"),
-        ("PREDICTOR_URL", "http://[::1", "is no address"),
+        ("API_KEYS", "clé", "a key consists of printable ASCII characters"),
+        ("PREDICTOR_KEY", "with space", "a key consists of printable ASCII characters"),
+        ("PREDICTOR_URL", "http://host:port", "is not a URL"),
+        ("PREDICTOR_URL", "http://[::1", "is not a URL"),
         ("PREDICTOR_URL", "ftp://host", "should match pattern"),
         ("HUB_REPO", "a b/c", "should match pattern"),
     ],
 )
-def test_what_cannot_be_used_is_refused(
+def test_invalid_value_is_rejected_with_a_reason(
     variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"TENSIGHT_{variable}", value)
@@ -93,7 +95,7 @@ PASSWORD = "pa55-w0rd"
         ("HUB_REPO", "hf_pa55w0rdpa55w0rdpa55w0rd"),
     ],
 )
-def test_refused_value_shows_no_secret(
+def test_error_about_a_value_shows_no_secret(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"TENSIGHT_{variable}", value)
@@ -104,7 +106,7 @@ def test_refused_value_shows_no_secret(
     assert "pa55w0rd" not in said
 
 
-def test_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_in_a_url_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_PREDICTOR_URL", f"http://me:{PASSWORD}@host:8000/a?key=x")
     rows = {name: value for name, value, _ in Settings.read().rows()}
     assert rows["TENSIGHT_PREDICTOR_URL"] == "http://**********@host:8000/a?**********"
@@ -117,7 +119,7 @@ def test_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) ->
     assert PASSWORD not in str(told.value)
 
 
-def test_all_secrets_are_known_to_the_log() -> None:
+def test_secrets_include_passwords_in_urls() -> None:
     settings = Settings(
         api_keys="0123456789abcdef,fedcba9876543210",
         hub_token=SecretStr("hf_x"),
@@ -130,7 +132,7 @@ def test_all_secrets_are_known_to_the_log() -> None:
 
 
 @pytest.mark.parametrize("blank", ["\n", "\r\n", " ", "\t\n"])
-def test_blanks_at_the_ends_of_values_are_left_out(
+def test_whitespace_around_values_is_stripped(
     blank: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given = {
@@ -157,14 +159,14 @@ def test_blanks_at_the_ends_of_values_are_left_out(
     assert Settings.read() == Settings(), "blank is as unset"
 
 
-def test_secret_of_the_hashes_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_of_the_hashes_is_not_stripped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_SECRET", "stored hashes were made with this\n")
     secret = Settings.read().secret
     assert secret is not None
     assert secret.get_secret_value().endswith("this\n")
 
 
-def test_keys_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_keys_are_parsed_and_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ["first-0123456789", "second-0123456789"]
     monkeypatch.setenv("TENSIGHT_API_KEYS", ", ".join(keys))
     settings = Settings.read()
@@ -173,7 +175,7 @@ def test_keys_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("operators", ["1, 2", "7", ""])
-def test_what_config_shows_can_stand_in_the_file(
+def test_output_of_config_can_be_read_again(
     operators: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TENSIGHT_OPERATORS", operators)
@@ -186,7 +188,7 @@ def test_what_config_shows_can_stand_in_the_file(
 KEYS = "0123456789abcdef,fedcba9876543210"
 
 
-def test_lists_are_shown_as_they_are_written() -> None:
+def test_lists_are_shown_comma_separated() -> None:
     rows = {name: value for name, value, _ in Settings(api_keys=KEYS, operators="1,2").rows()}
     assert rows["TENSIGHT_API_KEYS"] == "**********,**********"
     assert rows["TENSIGHT_OPERATORS"] == "1,2"

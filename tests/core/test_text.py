@@ -1,4 +1,4 @@
-"""Words of others are shown as they are, or refused."""
+"""Validation and escaping of untrusted text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORDS = [
 
 @pytest.mark.parametrize("words", WORDS)
 @pytest.mark.parametrize("keep_code", [False, True])
-def test_markdown_shows_words_as_they_are(words: str, keep_code: bool) -> None:
+def test_escaped_markdown_shows_text_literally(words: str, keep_code: bool) -> None:
     rendered = MarkdownIt("gfm-like", {"linkify": False}).render(
         escape_markdown(words, keep_code=keep_code)
     )
@@ -43,12 +43,12 @@ def test_markdown_shows_words_as_they_are(words: str, keep_code: bool) -> None:
     assert html.unescape(re.sub(r"<[^>]+>", "", rendered)).strip() == expected.strip()
 
 
-def test_words_that_may_be_code_stay_code() -> None:
+def test_escaped_markdown_may_keep_code() -> None:
     assert escape_markdown("as `fine_tuned` is_not", keep_code=True) == "as `fine_tuned` is_not"
 
 
 @pytest.mark.parametrize("words", ["plain", "a`b", "``", "`a` ```b", "<b>"])
-def test_markdown_shows_code_as_it_is(words: str) -> None:
+def test_markdown_code_shows_text_literally(words: str) -> None:
     rendered = MarkdownIt().render(markdown_code(words))
     assert html.unescape(rendered) == f"<p><code>{words}</code></p>\n"
 
@@ -61,7 +61,7 @@ def test_markdown_shows_code_as_it_is(words: str) -> None:
         *("\u00ad", "\u180e", "\u200b", "\u2060", "\ufeff", "\ufffb", "\U000e0041", "\ud800"),
     ],
 )
-def test_hidden_characters_are_found_and_written_as_codes(sign: str) -> None:
+def test_hidden_characters_are_found_and_escaped(sign: str) -> None:
     assert has_hidden(f"a{sign}b")
     shown = printable(f"a{sign}b")
     assert not has_hidden(shown)
@@ -69,20 +69,20 @@ def test_hidden_characters_are_found_and_written_as_codes(sign: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["Größe 猫 кот قطة", "می‌خواهم", "👩‍🚀", "a b ×·–“”"])
-def test_words_of_any_script_are_fine(words: str) -> None:
+def test_text_of_any_script_is_allowed(words: str) -> None:
     assert not has_hidden(words)
     assert printable(words) == words
 
 
-def test_long_words_are_cut_in_messages() -> None:
+def test_long_text_is_truncated() -> None:
     assert printable("x" * 300) == "x" * 199 + "…"
 
 
-def test_keys_are_texts_too() -> None:
+def test_strings_include_keys() -> None:
     assert set(strings_in({"a": [{"b": ("c", 1, None)}]})) == {"a", "b", "c"}
 
 
-def test_table_shows_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_shows_brackets_literally(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["[bold]", "x"], [["[/]", "[link=https://bad.example]here[/link] :smile:"]])
     said = capsys.readouterr().out
     for words in ("[bold]", "[/]", "[link=https://bad.example]here[/link] :smile:"):

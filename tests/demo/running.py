@@ -11,7 +11,7 @@ from core.serving.local import LocalPredictor
 from demo.app import build_page, launch
 from demo.context import ClientRateLimiter
 from demo.uploads import UploadFolder
-from tests.ports import free_port
+from tests.support.servers import free_port
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from core.serving.local import LocalPredictor
 from demo.context import ClientRateLimiter
 from demo.uploads import UploadFolder
 from tests.demo.running import served
-from tests.ports import LOOK_S, wait_for
 from tests.support.raw_http import connected, everything, exchange, status_of
+from tests.support.servers import LOOK_S, wait_for
 
 API = "/gradio_api"
 EVENTS = ["queue/join", "call/predict", "call/v2/predict", "run/predict", "api/predict", "stream/x"]

@@ -33,8 +33,8 @@ from demo.context import ClientRateLimiter
 from demo.tabs import about, batch
 from tests.conftest import ROOT
 from tests.demo.running import served
-from tests.ports import wait_for
-from tests.slow import SlowCatalog
+from tests.support.catalogs import SlowCatalog
+from tests.support.servers import wait_for
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from core.settings import Settings
 from demo import space
 from tests.conftest import ROOT
 from tests.hub_server import HubServer, Repo
-from tests.ports import free_port, wait_until_it_answers
+from tests.support.servers import free_port, wait_until_it_answers
 
 SETTINGS = Settings(models=ROOT / "models")
 

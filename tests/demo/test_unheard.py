@@ -17,7 +17,7 @@ from demo.context import ClientRateLimiter
 from demo.guard import page_middleware
 from demo.server import serve_page
 from demo.unheard import UnheardEvents
-from tests.ports import free_port, wait_for
+from tests.support.servers import free_port, wait_for
 
 MAX_UNHEARD = 100_000
 

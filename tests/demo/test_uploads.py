@@ -14,7 +14,7 @@ import pytest
 
 from demo.uploads import UploadFolder, upload_folder
 from tests.conftest import ROOT
-from tests.ports import wait_for
+from tests.support.servers import wait_for
 
 _HOLD = """
 import sys

@@ -11,7 +11,7 @@ import gradio_client
 import pytest
 
 from tests.conftest import ROOT
-from tests.ports import free_port, wait_until_it_answers
+from tests.support.servers import free_port, wait_until_it_answers
 
 
 @pytest.mark.long

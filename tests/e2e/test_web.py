@@ -38,8 +38,8 @@ from core.store.store import Store
 from demo.context import ClientRateLimiter
 from tests.conftest import ROOT
 from tests.demo.running import served
-from tests.ports import free_port, wait_for, wait_until_it_answers
-from tests.slow import SlowCatalog
+from tests.support.catalogs import SlowCatalog
+from tests.support.servers import free_port, wait_for, wait_until_it_answers
 
 # A root user's Chromium needs --no-sandbox; the rest keeps it from calling home.
 _FLAGS = [
@@ -874,7 +874,7 @@ def test_a_taken_port_is_said(url: str) -> None:
         check=False,
     )
     assert run.returncode == 1
-    expected = f"Nothing can listen on 127.0.0.1, port {port}: Address already in use. Choose"
+    expected = f"Cannot bind to 127.0.0.1:{port}: address already in use. Choose"
     assert expected in run.stderr
 
 

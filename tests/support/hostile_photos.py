@@ -1,4 +1,4 @@
-"""Small files that cost a decoder far more than they weigh."""
+"""Small files that are expensive to decode."""
 
 from __future__ import annotations
 

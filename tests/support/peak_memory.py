@@ -1,4 +1,4 @@
-"""Measure what a photo costs a process of its own."""
+"""Measure the peak memory of decoding a photo in a new process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 __all__ = ["decoded_apart"]
 
-# Not ru_maxrss: a child's begins at its parent's.
+# Not ru_maxrss, which a child process inherits from its parent.
 _PROGRAM = """
 import re, sys
 from core import errors
@@ -27,7 +27,7 @@ print(peak() - before)
 
 
 def decoded_apart(path: Path) -> tuple[str, float]:
-    """Decode a file in a process of its own: its height or error code, and megabytes it took."""
+    """Decode a file in a new process: its height or error code, and the memory in MiB."""
     if not Path("/proc/self/status").is_file():
         pytest.skip("peak memory is read from /proc/self/status, which only Linux has")
     run = [sys.executable, "-c", _PROGRAM, str(path)]

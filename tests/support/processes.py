@@ -1,4 +1,4 @@
-"""See what other processes do."""
+"""Observe other processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["is_running", "wait_until"]
 
 
 def is_running(process: int) -> bool:
-    """Return whether a process runs; one that nobody has waited for yet does not."""
+    """Return whether a process runs; a zombie does not."""
     status = Path(f"/proc/{process}/stat")
     if Path("/proc/self/stat").is_file():
         try:
@@ -26,7 +26,7 @@ def is_running(process: int) -> bool:
 
 
 def wait_until(happened: Callable[[], bool], *, seconds: float = 120) -> None:
-    """Return once something has happened; fail where it does not."""
+    """Wait until something has happened; fail after a generous timeout."""
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, "it did not happen"

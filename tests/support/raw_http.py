@@ -1,4 +1,4 @@
-"""ASGI applications served on loopback within limits, and clients that speak HTTP by the byte."""
+"""ASGI applications served on loopback with limits, and clients that send raw bytes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import uvicorn
 
 from core.serving.http.connections import ConnectionLimits, server_config
 from core.sockets import listen
-from tests.ports import wait_for
+from tests.support.servers import wait_for
 
-PATIENCE_S = 60.0
-"""How long a client waits for what must come; far more than it takes on a busy machine."""
+PATIENCE_S = 120.0
+"""Timeout in seconds; far longer than it takes on a busy machine."""
 
 
 @contextmanager
 def served(app: Any, limits: ConnectionLimits | None = None) -> Iterator[int]:
-    """Port of an application that is served as long as it is needed."""
+    """Serve an application while the context is open, and yield its port."""
     listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(server_config(app, limits=limits, stopping_s=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -37,13 +37,13 @@ def served(app: Any, limits: ConnectionLimits | None = None) -> Iterator[int]:
 
 @contextmanager
 def connected(port: int) -> Iterator[socket.socket]:
-    """A connection to a port of this machine."""
+    """Open a connection to a port of this machine."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         yield connection
 
 
 def everything(connection: socket.socket) -> bytes:
-    """Return what comes until the other side closes."""
+    """Return everything that is received until the other side closes."""
     parts = []
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):
@@ -52,7 +52,7 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def exchange(port: int, request: bytes) -> bytes:
-    """Send bytes on a connection of their own, and return all that comes until it is closed."""
+    """Send bytes on a new connection, and return everything received until it is closed."""
     with connected(port) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(request)
@@ -60,5 +60,5 @@ def exchange(port: int, request: bytes) -> bytes:
 
 
 def status_of(answer: bytes) -> int:
-    """Return the status of an answer; 0 where there is none."""
+    """Return the status of a response; 0 if there is none."""
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0

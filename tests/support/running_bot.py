@@ -24,7 +24,7 @@ from core.settings import Settings
 from core.store.inbox import InboxTable
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.ports import free_port, wait_for
+from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import BOT_ID, Call, TelegramServer
 
 __all__ = [

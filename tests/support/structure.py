@@ -1,4 +1,4 @@
-"""The packages, and which may import which. `python -m tests.support.structure` prints them."""
+"""The packages and the imports they allow; `python -m tests.support.structure` prints them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # modules below it, unless they are named themselves.
 LAYERS = [
     {"core.errors", "core._version", "core.network", "core.text"},
-    {"core.settings", "core.sockets", "core.output", "core.rate_limit"},
+    {"core.settings", "core.sockets", "core.output", "core.rate_limit", "core.system"},
     {"core.photos"},
     {"core.bundle"},
     {"core.inference"},

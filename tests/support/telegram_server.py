@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from tests.ports import LOOK_S
+from tests.support.servers import LOOK_S
 
 TOKEN = "123456:" + "a" * 35
 BOT_ID = 123456

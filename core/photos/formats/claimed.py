@@ -1,4 +1,4 @@
-"""How many pixels a file claims to have, by its beginning."""
+"""Number of pixels that a file claims to have, read from its beginning."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ INSPECTORS: dict[str, Callable[[bytes], Inspected]] = {
     "AVIF": isobmff.inspect,
     "HEIF": isobmff.inspect,
 }
-"""What reads the structure of each format."""
+"""Function that reads the structure of a file, by format."""
 
 BEGINNING = 256 * 1024
-"""Bytes of a file that are read for it."""
-# HEIF and AVIF are pictures of video codecs.
+"""Number of bytes that `claimed_pixels` reads."""
+# All except HEIF and AVIF, which use video codecs.
 _PLAIN = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}
 
 
 def claimed_pixels(data: bytes) -> int:
-    """Return the pixels that a file claims to have, or the most where its beginning tells none.
+    """Return the number of pixels of a file, or the maximum if its beginning does not tell.
 
-    Only the beginning is read, so it takes little time whatever the file is.
+    Only the beginning is read, so the duration is bounded for any file.
     """
     try:
         kind = kind_of(data)
     except ImageError:
-        return 0  # refused at once
+        return 0  # it will be rejected
     try:
         found = INSPECTORS[kind](data[:BEGINNING]).pixels
     except (ImageError, ValueError, LookupError, ArithmeticError):
@@ -45,7 +45,7 @@ def claimed_pixels(data: bytes) -> int:
 
 
 def is_plain(data: bytes) -> bool:
-    """Return whether a file is of a format that is no video codec, or of none that is read."""
+    """Return whether a file needs no video codec; also true for unsupported formats."""
     try:
         return kind_of(data) in _PLAIN
     except ImageError:

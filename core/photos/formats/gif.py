@@ -1,4 +1,4 @@
-"""Read the blocks of a GIF file before its first picture."""
+"""Read the blocks of a GIF file before its first image."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _GRAPHIC_CONTROL = 0xF9
 
 
 def inspect(data: bytes) -> Inspected:
-    """Find the size of a GIF, and leave out comments and what belongs to programs.
+    """Read the size of a GIF, and remove comments and application extensions.
 
     Raises:
-        ImageError: `truncated` where no picture follows, `unsupported` where it has too many
-            blocks.
+        ImageError: `truncated` if there is no image, `unsupported` if there are too many blocks.
     """
     if len(data) < 13:
         raise damaged_error()
@@ -26,7 +25,7 @@ def inspect(data: bytes) -> Inspected:
         check_parts(parts := parts + 1)
         if data[at] == _IMAGE:
             kept.append(view[at:])
-            # A first picture that is larger than the screen enlarges it.
+            # A first image that is larger than the logical screen enlarges it.
             left, top, width, height, screen_width, screen_height = (
                 int.from_bytes(data[i : i + 2], "little")
                 for i in (at + 1, at + 3, at + 5, at + 7, 6, 8)

@@ -1,4 +1,4 @@
-"""What the structure of a photo's file tells before any pixel is decoded."""
+"""Result of inspecting the structure of a photo's file, before decoding any pixels."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from core.errors import ImageError
 __all__ = ["MAX_PARTS", "MAX_PIXELS", "Inspected", "check_parts", "damaged_error"]
 
 MAX_PIXELS = 50_000_000
-"""Of a photo, at most."""
+"""Maximum number of pixels of a photo."""
 MAX_PARTS = 50_000
-"""Segments, chunks or blocks of a file, at most: each costs a decoder time, however empty."""
+"""Maximum number of segments, chunks or blocks of a file; even empty ones cost time."""
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """What was found in a file.
+    """Properties of a file.
 
     Attributes:
-        data: The file as it is handed to the decoder: without metadata where that can be left out,
-            since decoders spend memory and time on metadata that no pixel needs.
-        width, height: Pixels that the file claims, before it is turned; 0 where only the decoder
-            can tell.
-        orientation: EXIF orientation, 1 to 8; None where the decoder hands over the EXIF block.
-        pixels: Pixels that are decoded to make the image; more than width × height where it is
-            put together from overlapping parts. 0 where only the decoder can tell.
+        data: The file for the decoder, without metadata where possible, since decoders spend memory
+            and time on metadata.
+        width, height: Size in pixels according to the file, before rotation; 0 if unknown.
+        orientation: EXIF orientation, 1 to 8; None if the decoder returns the EXIF block.
+        pixels: Number of pixels to decode, more than width × height for an image of overlapping
+            parts; 0 if unknown.
     """
 
     data: bytes
@@ -36,7 +35,7 @@ class Inspected:
 
 
 def check_parts(count: int) -> None:
-    """Refuse a file of too many parts.
+    """Check the number of a file's parts.
 
     Raises:
         ImageError: `unsupported`.
@@ -44,13 +43,11 @@ def check_parts(count: int) -> None:
     if count > MAX_PARTS:
         raise ImageError(
             "unsupported",
-            f"The file consists of more than {MAX_PARTS:,} parts, as no camera writes it. Save the "
-            "photo anew as JPEG or PNG.",
+            f"The file consists of more than {MAX_PARTS:,} parts, which no camera writes. Save the "
+            "photo again as JPEG or PNG.",
         )
 
 
 def damaged_error() -> ImageError:
-    """Return the error for a file that ends too early or contradicts itself."""
-    return ImageError(
-        "truncated", "The photo is damaged or was cut off on its way. Send it once more."
-    )
+    """Return the error for a file that is incomplete or inconsistent."""
+    return ImageError("truncated", "The photo is damaged or incomplete. Send it again.")

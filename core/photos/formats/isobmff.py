@@ -14,11 +14,11 @@ from core.photos.formats.inspected import Inspected, check_parts
 __all__ = ["MAX_DECODED_PIXELS", "inspect"]
 
 MAX_DECODED_PIXELS = 120_000_000
-"""Of all parts that a picture is put together from: tiles, layers, transparency."""
+"""Maximum total of the pixels of all parts of an image: tiles, layers, transparency."""
 
-# An item's entry: version, flags, item id of 2 or 4 bytes, protection, type.
+# Entry of an item: version, flags, item id of 2 or 4 bytes, protection, type.
 _EXIF_ITEM = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.DOTALL)
-# Pictures that are put together from others, by the type of their item.
+# Item types of images that are derived from other items.
 _DERIVED = {b"grid", b"iovl", b"iden", b"tmap"}
 
 
@@ -28,11 +28,11 @@ class _Items:
 
     Attributes:
         kinds: Type of each item.
-        sizes: Pixels of each size property, by its place among the properties.
-        properties: Places of the properties of each item.
-        parts: Items that an item is put together from, as often as it takes them.
-        extras: Items that belong to an item, as its transparency.
-        primary: The picture itself.
+        sizes: Width and height of each size property, by index of the property.
+        properties: Indexes of the properties of each item.
+        parts: Items that an item is derived from, with repetitions.
+        extras: Auxiliary items of an item, such as its transparency.
+        primary: Id of the primary item.
     """
 
     kinds: dict[int, bytes] = field(default_factory=dict)
@@ -43,20 +43,20 @@ class _Items:
     primary: int = 0
 
     def size(self, item: int) -> tuple[int, int]:
-        """Width and height of an item; 0 and 0 where it names none."""
+        """Return width and height of an item; zeros if unknown."""
         found = (self.sizes[i] for i in self.properties.get(item, []) if i in self.sizes)
         return next(found, (0, 0))
 
 
 def inspect(data: bytes) -> Inspected:
-    """Find the size of a picture, and how many pixels are decoded to put it together.
+    """Read the size of an image, and count the pixels of all its parts.
 
-    EXIF items are hidden, since Pillow loads them whole; the orientation of these formats is a
-    property of the picture.
+    EXIF items are hidden from Pillow, which would load them completely. The orientation of these
+    formats is a property of the image instead.
 
     Raises:
-        ImageError: `too_many_pixels` where its parts have too many together, `unsupported` where
-            the file consists of too many parts.
+        ImageError: `too_many_pixels` if the parts together have too many, `unsupported` if there
+            are too many parts.
     """
     try:
         items = _items(data)
@@ -72,14 +72,14 @@ def inspect(data: bytes) -> Inspected:
             f"The parts of the photo have more than {MAX_DECODED_PIXELS // 10**6} million pixels "
             "together. Send it as JPEG.",
         )
-    # As long as before, since other boxes name places in the file.
+    # The length stays the same, since other boxes contain offsets into the file.
     return Inspected(_EXIF_ITEM.sub(rb"\1skip", data), width, height, None, pixels)
 
 
 def _decoded(items: _Items, item: int, known: dict[int, int], depth: int) -> int:
-    """Count the pixels that are decoded for an item, each part as often as it is taken."""
+    """Count the pixels to decode for an item, with repetitions of its parts."""
     if depth > 16:
-        return MAX_DECODED_PIXELS + 1  # parts of parts without end
+        return MAX_DECODED_PIXELS + 1  # probably a cycle
     if item not in known:
         width, height = items.size(item)
         pixels = width * height
@@ -92,7 +92,7 @@ def _decoded(items: _Items, item: int, known: dict[int, int], depth: int) -> int
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the content of each box."""
+    """Yield type, start and end of the content of each box."""
     count = 0
     while at + 8 <= end:
         check_parts(count := count + 1)

@@ -11,30 +11,30 @@ from core.photos.orientation import exif_orientation, xmp_orientation
 __all__ = ["END", "FILLER", "MAX_SCANS", "has_end", "inspect"]
 
 MAX_SCANS = 100
-"""Cameras and optimisers write about ten; every one goes over the whole picture."""
+"""Maximum number of scans, each of which costs a pass over the image; encoders write about ten."""
 END = b"\xff\xd9"
 _NOISE = bytes.fromhex("5a93c6396ca50f78") * 8
 FILLER = _NOISE + b"".join(bytes([0xFF, 0xD0 + i]) + _NOISE for i in range(8))
-"""Bytes that decode to anything but plain grey where a scan has not ended, at a restart too."""
+"""Bytes that do not decode to plain gray in an incomplete scan, also after a restart marker."""
 
 _SOS, _EOI = 0xDA, 0xD9
 _APP1 = 0xE1
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-# APP0 (JFIF) and APP14 (Adobe) tell how the colours are stored; decoders skip the rest.
+# All but APP0 (JFIF) and APP14 (Adobe), which describe the color space.
 _METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-# Within a scan, 0xFF is followed by 0 or stands for a restart.
+# Within a scan, 0xFF is followed by 0 or belongs to a restart marker.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def inspect(data: bytes) -> Inspected:
-    """Find the size and orientation of a JPEG, and leave out its metadata.
+    """Read the size and orientation of a JPEG, and remove its metadata.
 
     Raises:
-        ImageError: `truncated` where no picture follows, `unsupported` where it has too many
-            segments or scans.
+        ImageError: `truncated` if there is no image, `unsupported` if there are too many segments
+            or scans.
     """
     view = memoryview(data)
     kept, exif = [view[:2]], bytearray()
@@ -59,7 +59,7 @@ def inspect(data: bytes) -> Inspected:
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             layers, progressive = body[5], marker in _PROGRESSIVE
         if marker == _APP1 and body.startswith(b"Exif\0\0"):
-            # A block may be spread over several segments.
+            # A block may span several segments.
             exif += body[6:]
         elif marker == _APP1 and body.startswith(_XMP):
             xmp = body[len(_XMP) :]
@@ -68,22 +68,22 @@ def inspect(data: bytes) -> Inspected:
         at = max(end, at + 4)
     if progressive or data[at + 4 : at + 5] != bytes([layers]):
         _check_scans(data, at)
-    # A last byte that begins a marker would make one of whatever is put behind it.
+    # A trailing 0xFF would form a marker with whatever is appended.
     kept.append(view[at : len(data.rstrip(b"\xff"))] if data.endswith(b"\xff") else view[at:])
     found = exif_orientation(exif) or xmp_orientation(xmp) or 1
     return Inspected(b"".join(kept), width, height, found, width * height)
 
 
 def has_end(data: bytes) -> bool:
-    """Return whether the marker of a JPEG's end is there; behind it other data may follow."""
+    """Return whether a JPEG has its end marker, which other data may follow."""
     return data.endswith(END) or END in data
 
 
 def _check_scans(data: bytes, at: int) -> None:
-    """Refuse a picture of too many scans; `at` is where the first begins."""
+    """Check the number of scans; `at` is the offset of the first."""
     if data.count(b"\xff\xda", at) <= MAX_SCANS:
         return
-    # Not all of them need be scans: other files may follow the picture, and comments stand in it.
+    # Not all of them need be scans: they may be in comments or in data after the image.
     scans, segments = 0, 0
     while found := _NEXT_MARKER.search(data, at):
         at, marker = found.start(), found[0][1]
@@ -94,7 +94,7 @@ def _check_scans(data: bytes, at: int) -> None:
         if scans > MAX_SCANS:
             raise ImageError(
                 "unsupported",
-                f"The JPEG consists of more than {MAX_SCANS} scans, as no camera writes it. Save "
-                "the photo anew.",
+                f"The JPEG consists of more than {MAX_SCANS} scans, which no camera writes. Save "
+                "the photo again.",
             )
         at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))

@@ -1,4 +1,4 @@
-"""Tell the format of a file by its first bytes."""
+"""Detect the format of a file from its first bytes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ _OTHER_KINDS = {
 
 
 def kind_of(data: bytes) -> str:
-    """Return the name of a file's format in Pillow's words; HEIF for all of its family.
+    """Return Pillow's name of a file's format; HEIF for the whole family.
 
     Raises:
-        ImageError: `unsupported` for a format that is known and not read, else `not_an_image`.
+        ImageError: `unsupported` for a known format that is not supported, `not_an_image` for
+            anything else.
     """
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -66,7 +67,8 @@ def kind_of(data: bytes) -> str:
         other = "SVG"
     if other is not None:
         raise ImageError(
-            "unsupported", f"This is a file of the kind {other}. Send it as {ACCEPTED}."
+            "unsupported",
+            f"Files of the kind {other} are not supported. Send the photo as {ACCEPTED}.",
         )
     found = "The file is empty." if not data else "This is not a photo."
     raise ImageError("not_an_image", f"{found} Send a photo as {ACCEPTED}.")

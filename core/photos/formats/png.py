@@ -10,8 +10,8 @@ from core.photos.orientation import exif_orientation, raw_profile, xmp_orientati
 
 __all__ = ["inspect"]
 
-# All that decides about pixels. Whole files have text, colour profiles and thumbnails of any size
-# beside them, packed or not.
+# Chunks that determine the pixels. Text, color profiles and thumbnails may be of any size,
+# compressed or not.
 _PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
 _TEXT = {b"tEXt", b"zTXt", b"iTXt"}
 _XMP, _RAW_PROFILE = b"XML:com.adobe.xmp", b"Raw profile type exif"
@@ -20,13 +20,13 @@ _MAX_TEXT_BYTES = 1 << 20
 
 
 def inspect(data: bytes) -> Inspected:
-    """Find the size and orientation of a PNG, and leave out its metadata.
+    """Read the size and orientation of a PNG, and remove its metadata.
 
-    An animation becomes its first picture.
+    An animation is reduced to its first image.
 
     Raises:
-        ImageError: `truncated` where it does not begin with a header, `unsupported` where it has
-            too many chunks.
+        ImageError: `truncated` if it does not begin with a header, `unsupported` if there are too
+            many chunks.
     """
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise damaged_error()
@@ -47,20 +47,20 @@ def inspect(data: bytes) -> Inspected:
         elif kind in _TEXT:
             hinted = _text_orientation(kind, data[at + 8 : end - 4]) or hinted
         at = end
-    # What ends the loop is for the decoder to judge.
+    # The decoder handles the rest, including errors.
     kept.append(view[at:])
     return Inspected(b"".join(kept), width, height, orientation or hinted or 1, width * height)
 
 
 def _text_orientation(kind: bytes, chunk: bytes) -> int | None:
-    """Read the orientation from a text chunk that holds EXIF or XMP; of others nothing is read."""
+    """Read the orientation from a text chunk with EXIF or XMP; None for other chunks."""
     keyword, _, rest = chunk.partition(b"\0")
     if keyword not in (_XMP, _RAW_PROFILE):
         return None
     packed = kind == b"zTXt"
     if kind == b"iTXt":
         packed = rest[:1] == b"\1"
-        # Behind the flag and method come two empty or short texts: language, translated keyword.
+        # The flag and the method are followed by two texts: language and translated keyword.
         rest = rest[2:].split(b"\0", 2)[-1]
     elif packed:
         rest = rest[1:]

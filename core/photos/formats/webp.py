@@ -8,7 +8,7 @@ __all__ = ["inspect"]
 
 
 def inspect(data: bytes) -> Inspected:
-    """Find the size of a WebP; its decoder hands over its EXIF block unread."""
+    """Read the size of a WebP; its decoder returns the EXIF block without parsing it."""
     kind, body = data[12:16], data[20:30]
     width = height = 0
     if len(body) == 10:

@@ -20,56 +20,56 @@ from core.settings import Settings
 
 __all__ = ["BEARER", "Guard"]
 
-# Wrong keys from one address in a minute.
+# Failed attempts per minute after which an address is slowed down.
 _MAX_GUESSES = 20
-# Requests of such an address that wait for their key to be looked at.
+# Maximum number of waiting requests of such an address.
 _MAX_WAITING = 8
 _MAX_KNOWN = 10_000
 _IS_HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 
-BEARER = HTTPBearer(auto_error=False, description="Where TENSIGHT_API_KEYS is set.")
+BEARER = HTTPBearer(auto_error=False, description="API key; required if TENSIGHT_API_KEYS is set.")
 
 
 @dataclass
 class _Guesses:
-    """Requests of one address that wait for their keys to be looked at, one after the other."""
+    """Requests of a slowed-down address, whose keys are checked one at a time."""
 
     waiting: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Guard:
-    """Lets requests through that have a key, where keys are set, and are not too many.
+    """Checks API keys and rate limits.
 
-    An address that has sent many wrong keys is slowed down: keys that it has not sent before are
-    looked at one after the other. Nobody who has the right key is locked out by who guesses from
-    behind the same proxy.
+    An address that has sent many wrong keys is slowed down: new keys from it are checked one at a
+    time, with a pause. It is not locked out, so clients with a valid key behind the same proxy are
+    still served.
 
     Args:
         settings: `api_keys`, `trusted_keys` and `rate_per_minute` are used.
-        guess_s: Seconds that each key takes which such an address tries.
-        window_s: Seconds in which requests and wrong keys are counted.
+        guess_s: Pause in seconds before each check of a slowed-down address.
+        window_s: Length in seconds of the sliding window of all rate limits.
     """
 
     def __init__(self, settings: Settings, *, guess_s: float = 0.5, window_s: float = 60.0) -> None:
         self._guess_s = guess_s
         self._trusted = [key.get_secret_value().encode() for key in settings.trusted_keys]
         keys = [key.get_secret_value().encode() for key in settings.api_keys]
-        # A key that is trusted is a key; where any is set, one must be sent.
+        # A trusted key is also an API key. If any key is set, requests must send one.
         self._keys = list(dict.fromkeys([*keys, *self._trusted]))
         per_minute = settings.rate_per_minute
         self._limit = RateLimit(per_minute, window_s=window_s) if per_minute else None
         self._guesses = RateLimit(_MAX_GUESSES, window_s=window_s)
-        # Right keys, and the addresses that they came from.
+        # Addresses and hashes of the valid keys that they sent, which are not slowed down.
         self._known: dict[tuple[str, str], None] = {}
         self._guessing: dict[str, _Guesses] = {}
 
     async def __call__(self, request: Request) -> None:
-        """Check a request before its route runs; `request.state.client` tells who asks.
+        """Check a request, and set `request.state.client` to the key of its client.
 
         Raises:
-            AccessError: It has no key that is known.
-            RateError: Its client or key asks too often.
+            AccessError: The request has no valid key.
+            RateError: The client exceeds its rate limit.
         """
         who = client_key(request.client.host if request.client else "")
         if self._keys:
@@ -78,7 +78,7 @@ class Guard:
             digest = hashlib.sha256(key).hexdigest()
             if (who, digest) not in self._known and self._guesses.is_spent(who):
                 await self._slow_down(who)
-            # All are compared, in constant time: how long it takes tells nothing of them.
+            # Compare with all keys in constant time, so that the duration reveals nothing.
             if sum(hmac.compare_digest(key, each) for each in self._keys) == 0:
                 self._guesses.hit(who)
                 raise AccessError

@@ -1,12 +1,14 @@
-"""Limits on the size and the speed of request bodies."""
+"""Middleware that limits the size and the speed of request bodies."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BusyError, ImageError, SlowRequestError, TenSightError
 from core.photos.decode import MAX_BYTES
@@ -17,29 +19,24 @@ __all__ = ["BodyLimit", "BodyLimits", "BodyRule", "content_type", "is_form"]
 
 _MAX_FORM_BYTES = 5 * MAX_BYTES
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
 
 class Respond(Protocol):
-    """Makes the response that a refused request gets."""
+    """Creates the response to a rejected request."""
 
-    def __call__(self, error: TenSightError, /) -> App:
-        """Return an ASGI application that answers with the error."""
+    def __call__(self, error: TenSightError, /) -> ASGIApp:
+        """Return an ASGI application that responds with the error."""
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """What all bodies together may cost, and how slow one may be.
+    """Limits on all bodies together, and on the speed of each.
 
     Attributes:
-        bodies: Bodies that are read or answered at once.
-        held_bytes: Of all bodies that are read or answered.
-        grace_s: Seconds in which a body must be there, and one more for each `bytes_per_s`: who
-            sends a byte now and then would else hold a place for ever.
-        bytes_per_s: Least rate.
+        bodies: Maximum number of requests with a body at a time.
+        held_bytes: Maximum total size in bytes of the bodies in memory.
+        grace_s: Time limit of a body in seconds, in addition to its size / `bytes_per_s`, so that
+            a slow sender cannot hold a place forever.
+        bytes_per_s: Minimum rate in bytes per second.
     """
 
     bodies: int
@@ -50,39 +47,39 @@ class BodyLimits:
 
 @dataclass(frozen=True)
 class BodyRule:
-    """What one body may cost.
+    """Limits on one body.
 
     Attributes:
-        max_bytes: Largest body.
-        held: Whether it is kept in memory, and counts in what all bodies hold.
+        max_bytes: Maximum size in bytes.
+        held: Whether the body is kept in memory and counts towards `BodyLimits.held_bytes`.
     """
 
     max_bytes: int
     held: bool = True
 
 
-def _photo_rule(scope: Message) -> BodyRule:
+def _photo_rule(scope: Scope) -> BodyRule:
     return BodyRule(_MAX_FORM_BYTES if is_form(content_type(scope)) else MAX_BYTES)
 
 
 class BodyLimit:
-    """Bounds how large bodies are, how long they may take to come, and how much is held at once.
+    """Limits the size, the speed and the total memory of request bodies.
 
-    A body that is too large or too slow is read no further, rather than once it is all there: its
-    sender is told why, and the application sees that the client is gone.
+    A body beyond a limit is not read to its end: the client gets an error response, and the
+    application sees a disconnect.
 
     Args:
-        app: What handles the requests.
-        limits: Of all bodies together.
-        rule_of: What the body of a request may cost; by default as the service takes photos.
-        respond: Makes the response to a refused request.
+        app: The ASGI application.
+        limits: Limits on all bodies together.
+        rule_of: Returns the limits for a request; by default those of the service's photos.
+        respond: Creates the response to a rejected request.
     """
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         limits: BodyLimits,
-        rule_of: Callable[[Message], BodyRule] = _photo_rule,
+        rule_of: Callable[[Scope], BodyRule] = _photo_rule,
         respond: Respond = error_response,
     ) -> None:
         self._app = app
@@ -92,8 +89,8 @@ class BodyLimit:
         self._bodies = 0
         self._held_bytes = 0
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer an ASGI request, or refuse it where its body breaks a limit."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the application, or reject it if its body exceeds a limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -121,7 +118,7 @@ class BodyLimit:
         """Count bytes that are kept in memory.
 
         Raises:
-            BusyError: They are too many, together with those of other requests.
+            BusyError: All bodies together exceed the limit.
         """
         self._held_bytes += n
         if self._held_bytes > self._limits.held_bytes:
@@ -129,20 +126,20 @@ class BodyLimit:
 
     @property
     def limits(self) -> BodyLimits:
-        """What all bodies together may cost."""
+        """Limits on all bodies together."""
         return self._limits
 
-    def response(self, error: TenSightError) -> App:
-        """Return the response to a refused request."""
+    def response(self, error: TenSightError) -> ASGIApp:
+        """Return the response to a rejected request."""
         return self._respond(error)
 
 
 class _Body:
-    """One request, and what of its body was read.
+    """A request and the state of its body.
 
     Attributes:
-        held: Bytes that count in what all bodies hold.
-        check: Looks at each piece, and refuses it by an error.
+        held: Bytes that count towards `BodyLimits.held_bytes`.
+        check: Validates each chunk and raises an error for an invalid one; None for no validation.
     """
 
     check: Callable[[bytes], None] | None = None
@@ -161,8 +158,8 @@ class _Body:
         self._responded = False
         self.held = 0
 
-    async def answer(self, app: App, scope: Message) -> None:
-        """Let the application answer, as long as the body keeps to its limits."""
+    async def answer(self, app: ASGIApp, scope: Scope) -> None:
+        """Run the application, as long as the body stays within its limits."""
 
         async def counted() -> Message:
             if self._refused:
@@ -178,21 +175,21 @@ class _Body:
         try:
             await app(scope, counted, self._pass_on)
         except Exception:
-            # What an application makes of a body that broke off is nobody's concern by then.
+            # After the rejection, an error of the application about the missing body is expected.
             if not self._refused:
                 raise
 
-    async def refuse(self, scope: Message, error: TenSightError) -> None:
-        """Answer in the place of the application, where it has not begun to."""
+    async def refuse(self, scope: Scope, error: TenSightError) -> None:
+        """Respond with an error, unless the application has started a response."""
         self._refused = True
         if not self._responded:
             await self._owner.response(error)(scope, self._receive, self._close_after)
 
     async def _next(self) -> Message:
-        """Read the next piece.
+        """Receive the next message of the body.
 
         Raises:
-            TenSightError: It does not come, or is too much.
+            TenSightError: The body is too slow, too large or invalid.
         """
         limits = self._owner.limits
         late = self._began + limits.grace_s + self._read / limits.bytes_per_s
@@ -220,24 +217,24 @@ class _Body:
 
     async def _close_after(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self._ended:
-            # Else what the sender goes on to send would still be read, and thrown away.
+            # Otherwise the server would go on reading the rest of the body only to discard it.
             message["headers"] = [*message["headers"], (b"connection", b"close")]
         await self._send(message)
 
 
-def content_type(scope: Message) -> str:
-    """Return the content type that a request names."""
+def content_type(scope: Scope) -> str:
+    """Return the content type of a request; empty if it has none."""
     kind: bytes = dict(scope["headers"]).get(b"content-type", b"")
     return kind.decode("latin-1")
 
 
 def is_form(kind: str) -> bool:
-    """Return whether a body of this content type is a form with files."""
+    """Return whether a content type is that of a form with files."""
     return kind.lower().startswith("multipart/form-data")
 
 
 def _too_large(most: int) -> ImageError:
     size = f"{most // 2**20} MB" if most >= 2**20 else f"{most // 2**10} kB"
     return ImageError(
-        "too_large", f"The request is larger than {size}. Send smaller photos, or fewer."
+        "too_large", f"The request body is larger than {size}. Send smaller or fewer photos."
     )

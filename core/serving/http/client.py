@@ -1,47 +1,42 @@
-"""Who sends a request: the client's address, through the reverse proxies that are declared."""
+"""The client's address, taken from X-Forwarded-For behind trusted reverse proxies."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["ClientAddress", "client_address", "client_key"]
 
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-
 
 class ClientAddress:
-    """Put the client's address in the place of the last proxy's, for all that handles a request.
+    """Middleware that replaces the proxy's address by the client's in the ASGI scope.
 
     Args:
-        app: What handles the requests.
-        proxies: Number of trusted reverse proxies in front; with 0, X-Forwarded-For is not read.
+        app: The ASGI application.
+        proxies: Number of trusted reverse proxies; with 0, X-Forwarded-For is ignored.
     """
 
-    def __init__(self, app: _App, proxies: int) -> None:
+    def __init__(self, app: ASGIApp, proxies: int) -> None:
         self._app = app
         self._proxies = proxies
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Pass a request on."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with the address of its client."""
         if scope["type"] == "http" and self._proxies:
             scope = {**scope, "client": (client_address(scope, self._proxies), 0)}
         await self._app(scope, receive, send)
 
 
-def client_address(scope: _Message, proxies: int) -> str:
-    """Return the address of whoever sent a request.
+def client_address(scope: Scope, proxies: int) -> str:
+    """Return the address of a request's client.
 
-    Each proxy adds the address that it was asked from at the end of X-Forwarded-For, on the same
-    line or on one of its own; what stands further left may be made up by the client.
+    Each proxy appends the address of its peer to X-Forwarded-For, on the same line or on a new one.
+    Entries further left may be forged by the client.
 
     Args:
-        scope: Of ASGI.
-        proxies: Number of trusted reverse proxies in front.
+        scope: ASGI scope of the request.
+        proxies: Number of trusted reverse proxies.
     """
     peer = scope["client"][0] if scope.get("client") else ""
     lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
@@ -53,7 +48,7 @@ def client_address(scope: _Message, proxies: int) -> str:
 
 
 def client_key(address: str) -> str:
-    """Return what a client counts as: its address, or for IPv6 the /64 that it can choose from."""
+    """Return the key that a client is counted by: its IPv4 address, or its IPv6 network (/64)."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
@@ -61,7 +56,7 @@ def client_key(address: str) -> str:
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address, with or without brackets, port and zone; None where it is none."""
+    """Parse an address with or without brackets, port and zone; None if it is invalid."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,10 +1,10 @@
-"""A bound on the requests of one client that are answered at the same time."""
+"""Middleware that limits the number of concurrent requests of each client."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import RateError
 from core.serving.http.client import client_key
@@ -12,29 +12,24 @@ from core.serving.http.errors import error_response
 
 __all__ = ["ClientShare"]
 
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-
 
 class ClientShare:
-    """Refuses requests of a client that has many open already, so that others find room.
+    """Limits the number of concurrent requests of each client.
 
-    It stands behind `ClientAddress`, which tells clients behind a proxy apart.
+    It must run after `ClientAddress`, which tells clients behind a proxy apart.
 
     Args:
-        app: What handles the requests.
-        most: Requests of one client that may be open at once.
+        app: The ASGI application.
+        most: Maximum number of concurrent requests of one client.
     """
 
-    def __init__(self, app: _App, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
         self._most = most
         self._open: Counter[str] = Counter()
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Pass a request on, or refuse it."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or reject it with status 429."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

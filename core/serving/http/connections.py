@@ -1,15 +1,14 @@
-"""Limits on connections: size and time of request heads, idle connections, slow readers.
+"""Limits on connections: size and duration of request heads, idle connections, slow readers.
 
-uvicorn's parser takes a head of any size and waits for it for ever. Both are bounded here, in front
-of the parser, which costs a few microseconds a request; bench/http_servers.py measures the
-alternatives. The bodies of requests are bounded in core/serving/http/body_limit.py.
+uvicorn's parser accepts heads of any size and waits for them without a timeout. Both are limited
+here, in front of the parser, at a cost of a few microseconds per request; bench/http_servers.py
+compares the alternatives. core/serving/http/body_limit.py limits request bodies.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -18,8 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-if sys.platform != "win32":
-    import resource
+from core.system import open_file_limit
 
 __all__ = ["ConnectionLimits", "LimitedProtocol", "server_config"]
 
@@ -29,8 +27,8 @@ _MAX_CONNECTIONS = 1_000
 _MAX_BACKLOG = 2_048
 
 _REFUSED_HEAD = {
-    408: b"The head of the request did not come in time.",
-    431: b"The head of the request is too large.",
+    408: b"The request head was not received in time.",
+    431: b"The request head is too large.",
     503: b"Too many connections. Try again in a moment.",
 }
 _PHRASES = {
@@ -41,34 +39,33 @@ _PHRASES = {
 
 
 def _open_files() -> int:
-    """Files that this process may open; many, where there is no limit."""
-    if sys.platform == "win32":
-        return 4 * _MAX_BACKLOG
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 4 * _MAX_BACKLOG if soft == resource.RLIM_INFINITY else soft
+    """Return how many files this process may open; a large number where there is no limit."""
+    limit = open_file_limit()
+    return 4 * _MAX_BACKLOG if limit is None else limit
 
 
 def _default_connections() -> int:
-    """Half of the files that this process may open, as each photo may need one too."""
+    """Return half of the files that this process may open, as each photo may need one too."""
     return max(16, min(_MAX_CONNECTIONS, _open_files() // 2))
 
 
 def _backlog(connections: int) -> int:
-    """Connections that may be accepted at once, before the loop gets to close older ones."""
+    """Return how many connections may be queued until the event loop accepts or closes some."""
     return max(64, min(_MAX_BACKLOG, (_open_files() - connections) // 2))
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What a connection may cost.
+    """Limits on connections.
 
     Attributes:
-        head_bytes: Largest request head; also of what a request may hold between its parts.
-        head_s: Seconds in which a head must be complete.
-        idle_s: Seconds that a connection may stay open between two requests.
-        stalled_s: Seconds in which a client must read some of an answer that waits for it.
-        connections: Open connections; None: half of the files that the process may open, at most
-            1,000. When one more comes, the one that has waited longest for a request is closed.
+        head_bytes: Maximum size of a request head, and of chunk headers and trailers in a row.
+        head_s: Timeout in seconds for a complete request head.
+        idle_s: Keep-alive timeout in seconds between two requests.
+        stalled_s: Timeout in seconds for a client that does not read its response.
+        connections: Maximum number of open connections; None for half of the files that the
+            process may open, at most 1,000. At the maximum, a new connection replaces the one that
+            has waited longest for a request.
     """
 
     head_bytes: int = 16 * 1024
@@ -86,14 +83,14 @@ def server_config(
     lifespan: Literal["on", "off"] = "off",
     **where: Any,
 ) -> uvicorn.Config:
-    """Return how uvicorn serves an ASGI application within the limits.
+    """Return a uvicorn configuration that enforces the limits.
 
     Args:
-        app: The application.
-        stopping_s: Seconds for requests that run when the server is told to stop.
-        limits: None: the default ones.
-        lifespan: Whether the application is told when the server starts and stops.
-        where: `host` and `port`, unless the server gets a socket.
+        app: The ASGI application.
+        stopping_s: Time in seconds to finish running requests when the server stops.
+        limits: Limits on connections; None for the defaults.
+        lifespan: Whether to send the application lifespan events.
+        **where: `host` and `port`, unless the server is given a socket.
     """
     limits = limits or ConnectionLimits()
     most = limits.connections or _default_connections()
@@ -105,7 +102,7 @@ def server_config(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # core/serving/http/client.py reads them, where a proxy is declared
+        proxy_headers=False,  # core/serving/http/client.py reads them behind trusted proxies
         backlog=_backlog(most),
         timeout_keep_alive=limits.idle_s,
         timeout_graceful_shutdown=stopping_s,
@@ -118,17 +115,17 @@ class _Connections:
     """The open connections of a server.
 
     Args:
-        most: How many there may be.
+        most: Maximum number of connections.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._open: set[LimitedProtocol] = set()
-        # In the order in which they began to wait for a request.
+        # Ordered by the time since which they wait for a request.
         self._waiting: dict[LimitedProtocol, None] = {}
 
     def add(self, new: LimitedProtocol) -> bool:
-        """Return whether there is room for one more, after closing an idle one if need be."""
+        """Add a connection, closing the longest idle one if necessary; False if all are busy."""
         if len(self._open) >= self._most:
             oldest = next(iter(self._waiting), None)
             if oldest is None:
@@ -140,32 +137,34 @@ class _Connections:
         return True
 
     def waits(self, one: LimitedProtocol) -> None:
-        """Note that a connection waits for its next request from now on."""
+        """Mark a connection as waiting for its next request."""
         if one in self._open:
             self._waiting[one] = None
 
     def works(self, one: LimitedProtocol) -> None:
-        """Note that a request came in whole."""
+        """Mark a connection as handling a request."""
         self._waiting.pop(one, None)
 
     def remove(self, one: LimitedProtocol) -> None:
-        """Forget a connection that is closed."""
+        """Remove a closed connection."""
         self._open.discard(one)
         self._waiting.pop(one, None)
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with bounds in front of the parser.
+    """uvicorn's protocol with limits in front of the parser.
 
-    A head reaches the parser only once it is complete, without its Upgrade field: a client that
-    offers another protocol is answered in the one it speaks, as if it had offered none (httptools
-    would drop the body). After the head the parser gets pieces of at most `head_bytes`, and at
-    most as many bytes in a row that are neither body nor the end of something: what stands around
-    chunks, and trailers, is bounded as heads are.
+    A head is passed to the parser once it is complete, without its Upgrade field, since httptools
+    would drop the body of a request that offers another protocol. After the head, the parser gets
+    chunks of at most `head_bytes`, and at most as many bytes in a row that are neither body nor the
+    end of a part. This limits chunk headers and trailers as heads are limited.
 
     Args:
-        config: As uvicorn gives it; so are `server_state`, `app_state` and `_loop`.
-        limits: The bounds.
+        config: Configuration of the server, passed by uvicorn.
+        server_state: State shared by all connections, passed by uvicorn.
+        app_state: State of the application, passed by uvicorn.
+        _loop: Event loop; None for the running one.
+        limits: Limits on connections.
         others: The open connections of the same server.
     """
 
@@ -182,18 +181,18 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._others = others
-        # What came and was not given to the parser yet.
+        # Received bytes that were not passed to the parser yet.
         self._held = b""
         self._in_message = False
         self._in_head = False
-        # Bytes that the parser took since it last told of a body or of an end.
+        # Bytes parsed since the last progress in the body or the end of a part.
         self._idle_bytes = 0
         self._progressed = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or refuse it where all others are busy."""
+        """Accept a connection, or reject it if all others are busy."""
         super().connection_made(transport)
         if self._others.add(self):
             self._expect_head()
@@ -201,18 +200,18 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(503)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Release everything that the connection holds."""
         self._others.remove(self)
         self._stop_timers()
         self._held = b""
         super().connection_lost(exc)
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Give the parser what came, as far as the limits allow."""
+        """Pass received bytes to the parser, as far as the limits allow."""
         if self._held:
             data, self._held = self._held + data, b""
         start = 0
@@ -224,7 +223,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._feed(piece)
                 continue
             if self._is_answering():
-                # Of the next request no more is kept than a head.
+                # At most one head of the next request is buffered.
                 self._held = data[start : start + self._limits.head_bytes]
                 if len(data) - start > self._limits.head_bytes:
                     self.cycle.keep_alive = False
@@ -238,18 +237,18 @@ class LimitedProtocol(HttpToolsProtocol):
             self._feed(_UPGRADE.sub(b"x-upgrade", head))
 
     def on_message_begin(self) -> None:
-        """Start a request."""
+        """Handle the start of a request."""
         self._in_message = self._in_head = True
         self._progressed = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head; one of a trailer is dropped, as nothing here reads any."""
+        """Handle a header field; trailers are dropped, since no application here reads them."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start to answer."""
+        """Start the response."""
         self._in_head = False
         self._progressed = True
         self._stop_head_timer()
@@ -257,18 +256,18 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Handle a chunk of the body."""
         self._progressed = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Finish the request's body."""
+        """Handle the end of the request body."""
         self._in_message = False
         self._progressed = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request; or close, where the rest of this one would still come."""
+        """Wait for the next request, or close if the body of this one was not read to its end."""
         if self._in_message and not self._in_head:
             self.transport.close()
         super().on_response_complete()
@@ -277,15 +276,15 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             self._others.waits(self)
             if self._held:
-                self.loop.call_soon(self._go_on)
+                self.loop.call_soon(self._handle_held)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that was idle for too long."""
+        """Close the connection after the keep-alive timeout."""
         super().timeout_keep_alive_handler()
         self._abort_if_stalled()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; in the middle of an answer, by closing alone."""
+        """Reject malformed HTTP; if a response has started, only close the connection."""
         if self._is_answering() and self.cycle.response_started:
             self.transport.close()
         else:
@@ -294,18 +293,18 @@ class LimitedProtocol(HttpToolsProtocol):
         self._abort_if_stalled()
 
     def shutdown(self) -> None:
-        """Close the connection, once its request is answered."""
+        """Close the connection after the response to its current request."""
         super().shutdown()
         if self.transport.is_closing():
             self._abort_if_stalled()
 
     def pause_writing(self) -> None:
-        """Give the client some time to read what waits for it."""
+        """Start the timeout for a client that does not read."""
         super().pause_writing()
         self._abort_if_stalled()
 
     def resume_writing(self) -> None:
-        """Note that the client reads."""
+        """Stop the timeout, as the client reads again."""
         super().resume_writing()
         if not self.transport.is_closing():
             self._stop_stall_timer()
@@ -316,11 +315,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._idle_bytes = 0 if self._progressed else self._idle_bytes + len(piece)
         if self._in_message and self._idle_bytes >= self._limits.head_bytes:
             self._refuse(431)
-        elif self._in_head:  # one that follows on a body in the same piece
+        elif self._in_head:  # a head that follows a body in the same chunk
             self._expect_head()
 
     def _hold_head(self, data: bytes) -> None:
-        """Keep the beginning of a head until the rest comes."""
+        """Buffer an incomplete head."""
         if len(data) >= self._limits.head_bytes:
             self._refuse(431)
             return
@@ -328,8 +327,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._expect_head()
 
-    def _go_on(self) -> None:
-        """Take the request that came while the last one was answered."""
+    def _handle_held(self) -> None:
+        """Handle the request that was received during the last response."""
         if self._held and not self.transport.is_closing():
             self.data_received(b"")
 
@@ -348,7 +347,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.abort()
 
     def _refuse(self, status: int) -> None:
-        """Answer in the place of the application, where no answer has begun, and close."""
+        """Respond with an error, unless a response has started, and close."""
         if not self.transport.is_closing():
             if not self._is_answering() or not self.cycle.response_started:
                 self.transport.write(_refusal(status))

@@ -1,4 +1,4 @@
-"""A look at the parts of a form while it comes, before its parser keeps them."""
+"""Validation of a form while it is received, before its parser buffers the parts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from core.errors import RequestError
 
 __all__ = ["FormCheck"]
 
-# Of one part that is no file, and of all of them: parsers keep these in memory.
+# Maximum size of one part without a file name, and of all of them: parsers keep these in memory.
 _MAX_FIELD_BYTES = 64 * 1024
 _MAX_FIELDS_BYTES = 2 * 2**20
 _MAX_DISPOSITION_BYTES = 8 * 1024
 
 
 class FormCheck:
-    """Refuses parts that were meant as files and name none, or that are large and no files.
+    """Rejects files without a usable file name, and large parts that are not files.
 
-    What is otherwise wrong with a form is left to its parser to tell.
+    Other errors of a form are left to its parser.
 
     Args:
-        content_type: Of the form, with its boundary.
+        content_type: Content type of the form, with its boundary.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -35,10 +35,10 @@ class FormCheck:
         self._field_bytes = 0
 
     def feed(self, piece: bytes) -> None:
-        """Look at the next piece of the body.
+        """Validate the next chunk of the body.
 
         Raises:
-            RequestError: A part is none of those that are taken.
+            RequestError: A part is rejected.
         """
         if self._parser is None:
             return
@@ -83,8 +83,8 @@ class FormCheck:
         self._is_file = b"filename" in options
         if not self._is_file and b"filename*" in self._disposition.lower():
             raise RequestError(
-                f"The part {self._name!r} of the form names its file by filename* alone, which "
-                "forms do not allow (RFC 7578). Send its name as filename, in UTF-8."
+                f"The form part {self._name!r} names its file by filename* alone, which RFC 7578 "
+                "does not allow. Send the file name as filename, in UTF-8."
             )
 
     def _add_to_part(self, data: bytes, start: int, end: int) -> None:
@@ -95,6 +95,6 @@ class FormCheck:
         self._field_bytes += end - start
         if self._part_bytes > _MAX_FIELD_BYTES or self._field_bytes > _MAX_FIELDS_BYTES:
             raise RequestError(
-                f"The part {self._name!r} of the form has no file name and more than "
+                f"The form part {self._name!r} has no file name and is larger than "
                 f"{_MAX_FIELD_BYTES // 1024} kB. Send photos as files, each with a filename."
             )

@@ -21,12 +21,12 @@ __all__ = [
 
 
 class SaliencyOut(BaseModel):
-    """What in the photo spoke for the answer, 0 to 1, as the model saw it.
+    """Saliency map: evidence for the predicted label at each pixel of the model's input, 0 to 1.
 
     Attributes:
         shape: Height and width.
-        dtype: Of the numbers: always `<f4`, float32 with the lowest byte first.
-        data: Their bytes, row by row, in base64.
+        dtype: NumPy type string of the values, always `<f4` (little-endian float32).
+        data: The values in row-major order, base64-encoded.
     """
 
     shape: tuple[int, int]
@@ -35,7 +35,7 @@ class SaliencyOut(BaseModel):
 
 
 class TimingOut(BaseModel):
-    """Milliseconds; `infer` is the photo's share where several were answered at once."""
+    """Durations in milliseconds; `infer` is the photo's share of its batch."""
 
     decode: float
     infer: float
@@ -55,7 +55,10 @@ _PREDICTION = {
 }
 _FAILURE = {
     "photo": None,
-    "error": {"code": "busy", "message": "Busy: all places are taken. Try again in 1 s."},
+    "error": {
+        "code": "busy",
+        "message": "The service is busy: its queue is full. Try again in 1 s.",
+    },
 }
 
 
@@ -64,7 +67,7 @@ def _example(example: dict[str, Any]) -> ConfigDict:
 
 
 class PredictionOut(BaseModel):
-    """The answer to one photo; scores are calibrated probabilities, the largest first."""
+    """Prediction for a photo. Scores are calibrated probabilities, the highest first."""
 
     model_config = _example(_PREDICTION)
 
@@ -81,14 +84,14 @@ class PredictionOut(BaseModel):
 
 
 class ErrorOut(BaseModel):
-    """Why there is no answer: a code for programs, a sentence for people."""
+    """An error: a stable code for programs and a message for people."""
 
     code: str
     message: str
 
 
 class FailureOut(BaseModel):
-    """No answer."""
+    """Error response."""
 
     model_config = _example(_FAILURE)
 
@@ -97,7 +100,7 @@ class FailureOut(BaseModel):
 
 
 class PredictionsOut(BaseModel):
-    """Answers to several photos, in their order; a bad one fails alone."""
+    """Predictions or errors of the photos of a form, in order."""
 
     model_config = _example(
         {"predictions": [_PREDICTION | {"photo": "one.jpg"}, _FAILURE | {"photo": "two.jpg"}]}
@@ -107,7 +110,7 @@ class PredictionsOut(BaseModel):
 
 
 class ModelsOut(BaseModel):
-    """The models that can be asked for, with their figures."""
+    """The available models with their metrics, and the name of the default one."""
 
     model_config = _example(
         {
@@ -121,7 +124,7 @@ class ModelsOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """One model, whole."""
+    """Revision, configuration and metrics of a model."""
 
     model_config = _example(
         {
@@ -137,7 +140,7 @@ class ModelOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """How the service is."""
+    """State of the service."""
 
     model_config = _example({"status": "ok"})
 
@@ -150,7 +153,8 @@ _IMAGE_TYPES = ("jpeg", "png", "webp", "gif", "bmp", "avif", "heic")
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": f"{ACCEPTED}, at most 20 MB; whatever type is named, the content decides.",
+        "description": f"{ACCEPTED}, at most 20 MB. The format is detected from the content, "
+        "whatever the content type.",
         "content": {
             **{
                 f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}

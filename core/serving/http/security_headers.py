@@ -1,30 +1,25 @@
-"""Response headers that tell browsers what not to do with a response."""
+"""Middleware that adds security headers to responses."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["NOBODY", "SecurityHeaders"]
 
 NOBODY = "'none'"
-"""For `framed_by`: no page may show the responses in a frame."""
-
-_Message = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+"""Value of `framed_by` that forbids framing altogether."""
 
 
 class SecurityHeaders:
-    """Add the headers to every response that does not set them itself.
+    """Adds security headers to every response that does not set them itself.
 
     Args:
-        app: What handles the requests.
-        framed_by: Sources of Content-Security-Policy that may show a response in a frame.
+        app: The ASGI application.
+        framed_by: Sources that may embed the responses in a frame, as in the directive
+            `frame-ancestors` of Content-Security-Policy.
     """
 
-    def __init__(self, app: _App, framed_by: str = NOBODY) -> None:
+    def __init__(self, app: ASGIApp, framed_by: str = NOBODY) -> None:
         self._app = app
         self._headers = {
             b"x-content-type-options": b"nosniff",
@@ -32,10 +27,10 @@ class SecurityHeaders:
             b"content-security-policy": f"frame-ancestors {framed_by}".encode(),
         }
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Pass a request on."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and add the headers to its response."""
 
-        async def add(message: _Message) -> None:
+        async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = list(message.get("headers", []))
                 names = {name.lower() for name, _ in given}

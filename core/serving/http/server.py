@@ -1,8 +1,7 @@
-"""Run the HTTP service until it is told to stop."""
+"""Run the HTTP service until the process is asked to stop."""
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,8 @@ from core.serving.http.app import build_service
 from core.serving.http.connections import server_config
 from core.serving.telemetry import Telemetry
 from core.settings import Settings
-from core.sockets import listen
+from core.sockets import format_address, listen
+from core.system import on_stop_signal
 
 __all__ = ["serve"]
 
@@ -24,18 +24,18 @@ _STOPPING_S = 20
 
 
 def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Serve until the process is told to stop; what runs then is finished, for at most 20 s.
+    """Serve until the process receives a stop signal, then finish running requests for 20 s.
 
     Args:
-        settings: Where the models are, how much is answered at once, and who may ask.
-        host: Address to listen on.
-        port: Port to listen on.
-        say: Gets one line, once the service answers.
+        settings: The settings of models, queue, photo limits, keys and rate limits are used.
+        host: Address to bind to.
+        port: Port to bind to.
+        say: Receives one line once the service is ready.
 
     Raises:
         ModelNotFoundError: There is no model.
         BundleError: The default model is damaged.
-        ListenError: The address cannot be listened on.
+        ListenError: The address cannot be bound.
     """
     telemetry = Telemetry()
     predictor = local_predictor(settings, telemetry)
@@ -45,12 +45,9 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
     listening = listen(host, port)
     api = build_service(predictor, settings, telemetry, warm.is_set)
     server = _Server(server_config(api, stopping_s=_STOPPING_S))
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), lambda *_: server.stop())
+    on_stop_signal(server.stop)
 
-    shown = f"[{host.strip('[]')}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
+    address = f"http://{format_address(host, listening.getsockname()[1])}"
 
     def load() -> None:
         predictor.warm()
@@ -60,7 +57,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
 
     try:
         with ThreadPoolExecutor(1) as loader:
-            # Meanwhile /healthz answers already, and /readyz says that it is not ready.
+            # Until the models are loaded, /healthz responds and /readyz has status 503.
             loading = loader.submit(load)
             loading.add_done_callback(lambda done: _stop_if_failed(done, server))
             with closing(HubSync(settings)):
@@ -72,15 +69,15 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
 
 
 class _Server(uvicorn.Server):
-    """Stops when it is told to, and lets its process end well, not by the signal."""
+    """A server that `serve` stops, and whose process exits normally after a signal."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to `serve`."""
+        """Leave signal handling to `serve`."""
         yield
 
     def stop(self) -> None:
-        """Take no more, and finish what runs; told again, do not even that."""
+        """Accept no more requests and finish running ones; at the second call, abort them."""
         self.force_exit = self.should_exit
         self.should_exit = True
 

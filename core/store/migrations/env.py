@@ -1,4 +1,4 @@
-"""What Alembic runs; the connection comes from `core.store.database`."""
+"""Alembic environment; `core.store.database` passes the connection."""
 
 from __future__ import annotations
 

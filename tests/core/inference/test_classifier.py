@@ -20,8 +20,8 @@ from core.inference.engine import Engine
 from core.photos.preprocess import crops
 from core.registry.catalog import Catalog
 from core.settings import Settings
-from tests import drawings
 from tests.conftest import ROOT
+from tests.support import drawings
 
 MODELS = [folder.name for folder in find_bundles(ROOT / "models")]
 GOLDEN = Path(__file__).with_name("golden.json")

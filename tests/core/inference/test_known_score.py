@@ -22,8 +22,8 @@ from core.inference.known_score import (
     write_ood_params,
 )
 from core.registry.catalog import Catalog
-from tests import drawings
 from tests.conftest import ROOT
+from tests.support import drawings
 
 K, D = 4, 6
 RNG = np.random.default_rng(0)

@@ -15,8 +15,7 @@ from PIL import ExifTags, Image
 
 from core.errors import ImageError, PhotoReadError
 from core.photos.decode import MAX_BYTES, Photo, decode
-from core.photos.preprocess import InputSpec, crops, normalise, resize
-from tests import drawings
+from tests.support import drawings
 from tests.support.hostile_photos import encoded
 from tests.support.peak_memory import decoded_apart
 
@@ -35,7 +34,7 @@ def nearly(a: NDArray[np.uint8], b: NDArray[np.uint8], tolerance: float) -> bool
 
 
 def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
-    """A PNG of any claimed size around compressed rows."""
+    """Build a PNG of any claimed size around compressed rows."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -59,11 +58,11 @@ def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
         ("MPO", {"quality": 95, "save_all": True}),
     ],
 )
-def test_accepted_formats_give_the_same_picture(kind: str, options: dict[str, Any]) -> None:
+def test_accepted_formats_decode_to_the_same_image(kind: str, options: dict[str, Any]) -> None:
     assert nearly(decode(encoded(GRADIENT, kind, **options)), np.asarray(GRADIENT), 6)
 
 
-def test_bytes_path_and_image_give_the_same_pixels(tmp_path: Path) -> None:
+def test_bytes_path_and_image_decode_to_the_same_pixels(tmp_path: Path) -> None:
     data = encoded(GRADIENT, "PNG")
     path = tmp_path / "not.a.name"
     path.write_bytes(data)
@@ -72,7 +71,7 @@ def test_bytes_path_and_image_give_the_same_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_comes_out_upright(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int) -> None:
     # What a camera held that way would have stored: the inverse of the turn that EXIF asks for.
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,12 +91,12 @@ def test_every_exif_orientation_comes_out_upright(orientation: int) -> None:
     assert np.array_equal(decode(opened), np.asarray(GRADIENT))
 
 
-def test_a_broken_exif_block_does_not_lose_the_photo() -> None:
+def test_malformed_exif_block_is_ignored() -> None:
     data = encoded(GRADIENT, "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     assert decode(data).shape == (40, 60, 3)
 
 
-def test_animations_give_their_first_frame() -> None:
+def test_animation_decodes_to_its_first_frame() -> None:
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime", "blue")]
     for kind in ("GIF", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -105,7 +104,7 @@ def test_animations_give_their_first_frame() -> None:
         assert np.array_equal(decode(data), np.asarray(frames[0])), kind
 
 
-def test_cmyk_jpeg() -> None:
+def test_cmyk_jpeg_is_converted_to_rgb() -> None:
     assert nearly(
         decode(encoded(GRADIENT.convert("CMYK"), "JPEG", quality=95)), np.asarray(GRADIENT), 12
     )
@@ -118,7 +117,7 @@ def test_grey_of_16_bits_is_scaled_not_clipped() -> None:
     assert np.array_equal(decoded[..., 0], decoded[..., 2])
 
 
-def test_transparency_lies_on_white() -> None:
+def test_transparency_is_composited_onto_white() -> None:
     clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
     assert (decode(encoded(clear, "PNG")) == 255).all()
@@ -132,7 +131,7 @@ def test_transparency_lies_on_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "YCbCr", "HSV", "LAB", "I"])
-def test_pil_images_of_any_mode(mode: str) -> None:
+def test_pil_image_of_any_mode_is_converted(mode: str) -> None:
     image = GRADIENT.convert("L").convert("I") if mode == "I" else GRADIENT
     if mode == "LAB":
         image = Image.merge("LAB", GRADIENT.split())
@@ -144,7 +143,7 @@ def test_pil_images_of_any_mode(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["F", "La", "RGBa"])
-def test_images_of_modes_without_a_meaning_are_refused(mode: str) -> None:
+def test_pil_image_of_an_ambiguous_mode_is_rejected(mode: str) -> None:
     assert code_of(Image.new(mode, (4, 4))) == "unsupported"
 
 
@@ -163,25 +162,25 @@ def test_images_of_modes_without_a_meaning_are_refused(mode: str) -> None:
         (bytes(MAX_BYTES + 1), "too_large"),
     ],
 )
-def test_what_is_no_photo_has_its_code(data: bytes, code: str) -> None:
+def test_other_content_is_rejected_with_its_code(data: bytes, code: str) -> None:
     assert code_of(data) == code
 
 
-def test_text_named_jpg(tmp_path: Path) -> None:
+def test_text_file_named_jpg_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_text("not a photo at all")
     assert code_of(path) == "not_an_image"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
-def test_truncated(kind: str) -> None:
+def test_truncated_file_is_rejected(kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     data = encoded(Image.fromarray(noise), kind)
     assert code_of(data[: len(data) // 2]) == "truncated"
     assert code_of(data[:30]) == "truncated"
 
 
-def test_sizes_are_refused_before_decoding() -> None:
+def test_excessive_size_is_rejected_before_decoding() -> None:
     assert code_of(png(65_000, 1, 8, 0, b"\0" * 65_001)) == "too_many_pixels"
     assert code_of(png(12_001, 4_000, 1, 0, b"\0")) == "too_many_pixels"
     assert code_of(png(8_000, 8_000, 1, 0, b"\0")) == "too_many_pixels"
@@ -192,7 +191,7 @@ def test_sizes_are_refused_before_decoding() -> None:
     assert code_of(png(0, 4, 8, 0, b"\0")) in {"truncated", "too_many_pixels"}
 
 
-def test_a_huge_png_costs_little_memory(tmp_path: Path) -> None:
+def test_huge_png_is_rejected_with_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     path.write_bytes(png(13_000, 13_000, 1, 0, bytes(13_000 * (1 + 13_000 // 8))))
     outcome, megabytes = decoded_apart(path)
@@ -201,7 +200,7 @@ def test_a_huge_png_costs_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("bits", "colour", "bytes_a_pixel"), [(16, 0, 2), (8, 6, 4)])
-def test_the_largest_photos_cost_little_more_than_their_pixels(
+def test_largest_photos_take_little_more_memory_than_their_pixels(
     bits: int, colour: int, bytes_a_pixel: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "large.png"
@@ -212,7 +211,7 @@ def test_the_largest_photos_cost_little_more_than_their_pixels(
     assert 0.9 * pixels < megabytes < 1.4 * pixels
 
 
-def test_heic_without_the_extra_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
     with pytest.raises(ImageError, match="needs the extra 'heif'") as caught:
@@ -220,7 +219,7 @@ def test_heic_without_the_extra_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.code == "unsupported"
 
 
-def test_heic_with_the_extra() -> None:
+def test_heic_with_the_extra_is_decoded() -> None:
     pillow_heif = importlib.import_module("pillow_heif")
     buffer = BytesIO()
     exif = Image.Exif()
@@ -232,7 +231,7 @@ def test_heic_with_the_extra() -> None:
     assert code_of(data[: len(data) // 2]) == "truncated"
 
 
-def test_large_jpegs_come_at_reduced_scale() -> None:
+def test_large_jpeg_is_decoded_at_reduced_scale() -> None:
     data = encoded(drawings.gradient(1600, 1200), "JPEG")
     assert decode(data).shape == (1200, 1600, 3)
     assert decode(data, min_side=64).shape == (150, 200, 3)
@@ -240,75 +239,13 @@ def test_large_jpegs_come_at_reduced_scale() -> None:
     assert decode(encoded(GRADIENT, "JPEG"), min_side=64).shape == (40, 60, 3)
 
 
-def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_path_raises_a_read_error(tmp_path: Path) -> None:
     with pytest.raises(PhotoReadError, match="no file"):
         decode(tmp_path / "missing.jpg")
     with pytest.raises(PhotoReadError, match="folder"):
         decode(tmp_path)
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(PhotoReadError, match="cannot be read: it is no plain file"):
+    with pytest.raises(PhotoReadError, match="cannot be read: it is not a regular file"):
         decode(tmp_path / "pipe.jpg")
     with pytest.raises(PhotoReadError, match="cannot be read"):
         decode("nul\0byte")
-
-
-SPEC = InputSpec(
-    height=20,
-    width=20,
-    resize="squash",
-    interpolation="bilinear",
-    mean=(0.1, 0.2, 0.3),
-    std=(0.5, 0.25, 0.2),
-)
-
-
-def test_resize_rules() -> None:
-    wide = np.asarray(drawings.gradient(60, 20))
-    squashed = resize(wide, SPEC)
-    cropped = resize(wide, SPEC.model_copy(update={"resize": "center_crop"}))
-    assert squashed.shape == cropped.shape == (20, 20, 3)
-    assert np.ptp(squashed[..., 0].astype(int)) > 200, "the whole width is seen"
-    assert np.array_equal(cropped, wide[:, 20:40]), "the middle is seen, pixel for pixel"
-    small = np.asarray(drawings.gradient(20, 20))
-    assert np.array_equal(resize(small, SPEC), small)
-
-
-@pytest.mark.parametrize("turned", [False, True])
-def test_three_crops_show_both_ends_and_the_middle(turned: bool) -> None:
-    spec = SPEC.model_copy(update={"resize": "three_crops"})
-    wide = np.asarray(drawings.gradient(60, 20))
-    ends = [wide[:, :20], wide[:, 20:40], wide[:, 40:]]
-    photo = wide.transpose(1, 0, 2) if turned else wide
-    expected = [end.transpose(1, 0, 2) if turned else end for end in ends]
-    assert np.array_equal(crops(photo, spec), expected)
-    assert np.array_equal(resize(photo, spec), expected[1])
-    assert crops(np.asarray(drawings.gradient(50, 50)), spec).shape == (1, 20, 20, 3)
-    for rule in ("squash", "center_crop"):
-        other = spec.model_copy(update={"resize": rule})
-        assert np.array_equal(crops(photo, other), resize(photo, other)[None])
-
-
-def test_every_size_can_be_cropped() -> None:
-    """The edges of a crop must not lie outside by a rounding error."""
-    for side in (224, 299):
-        update = {"resize": "three_crops", "height": side, "width": side}
-        spec = SPEC.model_copy(update=update)
-        # 29, 58, 116 and 225 are among those whose scale to 224 and back is not exact.
-        for size in range(20, 240):
-            for shape in ((size, 240, 3), (240, size, 3)):
-                assert crops(np.zeros(shape, np.uint8), spec).shape[1:] == (side, side, 3)
-
-
-def test_normalise() -> None:
-    red = np.zeros((2, 4, 4, 3), np.uint8)
-    red[..., 0] = 255
-    rgb = normalise(red, SPEC)
-    assert rgb.dtype == np.float32
-    assert rgb[0, 0, 0] == pytest.approx([1.8, -0.8, -1.5])
-    bgr = normalise(red, SPEC.model_copy(update={"channels": "bgr"}))
-    assert bgr[0, 0, 0] == pytest.approx([-0.2, -0.8, 3.5])
-
-
-def test_input_spec_refuses_what_cannot_be() -> None:
-    with pytest.raises(ValueError, match="std must be above 0"):
-        InputSpec.model_validate(SPEC.model_dump() | {"std": (0.5, 0, 0.2)})

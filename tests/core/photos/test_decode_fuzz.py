@@ -1,4 +1,4 @@
-"""Whatever the bytes, there is an image or an ImageError."""
+"""Fuzzing: any bytes decode to an image or raise an ImageError."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.errors import ImageError
 from core.photos.decode import decode
-from tests import drawings
+from tests.support import drawings
 
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
 EXAMPLES = 2_000
@@ -83,7 +83,7 @@ FUZZ = settings(
 @settings(FUZZ, derandomize=True)
 @given(st.one_of(mutated(), mutated(), mutated(), st.binary(max_size=512)))
 @example(b"")
-def test_any_bytes_give_an_image_or_an_image_error(data: bytes) -> None:
+def test_any_bytes_decode_or_raise_an_image_error(data: bytes) -> None:
     answers(data)
 
 
@@ -92,5 +92,5 @@ def test_any_bytes_give_an_image_or_an_image_error(data: bytes) -> None:
 @seed(20_261_123)
 @settings(FUZZ, max_examples=20 * EXAMPLES)
 @given(mutated())
-def test_many_more_bytes(data: bytes) -> None:
+def test_many_more_bytes_decode_or_raise_an_image_error(data: bytes) -> None:
     answers(data)

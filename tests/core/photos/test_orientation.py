@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.photos.decode import decode
 from core.photos.orientation import exif_orientation, stored_orientation, xmp_orientation
-from tests import drawings
+from tests.support import drawings
 from tests.support.hostile_photos import encoded, exif_block, png_chunk, with_exif
 from tests.support.peak_memory import decoded_apart
 
@@ -49,7 +49,7 @@ def test_exif_in_a_text_chunk_is_not_copied(tmp_path: Path) -> None:
     assert megabytes < 60
 
 
-def test_index_of_pictures_in_a_jpeg_is_not_loaded(tmp_path: Path) -> None:
+def test_mpo_index_of_a_jpeg_is_not_loaded(tmp_path: Path) -> None:
     """Pillow reads the index of an MPO file as it reads EXIF."""
     segment = b"MPF\0" + exif_block(4_000, 10_000)
     data, path = encoded(GRADIENT, "JPEG"), tmp_path / "photo"
@@ -66,7 +66,7 @@ def test_orientation_is_found_behind_many_tags(kind: str) -> None:
     assert decode(data).shape == (60, 40, 3)
 
 
-def test_orientation_of_avif_is_that_of_its_picture() -> None:
+def test_orientation_of_avif_is_that_of_its_image() -> None:
     """The container names the turn, as Pillow writes it; EXIF is for information."""
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -113,7 +113,7 @@ def test_metadata_does_not_change_pixels() -> None:
     assert decode(cmyk).shape == (40, 60, 3)
 
 
-def test_opened_images_with_exif_are_not_loaded_either() -> None:
+def test_exif_of_an_opened_image_is_not_loaded() -> None:
     image = Image.open(BytesIO(with_exif(GRADIENT, "PNG", exif_block(50, 100, orientation=6))))
     image.load()
     assert decode(image).shape == (60, 40, 3)
@@ -152,7 +152,7 @@ def test_exif_is_read_in_both_byte_orders() -> None:
     assert exif_orientation(as_long) == 6
 
 
-def test_xmp_orientation() -> None:
+def test_xmp_orientation_is_read() -> None:
     assert xmp_orientation(XMP) == 6
     assert xmp_orientation(b"<tiff:Orientation>3</tiff:Orientation>") == 3
     assert xmp_orientation(b"<tiff:Orientation>9</tiff:Orientation>") is None

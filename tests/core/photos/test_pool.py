@@ -1,4 +1,4 @@
-"""Photos are decoded by worker processes, which are ended and replaced past their limits."""
+"""Worker processes and their limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation, prepare
 from core.photos.preprocess import InputSpec
-from tests import drawings
+from tests.support import drawings
 from tests.support.hostile_photos import encoded
 from tests.support.processes import is_running, wait_until
 
@@ -44,7 +44,7 @@ MakePool = Callable[..., PhotoPool]
 
 @pytest.fixture
 def pool() -> Iterator[MakePool]:
-    """Makes pools of one worker, which are closed at the end."""
+    """Return a function that creates pools of one worker, which are closed at the end."""
     made: list[PhotoPool] = []
 
     def make(*, workers: int = 1, inline_pixels: int = 0, **limits: float) -> PhotoPool:
@@ -63,7 +63,7 @@ def refusal(pool: PhotoPool, photo: bytes) -> tuple[str, str]:
     return caught.value.code, str(caught.value)
 
 
-def test_workers_prepare_what_this_process_would(pool: MakePool, tmp_path: Path) -> None:
+def test_workers_return_what_this_process_would(pool: MakePool, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(PHOTO)
     workers, expected = pool(), prepare(PHOTO, WANTED)
@@ -84,7 +84,7 @@ def test_workers_prepare_what_this_process_would(pool: MakePool, tmp_path: Path)
     assert here.archival == there.archival
 
 
-def test_errors_of_photos_are_those_of_this_process(pool: MakePool, tmp_path: Path) -> None:
+def test_errors_of_workers_are_those_of_this_process(pool: MakePool, tmp_path: Path) -> None:
     workers = pool()
     for photo in (b"no photo", PHOTO[:500], bytes(21 * 2**20), b"%PDF-1.7" + bytes(100)):
         with pytest.raises(ImageError) as here:
@@ -97,7 +97,7 @@ def test_errors_of_photos_are_those_of_this_process(pool: MakePool, tmp_path: Pa
 
 
 @LINUX
-def test_photo_that_takes_too_much_processor_time_ends_its_worker(pool: MakePool) -> None:
+def test_photo_beyond_processor_time_ends_its_worker(pool: MakePool) -> None:
     workers = pool(processor_s=0.05)
     workers.start(1)
     (before,) = workers.process_ids()
@@ -109,15 +109,15 @@ def test_photo_that_takes_too_much_processor_time_ends_its_worker(pool: MakePool
     assert workers.process_ids() != [before], "another took its place"
 
 
-def test_photo_that_takes_too_long_ends_its_worker(pool: MakePool) -> None:
+def test_photo_beyond_elapsed_time_ends_its_worker(pool: MakePool) -> None:
     workers = pool(wall_s=0.01)
     code, message = refusal(workers, LARGE)
     assert code == "unsupported"
-    assert "0.01 s in all" in message
+    assert "0.01 s in total" in message
 
 
 @LINUX
-def test_photo_that_takes_too_much_memory_is_refused(pool: MakePool) -> None:
+def test_photo_beyond_memory_is_rejected(pool: MakePool) -> None:
     workers = pool(memory_mb=64)
     code, message = refusal(workers, LARGE)
     assert code == "too_many_pixels"
@@ -129,7 +129,7 @@ def test_photo_that_takes_too_much_memory_is_refused(pool: MakePool) -> None:
 
 
 @LINUX
-def test_other_photos_are_answered_while_one_is_decoded(pool: MakePool) -> None:
+def test_slow_photo_does_not_block_other_workers(pool: MakePool) -> None:
     workers = pool(workers=2)
     workers.start(2)
     with ThreadPoolExecutor(1) as threads:
@@ -170,7 +170,7 @@ def test_workers_see_no_secrets(pool: MakePool, monkeypatch: pytest.MonkeyPatch)
     assert b"secret" not in environment.read_bytes()
 
 
-def test_close_ends_workers_and_those_who_wait(pool: MakePool) -> None:
+def test_close_ends_workers_and_waiting_callers(pool: MakePool) -> None:
     workers = pool()
     workers.start(1)
     ids = workers.process_ids()
@@ -182,16 +182,16 @@ def test_close_ends_workers_and_those_who_wait(pool: MakePool) -> None:
 
     with ThreadPoolExecutor(2) as threads:
         asked = [threads.submit(ask) for _ in range(2)]
-        started.wait(30)
+        started.wait(120)
         workers.close()
-        errors = [each.exception(60) for each in asked]
+        errors = [each.exception(120) for each in asked]
     assert all(isinstance(error, PredictorError | ImageError) for error in errors)
     assert not any(is_running(each) for each in ids)
     with pytest.raises(PredictorError, match="closed"):
         workers.prepare(PHOTO, WANTED)
 
 
-def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
         "from core.photos.limits import PhotoLimits\n"
@@ -211,7 +211,9 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: not any(map(is_running, workers)))
 
 
-def test_worker_that_cannot_start_is_told(pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_that_cannot_start_is_reported(
+    pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/false")
     workers = pool()
     with pytest.raises(PredictorError, match="cannot be started"):
@@ -222,7 +224,7 @@ def test_worker_that_cannot_start_is_told(pool: MakePool, monkeypatch: pytest.Mo
     assert workers.prepare(PHOTO, WANTED).crops is not None
 
 
-def test_small_photos_are_prepared_in_this_process_where_asked(pool: MakePool) -> None:
+def test_small_photos_are_prepared_inline_on_request(pool: MakePool) -> None:
     workers = pool(inline_pixels=1_000_000)
     assert workers.prepare(PHOTO, WANTED).crops is not None
     assert refusal(workers, b"no photo")[0] == "not_an_image"
@@ -231,19 +233,11 @@ def test_small_photos_are_prepared_in_this_process_where_asked(pool: MakePool) -
     assert len(workers.process_ids()) == 1
 
 
-def test_preview_is_bounded() -> None:
-    with pytest.raises(ValueError, match="1 to 1024"):
-        Preparation(preview=1025)
-    tall = prepare(encoded(drawings.gradient(300, 3_000), "JPEG"), Preparation(preview=1024))
-    assert tall.preview is not None
-    assert tall.preview.shape == (1024, 102, 3)
-
-
 def has_ended(process: int) -> bool:
     return not is_running(process)
 
 
 def is_decoding(process: int) -> bool:
-    """Whether a process has much memory: a large photo is being decoded."""
+    """Return whether a process uses much memory, as while it decodes a large photo."""
     pages = int(Path(f"/proc/{process}/statm").read_text("ascii").split()[1])
     return pages * 4096 > 100 * 2**20

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,8 @@ from core.inference.classifier import Classifier
 from core.photos.preprocess import InputSpec, center_crop_box
 from core.photos.saliency import overlay
 from core.registry.catalog import Catalog
-from tests import drawings
 from tests.conftest import ROOT
-from tests.core.cli.test_main import tensight
+from tests.support import drawings
 
 MODELS = [folder.name for folder in find_bundles(ROOT / "models")]
 SPEC = InputSpec(
@@ -40,7 +38,7 @@ def mass_of_the_object(classifier: Classifier, photo: Image.Image, place: tuple[
 
 
 def seen_on_plain_ground(classifier: Classifier) -> list[tuple[float, str]]:
-    """Mass of a thing of a fifth of the photo, off its middle, and what it was taken for."""
+    """Return saliency share and predicted label of a small object at several places."""
     seen = []
     for ground in GROUNDS:
         for place in PLACES:
@@ -52,10 +50,10 @@ def seen_on_plain_ground(classifier: Classifier) -> list[tuple[float, str]]:
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "baseline"])
-def test_an_object_on_plain_ground_holds_most_of_the_mass(catalog: Catalog, model: str) -> None:
-    """Whenever it is known, and on the whole.
+def test_saliency_concentrates_on_the_object(catalog: Catalog, model: str) -> None:
+    """The object has most of the saliency on average, and whenever it is classified correctly.
 
-    Where it is hardly ever known so small: each time, whatever it is taken for.
+    A model that hardly ever classifies so small an object correctly must do so every time.
     """
     seen = seen_on_plain_ground(catalog.load(model))
     masses = [mass for mass, _ in seen]
@@ -65,8 +63,8 @@ def test_an_object_on_plain_ground_holds_most_of_the_mass(catalog: Catalog, mode
     assert len(known) >= 4 or min(masses) > 0.5, "or it says little"
 
 
-def test_on_the_whole_it_does_so_for_the_weakest_model_too(catalog: Catalog) -> None:
-    """Which misses it at one place in six where it knows it."""
+def test_saliency_of_the_weakest_model_concentrates_on_average(catalog: Catalog) -> None:
+    """It misses at most one place in six at which it classifies the object correctly."""
     seen = seen_on_plain_ground(catalog.load("baseline"))
     known = [mass for mass, label in seen if label == "ship"]
     assert np.mean([mass for mass, _ in seen]) > 0.5
@@ -74,14 +72,14 @@ def test_on_the_whole_it_does_so_for_the_weakest_model_too(catalog: Catalog) -> 
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_an_object_that_fills_the_photo_is_seen_as_a_whole(catalog: Catalog, model: str) -> None:
-    """Not the few places alone that differ most from the rest of it."""
+def test_saliency_covers_an_object_that_fills_the_photo(catalog: Catalog, model: str) -> None:
+    """Saliency is not limited to the few places that differ most from the rest."""
     saliency = catalog.load(model).predict(drawings.seascape(SIDE, SIDE), saliency=True).saliency
     assert saliency is not None
     assert (saliency > 0).mean() > 0.2
 
 
-def test_each_label_has_colours_of_its_own(catalog: Catalog, ship: Image.Image) -> None:
+def test_saliency_maps_differ_between_labels(catalog: Catalog, ship: Image.Image) -> None:
     classifier = catalog.load("classic")
     (maps,) = classifier.maps(classifier.preprocess(ship).crops)
     assert maps.shape[2] == len(classifier.labels)
@@ -89,7 +87,7 @@ def test_each_label_has_colours_of_its_own(catalog: Catalog, ship: Image.Image) 
     assert likeness.min() < 0
 
 
-def test_the_colours_lie_where_the_evidence_is() -> None:
+def test_overlay_colors_lie_where_the_evidence_is() -> None:
     grey = np.full((40, 80, 3), 128, np.uint8)
     saliency = np.zeros((8, 8), np.float32)
     saliency[:4, :4] = 1
@@ -100,7 +98,7 @@ def test_the_colours_lie_where_the_evidence_is() -> None:
     assert np.array_equal(np.asarray(overlay(grey, saliency, SPEC, opacity=0)), grey)
 
 
-def test_what_is_cut_away_stays_as_it_is() -> None:
+def test_overlay_leaves_cropped_parts_unchanged() -> None:
     spec = SPEC.model_copy(update={"resize": "center_crop"})
     assert center_crop_box(80, 40, spec) == (20, 0, 60, 40)
     grey = np.full((40, 80, 3), 128, np.uint8)
@@ -110,37 +108,14 @@ def test_what_is_cut_away_stays_as_it_is() -> None:
     assert (drawn[:, 20:60] != 128).any(axis=-1).all()
 
 
-def test_large_photos_are_scaled() -> None:
+def test_overlay_limits_the_size_of_large_photos() -> None:
     drawn = overlay(np.zeros((3000, 2000, 3), np.uint8), np.ones((8, 8), np.float32), SPEC)
     assert max(drawn.size) == 1024
 
 
-def test_explain(photo: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.png"
-    run = tensight("explain", photo, "-o", out)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith(f"{photo}: ")
-    with Image.open(out) as picture:
-        assert picture.size == (640, 480)
-    run = tensight("explain", photo, "-o", tmp_path / "no" / "out.png")
-    assert run.returncode == 1
-    assert "cannot be written" in run.stderr
-    assert not list(tmp_path.glob(".*.new"))
-    run = tensight("explain", photo, "-o", tmp_path / "out.gif")
-    assert run.returncode == 2
-    assert "must end in" in run.stderr
-    text = tmp_path / "text.jpg"
-    text.write_text("no photo")
-    before = out.read_bytes()
-    run = tensight("explain", text, "-o", out)
-    assert run.returncode == 1
-    assert f"{text}: This is not a photo" in run.stderr
-    assert out.read_bytes() == before
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
-def test_explaining_many_photos_takes_no_more_memory_than_one() -> None:
-    """Of `scratch`, 16 at once took 1.6 GB, which the engine kept."""
+def test_saliency_of_many_photos_takes_no_more_memory_than_one() -> None:
+    """A batch of 16 of `scratch` once took 1.6 GB, which the engine kept."""
     program = (
         "import resource, sys\n"
         "import numpy as np\n"

@@ -15,7 +15,7 @@ import pytest
 from core.errors import DataError, HubUnavailableError
 from core.registry import hub
 from tests import hub_server
-from tests.ports import LOOK_S
+from tests.support.servers import LOOK_S
 
 FILES = {
     "plain_text/train.parquet": b"train" * 1000,

@@ -39,11 +39,11 @@ from core.serving.telemetry import Telemetry
 from core.settings import Settings
 from core.store.live import LiveRevision
 from core.store.store import Store
-from tests import drawings
 from tests.conftest import ROOT
-from tests.held import Hold
 from tests.hub_server import Faults, HubServer, Repo
-from tests.ports import free_port, wait_for, wait_until_it_answers
+from tests.support import drawings
+from tests.support.held_program import Hold
+from tests.support.servers import free_port, wait_for, wait_until_it_answers
 from tests.support.telegram_server import TelegramServer
 
 REPO = "owner/models"
@@ -295,7 +295,13 @@ def lying(desk: Desk, folder: Path) -> None:
 
 def crashing(desk: Desk, folder: Path) -> None:
     out = folder.parent / "crashing.tflite"
-    search = [sys.executable, "-m", "tests.crashing", str(folder / "classic" / MODEL), str(out)]
+    search = [
+        sys.executable,
+        "-m",
+        "tests.support.crashing_model",
+        str(folder / "classic" / MODEL),
+        str(out),
+    ]
     subprocess.run(search, cwd=ROOT, check=True)
     bundle = Bundle.open(folder / "classic")
     files = {name: bundle.read(name) for name in bundle.config.sha256}

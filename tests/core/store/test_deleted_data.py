@@ -1,4 +1,4 @@
-"""What is deleted is gone from the files of a database, which only their owner may read."""
+"""Deleted data is erased from the database files, which are private."""
 
 from __future__ import annotations
 
@@ -25,20 +25,15 @@ SECRETS = [b"PHOTO-OF-A-PERSON", b"person-hash", b"file-of-a-person", b"words of
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
-
-
-@pytest.fixture
 def open_umask() -> Iterator[None]:
-    """Files get every right that they ask for."""
+    """Set a umask that restricts no permissions."""
     before = os.umask(0)
     yield
     os.umask(before)
 
 
 def left(settings: Settings) -> list[str]:
-    """Which of the secrets stand in which file of the database."""
+    """List the secrets that a file of the database contains."""
     file = settings.database_file
     return [
         f"{secret.decode()} in {each.name}"
@@ -49,7 +44,7 @@ def left(settings: Settings) -> list[str]:
 
 
 def fill(store: Store, n: int = 40) -> None:
-    """Store photos, answers and updates of a person among those of others."""
+    """Store photos, answers and updates of a user and of others."""
     for i in range(n):
         for person in ("person-hash", f"other-{i}"):
             mine = person == "person-hash"
@@ -66,7 +61,7 @@ def fill(store: Store, n: int = 40) -> None:
     store.chats.set(CHAT, Chat(model="a"))
 
 
-def test_forgotten_person_leaves_no_bytes_in_the_database_and_its_log(settings: Settings) -> None:
+def test_deleted_user_leaves_no_bytes_in_database_and_log(settings: Settings) -> None:
     with closing(Store.open(settings)) as store, closing(Store.open(settings)) as other:
         fill(store)
         assert other.feedback.stats(), "another process holds the database open"
@@ -78,7 +73,7 @@ def test_forgotten_person_leaves_no_bytes_in_the_database_and_its_log(settings: 
     assert left(settings) == []
 
 
-def test_what_is_too_old_leaves_no_bytes(settings: Settings) -> None:
+def test_purged_rows_leave_no_bytes(settings: Settings) -> None:
     with closing(Store.open(settings)) as store, closing(Store.open(settings)) as other:
         other.feedback.stats()
         store.inbox.receive(BOT, [(1, CHAT, "words of a person" * 40)])
@@ -90,7 +85,7 @@ def test_what_is_too_old_leaves_no_bytes(settings: Settings) -> None:
         assert left(settings) == []
 
 
-def test_database_of_before_is_scrubbed_and_made_private_once(settings: Settings) -> None:
+def test_older_database_is_scrubbed_and_made_private_once(settings: Settings) -> None:
     settings.home.mkdir(mode=0o755)
     file = settings.database_file
     with closing(sqlite3.connect(file)) as connection:
@@ -116,7 +111,7 @@ def test_database_of_before_is_scrubbed_and_made_private_once(settings: Settings
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_home_and_database_are_for_their_owner_alone(settings: Settings) -> None:
+def test_home_and_database_are_private(settings: Settings) -> None:
     with closing(Store.open(settings)) as store:
         fill(store, 2)
         modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in settings.home.iterdir()}
@@ -126,7 +121,7 @@ def test_home_and_database_are_for_their_owner_alone(settings: Settings) -> None
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_database_of_the_settings_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_database_of_the_settings_is_private(tmp_path: Path) -> None:
     file = tmp_path / "elsewhere" / "own.db"
     url = SecretStr(f"sqlite:///{file}")
     with closing(Store.open(Settings(database_url=url))):
@@ -134,7 +129,7 @@ def test_database_of_the_settings_is_for_its_owner_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_exported_photos_are_for_their_owner_alone(settings: Settings, tmp_path: Path) -> None:
+def test_exported_photos_are_private(settings: Settings, tmp_path: Path) -> None:
     with closing(Store.open(settings)) as store:
         fill(store, 1)
     folder = tmp_path / "photos"
@@ -142,7 +137,7 @@ def test_exported_photos_are_for_their_owner_alone(settings: Settings, tmp_path:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_home_that_is_there_keeps_its_mode(settings: Settings) -> None:
+def test_existing_home_keeps_its_mode(settings: Settings) -> None:
     settings.home.mkdir(mode=0o750)
     settings.home.chmod(0o750)
     Store.open(settings).close()

@@ -26,7 +26,8 @@ from core.training.photo_plan import Phase, PhotoPlan
 from core.training.plan import train_all
 from core.training.recipes import Recipe
 from core.training.train import train
-from tests import drawings, made
+from tests import made
+from tests.support import drawings
 
 
 def _small(shape: Shape, classes: int) -> keras.Model:

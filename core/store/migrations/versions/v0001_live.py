@@ -1,4 +1,4 @@
-"""Which revision of each model is live."""
+"""Add the table of live revisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "live",
         sa.Column("model", sa.String(63), primary_key=True),

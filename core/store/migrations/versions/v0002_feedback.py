@@ -1,4 +1,4 @@
-"""What visitors say of answers."""
+"""Add the table of user feedback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "feedback",
         sa.Column("id", sa.Integer, primary_key=True),

@@ -1,4 +1,4 @@
-"""What the bot must not lose: updates, chats, answers, the switch for maintenance, the audit."""
+"""Add the bot's tables: updates, chats, answers, flags and audit log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "inbox",

@@ -1,4 +1,4 @@
-"""Where revisions came from, so that other machines with this database can bring them there."""
+"""Add the Hub commits of revisions, so that machines that share the database can pull them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "origins",
         sa.Column("revision", sa.String(12), primary_key=True),

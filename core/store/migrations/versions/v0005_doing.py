@@ -1,4 +1,4 @@
-"""Which bot is at what an operator told it: its next process knows what was broken off."""
+"""Add the bot that runs an operator's command, so that its next process finds interrupted ones."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the column; of what was begun before, nobody knows by which bot."""
+    """Add the column; it stays empty for existing rows."""
     op.add_column("audit", sa.Column("doing", sa.BigInteger))

@@ -1,4 +1,4 @@
-"""How often a bot tried an update without coming to an end, and how large each kept photo is."""
+"""Add counts of unfinished attempts to updates, and the sizes of stored photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the columns; updates that wait count as never begun."""
+    """Add the columns; existing updates have no attempts."""
     attempts = sa.Column("attempts", sa.Integer, nullable=False, server_default="0")
     op.add_column("inbox", attempts)
     op.add_column(

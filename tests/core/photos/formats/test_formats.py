@@ -1,4 +1,4 @@
-"""Files that cost a decoder far more than they weigh are refused by their structure."""
+"""Inspection of the structure of photo files, including hostile ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.photos.decode import decode, inspect
 from core.photos.formats import bmp, jpeg
 from core.photos.formats.inspected import MAX_PARTS
 from core.photos.formats.kind import kind_of
-from tests import drawings
+from tests.support import drawings
 from tests.support.hostile_photos import (
     bmp_of_32_bits,
     encoded,
@@ -29,7 +29,7 @@ GRADIENT = drawings.gradient(60, 40)
 
 
 def refusal(data: bytes) -> tuple[str, str]:
-    """Code and message of the error that inspecting a file ends in."""
+    """Return code and message of the error that inspecting a file raises."""
     with pytest.raises(ImageError) as caught:
         inspect(data, kind_of(data))
     return caught.value.code, str(caught.value)
@@ -52,7 +52,7 @@ def test_png_with_a_spoiled_comment_is_decoded() -> None:
     assert decode(png(bytes(chunk))).shape == (16, 16, 3)
 
 
-def test_png_of_too_many_chunks_is_refused() -> None:
+def test_png_of_too_many_chunks_is_rejected() -> None:
     for kind in (b"prVt", b"IDAT"):
         code, message = refusal(png(png_chunk(kind) * (MAX_PARTS + 1)))
         assert code == "unsupported"
@@ -60,7 +60,7 @@ def test_png_of_too_many_chunks_is_refused() -> None:
     assert decode(png(png_chunk(b"IDAT") * 1_000)).shape == (16, 16, 3)
 
 
-def test_png_animation_gives_its_first_picture() -> None:
+def test_png_animation_decodes_to_its_first_image() -> None:
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime")]
     data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
     assert np.array_equal(decode(data), np.asarray(frames[0]))
@@ -68,14 +68,14 @@ def test_png_animation_gives_its_first_picture() -> None:
     assert np.array_equal(decode(behind), np.asarray(frames[0]))
 
 
-def test_jpeg_of_too_many_segments_is_refused() -> None:
+def test_jpeg_of_too_many_segments_is_rejected() -> None:
     data = encoded(GRADIENT, "JPEG")
     comments = b"\xff\xfe\x00\x02" * (MAX_PARTS + 1)
     assert refusal(data[:2] + comments + data[2:])[0] == "unsupported"
     assert decode(data[:2] + comments[:4_000] + data[2:]).shape == (40, 60, 3)
 
 
-def test_jpeg_of_too_many_scans_is_refused() -> None:
+def test_jpeg_of_too_many_scans_is_rejected() -> None:
     code, message = refusal(jpeg_of_many_scans(64, jpeg.MAX_SCANS))
     assert code == "unsupported"
     assert "more than 100 scans" in message
@@ -87,28 +87,28 @@ def test_jpeg_of_too_many_scans_is_refused() -> None:
     assert refusal(hidden)[0] == "unsupported"
 
 
-def test_files_behind_a_jpeg_are_not_taken_for_scans() -> None:
+def test_data_after_a_jpeg_is_not_counted_as_scans() -> None:
     data = encoded(drawings.gradient(64, 64), "JPEG", progressive=True)
     assert np.array_equal(decode(data + b"\xff\xda\x00\x04ab" * 1_000), decode(data))
 
 
 @pytest.mark.parametrize("before", [b"!\xfe\x01a\0", b"!\xff\x01a\0", b"\0"])
-def test_gif_with_too_many_blocks_before_its_picture_is_refused(before: bytes) -> None:
+def test_gif_with_too_many_blocks_is_rejected(before: bytes) -> None:
     assert refusal(gif(before=before * (MAX_PARTS + 1)))[0] == "unsupported"
     assert np.array_equal(decode(gif(before=before * 1_000)), decode(gif(before=b"")))
 
 
-def test_gif_with_one_endless_comment_is_refused() -> None:
+def test_gif_with_an_endless_comment_is_rejected() -> None:
     endless = b"!\xf0" + b"\x01a" * (MAX_PARTS + 1) + b"\0"
     assert refusal(gif(before=endless))[0] == "unsupported"
 
 
-def test_gif_keeps_its_transparency_behind_comments() -> None:
+def test_gif_keeps_its_transparency_after_comments() -> None:
     data = gif(before=b"!\xfe\x01a\0" + b"!\xf9\x04\x01\0\0\0\0" + b"!\xfe\x01a\0")
     assert (decode(data) == 255).all()
 
 
-def test_large_run_length_bmp_is_refused() -> None:
+def test_large_run_length_encoded_bmp_is_rejected() -> None:
     side = 1 + int(bmp.MAX_RLE_PIXELS**0.5)
     code, message = refusal(run_length_bmp(side, b"\x01\x05\x00\x00" * side + b"\x00\x01"))
     assert code == "too_many_pixels"
@@ -120,7 +120,7 @@ def test_large_run_length_bmp_is_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "count", "references"), [(b"grid", 8, 1), (b"iovl", 60, 1), (b"grid", 3, 2)]
 )
-def test_heif_that_is_put_together_from_too_many_pixels_is_refused(
+def test_heif_with_too_many_pixels_in_parts_is_rejected(
     kind: bytes, count: int, references: int
 ) -> None:
     tile = Image.new("RGB", (1536, 1536))
@@ -130,7 +130,7 @@ def test_heif_that_is_put_together_from_too_many_pixels_is_refused(
     assert "120 million pixels together" in message
 
 
-def test_heif_whose_parts_contain_themselves_is_refused() -> None:
+def test_heif_with_recursive_parts_is_rejected() -> None:
     data = heif_of_parts(b"grid", 2, side=64, coded=Image.new("RGB", (64, 64)), references=1)
     itself = data.replace(b"\0\2\0\4" + b"\0\1" * 4, b"\0\2\0\4" + b"\0\2" * 4)
     assert itself != data
@@ -148,13 +148,13 @@ def test_heif_of_tiles_is_decoded() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF"])
-def test_size_is_told_before_decoding(kind: str) -> None:
+def test_size_is_read_without_decoding(kind: str) -> None:
     data = encoded(GRADIENT, kind)
     found = inspect(data, kind_of(data))
     assert (found.width, found.height, found.pixels) == (60, 40, 2400)
 
 
-def test_size_of_a_webp_is_told_for_each_of_its_forms() -> None:
+def test_size_of_each_webp_variant_is_read() -> None:
     clear = Image.new("RGBA", (60, 40), (9, 9, 9, 9))
     for data in (
         encoded(GRADIENT, "WEBP", lossless=True),
@@ -164,7 +164,7 @@ def test_size_of_a_webp_is_told_for_each_of_its_forms() -> None:
         assert inspect(data, "WEBP").pixels == 2400
 
 
-def test_fourth_byte_of_a_bmp_that_is_zero_everywhere_is_no_transparency() -> None:
+def test_bmp_alpha_of_zero_everywhere_is_ignored() -> None:
     pixels = np.full((8, 8, 4), (200, 30, 40, 0), np.uint8)
     assert (decode(bmp_of_32_bits(pixels))[0, 0] == (200, 30, 40)).all()
     pixels[0, 0, 3] = 255
@@ -175,7 +175,7 @@ def test_fourth_byte_of_a_bmp_that_is_zero_everywhere_is_no_transparency() -> No
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
 @pytest.mark.parametrize("min_side", [None, 64])
-def test_jpeg_that_lacks_only_its_end_is_decoded(
+def test_jpeg_without_its_end_marker_is_decoded(
     options: dict[str, bool], min_side: int | None
 ) -> None:
     data = encoded(drawings.ship(640, 480), "JPEG", quality=90, **options)
@@ -202,8 +202,8 @@ def test_jpeg_that_lacks_only_its_end_is_decoded(
         (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", "video"),
     ],
 )
-def test_files_of_other_kinds_are_named(data: bytes, name: str) -> None:
+def test_unsupported_formats_are_named(data: bytes, name: str) -> None:
     with pytest.raises(ImageError) as caught:
         decode(data + bytes(100))
     assert caught.value.code == "unsupported"
-    assert f"a file of the kind {name}" in str(caught.value)
+    assert f"Files of the kind {name} are not supported" in str(caught.value)

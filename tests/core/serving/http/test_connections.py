@@ -1,28 +1,25 @@
-"""Limits on connections, on an application that tells what it was sent."""
+"""Limits on connections, tested with an application that echoes its requests."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from core.serving.http.connections import ConnectionLimits
-from tests.ports import wait_for
-from tests.support.raw_http import connected, everything, exchange, served, status_of
-
-Message = MutableMapping[str, Any]
+from tests.support.raw_http import PATIENCE_S, connected, everything, exchange, served, status_of
+from tests.support.servers import wait_for
 
 HEAD = 16 * 1024
 CLOSE = b"Connection: close\r\n"
 
 
-async def echo(
-    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[..., Awaitable[None]]
-) -> None:
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the path, the names of the header fields and the body's length."""
     body, more = b"", scope["path"] != "/unread"
     while more:
@@ -49,19 +46,19 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[int]:
-    """An application whose clients have little time."""
+    """Return the port of an application with short timeouts."""
     limits = ConnectionLimits(head_s=0.3, idle_s=1, stalled_s=0.3)
     with served(echo, limits) as port:
         yield port
 
 
 def request(size: int) -> bytes:
-    """A request whose head has that many bytes."""
+    """Build a request whose head has a number of bytes."""
     start = b"GET /sized HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"X: "
     return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
 
 
-def test_head_of_the_largest_size_is_answered(port: int) -> None:
+def test_head_of_maximum_size_is_accepted(port: int) -> None:
     assert told(exchange(port, request(HEAD)))["path"] == "/sized"
 
 
@@ -77,7 +74,7 @@ def test_head_of_the_largest_size_is_answered(port: int) -> None:
     ],
     ids=["one-byte-more", "large-field", "long-path", "many-fields", "no-end", "no-method"],
 )
-def test_head_that_is_too_large_is_refused(port: int, head: bytes) -> None:
+def test_head_that_is_too_large_is_rejected(port: int, head: bytes) -> None:
     assert status_of(exchange(port, head)) == 431
 
 
@@ -90,12 +87,12 @@ def test_head_that_is_too_large_is_refused(port: int, head: bytes) -> None:
     ],
     ids=["chunk-extension", "large-trailer", "many-trailers"],
 )
-def test_what_stands_around_chunks_is_bounded(port: int, body: bytes) -> None:
+def test_chunk_headers_and_trailers_are_limited(port: int, body: bytes) -> None:
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert status_of(exchange(port, head + body)) in (0, 431)
 
 
-def test_trailers_are_no_header_fields(port: int) -> None:
+def test_trailers_are_not_header_fields(port: int) -> None:
     sent = b"POST / HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"Transfer-Encoding: chunked\r\n\r\n"
     answer = told(exchange(port, sent + b"1\r\ny\r\n0\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n"))
     assert answer == {
@@ -131,7 +128,7 @@ def test_upgrade_header_that_comes_in_pieces_does_not_lose_the_body(port: int) -
 @pytest.mark.parametrize(
     "sent", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"]
 )
-def test_other_protocols_are_refused(port: int, sent: bytes) -> None:
+def test_other_protocols_are_rejected(port: int, sent: bytes) -> None:
     assert status_of(exchange(port, sent)) == 400
 
 
@@ -147,13 +144,13 @@ def test_requests_sent_at_once_are_answered_in_order(port: int) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n\r\n", b"G"])
-def test_head_that_does_not_end_is_given_up(hasty: int, start: bytes) -> None:
+def test_incomplete_head_times_out(hasty: int, start: bytes) -> None:
     with connected(hasty) as connection:
         connection.sendall(start)
         assert status_of(everything(connection)) in (0, 408)
 
 
-def test_head_that_trickles_is_given_up(hasty: int) -> None:
+def test_slow_head_times_out(hasty: int) -> None:
     ended = threading.Event()
     with connected(hasty) as connection:
 
@@ -173,7 +170,7 @@ def test_head_that_trickles_is_given_up(hasty: int) -> None:
             thread.join()
 
 
-def test_second_head_that_does_not_end_is_given_up(hasty: int) -> None:
+def test_incomplete_second_head_times_out(hasty: int) -> None:
     whole = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
     with connected(hasty) as connection:
         connection.sendall(whole + b"GET /second HTTP/1.1\r\n")
@@ -186,16 +183,16 @@ def test_idle_connection_is_closed(hasty: int) -> None:
         assert told(everything(connection))["path"] == "/"
 
 
-def test_body_that_nobody_reads_is_not_waited_for(port: int) -> None:
+def test_unread_body_is_not_awaited(port: int) -> None:
     with connected(port) as connection:
         connection.sendall(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx")
         assert told(everything(connection))["path"] == "/unread"
 
 
-def test_answer_that_is_not_read_is_given_up() -> None:
+def test_unread_response_times_out() -> None:
     ended = threading.Event()
 
-    async def endless(scope: Message, receive: Any, send: Any) -> None:
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         leaving = asyncio.ensure_future(receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -206,10 +203,10 @@ def test_answer_that_is_not_read_is_given_up() -> None:
 
     with served(endless, ConnectionLimits(stalled_s=0.3)) as port, connected(port) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert ended.wait(60)
+        assert ended.wait(PATIENCE_S)
 
 
-def test_connections_that_wait_make_room_for_new_ones() -> None:
+def test_waiting_connection_makes_room_for_a_new_one() -> None:
     with served(echo, ConnectionLimits(connections=20)) as port:
         waiting = []
         for _ in range(60):
@@ -220,12 +217,12 @@ def test_connections_that_wait_make_room_for_new_ones() -> None:
             each.__exit__(None, None, None)
 
 
-def test_connection_is_refused_while_all_others_are_answered() -> None:
+def test_connection_is_rejected_while_all_are_busy() -> None:
     go = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
     asked = 0
 
-    async def slow(scope: Message, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal asked
         loops.append(asyncio.get_running_loop())
         asked += 1
@@ -243,11 +240,11 @@ def test_connection_is_refused_while_all_others_are_answered() -> None:
         assert told(exchange(port, request(100)))["path"] == "/sized"
 
 
-def test_what_comes_while_a_request_is_answered_is_bounded() -> None:
+def test_data_received_during_a_response_is_limited() -> None:
     go = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
-    async def slow(scope: Message, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         loops.append(asyncio.get_running_loop())
         await go.wait()
         await echo(scope, receive, send)
@@ -262,10 +259,10 @@ def test_what_comes_while_a_request_is_answered_is_bounded() -> None:
         assert b"/second" not in answer
 
 
-def test_malformed_chunk_does_not_add_to_an_answer_that_began() -> None:
+def test_malformed_chunk_adds_nothing_to_a_started_response() -> None:
     began = threading.Event()
 
-    async def early(scope: Message, receive: Any, send: Any) -> None:
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         began.set()
@@ -274,6 +271,6 @@ def test_malformed_chunk_does_not_add_to_an_answer_that_began() -> None:
 
     with served(early) as port, connected(port) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-        assert began.wait(60)
+        assert began.wait(PATIENCE_S)
         connection.sendall(b"no size\r\n")
         assert everything(connection).count(b"HTTP/1.1") == 1

@@ -24,7 +24,8 @@ from core.training.evaluation.ood import (
     some,
     threshold,
 )
-from tests import drawings, made
+from tests import made
+from tests.support import drawings
 
 RNG = np.random.default_rng(0)
 

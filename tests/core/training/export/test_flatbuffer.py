@@ -15,7 +15,7 @@ from core.errors import BundleError, TrainingError
 from core.inference.engine import Engine
 from core.training.export.flatbuffer import occlusion_model, serving_model, to_flatbuffer
 from core.training.recipes import get_recipe
-from tests import drawings
+from tests.support import drawings
 
 # Side of the images, and cells of the maps, of each network.
 NETWORKS = {"baseline": (32, 8), "classic": (32, 13), "scratch": (32, 7), "mobilenet": (64, 8)}

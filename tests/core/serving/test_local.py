@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
+import shutil
 import weakref
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
@@ -19,15 +19,14 @@ from core.errors import (
     ModelNotFoundError,
     UnavailableError,
 )
-from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.prediction import Prediction
-from core.photos.decode import Photo
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings, processors
-from tests import drawings
 from tests.conftest import ROOT
-from tests.slow import SlowCatalog
+from tests.support import drawings
+from tests.support.catalogs import CountingCatalog, FailingCatalog, RecordingObserver, SlowCatalog
+from tests.support.http_service import MODELS
 
 WORKERS = processors()
 
@@ -39,7 +38,21 @@ def slow() -> Iterator[SlowCatalog]:
     catalog.go.set()
 
 
-def test_it_answers_as_the_classifier_does(catalog: Catalog, photo: Path) -> None:
+def decoded_first(
+    catalog: CountingCatalog, asked: Sequence[Coroutine[Any, Any, Prediction]]
+) -> list[Prediction]:
+    """Run predictions that all wait for the model before the first batch starts."""
+
+    async def crowd() -> list[Prediction]:
+        tasks = [asyncio.create_task(each) for each in asked]
+        await asyncio.to_thread(catalog.wait_until_seen, len(tasks))
+        catalog.hold.set()
+        return await asyncio.gather(*tasks)
+
+    return asyncio.run(crowd())
+
+
+def test_prediction_equals_that_of_the_classifier(catalog: Catalog, photo: Path) -> None:
     predictor = LocalPredictor(catalog, queue_size=4, deadline_s=30)
     prediction = asyncio.run(predictor.predict(photo, model="classic"))
     assert prediction.scores == catalog.load("classic").predict(photo).scores
@@ -49,7 +62,7 @@ def test_it_answers_as_the_classifier_does(catalog: Catalog, photo: Path) -> Non
     predictor.close()
 
 
-def test_errors_come_through(catalog: Catalog, photo: Path) -> None:
+def test_errors_are_raised_and_free_their_place(catalog: Catalog, photo: Path) -> None:
     predictor = LocalPredictor(catalog, queue_size=1, deadline_s=30)
     for _ in range(3):  # a place is freed after an error too
         with pytest.raises(ImageError):
@@ -61,7 +74,7 @@ def test_errors_come_through(catalog: Catalog, photo: Path) -> None:
         asyncio.run(predictor.predict(photo))
 
 
-def test_a_full_queue_says_when_to_come_back(slow: SlowCatalog, photo: Path) -> None:
+def test_full_queue_raises_busy_error_with_retry_after(slow: SlowCatalog, photo: Path) -> None:
     predictor = LocalPredictor(slow, queue_size=3, deadline_s=30)
 
     async def crowd() -> list[Any]:
@@ -78,9 +91,7 @@ def test_a_full_queue_says_when_to_come_back(slow: SlowCatalog, photo: Path) -> 
     predictor.close()
 
 
-def test_a_late_answer_is_given_up_and_what_waited_is_dropped(
-    slow: SlowCatalog, photo: Path
-) -> None:
+def test_passed_deadline_drops_waiting_photos(slow: SlowCatalog, photo: Path) -> None:
     predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=1)
 
     async def wait() -> list[Any]:
@@ -93,7 +104,9 @@ def test_a_late_answer_is_given_up_and_what_waited_is_dropped(
     assert slow.asked == WORKERS, "those that ran; those that waited were dropped"
 
 
-def test_what_waits_is_told_that_the_predictor_closed(slow: SlowCatalog, photo: Path) -> None:
+def test_closing_fails_waiting_photos_and_finishes_running_ones(
+    slow: SlowCatalog, photo: Path
+) -> None:
     predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=30)
 
     async def close() -> list[Any]:
@@ -111,7 +124,7 @@ def test_what_waits_is_told_that_the_predictor_closed(slow: SlowCatalog, photo: 
     ] * WORKERS
 
 
-def test_who_stops_waiting_is_cancelled(slow: SlowCatalog, photo: Path) -> None:
+def test_cancelled_callers_see_their_cancellation(slow: SlowCatalog, photo: Path) -> None:
     predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=30)
 
     async def stop() -> list[bool]:
@@ -127,9 +140,9 @@ def test_who_stops_waiting_is_cancelled(slow: SlowCatalog, photo: Path) -> None:
     predictor.close()
 
 
-def test_a_photo_that_was_given_up_is_not_kept(slow: SlowCatalog) -> None:
+def test_abandoned_photo_is_not_kept_in_memory(slow: SlowCatalog) -> None:
     class Watched:
-        """Stands for a large photo; nothing reads it, since all workers are held."""
+        """A stand-in for a large photo, which is never read since all workers are held up."""
 
     predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=1)
     photos: list[Any] = [Watched() for _ in range(2 * WORKERS)]
@@ -147,7 +160,7 @@ def test_a_photo_that_was_given_up_is_not_kept(slow: SlowCatalog) -> None:
     predictor.close()
 
 
-def test_running_work_keeps_its_place_until_it_ends(slow: SlowCatalog, photo: Path) -> None:
+def test_running_photo_keeps_its_place_until_it_ends(slow: SlowCatalog, photo: Path) -> None:
     predictor = LocalPredictor(slow, queue_size=1, deadline_s=1)
     with pytest.raises(DeadlineError, match="within 1 s"):
         asyncio.run(predictor.predict(photo))
@@ -157,81 +170,9 @@ def test_running_work_keeps_its_place_until_it_ends(slow: SlowCatalog, photo: Pa
     predictor.close()
 
 
-class Ear:
-    """An observer that remembers."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[Prediction, float, float]] = []
-        self.errors: list[Exception] = []
-
-    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
-        self.answers.append((prediction, waited_s, infer_s))
-
-    def on_error(self, error: Exception) -> None:
-        self.errors.append(error)
-
-
-class Counting(Catalog):
-    """A catalog whose classifiers tell how many photos they are given at once."""
-
-    def __init__(self) -> None:
-        super().__init__(Settings(models=ROOT / "models"))
-        self.batches: list[tuple[str, int]] = []
-        self.hold = threading.Event()
-        self._counted: dict[str, Classifier] = {}
-        self._seen = threading.Semaphore(0)
-
-    def wait_until_seen(self, times: int) -> None:
-        """Return once that many photos are decoded."""
-        for _ in range(times):
-            assert self._seen.acquire(timeout=30)
-
-    def load(self, name: str | None = None) -> Classifier:
-        name = name or "classic"
-        if name not in self._counted:
-            plain, outer = super().load(name), self
-
-            class Counted(Classifier):
-                def __init__(self) -> None:
-                    self.__dict__ |= plain.__dict__
-
-                def preprocess(self, photo: Photo) -> PreprocessedPhoto:
-                    seen = super().preprocess(photo)
-                    outer._seen.release()
-                    return seen
-
-                def infer(
-                    self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
-                ) -> list[Prediction]:
-                    outer.hold.wait(30)
-                    outer.batches.append((self.name, len(seen)))
-                    return super().infer(seen, saliency=saliency)
-
-            self._counted[name] = Counted()
-        return self._counted[name]
-
-    def swap(self, name: str) -> None:
-        """As if another revision had been promoted."""
-        self._counted.pop(name, None)
-
-
-def decoded_first(
-    catalog: Counting, asked: Sequence[Coroutine[Any, Any, Prediction]]
-) -> list[Prediction]:
-    """What was asked, once all of it is decoded and waits for the models."""
-
-    async def crowd() -> list[Prediction]:
-        tasks = [asyncio.create_task(each) for each in asked]
-        await asyncio.to_thread(catalog.wait_until_seen, len(tasks))
-        catalog.hold.set()
-        return await asyncio.gather(*tasks)
-
-    return asyncio.run(crowd())
-
-
-def test_work_does_not_pile_up_while_photos_are_answered_together() -> None:
-    """A call for each of them would, without end, for as long as there are enough photos."""
-    catalog = Counting()
+def test_runs_do_not_pile_up_while_photos_are_batched() -> None:
+    """One run for each photo would pile up, as long as photos keep arriving."""
+    catalog = CountingCatalog()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
 
     async def crowd() -> int:
@@ -247,8 +188,8 @@ def test_work_does_not_pile_up_while_photos_are_answered_together() -> None:
     predictor.close()
 
 
-def test_what_waits_for_one_model_runs_at_once() -> None:
-    catalog = Counting()
+def test_photos_for_one_model_run_as_a_batch() -> None:
+    catalog = CountingCatalog()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
     photos = [drawings.ship(100 + i, 80) for i in range(70)]
 
@@ -272,8 +213,8 @@ def test_what_waits_for_one_model_runs_at_once() -> None:
         assert (answer.saliency is not None) == (i == 4)
 
 
-def test_photos_to_be_explained_run_alone_in_turn_with_the_others() -> None:
-    catalog = Counting()
+def test_photos_with_saliency_run_alone_in_turn_with_batches() -> None:
+    catalog = CountingCatalog()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
     photos = [drawings.ship(100 + i, 80) for i in range(70)]
 
@@ -295,22 +236,22 @@ def test_photos_to_be_explained_run_alone_in_turn_with_the_others() -> None:
     assert [i for i, answer in enumerate(answers) if answer.saliency is not None] == [0, 23, 46, 69]
 
 
-def test_the_model_s_time_is_that_of_its_batch() -> None:
-    catalog, ear = Counting(), Ear()
-    predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60, observer=ear)
+def test_inference_time_is_that_of_the_batch() -> None:
+    catalog, observer = CountingCatalog(), RecordingObserver()
+    predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60, observer=observer)
     photos = [drawings.ship(100 + i, 80) for i in range(40)]
     decoded_first(catalog, [predictor.predict(photo, model="classic") for photo in photos])
     predictor.close()
-    batches = Counter(infer for _, _, infer in ear.answers)
+    batches = Counter(infer for _, _, infer in observer.answers)
     (infer, together), *_ = batches.most_common()
     assert together > 20, "they were in the model together"
-    for answer, _, each in ear.answers:
+    for answer, _, each in observer.answers:
         if each == infer:
             assert 0 < answer.timing_ms.infer / 1000 * together <= infer
 
 
-def test_a_promoted_model_is_swapped_in_without_dropping_a_photo() -> None:
-    catalog = Counting()
+def test_promotion_drops_no_photo() -> None:
+    catalog = CountingCatalog()
     catalog.hold.set()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
 
@@ -329,21 +270,21 @@ def test_a_promoted_model_is_swapped_in_without_dropping_a_photo() -> None:
     predictor.close()
 
 
-def test_an_observer_hears_of_answers_and_errors(catalog: Catalog, photo: Path) -> None:
-    ear = Ear()
-    predictor = LocalPredictor(catalog, queue_size=4, deadline_s=30, observer=ear)
+def test_observer_receives_predictions_and_errors(catalog: Catalog, photo: Path) -> None:
+    observer = RecordingObserver()
+    predictor = LocalPredictor(catalog, queue_size=4, deadline_s=30, observer=observer)
     answer = asyncio.run(predictor.predict(photo))
     with pytest.raises(ImageError):
         asyncio.run(predictor.predict(b"no photo"))
     predictor.close()
-    ((heard, waited, infer),) = ear.answers
+    ((heard, waited, infer),) = observer.answers
     assert heard is answer
     assert 0 <= waited < 30
     assert infer == pytest.approx(answer.timing_ms.infer / 1000, rel=0.5)
-    assert [type(error) for error in ear.errors] == [ImageError]
+    assert [type(error) for error in observer.errors] == [ImageError]
 
 
-def test_a_warm_predictor_has_loaded_every_model(catalog: Catalog) -> None:
+def test_warm_loads_every_model(catalog: Catalog) -> None:
     fresh = Catalog(Settings(models=ROOT / "models"))
     predictor = LocalPredictor(fresh, queue_size=4, deadline_s=30)
     predictor.warm()
@@ -351,7 +292,7 @@ def test_a_warm_predictor_has_loaded_every_model(catalog: Catalog) -> None:
     predictor.close()
 
 
-def test_an_observer_that_fails_costs_nothing(catalog: Catalog, photo: Path) -> None:
+def test_failing_observer_costs_no_prediction(catalog: Catalog, photo: Path) -> None:
     class Broken:
         def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
             raise ZeroDivisionError
@@ -367,17 +308,8 @@ def test_an_observer_that_fails_costs_nothing(catalog: Catalog, photo: Path) -> 
     predictor.close()
 
 
-def test_a_model_that_fails_fails_its_batch_alone(
-    catalog: Catalog, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fresh = Catalog(Settings(models=ROOT / "models"))
-    predictor = LocalPredictor(fresh, queue_size=8, deadline_s=30)
-    broken = fresh.load("classic")
-
-    def fail(*_arguments: object, **_how: object) -> None:
-        raise BundleError("it cannot run")
-
-    monkeypatch.setattr(broken, "infer", fail)
+def test_failing_model_fails_only_its_batch(photo: Path) -> None:
+    predictor = LocalPredictor(FailingCatalog("classic"), queue_size=8, deadline_s=30)
 
     async def crowd() -> list[Prediction | BaseException]:
         asked = [predictor.predict(photo, model=m) for m in ("classic", "baseline", "classic")]
@@ -388,4 +320,37 @@ def test_a_model_that_fails_fails_its_batch_alone(
     assert isinstance(third, BundleError)
     assert isinstance(second, Prediction)
     assert predictor.waiting == 0
+    predictor.close()
+
+
+def test_model_is_found_by_name(catalog: Catalog) -> None:
+    predictor = LocalPredictor(catalog, queue_size=1, deadline_s=1)
+    assert predictor.model("classic") in predictor.models()
+    with pytest.raises(ModelNotFoundError, match=r"no model 'x'\. Available models: baseline, "):
+        predictor.model("x")
+    predictor.close()
+
+
+def test_model_failures_are_reported_once_to_the_listener(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(MODELS / "classic", models / "classic")
+    (models / "broken").mkdir()
+    (models / "broken" / "config.json").write_text("{}")
+    predictor = LocalPredictor(Catalog(Settings(models=models)), queue_size=1, deadline_s=1)
+    failures: list[str] = []
+
+    def fail(_: str) -> None:
+        raise ZeroDivisionError
+
+    with (
+        predictor.reporting_model_failures(fail),
+        predictor.reporting_model_failures(failures.append),
+    ):
+        for _ in range(2):
+            assert [model.config.name for model in predictor.models()] == ["classic"]
+    (failure,) = failures
+    assert "broken is not listed" in failure
+    (models / "classic" / "metrics.json").write_text("{}")
+    predictor.models()
+    assert failures == [failure], "it listens no longer"
     predictor.close()

@@ -1,4 +1,4 @@
-"""Servers that tests start on loopback."""
+"""Helpers for servers that tests start on loopback."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 
 LOOK_S = 0.02
-"""How often a server of http.server looks whether it is to end; its own half a second adds up."""
+"""Poll interval in seconds for `serve_forever` of http.server; its default of 0.5 s adds up."""
 
 
 def free_port() -> int:
-    """A port that nothing listens on just now."""
+    """Return a port that is free at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Return once a server answers; fail with its log when it ends before."""
+    """Wait until a server responds; fail with its log if it exits before."""
     while True:
         try:
             httpx.get(url, timeout=5)
@@ -34,9 +34,9 @@ def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) 
             return
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Return once a condition holds; fail when it does not within some time."""
+def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    """Wait until a condition holds; fail after a generous timeout."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not come to that"
+        assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Pictures that tests draw, since no photo is part of the repository."""
+"""Generated images, since the repository contains no photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["gradient", "seascape", "ship"]
 
 
 def gradient(width: int, height: int) -> Image.Image:
-    """Red grows to the right, green downwards: every place and turn can be told."""
+    """Draw a gradient: red to the right and green downwards, so that every rotation differs."""
     red = Image.linear_gradient("L").rotate(90).resize((width, height))
     green = Image.linear_gradient("L").resize((width, height))
     return Image.merge("RGB", (red, green, Image.new("L", (width, height), 60)))

@@ -1,5 +1,3 @@
-"""Whatever one client sends, another client is answered."""
-
 from __future__ import annotations
 
 import asyncio
@@ -16,11 +14,7 @@ from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import prepare, to_archival_jpeg
 from core.registry.catalog import Catalog
-from core.serving.connect import connect_command, local_predictor
 from core.serving.local import LocalPredictor
-from core.settings import Settings
-from tests import drawings
-from tests.conftest import ROOT
 from tests.support.hostile_photos import encoded
 from tests.support.processes import is_running
 
@@ -36,7 +30,7 @@ def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
     made.close()
 
 
-def test_worker_processes_give_the_numbers_of_this_process(
+def test_worker_processes_return_the_numbers_of_this_process(
     predictor: LocalPredictor, catalog: Catalog, photo: Path
 ) -> None:
     for name in ("classic", "mobilenet"):
@@ -49,7 +43,7 @@ def test_worker_processes_give_the_numbers_of_this_process(
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="limits on processor time need Linux")
-def test_other_clients_are_answered_while_one_sends_slow_photos(
+def test_slow_photos_of_one_client_do_not_delay_others(
     predictor: LocalPredictor, photo: Path
 ) -> None:
     async def crowd() -> tuple[list[Any], list[Any]]:
@@ -70,9 +64,7 @@ def test_other_clients_are_answered_while_one_sends_slow_photos(
     assert any(isinstance(each, ImageError) for each in slow)
 
 
-def test_client_beyond_its_share_is_told_to_come_back(
-    predictor: LocalPredictor, photo: Path
-) -> None:
+def test_client_beyond_its_share_gets_busy_error(predictor: LocalPredictor, photo: Path) -> None:
     async def crowd() -> list[Any]:
         asked = [predictor.predict(photo, model="classic", client="other")]
         asked += [predictor.predict(photo, model="classic", client="many") for _ in range(15)]
@@ -85,7 +77,7 @@ def test_client_beyond_its_share_is_told_to_come_back(
     assert len(given) - len(refused) >= 4, "its share is a quarter of 16 places"
 
 
-def test_preview_and_archival_jpeg_come_with_the_answer(
+def test_preview_and_archival_jpeg_come_from_workers(
     predictor: LocalPredictor, catalog: Catalog, photo: Path
 ) -> None:
     given = asyncio.run(
@@ -103,7 +95,7 @@ def test_preview_and_archival_jpeg_come_with_the_answer(
         asyncio.run(predictor.archival_jpeg(b"no photo"))
 
 
-def test_closing_ends_the_workers(catalog: Catalog, photo: Path) -> None:
+def test_closing_the_predictor_ends_its_workers(catalog: Catalog, photo: Path) -> None:
     pool = PhotoPool(PhotoLimits(), workers=2)
     predictor = LocalPredictor(catalog, queue_size=4, deadline_s=60, photos=pool)
     asyncio.run(predictor.predict(photo, model="classic"))
@@ -113,20 +105,3 @@ def test_closing_ends_the_workers(catalog: Catalog, photo: Path) -> None:
     assert not any(map(is_running, workers))
     with pytest.raises(PredictorError, match="closed"):
         asyncio.run(predictor.archival_jpeg(photo))
-
-
-def test_fronts_start_workers_and_commands_do_not(photo: Path) -> None:
-    settings = Settings(models=ROOT / "models", model="classic")
-    front, command = local_predictor(settings), connect_command(settings)
-    assert isinstance(command, LocalPredictor)
-    answers = [asyncio.run(each.predict(photo)) for each in (front, command)]
-    assert answers[0].scores == answers[1].scores
-    assert front._photos is not None
-    assert front._photos.process_ids()
-    assert command._photos is not None
-    assert command._photos.process_ids() == []
-    heic = encoded(drawings.ship(64, 48), "AVIF")
-    assert asyncio.run(command.predict(heic)).model == "classic"
-    assert len(command._photos.process_ids()) == 1
-    for each in (front, command):
-        each.close()

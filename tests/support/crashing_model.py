@@ -1,4 +1,4 @@
-"""Find a flatbuffer that kills who loads it: python -m tests.crashing MODEL.tflite OUT.
+"""Find a flatbuffer that crashes the engine: `python -m tests.support.crashing_model MODEL OUT`.
 
 The engine parses tables of offsets without checking all of them; a few numbers changed among those
 of a good model do it. Which ones differs from model to model, so they are searched for, each try in

@@ -1,7 +1,6 @@
-"""`tensight` with one of its methods held up: python -m tests.held MODULE:CLASS.METHOD FIFO ...
+"""Run `tensight` with a method held up, by the arguments MODULE:CLASS.METHOD FIFO ARGUMENT...
 
-The first call waits until a `Hold` lets it go; so do those that come meanwhile, and none after.
-What follows FIFO are the arguments of `tensight`.
+The first call of the method, and those that come meanwhile, wait until a `Hold` releases them.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.ports import wait_for
+from tests.support.servers import wait_for
 
 
 class Hold:
-    """What another process is held up at.
+    """Releases a method that is held up in another process.
 
     Attributes:
-        path: A FIFO; who reads it waits.
+        path: A FIFO; readers wait until `go`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,11 +29,11 @@ class Hold:
         self._writer: int | None = None
 
     def wait(self) -> None:
-        """Return once somebody is held up."""
-        wait_for(self._is_read, seconds=60)
+        """Wait until a call is held up."""
+        wait_for(self._is_read, seconds=120)
 
     def go(self) -> None:
-        """Let them go."""
+        """Release all calls."""
         if self._writer is not None:
             os.close(self._writer)
             self._writer = None

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, which is reached through a socket in its folder."""
+"""A PostgreSQL server for the tests, reached through a Unix socket in its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.ports import wait_for
+from tests.support.servers import wait_for
 
 _USER = "postgres"
 # Debian keeps the server's programs out of the path.
@@ -47,7 +47,7 @@ def is_there() -> bool:
 
 @contextmanager
 def running() -> Iterator[Postgres]:
-    """A server as long as it is needed."""
+    """Run a server while the context is open."""
     # Not in pytest's folder: the path of a socket may have a hundred characters, and the server's
     # own user cannot go there.
     folder = Path(tempfile.mkdtemp(prefix="tensight-postgres-"))

@@ -1,0 +1,115 @@
+"""Features that not every operating system has: stop signals, resource limits and pipe sizes.
+
+Windows has neither SIGHUP nor the modules `resource` and `fcntl`. They are used here alone and
+loaded on first use, so that every other module can be imported on any system.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, BinaryIO, Literal
+
+from core.errors import UnsupportedSystemError
+
+__all__ = [
+    "ResourceLimit",
+    "has_resource_limits",
+    "ignore_stop_signals",
+    "lower_limit",
+    "on_stop_signal",
+    "open_file_limit",
+    "peak_memory_bytes",
+    "set_pipe_size",
+    "stop_signals",
+]
+
+ResourceLimit = Literal["RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE"]
+"""Name of a resource limit, as in the standard library's module `resource`."""
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return the signals of this system that ask a process to stop."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is sent when a terminal is closed
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def on_stop_signal(stop: Callable[[], object]) -> None:
+    """Call a function whenever this process is asked to stop; only from the main thread.
+
+    Args:
+        stop: Called in the main thread, between two instructions of whatever runs there.
+    """
+    for number in stop_signals():
+        signal.signal(number, lambda *_: stop())
+
+
+def ignore_stop_signals() -> None:
+    """Ignore signals that ask this process to stop; only from the main thread."""
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def has_resource_limits() -> bool:
+    """Return whether this system has resource limits for processes."""
+    return importlib.util.find_spec("resource") is not None
+
+
+def lower_limit(limit: ResourceLimit, most: int) -> None:
+    """Lower a resource limit of this process; a hard limit below it stays as it is.
+
+    Args:
+        limit: Name of the limit.
+        most: New limit, in the unit of the limit: bytes, seconds or files.
+
+    Raises:
+        UnsupportedSystemError: This system has no resource limits.
+        OSError, ValueError: This system lacks this limit or does not let it be set.
+    """
+    resource = _unix_module("resource")
+    which = getattr(resource, limit)
+    _, hard = resource.getrlimit(which)
+    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (bound, bound))
+
+
+def open_file_limit() -> int | None:
+    """Return how many files this process may open; None for no limit."""
+    if not has_resource_limits():
+        return None
+    resource = _unix_module("resource")
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else int(soft)
+
+
+def peak_memory_bytes() -> int:
+    """Return the peak resident memory of this process.
+
+    Raises:
+        UnsupportedSystemError: This system does not record it.
+    """
+    resource = _unix_module("resource")
+    peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def set_pipe_size(pipe: BinaryIO, size: int) -> None:
+    """Set how many bytes a pipe buffers, where the system and the user's quota allow it."""
+    if sys.platform == "linux":
+        fcntl = _unix_module("fcntl")
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
+
+
+def _unix_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UnsupportedSystemError(
+            f"This needs Python's module {name}, which {sys.platform} does not have. Run TenSight "
+            "on Linux or macOS, or in WSL."
+        ) from error

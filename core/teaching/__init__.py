@@ -1,0 +1,1 @@
+"""Teaching: classifiers of a user's own classes, learned from a handful of photos."""

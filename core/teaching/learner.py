@@ -1,0 +1,190 @@
+"""Learn a classification head for new classes from the embeddings of a few photos of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from core.inference.head import EmbeddingSpace, Head
+
+__all__ = ["Examples", "TaughtHead", "teach_head"]
+
+_FOLDS = 5
+_MAX_DIMENSIONS = 256
+_STRENGTHS = (3.0, 30.0, 300.0)
+# Weight of the similarity to the class centers beside the logistic regression. Chosen, as the
+# strengths are, by episodes of the ten classes.
+_CENTER_WEIGHT = 20.0
+_ACCEPTED = 0.95
+_MAX_ITERATIONS = 1000
+_TEMPERATURES = (0.05, 20.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Embeddings of photos to learn from.
+
+    Attributes:
+        embeddings: Of each photo and each of its views, shape (n, v, d), float32; the first view is
+            the unchanged photo.
+        labels: Class indices, 0 to k - 1, shape (n,), int64; at least three photos of each class.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def classes(self) -> int:
+        """Return the number of classes, k."""
+        return int(self.labels.max()) + 1
+
+    def take(self, rows: NDArray[np.int64]) -> Examples:
+        """Return some of the photos.
+
+        Args:
+            rows: Their indices.
+        """
+        return Examples(self.embeddings[rows], self.labels[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtHead:
+    """A head, and what cross-validation says of it.
+
+    Attributes:
+        head: Learned from all photos.
+        temperature: Divisor of its logits with the least log loss, 0.05 to 20.
+        none_below: Value of `Head.known_scores` below which the verdict is `none`: 95% of the
+            held-out photos lie above it.
+        probabilities: Of each photo, by a head that was learned without it and calibrated with
+            `temperature`; shape (n, k), in the order of the examples.
+        strength: Inverse of the regularisation of the logistic regression.
+    """
+
+    head: Head
+    temperature: float
+    none_below: float
+    probabilities: NDArray[np.float64]
+    strength: float
+
+
+def teach_head(examples: Examples, space: EmbeddingSpace) -> TaughtHead:
+    """Learn a head: a regularised logistic regression plus the similarity to the class centers.
+
+    Regularisation, temperature and threshold follow from one stratified cross-validation, whose
+    folds hold all views of a photo together. The result does not depend on the order of the photos.
+
+    Args:
+        examples: The photos.
+        space: Projection of the base model's embeddings.
+    """
+    order = _canonical_order(examples)
+    ordered = examples.take(order)
+    n, views, features = ordered.embeddings.shape
+    projected = space.project(ordered.embeddings.reshape(n * views, features))
+    projected = projected.reshape(n, views, features)
+    folds = list(_folds(ordered.labels))
+    held_out = {
+        strength: _cross_validate(projected, ordered.labels, folds, strength)
+        for strength in _STRENGTHS
+    }
+    losses = {
+        strength: _best_temperature(logits, ordered.labels)[1]
+        for strength, (logits, _) in held_out.items()
+    }
+    strength = min(losses, key=lambda each: (losses[each], each))
+    logits, similarities = held_out[strength]
+    temperature, _ = _best_temperature(logits, ordered.labels)
+    probabilities = np.empty_like(logits)
+    probabilities[order] = _softmax(logits / temperature)
+    weights, bias, centers = _fit(projected, ordered.labels, strength)
+    return TaughtHead(
+        Head(space, weights, bias, centers),
+        temperature,
+        float(np.quantile(similarities, 1 - _ACCEPTED)),
+        probabilities,
+        strength,
+    )
+
+
+def _canonical_order(examples: Examples) -> NDArray[np.int64]:
+    """Return an order of the photos that depends on their content alone."""
+    keys = [
+        (int(label), embedding.tobytes())
+        for label, embedding in zip(examples.labels, examples.embeddings, strict=True)
+    ]
+    return np.asarray(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+
+
+def _folds(
+    labels: NDArray[np.int64],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield stratified folds: rows to learn from, and rows that are held out."""
+    count = min(_FOLDS, int(np.bincount(labels).min()))
+    splitter = StratifiedKFold(count, shuffle=True, random_state=0)
+    yield from splitter.split(np.zeros(len(labels)), labels)
+
+
+def _cross_validate(
+    projected: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    strength: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return logits (n, k) and similarities (n,) of each photo by a head learned without it."""
+    logits = np.empty((len(labels), int(labels.max()) + 1))
+    similarities = np.empty(len(labels))
+    for learn, held_out in folds:
+        weights, bias, centers = _fit(projected[learn], labels[learn], strength)
+        unchanged = projected[held_out, 0]
+        logits[held_out] = unchanged @ weights + bias
+        similarities[held_out] = (unchanged @ centers.T).max(axis=1)
+    return logits, similarities
+
+
+def _fit(
+    projected: NDArray[np.float32], labels: NDArray[np.int64], strength: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights (d, k), bias (k,) and class centers (k, d)."""
+    n, views, features = projected.shape
+    rows = projected.reshape(n * views, features).astype(np.float64)
+    repeated = np.repeat(labels, views)
+    classes = int(labels.max()) + 1
+    centers = np.stack([rows[repeated == label].mean(axis=0) for label in range(classes)])
+    centers /= np.maximum(np.linalg.norm(centers, axis=1, keepdims=True), 1e-12)
+    # The regression's weights lie in the span of the examples, so up to 256 of them lose nothing
+    # by this reduction.
+    _, singular, basis = np.linalg.svd(rows, full_matrices=False)
+    basis = basis[: min(_MAX_DIMENSIONS, int((singular > singular[0] * 1e-6).sum()))]
+    regression = LogisticRegression(C=strength / views, max_iter=_MAX_ITERATIONS)
+    regression.fit(rows @ basis.T, repeated)
+    kernel, bias = regression.coef_, regression.intercept_
+    if classes == 2:  # scikit-learn keeps one row for two classes
+        kernel, bias = np.concatenate([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
+    weights = (kernel @ basis).T + _CENTER_WEIGHT * centers.T
+    return weights.astype(np.float32), bias.astype(np.float32), centers.astype(np.float32)
+
+
+def _best_temperature(
+    logits: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return the temperature with the least log loss, and that loss in nats."""
+
+    def loss(power: float) -> float:
+        scores = _softmax(logits / np.exp(power))[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(scores, 1e-300)).mean())
+
+    low, high = np.log(_TEMPERATURES)
+    found = minimize_scalar(loss, bounds=(low, high), method="bounded")
+    return float(np.exp(found.x)), float(found.fun)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -1,0 +1,36 @@
+"""Fixtures of the tests of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from core.settings import Settings
+from tests.conftest import need
+from tests.support import postgres
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return settings with a home of the test's own."""
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.Postgres]:
+    """Run a PostgreSQL server, where one is installed."""
+    need("postgres", postgres.is_there(), "no PostgreSQL server is installed here")
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Return the settings of a database of each kind."""
+    if request.param == "sqlite":
+        return settings
+    url = SecretStr(request.getfixturevalue("server").database())
+    return settings.model_copy(update={"database_url": url})

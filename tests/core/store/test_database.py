@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from pydantic import SecretStr
+
+from core.errors import StoreError
+from core.settings import Settings
+from core.store.database import Database
+from core.store.store import Store
+from core.store.tables import HEAD, TABLES
+from tests.conftest import ROOT
+
+
+def test_find_creates_nothing(settings: Settings) -> None:
+    assert Store.find(settings) is None
+    assert not settings.home.exists()
+
+
+def test_concurrent_processes_create_the_tables_once(each: Settings) -> None:
+    """One process creates the tables while the others wait."""
+    code = "from core.settings import Settings; from core.store.store import Store;"
+    code += "Store.open(Settings.read()).close()"
+    environment = {"TENSIGHT_HOME": str(each.home), "PYTHONPATH": str(ROOT)}
+    if each.database_url is not None:
+        environment["TENSIGHT_DATABASE_URL"] = each.database_url.get_secret_value()
+    runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
+    assert [run.wait(300) for run in runs] == [0] * 4
+
+
+def test_newer_schema_is_rejected(settings: Settings) -> None:
+    Store.open(settings).close()
+    with sqlite3.connect(settings.database_file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for use in (Store.open, Store.find):
+        with pytest.raises(StoreError, match=r"to a newer version of TenSight.*Upgrade TenSight"):
+            use(settings)
+
+
+def test_file_that_is_not_a_database_is_reported(settings: Settings) -> None:
+    settings.home.mkdir()
+    settings.database_file.write_text("a letter to a friend, long enough to be read as a header")
+    with pytest.raises(StoreError, match="is not available: file is not a database"):
+        Store.open(settings)
+
+
+def test_invalid_database_url_is_reported() -> None:
+    with pytest.raises(StoreError, match="TENSIGHT_DATABASE_URL is not a database URL"):
+        Store.open(Settings(database_url=SecretStr("nonsense")))
+    with pytest.raises(StoreError, match="is not available"):
+        Store.open(Settings(database_url=SecretStr("nonsense://host/name")))
+
+
+def test_error_hides_the_password() -> None:
+    url = SecretStr("postgresql+psycopg://user:s3cret@127.0.0.1:1/none")
+    with pytest.raises(StoreError, match="is not available") as told:
+        Store.open(Settings(database_url=url))
+    assert "s3cret" not in str(told.value)
+
+
+def test_missing_driver_is_reported() -> None:
+    with pytest.raises(StoreError, match="needs a package that is not installed"):
+        Store.open(Settings(database_url=SecretStr("mysql+mysqldb://user@127.0.0.1/none")))
+
+
+def test_home_may_contain_a_percent_sign(tmp_path: Path) -> None:
+    Store.open(Settings(home=tmp_path / "100%(x)s")).close()
+
+
+def test_migrations_create_the_tables_of_the_code(each: Settings) -> None:
+    settings = each
+    Store.open(settings).close()
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "core" / "store" / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+    with closing(Database.open(settings)) as database, database.read() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, TABLES) == []

@@ -1,0 +1,151 @@
+"""Catalogs and observers that record what a predictor does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from core.errors import BundleError
+from core.inference.classifier import Classifier, PreprocessedPhoto
+from core.inference.prediction import Prediction
+from core.photos.decode import Photo
+from core.registry.catalog import Catalog
+from core.settings import Settings
+from tests.conftest import ROOT
+
+__all__ = ["CountingCatalog", "FailingCatalog", "RecordingObserver", "SlowCatalog"]
+
+# Far longer than it takes on a busy machine.
+_PATIENCE_S = 120.0
+
+
+class RecordingObserver:
+    """An observer that records what it receives."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[Prediction, float, float]] = []
+        self.errors: list[Exception] = []
+
+    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
+        self.answers.append((prediction, waited_s, infer_s))
+
+    def on_error(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+class CountingCatalog(Catalog):
+    """A catalog whose classifiers record the sizes of their batches.
+
+    Attributes:
+        batches: Model and number of photos of each batch.
+        hold: Inference waits until it is set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Settings(models=ROOT / "models"))
+        self.batches: list[tuple[str, int]] = []
+        self.hold = threading.Event()
+        self._counted: dict[str, Classifier] = {}
+        self._seen = threading.Semaphore(0)
+
+    def wait_until_seen(self, times: int) -> None:
+        """Wait until a number of photos are decoded."""
+        for _ in range(times):
+            assert self._seen.acquire(timeout=_PATIENCE_S)
+
+    def load(self, name: str | None = None) -> Classifier:
+        name = name or "classic"
+        if name not in self._counted:
+            plain, outer = super().load(name), self
+
+            class Counted(Classifier):
+                def __init__(self) -> None:
+                    self.__dict__ |= plain.__dict__
+
+                def preprocess(self, photo: Photo) -> PreprocessedPhoto:
+                    seen = super().preprocess(photo)
+                    outer._seen.release()
+                    return seen
+
+                def infer(
+                    self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+                ) -> list[Prediction]:
+                    outer.hold.wait(_PATIENCE_S)
+                    outer.batches.append((self.name, len(seen)))
+                    return super().infer(seen, saliency=saliency)
+
+            self._counted[name] = Counted()
+        return self._counted[name]
+
+    def swap(self, name: str) -> None:
+        """Drop the loaded classifier, as a promotion does."""
+        self._counted.pop(name, None)
+
+
+class FailingCatalog(Catalog):
+    """A catalog with a model whose inference fails.
+
+    Args:
+        failing: Name of the model.
+    """
+
+    def __init__(self, failing: str) -> None:
+        super().__init__(Settings(models=ROOT / "models"))
+        self._failing = failing
+
+    def load(self, name: str | None = None) -> Classifier:
+        loaded = super().load(name)
+        if loaded.name != self._failing:
+            return loaded
+
+        class Failing(Classifier):
+            def __init__(self) -> None:
+                self.__dict__ |= loaded.__dict__
+
+            def infer(
+                self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+            ) -> list[Prediction]:
+                raise BundleError("it cannot run")
+
+        return Failing()
+
+
+class SlowCatalog(Catalog):
+    """A catalog whose classifiers wait before they decode a photo.
+
+    Attributes:
+        go: Decoding waits until it is set.
+        asked: Number of photos whose decoding was started.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Settings(models=ROOT / "models"))
+        self.go = threading.Event()
+        self.asked = 0
+        self._slow: dict[str | None, Classifier] = {}
+        self._started = threading.Semaphore(0)
+
+    def wait_until_asked(self, times: int) -> None:
+        """Wait until the decoding of a number of further photos was started."""
+        for _ in range(times):
+            assert self._started.acquire(timeout=_PATIENCE_S)
+
+    def load(self, name: str | None = None) -> Classifier:
+        if name not in self._slow:
+            self._slow[name] = self._slowed(super().load(name))
+        return self._slow[name]
+
+    def _slowed(self, classifier: Classifier) -> Classifier:
+        outer = self
+
+        class Slow(Classifier):
+            def __init__(self) -> None:
+                self.__dict__ |= classifier.__dict__
+
+            def preprocess(self, photo: Photo) -> PreprocessedPhoto:
+                outer.asked += 1
+                outer._started.release()
+                outer.go.wait(_PATIENCE_S)
+                return super().preprocess(photo)
+
+        return Slow()
