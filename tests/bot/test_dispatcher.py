@@ -156,7 +156,7 @@ def test_remote_predictor_answers_once_it_is_available(
             TENSIGHT_MODELS=str(ROOT / "models"),
         )
         try:
-            assert telegram.wait_for(2, 1, seconds=60)[-1].text.startswith("A ship")
+            assert telegram.wait_for(2, 1, seconds=200)[-1].text.startswith("A ship")
             assert "airplane" in telegram.wait_for(2, 2)[-1].text
         finally:
             service.terminate()
@@ -188,7 +188,7 @@ def test_process_with_remote_predictor_needs_no_models(
     bot = start_process(telegram, tmp_path / "remote", **where)
     try:
         telegram.photo(1, content)
-        wait_for(lambda: any(c.text.startswith("A ship") for c in telegram.sent(1)), seconds=60)
+        wait_for(lambda: any(c.text.startswith("A ship") for c in telegram.sent(1)), seconds=200)
         remote = telegram.sent(1)[-1]
     finally:
         bot.terminate()

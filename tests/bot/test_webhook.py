@@ -136,7 +136,7 @@ def test_webhook_updates_survive_a_kill(
     how = ("--webhook", "https://bot.example/hook", "--port", str(port))
     bot = start_process(telegram, tmp_path, *how)
     try:
-        wait_for(lambda: "url" in telegram.webhook, seconds=60)
+        wait_for(lambda: "url" in telegram.webhook, seconds=200)
         telegram.faults.slow_s = 0.5
         photos = {chat: [telegram.photo(chat, content) for _ in range(4)] for chat in chats}
         telegram.wait_for(2)
@@ -145,7 +145,7 @@ def test_webhook_updates_survive_a_kill(
         telegram.faults.slow_s = 0.0
         assert len(telegram.sent()) < 16, "it is killed before it has answered all"
         bot = start_process(telegram, tmp_path, *how)
-        wait_for(lambda: len({call.reply_to for call in telegram.sent()}) == 16, seconds=60)
+        wait_for(lambda: len({call.reply_to for call in telegram.sent()}) == 16, seconds=200)
     finally:
         bot.terminate()
         assert bot.wait(30) == 0
