@@ -48,7 +48,7 @@ def test_bot_runs_beside_the_page(telegram: TelegramServer, tmp_path: Path, cont
         assert "tensight_bot_updates_total" in metrics
     finally:
         server.terminate()
-        assert server.wait(30) == 0
+        assert server.wait(120) == 0
     log = (tmp_path / "bot.log").read_text()
     assert "DEBUG" in log
     assert TOKEN not in log

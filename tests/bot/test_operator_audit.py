@@ -85,7 +85,7 @@ def test_command_that_a_kill_interrupts_is_recorded_and_reported_after_the_start
         finally:
             hub.faults.held.set()
             bot.terminate()
-            assert bot.wait(30) == 0
+            assert bot.wait(120) == 0
 
 
 def test_command_that_is_handled_again_after_a_kill_is_recorded_twice(

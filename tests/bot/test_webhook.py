@@ -148,7 +148,7 @@ def test_webhook_updates_survive_a_kill(
         wait_for(lambda: len({call.reply_to for call in telegram.sent()}) == 16, seconds=200)
     finally:
         bot.terminate()
-        assert bot.wait(30) == 0
+        assert bot.wait(120) == 0
     for chat, sent in photos.items():
         assert {call.reply_to for call in telegram.sent(chat)} == set(sent)
     # A second reply is sent only where the kill fell between the reply and its mark.
@@ -166,7 +166,7 @@ def test_webhook_taken_by_another_program_ends_the_bot(
             telegram.faults.failing["getWebhookInfo"] = [502]
             telegram.wait_for(3, None, "getWebhookInfo")
             telegram.webhook = {"url": url}
-            assert bot.ended.wait(30)
+            assert bot.ended.wait(120)
 
     with pytest.raises(BotError, match="no longer sends the updates of this bot to https://bot"):
         take()
