@@ -16,10 +16,9 @@ from bot.timings import Timings
 from core import locale
 from core.errors import StoreError
 from core.locale import Language
-from core.registry.catalog import FailureListener
 from core.store.chats import ChatTable
 
-__all__ = ["Alarms", "model_failure_listener", "operator_language"]
+__all__ = ["Alarms", "model_failure_reporter", "operator_language"]
 
 logger = logging.getLogger(__name__)
 
@@ -107,21 +106,21 @@ async def operator_language(chats: ChatTable, operator: int) -> Language:
     return next((each for each in locale.LANGUAGES if each == selected), "en")
 
 
-def model_failure_listener(alarms: Alarms) -> FailureListener:
-    """Return a function that notifies operators of a model that fails to load.
+def model_failure_reporter(alarms: Alarms) -> Callable[[str], None]:
+    """Return a listener that notifies operators of models that fail to load, from any thread.
 
-    It is created in the event loop of the alarms, and may be called from any thread.
+    Call it from the event loop.
     """
     loop = asyncio.get_running_loop()
 
-    def on_failure(text: str) -> None:
+    def report(problem: str) -> None:
         reference = secrets.token_hex(4)
-        logger.warning("%s: operators are notified: %s", reference, text)
+        logger.warning("%s: operators are notified: %s", reference, problem)
 
         def notify() -> None:
-            alarms.raise_alarm(text, "alarm_text", text=text, reference=reference)
+            alarms.raise_alarm(problem, "alarm_text", text=problem, reference=reference)
 
         with suppress(RuntimeError):  # The loop has been closed.
             loop.call_soon_threadsafe(notify)
 
-    return on_failure
+    return report

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from telegram.error import InvalidToken, NetworkError
 
 from bot import log_redaction
-from bot.alarms import model_failure_listener
+from bot.alarms import model_failure_reporter
 from bot.app import build_application
 from bot.dispatcher import Dispatcher
 from bot.operator_audit import close_interrupted_commands
@@ -114,9 +114,9 @@ async def _connect(application: BotApplication, stop: asyncio.Event) -> None:
 
 
 def _model_failure_alarms(state: BotState) -> AbstractContextManager[None]:
-    """Notify operators, in this context, of models that this process fails to load."""
+    """Notify operators of models that fail to load in this process while the context is open."""
     if isinstance(state.predictor, LocalPredictor):
-        return state.predictor.reporting_model_failures(model_failure_listener(state.alarms))
+        return state.predictor.reporting_model_failures(model_failure_reporter(state.alarms))
     return nullcontext()
 
 

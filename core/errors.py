@@ -143,7 +143,7 @@ class DeadlineError(PredictorError, TimeoutError):
 class UnavailableError(PredictorError):
     """The predictor cannot be reached or is closed; a later attempt may succeed.
 
-    It has the code of its base class, which is what clients of earlier versions know.
+    It has the code of its base class, which clients of earlier versions know.
     """
 
     @classmethod

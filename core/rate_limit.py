@@ -94,7 +94,7 @@ class RateLimit:
         return max(1, math.ceil(self._window_s))
 
     def _purge(self, now: float) -> None:
-        """Remove the keys for which no action was reported within the window."""
+        """Remove the keys that reported no action within the window."""
         oldest = now - self._window_s
         self._actions = {k: each for k, each in self._actions.items() if each.reported > oldest}
         self._purge_at = now + self._window_s

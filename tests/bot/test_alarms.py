@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +17,12 @@ from bot.tasks import BackgroundTasks
 from bot.timings import Backoff, Timings
 from core.errors import StoreError
 from core.locale import Language
-from core.registry.catalog import Catalog
-from core.serving.local import LocalPredictor
+from core.registry.catalog import FailureListener
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.inbox import InboxTable
 from core.store.store import Store
-from tests.conftest import ROOT
+from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import running_bot, texts, with_inbox
 from tests.support.telegram_server import TelegramServer
 from tests.support.virtual_time import run_in_virtual_time
@@ -63,56 +62,49 @@ def test_alarm_of_a_kind_is_repeated_after_an_hour() -> None:
     assert run_in_virtual_time(fail()) == [2, 2, 4]
 
 
+class ReportingPredictor(ControlledPredictor):
+    """A predictor whose models fail to load when the test says so."""
+
+    report: FailureListener
+
+    @contextmanager
+    def reporting_model_failures(self, report: FailureListener) -> Iterator[None]:
+        self.report = report
+        yield
+
+
 @pytest.fixture
-def models(tmp_path: Path) -> Path:
-    """Return a folder with one valid model."""
-    shutil.copytree(ROOT / "models" / "classic", tmp_path / "models" / "classic")
-    return tmp_path / "models"
+def reporting() -> Iterator[ReportingPredictor]:
+    with closing(ReportingPredictor()) as predictor:
+        yield predictor
 
 
-def add_invalid_model(models: Path, name: str) -> None:
-    (models / name).mkdir()
-    (models / name / "config.json").write_text("{}")
-
-
-def test_each_model_that_cannot_be_loaded_is_reported(
-    telegram: TelegramServer, tmp_path: Path, models: Path
+def test_alarms_of_other_kinds_are_sent_at_once(
+    telegram: TelegramServer, tmp_path: Path, reporting: ReportingPredictor
 ) -> None:
-    with (
-        closing(
-            LocalPredictor(Catalog(Settings(models=models)), queue_size=1, deadline_s=1)
-        ) as predictor,
-        running_bot(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)),
-    ):
-        for name in ("first", "second"):
-            add_invalid_model(models, name)
-            predictor.models()
+    with running_bot(telegram, tmp_path, predictor=reporting, operators=(OPERATOR,)):
+        for name in ("classic", "scratch", "classic"):
+            reporting.report(f"{name} cannot be loaded")
         alarms = telegram.wait_for(2, OPERATOR)
-    assert [call.text.partition(" is not listed")[0] for call in alarms] == ["⚠ first", "⚠ second"]
+    assert {call.text.split(" cannot")[0] for call in alarms} == {"⚠ classic", "⚠ scratch"}
 
 
-def test_model_that_cannot_be_loaded_is_reported_in_the_operators_language(
-    telegram: TelegramServer, tmp_path: Path, models: Path, caplog: pytest.LogCaptureFixture
+def test_live_model_that_cannot_be_loaded_is_reported_in_the_operators_language(
+    telegram: TelegramServer,
+    tmp_path: Path,
+    reporting: ReportingPredictor,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    failures: list[str] = []
     operators = (OPERATOR, OTHER)
-    with (
-        closing(
-            LocalPredictor(Catalog(Settings(models=models)), queue_size=1, deadline_s=1)
-        ) as predictor,
-        running_bot(telegram, tmp_path, predictor=predictor, operators=operators) as bot,
-        predictor.reporting_model_failures(failures.append),
-    ):
+    with running_bot(telegram, tmp_path, predictor=reporting, operators=operators) as bot:
         bot.store.chats.set(OTHER, Chat(language="nl"))
-        add_invalid_model(models, "broken")
-        predictor.models()
-        (failure,) = failures
-        for operator, template in (
-            (OPERATOR, texts("en")["alarm_text"]),
-            (OTHER, texts("nl")["alarm_text"]),
-        ):
+        reporting.report("classic cannot be loaded")
+        for operator, language in ((OPERATOR, "en"), (OTHER, "nl")):
             (alarm,) = telegram.wait_for(1, operator)
-            before, after = template.format(text=failure, reference="|").split("|")
+            template = texts("nl" if language == "nl" else "en")["alarm_text"]
+            before, after = template.format(text="classic cannot be loaded", reference="|").split(
+                "|"
+            )
             assert alarm.text.startswith(before)
             reference = alarm.text.removeprefix(before).removesuffix(after)
             assert f"{reference}: operators are notified" in caplog.text

@@ -29,7 +29,7 @@ def test_bot_that_cannot_run_explains_it_in_one_line(
     bot = start_process(
         telegram, tmp_path, TENSIGHT_TELEGRAM_TOKEN=token, TENSIGHT_LOG_LEVEL="WARNING"
     )
-    assert bot.wait(60) == 1
+    assert bot.wait(200) == 1
     log = (tmp_path / "bot.log").read_text()
     assert message in log
     assert "Traceback" not in log
@@ -42,13 +42,13 @@ def test_bot_runs_beside_the_page(telegram: TelegramServer, tmp_path: Path, cont
     server = start_process(telegram, tmp_path, *ports, front="web")
     try:
         telegram.photo(1, content)
-        telegram.wait_for(1, 1, seconds=60)
+        telegram.wait_for(1, 1, seconds=200)
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").json() == {"status": "ok"}
         metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text
         assert "tensight_bot_updates_total" in metrics
     finally:
         server.terminate()
-        assert server.wait(30) == 0
+        assert server.wait(120) == 0
     log = (tmp_path / "bot.log").read_text()
     assert "DEBUG" in log
     assert TOKEN not in log

@@ -68,7 +68,7 @@ def test_command_that_a_kill_interrupts_is_recorded_and_reported_after_the_start
         bot = start_process(telegram, home, **how)
         try:
             telegram.text(OPERATOR, "/pull v1")
-            wait_for(lambda: entries_of(store) == [("pull v1", "begun")], seconds=60)
+            wait_for(lambda: entries_of(store) == [("pull v1", "begun")], seconds=200)
             # The update is done once the pull has started, so it is not handled again.
             wait_for(lambda: store.inbox.waiting(BOT_ID) == [])
             bot.kill()
@@ -76,7 +76,7 @@ def test_command_that_a_kill_interrupts_is_recorded_and_reported_after_the_start
             assert entries_of(store) == [("pull v1", "begun")]
             sent = len(telegram.sent(OPERATOR))
             bot = start_process(telegram, home, **how)
-            wait_for(lambda: last_text(telegram) == LOST, seconds=60)
+            wait_for(lambda: last_text(telegram) == LOST, seconds=200)
             assert entries_of(store) == [("pull v1", LOST), ("pull v1", "begun")]
             hub.faults.held.set()
             reply = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/audit"))
@@ -85,7 +85,7 @@ def test_command_that_a_kill_interrupts_is_recorded_and_reported_after_the_start
         finally:
             hub.faults.held.set()
             bot.terminate()
-            assert bot.wait(30) == 0
+            assert bot.wait(120) == 0
 
 
 def test_command_that_is_handled_again_after_a_kill_is_recorded_twice(

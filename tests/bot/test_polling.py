@@ -84,7 +84,7 @@ def test_newly_started_poller_gives_up_for_an_older_one(
         writing.start()
         newcomer = start_process(telegram, tmp_path / "new", TENSIGHT_LOG_LEVEL="WARNING")
         try:
-            assert newcomer.wait(90) == 1
+            assert newcomer.wait(200) == 1
         finally:
             done.set()
             writing.join()

@@ -136,7 +136,7 @@ def test_webhook_updates_survive_a_kill(
     how = ("--webhook", "https://bot.example/hook", "--port", str(port))
     bot = start_process(telegram, tmp_path, *how)
     try:
-        wait_for(lambda: "url" in telegram.webhook, seconds=60)
+        wait_for(lambda: "url" in telegram.webhook, seconds=200)
         telegram.faults.slow_s = 0.5
         photos = {chat: [telegram.photo(chat, content) for _ in range(4)] for chat in chats}
         telegram.wait_for(2)
@@ -145,10 +145,10 @@ def test_webhook_updates_survive_a_kill(
         telegram.faults.slow_s = 0.0
         assert len(telegram.sent()) < 16, "it is killed before it has answered all"
         bot = start_process(telegram, tmp_path, *how)
-        wait_for(lambda: len({call.reply_to for call in telegram.sent()}) == 16, seconds=60)
+        wait_for(lambda: len({call.reply_to for call in telegram.sent()}) == 16, seconds=200)
     finally:
         bot.terminate()
-        assert bot.wait(30) == 0
+        assert bot.wait(120) == 0
     for chat, sent in photos.items():
         assert {call.reply_to for call in telegram.sent(chat)} == set(sent)
     # A second reply is sent only where the kill fell between the reply and its mark.
@@ -166,7 +166,7 @@ def test_webhook_taken_by_another_program_ends_the_bot(
             telegram.faults.failing["getWebhookInfo"] = [502]
             telegram.wait_for(3, None, "getWebhookInfo")
             telegram.webhook = {"url": url}
-            assert bot.ended.wait(30)
+            assert bot.ended.wait(120)
 
     with pytest.raises(BotError, match="no longer sends the updates of this bot to https://bot"):
         take()

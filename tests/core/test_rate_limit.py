@@ -65,6 +65,15 @@ def test_cost_above_the_amount_needs_an_empty_window(clock: Clock) -> None:
     limit.hit("a", 1)
 
 
+def test_rate_limit_removes_inactive_keys(clock: Clock) -> None:
+    limit = RateLimit(1, clock=clock)
+    for key in range(1000):
+        limit.hit(str(key))
+    clock.now += 61
+    limit.hit("last")
+    assert set(limit._actions) == {"last"}
+
+
 def test_rate_limit_counts_late_reports_by_their_moment(clock: Clock) -> None:
     limit = RateLimit(2, clock=clock)
     for minutes in (3, 3, 2, 2, 1):
@@ -88,15 +97,6 @@ def test_rate_limit_keeps_no_more_actions_than_its_amount(clock: Clock) -> None:
     for i in range(100):
         limit.hit("a", at=clock.now + 60 * i)
     assert len(limit._actions["a"].done) == 3
-
-
-def test_rate_limit_removes_inactive_keys(clock: Clock) -> None:
-    limit = RateLimit(1, clock=clock)
-    for key in range(1000):
-        limit.hit(str(key))
-    clock.now += 61
-    limit.hit("last")
-    assert set(limit._actions) == {"last"}
 
 
 def test_system_clock_set_back_locks_no_key_out(monkeypatch: pytest.MonkeyPatch) -> None:

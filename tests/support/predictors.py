@@ -62,7 +62,8 @@ class ControlledPredictor(LocalPredictor):
     async def _wait(self) -> None:
         self.attempts += 1
         if self.error is not None:
-            raise self.error
+            # The traceback of an earlier attempt would be extended by this one.
+            raise self.error.with_traceback(None)
         event = asyncio.Event()
         with self._lock:
             if not self._held:

@@ -252,7 +252,7 @@ class TelegramServer:
         ]
 
     def wait_for(
-        self, n: int, chat: int | None = None, *methods: str, seconds: float = 30
+        self, n: int, chat: int | None = None, *methods: str, seconds: float = 120
     ) -> list[Call]:
         """Wait until there are n such calls, and return them."""
         until = time.monotonic() + seconds
