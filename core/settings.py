@@ -195,8 +195,8 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="Photos and explanations that one visitor of the page may ask for in a "
-            "minute.",
+            description="Photos and explanations that one visitor of the page, or one MCP client, "
+            "may ask for in a minute.",
         ),
     ] = 240
     proxies: Annotated[

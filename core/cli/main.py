@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from core._version import __version__
-from core.cli import feedback, models, predict, serve, training
+from core.cli import feedback, mcp, models, predict, serve, training
 from core.cli.console import read_settings, say
 from core.cli.extensions import add_commands
 from core.errors import ModelNotFoundError, SettingsError, TenSightError
@@ -81,6 +81,7 @@ def build_app() -> typer.Typer:
     app.registered_commands += predict.app.registered_commands
     fronts = add_commands(app)
     app.registered_commands += serve.app.registered_commands
+    app.registered_commands += mcp.app.registered_commands
     app.command()(config)
     app.registered_commands += training.app.registered_commands
     app.add_typer(models.app, name="models")

@@ -11,6 +11,8 @@ from core.photos.formats.kind import ACCEPTED
 __all__ = [
     "BODY",
     "METRICS_EXAMPLE",
+    "AnswerOut",
+    "ComparisonOut",
     "FailureOut",
     "HealthOut",
     "ModelOut",
@@ -63,10 +65,8 @@ def _example(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class PredictionOut(BaseModel):
+class AnswerOut(BaseModel):
     """The answer to one photo; scores are calibrated probabilities, the largest first."""
-
-    model_config = _example(_PREDICTION)
 
     photo: str | None
     model: str
@@ -77,6 +77,13 @@ class PredictionOut(BaseModel):
     known_score: float
     scores: dict[str, float]
     timing_ms: TimingOut
+
+
+class PredictionOut(AnswerOut):
+    """The answer to one photo; scores are calibrated probabilities, the largest first."""
+
+    model_config = _example(_PREDICTION)
+
     saliency: SaliencyOut | None = None
 
 
@@ -104,6 +111,21 @@ class PredictionsOut(BaseModel):
     )
 
     predictions: list[PredictionOut | FailureOut]
+
+
+class AgreementOut(BaseModel):
+    """What most models answer: a label or `none`, how many models do, and of how many."""
+
+    answer: str
+    models: int
+    of: int
+
+
+class ComparisonOut(BaseModel):
+    """The answer of every model to one photo, by the model's name."""
+
+    agreement: AgreementOut
+    answers: dict[str, AnswerOut | FailureOut]
 
 
 class ModelsOut(BaseModel):
