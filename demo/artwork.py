@@ -35,7 +35,7 @@ def draw_icon(side: int, *, full_bleed: bool = False) -> Image.Image:
         (0, 0, size - 1, size - 1), 0 if full_bleed else size * 0.22, fill=THEME_COLOR
     )
     _draw_lens(pen, size / 2, size / 2, size * (0.34 if full_bleed else 0.38))
-    return icon.resize((side, side), Image.Resampling.LANCZOS)
+    return icon.resize((side, side), Image.Resampling.BOX)
 
 
 def draw_preview() -> Image.Image:
@@ -48,7 +48,7 @@ def draw_preview() -> Image.Image:
     _draw_lens(pen, left + radius, height / 2, radius)
     font = ImageFont.load_default(round(height * 0.2))
     pen.text((left + 2.4 * radius, height / 2), "TenSight", _WHITE, font, anchor="lm")
-    return picture.resize(PREVIEW_SIZE, Image.Resampling.LANCZOS)
+    return picture.resize(PREVIEW_SIZE, Image.Resampling.BOX)
 
 
 def as_png(image: Image.Image) -> bytes:

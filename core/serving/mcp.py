@@ -41,7 +41,7 @@ Arguments are the HTTP request (None over stdio) and the number of photos. It ra
 they are too many.
 """
 
-_ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)
+_ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]{1,30}:/|data:)", re.IGNORECASE)
 _MODEL = {
     "type": ["string", "null"],
     "default": None,
