@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +27,7 @@ from core.serving.local import LocalPredictor
 from demo.context import ClientRateLimiter
 from demo.mcp import McpEndpoint
 from demo.tabs import about
+from tests.conftest import ROOT
 from tests.demo.running import served
 from tests.ports import LOOK_S
 
@@ -213,3 +218,24 @@ def test_configuration_without_the_endpoint_starts_a_command() -> None:
     (server,) = json.loads(about.MCP_STDIO)["mcpServers"].values()
     # tests/core/serving/test_mcp.py asks this command.
     assert [server["command"], *server["args"]] == ["tensight", "mcp"]
+
+
+def test_python_of_the_documentation_runs(url: str, photo: Path, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "MCP.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    shutil.copy(photo, tmp_path / "photo.jpg")
+    run = subprocess.run(
+        [sys.executable, "-c", code.replace("http://127.0.0.1:7860/mcp", url)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "'label'" in run.stdout
+
+
+@pytest.mark.parametrize("configuration", [about.MCP, about.MCP_STDIO])
+def test_configuration_of_the_page_is_that_of_the_documentation(configuration: str) -> None:
+    text = (ROOT / "docs" / "MCP.md").read_text("utf-8")
+    assert json.dumps(json.loads(configuration)) in re.sub(r"([{}]) (?=[{}\"])| (?=})", r"\1", text)
