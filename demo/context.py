@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
+from starlette.requests import Request
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
@@ -119,7 +120,7 @@ class PageContext:
         return self.predictor.model(name)
 
 
-def language_of(request: gr.Request) -> locale.Language:
+def language_of(request: gr.Request | Request) -> locale.Language:
     """Return the browser's preferred language if it is supported, otherwise English.
 
     It follows the same rule as Gradio's translation in the browser.
