@@ -47,6 +47,7 @@ from bot.tasks import BackgroundTasks
 from bot.timings import Timings
 from core.errors import BotError
 from core.network import broken_variable, is_loopback
+from core.registry.releases import Releases
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.store import Store
@@ -117,6 +118,7 @@ def _build_state(
         settings=settings,
         predictor=predictor,
         store=store,
+        releases=Releases(settings, store),
         hash_key=load_hash_key(settings),
         timings=timings,
         models=ModelList(predictor),

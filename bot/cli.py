@@ -7,16 +7,16 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.cli.console import read_settings, say
 from core.errors import TenSightError
-from core.serving.connect import connect
-from core.serving.local import LocalPredictor
-from core.serving.predictor import Predictor
-from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.serving.predictor import Predictor
+    from core.settings import Settings
 
 __all__ = ["bot", "companion"]
 
@@ -47,7 +47,10 @@ def bot(
     settings = read_settings()
     from bot.runner import prepare, serve
     from bot.webhook import WebhookAddress
+    from core.registry.releases import Releases
     from core.registry.sync import HubSync
+    from core.serving.connect import connect
+    from core.serving.local import LocalPredictor
     from core.store.store import Store
 
     with ExitStack() as stack:
@@ -55,7 +58,7 @@ def bot(
         store = stack.enter_context(closing(Store.open(settings)))
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
-            stack.enter_context(closing(HubSync(settings)))
+            stack.enter_context(closing(HubSync(settings, Releases(settings, store))))
         address = None
         if webhook is not None:
             address = WebhookAddress(webhook, host or settings.host, port)

@@ -25,7 +25,6 @@ from core import __version__, locale
 from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
 from core.locale import Language
-from core.registry.revisions import RevisionStore
 from core.serving.local import LocalPredictor
 from core.store.feedback_export import feedback_stats
 from core.system import peak_memory_bytes
@@ -117,7 +116,7 @@ async def _models(update: Update, context: BotContext) -> None:
         f"{model.metrics.milliseconds:.1f} ms"
         for model in await state.models.all()
     ]
-    pulled = await asyncio.to_thread(lambda: RevisionStore(state.settings.home).all())
+    pulled = await asyncio.to_thread(state.releases.installed)
     if pulled:
         lines += ["", texts["models_here"]]
     for each in pulled:
@@ -137,9 +136,7 @@ async def _pull(update: Update, context: BotContext) -> None:
     await _send(update, f"{command} ...")
 
     def pull() -> Outcome:
-        from core.registry import releases  # noqa: PLC0415  # the Hub client is slow to import
-
-        pulled = releases.pull(state.settings, revision=revision)
+        pulled = state.releases.pull(revision=revision)
         revisions = (f"{each.bundle.config.name} {each.bundle.revision}" for each in pulled)
         return Outcome("pull_done", {"revisions": "\n".join(revisions)})
 
@@ -168,9 +165,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     name, prefix = arguments
 
     def resolve() -> str:
-        from core.registry import releases  # noqa: PLC0415  # as above
-
-        return releases.resolve_revision(state.settings, name, prefix)
+        return state.releases.resolve_revision(name, prefix)
 
     try:
         revision = await run_in_daemon_thread(resolve)
@@ -179,9 +174,7 @@ async def _promote(update: Update, context: BotContext) -> None:
         return
 
     def promote() -> Outcome:
-        from core.registry import releases  # noqa: PLC0415  # as above
-
-        promoted = releases.promote(state.settings, name, revision)
+        promoted = state.releases.promote(name, revision)
         return _live_outcome(state, "promote_done", {"model": name, "revision": promoted})
 
     row = (await asyncio.to_thread(state.store.live.all)).get(name)
@@ -204,9 +197,7 @@ async def _rollback(update: Update, context: BotContext) -> None:
         return
 
     def roll_back() -> Outcome:
-        from core.registry import releases  # noqa: PLC0415  # as above
-
-        now = releases.roll_back(state.settings, name, seen=row)
+        now = state.releases.roll_back(name, seen=row)
         values = {"model": name, "revision": now.revision, "before": now.last_good}
         return _live_outcome(state, "rollback_done", values)
 

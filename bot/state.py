@@ -26,6 +26,7 @@ from bot.updates import client_of, user_id_of
 from core import locale
 from core.inference.prediction import Prediction
 from core.locale import Language
+from core.registry.releases import Releases
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
@@ -47,6 +48,7 @@ class BotState:
         settings: Settings.
         predictor: Predictor that classifies the photos.
         store: Database.
+        releases: Pulls, promotes and rolls back models.
         hash_key: Key of the hashes that stand for users.
         timings: Intervals and timeouts.
         models: Models of the predictor.
@@ -67,6 +69,7 @@ class BotState:
     settings: Settings
     predictor: Predictor
     store: Store
+    releases: Releases
     hash_key: bytes = field(repr=False)
     timings: Timings
     models: ModelList

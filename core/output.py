@@ -1,4 +1,4 @@
-"""Atomic creation of output folders, and files that only their owner may read."""
+"""Output files and folders: written completely or not at all, private where they must be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import OutputError
 
-__all__ = ["PRIVATE_FILE", "new_folder", "private_folder"]
+__all__ = ["PRIVATE_FILE", "new_folder", "private_folder", "replacing"]
 
 PRIVATE_FILE = 0o600
 """Mode of a file that only its owner may read."""
@@ -56,3 +56,21 @@ def new_folder(folder: Path, *, private: bool = False) -> Iterator[Path]:
         raise OutputError(
             f"Cannot write the folder {folder}: {error.strerror or error}. Choose another folder."
         ) from error
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Yield a temporary path beside a file, and rename it to that file on success.
+
+    Readers see the old content or the new, never a part. On failure the old file is kept.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    new = file.with_name(f".{file.name}.new")
+    try:
+        yield new
+        new.replace(file)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

@@ -20,6 +20,7 @@ from core.bundle.leaderboard import ModelInfo, read_unbundled
 from core.errors import ImageError, PredictorError, SettingsError, StoreError
 from core.network import broken_variable, on_loopback
 from core.photos.decode import MAX_BYTES
+from core.registry.releases import Releases
 from core.registry.sync import HubSync
 from core.serving.connect import connect
 from core.serving.http.body_limit import BodyLimits
@@ -145,7 +146,8 @@ def serve(
         )
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
-            stack.enter_context(closing(HubSync(settings)))
+            releases = stack.enter_context(closing(Releases(settings, store)))
+            stack.enter_context(closing(HubSync(settings, releases)))
         if beside is not None:
             stack.enter_context(beside(predictor))
         say(f"TenSight answers on {page.local_url}")

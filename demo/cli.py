@@ -11,13 +11,12 @@ import typer
 
 from core.cli.console import has_desktop, prepare_training, read_settings, say
 from core.cli.extensions import companions
-from core.network import on_loopback
-from core.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from core.settings import Settings
 
 __all__ = ["space", "web"]
 
@@ -50,6 +49,8 @@ def web(
     ] = None,
 ) -> None:
     """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
+    from core.network import on_loopback
+
     settings = read_settings()
     with on_loopback():  # Gradio makes a client of the network when it is imported
         from demo.app import serve

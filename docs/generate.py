@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from bot import replies
-from core.bundle.leaderboard import read_results
+from core.bundle.leaderboard import read_models
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
@@ -44,7 +44,7 @@ _FIGURES = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of figures -->)", 
 def pages() -> dict[str, str]:
     """Return the content of every generated page by its path in the repository."""
     models = ROOT / "models"
-    results = read_results(models)
+    results = read_models(models)
     bundled = [result for result in results if result.revision is not None]
     figures = f"\n{report.readme_table(bundled)}\n"
     readme = (ROOT / "README.md").read_text("utf-8")
@@ -77,9 +77,7 @@ def bot_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -
     catalog = Catalog(settings)
     classifier = catalog.load()
     prediction = classifier.predict(photo)
-    title = next(
-        result.config.title for result in catalog.results() if result.config.name == classifier.name
-    )
+    title = classifier.config.title
     keyboard = replies.answer_buttons("key", "en").inline_keyboard
     rows = "".join(
         f"<div>{''.join(f'<b>{html.escape(button.text)}</b>' for button in row)}</div>"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from core.errors import BundleError
+from core.output import replacing
 from core.photos.preprocess import InputSpec
 from core.text import has_hidden, printable, strings_in
 
@@ -26,6 +29,8 @@ __all__ = [
     "VerdictMethod",
     "View",
     "first_problem",
+    "read_record",
+    "write_record",
 ]
 
 CONFIG = "config.json"
@@ -48,6 +53,8 @@ _MAX_CHARACTERS = 2_000
 _MAX_FILES = 100
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+Kind = TypeVar("Kind", bound="Record")
+
 
 class Record(BaseModel):
     """Base of all JSON records: frozen, unknown fields are rejected."""
@@ -67,6 +74,35 @@ class Record(BaseModel):
             if len(text) > _MAX_CHARACTERS:
                 raise ValueError(f"a text has more than {_MAX_CHARACTERS:,} characters")
         return value
+
+
+def read_record(file: Path, kind: type[Kind]) -> Kind | None:
+    """Read a JSON record; None where the file does not exist.
+
+    Args:
+        file: Path of the JSON file.
+        kind: Model to validate it with.
+
+    Raises:
+        BundleError: The file cannot be read or is invalid.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        why = first_problem(error) if isinstance(error, ValidationError) else error
+        raise BundleError(
+            f"{file} is invalid: {why} Restore it with git, or delete it and run the training or "
+            "ablation that writes it again."
+        ) from error
+
+
+def write_record(file: Path, record: Record) -> None:
+    """Write a JSON record atomically: to a temporary file, which then replaces the target."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as new:
+        new.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
 
 
 class TrainingRun(Record):

@@ -6,26 +6,21 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-
-from core.bundle.config import Config, Record, VerdictMethod, first_problem
+from core.bundle.config import Config, Record, VerdictMethod, read_record, write_record
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.metrics import Metrics, OodMetrics
-from core.errors import BundleError
 
 __all__ = [
     "OOD_METHODS",
     "ModelInfo",
     "best_method",
     "mean_and_spread",
-    "read_record",
-    "read_results",
+    "read_models",
     "read_unbundled",
     "save_unbundled",
     "selectable",
-    "write_record",
 ]
 
 OOD_METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
@@ -36,8 +31,6 @@ _STORING: tuple[VerdictMethod, ...] = ("knn",)
 _WORTH = 0.005
 
 _UNBUNDLED = "unbundled.json"
-
-Kind = TypeVar("Kind", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,20 @@ class ModelInfo:
     config: Config
     metrics: Metrics
     revision: str | None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> ModelInfo:
+        """Read the metrics of a bundle.
+
+        Raises:
+            BundleError: metrics.json is damaged.
+        """
+        return cls(bundle.config, bundle.metrics(), bundle.revision)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.config.name
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that the command line and the HTTP service list, as JSON types."""
@@ -93,14 +100,14 @@ class ModelInfo:
         }
 
 
-def selectable(results: Sequence[ModelInfo], *named: str) -> list[ModelInfo]:
+def selectable(models: Sequence[ModelInfo], *named: str) -> list[ModelInfo]:
     """Filter the models that are listed for selection, keeping their order.
 
     Args:
-        results: All available models.
+        models: All available models.
         named: Names that are listed in any case, such as the default or the selected model.
     """
-    return [each for each in results if each.config.offered or each.config.name in named]
+    return [each for each in models if each.config.offered or each.name in named]
 
 
 def best_method(separations: Sequence[OodMetrics]) -> VerdictMethod:
@@ -136,7 +143,7 @@ class _Unbundled(Record):
     models: tuple[_Figures, ...] = ()
 
 
-def read_results(models: Path) -> list[ModelInfo]:
+def read_models(models: Path) -> list[ModelInfo]:
     """Read the metrics of all models in a folder.
 
     Args:
@@ -148,9 +155,8 @@ def read_results(models: Path) -> list[ModelInfo]:
     Raises:
         BundleError: A bundle or unbundled.json is damaged.
     """
-    bundles = [Bundle.open(folder) for folder in find_bundles(models)]
-    kept = [ModelInfo(bundle.config, bundle.metrics(), bundle.revision) for bundle in bundles]
-    return kept + read_unbundled(models)
+    bundled = [ModelInfo.of(Bundle.open(folder)) for folder in find_bundles(models)]
+    return bundled + read_unbundled(models)
 
 
 def read_unbundled(models: Path) -> list[ModelInfo]:
@@ -178,40 +184,9 @@ def save_unbundled(models: Path, bundle: Bundle) -> None:
     Raises:
         BundleError: The bundle or the existing unbundled.json is damaged.
     """
-    others = {result.config.name: result for result in read_unbundled(models)}
+    others = {model.name: model for model in read_unbundled(models)}
     others[bundle.config.name] = ModelInfo(bundle.config, bundle.metrics(), None)
     figures = [
-        _Figures(config=result.config, metrics=result.metrics)
-        for _, result in sorted(others.items())
+        _Figures(config=model.config, metrics=model.metrics) for _, model in sorted(others.items())
     ]
     write_record(models / _UNBUNDLED, _Unbundled(models=tuple(figures)))
-
-
-def read_record(file: Path, kind: type[Kind]) -> Kind | None:
-    """Read a JSON record; None where the file does not exist.
-
-    Args:
-        file: Path of the JSON file.
-        kind: Model to validate it with.
-
-    Raises:
-        BundleError: The file cannot be read or is invalid.
-    """
-    if not file.is_file():
-        return None
-    try:
-        return kind.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError) as error:
-        why = first_problem(error) if isinstance(error, ValidationError) else error
-        raise BundleError(
-            f"{file} is invalid: {why} Restore it with git, or delete it and run the training or "
-            "ablation that writes it again."
-        ) from error
-
-
-def write_record(file: Path, record: BaseModel) -> None:
-    """Write a JSON record atomically: to a temporary file, which then replaces the target."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
-    new.replace(file)

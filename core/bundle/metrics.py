@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -33,6 +34,8 @@ __all__ = [
 
 
 _MAX_VERSIONS = 50
+# The 97.5th percentile of the standard normal distribution, for a 95% interval.
+_Z = 1.959963984540054
 _Version = Annotated[str, Field(max_length=100)]
 
 
@@ -140,6 +143,15 @@ class ProportionEstimate(Record):
     share: Share
     low: Share
     high: Share
+
+    @classmethod
+    def of(cls, hits: int, n: int) -> ProportionEstimate:
+        """Estimate a proportion from `hits` of `n` photos; n at least 1."""
+        share, square = hits / n, _Z**2
+        middle = (share + square / (2 * n)) / (1 + square / n)
+        half = _Z / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n**2))
+        # Rounding may put a bound of 0 or 1 just outside.
+        return cls(n=n, share=share, low=max(middle - half, 0.0), high=min(middle + half, 1.0))
 
 
 class PhotoMetrics(Record):

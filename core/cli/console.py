@@ -1,4 +1,4 @@
-"""Options, printing and progress that the commands share."""
+"""Options, printing and progress bars of the commands."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import MissingExtraError, SettingsError
-from core.settings import Settings
 
 if TYPE_CHECKING:
+    from core.settings import Settings
     from core.training.fit import Epoch
 
 __all__ = [
+    "ANSWER_PHOTOS",
+    "MODELS",
+    "RUN",
+    "TRAIN",
     "EpochProgress",
     "JsonOption",
     "ModelOption",
@@ -34,6 +38,9 @@ __all__ = [
     "say",
 ]
 
+ANSWER_PHOTOS, RUN, MODELS, TRAIN = "Answer photos", "Run", "Models", "Train"
+"""Panels of `tensight --help`."""
+
 _TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 
 ModelOption = Annotated[
@@ -43,14 +50,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def read_settings() -> Settings:
-    """Read the settings of the environment, and set up logging as they say."""
+    """Read the settings, and set up logging and Pillow's limits for this process."""
+    from core.photos.decode import configure_pillow_limits
+    from core.settings import Settings
+
+    configure_pillow_limits()
     settings = Settings.read()
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
     return settings
 
 
 def prepare_training() -> None:
-    """Choose Keras's backend, before anything imports it, and check that the extra is there."""
+    """Choose Keras's backend before Keras is imported, and check that training is installed.
+
+    Raises:
+        MissingExtraError: The extra `train` is not installed.
+        SettingsError: KERAS_BACKEND names a package that is not installed.
+    """
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     needed = (*_TRAIN_MODULES, *(["tensorflow"] if backend == "tensorflow" else []))
@@ -58,18 +74,18 @@ def prepare_training() -> None:
         raise MissingExtraError("train", "This command")
     if importlib.util.find_spec(backend) is None:
         raise SettingsError(
-            f"KERAS_BACKEND is {backend}, and no such package is installed here. Install it, or "
-            "unset KERAS_BACKEND to compute with TensorFlow."
+            f"KERAS_BACKEND is {backend}, but no such package is installed. Install it, or unset "
+            "KERAS_BACKEND to use TensorFlow."
         )
 
 
 def command_line() -> str:
-    """Return the command that this process was started with, as one would type it."""
+    """Return the command line of this process, quoted for a shell."""
     return shlex.join(["tensight", *sys.argv[1:]])
 
 
 def has_desktop() -> bool:
-    """Whether there is a graphical browser to open; without one, Python would start a text one."""
+    """Return whether a graphical browser can be opened, instead of one in the terminal."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
@@ -82,7 +98,7 @@ def say(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    # In ASCII, so that a file name which is no text still comes out as JSON.
+    # ASCII escapes keep file names that are not valid UTF-8 valid in JSON.
     typer.echo(json.dumps(value, allow_nan=False))
 
 
@@ -93,20 +109,20 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    # As texts: else what stands in brackets would be taken for a colour or a link.
+    # `Text` keeps brackets in a cell from being parsed as markup.
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
         table.add_column(Text(name))
     for row in rows:
         table.add_row(*map(Text, row))
-    # Piped output is not cut to the width of a terminal that is not there.
+    # Piped output is not truncated to the width of a terminal.
     width = None if sys.stdout.isatty() else 200
     Console(width=width).print(table)
 
 
 @contextmanager
 def download_progress() -> Iterator[Callable[[int, int], None] | None]:
-    """A bar for the bytes that have arrived; None where stderr is no terminal."""
+    """Yield a callback that updates a progress bar; None where stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -120,9 +136,13 @@ def download_progress() -> Iterator[Callable[[int, int], None] | None]:
 
 
 class EpochProgress:
-    """A bar for the batches of an epoch, and a line for each epoch that is done."""
+    """A progress bar for the batches of an epoch, and a line for each completed epoch.
 
-    def __init__(self, what: str) -> None:
+    Args:
+        title: Line to print first.
+    """
+
+    def __init__(self, title: str) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -139,7 +159,7 @@ class EpochProgress:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._bar.console.print(what, highlight=False, soft_wrap=True)
+        self._bar.console.print(title, highlight=False, soft_wrap=True)
         self._task = self._bar.add_task("epoch", total=None)
 
     def __enter__(self) -> EpochProgress:
@@ -150,11 +170,11 @@ class EpochProgress:
         self._bar.stop()
 
     def on_batch(self, epoch: int, done: int, total: int) -> None:
-        """Move the bar."""
+        """Update the progress bar."""
         self._bar.update(self._task, description=f"epoch {epoch}", completed=done, total=total)
 
     def on_epoch(self, epoch: Epoch, total: int, best: bool) -> None:
-        """Print the line of an epoch."""
+        """Print the metrics of an epoch."""
         self._bar.console.print(
             f"epoch {epoch.epoch}/{total}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.4f}  "
             f"validation loss {epoch.validation_loss:.4f}  accuracy "

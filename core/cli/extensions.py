@@ -1,8 +1,8 @@
 """Commands and companions that packages above core register by entry points.
 
-core imports no front. A package adds a command to `tensight` in the group `tensight.commands` (a
-function or a Typer app, under the command's name), and what may run beside the page in the group
-`tensight.companions` (see `Companion`).
+core imports no front. A package registers a command of `tensight`, a function or a Typer app, in
+the group `tensight.commands` under the command's name. In the group `tensight.companions` it
+registers what runs beside the page (see `Companion`).
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from importlib.metadata import (
     entry_points,
 )
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
-from core.cli.console import say
+from core.cli.console import RUN, say
 from core.errors import CommandUnavailableError, TenSightError
-from core.serving.predictor import Predictor
-from core.settings import Settings
+
+if TYPE_CHECKING:
+    from core.serving.predictor import Predictor
+    from core.settings import Settings
 
 __all__ = ["Companion", "add_commands", "companions"]
 
@@ -33,17 +36,18 @@ _COMMANDS = "tensight.commands"
 _COMPANIONS = "tensight.companions"
 _PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
-Companion = Callable[
-    [Settings, Predictor, int | None, Callable[[str], None]], AbstractContextManager[None]
-]
+_Output: TypeAlias = Callable[[str], None]
+Companion: TypeAlias = (
+    "Callable[[Settings, Predictor, int | None, _Output], AbstractContextManager[None]]"
+)
 """Runs beside the page: (settings, predictor, port for Prometheus or None, output) -> a context
-manager that starts it and stops it. One that has nothing to do gives an empty context."""
+manager that starts and stops it. One that has nothing to do returns an empty context."""
 
 
 def add_commands(app: typer.Typer) -> bool:
     """Add every registered command to an app.
 
-    A command that cannot be loaded is added all the same, and says why when it is called.
+    A command that cannot be loaded is added nevertheless, and reports why when it is called.
 
     Returns:
         Whether any command is registered.
@@ -52,18 +56,20 @@ def add_commands(app: typer.Typer) -> bool:
     for entry in registered:
         try:
             command = entry.load()
-        except Exception as error:  # noqa: BLE001  # whatever a package raises when it is imported
-            # Whatever options it is called with, it says why it cannot run.
+        except Exception as error:  # noqa: BLE001  # a package may raise anything on import
+            # It reports why it cannot run, whatever options it is called with.
             anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-            app.command(entry.name, context_settings=anything)(_unavailable(entry, error))
+            app.command(entry.name, context_settings=anything, rich_help_panel=RUN)(
+                _unavailable(entry, error)
+            )
             continue
         if isinstance(command, typer.Typer):
             for each in command.registered_commands:
                 if each.callback is not None:
                     each.callback = _reporting(entry.name, each.callback)
-            app.add_typer(command, name=entry.name)
+            app.add_typer(command, name=entry.name, rich_help_panel=RUN)
         else:
-            app.command(entry.name)(_reporting(entry.name, command))
+            app.command(entry.name, rich_help_panel=RUN)(_reporting(entry.name, command))
     return bool(registered)
 
 
@@ -71,9 +77,9 @@ def add_commands(app: typer.Typer) -> bool:
 def companions(
     settings: Settings, predictor: Predictor, metrics_port: int | None
 ) -> Iterator[None]:
-    """Run everything that is registered to run beside the page.
+    """Run all registered companions beside the page.
 
-    What cannot be loaded or started, because a package is missing, is reported and left out.
+    One that cannot be loaded or started because a package is missing is reported and skipped.
     """
     with ExitStack() as stack:
         for entry in _registered(_COMPANIONS):
@@ -88,7 +94,7 @@ def companions(
 
 
 def _registered(group: str) -> EntryPoints | list[EntryPoint]:
-    """Entry points of a group; of a checkout that was never installed, those of pyproject.toml."""
+    """Return a group's entry points; those of pyproject.toml in a checkout not installed."""
     try:
         distribution("tensight")
     except PackageNotFoundError:
@@ -107,13 +113,13 @@ def _is_missing(error: Exception) -> bool:
 
 def _reason(what: str, error: Exception) -> str:
     return (
-        f"{what} cannot be loaded ({type(error).__name__}: {error}). Install TenSight with all "
-        "that it depends on: `make run` in a checkout, else `pip install` with its wheel."
+        f"{what} cannot be loaded ({type(error).__name__}: {error}). Install TenSight with its "
+        "dependencies: `make run` in a checkout, otherwise `pip install` its wheel."
     )
 
 
 def _reporting(name: str, command: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command, so that a package that it lacks is reported in one sentence."""
+    """Wrap a command so that a missing package is reported in one sentence."""
 
     @functools.wraps(command)
     def run(*arguments: object, **options: object) -> None:
@@ -133,7 +139,7 @@ def _unavailable(entry: EntryPoint, error: Exception) -> Callable[[], None]:
     """Build a command that reports why it cannot run."""
 
     def command() -> None:
-        """Say why this command is not available here."""
+        """Report why this command is not available."""
         raise CommandUnavailableError(f"tensight {entry.name}: {_reason(entry.module, error)}")
 
     return command

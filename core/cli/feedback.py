@@ -8,16 +8,15 @@ from typing import Annotated
 import typer
 
 from core.cli.console import JsonOption, ModelOption, print_json, print_table, read_settings, say
-from core.registry.catalog import Catalog
 
 __all__ = ["app"]
 
-app = typer.Typer(help="What visitors say of answers.", no_args_is_help=True)
+app = typer.Typer(help="Evaluate and export user feedback.", no_args_is_help=True)
 
 
-@app.command()
+@app.command("stats")
 def show_stats(as_json: JsonOption = False) -> None:
-    """Show how right each model is on the photos that visitors judged."""
+    """Show the accuracy of each revision on photos with user feedback."""
     from core.store.feedback_export import feedback_stats
 
     rows = feedback_stats(read_settings())
@@ -25,10 +24,10 @@ def show_stats(as_json: JsonOption = False) -> None:
         print_json(rows)
         return
     if not rows:
-        say("Nobody has judged an answer yet.")
+        say("There is no user feedback yet.")
         return
     print_table(
-        ["model", "revision", "judged", "right", "95% interval"],
+        ["model", "revision", "n", "accuracy", "95% interval"],
         [
             [
                 row["model"],
@@ -44,15 +43,16 @@ def show_stats(as_json: JsonOption = False) -> None:
 
 @app.command("export")
 def export_feedback(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
     model: ModelOption = None,
 ) -> None:
-    """Write the photos that visitors left, with what is on them, for `evaluate --photos`."""
+    """Export the stored photos with their labels, for evaluation and training."""
+    from core.registry.catalog import Catalog
     from core.store.feedback_export import export_photos
 
     settings = read_settings()
     catalog = Catalog(settings)
     labels = catalog.bundle(model or catalog.default()).config.labels
-    written, left_out = export_photos(settings, folder, labels)
-    why = " (judged in more than one way, or of no class of the model)" if left_out else ""
-    say(f"{written} photos were written to {folder}, {left_out} left out{why}")
+    written, skipped = export_photos(settings, folder, labels)
+    why = " (with contradictory labels, or with a label that the model lacks)" if skipped else ""
+    say(f"{written} photos were written to {folder}, {skipped} skipped{why}")

@@ -16,50 +16,47 @@ import typer
 from typer.core import TyperGroup
 
 from core._version import __version__
-from core.cli import feedback, models, predict, serve, training
-from core.cli.console import read_settings, say
+from core.cli import evaluate, feedback, models, predict, serve, training
+from core.cli.console import MODELS, RUN, read_settings, say
 from core.cli.extensions import add_commands
 from core.errors import ModelNotFoundError, SettingsError, TenSightError
-from core.photos.decode import configure_pillow_limits
-from core.settings import Settings
 
 __all__ = ["build_app", "main"]
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 _NO_FRONTS = (
-    "No such command {name!r}. The commands of the page and of the bot are not installed here: "
-    "`pip install` the wheel, or `make run` in a checkout."
+    "No such command {name!r}. The commands of the page and of the bot are not installed: "
+    "`pip install` the wheel, or run `make run` in a checkout."
 )
 
 
 def main() -> None:
     """Run the command line."""
-    configure_pillow_limits()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             build_app()()
         finally:
-            # Else what is still held is lost without a word when Python ends.
-            if sys.stdout is not None:  # it was closed
+            # A failed flush at interpreter exit would not be reported.
+            if sys.stdout is not None:  # None where it was closed
                 sys.stdout.flush()
     except (ModelNotFoundError, SettingsError) as error:
         _end(str(error), 2)
     except TenSightError as error:
         _end(str(error), 1)
     except OSError as error:
-        # Of a file that was opened, the error names it.
+        # An error with a file name is about that file, not about the output.
         if error.errno not in _CANNOT_WRITE or error.filename is not None:
             raise
-        _end(f"The output cannot be written: {error.strerror}. See that there is room for it.", 1)
+        _end(f"The output cannot be written: {error.strerror}. Check the free disk space.", 1)
 
 
 def _end(message: str, status: int) -> NoReturn:
-    """End with one line on stderr, even where nothing can be written."""
+    """Exit with one line on stderr, even where nothing can be written."""
     with suppress(OSError):
         say(message)
-    # Python would try to write what is held once more, and fail once more.
+    # Python would flush the streams again at exit, and fail again.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -70,27 +67,28 @@ def _end(message: str, status: int) -> NoReturn:
 
 
 def build_app() -> typer.Typer:
-    """Build the command line: the commands of core, and those that fronts register."""
+    """Build the command line from the commands of core and those that fronts register."""
     app = typer.Typer(
         name="tensight",
-        help="Tells what is in a photo, how sure it is, and when it does not know.",
+        help="Classify photos with calibrated confidence, and detect photos of none of the labels.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    # Not by add_typer: `tensight --help` lists commands in the order in which they are registered.
+    # Without add_typer, `tensight --help` lists all commands in the order of registration.
     app.registered_commands += predict.app.registered_commands
     fronts = add_commands(app)
     app.registered_commands += serve.app.registered_commands
-    app.command()(config)
+    app.command(rich_help_panel=RUN)(config)
     app.registered_commands += training.app.registered_commands
-    app.add_typer(models.app, name="models")
-    app.add_typer(feedback.app, name="feedback")
+    app.registered_commands += evaluate.app.registered_commands
+    app.add_typer(models.app, name="models", rich_help_panel=MODELS)
+    app.add_typer(feedback.app, name="feedback", rich_help_panel=MODELS)
     app.callback(cls=TyperGroup if fronts else _WithoutFronts)(_root)
     return app
 
 
 class _WithoutFronts(TyperGroup):
-    """Says what to install where somebody asks for a command of a front."""
+    """A group that names what to install when a command of a front is missing."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None:
@@ -116,11 +114,17 @@ def _root(
 
 
 def config(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/SETTINGS.md.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print docs/SETTINGS.md instead.")
+    ] = False,
 ) -> None:
-    """Show the settings in force; secrets are masked."""
+    """Show the current settings, with secrets masked."""
     if markdown:
+        from core.settings import Settings
+
         typer.echo(Settings.document())
         return
-    for variable, value, description in read_settings().rows():
-        typer.echo(f"{variable}={value}\n    {description}")
+    for group, rows in read_settings().groups():
+        typer.echo(f"# {group}")
+        for variable, value, description in rows:
+            typer.echo(f"{variable}={value}\n    {description}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.bundle.leaderboard import ModelInfo
 from core.cli.console import (
     JsonOption,
     download_progress,
@@ -17,16 +17,27 @@ from core.cli.console import (
     say,
 )
 from core.errors import ModelNotFoundError
-from core.registry.catalog import Catalog
-from core.registry.revisions import RevisionStore
-from core.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from core.bundle.leaderboard import ModelInfo
+    from core.registry.catalog import Catalog
+    from core.registry.releases import Releases
+    from core.registry.revisions import StoredRevision
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The models that are there.", no_args_is_help=True)
+app = typer.Typer(help="List, install, promote and publish models.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]
 RepoOption = Annotated[
     str | None,
-    typer.Option("--repo", help="Repository, OWNER/NAME.", show_default="TENSIGHT_HUB_REPO"),
+    typer.Option(
+        "--repo",
+        metavar="OWNER/NAME",
+        help="Repository on the Hub.",
+        show_default="TENSIGHT_HUB_REPO",
+    ),
 ]
 RevisionOption = Annotated[
     str | None,
@@ -38,90 +49,133 @@ RevisionOption = Annotated[
 def list_models(
     as_json: JsonOption = False,
     remote: Annotated[
-        bool, typer.Option("--remote", help="Show those of the repository on the Hub instead.")
+        bool, typer.Option("--remote", help="List the models of the repository on the Hub.")
     ] = False,
     repo: RepoOption = None,
     revision: RevisionOption = None,
 ) -> None:
-    """Show every model with its figures on the test set."""
-    settings = read_settings()
+    """List all models with their metrics on the test set."""
+    if not remote and (repo is not None or revision is not None):
+        raise typer.BadParameter(
+            "--repo and --revision require --remote", param_hint="'models list'"
+        )
     if remote:
-        _list_remote(settings, repo, revision, as_json)
+        _list_remote(repo, revision, as_json)
         return
-    if repo is not None or revision is not None:
-        raise typer.BadParameter("--repo and --revision go with --remote", param_hint="models list")
+    from core.registry.catalog import Catalog
+    from core.registry.releases import Releases
+
+    settings = read_settings()
     catalog = Catalog(settings)
-    results = catalog.results()
-    live = catalog.live()
-    others = [
-        each
-        for each in RevisionStore(settings.home).all()
-        if (each.bundle.config.name, each.bundle.revision)
-        not in {(result.config.name, result.revision) for result in results}
-    ]
-    there = any(result.revision is not None for result in results)
-    default = catalog.default() if there or not (as_json or others) else None
-
-    def state(name: str, revision: str | None, answers: bool) -> str:
-        row = live.get(name)
-        if not answers:
-            return "last good" if row is not None and row.last_good == revision else "candidate"
-        if revision is None:
-            return "figures only"
-        if row is None:
-            return "bundled"
-        return "live" if catalog.is_live(name, revision) else "stands in"
-
+    available = catalog.models()
+    listed = [*available, *catalog.unbundled()]
+    with closing(Releases(settings)) as releases:
+        others = _not_serving(releases, available)
+    default = catalog.default() if available or not (as_json or others) else None
     if as_json:
-        rows = [
-            result.to_dict()
-            | {"default": _name(result) == default}
-            | {"state": state(_name(result), result.revision, answers=True)}
-            for result in results
-        ]
-        for each in others:
-            bundle = each.bundle
-            result = ModelInfo(bundle.config, bundle.metrics(), bundle.revision)
-            other = {
-                "default": False,
-                "state": state(_name(result), result.revision, answers=False),
-            }
-            rows.append(result.to_dict() | other)
+        rows = [_json_row(each, _state(catalog, each), each.name == default) for each in listed]
+        rows += [_other_json_row(catalog, each) for each in others]
         print_json(rows)
         return
+    _print_models(catalog, listed, default)
+    if others:
+        typer.echo("Installed, not serving:")
+        _print_others(catalog, others)
+
+
+def _not_serving(releases: Releases, available: Sequence[ModelInfo]) -> list[StoredRevision]:
+    """List the installed revisions that do not serve now."""
+    serving = {(each.name, each.revision) for each in available}
+    return [
+        each
+        for each in releases.installed()
+        if (each.bundle.config.name, each.bundle.revision) not in serving
+    ]
+
+
+def _state(catalog: Catalog, model: ModelInfo) -> str:
+    """Name the state of a model that is listed."""
+    if model.revision is None:
+        return "figures only"
+    if model.name not in catalog.live():
+        return "bundled"
+    return "live" if catalog.is_live(model.name, model.revision) else "stands in"
+
+
+def _other_state(catalog: Catalog, stored: StoredRevision) -> str:
+    """Name the state of an installed revision that does not serve."""
+    row = catalog.live().get(stored.bundle.config.name)
+    is_last_good = row is not None and row.last_good == stored.bundle.revision
+    return "last good" if is_last_good else "candidate"
+
+
+def _json_row(model: ModelInfo, state: str, is_default: bool) -> dict[str, Any]:
+    return model.to_dict() | {"default": is_default, "state": state}
+
+
+def _other_json_row(catalog: Catalog, stored: StoredRevision) -> dict[str, Any]:
+    from core.bundle.leaderboard import ModelInfo
+
+    return _json_row(ModelInfo.of(stored.bundle), _other_state(catalog, stored), False)
+
+
+def _print_models(catalog: Catalog, models: Sequence[ModelInfo], default: str | None) -> None:
     print_table(
         ["name", "state", "revision", "family", "accuracy", "report", "ECE", "parameters", "ms"],
         [
             [
-                f"{_name(result)} (default)" if _name(result) == default else _name(result),
-                state(_name(result), result.revision, answers=True),
-                result.revision or "",
-                result.config.family,
-                f"{result.metrics.test.accuracy:.4f}",
-                f"{result.metrics.reported.accuracy:.4f}" if result.metrics.reported else "",
-                f"{result.metrics.test.ece:.4f}",
-                f"{result.metrics.parameters:,}",
-                f"{result.metrics.milliseconds:.1f}",
+                f"{each.name} (default)" if each.name == default else each.name,
+                _state(catalog, each),
+                each.revision or "",
+                each.config.family,
+                f"{each.metrics.test.accuracy:.4f}",
+                f"{each.metrics.reported.accuracy:.4f}" if each.metrics.reported else "",
+                f"{each.metrics.test.ece:.4f}",
+                f"{each.metrics.parameters:,}",
+                f"{each.metrics.milliseconds:.1f}",
             ]
-            for result in results
+            for each in models
         ],
     )
-    if others:
-        typer.echo("Here, and not live:")
-        print_table(
-            ["name", "state", "revision", "from", "commit", "since"],
+
+
+def _print_others(catalog: Catalog, others: Sequence[StoredRevision]) -> None:
+    print_table(
+        ["name", "state", "revision", "from", "commit", "since"],
+        [
             [
-                [
-                    each.bundle.config.name,
-                    state(each.bundle.config.name, each.bundle.revision, answers=False),
-                    each.bundle.revision,
-                    each.repo,
-                    each.commit[:12],
-                    each.date,
-                ]
-                for each in others
-            ],
-        )
+                each.bundle.config.name,
+                _other_state(catalog, each),
+                each.bundle.revision,
+                each.repo,
+                each.commit[:12],
+                each.date,
+            ]
+            for each in others
+        ],
+    )
+
+
+def _list_remote(repo: str | None, revision: str | None, as_json: bool) -> None:
+    from core.registry.releases import Releases
+
+    with closing(Releases(read_settings())) as releases:
+        found = releases.list_remote(repo=repo, revision=revision)
+    if as_json:
+        print_json([each.info.to_dict() | {"here": each.installed} for each in found])
+        return
+    rows = [
+        [
+            each.info.name,
+            each.info.config.family,
+            each.info.revision or "",
+            f"{each.info.metrics.test.accuracy:.4f}",
+            f"{each.info.metrics.milliseconds:.1f}",
+            "yes" if each.installed else "no",
+        ]
+        for each in found
+    ]
+    print_table(["name", "family", "revision", "accuracy", "ms", "installed"], rows)
 
 
 @app.command()
@@ -129,94 +183,92 @@ def pull(
     repo: RepoOption = None,
     revision: RevisionOption = None,
     live: Annotated[
-        bool, typer.Option("--promote", help="Also make all of them live, in one step.")
+        bool, typer.Option("--promote", help="Also make all of them live, in one transaction.")
     ] = False,
 ) -> None:
-    """Bring the models of a repository on the Hub here; nothing answers with them yet.
+    """Download and install the models of a repository on the Hub, without making them live.
 
-    Each file is checked, and each model loaded by another process, before it is taken.
+    All files are verified, and each model is loaded in a subprocess, before any is installed.
     """
-    from core.registry import releases
+    from core.registry.releases import Releases
 
-    with download_progress() as progress:
+    with closing(Releases(read_settings())) as releases, download_progress() as progress:
         pulled = releases.pull(
-            read_settings(),
-            repo=repo,
-            revision=revision,
-            live="all" if live else "no",
-            progress=progress,
+            repo=repo, revision=revision, live="all" if live else "no", progress=progress
         )
     for each in pulled:
         typer.echo(f"{each.bundle.config.name} {each.bundle.revision}{' is live' if live else ''}")
     if not live:
-        say("Make one live with: tensight models promote NAME REVISION")
+        say("To make one live, run: tensight models promote NAME REVISION")
 
 
 @app.command()
 def promote(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    name: NameArgument,
     revision: Annotated[
         str,
         typer.Argument(
-            help="One that is here, as `models list` shows it or how it begins; bundled."
+            metavar="REVISION",
+            help="An installed revision or a unique prefix of it, see `models list`; or `bundled`.",
         ),
     ],
 ) -> None:
-    """Make a revision of a model live; running fronts answer with it within a second."""
-    from core.registry import releases
+    """Make a revision of a model live; running servers switch to it within one second."""
+    from core.registry.releases import Releases
 
-    typer.echo(f"{name} {releases.promote(read_settings(), name, revision)} is live")
+    with closing(Releases(read_settings())) as releases:
+        typer.echo(f"{name} {releases.promote(name, revision)} is live")
 
 
 @app.command()
-def rollback(name: Annotated[str, typer.Argument(help="Name of the model.")]) -> None:
-    """Make the last good revision of a model live again, in place of the one that is."""
-    from core.registry import releases
+def rollback(name: NameArgument) -> None:
+    """Make the last good revision of a model live again."""
+    from core.registry.releases import Releases
 
-    row = releases.roll_back(read_settings(), name)
+    with closing(Releases(read_settings())) as releases:
+        row = releases.roll_back(name)
     typer.echo(f"{name} {row.revision} is live, no longer {row.last_good}")
 
 
 @app.command()
 def push(
     repo: RepoOption = None,
-    tag: Annotated[str | None, typer.Option(help="Tag to put on the commit.")] = None,
-    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Publish models",
+    tag: Annotated[str | None, typer.Option(help="Tag to create for the commit.")] = None,
+    message: Annotated[str, typer.Option("--message", help="Commit message.")] = "Publish models",
     private: Annotated[
-        bool, typer.Option("--private", help="A repository that is made is seen by you alone.")
+        bool, typer.Option("--private", help="Make a newly created repository private.")
     ] = False,
 ) -> None:
-    """Publish the models of TENSIGHT_MODELS, with all cards, in a repository on the Hub.
+    """Publish the models of TENSIGHT_MODELS, with their cards, to a repository on the Hub.
 
-    The repository is made where there is none. A model that does not verify is refused.
+    The repository is created if it does not exist. All models are verified first.
     """
-    from core.registry import releases
+    from core.registry.releases import Releases
 
-    commit = releases.push(
-        read_settings(),
-        repo=repo,
-        tag=tag,
-        message=message,
-        private=private,
-        bars=sys.stderr.isatty(),
-    )
+    with closing(Releases(read_settings())) as releases:
+        commit = releases.push(
+            repo=repo, tag=tag, message=message, private=private, bars=sys.stderr.isatty()
+        )
     typer.echo(f"{commit}{f' {tag}' if tag else ''}")
 
 
 @app.command()
 def gc() -> None:
-    """Delete what was pulled and is neither live nor the last good one."""
-    from core.registry import releases
+    """Delete installed revisions that are neither live nor last good."""
+    from core.registry.releases import Releases
 
-    gone, freed = releases.gc(read_settings())
-    for revision in gone:
+    with closing(Releases(read_settings())) as releases:
+        deleted, freed = releases.gc()
+    for revision in deleted:
         typer.echo(revision)
     say(f"{freed / 1e6:.1f} MB were freed")
 
 
 @app.command()
 def verify() -> None:
-    """Check every file of every model, and load it; of those that were pulled too."""
+    """Verify the files of all bundled and installed models, and load each model."""
+    from core.registry.catalog import Catalog
+
     settings = read_settings()
     problems = Catalog(settings).problems()
     if not problems:
@@ -225,33 +277,3 @@ def verify() -> None:
         typer.echo(f"{name}: {error or 'good'}")
     if any(problems.values()):
         raise typer.Exit(1)
-
-
-def _list_remote(settings: Settings, repo: str | None, revision: str | None, as_json: bool) -> None:
-    from core.registry import releases
-
-    found = releases.list_remote(settings, repo=repo, revision=revision)
-    if as_json:
-        print_json(
-            [
-                ModelInfo(each.config, each.metrics, each.revision).to_dict() | {"here": each.here}
-                for each in found
-            ]
-        )
-        return
-    rows = [
-        [
-            each.config.name,
-            each.config.family,
-            each.revision,
-            f"{each.metrics.test.accuracy:.4f}",
-            f"{each.metrics.milliseconds:.1f}",
-            "yes" if each.here else "no",
-        ]
-        for each in found
-    ]
-    print_table(["name", "family", "revision", "accuracy", "ms", "here"], rows)
-
-
-def _name(result: ModelInfo) -> str:
-    return result.config.name

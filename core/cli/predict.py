@@ -5,38 +5,39 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core import locale
-from core.cli.console import ModelOption, print_json, read_settings, say
+from core.cli.console import ANSWER_PHOTOS, ModelOption, print_json, read_settings, say
 from core.errors import BundleError, ImageError, OutputError, PhotoReadError
-from core.inference.prediction import Prediction
-from core.photos.saliency import MAX_SIDE, overlay
-from core.serving.ask import retry_while_busy
-from core.serving.connect import connect_command
-from core.serving.predictor import Predictor, PreviewedPrediction
+
+if TYPE_CHECKING:
+    from core.inference.prediction import Prediction
+    from core.serving.predictor import Predictor
 
 __all__ = ["app"]
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=ANSWER_PHOTOS)
 def predict(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Files with photos.")],
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Image files.")],
     model: ModelOption = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a photo, one a line.")
+        bool, typer.Option("--json", help="Print one JSON object per photo and line.")
     ] = False,
 ) -> None:
-    """Tell what is in photos."""
+    """Classify photos."""
+    from core import locale
+    from core.serving.connect import connect_command
+
     failed = False
     with closing(connect_command(read_settings())) as predictor:
         for photo in photos:
             try:
-                prediction = asyncio.run(_predicted(predictor, photo, model))
+                prediction = asyncio.run(_predict(predictor, photo, model))
             except (ImageError, PhotoReadError) as error:
                 failed = True
                 if as_json:
@@ -55,29 +56,34 @@ def predict(
         raise typer.Exit(1)
 
 
-async def _predicted(predictor: Predictor, photo: str, model: str | None) -> Prediction:
+async def _predict(predictor: Predictor, photo: str, model: str | None) -> Prediction:
+    from core.serving.ask import retry_while_busy
+
     return await retry_while_busy(lambda: predictor.predict(photo, model=model))
 
 
-async def _previewed(predictor: Predictor, photo: str, model: str | None) -> PreviewedPrediction:
-    return await retry_while_busy(
-        lambda: predictor.predict_with_preview(photo, model=model, saliency=True, side=MAX_SIDE)
-    )
-
-
-@app.command()
+@app.command(rich_help_panel=ANSWER_PHOTOS)
 def explain(
-    photo: Annotated[str, typer.Argument(help="A photo.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: PNG or JPEG.")],
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="Image file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output file, .png or .jpg.")],
     model: ModelOption = None,
 ) -> None:
-    """Show what in a photo spoke for the answer."""
+    """Write a photo with a saliency map: the parts that support the predicted label."""
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(out.suffix.lower())
     if kind is None:
-        raise typer.BadParameter(f"{out} must end in .png or .jpg", param_hint="--out")
+        raise typer.BadParameter(f"{out} must end in .png or .jpg", param_hint="'--out'")
+    from core import locale
+    from core.output import replacing
+    from core.photos.saliency import MAX_SIDE, overlay
+    from core.serving.ask import retry_while_busy
+    from core.serving.connect import connect_command
+
     with closing(connect_command(read_settings())) as predictor:
+        asked = retry_while_busy(
+            lambda: predictor.predict_with_preview(photo, model=model, saliency=True, side=MAX_SIDE)
+        )
         try:
-            previewed = asyncio.run(_previewed(predictor, photo, model))
+            previewed = asyncio.run(asked)
         except ImageError as error:
             say(f"{photo}: {error}")
             raise typer.Exit(1) from error
@@ -86,19 +92,16 @@ def explain(
     typer.echo(f"{photo}: {locale.format_verdict(prediction)}")
     if prediction.saliency is None:
         raise BundleError(
-            f"{prediction.model} sees too coarsely to show what spoke for its answer. Choose "
+            f"The evidence maps of {prediction.model} are too coarse for a saliency map. Choose "
             "another model with --model."
         )
     picture = overlay(previewed.preview, prediction.saliency, spec)
-    new = out.with_name(f".{out.name}.new")
     try:
-        # Beside it first: what is there is replaced once the new one is whole.
-        picture.save(new, kind)
-        new.replace(out)
+        with replacing(out) as new:
+            picture.save(new, kind)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise OutputError(
-            f"{out} cannot be written: {error.strerror or error}. Name a file in a folder that is "
-            "there, and that may be written to."
+            f"{out} cannot be written: {error.strerror or error}. Choose a file in an existing "
+            "folder that you may write to."
         ) from error
     say(f"Written to {out}")

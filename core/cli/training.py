@@ -1,60 +1,61 @@
-"""The commands that train, evaluate and export models."""
+"""The commands that train and import models."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from core.bundle.config import Family, Precision, Pretrained
-from core.bundle.folder import Bundle, find_bundles
-from core.bundle.leaderboard import mean_and_spread
 from core.cli.console import (
+    TRAIN,
     EpochProgress,
-    JsonOption,
     command_line,
     prepare_training,
-    print_json,
     print_table,
     read_settings,
     say,
 )
-from core.errors import ModelNotFoundError, TenSightError
-from core.inference.classifier import Classifier
-from core.output import private_folder
-from core.registry.catalog import Catalog
-from core.settings import Settings
+from core.cli.metrics_tables import print_evaluated, print_metrics
+from core.errors import TenSightError
 
 if TYPE_CHECKING:
-    from core.bundle.metrics import (
-        CorruptionMetrics,
-        Metrics,
-        PhotoMetrics,
-        ProportionEstimate,
-        RealPhotoMetrics,
-    )
+    from core.bundle.config import Family, Precision
+    from core.settings import Settings
     from core.training.data.datasets import Dataset
-    from core.training.evaluation.measure import EvaluationData
     from core.training.plan import Outcome
 
 __all__ = ["app"]
 
 app = typer.Typer()
 
-_ELSEWHERE = "Only TensorFlow can export it; there, go on with:"
+_EXPORT_ELSEWHERE = "Only TensorFlow can export models. Continue there with:"
+
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Resume a stopped run, or start a new one.")
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Seed of weights, order and augmentation.", show_default="0"),
+]
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def explore(
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the HTML page.", show_default="TENSIGHT_HOME/explore"),
+        typer.Option(
+            metavar="DIR", help="Folder for the HTML page.", show_default="TENSIGHT_HOME/explore"
+        ),
     ] = None,
 ) -> None:
-    """Show what the training data is: shapes, counts, values, pictures."""
+    """Summarise the training data: shapes, class counts, pixel values, sample images."""
+    from core.output import private_folder
+
     settings = read_settings()
     dataset = _load_data(settings)
     if out is None:
@@ -74,65 +75,126 @@ def explore(
     say(f"Pictures: {page}")
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def train(
     name: Annotated[
-        str | None, typer.Argument(help="Name of the recipe; or vgg16, that some begin with.")
+        str | None, typer.Argument(metavar="[NAME]", help="Name of the recipe.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Train every recipe, one after the other.")
+        bool, typer.Option("--all", help="Train all recipes, one after another.")
     ] = False,
-    ablation: Annotated[
-        bool,
-        typer.Option("--ablation", help="Try changes of `classic` in short runs of several seeds."),
-    ] = False,
+    ablation: Annotated[bool, typer.Option("--ablation", hidden=True)] = False,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="imagenet|PATH",
-            help="For vgg16 or --all: take VGG16's weights of keras.applications, downloaded or "
-            "from a file without the top, or those that a model's folder (models/transfer) holds, "
-            "in place of those in TENSIGHT_DATA.",
+            help="With --all: the VGG16 weights to start from, see `tensight pretrain`.",
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a stopped run; begin where there is none.")
-    ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Of weights, order and augmentation.", show_default="0"),
-    ] = None,
+    resume: ResumeOption = False,
+    seed: SeedOption = None,
     extra: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Learn from the photos of this folder too; `tensight feedback export` writes one. "
-            "Those of none of the classes need a recipe that learns from such, as mobilenet does.",
+            help="Also train on the photos of this folder, for example from `tensight feedback "
+            "export`. Photos of none of the classes require a recipe that uses them, such as "
+            "mobilenet.",
         ),
     ] = None,
 ) -> None:
-    """Train a model by its recipe and put it, or where so decided its figures, among the models."""
+    """Train a model by its recipe, evaluate it, and write its model folder."""
     if [everything, ablation, name is not None].count(True) != 1:
-        raise typer.BadParameter("give the name of a recipe, or --all, or --ablation")
+        raise typer.BadParameter("give the name of a recipe, or --all")
     if weights is not None and not everything and name != "vgg16":
         raise typer.BadParameter("--weights goes with vgg16 or --all")
     if extra is not None and (name is None or name == "vgg16"):
         raise typer.BadParameter("--extra goes with the name of a recipe")
     if seed is not None and ablation:
         raise typer.BadParameter("--ablation has seeds of its own; leave out --seed")
+    if ablation:
+        ablate(resume)
+    elif name == "vgg16":
+        pretrain(weights, resume, seed)
+    else:
+        _train(name, seed=seed, resume=resume, weights=weights, extra=extra)
+
+
+@app.command(rich_help_panel=TRAIN)
+def pretrain(
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="imagenet|PATH",
+            help="Use published weights instead: those of keras.applications (`imagenet`, "
+            "downloaded), a file of them without the top, or those in a model folder such as "
+            "models/transfer. They replace the weights in TENSIGHT_DATA.",
+        ),
+    ] = None,
+    resume: ResumeOption = False,
+    seed: SeedOption = None,
+) -> None:
+    """Provide the VGG16 weights that some recipes start from."""
+    if weights is None:
+        _train("vgg16", seed=seed, resume=resume)
+        return
     settings = read_settings()
     prepare_training()
     from core.training import plan, recipes
     from core.training.networks import vgg16
 
-    again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
-    try:
-        if ablation:
-            _ablate(settings, resume, again)
+    with _resumable() as again:
+        outcome = plan.Outcome(recipes.VGG16, vgg16.adopt_vgg16(weights, settings))
+        _report(outcome, settings, again)
+
+
+@app.command(rich_help_panel=TRAIN)
+def ablate(resume: ResumeOption = False) -> None:
+    """Train variants of `classic` in short runs with several seeds, and write the comparison."""
+    from core.bundle.leaderboard import mean_and_spread
+
+    settings = read_settings()
+    with _resumable() as again:
+        dataset = _load_data(settings)
+        from core.training.ablation import ablate as run
+        from core.training.pages import write_pages
+
+        done = run(dataset, settings, resume=resume, reporter=EpochProgress)
+        if done is None:
+            say(f"Training is complete. {_EXPORT_ELSEWHERE} KERAS_BACKEND=tensorflow {again}")
             return
-        if name == recipes.VGG16 and weights is not None:
-            _tell(plan.Outcome(name, vgg16.adopt_vgg16(weights, settings)), settings, again)
-            return
+        print_table(
+            ["change", "validation", "test", "seeds"],
+            [
+                [
+                    option.change,
+                    *(
+                        "{:.4f} ± {:.4f}".format(*mean_and_spread(shares))
+                        for shares in (option.validation, option.test)
+                    ),
+                    str(len(done.seeds)),
+                ]
+                for option in done.options
+            ],
+        )
+        write_pages(settings.models)
+        say(f"Written to {settings.models}")
+
+
+def _train(
+    name: str | None,
+    *,
+    seed: int | None,
+    resume: bool,
+    weights: str | None = None,
+    extra: Path | None = None,
+) -> None:
+    """Train one recipe, or all of them where the name is None."""
+    settings = read_settings()
+    prepare_training()
+    from core.training import plan, recipes
+
+    with _resumable() as again:
         if name is not None and name != recipes.VGG16:
             recipes.get_recipe(name)
         outcomes = plan.train_all(
@@ -148,209 +210,75 @@ def train(
         failed = False
         for outcome in outcomes:
             failed |= isinstance(outcome.result, TenSightError)
-            _tell(outcome, settings, again)
-    except KeyboardInterrupt:
-        say(f"Stopped. Go on from the last whole epoch with: {again}")
-        raise typer.Exit(130) from None
+            _report(outcome, settings, again)
     if failed:
         raise typer.Exit(1)
 
 
-def _ablate(settings: Settings, resume: bool, again: str) -> None:
-    dataset = _load_data(settings)
-    from core.training.ablation import ablate
-    from core.training.pages import write_pages
-
-    done = ablate(dataset, settings, resume=resume, reporter=EpochProgress)
-    if done is None:
-        say(f"All is trained. {_ELSEWHERE} KERAS_BACKEND=tensorflow {again}")
-        return
-    print_table(
-        ["changed", "held out", "test", "seeds"],
-        [
-            [
-                option.change,
-                *(
-                    "{:.4f} ± {:.4f}".format(*mean_and_spread(shares))
-                    for shares in (option.validation, option.test)
-                ),
-                str(len(done.seeds)),
-            ]
-            for option in done.options
-        ],
-    )
-    write_pages(settings.models)
-    say(f"Written to {settings.models}")
+@contextmanager
+def _resumable() -> Iterator[str]:
+    """Yield the command that resumes this one, and print it where the run is interrupted."""
+    again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
+    try:
+        yield again
+    except KeyboardInterrupt:
+        say(f"Stopped. To resume from the last completed epoch, run: {again}")
+        raise typer.Exit(130) from None
 
 
-def _tell(outcome: Outcome, settings: Settings, again: str) -> None:
-    """What became of one recipe; and the table of models anew."""
+def _report(outcome: Outcome, settings: Settings, again: str) -> None:
+    """Print the outcome of one recipe, and write the generated pages."""
+    from core.bundle.config import Pretrained
+    from core.bundle.folder import Bundle
     from core.training.pages import write_pages
 
     match outcome.result:
         case Bundle() as bundle:
-            _print_figures(bundle.metrics())
+            print_metrics(bundle.metrics())
             say(f"The model is in {bundle.folder}")
             write_pages(settings.models)
-        case Pretrained() as body:
+        case Pretrained() as weights:
             known = ""
-            if body.accuracy is not None:
-                known = f" Accuracy on Tiny ImageNet, {body.n:,} valid images: {body.accuracy:.4f}."
-            say(f"{body.network} {body.source}.{known}")
+            if weights.accuracy is not None:
+                known = (
+                    f" Accuracy on Tiny ImageNet, {weights.n:,} validation images: "
+                    f"{weights.accuracy:.4f}."
+                )
+            say(f"{weights.network} {weights.source}.{known}")
         case TenSightError() as error:
-            # The others of --all may still come to something.
+            # With --all, other recipes may still succeed.
             say(f"{outcome.name}: {error}")
         case None:
-            say(f"{outcome.name} is trained. {_ELSEWHERE} KERAS_BACKEND=tensorflow {again}")
+            say(
+                f"Training of {outcome.name} is complete. {_EXPORT_ELSEWHERE} "
+                f"KERAS_BACKEND=tensorflow {again}"
+            )
 
 
-@app.command()
-def evaluate(
-    name: Annotated[str | None, typer.Argument(help="Name of the model.")] = None,
-    everything: Annotated[
-        bool,
-        typer.Option(
-            "--all",
-            help="Measure every model, also on spoiled images (an hour or more), and make all "
-            "generated pages anew.",
-        ),
-    ] = False,
-    photos: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Measure on the photos of this folder instead, named in its labels.csv "
-            "(file,label; `none` for a photo of none of the labels); nothing is written.",
-        ),
-    ] = None,
-    pictures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Draw its most confident mistakes and its confusions into this folder instead; "
-            "they show images of the data set.",
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a model's stored weights: on the test set, which renews its card, or on photos."""
-    if everything == (name is not None):
-        raise typer.BadParameter("give the name of a model, or --all")
-    if [everything, photos is not None, pictures is not None].count(True) > 1:
-        raise typer.BadParameter("--all, --photos and --pictures do not go together")
-    if pictures is not None and as_json:
-        raise typer.BadParameter("--pictures draws, and has nothing to print as JSON")
-    settings = read_settings()
-    catalog = Catalog(settings)
-    if name is None:
-        _evaluate_all(catalog, settings, as_json)
-    elif photos is not None:
-        _evaluate_photos(catalog.load(name), photos, as_json)
-    elif pictures is not None:
-        _draw(catalog, name, settings, pictures)
-    else:
-        bundle = _of_the_folder(catalog, settings, name)
-        rows = _load_rows(settings)
-        from core.training.evaluation import measure
-        from core.training.pages import write_pages
-
-        bundle = measure.evaluate(bundle, rows, settings, command=command_line())
-        _print_evaluated(bundle, as_json)
-        write_pages(settings.models)
-
-
-def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
-    # Before hours are spent: each of them is whole, and there is one.
-    names = [folder.name for folder in find_bundles(settings.models)]
-    if not names:
-        raise ModelNotFoundError(f"There is no model in {settings.models} to measure.")
-    bundles = [_of_the_folder(catalog, settings, name) for name in names]
-    for bundle in bundles:
-        bundle.verify()
-    rows = _load_rows(settings)
-    from core.training.evaluation import measure
-    from core.training.evaluation.corruptions import SHIFT_ROWS, measure_corruptions
-    from core.training.pages import write_pages
-
-    others = [b for b in bundles if b.config.labels != rows.dataset.labels]
-    for bundle in others:
-        say(f"{bundle.config.name} has labels of its own, and stays as it is.")
-    bundles = [bundle for bundle in bundles if bundle not in others]
-    again = [measure.evaluate(b, rows, settings, command=command_line()) for b in bundles]
-    # What follows takes an hour.
-    write_pages(settings.models)
-    classifiers = [Classifier(bundle, threads=settings.threads) for bundle in again]
-    shift: dict[str, dict[str, CorruptionMetrics]] = {bundle.config.name: {} for bundle in again}
-    for way, figures in measure_corruptions(classifiers, rows.dataset.test):
-        say(f"Measured on images spoiled by {way}")
-        for name, each in figures.items():
-            shift[name][way] = each
-    n = min(SHIFT_ROWS, len(rows.dataset.test))
-    for bundle in again:
-        done = measure.add_corruptions(bundle, shift[bundle.config.name], n)
-        _print_evaluated(done, as_json)
-    write_pages(settings.models)
-
-
-def _of_the_folder(catalog: Catalog, settings: Settings, name: str) -> Bundle:
-    """A model whose figures may be written anew: what was pulled is called by its content."""
-    bundle = catalog.bundled(name)
-    if bundle is None:
-        raise ModelNotFoundError(
-            f"There is no {name} in {settings.models}. Models from the Hub bring their figures, "
-            "which stay as they are; `--photos DIR` measures one without writing to it."
-        )
-    return bundle
-
-
-def _evaluate_photos(classifier: Classifier, folder: Path, as_json: bool) -> None:
-    prepare_training()
-    from core.training.data.photos import evaluate_photos
-
-    figures = evaluate_photos(classifier, folder)
-    if as_json:
-        whose = {"model": classifier.name, "revision": classifier.revision}
-        print_json(whose | figures.model_dump(mode="json"))
-    else:
-        typer.echo(f"{classifier.name}, {figures.n} photos")
-        _print_photo_figures(figures)
-
-
-def _draw(catalog: Catalog, name: str, settings: Settings, folder: Path) -> None:
-    bundle, classifier = catalog.bundle(name), catalog.load(name)
-    figures = bundle.metrics().test
-    prepare_training()
-    from core.training.data.datasets import CIFAR10_LABELS, load_cifar10_test
-    from core.training.evaluation.measure import refuse_other_labels
-    from core.training.evaluation.mistakes import draw, refuse_without_mistakes
-
-    refuse_other_labels(bundle, "CIFAR-10", CIFAR10_LABELS)
-    refuse_without_mistakes(name, figures)
-    say("Reading CIFAR-10's test rows ...")
-    for file in draw(classifier, figures, load_cifar10_test(settings), folder):
-        typer.echo(str(file))
-
-
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL.keras", help="A Keras model.")],
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Model folder to write; its name is the model's.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Model folder to write; its name becomes the model's name."
+        ),
     ],
-    labels: Annotated[str, typer.Option(help="Name of each output, with commas between.")],
+    labels: Annotated[str, typer.Option(help="Names of the outputs, comma-separated.")],
     validation: Annotated[
         Path,
         typer.Option(
             metavar="DIR",
-            help="Photos with a labels.csv (file,label) that calibration and thresholds come from.",
+            help="Photos with a labels.csv (columns file,label) for calibration and thresholds.",
         ),
     ],
     test: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Other photos, likewise, that the figures come from."),
+        typer.Option(metavar="DIR", help="Other photos with a labels.csv, for evaluation."),
     ],
     pixels: Annotated[
-        str, typer.Option(help="Numbers that the model takes for a pixel: 0..1, 0..255 or -1..1.")
+        str,
+        typer.Option(help="Range of the pixel values that the model takes: 0..1, 0..255 or -1..1."),
     ] = "0..1",
     family: Annotated[
         str, typer.Option(help="How it was trained: scratch, transfer or finetuned.")
@@ -358,22 +286,24 @@ def export(
     precision: Annotated[
         str, typer.Option(help="Number format of the weights: float32, float16 or int8.")
     ] = "float16",
-    title: Annotated[str | None, typer.Option(help="Its name, for people.")] = None,
+    title: Annotated[str | None, typer.Option(help="Name for display.")] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Write over a model folder that is there.")
+        bool, typer.Option("--replace", help="Replace an existing model folder.")
     ] = False,
 ) -> None:
-    """Make a model folder of a Keras model that was trained elsewhere, with labels of its own."""
+    """Import a Keras model that was trained elsewhere, with its own labels, as a model folder."""
+    from core.bundle.config import Family, Precision
+
     for value, known, option in (
         (pixels, ("0..1", "0..255", "-1..1"), "--pixels"),
         (family, get_args(Family), "--family"),
         (precision, get_args(Precision), "--precision"),
     ):
         if value not in known:
-            raise typer.BadParameter(f"{value} is none of {', '.join(known)}", param_hint=option)
+            raise typer.BadParameter(f"{value} is not one of {', '.join(known)}", param_hint=option)
     if folder.exists() and not replace:
         raise typer.BadParameter(
-            f"{folder} is there already; --replace writes over it", param_hint="DIR"
+            f"{folder} exists already; --replace replaces it", param_hint="DIR"
         )
     settings = read_settings()
     prepare_training()
@@ -394,9 +324,9 @@ def export(
         command=command_line(),
     )
     if folder.parent.resolve() == settings.models.resolve():
-        # Elsewhere the folder above may have a README of its own.
+        # Another parent folder may have its own README.
         write_pages(settings.models)
-    _print_evaluated(bundle, as_json=False)
+    print_evaluated(bundle)
 
 
 def _load_data(settings: Settings) -> Dataset:
@@ -405,169 +335,3 @@ def _load_data(settings: Settings) -> Dataset:
 
     say("Reading CIFAR-10 ...")
     return load_cifar10(settings)
-
-
-def _load_rows(settings: Settings) -> EvaluationData:
-    dataset = _load_data(settings)
-    from core.training.evaluation.measure import EvaluationData
-
-    return EvaluationData.of(dataset, settings)
-
-
-def _print_evaluated(bundle: Bundle, as_json: bool) -> None:
-    metrics = bundle.metrics()
-    if as_json:
-        typer.echo(metrics.model_dump_json())
-    else:
-        _print_figures(metrics)
-    say(f"Written to {bundle.folder}")
-
-
-def _print_figures(metrics: Metrics) -> None:
-    test = metrics.test
-    reported = metrics.reported
-    rows = [
-        ["accuracy", f"{test.accuracy:.4f}", f"{reported.accuracy:.4f}" if reported else ""],
-        [
-            "precision (macro)",
-            f"{test.precision:.4f}",
-            f"{reported.precision:.4f}" if reported else "",
-        ],
-        ["recall (macro)", f"{test.recall:.4f}", f"{reported.recall:.4f}" if reported else ""],
-        ["F1 (macro)", f"{test.f1:.4f}", f"{reported.f1:.4f}" if reported else ""],
-        ["log loss", f"{test.log_loss:.4f}", ""],
-        ["ECE (15 bins)", f"{test.ece:.4f}", ""],
-        ["validation accuracy", f"{metrics.validation.accuracy:.4f}", ""],
-    ]
-    if metrics.single_view is not None:
-        rows.insert(1, ["accuracy, one view", f"{metrics.single_view:.4f}", ""])
-    if metrics.float32 is not None:
-        rows.insert(2, ["accuracy, float32 weights", f"{metrics.float32:.4f}", ""])
-    if metrics.lost is not None:
-        rows.insert(3, ["accuracy lost by rounding", f"{metrics.lost:.4f}", ""])
-    typer.echo(f"{test.data}, {test.n:,} rows")
-    print_table(["", "here", "student report"], rows)
-    print_table(
-        ["class", "precision", "recall", "F1", "rows"],
-        [
-            [c.label, f"{c.precision:.4f}", f"{c.recall:.4f}", f"{c.f1:.4f}", str(c.support)]
-            for c in test.classes
-        ],
-    )
-    typer.echo("Confusion matrix: a row is the truth, a column the answer")
-    labels = [c.label for c in test.classes]
-    print_table(
-        ["", *labels],
-        [[label, *map(str, row)] for label, row in zip(labels, test.confusion, strict=True)],
-    )
-    if metrics.resize is not None:
-        typer.echo(f"Accuracy by resize rule: {metrics.resize.n:,} of {metrics.resize.data}")
-        rules = [[rule, f"{share:.4f}"] for rule, share in metrics.resize.accuracy.items()]
-        print_table(["rule", "accuracy"], rules)
-    if metrics.photos is not None:
-        typer.echo(f"On {metrics.photos.n} photos, which nothing was chosen by")
-        _print_photo_figures(metrics.photos)
-    _print_real_photo_figures("Real photos", metrics.real_photos, metrics.real_photos_frozen)
-    _print_real_photo_figures(
-        "Unseen sources", metrics.unseen_sources, metrics.unseen_sources_frozen
-    )
-
-
-def _print_real_photo_figures(
-    title: str, tuned: RealPhotoMetrics | None, frozen: RealPhotoMetrics | None
-) -> None:
-    """Print figures on real photos, beside those of the network before it was fine-tuned."""
-    if tuned is None:
-        return
-    typer.echo(f"{title}: {tuned.data}; beside a logistic regression on the frozen network")
-    print_table(
-        ["", "n", "share", "95% interval", "frozen"],
-        [
-            [what, *_shown(share), *_shown(other)[1:2]]
-            for (what, share), (_, other) in zip(
-                _real_photo_rows(tuned, tuned), _real_photo_rows(frozen, tuned), strict=True
-            )
-        ],
-    )
-    print_table(
-        ["source", "n", "right", "of none", "AUROC"],
-        [
-            [
-                each.source,
-                *_shown(each.accuracy)[:2],
-                str(each.n_none),
-                "" if each.auroc is None else f"{each.auroc:.4f}",
-            ]
-            for each in tuned.sources
-        ],
-    )
-    if tuned.ece is not None:
-        rows = [["ECE", f"{tuned.ece:.4f}"]]
-        if tuned.ece_cross_fitted is not None:
-            rows.append(["ECE, cross-fitted in five folds", f"{tuned.ece_cross_fitted:.4f}"])
-        if tuned.ece_if_true is not None:
-            rows.append(["ECE of a true model", "{:.4f} to {:.4f}".format(*tuned.ece_if_true)])
-        print_table(["calibration", ""], rows)
-    print_table(
-        ["mistakes, or wrong labels", "label", "answer", "confidence"],
-        [
-            [
-                f"{each.source}: {each.path}",
-                each.label,
-                each.answer,
-                "" if each.confidence is None else f"{each.confidence:.3f}",
-            ]
-            for each in tuned.mistakes
-        ],
-    )
-
-
-def _real_photo_rows(
-    figures: RealPhotoMetrics | None, like: RealPhotoMetrics
-) -> list[tuple[str, ProportionEstimate | tuple[int, float | None] | None]]:
-    """Return what is printed of figures, with the rows of `like`; shares, or n and an area."""
-    rejected = [f"  {kind}" for kind in like.rejected_kinds]
-    kept_back = [f"  {kind}" for kind in like.rejected_kept_back_kinds]
-    if figures is None:
-        return [(name, None) for name, _ in _real_photo_rows(like, like)]
-    worst = min(figures.recall.items(), key=lambda each: each[1].share)
-    return [
-        ("right label", figures.accuracy),
-        *((f"  {label}", figures.recall.get(label)) for label in like.recall),
-        (f"worst class: {worst[0]}", worst[1]),
-        ("AUROC, labels against none", (figures.n_none, figures.auroc)),
-        ("rejected of none at 95% accepted", figures.rejected),
-        *((name, figures.rejected_kinds.get(name.strip())) for name in rejected),
-        ("AUROC, labels against kinds kept back", (figures.n_kept_back, figures.auroc_kept_back)),
-        ("rejected of these at 95% accepted", figures.rejected_kept_back),
-        *((name, figures.rejected_kept_back_kinds.get(name.strip())) for name in kept_back),
-    ]
-
-
-def _shown(figure: ProportionEstimate | tuple[int, float | None] | None) -> list[str]:
-    """Return n, the figure and its interval, as far as there are such."""
-    if figure is None:
-        return ["", "", ""]
-    if isinstance(figure, tuple):
-        n, area = figure
-        return [str(n), "" if area is None else f"{area:.4f}", ""]
-    return [str(figure.n), f"{figure.share:.4f}", f"{figure.low:.4f} to {figure.high:.4f}"]
-
-
-def _print_photo_figures(figures: PhotoMetrics) -> None:
-    rows: list[tuple[str, ProportionEstimate | None]] = [
-        ("in class: right label", figures.accuracy),
-        *((f"  {label}", share) for label, share in figures.recall.items()),
-        ("in class: known, and right", figures.known_and_right),
-        ("in class: told none", figures.known_told_none),
-        ("of no class: told none", figures.told_none),
-        ("of no class: taken for known", figures.taken_for_known),
-    ]
-    print_table(
-        ["", "n", "share", "95% interval"],
-        [
-            [what, str(share.n), f"{share.share:.3f}", f"{share.low:.3f} to {share.high:.3f}"]
-            for what, share in rows
-            if share is not None
-        ],
-    )

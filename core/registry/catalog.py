@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from core.bundle.config import CONFIG, METRICS
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.leaderboard import ModelInfo, read_unbundled
-from core.bundle.metrics import Metrics
 from core.errors import BundleError, ModelNotFoundError, StoreError
 from core.inference.classifier import Classifier
 from core.registry.revisions import RevisionStore
@@ -25,11 +24,9 @@ if TYPE_CHECKING:
     from core.store.live import LiveRevision
     from core.store.store import Store
 
-__all__ = ["Catalog", "Entry", "FailureListener"]
+__all__ = ["Catalog", "FailureListener", "Timings"]
 
-_BEST_FOR_PHOTOS = ("mobilenet", "scratch", "classic")
-_WATCH_S = 0.25
-_RETRY_S = 5.0
+_BEST_FOR_PHOTOS = ("efficientnet", "mobilenet", "scratch", "classic")
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +37,16 @@ _Stamp = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An available model: its bundle and its metrics."""
+class Timings:
+    """Intervals of a catalog, in seconds.
 
-    bundle: Bundle
-    metrics: Metrics
+    Attributes:
+        poll_s: Interval of reading the live revisions.
+        retry_s: Pause before a revision that could not be loaded is tried again.
+    """
 
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.bundle.config.name
+    poll_s: float = 0.25
+    retry_s: float = 5.0
 
 
 class Catalog:
@@ -60,38 +57,39 @@ class Catalog:
 
     Args:
         settings: `models`, `model`, `threads`, `home` and `database_url` are used.
+        timings: Intervals of polling and retrying.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timings: Timings | None = None) -> None:
         self._settings = settings
+        self._timings = timings or Timings()
         self._revisions = RevisionStore(settings.home)
         self._classifiers: dict[str, Classifier] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        # Entries and bundles by folder; they are read again once a file's time or size changes.
-        self._known: dict[Path, tuple[_Stamp | None, Entry]] = {}
+        # Models and bundles by folder; they are read again once a file's time or size changes.
+        self._known: dict[Path, tuple[_Stamp | None, ModelInfo]] = {}
         self._opened: dict[Path, tuple[_Stamp, Bundle]] = {}
         self._store: Store | None = None
         self._live: Mapping[str, LiveRevision] | None = None
         # By model: the row of the live table that was last applied, and when to apply it again.
         # That is never (infinity) where its first candidate was loaded.
-        self._looked: dict[str, tuple[LiveRevision | None, float]] = {}
-        self._told: set[str] = set()
+        self._applied: dict[str, tuple[LiveRevision | None, float]] = {}
+        self._logged: set[str] = set()
         self._listeners: list[FailureListener] = []
         self._closed = threading.Event()
         self._watcher: threading.Thread | None = None
 
-    def entries(self) -> list[Entry]:
+    def models(self) -> list[ModelInfo]:
         """List all readable models by name, each in its live revision; others are logged."""
-        return [entry for name in self._names() if (entry := self._entry(name)) is not None]
+        return [model for name in self._names() if (model := self._model(name)) is not None]
 
-    def results(self) -> list[ModelInfo]:
-        """List the metrics of all readable models, those without stored weights last."""
-        kept = [ModelInfo(e.bundle.config, e.metrics, e.bundle.revision) for e in self.entries()]
+    def unbundled(self) -> list[ModelInfo]:
+        """List the models of which only the metrics are stored, by name."""
         try:
-            return kept + read_unbundled(self._settings.models)
+            return read_unbundled(self._settings.models)
         except BundleError as error:
-            self._tell(f"Models without stored weights are not listed: {error}")
-            return kept
+            self._log_once(f"Models without stored weights are not listed: {error}")
+            return []
 
     def problems(self) -> dict[str, BundleError | None]:
         """Verify and load every installed model.
@@ -129,17 +127,35 @@ class Catalog:
         """Return the name of the default model.
 
         It is TENSIGHT_MODEL where that is set, otherwise the readable model that is best for
-        photos.
+        photos. If TENSIGHT_MODEL names a model that earlier versions included and this one does
+        not, a message says so once, and the best for photos is used.
 
         Raises:
             ModelNotFoundError: No model is readable, or TENSIGHT_MODEL names none.
             BundleError: The model named by TENSIGHT_MODEL is damaged.
         """
-        if self._settings.model is not None:
-            bundle = self.bundle(self._settings.model)
+        chosen = self._settings.model
+        if chosen is not None and not self._is_retired(chosen):
+            bundle = self.bundle(chosen)
             bundle.metrics()
             return bundle.config.name
-        names = [entry.name for entry in self.entries()]
+        default = self._best_for_photos()
+        if chosen is not None:
+            self._log_once(
+                f"TENSIGHT_MODEL names {chosen}, which is no longer included; {default} is used "
+                f"instead. Unset TENSIGHT_MODEL, or pull {chosen} from a Hub repository that still "
+                "has it."
+            )
+        return default
+
+    def _is_retired(self, name: str) -> bool:
+        """Return whether only the metrics of a model are kept, and neither bundle nor revision."""
+        if name in self._names():
+            return False
+        return any(model.name == name for model in self.unbundled())
+
+    def _best_for_photos(self) -> str:
+        names = [model.name for model in self.models()]
         if not names:
             raise ModelNotFoundError(
                 f"There is no usable model in {self._settings.models}. Train one with "
@@ -256,20 +272,20 @@ class Catalog:
             try:
                 self._refresh(name)
             except Exception as error:  # noqa: BLE001  # one model must not keep the others stale
-                self._tell(f"{name} was not refreshed, the loaded revision is kept: {error}")
+                self._log_once(f"{name} was not refreshed, the loaded revision is kept: {error}")
 
     def _refresh(self, name: str) -> None:
         row = self._now_live().get(name)
-        before, not_before = self._looked.get(name, (None, 0.0))
-        if name in self._looked and before == row and time.monotonic() < not_before:
+        before, not_before = self._applied.get(name, (None, 0.0))
+        if name in self._applied and before == row and time.monotonic() < not_before:
             return
-        self._looked[name] = row, time.monotonic() + _RETRY_S
+        self._applied[name] = row, time.monotonic() + self._timings.retry_s
         self._classifiers[name], first_choice = self._loaded(name)
         if first_choice:
-            self._looked[name] = row, math.inf
+            self._applied[name] = row, math.inf
 
     def _watch(self) -> None:
-        while not self._closed.wait(_WATCH_S):
+        while not self._closed.wait(self._timings.poll_s):
             self.refresh()
 
     def _loaded(self, name: str) -> tuple[Classifier, bool]:
@@ -291,7 +307,7 @@ class Catalog:
                 return Classifier(found, threads=self._settings.threads), problem is None
             except BundleError as error:
                 problem = problem or error
-                self._tell(f"{name} cannot be loaded: {error}")
+                self._log_once(f"{name} cannot be loaded: {error}")
         raise problem or self._not_found(name)
 
     def _candidates(self, name: str) -> Iterator[Bundle | BundleError]:
@@ -316,8 +332,8 @@ class Catalog:
             except BundleError as error:
                 yield error
 
-    def _entry(self, name: str) -> Entry | None:
-        """Return the loaded revision, or the first candidate that can be read; None without any."""
+    def _model(self, name: str) -> ModelInfo | None:
+        """Describe the loaded revision, or the first readable candidate; None without any."""
         loaded = self._classifiers.get(name)
         candidates = list(self._candidates(name))
         if loaded is not None:
@@ -332,11 +348,11 @@ class Catalog:
                 stamp = _changed(found.folder / CONFIG, found.folder / METRICS)
                 before, known = self._known.get(found.folder, (None, None))
                 if known is None or before is None or before != stamp:
-                    known = Entry(found, found.metrics())
+                    known = ModelInfo.of(found)
                     self._known[found.folder] = stamp, known
                 return known
             except BundleError as error:
-                self._tell(f"{name} is not listed, or falls back to another revision: {error}")
+                self._log_once(f"{name} is not listed, or falls back to another revision: {error}")
         return None
 
     def _names(self) -> list[str]:
@@ -374,17 +390,17 @@ class Catalog:
                 self._store = Store.find(self._settings)
             live = self._store.live.all() if self._store is not None else {}
         except StoreError as error:
-            self._tell(str(error))
+            self._log_once(str(error))
             return self._live or {}
         # The database is available again, so its next failure is logged again.
-        self._told = {each for each in self._told if "database" not in each}
+        self._logged = {each for each in self._logged if "database" not in each}
         return live
 
-    def _tell(self, problem: str) -> None:
+    def _log_once(self, problem: str) -> None:
         """Log an error message and call the listeners, once for each message."""
-        if problem in self._told:
+        if problem in self._logged:
             return
-        self._told.add(problem)
+        self._logged.add(problem)
         logger.error(problem)
         for listener in list(self._listeners):
             try:
@@ -394,12 +410,11 @@ class Catalog:
 
     def _not_found(self, name: str) -> ModelNotFoundError:
         names = ", ".join(self._names()) or "none"
-        for result in read_unbundled(self._settings.models):
-            if result.config.name == name:
-                return ModelNotFoundError(
-                    f"The model {name!r} cannot be loaded: only its metrics are stored, not its "
-                    f"weights. Available models: {names}."
-                )
+        if any(model.name == name for model in read_unbundled(self._settings.models)):
+            return ModelNotFoundError(
+                f"The model {name!r} cannot be loaded: only its metrics are stored, not its "
+                f"weights. Available models: {names}."
+            )
         return ModelNotFoundError(f"There is no model {name!r}. Available models: {names}.")
 
 

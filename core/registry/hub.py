@@ -1,4 +1,7 @@
-"""Client of the Hugging Face Hub. No other module imports huggingface_hub."""
+"""Client of the Hugging Face Hub. No other module imports huggingface_hub.
+
+It is imported inside functions: it takes long to import, and most processes never ask the Hub.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils.tqdm import disable_progress_bars
 from pydantic import SecretStr
 
 from core.errors import DataError, HubError, HubUnavailableError, OutputError, TenSightError
@@ -121,6 +112,8 @@ def resolve_commit(
         HubUnavailableError: The Hub cannot be reached within the timeout.
         HubError: The Hub refuses access, or the repository or revision does not exist.
     """
+    from huggingface_hub import HfApi  # noqa: PLC0415
+    from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
     def ask() -> Commit:
         api = HfApi(token=_secret(token))
@@ -169,6 +162,8 @@ def fetch(
             compares sizes only.)
         OutputError: The files cannot be written.
     """
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
+
     total = sum(file.size for file in files)
 
     def download(file: RemoteFile) -> tuple[RemoteFile, Path]:
@@ -258,6 +253,8 @@ def publish(
         HubUnavailableError: The Hub cannot be reached.
         HubError: The upload or the tag failed; the message says what was done until then.
     """
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
     api = HfApi(token=_secret(token))
     kind: dict[str, Any] = {"repo_type": "space"} if space else {}
     sdk: dict[str, Any] = {"space_sdk": "gradio"} if space else {}
@@ -360,6 +357,8 @@ def _translate_errors(
         HubError: The Hub refuses the request.
         OutputError: A file cannot be written.
     """
+    from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
+
     # The client logs each of its retries twice.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not bars:
@@ -368,68 +367,99 @@ def _translate_errors(
         return ask()
     except TenSightError:
         raise
-    except OfflineModeIsEnabled as error:
-        raise HubUnavailableError(
+    except Exception as error:
+        translated = (
+            _refusal(error, repo, revision, so_far)
+            or _no_client(error, so_far)
+            or _no_connection(error, so_far)
+        )
+        if translated is None:
+            raise  # a bug of this program must not be reported as a network problem
+        raise translated from error
+
+
+def _refusal(error: Exception, repo: str, revision: str, so_far: str) -> HubError | None:
+    """Translate an error by which the Hub, or its client, refuses a request; None for others."""
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return HubUnavailableError(
             "HF_HUB_OFFLINE is set, so no request was sent to the Hub. Unset it to go online."
-        ) from error
-    except GatedRepoError as error:
-        raise HubError(
+        )
+    if isinstance(error, errors.GatedRepoError):
+        return HubError(
             f"{repo} is a gated repository. Request access on its page on the Hub, then set "
             "TENSIGHT_HUB_TOKEN."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise HubError(
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return HubError(
             f"{repo} has no branch, tag or commit {revision!r}. Check its page on the Hub, then "
             "change --revision or TENSIGHT_HUB_REVISION."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise HubError(
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return HubError(
             f"Repository {repo} does not exist on the Hub, or the token has no access to it. Check "
             "--repo or TENSIGHT_HUB_REPO, and TENSIGHT_HUB_TOKEN if it is private."
-        ) from error
-    except HfHubHTTPError as error:
+        )
+    if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
-            raise HubError(
+            return HubError(
                 f"The Hub denied access to {repo} (HTTP status {status}). Check that "
                 "TENSIGHT_HUB_TOKEN is valid and has the required permission."
-            ) from error
-        raise HubError(
+            )
+        return HubError(
             f"The Hub failed to answer for {repo} (HTTP status {status}). {so_far} Try again later."
-        ) from error
-    except HFValidationError as error:
-        raise HubError(
+        )
+    if isinstance(error, errors.HFValidationError):
+        return HubError(
             f"{repo!r} is not a valid repository name. Expected owner/name; check --repo or "
             "TENSIGHT_HUB_REPO."
-        ) from error
-    except (JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        )
+    return None
+
+
+def _no_client(error: Exception, so_far: str) -> HubError | None:
+    """Translate an error of the client on a response or a setting; None for others."""
+    if isinstance(
+        error, JSONDecodeError | UnicodeDecodeError | KeyError | TypeError | AttributeError
+    ):
         if not _is_of_the_client(error):
-            raise  # a bug of this program must not be reported as a network problem
+            return None
         # The message does not say where in the client it failed, so the traceback is logged.
         logger.debug("The Hub's client failed to parse a response", exc_info=error)
-        raise HubUnavailableError(
+        return HubUnavailableError(
             f"The response is not one of the Hub ({type(error).__name__}). {so_far} Check whether "
             "the network redirects to a login page and, if HF_ENDPOINT is set, that it is correct; "
             "then try again."
-        ) from error
-    except (ValueError, ImportError, httpx2.InvalidURL, FileNotFoundError) as error:
+        )
+    if isinstance(error, ValueError | ImportError | httpx2.InvalidURL | FileNotFoundError):
         # The HTTP client cannot be created, for example with an invalid proxy URL in HTTPS_PROXY.
         broken = broken_variable()
         if broken is not None:
-            raise HubUnavailableError(f"The Hub cannot be reached. {so_far} {broken}") from error
-        if not isinstance(error, ValueError):
-            raise
-        raise HubError(
-            f"The Hub rejected the request: {printable(str(error))} Correct it and try again."
-        ) from error
-    except (TooLateError, httpx2.HTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-            raise OutputError(_NO_ROOM.format(error)) from error
-        raise HubUnavailableError(
-            f"The Hub cannot be reached, or the connection broke ({type(error).__name__}). "
-            f"{so_far} Check the network, then try again. "
-            f"{network_hint(constants.ENDPOINT)}".rstrip()
-        ) from error
+            return HubUnavailableError(f"The Hub cannot be reached. {so_far} {broken}")
+        if isinstance(error, ValueError):
+            return HubError(
+                f"The Hub rejected the request: {printable(str(error))} Correct it and try again."
+            )
+    return None
+
+
+def _no_connection(error: Exception, so_far: str) -> HubError | OutputError | None:
+    """Translate an error of the network or of the disk; None for others."""
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    if isinstance(error, FileNotFoundError) or not isinstance(
+        error, TooLateError | httpx2.HTTPError | OSError
+    ):
+        return None
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return OutputError(_NO_ROOM.format(error))
+    return HubUnavailableError(
+        f"The Hub cannot be reached, or the connection broke ({type(error).__name__}). "
+        f"{so_far} Check the network, then try again. "
+        f"{network_hint(constants.ENDPOINT)}".rstrip()
+    )
 
 
 def _is_of_the_client(error: Exception) -> bool:
@@ -467,6 +497,10 @@ def fetch_dataset(
     Raises:
         DataError: The Hub cannot be reached, or has no matching file.
     """
+    from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
+
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:

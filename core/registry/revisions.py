@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from core.bundle.folder import Bundle
 from core.errors import BundleError, OutputError, TenSightError
+from core.lock import locked
 from core.output import private_folder
 
 __all__ = ["RevisionStore", "StoredRevision"]
@@ -90,18 +91,17 @@ class RevisionStore:
         Raises:
             OutputError: The folder cannot be written, or the lock was not released in time.
         """
+        busy = OutputError(
+            f"Another process has held the lock on {self._folder} for {_PATIENCE_S} s. Try again "
+            "once it has finished."
+        )
+        lock = locked(self._folder / ".lock", timeout_s=_PATIENCE_S, on_timeout=busy)
         with ExitStack() as stack:
-            try:
-                with self._writing():
-                    private_folder(self._folder.parent)
-                    self._folder.mkdir(exist_ok=True)
-                    stack.enter_context(FileLock(self._folder / ".lock", timeout=_PATIENCE_S))
-                    self._clean()
-            except Timeout as error:
-                raise OutputError(
-                    f"Another process has held the lock on {self._folder} for {_PATIENCE_S} s. Try "
-                    "again once it has finished."
-                ) from error
+            with self._writing():
+                private_folder(self._folder.parent)
+                self._folder.mkdir(exist_ok=True)
+                stack.enter_context(lock)
+                self._clean()
             yield
 
     @contextmanager
@@ -141,7 +141,7 @@ class RevisionStore:
         try:
             yield
         except OSError as error:
-            if isinstance(error, TenSightError | Timeout):
+            if isinstance(error, TenSightError):
                 raise
             raise OutputError(
                 f"{self._folder} cannot be written: {error}. Check the free disk space and that "

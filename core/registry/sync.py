@@ -8,26 +8,33 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from core.bundle.folder import BUNDLED
 from core.errors import HubError, HubUnavailableError, TenSightError
-from core.registry.revisions import RevisionStore
+from core.registry.releases import Releases
 from core.settings import Settings
+from core.store.live import HubSource
 
-if TYPE_CHECKING:
-    from core.store.live import HubSource
-    from core.store.store import Store
-
-__all__ = ["HubSync"]
-
-# In seconds: first and longest pause between retries, interval of polling the live revisions, and
-# timeout of the Hub.
-_PAUSES_S = (60.0, 3600.0)
-_LOOK_S = 30.0
-_PATIENCE_S = 10.0
+__all__ = ["HubSync", "Timings"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Intervals of the background download, in seconds.
+
+    Attributes:
+        patience_s: Timeout for resolving a revision on the Hub.
+        first_pause_s: First pause between retries; each following one is twice as long.
+        max_pause_s: Longest pause between retries.
+        poll_s: Interval of polling the live revisions.
+    """
+
+    patience_s: float = 10.0
+    first_pause_s: float = 60.0
+    max_pause_s: float = 3600.0
+    poll_s: float = 30.0
 
 
 class HubSync:
@@ -44,30 +51,21 @@ class HubSync:
     the start.
 
     Args:
-        settings: `hub_repo` and those that `releases.pull` uses.
-        patience_s: Timeout in seconds for resolving a revision on the Hub.
-        pauses_s: First and longest pause between retries, in seconds.
-        look_s: Interval of polling the live revisions, in seconds.
+        settings: `hub_repo` and `hub_revision` are used.
+        releases: Pulls and promotes.
+        timings: Timeouts and intervals.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        *,
-        patience_s: float = _PATIENCE_S,
-        pauses_s: tuple[float, float] = _PAUSES_S,
-        look_s: float = _LOOK_S,
+        self, settings: Settings, releases: Releases, timings: Timings | None = None
     ) -> None:
         self._settings = settings
-        self._revisions = RevisionStore(settings.home)
-        self._patience_s = patience_s
-        self._pauses_s = pauses_s
-        self._look_s = look_s
-        self._store: Store | None = None
-        self._told = ""
+        self._releases = releases
+        self._timings = timings or Timings()
+        self._logged = ""
         self._closed = threading.Event()
         if settings.hub_repo is not None:
-            threading.Thread(target=self._run, name="first-pull", daemon=True).start()
+            threading.Thread(target=self._run, name="hub-sync", daemon=True).start()
 
     def close(self) -> None:
         """Stop retrying. A download in progress is not interrupted."""
@@ -75,37 +73,37 @@ class HubSync:
 
     def _run(self) -> None:
         tried: Mapping[tuple[str, str], HubSource | None] | None = {}
-        pause, again_at, wait = self._pauses_s[0], 0.0, 0.0
+        first_pause, max_pause = self._timings.first_pause_s, self._timings.max_pause_s
+        pause, again_at, wait = first_pause, 0.0, 0.0
         while not self._closed.wait(wait):
-            wait = self._look_s
-            with self._telling():
+            wait = self._timings.poll_s
+            with self._log_errors():
                 missing = self._missing()
                 if missing != tried:
-                    tried, pause, again_at = missing, self._pauses_s[0], 0.0
+                    tried, pause, again_at = missing, first_pause, 0.0
                 if missing == {}:
-                    self._told = ""
+                    self._logged = ""
                 elif time.monotonic() < again_at:
                     wait = min(wait, max(again_at - time.monotonic(), 0.0))
                 else:
                     try:
-                        self._bring(missing)
+                        self._install(missing)
                     finally:
                         # Random jitter keeps many machines from retrying at the same time.
                         delay = pause * random.uniform(0.5, 1.5)  # noqa: S311  # not security-relevant
                         again_at = time.monotonic() + delay
-                        pause = min(2 * pause, self._pauses_s[1])
+                        pause = min(2 * pause, max_pause)
                         wait = min(wait, delay)
-        if self._store is not None:
-            self._store.close()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _log_errors(self) -> Iterator[None]:
         try:
             yield
         except HubUnavailableError as error:
             logger.info("%s", error)
         except Exception as error:  # the top of a thread: errors are logged, not lost
-            if str(error) != self._told:
+            # After `close`, the database may be closed under a download in progress.
+            if str(error) != self._logged and not self._closed.is_set():
                 ours = None if isinstance(error, TenSightError) else error
                 logger.error(
                     "Cannot install models from %s: %s",
@@ -113,7 +111,7 @@ class HubSync:
                     error,
                     exc_info=ours,
                 )
-                self._told = str(error)
+                self._logged = str(error)
 
     def _missing(self) -> Mapping[tuple[str, str], HubSource | None] | None:
         """Return the live and last good revisions that are not installed.
@@ -122,39 +120,33 @@ class HubSync:
             The Hub commit of each (model, revision), None where it was not recorded; or None where
             no model was ever promoted.
         """
-        from core.store.store import Store  # noqa: PLC0415  # SQLAlchemy is slow to import
-
-        if self._store is None:
-            self._store = Store.find(self._settings)
-        live = self._store.live.all() if self._store is not None else {}
-        if self._store is None or not live:
+        live = self._releases.live()
+        if not live:
             return None
         needed = {(name, row.revision) for name, row in live.items()}
         spare = {(name, row.last_good) for name, row in live.items() if row.last_good is not None}
-        missing = [(name, rev) for name, rev in needed | spare if not self._is_here(name, rev)]
+        missing = [each for each in needed | spare if not self._releases.is_installed(*each)]
         if not missing:
             return {}
-        origins = self._store.live.sources()
+        sources = self._releases.sources()
         # A last good revision without a recorded commit is skipped: it may be in any repository,
         # and it does not serve now.
         return {
-            each: origins.get(each[1]) for each in missing if each in needed or each[1] in origins
+            each: sources.get(each[1]) for each in missing if each in needed or each[1] in sources
         }
 
-    def _bring(self, missing: Mapping[tuple[str, str], HubSource | None] | None) -> None:
-        from core.registry import releases  # noqa: PLC0415  # huggingface_hub is slow to import
-
+    def _install(self, missing: Mapping[tuple[str, str], HubSource | None] | None) -> None:
+        patience_s = self._timings.patience_s
         if missing is None:
-            releases.pull(self._settings, live="first", patience_s=self._patience_s)
+            self._releases.pull(live="first", patience_s=patience_s)
             return
         problem: TenSightError | None = None
-        for origin in set(missing.values()):
+        for source in set(missing.values()):
             try:
-                releases.pull(
-                    self._settings,
-                    repo=origin.repo if origin else None,
-                    revision=origin.commit if origin else None,
-                    patience_s=self._patience_s,
+                self._releases.pull(
+                    repo=source.repo if source else None,
+                    revision=source.commit if source else None,
+                    patience_s=patience_s,
                 )
             except HubUnavailableError:
                 raise
@@ -163,7 +155,7 @@ class HubSync:
                 problem = error
         if problem is not None:
             raise problem
-        if left := sorted(each for each in missing if not self._is_here(*each)):
+        if left := sorted(each for each in missing if not self._releases.is_installed(*each)):
             names = ", ".join(f"{name} {revision}" for name, revision in left)
             raise HubError(
                 f"{names} is live or last good, but was not found in {self._settings.hub_repo} at "
@@ -171,6 +163,3 @@ class HubSync:
                 "with `tensight models pull --revision` and the tag or commit that it was pulled "
                 "from, or promote another revision with `tensight models promote`."
             )
-
-    def _is_here(self, name: str, revision: str) -> bool:
-        return revision == BUNDLED or self._revisions.path(name, revision).is_dir()

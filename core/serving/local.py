@@ -147,7 +147,7 @@ class LocalPredictor(Predictor):
 
     @override
     def models(self) -> list[ModelInfo]:
-        return [result for result in self._catalog.results() if result.revision is not None]
+        return self._catalog.models()
 
     @override
     def default_model(self) -> str:

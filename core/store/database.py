@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from filelock import FileLock, Timeout
 
 from core.errors import StoreError
+from core.lock import locked
 from core.output import PRIVATE_FILE, private_folder
 from core.settings import Settings
 from core.store.tables import HEAD
@@ -234,16 +234,15 @@ def _locked(url: sa.URL) -> Iterator[None]:
         return
     file = Path(url.database or "tensight.db")
     private_folder(file.parent)
-    try:
-        with FileLock(file.with_suffix(".lock"), timeout=_LOCKED_S, mode=PRIVATE_FILE):
-            # SQLite gives its log files the mode of the database file.
-            file.touch(mode=PRIVATE_FILE)
-            yield
-    except Timeout as error:
-        raise StoreError(
-            f"The database is locked: another process has been migrating it for {_LOCKED_S} s. Try "
-            "again when that process has ended."
-        ) from error
+    busy = StoreError(
+        f"The database is locked: another process has been migrating it for {_LOCKED_S} s. Try "
+        "again when that process has ended."
+    )
+    lock = file.with_suffix(".lock")
+    with locked(lock, timeout_s=_LOCKED_S, on_timeout=busy, mode=PRIVATE_FILE):
+        # SQLite gives its log files the mode of the database file.
+        file.touch(mode=PRIVATE_FILE)
+        yield
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Collection
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
+from core.bundle.metrics import ProportionEstimate
 from core.errors import StoreError
 from core.output import new_folder
 from core.settings import Settings
@@ -19,9 +19,6 @@ __all__ = ["LABELS", "export_photos", "feedback_stats"]
 
 LABELS = "labels.csv"
 """File that lists the photos of a folder with their labels: columns `file` and `label`."""
-
-# The 97.5th percentile of the standard normal distribution, for a 95% interval.
-_Z = 1.959964
 
 
 def feedback_stats(settings: Settings) -> list[dict[str, Any]]:
@@ -46,16 +43,18 @@ def feedback_stats(settings: Settings) -> list[dict[str, Any]]:
         rows = store.feedback.stats()
     finally:
         store.close()
+    estimates = [ProportionEstimate.of(row.right, row.n) for row in rows]
     return [
         {
             "model": row.model,
             "revision": row.revision,
             "n": row.n,
             "right": row.right,
-            "share": row.right / row.n,
-            **_interval(row.right, row.n),
+            "share": estimate.share,
+            "low": estimate.low,
+            "high": estimate.high,
         }
-        for row in rows
+        for row, estimate in zip(rows, estimates, strict=True)
     ]
 
 
@@ -102,10 +101,3 @@ def export_photos(settings: Settings, folder: Path, labels: Collection[str]) -> 
         if store is not None:
             store.close()
     return len(rows), len(truths) - len(rows)
-
-
-def _interval(right: int, n: int) -> dict[str, float]:
-    share, square = right / n, _Z**2
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    half = _Z / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n**2))
-    return {"low": middle - half, "high": middle + half}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.bundle.config import Record, Share, TrainingRun
-from core.bundle.leaderboard import read_record, write_record
+from core.bundle.config import Record, Share, TrainingRun, read_record, write_record
 
 __all__ = ["Ablation", "Option", "keep_ablation", "read_ablation"]
 

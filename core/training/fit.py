@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from core.errors import TrainingError
+from core.output import replacing
 from core.training.evaluation.provenance import commit, hardware, today
 
 __all__ = [
@@ -305,9 +306,8 @@ def _save(folder: Path, model: keras.Model, state: dict[str, Any]) -> None:
     """Weights first, then the state that names them, then away with what it no longer names."""
     last = _checkpoint(folder, len(state["history"]))
     model.save(last)
-    new = folder / "state.json.new"
-    new.write_text(json.dumps(state, indent=1), "utf-8")
-    new.replace(folder / "state.json")
+    with replacing(folder / "state.json") as new:
+        new.write_text(json.dumps(state, indent=1), "utf-8")
     kept = {last}
     if state["best_epoch"] is not None:
         kept.add(_checkpoint(folder, state["best_epoch"]))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from core.output import replacing
 from core.training.data.photo_batches import BatchSampler, LabelledImages, PhotoTrainingData
 from core.training.data.photo_views import PhotoViews
 from core.training.embedder import Embedder
@@ -116,10 +117,8 @@ def _kept(
             images = made(start, np.random.default_rng((*key, 2**31 + start)))
             found = embedder.embed(LabelledImages(images, np.zeros(len(images), np.int64)))
             parts.append(found.astype(np.float16))
-        new = file.with_suffix(".new")
-        with new.open("wb") as content:
+        with replacing(file) as new, new.open("wb") as content:
             np.save(content, np.concatenate(parts))
-        new.replace(file)
     features: Features = np.load(file, mmap_mode="r")
     return features
 

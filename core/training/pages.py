@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.bundle.config import CARD
-from core.bundle.leaderboard import read_results
+from core.bundle.leaderboard import read_models
 from core.training.ablation_results import read_ablation
 from core.training.evaluation import report
 
@@ -17,7 +17,7 @@ def write_pages(models: Path) -> None:
 
     README.md in it; and, where the folder is a checkout's, docs/RESULTS.md beside it.
     """
-    results = read_results(models)
+    results = read_models(models)
     (models / CARD).write_text(report.index(results), "utf-8")
     docs = models.parent / "docs"
     if docs.is_dir():

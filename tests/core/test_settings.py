@@ -193,3 +193,9 @@ def test_lists_are_shown_comma_separated() -> None:
     assert rows["TENSIGHT_API_KEYS"] == "**********,**********"
     assert rows["TENSIGHT_OPERATORS"] == "1,2"
     assert "| () |" not in Settings.document()
+
+
+def test_every_setting_is_in_one_group(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    names = [name for _, rows in settings.groups() for name, _, _ in rows]
+    assert sorted(names) == sorted(f"TENSIGHT_{name.upper()}" for name in Settings.model_fields)

@@ -113,7 +113,7 @@ def test_every_model_is_compared(
     client: gradio_client.Client, photo: Path, catalog: Catalog
 ) -> None:
     answer = client.predict(gradio_client.handle_file(photo), api_name="/compare")
-    names = [entry.name for entry in catalog.entries()]
+    names = [entry.name for entry in catalog.models()]
     assert list(answer["answers"]) == names
     said = [
         "none" if each["verdict"] == "none" else each["label"]
@@ -158,9 +158,9 @@ def test_a_batch_has_its_limits(client: gradio_client.Client, n: int) -> None:
 
 def test_the_models_are_listed(client: gradio_client.Client, catalog: Catalog) -> None:
     rows = client.predict(api_name="/models")
-    assert [row["name"] for row in rows] == [entry.name for entry in catalog.entries()]
+    assert [row["name"] for row in rows] == [entry.name for entry in catalog.models()]
     assert [row["name"] for row in rows if row["default"]] == [catalog.default()]
-    for row, entry in zip(rows, catalog.entries(), strict=True):
+    for row, entry in zip(rows, catalog.models(), strict=True):
         assert row["accuracy"] == entry.metrics.test.accuracy
 
 

@@ -557,10 +557,10 @@ def test_many_photos_at_once(page: Page, photo: Path, tmp_path: Path, catalog: C
 
 def test_every_model_has_its_figures(page: Page, catalog: Catalog) -> None:
     open_tab(page, "Models")
-    for entry in catalog.entries():
-        row = page.locator("#leaderboard tr", has_text=entry.bundle.config.title)
-        expect(row.locator("td").nth(0)).to_have_text(f"{entry.metrics.test.accuracy:.4f}")
-        reported = entry.metrics.reported
+    for model in catalog.models():
+        row = page.locator("#leaderboard tr", has_text=model.config.title)
+        expect(row.locator("td").nth(0)).to_have_text(f"{model.metrics.test.accuracy:.4f}")
+        reported = model.metrics.reported
         expect(row.locator("td").nth(1)).to_have_text(
             f"{reported.accuracy:.4f}" if reported else "–"
         )

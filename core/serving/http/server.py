@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 
 import uvicorn
 
+from core.registry.releases import Releases
 from core.registry.sync import HubSync
 from core.serving.connect import local_predictor
 from core.serving.http.app import build_service
@@ -60,7 +61,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
             # Until the models are loaded, /healthz responds and /readyz has status 503.
             loading = loader.submit(load)
             loading.add_done_callback(lambda done: _stop_if_failed(done, server))
-            with closing(HubSync(settings)):
+            with closing(Releases(settings)) as releases, closing(HubSync(settings, releases)):
                 server.run(sockets=[listening])
         loading.result()
     finally:

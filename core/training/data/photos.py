@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import binomtest
 
 from core.bundle.metrics import PhotoMetrics, ProportionEstimate
 from core.errors import DataError, ImageError, PhotoReadError
@@ -203,12 +202,4 @@ def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
 
 
 def _estimate(outcomes: list[bool]) -> ProportionEstimate | None:
-    if not outcomes:
-        return None
-    interval = binomtest(sum(outcomes), len(outcomes)).proportion_ci(method="wilson")
-    return ProportionEstimate(
-        n=len(outcomes),
-        share=sum(outcomes) / len(outcomes),
-        low=float(interval.low),
-        high=float(interval.high),
-    )
+    return ProportionEstimate.of(sum(outcomes), len(outcomes)) if outcomes else None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from core.bundle.metrics import (
@@ -164,11 +163,7 @@ def _mistakes(
 
 def estimate(outcomes: Sequence[bool] | NDArray[np.bool_]) -> ProportionEstimate:
     """Return the share of outcomes that are true, with its Wilson interval; at least one."""
-    n, hits = len(outcomes), int(np.sum(outcomes))
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return ProportionEstimate(
-        n=n, share=hits / n, low=float(interval.low), high=float(interval.high)
-    )
+    return ProportionEstimate.of(int(np.sum(outcomes)), len(outcomes))
 
 
 def _of_source(answers: PhotoPredictions, source: str, right: NDArray[np.bool_]) -> SourceMetrics:

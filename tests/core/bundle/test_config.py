@@ -14,7 +14,7 @@ from core.bundle.folder import find_bundles
 from core.bundle.metrics import Metrics
 from core.errors import HubError
 from core.registry.hub import Commit, RemoteFile
-from core.registry.releases import _models_of
+from core.registry.repository import models_in
 from tests.conftest import ROOT
 
 CLASSIC = ROOT / "models" / "classic"
@@ -101,7 +101,7 @@ def test_repository_with_a_name_that_cannot_be_shown_is_refused(name: str) -> No
         for folder in ("classic", name)
         for file in ("config.json", "model.tflite")
     )
-    with pytest.raises(HubError, match="cannot be shown as it is") as told:
-        _models_of(Commit("owner/models", "0" * 40, files))
+    with pytest.raises(HubError, match="too long or contains invisible characters") as told:
+        models_in(Commit("owner/models", "0" * 40, files))
     assert name not in str(told.value)
     assert str(told.value).isprintable()

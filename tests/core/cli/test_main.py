@@ -134,8 +134,8 @@ def test_predicting_loads_nothing_of_training(photo: Path) -> None:
 
 def test_models_list(catalog: Catalog) -> None:
     rows = json.loads(tensight("models", "list", "--json").stdout)
-    results = catalog.results()
-    assert {entry.name for entry in catalog.entries()} <= {result.config.name for result in results}
+    results = [*catalog.models(), *catalog.unbundled()]
+    assert {entry.name for entry in catalog.models()} <= {result.config.name for result in results}
     assert [row["name"] for row in rows] == [result.config.name for result in results]
     assert [row["name"] for row in rows if row["default"]] == [catalog.default()]
     table = tensight("models", "list").stdout

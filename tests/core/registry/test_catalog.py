@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import BUNDLED, Bundle, write_bundle
+from core.bundle.leaderboard import save_unbundled
 from core.errors import BundleError, ModelNotFoundError
 from core.registry.catalog import Catalog
 from core.settings import Settings
@@ -40,11 +41,11 @@ def test_entries_are_the_models_that_can_be_read(
     models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     catalog = Catalog(Settings(models=models))
-    names = [entry.name for entry in catalog.entries()]
+    names = [entry.name for entry in catalog.models()]
     assert names == sorted(names)
     (models / "baseline" / "config.json").write_text("{}")
     with caplog.at_level(logging.WARNING):
-        assert [entry.name for entry in catalog.entries()] == [n for n in names if n != "baseline"]
+        assert [entry.name for entry in catalog.models()] == [n for n in names if n != "baseline"]
     assert "is not listed" in caplog.text
     (models / "classic" / "metrics.json").rename(models / "gone")
     with pytest.raises(ModelNotFoundError, match="There is no usable model in"):
@@ -63,12 +64,25 @@ def test_the_default_is_the_best_for_photos(models: Path) -> None:
     assert Catalog(Settings(models=models, model="baseline")).default() == "baseline"
     shutil.rmtree(models / "classic")
     assert Catalog(Settings(models=models)).default() == "baseline"
-    for better in ("scratch", "mobilenet"):
+    for better in ("scratch", "mobilenet", "efficientnet"):
         bundle = Bundle.open(models / "baseline")
         files = {name: bundle.read(name) for name in bundle.config.sha256}
         config = bundle.config.model_copy(update={"name": better})
         write_bundle(models / better, config, files)
         assert Catalog(Settings(models=models)).default() == better
+
+
+def test_retired_default_is_replaced_by_the_best_for_photos(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_unbundled(models, Bundle.open(models / "baseline"))
+    shutil.rmtree(models / "baseline")
+    catalog = Catalog(Settings(models=models, model="baseline"))
+    told: list[str] = []
+    catalog.add_failure_listener(told.append)
+    assert [catalog.default(), catalog.default()] == ["classic", "classic"]
+    assert caplog.text.count("baseline, which is no longer included; classic is used instead") == 1
+    assert len(told) == 1
 
 
 def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
@@ -81,7 +95,7 @@ def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
     empty = Catalog(Settings(models=tmp_path / "nowhere"))
     with pytest.raises(ModelNotFoundError, match="Train one with `tensight train classic`"):
         empty.load()
-    assert empty.entries() == []
+    assert empty.models() == []
 
 
 def test_a_model_is_loaded_once(models: Path) -> None:

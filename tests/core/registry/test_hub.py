@@ -111,7 +111,9 @@ def test_a_mistake_of_ours_is_not_put_down_to_the_network(
 
     file = hub.RemoteFile("a", 1, hub_server.blob_id(b"x"), None)
     (tmp_path / "there").write_bytes(b"x")
-    monkeypatch.setattr(hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "there"))
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "there")
+    )
     with pytest.raises(type(error)) as told:
         hub.fetch(
             hub.Commit("owner/models", SHA, (file,)),

@@ -57,7 +57,7 @@ def test_prediction_equals_that_of_the_classifier(catalog: Catalog, photo: Path)
     prediction = asyncio.run(predictor.predict(photo, model="classic"))
     assert prediction.scores == catalog.load("classic").predict(photo).scores
     names = [result.config.name for result in predictor.models()]
-    assert names == [entry.name for entry in catalog.entries()]
+    assert names == [entry.name for entry in catalog.models()]
     assert predictor.default_model() == catalog.default()
     predictor.close()
 
@@ -288,7 +288,7 @@ def test_warm_loads_every_model(catalog: Catalog) -> None:
     fresh = Catalog(Settings(models=ROOT / "models"))
     predictor = LocalPredictor(fresh, queue_size=4, deadline_s=30)
     predictor.warm()
-    assert set(fresh.loaded()) == {entry.name for entry in catalog.entries()}
+    assert set(fresh.loaded()) == {entry.name for entry in catalog.models()}
     predictor.close()
 
 

@@ -12,7 +12,7 @@ from keras import layers
 
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle
-from core.cli.training import _print_figures
+from core.cli.metrics_tables import print_metrics
 from core.errors import DataError, TrainingError
 from core.inference.classifier import Classifier
 from core.inference.engine import EXPLAIN, Engine
@@ -115,7 +115,7 @@ def test_stopped_run_goes_on_to_a_model_that_is_measured_on_real_photos(
     assert metrics.resize is not None
     assert metrics.resize.n == 40
     assert "52 real photos of 2 public repositories" in bundle.config.training.data
-    _print_figures(metrics)
+    print_metrics(metrics)
     printed = capsys.readouterr().out
     for line in ("Real photos: real photos, valid", "right label", "worst class", "kangaroo"):
         assert line in printed

@@ -19,7 +19,7 @@ from PIL import Image
 
 from core.bundle.config import Precision
 from core.bundle.folder import Bundle, find_bundles
-from core.bundle.leaderboard import read_results
+from core.bundle.leaderboard import read_models
 from core.bundle.metrics import ResizeMetrics
 from core.errors import BundleError, DataError, ModelNotFoundError, TrainingError
 from core.registry.catalog import Catalog
@@ -363,7 +363,7 @@ def test_cards_and_index_hold_what_metrics_json_holds() -> None:
 
 
 def test_the_index_is_current(tmp_path: Path) -> None:
-    results = read_results(ROOT / "models")
+    results = read_models(ROOT / "models")
     assert (ROOT / "models" / "README.md").read_text("utf-8") == report.index(results)
 
 
@@ -382,7 +382,7 @@ def test_of_an_unbundled_recipe_only_the_figures_are_kept(
     (seen,) = (outcome.result for outcome in begin([recipe], made.dataset(), settings))
     assert isinstance(seen, Bundle)
     assert [folder.name for folder in find_bundles(settings.models)] == ["shapes"]
-    first, second = read_results(settings.models)
+    first, second = read_models(settings.models)
     assert (first.config.name, first.revision) == ("shapes", kept.revision)
     assert (second.config, second.metrics, second.revision) == (seen.config, seen.metrics(), None)
     page = report.results_page([first, second], None)
@@ -390,22 +390,22 @@ def test_of_an_unbundled_recipe_only_the_figures_are_kept(
     assert page.count(row) == 1
     assert "Only figures are kept of `seen`, no weights." in page
     begin([recipe], made.dataset(), settings, resume=True)
-    assert len(read_results(settings.models)) == 2, "the old figures were replaced"
+    assert len(read_models(settings.models)) == 2, "the old figures were replaced"
     (settings.models / "unbundled.json").write_text("{}x")
     with pytest.raises(BundleError, match=r"unbundled\.json is invalid"):
-        read_results(settings.models)
-    assert len(Catalog(settings).results()) == 1, "and the rest can still be listed"
+        read_models(settings.models)
+    assert len(Catalog(settings).models()) == 1, "and the rest can still be listed"
 
 
 def test_a_model_that_is_bundled_later_has_one_row(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     begin([made.recipe(name="one", epochs=1, bundled=False)], made.dataset(), settings)
     catalog = Catalog(settings)
-    assert [result.revision for result in catalog.results()] == [None]
+    assert [result.revision for result in [*catalog.models(), *catalog.unbundled()]] == [None]
     with pytest.raises(ModelNotFoundError, match="'one' cannot be loaded: only its metrics"):
         catalog.load("one")
     begin([made.recipe(name="one", epochs=1)], made.dataset(), settings, resume=True)
-    (result,) = read_results(settings.models)
+    (result,) = read_models(settings.models)
     assert result.revision is not None
 
 
