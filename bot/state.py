@@ -48,7 +48,7 @@ class BotState:
         settings: Settings.
         predictor: Predictor that classifies the photos.
         store: Database.
-        releases: Revisions of the models in this bot's home and database.
+        releases: Pulls, promotes and rolls back models.
         hash_key: Key of the hashes that stand for users.
         timings: Intervals and timeouts.
         models: Models of the predictor.

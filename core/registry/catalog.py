@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "FailureListener", "Timings"]
 
-_BEST_FOR_PHOTOS = ("mobilenet", "scratch", "classic")
+_BEST_FOR_PHOTOS = ("efficientnet", "mobilenet", "scratch", "classic")
 
 logger = logging.getLogger(__name__)
 
@@ -127,16 +127,34 @@ class Catalog:
         """Return the name of the default model.
 
         It is TENSIGHT_MODEL where that is set, otherwise the readable model that is best for
-        photos.
+        photos. If TENSIGHT_MODEL names a model that earlier versions included and this one does
+        not, a message says so once, and the best for photos is used.
 
         Raises:
             ModelNotFoundError: No model is readable, or TENSIGHT_MODEL names none.
             BundleError: The model named by TENSIGHT_MODEL is damaged.
         """
-        if self._settings.model is not None:
-            bundle = self.bundle(self._settings.model)
+        chosen = self._settings.model
+        if chosen is not None and not self._is_retired(chosen):
+            bundle = self.bundle(chosen)
             bundle.metrics()
             return bundle.config.name
+        default = self._best_for_photos()
+        if chosen is not None:
+            self._log_once(
+                f"TENSIGHT_MODEL names {chosen}, which is no longer included; {default} is used "
+                f"instead. Unset TENSIGHT_MODEL, or pull {chosen} from a Hub repository that still "
+                "has it."
+            )
+        return default
+
+    def _is_retired(self, name: str) -> bool:
+        """Return whether only the metrics of a model are kept, and neither bundle nor revision."""
+        if name in self._names():
+            return False
+        return any(model.name == name for model in self.unbundled())
+
+    def _best_for_photos(self) -> str:
         names = [model.name for model in self.models()]
         if not names:
             raise ModelNotFoundError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import BUNDLED, Bundle, write_bundle
+from core.bundle.leaderboard import save_unbundled
 from core.errors import BundleError, ModelNotFoundError
 from core.registry.catalog import Catalog
 from core.settings import Settings
@@ -63,12 +64,25 @@ def test_the_default_is_the_best_for_photos(models: Path) -> None:
     assert Catalog(Settings(models=models, model="baseline")).default() == "baseline"
     shutil.rmtree(models / "classic")
     assert Catalog(Settings(models=models)).default() == "baseline"
-    for better in ("scratch", "mobilenet"):
+    for better in ("scratch", "mobilenet", "efficientnet"):
         bundle = Bundle.open(models / "baseline")
         files = {name: bundle.read(name) for name in bundle.config.sha256}
         config = bundle.config.model_copy(update={"name": better})
         write_bundle(models / better, config, files)
         assert Catalog(Settings(models=models)).default() == better
+
+
+def test_retired_default_is_replaced_by_the_best_for_photos(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_unbundled(models, Bundle.open(models / "baseline"))
+    shutil.rmtree(models / "baseline")
+    catalog = Catalog(Settings(models=models, model="baseline"))
+    told: list[str] = []
+    catalog.add_failure_listener(told.append)
+    assert [catalog.default(), catalog.default()] == ["classic", "classic"]
+    assert caplog.text.count("baseline, which is no longer included; classic is used instead") == 1
+    assert len(told) == 1
 
 
 def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
