@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         RealPhotoMetrics,
     )
     from core.training.data.datasets import Dataset
-    from core.training.evaluation.measure import EvaluationData
-    from core.training.plan import Outcome
+    from core.training.evaluation.evaluation_data import EvaluationData
+    from core.training.train_all import Outcome
 
 __all__ = ["app"]
 
@@ -122,7 +122,7 @@ def train(
         raise typer.BadParameter("--ablation has seeds of its own; leave out --seed")
     settings = read_settings()
     prepare_training()
-    from core.training import plan, recipes
+    from core.training import recipes, train_all
     from core.training.networks import vgg16
 
     again = shlex.join(["tensight", *dict.fromkeys([*sys.argv[1:], "--resume"])])
@@ -131,12 +131,12 @@ def train(
             _ablate(settings, resume, again)
             return
         if name == recipes.VGG16 and weights is not None:
-            _tell(plan.Outcome(name, vgg16.adopt_vgg16(weights, settings)), settings, again)
+            _tell(train_all.Outcome(name, vgg16.import_vgg16(weights, settings)), settings, again)
             return
         if name is not None and name != recipes.VGG16:
             recipes.get_recipe(name)
-        outcomes = plan.train_all(
-            plan.plan() if name is None else [name],
+        outcomes = train_all.train_all(
+            train_all.training_order() if name is None else [name],
             _load_data(settings),
             settings,
             seed=seed or 0,
@@ -269,7 +269,7 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
         bundle.verify()
     rows = _load_rows(settings)
     from core.training.evaluation import measure
-    from core.training.evaluation.corruptions import SHIFT_ROWS, measure_corruptions
+    from core.training.evaluation.corruptions import CORRUPTED_ROWS, measure_corruptions
     from core.training.pages import write_pages
 
     others = [b for b in bundles if b.config.labels != rows.dataset.labels]
@@ -285,7 +285,7 @@ def _evaluate_all(catalog: Catalog, settings: Settings, as_json: bool) -> None:
         say(f"Measured on images spoiled by {way}")
         for name, each in figures.items():
             shift[name][way] = each
-    n = min(SHIFT_ROWS, len(rows.dataset.test))
+    n = min(CORRUPTED_ROWS, len(rows.dataset.test))
     for bundle in again:
         done = measure.add_corruptions(bundle, shift[bundle.config.name], n)
         _print_evaluated(done, as_json)
@@ -305,7 +305,7 @@ def _of_the_folder(catalog: Catalog, settings: Settings, name: str) -> Bundle:
 
 def _evaluate_photos(classifier: Classifier, folder: Path, as_json: bool) -> None:
     prepare_training()
-    from core.training.data.photos import evaluate_photos
+    from core.training.evaluation.photos import evaluate_photos
 
     figures = evaluate_photos(classifier, folder)
     if as_json:
@@ -320,7 +320,7 @@ def _draw(catalog: Catalog, name: str, settings: Settings, folder: Path) -> None
     bundle, classifier = catalog.bundle(name), catalog.load(name)
     figures = bundle.metrics().test
     prepare_training()
-    from core.training.data.datasets import CIFAR10_LABELS, load_cifar10_test
+    from core.training.data.cifar10 import CIFAR10_LABELS, load_cifar10_test
     from core.training.evaluation.measure import refuse_other_labels
     from core.training.evaluation.mistakes import draw, refuse_without_mistakes
 
@@ -377,7 +377,7 @@ def export(
         )
     settings = read_settings()
     prepare_training()
-    from core.training.export.adopt import Pixels, import_keras
+    from core.training.export.keras_import import Pixels, import_keras
     from core.training.pages import write_pages
 
     bundle = import_keras(
@@ -401,7 +401,7 @@ def export(
 
 def _load_data(settings: Settings) -> Dataset:
     prepare_training()
-    from core.training.data.datasets import load_cifar10
+    from core.training.data.cifar10 import load_cifar10
 
     say("Reading CIFAR-10 ...")
     return load_cifar10(settings)
@@ -409,9 +409,9 @@ def _load_data(settings: Settings) -> Dataset:
 
 def _load_rows(settings: Settings) -> EvaluationData:
     dataset = _load_data(settings)
-    from core.training.evaluation.measure import EvaluationData
+    from core.training.evaluation.evaluation_data import EvaluationData
 
-    return EvaluationData.of(dataset, settings)
+    return EvaluationData.load(dataset, settings)
 
 
 def _print_evaluated(bundle: Bundle, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from core.settings import Settings
 from core.store.feedback import Feedback
 from core.store.feedback_export import export_photos, feedback_stats
 from core.store.store import Store
-from core.training.data.photos import read_labels
+from core.training.data.labelled_photos import read_labels
 from tests import drawings
 from tests.conftest import ROOT
 
