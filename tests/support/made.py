@@ -1,4 +1,4 @@
-"""Data and recipes that tests make: three kinds of coloured shapes, learned in a few steps."""
+"""Data sets and recipes for tests: coloured shapes that are learned in a few steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.training.recipe import Recipe
 from core.training.recipes import get_recipe
 
 LABELS = ("red square", "green bar", "blue sky")
-# The classes that show one of the ten or are too near to one; the rest are made up.
+# Classes that show one of the ten, or are too similar to one; the rest are invented.
 TINY_NAMES = (
     *("n02123045", "n02123394", "n02124075", "n02106662", "n02099712", "n02099601", "n02094433"),
     *("n02085620", "n02113799", "n02058221", "n02056570", "n01855672", "n02002724", "n01641577"),
@@ -30,17 +30,17 @@ TINY_NAMES = (
 
 
 def dataset(train: int = 600, test: int = 150) -> Dataset:
-    """Images of a red square, a green bar or blue all over, each on noise."""
+    """Return images of a red square, a green bar or a blue sky, each on noise."""
     return Dataset("Shapes", LABELS, None, _split(train, 1), _split(test, 2))
 
 
 def ten(train: int = 400, test: int = 100) -> Dataset:
-    """Images with CIFAR-10's labels, which are ten shades of red."""
+    """Return images with CIFAR-10's labels, each a shade of red."""
     return Dataset("Ten shades", CIFAR10_LABELS, None, _shades(train, 1), _shades(test, 2))
 
 
 def tiny_imagenet(folder: Path, names: tuple[str, ...] = TINY_NAMES) -> Path:
-    """Two train images and one valid image of each class, all grey, as the Hub has them."""
+    """Write Tiny ImageNet in the Hub's layout: two train images and one valid image per class."""
     (folder / "tiny-imagenet" / "data").mkdir(parents=True)
     buffer = BytesIO()
     Image.new("L", (64, 64), 90).save(buffer, "JPEG")  # some of the real ones are grey too
@@ -84,8 +84,8 @@ def real_photos(folder: Path, each: int = 4) -> Path:
 
 
 def recipe(**changes: object) -> Recipe:
-    """`baseline`, as short as it can be."""
-    # Of 60 rows one is more than rounding may cost, so weights are hardly rounded.
+    """Return a short version of `baseline`."""
+    # One of 60 rows is more than quantisation may cost, so the weights are hardly rounded.
     short: dict[str, object] = {
         "epochs": 3,
         "patience": 3,
@@ -97,7 +97,7 @@ def recipe(**changes: object) -> Recipe:
 
 
 def like(name: str, **changes: object) -> Recipe:
-    """A recipe of the project's own, changed."""
+    """Return a recipe of the project with changed fields."""
     return replace(get_recipe(name), **changes)  # type: ignore[arg-type]  # as above
 
 

@@ -22,7 +22,7 @@ def test_explore_counts_real_photos(tmp_path: Path) -> None:
     assert ["one/photos", "30", "26"] in by_title["Real photos by source"]
     kinds = next(rows for title, rows in by_title.items() if "by kind" in title)
     assert ["kangaroo *", "8", "0"] in kinds
-    assert ["train", "longer", "120", "120", "120"] in by_title["Sides of the real photos, pixels"]
+    assert ["train", "longer", "120", "120", "120"] in by_title["Sides of the real photos in pixels"]
     assert "one/photos" in page.read_text("utf-8")
 
 

@@ -31,7 +31,7 @@ def _of_side(side: int) -> InputSpec:
 
 
 def any_size(shape: cnn.Shape, classes: int) -> keras.Model:
-    """The smallest network that takes images of any size, as mobilenet does."""
+    """Build a minimal network for images of any size, as mobilenet is."""
     x = inputs = keras.layers.Input(shape)
     x = keras.layers.Conv2D(8, 3, activation="relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
@@ -43,7 +43,7 @@ def any_size(shape: cnn.Shape, classes: int) -> keras.Model:
     [
         get_recipe("baseline"),
         get_recipe("classic"),
-        # The optimizer, number format and flips of scratch, and mobilenet's growing images.
+        # Optimiser, number format and flips of scratch, and progressive resizing of mobilenet.
         made.like(
             "scratch",
             build=cnn.baseline,
@@ -78,7 +78,7 @@ def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path, recipe: Reci
 
 
 def test_killed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
-    """Killed in its third epoch or later, of eight, at a rate that still learns at the end."""
+    """Kill a run after its second epoch or later, of eight."""
     recipe = "made.recipe(epochs=8, patience=8, optimizer=AdamW(1e-4))"
     program = (
         "from pathlib import Path\n"
@@ -100,7 +100,7 @@ def test_killed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     killed.kill()
     killed.wait()
     done = len(json.loads(state.read_text())["history"])
-    assert done < 8, "it was to be killed before its end"
+    assert done < 8, "it must be killed before its end"
     recipe_here = made.recipe(epochs=8, patience=8, optimizer=AdamW(1e-4))
     reporter = made.Recorder()
     resumed = run(recipe_here, tmp_path / "killed", reporter, resume=True)
@@ -137,7 +137,7 @@ def test_best_and_last_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 def test_best_epoch_has_the_best_validation_accuracy(tmp_path: Path) -> None:
-    # A rate this high learns nothing after the first epochs, so patience ends the run.
+    # At this learning rate the accuracy soon stops improving, so patience ends the run.
     recipe = made.recipe(epochs=30, patience=2, optimizer=AdamW(1.0))
     done = run(recipe, tmp_path, made.Recorder(), data=TrainingData(LEARN.take(np.arange(150))))
     accuracies = [epoch.validation_accuracy for epoch in done.history]
@@ -146,7 +146,7 @@ def test_best_epoch_has_the_best_validation_accuracy(tmp_path: Path) -> None:
 
 
 def test_best_epoch_has_the_served_image_size(tmp_path: Path) -> None:
-    """Epochs of smaller images may well be the better ones, each measured at its own size."""
+    """Ignore epochs of smaller images, even where their own validation accuracy is higher."""
     growing = made.recipe(
         build=any_size,
         input=_of_side(48),
@@ -188,11 +188,11 @@ def test_less_than_one_batch_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # The largest takes a quarter of a minute; above, a small one learns as it does.
+    # The largest takes a quarter of a minute; the tests above train a small one like it.
     [
         pytest.param(name, marks=[pytest.mark.long] * (name == "mobilenet"))
         for name, recipe in sorted(RECIPES.items())
-        # Those that learn from real photos do so by a task of their own: test_photo_task.py.
+        # Recipes with a plan have their own task, see test_photo_task.py.
         if recipe.plan is None
     ],
 )
@@ -203,7 +203,7 @@ def test_every_recipe_trains_two_steps(name: str, tmp_path: Path) -> None:
         sides = ((0.0, recipe.input.height),)
         recipe = replace(recipe, prepare=None, outliers_per_epoch=5, side_schedule=sides)
     if recipe.pretrained_body is not None:
-        # Its weights are made by another command; test_vgg16.py loads them.
+        # Its weights are imported by another command; networks/test_vgg16.py loads them.
         recipe = replace(recipe, pretrained_body=None, outliers_per_epoch=5)
     rows, photos, outliers = (LEARN.take(np.arange(n)) for n in (33, 5, 10))
     data = TrainingData(rows) if not recipe.tiny_imagenet else TrainingData(rows, photos, outliers)

@@ -147,10 +147,10 @@ def test_own_photos_are_trained_on_with_a_plan(tmp_path: Path) -> None:
     (own / "labels.csv").write_text("file,label\nship.png,ship\nchair.png,none\n", "utf-8")
     made.real_photos(tmp_path)
     settings = Settings(data=tmp_path, models=tmp_path / "models", home=tmp_path / "home")
-    told: list[str] = []
+    names: list[str] = []
 
-    def reporter(what: str) -> nullcontext[made.Recorder]:
-        told.append(what)
+    def reporter(name: str) -> nullcontext[made.Recorder]:
+        names.append(name)
         return nullcontext(made.Recorder())
 
     (outcome,) = train_all(
@@ -164,7 +164,7 @@ def test_own_photos_are_trained_on_with_a_plan(tmp_path: Path) -> None:
         extra=own,
     )
     assert isinstance(outcome.result, Bundle), outcome.result
-    assert told == ["ten"], "none is left out"
+    assert names == ["ten"], "all photos are used"
     data = outcome.result.config.training.data
     assert "54 real photos of 2 public repositories, 41 of the labels and 13 of other" in data
     assert "including 2 photos of the user's own" in data

@@ -26,7 +26,7 @@ from tests.support import made
 
 
 def left_by_visitors(folder: Path, labels: tuple[str, ...], settings: Settings) -> Path:
-    """What `tensight feedback export` writes of photos that visitors judged."""
+    """Export three photos with feedback by `tensight feedback export`."""
     store = Store.open(settings)
     for truth, colour in (
         (labels[0], (200, 20, 20)),
@@ -78,9 +78,9 @@ def test_exported_feedback_is_trained_and_evaluated_on(settings: Settings, tmp_p
     assert (known.images.shape, none.images.shape) == ((2, 64, 64, 3), (1, 64, 64, 3))
     assert known.labels.tolist() == [0, 1]
     bundle = learned(made.recipe(), made.dataset(), settings, wild)
-    told = bundle.config.training.data
-    assert "542 train rows; including 2 photos of the user's own" in told
-    assert told.endswith("; without 1 of none of the classes, which this recipe cannot use")
+    description = bundle.config.training.data
+    assert "542 train rows; including 2 photos of the user's own" in description
+    assert description.endswith("; without 1 of none of the classes, which this recipe cannot use")
     assert evaluate_photos(Classifier(bundle, threads=1), wild).n == 3
 
 
@@ -91,18 +91,18 @@ def test_photos_of_none_are_outliers_of_recipes_with_outliers(tmp_path: Path) ->
     wild = left_by_visitors(tmp_path / "left", made.ten().labels, settings)
     recipe = made.recipe(tiny_imagenet=True, outliers_per_epoch=30, precision="float32")
     bundle = learned(recipe, made.ten(), settings, wild)
-    told = bundle.config.training.data
-    assert "360 train rows; Tiny ImageNet, 46 train images of the same classes; 241 of" in told
-    assert "including 3 photos of the user's own" in told
-    assert "without" not in told
+    description = bundle.config.training.data
+    assert "360 train rows; Tiny ImageNet, 46 train images of the same classes; 241 of" in description
+    assert "including 3 photos of the user's own" in description
+    assert "without" not in description
 
 
 def test_reporter_names_unused_photos(settings: Settings, tmp_path: Path) -> None:
     wild = left_by_visitors(tmp_path / "left", made.LABELS, settings)
-    told: list[str] = []
+    names: list[str] = []
 
-    def reporter(what: str) -> nullcontext[made.Recorder]:
-        told.append(what)
+    def reporter(name: str) -> nullcontext[made.Recorder]:
+        names.append(name)
         return nullcontext(made.Recorder())
 
     outcomes = train_all(
@@ -112,12 +112,12 @@ def test_reporter_names_unused_photos(settings: Settings, tmp_path: Path) -> Non
         seed=0,
         resume=False,
         reporter=reporter,
-        # Told before anything else, so nothing need be trained: there is not one batch.
+        # Reported before training, which fails at once: there is less than one batch.
         recipes={"baseline": made.recipe(batch_size=1000)},
         extra=wild,
     )
     assert [outcome.name for outcome in outcomes] == ["baseline"]
-    assert told == ["baseline (without 1 photo of none, which this recipe cannot use)"]
+    assert names == ["baseline (without 1 photo of none, which this recipe cannot use)"]
 
 
 def test_run_resumes_only_with_the_same_photos(settings: Settings, tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ CLASSES = 4
 
 
 def split(n: int, side: int, labels: int, seed: int = 0) -> Split:
-    """Images of noise, as sharp as images can be."""
+    """Return images of noise, which have full detail."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, side, side, 3), np.uint8)
     return Split(images, np.arange(n, dtype=np.int64) % labels, np.arange(n))
 
 
 def plain(**changes: object) -> Recipe:
-    """A recipe that changes no image."""
+    """Return a recipe without augmentation."""
     recipe = replace(get_recipe("baseline"), batch_size=20, crop_padding=0, flip=None)
     return replace(recipe, **changes)  # type: ignore[arg-type]  # names and types of a dict
 
@@ -53,7 +53,7 @@ def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
     for epoch in (1, 2):
         batches = Batches(TrainingData(rows), plain(flip="alternating"), CLASSES, 3, epoch)
         inputs, _ = all_of(batches)
-        # By its sum, which no flip changes, an image is known again.
+        # An image is identified by its sum, which flips do not change.
         order = np.argsort(inputs.sum(axis=(1, 2, 3)))
         seen.append(inputs[order])
     mirrored = [np.allclose(a, b[:, ::-1]) for a, b in zip(*seen, strict=True)]

@@ -24,7 +24,7 @@ def labels(n: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def hub_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All 60,000 rows in the Hub's layout; every image of a class is of one colour."""
+    """Write 60,000 rows in the Hub's layout; all images of a class have one colour."""
     folder = tmp_path_factory.mktemp("hub")
     (folder / "cifar10" / "plain_text").mkdir(parents=True)
     cells = []
@@ -44,7 +44,7 @@ def hub_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def binary_layout(tmp_path: Path) -> Path:
-    """The same rows as the official binary batches."""
+    """Write the same rows as the official binary batches."""
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     planes = np.repeat(COLOURS, 1024, axis=1)

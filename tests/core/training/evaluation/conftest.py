@@ -14,7 +14,7 @@ from tests import drawings
 
 @pytest.fixture
 def models(made_models: Path, tmp_path: Path) -> Path:
-    """A checkout's folders: models/ with the one that tests train, and docs/ beside it."""
+    """Copy the trained model into the folders of a checkout: models/ with docs/ beside it."""
     shutil.copytree(made_models, tmp_path / "models")
     (tmp_path / "docs").mkdir()
     return tmp_path / "models"
@@ -22,7 +22,7 @@ def models(made_models: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def ships() -> Split:
-    """Forty images of a ship with different noise, 64 × 64 pixels."""
+    """Return forty images of a ship with different noise, 64 × 64 pixels."""
     rng = np.random.default_rng(0)
     images = np.stack([np.asarray(drawings.ship(64, 64))] * 40)
     noise = rng.integers(-20, 20, images.shape)

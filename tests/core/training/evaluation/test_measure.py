@@ -27,7 +27,7 @@ from tests.support import made
 
 
 def evaluated(models: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
-    """What `tensight evaluate` prints, with the tests' own data for CIFAR-10."""
+    """Run `tensight evaluate` on made data, and return what it prints."""
     dataset = made.dataset(test=12)
     monkeypatch.setattr(
         training, "_load_rows", lambda settings: EvaluationData.load(dataset, settings)
@@ -92,11 +92,11 @@ def test_stored_metrics_are_those_of_the_stored_weights(
 
 
 def _near(ours: Any, theirs: Any, where: str = "") -> list[str]:
-    """Places at which two trees of figures differ by more than .001; counts, by more than 10."""
+    """List where two trees of metrics differ by more than 0.001, or counts by more than 10."""
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
         return [p for key in ours for p in _near(ours[key], theirs[key], f"{where}.{key}")]
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        # Rows and bins change places where confidences differ in the last digits.
+        # Order and bins may change where confidences differ in the last digits.
         if where.endswith(".mistakes"):
             both = {each["row"] for each in ours} & {each["row"] for each in theirs}
             return [] if len(both) >= len(ours) - 2 else [f"{where}: {len(both)} of {len(ours)}"]

@@ -15,7 +15,7 @@ from tests.support.networks import NETWORKS, images, served, trained
 
 
 def fine_layer(model: keras.Model) -> keras.Layer:
-    """The deepest layer with at least 7×7 cells."""
+    """Return the deepest layer with at least 7×7 cells."""
     return [x for x in model.layers if len(x.output.shape) == 4 and x.output.shape[1] >= 7][-1]
 
 
@@ -32,13 +32,13 @@ def test_gradient_maps_are_gradient_times_activation(name: str) -> None:
         logits = tf.unstack(above(features), axis=1)
     expected = [tf.reduce_sum(tape.gradient(logit, features) * features, -1) for logit in logits]
     error = np.linalg.norm(outputs["maps"] - np.stack(expected, axis=-1)) / np.linalg.norm(expected)
-    # The slope of GELU is taken by a formula that is right to .002, here three times over.
+    # The derivative of GELU is approximated to within 0.002, here three times over.
     assert error < (0.03 if name == "scratch" else 1e-5)
 
 
 @pytest.mark.parametrize("name", ["baseline", "classic"])
 def test_gradient_maps_count_flat_regions_once(name: str) -> None:
-    """Where cells of a pool tie, the gradient may take any; the sum of all evidence is the same."""
+    """Sums are compared: where cells of a pool tie, the gradient may take any of them."""
     model = trained(name)
     ship = np.asarray(drawings.ship(32, 32), np.float32) / 255
     both = np.stack([np.full((32, 32, 3), 0.5, np.float32), ship])

@@ -22,7 +22,7 @@ from tests.support.networks import NETWORKS, images, served
 
 @functools.cache
 def flatbuffer(name: str, precision: Precision) -> bytes:
-    """What it is exported to."""
+    """Return the flatbuffer of a network."""
     return to_flatbuffer(served(name), precision)
 
 
@@ -38,8 +38,8 @@ def test_flatbuffer_computes_what_the_model_computes(name: str, precision: Preci
         "embedding": answers.embedding,
         "maps": engine.explain(images(name)),
     }
-    # Of less exact weights a unit that hardly fires may not fire, and another cell win its pool; so
-    # maps are compared as a whole.
+    # With rounded weights a unit near 0 may be inactive, or another cell the maximum of its pool;
+    # so maps are compared as a whole.
     allowed = {"float32": (1e-3, 0.02), "float16": (0.02, 0.2), "int8": (0.1, 0.6)}[precision]
     for key, value in expected.items():
         error = np.linalg.norm(given[key] - value) / np.linalg.norm(value)
@@ -48,7 +48,7 @@ def test_flatbuffer_computes_what_the_model_computes(name: str, precision: Preci
 
 @pytest.mark.parametrize("name", ["transfer", pytest.param("finetuned", marks=pytest.mark.long)])
 def test_signatures_of_vgg16_share_their_weights(name: str) -> None:
-    """Both signatures share its kernels, and each image of a batch gets its own maps."""
+    """Check the size of the file, and that each image of a batch gets its own maps."""
     keras.utils.set_random_seed(1)
     recipe = get_recipe(name)
     side = recipe.input.height
@@ -66,7 +66,7 @@ def test_signatures_of_vgg16_share_their_weights(name: str) -> None:
 
 
 def _flatbuffer(signatures: dict[str, list[str]]) -> bytes:
-    """A model of one convolution, with these outputs in these signatures."""
+    """Convert a model of one convolution, with these outputs in these signatures."""
     x = image = layers.Input((8, 8, 3), name="image")
     maps = layers.Conv2D(4, 2)(x)
     embedding = layers.GlobalAveragePooling2D()(maps)

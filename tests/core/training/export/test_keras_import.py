@@ -39,7 +39,7 @@ COMMANDS = [
 
 
 def trained(*tail: layers.Layer) -> keras.Model:
-    """A small network that tells the three kinds apart; it takes pixels of 0 to 1."""
+    """Train a small network on the three classes; it takes pixels of 0 to 1."""
     keras.utils.set_random_seed(0)
     image = keras.Input((32, 32, 3))
     x = layers.Conv2D(8, 5, padding="same", activation="relu")(image)
@@ -58,7 +58,7 @@ def trained(*tail: layers.Layer) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the page asks for: a model, and two folders of photos."""
+    """Write what the page asks for: a model, and two folders of photos."""
     folder = tmp_path_factory.mktemp("desk")
     trained(layers.Dense(3, activation="softmax")).save(folder / "shapes.keras")
     data = made.dataset()
@@ -102,10 +102,10 @@ def test_add_a_model_page_works_command_by_command(
         program, *arguments = shlex.split(command)
         if program == "make":
             continue
-        # What is served has none of the published models: they can come from the Hub alone.
+        # The server has no models of its own, so they must come from the Hub.
         models = "models" if program == ".venv-dev/bin/tensight" else "elsewhere"
         if arguments[0] == "export" and "--replace" in arguments:
-            # Here, where TensorFlow is loaded already; the first export had a process of its own.
+            # In this process, which has loaded TensorFlow; the first export ran in its own.
             monkeypatch.chdir(desk)
             again = CliRunner().invoke(app, arguments, env={"TENSIGHT_MODELS": models})
             assert again.exit_code == 0, f"{command}\n{again.output}"

@@ -21,7 +21,7 @@ FILE = "mobilenet_v2/mobilenet_v2_1.0_224_int8.tflite"
 def test_mobilenet_predicts_what_the_flatbuffer_predicts(
     data_folder: Path, photos_folder: Path
 ) -> None:
-    """Which rounds every activation to 8 bits, so they may differ where it is close."""
+    """Allow some differences, since the flatbuffer rounds every activation to 8 bits."""
     model = cnn.mobilenet((224, 224, 3), 1001)
     load_mobilenet(model, Settings(data=data_folder))
     kernel, bias = read_mobilenet(data_folder / FILE)[-1]

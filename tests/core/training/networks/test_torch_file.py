@@ -18,7 +18,7 @@ from tests.support.torch_files import write_state_dict
 
 
 class _Malicious:
-    """A pickle of this runs a command when it is loaded."""
+    """Object whose pickle runs a command when it is loaded."""
 
     def __init__(self, command: str) -> None:
         self._command = command

@@ -54,7 +54,7 @@ def body() -> keras.Model:
 
 
 def as_published(model: keras.Model, file: Path) -> Path:
-    """A file laid out as that of the ImageNet weights: a group a layer, in HDF5."""
+    """Write weights in the layout of the published file: HDF5 with a group for each layer."""
     with h5py.File(file, "w") as content:
         content.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
         for layer in model.layers:
@@ -75,7 +75,7 @@ def ask(
     weights: Path | None = None,
     recipes: Iterable[Recipe] = (),
 ) -> list[object]:
-    """What `tensight train` would come to on made data."""
+    """Train by name on made data, and return the outcomes."""
     outcomes = train_all(
         list(names),
         made.dataset(train=300, test=30),
@@ -148,7 +148,7 @@ def test_vgg16_input_matches_keras_preprocessing() -> None:
 
 
 def test_saved_weights_keep_their_description(body: keras.Model, tmp_path: Path) -> None:
-    """Trained elsewhere, on a GPU say, and brought here by hand."""
+    """Import weights that were trained on another machine."""
     there, here = Settings(home=tmp_path / "there"), Settings(home=tmp_path / "here")
     kept = save_vgg16(body, ABOUT, there)
     adopted = import_vgg16(str(tmp_path / "there" / "weights" / "vgg16.weights.h5"), here)
@@ -229,7 +229,7 @@ def test_failed_download_suggests_a_file(tmp_path: Path) -> None:
         "from core.training.networks.vgg16 import import_vgg16\n"
         "import_vgg16('imagenet', Settings())\n"
     )
-    # A proxy on loopback where nobody listens.
+    # A proxy on loopback where nothing listens.
     offline = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, "-c", program],
