@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from core.bundle.metrics import PhotoMisclassification, RealPhotoMetrics, SourceMetrics
+from core.bundle.metrics import (
+    PhotoMisclassification,
+    ProportionEstimate,
+    RealPhotoMetrics,
+    SourceMetrics,
+)
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.training.data.cifar10 import CIFAR10_LABELS
