@@ -28,7 +28,8 @@ from core.photos.decode import decode
 from core.photos.preprocess import normalise
 from core.registry.catalog import Catalog
 from core.settings import Settings
-from core.training.export.flatbuffer import occlusion_model, to_flatbuffer
+from core.training.export.evidence_maps import occlusion_model
+from core.training.export.flatbuffer import to_flatbuffer
 from core.training.recipes import get_recipe
 
 __all__ = ["bytes_to_label", "decoding", "engines"]

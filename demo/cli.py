@@ -122,7 +122,7 @@ def _mcp_endpoint(
 def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:
     """The first test images of each class."""
     prepare_training()
-    from core.training.data.datasets import CIFAR10_LABELS, load_cifar10_test
+    from core.training.data.cifar10 import CIFAR10_LABELS, load_cifar10_test
 
     test = load_cifar10_test(settings)
     return {

@@ -20,7 +20,9 @@ from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
-from core.training.evaluation import report
+from core.training.evaluation.results_page import results_page
+from core.training.evaluation.tables import index, readme_table
+from core.training.recipes import RECIPES
 from demo.app import build_page, launch
 from tests.support import drawings
 from tests.support.servers import free_port
@@ -46,13 +48,13 @@ def pages() -> dict[str, str]:
     models = ROOT / "models"
     results = read_models(models)
     bundled = [result for result in results if result.revision is not None]
-    figures = f"\n{report.readme_table(bundled)}\n"
+    figures = f"\n{readme_table(bundled)}\n"
     readme = (ROOT / "README.md").read_text("utf-8")
     return {
         "README.md": _FIGURES.sub(lambda found: found[1] + figures + found[2], readme),
-        "docs/RESULTS.md": report.results_page(results, read_ablation(models)),
+        "docs/RESULTS.md": results_page(results, read_ablation(models), RECIPES),
         "docs/SETTINGS.md": Settings.document() + "\n",
-        "models/README.md": report.index(results),
+        "models/README.md": index(results),
     }
 
 

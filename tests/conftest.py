@@ -104,17 +104,16 @@ def catalog() -> Catalog:
 @pytest.fixture(scope="session")
 def made_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a model, `shapes`, trained by the whole pipeline on generated data."""
+    from core.training.run import RunOptions
     from core.training.train import train
-    from tests import made
+    from tests.support import made
 
     folder = tmp_path_factory.mktemp("made")
     train(
         made.recipe(name="shapes", title="Shapes"),
         made.dataset(),
         Settings(models=folder / "models", home=folder / "home"),
-        seed=0,
-        resume=False,
-        reporter=made.Recorder(),
+        RunOptions(0, False, made.Recorder()),
         command="tests",
     )
     return folder / "models"

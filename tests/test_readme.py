@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
-# docs/ADD_A_MODEL.md is run by tests/core/training/export/test_adopt.py.
+# docs/ADD_A_MODEL.md is run by tests/core/training/export/test_keras_import.py.
 PAGES = [
     "README.md",
     *(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.bundle.metrics import CorruptionMetrics
     from core.registry.catalog import Catalog
     from core.settings import Settings
-    from core.training.evaluation.measure import EvaluationData
+    from core.training.evaluation.evaluation_data import EvaluationData
 
 __all__ = ["app"]
 
@@ -96,7 +96,7 @@ def evaluate_photos(
 
     classifier = Catalog(read_settings()).load(name)
     prepare_training()
-    from core.training.data.photos import evaluate_photos as evaluate_on
+    from core.training.evaluation.photos import evaluate_photos as evaluate_on
 
     metrics = evaluate_on(classifier, folder)
     if as_json:
@@ -123,7 +123,7 @@ def draw_mistakes(
     bundle, classifier = catalog.bundle(name), catalog.load(name)
     metrics = bundle.metrics().test
     prepare_training()
-    from core.training.data.datasets import CIFAR10_LABELS, load_cifar10_test
+    from core.training.data.cifar10 import CIFAR10_LABELS, load_cifar10_test
     from core.training.evaluation.measure import refuse_other_labels
     from core.training.evaluation.mistakes import draw, refuse_without_mistakes
 
@@ -164,7 +164,7 @@ def _evaluate_corruptions(
 ) -> None:
     from core.inference.classifier import Classifier
     from core.training.evaluation import measure
-    from core.training.evaluation.corruptions import SHIFT_ROWS, measure_corruptions
+    from core.training.evaluation.corruptions import CORRUPTED_ROWS, measure_corruptions
 
     classifiers = [Classifier(bundle, threads=settings.threads) for bundle in bundles]
     found: dict[str, dict[str, CorruptionMetrics]] = {each.config.name: {} for each in bundles}
@@ -172,7 +172,7 @@ def _evaluate_corruptions(
         say(f"Evaluated under {corruption}")
         for name, each in metrics.items():
             found[name][corruption] = each
-    n = min(SHIFT_ROWS, len(rows.dataset.test))
+    n = min(CORRUPTED_ROWS, len(rows.dataset.test))
     for bundle in bundles:
         done = measure.add_corruptions(bundle, found[bundle.config.name], n)
         print_evaluated(done, as_json=as_json)
@@ -191,8 +191,8 @@ def _bundled(catalog: Catalog, settings: Settings, name: str) -> Bundle:
 
 def _load_rows(settings: Settings) -> EvaluationData:
     prepare_training()
-    from core.training.data.datasets import load_cifar10
-    from core.training.evaluation.measure import EvaluationData
+    from core.training.data.cifar10 import load_cifar10
+    from core.training.evaluation.evaluation_data import EvaluationData
 
     say("Reading CIFAR-10 ...")
-    return EvaluationData.of(load_cifar10(settings), settings)
+    return EvaluationData.load(load_cifar10(settings), settings)

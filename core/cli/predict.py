@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +29,8 @@ def predict(
     ] = False,
 ) -> None:
     """Classify photos."""
+    import asyncio
+
     from core import locale
     from core.serving.connect import connect_command
 
@@ -72,6 +73,8 @@ def explain(
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(out.suffix.lower())
     if kind is None:
         raise typer.BadParameter(f"{out} must end in .png or .jpg", param_hint="'--out'")
+    import asyncio
+
     from core import locale
     from core.output import replacing
     from core.photos.saliency import MAX_SIDE, overlay

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from core.bundle.config import Family, Precision
     from core.settings import Settings
     from core.training.data.datasets import Dataset
-    from core.training.plan import Outcome
+    from core.training.train_all import Outcome
 
 __all__ = ["app"]
 
@@ -140,11 +140,11 @@ def pretrain(
         return
     settings = read_settings()
     prepare_training()
-    from core.training import plan, recipes
+    from core.training import recipes, train_all
     from core.training.networks import vgg16
 
     with _resumable() as again:
-        outcome = plan.Outcome(recipes.VGG16, vgg16.adopt_vgg16(weights, settings))
+        outcome = train_all.Outcome(recipes.VGG16, vgg16.import_vgg16(weights, settings))
         _report(outcome, settings, again)
 
 
@@ -192,13 +192,13 @@ def _train(
     """Train one recipe, or all of them where the name is None."""
     settings = read_settings()
     prepare_training()
-    from core.training import plan, recipes
+    from core.training import recipes, train_all
 
     with _resumable() as again:
         if name is not None and name != recipes.VGG16:
             recipes.get_recipe(name)
-        outcomes = plan.train_all(
-            plan.plan() if name is None else [name],
+        outcomes = train_all.train_all(
+            train_all.training_order() if name is None else [name],
             _load_data(settings),
             settings,
             seed=seed or 0,
@@ -307,7 +307,7 @@ def export(
         )
     settings = read_settings()
     prepare_training()
-    from core.training.export.adopt import Pixels, import_keras
+    from core.training.export.keras_import import Pixels, import_keras
     from core.training.pages import write_pages
 
     bundle = import_keras(
@@ -331,7 +331,7 @@ def export(
 
 def _load_data(settings: Settings) -> Dataset:
     prepare_training()
-    from core.training.data.datasets import load_cifar10
+    from core.training.data.cifar10 import load_cifar10
 
     say("Reading CIFAR-10 ...")
     return load_cifar10(settings)

@@ -1,4 +1,4 @@
-"""Results of the ablation study, as they are stored in models/ablation.json."""
+"""Schema of models/ablation.json: results of the ablation study."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from pathlib import Path
 
 from core.bundle.config import Record, Share, TrainingRun, read_record, write_record
 
-__all__ = ["Ablation", "Option", "keep_ablation", "read_ablation"]
+__all__ = ["Ablation", "Option", "read_ablation", "write_ablation"]
 
 _ABLATION = "ablation.json"
 
 
 class Option(Record):
-    """One change, run with several seeds.
+    """One change of the recipe, run with several seeds.
 
     Attributes:
-        change: What differs from the first option.
-        validation, test: Accuracy of each run on the rows held out and on the test rows, measured
-            on the stored weights.
-        epochs: Epochs of each run.
+        change: Difference to the first option, in words.
+        validation, test: Accuracy of each run on the validation rows and on the test split,
+            measured on the stored weights.
+        epochs: Number of epochs of each run.
     """
 
     change: str
@@ -28,14 +28,16 @@ class Option(Record):
 
 
 class Ablation(Record):
-    """ablation.json in the folder of models: all options, the first of which changes nothing.
+    """Content of ablation.json: all options, the first of which changes nothing.
 
     Attributes:
-        base: What is changed, in words.
-        command: That made it.
-        data: What the test rows are.
-        n_validation, n_test: Numbers of rows.
-        made: All runs together.
+        base: The recipe that is changed, in words.
+        command: The command line.
+        data: The test split, in words.
+        seeds: Seed of each run.
+        n_validation, n_test: Number of validation and test images.
+        options: Results by option.
+        made: Totals of all runs.
     """
 
     base: str
@@ -49,7 +51,7 @@ class Ablation(Record):
 
 
 def read_ablation(models: Path) -> Ablation | None:
-    """What changes of a recipe came to; None where nobody has tried.
+    """Read ablation.json in a models folder; None where there is none.
 
     Raises:
         BundleError: The file is damaged.
@@ -57,6 +59,6 @@ def read_ablation(models: Path) -> Ablation | None:
     return read_record(models / _ABLATION, Ablation)
 
 
-def keep_ablation(models: Path, ablation: Ablation) -> None:
-    """Put it into a folder of models, in place of the one there."""
+def write_ablation(models: Path, ablation: Ablation) -> None:
+    """Write ablation.json in a models folder, replacing any earlier one."""
     write_record(models / _ABLATION, ablation)

@@ -1,4 +1,4 @@
-"""Embeddings of a network that is in training, computed on LiteRT where Keras can export to it."""
+"""Embeddings of a network during training, computed with LiteRT where Keras can export."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from core.inference.engine import INPUT, PREDICT
 from core.photos.preprocess import InputSpec
 from core.settings import processors
 from core.training.data.photo_batches import LabelledBatches, LabelledImages
-from core.training.export.flatbuffer import EMBEDDING, embedding_flatbuffer
+from core.training.export.evidence_maps import EMBEDDING
+from core.training.export.flatbuffer import embedding_flatbuffer
 
 __all__ = ["Embedder"]
 
 
 class Embedder:
-    """A layer of a network, with the weights that it has now.
+    """Output of a layer, with the weights that the network has at construction.
 
-    LiteRT computes it about three times as fast as Keras. Only TensorFlow can export to it; on
-    another backend Keras computes it.
+    LiteRT is about three times as fast as Keras. Export needs TensorFlow; on another backend Keras
+    computes the output.
 
     Args:
-        model: The network; its later changes have no effect.
-        spec: How images are brought to their size and normalised.
-        layer: Name of a layer that gives shape (n, d).
+        model: The network.
+        spec: Size and normalisation of the images.
+        layer: Name of a layer with output of shape (n, d).
     """
 
     def __init__(self, model: keras.Model, spec: InputSpec, layer: str = EMBEDDING) -> None:
@@ -36,7 +37,7 @@ class Embedder:
         self._run = _on_litert(body, spec) if _can_export() else _on_keras(body)
 
     def embed(self, data: LabelledImages) -> NDArray[np.float32]:
-        """Return the embeddings of images, shape (n, d), float32.
+        """Compute embeddings, shape (n, d), float32.
 
         Args:
             data: At least one image.

@@ -1,4 +1,4 @@
-"""A first look at the data, as the student took it: shapes, counts, value ranges, pictures."""
+"""Exploratory data analysis: shapes, class counts, pixel statistics and example images."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from core.training.data.real_photos import KEPT_BACK_KINDS, RealPhotos
 __all__ = ["Table", "explore"]
 
 Table = tuple[str, list[str], list[list[str]]]
-"""Title, header and rows."""
+"""Title, header and rows of a table."""
 
-_PICTURES = 12
-_KINDS = 40
+_EXAMPLES = 12
+_MAX_KINDS = 40
 _SCALE = 2
 
 
 def explore(
     dataset: Dataset, folder: Path, photos: Mapping[str, RealPhotos] | None = None
 ) -> tuple[list[Table], Path]:
-    """Describe a data set, and write the same with pictures as an HTML page.
+    """Describe a data set, and write the description with example images as an HTML page.
 
     Args:
-        dataset: What to describe.
-        folder: Where index.html goes; made if needed. It then holds images of the data set, so it
-            should not lie in a repository.
-        photos: Real photos by the name of their part.
+        dataset: Data set to describe.
+        folder: Folder for index.html; created if needed. The page contains images of the data set,
+            so the folder should be outside any repository.
+        photos: Real photos by name of their part.
 
     Returns:
-        The tables, and the path of the page.
+        Tables, and the path of the page.
     """
     learn, validation = hold_out(dataset.train)
     parts = {
         "train": dataset.train,
-        "train, learned from": learn,
-        "train, held out": validation,
+        "train, learning rows": learn,
+        "train, validation rows": validation,
         "test": dataset.test,
     }
     tables = [_shapes(parts), _counts(dataset.labels, parts), _values(parts)]
@@ -66,7 +66,7 @@ def _shapes(parts: dict[str, Split]) -> Table:
         ]
         for name, part in parts.items()
     ]
-    return "Shapes (rows × height × width × channels)", ["part", "images", "type", "labels"], rows
+    return "Shapes (images × height × width × channels)", ["part", "images", "type", "labels"], rows
 
 
 def _counts(labels: tuple[str, ...], parts: dict[str, Split]) -> Table:
@@ -90,12 +90,12 @@ def _values(parts: dict[str, Split]) -> Table:
                     f"{values.std() / 255:.4f}",
                 ]
             )
-    header = ["part", "channel", "least", "largest", "mean / 255", "std / 255"]
+    header = ["part", "channel", "minimum", "maximum", "mean / 255", "std / 255"]
     return "Pixel values", header, rows
 
 
 def _real_photos(labels: tuple[str, ...], parts: Mapping[str, RealPhotos]) -> list[Table]:
-    """Count real photos by class, source and kind, and give their sizes."""
+    """Count real photos by class, source and kind, and summarise their sizes."""
     names = list(parts)
     classes = dict(enumerate((*labels, "none")))
     sizes = []
@@ -106,11 +106,11 @@ def _real_photos(labels: tuple[str, ...], parts: Mapping[str, RealPhotos]) -> li
             sizes.append([name, what, *map(str, quantiles)])
     by_source = {name: part.sources for name, part in parts.items()}
     kinds = {name: part.kinds[~part.known] for name, part in parts.items()}
-    header = ["part", "side", "least", "median", "largest"]
-    of_none = "Real photos of none of the classes, by kind (*: kept back, for figures alone)"
+    header = ["part", "side", "minimum", "median", "maximum"]
+    of_none = "Real photos of none of the classes, by kind (*: held out for evaluation)"
     starred = [
         [f"{row[0]} *" if row[0] in KEPT_BACK_KINDS else row[0], *row[1:]]
-        for row in _counted(kinds)[:_KINDS]
+        for row in _counted(kinds)[:_MAX_KINDS]
     ]
     counts = {
         name: np.bincount(part.labels, minlength=len(classes)) for name, part in parts.items()
@@ -122,12 +122,12 @@ def _real_photos(labels: tuple[str, ...], parts: Mapping[str, RealPhotos]) -> li
         ("Real photos of each class", ["class", *names], by_class),
         ("Real photos by source", ["source", *names], _counted(by_source)),
         (of_none, ["kind", *names], starred),
-        ("Sides of the real photos, pixels", header, sizes),
+        ("Sides of the real photos in pixels", header, sizes),
     ]
 
 
 def _counted(parts: Mapping[str, NDArray[np.str_]]) -> list[list[str]]:
-    """Count each word in each part; the most frequent first."""
+    """Count each word in each part, most frequent first."""
     counts = {name: Counter(words.tolist()) for name, words in parts.items()}
     total = sum(counts.values(), Counter())
     return [
@@ -148,7 +148,7 @@ def _page(dataset: Dataset, tables: list[Table]) -> str:
         f"<tr><th>{html.escape(label)}</th><td>{_strip(dataset.train, i, label)}</td></tr>"
         for i, label in enumerate(dataset.labels)
     )
-    sections.append(f"<h2>The first {_PICTURES} of each class</h2><table>{pictures}</table>")
+    sections.append(f"<h2>First {_EXAMPLES} images of each class</h2><table>{pictures}</table>")
     name = html.escape(dataset.name)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>'
@@ -160,8 +160,8 @@ def _page(dataset: Dataset, tables: list[Table]) -> str:
 
 
 def _strip(split: Split, label: int, name: str) -> str:
-    """The first images of a class side by side, as an HTML image with its bytes in it."""
-    images = split.images[np.flatnonzero(split.labels == label)[:_PICTURES]]
+    """Render the first images of a class side by side as an HTML image with embedded data."""
+    images = split.images[np.flatnonzero(split.labels == label)[:_EXAMPLES]]
     strip = Image.fromarray(np.concatenate(list(images), axis=1))
     buffer = BytesIO()
     strip.save(buffer, "PNG")

@@ -1,10 +1,11 @@
-"""The training loop: a checkpoint after each epoch, from which a stopped run goes on."""
+"""The training loop, with a checkpoint after each epoch from which a stopped run can resume."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ import numpy as np
 from core.errors import TrainingError
 from core.output import replacing
 from core.training.evaluation.provenance import commit, hardware, today
+from core.training.run_identity import is_same_run
 
 __all__ = [
     "Epoch",
@@ -30,10 +32,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave.
+    """Results of one epoch.
 
-    Losses are what the recipe makes small, label smoothing included, in nats; accuracies are shares
-    of 1.
+    Losses are the training objective, label smoothing included, in nats; accuracies are 0 to 1.
     """
 
     epoch: int
@@ -46,7 +47,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Session:
-    """One stretch of a run: where, when and by what code its epochs were made."""
+    """Hardware, date and code commit of the epochs between a start or resumption and a stop."""
 
     hardware: str
     date: str
@@ -58,11 +59,11 @@ class FitResult:
     """A finished run.
 
     Attributes:
-        sessions: Its stretches, oldest first: one more for each time it was resumed.
-        model: The model of the epoch with the best validation accuracy, among those that the run
-            may end with.
+        model: Model of the best epoch.
         history: All epochs, oldest first.
-        best_epoch: Number of that epoch, from 1.
+        best_epoch: Number of the epoch with the highest validation accuracy among those that are
+            eligible, counted from 1.
+        sessions: Sessions, oldest first; one more for each resumption.
     """
 
     model: keras.Model
@@ -72,185 +73,246 @@ class FitResult:
 
 
 class Reporter(Protocol):
-    """Hears how a run gets on."""
+    """Receives the progress of a run."""
 
     def on_batch(self, epoch: int, done: int, total: int) -> None:
-        """After each batch: how many of the epoch's are done."""
+        """Handle the end of a batch: `done` of the `total` batches of the epoch."""
 
     def on_epoch(self, epoch: Epoch, total: int, best: bool) -> None:
-        """After each epoch: what it gave, most epochs of the run, whether it is the best so far."""
+        """Handle the end of an epoch of at most `total`; `best` if it is the best so far."""
 
 
 class TrainingTask(Protocol):
-    """What a run does; `fit` only goes through its epochs."""
+    """A network, its data and its optimiser; `fit` runs the epochs."""
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Return the name for messages."""
 
     @property
     def epochs(self) -> int:
-        """Most epochs."""
+        """Return the maximum number of epochs."""
 
     @property
     def patience(self) -> int:
-        """Epochs without a better validation accuracy after which the run ends."""
+        """Return the number of epochs without improvement after which the run ends."""
 
     @property
     def seed(self) -> int:
-        """Of weights, dropout, order and augmentation."""
+        """Return the seed of weights, dropout, order and augmentation."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What else decides the outcome, of types that JSON has.
+        """Return what decides the outcome beside the seed, as JSON types.
 
         Raises:
-            DataError: Weights to begin with are missing.
+            DataError: The pretrained weights are missing.
         """
 
     def network(self) -> keras.Model:
-        """The network, with any weights."""
+        """Build the network, with any weights."""
 
     def start(self, model: keras.Model, steps: int) -> None:
-        """Give it the weights it begins with; compile it for so many steps, with `accuracy`."""
+        """Set the initial weights, and compile for `steps` steps with the metric `accuracy`."""
 
     def batches(self, epoch: int) -> keras.utils.PyDataset:
-        """What an epoch learns from, the first being 1."""
+        """Return the training batches of an epoch, counted from 1."""
 
     def held_out(self, epoch: int) -> keras.utils.PyDataset:
-        """What it is validated on."""
+        """Return the validation batches of an epoch."""
 
-    def may_end_with(self, epoch: int) -> bool:
-        """Whether the weights of an epoch may be the run's."""
+    def is_eligible(self, epoch: int) -> bool:
+        """Check whether the weights of an epoch may be those of the run."""
+
+
+@dataclass
+class _Progress:
+    """State of a run between epochs.
+
+    Attributes:
+        task: The task.
+        identity: Identity of the run, seed included.
+        history: Epochs so far.
+        sessions: Sessions so far.
+    """
+
+    task: TrainingTask
+    identity: dict[str, Any]
+    history: list[Epoch]
+    sessions: list[Session]
+
+    @property
+    def best(self) -> Epoch | None:
+        """Return the eligible epoch with the highest validation accuracy, the first of equals."""
+        eligible = [epoch for epoch in self.history if self.task.is_eligible(epoch.epoch)]
+        return max(eligible, key=lambda epoch: epoch.validation_accuracy, default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Check whether all epochs are done or patience has run out."""
+        if len(self.history) >= self.task.epochs:
+            return True
+        best = self.best
+        return best is not None and len(self.history) - best.epoch >= self.task.patience
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the content of state.json."""
+        best = self.best
+        return {
+            "identity": self.identity,
+            "sessions": [asdict(session) for session in self.sessions],
+            "history": [asdict(epoch) for epoch in self.history],
+            "best_epoch": best.epoch if best else None,
+            "finished": self.finished,
+        }
 
 
 def fit(task: TrainingTask, *, folder: Path, resume: bool, reporter: Reporter) -> FitResult:
-    """Go through the epochs of a run.
+    """Run the epochs of a task.
 
-    After every epoch a checkpoint stands in `folder`; a run killed at any moment goes on from the
-    last one with `resume`, on the same batches at the same rates.
+    A checkpoint is written to `folder` after every epoch. A run that was killed at any moment can
+    be resumed from the last one; it then uses the same batches and learning rates as an
+    uninterrupted run.
 
     Args:
-        task: What to do.
-        folder: Where the run is kept; made if needed.
-        resume: Go on with the run in `folder`; without one there, begin. Off: a finished run there
-            is moved to a folder beside it, `NAME.previous`.
-        reporter: Hears of every batch and epoch.
+        task: The task.
+        folder: Folder of the run; created if needed.
+        resume: Continue the run in `folder`, or start one if there is none. Otherwise a finished
+            run is moved to `NAME.previous` beside it.
+        reporter: Receives the progress.
 
     Raises:
-        DataError: The task finds no weights to begin with.
-        TrainingError: There are fewer rows than one batch; or the run may not end with its last
-            epoch; or an unfinished run is in `folder` and `resume` is off; or the run there is of
-            another task or seed, or of another network under the same name.
+        DataError: The pretrained weights are missing.
+        TrainingError: There are fewer images than one batch; the last epoch is not eligible; an
+            unfinished run is in `folder` and `resume` is off; or the run there has another
+            identity, or another network under the same name.
     """
-    if task.epochs < 1 or not task.may_end_with(task.epochs):
-        raise TrainingError(
-            f"{task.name} has {task.epochs} epochs, and may not end with the last one: there must "
-            "be one, and its images of the size that is served. Change epochs or sides."
-        )
-    steps = [len(task.batches(epoch)) for epoch in range(1, task.epochs + 1)]
-    if min(steps) == 0:
-        raise TrainingError(
-            f"What {task.name} learns from in an epoch is less than one batch; give more images."
-        )
+    steps = _count_steps(task)
     identity = task.identity | {"seed": task.seed}
-    state = _last_state(folder)
-    if state is not None and resume:
-        if state["identity"] != identity:
-            raise TrainingError(
-                f"The run in {folder} is of another recipe, seed or data. Start without --resume "
-                "once you have moved it away."
-            )
-    else:
+    state = _read_state(folder)
+    if state is None or not resume:
         refuse_unfinished(folder)
         state = None
-
+    elif not is_same_run(state["identity"], identity):
+        raise TrainingError(
+            f"The run in {folder} has another recipe, seed or data. Move it away and start without "
+            "--resume."
+        )
     keras.utils.set_random_seed(task.seed)
-    history: list[Epoch] = []
-    sessions: list[Session] = []
-    best: Epoch | None = None
     model = task.network()
+    progress = _Progress(task, identity, [], [])
     if state is None:
         task.start(model, sum(steps))
-        if _last_state(folder) is not None:
-            # Kept until the next one: its export may have failed, and hours of training be in it.
-            previous = folder.with_name(f"{folder.name}.previous")
-            shutil.rmtree(previous, ignore_errors=True)
-            folder.rename(previous)
-        folder.mkdir(parents=True, exist_ok=True)
+        _create_folder(folder)
     else:
-        history = [Epoch(**epoch) for epoch in state["history"]]
-        sessions = [Session(**session) for session in state["sessions"]]
-        best = _best(task, history)
-        built = [weight.shape for weight in model.weights]
-        model = keras.saving.load_model(_checkpoint(folder, len(history)))
-        if [weight.shape for weight in model.weights] != built:
-            raise TrainingError(
-                f"The network of {task.name} has changed since the run in {folder}: its weights "
-                "have other shapes. Start without --resume once you have moved it away."
-            )
-
-    if not _finished(task, history, best):
-        sessions.append(Session(hardware(), today(), commit()))
-    while not _finished(task, history, best):
-        number = len(history) + 1
-        started = time.perf_counter()
-        batches = task.batches(number)
-        _seed_dropout(model, task.seed, number)
-        fitted = model.fit(
-            batches,
-            epochs=1,
-            # Keras would shuffle the batches by a state that no checkpoint holds.
-            shuffle=False,
-            verbose=0,
-            callbacks=[_OnBatch(reporter, number, len(batches))],
-        )
-        loss, accuracy = model.evaluate(task.held_out(number), verbose=0)
-        epoch = Epoch(
-            epoch=number,
-            loss=float(fitted.history["loss"][0]),
-            accuracy=float(fitted.history["accuracy"][0]),
-            validation_loss=float(loss),
-            validation_accuracy=float(accuracy),
-            seconds=time.perf_counter() - started,
-        )
-        history.append(epoch)
-        best = _best(task, history)
-        state = {
-            "identity": identity,
-            "sessions": [asdict(session) for session in sessions],
-            "history": [asdict(epoch) for epoch in history],
-            "best_epoch": best.epoch if best else None,
-            "finished": _finished(task, history, best),
-        }
-        _save(folder, model, state)
-        reporter.on_epoch(epoch, task.epochs, best is epoch)
-    number = max(_final(task, history), key=_by_validation).epoch
-    model = keras.saving.load_model(_checkpoint(folder, number))
-    return FitResult(model, tuple(history), number, tuple(sessions))
+        progress.history = [Epoch(**epoch) for epoch in state["history"]]
+        progress.sessions = [Session(**session) for session in state["sessions"]]
+        model = _load_checkpoint(task, model, folder, len(progress.history))
+    if not progress.finished:
+        progress.sessions.append(Session(hardware(), today(), commit()))
+    while not progress.finished:
+        epoch = _run_epoch(task, model, len(progress.history) + 1, reporter)
+        progress.history.append(epoch)
+        _save(folder, model, progress.to_state())
+        reporter.on_epoch(epoch, task.epochs, progress.best is epoch)
+    best = progress.best
+    if best is None:
+        raise TrainingError(f"The run of {task.name} has no eligible epoch.")
+    model = keras.saving.load_model(_checkpoint(folder, best.epoch))
+    return FitResult(model, tuple(progress.history), best.epoch, tuple(progress.sessions))
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Do nothing, unless there is a run that is worth going on with.
+    """Check that starting a run would not discard an unfinished one.
 
     Raises:
         TrainingError: An unfinished run is in this folder.
     """
-    state = _last_state(folder)
+    state = _read_state(folder)
     if state is not None and not state["finished"]:
         raise TrainingError(
-            f"An unfinished run of {len(state['history'])} epochs is in {folder}. Go on with "
-            "--resume, or delete that folder to begin anew."
+            f"{folder} contains an unfinished run of {len(state['history'])} epochs. Continue it "
+            "with --resume, or delete the folder to start again."
         )
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether there is a run in this folder that stopped before its end."""
-    state = _last_state(folder)
+    """Check whether a folder contains a run that stopped before its end."""
+    state = _read_state(folder)
     return state is not None and not state["finished"]
 
 
+def _count_steps(task: TrainingTask) -> Sequence[int]:
+    """Return the number of steps of each epoch, and reject a task that cannot be run.
+
+    Raises:
+        TrainingError: There are no epochs, the last is not eligible, or one has no full batch.
+    """
+    if task.epochs < 1 or not task.is_eligible(task.epochs):
+        raise TrainingError(
+            f"{task.name} has {task.epochs} epochs, and its weights cannot be taken from the last "
+            "one: there must be at least one epoch, and the last must use the image size that is "
+            "served. Change the epochs or the side schedule."
+        )
+    steps = [len(task.batches(epoch)) for epoch in range(1, task.epochs + 1)]
+    if min(steps) == 0:
+        raise TrainingError(
+            f"An epoch of {task.name} has less than one batch of images; add training images or "
+            "reduce the batch size."
+        )
+    return steps
+
+
+def _create_folder(folder: Path) -> None:
+    """Create the folder of a run, keeping an earlier finished run beside it."""
+    if _read_state(folder) is not None:
+        # Its export may have failed, and hours of training would be lost.
+        previous = folder.with_name(f"{folder.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _load_checkpoint(
+    task: TrainingTask, built: keras.Model, folder: Path, epoch: int
+) -> keras.Model:
+    """Load the model of an epoch, and compare it with the network as the code builds it now."""
+    model = keras.saving.load_model(_checkpoint(folder, epoch))
+    if [weight.shape for weight in model.weights] != [weight.shape for weight in built.weights]:
+        raise TrainingError(
+            f"The network of {task.name} has changed since the run in {folder}: its weights have "
+            "other shapes. Move the run away and start without --resume."
+        )
+    return model
+
+
+def _run_epoch(task: TrainingTask, model: keras.Model, number: int, reporter: Reporter) -> Epoch:
+    """Train and validate one epoch."""
+    started = time.perf_counter()
+    batches = task.batches(number)
+    _seed_dropout(model, task.seed, number)
+    fitted = model.fit(
+        batches,
+        epochs=1,
+        # Keras would shuffle the batches from a state that no checkpoint holds.
+        shuffle=False,
+        verbose=0,
+        callbacks=[_OnBatch(reporter, number, len(batches))],
+    )
+    loss, accuracy = model.evaluate(task.held_out(number), verbose=0)
+    return Epoch(
+        epoch=number,
+        loss=float(fitted.history["loss"][0]),
+        accuracy=float(fitted.history["accuracy"][0]),
+        validation_loss=float(loss),
+        validation_accuracy=float(accuracy),
+        seconds=time.perf_counter() - started,
+    )
+
+
 class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
+    """Passes the end of each batch on to a reporter."""
+
     def __init__(self, reporter: Reporter, epoch: int, total: int) -> None:
         super().__init__()
         self._reporter = reporter
@@ -263,8 +325,8 @@ class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not 
 
 
 def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
-    """Start dropout anew from (seed, epoch): a loaded model has another state than a saved one."""
-    # NumPy takes (a, b) and (a, b, 0) for the same, and batches use the numbers above.
+    """Seed dropout by (seed, epoch): a loaded model has another random state than the saved one."""
+    # NumPy treats (a, b) and (a, b, 0) alike, and batches use (seed, epoch, 1 + index).
     rng = np.random.default_rng((seed, epoch, 2**31))
     for layer in model.layers:
         generator = getattr(layer, "seed_generator", None)
@@ -272,29 +334,11 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
             generator.state.assign([int(rng.integers(0, 2**31)), 0])
 
 
-def _final(task: TrainingTask, history: list[Epoch]) -> list[Epoch]:
-    return [epoch for epoch in history if task.may_end_with(epoch.epoch)]
-
-
-def _best(task: TrainingTask, history: list[Epoch]) -> Epoch | None:
-    return max(_final(task, history), key=_by_validation, default=None)
-
-
-def _by_validation(epoch: Epoch) -> float:
-    return epoch.validation_accuracy
-
-
-def _finished(task: TrainingTask, history: list[Epoch], best: Epoch | None) -> bool:
-    if len(history) >= task.epochs:
-        return True
-    return best is not None and len(history) - best.epoch >= task.patience
-
-
 def _checkpoint(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:04}.keras"
 
 
-def _last_state(folder: Path) -> dict[str, Any] | None:
+def _read_state(folder: Path) -> dict[str, Any] | None:
     file = folder / "state.json"
     if not file.is_file():
         return None
@@ -303,7 +347,7 @@ def _last_state(folder: Path) -> dict[str, Any] | None:
 
 
 def _save(folder: Path, model: keras.Model, state: dict[str, Any]) -> None:
-    """Weights first, then the state that names them, then away with what it no longer names."""
+    """Write the weights, then the state that names them, then delete checkpoints not needed."""
     last = _checkpoint(folder, len(state["history"]))
     model.save(last)
     with replacing(folder / "state.json") as new:

@@ -1,4 +1,4 @@
-"""Learning a head on features that a network which is held fast gave once."""
+"""Training of a head on the features of a frozen network, which are computed once."""
 
 from __future__ import annotations
 
@@ -15,161 +15,160 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.settings import Settings
-from core.training.blend import HeldOutData
-from core.training.data.batches import LabelledAccuracy, PartialCrossentropy, PrefetchDataset
+from core.training.data.batches import Batch, PrefetchDataset
 from core.training.data.photo_batches import BatchSampler, LabelledImages, PhotoTrainingData
 from core.training.data.photo_views import PhotoViews
 from core.training.embedder import Embedder
-from core.training.export.flatbuffer import EMBEDDING
+from core.training.export.evidence_maps import EMBEDDING
 from core.training.frozen_features import FEATURES, FrozenFeatures, compute_features
+from core.training.interpolation import SelectionData
 from core.training.photo_plan import PhotoPlan
-from core.training.photo_task import phase_rates, photo_identity
-from core.training.recipes import Recipe
-from core.training.task import set_first_weights
+from core.training.photo_task import photo_run_identity, plan_schedule
+from core.training.recipe import Recipe
+from core.training.task import RecipeTask, set_initial_weights
 
-__all__ = ["HeadTask", "with_head"]
+__all__ = ["HeadTask", "attach_head"]
 
 _LOGITS = "logits"
 
 
 @dataclass(frozen=True, eq=False)
-class HeadTask:
-    """Training of a head by a recipe that has one; a `fit.Task`.
+class HeadTask(RecipeTask):
+    """Training of the head of a recipe with `build_head`; a `fit.TrainingTask`.
+
+    The head has one output more than there are labels.
 
     Attributes:
-        recipe: What to do.
-        plan: The recipe's.
-        head: The recipe's.
-        material: What to learn from.
-        features: Of these, by the network that is held fast.
-        checked: Features of held-out images, and their labels, shapes (n, d) and (n,).
-        classes: Number of labels; the head has one output more.
-        seed: Of weights, dropout and order.
-        identity: See `fit.Task`.
+        plan: The plan of the recipe.
+        build_head: Builds the head.
+        data: Training images.
+        features: Their features.
+        validation: Standardised features of validation images, shape (n, d), float32, and their
+            labels, shape (n,), int64.
+        identity: What decides the outcome beside the seed.
     """
 
-    recipe: Recipe
     plan: PhotoPlan
-    head: Callable[[int, int], keras.Model]
-    material: PhotoTrainingData
+    build_head: Callable[[int, int], keras.Model]
+    data: PhotoTrainingData
     features: FrozenFeatures
-    checked: tuple[NDArray[np.float32], NDArray[np.int64]]
-    classes: int
-    seed: int
+    validation: tuple[NDArray[np.float32], NDArray[np.int64]]
     identity: dict[str, Any]
 
     @classmethod
-    def of(
+    def prepare(
         cls,
         recipe: Recipe,
         plan: PhotoPlan,
-        head: Callable[[int, int], keras.Model],
-        material: PhotoTrainingData,
-        held: HeldOutData,
+        build_head: Callable[[int, int], keras.Model],
+        data: PhotoTrainingData,
+        held_out: SelectionData,
         *,
         classes: int,
         seed: int,
         settings: Settings,
     ) -> HeadTask:
-        """Compute the features, or find those of the same recipe, images and weights.
+        """Compute the features, or reuse those of the same images, views and weights.
 
         Args:
-            recipe: What to do.
+            recipe: The recipe.
             plan: Its plan.
-            head: Its head.
-            material: What to learn from.
-            held: What the head is validated on.
+            build_head: Its head.
+            data: Training images.
+            held_out: Validation images.
             classes: Number of labels.
-            seed: Of everything.
-            settings: Features are kept in `home`; and where weights are looked for.
+            seed: Seed of views, weights, dropout and order.
+            settings: Features are stored in `home`; pretrained weights are looked for as usual.
 
         Raises:
-            DataError: Weights that the recipe begins with are missing.
+            DataError: The pretrained weights are missing.
         """
-        identity = photo_identity(recipe, material, settings)
+        identity = photo_run_identity(recipe, data, settings)
         spec = recipe.input
         model = recipe.build((spec.height, spec.width, 3), classes + 1)
-        set_first_weights(model, recipe, material.rows, settings)
+        set_initial_weights(model, recipe, data.rows, settings)
         embedder = Embedder(model, spec, FEATURES)
         features = compute_features(
             embedder,
-            material,
+            data,
             PhotoViews(plan, spec, recipe.crop_padding),
-            plan.views,
+            plan.feature_views,
             seed,
-            _features_folder(recipe, material, identity, seed, settings),
+            _features_folder(recipe, data, identity, seed, settings),
         )
-        rows = LabelledImages(list(held.rows.images), held.rows.labels)
-        every = rows.joined(LabelledImages(held.photos.images, held.photos.labels))
-        checked = (features.standardised(embedder.embed(every)), every.labels)
-        return cls(recipe, plan, head, material, features, checked, classes, seed, identity)
-
-    @property
-    def name(self) -> str:
-        """Return the name of the recipe."""
-        return self.recipe.name
-
-    @property
-    def epochs(self) -> int:
-        """Return the number of epochs."""
-        return self.recipe.epochs
-
-    @property
-    def patience(self) -> int:
-        """Return the number of epochs: the plan is gone through to its end."""
-        return self.recipe.epochs
+        images = LabelledImages.from_split(held_out.rows).concat(
+            LabelledImages.from_photos(held_out.photos)
+        )
+        return cls(
+            recipe=recipe,
+            classes=classes,
+            seed=seed,
+            settings=settings,
+            plan=plan,
+            build_head=build_head,
+            data=data,
+            features=features,
+            validation=(features.standardised(embedder.embed(images)), images.labels),
+            identity=identity,
+        )
 
     def network(self) -> keras.Model:
-        """Return the head alone."""
-        return self.head(len(self.features), self.classes + 1)
+        """Build the head alone."""
+        return self.build_head(len(self.features), self.classes + 1)
 
     def start(self, model: keras.Model, steps: int) -> None:
-        """Compile the head; the plan says how the steps are divided."""
+        """Compile the head.
+
+        Args:
+            model: The head.
+            steps: Not used: the plan divides the steps.
+        """
         del steps
-        optimizer = self.recipe.anchored.build(phase_rates(self.plan, self.batches))
+        schedule = plan_schedule(self.plan, self.batches)
+        optimizer = self.recipe.anchored_optimizer.build(schedule)
         optimizer.build(model.trainable_variables)
-        model.compile(
-            optimizer=optimizer,
-            loss=PartialCrossentropy(self.recipe.label_smoothing),
-            metrics=[LabelledAccuracy(name="accuracy")],
-        )
+        self.compile(model, optimizer)
 
     def batches(self, epoch: int) -> PrefetchDataset:
-        """Return what an epoch learns from."""
-        rows, size = self.plan.phase(epoch).rows, self.recipe.batch_size
-        draws = BatchSampler(self.material, self.plan, rows, size, (self.seed, epoch))
-        return _FeatureBatches(self.material, self.features, draws)
+        """Return the training batches of an epoch."""
+        rows, size = self.plan.phase_at(epoch).rows, self.recipe.batch_size
+        sampler = BatchSampler(self.data, self.plan, rows, size, (self.seed, epoch))
+        return _FeatureBatches(self.data, self.features, sampler)
 
     def held_out(self, epoch: int) -> PrefetchDataset:
-        """Return the features of held-out rows and photos, the same for each epoch."""
+        """Return the features of validation rows and photos, the same in each epoch."""
         del epoch
-        return _FixedFeatures(*self.checked, self.classes + 1)
+        return _FixedFeatures(*self.validation, self.classes + 1)
 
-    def may_end_with(self, epoch: int) -> bool:
-        """Return whether it is the last: the running average is that of the whole run."""
+    def is_eligible(self, epoch: int) -> bool:
+        """Check for the last epoch, whose moving average covers the whole run."""
         return epoch == self.epochs
 
 
 class _FeatureBatches(PrefetchDataset):
+    """Batches of features, one random view for each image, with one-hot targets."""
+
     def __init__(
-        self, material: PhotoTrainingData, features: FrozenFeatures, draws: BatchSampler
+        self, data: PhotoTrainingData, features: FrozenFeatures, sampler: BatchSampler
     ) -> None:
         super().__init__()
-        self._material = material
+        self._data = data
         self._features = features
-        self._draws = draws
+        self._sampler = sampler
 
     def __len__(self) -> int:
-        return len(self._draws)
+        return len(self._sampler)
 
-    def batch(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        rows, photos, _ = self._draws.draw(i)
-        labels = [self._material.rows.labels[rows], self._material.photos.labels[photos]]
-        targets = np.eye(self._draws.none + 1, dtype=np.float32)[np.concatenate(labels)]
-        return self._features.batch(self._draws, i), targets
+    def batch(self, i: int) -> Batch:
+        rows, photos, _ = self._sampler.draw(i)
+        labels = [self._data.rows.labels[rows], self._data.photos.labels[photos]]
+        targets = np.eye(self._sampler.none + 1, dtype=np.float32)[np.concatenate(labels)]
+        return self._features.batch(self._sampler, i), targets
 
 
 class _FixedFeatures(PrefetchDataset):
+    """Features in their order with one-hot targets."""
+
     _SIZE = 500
 
     def __init__(
@@ -182,26 +181,28 @@ class _FixedFeatures(PrefetchDataset):
     def __len__(self) -> int:
         return math.ceil(len(self._targets) / self._SIZE)
 
-    def batch(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def batch(self, i: int) -> Batch:
         some = slice(i * self._SIZE, (i + 1) * self._SIZE)
         return self._features[some], self._targets[some]
 
 
-def with_head(task: HeadTask, head: keras.Model, settings: Settings) -> keras.Model:
-    """Return the whole network: what is held fast, and the running average of a head on it.
+def attach_head(task: HeadTask, head: keras.Model, settings: Settings) -> keras.Model:
+    """Return the whole network: the frozen layers and the moving average of a trained head.
+
+    The standardisation of the features is folded into the first layer of the head.
 
     Args:
-        task: What was learned.
-        head: The trained head with its optimizer; it takes standardised features.
-        settings: Where weights are looked for.
+        task: The task that trained the head.
+        head: The head with its optimiser.
+        settings: Where pretrained weights are looked for.
 
     Raises:
-        DataError: Weights that the recipe begins with are missing.
+        DataError: The pretrained weights are missing.
     """
     spec, features = task.recipe.input, task.features
     model = task.recipe.build((spec.height, spec.width, 3), task.classes + 1)
-    set_first_weights(model, task.recipe, task.material.rows, settings)
-    average = head.optimizer.blend(1.0)
+    set_initial_weights(model, task.recipe, task.data.rows, settings)
+    average = head.optimizer.interpolate(1.0)
     for name in (EMBEDDING, _LOGITS):
         layer = head.get_layer(name)
         kernel, bias = average[layer.kernel.path], average[layer.bias.path]
@@ -214,21 +215,27 @@ def with_head(task: HeadTask, head: keras.Model, settings: Settings) -> keras.Mo
 
 def _features_folder(
     recipe: Recipe,
-    material: PhotoTrainingData,
+    data: PhotoTrainingData,
     identity: dict[str, Any],
     seed: int,
     settings: Settings,
 ) -> Path:
-    """Return a folder whose name depends on everything that the features depend on."""
+    """Return a folder whose name is a digest of everything that the features depend on."""
     plan = recipe.plan
-    decisive = {
+    views = plan and [
+        plan.blurred_fraction,
+        plan.blurred_sides,
+        plan.shrunk_fraction,
+        plan.sharpened_fraction,
+    ]
+    dependencies = {
         "identity": {name: value for name, value in identity.items() if name != "recipe"},
         "build": recipe.build.__name__,
         "input": recipe.input.model_dump(mode="json"),
         "crop_padding": recipe.crop_padding,
-        "plan": plan and [plan.blurred, plan.blurred_sides, plan.shrunk, plan.sharpened],
+        "plan": views,
         "seed": seed,
     }
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
-    digest.update("".join(material.photos.paths.tolist()).encode())
+    digest = hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode())
+    digest.update("".join(data.photos.paths.tolist()).encode())
     return settings.home / "features" / f"{recipe.name}-{digest.hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""How a recipe learns from real photos beside its data set, as data."""
+"""Schema of training on real photos beside a data set: phases, batches and choice of weights."""
 
 from __future__ import annotations
 
@@ -11,86 +11,91 @@ __all__ = ["Phase", "PhotoPlan"]
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs of one image size, over which the learning rate falls along half a cosine.
+    """Epochs at one image size, with one cycle of cosine decay.
 
     Attributes:
-        epochs: How many.
-        side: Side of the images, pixels.
-        rows: Rows of the data set that an epoch takes, drawn anew for each.
-        peak: The learning rate at its highest.
-        last: The learning rate at the end.
-        warm_up: Share of the steps over which the rate first changes on a line from that of the
-            phase before, or from 0, to `peak`; 0 to 1.
+        epochs: Number of epochs.
+        side: Side of the images in pixels.
+        rows: Number of data-set rows in an epoch, sampled anew without replacement.
+        peak_rate: Maximum learning rate.
+        final_rate: Learning rate of the last step.
+        warm_up: Fraction of the steps, 0 to 1, over which the rate changes linearly to `peak_rate`
+            from the final rate of the phase before; from 0 in the first phase.
     """
 
     epochs: int
     side: int
     rows: int
-    peak: float
-    last: float
+    peak_rate: float
+    final_rate: float
     warm_up: float = 0.04
 
 
 @dataclass(frozen=True)
 class PhotoPlan:
-    """What an epoch holds, and which weights a run ends with.
+    """Composition of the batches, fine-tuning schedule and selection of the final weights.
 
-    The network has one output more than there are labels, for photos of none of them. A logistic
-    regression on its embeddings of unchanged images is the head that the first epoch begins with
-    (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054). The weights that are
-    served lie on the line from those of that moment to the running average of the run (WiSE-FT:
-    Wortsman et al. 2022, arXiv 2109.01903).
+    The network has one output more than there are labels, for photos of none of them. Training
+    starts from a linear probe: a logistic regression on the embeddings of unaugmented images
+    (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054). The served weights are
+    interpolated between the weights after linear probing and the exponential moving average of the
+    run (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903).
 
     Attributes:
-        phases: In their order; the last has the size that is served.
-        frozen: First parts of the names, up to an underscore, of layers that learn nothing.
-        known_share: Share of a batch that are photos of the labels, each label as often as others.
-        none_share: Share of a batch that are photos of none of the labels.
-        near_kinds: Kinds of `none` that resemble the labels.
-        near_weight: How many times more often a photo of these is drawn than another of none.
-        blurred: Share of the photos that are scaled down first.
-        blurred_sides: Least and largest side in pixels that these are scaled down to.
-        shrunk, sharpened: Shares of the data set's rows that are scaled down first, to at least
-            three quarters of their side, or sharpened once they have the size of the epoch.
-        probe_rows: Rows of the data set that the logistic regression learns from, beside all
-            photos.
-        probe_c: Inverse of its regularisation, for standardised embeddings.
-        per_stage: Factor of the learning rate from one stage of the network to the one before it.
-        blends: Places on the line to choose from; 1 is the running average.
-        blend_rows: Held-out rows that the choice is made by, beside the valid photos.
-        views: Of each image, random ones, of which a network that is held fast computes the
-            features once; 0 where the network learns, from new views in each epoch.
-        left_out: Sources of photos that nothing learns from or is chosen by.
+        phases: Phases in the order of training; the last one has the served image size.
+        frozen_layers: Prefixes, up to the first underscore, of the names of layers that are not
+            trained.
+        known_fraction: Fraction of a batch that are photos of the labels; classes are sampled
+            uniformly.
+        none_fraction: Fraction of a batch that are photos of none of the labels.
+        near_kinds: Kinds of `none` that resemble a label.
+        near_weight: Sampling weight of a photo of these kinds, relative to other photos of none.
+        blurred_fraction: Fraction of the photos that are scaled down first, which blurs them.
+        blurred_sides: Range in pixels of the side that these are scaled down to, sampled
+            log-uniformly.
+        shrunk_fraction: Fraction of the rows that are scaled down first, to at least three quarters
+            of their side.
+        sharpened_fraction: Fraction of the rows that are sharpened after enlargement.
+        probe_rows: Number of rows that the linear probe is fitted on, beside all photos.
+        probe_c: Inverse L2 regularisation strength of the linear probe on standardised embeddings.
+        stage_decay: Discriminative learning rates (Howard and Ruder 2018, arXiv 1801.06146): factor
+            from the rate of one stage of the network to that of the stage before.
+        interpolations: Candidate interpolation coefficients; 0 is the start, 1 the moving average.
+        interpolation_rows: Number of held-out rows that the coefficient is selected on, beside the
+            validation photos.
+        feature_views: Number of random views of each image whose frozen features are computed once;
+            0 where the network itself is trained, on new views in each epoch.
+        held_out_sources: Sources of photos that take no part in training and model selection.
     """
 
     phases: tuple[Phase, ...]
-    frozen: tuple[str, ...] = ()
-    known_share: float = 0.16
-    none_share: float = 0.09
+    frozen_layers: tuple[str, ...] = ()
+    known_fraction: float = 0.16
+    none_fraction: float = 0.09
     near_kinds: tuple[str, ...] = ()
     near_weight: float = 2.5
-    blurred: float = 0.4
+    blurred_fraction: float = 0.4
     blurred_sides: tuple[int, int] = (32, 96)
-    shrunk: float = 0.15
-    sharpened: float = 0.25
+    shrunk_fraction: float = 0.15
+    sharpened_fraction: float = 0.25
     probe_rows: int = 10_000
     probe_c: float = 0.003
-    per_stage: float = 0.8
-    blends: tuple[float, ...] = (0.3, 0.5, 0.7, 0.85, 1.0)
-    blend_rows: int = 2_000
-    views: int = 0
-    left_out: tuple[str, ...] = ()
+    stage_decay: float = 0.8
+    interpolations: tuple[float, ...] = (0.3, 0.5, 0.7, 0.85, 1.0)
+    interpolation_rows: int = 2_000
+    feature_views: int = 0
+    held_out_sources: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> int:
         """Return the number of epochs of all phases."""
         return sum(phase.epochs for phase in self.phases)
 
-    def phase(self, epoch: int) -> Phase:
-        """Return the phase of an epoch, the first being 1.
+    def phase_at(self, epoch: int) -> Phase:
+        """Return the phase of an epoch, counted from 1.
 
         Raises:
-            TrainingError: There is no such epoch.
+            TrainingError: The plan has fewer epochs.
         """
         last = 0
         for phase in self.phases:

@@ -1,4 +1,4 @@
-"""Learning a data set's labels, and to tell other things from them, with real photos."""
+"""Fine-tuning of a network on a data set and real photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from core.settings import Settings
-from core.training.data.batches import LabelledAccuracy, PartialCrossentropy
 from core.training.data.datasets import Split
 from core.training.data.photo_batches import (
     LabelledBatches,
@@ -20,112 +19,89 @@ from core.training.data.photo_batches import (
 )
 from core.training.data.real_photos import RealPhotos
 from core.training.embedder import Embedder
+from core.training.linear_probe import fit_linear_probe
 from core.training.networks.optimizers import CosinePhase
-from core.training.networks.vgg16 import describe_vgg16
 from core.training.photo_plan import PhotoPlan
-from core.training.probe import fit_probe
-from core.training.recipes import Recipe
-from core.training.task import described, set_first_weights
+from core.training.recipe import Recipe
+from core.training.task import RecipeTask, run_identity, set_initial_weights
 
-__all__ = ["PhotoTask", "phase_rates", "photo_identity"]
+__all__ = ["PhotoTask", "photo_run_identity", "plan_schedule"]
 
 _HEAD = "logits"
 _VALIDATION_ROWS = 1_000
-# Weights of numbers that vary little must be large, and learn with larger steps, up to this.
+# The head's weights for features of small variance must be large, so they take larger steps; this
+# bounds the factor.
 _MAX_HEAD_FACTOR = 5.0
 
 
-@dataclass(frozen=True)
-class PhotoTask:
-    """Training by a recipe that has a `PhotoPlan`; a `fit.Task`.
+@dataclass(frozen=True, eq=False)
+class PhotoTask(RecipeTask):
+    """Training of a recipe with a `PhotoPlan`; a `fit.TrainingTask`.
+
+    The network has one output more than there are labels.
 
     Attributes:
-        recipe: What to do.
-        plan: The recipe's.
-        material: What to learn from.
-        validation: Rows that the epochs are validated on; the first 1,000 are taken.
-        photos: Photos that they are validated on too.
-        classes: Number of labels; the network has one output more.
-        seed: Of order and augmentation.
-        settings: Where weights to begin with are looked for.
+        plan: The plan of the recipe.
+        data: Training images.
+        validation: Rows that epochs are validated on; the first 1,000 are used.
+        photos: Photos that epochs are validated on too.
     """
 
-    recipe: Recipe
     plan: PhotoPlan
-    material: PhotoTrainingData
+    data: PhotoTrainingData
     validation: Split
     photos: RealPhotos
-    classes: int
-    seed: int
-    settings: Settings
-
-    @property
-    def name(self) -> str:
-        """Return the name of the recipe."""
-        return self.recipe.name
-
-    @property
-    def epochs(self) -> int:
-        """Return the number of epochs."""
-        return self.recipe.epochs
-
-    @property
-    def patience(self) -> int:
-        """Return the number of epochs: the plan is gone through to its end."""
-        return self.recipe.epochs
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return what else decides the outcome.
+        """Return what decides the outcome beside the seed.
 
         Raises:
-            DataError: Weights that it begins with are missing.
+            DataError: The pretrained weights are missing.
         """
-        return photo_identity(self.recipe, self.material, self.settings)
+        return photo_run_identity(self.recipe, self.data, self.settings)
 
     def network(self) -> keras.Model:
-        """Return the recipe's network, for images of any size."""
-        model = self.recipe.build(self.recipe.shape, self.classes + 1)
+        """Build the network of the recipe, for images of any size, with its frozen layers."""
+        model = self.recipe.build(self.recipe.input_shape, self.classes + 1)
         for layer in model.layers:
-            layer.trainable = layer.name.split("_")[0] not in self.plan.frozen
+            layer.trainable = layer.name.split("_")[0] not in self.plan.frozen_layers
         return model
 
     def start(self, model: keras.Model, steps: int) -> None:
-        """Set the weights that the recipe begins with, fit the head, and compile.
+        """Set the initial weights, fit the head as a linear probe, and compile the network.
 
-        The head is fitted to images of the size of the first epoch.
+        The probe is fitted at the image size of the first epoch.
 
         Args:
             model: The network.
-            steps: Of the whole run; the plan says how they are divided.
+            steps: Not used: the plan divides the steps.
 
         Raises:
-            DataError: Weights that it begins with are missing.
+            DataError: The pretrained weights are missing.
         """
         del steps
-        set_first_weights(model, self.recipe, self.material.rows, self.settings)
-        data = self.material.probed(self.plan.probe_rows, self.seed)
-        embeddings = Embedder(model, self.recipe.seen(1)).embed(data)
-        probe = fit_probe(embeddings, data.labels, self.classes + 1, self.plan.probe_c)
+        set_initial_weights(model, self.recipe, self.data.rows, self.settings)
+        images = self.data.probe_images(self.plan.probe_rows, self.seed)
+        embeddings = Embedder(model, self.recipe.input_at(1)).embed(images)
+        probe = fit_linear_probe(embeddings, images.labels, self.classes + 1, self.plan.probe_c)
         model.get_layer(_HEAD).set_weights([probe.kernel, probe.bias])
-        scales = {} if self.recipe.scales is None else dict(self.recipe.scales(self.plan.per_stage))
-        head = np.minimum(1 / probe.deviation, _MAX_HEAD_FACTOR)
-        scales[f"{_HEAD}/kernel"] = head[:, None].astype(np.float32)
-        optimizer = self.recipe.anchored.build(phase_rates(self.plan, self.batches), scales)
+        factors = np.minimum(1 / probe.deviation, _MAX_HEAD_FACTOR)
+        scales = {f"{_HEAD}/kernel": factors[:, None].astype(np.float32)}
+        if self.recipe.step_scales is not None:
+            scales |= self.recipe.step_scales(self.plan.stage_decay)
+        schedule = plan_schedule(self.plan, self.batches)
+        optimizer = self.recipe.anchored_optimizer.build(schedule, scales)
         optimizer.build(model.trainable_variables)
-        model.compile(
-            optimizer=optimizer,
-            loss=PartialCrossentropy(self.recipe.label_smoothing),
-            metrics=[LabelledAccuracy(name="accuracy")],
-        )
+        self.compile(model, optimizer)
 
     def batches(self, epoch: int) -> PhotoBatches:
-        """Return what an epoch learns from."""
+        """Return the training batches of an epoch."""
         return PhotoBatches(
-            self.material,
+            self.data,
             self.plan,
-            self.recipe.seen(epoch),
-            rows=self.plan.phase(epoch).rows,
+            self.recipe.input_at(epoch),
+            rows=self.plan.phase_at(epoch).rows,
             batch_size=self.recipe.batch_size,
             crop_padding=self.recipe.crop_padding,
             seed=self.seed,
@@ -133,54 +109,45 @@ class PhotoTask:
         )
 
     def held_out(self, epoch: int) -> LabelledBatches:
-        """Return rows and photos, of the size that the epoch learns from."""
-        rows = LabelledImages(
-            list(self.validation.images[:_VALIDATION_ROWS]),
-            self.validation.labels[:_VALIDATION_ROWS],
-        )
-        photos = LabelledImages(self.photos.images, self.photos.labels)
-        return LabelledBatches(rows.joined(photos), self.recipe.seen(epoch), self.classes + 1)
+        """Return validation rows and photos at the image size of the epoch."""
+        some = self.validation.take(np.arange(min(len(self.validation), _VALIDATION_ROWS)))
+        images = LabelledImages.from_split(some).concat(LabelledImages.from_photos(self.photos))
+        return LabelledBatches(images, self.recipe.input_at(epoch), self.classes + 1)
 
-    def may_end_with(self, epoch: int) -> bool:
-        """Return whether it is the last: the running average is that of the whole run."""
+    def is_eligible(self, epoch: int) -> bool:
+        """Check for the last epoch, whose moving average covers the whole run."""
         return epoch == self.epochs
 
 
-def photo_identity(
-    recipe: Recipe, material: PhotoTrainingData, settings: Settings
+def photo_run_identity(
+    recipe: Recipe, data: PhotoTrainingData, settings: Settings
 ) -> dict[str, Any]:
-    """Return what decides the outcome of a run, of types that JSON has.
+    """Return what decides the outcome of a run with a plan beside its seed, as JSON types.
 
     Args:
-        recipe: Its functions are told by their names.
-        material: It is told how much there is.
-        settings: Where weights to begin with are looked for.
+        recipe: The recipe.
+        data: Training images.
+        settings: Where pretrained weights are looked for.
 
     Raises:
-        DataError: These are missing.
+        DataError: The pretrained weights are missing.
     """
-    identity: dict[str, Any] = {
-        "recipe": described(recipe),
-        "rows": len(material.rows),
-        "photos": np.bincount(material.photos.labels).tolist(),
-    }
-    if material.extra:
-        identity["extra"] = material.extra
-    if recipe.body is not None:
-        identity["body"] = describe_vgg16(settings).sha256
-    return identity
+    counts = {"rows": len(data.rows), "photos": np.bincount(data.photos.labels).tolist()}
+    return run_identity(recipe, data, counts, settings)
 
 
-def phase_rates(plan: PhotoPlan, batches: Callable[[int], Sized]) -> list[CosinePhase]:
-    """Return the learning rates of a plan's phases.
+def plan_schedule(plan: PhotoPlan, batches: Callable[[int], Sized]) -> list[CosinePhase]:
+    """Return the learning-rate schedule of a plan in steps.
 
     Args:
-        plan: Says them for shares of a phase.
-        batches: The batches of an epoch, the first being 1; all epochs of a phase have as many.
+        plan: The plan, whose warm-up is a fraction of a phase.
+        batches: Returns the batches of an epoch, counted from 1; all epochs of a phase have the
+            same number.
     """
-    rates, epoch = [], 1
+    schedule, epoch = [], 1
     for phase in plan.phases:
         steps = phase.epochs * len(batches(epoch))
-        rates.append(CosinePhase(steps, phase.peak, phase.last, round(phase.warm_up * steps)))
+        warm_up = round(phase.warm_up * steps)
+        schedule.append(CosinePhase(steps, phase.peak_rate, phase.final_rate, warm_up))
         epoch += phase.epochs
-    return rates
+    return schedule

@@ -1,15 +1,15 @@
-"""From a recipe to a model folder: data, fit, export, calibration, evaluation."""
+"""Train a recipe into a model folder: run, export, selection of thresholds, evaluation."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-from core.bundle.config import MODEL, Config
+from core.bundle.config import MODEL, Config, Training
 from core.bundle.folder import Bundle, write_bundle
 from core.bundle.leaderboard import save_unbundled
 from core.bundle.metrics import EpochMetrics, ResizeMetrics
@@ -17,24 +17,21 @@ from core.inference.classifier import Classifier
 from core.output import private_folder
 from core.settings import Settings
 from core.training.data.datasets import Dataset
-from core.training.drafts import check_network, check_precision, draft_config
-from core.training.evaluation.choices import calibrate, choose_verdict
-from core.training.evaluation.measure import EvaluationData, History, measure
-from core.training.evaluation.ood import accuracy_of, run_inference
-from core.training.export.flatbuffer import (
-    activation_model,
-    occlusion_model,
-    serving_model,
-    to_flatbuffer,
-)
-from core.training.fit import Reporter
-from core.training.learned import TrainedNetwork, learn
-from core.training.recipes import Recipe
+from core.training.evaluation.evaluation_data import EvaluationData
+from core.training.evaluation.measure import History, measure
+from core.training.evaluation.ood import accuracy, run_inference
+from core.training.evaluation.selection import complete_config
+from core.training.export.checks import check_network, check_precision
+from core.training.export.draft import draft_config
+from core.training.export.evidence_maps import activation_model, gradient_model, occlusion_model
+from core.training.export.flatbuffer import to_flatbuffer
+from core.training.recipe import Recipe
+from core.training.run import RunOptions, TrainedNetwork, run_recipe
 
 __all__ = ["train"]
 
-_SERVED: Mapping[str, Callable[[keras.Model], keras.Model]] = {
-    "gradient": serving_model,
+_ADD_MAPS: Mapping[str, Callable[[keras.Model], keras.Model]] = {
+    "gradient": gradient_model,
     "occlusion": occlusion_model,
     "activation": activation_model,
 }
@@ -44,54 +41,48 @@ def train(
     recipe: Recipe,
     dataset: Dataset,
     settings: Settings,
+    options: RunOptions,
     *,
-    seed: int,
-    resume: bool,
-    reporter: Reporter,
     command: str,
-    rows: EvaluationData | None = None,
-    extra: Path | None = None,
+    data: EvaluationData | None = None,
 ) -> Bundle | None:
-    """Train a model and put its folder among the models.
+    """Train a model and write its folder among the models.
 
-    The run is kept in TENSIGHT_HOME/runs/NAME. The model in TENSIGHT_MODELS is replaced only once
-    the new one is trained, exported, calibrated and evaluated.
+    The run is stored in TENSIGHT_HOME/runs/NAME. The model in TENSIGHT_MODELS is replaced only
+    after the new one has been trained, exported, calibrated and evaluated.
 
     Args:
-        recipe: What to do.
-        dataset: A tenth of its train part is held out to choose the epoch, the calibration and
-            the thresholds; the test part is only reported.
+        recipe: The recipe.
+        dataset: Data set; 10% of its train rows are held out for the selection of epoch,
+            calibration and thresholds, its test split is for evaluation only.
         settings: `data`, `home`, `models` and `threads` are used.
-        seed: Of weights, order and augmentation.
-        resume: Go on with the run that stopped.
-        reporter: Hears of every batch and epoch.
-        command: That trains this model, for the card.
-        rows: What it is chosen and measured by; None: as `EvaluationData.of` cuts and reads them.
-        extra: Folder of photos to learn from too, as `learn_from_photos` reads it; those of none of
-            the classes only where the recipe learns from `outliers`.
+        options: Seed, progress and additional photos.
+        command: The command line, for the card.
+        data: Data for selection and evaluation; None to load what the recipe needs.
 
     Returns:
         The model; None where Keras runs on another backend than TensorFlow, which alone can export:
-        the run is kept, and the same call with `resume` on TensorFlow makes the model of it.
+        the run is stored, and the same call with `resume` on TensorFlow exports it.
 
     Raises:
-        DataError: Images or weights that the recipe asks for are missing.
-        TrainingError: As in `fit`; or the exported network is not the one that the run trained; or
-            the number format loses more than .002 of the accuracy on validation. The run is kept.
+        DataError: Images or pretrained weights are missing.
+        TrainingError: The run cannot be started or resumed, see `fit`; the exported network is not
+            the one that was trained; or quantisation costs more than 0.002 of the validation
+            accuracy. The run is kept.
     """
     private_folder(settings.home)
-    rows = _rows(recipe, dataset, settings) if rows is None else rows
-    learned = learn(recipe, rows, settings, seed, resume, reporter, extra)
-    if learned is None:
+    data = _load_data(recipe, dataset, settings) if data is None else data
+    trained = run_recipe(recipe, data, settings, options)
+    if trained is None:
         return None
-    exported = _export(recipe, learned, rows, settings, seed)
-    kept = settings.models if recipe.bundled else settings.home / "unbundled"
+    exported = _export(recipe, trained, data, settings, options.seed)
+    models = settings.models if recipe.bundled else settings.home / "unbundled"
     bundle = measure(
-        kept / recipe.name,
+        models / recipe.name,
         exported.config,
         exported.files,
-        _history(recipe, learned, exported),
-        rows,
+        _history(recipe, trained, exported),
+        data,
         settings,
         command,
     )
@@ -102,13 +93,13 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Exported:
-    """A network in the form that is served, with everything that it is completed with.
+    """A network in the form that is served.
 
     Attributes:
-        config: Its config.json.
-        files: Weights, and arrays of the verdict where there are such.
-        resize: What the resize rule was chosen by.
-        float32: Accuracy on the test rows before the weights were rounded.
+        config: Complete config.json.
+        files: Weights, and parameters of the verdict method if it has any, by file name.
+        resize: Accuracy by resize rule, if it was measured.
+        float32: Test accuracy before quantisation, 0 to 1.
     """
 
     config: Config
@@ -118,47 +109,67 @@ class _Exported:
 
 
 def _export(
-    recipe: Recipe, learned: TrainedNetwork, rows: EvaluationData, settings: Settings, seed: int
+    recipe: Recipe, trained: TrainedNetwork, data: EvaluationData, settings: Settings, seed: int
 ) -> _Exported:
-    """Export, check and calibrate a network.
+    """Export, check and complete a network.
 
     Raises:
-        TrainingError: The network is not the one that was trained, or rounding costs too much.
+        TrainingError: The network is not the one that was trained, or quantisation costs too much.
     """
-    dataset = rows.dataset
-    model = _SERVED[recipe.maps](learned.model)
+    model = _ADD_MAPS[recipe.saliency](trained.model)
     weights = to_flatbuffer(model, recipe.precision)
+    draft = draft_config(
+        name=recipe.name,
+        title=recipe.title,
+        description=recipe.description,
+        family=recipe.family,
+        labels=data.dataset.labels,
+        spec=recipe.input,
+        views=recipe.views,
+        precision=recipe.precision,
+        training=_training_record(recipe, trained, seed),
+        offered=recipe.offered,
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        config = draft_config(recipe, dataset, learned, seed)
-        draft = write_bundle(Path(scratch) / recipe.name, config, {MODEL: weights})
+        folder = Path(scratch)
+        bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
         exact = write_bundle(
-            Path(scratch) / "float32" / recipe.name,
-            config,
-            {MODEL: to_flatbuffer(model, "float32")},
+            folder / "float32" / recipe.name, draft, {MODEL: to_flatbuffer(model, "float32")}
         )
-        check_network(recipe, learned, exact, settings)
-        known = run_inference(
-            Classifier(draft, threads=settings.threads), rows.validation.images, "validation"
-        )
-        check_precision(recipe, known, exact, rows.validation, settings)
-        config, resizing = calibrate(draft, known, rows, settings)
-        # The draft's own config holds the digests.
-        same = config.model_copy(update={"sha256": draft.config.sha256})
-        calibrated = Classifier(replace(draft, config=same), threads=settings.threads)
-        verdict, files = choose_verdict(calibrated, known, rows, learned.ood_params)
+        check_network(exact, trained.validation, trained.accuracy, settings)
+        check_precision(bundle, exact, data.validation, settings)
+        config, files, resizing = complete_config(bundle, data, settings, trained.ood_params)
         float32 = Classifier(exact, threads=settings.threads)
-        test = run_inference(float32, dataset.test.images, "test")
+        test = run_inference(float32, data.dataset.test.images, "test")
     return _Exported(
-        config=config.model_copy(update={"verdict": verdict}),
+        config=config,
         files={MODEL: weights} | files,
         resize=resizing,
-        float32=accuracy_of(test, dataset.test),
+        float32=accuracy(test, data.dataset.test),
     )
 
 
-def _history(recipe: Recipe, learned: TrainedNetwork, exported: _Exported) -> History:
-    """Return what is known of a run that cannot be measured again."""
-    run = learned.run
+def _training_record(recipe: Recipe, trained: TrainedNetwork, seed: int) -> Training:
+    """Return the training record of config.json."""
+    run, pretrained = trained.run, trained.pretrained
+    return Training(
+        recipe=recipe.name,
+        data=trained.data,
+        datasets=trained.datasets,
+        license=recipe.license if pretrained is None else pretrained.license,
+        pretrained=pretrained,
+        notes=recipe.notes,
+        seed=seed,
+        epochs=len(run.history),
+        hardware=", ".join(dict.fromkeys(session.hardware for session in run.sessions)),
+        date=run.sessions[-1].date,
+        commit=", ".join(dict.fromkeys(session.commit for session in run.sessions)),
+    )
+
+
+def _history(recipe: Recipe, trained: TrainedNetwork, exported: _Exported) -> History:
+    """Return the metrics that only the run and the export can provide."""
+    run = trained.run
     return History(
         curves=tuple(
             EpochMetrics(
@@ -171,18 +182,18 @@ def _history(recipe: Recipe, learned: TrainedNetwork, exported: _Exported) -> Hi
             for epoch in run.history
         ),
         best_epoch=run.best_epoch,
-        parameters=learned.model.count_params(),
+        parameters=trained.model.count_params(),
         training_seconds=sum(epoch.seconds for epoch in run.history),
         reported=recipe.reported,
         float32=exported.float32,
         resize=exported.resize,
-        real_photos_frozen=learned.frozen.get("real_photos"),
-        unseen_sources_frozen=learned.frozen.get("unseen_sources"),
+        real_photos_frozen=trained.baseline.get("real_photos"),
+        unseen_sources_frozen=trained.baseline.get("unseen_sources"),
     )
 
 
-def _rows(recipe: Recipe, dataset: Dataset, settings: Settings) -> EvaluationData:
-    """Read what a recipe is chosen and measured by."""
+def _load_data(recipe: Recipe, dataset: Dataset, settings: Settings) -> EvaluationData:
+    """Load the data for selection and evaluation that a recipe needs."""
     if recipe.plan is None:
-        return EvaluationData.of(dataset, settings)
-    return EvaluationData.of_real_photos(dataset, settings, recipe.plan.left_out)
+        return EvaluationData.load(dataset, settings)
+    return EvaluationData.load_with_real_photos(dataset, settings, recipe.plan.held_out_sources)

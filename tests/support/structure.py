@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # modules below it, unless they are named themselves.
 LAYERS = [
     {"core.errors", "core._version", "core.network", "core.text"},
-    {"core.settings", "core.sockets", "core.output", "core.rate_limit", "core.system"},
+    {
+        *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
+        "core.system",
+    },
     {"core.photos"},
     {"core.bundle"},
     {"core.inference"},

@@ -1,24 +1,24 @@
-"""Random changes of images that leave what they show."""
+"""Random augmentations that keep the label of an image."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cut_out", "random_crops", "random_window"]
+__all__ = ["cut_out", "random_crops", "random_resized_window"]
 
-_LEAST_AREA = 0.5
+_MIN_AREA = 0.5
 
 
 def random_crops(
     images: NDArray[np.uint8], padding: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Windows of the same size at random places of images with a reflected border.
+    """Crop images at random after padding them with a reflected border; the size stays.
 
     Args:
-        images: Shape (n, h, w, 3).
-        padding: Width of the border, pixels.
-        rng: Where the chance comes from.
+        images: Images, shape (n, h, w, 3).
+        padding: Width of the border in pixels.
+        rng: Source of randomness.
     """
     n, height, width, _ = images.shape
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
@@ -30,10 +30,18 @@ def random_crops(
     return crops
 
 
-def random_window(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A part of at least half the area, its sides as 3 to 4 at most (Szegedy et al. 2015)."""
+def random_resized_window(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Crop a window of 50% to 100% of the area and an aspect ratio of 3:4 to 4:3.
+
+    Scale and aspect ratio augmentation of Szegedy et al. 2015 (arXiv 1409.4842); the window is not
+    resized here.
+
+    Args:
+        image: Image, shape (h, w, 3).
+        rng: Source of randomness.
+    """
     height, width = image.shape[:2]
-    area = rng.uniform(_LEAST_AREA, 1) * height * width
+    area = rng.uniform(_MIN_AREA, 1) * height * width
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
     tall = min(height, max(1, round(np.sqrt(area / aspect))))
     wide = min(width, max(1, round(np.sqrt(area * aspect))))
@@ -43,7 +51,13 @@ def random_window(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
 
 
 def cut_out(inputs: NDArray[np.float32], side: int, rng: np.random.Generator) -> None:
-    """Set a square in each image to 0, the mean (DeVries and Taylor 2017)."""
+    """Set a random square of each image to 0, in place (DeVries and Taylor 2017, arXiv 1708.04552).
+
+    Args:
+        inputs: Normalised images, shape (n, h, w, 3), in which 0 is the mean.
+        side: Side of the square in pixels.
+        rng: Source of randomness.
+    """
     n, height, width, _ = inputs.shape
     for image, top, left in zip(
         inputs,

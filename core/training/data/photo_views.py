@@ -1,4 +1,4 @@
-"""Random views of a data set's rows and of photos, as a `PhotoPlan` has them."""
+"""Random views of rows and photos, as a `PhotoPlan` describes them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from core.photos.preprocess import InputSpec, resize
-from core.training.data.augment import random_crops, random_window
+from core.training.data.augment import random_crops, random_resized_window
 from core.training.photo_plan import PhotoPlan
 
 __all__ = ["PhotoViews"]
 
 
 class PhotoViews:
-    """Random views of images, of the size that a network takes.
+    """Random views of images, resized to the input of a network.
+
+    Varying the sharpness of rows and photos keeps a network from telling classes by it.
 
     Args:
-        plan: How many are blurred, shrunk or sharpened.
-        spec: The size.
-        crop_padding: Width of the reflected border that rows are cropped from, pixels.
+        plan: Fractions of images that are blurred, shrunk or sharpened.
+        spec: Size of the views.
+        crop_padding: Width in pixels of the reflected border that rows are cropped from.
     """
 
     def __init__(self, plan: PhotoPlan, spec: InputSpec, crop_padding: int) -> None:
@@ -27,32 +29,41 @@ class PhotoViews:
         self._spec = spec
         self._crop_padding = crop_padding
 
-    def of_rows(
-        self, images: NDArray[np.uint8], rng: np.random.Generator
-    ) -> list[NDArray[np.uint8]]:
-        """Crop rows at random and enlarge them, some from fewer pixels, some sharpened."""
-        made = []
+    def rows(self, images: NDArray[np.uint8], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+        """Crop rows at random and enlarge them, some after shrinking, some with sharpening.
+
+        Args:
+            images: Rows, shape (n, h, w, 3).
+            rng: Source of randomness.
+        """
+        views = []
         for image in random_crops(images, self._crop_padding, rng):
-            way, whole = rng.random(), image
-            if way < self._plan.shrunk:
+            choice, view = rng.random(), image
+            if choice < self._plan.shrunk_fraction:
                 side = int(rng.integers(len(image) * 3 // 4, len(image)))
-                whole = resize(image, self._sized(side))
-            large = resize(whole, self._spec)
-            if self._plan.shrunk <= way < self._plan.shrunk + self._plan.sharpened:
-                sharp = ImageFilter.UnsharpMask(
+                view = resize(image, self._of_side(side))
+            large = resize(view, self._spec)
+            sharpened = self._plan.shrunk_fraction + self._plan.sharpened_fraction
+            if self._plan.shrunk_fraction <= choice < sharpened:
+                sharpen = ImageFilter.UnsharpMask(
                     radius=self._spec.height / len(image), percent=int(rng.integers(50, 151))
                 )
-                large = np.asarray(Image.fromarray(large).filter(sharp))
-            made.append(large)
-        return made
+                large = np.asarray(Image.fromarray(large).filter(sharpen))
+            views.append(large)
+        return views
 
-    def of_photo(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Take a random window of a photo, and scale some down and up again."""
-        window = random_window(image, rng)
-        if rng.random() < self._plan.blurred:
+    def photo(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Crop a random window of a photo, and blur some by scaling them down and up again.
+
+        Args:
+            image: Photo, shape (h, w, 3).
+            rng: Source of randomness.
+        """
+        window = random_resized_window(image, rng)
+        if rng.random() < self._plan.blurred_fraction:
             low, high = np.log(self._plan.blurred_sides)
-            window = resize(window, self._sized(int(np.exp(rng.uniform(low, high)))))
+            window = resize(window, self._of_side(int(np.exp(rng.uniform(low, high)))))
         return resize(window, self._spec)
 
-    def _sized(self, side: int) -> InputSpec:
+    def _of_side(self, side: int) -> InputSpec:
         return self._spec.model_copy(update={"height": side, "width": side})

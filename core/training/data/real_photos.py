@@ -1,4 +1,4 @@
-"""Real photos of CIFAR-10's classes and of other things, from a folder of parquet files."""
+"""Real photos of CIFAR-10's classes and of other objects, from a folder of parquet files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.errors import DataError, ImageError
 from core.photos.decode import decode
 from core.settings import Settings
-from core.training.data.datasets import CIFAR10_LABELS
+from core.training.data.cifar10 import CIFAR10_LABELS
 
 __all__ = [
     "KEPT_BACK_KINDS",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 NONE_LABEL = len(CIFAR10_LABELS)
-"""Label of a photo that shows none of CIFAR-10's classes."""
+"""Label of photos that show none of CIFAR-10's classes."""
 
 KEPT_BACK_KINDS = (
     "kangaroo",
@@ -41,12 +41,12 @@ KEPT_BACK_KINDS = (
     "snake",
     "leopard",
 )
-"""Kinds of `none` that nothing is trained with, calibrated by or chosen by.
+"""Kinds of `none` that take no part in training, calibration and model selection.
 
-They measure how a model treats things that it never saw.
+They measure how a model treats kinds of objects that it never saw.
 """
 
-# Other words for these in the data: names of species, and of flowers.
+# Other words for the same kinds in the data: names of species and of flowers.
 _SAME_AS_KEPT_BACK = (
     *("macropus-giganteus", "ailuropoda-melanoleuca", "ailurus-fulgens", "procyon-lotor"),
     *("agkistrodon-contortrix", "crotalus-atrox", "eunectes-murinus", "lampropeltis-triangulum"),
@@ -63,14 +63,14 @@ _LAYOUT = (
 
 @dataclass(frozen=True, eq=False)
 class RealPhotos:
-    """Photos of any size, with what they show and where they come from.
+    """Photos of any size with labels and provenance.
 
     Attributes:
-        images: n arrays of shape (h, w, 3), uint8, RGB.
-        labels: Class indices of CIFAR-10, or `NONE_LABEL`; shape (n,), int64.
-        kinds: One word for what each photo shows, shape (n,), str.
-        sources: The repository that each photo comes from, shape (n,), str.
-        paths: Its name there, shape (n,), str.
+        images: n RGB images, each of shape (h, w, 3), uint8.
+        labels: Class indices of CIFAR-10, or `NONE_LABEL`, shape (n,), int64.
+        kinds: Word for what each photo shows, shape (n,), str.
+        sources: Repository that each photo comes from, shape (n,), str.
+        paths: Path of each photo in its repository, shape (n,), str.
     """
 
     images: tuple[NDArray[np.uint8], ...]
@@ -84,28 +84,27 @@ class RealPhotos:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Whether each photo shows one of CIFAR-10's classes, shape (n,)."""
+        """Return a mask, shape (n,): the photos that show one of CIFAR-10's classes."""
         return np.asarray(self.labels != NONE_LABEL)
 
     @property
     def kept_back(self) -> NDArray[np.bool_]:
-        """Whether each photo shows one of `KEPT_BACK_KINDS`, by whatever word, shape (n,)."""
+        """Return a mask, shape (n,): the photos of `KEPT_BACK_KINDS`, under any of their names."""
         kinds = (*KEPT_BACK_KINDS, *_SAME_AS_KEPT_BACK)
         return np.asarray(~self.known & np.isin(self.kinds, kinds))
 
-    def where(self, chosen: NDArray[np.bool_]) -> RealPhotos:
-        """Return the photos that a mask of shape (n,) selects."""
-        images = tuple(image for image, taken in zip(self.images, chosen, strict=True) if taken)
+    def select(self, mask: NDArray[np.bool_]) -> RealPhotos:
+        """Return the photos where a mask of shape (n,) is true."""
         return RealPhotos(
-            images,
-            self.labels[chosen],
-            self.kinds[chosen],
-            self.sources[chosen],
-            self.paths[chosen],
+            tuple(image for image, taken in zip(self.images, mask, strict=True) if taken),
+            self.labels[mask],
+            self.kinds[mask],
+            self.sources[mask],
+            self.paths[mask],
         )
 
-    def joined(self, other: RealPhotos) -> RealPhotos:
-        """Return the photos of both."""
+    def concat(self, other: RealPhotos) -> RealPhotos:
+        """Append other photos."""
         return RealPhotos(
             self.images + other.images,
             np.concatenate([self.labels, other.labels]),
@@ -117,13 +116,13 @@ class RealPhotos:
 
 @dataclass(frozen=True, eq=False)
 class RealPhotosParts:
-    """The photos by what they may be used for; no photo is in two of them.
+    """Disjoint sets of photos by use.
 
     Attributes:
-        train: To learn from.
-        valid: To choose and calibrate by.
-        kept_back: Photos of `KEPT_BACK_KINDS`, of both parts; for figures alone.
-        unseen: All photos of the sources that were left out; for figures alone.
+        train: Photos for training.
+        valid: Photos for model selection and calibration.
+        kept_back: Photos of `KEPT_BACK_KINDS` from both parts, for evaluation only.
+        unseen: Photos of the held-out sources from both parts, for evaluation only.
     """
 
     train: RealPhotos
@@ -136,11 +135,11 @@ def find_real_photos(settings: Settings) -> Path:
     """Return the folder of real photos.
 
     Raises:
-        DataError: TENSIGHT_DATA is unset, or holds no such folder; the message says what it needs.
+        DataError: TENSIGHT_DATA is unset, or has no such folder; the message describes the layout.
     """
     if settings.data is None:
         raise DataError(
-            f"Real photos are needed: set TENSIGHT_DATA to a folder whose {_FOLDER}/ holds "
+            f"Real photos are missing: set TENSIGHT_DATA to a folder whose {_FOLDER}/ holds "
             f"{_LAYOUT}."
         )
     folder = settings.data / _FOLDER
@@ -151,7 +150,7 @@ def find_real_photos(settings: Settings) -> Path:
 
 
 def has_real_photos(settings: Settings) -> bool:
-    """Return whether the data folder has real photos."""
+    """Check whether the data folder has real photos."""
     try:
         find_real_photos(settings)
     except DataError:
@@ -159,28 +158,27 @@ def has_real_photos(settings: Settings) -> bool:
     return True
 
 
-def load_real_photos(settings: Settings, left_out: Collection[str] = ()) -> RealPhotosParts:
-    """Read the folder `real_photos/` of TENSIGHT_DATA.
+def load_real_photos(settings: Settings, held_out: Collection[str] = ()) -> RealPhotosParts:
+    """Read `real_photos/` in the folder of TENSIGHT_DATA and divide the photos by use.
 
     Args:
         settings: `data` is used.
-        left_out: Sources whose photos are for figures alone.
+        held_out: Sources that are held out of training and model selection.
 
     Raises:
-        DataError: The folder is missing, is no such folder, or has no photo of a source in
-            `left_out`.
+        DataError: The folder is missing or invalid, or has no photo of a source in `held_out`.
     """
     folder = find_real_photos(settings)
     train, valid = (read_real_photos(folder, part) for part in ("train", "valid"))
-    every = train.joined(valid)
-    if missing := set(left_out) - set(every.sources.tolist()):
+    every = train.concat(valid)
+    if missing := set(held_out) - set(every.sources.tolist()):
         raise DataError(f"{folder} has no photos of the source {sorted(missing)[0]}.")
-    seen = [~np.isin(part.sources, sorted(left_out)) for part in (train, valid, every)]
+    seen = [~np.isin(part.sources, sorted(held_out)) for part in (train, valid, every)]
     return RealPhotosParts(
-        train=train.where(seen[0] & ~train.kept_back),
-        valid=valid.where(seen[1] & ~valid.kept_back),
-        kept_back=every.where(every.kept_back),
-        unseen=every.where(~seen[2] & ~every.kept_back),
+        train=train.select(seen[0] & ~train.kept_back),
+        valid=valid.select(seen[1] & ~valid.kept_back),
+        kept_back=every.select(every.kept_back),
+        unseen=every.select(~seen[2] & ~every.kept_back),
     )
 
 
@@ -188,12 +186,12 @@ def read_real_photos(folder: Path, part: str) -> RealPhotos:
     """Read and decode one part of a folder.
 
     Args:
-        folder: Where the parquet files are.
+        folder: Folder of the parquet files.
         part: `train` or `valid`.
 
     Raises:
-        DataError: A file is missing, has other columns or labels, or holds a photo that cannot be
-            decoded.
+        DataError: A file is missing, has other columns or labels, or contains a photo that cannot
+            be decoded.
     """
     cells: list[dict[str, object]] = []
     columns: dict[str, list[object]] = {name: [] for name in _COLUMNS[1:]}

@@ -1,4 +1,4 @@
-"""What is left of accuracy and calibration on images spoiled in common ways."""
+"""Robustness: accuracy and calibration under common image corruptions."""
 
 from __future__ import annotations
 
@@ -11,77 +11,78 @@ from core.bundle.metrics import CorruptionMetrics
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
-from core.training.evaluation.calibrate import ece, reliability
 from core.training.evaluation.ood import run_inference
+from core.training.evaluation.reliability import ece, reliability
 
-__all__ = ["SHIFT_ROWS", "corrupt", "corruptions", "measure_corruptions"]
+__all__ = ["CORRUPTED_ROWS", "corrupt", "corruptions", "measure_corruptions"]
 
-SHIFT_ROWS = 2_000
-STRENGTHS = (1, 2, 3, 4, 5)
-# These draw from generators of their own, which take a seed; all others from NumPy's global one.
+CORRUPTED_ROWS = 2_000
+"""Number of test rows that corruptions are measured on."""
+_SEVERITIES = (1, 2, 3, 4, 5)
+# These take a seed; the other corruptions draw from NumPy's global generator.
 _SEEDED = {"glass_blur", "impulse_noise"}
 
 
 def corruptions() -> list[str]:
-    """Names of the 15 common ways (Hendrycks and Dietterich 2019)."""
+    """Return the names of the 15 common corruptions (Hendrycks and Dietterich 2019)."""
     from imagecorruptions import get_corruption_names  # noqa: PLC0415  # takes seconds to import
 
     names: list[str] = get_corruption_names("common")
     return names
 
 
-def corrupt(images: NDArray[np.uint8], way: str, strength: int) -> NDArray[np.uint8]:
-    """Images spoiled in one way; the same images always come out the same.
+def corrupt(images: NDArray[np.uint8], corruption: str, severity: int) -> NDArray[np.uint8]:
+    """Apply a corruption, deterministically by position of the image.
 
     Args:
-        images: Shape (n, h, w, 3), of at least 32 pixels each way.
-        way: One of `corruptions`.
-        strength: 1 to 5.
+        images: Images, shape (n, h, w, 3), of at least 32 × 32 pixels.
+        corruption: One of `corruptions`.
+        severity: 1 to 5.
     """
     from imagecorruptions import corrupt  # noqa: PLC0415  # takes seconds to import
 
-    before = np.random.get_state()  # noqa: NPY002  # the library knows no other generator
-    made = np.empty_like(images)
+    before = np.random.get_state()  # noqa: NPY002  # the library uses the global generator
+    corrupted = np.empty_like(images)
     try:
         for i, image in enumerate(images):
             np.random.seed(i)  # noqa: NPY002
-            more = {"seed": i} if way in _SEEDED else {}
-            made[i] = corrupt(image, severity=strength, corruption_name=way, **more)
+            seed = {"seed": i} if corruption in _SEEDED else {}
+            corrupted[i] = corrupt(image, severity=severity, corruption_name=corruption, **seed)
     finally:
         np.random.set_state(before)  # noqa: NPY002
-    return made
+    return corrupted
 
 
 def measure_corruptions(
     classifiers: Sequence[Classifier], split: Split
 ) -> Iterator[tuple[str, Mapping[str, CorruptionMetrics]]]:
-    """Figures on the first 2,000 rows, spoiled in each way at five strengths.
+    """Measure models on the first 2,000 rows under every corruption at five severities.
 
     Args:
-        classifiers: All are shown the same images.
-        split: Rows with the classifiers' labels.
+        classifiers: Models, which all see the same images.
+        split: Rows with the models' labels.
 
     Yields:
-        A way, and the figures of each classifier by its name.
+        Name of a corruption, and the metrics of each model by its name.
     """
-    rows = split.take(np.arange(min(SHIFT_ROWS, len(split))))
-    for way in corruptions():
-        accuracy: dict[str, list[float]] = {each.name: [] for each in classifiers}
-        gaps: dict[str, list[float]] = {each.name: [] for each in classifiers}
-        for strength in STRENGTHS:
-            images = corrupt(rows.images, way, strength)
+    rows = split.take(np.arange(min(CORRUPTED_ROWS, len(split))))
+    for corruption in corruptions():
+        accuracies: dict[str, list[float]] = {each.name: [] for each in classifiers}
+        errors: dict[str, list[float]] = {each.name: [] for each in classifiers}
+        for severity in _SEVERITIES:
+            images = corrupt(rows.images, corruption, severity)
             for classifier in classifiers:
-                logits = run_inference(classifier, images, way).outputs.logits
-                right = logits.argmax(axis=1) == rows.labels
+                logits = run_inference(classifier, images, corruption).outputs.logits
+                correct = logits.argmax(axis=1) == rows.labels
                 sure = confidences(logits, classifier.config)
-                accuracy[classifier.name].append(float(right.mean()))
-                gaps[classifier.name].append(ece(reliability(sure, right)))
+                accuracies[classifier.name].append(float(correct.mean()))
+                errors[classifier.name].append(ece(reliability(sure, correct)))
         yield (
-            way,
+            corruption,
             {
                 name: CorruptionMetrics.model_validate(
-                    {"accuracy": accuracy[name], "ece": gaps[name]}
+                    {"accuracy": accuracies[name], "ece": errors[name]}
                 )
-                for name in accuracy
+                for name in accuracies
             },
         )

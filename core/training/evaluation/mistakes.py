@@ -1,4 +1,7 @@
-"""Pictures of what a model gets wrong; they hold images of the data set, so belong in no repo."""
+"""Contact sheets of misclassified images.
+
+They contain images of the data set, so they must not be added to a repository.
+"""
 
 from __future__ import annotations
 
@@ -22,79 +25,83 @@ _COLUMNS = 5
 _CONFUSIONS = 6
 
 
-def draw(classifier: Classifier, figures: SplitMetrics, split: Split, folder: Path) -> list[Path]:
-    """Draw the most confident mistakes, and the most frequent confusions with examples of each.
+def draw(classifier: Classifier, metrics: SplitMetrics, split: Split, folder: Path) -> list[Path]:
+    """Draw the most confident mistakes, and examples of the most frequent confusions.
 
-    A confusion is drawn where there are at least five examples.
+    A confusion is drawn if it has at least five examples.
 
     Args:
         classifier: The model.
-        figures: What it gave on these rows.
-        split: The rows.
-        folder: Where the pictures go; made if needed.
+        metrics: Its metrics on the split.
+        split: Rows.
+        folder: Output folder; created if needed.
 
     Returns:
-        Their paths.
+        Paths of the PNG files.
 
     Raises:
-        DataError: As in `refuse_without_mistakes`.
-        OutputError: The folder cannot be made or written to.
+        DataError: The metrics list no mistakes, see `refuse_without_mistakes`.
+        OutputError: The folder cannot be created or written to.
     """
-    refuse_without_mistakes(classifier.name, figures)
+    refuse_without_mistakes(classifier.name, metrics)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _drawn(classifier, figures, split, folder)
+        return _draw_sheets(classifier, metrics, split, folder)
     except OSError as error:
         raise OutputError(
-            f"No picture can be written to {folder}: {error.strerror or error}. Name another "
-            "folder."
+            f"Cannot write pictures to {folder}: {error.strerror or error}. Choose another folder."
         ) from error
 
 
-def refuse_without_mistakes(name: str, figures: SplitMetrics) -> None:
-    """See that there is something to draw, before rows are read for it.
+def refuse_without_mistakes(name: str, metrics: SplitMetrics) -> None:
+    """Check that there are mistakes to draw, before rows are read.
+
+    Args:
+        name: Name of the model.
+        metrics: Its metrics.
 
     Raises:
-        DataError: The figures of the model of that name name no mistakes: an older version made
-            them.
+        DataError: The metrics list no mistakes, as those of older versions.
     """
-    if not figures.mistakes:
+    if not metrics.mistakes:
         raise DataError(
-            f"The figures of {name} name no mistakes to draw. `tensight evaluate {name}` measures "
-            "it anew."
+            f"The metrics of {name} list no mistakes to draw. Run `tensight evaluate {name}` to "
+            "measure it again."
         )
 
 
-def _drawn(classifier: Classifier, figures: SplitMetrics, split: Split, folder: Path) -> list[Path]:
+def _draw_sheets(
+    classifier: Classifier, metrics: SplitMetrics, split: Split, folder: Path
+) -> list[Path]:
     files = [folder / f"{classifier.name}-{what}.png" for what in ("mistakes", "confusions")]
-    place = {int(row): i for i, row in enumerate(split.rows)}
+    position = {int(row): i for i, row in enumerate(split.rows)}
     _sheet(
         files[0],
-        f"{classifier.config.title}: its most confident mistakes",
+        f"{classifier.config.title}: most confident mistakes",
         [
             (
-                split.images[place[mistake.row]],
+                split.images[position[mistake.row]],
                 f"row {mistake.row}: {mistake.label}\n{mistake.answer} {mistake.confidence:.3f}",
             )
-            for mistake in figures.mistakes
+            for mistake in metrics.mistakes
         ],
     )
     logits = run_inference(classifier, split.images, "").outputs.logits
     sure = confidences(logits, classifier.config)
-    answers = logits.argmax(axis=1)
+    predicted = logits.argmax(axis=1)
     shown = []
     labels = classifier.labels
-    for truth, answer in _most_confused(np.asarray(figures.confusion)):
-        found = np.flatnonzero((split.labels == truth) & (answers == answer))
+    for truth, answer in _most_frequent_confusions(np.asarray(metrics.confusion)):
+        found = np.flatnonzero((split.labels == truth) & (predicted == answer))
         for i in found[np.argsort(-sure[found], kind="stable")][:_COLUMNS]:
             text = f"row {split.rows[i]}: {labels[truth]}\n{labels[answer]} {sure[i]:.3f}"
             shown.append((split.images[i], text))
-    _sheet(files[1], f"{classifier.config.title}: what it takes for what, most often", shown)
+    _sheet(files[1], f"{classifier.config.title}: most frequent confusions", shown)
     return files
 
 
-def _most_confused(confusion: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Pairs of truth and answer with at least one example a column, most frequent first."""
+def _most_frequent_confusions(confusion: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return pairs of true and predicted class with enough examples for a row, by frequency."""
     wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
     pairs = [divmod(int(i), confusion.shape[1]) for i in order]
@@ -102,6 +109,7 @@ def _most_confused(confusion: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _sheet(file: Path, title: str, shown: Sequence[tuple[NDArray[np.uint8], str]]) -> None:
+    """Draw images with captions on a grid."""
     rows = max(1, -(-len(shown) // _COLUMNS))
     figure = Figure(figsize=(1.9 * _COLUMNS, 2.3 * rows + 0.5), layout="constrained")
     figure.suptitle(title)

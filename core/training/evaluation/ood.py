@@ -1,4 +1,4 @@
-"""How to tell images of none of the labels: which method, from what, and how well it does."""
+"""Out-of-distribution detection: parameters of each method, comparison and threshold."""
 
 from __future__ import annotations
 
@@ -20,94 +20,108 @@ from core.photos.preprocess import crops, resize
 from core.training.data.datasets import Split
 
 __all__ = [
+    "FALSE_NEGATIVE_RATE",
     "ModelOutputs",
-    "accuracy_of",
-    "coarse",
-    "compare",
+    "accuracy",
+    "compare_methods",
+    "downscale",
+    "fit_none_threshold",
     "fit_ood_params",
     "run_inference",
-    "scores_of",
-    "some",
-    "threshold",
+    "score_outputs",
+    "subsample",
 ]
 
-_AT_MOST = 3_000
-_TRAIN_ROWS = 10_000
+FALSE_NEGATIVE_RATE = 0.05
+"""Fraction of in-distribution images that thresholds reject."""
+_MAX_IMAGES = 3_000
+_MAX_TRAIN_ROWS = 10_000
 _AXES = 64
 _COARSE_SIDE = 32
-_QUANTILE = 0.05
-_ROWS = 500
+_CHUNK = 500
 
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """What a model gave on images of one kind.
+    """Outputs of a model on a set of images.
 
     Attributes:
-        what: Of which kind, for people.
-        outputs: One row an image.
+        name: Description of the images, for people.
+        outputs: Logits and embeddings, one row per image.
     """
 
-    what: str
+    name: str
     outputs: Outputs
 
 
 def run_inference(
     classifier: Classifier,
     images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
-    what: str,
+    name: str,
 ) -> ModelOutputs:
-    """Run a model on images, as it would be on photos of them.
+    """Compute the outputs of a model, with the preprocessing and the views of serving.
 
     Args:
         classifier: The model.
-        images: Each of shape (h, w, 3).
-        what: Of which kind they are.
+        images: Images, each of shape (h, w, 3), uint8; at least one.
+        name: Description of the images, for people.
     """
     logits, embeddings = [], []
     spec = classifier.config.input
-    for start in range(0, len(images), _ROWS):
-        seen = [crops(image, spec) for image in images[start : start + _ROWS]]
-        outputs = classifier.outputs_of_crops(seen)
+    for start in range(0, len(images), _CHUNK):
+        prepared = [crops(image, spec) for image in images[start : start + _CHUNK]]
+        outputs = classifier.outputs_of_crops(prepared)
         logits.append(outputs.logits)
         embeddings.append(outputs.embedding)
-    return ModelOutputs(what, Outputs(np.concatenate(logits), np.concatenate(embeddings)))
+    return ModelOutputs(name, Outputs(np.concatenate(logits), np.concatenate(embeddings)))
 
 
-def accuracy_of(group: ModelOutputs, split: Split) -> float:
-    """Share of a split's images that got their label, from what a model gave on them."""
+def accuracy(group: ModelOutputs, split: Split) -> float:
+    """Return the accuracy, 0 to 1, of outputs on the images of a split."""
     return float((group.outputs.logits.argmax(axis=1) == split.labels).mean())
 
 
-def some(split: Split, at_most: int = _AT_MOST) -> NDArray[np.uint8]:
-    """Images of a split, evenly spread over it where there are too many."""
-    if len(split) <= at_most:
+def subsample(split: Split, limit: int = _MAX_IMAGES) -> NDArray[np.uint8]:
+    """Return at most `limit` images of a split, evenly spaced."""
+    if len(split) <= limit:
         return split.images
-    return split.images[np.linspace(0, len(split) - 1, at_most).astype(np.int64)]
+    return split.images[np.linspace(0, len(split) - 1, limit).astype(np.int64)]
 
 
-def coarse(
+def downscale(
     classifier: Classifier, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
-    """Images brought down to the detail of CIFAR-10's: shape (n, 32, 32, 3)."""
+    """Reduce images to the resolution of CIFAR-10 by the model's resize rule.
+
+    Args:
+        classifier: The model.
+        images: Images, each of shape (h, w, 3), uint8.
+
+    Returns:
+        Images of shape (n, 32, 32, 3), uint8.
+    """
     size = {"height": _COARSE_SIDE, "width": _COARSE_SIDE}
     spec = classifier.config.input.model_copy(update=size)
     return np.stack([resize(image, spec) for image in images])
 
 
 def fit_ood_params(classifier: Classifier, train: Split) -> Mapping[VerdictMethod, OodParams]:
-    """What each method needs beside the outputs, from images that were learned from.
+    """Compute the parameters of each method from training images.
 
     Args:
         classifier: The model; its last layer is linear in the embedding.
-        train: Rows to learn from; at most 10,000 are taken.
+        train: Training rows, of which at most 10,000 are used.
+
+    Returns:
+        Parameters by method; for the model's own method those that it is served with.
     """
-    outputs = run_inference(classifier, some(train, _TRAIN_ROWS), "train").outputs
+    outputs = run_inference(classifier, subsample(train, _MAX_TRAIN_ROWS), "train").outputs
     embedding = outputs.embedding.astype(np.float64)
     unit = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
     _, _, directions = np.linalg.svd(unit, full_matrices=False)
     axes: dict[str, NDArray[np.floating[Any]]] = {"axes": directions[:_AXES].T.astype(np.float32)}
-    # The last layer's weights, from what it did: they need not be known by name, nor unrounded.
+    # The weights of the last layer by least squares on its outputs: the flatbuffer does not name
+    # them, and its weights may be quantised.
     with_one = np.concatenate([embedding, np.ones((len(embedding), 1))], axis=1)
     weights = np.linalg.lstsq(with_one, outputs.logits.astype(np.float64), rcond=None)[0][:-1]
     differences = weights[:, :, None] - weights[:, None, :]
@@ -115,7 +129,7 @@ def fit_ood_params(classifier: Classifier, train: Split) -> Mapping[VerdictMetho
         "max_softmax": {},
         "energy": {},
         "gen": {},
-        # Half the bytes of float32; what that changes is far less than what tells methods apart.
+        # In float16: the rounding error is far below the differences between the methods.
         "knn": axes
         | {"neighbours": project_embeddings(outputs.embedding, axes).astype(np.float16)},
         "fdbd": {
@@ -123,68 +137,74 @@ def fit_ood_params(classifier: Classifier, train: Split) -> Mapping[VerdictMetho
             "center": embedding.mean(axis=0).astype(np.float32),
         },
     }
-    # Of its own method, what it is served with.
     return fitted | {classifier.config.verdict.method: classifier.ood_params}
 
 
-def compare(
+def compare_methods(
     known: ModelOutputs,
     none: ModelOutputs,
     config: Config,
     ood_params: Mapping[VerdictMethod, OodParams],
 ) -> OodMetrics:
-    """How well each method tells one group from the other.
+    """Measure how well each method separates in-distribution from out-of-distribution images.
 
     Args:
-        known: Images of the labels.
-        none: Others.
-        config: The model's, for calibration, method and threshold.
-        ood_params: What each method needs; those that are missing are left out.
+        known: Outputs on images of the labels.
+        none: Outputs on other images.
+        config: Configuration of the model, for calibration, method and threshold.
+        ood_params: Parameters by method; methods without an entry are left out. The model's own
+            method must be among them.
     """
     areas: dict[VerdictMethod, float] = {}
-    shares: dict[VerdictMethod, float] = {}
-    told: list[float] = []
+    false_positives: dict[VerdictMethod, float] = {}
+    rejected: list[float] = []
     truth = np.repeat([1, 0], [len(known.outputs.logits), len(none.outputs.logits)])
     for method in (each for each in OOD_METHODS if each in ood_params):
         inside, outside = (
-            scores_of(method, group.outputs, config, ood_params[method]) for group in (known, none)
+            score_outputs(method, group.outputs, config, ood_params[method])
+            for group in (known, none)
         )
         areas[method] = float(roc_auc_score(truth, np.concatenate([inside, outside])))
-        shares[method] = float((outside >= np.quantile(inside, _QUANTILE)).mean())
+        threshold = np.quantile(inside, FALSE_NEGATIVE_RATE)
+        false_positives[method] = float((outside >= threshold).mean())
         if method == config.verdict.method:
-            told = [float((s < config.verdict.none_below).mean()) for s in (inside, outside)]
+            rejected = [float((s < config.verdict.none_below).mean()) for s in (inside, outside)]
     return OodMetrics(
-        known=known.what,
-        none=none.what,
+        known=known.name,
+        none=none.name,
         n_known=len(known.outputs.logits),
         n_none=len(none.outputs.logits),
         auroc=areas,
-        fpr95=shares,
-        known_told_none=told[0],
-        none_told_none=told[1],
+        fpr95=false_positives,
+        known_told_none=rejected[0],
+        none_told_none=rejected[1],
     )
 
 
-def scores_of(
+def score_outputs(
     method: VerdictMethod, outputs: Outputs, config: Config, ood_params: OodParams
 ) -> NDArray[np.float64]:
-    """`known_scores`, some rows at a time: each may be compared with thousands of neighbours."""
+    """Compute `known_scores` in chunks, which bounds the memory of nearest-neighbour search."""
     parts = [
         known_scores(
             method,
             Outputs(
-                outputs.logits[start : start + _ROWS], outputs.embedding[start : start + _ROWS]
+                outputs.logits[start : start + _CHUNK], outputs.embedding[start : start + _CHUNK]
             ),
             config,
             ood_params,
         )
-        for start in range(0, len(outputs.logits), _ROWS)
+        for start in range(0, len(outputs.logits), _CHUNK)
     ]
     return np.concatenate(parts)
 
 
-def threshold(groups: Sequence[NDArray[np.float64]]) -> float:
-    """The known_score under which lies a twentieth of all, each group counting the same."""
+def fit_none_threshold(groups: Sequence[NDArray[np.float64]]) -> float:
+    """Return the 5% quantile of known_score over groups of equal total weight.
+
+    Args:
+        groups: Scores of in-distribution images, shape (n,) each.
+    """
     scores = np.concatenate(groups)
     weights = np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
-    return float(np.quantile(scores, _QUANTILE, weights=weights, method="inverted_cdf"))
+    return float(np.quantile(scores, FALSE_NEGATIVE_RATE, weights=weights, method="inverted_cdf"))

@@ -1,4 +1,4 @@
-"""Where, when and by what code something was made."""
+"""Provenance of a model or of its metrics: hardware, code, date and package versions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ import core
 from core.bundle.metrics import Provenance
 from core.settings import processors
 
-__all__ = ["commit", "hardware", "origin", "today"]
+__all__ = ["commit", "hardware", "provenance", "today"]
 
 _VERSIONED = ("tensight", "ai-edge-litert", "keras", "numpy", "pillow", "tensorflow")
 
 
-def origin(command: str) -> Provenance:
-    """Where, when and with what figures are being made."""
+def provenance(command: str) -> Provenance:
+    """Describe this process and its environment.
+
+    Args:
+        command: The command line.
+    """
     return Provenance(
         command=command,
         hardware=hardware(),
@@ -33,7 +37,7 @@ def origin(command: str) -> Provenance:
 
 
 def hardware() -> str:
-    """Processor, how many of them this process may use, and what else Keras computes on."""
+    """Return the processor, its cores that this process may use, and the accelerators of Keras."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -57,7 +61,10 @@ def _accelerators() -> list[str]:
 
 
 def commit() -> str:
-    """The checkout's commit, or `unknown`; a plus sign says that files of core/ differ from it."""
+    """Return the checkout's commit, 12 hex digits; `+` marks changes in core/.
+
+    Outside a checkout it is `unknown`.
+    """
 
     def git(*arguments: str) -> str:
         run = subprocess.run(
@@ -77,5 +84,5 @@ def commit() -> str:
 
 
 def today() -> str:
-    """The date in UTC, as 2026-01-31."""
+    """Return the date in UTC, in the format 2026-01-31."""
     return datetime.now(UTC).date().isoformat()

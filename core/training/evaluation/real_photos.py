@@ -1,8 +1,8 @@
-"""Figures on real photos: accuracy, and how well other things are told from the labels."""
+"""Evaluation on real photos: accuracy, calibration and out-of-distribution detection."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,33 +17,38 @@ from core.bundle.metrics import (
 )
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.training.data.cifar10 import CIFAR10_LABELS
 from core.training.data.datasets import Split
-from core.training.data.real_photos import RealPhotos
-from core.training.evaluation.calibrate import cross_fitted, ece, ece_if_true, reliability
-from core.training.evaluation.ood import run_inference, scores_of
+from core.training.data.real_photos import RealPhotos, RealPhotosParts
+from core.training.evaluation.calibration import cross_fitted_confidences
+from core.training.evaluation.evaluation_data import REAL_PHOTOS
+from core.training.evaluation.ood import FALSE_NEGATIVE_RATE, run_inference, score_outputs
+from core.training.evaluation.reliability import calibrated_ece_interval, ece, reliability
 
 __all__ = [
     "PhotoPredictions",
     "cross_fitted_ece",
-    "estimate",
+    "metrics_by_part",
     "photo_metrics",
     "predict_photos",
 ]
 
-_QUANTILE = 0.05
-_FEW = 5
+_UNSEEN = "real photos of held-out sources"
+# Rejection rates are reported for kinds with at least this many photos.
+_MIN_PHOTOS = 5
 
 
 @dataclass(frozen=True, eq=False)
 class PhotoPredictions:
-    """What a model gave on photos.
+    """Predictions of a model on real photos.
 
     Attributes:
         photos: The photos.
-        labels: The label of each that the model finds likeliest, shape (n,), int64.
-        scores: Higher for photos of the labels, shape (n,), float64.
-        confidences: Calibrated, shape (n,), 0 to 1; None for a model without calibration.
-        logits: Shape (n, k), float32; None likewise.
+        labels: Predicted class indices, shape (n,), int64.
+        scores: Out-of-distribution scores, higher for photos of the labels, shape (n,), float64.
+        confidences: Calibrated confidences, shape (n,), 0 to 1; None for a model without
+            calibration.
+        logits: Logits, shape (n, k), float32; None for a model without calibration.
     """
 
     photos: RealPhotos
@@ -58,95 +63,125 @@ def predict_photos(classifier: Classifier, photos: RealPhotos) -> PhotoPredictio
 
     Args:
         classifier: The model.
-        photos: At least one.
+        photos: The photos, possibly none.
     """
+    if not len(photos):
+        return PhotoPredictions(photos, np.empty(0, np.int64), np.empty(0))
     outputs = run_inference(classifier, photos.images, "real photos").outputs
     config = classifier.config
     return PhotoPredictions(
         photos,
         outputs.logits.argmax(axis=1).astype(np.int64),
-        scores_of(config.verdict.method, outputs, config, classifier.ood_params),
+        score_outputs(config.verdict.method, outputs, config, classifier.ood_params),
         confidences(outputs.logits, config),
         outputs.logits,
     )
 
 
-def photo_metrics(
-    answers: PhotoPredictions, kept_back: PhotoPredictions, labels: tuple[str, ...], data: str
-) -> RealPhotoMetrics:
-    """Return the figures of a model on photos.
+def metrics_by_part(
+    parts: RealPhotosParts, predict: Callable[[RealPhotos], PhotoPredictions]
+) -> dict[str, RealPhotoMetrics | None]:
+    """Compute the fields `real_photos` and `unseen_sources` of metrics.json.
 
     Args:
-        answers: On photos of the labels and of other things.
-        kept_back: On photos of kinds that nothing was learned from or chosen by.
-        labels: Names of the labels.
-        data: What the photos are, for people.
+        parts: The photos.
+        predict: Runs the model on photos; it is called once for each part.
+
+    Returns:
+        Metrics by field; without held-out sources there is no `unseen_sources`.
     """
-    photos = answers.photos
+    kept_back = predict(parts.kept_back)
+    metrics: dict[str, RealPhotoMetrics | None] = {
+        "real_photos": photo_metrics(predict(parts.valid), kept_back, CIFAR10_LABELS, REAL_PHOTOS)
+    }
+    if len(parts.unseen):
+        unseen = predict(parts.unseen)
+        metrics["unseen_sources"] = photo_metrics(unseen, kept_back, CIFAR10_LABELS, _UNSEEN)
+    return metrics
+
+
+def photo_metrics(
+    predictions: PhotoPredictions, kept_back: PhotoPredictions, labels: tuple[str, ...], name: str
+) -> RealPhotoMetrics:
+    """Compute the metrics of a model on photos.
+
+    Args:
+        predictions: Predictions on photos of the labels and of other objects.
+        kept_back: Predictions on photos of the kinds that are held out of training and selection.
+        labels: Names of the labels.
+        name: Description of the photos, for people.
+    """
+    photos = predictions.photos
     known = photos.known
-    right = answers.labels == photos.labels
-    accepted = np.quantile(answers.scores[known], _QUANTILE)
-    rejected = answers.scores < accepted
-    sure = answers.confidences
-    bins = None if sure is None else reliability(sure[known], right[known])
+    correct = predictions.labels == photos.labels
+    # 95% of the photos of the labels score at least this.
+    threshold = np.quantile(predictions.scores[known], FALSE_NEGATIVE_RATE)
+    rejected = predictions.scores < threshold
+    sure = predictions.confidences
+    bins = None if sure is None else reliability(sure[known], correct[known])
     kinds, counts = np.unique(photos.kinds[~known], return_counts=True)
-    many = [kind for kind, count in zip(kinds.tolist(), counts, strict=True) if count >= _FEW]
+    many = [kind for kind, n in zip(kinds.tolist(), counts, strict=True) if n >= _MIN_PHOTOS]
     return RealPhotoMetrics(
-        data=data,
-        accuracy=estimate(right[known]),
+        data=name,
+        accuracy=_proportion(correct[known]),
         recall={
-            label: estimate(right[photos.labels == i])
+            label: _proportion(correct[photos.labels == i])
             for i, label in enumerate(labels)
             if (photos.labels == i).any()
         },
-        auroc=_auroc(answers.scores[known], answers.scores[~known]),
+        auroc=_auroc(predictions.scores[known], predictions.scores[~known]),
         n_none=int((~known).sum()),
-        rejected=estimate(rejected[~known]) if (~known).any() else None,
-        auroc_kept_back=_auroc(answers.scores[known], kept_back.scores),
+        rejected=_proportion(rejected[~known]) if (~known).any() else None,
+        auroc_kept_back=_auroc(predictions.scores[known], kept_back.scores),
         n_kept_back=len(kept_back.scores),
         rejected_kept_back=(
-            estimate(kept_back.scores < accepted) if len(kept_back.scores) else None
+            _proportion(kept_back.scores < threshold) if len(kept_back.scores) else None
         ),
-        rejected_kinds={kind: estimate(rejected[photos.kinds == kind]) for kind in many},
+        rejected_kinds={kind: _proportion(rejected[photos.kinds == kind]) for kind in many},
         rejected_kept_back_kinds={
-            kind: estimate(kept_back.scores[kept_back.photos.kinds == kind] < accepted)
+            kind: _proportion(kept_back.scores[kept_back.photos.kinds == kind] < threshold)
             for kind in np.unique(kept_back.photos.kinds).tolist()
         },
         confidence=None if sure is None else float(sure[known].mean()),
         ece=None if bins is None else ece(bins),
-        ece_if_true=None if bins is None else ece_if_true(bins),
+        ece_if_true=None if bins is None else calibrated_ece_interval(bins),
         sources=tuple(
-            _of_source(answers, source, right) for source in np.unique(photos.sources).tolist()
+            _source_metrics(predictions, source, correct)
+            for source in np.unique(photos.sources).tolist()
         ),
-        mistakes=_mistakes(answers, labels),
+        mistakes=_mistakes(predictions, labels),
     )
 
 
 def cross_fitted_ece(
-    classifier: Classifier, answers: PhotoPredictions, rows: Split
+    classifier: Classifier, predictions: PhotoPredictions, rows: Split
 ) -> float | None:
-    """Return the ECE on photos of calibrations that were chosen without them, in five folds.
+    """Return the ECE on photos with cross-fitted calibration.
 
     Args:
         classifier: The model.
-        answers: What it gave on photos that its calibration was chosen by.
-        rows: The rows that it was chosen by too.
+        predictions: Predictions on the photos that its calibration was fitted on.
+        rows: Validation rows that its calibration was fitted on too.
+
+    Returns:
+        The ECE, 0 to 1; None for predictions without logits.
     """
-    if answers.logits is None:
+    if predictions.logits is None:
         return None
-    known = answers.photos.known
-    truth = answers.photos.labels[known]
+    known = predictions.photos.known
+    truth = predictions.photos.labels[known]
     of_rows = run_inference(classifier, rows.images, "rows").outputs.logits
-    groups = [(answers.logits[known], truth), (of_rows, rows.labels)]
-    sure = cross_fitted(groups, classifier.config)[0]
-    return ece(reliability(sure, answers.labels[known] == truth))
+    groups = [(predictions.logits[known], truth), (of_rows, rows.labels)]
+    sure = cross_fitted_confidences(groups, classifier.config)[0]
+    return ece(reliability(sure, predictions.labels[known] == truth))
 
 
 def _mistakes(
-    answers: PhotoPredictions, labels: tuple[str, ...]
+    predictions: PhotoPredictions, labels: tuple[str, ...]
 ) -> tuple[PhotoMisclassification, ...]:
-    photos, sure = answers.photos, answers.confidences
-    wrong = np.flatnonzero(photos.known & (answers.labels != photos.labels))
+    """List misclassified photos of the labels, highest confidence first."""
+    photos, sure = predictions.photos, predictions.confidences
+    wrong = np.flatnonzero(photos.known & (predictions.labels != photos.labels))
     if sure is not None:
         wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
     return tuple(
@@ -154,31 +189,32 @@ def _mistakes(
             source=str(photos.sources[i]),
             path=str(photos.paths[i]),
             label=labels[photos.labels[i]],
-            answer=labels[answers.labels[i]],
+            answer=labels[predictions.labels[i]],
             confidence=None if sure is None else float(sure[i]),
         )
         for i in wrong
     )
 
 
-def estimate(outcomes: Sequence[bool] | NDArray[np.bool_]) -> ProportionEstimate:
-    """Return the share of outcomes that are true, with its Wilson interval; at least one."""
-    return ProportionEstimate.of(int(np.sum(outcomes)), len(outcomes))
-
-
-def _of_source(answers: PhotoPredictions, source: str, right: NDArray[np.bool_]) -> SourceMetrics:
-    here = answers.photos.sources == source
-    known, none = here & answers.photos.known, here & ~answers.photos.known
+def _source_metrics(
+    predictions: PhotoPredictions, source: str, correct: NDArray[np.bool_]
+) -> SourceMetrics:
+    here = predictions.photos.sources == source
+    known, none = here & predictions.photos.known, here & ~predictions.photos.known
     return SourceMetrics(
         source=source,
-        accuracy=estimate(right[known]) if known.any() else None,
+        accuracy=_proportion(correct[known]) if known.any() else None,
         n_none=int(none.sum()),
-        auroc=_auroc(answers.scores[known], answers.scores[none]),
+        auroc=_auroc(predictions.scores[known], predictions.scores[none]),
     )
 
 
+def _proportion(outcomes: NDArray[np.bool_]) -> ProportionEstimate:
+    return ProportionEstimate.of(int(outcomes.sum()), len(outcomes))
+
+
 def _auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float | None:
-    """Return the area under the ROC curve; None where a kind is missing."""
+    """Return the area under the ROC curve; None where either group is empty."""
     if not len(inside) or not len(outside):
         return None
     truth = np.repeat([1, 0], [len(inside), len(outside)])

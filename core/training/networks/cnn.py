@@ -1,4 +1,4 @@
-"""The networks. Each builder gives a Keras functional model from normalised images to logits."""
+"""Network architectures: functional Keras models from normalised images to logits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Bias",
+    "Shape",
     "baseline",
     "classic",
     "finetuned",
@@ -23,15 +24,17 @@ __all__ = [
 ]
 
 Shape = tuple[int | None, int | None, int]
+"""Input shape (height, width, channels); None for any size."""
 
-_WHITENED = "whitening"
+_WHITENING = "whitening"
 _PATCH = 2
 
 
 def baseline(shape: Shape, classes: int) -> keras.Model:
-    """Two convolutions and two dense layers: where the student's work began.
+    """Build the first network of the student report: two convolutional and two dense layers.
 
-    Padding `same` keeps an 8×8 map for 32-pixel images, fine enough to show what the network saw.
+    Padding `same` keeps a feature map of 8×8 cells for 32-pixel images, which is fine enough for
+    evidence maps.
 
     Args:
         shape: (height, width, channels) of the input.
@@ -55,14 +58,16 @@ def classic(
     batch_norm: bool = True,
     deeper: bool = False,
 ) -> keras.Model:
-    """The student's best network from scratch: 161,098 parameters for 32-pixel images, ten classes.
+    """Build the best network of the report that was trained from scratch.
+
+    It has 161,098 parameters for 32-pixel images and ten classes.
 
     Args:
         shape: (height, width, channels) of the input.
         classes: Number of logits.
-        dropout: Share of the hidden layer that is left out in training.
-        batch_norm: Whether there is one after each pool.
-        deeper: Whether a second convolution follows on the last one.
+        dropout: Dropout rate of the hidden layer.
+        batch_norm: Whether to normalise after each pooling layer.
+        deeper: Whether to add a second convolution of 128 filters.
     """
     x = inputs = layers.Input(shape, name="image")
     for filters in (32, 64, 128):
@@ -80,27 +85,28 @@ def classic(
 
 @keras.saving.register_keras_serializable("tensight")
 class Bias(layers.Layer):  # type: ignore[misc]  # keras is not typed
-    """Adds a learned number to each channel."""
+    """Layer that adds a trained bias to each channel."""
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Make the numbers, 0 to begin with."""
+        """Create the biases, initialised to 0."""
         self.bias = self.add_weight(shape=(shape[-1],), initializer="zeros", name="bias")
 
     def call(self, inputs: Any) -> Any:
-        """Shape and type stay as they are."""
+        """Return the inputs plus the biases, with the same shape and dtype."""
         return inputs + self.bias
 
 
 def scratch(shape: Shape, classes: int) -> keras.Model:
-    """A network like the deepest of airbench (Jordan 2024, 2404.00498).
+    """Build a network after the deepest one of airbench (Jordan 2024, arXiv 2404.00498).
 
-    The last group is 384 wide, not 512; the bias after the whitening always learns; batch norms
-    have momentum .8 and epsilon 1e-5, and the class weights Keras's usual beginning.
+    It differs in the width of the last group, 384 instead of 512; the bias after the whitening
+    layer is always trained; batch normalisation has a momentum of 0.8 and an epsilon of 1e-5; the
+    last layer has the default initialisation of Keras.
 
-    Until `whiten` was called the first layer's kernel is random.
+    The kernel of the first layer is random until `whiten` is called.
 
     Args:
-        shape: (height, width, channels) of the input, of at least 26 pixels each way.
+        shape: (height, width, channels) of the input, at least 26 × 26.
         classes: Number of logits.
     """
 
@@ -110,7 +116,7 @@ def scratch(shape: Shape, classes: int) -> keras.Model:
             3,
             padding="same",
             use_bias=False,
-            # Uniform within 1 / sqrt(inputs).
+            # Uniform within ± 1 / sqrt(fan-in).
             kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
         )(x)
         if pool:
@@ -119,7 +125,7 @@ def scratch(shape: Shape, classes: int) -> keras.Model:
 
     x = inputs = layers.Input(shape, name="image")
     filters = 2 * shape[-1] * _PATCH**2
-    x = layers.Conv2D(filters, _PATCH, use_bias=False, trainable=False, name=_WHITENED)(x)
+    x = layers.Conv2D(filters, _PATCH, use_bias=False, trainable=False, name=_WHITENING)(x)
     x = layers.Activation("gelu")(Bias()(x))
     for filters in (128, 384, 384):
         x = start = layers.Activation("gelu")(convolution(x, filters, pool=True))
@@ -127,13 +133,13 @@ def scratch(shape: Shape, classes: int) -> keras.Model:
         x = layers.Activation("gelu")(layers.Add()([convolution(x, filters), start]))
     x = layers.Flatten(name="embedding")(layers.MaxPooling2D(3)(x))
     x = layers.Dense(classes, use_bias=False)(x)
-    # In float32 whatever the policy: the loss takes its logarithm.
+    # In float32 whatever the dtype policy, since the loss takes logarithms.
     x = layers.Rescaling(1 / 9, dtype="float32", name="logits")(x)
     model = keras.Model(inputs, x, name="scratch")
     for layer in model.layers:
-        if isinstance(layer, layers.Conv2D) and layer.name != _WHITENED:
+        if isinstance(layer, layers.Conv2D) and layer.name != _WHITENING:
             kernel = np.array(layer.kernel)
-            # The first filters begin by handing on their input.
+            # The first filters are initialised to the identity (Dirac initialisation).
             kernel[..., : kernel.shape[2]] = 0
             for i in range(min(kernel.shape[2:])):
                 kernel[1, 1, i, i] = 1
@@ -142,28 +148,28 @@ def scratch(shape: Shape, classes: int) -> keras.Model:
 
 
 def whiten(model: keras.Model, images: NDArray[np.float32]) -> None:
-    """Set the first layer of `scratch` from training images, so that its outputs are uncorrelated.
+    """Initialise the first layer of `scratch` to whiten 2×2 patches of training images.
 
-    Its kernels are the eigenvectors of the covariance (not centred) of all 2×2 patches, each
-    divided by the root of its eigenvalue plus 5e-4, and the same negated.
+    Its kernels are the eigenvectors of the uncentred covariance of all patches, each divided by the
+    square root of its eigenvalue plus 5e-4, and their negatives.
 
     Args:
-        model: What `scratch` made.
-        images: Normalised, shape (n, h, w, channels).
+        model: A network of `scratch`.
+        images: Normalised images, shape (n, h, w, channels).
     """
     windows = np.lib.stride_tricks.sliding_window_view(images, (_PATCH, _PATCH), axis=(1, 2))
-    # (n, h, w, channels, rows, columns) -> one patch a row, in the order of a kernel.
+    # (n, h, w, channels, rows, columns) -> (patches, values) in the order of a kernel.
     patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, _PATCH**2 * images.shape[-1])
     covariance = patches.T.astype(np.float64) @ patches / len(patches)
     values, vectors = np.linalg.eigh(covariance)
     scaled = vectors / np.sqrt(values + 5e-4)
     kernel = np.concatenate([scaled, -scaled], axis=1)
-    layer = model.get_layer(_WHITENED)
+    layer = model.get_layer(_WHITENING)
     layer.kernel.assign(kernel.reshape(layer.kernel.shape))
 
 
 _STAGES = (
-    # Expansion, channels, blocks, stride of the first block: table 2 of the paper.
+    # Expansion, channels, blocks and stride of the first block: table 2 of the paper.
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -175,12 +181,13 @@ _STAGES = (
 
 
 def mobilenet(shape: Shape, classes: int) -> keras.Model:
-    """MobileNetV2 of width 1.0 (Sandler et al. 2018), its batch norms folded into the convolutions.
+    """Build MobileNetV2 of width 1.0 (Sandler et al. 2018, arXiv 1801.04381).
 
-    Trained so, it does what the network with fixed batch norms does, in less time and memory.
+    Batch normalisation is folded into the convolutions. Training then corresponds to training with
+    fixed batch statistics, and takes less time and memory.
 
     Args:
-        shape: (height, width, channels) of the input; height and width multiples of 32, or None
+        shape: (height, width, channels) of the input; height and width are multiples of 32, or None
             for any such size.
         classes: Number of logits.
     """
@@ -204,7 +211,7 @@ def mobilenet(shape: Shape, classes: int) -> keras.Model:
                 x = layers.Add()([start, x])
     x = pointwise(x, 1280)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)
-    # In float32 whatever the policy: the loss takes its logarithm.
+    # In float32 whatever the dtype policy, since the loss takes logarithms.
     x = layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, x, name="mobilenet")
 
@@ -213,10 +220,10 @@ _VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 
 def transfer(shape: Shape, classes: int) -> keras.Model:
-    """VGG16, held fast, with a new head: a hidden layer of 256 and the logits.
+    """Build a frozen VGG16 with a new head: a hidden layer of 256 units and the logits.
 
-    Beside the last block the head sees the means of the two before it: the last one is the most at
-    home with what VGG16 itself was trained on. What it sees is the layer `features`.
+    The input of the head is the layer `features`: the last block, and the means of the two blocks
+    before it, which are less specific to ImageNet's classes.
 
     Args:
         shape: (height, width, channels) of the input, at least 32 × 32.
@@ -234,10 +241,10 @@ def transfer(shape: Shape, classes: int) -> keras.Model:
 
 
 def transfer_head(features: int, classes: int) -> keras.Model:
-    """Build what `transfer` has on its layer `features`, with the same names.
+    """Build the head of `transfer` alone, with the same names of layers.
 
     Args:
-        features: Length of these.
+        features: Length of the layer `features`.
         classes: Number of logits.
     """
     inputs = layers.Input((features,), name="features")
@@ -247,14 +254,15 @@ def transfer_head(features: int, classes: int) -> keras.Model:
 def _hidden_and_logits(x: Any, classes: int) -> Any:
     x = layers.Dense(256, activation="relu", name="embedding")(x)
     x = layers.Dropout(0.3)(x)
-    # In float32 whatever the policy: the loss takes its logarithm.
+    # In float32 whatever the dtype policy, since the loss takes logarithms.
     return layers.Dense(classes, dtype="float32", name="logits")(x)
 
 
 def finetuned(shape: Shape, classes: int) -> keras.Model:
-    """VGG16 with a linear layer on the means of its last two blocks.
+    """Build VGG16 with a linear layer on the means of its last two blocks.
 
-    The layer `features` is a map of both side by side, shape (n, height / 16, width / 16, 1024).
+    The layer `features` is the concatenation of both feature maps, shape (n, height / 16,
+    width / 16, 1024).
 
     Args:
         shape: (height, width, channels) of the input, at least 32 × 32.
@@ -269,14 +277,14 @@ def finetuned(shape: Shape, classes: int) -> keras.Model:
     return keras.Model(inputs, x, name="vgg16_finetuned")
 
 
-def vgg16_scales(per_block: float) -> dict[str, NDArray[np.float32]]:
-    """Return factors for the steps of an optimizer, by the path of each variable of VGG16.
+def vgg16_scales(block_decay: float) -> dict[str, NDArray[np.float32]]:
+    """Return discriminative learning rates as step factors by path of each variable of VGG16.
 
     Args:
-        per_block: Factor from one block to the one before it; the last has 1.
+        block_decay: Factor from one block to the one before it; that of the last block is 1.
     """
     return {
-        f"block{block}_conv{i}/{name}": np.full(1, per_block ** (len(_VGG16) - block), np.float32)
+        f"block{block}_conv{i}/{name}": np.full(1, block_decay ** (len(_VGG16) - block), np.float32)
         for block, (_, convolutions) in enumerate(_VGG16, 1)
         for i in range(1, convolutions + 1)
         for name in ("kernel", "bias")

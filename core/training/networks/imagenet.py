@@ -1,4 +1,4 @@
-"""Weights that others trained, and that a network here begins with."""
+"""ImageNet weights of MobileNetV2, from a quantised flatbuffer."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["load_mobilenet", "read_mobilenet"]
 
 _FILE = "mobilenet_v2/mobilenet_v2_1.0_224_int8.tflite"
 _CONVOLUTIONS = 52
-"""Of the body; one more gives the 1,001 outputs."""
+"""Number of convolutions below the one that computes the 1,001 outputs."""
 
 
 def load_mobilenet(model: keras.Model, settings: Settings) -> None:
     """Set the convolutions of `cnn.mobilenet` to their ImageNet weights.
 
     Args:
-        model: The network; its last layer keeps what it has.
-        settings: The file is looked for in the folder of TENSIGHT_DATA.
+        model: The network; its last layer keeps its weights.
+        settings: The file is read from the folder of TENSIGHT_DATA.
 
     Raises:
-        DataError: TENSIGHT_DATA is unset, or the file is missing or another one.
+        DataError: TENSIGHT_DATA is unset, or the file is missing or belongs to another network.
     """
     file = _file(settings)
     weights = read_mobilenet(file)
@@ -39,26 +39,26 @@ def load_mobilenet(model: keras.Model, settings: Settings) -> None:
     found = [kernel.shape for kernel, _ in weights[: len(shapes)]]
     if shapes != found or len(shapes) != _CONVOLUTIONS:
         raise DataError(
-            f"{file} is not MobileNetV2 of width 1.0: its {len(weights)} convolutions have other "
-            f"shapes than the {len(shapes)} of {model.name}."
+            f"{file} is not MobileNetV2 of width 1.0: the shapes of its {len(weights)} "
+            f"convolutions differ from those of the {len(shapes)} of {model.name}."
         )
     for layer, (kernel, bias) in zip(convolutions, weights, strict=False):
         layer.set_weights([kernel, bias])
 
 
 def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Kernels and biases of all convolutions of a quantised flatbuffer, in graph order.
+    """Read kernels and biases of all convolutions of a quantised flatbuffer, in graph order.
 
     Args:
-        file: Flatbuffer whose kernels are int8 with one scale an output channel, and whose biases
-            are int32 in units of the input's scale times the kernel's.
+        file: Flatbuffer with int8 kernels, one scale per output channel, and int32 biases in units
+            of the product of input scale and kernel scale.
 
     Returns:
-        A kernel of shape (height, width, in, out), or (height, width, channels, 1) for a depthwise
-        convolution, and a bias of shape (out,) for each.
+        For each convolution a kernel, shape (height, width, in, out), or (height, width, channels,
+        1) if depthwise, and a bias, shape (out,), both float32.
 
     Raises:
-        DataError: The file is missing or no such flatbuffer.
+        DataError: The file is missing or not such a flatbuffer.
     """
     try:
         interpreter = Interpreter(
@@ -67,13 +67,13 @@ def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.flo
         )
         interpreter.allocate_tensors()
         details = interpreter.get_tensor_details()
-        kernels = [_real(interpreter, tensor) for tensor in details if _is(tensor, np.int8, 4)]
-        biases = [_real(interpreter, tensor) for tensor in details if _is(tensor, np.int32, 1)]
+        kernels = [_dequantised(interpreter, t) for t in details if _is_weight(t, np.int8, 4)]
+        biases = [_dequantised(interpreter, t) for t in details if _is_weight(t, np.int32, 1)]
         pairs = list(zip(kernels, biases, strict=True))
     except (ValueError, RuntimeError) as error:
         raise DataError(f"{file} cannot be read as a quantised flatbuffer: {error}") from error
     return [
-        # LiteRT keeps (out, height, width, in), and (1, height, width, channels) where depthwise.
+        # LiteRT stores (out, height, width, in), or (1, height, width, channels) if depthwise.
         (kernel.transpose(1, 2, 3, 0), bias)
         for kernel, bias in pairs
     ]
@@ -82,18 +82,19 @@ def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.flo
 def _file(settings: Settings) -> Path:
     if settings.data is None:
         raise DataError(
-            f"MobileNetV2 begins with ImageNet weights. Set TENSIGHT_DATA to a folder with {_FILE}."
+            f"The ImageNet weights of MobileNetV2 are missing. Set TENSIGHT_DATA to a folder with "
+            f"{_FILE}."
         )
     return settings.data / _FILE
 
 
-def _is(tensor: dict[str, Any], dtype: type, axes: int) -> bool:
-    """Whether a tensor is one of the weights: only those have a scale a channel."""
+def _is_weight(tensor: dict[str, Any], dtype: type, axes: int) -> bool:
+    """Check whether a tensor is a weight: only these have one scale per channel."""
     scales = tensor["quantization_parameters"]["scales"]
     return tensor["dtype"] is dtype and len(tensor["shape"]) == axes and len(scales) > 1
 
 
-def _real(interpreter: Interpreter, tensor: dict[str, Any]) -> NDArray[np.float32]:
+def _dequantised(interpreter: Interpreter, tensor: dict[str, Any]) -> NDArray[np.float32]:
     quantised = interpreter.get_tensor(tensor["index"]).astype(np.float32)
     parameters = tensor["quantization_parameters"]
     shape = [1] * quantised.ndim

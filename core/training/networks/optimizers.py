@@ -1,4 +1,4 @@
-"""Optimizers of the recipes, as data; and the one that Keras does not have."""
+"""Optimisers of the recipes as data, and those that Keras does not have."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 
     Attributes:
-        learning_rate: At its highest; it falls along half a cosine to 0 at the last step.
-        weight_decay: Share of a weight that is taken off at each step, times the rate.
-        warm_up: Share of all steps over which the rate first rises from 0, 0 to 1.
+        learning_rate: Peak learning rate; cosine decay to 0 at the last step.
+        weight_decay: Coefficient of weight decay, which each step multiplies by the learning rate.
+        warm_up: Fraction of all steps, 0 to 1, with linear warm-up from 0.
     """
 
     learning_rate: float
@@ -39,8 +39,8 @@ class AdamW:
     warm_up: float = 0.0
 
     def build(self, steps: int) -> keras.optimizers.Optimizer:
-        """The optimizer for a run of this many steps."""
-        rate = _half_cosine(self.learning_rate, self.warm_up, steps)
+        """Return the optimiser for a run of this many steps."""
+        rate = _cosine_decay(self.learning_rate, self.warm_up, steps)
         return keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
 
 
@@ -49,9 +49,9 @@ class SGD:
     """Stochastic gradient descent with Nesterov momentum, and decoupled weight decay as in `AdamW`.
 
     Attributes:
-        learning_rate: At its highest; it falls along half a cosine to 0 at the last step.
-        momentum: 0 to 1.
-        weight_decay: Share of a weight that is taken off at each step, times the rate.
+        learning_rate: Peak learning rate; cosine decay to 0 at the last step.
+        momentum: Momentum, 0 to 1.
+        weight_decay: Coefficient of weight decay, which each step multiplies by the learning rate.
     """
 
     learning_rate: float
@@ -59,9 +59,9 @@ class SGD:
     weight_decay: float = 0.0
 
     def build(self, steps: int) -> keras.optimizers.Optimizer:
-        """The optimizer for a run of this many steps."""
+        """Return the optimiser for a run of this many steps."""
         return keras.optimizers.SGD(
-            _half_cosine(self.learning_rate, 0.0, steps),
+            _cosine_decay(self.learning_rate, 0.0, steps),
             momentum=self.momentum,
             nesterov=True,
             weight_decay=self.weight_decay,
@@ -70,18 +70,20 @@ class SGD:
 
 @dataclass(frozen=True)
 class LookaheadSGD:
-    """SGD with Nesterov momentum and lookahead, as airbench trains (Jordan 2024, 2404.00498).
+    """SGD with Nesterov momentum and lookahead, as in airbench (Jordan 2024, arXiv 2404.00498).
 
-    The rate rises on a line from `first` to 1 times `learning_rate` over the share `warm_up` of all
-    steps, then falls on a line to `last` times it.
+    The learning rate changes linearly, from `initial_factor` times the peak up to the peak, and
+    then to `final_factor` times the peak at the last step.
 
     Attributes:
-        learning_rate: At its highest, for a loss that is a mean over the batch.
-        momentum: 0 to 1.
-        l2: Times the weight, added to its gradient.
-        bias_factor: How many times faster the biases of batch norms learn; their `l2` is as many
-            times smaller, so that they decay as fast as the rest.
-        warm_up, first, last: The rate's way, shares of 1.
+        learning_rate: Peak learning rate, for a loss that is averaged over the batch.
+        momentum: Momentum, 0 to 1.
+        l2: Coefficient of L2 regularisation: times the weight, added to its gradient.
+        bias_factor: Factor of the learning rate of the biases of batch normalisation; their `l2` is
+            divided by it, so that they decay as fast as other weights.
+        warm_up: Fraction of all steps before the peak, 0 to 1.
+        initial_factor, final_factor: Learning rate of the first and the last step, relative to the
+            peak.
     """
 
     learning_rate: float
@@ -89,17 +91,17 @@ class LookaheadSGD:
     l2: float
     bias_factor: float
     warm_up: float
-    first: float
-    last: float
+    initial_factor: float
+    final_factor: float
 
     def build(self, steps: int) -> keras.optimizers.Optimizer:
-        """The optimizer for a run of this many steps."""
+        """Return the optimiser for a run of this many steps."""
         peak = self.learning_rate
         highest = max(1, round(self.warm_up * steps))
         return _LookaheadSGD(
             PiecewiseLinear(
                 [0, highest, max(steps, highest + 1)],
-                [self.first * peak, peak, self.last * peak],
+                [self.initial_factor * peak, peak, self.final_factor * peak],
             ),
             momentum=self.momentum,
             l2=self.l2,
@@ -110,34 +112,37 @@ class LookaheadSGD:
 
 @dataclass(frozen=True)
 class CosinePhase:
-    """Steps over which the learning rate falls along half a cosine.
+    """One cycle of cosine decay of the learning rate.
 
     Attributes:
-        steps: How many.
-        peak: The rate at its highest.
-        last: The rate at the end.
-        rising: First steps, over which the rate changes on a line to `peak` from the last rate of
-            the phase before, from 0 in the first phase.
+        steps: Number of steps.
+        peak_rate: Peak learning rate.
+        final_rate: Learning rate at the end.
+        warm_up: Number of steps, at the start, over which the rate changes linearly to `peak_rate`
+            from the final rate of the phase before; from 0 in the first phase.
     """
 
     steps: int
-    peak: float
-    last: float
-    rising: int = 0
+    peak_rate: float
+    final_rate: float
+    warm_up: int = 0
 
 
 @dataclass(frozen=True)
 class AnchoredAdamW:
-    """AdamW for fine-tuning: weights decay towards those that the run began with.
+    """AdamW for fine-tuning, with decay towards the initial weights and a moving average.
+
+    Decay towards the pretrained weights is L2-SP (Li et al. 2018, arXiv 1802.01483).
 
     Attributes:
-        anchor: Share of its distance to the start that a weight loses at each step, times the rate.
-        average: Share of the running average of the weights that each step keeps.
-        clip_norm: Largest norm of all gradients together; larger ones are scaled down to it.
+        anchor: Coefficient of the decay towards the initial weights, which each step multiplies by
+            the learning rate.
+        ema_decay: Decay of the exponential moving average (EMA) of the weights, 0 to 1.
+        clip_norm: Maximum global norm of the gradients.
     """
 
     anchor: float
-    average: float
+    ema_decay: float
     clip_norm: float
 
     def build(
@@ -145,18 +150,18 @@ class AnchoredAdamW:
         phases: Sequence[CosinePhase],
         scales: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> AnchoredAdamWOptimizer:
-        """Return the optimizer for a run.
+        """Return the optimiser for a run.
 
         Args:
-            phases: The learning rate of the whole run.
-            scales: Factors of the steps by the path of a variable, where they are not 1: of shape
-                (1, 1, 1, out) for a convolution's kernel, (1, 1, channels, 1) for a depthwise one,
-                (in, 1) for that of a dense layer, (1,) for a bias.
+            phases: Learning-rate schedule of the whole run.
+            scales: Factors of the steps by path of the variable, where they are not 1: of shape
+                (1, 1, 1, out) for the kernel of a convolution, (1, 1, channels, 1) for that of a
+                depthwise one, (in, 1) for that of a dense layer, (1,) for a bias.
         """
         return AnchoredAdamWOptimizer(
             CosinePhases([list(astuple(phase)) for phase in phases]),
             anchor=self.anchor,
-            average=self.average,
+            average=self.ema_decay,
             scales=scales,
             global_clipnorm=self.clip_norm,
         )
@@ -165,7 +170,7 @@ class AnchoredAdamW:
 Optimizer = AdamW | SGD | LookaheadSGD
 
 
-def _half_cosine(peak: float, warm_up: float, steps: int) -> Any:
+def _cosine_decay(peak: float, warm_up: float, steps: int) -> Any:
     rising = round(warm_up * steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if rising else peak,
@@ -175,14 +180,15 @@ def _half_cosine(peak: float, warm_up: float, steps: int) -> Any:
     )
 
 
-# Keras is not typed, hence the remarks to the type checker here and below.
+# Checkpoints store the registered names and the arguments of the constructors below.
+# Keras is not typed, hence the type-checker comments.
 @keras.saving.register_keras_serializable("tensight")
 class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A rate that goes in straight lines from one point to the next.
+    """Piecewise linear learning rate, constant before the first and after the last point.
 
     Args:
-        steps: Where the points are, rising; before the first and after the last the rate stays.
-        rates: The rate at each point.
+        steps: Step of each point, rising.
+        rates: Learning rate at each point.
     """
 
     def __init__(self, steps: list[int], rates: list[float]) -> None:
@@ -191,26 +197,26 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):  # type:
         self._rates = rates
 
     def __call__(self, step: Any) -> Any:
-        """The rate at a step."""
+        """Return the learning rate at a step, counted from 0."""
         step = ops.cast(step, "float32")
         rate = self._rates[0]
         for i in range(1, len(self._steps)):
             start, stop = self._steps[i - 1 : i + 1]
-            way = ops.clip((step - start) / (stop - start), 0.0, 1.0)
-            rate += (self._rates[i] - self._rates[i - 1]) * way
+            progress = ops.clip((step - start) / (stop - start), 0.0, 1.0)
+            rate += (self._rates[i] - self._rates[i - 1]) * progress
         return rate
 
     def get_config(self) -> dict[str, Any]:
-        """What `__init__` takes."""
+        """Return the arguments of the constructor."""
         return {"steps": self._steps, "rates": self._rates}
 
 
 @keras.saving.register_keras_serializable("tensight")
 class CosinePhases(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # as above
-    """A rate that falls along half a cosine in each of several phases.
+    """Learning rate with cosine decay in each of several phases, constant after the last.
 
     Args:
-        phases: The fields of a `CosinePhase` for each; after the last the rate stays.
+        phases: Fields of the `CosinePhase` of each phase, in their order.
     """
 
     def __init__(self, phases: list[list[float]]) -> None:
@@ -218,17 +224,17 @@ class CosinePhases(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         self._phases = phases
 
     def __call__(self, step: Any) -> Any:
-        """Return the rate at a step, the first being 0."""
+        """Return the learning rate at a step, counted from 0."""
         step = ops.cast(step, "float32")
         rate = ops.zeros_like(step)
-        begin, before = 0.0, 0.0
-        for steps, peak, last, rising in self._phases:
-            done = step - begin
-            up = before + (peak - before) * done / max(rising, 1)
-            way = ops.clip((done - rising) / max(steps - rising, 1), 0.0, 1.0)
-            down = last + (peak - last) * (1 + ops.cos(np.pi * way)) / 2
-            rate = ops.where(done < 0, rate, ops.where(done < rising, up, down))
-            begin, before = begin + steps, last
+        start, previous = 0.0, 0.0
+        for steps, peak, final, warm_up in self._phases:
+            done = step - start
+            rising = previous + (peak - previous) * done / max(warm_up, 1)
+            progress = ops.clip((done - warm_up) / max(steps - warm_up, 1), 0.0, 1.0)
+            decaying = final + (peak - final) * (1 + ops.cos(np.pi * progress)) / 2
+            rate = ops.where(done < 0, rate, ops.where(done < warm_up, rising, decaying))
+            start, previous = start + steps, final
         return rate
 
     def get_config(self) -> dict[str, Any]:
@@ -238,15 +244,14 @@ class CosinePhases(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
 @keras.saving.register_keras_serializable("tensight")
 class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras is not typed
-    """See `LookaheadSGD`.
+    """Optimiser of `LookaheadSGD`.
 
-    Keras's SGD cannot be used: its momentum holds the rate, its weight decay is decoupled, and all
-    variables share one rate.
+    The SGD of Keras differs: its velocity includes the learning rate, its weight decay is
+    decoupled, and all variables share one learning rate.
 
-    Lookahead (Zhang et al. 2019): every fifth step slow weights are drawn towards the fast ones,
-    and the fast ones set back to them; the share of the slow ones that stays grows with the third
-    power of the steps done to .95^5. After the last step only the slow ones are left, drawn
-    once more if it is a fifth.
+    Lookahead (Zhang et al. 2019, arXiv 1907.08610): every fifth step the slow weights move towards
+    the fast ones, which are reset to them. The fraction of the slow weights that is kept grows with
+    the cube of the progress up to 0.95^5. After the last step the weights are the slow ones.
     """
 
     _EVERY = 5
@@ -269,24 +274,24 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
         self._steps = steps
 
     def build(self, variables: list[Any]) -> None:
-        """Make a velocity and a slow weight for each variable."""
+        """Create a velocity and a slow weight for each variable."""
         if self.built:
             return
         super().build(variables)
         self._velocities, self._slow = self.add_optimizer_variables(variables, ["velocity", "slow"])
         for slow, variable in zip(self._slow, variables, strict=True):
-            # JAX refuses two variables that share their memory.
+            # JAX rejects two variables that share memory.
             slow.assign(ops.copy(ops.convert_to_tensor(variable)))
-        # Here, since `update_step` gets the backend's own variables. Keras calls the bias of a
-        # batch norm beta, and nothing else.
+        # Here, since `update_step` gets the backend's own variables, without names. Keras names
+        # only the bias of batch normalisation beta.
         self._factors = [self._bias_factor if v.name == "beta" else 1.0 for v in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One step of one variable."""
-        place = self._get_variable_index(variable)
-        velocity, slow = self._velocities[place], self._slow[place]
-        factor = self._factors[place]
-        # JAX takes no variables of Keras's in its operations.
+        """Update one variable."""
+        index = self._get_variable_index(variable)
+        velocity, slow = self._velocities[index], self._slow[index]
+        factor = self._factors[index]
+        # The operations of JAX do not accept variables of Keras.
         weight, slow_weight = ops.convert_to_tensor(variable), ops.convert_to_tensor(slow)
         gradient = gradient + (self._l2 / factor) * weight
         moving = self._momentum * ops.convert_to_tensor(velocity) + gradient
@@ -303,7 +308,7 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
         self.assign(slow, ops.where(due, mixed, slow_weight))
 
     def get_config(self) -> dict[str, Any]:
-        """What `__init__` takes."""
+        """Return the arguments of the constructor."""
         config: dict[str, Any] = super().get_config()
         return config | {
             "momentum": self._momentum,
@@ -315,11 +320,11 @@ class _LookaheadSGD(keras.optimizers.Optimizer):  # type: ignore[misc]  # keras 
 
 @keras.saving.register_keras_serializable("tensight")
 class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]  # as above
-    """See `AnchoredAdamW`.
+    """Optimiser of `AnchoredAdamW`.
 
-    It keeps the weights that it began with and their running average, so that a run can end with
-    weights between these two. A stored model brings both, and the factors of its steps. Build it
-    before `fit`, which may build it where variables have no values.
+    It stores the initial weights and their moving average, so that the final weights can be
+    interpolated between them; a saved model contains both, and the step factors. It must be built
+    before `fit`, which may build it inside a traced function, where variables have no values.
     """
 
     _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
@@ -339,7 +344,7 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
         self._scales = dict(scales or {})
 
     def build(self, variables: list[Any]) -> None:
-        """Make two moments, a start, an average and a factor for each variable."""
+        """Create two moments, start, moving average and step factor for each variable."""
         if self.built:
             return
         super().build(variables)
@@ -352,7 +357,7 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
             value = ops.convert_to_numpy(variable)
             factor = np.ones(_factor_shape(value.shape), np.float32)
             factor = factor * self._scales.get(variable.path, np.float32(1))
-            # As initial values: what is assigned while TensorFlow traces a function is lost.
+            # As initial values: assignments while TensorFlow traces a function are lost.
             for slots, name, initial in (
                 (self._starts, "start", value),
                 (self._averages, "running_average", value),
@@ -361,19 +366,19 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
                 slots.append(
                     self.add_variable(
                         initial.shape,
-                        initializer=_Given(initial),
+                        initializer=_Constant(initial),
                         dtype="float32",
                         name=f"{variable.path.replace('/', '_')}_{name}",
                     )
                 )
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Change one variable by one step."""
-        place = self._get_variable_index(variable)
+        """Update one variable."""
+        index = self._get_variable_index(variable)
         weight = ops.convert_to_tensor(variable)
         done = ops.cast(self.iterations + 1, weight.dtype)
         rate = ops.cast(learning_rate, weight.dtype)
-        first, second = self._first[place], self._second[place]
+        first, second = self._first[index], self._second[index]
         mean = ops.convert_to_tensor(first) * self._BETA_1 + gradient * (1 - self._BETA_1)
         square = ops.convert_to_tensor(second) * self._BETA_2
         square = square + ops.square(gradient) * (1 - self._BETA_2)
@@ -382,52 +387,52 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
         mean = mean / (1 - ops.power(self._BETA_1, done))
         square = square / (1 - ops.power(self._BETA_2, done))
         step = mean / (ops.sqrt(square) + self._EPSILON)
-        step = step * ops.convert_to_tensor(self._factors[place])
-        apart = weight - ops.convert_to_tensor(self._starts[place])
-        moved = weight - rate * (step + self._anchor * apart)
+        step = step * ops.convert_to_tensor(self._factors[index])
+        distance = weight - ops.convert_to_tensor(self._starts[index])
+        moved = weight - rate * (step + self._anchor * distance)
         self.assign(variable, moved)
-        # The first steps count more, or the start would stay in the average of a short run.
+        # A smaller decay in the first steps, so that the start does not dominate short runs.
         kept = ops.minimum(self._average, done / (done + 10))
-        average = self._averages[place]
+        average = self._averages[index]
         self.assign(average, moved + kept * (ops.convert_to_tensor(average) - moved))
 
-    def blend(self, share: float) -> dict[str, NDArray[np.float32]]:
-        """Return weights between the start and the running average.
+    def interpolate(self, coefficient: float) -> dict[str, NDArray[np.float32]]:
+        """Return weights on the line from the start to the moving average.
 
         Args:
-            share: 0 for the start, 1 for the running average.
+            coefficient: 0 for the start, 1 for the moving average.
 
         Returns:
-            By the path of each variable.
+            Weights by path of the variable.
         """
-        blended = {}
+        weights = {}
         for variable, start, average in zip(
             self._trainable_variables, self._starts, self._averages, strict=True
         ):
             first, last = (ops.convert_to_numpy(each) for each in (start, average))
-            blended[variable.path] = np.asarray(first + share * (last - first), np.float32)
-        return blended
+            weights[variable.path] = np.asarray(first + coefficient * (last - first), np.float32)
+        return weights
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `__init__` takes, but for the factors, which are stored as variables."""
+        """Return the arguments of the constructor without the factors, which are variables."""
         config: dict[str, Any] = super().get_config()
         return config | {"anchor": self._anchor, "average": self._average}
 
 
-class _Given(keras.initializers.Initializer):  # type: ignore[misc]  # as above
-    """Start with given values."""
+class _Constant(keras.initializers.Initializer):  # type: ignore[misc]  # as above
+    """Initialiser with given values."""
 
     def __init__(self, values: NDArray[np.float32]) -> None:
         self._values = values
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
-        """Return them; JAX refuses two variables that share their memory."""
+        """Return a copy, since JAX rejects two variables that share memory."""
         del shape
         return ops.copy(ops.convert_to_tensor(self._values, dtype))
 
 
 def _factor_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of a variable's factors, see `AnchoredAdamW.build`."""
+    """Return the shape of the step factors of a variable, see `AnchoredAdamW.build`."""
     match shape:
         case (_, _, channels, 1):
             return (1, 1, channels, 1)

@@ -1,9 +1,9 @@
-"""Read a state dict of torch's older file format with a restricted unpickler, without torch.
+"""Read a state dict of PyTorch's legacy file format with a restricted unpickler, without PyTorch.
 
-Such a file is a pickle, and a pickle may name any function of any module. The unpickler here
-accepts what a state dict is made of and refuses everything else: `collections.OrderedDict`, torch's
-storage classes and `torch._utils._rebuild_tensor_v2`. No code of torch is run: storages become
-NumPy dtypes, and tensors become offsets into the file, which are read once all names are known.
+Such a file is a pickle, and a pickle may call any function of any module. The unpickler here
+accepts the names that a state dict consists of and refuses all others: `collections.OrderedDict`,
+PyTorch's storage classes and `torch._utils._rebuild_tensor_v2`. No code of PyTorch runs: storages
+become NumPy dtypes, and tensors become offsets into storages, which are read at the end.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ _DTYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
+    """A one-dimensional array in the file, by its key."""
+
     key: str
     dtype: np.dtype[Any]
     size: int
@@ -48,13 +50,15 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
+    """A strided view of a storage; offset and strides in elements."""
+
     storage: _Storage
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def take(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Copy the tensor's numbers out of its storage, shape (size,)."""
+        """Copy the tensor from the values of its storage, shape (size,)."""
         steps = [step * values.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(
             values[self.offset :], self.shape, steps, writeable=False
@@ -66,14 +70,15 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
     Args:
         path: A file that `torch.save` wrote before version 1.6, or with
-            `_use_new_zipfile_serialization=False`: tensors under names, no more.
+            `_use_new_zipfile_serialization=False`. It must contain tensors by name and nothing
+            else.
 
     Returns:
-        The tensors by name, in the order of the file.
+        Tensors by name, in the order of the file.
 
     Raises:
-        DataError: The file cannot be read, is no such file, is truncated, or names anything that a
-            state dict does not need.
+        DataError: The file cannot be read, has another format, is truncated, or refers to a name
+            that a state dict does not need.
     """
     try:
         with Path(path).open("rb") as stream:
@@ -86,12 +91,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 def _read(
     stream: BinaryIO, path: str | os.PathLike[str]
 ) -> tuple[dict[str, _Tensor], dict[str, NDArray[Any]]]:
-    """Return the tensors by name, and the numbers of each storage by its key."""
+    """Read tensors by name, and the values of each storage, shape (size,), by its key."""
     if (_plain(stream), _plain(stream)) != (_MAGIC, _PROTOCOL):
-        raise DataError(f"{path} is no file of torch's older format.")
+        raise DataError(f"{path} is not a file of PyTorch's legacy format.")
     system = _plain(stream)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise DataError(f"{path} was not written by a little-endian machine.")
+        raise DataError(f"{path} was not written on a little-endian machine.")
     unpickler = _StateDict(stream)
     state = _load(unpickler)
     keys = _plain(stream)
@@ -101,24 +106,24 @@ def _read(
         or not all(isinstance(name, str) for name in state)
         or not all(isinstance(tensor, _Tensor) for tensor in state.values())
     ):
-        raise DataError(f"{path} holds something other than tensors under names.")
+        raise DataError(f"{path} contains something other than tensors by name.")
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
-        raise DataError(f"{path} lists other storages than its tensors use.")
+        raise DataError(f"The storages that {path} lists are not those of its tensors.")
     return state, {key: _values(stream, storages[key]) for key in map(str, keys)}
 
 
 class _Plain(pickle.Unpickler):
-    """Accept numbers, strings, lists and dicts; refuse every name."""
+    """Unpickler of numbers, strings, lists and dicts, which refuses every name."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         raise DataError(
-            f"The file names {module}.{name}, which no state dict needs. It may be malicious; "
-            "install the package again from a source that you trust."
+            f"The file refers to {module}.{name}, which no state dict needs. It may be malicious; "
+            "install the package again from a trusted source."
         )
 
 
 class _StateDict(_Plain):
-    """Accept the names that a state dict needs, and collect its storages."""
+    """Unpickler of the names that a state dict needs, which collects its storages."""
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__(stream)
@@ -138,14 +143,14 @@ class _StateDict(_Plain):
             case ("storage", np.dtype() as dtype, str(key), str(), int(size), None) if size >= 0:
                 storage = _Storage(key, dtype, size)
             case _:
-                raise DataError("The file describes a storage in a way that is unknown here.")
+                raise DataError("The file describes a storage in an unknown way.")
         if self.storages.setdefault(key, storage) != storage:
-            raise DataError(f"The file describes the storage {key} twice, differently.")
+            raise DataError(f"The file describes the storage {key} twice in different ways.")
         return storage
 
 
 def _rebuilder() -> Callable[..., _Tensor]:
-    # A new function for every file, since a pickle may set attributes of what it was given.
+    # A new function for each file, since a pickle can set attributes of what it is given.
     def rebuild(
         storage: _Storage,
         offset: int,
@@ -156,12 +161,12 @@ def _rebuilder() -> Callable[..., _Tensor]:
         if not isinstance(storage, _Storage) or not all(
             isinstance(number, int) and number >= 0 for number in (offset, *shape, *strides)
         ):
-            raise DataError("The file describes a tensor in a way that is unknown here.")
+            raise DataError("The file describes a tensor in an unknown way.")
         if len(shape) != len(strides) or prod(shape) > storage.size:
-            raise DataError("The file describes a tensor in a way that is unknown here.")
+            raise DataError("The file describes a tensor in an unknown way.")
         last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if 0 not in shape and last >= storage.size:
-            raise DataError("The file holds a tensor that reaches beyond its storage.")
+            raise DataError("The file contains a tensor that exceeds its storage.")
         return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
     return rebuild
@@ -176,7 +181,7 @@ def _load(unpickler: pickle.Unpickler) -> Any:
         return unpickler.load()
     except DataError:
         raise
-    # The errors that damaged bytes raise; the documentation of pickle lists only some of them.
+    # Damaged bytes raise all of these; the documentation of pickle lists only some.
     except (
         pickle.UnpicklingError,
         ValueError,
@@ -188,13 +193,13 @@ def _load(unpickler: pickle.Unpickler) -> Any:
         MemoryError,
         OverflowError,
     ) as error:
-        raise DataError(f"The file is damaged, or of another format: {error}") from error
+        raise DataError(f"The file is damaged or has another format: {error}") from error
 
 
 def _values(stream: BinaryIO, storage: _Storage) -> NDArray[Any]:
     count = int.from_bytes(stream.read(8), "little")
     if count != storage.size:
-        raise DataError("The file's storages have other sizes than it says.")
+        raise DataError("A storage of the file has another size than the file states.")
     data = stream.read(count * storage.dtype.itemsize)
     if len(data) != count * storage.dtype.itemsize:
         raise DataError("The file is truncated.")

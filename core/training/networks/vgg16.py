@@ -1,4 +1,4 @@
-"""The weights of VGG16 that `transfer` and `finetuned` begin with."""
+"""Pretrained weights of VGG16, which `transfer` and `finetuned` start from."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ from core.settings import Settings
 
 __all__ = [
     "VGG16_INPUT",
-    "adopt_vgg16",
     "describe_vgg16",
-    "keep_vgg16",
+    "import_vgg16",
     "load_vgg16",
-    "published_vgg16",
+    "read_vgg16",
+    "save_vgg16",
 ]
 
-# What ImageNet's VGG16 expects of its images: 0 to 255 without their mean, blue first.
 VGG16_INPUT = InputSpec(
     height=32,
     width=32,
@@ -40,6 +39,7 @@ VGG16_INPUT = InputSpec(
     mean=(103.939 / 255, 116.779 / 255, 123.68 / 255),
     std=(1 / 255, 1 / 255, 1 / 255),
 )
+"""Input of VGG16 with ImageNet weights: BGR, 0 to 255, minus the mean."""
 _WEIGHTS = "vgg16.weights.h5"
 _IN_DATA = "vgg16/vgg16_imagenet.weights.h5"
 _ABOUT = "vgg16.json"
@@ -49,14 +49,14 @@ _IMAGENET_LICENSE = "cc-by-4.0"
 
 
 def load_vgg16(model: keras.Model, settings: Settings) -> None:
-    """Set the convolutions of a network on VGG16 to the weights that `describe_vgg16` describes.
+    """Set the convolutions of a network based on VGG16 to the weights of `describe_vgg16`.
 
     Args:
-        model: The network; its layers are named as in keras.applications.VGG16.
+        model: The network, with the layer names of keras.applications.VGG16.
         settings: `home` and `data` are used.
 
     Raises:
-        DataError: There are no weights, or not those that were left there.
+        DataError: There are no weights, or they do not match their description.
     """
     file, _ = _found(settings)
     body = _body()
@@ -67,24 +67,27 @@ def load_vgg16(model: keras.Model, settings: Settings) -> None:
 
 
 def describe_vgg16(settings: Settings) -> Pretrained:
-    """Describe the weights that networks on VGG16 begin with.
+    """Describe the weights that networks based on VGG16 start from.
 
-    Those in TENSIGHT_HOME, where somebody chose them with `--weights`, come before ImageNet's in
-    TENSIGHT_DATA.
+    Weights in TENSIGHT_HOME, which `tensight train vgg16 --weights` imports, take precedence over
+    the ImageNet weights in TENSIGHT_DATA.
 
     Raises:
-        DataError: There are none, or those in TENSIGHT_HOME are not those that were left there.
+        DataError: There are no weights, or those in TENSIGHT_HOME do not match their description.
     """
     return _found(settings)[1]
 
 
-def keep_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pretrained:
-    """Put weights into TENSIGHT_HOME, in place of those there.
+def save_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pretrained:
+    """Store weights in TENSIGHT_HOME, replacing any others.
 
     Args:
-        body: keras.applications.VGG16 without its top.
-        about: How they came to be; its digest is made here.
+        body: keras.applications.VGG16 without its top layers.
+        about: Description of the weights; the digest is computed here.
         settings: `home` is used.
+
+    Returns:
+        The description with the digest.
     """
     folder = _folder(settings)
     private_folder(settings.home)
@@ -95,52 +98,56 @@ def keep_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pret
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         about = about.model_copy(update={"sha256": digest})
         description.write_text(about.model_dump_json(indent=1), "utf-8")
-        # Killed between the two, the old description is of other weights, which is told.
+        # After a crash between the two, the digest of the old description does not match.
         weights.replace(folder / _WEIGHTS)
         description.replace(folder / _ABOUT)
     return about
 
 
-def adopt_vgg16(weights: str, settings: Settings) -> Pretrained:
-    """Take weights of keras.applications.VGG16 that others trained.
+def import_vgg16(weights: str, settings: Settings) -> Pretrained:
+    """Read weights of VGG16 and store them in TENSIGHT_HOME.
 
     Args:
-        weights: As for `published_vgg16`.
-        settings: They are kept in TENSIGHT_HOME.
+        weights: `imagenet` or a path, as for `read_vgg16`.
+        settings: `home` is used.
 
     Raises:
-        DataError: As there.
+        BundleError: As in `read_vgg16`.
+        DataError: As in `read_vgg16`.
     """
-    body, about = published_vgg16(weights)
-    return keep_vgg16(body, about, settings)
+    body, about = read_vgg16(weights)
+    return save_vgg16(body, about, settings)
 
 
-def published_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
-    """Read weights of keras.applications.VGG16 that others trained.
+def read_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
+    """Read weights of keras.applications.VGG16.
 
     Args:
-        weights: `imagenet`, to download them; or the path of a file of them, without the top. Where
-            the description that `keep_vgg16` writes lies beside it, that is believed. Or the folder
-            of a model that holds VGG16 fast: they are read back from what it serves, as exact as
-            that has them.
+        weights: `imagenet`, to download ImageNet weights; the path of an HDF5 file of weights
+            without the top layers, whose description by `save_vgg16` is used if it is beside it; or
+            the folder of a model with a frozen VGG16, whose weights are read from its flatbuffer in
+            their stored precision.
+
+    Returns:
+        keras.applications.VGG16 without its top layers, and the description of the weights.
 
     Raises:
-        BundleError: The folder is no model's.
-        DataError: They cannot be downloaded, the file is not of these shapes, or the model does not
-            hold VGG16 fast.
+        BundleError: The folder is not a valid model folder.
+        DataError: The weights cannot be downloaded, the file has other shapes, or the model does
+            not have a frozen VGG16.
     """
     if weights == "imagenet":
         shape = (VGG16_INPUT.height, VGG16_INPUT.width, 3)
         try:
             body = keras.applications.VGG16(include_top=False, input_shape=shape)
-        except Exception as error:  # Keras raises a bare one where the download fails
+        except Exception as error:  # Keras raises a bare Exception if the download fails
             raise DataError(
-                f"VGG16's ImageNet weights cannot be downloaded: {error}. Where there is a file "
-                "of them, give its path in place of `imagenet`."
+                f"Cannot download the ImageNet weights of VGG16: {error}. Give the path of a file "
+                "of weights in place of `imagenet`."
             ) from error
         return body, Pretrained(
             network="VGG16",
-            source="has the ImageNet weights of keras.applications",
+            source="with the ImageNet weights of keras.applications",
             datasets=(_IMAGENET,),
             license=_IMAGENET_LICENSE,
             sha256=_NO_DIGEST,
@@ -155,7 +162,7 @@ def published_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
         return body, _described(file)
     return body, Pretrained(
         network="VGG16",
-        source=f"has the weights of the file {file.name}",
+        source=f"with the weights of the file {file.name}",
         license="other",
         sha256=_NO_DIGEST,
     )
@@ -166,37 +173,37 @@ def _folder(settings: Settings) -> Path:
 
 
 def _found(settings: Settings) -> tuple[Path, Pretrained]:
-    """Return the file of the weights to begin with, and what they are."""
+    """Return the file of the pretrained weights and their description."""
     file = _folder(settings) / _WEIGHTS
     if file.is_file():
         return file, _described(file)
     if settings.data is not None and (given := settings.data / _IN_DATA).is_file():
         return given, Pretrained(
             network="VGG16",
-            source="has the ImageNet weights of keras.applications, rounded to float16",
+            source="with the ImageNet weights of keras.applications, rounded to float16",
             datasets=(_IMAGENET,),
             license=_IMAGENET_LICENSE,
             sha256=hashlib.sha256(given.read_bytes()).hexdigest(),
         )
     raise DataError(
-        f"VGG16 has no weights to begin with: there is no {file}, and no {_IN_DATA} in "
-        "TENSIGHT_DATA. Take ImageNet's with `tensight train vgg16 --weights imagenet`."
+        f"The pretrained weights of VGG16 are missing: there is neither {file} nor {_IN_DATA} in "
+        "TENSIGHT_DATA. Download ImageNet weights with `tensight train vgg16 --weights imagenet`."
     )
 
 
 def _described(file: Path) -> Pretrained:
-    """What the description beside a file of weights says, where it is of them."""
+    """Read the description beside a file of weights, and compare the digest."""
     beside = file.with_name(_ABOUT)
     try:
         about = Pretrained.model_validate_json(beside.read_bytes())
     except (OSError, ValidationError) as error:
         raise DataError(
-            f"{beside} does not tell how {file.name} beside it came to be: {error}"
+            f"{beside}, the description of {file.name}, cannot be read: {error}"
         ) from error
     if hashlib.sha256(file.read_bytes()).hexdigest() != about.sha256:
         raise DataError(
-            f"{file} is not the file that {_ABOUT} beside it describes: its SHA-256 differs. Make "
-            "both again with `tensight train vgg16 --weights`."
+            f"{file} is not the file that {_ABOUT} beside it describes: its SHA-256 differs. "
+            "Import the weights again with `tensight train vgg16 --weights`."
         )
     return about
 
@@ -207,25 +214,26 @@ def _body() -> keras.Model:
 
 
 def _read(body: keras.Model, file: Path) -> None:
-    """Set all weights of keras.applications.VGG16 without its top from a file."""
+    """Load the weights of keras.applications.VGG16 without its top layers from a file."""
     if not file.is_file():
-        raise DataError(f"There is no file {file} to read weights of VGG16 from.")
+        raise DataError(f"There is no file {file} to read the weights of VGG16 from.")
     try:
         body.load_weights(file)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(
-            f"{file} cannot be read as weights of keras.applications.VGG16 without its top, in "
-            f"HDF5: {error}"
+            f"{file} cannot be read as weights of keras.applications.VGG16 without its top layers, "
+            f"in HDF5: {error}"
         ) from error
 
 
 def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
-    """Set all weights of keras.applications.VGG16 without its top to those that a model serves."""
+    """Load the weights of VGG16 without its top layers from the flatbuffer of a model."""
     about = bundle.config.training.pretrained
     if about is None or about.network != "VGG16" or bundle.config.family != "transfer":
         raise DataError(
-            f"{bundle.config.name} does not hold VGG16 fast, so its weights are not those that it "
-            "began with. Name the folder of one of the family `transfer`, as models/transfer is."
+            f"{bundle.config.name} does not have a frozen VGG16, so its weights are not those that "
+            "it started from. Give the folder of a model of the family `transfer`, such as "
+            "models/transfer."
         )
     convolutions = [layer for layer in body.layers if layer.weights]
     weights = _convolutions(bundle.read(MODEL))
@@ -233,8 +241,8 @@ def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
     found = [kernel.shape for kernel, _ in weights]
     if found != expected:
         raise DataError(
-            f"{bundle.config.name} is not on VGG16, as its config.json has it: its convolutions "
-            f"have the shapes {found}, those of VGG16 {expected}."
+            f"{bundle.config.name} is not based on VGG16, although its config.json says so: its "
+            f"convolutions have the shapes {found}, those of VGG16 {expected}."
         )
     for layer, (kernel, bias) in zip(convolutions, weights, strict=True):
         layer.set_weights([kernel, bias])
@@ -243,7 +251,11 @@ def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
 
 
 def _convolutions(content: bytes) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Kernels (height, width, in, out) and biases (out,) of a flatbuffer, in the order they run."""
+    """Read the convolutions of a flatbuffer in the order of execution.
+
+    Returns:
+        For each a kernel, shape (height, width, in, out), and a bias, shape (out,), float32.
+    """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     (graph,) = (
         model.subgraphs[signature.subgraphIndex]
@@ -262,17 +274,17 @@ def _convolutions(content: bytes) -> list[tuple[NDArray[np.float32], NDArray[np.
         == schema.BuiltinOperator.DEQUANTIZE
     }
 
-    def real(index: int) -> NDArray[np.float32]:
+    def values_of(index: int) -> NDArray[np.float32]:
         tensor = graph.tensors[dequantised.get(index, index)]
         data = model.buffers[tensor.buffer].data
         values = np.asarray(data, np.uint8).view(formats[tensor.type]).reshape(tensor.shape)
-        # Of kernels each output channel, which comes first, has a scale; their zero points are 0.
+        # An int8 kernel has a scale for each output channel, its first axis, and no zero point.
         scales = tensor.quantization.scale if tensor.type == schema.TensorType.INT8 else [1.0]
         factor = np.asarray(scales, np.float32).reshape(-1, *[1] * (values.ndim - 1))
         return values.astype(np.float32) * factor
 
     return [
-        (real(operator.inputs[1]).transpose(1, 2, 3, 0), real(operator.inputs[2]))
+        (values_of(operator.inputs[1]).transpose(1, 2, 3, 0), values_of(operator.inputs[2]))
         for operator in graph.operators
         if model.operatorCodes[operator.opcodeIndex].builtinCode == schema.BuiltinOperator.CONV_2D
     ]

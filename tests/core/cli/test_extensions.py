@@ -72,7 +72,7 @@ def test_functions_and_groups_can_be_commands(monkeypatch: pytest.MonkeyPatch) -
 def test_help_lists_commands_in_order() -> None:
     help_text = CliRunner().invoke(build_app(), ["--help"]).output
     listed = re.findall(r"^│ ([a-z-]+) +\S", help_text, re.MULTILINE)
-    core = ["predict", "explain", "serve", "config", "explore", "train", "evaluate", "export"]
+    core = ["predict", "explain", "serve", "config", "explore", "train", "export", "evaluate"]
     assert [each for each in listed if each in core] == core
 
 

@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from core.bundle.folder import find_bundles
+from core.cli.main import build_app
 from core.registry.catalog import Catalog
 from tests.conftest import ROOT
 
@@ -227,3 +229,13 @@ def test_missing_data_says_where_it_was_looked_for(command: str, tmp_path: Path)
     run = tensight(command, *name, TENSIGHT_DATA=str(tmp_path))
     assert run.returncode == 1
     assert f"TENSIGHT_DATA is {tmp_path}, and neither" in run.stderr
+
+
+def test_commands_keep_their_names() -> None:
+    group = typer.main.get_command(build_app())
+    names = set(group.commands)  # type: ignore[attr-defined]
+    assert names >= {"predict", "explain", "web", "bot", "serve", "space", "config", "explore"}
+    assert names >= {"train", "evaluate", "export", "models", "feedback"}
+    verbs = {name: set(group.commands[name].commands) for name in ("models", "feedback")}  # type: ignore[attr-defined]
+    assert verbs["models"] == {"list", "pull", "promote", "rollback", "push", "gc", "verify"}
+    assert verbs["feedback"] == {"stats", "export"}

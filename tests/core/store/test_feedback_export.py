@@ -15,7 +15,7 @@ from core.photos.prepare import to_archival_jpeg
 from core.settings import Settings
 from core.store.feedback_export import export_photos, feedback_stats
 from core.store.store import Store
-from core.training.data.photos import read_labels
+from core.training.data.labelled_photos import read_labels
 from tests.support import drawings
 from tests.support.command_line import run_tensight
 from tests.support.feedback import page_feedback

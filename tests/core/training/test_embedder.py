@@ -10,11 +10,11 @@ from keras import layers
 from core.photos.preprocess import normalise, resize
 from core.training.data.photo_batches import LabelledImages
 from core.training.embedder import Embedder
-from tests import made
+from tests.support import made
 
 
 @pytest.mark.parametrize("side", [16, 24])
-def test_embedder_gives_what_keras_gives_at_any_size(side: int) -> None:
+def test_embedder_matches_keras_at_any_size(side: int) -> None:
     inputs = layers.Input((None, None, 3), name="image")
     x = layers.Conv2D(8, 3, 2, padding="same", activation="relu")(inputs)
     x = layers.GlobalAveragePooling2D(name="embedding")(x)

@@ -1,35 +1,30 @@
+"""Batches of rows, sharp images and outliers."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from core.errors import TrainingError
-from core.training.data.batches import (
-    Batches,
-    FixedBatches,
-    LabelledAccuracy,
-    PartialCrossentropy,
-    TrainingData,
-)
+from core.training.data.batches import Batches, FixedBatches, TrainingData
 from core.training.data.datasets import Split
-from core.training.recipes import Recipe, get_recipe
+from core.training.recipe import Recipe
+from core.training.recipes import get_recipe
 
 CLASSES = 4
 
 
 def split(n: int, side: int, labels: int, seed: int = 0) -> Split:
-    """Images of noise, as sharp as images can be."""
+    """Return images of noise, which have full detail."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, side, side, 3), np.uint8)
     return Split(images, np.arange(n, dtype=np.int64) % labels, np.arange(n))
 
 
 def plain(**changes: object) -> Recipe:
-    """A recipe that changes no image."""
+    """Return a recipe without augmentation."""
     recipe = replace(get_recipe("baseline"), batch_size=20, crop_padding=0, flip=None)
     return replace(recipe, **changes)  # type: ignore[arg-type]  # names and types of a dict
 
@@ -39,7 +34,7 @@ def all_of(batches: Batches) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([x for x, _ in pairs]), np.concatenate([y for _, y in pairs])
 
 
-def test_the_same_seed_and_epoch_give_the_same_batches() -> None:
+def test_batches_depend_on_seed_and_epoch_alone() -> None:
     material = TrainingData(split(50, 32, 3))
     recipe = get_recipe("baseline")
     recipe = replace(recipe, batch_size=20)
@@ -58,14 +53,14 @@ def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
     for epoch in (1, 2):
         batches = Batches(TrainingData(rows), plain(flip="alternating"), CLASSES, 3, epoch)
         inputs, _ = all_of(batches)
-        # By its sum, which no flip changes, an image is known again.
+        # An image is identified by its sum, which flips do not change.
         order = np.argsort(inputs.sum(axis=(1, 2, 3)))
         seen.append(inputs[order])
     mirrored = [np.allclose(a, b[:, ::-1]) for a, b in zip(*seen, strict=True)]
     assert all(mirrored)
 
 
-def test_cutout_sets_a_square_to_the_mean() -> None:
+def test_cutout_sets_square_to_mean() -> None:
     batches = Batches(TrainingData(split(20, 32, 4)), plain(cutout=8), CLASSES, 0, 1)
     inputs, _ = batches[0]
     for image in inputs:
@@ -74,22 +69,22 @@ def test_cutout_sets_a_square_to_the_mean() -> None:
         assert rows.max() - rows.min() == columns.max() - columns.min() == 7
 
 
-def test_images_grow_over_the_epochs() -> None:
-    recipe = plain(epochs=10, sides=((0.0, 16), (0.5, 24)))
-    sides = [recipe.side(epoch) for epoch in range(1, 11)]
+def test_side_schedule_grows_images_over_epochs() -> None:
+    recipe = plain(epochs=10, side_schedule=((0.0, 16), (0.5, 24)))
+    sides = [recipe.side_at(epoch) for epoch in range(1, 11)]
     assert sides == [16] * 5 + [24] * 5
     assert Batches(TrainingData(split(20, 32, 4)), recipe, CLASSES, 0, 6)[0][0].shape[1:3] == (
         24,
         24,
     )
     with pytest.raises(TrainingError, match="must rise from 0"):
-        plain(sides=((0.5, 24), (0.0, 16)))
-    assert plain().side(1) == 32
-    assert (recipe.shape, plain().shape) == ((None, None, 3), (32, 32, 3))
+        plain(side_schedule=((0.5, 24), (0.0, 16)))
+    assert plain().side_at(1) == 32
+    assert (recipe.input_shape, plain().input_shape) == ((None, None, 3), (32, 32, 3))
 
 
-def test_what_each_kind_of_image_means_to_the_loss() -> None:
-    recipe = plain(photos=True, outliers=30, outlier_weight=0.5)
+def test_targets_follow_origin_of_each_image() -> None:
+    recipe = plain(tiny_imagenet=True, outliers_per_epoch=30, outlier_weight=0.5)
     # Photos show classes 0 and 1 of the four.
     material = TrainingData(split(40, 32, 4), split(40, 64, 2, seed=1), split(60, 64, 9, seed=2))
     assert len(material) == 140
@@ -106,8 +101,8 @@ def test_what_each_kind_of_image_means_to_the_loss() -> None:
     assert np.all(np.isfinite(inputs))
 
 
-def test_coarse_photos_have_the_detail_of_32_pixels() -> None:
-    recipe = plain(photos=True, input=get_recipe("mobilenet").input)
+def test_coarse_images_have_the_detail_of_32_pixels() -> None:
+    recipe = plain(tiny_imagenet=True, input=get_recipe("mobilenet").input)
     batches = Batches(
         TrainingData(split(20, 32, 4), split(40, 64, 2, seed=1)), recipe, CLASSES, 0, 1
     )
@@ -117,41 +112,9 @@ def test_coarse_photos_have_the_detail_of_32_pixels() -> None:
     assert detail[sharp].min() > 2 * detail[~sharp].max()
 
 
-def test_held_out_rows_come_in_order_and_whole() -> None:
+def test_fixed_batches_keep_order_and_rows() -> None:
     rows = split(300, 32, 4)
     batches = FixedBatches(rows, plain().input, CLASSES)
     targets = np.concatenate([batches[i][1] for i in range(len(batches))])
     assert targets.argmax(axis=1).tolist() == rows.labels.tolist()
     assert sum(len(batches[i][0]) for i in range(len(batches))) == 300
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_loss_is_cross_entropy_where_every_class_takes_part(smoothing: float) -> None:
-    logits = np.random.default_rng(0).normal(size=(6, CLASSES)).astype(np.float32)
-    targets = np.eye(CLASSES, dtype=np.float32)[[0, 1, 2, 3, 0, 1]]
-    expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
-    ours = PartialCrossentropy(smoothing)
-    assert float(ours(targets, logits)) == pytest.approx(float(expected(targets, logits)), rel=1e-5)
-    half = PartialCrossentropy(smoothing)(0.5 * targets, logits)
-    assert float(half) == pytest.approx(0.5 * float(expected(targets, logits)), rel=1e-5)
-
-
-def test_a_class_left_out_of_the_loss_is_not_pushed() -> None:
-    logits = tf.constant([[1.0, 2.0, 50.0, -3.0]])
-    targets = np.asarray([[1, 0, -1, -1]], np.float32)
-    with tf.GradientTape() as tape:
-        tape.watch(logits)
-        loss = PartialCrossentropy(0.1)(targets, logits)
-    gradient = np.asarray(tape.gradient(loss, logits))[0]
-    assert gradient[2:].tolist() == [0, 0]
-    assert gradient[0] < 0 < gradient[1]
-    two = PartialCrossentropy(0.1)(targets[:, :2], logits[:, :2])
-    assert float(loss) == pytest.approx(float(two), rel=1e-5)
-
-
-def test_accuracy_leaves_outliers_apart() -> None:
-    metric = LabelledAccuracy(name="accuracy")
-    targets = np.asarray([[1, 0, 0], [0, 1, -1], [0.2, 0.2, 0.2]], np.float32)
-    logits = np.asarray([[3, 0, 0], [3, 0, 0], [3, 0, 0]], np.float32)
-    metric.update_state(targets, logits)
-    assert float(metric.result()) == 0.5

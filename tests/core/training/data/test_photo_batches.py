@@ -15,12 +15,17 @@ from core.training.data.photo_batches import (
     PhotoBatches,
     PhotoTrainingData,
 )
-from core.training.data.photo_views import PhotoViews
 from core.training.data.real_photos import NONE_LABEL, load_real_photos
 from core.training.photo_plan import Phase, PhotoPlan
-from tests import made
+from tests.support import made
 
-PLAN = PhotoPlan(phases=(Phase(1, 24, 100, peak=1e-3, last=1e-4),), known_share=0.2, none_share=0.1)
+PLAN = PhotoPlan(
+    phases=(Phase(1, 24, 100, peak_rate=1e-3, final_rate=1e-4),),
+    known_fraction=0.2,
+    none_fraction=0.1,
+)
+
+
 SPEC = made.recipe().input.model_copy(update={"height": 24, "width": 24})
 
 
@@ -40,7 +45,7 @@ def _batches(folder: Path, plan: PhotoPlan = PLAN, epoch: int = 1) -> PhotoBatch
     )
 
 
-def test_every_batch_has_its_shares(tmp_path: Path) -> None:
+def test_every_batch_has_its_fractions(tmp_path: Path) -> None:
     batches = _batches(tmp_path)
     assert len(batches) == 2, "of 100 rows, 35 a batch"
     images, targets = batches[0]
@@ -58,32 +63,18 @@ def test_batches_depend_on_seed_and_epoch_alone(tmp_path: Path) -> None:
     assert (first[1][0] != other[1][0]).any()
 
 
-def test_near_kinds_are_drawn_more_often(tmp_path: Path) -> None:
+def test_near_kinds_are_sampled_with_their_weight(tmp_path: Path) -> None:
     plan = replace(PLAN, near_kinds=("cow",), near_weight=3.0)
     made.real_photos(tmp_path)
     material = PhotoTrainingData(made.ten().train, load_real_photos(Settings(data=tmp_path)).train)
-    chances = BatchSampler(material, plan, 100, 50, (0, 1))._chances
+    chances = BatchSampler(material, plan, 100, 50, (0, 1))._probabilities
     kinds = load_real_photos(Settings(data=tmp_path)).train
     cows = (kinds.kinds[~kinds.known] == "cow").nonzero()[0]
     others = (kinds.kinds[~kinds.known] != "cow").nonzero()[0]
     np.testing.assert_allclose(chances[cows], 3 * chances[others[0]])
 
 
-def test_blurred_photos_have_less_detail(tmp_path: Path) -> None:
-    made.real_photos(tmp_path)
-    noise = load_real_photos(Settings(data=tmp_path)).train.images[0]
-
-    def detail(blurred: float) -> float:
-        plan = replace(PLAN, blurred=blurred, blurred_sides=(8, 10))
-        views = PhotoViews(plan, SPEC, 4)
-        rng = np.random.default_rng(0)
-        made_of = [views.of_photo(noise, rng).astype(float) for _ in range(20)]
-        return float(np.mean([np.abs(np.diff(each, axis=1)).mean() for each in made_of]))
-
-    assert detail(1.0) < 0.6 * detail(0.0)
-
-
-def test_images_to_answer_keep_their_order() -> None:
+def test_labelled_batches_keep_order() -> None:
     split = made.ten().test
     data = LabelledImages(list(split.images), split.labels)
     batches = LabelledBatches(data, SPEC, 11)

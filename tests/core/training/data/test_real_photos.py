@@ -17,8 +17,7 @@ from core.training.data.real_photos import (
     has_real_photos,
     load_real_photos,
 )
-from core.training.explore import explore
-from tests import made
+from tests.support import made
 
 
 def test_parts_hold_decoded_photos_and_keep_kinds_back(tmp_path: Path) -> None:
@@ -34,7 +33,7 @@ def test_parts_hold_decoded_photos_and_keep_kinds_back(tmp_path: Path) -> None:
     assert parts.train.paths[0] == "airplane/0.png"
 
 
-def test_left_out_source_is_for_figures_alone(tmp_path: Path) -> None:
+def test_held_out_source_is_for_evaluation_only(tmp_path: Path) -> None:
     settings = Settings(data=made.real_photos(tmp_path))
     parts = load_real_photos(settings, ["two/photos"])
     assert set(parts.train.sources) == set(parts.valid.sources) == {"one/photos"}
@@ -45,7 +44,7 @@ def test_left_out_source_is_for_figures_alone(tmp_path: Path) -> None:
         load_real_photos(settings, ["three/photos"])
 
 
-def test_absent_folder_is_told_in_one_sentence_what_it_must_hold(tmp_path: Path) -> None:
+def test_missing_folder_error_describes_layout(tmp_path: Path) -> None:
     sentence = r"holds? .*train-\*\.parquet and valid-\*\.parquet .* image .* kind and source\.$"
     for settings in (Settings(), Settings(data=tmp_path)):
         assert not has_real_photos(settings)
@@ -72,26 +71,12 @@ def test_damaged_folder_is_refused(
         load_real_photos(Settings(data=tmp_path))
 
 
-def test_explore_counts_real_photos(tmp_path: Path) -> None:
-    parts = load_real_photos(Settings(data=made.real_photos(tmp_path)))
-    photos = {"train": parts.train.joined(parts.kept_back), "valid": parts.valid}
-    tables, page = explore(made.ten(), tmp_path / "out", photos)
-    by_title = {title: rows for title, _, rows in tables}
-    assert ["cat", "4", "4"] in by_title["Real photos of each class"]
-    assert ["none", "20", "12"] in by_title["Real photos of each class"]
-    assert ["one/photos", "30", "26"] in by_title["Real photos by source"]
-    kinds = next(rows for title, rows in by_title.items() if "by kind" in title)
-    assert ["kangaroo *", "8", "0"] in kinds
-    assert ["train", "longer", "120", "120", "120"] in by_title["Sides of the real photos, pixels"]
-    assert "one/photos" in page.read_text("utf-8")
-
-
-def test_published_folder_has_the_counts_that_its_readme_states(data_folder: Path) -> None:
+def test_published_folder_has_the_counts_of_its_readme(data_folder: Path) -> None:
     settings = Settings(data=data_folder)
     if not has_real_photos(settings):
         pytest.skip("TENSIGHT_DATA has no real_photos/")
     parts = load_real_photos(settings)
-    every = parts.train.joined(parts.valid).joined(parts.kept_back)
+    every = parts.train.concat(parts.valid).concat(parts.kept_back)
     assert len(every) == 7233
     assert int(every.known.sum()) == 4780
     assert set(parts.kept_back.kinds) > set(KEPT_BACK_KINDS)

@@ -1,49 +1,36 @@
-"""`tensight evaluate --all` and `--pictures`, from the stored weights alone."""
+"""Measuring stored models again."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from core.bundle.folder import Bundle, find_bundles
 from core.cli import training
-from core.errors import OutputError
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
-from core.registry.catalog import Catalog
 from core.settings import Settings
-from core.training.data.datasets import load_cifar10
-from core.training.evaluation.calibrate import ece, reliability
-from core.training.evaluation.corruptions import SHIFT_ROWS, corrupt, corruptions
-from core.training.evaluation.evaluate import evaluate_split
-from core.training.evaluation.measure import EvaluationData, evaluate
-from core.training.evaluation.mistakes import draw
+from core.training.data.cifar10 import load_cifar10
+from core.training.evaluation.corruptions import CORRUPTED_ROWS, corrupt, corruptions
+from core.training.evaluation.evaluation_data import EvaluationData
+from core.training.evaluation.measure import evaluate
 from core.training.evaluation.ood import run_inference
-from tests import made
+from core.training.evaluation.reliability import ece, reliability
 from tests.conftest import ROOT
-
-
-@pytest.fixture
-def models(made_models: Path, tmp_path: Path) -> Path:
-    """A checkout's folders: models/ with the one that tests train, and docs/ beside it."""
-    shutil.copytree(made_models, tmp_path / "models")
-    (tmp_path / "docs").mkdir()
-    return tmp_path / "models"
+from tests.support import made
 
 
 def evaluated(models: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
-    """What `tensight evaluate` prints, with the tests' own data for CIFAR-10."""
+    """Run `tensight evaluate` on made data, and return what it prints."""
     dataset = made.dataset(test=12)
     monkeypatch.setattr(
-        training, "_load_rows", lambda settings: EvaluationData.of(dataset, settings)
+        training, "_load_rows", lambda settings: EvaluationData.load(dataset, settings)
     )
     monkeypatch.setenv("TENSIGHT_MODELS", str(models))
     run = CliRunner().invoke(training.app, ["evaluate", *arguments], catch_exceptions=False)
@@ -57,7 +44,9 @@ def without_times(bundle: Bundle) -> dict[str, Any]:
     return figures
 
 
-def test_everything_is_made_anew(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_all_replaces_metrics_and_pages(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder,) = find_bundles(models)
     before = Bundle.open(folder)
     curves = before.metrics().curves
@@ -78,49 +67,22 @@ def test_everything_is_made_anew(models: Path, monkeypatch: pytest.MonkeyPatch) 
     assert without_times(Bundle.open(folder)) == once, "the same figures again"
 
 
-def test_pictures_of_mistakes(models: Path, tmp_path: Path) -> None:
-    classifier = Catalog(Settings(models=models)).load("shapes")
-    split = made.dataset().test
-    # Ten of each class are called another, so that there is something to draw.
-    wrong = replace(split, labels=np.where(split.rows < 30, (split.labels + 1) % 3, split.labels))
-    # Rows count on where the split was cut from something longer.
-    wrong = replace(wrong, rows=wrong.rows + 1000)
-    images = dict(zip(wrong.rows.tolist(), map(Image.fromarray, wrong.images), strict=True))
-    names = [classifier.labels[label] for label in wrong.labels]
-    wrong_labels = dict(zip(wrong.rows.tolist(), names, strict=True))
-    figures = evaluate_split(classifier, wrong, "Shapes")
-    files = draw(classifier, figures, wrong, tmp_path / "new" / "pictures")
-    assert [file.name for file in files] == ["shapes-mistakes.png", "shapes-confusions.png"]
-    for file in files:
-        with Image.open(file) as picture:
-            assert min(picture.size) > 200
-    assert figures.mistakes
-    for mistake in figures.mistakes:
-        assert mistake.label != mistake.answer == classifier.predict(images[mistake.row]).label
-        assert mistake.label == wrong_labels[mistake.row]
-    sure = [mistake.confidence for mistake in figures.mistakes]
-    assert sure == sorted(sure, reverse=True)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="Name another folder"):
-        draw(classifier, figures, wrong, tmp_path / "file")
-
-
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("folder", find_bundles(ROOT / "models"), ids=lambda folder: folder.name)
-def test_stored_figures_are_those_of_the_stored_weights(
+def test_stored_metrics_are_those_of_the_stored_weights(
     folder: Path, data_folder: Path, photos_folder: Path, tmp_path: Path
 ) -> None:
     settings = Settings(data=data_folder, models=tmp_path)
     stored = Bundle.open(folder)
     shutil.copytree(folder, tmp_path / folder.name)
-    rows = EvaluationData.of(load_cifar10(settings), settings)
+    rows = EvaluationData.load(load_cifar10(settings), settings)
     again = evaluate(Bundle.open(tmp_path / folder.name), rows, settings, command="again")
     assert _near(without_times(again), without_times(stored)) == []
     shift = stored.metrics().shift
     assert shift is not None
     way = corruptions()[len(folder.name) % 15]
-    some = rows.dataset.test.take(np.arange(SHIFT_ROWS))
+    some = rows.dataset.test.take(np.arange(CORRUPTED_ROWS))
     classifier = Classifier(again, threads=settings.threads)
     logits = run_inference(classifier, corrupt(some.images, way, 3), way).outputs.logits
     right = logits.argmax(axis=1) == some.labels
@@ -130,11 +92,11 @@ def test_stored_figures_are_those_of_the_stored_weights(
 
 
 def _near(ours: Any, theirs: Any, where: str = "") -> list[str]:
-    """Places at which two trees of figures differ by more than .001; counts, by more than 10."""
+    """List where two trees of metrics differ by more than 0.001, or counts by more than 10."""
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
         return [p for key in ours for p in _near(ours[key], theirs[key], f"{where}.{key}")]
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        # Rows and bins change places where confidences differ in the last digits.
+        # Order and bins may change where confidences differ in the last digits.
         if where.endswith(".mistakes"):
             both = {each["row"] for each in ours} & {each["row"] for each in theirs}
             return [] if len(both) >= len(ours) - 2 else [f"{where}: {len(both)} of {len(ours)}"]

@@ -1,6 +1,7 @@
+"""Out-of-distribution methods, comparison and threshold."""
+
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,48 +14,37 @@ from core.inference.engine import Outputs
 from core.inference.known_score import OodParams
 from core.registry.catalog import Catalog
 from core.training.data.datasets import Split
-from core.training.evaluation.corruptions import corrupt, corruptions, measure_corruptions
 from core.training.evaluation.ood import (
     ModelOutputs,
-    accuracy_of,
-    coarse,
-    compare,
+    accuracy,
+    compare_methods,
+    downscale,
+    fit_none_threshold,
     fit_ood_params,
     run_inference,
-    some,
-    threshold,
+    subsample,
 )
-from tests import made
-from tests.support import drawings
 
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module")
-def ships() -> Split:
-    images = np.stack([np.asarray(drawings.ship(64, 64))] * 40)
-    noise = RNG.integers(-20, 20, images.shape)
-    images = np.clip(images + noise, 0, 255).astype(np.uint8)
-    return Split(images, np.full(40, 8), np.arange(40))
-
-
-def test_every_method_compares_what_a_model_gives(catalog: Catalog, ships: Split) -> None:
+def test_compare_methods_covers_every_method(catalog: Catalog, ships: Split) -> None:
     classifier = catalog.load("classic")
     arrays = fit_ood_params(classifier, ships)
     assert set(arrays) == set(OOD_METHODS) - {"probe"}, "which needs a head of its own"
     known = run_inference(classifier, ships.images, "ships")
     none = run_inference(classifier, RNG.integers(0, 256, (30, 64, 64, 3), np.uint8), "noise")
-    found = compare(known, none, classifier.config, arrays)
+    found = compare_methods(known, none, classifier.config, arrays)
     assert (found.known, found.n_known, found.none, found.n_none) == ("ships", 40, "noise", 30)
     assert set(found.auroc) == set(found.fpr95) == set(OOD_METHODS) - {"probe"}
     # The neighbours are the very images.
     assert found.auroc["knn"] == pytest.approx(1)
     assert found.fpr95["knn"] == 0
     assert best_method([found]) in OOD_METHODS
-    assert accuracy_of(known, ships) == np.mean(known.outputs.logits.argmax(axis=1) == 8)
+    assert accuracy(known, ships) == np.mean(known.outputs.logits.argmax(axis=1) == 8)
 
 
-def test_a_method_that_needs_more_must_be_worth_it() -> None:
+def test_best_method_needs_a_gain_for_stored_embeddings() -> None:
     def found(**areas: float) -> OodMetrics:
         auroc = dict.fromkeys(OOD_METHODS, 0.5) | areas
         about: dict[str, Any] = {"known": "a", "none": "b", "n_known": 1, "n_none": 1}
@@ -67,7 +57,7 @@ def test_a_method_that_needs_more_must_be_worth_it() -> None:
     assert best_method([found()]) == "max_softmax", "of equal ones the first"
 
 
-def test_the_last_layer_is_found_from_what_it_does(catalog: Catalog) -> None:
+def test_fdbd_distances_come_from_the_last_layer(catalog: Catalog) -> None:
     classifier = catalog.load("classic")
     images = RNG.integers(0, 256, (400, 32, 32, 3), np.uint8)
     outputs = run_inference(classifier, images, "noise").outputs
@@ -82,7 +72,7 @@ def test_the_last_layer_is_found_from_what_it_does(catalog: Catalog) -> None:
     assert (np.abs(np.diff(differences)) <= 1.05 * distances[0, 1] * steps + 0.05).all()
 
 
-def test_areas_and_shares_by_hand(catalog: Catalog) -> None:
+def test_compare_methods_matches_manual_calculation(catalog: Catalog) -> None:
     def group(scores: list[float]) -> ModelOutputs:
         logits = np.stack([scores, np.zeros(len(scores))], axis=1).astype(np.float32)
         return ModelOutputs("", Outputs(logits, np.zeros((len(scores), 2), np.float32)))
@@ -99,55 +89,21 @@ def test_areas_and_shares_by_hand(catalog: Catalog) -> None:
     config = catalog.bundle("classic").config.model_copy(
         update={"temperature": 1.0, "exponent": 1.0, "verdict": verdict}
     )
-    found = compare(group([1.0, 2.0, 3.0]), group([0.5, 2.5]), config, arrays)
+    found = compare_methods(group([1.0, 2.0, 3.0]), group([0.5, 2.5]), config, arrays)
     # Of six pairs the known one is higher in four.
     assert found.auroc["max_softmax"] == found.auroc["energy"] == pytest.approx(4 / 6)
     assert found.fpr95["energy"] == 0.5
     assert (found.known_told_none, found.none_told_none) == (0, 0.5)
 
 
-def test_each_group_counts_the_same_for_the_threshold() -> None:
+def test_none_threshold_weighs_groups_equally() -> None:
     few, many = np.linspace(0, 1, 100), np.linspace(10, 11, 10_000)
-    assert threshold([few, many]) == pytest.approx(0.1, abs=0.02)
-    assert threshold([many]) == pytest.approx(10.05, abs=0.001)
+    assert fit_none_threshold([few, many]) == pytest.approx(0.1, abs=0.02)
+    assert fit_none_threshold([many]) == pytest.approx(10.05, abs=0.001)
 
 
-def test_images_are_brought_down_and_spread_evenly(catalog: Catalog, ships: Split) -> None:
-    assert coarse(catalog.load("classic"), ships.images).shape == (40, 32, 32, 3)
-    assert len(some(ships, 7)) == 7
-    assert np.array_equal(some(ships, 7)[-1], ships.images[-1])
-    assert some(ships) is ships.images
-
-
-def _state() -> list[int]:
-    _, words, *_ = np.random.get_state(legacy=True)  # noqa: NPY002
-    return list(map(int, words))
-
-
-def test_spoiled_images_come_out_the_same_each_time(ships: Split) -> None:
-    images = ships.images[:3, ::2, ::2]
-    ways = corruptions()
-    assert len(ways) == len(set(ways)) == 15
-    state = _state()
-    for way in ways:
-        weak, strong = (corrupt(images, way, strength) for strength in (1, 5))
-        assert weak.shape == images.shape
-        assert weak.dtype == np.uint8
-        assert np.array_equal(weak, corrupt(images, way, 1)), way
-        far = [np.abs(each.astype(int) - images).mean() for each in (weak, strong)]
-        assert min(far) > 0, way
-        if way not in ("frost", "brightness", "fog"):  # which depend on the picture
-            assert far[0] < far[1], way
-    assert _state() == state, "others draw on as before"
-
-
-def test_figures_on_spoiled_images(catalog: Catalog, made_models: object) -> None:
-    split = made.dataset().test.take(np.arange(12))
-    split = replace(split, labels=np.full(12, 8))
-    classifiers = [catalog.load("classic"), catalog.load("baseline")]
-    ways = dict(measure_corruptions(classifiers, split))
-    assert list(ways) == corruptions()
-    for figures in ways.values():
-        assert set(figures) == {"classic", "baseline"}
-        for each in figures.values():
-            assert len(each.accuracy) == len(each.ece) == 5
+def test_images_are_downscaled_and_subsampled_evenly(catalog: Catalog, ships: Split) -> None:
+    assert downscale(catalog.load("classic"), ships.images).shape == (40, 32, 32, 3)
+    assert len(subsample(ships, 7)) == 7
+    assert np.array_equal(subsample(ships, 7)[-1], ships.images[-1])
+    assert subsample(ships) is ships.images

@@ -124,7 +124,7 @@ def test_maps_on_the_object_score_one_and_even_maps_score_chance(
 
 
 def test_fewer_than_four_classes_give_no_result(answers: PhotoPredictions) -> None:
-    few = answers.photos.where(answers.photos.labels < 3)
+    few = answers.photos.select(answers.photos.labels < 3)
     rows = answers.photos.labels < 3
     assert answers.confidences is not None
     some = PhotoPredictions(

@@ -1,3 +1,5 @@
+"""Network architectures."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,13 +11,13 @@ def test_classic_has_the_parameters_of_the_report() -> None:
     assert cnn.classic((32, 32, 3), 10).count_params() == 161_098
 
 
-def test_networks_take_any_shape_and_number_of_classes() -> None:
+def test_networks_accept_any_shape_and_number_of_classes() -> None:
     for build in (cnn.baseline, cnn.classic, cnn.scratch):
         assert build((48, 40, 3), 7).output.shape == (None, 7)
     assert cnn.mobilenet((None, None, 3), 7).output.shape == (None, 7)
 
 
-def test_whitening_leaves_patches_uncorrelated_and_of_one_size() -> None:
+def test_whitened_patches_are_uncorrelated() -> None:
     rng = np.random.default_rng(0)
     # Neighbours that resemble each other, as in photos.
     noise = rng.normal(size=(200, 34, 34, 3)).astype(np.float32)
@@ -31,7 +33,7 @@ def test_whitening_leaves_patches_uncorrelated_and_of_one_size() -> None:
     assert not model.get_layer("whitening").trainable
 
 
-def test_the_first_filters_of_scratch_hand_on_their_input() -> None:
+def test_first_filters_of_scratch_are_the_identity() -> None:
     model = cnn.scratch((32, 32, 3), 10)
     kernels = [layer.kernel for layer in model.layers if layer.name.startswith("conv2d")]
     assert len(kernels) == 9

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite2: its layers, and its ImageNet weights where their package is installed."""
+"""EfficientNet-Lite2: its layers, and its ImageNet weights where the package is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.training.networks.efficientnet import (
 
 
 def _random_state(seed: int = 0) -> dict[str, NDArray[Any]]:
-    """A state dict of the right shapes, filled at random."""
+    """Return a random state dict of the right shapes."""
     rng = np.random.default_rng(seed)
     model = efficientnet((64, 64, 3), 2)
     state: dict[str, NDArray[Any]] = {}
@@ -43,7 +43,7 @@ def _random_state(seed: int = 0) -> dict[str, NDArray[Any]]:
 def test_network_has_the_published_size() -> None:
     model = efficientnet((None, None, 3), 1000)
     norms = 2 * sum(model.get_layer(each.layer).bias.shape[0] for each in convolutions())
-    # Published with batch norms: two numbers a channel, of which folding leaves one.
+    # Published with batch normalisation: two parameters per channel, of which folding leaves one.
     assert model.count_params() + norms // 2 == 6_092_072
     assert efficientnet((192, 192, 3), 10).get_layer("features").output.shape == (None, 6, 6, 1280)
 

@@ -1,3 +1,5 @@
+"""ImageNet weights of MobileNetV2."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,8 +18,10 @@ from tests.conftest import ROOT
 FILE = "mobilenet_v2/mobilenet_v2_1.0_224_int8.tflite"
 
 
-def test_the_network_does_what_the_flatbuffer_does(data_folder: Path, photos_folder: Path) -> None:
-    """Which rounds every activation to 8 bits, so they may differ where it is close."""
+def test_mobilenet_predicts_what_the_flatbuffer_predicts(
+    data_folder: Path, photos_folder: Path
+) -> None:
+    """Allow some differences, since the flatbuffer rounds every activation to 8 bits."""
     model = cnn.mobilenet((224, 224, 3), 1001)
     load_mobilenet(model, Settings(data=data_folder))
     kernel, bias = read_mobilenet(data_folder / FILE)[-1]
@@ -39,7 +43,7 @@ def test_the_network_does_what_the_flatbuffer_does(data_folder: Path, photos_fol
     assert len(set(theirs)) > 10
 
 
-def test_missing_and_wrong_files_are_told(tmp_path: Path) -> None:
+def test_missing_and_other_files_are_reported(tmp_path: Path) -> None:
     model = cnn.mobilenet((64, 64, 3), 10)
     with pytest.raises(DataError, match="Set TENSIGHT_DATA"):
         load_mobilenet(model, Settings())

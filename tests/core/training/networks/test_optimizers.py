@@ -1,3 +1,5 @@
+"""Optimisers and learning-rate schedules."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -16,7 +18,7 @@ from core.training.networks.optimizers import (
 )
 
 
-def test_a_rate_in_straight_lines() -> None:
+def test_piecewise_linear_rate_interpolates_points() -> None:
     rate = PiecewiseLinear([0, 10, 20], [0.2, 1.0, 0.0])
     given = [float(rate(step)) for step in (0, 5, 10, 15, 20, 30)]
     assert given == pytest.approx([0.2, 0.6, 1.0, 0.5, 0.0, 0.0])
@@ -24,7 +26,7 @@ def test_a_rate_in_straight_lines() -> None:
     assert float(again(5)) == pytest.approx(0.6)
 
 
-def test_adamw_warms_up_and_falls_to_nothing() -> None:
+def test_adamw_warms_up_and_decays_to_zero() -> None:
     optimizer = AdamW(0.5, warm_up=0.1).build(100)
     rates = []
     variable = keras.Variable([0.0])
@@ -40,7 +42,9 @@ def test_adamw_warms_up_and_falls_to_nothing() -> None:
 @pytest.mark.parametrize("steps", [12, 10])
 def test_lookahead_sgd_follows_its_formulas(steps: int) -> None:
     momentum, l2, factor = 0.8, 0.01, 4.0
-    recipe = LookaheadSGD(0.1, momentum, l2, factor, warm_up=0.25, first=0.5, last=0.1)
+    recipe = LookaheadSGD(
+        0.1, momentum, l2, factor, warm_up=0.25, initial_factor=0.5, final_factor=0.1
+    )
     optimizer = recipe.build(steps)
     kernel = keras.Variable([1.0, -2.0], name="kernel")
     beta = keras.Variable([0.5], name="beta")
@@ -63,12 +67,14 @@ def test_lookahead_sgd_follows_its_formulas(steps: int) -> None:
         assert np.allclose(beta.numpy(), ours["beta"], atol=1e-5), step
 
 
-def test_a_run_of_one_step_has_a_rate() -> None:
-    optimizer = LookaheadSGD(0.1, 0.8, 0.0, 1.0, warm_up=0.25, first=0.5, last=0.1).build(1)
+def test_lookahead_sgd_accepts_a_run_of_one_step() -> None:
+    optimizer = LookaheadSGD(
+        0.1, 0.8, 0.0, 1.0, warm_up=0.25, initial_factor=0.5, final_factor=0.1
+    ).build(1)
     assert float(optimizer.learning_rate) == pytest.approx(0.05)
 
 
-def test_each_phase_has_a_cosine_of_its_own() -> None:
+def test_cosine_phases_decay_separately() -> None:
     rate = CosinePhases([[8, 0.4, 0.1, 2], [4, 0.2, 0.05, 0], [4, 0.15, 0.01, 2]])
     at = {0: 0.0, 1: 0.2, 2: 0.4, 5: 0.25, 8: 0.2, 10: 0.125, 12: 0.05, 13: 0.1, 14: 0.15, 15: 0.08}
     for step, expected in at.items():
@@ -80,7 +86,7 @@ def test_each_phase_has_a_cosine_of_its_own() -> None:
 
 
 def test_anchored_adamw_follows_its_formulas() -> None:
-    recipe = AnchoredAdamW(anchor=0.5, average=0.9, clip_norm=1e9)
+    recipe = AnchoredAdamW(anchor=0.5, ema_decay=0.9, clip_norm=1e9)
     kernel = keras.Variable(np.ones((1, 1, 2, 3), np.float32), name="kernel")
     bias = keras.Variable(np.zeros(3, np.float32), name="bias")
     factor = np.asarray([1.0, 0.5, 2.0], np.float32).reshape(1, 1, 1, 3)
@@ -108,14 +114,14 @@ def test_anchored_adamw_follows_its_formulas() -> None:
     assert float(optimizer.learning_rate) == pytest.approx(0.01, rel=1e-3)
     for share in (0.0, 0.3, 1.0):
         expected = start["kernel"] + share * (average["kernel"] - start["kernel"])
-        np.testing.assert_allclose(optimizer.blend(share)[kernel.path], expected, atol=1e-4)
+        np.testing.assert_allclose(optimizer.interpolate(share)[kernel.path], expected, atol=1e-4)
 
 
-def test_stored_anchored_adamw_keeps_start_average_and_factors(tmp_path: Path) -> None:
+def test_saved_anchored_adamw_keeps_start_average_and_factors(tmp_path: Path) -> None:
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(inputs))
     factors = {"logits/kernel": np.full((4, 1), 0.25, np.float32)}
-    recipe = AnchoredAdamW(anchor=0.0, average=0.5, clip_norm=1.0)
+    recipe = AnchoredAdamW(anchor=0.0, ema_decay=0.5, clip_norm=1.0)
     phases = [CosinePhase(2, 0.1, 0.05), CosinePhase(8, 0.02, 0.01, 1)]
     optimizer = recipe.build(phases, factors)
     optimizer.build(model.trainable_variables)
@@ -125,12 +131,12 @@ def test_stored_anchored_adamw_keeps_start_average_and_factors(tmp_path: Path) -
     model.fit(x, y, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.optimizer.blend(0.0)["logits/kernel"], before)
+    np.testing.assert_allclose(again.optimizer.interpolate(0.0)["logits/kernel"], before)
     stored = {variable.path.split("/")[-1]: variable for variable in again.optimizer.variables}
     np.testing.assert_allclose(stored["logits_kernel_factor"], factors["logits/kernel"])
     for share in (0.5, 1.0):
-        kept = model.optimizer.blend(share)["logits/kernel"]
-        np.testing.assert_allclose(again.optimizer.blend(share)["logits/kernel"], kept)
+        kept = model.optimizer.interpolate(share)["logits/kernel"]
+        np.testing.assert_allclose(again.optimizer.interpolate(share)["logits/kernel"], kept)
     model.fit(x, y, epochs=1, verbose=0)
     again.fit(x, y, epochs=1, verbose=0)
     np.testing.assert_allclose(again.get_weights()[0], model.get_weights()[0], atol=1e-6)

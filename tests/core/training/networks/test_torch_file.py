@@ -1,4 +1,4 @@
-"""Reading weights of torch's older format, and refusing what is more than that."""
+"""Reading weights of PyTorch's legacy format, and refusing everything else."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from core.errors import DataError
 from core.training.networks.torch_file import read_state_dict
-from tests.torch_files import write_state_dict
+from tests.support.torch_files import write_state_dict
 
 
 class _Malicious:
-    """A pickle of this runs a command when it is loaded."""
+    """Object whose pickle runs a command when it is loaded."""
 
     def __init__(self, command: str) -> None:
         self._command = command
@@ -45,7 +45,7 @@ def test_malicious_file_is_refused_and_not_run(tmp_path: Path) -> None:
     witness = tmp_path / "it-ran"
     file = tmp_path / "bad.pth"
     write_state_dict(file, {"w": np.zeros(2, np.float32)}, more=_Malicious(f"touch {witness}"))
-    with pytest.raises(DataError, match=r"names (posix|nt)\.system, which no state dict needs"):
+    with pytest.raises(DataError, match=r"refers to (posix|nt)\.system, which no state dict needs"):
         read_state_dict(file)
     assert not witness.exists()
 
@@ -58,7 +58,7 @@ def test_other_content_is_refused(tmp_path: Path) -> None:
         (b"", "damaged"),
         (b"no pickle", "damaged"),
         (pickle.dumps(1), "damaged"),
-        (pickle.dumps(1) * 2, "no file of torch's older format"),
+        (pickle.dumps(1) * 2, "not a file of PyTorch's legacy format"),
         (whole.read_bytes()[:-5], "truncated"),
     ):
         file.write_bytes(content)

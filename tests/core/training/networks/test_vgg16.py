@@ -1,3 +1,5 @@
+"""Pretrained weights of VGG16."""
+
 from __future__ import annotations
 
 import os
@@ -20,17 +22,20 @@ from core.settings import Settings
 from core.training.networks import cnn
 from core.training.networks.vgg16 import (
     VGG16_INPUT,
-    adopt_vgg16,
     describe_vgg16,
-    keep_vgg16,
+    import_vgg16,
     load_vgg16,
+    save_vgg16,
 )
-from core.training.plan import train_all
-from core.training.recipes import VGG16, Recipe
-from tests import made
+from core.training.recipe import Recipe
+from core.training.recipes import VGG16
+from core.training.train_all import train_all
 from tests.conftest import ROOT
+from tests.support import made
 
 SHAPE = (32, 32, 3)
+
+
 ABOUT = Pretrained(
     network="VGG16",
     source="learned from made-up images",
@@ -49,7 +54,7 @@ def body() -> keras.Model:
 
 
 def as_published(model: keras.Model, file: Path) -> Path:
-    """A file laid out as that of the ImageNet weights: a group a layer, in HDF5."""
+    """Write weights in the layout of the published file: HDF5 with a group for each layer."""
     with h5py.File(file, "w") as content:
         content.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
         for layer in model.layers:
@@ -70,7 +75,7 @@ def ask(
     weights: Path | None = None,
     recipes: Iterable[Recipe] = (),
 ) -> list[object]:
-    """What `tensight train` would come to on made data."""
+    """Train by name on made data, and return the outcomes."""
     outcomes = train_all(
         list(names),
         made.dataset(train=300, test=30),
@@ -89,21 +94,21 @@ def short_transfer(precision: Precision) -> Recipe:
         name="transfer",
         build=cnn.transfer,
         family="transfer",
-        body="vgg16",
+        pretrained_body="vgg16",
         input=VGG16_INPUT,
         epochs=1,
         precision=precision,
-        maps="occlusion",
+        saliency="occlusion",
     )
 
 
-def test_a_file_of_imagenet_weights_loads(body: keras.Model, tmp_path: Path) -> None:
+def test_imagenet_weights_file_loads(body: keras.Model, tmp_path: Path) -> None:
     file = as_published(body, tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5")
     settings = Settings(home=tmp_path / "home")
     (about,) = ask([VGG16], settings, weights=file)
     assert about == describe_vgg16(settings)
     assert (describe_vgg16(settings).source, describe_vgg16(settings).accuracy) == (
-        f"has the weights of the file {file.name}",
+        f"with the weights of the file {file.name}",
         None,
     )
     model = cnn.transfer(SHAPE, 10)
@@ -114,7 +119,7 @@ def test_a_file_of_imagenet_weights_loads(body: keras.Model, tmp_path: Path) -> 
     assert np.allclose(np.asarray(features(images)), expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_the_command_takes_a_file(body: keras.Model, tmp_path: Path) -> None:
+def test_train_vgg16_command_imports_a_file(body: keras.Model, tmp_path: Path) -> None:
     file = as_published(body, tmp_path / "published.h5")
 
     def train(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -129,24 +134,24 @@ def test_the_command_takes_a_file(body: keras.Model, tmp_path: Path) -> None:
 
     run = train("vgg16", "--weights", str(file))
     assert run.returncode == 0, run.stderr
-    assert "VGG16 has the weights of the file published.h5." in run.stderr + run.stdout
+    assert "VGG16 with the weights of the file published.h5." in run.stderr + run.stdout
     assert describe_vgg16(Settings(home=tmp_path / "home")).source.endswith("published.h5")
     run = train("baseline", "--weights", str(file))
     assert run.returncode == 2
     assert "--weights goes with vgg16 or --all" in run.stderr
 
 
-def test_images_are_brought_to_what_imagenets_vgg16_takes() -> None:
+def test_vgg16_input_matches_keras_preprocessing() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), np.uint8)
     expected = keras.applications.vgg16.preprocess_input(rgb.astype(np.float32))
     assert np.allclose(normalise(rgb, VGG16_INPUT), expected, atol=1e-3)
 
 
-def test_our_own_weights_keep_their_story(body: keras.Model, tmp_path: Path) -> None:
-    """Trained elsewhere, on a GPU say, and brought here by hand."""
+def test_saved_weights_keep_their_description(body: keras.Model, tmp_path: Path) -> None:
+    """Import weights that were trained on another machine."""
     there, here = Settings(home=tmp_path / "there"), Settings(home=tmp_path / "here")
-    kept = keep_vgg16(body, ABOUT, there)
-    adopted = adopt_vgg16(str(tmp_path / "there" / "weights" / "vgg16.weights.h5"), here)
+    kept = save_vgg16(body, ABOUT, there)
+    adopted = import_vgg16(str(tmp_path / "there" / "weights" / "vgg16.weights.h5"), here)
     assert adopted == describe_vgg16(here)
     assert adopted.model_copy(update={"sha256": kept.sha256}) == kept
     model = cnn.transfer(SHAPE, 10)
@@ -155,26 +160,26 @@ def test_our_own_weights_keep_their_story(body: keras.Model, tmp_path: Path) -> 
     assert np.array_equal(first, body.get_layer("block1_conv1").get_weights()[0])
 
 
-def test_weights_as_keras_saves_them_load(body: keras.Model, tmp_path: Path) -> None:
+def test_weights_saved_by_keras_load(body: keras.Model, tmp_path: Path) -> None:
     file = tmp_path / "mine.weights.h5"
     body.save_weights(file)
-    assert adopt_vgg16(str(file), Settings(home=tmp_path / "home")).license == "other"
+    assert import_vgg16(str(file), Settings(home=tmp_path / "home")).license == "other"
 
 
 @pytest.mark.parametrize(
     ("precision", "error"),
     [pytest.param("float16", 1e-3, marks=pytest.mark.long), ("int8", 1e-2)],
 )
-def test_the_weights_that_a_model_holds_fast_are_read_back(
+def test_frozen_weights_are_read_from_a_model(
     body: keras.Model, precision: Precision, error: float, tmp_path: Path
 ) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    kept = keep_vgg16(body, ABOUT, settings)
+    kept = save_vgg16(body, ABOUT, settings)
     recipe = short_transfer(precision)
     (bundle,) = ask(["transfer"], settings, recipes=[recipe])
     assert isinstance(bundle, Bundle), bundle
     here = Settings(home=tmp_path / "here")
-    about = adopt_vgg16(str(bundle.folder), here)
+    about = import_vgg16(str(bundle.folder), here)
     said = f"learned from made-up images; read back from the {precision} weights of `transfer`"
     assert about == kept.model_copy(update={"source": said, "sha256": about.sha256})
     model = cnn.transfer(SHAPE, 10)
@@ -186,20 +191,16 @@ def test_the_weights_that_a_model_holds_fast_are_read_back(
 
 
 @pytest.mark.parametrize("name", ["classic", "finetuned"])
-def test_a_bundled_model_that_does_not_hold_vgg16_fast_is_refused(
-    name: str, tmp_path: Path
-) -> None:
-    with pytest.raises(DataError, match=f"{name} does not hold VGG16 fast"):
-        adopt_vgg16(str(ROOT / "models" / name), Settings(home=tmp_path))
+def test_bundled_model_without_frozen_vgg16_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"{name} does not have a frozen VGG16"):
+        import_vgg16(str(ROOT / "models" / name), Settings(home=tmp_path))
     assert not (tmp_path / "weights").exists(), "nothing is half-written"
 
 
-def test_a_model_that_does_not_hold_vgg16_fast_is_refused(
-    made_models: Path, tmp_path: Path
-) -> None:
+def test_other_model_without_frozen_vgg16_is_refused(made_models: Path, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
-    with pytest.raises(DataError, match="shapes does not hold VGG16 fast"):
-        adopt_vgg16(str(made_models / "shapes"), settings)
+    with pytest.raises(DataError, match="shapes does not have a frozen VGG16"):
+        import_vgg16(str(made_models / "shapes"), settings)
     assert not (settings.home / "weights").exists(), "nothing is half-written"
 
 
@@ -209,26 +210,26 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         ask(["baseline", VGG16], settings, weights=Path("nowhere.h5"), recipes=[made.recipe()])
     (tmp_path / "zip.keras").write_bytes(b"PK")
     with pytest.raises(DataError, match="cannot be read as weights"):
-        adopt_vgg16(str(tmp_path / "zip.keras"), settings)
+        import_vgg16(str(tmp_path / "zip.keras"), settings)
     (tmp_path / "text.h5").write_text("no weights")
     with pytest.raises(DataError, match=r"cannot be read as weights of keras\.applications"):
-        adopt_vgg16(str(tmp_path / "text.h5"), settings)
+        import_vgg16(str(tmp_path / "text.h5"), settings)
     other = as_published(cnn.transfer(SHAPE, 10), tmp_path / "with_a_head.h5")
-    with pytest.raises(DataError, match="without its top"):
-        adopt_vgg16(str(other), settings)
+    with pytest.raises(DataError, match="without its top layers"):
+        import_vgg16(str(other), settings)
     wide = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 1))
     with pytest.raises(DataError, match="cannot be read as weights"):
-        adopt_vgg16(str(as_published(wide, tmp_path / "grey.h5")), settings)
+        import_vgg16(str(as_published(wide, tmp_path / "grey.h5")), settings)
     assert not settings.home.exists(), "nothing is half-written"
 
 
-def test_without_internet_the_download_says_what_to_do(tmp_path: Path) -> None:
+def test_failed_download_suggests_a_file(tmp_path: Path) -> None:
     program = (
         "from core.settings import Settings\n"
-        "from core.training.networks.vgg16 import adopt_vgg16\n"
-        "adopt_vgg16('imagenet', Settings())\n"
+        "from core.training.networks.vgg16 import import_vgg16\n"
+        "import_vgg16('imagenet', Settings())\n"
     )
-    # A proxy on loopback where nobody listens.
+    # A proxy on loopback where nothing listens.
     offline = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
     run = subprocess.run(
         [sys.executable, "-c", program],
@@ -239,15 +240,15 @@ def test_without_internet_the_download_says_what_to_do(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 1
-    assert "DataError: VGG16's ImageNet weights cannot be downloaded" in run.stderr
-    assert "give its path in place of `imagenet`" in run.stderr
+    assert "DataError: Cannot download the ImageNet weights of VGG16" in run.stderr
+    assert "Give the path of a file of weights in place of `imagenet`" in run.stderr
 
 
-def test_weights_that_were_changed_are_refused(body: keras.Model, tmp_path: Path) -> None:
+def test_changed_weights_are_refused(body: keras.Model, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    with pytest.raises(DataError, match="has no weights to begin with"):
+    with pytest.raises(DataError, match="pretrained weights of VGG16 are missing"):
         load_vgg16(cnn.transfer(SHAPE, 10), settings)
-    kept = keep_vgg16(body, ABOUT, settings)
+    kept = save_vgg16(body, ABOUT, settings)
     assert kept == describe_vgg16(settings)
     assert kept.sha256 != ABOUT.sha256
     file = tmp_path / "weights" / "vgg16.weights.h5"
@@ -256,13 +257,13 @@ def test_weights_that_were_changed_are_refused(body: keras.Model, tmp_path: Path
         load_vgg16(cnn.transfer(SHAPE, 10), settings)
 
 
-def test_a_network_held_fast_learns_its_head_alone() -> None:
+def test_transfer_trains_its_head_only() -> None:
     model = cnn.transfer(SHAPE, 10)
     learning = {layer.name for layer in model.layers if layer.trainable_weights}
     assert learning == {"embedding", "logits"}
 
 
-def test_fine_tuned_network_ends_in_the_means_of_two_blocks() -> None:
+def test_finetuned_ends_in_the_means_of_two_blocks() -> None:
     model = cnn.finetuned((64, 48, 3), 10)
     assert model.get_layer("features").output.shape == (None, 4, 3, 1024)
     assert model.get_layer("embedding").output.shape == (None, 1024)
@@ -274,7 +275,7 @@ def test_fine_tuned_network_ends_in_the_means_of_two_blocks() -> None:
     assert scales["block3_conv1/bias"] == 0.25
 
 
-def test_imagenet_weights_in_the_data_folder_are_found(body: keras.Model, tmp_path: Path) -> None:
+def test_imagenet_weights_in_data_folder_are_found(body: keras.Model, tmp_path: Path) -> None:
     (tmp_path / "vgg16").mkdir()
     body.save_weights(tmp_path / "vgg16" / "vgg16_imagenet.weights.h5")
     settings = Settings(data=tmp_path, home=tmp_path / "home")
@@ -287,14 +288,14 @@ def test_imagenet_weights_in_the_data_folder_are_found(body: keras.Model, tmp_pa
     load_vgg16(model, settings)
     first = model.get_layer("block1_conv1").get_weights()[0]
     assert np.array_equal(first, body.get_layer("block1_conv1").get_weights()[0])
-    kept = keep_vgg16(body, ABOUT, settings)
+    kept = save_vgg16(body, ABOUT, settings)
     assert describe_vgg16(settings) == kept, "chosen weights come first"
 
 
 @pytest.mark.long
-def test_a_model_on_vgg16_says_what_it_began_with(body: keras.Model, tmp_path: Path) -> None:
+def test_card_describes_pretrained_weights(body: keras.Model, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    kept = keep_vgg16(body, ABOUT, settings)
+    kept = save_vgg16(body, ABOUT, settings)
     recipe = short_transfer("float32")
     (bundle,) = ask(["transfer"], settings, recipes=[recipe])
     assert isinstance(bundle, Bundle), bundle
@@ -303,17 +304,15 @@ def test_a_model_on_vgg16_says_what_it_began_with(body: keras.Model, tmp_path: P
     card = bundle.read("README.md").decode()
     assert "VGG16 learned from made-up images. It is right on 0.4321 of Tiny ImageNet's 99" in card
     other = keras.applications.VGG16(include_top=False, weights=None, input_shape=SHAPE)
-    keep_vgg16(other, ABOUT, settings)
+    save_vgg16(other, ABOUT, settings)
     (error,) = ask(["transfer"], settings, resume=True, recipes=[recipe])
     assert isinstance(error, TenSightError)
-    assert "is of another recipe, seed or data" in str(error), "they were replaced"
+    assert "has another recipe, seed or data" in str(error), "they were replaced"
 
 
-def test_where_vgg16_fails_nothing_is_trained_on_older_weights(
-    body: keras.Model, tmp_path: Path
-) -> None:
+def test_failed_vgg16_import_stops_recipes_that_need_it(body: keras.Model, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
-    kept = keep_vgg16(body, ABOUT, settings)
+    kept = save_vgg16(body, ABOUT, settings)
     file = as_published(body, tmp_path / "weights.h5")
     short = made.recipe(name="short", epochs=1)
     transfer = short_transfer("float32")
@@ -331,5 +330,8 @@ def test_where_vgg16_fails_nothing_is_trained_on_older_weights(
     file.unlink()
     missing, waiting = list(outcomes)
     assert "There is no file" in str(missing.result)
-    assert "transfer begins with weights of VGG16, and to make them failed" in str(waiting.result)
+    assert (
+        "transfer starts from the pretrained weights of VGG16, which could not be obtained"
+        in str(waiting.result)
+    )
     assert describe_vgg16(settings) == kept

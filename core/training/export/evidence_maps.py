@@ -1,0 +1,181 @@
+"""Add the outputs of serving to a trained network: logits, embedding and evidence maps."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from core.errors import TrainingError
+from core.training.export.gradients import backward
+
+__all__ = ["EMBEDDING", "activation_model", "gradient_model", "occlusion_model"]
+
+EMBEDDING = "embedding"
+"""Name of the layer and of the output that the logits are computed from."""
+
+_MIN_CELLS = 7
+# Side of the square of cells that is set to 0 at a time.
+_OCCLUDED = 2
+
+
+def gradient_model(model: keras.Model) -> keras.Model:
+    """Add evidence maps by gradient times activation, computed in the graph of the network.
+
+    The evidence for class k at a place is the activation there times the gradient of logit k with
+    respect to it, summed over channels (gradient times input, Shrikumar et al. 2016, arXiv
+    1605.01713). A network of convolutions, ReLU and pooling is piecewise linear, so the gradient is
+    computed by backpropagation through the active units, and the maps sum to the logits up to the
+    biases; GELU is linearised at its input. The activation is that of the deepest layer that has at
+    least 7×7 cells and that all paths pass through.
+
+    Backpropagation runs once for each class of each image, which suits tens of classes; a network
+    with many more should end in average pooling and one linear layer.
+
+    Args:
+        model: Network from images of a fixed size to logits, in float32, with a layer `embedding`;
+            `gradients.backward` must support its layers after the activation.
+
+    Returns:
+        A model from `image` (n, h, w, 3) to a dictionary of `logits` (n, k), `embedding` (n, d) and
+        `maps` (n, fh, fw, k).
+
+    Raises:
+        TrainingError: Backpropagation reaches an unsupported layer, or no layer is fine enough.
+    """
+    classes = model.outputs[0].shape[-1]
+    identity = ops.ones_like(model.outputs[0][:, None, :]) * np.eye(classes, dtype=np.float32)
+    # Gradients of the logits with respect to tensors, shape (n · k, ...), by id of the tensor. At
+    # any time the logits depend on the image through these tensors alone.
+    gradients = {id(model.outputs[0]): ops.reshape(identity, (-1, classes))}
+    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    for layer in reversed(chain):
+        gradient = gradients.pop(id(layer.output))
+        if not gradients and _cells(layer) >= _MIN_CELLS:
+            break
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        part = backward(layer, gradient, classes)
+        for tensor in inputs:
+            gradients[id(tensor)] = (
+                gradients[id(tensor)] + part if id(tensor) in gradients else part
+            )
+    else:
+        raise TrainingError(
+            f"No layer of {model.name} has at least {_MIN_CELLS}×{_MIN_CELLS} cells, which "
+            "evidence maps need."
+        )
+    height, width, channels = layer.output.shape[1:]
+    gradient = ops.reshape(gradient, (-1, classes, height * width, channels))
+    flat = ops.reshape(layer.output, (-1, 1, height * width, channels))
+    evidence = ops.sum(flat * gradient, axis=-1)
+    maps = ops.reshape(ops.transpose(evidence, (0, 2, 1)), (-1, height, width, classes))
+    return keras.Model(
+        model.input,
+        {
+            "logits": model.outputs[0],
+            "embedding": model.get_layer(EMBEDDING).output,
+            "maps": maps,
+        },
+    )
+
+
+def occlusion_model(model: keras.Model) -> keras.Model:
+    """Add evidence maps by occlusion, which needs no second copy of the kernels.
+
+    The evidence for class k at a place is the decrease of logit k when 2×2 cells of the activation
+    there are set to 0 (occlusion, Zeiler and Fergus 2014, arXiv 1311.2901, of an activation instead
+    of the image). The layers above the activation run once for each place. The activation is that
+    of the deepest layer that has at least 8×8 cells and that all paths pass through.
+
+    Args:
+        model: Network from images of a fixed size to logits, in float32, with a layer `embedding`.
+
+    Returns:
+        A model as `gradient_model` returns it; the maps have one cell less in each direction than
+        the activation.
+
+    Raises:
+        TrainingError: No layer is fine enough, or some path bypasses every such layer.
+    """
+    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    fine = [layer for layer in chain if _cells(layer) > _MIN_CELLS]
+    if not fine:
+        raise TrainingError(
+            f"No layer of {model.name} has more than {_MIN_CELLS}×{_MIN_CELLS} cells."
+        )
+    for layer in reversed(fine):
+        try:
+            above = keras.Model(layer.output, model.outputs[0])
+        except ValueError:
+            continue  # some path bypasses it
+        break
+    else:
+        raise TrainingError(
+            f"In {model.name}, not all paths pass through one layer of more than "
+            f"{_MIN_CELLS}×{_MIN_CELLS} cells."
+        )
+    activation = layer.output
+    height, width, channels = activation.shape[1:]
+    down, right = height - _OCCLUDED + 1, width - _OCCLUDED + 1
+    masks = np.ones((down, right, height, width, 1), np.float32)
+    for y, x in np.ndindex(down, right):
+        masks[y, x, y : y + _OCCLUDED, x : x + _OCCLUDED] = 0
+    occluded = activation[:, None] * masks.reshape(1, -1, height, width, 1)
+    without = above(ops.reshape(occluded, (-1, height, width, channels)))
+    classes = model.outputs[0].shape[-1]
+    decrease = model.outputs[0][:, None] - ops.reshape(without, (-1, down * right, classes))
+    return keras.Model(
+        model.input,
+        {
+            "logits": model.outputs[0],
+            "embedding": model.get_layer(EMBEDDING).output,
+            "maps": ops.reshape(decrease, (-1, down, right, classes)),
+        },
+    )
+
+
+def activation_model(model: keras.Model) -> keras.Model:
+    """Add class activation maps, for networks that end in average pooling and one linear layer.
+
+    The evidence for class k at a place is the feature map there times the weights of logit k,
+    divided by the number of places (Zhou et al. 2016, arXiv 1512.04150). It is exact: the maps sum
+    to the logits without their biases.
+
+    Args:
+        model: Network from images of a fixed size to logits, in float32. Its last layers are
+            `features`, shape (n, fh, fw, d), average pooling `embedding`, and the dense `logits`.
+
+    Returns:
+        A model as `gradient_model` returns it, with `features` beside: the feature map, from which
+        another head on the same embedding can compute its own maps.
+
+    Raises:
+        TrainingError: The network ends in other layers.
+    """
+    names = ["features", EMBEDDING, "logits"]
+    kinds = (layers.GlobalAveragePooling2D, layers.Dense)
+    last = model.layers[-3:]
+    if [layer.name for layer in last] != names or not all(map(isinstance, last[1:], kinds)):
+        raise TrainingError(
+            f"{model.name} ends in {', '.join(layer.name for layer in last)}; class activation "
+            f"maps need {', '.join(names)}: average pooling and one linear layer."
+        )
+    features = last[0].output
+    height, width, _ = features.shape[1:]
+    kernel = np.asarray(last[2].kernel)
+    shares = (kernel / (height * width)).astype(np.float32)[None, None]
+    return keras.Model(
+        model.input,
+        {
+            "logits": model.outputs[0],
+            "embedding": last[1].output,
+            "maps": ops.conv(features, shares, padding="valid"),
+            "features": features,
+        },
+    )
+
+
+def _cells(layer: keras.Layer) -> int:
+    """Return the smaller side of a layer's feature map; 0 for another output."""
+    shape = layer.output.shape
+    return min(shape[1:3]) if len(shape) == 4 else 0

@@ -1,0 +1,96 @@
+"""docs/RESULTS.md and the table of the README."""
+
+from __future__ import annotations
+
+from core.bundle.leaderboard import ModelInfo, read_models
+from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
+from core.training.evaluation.results_page import results_page
+from core.training.evaluation.tables import photo_accuracy, readme_table
+from core.training.recipes import RECIPES
+from tests.conftest import ROOT
+
+
+def _estimate(share: float, n: int) -> ProportionEstimate:
+    return ProportionEstimate(n=n, share=share, low=share - 0.01, high=share + 0.01)
+
+
+def _with_real_photos(result: ModelInfo) -> ModelInfo:
+    """Add metrics on real photos and on those of held-out sources, and those of the baseline."""
+
+    def metrics(data: str, share: float) -> RealPhotoMetrics:
+        return RealPhotoMetrics(
+            data=data,
+            accuracy=_estimate(share, 693),
+            recall={"cat": _estimate(0.98, 90), "truck": _estimate(0.91, 33)},
+            auroc=0.9812,
+            n_none=400,
+            rejected=_estimate(0.93, 400),
+            auroc_kept_back=0.9711,
+            n_kept_back=551,
+            rejected_kept_back=_estimate(0.88, 551),
+            rejected_kinds={},
+            rejected_kept_back_kinds={},
+            ece=0.0123,
+            ece_if_true=(0.01, 0.02),
+            sources=(),
+        )
+
+    measured = result.metrics.model_copy(
+        update={
+            "real_photos": metrics("real photos, valid", 0.972),
+            "real_photos_frozen": metrics("real photos, valid", 0.957),
+            "unseen_sources": metrics("real photos of held-out sources", 0.966),
+        }
+    )
+    return ModelInfo(result.config, measured, result.revision)
+
+
+def _classic() -> ModelInfo:
+    results = read_models(ROOT / "models")
+    return next(result for result in results if result.config.name == "classic")
+
+
+def test_photo_accuracy_prefers_real_photos() -> None:
+    classic = _classic()
+    found = photo_accuracy(classic.metrics)
+    assert found is not None
+    assert (found[0].n, found[1]) == (38, "photos/")
+    found = photo_accuracy(_with_real_photos(classic).metrics)
+    assert found is not None
+    assert (found[0].n, found[1]) == (693, "real photos, valid")
+    neither = classic.metrics.model_copy(update={"photos": None})
+    assert photo_accuracy(neither) is None
+
+
+def test_readme_table_has_four_columns_with_intervals() -> None:
+    classic = _classic()
+    header, _, row, *_ = readme_table([_with_real_photos(classic)]).splitlines()
+    assert header == "| model | accuracy on CIFAR-10 | accuracy on photos | ms per photo |"
+    assert "| 0.972 (0.962 to 0.982, n = 693) |" in row
+    row = readme_table([classic]).splitlines()[2]
+    assert "n = 38)" in row
+
+
+def test_results_page_compares_real_photos_with_the_frozen_baseline() -> None:
+    page = results_page([_with_real_photos(_classic())], None, RECIPES)
+    rows = [line for line in page.splitlines() if "| real photos" in line and "693 |" in line]
+    assert len(rows) == 4, "one in the table of accuracies, three in that of real photos"
+    assert "frozen features | real photos, valid | 693 | 0.9570 | 0.9470 to 0.9670" in page
+    assert "truck 0.910 (n = 33) | 400 | 0.9812 | 0.930 (0.920 to 0.940) | 551 | 0.9711" in page
+    assert "real photos of held-out sources | 693 | 0.9660" in page
+    assert "## Real photos" not in results_page([_classic()], None, RECIPES)
+
+
+def test_results_page_names_pretrained_models_by_their_configuration() -> None:
+    classic = _classic()
+    assert "started from pretrained weights" not in results_page([classic], None, RECIPES)
+    results = read_models(ROOT / "models")
+    page = results_page(results, None, RECIPES)
+    line = next(line for line in page.splitlines() if "started from pretrained weights" in line)
+    for result in results:
+        assert (f"`{result.config.name}`" in line) == (result.config.family != "scratch")
+
+
+def test_results_page_lists_reported_metrics_of_recipes_without_a_model() -> None:
+    page = results_page([_classic()], None, RECIPES)
+    assert "| Baseline CNN (`baseline`) | 0.6527 |" in page
