@@ -9,8 +9,8 @@ from pathlib import Path
 from bench.figures import Section
 from bench.photos import Photos
 from bot.rate_limiter import TelegramRateLimiter
-from tests.bot.running import running
-from tests.telegram_server import TelegramServer
+from tests.support.running_bot import running_bot
+from tests.support.telegram_server import TelegramServer
 
 __all__ = ["bot"]
 
@@ -34,11 +34,11 @@ def bot(photos: Photos, folder: Path) -> Section:
     )
     handed: dict[int, list[float]] = defaultdict(list)
     sent: dict[int, list[float]] = defaultdict(list)
-    limits = TelegramRateLimiter(on_handed=lambda chat: handed[chat].append(time.perf_counter()))
+    limiter = TelegramRateLimiter(on_handed=lambda chat: handed[chat].append(time.perf_counter()))
     telegram = TelegramServer()
     with (
         telegram.running(),
-        running(telegram, folder / "bot", limits=limits, model="mobilenet"),
+        running_bot(telegram, folder / "bot", rate_limiter=limiter, model="mobilenet"),
     ):
         file = telegram.add_file(photos.usual.read_bytes())
         size = {"file_id": file, "file_unique_id": file, "width": 1280, "height": 960}

@@ -26,24 +26,27 @@ def bot(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Public https address that Telegram sends updates to. Unset: they are fetched.",
+            help="Public https address of the webhook. Default: fetch updates by long polling.",
         ),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Address to listen for webhooks on.", show_default="TENSIGHT_HOST"),
+        typer.Option(
+            help="Address that the webhook server binds to.", show_default="TENSIGHT_HOST"
+        ),
     ] = None,
     port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port to listen for webhooks on.")
+        int, typer.Option(min=1, max=65535, help="Port that the webhook server binds to.")
     ] = 8443,
     metrics_port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port of 127.0.0.1 that Prometheus may ask."),
+        typer.Option(min=1, max=65535, help="Port of 127.0.0.1 for Prometheus metrics."),
     ] = None,
 ) -> None:
-    """Answer photos on Telegram."""
+    """Run the Telegram bot, which classifies the photos that it is sent."""
     settings = read_settings()
-    from bot.runner import serve
+    from bot.runner import prepare, serve
+    from bot.webhook import WebhookAddress
     from core.registry.releases import Releases
     from core.registry.sync import HubSync
     from core.serving.connect import connect
@@ -56,16 +59,11 @@ def bot(
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
             stack.enter_context(closing(HubSync(settings, Releases(settings, store))))
-        serve(
-            settings,
-            predictor,
-            store,
-            webhook=webhook,
-            host=host or settings.host,
-            port=port,
-            metrics_port=metrics_port,
-            say=say,
-        )
+        address = None
+        if webhook is not None:
+            address = WebhookAddress(webhook, host or settings.host, port)
+        application = prepare(settings, predictor, store)
+        serve(application, webhook=address, metrics_port=metrics_port, say=say)
 
 
 @contextmanager
@@ -75,36 +73,43 @@ def companion(
     metrics_port: int | None,
     say: Callable[[str], None],
 ) -> Iterator[None]:
-    """Run the bot in a thread of its own, where it has a token; the page goes on without it."""
+    """Run the bot in a thread beside another front, if a token is set.
+
+    The other front goes on if the bot fails.
+
+    Args:
+        settings: Settings.
+        predictor: Predictor that the fronts share.
+        metrics_port: Port of 127.0.0.1 for Prometheus; None to serve no metrics.
+        say: Called with one line when updates are received, or when the bot fails.
+    """
     if settings.telegram_token is None:
         yield
         return
-    from bot.metrics import BotMetrics
     from bot.runner import prepare, run
     from core.store.store import Store
 
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
 
-    def answer() -> None:
+    def work() -> None:
         try:
             with closing(Store.open(settings)) as store:
                 application = prepare(settings, predictor, store)
-                figures = BotMetrics()
-                with figures.serve_metrics(metrics_port):
-                    loop.run_until_complete(run(application, stop, figures=figures, say=say))
+                with application.bot_data.metrics.serve_metrics(metrics_port):
+                    loop.run_until_complete(run(application, stop, say=say))
         except TenSightError as error:
-            say(f"The bot does not run: {error}")
+            say(f"The bot is not running: {error}")
         except Exception as error:
-            logging.getLogger(__name__).exception("The bot does not run")
-            say(f"The bot does not run: {type(error).__name__}; the log says more.")
+            logging.getLogger(__name__).exception("The bot is not running")
+            say(f"The bot is not running: {type(error).__name__}. See the log for details.")
         finally:
             loop.close()
 
-    thread = threading.Thread(target=answer, name="bot")
+    thread = threading.Thread(target=work, name="bot")
     thread.start()
     try:
         yield
     finally:
-        with suppress(RuntimeError):  # its loop has ended
+        with suppress(RuntimeError):  # The loop has been closed.
             loop.call_soon_threadsafe(stop.set)
         thread.join()

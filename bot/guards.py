@@ -1,144 +1,132 @@
-"""Rate limits, maintenance mode and error replies around the handlers."""
+"""Decide whether an update is answered, and reply to the errors that its sender can act on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-from telegram import InlineKeyboardMarkup, Message, MessageEntity, Update
-from telegram.constants import ChatType, MessageLimit
+from telegram import Message, MessageEntity, Update
+from telegram.constants import ChatType
 
-from bot.inbox import Inbox, RetryLater
-from bot.state import BotContext, BotState, is_away, photo_of
+from bot.sending import reply
+from bot.state import BotContext
+from bot.updates import photo_of
 from core import locale
 from core.errors import (
     BusyError,
     ImageError,
     ModelNotFoundError,
     PhotoReadError,
-    PredictorError,
     RateError,
+    UnavailableError,
 )
 
 __all__ = [
     "USER_ERRORS",
     "Handler",
-    "if_meant",
-    "inbox_of",
-    "is_meant",
-    "may_send",
-    "reply",
+    "is_addressed",
+    "may_ask",
+    "only_if_addressed",
     "reply_with",
-    "seconds_waited",
-    "state_of",
     "with_error_replies",
 ]
 
-# What is no fault of ours; of others operators hear.
 USER_ERRORS = (BusyError, ImageError, ModelNotFoundError, RateError)
+"""Errors that the sender can act on; all others are reported to the operators."""
 
 Handler = Callable[[Update, BotContext], Coroutine[Any, Any, None]]
 
 
-def state_of(context: BotContext) -> BotState:
-    """The application's state."""
-    return cast(BotState, context.bot_data["state"])
+def only_if_addressed(handler: Handler) -> Handler:
+    """Wrap the handler of a command: in a group, it answers commands that name the bot.
 
-
-def inbox_of(context: BotContext) -> Inbox:
-    """Return the inbox of the running bot."""
-    return cast(Inbox, context.bot_data["inbox"])
-
-
-def if_meant(handler: Handler) -> Handler:
-    """In a group, commands that do not name the bot may be meant for another one."""
+    A command without a name may be meant for another bot of the group. /what in reply to a photo
+    is answered in any case.
+    """
 
     async def handle(update: Update, context: BotContext) -> None:
         message = update.message
         if message is None:
             return
         command = (message.text or "").split(maxsplit=1)[0].lower()
-        named = command.endswith(f"@{context.bot.username}".lower())
-        about_a_photo = command == "/what" and photo_of(message.reply_to_message) is not None
-        private = message.chat.type == ChatType.PRIVATE
-        if not (private or named or about_a_photo):
+        names_bot = command.endswith(f"@{context.bot.username}".lower())
+        about_photo = command == "/what" and photo_of(message.reply_to_message) is not None
+        is_private = message.chat.type == ChatType.PRIVATE
+        if not (is_private or names_bot or about_photo):
             return
-        with suppress(RateError):  # in a group it would only be more noise
-            if not private:
-                state_of(context).check_rate(update, 1)
-            await with_error_replies(update, context, lambda: handler(update, context))
+        with suppress(RateError):  # A warning would add to the noise in the group.
+            if not is_private:
+                context.bot_data.photo_rate.check(update, 1)
+            await with_error_replies(context, lambda: handler(update, context))
 
     return handle
 
 
 def reply_with(key: str) -> Handler:
-    """Build a handler that replies with one text of `locale.bot_texts`."""
+    """Build a handler that replies with a text of `locale.bot_texts`."""
 
-    async def tell(update: Update, context: BotContext) -> None:
-        language = await state_of(context).language(update)
-        await reply(update.effective_message, locale.bot_texts(language)[key])
+    async def handle(update: Update, context: BotContext) -> None:
+        await reply(update.effective_message, (await context.texts())[key])
 
-    return tell
+    return handle
 
 
-async def may_send(update: Update, context: BotContext, photos: int) -> bool:
-    """Whether photos are looked at; if not, the chat was told why."""
-    state, chat = state_of(context), update.effective_chat
-    user = update.effective_user
-    operator = user is not None and user.id in state.settings.operators
-    words = locale.bot_texts(await state.language(update))
+async def may_ask(context: BotContext, photos: int) -> bool:
+    """Return whether photos may be classified; if not, the chat has been told why.
+
+    Args:
+        context: Context of the update.
+        photos: Number of photos that it asks about.
+    """
+    state, update, texts = context.bot_data, context.current_update, await context.texts()
+    chat = update.effective_chat
     try:
-        state.check_rate(update, photos)
+        state.photo_rate.check(update, photos)
     except RateError as error:
-        group = chat is not None and chat.type != ChatType.PRIVATE
-        if group or not state.should_warn(update):
-            return False
-        await reply(update.effective_message, words["too_many"].format(seconds=error.retry_after))
-        state.mark_warned(update)
+        # Groups are not warned, since that would add to the noise.
+        is_private = chat is not None and chat.type == ChatType.PRIVATE
+        if chat is not None and is_private and state.photo_rate.should_warn(chat.id):
+            text = texts["too_many"].format(seconds=error.retry_after)
+            await reply(update.effective_message, text)
+            state.photo_rate.mark_warned(chat.id)
         return False
-    if await state.maintenance() and not operator:
-        await reply(update.effective_message, words["maintenance"])
+    if not context.is_operator and await state.maintenance():
+        await reply(update.effective_message, texts["maintenance"])
         return False
     return True
 
 
-def seconds_waited(update: Update, context: BotContext) -> float:
-    """Seconds since an update was taken."""
-    return inbox_of(context).age(update)
-
-
 async def with_error_replies(
-    update: Update, context: BotContext, do: Callable[[], Coroutine[Any, Any, None]]
+    context: BotContext, act: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
-    """Do what somebody asked for; where it cannot be done, say why.
+    """Run a handler and reply to the errors that the sender can act on.
 
     Raises:
-        RetryLater: The predictor is away: who waits was told so.
+        UnavailableError: The predictor is unavailable; the sender was told so once.
     """
-    state = state_of(context)
-    language = await state.language(update)
-    words = locale.bot_texts(language)
+    state, message = context.bot_data, context.current_update.effective_message
+    update_id, notices = context.current_update.update_id, state.unavailable_notices
     try:
-        await do()
+        await act()
     except PhotoReadError:
-        await reply(update.effective_message, words["unreadable"])
+        await reply(message, (await context.texts())["unreadable"])
     except USER_ERRORS as error:
-        state.hour.failed(error)
-        await reply(update.effective_message, locale.format_error(error, language))
-    except PredictorError as error:
-        if not is_away(error):
-            raise
-        told = context.bot_data.setdefault("told_away", set())
-        if update.update_id not in told:
-            await reply(update.effective_message, words["away"])
-            told.add(update.update_id)
-        raise RetryLater(str(error)) from error
-    context.bot_data.get("told_away", set()).discard(update.update_id)
+        state.hour.record_error(error)
+        await reply(message, locale.format_error(error, await context.language()))
+    except UnavailableError:
+        if update_id not in notices:
+            await reply(message, (await context.texts())["away"])
+            notices.add(update_id)
+        raise
+    notices.discard(update_id)
 
 
-def is_meant(message: Message, context: BotContext) -> bool:
-    """Whether a photo was sent to the bot: all are in a private chat, in a group few."""
+def is_addressed(message: Message, context: BotContext) -> bool:
+    """Return whether a photo is meant for the bot.
+
+    All photos of a private chat are; in a group, those that mention the bot or reply to it.
+    """
     if message.chat.type == ChatType.PRIVATE:
         return True
     to = message.reply_to_message
@@ -150,16 +138,3 @@ def is_meant(message: Message, context: BotContext) -> bool:
         text.lower() == name or (entity.user is not None and entity.user.id == context.bot.id)
         for entity, text in message.parse_caption_entities(kinds).items()
     )
-
-
-async def reply(
-    message: Message | None, text: str, buttons: InlineKeyboardMarkup | None = None
-) -> None:
-    """Reply to a message, where there is one."""
-    if message is not None:
-        await message.reply_text(
-            text[: MessageLimit.MAX_TEXT_LENGTH],
-            reply_markup=buttons,
-            do_quote=True,
-            allow_sending_without_reply=True,
-        )

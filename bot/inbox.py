@@ -1,4 +1,4 @@
-"""Updates on their way to an answer: none is lost, and each chat gets its own in order."""
+"""Persistent queue of updates: at-least-once delivery, in order within each chat."""
 
 from __future__ import annotations
 
@@ -11,325 +11,325 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from telegram import Bot, Update
-from telegram.error import NetworkError
 
+from bot.retry import RetryLater, Service
+from bot.tasks import wait_or_stop
+from bot.timings import Timings
+from bot.updates import (
+    album_of,
+    chat_id_of,
+    has_file,
+    is_forget_command,
+    is_reply_to,
+    is_sent_by,
+    parse_update,
+)
 from core.errors import StoreError
-from core.store.store import Store
+from core.store.inbox import InboxTable
 
-__all__ = ["Inbox", "RetryLater", "album_of"]
+__all__ = ["MAX_WAITING", "Inbox", "UpdateHandler"]
 
-# Seconds: an album has no end marker.
-_QUIET_S, _ALBUM_S = 1.0, 5.0
+MAX_WAITING = 20_000
+"""Updates in memory above which no more are accepted; further ones stay with Telegram."""
+
 _MAX_ALBUM_PHOTOS = 10
-# Seconds between tries of what cannot be answered now.
-_PAUSES_S = (5.0, 60.0)
-# Of one update where others are answered meanwhile: ten minutes or so.
-_MAX_ATTEMPTS = 12
-# Updates that were answered: one may come once more while it is marked.
-_REMEMBERED = 10_000
-# Attempts at an update that may end with the end of the process.
+# Ids of handled updates, since one may be delivered again while it is being marked.
+_MAX_REMEMBERED = 10_000
+# Attempts at an update that may end with the death of the process.
 _MAX_UNFINISHED_ATTEMPTS = 2
-# Seconds after a start that other updates wait for those that the last process died with.
-_ALONE_S = 10.0
-# What a database takes as an id.
-_IDS = range(-(2**63), 2**63)
 
 logger = logging.getLogger(__name__)
 
 
-class RetryLater(Exception):  # noqa: N818  # no error: what cannot be done now is done later
-    """An update cannot be answered now; it stays in the inbox and is handled again."""
+class UpdateHandler(Protocol):
+    """Handles the updates of an inbox: one, or the items of an album."""
+
+    async def handle(self, updates: Sequence[Update]) -> None:
+        """Answer updates; any error but RetryLater counts as done.
+
+        Raises:
+            RetryLater: They are to be handled again.
+        """
+
+    async def give_up(self, updates: Sequence[Update], error: Exception) -> None:
+        """Report updates that Telegram prevents from being answered while it serves other chats.
+
+        They count as done, even if this raises RetryLater.
+        """
+
+    async def abandon(self, updates: Sequence[Update]) -> None:
+        """Report updates that were being handled twice when the process died.
+
+        Raises:
+            RetryLater: They are to be reported again.
+        """
 
 
 @dataclass
-class _Line:
-    """What a chat sent, and nobody has looked at yet; by number."""
+class _ChatQueue:
+    """Updates of a chat that were not handled yet, by id."""
 
     waiting: list[Update] = field(default_factory=list)
-    more: asyncio.Event = field(default_factory=asyncio.Event)
+    added: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """An update that is not done, and when it was taken."""
+class _Unfinished:
+    """An update that is not done, and when it was received, by the clock of the event loop."""
 
     update: Update
-    at: float
+    received_at: float
 
 
 class Inbox:
-    """Writes updates down, hands them to a handler, and marks them once that is done.
+    """Queue that stores updates, passes them to a handler and marks them when they are done.
 
-    Those of one chat are handled in order, chats side by side. What cannot be answered now is put
-    off: the photos that come after it wait behind it, and nothing else does. The items of an album
-    are handed over together, once no more have come for a second, or five seconds after the first.
+    The updates of one chat are handled in order, chats concurrently. An update that cannot be
+    answered now is deferred: later photos of the chat wait behind it, and nothing else does. The
+    items of an album are handled together.
 
     Args:
-        store: Where they are written down.
-        bot: Whose they are.
-        handle: Answers updates: one, or the items of an album. What raises `RetryLater` is handled
-            again after a while, and again; whatever else it raises is its own to tell of before,
-            and counts as done.
-        give_up: Hears of updates that Telegram keeps from being answered, while it does not keep
-            others; they count as done, also where it raises `RetryLater`.
-        abandon: Hears, in place of `handle`, of updates that were being handled twice when the
-            process died. What raises `RetryLater` is told again; else they count as done.
+        table: Table that the updates are stored in.
+        bot: Bot that receives them.
+        timings: Intervals and attempt limits.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        bot: Bot,
-        handle: Callable[[Sequence[Update]], Awaitable[None]],
-        give_up: Callable[[Sequence[Update], BaseException], Awaitable[None]],
-        abandon: Callable[[Sequence[Update]], Awaitable[None]],
-    ) -> None:
-        self._store = store
+    def __init__(self, table: InboxTable, bot: Bot, timings: Timings) -> None:
+        self._table = table
         self._bot = bot
-        self._handle = handle
-        self._give_up = give_up
-        self._abandon = abandon
-        self._lines: dict[Hashable, _Line] = {}
-        self._put_off: dict[Hashable, deque[Sequence[Update]]] = {}
+        self._timings = timings
+        self._handler: UpdateHandler | None = None
+        self._queues: dict[Hashable, _ChatQueue] = {}
+        self._deferred: dict[Hashable, deque[Sequence[Update]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taken: dict[int, _Taken] = {}
+        self._unfinished: dict[int, _Unfinished] = {}
         self._done: dict[int, None] = {}
         self._dropped: set[int] = set()
-        # Others asked these about photos of people who asked to be forgotten since.
+        # Updates of others about photos of users who have asked to be forgotten since.
         self._about_forgotten: set[int] = set()
-        # Of these, this process has counted an attempt that the database does not know ended.
+        # Updates whose current attempt is counted in the database and has not ended.
         self._begun: set[int] = set()
-        # What the last process died with is handled one at a time: where one of them kills this
-        # process too, that attempt is counted for it alone.
+        # Updates that were being handled when the last process died. They are handled one at a
+        # time: if one of them kills this process too, the attempt is counted for it alone.
         self._suspects: set[int] = set()
-        self._alone = asyncio.Lock()
+        self._suspect_lock = asyncio.Lock()
         self._no_suspects = asyncio.Event()
-        self._alone_until = -math.inf
+        self._quarantine_ends_at = -math.inf
         self._keeping = asyncio.Lock()
         self._succeeded_at = -math.inf
         self._stopping = asyncio.Event()
 
     @property
     def waiting(self) -> int:
-        """Updates that have no answer yet."""
-        return len(self._taken)
+        """Number of updates that are not done."""
+        return len(self._unfinished)
 
     def age(self, update: Update) -> float:
-        """Seconds since an update was taken, by this process."""
-        taken = self._taken.get(update.update_id)
-        return 0.0 if taken is None else asyncio.get_running_loop().time() - taken.at
+        """Return the seconds since this process received an update; 0 once it is done."""
+        unfinished = self._unfinished.get(update.update_id)
+        return 0.0 if unfinished is None else _now() - unfinished.received_at
 
-    async def receive(self, updates: Sequence[dict[str, Any]]) -> None:
-        """Take updates; they are written down when this returns.
+    async def start(self, handler: UpdateHandler) -> None:
+        """Handle the updates that an earlier process left, and those that are received from now.
 
         Args:
-            updates: As Telegram sends them, each with an `update_id`.
+            handler: Handles them.
 
         Raises:
-            StoreError: They cannot be written down.
+            StoreError: The database cannot be used; may be called again.
         """
-        parsed: dict[int, Update] = {}
-        rows = []
-        for each in updates:
-            # Before it is read: the library changes what it reads.
-            written = json.dumps(each)
-            if (update := self._read(each)) is not None:
-                parsed[update.update_id] = update
-                rows.append((update.update_id, _line_of(update), written))
-        undone = await asyncio.to_thread(self._store.inbox.receive, self._bot.id, rows)
-        for number in sorted(undone):
-            self._hand_over(parsed[number])
-
-    async def replay(self) -> None:
-        """Hand over what was written down and has no answer: what a crash left."""
-        self._suspects = await asyncio.to_thread(self._store.inbox.unsettled, self._bot.id)
-        self._about_forgotten |= await asyncio.to_thread(self._store.inbox.forgotten, self._bot.id)
-        self._alone_until = asyncio.get_running_loop().time() + _ALONE_S
+        unsettled = await asyncio.to_thread(self._table.unsettled, self._bot.id)
+        self._suspects = unsettled - self._begun
+        self._about_forgotten |= await asyncio.to_thread(self._table.forgotten, self._bot.id)
+        stored = await asyncio.to_thread(self._table.waiting, self._bot.id)
+        self._quarantine_ends_at = _now() + self._timings.quarantine_s
+        self._handler = handler
         unreadable = []
-        for number, payload in await asyncio.to_thread(self._store.inbox.waiting, self._bot.id):
-            update = self._read(json.loads(payload))
+        for number, content in stored:
+            update = parse_update(json.loads(content), self._bot)
             if update is None:
                 unreadable.append(number)
             else:
-                self._hand_over(update)
-        await asyncio.to_thread(self._store.inbox.finish, self._bot.id, unreadable)
+                self._enqueue(update)
+        await asyncio.to_thread(self._table.finish, self._bot.id, unreadable)
         self._suspects.difference_update(unreadable)
+
+    async def receive(self, updates: Sequence[dict[str, Any]]) -> None:
+        """Store updates and enqueue them; they are persistent when this returns.
+
+        Args:
+            updates: Updates as Telegram sends them, each with an `update_id`.
+
+        Raises:
+            StoreError: They cannot be stored.
+        """
+        parsed: dict[int, Update] = {}
+        rows = []
+        for content in updates:
+            # Serialised before it is parsed: the library modifies what it parses.
+            serialised = json.dumps(content)
+            if (update := parse_update(content, self._bot)) is not None:
+                parsed[update.update_id] = update
+                rows.append((update.update_id, chat_id_of(update), serialised))
+        new = await asyncio.to_thread(self._table.receive, self._bot.id, rows)
+        for number in sorted(new):
+            self._enqueue(parsed[number])
 
     @asynccontextmanager
     async def keeping(self, update: Update) -> AsyncIterator[bool]:
-        """Whether something may be kept of an update.
+        """Enter a section that stores data of an update; yield whether it may be stored.
 
-        Not once who sent it, or the photo that it is about, asked to be forgotten. Who asks
-        meanwhile is forgotten afterwards, with what was kept here.
+        It may not once the sender, or the owner of the photo that the update is about, has asked
+        to be forgotten. A request to be forgotten waits for the section to end, and then deletes
+        what was stored in it.
         """
         async with self._keeping:
             yield update.update_id not in self._dropped | self._about_forgotten
 
-    async def drop(self, user: int, forget: Callable[[], Awaitable[None]]) -> None:
-        """Answer nothing more of what a person has sent by now, and keep nothing of it.
+    async def forget(self, user: int, delete: Callable[[], Awaitable[None]]) -> None:
+        """Drop the waiting updates of a user, and store nothing of those about their photos.
 
         Args:
-            user: Their id.
-            forget: Deletes what is kept of them.
+            user: Id of the user.
+            delete: Deletes the stored data of the user.
         """
-        mine, about_mine = [], []
-        for number, taken in self._taken.items():
-            if _is_of(taken.update, user):
-                mine.append(number)
-            elif _is_about(taken.update, user):
-                about_mine.append(number)
-        # First what waits, which would be kept again.
-        self._dropped.update(mine)
-        self._about_forgotten.update(about_mine)
-        inbox = self._store.inbox
+        of_user, about_user = [], []
+        for number, unfinished in self._unfinished.items():
+            if is_sent_by(unfinished.update, user):
+                of_user.append(number)
+            elif is_reply_to(unfinished.update, user):
+                about_user.append(number)
+        # Marked before the deletion, or running handlers would store new data after it.
+        self._dropped.update(of_user)
+        self._about_forgotten.update(about_user)
         async with self._keeping:
-            await asyncio.to_thread(inbox.forget, self._bot.id, about_mine)
-            await asyncio.to_thread(inbox.finish, self._bot.id, mine)
-            await forget()
+            await asyncio.to_thread(self._table.forget, self._bot.id, about_user)
+            await asyncio.to_thread(self._table.finish, self._bot.id, of_user)
+            await delete()
 
-    def _read(self, update: dict[str, Any]) -> Update | None:
-        """An update as the library has it; None where it is none that it knows."""
-        try:
-            read = Update.de_json(update, self._bot)
-            if read.effective_message is not None and read.effective_chat is None:
-                raise TypeError("a message is of no chat")
-            ids = [of.id for of in (read.effective_chat, read.effective_user) if of is not None]
-            # The library takes anything as an id.
-            if any(
-                type(number) is not int or number not in _IDS for number in (*ids, read.update_id)
-            ):
-                raise TypeError("an id is no number, or too large")
-            return read
-        except Exception as error:  # noqa: BLE001  # whatever a parser raises on what it never saw
-            # Not what was in it: that may be anything that somebody wrote.
-            number, kind = update.get("update_id"), type(error).__name__
-            logger.warning("Update %s cannot be read (%s) and is left out", number, kind)
-            return None
+    async def stop(self) -> None:
+        """Stop handling updates; running handlers get some time to finish, the rest stays."""
+        self._stopping.set()
+        if self._tasks:
+            _, running = await asyncio.wait(self._tasks, timeout=self._timings.stop_s)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        # Attempts that were cancelled here did not kill the process.
+        await self._settle(list(self._begun))
 
-    def _hand_over(self, update: Update) -> None:
+    def _enqueue(self, update: Update) -> None:
         number = update.update_id
-        if number in self._taken or number in self._done or self._stopping.is_set():
+        if number in self._unfinished or number in self._done or self._stopping.is_set():
             return
-        self._taken[number] = _Taken(update, asyncio.get_running_loop().time())
-        chat = _line_of(update)
-        # Who wants to be forgotten does not wait for answers.
-        apart = chat is None or _is_forget(update)
-        key: Hashable = (number,) if apart else chat
-        line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = _Line()
-            self._start(self._work(key, line))
-        # Webhooks come side by side.
-        bisect.insort(line.waiting, update, key=lambda each: each.update_id)
-        line.more.set()
+        self._unfinished[number] = _Unfinished(update, _now())
+        chat = chat_id_of(update)
+        # A request to be forgotten does not wait for answers.
+        alone = chat is None or is_forget_command(update)
+        key: Hashable = (number,) if alone else chat
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _ChatQueue()
+            self._start_task(self._work(key, queue))
+        # Webhooks deliver updates concurrently, so they may arrive out of order.
+        bisect.insort(queue.waiting, update, key=lambda each: each.update_id)
+        queue.added.set()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def stop(self, within_s: float) -> None:
-        """Take no more; let what runs come to its end, but not for ever. The rest stays."""
-        self._stopping.set()
-        if self._tasks:
-            _, running = await asyncio.wait(self._tasks, timeout=within_s)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-        # What was broken off on purpose has killed nothing.
-        await self._settle(list(self._begun))
-
-    async def _work(self, key: Hashable, line: _Line) -> None:
-        """Answer what a chat sends, one after the other; put off what cannot be answered now."""
+    async def _work(self, key: Hashable, queue: _ChatQueue) -> None:
+        """Handle the updates of a chat in order; defer those that cannot be answered now."""
         try:
-            while line.waiting and not self._stopping.is_set():
-                updates = [line.waiting.pop(0)]
+            while queue.waiting and not self._stopping.is_set():
+                updates = [queue.waiting.pop(0)]
                 if (album := album_of(updates[0])) is not None:
-                    await self._add_rest(album, line, updates)
+                    await self._collect_album(album, queue, updates)
                     if self._stopping.is_set():
-                        return  # All of it stays in the inbox, for one reply.
-                photos = any(map(_has_file, updates))
-                if photos and key in self._put_off:
-                    self._put_off[key].append(updates)
-                elif await self._try(updates) is not None:
-                    # What is no photo keeps no place before others.
-                    self._put_off_till_later(key if photos else (updates[0].update_id,), updates)
+                        return  # The whole album stays stored, to be answered with one reply.
+                photos = any(map(has_file, updates))
+                if photos and key in self._deferred:
+                    self._deferred[key].append(updates)
+                elif await self._attempt(updates) is not None:
+                    # Only photos keep their order while they are deferred.
+                    self._defer(key if photos else (updates[0].update_id,), updates)
         finally:
-            # Nothing can come between the last look and this: there is no wait.
-            if self._lines.get(key) is line:
-                del self._lines[key]
+            # There is no await between the last check for updates and this.
+            if self._queues.get(key) is queue:
+                del self._queues[key]
 
-    def _put_off_till_later(self, key: Hashable, updates: Sequence[Update]) -> None:
-        line = self._put_off[key] = deque([updates])
-        self._start(self._work_off(key, line))
+    def _defer(self, key: Hashable, updates: Sequence[Update]) -> None:
+        queue = self._deferred[key] = deque([updates])
+        self._start_task(self._work_deferred(key, queue))
 
-    async def _work_off(self, key: Hashable, line: deque[Sequence[Update]]) -> None:
-        """Answer what was put off; the first of it was tried once."""
-        clock = asyncio.get_running_loop().time
-        pause, tries, began = _PAUSES_S[0], 1, clock()
+    async def _work_deferred(self, key: Hashable, queue: deque[Sequence[Update]]) -> None:
+        """Handle deferred updates in order; the first one was attempted once."""
+        backoff = self._timings.retry
+        pause, attempts, began_at = backoff.first_s, 1, _now()
         try:
-            while line and not self._stopping.is_set():
-                if tries and await self._is_stopped_within(pause):
-                    return  # It stays in the inbox.
-                later = await self._try(line[0])
+            while queue and not self._stopping.is_set():
+                if attempts and await wait_or_stop(self._stopping, pause):
+                    return  # They stay in the inbox.
+                later = await self._attempt(queue[0])
                 if later is not None:
-                    tries, pause = tries + 1, min(2 * pause, _PAUSES_S[1])
-                    why = later.__cause__
-                    others_do = self._succeeded_at > began
-                    if not (isinstance(why, NetworkError) and tries >= _MAX_ATTEMPTS and others_do):
+                    attempts, pause = attempts + 1, backoff.next(pause)
+                    others_succeed = self._succeeded_at > began_at
+                    exhausted = attempts >= self._timings.max_attempts and others_succeed
+                    if later.service is not Service.TELEGRAM or not exhausted:
                         continue
                     with suppress(RetryLater):
-                        await self._give_up(line[0], why)
-                    await self._finish(line[0])
-                line.popleft()
-                pause, tries, began = _PAUSES_S[0], 0, clock()
+                        await self._handlers.give_up(queue[0], later.error)
+                    await self._finish(queue[0])
+                queue.popleft()
+                pause, attempts, began_at = backoff.first_s, 0, _now()
         finally:
-            del self._put_off[key]  # as above
+            del self._deferred[key]  # Without an await since the last check, as in `_work`.
 
-    async def _is_stopped_within(self, seconds: float) -> bool:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
-
-    async def _add_rest(self, album: str, line: _Line, updates: list[Update]) -> None:
-        """Add the other items of an album; what else comes meanwhile waits."""
-        clock = asyncio.get_running_loop().time
-        until, quiet_until = clock() + _ALBUM_S, clock() + _QUIET_S
+    async def _collect_album(self, album: str, queue: _ChatQueue, updates: list[Update]) -> None:
+        """Add the other items of an album; updates that arrive in the meantime wait."""
+        ends_at = _now() + self._timings.album_max_s
+        quiet_at = _now() + self._timings.album_quiet_s
         while len(updates) < _MAX_ALBUM_PHOTOS and not self._stopping.is_set():
-            mine = [update for update in line.waiting if album_of(update) == album]
-            for update in mine:
-                line.waiting.remove(update)
-            if mine:
-                updates += mine
-                quiet_until = clock() + _QUIET_S
-            left = min(until, quiet_until) - clock()
+            items = [update for update in queue.waiting if album_of(update) == album]
+            for update in items:
+                queue.waiting.remove(update)
+            if items:
+                updates += items
+                quiet_at = _now() + self._timings.album_quiet_s
+            left = min(ends_at, quiet_at) - _now()
             if left <= 0:
                 break
-            line.more.clear()
+            queue.added.clear()
             try:
-                await asyncio.wait_for(line.more.wait(), left)
+                await asyncio.wait_for(queue.added.wait(), left)
             except TimeoutError:
                 continue
         updates.sort(key=lambda update: update.update_id)
 
-    async def _try(self, updates: Sequence[Update]) -> RetryLater | None:
-        """Answer updates; why not, where they are to be tried again."""
+    @property
+    def _handlers(self) -> UpdateHandler:
+        if self._handler is None:
+            raise RuntimeError("The inbox received an update before it was started.")
+        return self._handler
+
+    async def _attempt(self, updates: Sequence[Update]) -> RetryLater | None:
+        """Handle updates; return why they are to be handled again, or None when they are done."""
         numbers = [update.update_id for update in updates]
-        async with self._apart(updates):
+        async with self._quarantine(updates):
             if not self._dropped.issuperset(numbers):
                 try:
                     if await self._begin(numbers):
-                        await self._handle(updates)
-                        self._succeeded_at = asyncio.get_running_loop().time()
+                        await self._handlers.handle(updates)
+                        self._succeeded_at = _now()
                     else:
-                        await self._abandon(updates)
+                        await self._handlers.abandon(updates)
                 except RetryLater as later:
-                    logger.info("An update waits: %s", later)
+                    logger.info("An update is deferred: %s", later)
                     await self._settle([each for each in numbers if each in self._begun])
                     return later
                 except Exception:
@@ -338,26 +338,26 @@ class Inbox:
         return None
 
     @asynccontextmanager
-    async def _apart(self, updates: Sequence[Update]) -> AsyncIterator[None]:
-        """Keep what the last process died with apart, each from all others."""
+    async def _quarantine(self, updates: Sequence[Update]) -> AsyncIterator[None]:
+        """Separate updates that may have killed the last process from all others."""
         numbers = {update.update_id for update in updates}
         if not numbers.isdisjoint(self._suspects):
             try:
-                async with self._alone:
+                async with self._suspect_lock:
                     yield
             finally:
                 self._suspects -= numbers
                 if not self._suspects:
                     self._no_suspects.set()
             return
-        left = self._alone_until - asyncio.get_running_loop().time()
-        if self._suspects and left > 0 and not any(map(_is_forget, updates)):
+        left = self._quarantine_ends_at - _now()
+        if self._suspects and left > 0 and not any(map(is_forget_command, updates)):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._no_suspects.wait(), left)
         yield
 
     async def _begin(self, numbers: Sequence[int]) -> bool:
-        """Count an attempt; whether it may be made.
+        """Count an attempt; return False where too many attempts ended with the process.
 
         Raises:
             RetryLater: It cannot be counted.
@@ -366,24 +366,24 @@ class Inbox:
         if not new:
             return True
         try:
-            deadly = await asyncio.to_thread(
-                self._store.inbox.begin, self._bot.id, new, _MAX_UNFINISHED_ATTEMPTS
+            unfinished = await asyncio.to_thread(
+                self._table.begin, self._bot.id, new, _MAX_UNFINISHED_ATTEMPTS
             )
         except StoreError as error:
-            raise RetryLater(str(error)) from error
-        if deadly >= _MAX_UNFINISHED_ATTEMPTS:
+            raise RetryLater(Service.DATABASE, error) from error
+        if unfinished >= _MAX_UNFINISHED_ATTEMPTS:
             return False
         self._begun.update(new)
         return True
 
     async def _settle(self, numbers: Sequence[int]) -> None:
-        """Note that attempts came to an end."""
+        """Record that attempts ended without killing the process."""
         if not numbers:
             return
         try:
-            await asyncio.to_thread(self._store.inbox.settle, self._bot.id, numbers)
+            await asyncio.to_thread(self._table.settle, self._bot.id, numbers)
         except StoreError:
-            logger.exception("It cannot be written down that updates did no harm")
+            logger.exception("The end of attempts at updates could not be recorded")
         else:
             self._begun.difference_update(numbers)
 
@@ -392,57 +392,23 @@ class Inbox:
         numbers = [update.update_id for update in updates]
         while True:
             try:
-                await asyncio.to_thread(self._store.inbox.finish, self._bot.id, numbers)
+                await asyncio.to_thread(self._table.finish, self._bot.id, numbers)
                 break
             except StoreError:
-                # Unmarked they would be answered again.
-                logger.exception("Answered updates cannot be marked yet")
+                # Without the mark they would be answered again after a restart.
+                logger.exception("Answered updates could not be marked as done")
                 if self._stopping.is_set():
                     return
-                await asyncio.sleep(_PAUSES_S[0])
+                await asyncio.sleep(self._timings.retry.first_s)
         for number in numbers:
-            self._taken.pop(number, None)
+            self._unfinished.pop(number, None)
             self._begun.discard(number)
             self._dropped.discard(number)
             self._about_forgotten.discard(number)
             self._done[number] = None
-        while len(self._done) > _REMEMBERED:
+        while len(self._done) > _MAX_REMEMBERED:
             del self._done[next(iter(self._done))]
 
 
-def album_of(update: Update) -> str | None:
-    """What the items of one album share; None of an update that is no such item."""
-    message = update.message
-    return message.media_group_id if message is not None else None
-
-
-def _has_file(update: Update) -> bool:
-    """Whether something was sent that may be a photo."""
-    message = update.message
-    return message is not None and (bool(message.photo) or message.document is not None)
-
-
-def _is_forget(update: Update) -> bool:
-    message = update.message
-    text = message.text if message is not None else None
-    # The library takes anything as a text.
-    return isinstance(text, str) and text.split("@")[0].strip().lower() == "/forget"
-
-
-def _is_of(update: Update, user: int) -> bool:
-    """Whether a person sent an update, other than to be forgotten."""
-    sender = update.effective_user
-    return sender is not None and sender.id == user and not _is_forget(update)
-
-
-def _is_about(update: Update, user: int) -> bool:
-    """Whether an update is sent in reply to a message of a person."""
-    to = update.message.reply_to_message if update.message is not None else None
-    return to is not None and to.from_user is not None and to.from_user.id == user
-
-
-def _line_of(update: Update) -> int | None:
-    """The chat whose updates are handled in order; else the person's; None where it has neither."""
-    if update.effective_chat is not None:
-        return update.effective_chat.id
-    return update.effective_user.id if update.effective_user is not None else None
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,16 +1,16 @@
-"""What must not stand in a log: the token, which Telegram's addresses carry."""
+"""Keep secrets such as the token, which is part of Telegram's URLs, out of the log."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 
-__all__ = ["hide"]
+__all__ = ["redact"]
 
-_SHOWN = "[hidden]"
+_PLACEHOLDER = "[hidden]"
 
 
-class _Hiding(logging.Filter):
+class _RedactionFilter(logging.Filter):
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__()
         self._secrets = [secret for secret in secrets if secret]
@@ -20,19 +20,19 @@ class _Hiding(logging.Filter):
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         message, text = record.getMessage(), record.exc_text or ""
         for secret in self._secrets:
-            message, text = message.replace(secret, _SHOWN), text.replace(secret, _SHOWN)
+            message = message.replace(secret, _PLACEHOLDER)
+            text = text.replace(secret, _PLACEHOLDER)
         record.msg, record.args, record.exc_text = message, (), text or None
         return True
 
 
-def hide(*secrets: str) -> None:
-    """Keep secrets out of everything that is logged from now on, tracebacks too.
+def redact(*secrets: str) -> None:
+    """Remove secrets from everything that is logged from now on, including tracebacks.
 
-    The handlers of the root logger are meant: what is logged below it comes there.
+    It applies to the handlers of the root logger, which get the records of all loggers below it.
     """
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_Hiding(secrets))
-    # Each request is a line of theirs, with its whole address; and of the library's, with all that
-    # somebody wrote.
+        handler.addFilter(_RedactionFilter(secrets))
+    # At lower levels the HTTP client logs every URL, and the library the content of every update.
     for name in ("httpx", "httpcore", "telegram"):
         logging.getLogger(name).setLevel(logging.WARNING)

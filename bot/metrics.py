@@ -13,31 +13,37 @@ __all__ = ["BotMetrics"]
 
 
 class BotMetrics:
-    """What Prometheus is told of the bot."""
+    """Metrics of the bot, in a registry of their own.
+
+    Attributes:
+        updates: Updates by outcome: `done`, `failed` or `later` (to be handled again).
+        seconds: Latency of updates.
+        waiting: Updates in the inbox.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.updates = Counter(
             "tensight_bot_updates",
-            "Updates by what came of them: done, failed, or to be tried again later.",
+            "Updates by outcome: done, failed, or later (to be handled again).",
             ["outcome"],
             registry=self.registry,
         )
         self.seconds = Histogram(
             "tensight_bot_update_seconds",
-            "From the moment that an update was taken to its answer.",
+            "Seconds from receiving an update to its reply.",
             registry=self.registry,
         )
         self.waiting = Gauge(
-            "tensight_bot_inbox", "Updates without an answer.", registry=self.registry
+            "tensight_bot_inbox", "Updates that have not been answered.", registry=self.registry
         )
 
     @contextmanager
     def serve_metrics(self, port: int | None) -> Iterator[None]:
-        """Tell them on a port of 127.0.0.1 meanwhile; None: on none.
+        """Serve the metrics on a port of 127.0.0.1 in this context; None serves nothing.
 
         Raises:
-            ListenError: The port cannot be listened on.
+            ListenError: The port is in use or not permitted.
         """
         if port is None:
             yield

@@ -1,4 +1,4 @@
-"""Handlers of photos and albums."""
+"""Handlers of photos, albums and the commands about a photo."""
 
 from __future__ import annotations
 
@@ -8,43 +8,36 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from telegram import Message, Update
-from telegram.constants import ChatType, MessageLimit
+from telegram.constants import ChatType
 from telegram.ext import filters
 
 from bot import replies
-from bot.guards import (
-    inbox_of,
-    is_meant,
-    may_send,
-    reply,
-    reply_with,
-    seconds_waited,
-    state_of,
-    with_error_replies,
-)
-from bot.state import BotContext, BotState, client_of, is_away, photo_of
+from bot.guards import is_addressed, may_ask, reply_with, with_error_replies
+from bot.sending import reply, reply_photo
+from bot.state import BotContext
+from bot.updates import client_of, photo_of
 from core import locale
-from core.errors import StoreError, TenSightError
+from core.errors import StoreError, TenSightError, UnavailableError
 from core.inference.prediction import Prediction
 from core.photos.saliency import overlay
 from core.serving.ask import ask_all
 
 __all__ = [
     "HasPhoto",
-    "album",
-    "explained_picture",
+    "answer_album",
+    "explain_photo",
     "on_compare",
     "on_explain",
     "on_photo",
     "on_what",
 ]
 
-# Pixels of the longer side of a picture that shows what spoke for an answer.
-_PICTURE = 800
+# Longer side of the saliency overlay, in pixels.
+_OVERLAY_SIDE = 800
 
 
 class HasPhoto(filters.MessageFilter):
-    """Messages with a photo, or an image that was sent as a file."""
+    """Filter for messages with a photo, or an image that was sent as a file."""
 
     def filter(self, message: Message) -> bool:
         """Return whether a message has one."""
@@ -52,163 +45,171 @@ class HasPhoto(filters.MessageFilter):
 
 
 async def on_photo(update: Update, context: BotContext) -> None:
-    """Answer a photo that was sent to the bot."""
+    """Answer a photo that is meant for the bot."""
     message = update.message
-    if message is not None and is_meant(message, context):
-        await _answer(update, context, message)
+    if message is not None and is_addressed(message, context):
+        await _answer(context, message)
 
 
 async def on_what(update: Update, context: BotContext) -> None:
-    """Answer /what, in reply to a photo."""
-    asked = update.message.reply_to_message if update.message is not None else None
-    if asked is None or photo_of(asked) is None:
+    """Answer /what in reply to a photo: classify it."""
+    message = update.message.reply_to_message if update.message is not None else None
+    if message is None or photo_of(message) is None:
         await reply_with("reply_to_photo")(update, context)
     else:
-        await _answer(update, context, asked)
+        await _answer(context, message)
 
 
 async def on_compare(update: Update, context: BotContext) -> None:
-    """Answer /compare, in reply to a photo: what each model says."""
-    await _about_a_photo(update, context, _compared)
+    """Answer /compare in reply to a photo: classify it with every model."""
+    await _on_photo_command(update, context, _compare)
 
 
 async def on_explain(update: Update, context: BotContext) -> None:
-    """Answer /explain, in reply to a photo: where the model saw it."""
-    await _about_a_photo(update, context, _explained)
+    """Answer /explain in reply to a photo: show where the model found evidence."""
+    await _on_photo_command(update, context, _explain)
 
 
-async def _about_a_photo(
+async def _on_photo_command(
     update: Update,
     context: BotContext,
-    act: Callable[[Update, BotContext, bytes], Coroutine[Any, Any, tuple[bytes | None, str]]],
+    command: Callable[[BotContext, bytes], Coroutine[Any, Any, tuple[bytes | None, str]]],
 ) -> None:
-    """Tell of the photo that a command was sent in reply to, in a picture or in words."""
-    asked = update.message.reply_to_message if update.message is not None else None
-    found = photo_of(asked)
+    """Reply with what a command returns for the photo that it replies to: picture and text."""
+    message = update.message
+    found = photo_of(message.reply_to_message if message is not None else None)
     if found is None:
         await reply_with("reply_to_photo")(update, context)
         return
 
-    async def do() -> None:
-        async with state_of(context).photo(context.bot, *found) as photo:
-            picture, text = await act(update, context, photo)
-        # Not before: who has to wait for Telegram holds no place that others wait for.
-        message = update.effective_message
-        if message is None or picture is None:
+    async def act() -> None:
+        async with context.bot_data.photos.open(*found) as photo:
+            picture, text = await command(context, photo)
+        # Sent after the photo has been released: waiting for Telegram holds no place in the queue.
+        if picture is None:
             await reply(message, text)
-            return
-        await message.reply_photo(
-            picture,
-            caption=text[: MessageLimit.CAPTION_LENGTH],
-            do_quote=True,
-            allow_sending_without_reply=True,
-        )
+        else:
+            await reply_photo(message, picture, text)
 
-    if await may_send(update, context, 1):
-        await with_error_replies(update, context, do)
+    if await may_ask(context, 1):
+        await with_error_replies(context, act)
 
 
-async def _compared(update: Update, context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
-    state = state_of(context)
-    language = await state.language(update)
-    return None, replies.comparison(
-        await ask_all(state.predictor, await state.results(), photo, client=client_of(update)),
-        language,
+async def _compare(context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
+    state = context.bot_data
+    answers = await ask_all(
+        state.predictor, await state.models.all(), photo, client=client_of(context.current_update)
     )
+    return None, replies.comparison(answers, await context.language())
 
 
-async def _explained(update: Update, context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
-    state = state_of(context)
-    language, model = await state.language(update), await state.model(update)
-    picture, text, _ = await explained_picture(update, state, photo, model, language)
+async def _explain(context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
+    picture, text, _ = await explain_photo(context, photo, await context.model())
     return picture, text
 
 
-async def explained_picture(
-    update: Update, state: BotState, photo: bytes, model: str, language: locale.Language
+async def explain_photo(
+    context: BotContext, photo: bytes, model: str
 ) -> tuple[bytes | None, str, Prediction]:
-    """A photo under colours where something spoke for the answer, the words to it, the answer."""
-    words, result = locale.bot_texts(language), await state.result(model)
-    previewed = await state.predictor.predict_with_preview(
-        photo, model=model, saliency=True, side=_PICTURE, client=client_of(update)
+    """Classify a photo and draw its saliency map over it.
+
+    Args:
+        context: Context of the update.
+        photo: Content of the file.
+        model: Name of the model.
+
+    Returns:
+        JPEG with the overlay (None where the model has no saliency map), caption, prediction.
+    """
+    language = await context.language()
+    texts, info = locale.bot_texts(language), await context.bot_data.models.get(model)
+    previewed = await context.bot_data.predictor.predict_with_preview(
+        photo,
+        model=model,
+        saliency=True,
+        side=_OVERLAY_SIDE,
+        client=client_of(context.current_update),
     )
-    prediction = previewed.prediction
-    said = replies.answer(prediction, result.config.title, language)
-    saliency = prediction.saliency
+    prediction, saliency = previewed.prediction, previewed.prediction.saliency
+    answer = replies.answer(prediction, info.config.title, language)
     if saliency is None:
-        text = f"{said}\n\n{words['why_not'].format(model=result.config.title)}"
-        return None, text, prediction
+        why_not = texts["why_not"].format(model=info.config.title)
+        return None, f"{answer}\n\n{why_not}", prediction
 
     def draw() -> bytes:
         buffer = io.BytesIO()
-        drawn = overlay(previewed.preview, saliency, result.config.input)
-        drawn.save(buffer, "JPEG", quality=88)
+        picture = overlay(previewed.preview, saliency, info.config.input)
+        picture.save(buffer, "JPEG", quality=88)
         return buffer.getvalue()
 
-    label = locale.label_name(prediction.label, language)
-    text = f"{said}\n\n{words['why_text'].format(label=label)}"
-    return await asyncio.to_thread(draw), text, prediction
+    why = texts["why_text"].format(label=locale.label_name(prediction.label, language))
+    return await asyncio.to_thread(draw), f"{answer}\n\n{why}", prediction
 
 
-async def _answer(update: Update, context: BotContext, asked: Message) -> None:
-    """Answer one photo with a reply to the message that it came with."""
-    state, found = state_of(context), photo_of(asked)
+async def _answer(context: BotContext, message: Message) -> None:
+    """Classify the photo of a message and reply to it."""
+    state, found = context.bot_data, photo_of(message)
     if found is None:
         return
 
-    async def do() -> None:
-        language, model = await state.language(update), await state.model(update)
-        async with state.photo(context.bot, *found) as photo:
-            prediction = await state.predict(update, photo, model)
-        user = asked.from_user
-        person = state.person(user.id if user is not None else None)
-        key = ""
-        async with inbox_of(context).keeping(update) as may:
-            if may:
-                key = await state.keep_answer(update, person, found[0], prediction)
-        title = (await state.result(model)).config.title
+    async def act() -> None:
+        language, model = await context.language(), await context.model()
+        async with state.photos.open(*found) as photo:
+            prediction = await context.predict(photo, model)
+        # Whoever sent the photo owns the answer, not whoever asked about it.
+        sender, key = message.from_user, ""
+        person = state.person(sender.id if sender is not None else None)
+        async with context.keeping() as may_keep:
+            if may_keep:
+                key = await context.store_answer(person, found.file_id, prediction)
+        title = (await state.models.get(model)).config.title
         text = replies.answer(prediction, title, language)
-        await reply(asked, text, replies.answer_buttons(key, language))
-        state.hour.answered(seconds_waited(update, context))
+        await reply(message, text, replies.answer_buttons(key, language))
+        state.hour.record_answer(context.waited_s)
 
-    if await may_send(update, context, 1):
-        await with_error_replies(update, context, do)
+    if await may_ask(context, 1):
+        await with_error_replies(context, act)
 
 
-async def album(updates: Sequence[Update], context: BotContext) -> None:
-    """Answer the items of an album with one reply, a numbered table."""
-    items = [update.message for update in updates if update.message is not None]
-    if not items or not any(is_meant(item, context) for item in items):
+async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
+    """Classify the photos of an album and reply to its first item with a numbered list.
+
+    Args:
+        updates: The items in order.
+        context: Context of the first item.
+    """
+    messages = [update.message for update in updates if update.message is not None]
+    if not messages or not any(is_addressed(message, context) for message in messages):
         return
-    state, first = state_of(context), updates[0]
-    if not any(photo_of(item) for item in items):
-        if items[0].chat.type == ChatType.PRIVATE:
-            await reply_with("other")(first, context)
+    state, n_photos = context.bot_data, sum(photo_of(each) is not None for each in messages)
+    if n_photos == 0:
+        if messages[0].chat.type == ChatType.PRIVATE:
+            await reply_with("other")(context.current_update, context)
         return
 
-    async def do() -> None:
-        language, model = await state.language(first), await state.model(first)
+    async def act() -> None:
+        language, model = await context.language(), await context.model()
 
-        async def one(item: Message) -> Prediction | TenSightError | None:
-            found = photo_of(item)
+        async def classify(message: Message) -> Prediction | TenSightError | None:
+            found = photo_of(message)
             if found is None:
                 return None
             try:
-                async with state.photo(context.bot, *found) as photo:
-                    return await state.predict(first, photo, model)
+                async with state.photos.open(*found) as photo:
+                    return await context.predict(photo, model)
+            except (StoreError, UnavailableError):
+                raise
             except TenSightError as error:
-                if is_away(error) or isinstance(error, StoreError):
-                    raise
                 return error
 
-        said = await asyncio.gather(*map(one, items))
-        title = (await state.result(model)).config.title
-        await reply(items[0], replies.album(said, title, language))
-        for each in said:
-            if isinstance(each, TenSightError):
-                state.hour.failed(each)
-            elif each is not None:
-                state.hour.answered(seconds_waited(first, context))
+        answers = await asyncio.gather(*map(classify, messages))
+        title = (await state.models.get(model)).config.title
+        await reply(messages[0], replies.album(answers, title, language))
+        for answer in answers:
+            if isinstance(answer, TenSightError):
+                state.hour.record_error(answer)
+            elif answer is not None:
+                state.hour.record_answer(context.waited_s)
 
-    if await may_send(first, context, sum(photo_of(item) is not None for item in items)):
-        await with_error_replies(first, context, do)
+    if await may_ask(context, n_photos):
+        await with_error_replies(context, act)

@@ -4,123 +4,156 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from telegram.error import Conflict, EndPointNotFound, InvalidToken, TelegramError
 
-from bot import tasks
-from bot.alarms import clear_database_failure, report_database_failure
-from bot.inbox import Inbox
-from bot.operators import end_acts
+from bot.inbox import MAX_WAITING
 from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import BotApplication
 from bot.tasks import unless_stopped, wait_or_stop
 from core.errors import BotError, StoreError, TenSightError
 
-__all__ = ["MAX_WAITING", "UPDATE_KINDS", "poll"]
+__all__ = ["UPDATE_KINDS", "Poller"]
 
 UPDATE_KINDS = ("message", "callback_query")
-# Seconds that Telegram holds a request for updates while there are none.
+"""Kinds of updates that the bot requests."""
+
+# Seconds that Telegram holds a request while there are no updates.
 _POLL_S = 30
-# An old poll of this bot may hang on for a moment after a restart. Of two programs, the newcomer
-# gives up first.
-_CONFLICTS, _CONFLICTS_OF_OLD, _OLD_S = 5, 60, 60.0
-# Updates in memory; what is more stays with Telegram.
-MAX_WAITING = 20_000
+# Conflicts with another poller after which this one gives up. After a restart, the poll of the
+# previous process may last for a moment; of two programs, the one that started last gives up.
+_MAX_CONFLICTS, _MAX_CONFLICTS_WHEN_OLD = 5, 60
 
 logger = logging.getLogger(__name__)
 
 
-async def poll(
-    application: BotApplication, inbox: Inbox, stop: asyncio.Event, ready: Callable[[], None]
-) -> None:
-    """Fetch updates into the inbox until told to stop.
+class Poller:
+    """Long polling of updates into the inbox.
 
     Args:
         application: The bot.
-        inbox: Where updates are written down before Telegram forgets them.
-        stop: Ends it.
-        ready: Called once, after the first answer of Telegram.
-
-    Raises:
-        BotError: The token is wrong, or another program takes the updates of this bot.
+        begin: Called once, after Telegram first answers: only then is it certain that no other
+            program receives the updates, which would answer the stored ones too.
     """
-    bot, offset, pause, conflicts = application.bot, None, tasks.PAUSES_S[0], 0
-    clock = asyncio.get_running_loop().time
-    since: float | None = None
 
-    def is_old() -> bool:
-        return since is not None and clock() - since > _OLD_S
+    def __init__(self, application: BotApplication, begin: Callable[[], Awaitable[None]]) -> None:
+        self._bot = application.bot
+        self._state = application.bot_data
+        self._backoff = application.bot_data.timings.reconnect
+        self._begin = begin
+        self._began_at: float | None = None
+        self._keeps_webhook = True
+        self._offset: int | None = None
+        self._conflicts = 0
+        self._pause = self._backoff.first_s
 
-    while not stop.is_set():
-        if inbox.waiting > MAX_WAITING:
-            logger.error("%s updates wait for an answer; no more are taken", inbox.waiting)
-            pause = await wait_or_stop(stop, pause)
-            continue
-        if since is None:
-            # A webhook of before would keep updates away.
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fetch updates until the bot stops.
+
+        Raises:
+            BotError: The token is unknown, the server does not know getUpdates, or another program
+                receives the updates of this bot.
+        """
+        while not stop.is_set():
+            waiting = self._state.inbox.waiting
+            if waiting > MAX_WAITING:
+                logger.error("%s updates wait for an answer; no more are fetched", waiting)
+                await self._back_off(stop)
+            else:
+                await self._poll_once(stop)
+
+    async def _poll_once(self, stop: asyncio.Event) -> None:
+        """Fetch updates once, and store them before the next request confirms them."""
+        if self._keeps_webhook:
+            # Telegram refuses getUpdates while a webhook is set.
             with suppress(TelegramError):
-                await unless_stopped(stop, bot.delete_webhook(drop_pending_updates=False))
-        # As they come: of `get_updates`, one update that the library cannot read would keep the
-        # others away. Telegram does not mind how a method is spelled; spelled as the library's own,
-        # it would warn.
-        asking = bot.do_api_request(
+                await unless_stopped(stop, self._bot.delete_webhook(drop_pending_updates=False))
+        try:
+            updates = await unless_stopped(stop, self._request())
+            if updates is None:
+                return
+            self._keeps_webhook = False
+            if self._began_at is None:
+                await self._begin()
+                self._began_at = _now()
+            await self._state.inbox.receive(updates)
+        except Conflict as error:
+            await self._on_conflict(error, stop)
+        except (InvalidToken, EndPointNotFound) as error:
+            # The library raises InvalidToken also where a token was revoked.
+            await self._on_not_found(error, stop)
+        except (TelegramError, TenSightError) as error:
+            logger.warning("Updates cannot be fetched: %s", error)
+            if isinstance(error, StoreError):
+                self._state.alarms.on_database_failure()
+            await self._back_off(stop)
+        else:
+            self._on_success(updates)
+
+    async def _request(self) -> list[dict[str, Any]]:
+        """Request updates as JSON.
+
+        `Bot.get_updates` would parse all of them at once: one that it cannot parse would hold up
+        the others. The method's name is capitalised, which Telegram accepts, because the library
+        warns where one of its own methods is called in this way.
+        """
+        offset = {} if self._offset is None else {"offset": self._offset}
+        updates: list[dict[str, Any]] = await self._bot.do_api_request(
             "GetUpdates",
             api_kwargs={
-                "timeout": 0 if since is None else _POLL_S,
+                "timeout": 0 if self._keeps_webhook else _POLL_S,
                 "allowed_updates": UPDATE_KINDS,
-                **({} if offset is None else {"offset": offset}),
+                **offset,
             },
             read_timeout=_POLL_S + 10,
         )
+        return updates
+
+    def _on_success(self, updates: list[dict[str, Any]]) -> None:
+        self._pause = self._backoff.first_s
+        if self._is_old():
+            # A newcomer counts all conflicts: between two, it receives some updates.
+            self._conflicts = 0
+        if updates:
+            self._state.alarms.on_database_success()
+            # The next request with this offset tells Telegram to forget them.
+            self._offset = max(update["update_id"] for update in updates) + 1
+
+    async def _on_conflict(self, error: Conflict, stop: asyncio.Event) -> None:
+        if "webhook" in error.message:
+            self._keeps_webhook = True
+            await self._back_off(stop)
+            return
+        self._conflicts += 1
+        if self._conflicts >= (_MAX_CONFLICTS_WHEN_OLD if self._is_old() else _MAX_CONFLICTS):
+            raise BotError(
+                "Another program receives the updates of this bot: two programs that poll with one "
+                "token both miss updates. Stop one of them."
+            ) from error
+        await wait_or_stop(stop, self._backoff.first_s)
+
+    async def _on_not_found(self, error: TelegramError, stop: asyncio.Event) -> None:
         try:
-            updates = await unless_stopped(stop, asking)
-            if updates is None:
-                return
-            if since is None:
-                # Only now: another program that takes the updates would answer these, too.
-                await end_acts(application)
-                await inbox.replay()
-                since = clock()
-                ready()
-            await inbox.receive(updates)
-            if updates:
-                clear_database_failure(application)
-        except Conflict as error:
-            if "webhook" in error.message:
-                since = None
-                pause = await wait_or_stop(stop, pause)
-                continue
-            conflicts += 1
-            if conflicts >= (_CONFLICTS_OF_OLD if is_old() else _CONFLICTS):
-                raise BotError(
-                    "Another program takes the updates of this bot: of two that poll with one "
-                    "token, each would miss some. Stop one of them."
-                ) from error
-            await wait_or_stop(stop, tasks.PAUSES_S[0])
-        except (InvalidToken, EndPointNotFound) as error:
-            # The second is what the library makes of a token that was taken back.
-            try:
-                known = await knows_token(bot)
-            except TelegramError:
-                pause = await wait_or_stop(stop, pause)
-                continue
-            if known:
-                advice = "Use another server, or let it send updates with --webhook."
-                unknown = UNKNOWN_METHOD.format(method="getUpdates", advice=advice)
-                raise BotError(unknown) from error
-            raise BotError(UNKNOWN_BOT) from error
-        except (TelegramError, TenSightError) as error:
-            logger.warning("Updates cannot be taken: %s", error)
-            if isinstance(error, StoreError):
-                report_database_failure(application)
-            pause = await wait_or_stop(stop, pause)
-        else:
-            pause = tasks.PAUSES_S[0]
-            if is_old():
-                # A newcomer counts all of them: between two, it gets some updates.
-                conflicts = 0
-            # Only now, since this tells Telegram to forget them.
-            if updates:
-                offset = max(update["update_id"] for update in updates) + 1
+            known = await knows_token(self._bot)
+        except TelegramError:
+            await self._back_off(stop)
+            return
+        if known:
+            advice = "Use another server, or receive updates by --webhook."
+            raise BotError(UNKNOWN_METHOD.format(method="getUpdates", advice=advice)) from error
+        raise BotError(UNKNOWN_BOT) from error
+
+    async def _back_off(self, stop: asyncio.Event) -> None:
+        await wait_or_stop(stop, self._pause)
+        self._pause = self._backoff.next(self._pause)
+
+    def _is_old(self) -> bool:
+        grace_s = self._state.timings.conflict_grace_s
+        return self._began_at is not None and _now() - self._began_at > grace_s
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,23 +1,25 @@
-"""The bot's public profile: its commands and descriptions."""
+"""The bot's public profile: its name, descriptions and commands."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from telegram import BotCommand, BotCommandScopeChat
+from telegram import BotCommand, BotCommandScope, BotCommandScopeChat
 from telegram.constants import BotDescriptionLimit
 from telegram.error import TelegramError
+from telegram.ext import ExtBot
 
-from bot import operators, replies, tasks
-from bot.state import BotApplication
+from bot import operators, replies
+from bot.state import BotApplication, BotState
 from core import locale
 from core.errors import TenSightError
+from core.locale import Language
 
-__all__ = ["introduce"]
+__all__ = ["publish_profile"]
 
 _COMMANDS = (
     *("start", "help", "model", "compare", "explain", "what", "stats", "language", "privacy"),
@@ -27,51 +29,76 @@ _COMMANDS = (
 logger = logging.getLogger(__name__)
 
 
-async def introduce(application: BotApplication) -> None:
-    """Tell Telegram name, texts and commands, in all languages; the bot works without, too."""
-    bot, state = application.bot, application.bot_data["state"]
+async def publish_profile(application: BotApplication) -> None:
+    """Set name, descriptions and commands in all languages; the bot works without them, too."""
+    bot, state = application.bot, application.bot_data
+    labels = await _default_labels(state)
+    for language in locale.LANGUAGES:
+        await _publish_texts(bot, language, labels)
+        await _publish_commands(bot, language, _COMMANDS)
+    for operator, language in itertools.product(state.settings.operators, locale.LANGUAGES):
+        commands = (*_COMMANDS, *operators.COMMANDS)
+        await _publish_commands(bot, language, commands, BotCommandScopeChat(operator))
+
+
+async def _default_labels(state: BotState) -> Sequence[str]:
+    """Return the labels of the default model, once the predictor is available."""
     while True:
         try:
-            result = await state.result(await asyncio.to_thread(state.predictor.default_model))
-            break
+            model = await state.models.get(await state.models.name_or_default(None))
         except TenSightError as error:
-            logger.warning("Telegram is told about the bot later: %s", error)
-            await asyncio.sleep(tasks.PAUSES_S[1])
-    for language in locale.LANGUAGES:
-        words = locale.bot_texts(language)
-        tag = None if language == "en" else language
-        commands = [BotCommand(name, words[f"command_{name}"]) for name in _COMMANDS]
-        about = replies.greeting("description", result.config.labels, language)
-        about = about[: BotDescriptionLimit.MAX_DESCRIPTION_LENGTH]
-        with _without():
-            if tuple(commands) != await bot.get_my_commands(language_code=tag):
-                await bot.set_my_commands(commands, language_code=tag)
-        # Telegram takes few changes of these in a day.
-        with _without():
-            if (await bot.get_my_name(language_code=tag)).name != words["name"]:
-                await bot.set_my_name(words["name"], language_code=tag)
-        with _without():
-            known = await bot.get_my_short_description(language_code=tag)
-            if known.short_description != words["about"]:
-                await bot.set_my_short_description(words["about"], language_code=tag)
-        with _without():
-            if (await bot.get_my_description(language_code=tag)).description != about:
-                await bot.set_my_description(about, language_code=tag)
-    for each, language in itertools.product(state.settings.operators, locale.LANGUAGES):
-        words, tag = locale.bot_texts(language), None if language == "en" else language
-        names = (*_COMMANDS, *operators.COMMANDS)
-        commands = [BotCommand(name, words[f"command_{name}"]) for name in names]
-        scope = BotCommandScopeChat(each)
-        with _without():
-            known = await bot.get_my_commands(scope=scope, language_code=tag)
-            if tuple(commands) != known:
-                await bot.set_my_commands(commands, scope=scope, language_code=tag)
+            logger.warning("The bot's profile will be published later: %s", error)
+            await asyncio.sleep(state.timings.reconnect.longest_s)
+        else:
+            return model.config.labels
+
+
+async def _publish_texts(bot: ExtBot[None], language: Language, labels: Sequence[str]) -> None:
+    """Set name and descriptions where they differ: Telegram limits such changes per day."""
+    texts, tag = locale.bot_texts(language), _tag(language)
+    description = replies.greeting("description", labels, language)
+    description = description[: BotDescriptionLimit.MAX_DESCRIPTION_LENGTH]
+    with _log_refusal():
+        if (await bot.get_my_name(language_code=tag)).name != texts["name"]:
+            await bot.set_my_name(texts["name"], language_code=tag)
+    with _log_refusal():
+        short = await bot.get_my_short_description(language_code=tag)
+        if short.short_description != texts["about"]:
+            await bot.set_my_short_description(texts["about"], language_code=tag)
+    with _log_refusal():
+        if (await bot.get_my_description(language_code=tag)).description != description:
+            await bot.set_my_description(description, language_code=tag)
+
+
+async def _publish_commands(
+    bot: ExtBot[None],
+    language: Language,
+    names: Sequence[str],
+    scope: BotCommandScope | None = None,
+) -> None:
+    """Set the list of commands where it differs.
+
+    Args:
+        bot: The bot.
+        language: Language of the descriptions.
+        names: Names of the commands.
+        scope: Chats that show them; None for all.
+    """
+    texts, tag = locale.bot_texts(language), _tag(language)
+    commands = [BotCommand(name, texts[f"command_{name}"]) for name in names]
+    with _log_refusal():
+        if tuple(commands) != await bot.get_my_commands(scope=scope, language_code=tag):
+            await bot.set_my_commands(commands, scope=scope, language_code=tag)
+
+
+def _tag(language: Language) -> str | None:
+    """Return the language code for Telegram; None for texts in all other languages."""
+    return None if language == "en" else language
 
 
 @contextmanager
-def _without() -> Iterator[None]:
-    """Go on without what Telegram does not take."""
+def _log_refusal() -> Iterator[None]:
     try:
         yield
     except TelegramError as error:
-        logger.warning("Telegram was not told all about the bot: %s", error)
+        logger.warning("A part of the bot's profile could not be published: %s", error)

@@ -1,10 +1,9 @@
-"""How fast the bot may talk: Telegram's limits, and what Telegram says when they are passed."""
+"""Rate limiter for requests to Telegram."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -15,7 +14,7 @@ from telegram.ext import BaseRateLimiter
 
 __all__ = ["TelegramRateLimiter"]
 
-# Requests that put no message anywhere.
+# Methods that send no message to a chat.
 UNLIMITED_METHODS = (
     *("answerCallbackQuery", "getChat", "getFile", "getMe", "getWebhookInfo", "sendChatAction"),
     *("deleteWebhook", "setWebhook", "getMyCommands", "getMyName", "getMyDescription"),
@@ -23,30 +22,31 @@ UNLIMITED_METHODS = (
     "setMyShortDescription",
 )
 _MAX_CHATS = 10_000
+_MINUTE_S = 60.0
 
 logger = logging.getLogger(__name__)
 
 
-class _Line:
-    """Who wants to talk in one chat, one after the other."""
+class _ChatLine:
+    """Messages of one chat, which are sent one after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_remembered: int) -> None:
         self.lock = asyncio.Lock()
-        self.sent: deque[float] = deque(maxlen=20)
+        self.sent: deque[float] = deque(maxlen=most_remembered)
         self.paused_until = 0.0
         self.wanted = 0
 
 
 class TelegramRateLimiter(BaseRateLimiter[None]):
-    """Lets messages go as fast as Telegram takes them, in their order within a chat.
+    """Sends messages as fast as Telegram's limits allow, in order within a chat.
 
-    Where Telegram says to wait, that chat waits as long as it says, and no other.
+    If Telegram demands a pause, the chat concerned pauses for that time, and no other.
 
     Args:
-        overall: Messages a second, in all.
-        private_s: Seconds between two messages to one person.
-        group: Messages a minute to one group.
-        on_handed: Hears of every message the moment it comes here, before it waits.
+        overall: Messages per second to all chats.
+        private_s: Seconds between two messages to a chat.
+        group: Messages per minute to a group.
+        on_handed: Called with the id of the chat when a message arrives here, before it waits.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
         self._group = group
         self._on_handed = on_handed
         self._gate = asyncio.Lock()
-        self._lines: dict[int | str, _Line] = {}
+        self._lines: dict[int | str, _ChatLine] = {}
 
     async def initialize(self) -> None:
-        """Nothing is needed."""
+        """Do nothing, since no resources are needed."""
 
     async def shutdown(self) -> None:
-        """Nothing is held."""
+        """Do nothing, since no resources are held."""
 
     async def process_request(
         self,
@@ -77,12 +77,12 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
         kwargs: dict[str, Any],
         endpoint: str,
         data: dict[str, Any],
-        rate_limit_args: None,  # noqa: ARG002  # the base has it
+        rate_limit_args: None,  # noqa: ARG002  # part of the base class's interface
     ) -> Any:
-        """Send a request when its turn has come."""
+        """Send a request when its turn has come; repeat it after a pause that Telegram demands."""
         chat = data.get("chat_id")
         if endpoint in UNLIMITED_METHODS or chat is None:
-            return await self._insist(callback, args, kwargs)
+            return await _repeat(callback, args, kwargs)
         self._on_handed(int(chat) if str(chat).lstrip("-").isdigit() else 0)
         line = self._line(chat)
         line.wanted += 1
@@ -93,51 +93,60 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
                     try:
                         return await callback(*args, **kwargs)
                     except ChatMigrated as error:
-                        # A group that grew has another id from then on.
+                        # A group that became a supergroup has another id from then on.
                         data["chat_id"] = error.new_chat_id
                     except RetryAfter as error:
                         seconds = _seconds(error)
-                        logger.info("Telegram asks to wait %g s before it takes more", seconds)
-                        line.paused_until = time.monotonic() + seconds
+                        logger.info("Telegram demands a pause of %g s", seconds)
+                        line.paused_until = _now() + seconds
         finally:
             line.wanted -= 1
 
-    async def _insist(
-        self, callback: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: dict[str, Any]
-    ) -> Any:
-        while True:
-            try:
-                return await callback(*args, **kwargs)
-            except RetryAfter as error:
-                await asyncio.sleep(_seconds(error))
-
-    async def _wait_for_turn(self, chat: int | str, line: _Line) -> None:
-        now = time.monotonic()
+    async def _wait_for_turn(self, chat: int | str, line: _ChatLine) -> None:
         free_at = line.paused_until
         is_group = str(chat).startswith(("-", "@"))
         if is_group and len(line.sent) >= self._group:
-            free_at = max(free_at, line.sent[-self._group] + 60)
+            free_at = max(free_at, line.sent[-self._group] + _MINUTE_S)
         if line.sent:
             free_at = max(free_at, line.sent[-1] + self._private_s)
-        if free_at > now:
-            await asyncio.sleep(free_at - now)
+        await _sleep_until(free_at)
         async with self._gate:
             if len(self._overall) == self._overall.maxlen:
-                await asyncio.sleep(max(0.0, self._overall[0] + 1 - time.monotonic()))
-            self._overall.append(time.monotonic())
-        line.sent.append(time.monotonic())
+                await _sleep_until(self._overall[0] + 1)
+            self._overall.append(_now())
+        line.sent.append(_now())
 
-    def _line(self, chat: int | str) -> _Line:
+    def _line(self, chat: int | str) -> _ChatLine:
         if len(self._lines) > _MAX_CHATS:
-            long_ago = time.monotonic() - 60
+            since = _now() - _MINUTE_S
             self._lines = {
-                name: line
-                for name, line in self._lines.items()
-                if line.wanted or (line.sent and line.sent[-1] > long_ago)
+                chat: line
+                for chat, line in self._lines.items()
+                if line.wanted or (line.sent and line.sent[-1] > since)
             }
-        return self._lines.setdefault(chat, _Line())
+        return self._lines.setdefault(chat, _ChatLine(self._group))
+
+
+async def _repeat(
+    callback: Callable[..., Coroutine[Any, Any, Any]], args: Any, kwargs: dict[str, Any]
+) -> Any:
+    """Send a request until Telegram demands no further pause."""
+    while True:
+        try:
+            return await callback(*args, **kwargs)
+        except RetryAfter as error:
+            await asyncio.sleep(_seconds(error))
 
 
 def _seconds(error: RetryAfter) -> float:
-    told = error.retry_after  # a timedelta from the next major version on
-    return told.total_seconds() if isinstance(told, timedelta) else float(told)
+    pause = error.retry_after  # a timedelta from the library's next major version on
+    return pause.total_seconds() if isinstance(pause, timedelta) else float(pause)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _sleep_until(moment: float) -> None:
+    if (seconds := moment - _now()) > 0:
+        await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""What it means that Telegram, or another Bot API server, refuses a request."""
+"""Interpret refused requests to Telegram or to another Bot API server."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from telegram.error import BadRequest, EndPointNotFound, Forbidden, InvalidToken
 __all__ = ["UNKNOWN_BOT", "UNKNOWN_METHOD", "is_closed", "knows_token"]
 
 UNKNOWN_BOT = (
-    "Telegram does not know the token in TENSIGHT_TELEGRAM_TOKEN. @BotFather tells the right one. "
-    "Where TENSIGHT_TELEGRAM_API_URL is set, look at that too."
+    "Telegram does not know the token in TENSIGHT_TELEGRAM_TOKEN. Ask @BotFather for the token; if "
+    "TENSIGHT_TELEGRAM_API_URL is set, check that too."
 )
 UNKNOWN_METHOD = (
-    "The Bot API server at TENSIGHT_TELEGRAM_API_URL knows the token and not the method {method}. "
-    "{advice}"
+    "The Bot API server at TENSIGHT_TELEGRAM_API_URL accepts the token but does not know the "
+    "method {method}. {advice}"
 )
 
-# Of the descriptions of "400 Bad Request" that say that a bot may not write somewhere.
+# Parts of the descriptions of "400 Bad Request" for a chat where the bot may not write.
 _CLOSED = (
     *("topic_closed", "topic_deleted", "topic closed", "message thread not found"),
     *("not enough rights", "have no rights", "need administrator rights", "chat_admin_required"),
@@ -27,7 +27,7 @@ _CLOSED = (
 
 
 def is_closed(error: TelegramError) -> bool:
-    """Whether the bot may not write in a chat, which is the choice of whoever runs the chat."""
+    """Return whether the bot may not write in a chat, which its members decide."""
     if isinstance(error, Forbidden):
         return True
     message = error.message.lower()
@@ -35,13 +35,13 @@ def is_closed(error: TelegramError) -> bool:
 
 
 async def knows_token(bot: Bot) -> bool:
-    """Ask whether the token is still good, after a method was refused as if it were not.
+    """Return whether the token is still valid, after a method was refused as if it were not.
 
-    The client takes "404 Not Found" for a wrong token; of a Bot API server that does not know one
-    method it is the answer to that method.
+    The library takes "404 Not Found" for an invalid token; a Bot API server answers the same for a
+    method that it does not know.
 
     Raises:
-        NetworkError: It cannot be asked just now.
+        NetworkError: The server cannot be reached now.
     """
     try:
         await bot.get_me()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
-from bot.state import BotState
 from core import locale
 from core.bundle.leaderboard import ModelInfo
 from core.errors import TenSightError
@@ -32,31 +31,33 @@ __all__ = [
 JUDGED = "judged"
 """Callback data part that marks an answer without feedback buttons, for the button Back."""
 
-_TOP = 3
-_A_ROW = 3
+_TOP_LABELS = 3
+_BUTTONS_PER_ROW = 3
 # A model may have up to 1,000 labels.
-_MAX_BUTTONS = 30
-_MAX_NAMES = 20
+_MAX_LABEL_BUTTONS = 30
+_MAX_LABEL_NAMES = 20
 
 
 def answer(prediction: Prediction, title: str, language: Language) -> str:
     """Format a prediction: its verdict, the three most probable labels and the model's title."""
     top = "\n".join(
         f"{locale.label_name(label, language)} {locale.percent(score)}"
-        for label, score in list(prediction.scores.items())[:_TOP]
+        for label, score in list(prediction.scores.items())[:_TOP_LABELS]
     )
     return f"{locale.format_verdict(prediction, language)}\n\n{top}\n\n{title}"
 
 
-def album(said: Sequence[Prediction | TenSightError | None], title: str, language: Language) -> str:
+def album(
+    answers: Sequence[Prediction | TenSightError | None], title: str, language: Language
+) -> str:
     """Format the answers to an album as a numbered list, followed by the model's title.
 
     Args:
-        said: Prediction or error of each item in order; None for an item that is not a photo.
+        answers: Prediction or error of each item in order; None for an item that is not a photo.
         title: Title of the model.
         language: Language of the text.
     """
-    lines = [f"{n}. {_said(each, language)}" for n, each in enumerate(said, start=1)]
+    lines = [f"{n}. {_line(each, language)}" for n, each in enumerate(answers, start=1)]
     return "\n".join([*lines, "", title])
 
 
@@ -69,15 +70,15 @@ def comparison(
         answers: Title of each model, and its prediction or error.
         language: Language of the text.
     """
-    return "\n".join(f"{title}: {_said(each, language)}" for title, each in answers)
+    return "\n".join(f"{title}: {_line(each, language)}" for title, each in answers)
 
 
-def _said(each: Prediction | TenSightError | None, language: Language) -> str:
-    if each is None:
+def _line(answer: Prediction | TenSightError | None, language: Language) -> str:
+    if answer is None:
         return locale.bot_texts(language)["no_photo"]
-    if isinstance(each, TenSightError):
-        return f"⚠ {locale.format_error(each, language)}"
-    return locale.format_verdict(each, language)
+    if isinstance(answer, TenSightError):
+        return f"⚠ {locale.format_error(answer, language)}"
+    return locale.format_verdict(answer, language)
 
 
 def greeting(key: str, labels: Sequence[str], language: Language) -> str:
@@ -88,11 +89,11 @@ def greeting(key: str, labels: Sequence[str], language: Language) -> str:
         labels: Labels of the model.
         language: Language of the text.
     """
-    words = locale.bot_texts(language)
-    names = [locale.label_name(label, language) for label in labels[:_MAX_NAMES]]
-    if len(labels) > _MAX_NAMES:
-        names.append(words["others"].format(n=len(labels) - _MAX_NAMES))
-    return words[key].format(labels=", ".join(names))
+    texts = locale.bot_texts(language)
+    names = [locale.label_name(label, language) for label in labels[:_MAX_LABEL_NAMES]]
+    if len(labels) > _MAX_LABEL_NAMES:
+        names.append(texts["others"].format(n=len(labels) - _MAX_LABEL_NAMES))
+    return texts[key].format(labels=", ".join(names))
 
 
 def answer_buttons(key: str, language: Language, *, judged: bool = False) -> InlineKeyboardMarkup:
@@ -104,11 +105,11 @@ def answer_buttons(key: str, language: Language, *, judged: bool = False) -> Inl
         judged: Whether to leave out the feedback buttons, because feedback was given or the
             message holds several answers.
     """
-    words = locale.bot_texts(language)
-    rows = [[_button(words["why"], "why", key), _button(words["compare"], "compare", key)]]
+    texts = locale.bot_texts(language)
+    rows = [[_button(texts["why"], "why", key), _button(texts["compare"], "compare", key)]]
     if not judged:
-        rows.append([_button(words["right"], "right", key), _button(words["wrong"], "wrong", key)])
-    rows.append([_button(words["model"], "models", key, JUDGED if judged else "")])
+        rows.append([_button(texts["right"], "right", key), _button(texts["wrong"], "wrong", key)])
+    rows.append([_button(texts["model"], "models", key, JUDGED if judged else "")])
     return InlineKeyboardMarkup(rows)
 
 
@@ -122,36 +123,37 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
         labels: Labels in descending order of probability; the first 30 get a button.
         language: Language of the button texts.
     """
-    words, places = locale.bot_texts(language), {k: i for i, k in enumerate(sorted(labels))}
+    texts = locale.bot_texts(language)
+    indices = {label: i for i, label in enumerate(sorted(labels))}
     buttons = [
-        _button(locale.label_name(label, language), "truth", key, str(places[label]))
-        for label in sorted(labels[:_MAX_BUTTONS])
+        _button(locale.label_name(label, language), "truth", key, str(indices[label]))
+        for label in sorted(labels[:_MAX_LABEL_BUTTONS])
     ]
-    rows = [buttons[i : i + _A_ROW] for i in range(0, len(buttons), _A_ROW)]
-    rows.append([_button(words["none_of_these"], "truth", key, NONE)])
-    rows.append([_button(words["back"], "back", key)])
+    rows = [buttons[i : i + _BUTTONS_PER_ROW] for i in range(0, len(buttons), _BUTTONS_PER_ROW)]
+    rows.append([_button(texts["none_of_these"], "truth", key, NONE)])
+    rows.append([_button(texts["back"], "back", key)])
     return InlineKeyboardMarkup(rows)
 
 
 def model_buttons(
-    results: Sequence[ModelInfo], language: Language, chosen: str, key: str = "", back: str = ""
+    models: Sequence[ModelInfo], language: Language, selected: str, key: str = "", back: str = ""
 ) -> InlineKeyboardMarkup:
     """Build the keyboard for selecting a model, with test accuracy and latency of each.
 
     Args:
-        results: The models to list.
+        models: The models to list.
         language: Language of the number formats.
-        chosen: Name of the model to mark: the chat's model, or the one that gave the answer.
+        selected: Name of the model to mark: the chat's model, or the one that gave the answer.
         key: Key of the answer to repeat with another model; empty to select the chat's model.
         back: `JUDGED` where the answer has no feedback buttons, otherwise empty.
     """
     rows = []
-    for result in results:
-        figures, code = result.metrics, model_code(result.config.name)
-        accuracy = locale.decimal(100 * figures.test.accuracy, 1, language)
-        speed = locale.decimal(figures.milliseconds, 1, language)
-        mark = "✓ " if result.config.name == chosen else ""
-        text = f"{mark}{result.config.title} · {accuracy}% · {speed} ms"
+    for model in models:
+        metrics, code = model.metrics, model_code(model.config.name)
+        accuracy = locale.decimal(100 * metrics.test.accuracy, 1, language)
+        latency = locale.decimal(metrics.milliseconds, 1, language)
+        mark = "✓ " if model.config.name == selected else ""
+        text = f"{mark}{model.config.title} · {accuracy}% · {latency} ms"
         rows.append([_button(text, "model", key, code)])
     if key:
         rows.append([_button(locale.bot_texts(language)["back"], "back", key, back)])
@@ -160,9 +162,9 @@ def model_buttons(
 
 def confirm_buttons(key: str, language: Language) -> InlineKeyboardMarkup:
     """Build the keyboard that asks an operator to confirm a command."""
-    words = locale.bot_texts(language)
+    texts = locale.bot_texts(language)
     return InlineKeyboardMarkup(
-        [[_button(words["yes"], "do", key), _button(words["cancel"], "drop", key)]]
+        [[_button(texts["yes"], "do", key), _button(texts["cancel"], "drop", key)]]
     )
 
 
@@ -175,19 +177,15 @@ def _button(text: str, *parts: str) -> InlineKeyboardButton:
     return InlineKeyboardButton(text, callback_data=":".join(parts))
 
 
-def privacy_text(
-    state: BotState, language: locale.Language, keeps: bool
-) -> tuple[str, InlineKeyboardMarkup]:
-    """Format the privacy notice and build the button that turns storing of photos on or off.
+def privacy_text(days: int, language: Language, keeps: bool) -> tuple[str, InlineKeyboardMarkup]:
+    """Format the privacy notice and build the button that turns storage of photos on or off.
 
     Args:
-        state: State of the bot, for the retention period.
+        days: Retention period in days.
         language: Language of the texts.
-        keeps: Whether the chat's photos are stored now.
+        keeps: Whether the user's photos are stored now.
     """
-    words = locale.bot_texts(language)
-    kept = words["kept" if keeps else "not_kept"]
-    text = words["privacy"].format(days=state.settings.retention_days, kept=kept)
-    shown, change = (words["keep_on"], "0") if keeps else (words["keep_off"], "1")
-    button = InlineKeyboardButton(shown, callback_data=f"keep::{change}")
-    return text, InlineKeyboardMarkup([[button]])
+    texts = locale.bot_texts(language)
+    text = texts["privacy"].format(days=days, kept=texts["kept" if keeps else "not_kept"])
+    label, change = (texts["keep_on"], "0") if keeps else (texts["keep_off"], "1")
+    return text, InlineKeyboardMarkup([[_button(label, "keep", "", change)]])

@@ -1,4 +1,4 @@
-"""Background tasks, waiting and retry helpers."""
+"""Background tasks, and waits that end when the bot stops."""
 
 from __future__ import annotations
 
@@ -9,24 +9,40 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = [
-    "PAUSES_S",
+    "BackgroundTasks",
     "run_in_daemon_thread",
     "set_after",
-    "start",
     "unless_stopped",
     "wait_or_stop",
 ]
-
-PAUSES_S = (1.0, 60.0)
-"""Seconds between attempts while Telegram is away: at first, and at most."""
 
 _T = TypeVar("_T")
 _V = TypeVar("_V")
 
 
-async def unless_stopped(stop: asyncio.Event, asking: Coroutine[Any, Any, _T]) -> _T | None:
-    """What comes of asking Telegram; None where the process is told to stop first."""
-    task, stopped = asyncio.create_task(asking), asyncio.create_task(stop.wait())
+class BackgroundTasks:
+    """Tasks that no handler waits for; they are cancelled when the bot stops."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the background."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def cancel(self) -> None:
+        """Cancel all running tasks and wait until they have ended."""
+        running = list(self._tasks)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def unless_stopped(stop: asyncio.Event, request: Coroutine[Any, Any, _T]) -> _T | None:
+    """Return the result of a request, or None if the bot stops first."""
+    task, stopped = asyncio.create_task(request), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
@@ -37,44 +53,36 @@ async def unless_stopped(stop: asyncio.Event, asking: Coroutine[Any, Any, _T]) -
 
 
 async def set_after(event: asyncio.Event, other: asyncio.Event) -> None:
-    """Set an event once another is."""
+    """Set an event once another one is set."""
     await event.wait()
     other.set()
 
 
-async def wait_or_stop(stop: asyncio.Event, pause: float) -> float:
-    """Wait, unless told to stop; how long to wait the next time."""
+async def wait_or_stop(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for some seconds or until the bot stops; return whether it stops."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), pause)
-    return min(2 * pause, PAUSES_S[1])
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()
 
 
-def start(bot_data: dict[Any, Any], work: Coroutine[Any, Any, None]) -> None:
-    """Do something that nothing waits for; it ends with the application at the latest."""
-    tasks: set[asyncio.Task[None]] = bot_data["tasks"]
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-
-
-async def run_in_daemon_thread(do: Callable[[], _T]) -> _T:
+async def run_in_daemon_thread(function: Callable[[], _T]) -> _T:
     """Run a blocking function as `asyncio.to_thread` does, in a daemon thread.
 
-    The thread does not hold up the end of the process, so the function may be cut off at any
+    The thread does not delay the end of the process, so the function may be cut off at any
     moment: it must be safe to stop anywhere.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_T] = loop.create_future()
 
-    def settle(put: Callable[[_V], None], what: _V) -> None:
+    def settle(setter: Callable[[_V], None], value: _V) -> None:
         if not future.cancelled():
-            put(what)
+            setter(value)
 
     def work() -> None:
-        with suppress(RuntimeError):  # the loop has ended
+        with suppress(RuntimeError):  # The loop has been closed.
             try:
-                outcome = do()
-            except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+                outcome = function()
+            except BaseException as error:  # noqa: BLE001  # raised in the waiting coroutine
                 loop.call_soon_threadsafe(settle, future.set_exception, error)
             else:
                 loop.call_soon_threadsafe(settle, future.set_result, outcome)

@@ -1,18 +1,20 @@
-"""Receive updates through a webhook."""
+"""Receive updates through a webhook.
+
+The server speaks plain HTTP; terminate TLS at a reverse proxy.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import logging
 import re
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -21,236 +23,232 @@ from starlette.responses import Response
 from starlette.routing import Route
 from telegram.error import BadRequest, EndPointNotFound, InvalidToken, NetworkError, TelegramError
 
-from bot import tasks
-from bot.alarms import clear_database_failure, report_database_failure
-from bot.inbox import Inbox
-from bot.polling import MAX_WAITING, UPDATE_KINDS
+from bot.hash_key import keyed_hash
+from bot.inbox import MAX_WAITING
+from bot.polling import UPDATE_KINDS
 from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import BotApplication, BotState
-from bot.tasks import start, unless_stopped, wait_or_stop
+from bot.tasks import unless_stopped, wait_or_stop
+from bot.webhook_probe import WebhookProbe
 from core.errors import BotError, StoreError
 from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
 from core.serving.http.connections import server_config
 from core.serving.http.security_headers import SecurityHeaders
 from core.sockets import probe
 
-__all__ = ["Trial", "listen"]
+__all__ = ["WebhookAddress", "WebhookServer"]
 
-_HANG_UP_S = 3
-# Bytes of an update, and how many are read at once; Telegram sends 100 at most.
+# Seconds that open connections get when the server stops.
+_SHUTDOWN_S = 3
+# Telegram opens at most 100 connections.
 _MAX_UPDATE_BYTES = 2**20
-_UPDATES = 100
-# Seconds between looks at whether Telegram still sends updates here.
-_WATCH_S = 300.0
-_TRIAL_S = 20.0
-_TRIAL_HEADER = "X-TenSight-Trial"
+_MAX_CONNECTIONS = 100
 
 logger = logging.getLogger(__name__)
 
 
-async def listen(
-    application: BotApplication,
-    inbox: Inbox,
-    stop: asyncio.Event,
-    url: str,
-    host: str,
-    port: int,
-    ready: Callable[[], None],
-) -> None:
-    """Receive updates into the inbox until told to stop.
+@dataclass(frozen=True)
+class WebhookAddress:
+    """Where updates are received.
+
+    Attributes:
+        url: Public https address that Telegram sends them to.
+        host: Address that the server binds to.
+        port: Port that it binds to.
+    """
+
+    url: str
+    host: str = "127.0.0.1"
+    port: int = 8443
+
+
+class WebhookServer:
+    """HTTP server that stores the updates that Telegram sends.
 
     Args:
         application: The bot.
-        inbox: Where updates are written down before Telegram is answered.
-        stop: Ends it.
-        url: Public https address that Telegram is told.
-        host: Address to listen on.
-        port: Port to listen on.
-        ready: Called once, after Telegram has taken the address.
+        address: Where updates are received.
 
     Raises:
-        BotError: The token or the address is wrong.
-        ListenError: The address cannot be listened on.
+        BotError: The address is not one of https, or the secret of the settings is invalid.
     """
-    state: BotState = application.bot_data["state"]
-    secret = _webhook_secret(state)
-    if urlsplit(url).scheme != "https":
-        raise BotError(f"Telegram sends updates to an address of https alone, not to {url}.")
-    trial = Trial(url)
 
-    async def take(request: Request) -> Response:
-        if trial.is_sent_by(request):
+    def __init__(self, application: BotApplication, address: WebhookAddress) -> None:
+        self._bot = application.bot
+        self._state = application.bot_data
+        self._address = address
+        self._secret = _webhook_secret(self._state)
+        if urlsplit(address.url).scheme != "https":
+            raise BotError(f"A webhook must have an https address, unlike {address.url}.")
+        self._probe = WebhookProbe(address.url)
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Receive updates until the bot stops.
+
+        Args:
+            stop: Ends it.
+            ready: Called once, after Telegram has accepted the address.
+
+        Raises:
+            BotError: Telegram does not know the token or accept the address, or sends the updates
+                elsewhere.
+            ListenError: The address cannot be bound to.
+        """
+        host, port = self._address.host, self._address.port
+        probe(host, port)
+        server = uvicorn.Server(
+            server_config(
+                _build_app(self._receive), stopping_s=_SHUTDOWN_S, host=host.strip("[]"), port=port
+            )
+        )
+        # `serve` would handle the process's signals.
+        serving = asyncio.create_task(server._serve())
+        try:
+            if await self._register(stop):
+                self._state.tasks.start(self._probe.run())
+                ready()
+                await self._watch(stop)
+        finally:
+            server.should_exit = True
+            await serving
+
+    async def _receive(self, request: Request) -> Response:
+        """Answer a request of Telegram; it sends an update again until the status is 200."""
+        if self._probe.receive(request):
             return Response(status_code=204)
-        if not trial.is_for(request):
+        if not self._probe.matches_path(request):
             return Response(status_code=404)
-        sent = request.headers.get("x-telegram-bot-api-secret-token", "")
-        if not hmac.compare_digest(sent.encode(), secret.encode()):
+        secret = request.headers.get("x-telegram-bot-api-secret-token", "")
+        if not hmac.compare_digest(secret.encode(), self._secret.encode()):
             return Response(status_code=403)
-        try:
-            update = await request.json()
-            if not isinstance(update, dict) or not isinstance(update.get("update_id"), int):
-                return Response(status_code=400)
-        except ValueError:
+        update = await _update_of(request)
+        if update is None:
             return Response(status_code=400)
-        if inbox.waiting > MAX_WAITING:
+        if self._state.inbox.waiting > MAX_WAITING:
             return Response(status_code=503)
         try:
-            await inbox.receive([update])
+            await self._state.inbox.receive([update])
         except StoreError:
-            # Telegram sends it again.
-            logger.exception("An update cannot be written down")
-            report_database_failure(application)
+            logger.exception("An update could not be stored")
+            self._state.alarms.on_database_failure()
             return Response(status_code=503)
-        clear_database_failure(application)
+        self._state.alarms.on_database_success()
         return Response(status_code=200)
 
-    probe(host, port)
-    server = uvicorn.Server(
-        server_config(_application(take), stopping_s=_HANG_UP_S, host=host.strip("[]"), port=port)
-    )
-    serving = asyncio.create_task(server._serve())  # `serve` would take the signals
-    try:
-        pause = tasks.PAUSES_S[0]
+    async def _register(self, stop: asyncio.Event) -> bool:
+        """Register the address with Telegram; return False if the bot stops before.
+
+        Raises:
+            BotError: Telegram does not know the token, or does not accept the address.
+        """
+        backoff = self._state.timings.reconnect
+        pause = backoff.first_s
         while not stop.is_set():
             try:
-                await unless_stopped(
+                registered = await unless_stopped(
                     stop,
-                    application.bot.set_webhook(
-                        url, secret_token=secret, allowed_updates=UPDATE_KINDS
+                    self._bot.set_webhook(
+                        self._address.url, secret_token=self._secret, allowed_updates=UPDATE_KINDS
                     ),
                 )
-                break
+                return registered is not None
             except (InvalidToken, EndPointNotFound) as error:
                 with suppress(NetworkError):
-                    if not await knows_token(application.bot):
-                        raise BotError(UNKNOWN_BOT) from error
-                    advice = "Leave out --webhook: then updates are fetched."
-                    unknown = UNKNOWN_METHOD.format(method="setWebhook", advice=advice)
-                    raise BotError(unknown) from error
-                pause = await wait_or_stop(stop, pause)
+                    await self._explain_not_found(error)
             except BadRequest as error:
                 raise BotError(
-                    f"Telegram does not take {url} for webhooks: {error.message}. It wants an "
-                    "https address, on port 443, 80, 88 or 8443."
+                    f"Telegram does not accept {self._address.url} as a webhook: {error.message}. "
+                    "It requires an https address with port 443, 80, 88 or 8443."
                 ) from error
             except NetworkError as error:
-                logger.warning("The webhook cannot be set: %s", error)
-                pause = await wait_or_stop(stop, pause)
-        if not stop.is_set():
-            start(application.bot_data, trial.run())
-            ready()
-        await _watch(application, stop, url)
-    finally:
-        server.should_exit = True
-        await serving
+                logger.warning("The webhook cannot be registered: %s", error)
+            await wait_or_stop(stop, pause)
+            pause = backoff.next(pause)
+        return False
+
+    async def _explain_not_found(self, error: TelegramError) -> None:
+        """Raise what the refusal of setWebhook means.
+
+        Raises:
+            BotError: The token or the method is unknown.
+            NetworkError: The server cannot be reached now.
+        """
+        if not await knows_token(self._bot):
+            raise BotError(UNKNOWN_BOT) from error
+        advice = "Leave out --webhook to fetch updates by polling."
+        raise BotError(UNKNOWN_METHOD.format(method="setWebhook", advice=advice)) from error
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """Check at intervals that Telegram still sends updates here, until the bot stops.
+
+        Raises:
+            BotError: It does not.
+        """
+        registered = ""
+        while not stop.is_set():
+            try:
+                info = await unless_stopped(stop, self._bot.get_webhook_info())
+            except (InvalidToken, EndPointNotFound) as error:
+                with suppress(NetworkError):
+                    if not await knows_token(self._bot):
+                        raise BotError(UNKNOWN_BOT) from error
+            except TelegramError as error:
+                logger.warning("The webhook's registration cannot be checked: %s", error)
+            else:
+                if info is None:
+                    return
+                # Telegram may spell the address in another way than it was given.
+                registered = registered or info.url
+                if not info.url or info.url != registered:
+                    raise BotError(
+                        "Telegram no longer sends the updates of this bot to "
+                        f"{self._address.url}: another program receives them, by polling or at "
+                        "another address. Stop one of the two."
+                    )
+            await wait_or_stop(stop, self._state.timings.webhook_check_s)
 
 
-def _application(take: Callable[[Request], Awaitable[Response]]) -> Starlette:
-    """Return what answers on the webhook's port."""
+async def _update_of(request: Request) -> dict[str, Any] | None:
+    """Return the update of a request; None where its body is not one."""
+    try:
+        update = await request.json()
+    except ValueError:
+        return None
+    if not isinstance(update, dict) or not isinstance(update.get("update_id"), int):
+        return None
+    return update
+
+
+def _build_app(receive: Callable[[Request], Awaitable[Response]]) -> Starlette:
+    """Build the app that passes every POST request on, whatever its path."""
     return Starlette(
-        # A path of a route could not hold braces, and is compared before it is decoded; and with
-        # this one no request is redirected to http://.
-        routes=[Route("/{anything:path}", take, methods=["POST"])],
+        # The path is compared by the receiver: a route's path cannot hold braces and is compared
+        # before it is decoded. With this route, no request is redirected to http:// either.
+        routes=[Route("/{anything:path}", receive, methods=["POST"])],
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(
                 BodyLimit,
-                limits=BodyLimits(bodies=_UPDATES, held_bytes=_UPDATES * _MAX_UPDATE_BYTES),
+                limits=BodyLimits(
+                    bodies=_MAX_CONNECTIONS, held_bytes=_MAX_CONNECTIONS * _MAX_UPDATE_BYTES
+                ),
                 rule_of=lambda _: BodyRule(_MAX_UPDATE_BYTES),
             ),
         ],
     )
 
 
-class Trial:
-    """One request to the webhook's public address, to see whether it leads here.
-
-    Args:
-        url: The address.
-        transport: What carries the request; None: the network.
-    """
-
-    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._url = url
-        self._transport = transport
-        self._path = unquote(urlsplit(url).path) or "/"
-        # Not the secret: the address may lead to somebody else.
-        self._mark = secrets.token_hex(16)
-        self._arrived = False
-
-    def is_for(self, request: Request) -> bool:
-        """Whether a request came to the address, however a proxy spells its path."""
-        return bool(request.scope["path"] == self._path)
-
-    def is_sent_by(self, request: Request) -> bool:
-        """Whether a request is the one of this trial; it is noted when it came to the address."""
-        mark = request.headers.get(_TRIAL_HEADER, "")
-        if not hmac.compare_digest(mark.encode(), self._mark.encode()):
-            return False
-        self._arrived = self._arrived or self.is_for(request)
-        return True
-
-    async def run(self) -> None:
-        """Send the request. Where it does not arrive, the log says so."""
-        why = "it was answered by something else"
-        try:
-            async with httpx.AsyncClient(transport=self._transport, timeout=_TRIAL_S) as client:
-                response = await client.post(self._url, headers={_TRIAL_HEADER: self._mark})
-            why = f"status {response.status_code}"
-        except Exception as error:  # noqa: BLE001  # a trial; no updates depend on it
-            why = type(error).__name__
-        if not self._arrived:
-            logger.warning(
-                "A request to %s did not arrive here (%s). Unless only this machine cannot reach "
-                "its own address, no updates will come: see that the proxy there passes POST "
-                "requests on to --host and --port with the path as it is.",
-                self._url,
-                why,
-            )
-
-
-async def _watch(application: BotApplication, stop: asyncio.Event, url: str) -> None:
-    """Wait until told to stop; see now and then whether Telegram still sends updates here.
-
-    Raises:
-        BotError: It does not.
-    """
-    known = ""
-    while not stop.is_set():
-        try:
-            told = await unless_stopped(stop, application.bot.get_webhook_info())
-        except (InvalidToken, EndPointNotFound) as error:
-            with suppress(NetworkError):
-                if not await knows_token(application.bot):
-                    raise BotError(UNKNOWN_BOT) from error
-        except TelegramError as error:
-            logger.warning("Telegram does not tell where it sends updates: %s", error)
-        else:
-            if told is None:
-                return
-            # It may spell the address in another way than it was given.
-            known = known or told.url
-            if not told.url or told.url != known:
-                raise BotError(
-                    f"Telegram no longer sends the updates of this bot to {url}: another program "
-                    "took them, by polling or with another address. Stop one of the two."
-                )
-        await wait_or_stop(stop, _WATCH_S)
-
-
 def _webhook_secret(state: BotState) -> str:
-    """What Telegram is to send with each update, so that nobody else can send one.
+    """Return the secret that Telegram sends with each update, which nobody else knows.
 
     Raises:
-        BotError: Telegram would not take it.
+        BotError: The secret of the settings has characters that Telegram does not accept.
     """
-    settings = state.settings
-    if settings.telegram_webhook_secret is not None:
-        secret = settings.telegram_webhook_secret.get_secret_value()
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret):
-            raise BotError(
-                "TENSIGHT_TELEGRAM_WEBHOOK_SECRET must be 1 to 256 characters, each a letter, a "
-                "digit, _ or -."
-            )
-        return secret
-    return hmac.new(state.key, b"webhook", hashlib.sha256).hexdigest()
+    secret = state.settings.telegram_webhook_secret
+    if secret is None:
+        return keyed_hash(state.hash_key, "webhook")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret.get_secret_value()):
+        raise BotError(
+            "TENSIGHT_TELEGRAM_WEBHOOK_SECRET must be 1 to 256 characters: letters, digits, _ or -."
+        )
+    return secret.get_secret_value()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SettingsError,
         TenSightError,
         TrainingError,
+        UnavailableError,
     )
     from core.inference.classifier import Classifier
     from core.inference.prediction import Prediction, Timing
@@ -63,6 +64,7 @@ __all__ = [
     "TenSightError",
     "Timing",
     "TrainingError",
+    "UnavailableError",
     "__version__",
     "load",
 ]

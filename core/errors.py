@@ -8,7 +8,8 @@
     ├── ModelNotFoundError (LookupError)  there is no model of that name
     ├── PredictorError (RuntimeError)     the predictor failed; the photo may be fine
     │   ├── BusyError                     the queue is full
-    │   └── DeadlineError (TimeoutError)  the prediction was not ready in time
+    │   ├── DeadlineError (TimeoutError)  the prediction was not ready in time
+    │   └── UnavailableError              the predictor cannot be reached, or is closed
     ├── HubError (RuntimeError)           the Hub refuses, or returns unusable content
     │   └── HubUnavailableError (ConnectionError)    the Hub cannot be reached
     ├── StoreError (RuntimeError)         the database is not available
@@ -58,6 +59,7 @@ __all__ = [
     "StoreError",
     "TenSightError",
     "TrainingError",
+    "UnavailableError",
     "UnsupportedSystemError",
 ]
 
@@ -117,11 +119,6 @@ class PredictorError(TenSightError, RuntimeError):
 
     code = "predictor"
 
-    @classmethod
-    def closed(cls) -> PredictorError:
-        """Return the error of a predictor that is used after `close`, or closed meanwhile."""
-        return PredictorError("The predictor is closed.")
-
 
 class BusyError(PredictorError):
     """The queue is full.
@@ -141,6 +138,18 @@ class DeadlineError(PredictorError, TimeoutError):
     """The prediction was not ready in time."""
 
     code = "deadline"
+
+
+class UnavailableError(PredictorError):
+    """The predictor cannot be reached or is closed; a later attempt may succeed.
+
+    It has the code of its base class, which clients of earlier versions know.
+    """
+
+    @classmethod
+    def closed(cls) -> UnavailableError:
+        """Return the error of a predictor that is used after `close`, or closed meanwhile."""
+        return cls("The predictor is closed.")
 
 
 class HubError(TenSightError, RuntimeError):

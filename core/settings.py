@@ -214,7 +214,8 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="Rate limit of a visitor of the page: photos and explanations per minute.",
+            description="Rate limit of a visitor of the page, or of an MCP client: photos and "
+            "explanations per minute.",
         ),
     ] = 240
     proxies: Annotated[

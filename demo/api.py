@@ -12,6 +12,7 @@ from gradio.events import api
 from core import locale
 from core.errors import RequestError
 from core.inference.prediction import Prediction
+from core.serving.ask import votes
 from demo.components import read_path, uploaded
 from demo.context import PageContext, error_of, language_of
 from demo.tabs import batch, compare
@@ -165,7 +166,7 @@ def build(context: PageContext, uploads: str) -> None:
             context.visitors.check_rate(request, len(results))
             path, client = read_path(_path(photo, uploads)), context.visitors.client(request)
             each = await compare.answers(context, path, results, client)
-            answer, models, of = compare.votes(each)
+            answer, models, of = votes(each)
             language = language_of(request)
             return Comparison(
                 agreement=Agreement(answer=answer, models=models, of=of),

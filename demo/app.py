@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,18 @@ from core.system import on_stop_signal
 from demo import api
 from demo.context import ClientRateLimiter, PageContext, Samples
 from demo.guard import page_middleware
-from demo.server import health, open_in_browser, serve_page, share_page
+from demo.hosts import TrustedHosts
+from demo.preview import PageHead
+from demo.server import Endpoint, open_in_browser, page_routes, serve_page, share_page
 from demo.sessions import keep_little
 from demo.tabs import about, batch, compare, data, models, predict
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder, upload_folder
 
-__all__ = ["build_page", "launch", "serve"]
+__all__ = ["McpFactory", "build_page", "launch", "serve"]
+
+McpFactory = Callable[[Predictor, ClientRateLimiter, TrustedHosts], Endpoint]
+"""Makes the MCP endpoint of a page."""
 
 # How often uploads are looked through, how old they may get, and how large all of them.
 _SWEEP_S = 60.0
@@ -88,6 +94,7 @@ def serve(
     share: bool = False,
     samples: Samples | None = None,
     beside: Callable[[Predictor], AbstractContextManager[None]] | None = None,
+    mcp: McpFactory | None = None,
 ) -> None:
     """Serve the page until the process is told to stop, by Ctrl-C, a signal or a closed terminal.
 
@@ -100,6 +107,7 @@ def serve(
         share: Also make it reachable for everybody, through Gradio's tunnel.
         samples: Gives some images of the data set, where it is here.
         beside: What else runs in this process, with the same predictor, as long as the page does.
+        mcp: Makes the MCP endpoint; None: there is none.
 
     Raises:
         ModelNotFoundError: There is no model.
@@ -122,14 +130,16 @@ def serve(
         # an upload by its content, and a page that closes would delete it under another's feet.
         os.environ["GRADIO_TEMP_DIR"] = str(uploads.path)
         local = isinstance(predictor, LocalPredictor)
+        visitors = ClientRateLimiter(settings.photos_per_minute)
         page = build_page(
             predictor,
             store,
-            visitors=ClientRateLimiter(settings.photos_per_minute),
+            visitors=visitors,
             judges=ClientRateLimiter(_JUDGEMENTS, window_s=_DAY_S),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
             share=share,
+            mcp=mcp is not None,
         )
         uploads.keep_what_is_there()
         stack.enter_context(uploads.swept(_SWEEP_S))
@@ -143,6 +153,7 @@ def serve(
             proxies=settings.proxies,
             open_browser=open_browser,
             share=share,
+            mcp=None if mcp is None else partial(mcp, predictor, visitors),
         )
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
@@ -195,6 +206,7 @@ def launch(
     bodies: BodyLimits | None = None,
     open_browser: bool = False,
     share: bool = False,
+    mcp: Callable[[TrustedHosts], Endpoint] | None = None,
 ) -> str | None:
     """Start serving a page, and return.
 
@@ -209,6 +221,7 @@ def launch(
         bodies: Limits on the bodies of requests; None: the default ones.
         open_browser: Whether to open the page in the browser of this desktop.
         share: Also make it reachable for everybody, through Gradio's tunnel.
+        mcp: Makes the MCP endpoint; None: there is none.
 
     Returns:
         Its address for everybody, where it is shared.
@@ -234,11 +247,18 @@ def launch(
         unheard=UnheardEvents(page),
         proxies=proxies,
         bodies=bodies,
+        mcp=mcp is not None,
     )
+    hosts = TrustedHosts(host, proxies=proxies, shared=share)
+    root_path = os.environ.get("GRADIO_ROOT_PATH", "")
+    head = Middleware(PageHead, hosts=hosts, root_path=root_path)
+    endpoint = None if mcp is None else mcp(hosts)
     if "SPACE_ID" in os.environ:
-        _launch_in_space(page, host, port, middleware, look)
+        _launch_in_space(page, host, port, [*middleware, head], look, endpoint)
         return None
-    serve_page(page, host=host, port=port, middleware=middleware, look=look)
+    serve_page(
+        page, host=host, port=port, middleware=middleware, look=look, inside=[head], mcp=endpoint
+    )
     if open_browser:
         open_in_browser(page)
     if not share:
@@ -248,11 +268,19 @@ def launch(
 
 
 def _launch_in_space(
-    page: gr.Blocks, host: str, port: int, middleware: list[Middleware], look: dict[str, Any]
+    page: gr.Blocks,
+    host: str,
+    port: int,
+    middleware: list[Middleware],
+    look: dict[str, Any],
+    mcp: Endpoint | None,
 ) -> None:
     """Let Gradio's own server serve the page, as ZeroGPU wants it; the Hub's proxy guards it."""
     # Gradio's own errors do not tell a taken port from a wrong address.
     probe(host, port)
+    app: dict[str, Any] = {"middleware": middleware, "redirect_slashes": False}
+    if mcp is not None:
+        app["lifespan"] = mcp.lifespan
     # Else its uvicorn would believe X-Forwarded-For of whoever asks from this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
     with on_loopback():  # it asks the page itself whether it has started; no proxy leads there
@@ -261,12 +289,12 @@ def _launch_in_space(
             server_port=port,
             prevent_thread_lock=True,
             quiet=True,
-            app_kwargs={"middleware": middleware, "redirect_slashes": False},
+            app_kwargs=app,
             **look,
         )
     keep_little(page, page.app)
     # Before Gradio's own, which answer every path.
-    page.app.router.routes.insert(0, health())
+    page.app.router.routes[:0] = page_routes(mcp)
 
 
 @contextmanager
@@ -300,6 +328,7 @@ def build_page(
     unbundled: Sequence[ModelInfo] = (),
     samples: Samples | None = None,
     share: bool = False,
+    mcp: bool = False,
 ) -> gr.Blocks:
     """The page, not yet served.
 
@@ -311,6 +340,7 @@ def build_page(
         unbundled: Figures of models whose weights are not kept.
         samples: Gives some images of the data set; None where it is not here.
         share: What `launch` will be told: the page says where photos go.
+        mcp: Whether `launch` will be given an MCP endpoint: the page says how to reach it.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -349,7 +379,7 @@ def build_page(
             with gr.Tab(words("tab_data"), id="data"):
                 data.build(context, page)
             with gr.Tab(words("tab_about"), id="about"):
-                about.build(context, page, share=share)
+                about.build(context, page, share=share, mcp=mcp)
     page.queue(max_size=_EVENTS)
     return page
 

@@ -11,12 +11,17 @@ import typer
 
 from core.cli.console import has_desktop, prepare_training, read_settings, say
 from core.cli.extensions import companions
+from core.cli.mcp import require_mcp
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from core.serving.predictor import Predictor
     from core.settings import Settings
+    from demo.context import ClientRateLimiter
+    from demo.hosts import TrustedHosts
+    from demo.server import Endpoint
 
 __all__ = ["space", "web"]
 
@@ -41,6 +46,9 @@ def web(
             "--share", help="Also make the page reachable for everybody, through Gradio's servers."
         ),
     ] = False,
+    mcp: Annotated[
+        bool, typer.Option("--mcp", help="Also answer programs over MCP, at /mcp.")
+    ] = False,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -51,6 +59,8 @@ def web(
     """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
     from core.network import on_loopback
 
+    if mcp:
+        require_mcp("--mcp")
     settings = read_settings()
     with on_loopback():  # Gradio makes a client of the network when it is imported
         from demo.app import serve
@@ -70,6 +80,7 @@ def web(
         share=share,
         samples=None if settings.data is None else partial(_samples, settings),
         beside=lambda predictor: companions(settings, predictor, metrics_port),
+        mcp=_mcp_endpoint if mcp else None,
     )
 
 
@@ -97,6 +108,15 @@ def push_space(
 
     commit = push(read_settings(), repo, message=message, private=private, bars=sys.stderr.isatty())
     typer.echo(f"spaces/{repo} is at {commit}")
+
+
+def _mcp_endpoint(
+    predictor: Predictor, visitors: ClientRateLimiter, hosts: TrustedHosts
+) -> Endpoint:
+    """Make the MCP endpoint; its module needs the extra `mcp`."""
+    from demo.mcp import McpEndpoint
+
+    return McpEndpoint(predictor, visitors, hosts)
 
 
 def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
+from starlette.requests import Request
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
@@ -114,12 +115,12 @@ class PageContext:
 
         Raises:
             ModelNotFoundError: There is no model of that name.
-            PredictorError: The predictor is not available.
+            UnavailableError: The predictor is not available.
         """
         return self.predictor.model(name)
 
 
-def language_of(request: gr.Request) -> locale.Language:
+def language_of(request: gr.Request | Request) -> locale.Language:
     """Return the browser's preferred language if it is supported, otherwise English.
 
     It follows the same rule as Gradio's translation in the browser.

@@ -28,7 +28,11 @@ from demo.tabs import batch
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder
 
-__all__ = ["MAX_EVENT_BYTES", "page_middleware"]
+__all__ = ["MAX_EVENT_BYTES", "MAX_MCP_BYTES", "MCP_PATH", "page_middleware"]
+
+MCP_PATH = "/mcp"
+MAX_MCP_BYTES = 32 * 2**20
+"""Bytes of an MCP message: a photo somewhat larger than is taken is still told so by its tool."""
 
 # Bytes of one upload of many files: a batch, and its files' names.
 _MAX_UPLOAD_BYTES = batch.MAX_PHOTOS * MAX_BYTES + 2**20
@@ -57,6 +61,7 @@ def page_middleware(
     unheard: UnheardEvents,
     proxies: int,
     bodies: BodyLimits | None = None,
+    mcp: bool = False,
 ) -> list[Middleware]:
     """Return the middleware that stands before every route of the page.
 
@@ -66,13 +71,15 @@ def page_middleware(
         unheard: Is told who listens to events.
         proxies: Number of trusted reverse proxies in front.
         bodies: Limits on all bodies together; None: the default ones.
+        mcp: Whether there is an MCP endpoint, which bounds what its bodies hold by itself.
     """
+    rule_of = _rule_with_mcp if mcp else _rule_of
     return [
         Middleware(SecurityHeaders, framed_by=_FRAMED_BY),
         Middleware(ClientAddress, proxies=proxies),
         Middleware(ClientShare, most=_OPEN_OF_ONE_CLIENT),
         Middleware(_Refusals),
-        Middleware(BodyLimit, limits=bodies or _BODIES, rule_of=_rule_of, respond=_response),
+        Middleware(BodyLimit, limits=bodies or _BODIES, rule_of=rule_of, respond=_response),
         Middleware(_Uploads, visitors=uploaders, folder=uploads),
         Middleware(_Events, unheard=unheard),
     ]
@@ -258,6 +265,10 @@ def _rule_of(scope: Scope) -> BodyRule:
     if _EVENT.fullmatch(_asked(scope)):
         return BodyRule(MAX_EVENT_BYTES)
     return BodyRule(_MAX_OTHER_BYTES)
+
+
+def _rule_with_mcp(scope: Scope) -> BodyRule:
+    return BodyRule(MAX_MCP_BYTES, held=False) if scope["path"] == MCP_PATH else _rule_of(scope)
 
 
 def _response(error: TenSightError, /, *, status: int | None = None) -> JSONResponse:

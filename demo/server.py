@@ -8,7 +8,8 @@ import os
 import threading
 import webbrowser
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 import gradio as gr
 import uvicorn
@@ -17,14 +18,27 @@ from gradio import networking, tunneling
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from core.errors import ListenError
 from core.serving.http.connections import ConnectionLimits, server_config
 from core.sockets import listen
+from demo import manifest
 from demo.sessions import keep_little
 
-__all__ = ["health", "open_in_browser", "serve_page", "share_page"]
+__all__ = ["Endpoint", "open_in_browser", "page_routes", "serve_page", "share_page"]
+
+
+class Endpoint(Protocol):
+    """A route that works only within the lifespan of the application."""
+
+    @property
+    def route(self) -> Route:
+        """The route."""
+
+    def lifespan(self, app: Any, /) -> AbstractAsyncContextManager[None]:
+        """Return what is entered before the first request, and left after the last."""
+
 
 _STOPPING_S = 3
 _START_S = 60.0
@@ -39,6 +53,8 @@ def serve_page(
     port: int,
     middleware: Sequence[Middleware],
     look: Mapping[str, Any],
+    inside: Sequence[Middleware] = (),
+    mcp: Endpoint | None = None,
     limits: ConnectionLimits | None = None,
 ) -> None:
     """Start serving a page in a thread; `page.close()` ends it.
@@ -49,6 +65,8 @@ def serve_page(
         port: Port to listen on.
         middleware: Stands before every route.
         look: What `Blocks.launch` is told of the page's appearance and limits.
+        inside: Stands between Gradio's own middleware, which compresses, and its routes.
+        mcp: The MCP endpoint; None: there is none.
         limits: Of connections; None: the default ones.
 
     Raises:
@@ -57,7 +75,8 @@ def serve_page(
     listening = listen(host, port)
     outer = FastAPI(
         middleware=middleware,
-        routes=[health()],
+        routes=page_routes(mcp),
+        lifespan=None if mcp is None else mcp.lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -71,7 +90,7 @@ def serve_page(
         server_port=port,
         root_path=os.environ.get("GRADIO_ROOT_PATH"),
         show_error=False,
-        app_kwargs={"redirect_slashes": False},
+        app_kwargs={"redirect_slashes": False, "middleware": list(inside)},
         **look,
     )
     inner = outer.routes[-1].app  # type: ignore[attr-defined]  # what was just mounted
@@ -89,9 +108,10 @@ def serve_page(
     server.start(listening)
 
 
-def health() -> Route:
-    """Return the route that tells whether the page answers."""
-    return Route("/healthz", _health, methods=["GET", "HEAD"])
+def page_routes(mcp: Endpoint | None) -> list[BaseRoute]:
+    """Return the routes that are ours: they come before Gradio's, which answer every path."""
+    health = Route("/healthz", _health, methods=["GET", "HEAD"])
+    return [health, *manifest.routes(), *([] if mcp is None else [mcp.route])]
 
 
 def open_in_browser(page: gr.Blocks) -> None:

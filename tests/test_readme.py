@@ -19,10 +19,13 @@ README = (ROOT / "README.md").read_text("utf-8")
 # docs/ADD_A_MODEL.md is run by tests/core/training/export/test_keras_import.py.
 PAGES = [
     "README.md",
-    *(f"docs/{each}.md" for each in ("TELEGRAM", "DEPLOYMENT", "HTTP_API", "SPACES", "TRAINING")),
+    *(
+        f"docs/{each}.md"
+        for each in ("TELEGRAM", "DEPLOYMENT", "HTTP_API", "MCP", "SPACES", "TRAINING")
+    ),
 ]
 # They run for hours or for ever (tests/e2e starts them), so their --help is run instead.
-ONLY_HELP = {"bot", "serve", "train", "web"}
+ONLY_HELP = {"bot", "mcp", "serve", "train", "web"}
 # tests/core/registry/test_releases.py and tests/demo/test_space.py run these against a Hub on
 # loopback.
 ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")} | {("space", "push")}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.state import key_of
+from bot.hash_key import load_hash_key
 from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore
 from core.settings import Settings
@@ -63,7 +63,7 @@ def test_database_of_the_version_before_is_read(settings: Settings) -> None:
 
 def test_home_of_the_version_before_answers(settings: Settings) -> None:
     (settings.home / "secret").write_text("0" * 64)
-    assert key_of(settings) == b"0" * 64
+    assert load_hash_key(settings) == b"0" * 64
     (stored,) = RevisionStore(settings.home).all()
     assert (stored.bundle.revision, stored.repo, stored.commit) == (
         REVISION,

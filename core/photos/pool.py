@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.errors import ImageError, ImageErrorCode, PredictorError
+from core.errors import ImageError, ImageErrorCode, UnavailableError
 from core.photos.decode import Photo, check_bytes, read_photo
 from core.photos.formats.claimed import claimed_pixels, is_plain
 from core.photos.limits import PhotoLimits
@@ -76,7 +76,7 @@ class PhotoPool:
             count: Number of workers, at most `workers`.
 
         Raises:
-            PredictorError: A worker cannot be started.
+            UnavailableError: A worker cannot be started.
         """
         count = min(count, self._most)
         with ThreadPoolExecutor(count) as threads:
@@ -105,7 +105,7 @@ class PhotoPool:
             ImageError: As in `decode`; `unsupported` if the photo exceeds a time limit or crashes
                 its decoder, `too_many_pixels` if it exceeds the memory limit.
             PhotoReadError: The path cannot be read.
-            PredictorError: The pool is closed, or a worker cannot be started.
+            UnavailableError: The pool is closed, or a worker cannot be started.
         """
         if isinstance(photo, Image.Image):
             return prepare(photo, wanted)
@@ -143,7 +143,7 @@ class PhotoPool:
             while not self._closed and not self._idle and len(self._busy) >= self._most:
                 self._lock.wait()
             if self._closed:
-                raise PredictorError.closed()
+                raise UnavailableError.closed()
             worker = self._idle.pop() if self._idle else _Worker(self._limits)
             self._busy.add(worker)
             if not self._watching:
@@ -153,7 +153,7 @@ class PhotoPool:
             worker.ensure_started()
         except (_WorkerEndedError, OSError) as error:
             self._give_back(worker)
-            raise PredictorError(
+            raise UnavailableError(
                 f"The worker process that decodes photos cannot be started: {error}. Check that "
                 "the machine has free memory, and restart TenSight."
             ) from error

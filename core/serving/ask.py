@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 from core.serving.predictor import Predictor
 
-__all__ = ["RetryPolicy", "ask_all", "retry_while_busy"]
+__all__ = ["RetryPolicy", "ask_all", "retry_while_busy", "votes"]
 
 _T = TypeVar("_T")
 
@@ -83,3 +84,21 @@ async def ask_all(
     if errors and len(errors) == len(answers):
         raise errors[0]
     return answers
+
+
+def votes(answers: Mapping[str, Prediction | Exception]) -> tuple[str, int, int]:
+    """Count the votes of the models for a label or `none`; ties go to the first model.
+
+    Args:
+        answers: Prediction or error of each model, by name; at least one prediction.
+
+    Returns:
+        The answer with most votes, its number of votes, and the number of models that answered.
+    """
+    given = [
+        "none" if answer.verdict == "none" else answer.label
+        for answer in answers.values()
+        if isinstance(answer, Prediction)
+    ]
+    label, n = Counter(given).most_common(1)[0]
+    return label, n, len(given)

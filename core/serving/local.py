@@ -20,7 +20,14 @@ from PIL import Image
 from typing_extensions import override
 
 from core.bundle.leaderboard import ModelInfo
-from core.errors import BundleError, BusyError, DeadlineError, PhotoReadError, PredictorError
+from core.errors import (
+    BundleError,
+    BusyError,
+    DeadlineError,
+    PhotoReadError,
+    PredictorError,
+    UnavailableError,
+)
 from core.inference.classifier import MAX_BATCH, Classifier, PreprocessedPhoto, name_of
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, read_photo
@@ -264,7 +271,7 @@ class LocalPredictor(Predictor):
         """Start the threads that decode, or that drive worker processes, unless they run."""
         with self._lock:
             if self._closed:
-                raise PredictorError.closed()
+                raise UnavailableError.closed()
             if self._decoders:
                 return
             count = self._n_decoders if self._photos is None else self._photos.workers

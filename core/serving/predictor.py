@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.leaderboard import ModelInfo
-from core.errors import ModelNotFoundError, PredictorError
+from core.errors import ModelNotFoundError, UnavailableError
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 
@@ -51,7 +51,7 @@ class Predictor(Protocol):
         """Return the models that can be used, sorted by name.
 
         Raises:
-            PredictorError: The predictor is not available.
+            UnavailableError: The predictor is not available.
         """
 
     def model(self, name: str) -> ModelInfo:
@@ -59,7 +59,7 @@ class Predictor(Protocol):
 
         Raises:
             ModelNotFoundError: There is no model of that name.
-            PredictorError: The predictor is not available.
+            UnavailableError: The predictor is not available.
         """
         return find_model(self.models(), name)
 
@@ -68,7 +68,7 @@ class Predictor(Protocol):
 
         Raises:
             ModelNotFoundError: There is no model.
-            PredictorError: The predictor is not available.
+            UnavailableError: The predictor is not available.
         """
 
     async def predict(
@@ -96,7 +96,7 @@ class Predictor(Protocol):
             BundleError: The model's folder is damaged.
             BusyError: The queue is full; `retry_after` says when to retry.
             DeadlineError: The prediction was not ready in time.
-            PredictorError: The predictor is closed or not available.
+            UnavailableError: The predictor is closed or not available.
         """
 
     async def predict_with_preview(
@@ -128,7 +128,7 @@ class Predictor(Protocol):
             JPEG of at most 1,024 pixels a side, without metadata.
 
         Raises:
-            ImageError, PhotoReadError, PredictorError: As in `predict`.
+            ImageError, PhotoReadError, UnavailableError: As in `predict`.
         """
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ async def wait_for_result(future: Future[_T]) -> _T:
     """Wait for a future that a predictor's `close` cancels.
 
     Raises:
-        PredictorError: The predictor was closed.
+        UnavailableError: The predictor was closed.
         asyncio.CancelledError: The caller was cancelled.
     """
     try:
@@ -186,5 +186,5 @@ async def wait_for_result(future: Future[_T]) -> _T:
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if future.cancelled() and not (task and task.cancelling()):
-            raise PredictorError.closed() from None
+            raise UnavailableError.closed() from None
         raise

@@ -32,6 +32,7 @@ from core.errors import (
     PredictorError,
     RateError,
     TenSightError,
+    UnavailableError,
 )
 from core.inference.prediction import Prediction
 from core.network import broken_variable, is_loopback, network_hint, without_credentials
@@ -194,11 +195,11 @@ class RemotePredictor(Predictor):
 
         Raises:
             BusyError: Too many requests are running.
-            PredictorError: The predictor is closed.
+            UnavailableError: The predictor is closed.
         """
         with self._lock:
             if self._closed:
-                raise PredictorError.closed()
+                raise UnavailableError.closed()
             if len(self._requests) >= _MAX_REQUESTS:
                 raise BusyError(1)
             request = asyncio.run_coroutine_threadsafe(
@@ -239,7 +240,7 @@ class RemotePredictor(Predictor):
         """Create the HTTP client.
 
         Raises:
-            PredictorError: The environment variables for proxies or certificates are invalid.
+            UnavailableError: The environment variables for proxies or certificates are invalid.
         """
         try:
             return httpx2.AsyncClient(
@@ -278,10 +279,10 @@ class RemotePredictor(Predictor):
                 raise kind(message)
         raise self._unavailable(f"it returned status {response.status_code}: {message}")
 
-    def _unavailable(self, why: str) -> PredictorError:
+    def _unavailable(self, why: str) -> UnavailableError:
         hint = "" if is_loopback(self._url) else network_hint(self._url)
         reason = without_credentials(why).removesuffix(".")
-        return PredictorError(
+        return UnavailableError(
             f"The predictor at {without_credentials(self._url)} is not available: {reason}. Check "
             "that it is running, and that TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are "
             "correct." + (f" {hint}" if hint and hint.removesuffix(".") != reason else "")

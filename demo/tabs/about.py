@@ -11,7 +11,7 @@ from core import locale
 from core.errors import TenSightError
 from demo.context import PageContext, language_of
 
-__all__ = ["CURL", "JAVASCRIPT", "PYTHON", "build"]
+__all__ = ["CURL", "JAVASCRIPT", "MCP", "MCP_STDIO", "PYTHON", "build"]
 
 _HERE = "http://127.0.0.1:7860"
 
@@ -39,22 +39,40 @@ const { data } = await client.predict("/predict", { photo: handle_file("photo.jp
 console.log(data[0].label, data[0].confidence);
 """
 
+MCP = """
+{
+  "mcpServers": {
+    "tensight": { "type": "http", "url": "http://127.0.0.1:7860/mcp" }
+  }
+}
+"""
+
+# Where the page has no MCP endpoint, a program starts one of its own.
+MCP_STDIO = """
+{
+  "mcpServers": {
+    "tensight": { "command": "tensight", "args": ["mcp"] }
+  }
+}
+"""
 
 _PROGRAMS = {"curl": CURL, "Python": PYTHON, "JavaScript": JAVASCRIPT}
 
 
-def build(context: PageContext, page: gr.Blocks, *, share: bool) -> None:
+def build(context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
         context: Context of the page.
         page: The page, whose load event fills the texts.
         share: Whether the page is shared through Gradio's servers.
+        mcp: Whether the page has an MCP endpoint.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
     words, at_start = context.words, context.predictor.models()
+    programs = _PROGRAMS | {"MCP": MCP if mcp else MCP_STDIO}
     about = gr.Markdown(elem_id="about")
     with gr.Column(elem_id="programs"):
         shown = [
@@ -66,7 +84,7 @@ def build(context: PageContext, page: gr.Blocks, *, share: bool) -> None:
                 show_line_numbers=False,
                 wrap_lines=True,
             )
-            for name, program in _PROGRAMS.items()
+            for name, program in programs.items()
         ]
     gr.Markdown(words("about_answer"))
 
@@ -82,7 +100,7 @@ def build(context: PageContext, page: gr.Blocks, *, share: bool) -> None:
             sides="–".join(str(side) for side in sorted({min(sides), max(sides)})),
             elsewhere=here["about_shared" if share else "about_alone"],
         )
-        return [told, *(p.strip().replace(_HERE, _address(request)) for p in _PROGRAMS.values())]
+        return [told, *(p.strip().replace(_HERE, _address(request)) for p in programs.values())]
 
     page.load(tell, None, [about, *shown], api_visibility="private", show_progress="hidden")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import gradio as gr
@@ -12,11 +11,12 @@ import gradio as gr
 from core import locale
 from core.bundle.leaderboard import ModelInfo
 from core.inference.prediction import Prediction
+from core.serving.ask import votes
 from core.text import escape_markdown
 from demo.components import bars, photo_input, read_path
 from demo.context import PageContext, error_of, language_of, refusal
 
-__all__ = ["answers", "build", "votes"]
+__all__ = ["answers", "build"]
 
 _TOP = 3
 
@@ -90,24 +90,6 @@ async def answers(
     if len(failed) == len(each) and failed:
         raise failed[0]
     return each
-
-
-def votes(each: Mapping[str, Prediction | Exception]) -> tuple[str, int, int]:
-    """Count the votes of the models for a label or `none`; ties go to the first model.
-
-    Args:
-        each: Prediction or error of each model; at least one prediction.
-
-    Returns:
-        The answer with most votes, its number of votes, and the number of models that answered.
-    """
-    given = [
-        "none" if answer.verdict == "none" else answer.label
-        for answer in each.values()
-        if isinstance(answer, Prediction)
-    ]
-    label, n = Counter(given).most_common(1)[0]
-    return label, n, len(given)
 
 
 def _agreement(each: Mapping[str, Prediction | Exception], language: locale.Language) -> str:

@@ -1,38 +1,66 @@
-"""The key of the hashes that stand for persons."""
+"""The context of an update."""
 
 from __future__ import annotations
 
-import stat
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from bot.state import key_of
-from core.errors import BotError
-from core.settings import Settings
-
-
-def test_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home")
-    key = key_of(settings)
-    assert len(key) == 64
-    assert key_of(settings) == key
-    (file,) = settings.home.iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(settings.home.stat().st_mode) == 0o700
-    assert key_of(Settings(home=tmp_path, secret=SecretStr("mine"))) == b"mine"
+from core.store.chats import Chat, ChatTable
+from core.store.store import Store
+from tests.support.running_bot import ask, photo_message, press, running_bot, texts
+from tests.support.telegram_server import TelegramServer
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b" \t\n"])
-def test_empty_secret_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "secret").write_bytes(content)
-    with pytest.raises(BotError, match=r"secret, the key of the hashes .* is empty"):
-        key_of(Settings(home=tmp_path))
-    assert (tmp_path / "secret").read_bytes() == content, "it may be put back"
+class CountingChats(ChatTable):
+    """A table that counts the reads of each chat's settings."""
+
+    reads: Counter[int]
+
+    def get(self, chat: int) -> Chat:
+        self.reads[chat] += 1
+        return super().get(chat)
 
 
-def test_secret_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "secret").mkdir()
-    with pytest.raises(BotError, match=r"secret, which cannot be used \(Is a directory\)"):
-        key_of(Settings(home=tmp_path))
+def counting(store: Store) -> Store:
+    """Give a store a table that counts."""
+    chats = CountingChats(store.database)
+    chats.reads = Counter()
+    return replace(store, chats=chats)
+
+
+@pytest.mark.parametrize("kind", ["photo", "album", "command", "refused", "/compare", "/explain"])
+def test_context_loads_the_chat_settings_once_per_update(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, kind: str
+) -> None:
+    with running_bot(telegram, tmp_path, parts=counting) as bot:
+        assert isinstance(bot.store.chats, CountingChats)
+        if kind == "album":
+            ask(telegram, 1, lambda: telegram.photo(1, content, media_group_id="a"))
+        elif kind == "command":
+            ask(telegram, 1, lambda: telegram.text(1, "/help"))
+        elif kind == "refused":
+            ask(telegram, 1, lambda: telegram.document(1, b"no photo"))
+        elif kind.startswith("/"):
+            message = photo_message(telegram, content, 1)
+            ask(telegram, 1, lambda: telegram.text(1, kind, reply_to_message=message))
+        else:
+            ask(telegram, 1, lambda: telegram.photo(1, content))
+        bot.wait_until_idle()
+        assert bot.store.chats.reads[1] == 1
+
+
+@pytest.mark.parametrize("button", ["why", "right", "compare"])
+def test_context_loads_the_chat_settings_once_per_button(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, button: str
+) -> None:
+    with running_bot(telegram, tmp_path, parts=counting) as bot:
+        assert isinstance(bot.store.chats, CountingChats)
+        reply = ask(telegram, 1, lambda: telegram.photo(1, content))
+        bot.wait_until_idle()
+        bot.store.chats.reads.clear()
+        press(telegram, 1, reply, texts()[button])
+        bot.wait_until_idle()
+        assert bot.store.chats.reads[1] == 1

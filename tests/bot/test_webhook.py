@@ -1,34 +1,98 @@
-"""The address that Telegram sends updates to, however it is spelled."""
+"""The webhook server."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from bot.webhook import Trial
-from tests.bot.running import running
-from tests.bot.test_bot import asked
-from tests.support.servers import free_port
-from tests.telegram_server import TelegramServer
+from bot.timings import Backoff, Timings
+from bot.webhook import WebhookAddress
+from core.errors import BotError
+from tests.support.bot_process import start_process
+from tests.support.predictors import ControlledPredictor
+from tests.support.running_bot import ask, running_bot, webhook_for
+from tests.support.servers import free_port, wait_for
+from tests.support.telegram_server import TelegramServer
+
+SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
 
 
-@pytest.fixture
-def telegram() -> Iterator[TelegramServer]:
-    with TelegramServer().running() as server:
-        yield server
+def update(number: int) -> dict[str, Any]:
+    """Return an update with a text."""
+    message = {"message_id": 1, "date": 1, "chat": {"id": 9, "type": "private"}, "text": "x"}
+    return {"update_id": number, "message": message}
 
 
 @pytest.mark.parametrize(
-    ("path", "comes_as"),
+    ("url", "settings", "message"),
+    [
+        ("http://bot.example", {}, "must have an https address, unlike http://bot.example"),
+        ("https://bot.example", {"telegram_webhook_secret": "a b"}, "must be 1 to 256 characters"),
+    ],
+)
+def test_webhook_that_telegram_would_refuse_is_explained(
+    telegram: TelegramServer, tmp_path: Path, url: str, settings: dict[str, Any], message: str
+) -> None:
+    address = WebhookAddress(url, port=free_port())
+    with (
+        pytest.raises(BotError, match=message),
+        running_bot(telegram, tmp_path, webhook=address, **settings),
+    ):
+        pass
+
+
+def test_webhook_is_registered_and_answers_updates(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running_bot(telegram, tmp_path, webhook=webhook_for(telegram)):
+        assert telegram.webhook["url"] == "https://bot.example/hook"
+        assert len(telegram.webhook["secret_token"]) == 64
+        telegram.photo(1, content)
+        assert telegram.wait_for(1, 1)[0].text.startswith("A ship")
+
+
+def test_webhook_accepts_each_update_once(telegram: TelegramServer, tmp_path: Path) -> None:
+    with running_bot(telegram, tmp_path, webhook=webhook_for(telegram)) as bot:
+        address = telegram.webhook["local"]
+        headers = {SECRET_HEADER: telegram.webhook["secret_token"]}
+        # As a client sends it that offers HTTP/2.
+        offer = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings"}
+        for sent in (headers, headers, headers | offer):
+            assert httpx.post(address, json=update(5000), headers=sent).status_code == 200
+        telegram.wait_for(1, 9)
+        bot.wait_until_idle()
+        assert len(telegram.sent(9)) == 1
+
+
+def test_webhook_refuses_requests_without_its_secret(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    with running_bot(telegram, tmp_path, webhook=webhook_for(telegram)):
+        address = telegram.webhook["local"]
+        for secret in ("wrong", "é"):
+            sent = [(SECRET_HEADER.encode(), secret.encode())]
+            assert httpx.post(address, json=update(1), headers=sent).status_code == 403
+        assert httpx.post(address, json=update(1)).status_code == 403
+
+
+def test_webhook_refuses_malformed_requests(telegram: TelegramServer, tmp_path: Path) -> None:
+    with running_bot(telegram, tmp_path, webhook=webhook_for(telegram)):
+        address = telegram.webhook["local"]
+        headers = {SECRET_HEADER: telegram.webhook["secret_token"]}
+        assert httpx.post(address, content=b"{", headers=headers).status_code == 400
+        assert httpx.post(address, json=[], headers=headers).status_code == 400
+        assert httpx.post(address, headers={"X": "x" * 2**16}).status_code == 431
+        assert httpx.post(address, content=bytes(2**20 + 1), headers=headers).status_code == 413
+        other = httpx.post(f"{address}/", json=update(1), headers=headers)
+        assert other.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "sent_path"),
     [
         ("/hook", "/hook"),
         ("/%7Ebot/hook", "/%7Ebot/hook"),
@@ -42,49 +106,86 @@ def telegram() -> Iterator[TelegramServer]:
         ("", "/"),
     ],
 )
-def test_updates_arrive_at_any_path(
-    telegram: TelegramServer, tmp_path: Path, path: str, comes_as: str
+def test_webhook_receives_updates_at_any_path(
+    telegram: TelegramServer, tmp_path: Path, path: str, sent_path: str
 ) -> None:
-    port = free_port()
-    telegram.webhook["local"] = f"http://127.0.0.1:{port}{comes_as}"
-    with running(telegram, tmp_path, webhook=f"https://bot.example{path}", port=port):
-        asked(telegram, 1, lambda: telegram.text(1, "/whoami"))
-        headers = {"X-Telegram-Bot-Api-Secret-Token": telegram.webhook["secret_token"]}
-        other = f"http://127.0.0.1:{port}/another"
+    address = replace(webhook_for(telegram, sent_path), url=f"https://bot.example{path}")
+    with running_bot(telegram, tmp_path, webhook=address):
+        ask(telegram, 1, lambda: telegram.text(1, "/whoami"))
+        headers = {SECRET_HEADER: telegram.webhook["secret_token"]}
+        other = f"http://127.0.0.1:{address.port}/another"
         assert httpx.post(other, json={"update_id": 9000}, headers=headers).status_code == 404
 
 
-def try_out(url: str, *, leads_to: str | None = None) -> None:
-    """Run a trial, through a proxy that puts another path there where it is given."""
-    trial: Trial
-
-    async def take(request: Request) -> Response:
-        if leads_to is not None:
-            request.scope["path"] = leads_to
-        return Response(status_code=204 if trial.is_sent_by(request) else 403)
-
-    app = Starlette(routes=[Route("/{anything:path}", take, methods=["POST"])])
-    trial = Trial(url, httpx.ASGITransport(app))
-    asyncio.run(trial.run())
+def test_webhook_updates_survive_a_stop(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+) -> None:
+    with running_bot(telegram, tmp_path, predictor=away, webhook=webhook_for(telegram)):
+        sent = [telegram.photo(1, content) for _ in range(3)]
+        telegram.wait_for(1, 1)
+    away.error = None
+    with running_bot(telegram, tmp_path, predictor=away, webhook=webhook_for(telegram)):
+        replies = telegram.wait_for(4, 1)[1:]
+    assert [reply.reply_to for reply in replies] == sent
 
 
-@pytest.mark.parametrize("path", ["/hook", "/%7Ebot/a%20b", "/caf%C3%A9", "/{x}", ""])
-def test_address_that_leads_here_is_found(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    try_out(f"https://bot.example{path}")
-    assert caplog.text == ""
+def test_webhook_updates_survive_a_kill(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    chats, port = range(1, 5), webhook_for(telegram).port
+    how = ("--webhook", "https://bot.example/hook", "--port", str(port))
+    bot = start_process(telegram, tmp_path, *how)
+    try:
+        wait_for(lambda: "url" in telegram.webhook, seconds=200)
+        telegram.faults.slow_s = 0.5
+        photos = {chat: [telegram.photo(chat, content) for _ in range(4)] for chat in chats}
+        telegram.wait_for(2)
+        bot.kill()
+        bot.wait()
+        telegram.faults.slow_s = 0.0
+        assert len(telegram.sent()) < 16, "it is killed before it has answered all"
+        bot = start_process(telegram, tmp_path, *how)
+        wait_for(lambda: len({call.reply_to for call in telegram.sent()}) == 16, seconds=200)
+    finally:
+        bot.terminate()
+        assert bot.wait(120) == 0
+    for chat, sent in photos.items():
+        assert {call.reply_to for call in telegram.sent(chat)} == set(sent)
+    # A second reply is sent only where the kill fell between the reply and its mark.
+    assert len(telegram.sent()) <= 16 + len(chats)
 
 
-def test_address_that_leads_elsewhere_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    try_out("https://bot.example/hook", leads_to="/")
-    assert "A request to https://bot.example/hook did not arrive here" in caplog.text
+@pytest.mark.parametrize("url", ["", "https://other.example/hook"])
+def test_webhook_taken_by_another_program_ends_the_bot(
+    telegram: TelegramServer, tmp_path: Path, url: str
+) -> None:
+    timings = Timings(webhook_check_s=0.1, reconnect=Backoff(0.1, 0.1))
+
+    def take() -> None:
+        with running_bot(telegram, tmp_path, webhook=webhook_for(telegram), timings=timings) as bot:
+            telegram.faults.failing["getWebhookInfo"] = [502]
+            telegram.wait_for(3, None, "getWebhookInfo")
+            telegram.webhook = {"url": url}
+            assert bot.ended.wait(120)
+
+    with pytest.raises(BotError, match="no longer sends the updates of this bot to https://bot"):
+        take()
 
 
-def test_address_that_is_somebody_elses_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    async def refuse(request: Request) -> Response:
-        assert "x-telegram-bot-api-secret-token" not in request.headers
-        return Response(status_code=403)
+def test_server_without_set_webhook_is_explained(telegram: TelegramServer, tmp_path: Path) -> None:
+    telegram.faults.unknown.add("setWebhook")
+    with (
+        pytest.raises(BotError, match="accepts the token but does not know the method setWebhook"),
+        running_bot(telegram, tmp_path, webhook=webhook_for(telegram)),
+    ):
+        pass
 
-    app = Starlette(routes=[Route("/{anything:path}", refuse, methods=["POST"])])
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(Trial("https://x.example/", httpx.ASGITransport(app)).run())
-    assert "did not arrive here (status 403)" in caplog.text
+
+def test_server_without_get_webhook_info_is_enough(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    telegram.faults.unknown.add("getWebhookInfo")
+    timings, address = Timings(webhook_check_s=0.05), webhook_for(telegram)
+    with running_bot(telegram, tmp_path, webhook=address, timings=timings) as bot:
+        ask(telegram, 1, lambda: telegram.text(1, "/whoami"))
+        assert not bot.ended.is_set()

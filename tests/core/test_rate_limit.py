@@ -71,7 +71,32 @@ def test_rate_limit_removes_inactive_keys(clock: Clock) -> None:
         limit.hit(str(key))
     clock.now += 61
     limit.hit("last")
-    assert set(limit._done) == {"last"}
+    assert set(limit._actions) == {"last"}
+
+
+def test_rate_limit_counts_late_reports_by_their_moment(clock: Clock) -> None:
+    limit = RateLimit(2, clock=clock)
+    for minutes in (3, 3, 2, 2, 1):
+        limit.hit("a", at=clock.now - 60 * minutes)
+    limit.hit("a", at=clock.now - 60)
+    with pytest.raises(RateError):
+        limit.hit("a", at=clock.now - 61)
+    limit.hit("a")
+
+
+def test_rate_limit_counts_a_future_moment_within_its_own_window_alone(clock: Clock) -> None:
+    limit = RateLimit(1, clock=clock)
+    limit.hit("a", at=clock.now + 3600)
+    limit.hit("a")
+    with pytest.raises(RateError):
+        limit.hit("a", at=clock.now + 1)
+
+
+def test_rate_limit_keeps_no_more_actions_than_its_amount(clock: Clock) -> None:
+    limit = RateLimit(3, clock=clock)
+    for i in range(100):
+        limit.hit("a", at=clock.now + 60 * i)
+    assert len(limit._actions["a"].done) == 3
 
 
 def test_system_clock_set_back_locks_no_key_out(monkeypatch: pytest.MonkeyPatch) -> None:

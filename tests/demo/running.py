@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,8 @@ from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
 from demo.app import build_page, launch
 from demo.context import ClientRateLimiter
+from demo.hosts import TrustedHosts
+from demo.server import Endpoint
 from demo.uploads import UploadFolder
 from tests.support.servers import free_port
 
@@ -22,10 +24,11 @@ def served(
     uploads: UploadFolder | None = None,
     proxies: int = 0,
     bodies: BodyLimits | None = None,
+    mcp: Callable[[TrustedHosts], Endpoint] | None = None,
     **how: Any,
 ) -> Iterator[str]:
     """Address of a page that is served as long as it is needed; `how` is what it is built with."""
-    page = build_page(predictor, **how)
+    page = build_page(predictor, mcp=mcp is not None, **how)
     port = free_port()
     launch(
         page,
@@ -35,6 +38,7 @@ def served(
         uploads=uploads,
         proxies=proxies,
         bodies=bodies,
+        mcp=mcp,
     )
     try:
         yield f"http://127.0.0.1:{port}"

@@ -182,7 +182,7 @@ def test_models_that_cannot_be_listed_are_told_so(catalog: Catalog) -> None:
         (row,) = client.predict(api_name="/models")
     predictor.close()
     assert row["error"]["code"] == "predictor"
-    assert "cannot be reached just now" in row["error"]["message"]
+    assert "unavailable right now" in row["error"]["message"]
 
 
 def test_results_have_types(client: gradio_client.Client) -> None:
@@ -298,7 +298,7 @@ def test_no_photo_is_told_so_in_words(client: gradio_client.Client, tmp_path: Pa
     text.write_text("not a photo at all")
     error = ask(client, text)["error"]
     assert error["code"] == "not_an_image"
-    assert "This file is no photo" in error["message"]
+    assert "This file is not a photo" in error["message"]
 
 
 def test_a_broken_model_is_no_stack_trace(
@@ -455,7 +455,7 @@ def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
             for job in refused:
                 error = job.result()["error"]
                 assert error["code"] == "busy"
-                assert "Many photos are waiting just now. Try again in" in error["message"]
+                assert "Many photos are waiting right now. Try again in" in error["message"]
             catalog.go.set()
             answered = [job.result(timeout=30) for job in jobs if job not in refused]
             assert [answer["model"] for answer in answered] == ["classic"] * 2

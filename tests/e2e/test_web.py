@@ -261,7 +261,7 @@ def test_a_file_that_is_no_photo_replaces_the_answer(
     page.get_by_label("Remove Image").click()
     expect(page.locator("#verdict h2")).to_have_count(0)
     give(page, text)
-    expect(page.locator("#verdict")).to_contain_text("This file is no photo.")
+    expect(page.locator("#verdict")).to_contain_text("This file is not a photo.")
     expect(page.locator("#answer")).not_to_be_visible()
 
 
@@ -446,7 +446,9 @@ def test_explanations_count_as_photos_do(
     page = visiting(predictor, visitors=ClientRateLimiter(1, window_s=3600))
     give(page, photo)
     expect(page.locator("#timing")).to_contain_text(" ms to look at it.", timeout=60_000)
-    expect(page.locator("#explained")).to_contain_text("You have sent many photos", timeout=60_000)
+    expect(page.locator("#explained")).to_contain_text(
+        "You have sent too many photos", timeout=60_000
+    )
 
 
 class Unsure(LocalPredictor):
@@ -535,7 +537,7 @@ def test_many_photos_at_once(page: Page, photo: Path, tmp_path: Path, catalog: C
     expect(page.locator("#batch-photos tr.file")).to_have_count(2)
     page.locator("#batch-start").click()
     expect(page.locator("#batch-said")).to_contain_text("1 of 2 photos answered.")
-    expect(page.locator("#batch-table tr.bad")).to_contain_text("This file is no photo.")
+    expect(page.locator("#batch-table tr.bad")).to_contain_text("This file is not a photo.")
     expect(page.locator("#batch-table tr img")).to_have_count(1)
     keep_screenshot(page, "batch")
     expected = catalog.load("classic").predict(photo)

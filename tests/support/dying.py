@@ -1,7 +1,7 @@
-"""`tensight`, whose process some photos kill: python -m tests.support.dying DIGEST ...
+"""Run `tensight` so that one photo kills it: python -m tests.support.dying DIGEST ARGUMENT...
 
-A photo with this SHA-256 ends the process the way the kernel does when memory runs out, in the
-middle of its prediction. What follows DIGEST are the arguments of `tensight`.
+The process is killed while it classifies the photo with this SHA-256, as the kernel does when
+memory runs out. The arguments after DIGEST are those of `tensight`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from core.serving.local import LocalPredictor
 
 
 def main() -> None:
-    """Run as a program."""
+    """Run the program."""
     _, digest, *arguments = sys.argv
     predict = LocalPredictor.predict
 
     async def dies(self: LocalPredictor, photo: Any, **how: Any) -> Any:
         if hashlib.sha256(photo).hexdigest() == digest:
-            await asyncio.sleep(0.3)  # so that others are at work too
+            await asyncio.sleep(0.3)  # so that other photos are being classified, too
             os.kill(os.getpid(), signal.SIGKILL)
         return await predict(self, photo, **how)
 

@@ -11,6 +11,8 @@ from core.photos.formats.kind import ACCEPTED
 __all__ = [
     "BODY",
     "METRICS_EXAMPLE",
+    "AnswerOut",
+    "ComparisonOut",
     "FailureOut",
     "HealthOut",
     "ModelOut",
@@ -66,10 +68,8 @@ def _example(example: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]})
 
 
-class PredictionOut(BaseModel):
+class AnswerOut(BaseModel):
     """Prediction for a photo. Scores are calibrated probabilities, the highest first."""
-
-    model_config = _example(_PREDICTION)
 
     photo: str | None
     model: str
@@ -80,6 +80,13 @@ class PredictionOut(BaseModel):
     known_score: float
     scores: dict[str, float]
     timing_ms: TimingOut
+
+
+class PredictionOut(AnswerOut):
+    """Prediction for a photo. Scores are calibrated probabilities, the highest first."""
+
+    model_config = _example(_PREDICTION)
+
     saliency: SaliencyOut | None = None
 
 
@@ -107,6 +114,21 @@ class PredictionsOut(BaseModel):
     )
 
     predictions: list[PredictionOut | FailureOut]
+
+
+class AgreementOut(BaseModel):
+    """The majority answer, a label or `none`; the models that gave it; and all that answered."""
+
+    answer: str
+    models: int
+    of: int
+
+
+class ComparisonOut(BaseModel):
+    """The predictions of all models for a photo, by the name of the model."""
+
+    agreement: AgreementOut
+    answers: dict[str, AnswerOut | FailureOut]
 
 
 class ModelsOut(BaseModel):

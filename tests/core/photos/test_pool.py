@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import ImageError, PhotoReadError, PredictorError
+from core.errors import ImageError, PhotoReadError, UnavailableError
 from core.photos.decode import decode
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
@@ -185,9 +185,9 @@ def test_close_ends_workers_and_waiting_callers(pool: MakePool) -> None:
         started.wait(120)
         workers.close()
         errors = [each.exception(120) for each in asked]
-    assert all(isinstance(error, PredictorError | ImageError) for error in errors)
+    assert all(isinstance(error, UnavailableError | ImageError) for error in errors)
     assert not any(is_running(each) for each in ids)
-    with pytest.raises(PredictorError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed"):
         workers.prepare(PHOTO, WANTED)
 
 
@@ -216,9 +216,9 @@ def test_worker_that_cannot_start_is_reported(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/usr/bin/false")
     workers = pool()
-    with pytest.raises(PredictorError, match="cannot be started"):
+    with pytest.raises(UnavailableError, match="cannot be started"):
         workers.start(1)
-    with pytest.raises(PredictorError, match="cannot be started"):
+    with pytest.raises(UnavailableError, match="cannot be started"):
         workers.prepare(PHOTO, WANTED)
     monkeypatch.undo()
     assert workers.prepare(PHOTO, WANTED).crops is not None

@@ -27,7 +27,7 @@ from tests.support.releases import (
     revisions_in,
 )
 from tests.support.servers import free_port, wait_for, wait_until_it_answers
-from tests.telegram_server import TelegramServer
+from tests.support.telegram_server import TelegramServer
 
 
 @pytest.mark.parametrize("cached", [False, True])

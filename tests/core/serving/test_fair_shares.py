@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import BusyError, ImageError, PredictorError
+from core.errors import BusyError, ImageError, UnavailableError
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import prepare, to_archival_jpeg
@@ -103,5 +103,5 @@ def test_closing_the_predictor_ends_its_workers(catalog: Catalog, photo: Path) -
     assert workers
     predictor.close()
     assert not any(map(is_running, workers))
-    with pytest.raises(PredictorError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed"):
         asyncio.run(predictor.archival_jpeg(photo))

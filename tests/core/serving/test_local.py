@@ -17,7 +17,7 @@ from core.errors import (
     DeadlineError,
     ImageError,
     ModelNotFoundError,
-    PredictorError,
+    UnavailableError,
 )
 from core.inference.prediction import Prediction
 from core.registry.catalog import Catalog
@@ -70,7 +70,7 @@ def test_errors_are_raised_and_free_their_place(catalog: Catalog, photo: Path) -
         with pytest.raises(ModelNotFoundError):
             asyncio.run(predictor.predict(photo, model="x"))
     predictor.close()
-    with pytest.raises(PredictorError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed"):
         asyncio.run(predictor.predict(photo))
 
 
@@ -120,7 +120,7 @@ def test_closing_fails_waiting_photos_and_finishes_running_ones(
 
     results = asyncio.run(close())
     assert [type(result) for result in results] == [Prediction] * WORKERS + [
-        PredictorError
+        UnavailableError
     ] * WORKERS
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from core.errors import ImageError, ModelNotFoundError, PhotoReadError, PredictorError, RateError
+from core.errors import ImageError, ModelNotFoundError, PhotoReadError, RateError, UnavailableError
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
@@ -68,7 +68,7 @@ def test_remote_previews_equal_local_ones(catalog: Catalog, photo: Path, url: st
     assert asyncio.run(remote.archival_jpeg(photo)) == asyncio.run(local.archival_jpeg(photo))
     remote.close()
     local.close()
-    with pytest.raises(PredictorError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed"):
         asyncio.run(remote.archival_jpeg(photo))
 
 
@@ -86,7 +86,7 @@ def test_remote_predictor_raises_the_errors_of_the_service(
     with pytest.raises(ImageError, match="larger than 20 MB"):
         asyncio.run(remote.predict(b"x" * (MAX_BYTES + 1)))
     remote.close()
-    with pytest.raises(PredictorError, match="closed"):
+    with pytest.raises(UnavailableError, match="closed"):
         asyncio.run(remote.predict(jpeg))
 
 
@@ -94,7 +94,7 @@ def test_unreachable_service_is_reported(jpeg: bytes) -> None:
     remote = RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=1)
     for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
         with pytest.raises(
-            PredictorError, match=r"is not available: .*connect.*within 1 s\. Check"
+            UnavailableError, match=r"is not available: .*connect.*within 1 s\. Check"
         ):
             ask()
     remote.close()
@@ -121,7 +121,7 @@ def test_endless_response_times_out(jpeg: bytes) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with (
             closing(RemotePredictor(url, patience_s=0.5)) as remote,
-            pytest.raises(PredictorError, match="in time"),
+            pytest.raises(UnavailableError, match="in time"),
         ):
             asyncio.run(remote.predict(jpeg))
         server.join(PATIENCE_S)  # the connection was closed on it
@@ -154,7 +154,7 @@ def test_response_of_another_server_is_reported(jpeg: bytes) -> None:
     with closing(RemotePredictor(f"http://127.0.0.1:{server.server_port}")) as remote:
         for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
             with pytest.raises(
-                PredictorError, match="is not that of a TenSight service of this version"
+                UnavailableError, match="is not that of a TenSight service of this version"
             ):
                 ask()
     server.shutdown()
@@ -171,7 +171,7 @@ def test_closing_fails_running_requests(jpeg: bytes) -> None:
         def ask() -> None:
             try:
                 asyncio.run(remote.predict(jpeg))
-            except PredictorError as error:
+            except UnavailableError as error:
                 told.append(error)
 
         thread = threading.Thread(target=ask)

@@ -1,4 +1,4 @@
-"""A Bot API server of the tests' own on loopback: long polling, files, webhooks, faults."""
+"""A Bot API server on loopback with long polling, files, webhooks and faults."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ import httpx
 from tests.support.servers import LOOK_S
 
 TOKEN = "123456:" + "a" * 35
-BOT = {"id": 123456, "is_bot": True, "first_name": "TenSight", "username": "tensight_bot"}
-# Methods that set or get a text of the bot's, and what it is called.
+BOT_ID = 123456
+BOT = {"id": BOT_ID, "is_bot": True, "first_name": "TenSight", "username": "tensight_bot"}
+# Methods that set or get a text of the bot's profile, and the name of the text's field.
 _TEXTS = {
     f"{act}My{what}": field
     for act in ("set", "get")
@@ -41,7 +42,7 @@ _NO_MESSAGE = {
 
 @dataclass
 class Call:
-    """A request of the bot's: method, parameters, files by field, and when it came."""
+    """A request of the bot: method, parameters, files by field, and time of arrival."""
 
     method: str
     data: dict[str, Any]
@@ -65,7 +66,7 @@ class Call:
         return int(json.loads(about)["message_id"]) if about else None
 
     def buttons(self) -> dict[str, str]:
-        """What a press on each button sends, by its words."""
+        """Return the callback data of each button by its text."""
         markup = json.loads(self.data.get("reply_markup", "{}"))
         rows = markup.get("inline_keyboard", [])
         return {button["text"]: button["callback_data"] for row in rows for button in row}
@@ -73,21 +74,21 @@ class Call:
 
 @dataclass
 class Faults:
-    """What goes wrong from now on.
+    """Faults of the server.
 
     Attributes:
-        retry_after: Seconds that a chat is told to wait, once for each number.
-        failing: Methods that answer with this status, so many times.
-        slow_s: Seconds that every answer but that to getUpdates takes.
+        retry_after: Pauses in seconds that are demanded from a chat, once for each number.
+        failing: Statuses that a method answers with, once for each.
+        slow_s: Seconds that every answer takes, except to getUpdates.
         conflict: Whether another program polls.
-        gone: file_ids that are kept no more.
-        moved: New ids of groups that grew.
-        reasons: Methods that are refused, once for each reason.
-        busy: Methods that say to wait for so many seconds, once for each number.
-        broken: file_ids that the server fails at.
+        gone: Ids of files that were deleted.
+        moved: New ids of groups that became supergroups.
+        reasons: Reasons with which a method is refused, once for each.
+        busy: Pauses in seconds that a method demands, once for each number.
+        broken: Ids of files that the server fails to deliver.
         unknown: Methods that the server does not know.
-        closed: Chats where the bot may not write, and what it is told then.
-        revoked: Whether the token was taken back.
+        closed: Reasons why the bot may not write in a chat.
+        revoked: Whether the token was revoked.
     """
 
     retry_after: dict[int, list[int]] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class TelegramServer:
         self.webhook: dict[str, Any] = {}
         self.texts: dict[tuple[str, str | None], str] = {}
         self.url = ""
-        self._updates: list[dict[str, Any]] = []
+        self.pending: list[dict[str, Any]] = []
         self._new = threading.Condition()
         self._numbers = itertools.count(1)
         self._messages = itertools.count(1000)
@@ -138,17 +139,17 @@ class TelegramServer:
             server.server_close()
 
     def settings(self) -> dict[str, str]:
-        """Of TENSIGHT_…, for a bot that is to ask this server."""
+        """Return the settings of a bot that uses this server."""
         return {
             "telegram_token": TOKEN,
             "telegram_api_url": f"{self.url}/bot",
             "telegram_file_url": f"{self.url}/file/bot",
         }
 
-    # What people do.
+    # Actions of users.
 
     def photo(self, chat: int, content: bytes, *, caption: str | None = None, **more: Any) -> int:
-        """Somebody sends a photo; its message's id."""
+        """Send a photo; return the id of its message."""
         file = self.add_file(content)
         size = {"file_id": file, "file_unique_id": file, "width": 640, "height": 480}
         small = size | {"file_id": f"{file}-small", "width": 64, "height": 48}
@@ -156,13 +157,13 @@ class TelegramServer:
         return self.message(chat, **photo, **({"caption": caption} if caption else {}), **more)
 
     def document(self, chat: int, content: bytes, kind: str = "image/png", **more: Any) -> int:
-        """Somebody sends a file."""
+        """Send a file; return the id of its message."""
         file = self.add_file(content)
         about = {"file_id": file, "file_unique_id": file, "mime_type": kind}
         return self.message(chat, document=about | {"file_size": len(content)} | more)
 
     def text(self, chat: int, text: str, **more: Any) -> int:
-        """Somebody writes; commands are marked as Telegram does."""
+        """Send a text, in which a command is marked as Telegram does; return its id."""
         if text.startswith("/"):
             length = len(text.split(maxsplit=1)[0])
             more["entities"] = [{"type": "bot_command", "offset": 0, "length": length}]
@@ -171,7 +172,7 @@ class TelegramServer:
     def press(
         self, chat: int, data: str, *, message: int, user: int | None = None, **how: Any
     ) -> None:
-        """Somebody presses a button of a message of the bot's."""
+        """Press a button of a message of the bot."""
         about: dict[str, Any] = {
             "message_id": message,
             "date": int(time.time()) if how.get("accessible", True) else 0,
@@ -194,7 +195,7 @@ class TelegramServer:
         )
 
     def message(self, chat: int, **content: Any) -> int:
-        """Somebody sends something; its id."""
+        """Send a message with any content; return its id."""
         number = next(self._messages)
         user = content.pop("user", None)
         about = {
@@ -207,7 +208,7 @@ class TelegramServer:
         return number
 
     def user(self, number: int, language: str | None = None) -> dict[str, Any]:
-        """A person; the language they speak stays."""
+        """Return a user, whose language is remembered."""
         known = self._users.setdefault(
             number, {"id": number, "is_bot": False, "first_name": f"P{number}"}
         )
@@ -216,33 +217,33 @@ class TelegramServer:
         return dict(known)
 
     def update(self, *, number: int | None = None, **content: Any) -> int:
-        """Anything that the bot is to hear of."""
+        """Send an update with any content; return its id."""
         number = next(self._numbers) if number is None else number
         update = {"update_id": number, **content}
         if self.webhook.get("url"):
             self.send_to_webhook(update)
         else:
             with self._new:
-                self._updates.append(update)
+                self.pending.append(update)
                 self._new.notify_all()
         return number
 
     def send_to_webhook(self, update: dict[str, Any]) -> int:
-        """Once, as Telegram does again and again until it is taken; the status."""
+        """Send an update to the webhook once; return the status of the response."""
         headers = {"X-Telegram-Bot-Api-Secret-Token": self.webhook.get("secret_token", "")}
         return httpx.post(self.webhook["local"], json=update, headers=headers).status_code
 
     def add_file(self, content: bytes) -> str:
-        """A file that people have sent; its id."""
+        """Store a file; return its id."""
         name = f"file{len(self.files)}" + "x" * 60
         self.files[name] = content
         self.files[f"{name}-small"] = b"the small one"
         return name
 
-    # What the bot did.
+    # Messages of the bot.
 
     def sent(self, chat: int | None = None, *methods: str) -> list[Call]:
-        """Messages of the bot's, those to one chat, by some methods."""
+        """Return the bot's messages, or its calls of some methods; to one chat, or to all."""
         return [
             call
             for call in list(self.calls)
@@ -251,19 +252,19 @@ class TelegramServer:
         ]
 
     def wait_for(
-        self, n: int, chat: int | None = None, *methods: str, seconds: float = 30
+        self, n: int, chat: int | None = None, *methods: str, seconds: float = 120
     ) -> list[Call]:
-        """The same, once there are so many."""
+        """Wait until there are n such calls, and return them."""
         until = time.monotonic() + seconds
         while len(found := self.sent(chat, *methods)) < n:
             assert time.monotonic() < until, f"{len(found)} of {n}: {[c.text for c in found]}"
             time.sleep(0.02)
         return found
 
-    # What it answers.
+    # Responses.
 
     def handle(self, method: str, data: dict[str, Any], files: dict[str, bytes]) -> tuple[int, Any]:
-        """Status and body for a request."""
+        """Return status and body of the response to a request."""
         if self.faults.revoked:
             return _refused(401, "Unauthorized")
         if method in self.faults.unknown:
@@ -356,15 +357,15 @@ class TelegramServer:
         number = next(self._polls)
         until = time.monotonic() + min(2, int(data.get("timeout", 0)))
         with self._new:
-            # Of two that ask at once, the later one is served.
+            # Of two concurrent requests, the later one is served.
             self._last_poll = number
             self._new.notify_all()
-            self._updates = [u for u in self._updates if u["update_id"] >= offset]
-            while not self._updates and time.monotonic() < until:
+            self.pending = [u for u in self.pending if u["update_id"] >= offset]
+            while not self.pending and time.monotonic() < until:
                 self._new.wait(max(0.0, until - time.monotonic()))
                 if self._last_poll != number:
                     return _refused(409, "Conflict: terminated by other getUpdates request")
-            return 200, {"ok": True, "result": self._updates[:100]}
+            return 200, {"ok": True, "result": self.pending[:100]}
 
 
 def _is_number(value: Any) -> bool:
@@ -389,7 +390,7 @@ def _chat(number: int) -> dict[str, Any]:
 def _handler(telegram: TelegramServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Else a body waits forty milliseconds until the client has acknowledged the head.
+        # Otherwise a body waits 40 ms until the client has acknowledged the head.
         disable_nagle_algorithm = True
 
         def log_message(self, *_: object) -> None:
@@ -426,7 +427,7 @@ def _handler(telegram: TelegramServer) -> type[BaseHTTPRequestHandler]:
 
 
 def _fields(kind: str, body: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Parameters and files of a request."""
+    """Return the parameters and files of a request."""
     if kind.startswith("application/x-www-form-urlencoded"):
         return dict(parse_qsl(body.decode(), keep_blank_values=True)), {}
     if kind.startswith("multipart/form-data"):

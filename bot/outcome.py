@@ -1,0 +1,32 @@
+"""Outcome of an operator's command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core import locale
+from core.locale import Language
+
+__all__ = ["Outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of a command, as a localised text.
+
+    Attributes:
+        key: Key of the text in `locale.bot_texts`.
+        values: Values of its placeholders.
+        note: Key of a text that follows on its own line, if any.
+    """
+
+    key: str
+    values: Mapping[str, object] = field(default_factory=dict)
+    note: str | None = None
+
+    def text(self, language: Language) -> str:
+        """Format the outcome in a language."""
+        texts = locale.bot_texts(language)
+        text = texts[self.key].format(**self.values)
+        return text if self.note is None else f"{text}\n{texts[self.note]}"

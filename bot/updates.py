@@ -1,0 +1,129 @@
+"""Parse Telegram updates, and read chat, sender, album and photo from them."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+from typing import Any, NamedTuple
+
+from telegram import Bot, Message, Update
+
+__all__ = [
+    "PhotoFile",
+    "album_of",
+    "chat_id_of",
+    "client_of",
+    "has_file",
+    "is_forget_command",
+    "is_reply_to",
+    "is_sent_by",
+    "parse_update",
+    "photo_of",
+    "user_id_of",
+]
+
+_UNKNOWN_TYPE = "application/octet-stream"
+# Ids are stored as 64-bit integers.
+_IDS = range(-(2**63), 2**63)
+
+logger = logging.getLogger(__name__)
+
+
+class PhotoFile(NamedTuple):
+    """A photo on Telegram's servers.
+
+    Attributes:
+        file_id: Id to download it with.
+        size: Size in bytes, if Telegram reported it.
+    """
+
+    file_id: str
+    size: int | None
+
+
+def parse_update(content: dict[str, Any], bot: Bot) -> Update | None:
+    """Parse an update as Telegram sends it; None where the content is not valid."""
+    try:
+        update = Update.de_json(content, bot)
+        if update.effective_message is not None and update.effective_chat is None:
+            raise TypeError("the message has no chat")
+        senders = (update.effective_chat, update.effective_user)
+        ids = [update.update_id, *(each.id for each in senders if each is not None)]
+        # The library does not validate ids.
+        if any(type(number) is not int or number not in _IDS for number in ids):
+            raise TypeError("an id is not a 64-bit integer")
+    except Exception as error:  # noqa: BLE001  # parsing unvalidated input raises any error
+        # The content may hold personal data, so it is not logged.
+        number, kind = content.get("update_id"), type(error).__name__
+        logger.warning("Update %s cannot be parsed (%s) and is ignored", number, kind)
+        return None
+    return update
+
+
+def album_of(update: Update) -> str | None:
+    """Return the id that the items of an album share; None for any other update."""
+    message = update.message
+    return message.media_group_id if message is not None else None
+
+
+def has_file(update: Update) -> bool:
+    """Return whether an update has a photo or a file."""
+    message = update.message
+    return message is not None and (bool(message.photo) or message.document is not None)
+
+
+def is_forget_command(update: Update) -> bool:
+    """Return whether an update is the command /forget."""
+    message = update.message
+    text = message.text if message is not None else None
+    # The library does not validate the type of a text.
+    return isinstance(text, str) and text.split("@")[0].strip().lower() == "/forget"
+
+
+def is_sent_by(update: Update, user: int) -> bool:
+    """Return whether a user sent an update, other than the command /forget."""
+    sender = update.effective_user
+    return sender is not None and sender.id == user and not is_forget_command(update)
+
+
+def is_reply_to(update: Update, user: int) -> bool:
+    """Return whether an update is a reply to a message of a user."""
+    to = update.message.reply_to_message if update.message is not None else None
+    return to is not None and to.from_user is not None and to.from_user.id == user
+
+
+def chat_id_of(update: Update) -> int | None:
+    """Return the id of an update's chat, else of its sender; None where it has neither."""
+    if update.effective_chat is not None:
+        return update.effective_chat.id
+    return user_id_of(update)
+
+
+def user_id_of(update: Update) -> int | None:
+    """Return the id of an update's sender; None where it has none."""
+    return update.effective_user.id if update.effective_user is not None else None
+
+
+def client_of(update: Update) -> str:
+    """Return the client name of a chat, by which the predictor shares its capacity fairly."""
+    chat = update.effective_chat
+    return f"chat:{chat.id if chat is not None else 0}"
+
+
+def photo_of(message: Message | None) -> PhotoFile | None:
+    """Return the photo of a message, or the image sent as a file; None where it has neither."""
+    if message is None:
+        return None
+    if message.photo:
+        largest = max(message.photo, key=lambda size: size.width * size.height)
+        return PhotoFile(largest.file_id, largest.file_size)
+    document = message.document
+    if document is None:
+        return None
+    kind = document.mime_type
+    if kind in (None, _UNKNOWN_TYPE):
+        # Some clients send no type; the file's name may tell it.
+        kind, _ = mimetypes.guess_type(document.file_name or "")
+    if (kind or "").startswith("image/"):
+        return PhotoFile(document.file_id, document.file_size)
+    return None

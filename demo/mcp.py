@@ -1,0 +1,126 @@
+"""The MCP endpoint of the page: the tools of `core.serving.mcp` over streamable HTTP, at /mcp."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp import types
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from core.errors import RequestError, TenSightError
+from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
+from core.serving.http.errors import error_response
+from core.serving.mcp import build_server, error_fields
+from core.serving.predictor import Predictor
+from demo.context import ClientRateLimiter
+from demo.guard import MAX_MCP_BYTES, MCP_PATH
+from demo.hosts import TrustedHosts
+
+__all__ = ["McpEndpoint"]
+
+# A large photo in base64 is held several times while it is read, so few are at once.
+_BODIES = BodyLimits(bodies=64, held_bytes=4 * MAX_MCP_BYTES)
+
+
+class McpEndpoint:
+    """Answers MCP clients over HTTP, each request on its own: no session is kept.
+
+    Args:
+        predictor: Classifies the photos.
+        visitors: Counts the photos of each client, together with those of the page.
+        hosts: Which Host headers are believed.
+        bodies: Limits on all bodies together; None: the default ones.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        visitors: ClientRateLimiter,
+        hosts: TrustedHosts,
+        bodies: BodyLimits | None = None,
+    ) -> None:
+        def admit(request: Any, photos: int) -> str:
+            visitors.check_rate(request, photos)
+            return visitors.client(request)
+
+        self._hosts = hosts
+        self._manager = StreamableHTTPSessionManager(
+            build_server(predictor, admit, reads_paths=False),
+            json_response=True,
+            stateless=True,
+            max_request_body_size=MAX_MCP_BYTES,
+        )
+        self._app = BodyLimit(
+            self._manager.handle_request, bodies or _BODIES, _rule_of, respond=_refusal
+        )
+
+    @property
+    def route(self) -> Route:
+        """The route of the endpoint, for all methods."""
+        return Route(MCP_PATH, self)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Any) -> AsyncIterator[None]:
+        """Answer as long as the page does."""
+        async with self._manager.run():
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        refused = self._refused(scope)
+        if refused is not None:
+            await _refusal(refused, status=403)(scope, receive, send)
+        elif scope["method"] != "POST":
+            # There are no streams to listen to, and no sessions to end.
+            error = RequestError("Send MCP messages by POST.")
+            response = _refusal(error, status=405)
+            response.headers["Allow"] = "POST"
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refused(self, scope: Scope) -> RequestError | None:
+        """Return why a request is not answered that a browser may have been tricked into."""
+        here = self._hosts.origin(scope)
+        if here is None:
+            return RequestError(
+                "This address is not known here. Ask for the one that the page was started with; "
+                "behind a reverse proxy, set TENSIGHT_PROXIES."
+            )
+        origin = Headers(scope=scope).get("origin")
+        # The scheme may differ behind a proxy with TLS that does not tell it.
+        if origin is not None and _host_of(origin.lower()) != _host_of(here):
+            return RequestError("Pages of other sites cannot use the MCP server from a browser.")
+        return None
+
+
+def _host_of(origin: str) -> str:
+    return origin.partition("://")[2]
+
+
+def _rule_of(_: Any) -> BodyRule:
+    return BodyRule(MAX_MCP_BYTES)
+
+
+def _refusal(error: TenSightError, /, *, status: int | None = None) -> JSONResponse:
+    """Answer with an error that MCP clients read: as JSON-RPC, with our code in its data."""
+    plain = error_response(error)
+    content = {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {
+            "code": types.INVALID_REQUEST,
+            "message": str(error),
+            "data": error_fields(error),
+        },
+    }
+    headers = {
+        name: value for name, value in plain.headers.items() if not name.startswith("content-")
+    }
+    return JSONResponse(content, status or plain.status_code, headers)

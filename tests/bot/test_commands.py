@@ -1,0 +1,200 @@
+"""Commands that everyone may use."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from core.store.chats import Chat
+from tests.support.predictors import ControlledPredictor
+from tests.support.running_bot import (
+    GROUP,
+    RunningBot,
+    ask,
+    photo_message,
+    press,
+    running_bot,
+    texts,
+)
+from tests.support.servers import wait_for
+from tests.support.telegram_server import TelegramServer
+
+T = texts()
+LABELS = "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"
+SENDER, MEMBER = 1, 2
+
+
+def test_start_explains_the_bot(bot: RunningBot, chat: int) -> None:
+    reply = ask(bot.telegram, chat, lambda: bot.telegram.text(chat, "/start"))
+    assert reply.text == T["start"]
+
+
+def test_help_names_the_labels(bot: RunningBot, chat: int) -> None:
+    reply = ask(bot.telegram, chat, lambda: bot.telegram.text(chat, "/help"))
+    assert LABELS in reply.text
+
+
+def test_model_is_selected_for_the_chat_and_survives_a_restart(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running_bot(telegram, tmp_path):
+        offer = ask(telegram, 1, lambda: telegram.text(1, "/model"))
+        name = next(name for name in offer.buttons() if name.startswith("Airbench CNN"))
+        shown, _ = press(telegram, 1, offer, name)
+        assert shown.text == T["chosen_model"].format(model="Airbench CNN")
+    with running_bot(telegram, tmp_path):
+        for chat, title in ((1, "Airbench CNN"), (2, "Classic CNN")):
+            reply = ask(telegram, chat, partial(telegram.photo, chat, content))
+            assert reply.text.endswith(title)
+
+
+def test_language_is_that_of_telegram_until_one_is_selected(bot: RunningBot, chat: int) -> None:
+    telegram = bot.telegram
+    telegram.user(chat, "nl-BE")
+    offer = ask(telegram, chat, lambda: telegram.text(chat, "/language"))
+    assert offer.text == texts("nl")["choose_language"]
+    shown, _ = press(telegram, chat, offer, "English")
+    assert shown.text == T["chosen_language"]
+    assert ask(telegram, chat, lambda: telegram.text(chat, "/start")).text == T["start"]
+
+
+def test_stats_count_answers_and_feedback(bot: RunningBot, content: bytes, chat: int) -> None:
+    telegram = bot.telegram
+    for button in ("right", "wrong"):
+        reply = ask(telegram, chat, lambda: telegram.photo(chat, content))
+        shown, _ = press(telegram, chat, reply, T[button])
+        if button == "wrong":
+            press(telegram, chat, shown, "truck")
+    stats = ask(telegram, chat, lambda: telegram.text(chat, "/stats"))
+    assert stats.text.startswith(T["stats"].format(days=7, n=2, judged=2, right=1))
+    assert T["stats_models"] in stats.text
+    assert "Classic CNN (" in stats.text
+
+
+def test_privacy_lets_users_agree_to_the_storage_of_photos(
+    bot: RunningBot, content: bytes, chat: int
+) -> None:
+    telegram = bot.telegram
+
+    def stored() -> list[tuple[str, bytes]]:
+        return [(truth, photo) for _, truth, photo in bot.store.feedback.photos()]
+
+    def stored_after_feedback() -> list[tuple[str, bytes]]:
+        reply = ask(telegram, chat, lambda: telegram.photo(chat, content))
+        press(telegram, chat, reply, T["right"])
+        return stored()
+
+    before = stored()
+    assert stored_after_feedback() == before
+    offer = ask(telegram, chat, lambda: telegram.text(chat, "/privacy"))
+    assert "7" in offer.text
+    assert offer.text.endswith(T["not_kept"])
+    agreed, _ = press(telegram, chat, offer, T["keep_off"])
+    assert agreed.text.endswith(T["kept"])
+    assert list(agreed.buttons()) == [T["keep_on"]]
+    *_, (truth, photo) = stored_after_feedback()
+    assert truth == "ship"
+    with Image.open(io.BytesIO(photo)) as image:
+        assert not image.getexif()
+
+
+def test_database_holds_hashes_of_users(bot: RunningBot, content: bytes) -> None:
+    telegram, chat = bot.telegram, 987654321
+    ask(telegram, chat, lambda: telegram.photo(chat, content))
+    connection = bot.store.database.engine.raw_connection().driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    dump = "\n".join(connection.iterdump())
+    rows = [line for line in dump.splitlines() if str(chat) in line]
+    assert all('"inbox"' in row or '"chats"' in row for row in rows)
+
+
+def test_whoami_tells_the_users_id(bot: RunningBot, chat: int) -> None:
+    reply = ask(bot.telegram, chat, lambda: bot.telegram.text(chat, "/whoami"))
+    assert reply.text == T["whoami"].format(id=chat)
+
+
+def test_group_settings_follow_a_migration(bot: RunningBot, group: int) -> None:
+    bot.store.chats.set(group, Chat(model="baseline"))
+    bot.telegram.message(group, migrate_to_chat_id=group - 5000)
+    wait_for(lambda: bot.store.chats.get(group - 5000).model == "baseline")
+
+
+@pytest.mark.parametrize("command", ["/nonsense", "/status", "/promote classic 0", "/audit"])
+def test_unknown_command_is_explained(bot: RunningBot, chat: int, command: str) -> None:
+    reply = ask(bot.telegram, chat, lambda: bot.telegram.text(chat, command))
+    assert reply.text == T["unknown"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"text": "what a day"},
+        {"voice": {"file_id": "v", "file_unique_id": "v", "duration": 1}},
+        {"document": {"file_id": "d", "file_unique_id": "d", "mime_type": "application/pdf"}},
+        {"location": {"latitude": 1, "longitude": 1}},
+    ],
+)
+def test_message_without_photo_is_explained(
+    bot: RunningBot, chat: int, content: dict[str, Any]
+) -> None:
+    reply = ask(bot.telegram, chat, lambda: bot.telegram.message(chat, **content))
+    assert reply.text == T["other"]
+
+
+# /forget.
+
+
+def test_forget_deletes_everything_about_the_user(
+    bot: RunningBot, content: bytes, chat: int
+) -> None:
+    telegram = bot.telegram
+    reply = ask(telegram, chat, lambda: telegram.photo(chat, content))
+    press(telegram, chat, reply, T["right"])
+    bot.store.chats.set(chat, Chat(model="baseline"))
+    person = bot.state.person(chat) or ""
+    assert bot.store.chats.user_stats(person) == (1, 1, 1)
+    reply = ask(telegram, chat, lambda: telegram.text(chat, "/forget"))
+    assert reply.text == T["forgotten"]
+    assert bot.store.chats.user_stats(person) == (0, 0, 0)
+    assert bot.store.chats.get(chat).model is None
+
+
+def test_forget_keeps_the_settings_of_a_group(bot: RunningBot, chat: int, group: int) -> None:
+    telegram = bot.telegram
+    for each in (group, chat):
+        bot.store.chats.set(each, Chat(model="baseline"))
+    command = "/forget@tensight_bot"
+    reply = ask(telegram, group, lambda: telegram.text(group, command, user=chat))
+    assert reply.text == T["forgotten"]
+    assert bot.store.chats.get(chat).model is None
+    assert bot.store.chats.get(group).model == "baseline"
+
+
+def ask_about_photo_of_sender(telegram: TelegramServer, content: bytes) -> None:
+    """Let a member of a group send /what in reply to the sender's photo."""
+    message = photo_message(telegram, content, GROUP, SENDER)
+    telegram.text(GROUP, "/what", reply_to_message=message, user=MEMBER)
+
+
+def test_forget_covers_answers_that_others_wait_for(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, held: ControlledPredictor
+) -> None:
+    with running_bot(telegram, tmp_path, predictor=held) as bot:
+        ask_about_photo_of_sender(telegram, content)
+        wait_for(lambda: held.attempts == 1)
+        reply = ask(telegram, SENDER, lambda: telegram.text(SENDER, "/forget"))
+        assert reply.text == T["forgotten"]
+        held.release()
+        (reply,) = telegram.wait_for(1, GROUP)
+        assert reply.text.startswith("A ship"), "the member gets an answer"
+        bot.wait_until_idle()
+        assert bot.answers_of(SENDER) == 0
+        ask_about_photo_of_sender(telegram, content)
+        telegram.wait_for(2, GROUP)
+        assert bot.answers_of(SENDER) == 1, "later questions are not affected"

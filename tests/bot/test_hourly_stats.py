@@ -1,0 +1,39 @@
+"""Statistics of the last hour."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.hourly_stats import HourlyStats
+from core.errors import ImageError, PhotoReadError, PredictorError, RateError
+
+
+def test_summary_covers_the_last_hour() -> None:
+    now = 0.0
+    stats = HourlyStats(clock=lambda: now)
+    stats.record_answer(9.0)
+    stats.record_error(PredictorError(""))
+    now = 3600.0
+    for seconds in range(1, 101):
+        stats.record_answer(seconds)
+    assert stats.summary() == (100, 51, 95, 0)
+
+
+def test_summary_of_nothing_is_zero() -> None:
+    assert HourlyStats().summary() == (0, 0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        (PredictorError(""), True),
+        (ZeroDivisionError(), True),
+        (ImageError("truncated", ""), False),
+        (PhotoReadError(""), False),
+        (RateError(1), False),
+    ],
+)
+def test_errors_of_the_photo_or_its_sender_do_not_count(error: Exception, counts: bool) -> None:
+    stats = HourlyStats()
+    stats.record_error(error)
+    assert stats.summary().errors == counts
