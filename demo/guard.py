@@ -23,15 +23,15 @@ from core.serving.http.client import ClientAddress
 from core.serving.http.client_share import ClientShare
 from core.serving.http.errors import error_message, error_response
 from core.serving.http.security_headers import SecurityHeaders
+from demo.classify_many import MAX_PHOTOS
 from demo.context import ClientRateLimiter
-from demo.tabs import batch
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder
 
 __all__ = ["MAX_EVENT_BYTES", "page_middleware"]
 
 # Bytes of one upload of many files: a batch, and its files' names.
-_MAX_UPLOAD_BYTES = batch.MAX_PHOTOS * MAX_BYTES + 2**20
+_MAX_UPLOAD_BYTES = MAX_PHOTOS * MAX_BYTES + 2**20
 # The largest event of the page itself, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
 _MAX_OTHER_BYTES = 64 * 2**10

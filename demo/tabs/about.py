@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from contextlib import suppress
 
@@ -43,34 +44,23 @@ console.log(data[0].label, data[0].confidence);
 _PROGRAMS = {"curl": CURL, "Python": PYTHON, "JavaScript": JAVASCRIPT}
 
 
-def build(context: PageContext, page: gr.Blocks, *, share: bool) -> None:
+def build(context: PageContext, tab: gr.Tab, *, share: bool) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
         context: Context of the page.
-        page: The page, whose load event fills the texts.
+        tab: The tab, whose opening fills it.
         share: Whether the page is shared through Gradio's servers.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
-    words, at_start = context.words, context.predictor.models()
+    at_start = context.predictor.models()
     about = gr.Markdown(elem_id="about")
-    with gr.Column(elem_id="programs"):
-        shown = [
-            gr.Code(
-                program.strip(),
-                language=None,
-                label=name,
-                interactive=False,
-                show_line_numbers=False,
-                wrap_lines=True,
-            )
-            for name, program in _PROGRAMS.items()
-        ]
-    gr.Markdown(words("about_answer"))
+    programs = gr.HTML(elem_id="programs")
+    answer = gr.Markdown(elem_id="about-answer")
 
-    def tell(request: gr.Request) -> list[str]:
+    def show(request: gr.Request) -> tuple[str, str, str]:
         """Return the text for the current models, and the API examples with the page's address."""
         here, results = locale.page_texts(language_of(request)), at_start
         with suppress(TenSightError):
@@ -82,9 +72,25 @@ def build(context: PageContext, page: gr.Blocks, *, share: bool) -> None:
             sides="–".join(str(side) for side in sorted({min(sides), max(sides)})),
             elsewhere=here["about_shared" if share else "about_alone"],
         )
-        return [told, *(p.strip().replace(_HERE, _address(request)) for p in _PROGRAMS.values())]
+        return told, _programs_html(_address(request)), here["about_answer"] + here["about_credits"]
 
-    page.load(tell, None, [about, *shown], api_visibility="private", show_progress="hidden")
+    tab.select(
+        show,
+        None,
+        [about, programs, answer],
+        api_visibility="private",
+        concurrency_limit=None,
+        show_progress="hidden",
+    )
+
+
+def _programs_html(address: str) -> str:
+    """Render the API examples with the address of this page."""
+    return "".join(
+        f'<h4>{name}</h4><pre tabindex="0" role="region" aria-label="{name}">'
+        f"{html.escape(program.strip().replace(_HERE, address))}</pre>"
+        for name, program in _PROGRAMS.items()
+    )
 
 
 def _address(request: gr.Request) -> str:
