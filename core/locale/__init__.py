@@ -111,8 +111,8 @@ def decimal(value: float, places: int, language: Language = "en") -> str:
         language: Language of the separators.
     """
     separators = _table(language).format
-    table = {",": separators["thousands"], ".": separators["decimal"]}
-    return f"{value:,.{places}f}".translate(str.maketrans(table))
+    own = str.maketrans(",.", separators["thousands"] + separators["decimal"])
+    return f"{value:,.{places}f}".translate(own)
 
 
 def language_of_tag(tag: str | None) -> Language | None:
