@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zipfile
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ __all__ = ["MAX_PHOTOS", "BatchPhoto", "ZipError", "list_photos", "predict_many"
 
 MAX_PHOTOS = 100
 """Maximum number of photos in a batch."""
+
+# What reading a damaged, encrypted or oddly compressed file of an archive raises.
+_UNREADABLE = (OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 _TRIES = 20
 _PAUSE_S = 0.5
@@ -64,7 +68,7 @@ class BatchPhoto:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
                 # The size that an archive claims need not be true.
                 data = stream.read(MAX_BYTES + 1)
-        except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, EOFError) as error:
+        except (*_UNREADABLE, RuntimeError) as error:
             raise ImageError("truncated", f"{self.name} cannot be read: {error}") from error
         if len(data) > MAX_BYTES:
             raise ImageError("too_large", f"{self.name} has more than {MAX_BYTES} bytes.")

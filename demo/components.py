@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.data_classes import ImageData
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from core import locale
@@ -20,6 +21,7 @@ __all__ = [
     "bars",
     "count_bars",
     "data_url",
+    "markdown_html",
     "photo_input",
     "read_path",
     "table",
@@ -115,6 +117,14 @@ def count_bars(rows: Sequence[tuple[str, str, float]], name: str) -> str:
         for label, value, share in rows
     )
     return f'<ul class="bars" aria-label="{html.escape(name)}">{items}</ul>'
+
+
+def markdown_html(text: str) -> str:
+    """Render Markdown as HTML; HTML in the text is shown as text.
+
+    Rendering it here spares every visitor the scripts of Gradio's Markdown component.
+    """
+    return str(MarkdownIt("js-default").render(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:

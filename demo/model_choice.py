@@ -45,8 +45,9 @@ def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
         accuracy = words["model_on_test"].format(accuracy=accuracy)
     speed = f"{locale.decimal(figures.milliseconds, 1, language)} ms"
     # Some titles say how the model was trained.
-    parts = [title] if family.lower() in title.lower() else [title, family]
-    return " · ".join([*parts, accuracy, speed]), result.config.name
+    parts = [] if family.lower() in title.lower() else [family]
+    # The family comes last, where a narrow screen cuts the text off.
+    return " · ".join([title, accuracy, speed, *parts]), result.config.name
 
 
 def default_choices(predictor: Predictor) -> tuple[list[tuple[str, str]], str]:

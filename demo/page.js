@@ -3,27 +3,28 @@
     const words = __WORDS__;
     const said = words[navigator.language.split("-")[0]] ?? words.en;
     const byId = id => document.getElementById(id);
-    const root = document.documentElement;
 
     // ---- The number of bars and the opacity of the overlay are up to the browser. ----
     const style = document.head.appendChild(document.createElement("style"));
     const showBars = n => { style.textContent = `#scores li:nth-child(n + ${Number(n) + 1}) { display: none; }`; };
     showBars(3);
     document.addEventListener("input", event => {
-        if (event.target.id === "opacity") root.style.setProperty("--opacity", event.target.value);
+        if (event.target.id === "opacity") document.documentElement.style.setProperty("--opacity", event.target.value);
         if (event.target.id !== "top") return;
         showBars(event.target.value);
         event.target.parentElement.querySelector("output").textContent = event.target.value;
     });
 
     // ---- A prediction that is being replaced is dimmed. ----
+    // Gradio applies style.css within the page alone, so the states stand on a part of it.
+    const state = () => byId("predict-row")?.dataset ?? {};
     const removeOverlay = () => {
         document.querySelector("#photo .heat")?.remove();
-        root.classList.remove("explaining");
+        delete state().explaining;
         byId("action-why")?.setAttribute("aria-pressed", "false");
     };
-    const pending = () => { removeOverlay(); root.classList.add("pending"); };
-    const settle = () => root.classList.remove("pending");
+    const pending = () => { removeOverlay(); state().pending = ""; };
+    const settle = () => { delete state().pending; };
 
     // ---- The explanation is laid over the photo itself. ----
     // The heat map may come into the page after its event has ended.
@@ -31,11 +32,11 @@
         const heat = document.querySelector("#explained .heat");
         const frame = document.querySelector("#photo .image-frame");
         if (!heat || !frame || frame.querySelector(".heat")) return;
-        if (root.classList.contains("explaining")) frame.append(heat.cloneNode());
+        if ("explaining" in state()) frame.append(heat.cloneNode());
     };
     const toggleOverlay = () => {
-        if (root.classList.contains("explaining")) return removeOverlay();
-        root.classList.add("explaining");
+        if ("explaining" in state()) return removeOverlay();
+        state().explaining = "";
         layOver();
         byId("action-why")?.setAttribute("aria-pressed", "true");
     };

@@ -10,6 +10,7 @@ import gradio as gr
 
 from core import locale
 from core.errors import TenSightError
+from demo.components import markdown_html
 from demo.context import PageContext, language_of
 
 __all__ = ["CURL", "JAVASCRIPT", "PYTHON", "build"]
@@ -56,9 +57,9 @@ def build(context: PageContext, tab: gr.Tab, *, share: bool) -> None:
         ModelNotFoundError: The predictor has no model.
     """
     at_start = context.predictor.models()
-    about = gr.Markdown(elem_id="about")
+    about = gr.HTML(elem_id="about")
     programs = gr.HTML(elem_id="programs")
-    answer = gr.Markdown(elem_id="about-answer")
+    answer = gr.HTML(elem_id="about-answer")
 
     def show(request: gr.Request) -> tuple[str, str, str]:
         """Return the text for the current models, and the API examples with the page's address."""
@@ -72,7 +73,8 @@ def build(context: PageContext, tab: gr.Tab, *, share: bool) -> None:
             sides="–".join(str(side) for side in sorted({min(sides), max(sides)})),
             elsewhere=here["about_shared" if share else "about_alone"],
         )
-        return told, _programs_html(_address(request)), here["about_answer"] + here["about_credits"]
+        more = here["about_answer"] + here["about_credits"]
+        return markdown_html(told), _programs_html(_address(request)), markdown_html(more)
 
     tab.select(
         show,

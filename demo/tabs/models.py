@@ -10,7 +10,7 @@ from core import locale
 from core.bundle.card import card
 from core.bundle.leaderboard import ModelInfo
 from core.errors import ModelNotFoundError, TenSightError
-from demo.components import text_html
+from demo.components import markdown_html, text_html
 from demo.context import PageContext, language_of, refusal_html
 from demo.model_choice import sort_key
 from demo.tabs.leaderboard import leaderboard, models_chart
@@ -47,7 +47,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     confusion = gr.HTML(elem_id="confusion")
     classes = gr.HTML(elem_id="classes")
     with gr.Accordion(words("models_card"), open=False, elem_id="card"):
-        text = gr.Markdown()
+        text = gr.HTML()
 
     def show_all(request: gr.Request) -> tuple[str, str, dict[str, Any]]:
         """Render the leaderboard of the current models, and update the selector."""
@@ -97,7 +97,7 @@ def _details(context: PageContext, name: str, language: locale.Language) -> tupl
         calibration(result.metrics, language),
         confusion_matrix(result, language),
         class_table(result, language),
-        card(result.config, result.metrics, pictures=False),
+        markdown_html(card(result.config, result.metrics, pictures=False)),
     )
 
 

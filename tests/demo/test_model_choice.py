@@ -12,7 +12,7 @@ def test_choice_shows_family_accuracy_on_photos_and_time(catalog: Catalog) -> No
     assert photos is not None
     shown, name = choice(result, "en")
     speed = f"{result.metrics.milliseconds:.1f} ms"
-    assert shown == f"MobileNetV2 · fine-tuned · {photos.share:.0%} · {speed}"
+    assert shown == f"MobileNetV2 · {photos.share:.0%} · {speed} · fine-tuned"
     assert name == "mobilenet"
 
 
