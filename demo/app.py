@@ -107,12 +107,7 @@ def serve(
         store = _store(settings)
         if store is not None:
             stack.enter_context(closing(store))
-        uploads = stack.enter_context(
-            upload_folder(max_age_s=_UPLOADS_KEPT_S, max_bytes=_MAX_UPLOADS_BYTES)
-        )
-        # Gradio reads this when the page is built. The folder is this process's own: Gradio names
-        # an upload by its content, and a page that closes would delete it under another's feet.
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads.path)
+        uploads = stack.enter_context(_upload_folder())
         local = isinstance(predictor, LocalPredictor)
         visitors = ClientRateLimiter(settings.photos_per_minute)
         page = build_page(
@@ -151,6 +146,18 @@ def serve(
         stopped.wait()
 
 
+@contextmanager
+def _upload_folder() -> Iterator[UploadFolder]:
+    """Make a folder for this process's uploads, and tell Gradio to use it.
+
+    Gradio names an upload by its content, so two processes that shared a folder would delete each
+    other's uploads. It reads the variable when the page is built.
+    """
+    with upload_folder(max_age_s=_UPLOADS_KEPT_S, max_bytes=_MAX_UPLOADS_BYTES) as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads.path)
+        yield uploads
+
+
 def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str], None]) -> bool:
     """Wait until a predictor elsewhere is there; False where told to stop before."""
     told = False
@@ -168,7 +175,7 @@ def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str
 
 
 def _store(settings: Settings) -> Store | None:
-    """Where feedback goes; None where it would be lost, or cannot be kept."""
+    """Open the store for feedback; return None where feedback would be lost or not be stored."""
     # A Space has no disk that lasts.
     if "SPACE_ID" in os.environ and settings.database_url is None:
         return None
@@ -314,7 +321,7 @@ def build_page(
     share: bool = False,
     mcp: bool = False,
 ) -> gr.Blocks:
-    """The page, not yet served.
+    """Build the page without serving it.
 
     Args:
         predictor: Who answers.
