@@ -140,7 +140,7 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
 
     @property
     def is_operator(self) -> bool:
-        """Whether an operator sent the update."""
+        """Return whether an operator sent the update."""
         return self.bot_data.is_operator(self.user_id)
 
     async def chat_settings(self) -> Chat:

@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WebhookAddress:
-    """Where updates are received.
+    """Address at which updates are received.
 
     Attributes:
         url: Public https address that Telegram sends them to.

@@ -1,4 +1,4 @@
-"""What programs ask the page for: fixed names, typed results."""
+"""Endpoints of the page for programs, with stable names and typed results."""
 
 # Gradio reads the types of the endpoints, so they must not be text: no `annotations` here.
 
@@ -13,16 +13,17 @@ from core import locale
 from core.errors import RequestError
 from core.inference.prediction import Prediction
 from core.serving.ask import votes
+from demo.classify_many import MAX_PHOTOS, predict_many
 from demo.components import read_path, uploaded
 from demo.context import PageContext, error_of, language_of
-from demo.tabs import batch, compare
+from demo.tabs import compare
 
 __all__ = ["build"]
 
 _T = TypeVar("_T")
 
 
-# What Gradio's clients make of a file.
+# The form that Gradio's clients give a file.
 class Photo(TypedDict):
     path: str
     meta: NotRequired[dict[str, str]]
@@ -90,84 +91,105 @@ def build(context: PageContext, uploads: str) -> None:
     """Add the endpoints to the page that is being built.
 
     Args:
-        context: Who answers.
-        uploads: Where Gradio keeps uploads.
+        context: Context of the page.
+        uploads: Folder of Gradio's uploads.
     """
+    endpoints = _Endpoints(context, uploads)
+    # The predictor bounds the load, and its error says when to retry.
+    api(endpoints.predict, api_name="predict", concurrency_limit=None)
+    api(endpoints.predict_batch, api_name="predict_batch", concurrency_limit=4)
+    api(endpoints.compare, api_name="compare", concurrency_limit=None)
+    api(endpoints.models, api_name="models", concurrency_limit=None)
+
+
+class _Endpoints:
+    """Endpoints of the page for programs; Gradio publishes their names, types and docstrings."""
+
+    def __init__(self, context: PageContext, uploads: str) -> None:
+        self._context = context
+        self._uploads = uploads
 
     async def predict(
+        self,
         photo: Photo,
         request: gr.Request,
         model: str | None = None,
         saliency: bool = False,
     ) -> Answer:
-        """Tell what is in a photo.
+        """Classify a photo.
 
         Args:
             photo: An uploaded file.
-            request: Whose language errors are told in.
-            model: Name of the model, as `/models` gives it; without it, the default one.
-            saliency: Also tell what in the photo spoke for the answer.
+            request: Request, whose language error messages are in.
+            model: Name of the model, as listed by `/models`; None for the default model.
+            saliency: Also return which regions of the photo supported the prediction.
 
         Returns:
-            The fields of a prediction; or `error`, with a stable code and a sentence.
+            The fields of a prediction; or `error`, with a stable code and a message.
         """
+        context = self._context
 
         async def ask() -> Answer:
             _check_model(model)
             context.visitors.check_rate(request)
-            path = read_path(_path(photo, uploads))
+            path = read_path(_path(photo, self._uploads))
             answer = await context.predictor.predict(
                 path, model=model, saliency=saliency, client=context.visitors.client(request)
             )
             return _fields(answer, saliency=saliency)
 
-        return await _told(ask, request)
+        return await _answer_or_error(ask, request)
 
     async def predict_batch(
-        photos: list[Photo], request: gr.Request, model: str | None = None
+        self, photos: list[Photo], request: gr.Request, model: str | None = None
     ) -> list[Answer]:
-        """Tell what is in each of up to 100 photos.
+        """Classify up to 100 photos.
 
         Args:
             photos: Uploaded files.
-            request: Whose language errors are told in.
-            model: Name of the model; without it, the default one.
+            request: Request, whose language error messages are in.
+            model: Name of the model; None for the default model.
 
         Returns:
-            As of `/predict`, in the order of the photos; one that fails does not harm the others.
+            An answer as of `/predict` for each photo, in order; a photo that fails does not affect
+            the others.
         """
-        language = language_of(request)
+        context, language = self._context, language_of(request)
         try:
-            if not isinstance(photos, list) or not 0 < len(photos) <= batch.MAX_PHOTOS:
-                raise RequestError(f"Send a list of 1 to {batch.MAX_PHOTOS} photos.")
+            if not isinstance(photos, list) or not 0 < len(photos) <= MAX_PHOTOS:
+                raise RequestError(f"Send a list of 1 to {MAX_PHOTOS} photos.")
             _check_model(model)
             context.visitors.check_rate(request, len(photos))
         except Exception as error:  # noqa: BLE001  # the edge of the process
-            n = len(photos) if isinstance(photos, list) and len(photos) <= batch.MAX_PHOTOS else 1
+            n = len(photos) if isinstance(photos, list) and len(photos) <= MAX_PHOTOS else 1
             return [_error(error, language)] * max(n, 1)
-        paths, client = [_path(each, uploads) for each in photos], context.visitors.client(request)
-        given = await batch.answers(context, paths, model, client)
+        paths, client = (
+            [_path(each, self._uploads) for each in photos],
+            context.visitors.client(request),
+        )
+        given = await predict_many(context, paths, model, client)
         return [_fields(e) if isinstance(e, Prediction) else _error(e, language) for e in given]
 
-    async def compare_models(photo: Photo, request: gr.Request) -> Comparison:
-        """Tell what every model says of a photo.
+    async def compare(self, photo: Photo, request: gr.Request) -> Comparison:
+        """Classify a photo with every model.
 
         Args:
             photo: An uploaded file.
-            request: Whose language errors are told in.
+            request: Request, whose language error messages are in.
 
         Returns:
-            `answers` by the name of the model, as of `/predict`; and `agreement`: the answer that
-            most give (a label or `none`), how many `models` those are, `of` how many.
+            `answers` as of `/predict` by the name of the model; and `agreement`: the answer that
+            most models give (a label or `none`), how many `models` give it, and `of` how many.
         """
+        context, language = self._context, language_of(request)
 
         async def ask() -> Comparison:
             results = await asyncio.to_thread(context.predictor.models)
             context.visitors.check_rate(request, len(results))
-            path, client = read_path(_path(photo, uploads)), context.visitors.client(request)
+            path = read_path(_path(photo, self._uploads))
+            client = context.visitors.client(request)
             each = await compare.answers(context, path, results, client)
             answer, models, of = votes(each)
-            language = language_of(request)
             return Comparison(
                 agreement=Agreement(answer=answer, models=models, of=of),
                 answers={
@@ -178,35 +200,30 @@ def build(context: PageContext, uploads: str) -> None:
                 },
             )
 
-        return await _told(ask, request)
+        return await _answer_or_error(ask, request)
 
-    def models(request: gr.Request) -> list[Model]:
-        """Every model that answers, with its figures; `default` tells which one does unasked.
+    def models(self, request: gr.Request) -> list[Model]:
+        """List every model with its results; `default` marks the default model.
 
         Args:
-            request: Whose language errors are told in.
+            request: Request, whose language error messages are in.
 
         Returns:
             One row a model; or a single one with `error`, as of `/predict`.
         """
+        predictor = self._context.predictor
         try:
-            default = context.predictor.default_model()
+            default = predictor.default_model()
             rows = [
                 result.to_dict() | {"default": result.config.name == default}
-                for result in context.predictor.models()
+                for result in predictor.models()
             ]
         except Exception as error:  # noqa: BLE001  # the edge of the process: a program reads a code
             return [Model(error=_error(error, language_of(request))["error"])]
         return cast(list[Model], rows)
 
-    # The predictor is the one bound: it says in our words when to come back.
-    api(predict, api_name="predict", concurrency_limit=None)
-    api(predict_batch, api_name="predict_batch", concurrency_limit=4)
-    api(compare_models, api_name="compare", concurrency_limit=None)
-    api(models, api_name="models", concurrency_limit=None)
 
-
-async def _told(ask: Callable[[], Awaitable[_T]], request: gr.Request) -> _T:
+async def _answer_or_error(ask: Callable[[], Awaitable[_T]], request: gr.Request) -> _T:
     try:
         return await ask()
     except Exception as error:  # noqa: BLE001  # the edge of the process: a program reads a code
@@ -215,10 +232,10 @@ async def _told(ask: Callable[[], Awaitable[_T]], request: gr.Request) -> _T:
 
 
 def _check_model(model: Any) -> None:
-    """A program can send anything.
+    """Check the name of a model, since a program can send anything.
 
     Raises:
-        RequestError: It is no name.
+        RequestError: It is not a string.
     """
     if not isinstance(model, str | None):
         raise RequestError("`model` is the name of one, or null.")

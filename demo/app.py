@@ -1,4 +1,4 @@
-"""The web page: photos in, answers in words, bars and colours; six tabs, one file each."""
+"""The web page: photos in, predictions in words, bars and heat maps; six tabs, one file each."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from core.sockets import probe
 from core.store.store import Store
 from core.system import on_stop_signal
 from demo import api
+from demo.components import text_html
 from demo.context import ClientRateLimiter, PageContext, Samples
 from demo.guard import page_middleware
 from demo.hosts import TrustedHosts
@@ -52,24 +53,7 @@ _SWEEP_S = 60.0
 _UPLOADS_KEPT_S = 300.0
 _MAX_UPLOADS_BYTES = 4 * 2**30
 _STYLE = Path(__file__).with_name("style.css")
-# What changes is read aloud where it stands, when the visitor pauses. And a file that is too large
-# is refused in the browser already, by Gradio, in English.
-_WATCH = """() => {
-    const tooLarge = %s;
-    const look = () => {
-        for (const name of ["verdict", "thanks", "agreement", "batch-said"]) {
-            const part = document.getElementById(name);
-            if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
-        }
-        for (const part of document.querySelectorAll("[data-testid=toast-text]")) {
-            if (part.textContent.startsWith("File(s) exceed"))
-                part.firstChild.data = tooLarge[navigator.language.split("-")[0]] ?? tooLarge.en;
-        }
-    };
-    // A tab's parts come when it is opened.
-    new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
-    look();
-}"""
+_SCRIPT = Path(__file__).with_name("page.js")
 # Events of all visitors that may wait; Gradio refuses more.
 _EVENTS = 500
 # Photos of batches that are asked for at once: the predictor has places for others.
@@ -123,12 +107,7 @@ def serve(
         store = _store(settings)
         if store is not None:
             stack.enter_context(closing(store))
-        uploads = stack.enter_context(
-            upload_folder(max_age_s=_UPLOADS_KEPT_S, max_bytes=_MAX_UPLOADS_BYTES)
-        )
-        # Gradio reads this when the page is built. The folder is this process's own: Gradio names
-        # an upload by its content, and a page that closes would delete it under another's feet.
-        os.environ["GRADIO_TEMP_DIR"] = str(uploads.path)
+        uploads = stack.enter_context(_upload_folder())
         local = isinstance(predictor, LocalPredictor)
         visitors = ClientRateLimiter(settings.photos_per_minute)
         page = build_page(
@@ -167,6 +146,18 @@ def serve(
         stopped.wait()
 
 
+@contextmanager
+def _upload_folder() -> Iterator[UploadFolder]:
+    """Make a folder for this process's uploads, and tell Gradio to use it.
+
+    Gradio names an upload by its content, so two processes that shared a folder would delete each
+    other's uploads. It reads the variable when the page is built.
+    """
+    with upload_folder(max_age_s=_UPLOADS_KEPT_S, max_bytes=_MAX_UPLOADS_BYTES) as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads.path)
+        yield uploads
+
+
 def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str], None]) -> bool:
     """Wait until a predictor elsewhere is there; False where told to stop before."""
     told = False
@@ -184,7 +175,7 @@ def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str
 
 
 def _store(settings: Settings) -> Store | None:
-    """Where feedback goes; None where it would be lost, or cannot be kept."""
+    """Open the store for feedback; return None where feedback would be lost or not be stored."""
     # A Space has no disk that lasts.
     if "SPACE_ID" in os.environ and settings.database_url is None:
         return None
@@ -239,7 +230,7 @@ def launch(
         "i18n": _words(),
         "theme": _theme(),
         "css_paths": _STYLE,
-        "js": _watch(),
+        "js": _script(),
     }
     middleware = page_middleware(
         uploaders=uploaders or ClientRateLimiter(_UPLOADS),
@@ -330,7 +321,7 @@ def build_page(
     share: bool = False,
     mcp: bool = False,
 ) -> gr.Blocks:
-    """The page, not yet served.
+    """Build the page without serving it.
 
     Args:
         predictor: Who answers.
@@ -355,7 +346,6 @@ def build_page(
         tuple(unbundled),
         samples,
     )
-    words = context.words
     # Gradio deletes what it was sent whole; the sweep of `serve` what broke off, too.
     page = gr.Blocks(
         title="TenSight",
@@ -365,33 +355,56 @@ def build_page(
     with page:
         # First: a handler of a tab that is called the same would take an endpoint's name.
         api.build(context, page.GRADIO_CACHE)
-        gr.Markdown("# TenSight")
-        gr.Markdown(words("intro"))
-        with gr.Tabs():
-            with gr.Tab(words("tab_predict"), id="predict"):
-                predict.build(context, page)
-            with gr.Tab(words("tab_compare"), id="compare"):
-                compare.build(context)
-            with gr.Tab(words("tab_batch"), id="batch"):
-                batch.build(context, page)
-            with gr.Tab(words("tab_models"), id="models"):
-                models.build(context, page)
-            with gr.Tab(words("tab_data"), id="data"):
-                data.build(context, page)
-            with gr.Tab(words("tab_about"), id="about"):
-                about.build(context, page, share=share, mcp=mcp)
+        gr.HTML("<h1>TenSight</h1>", elem_id="title")
+        text_html(context.words("intro"), elem_id="intro")
+        _build_tabs(context, page, share=share, mcp=mcp)
     page.queue(max_size=_EVENTS)
     return page
+
+
+def _build_tabs(context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool) -> None:
+    """Build the tabs; the texts and charts of all but the first come when one is opened."""
+    words = context.words
+    with gr.Tabs() as tabs:
+        with gr.Tab(words("tab_predict"), id="predict"):
+            first = predict.build(context, page)
+        with gr.Tab(words("tab_compare"), id="compare") as tab:
+            compared = compare.build(context, tab)
+        with gr.Tab(words("tab_batch"), id="batch") as tab:
+            batch.build(context, tab)
+        with gr.Tab(words("tab_models"), id="models") as tab:
+            models.build(context, tab)
+        with gr.Tab(words("tab_data"), id="data") as tab:
+            data.build(context, tab)
+        with gr.Tab(words("tab_about"), id="about") as tab:
+            about.build(context, tab, share=share, mcp=mcp)
+    # The photo of the first tab is handed on to the second.
+    first.compare.click(
+        lambda photo: (gr.Tabs(selected="compare"), photo),
+        first.photo,
+        [tabs, compared],
+        api_visibility="private",
+        concurrency_limit=None,
+        show_progress="hidden",
+    )
 
 
 def _words() -> gr.I18n:
     return gr.I18n(**{language: locale.page_texts(language) for language in locale.LANGUAGES})
 
 
-def _watch() -> str:
+def _script() -> str:
+    """Return the script of the page, with its words in all languages."""
     too_large = ImageError("too_large", "")
-    words = {each: locale.format_error(too_large, each) for each in locale.LANGUAGES}
-    return _WATCH % json.dumps(words)
+    words = {}
+    for each in locale.LANGUAGES:
+        texts = locale.page_texts(each)
+        words[each] = {
+            "too_large": locale.format_error(too_large, each),
+            "copied": texts["share_copied"],
+            "downloaded": texts["share_downloaded"],
+        }
+    return _SCRIPT.read_text("utf-8").replace("__WORDS__", json.dumps(words))
 
 
 def _theme() -> gr.themes.Base:

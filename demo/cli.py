@@ -120,7 +120,7 @@ def _mcp_endpoint(
 
 
 def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:
-    """The first test images of each class."""
+    """Return the first test images of each class."""
     prepare_training()
     from core.training.data.cifar10 import CIFAR10_LABELS, load_cifar10_test
 

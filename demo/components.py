@@ -10,31 +10,35 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import pandas
 from gradio.data_classes import ImageData
+from markdown_it import MarkdownIt
 from PIL import Image
 
 from core import locale
-from core.bundle.leaderboard import ModelInfo, selectable
-from core.bundle.metrics import Metrics
 from core.errors import PhotoReadError
-from demo.context import PageContext, language_of
 
 __all__ = [
     "bars",
-    "choice",
-    "chosen",
+    "count_bars",
     "data_url",
+    "markdown_html",
     "photo_input",
     "read_path",
-    "reliability",
-    "reliability_plot",
     "table",
+    "text_html",
     "uploaded",
 ]
 
-# Bins of the reliability diagram with fewer images are too noisy to draw.
-_FEW = 10
+
+def text_html(text: Any, tag: str = "p", **how: Any) -> gr.HTML:
+    """Create a translated paragraph or heading without the cost of a Markdown component.
+
+    Args:
+        text: A text of `PageContext.words`.
+        tag: Element that holds it.
+        how: Arguments of `gr.HTML`.
+    """
+    return gr.HTML(text, html_template=f"<{tag}>${{value}}</{tag}>", **how)
 
 
 def photo_input(label: Any, elem_id: str) -> gr.Image:
@@ -52,6 +56,7 @@ def photo_input(label: Any, elem_id: str) -> gr.Image:
             type="filepath",
             sources=["upload", "webcam", "clipboard"],
             label=label,
+            show_label=False,
             height=360,
             elem_id=elem_id,
         )
@@ -81,91 +86,6 @@ def uploaded(path: object, folder: str) -> str:
     return path if Path(path).resolve().is_relative_to(Path(folder).resolve()) else ""
 
 
-def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
-    """Format a model as a choice of the model selector.
-
-    Returns:
-        The text, title with test accuracy and latency, and the value, the model's name.
-    """
-    figures = result.metrics
-    accuracy = locale.decimal(100 * figures.test.accuracy, 1, language)
-    speed = locale.decimal(figures.milliseconds, 1, language)
-    return f"{result.config.title} · {accuracy}% · {speed} ms", result.config.name
-
-
-def chosen(context: PageContext, request: gr.Request) -> tuple[list[tuple[str, str]], str]:
-    """List the choices of the model selector, and the one that the query `?model=` selects.
-
-    Args:
-        context: Context of the page.
-        request: Request of the visitor.
-
-    Returns:
-        Text and value of each choice, and the selected value: the default model without a valid
-        query.
-
-    Raises:
-        ModelNotFoundError, PredictorError: As raised by the predictor.
-    """
-    results, value = context.predictor.models(), context.predictor.default_model()
-    asked = request.query_params.get("model", "")
-    if asked in [result.config.name for result in results]:
-        value = asked
-    shown = selectable(results, context.predictor.default_model(), value)
-    return [choice(result, language_of(request)) for result in shown], value
-
-
-def reliability_plot() -> gr.LinePlot:
-    """Create the plot component for the reliability diagram of `reliability`."""
-    return gr.LinePlot(
-        x="confidence",
-        y="accuracy",
-        x_lim=[0, 1],
-        y_lim=[0, 1],
-        color="of",
-        color_title=" ",
-        height=270,
-        show_label=False,
-    )
-
-
-def reliability(figures: Metrics, language: locale.Language) -> tuple[dict[str, Any], str]:
-    """Compute the reliability diagram of a model.
-
-    Args:
-        figures: Metrics of the model.
-        language: Language of the texts.
-
-    Returns:
-        Update for the component of `reliability_plot`, and a text alternative with the ECE.
-    """
-    words = locale.page_texts(language)
-    bins = figures.test.reliability
-    points = [(words["model"], each.confidence, each.accuracy) for each in bins if each.n >= _FEW]
-    points += [(words["ideal"], 0.0, 0.0), (words["ideal"], 1.0, 1.0)]
-    drawn = gr.update(
-        value=pandas.DataFrame(points, columns=["of", "confidence", "accuracy"]),
-        x_title=words["confidence"],  # plots do not translate their initial titles
-        y_title=words["right"],
-    )
-    sentences = [
-        words["calibrated"].format(
-            n=locale.decimal(figures.test.n, 0, language),
-            ece=f"{locale.decimal(100 * figures.test.ece, 1, language)}%",
-        )
-    ]
-    photos = figures.photos
-    if photos is not None and photos.accuracy is not None and photos.confidence is not None:
-        sentences.append(
-            words["calibrated_on_photos"].format(
-                n=photos.accuracy.n,
-                confidence=f"{photos.confidence:.0%}",
-                right=f"{photos.accuracy.share:.0%}",
-            )
-        )
-    return drawn, " ".join(sentences)
-
-
 def bars(scores: Mapping[str, float], most: int, language: locale.Language, words: str = "") -> str:
     """Render the most probable labels as an HTML list with bars and percentages.
 
@@ -176,11 +96,35 @@ def bars(scores: Mapping[str, float], most: int, language: locale.Language, word
         words: Accessible name of the list, for screen readers.
     """
     rows = "".join(
-        f'<li style="--share:{score:.4f}"><span>{html.escape(locale.label_name(label, language))}'
-        f"</span><span>{html.escape(locale.percent(score))}</span></li>"
+        f'<li style="--share:{score:.4f}">'
+        f"<span>{html.escape(locale.label_name(label, language))}</span>"
+        f"<span>{html.escape(locale.percent(score))}</span></li>"
         for label, score in list(scores.items())[:most]
     )
     return f'<ol class="bars" aria-label="{html.escape(words)}">{rows}</ol>'
+
+
+def count_bars(rows: Sequence[tuple[str, str, float]], name: str) -> str:
+    """Render quantities as an HTML list with bars.
+
+    Args:
+        rows: Name, formatted value and share of the full width, 0 to 1, of each.
+        name: Accessible name of the list, for screen readers.
+    """
+    items = "".join(
+        f'<li style="--share:{share:.4f}"><span>{html.escape(label)}</span>'
+        f"<span>{html.escape(value)}</span></li>"
+        for label, value, share in rows
+    )
+    return f'<ul class="bars" aria-label="{html.escape(name)}">{items}</ul>'
+
+
+def markdown_html(text: str) -> str:
+    """Render Markdown as HTML; HTML in the text is shown as text.
+
+    Rendering it here spares every visitor the scripts of Gradio's Markdown component.
+    """
+    return str(MarkdownIt("js-default").render(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
@@ -207,15 +151,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "")
     )
 
 
-def data_url(picture: Image.Image, kind: str = "PNG") -> str:
+def data_url(picture: Image.Image, kind: str = "PNG", quality: int = 85) -> str:
     """Encode an image as a data URL, so that no file has to be stored on the server.
 
     Args:
         picture: The image.
         kind: Format, `PNG` or `JPEG`.
+        quality: Quality of a JPEG, up to 95.
     """
     buffer = io.BytesIO()
-    picture.save(buffer, kind, quality=85)
+    picture.save(buffer, kind, quality=quality)
     content = base64.b64encode(buffer.getvalue()).decode()
     return f"data:image/{kind.lower()};base64,{content}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import html
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from core.serving.http.client import client_key
 from core.serving.predictor import Predictor
 from core.store.store import Store
 
-__all__ = ["ClientRateLimiter", "PageContext", "Samples", "error_of", "language_of", "refusal"]
+__all__ = ["ClientRateLimiter", "PageContext", "Samples", "error_of", "language_of", "refusal_html"]
 
 Samples = Callable[[], Mapping[str, Sequence[NDArray[np.uint8]]]]
 """Returns sample images of a data set by label, each of shape (h, w, 3), uint8, RGB.
@@ -126,8 +127,7 @@ def language_of(request: gr.Request | Request) -> locale.Language:
     It follows the same rule as Gradio's translation in the browser.
     """
     accepted = request.headers.get("accept-language", "") if request.headers else ""
-    tag = accepted.split(",")[0].split(";")[0].split("-")[0].strip().lower()
-    return next((language for language in locale.LANGUAGES if tag == language), "en")
+    return locale.language_of_tag(accepted.split(",")[0].split(";")[0]) or "en"
 
 
 def error_of(error: Exception, language: locale.Language) -> tuple[str, str]:
@@ -141,6 +141,6 @@ def error_of(error: Exception, language: locale.Language) -> tuple[str, str]:
     return TenSightError.code, locale.format_error(TenSightError(), language)
 
 
-def refusal(error: Exception, language: locale.Language) -> str:
-    """Format an error as Markdown, to be shown in place of an answer."""
-    return f"### ⚠ {error_of(error, language)[1]}"
+def refusal_html(error: Exception, language: locale.Language) -> str:
+    """Format an error as HTML, to be shown in place of a prediction."""
+    return f'<p class="refusal">⚠ {html.escape(error_of(error, language)[1])}</p>'

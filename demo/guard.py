@@ -23,8 +23,8 @@ from core.serving.http.client import ClientAddress
 from core.serving.http.client_share import ClientShare
 from core.serving.http.errors import error_message, error_response
 from core.serving.http.security_headers import SecurityHeaders
+from demo.classify_many import MAX_PHOTOS
 from demo.context import ClientRateLimiter
-from demo.tabs import batch
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder
 
@@ -35,7 +35,7 @@ MAX_MCP_BYTES = 32 * 2**20
 """Bytes of an MCP message: a photo somewhat larger than is taken is still told so by its tool."""
 
 # Bytes of one upload of many files: a batch, and its files' names.
-_MAX_UPLOAD_BYTES = batch.MAX_PHOTOS * MAX_BYTES + 2**20
+_MAX_UPLOAD_BYTES = MAX_PHOTOS * MAX_BYTES + 2**20
 # The largest event of the page itself, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
 _MAX_OTHER_BYTES = 64 * 2**10

@@ -169,7 +169,7 @@ def push(settings: Settings, repo: str, *, message: str, private: bool, bars: bo
 
 
 def _requirements() -> list[str]:
-    """What the page needs, in the versions that are installed here."""
+    """Return the requirements of the page, pinned to the versions that are installed here."""
     needed = []
     for each in metadata.requires("tensight") or []:
         what, _, marker = each.partition(";")

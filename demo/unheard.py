@@ -18,7 +18,7 @@ _MAX_BYTES = 64 * 2**20
 
 @dataclass
 class _Session:
-    """What waits for one session.
+    """Events that wait for one session.
 
     Attributes:
         asked: Bytes of each event that is not answered yet.
@@ -41,7 +41,7 @@ class _Session:
 
     @property
     def may_go(self) -> bool:
-        """Whether nobody uses it just now."""
+        """Return whether no request uses the session now."""
         return not self.listeners and not self.joining
 
 
@@ -148,7 +148,7 @@ class UnheardEvents:
             self._forget(name)
 
     def _surplus(self, newest: str) -> list[str]:
-        """The oldest sessions without which the others are within the bound."""
+        """Return the oldest sessions, without which the others are within the bound."""
         surplus: list[str] = []
         held = self.held
         if held <= self._max_unheard:

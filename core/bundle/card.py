@@ -40,24 +40,8 @@ def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
         Markdown without YAML front matter.
     """
     test, made = metrics.test, metrics.origin
-    rows = [
-        ("accuracy", test.accuracy, metrics.reported and metrics.reported.accuracy),
-        ("accuracy, one view", metrics.single_view, None),
-        ("accuracy, float32 weights (when exported)", metrics.float32, None),
-        (f"accuracy lost to {config.precision} weights", metrics.lost, None),
-        ("precision (macro)", test.precision, metrics.reported and metrics.reported.precision),
-        ("recall (macro)", test.recall, metrics.reported and metrics.reported.recall),
-        ("F1 (macro)", test.f1, metrics.reported and metrics.reported.f1),
-        ("log loss, nats", test.log_loss, None),
-        ("ECE, 15 bins", test.ece, None),
-    ]
     beside = metrics.reported is not None
-    table = [["", "here", "student report"], ["---", "---:", "---:"]] + [
-        [name, f"{ours:.4f}", "" if reported is None else f"{reported:.4f}"]
-        for name, ours, reported in rows
-        if ours is not None
-    ]
-    figures = "\n".join(f"| {' | '.join(row if beside else row[:2])} |" for row in table)
+    figures = _results_table(config, metrics)
     classes = "\n".join(
         f"| {_shown(c.label)} | {c.precision:.3f} | {c.recall:.3f} | {c.f1:.3f} | {c.support:,} |"
         for c in test.classes
@@ -115,6 +99,29 @@ Measured on {_shown(made.hardware)}, {_shown(made.date)}, code {_shown(made.comm
 It takes {config.input.height}×{config.input.width} pixels: a large photo is scaled down to that,
 and small things in it are lost. The confidence holds for photos like those of the data set.
 """
+
+
+def _results_table(config: Config, metrics: Metrics) -> str:
+    """Render the evaluation results, beside those of the student report where it has such."""
+    test = metrics.test
+    rows = [
+        ("accuracy", test.accuracy, metrics.reported and metrics.reported.accuracy),
+        ("accuracy, one view", metrics.single_view, None),
+        ("accuracy, float32 weights (when exported)", metrics.float32, None),
+        (f"accuracy lost to {config.precision} weights", metrics.lost, None),
+        ("precision (macro)", test.precision, metrics.reported and metrics.reported.precision),
+        ("recall (macro)", test.recall, metrics.reported and metrics.reported.recall),
+        ("F1 (macro)", test.f1, metrics.reported and metrics.reported.f1),
+        ("log loss, nats", test.log_loss, None),
+        ("ECE, 15 bins", test.ece, None),
+    ]
+    beside = metrics.reported is not None
+    table = [["", "here", "student report"], ["---", "---:", "---:"]] + [
+        [name, f"{ours:.4f}", "" if reported is None else f"{reported:.4f}"]
+        for name, ours, reported in rows
+        if ours is not None
+    ]
+    return "\n".join(f"| {' | '.join(row if beside else row[:2])} |" for row in table)
 
 
 def _trained(config: Config, metrics: Metrics, *, pictures: bool) -> str:

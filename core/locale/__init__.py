@@ -1,12 +1,12 @@
-"""Localised texts: user-facing sentences, label names and number formats in English and Dutch."""
+"""Localised texts: sentences, label names and number formats, one TOML file a language."""
 
 from __future__ import annotations
 
 import functools
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import resources
-from typing import Literal
+from typing import Any
 
 from core.errors import BusyError, RateError, TenSightError
 from core.inference.prediction import Prediction
@@ -19,20 +19,38 @@ __all__ = [
     "format_error",
     "format_verdict",
     "label_name",
+    "language_of_tag",
     "page_texts",
     "percent",
 ]
 
-Language = Literal["en", "nl"]
-LANGUAGES: tuple[Language, ...] = ("en", "nl")
+Language = str
+"""Code of a language, the name of its file here without the suffix, such as `en`."""
 
-_DUTCH = str.maketrans(",.", ".,")
+_DEFAULT: Language = "en"
+
+
+def _find_languages() -> tuple[Language, ...]:
+    """List the languages that have a file here: English first, the others by code."""
+    names = [file.name for file in resources.files(__name__).iterdir()]
+    codes = {name.removesuffix(".toml") for name in names if name.endswith(".toml")}
+    return (_DEFAULT, *sorted(codes - {_DEFAULT}))
+
+
+LANGUAGES: tuple[Language, ...] = _find_languages()
+"""Codes of all languages; a new file in this folder adds one."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The texts of one language: sentences by key, label names by label."""
+    """The texts of one language: sentences by key, label names by label.
 
+    Attributes:
+        format: Separators of numbers, `decimal` and `thousands`.
+        numbers: Small numbers in words, by their digits.
+    """
+
+    format: dict[str, str]
     verdicts: dict[str, str]
     numbers: dict[str, str]
     labels: dict[str, dict[str, str]]
@@ -85,15 +103,22 @@ def percent(confidence: float) -> str:
 
 
 def decimal(value: float, places: int, language: Language = "en") -> str:
-    """Format a number with the separators of a language: 1,234.5 in English, 1.234,5 in Dutch.
+    """Format a number with the separators of a language: 1,234.5 in English, 1.234,5 in German.
 
     Args:
         value: The number.
         places: Number of decimal places.
         language: Language of the separators.
     """
-    written = f"{value:,.{places}f}"
-    return written.translate(_DUTCH) if language == "nl" else written
+    separators = _table(language).format
+    own = str.maketrans(",.", separators["thousands"] + separators["decimal"])
+    return f"{value:,.{places}f}".translate(own)
+
+
+def language_of_tag(tag: str | None) -> Language | None:
+    """Return the language of an IETF tag such as `de-AT`; None where there is no file for it."""
+    code = (tag or "").split("-")[0].strip().lower()
+    return code if code in LANGUAGES else None
 
 
 def bot_texts(language: Language = "en") -> dict[str, str]:
@@ -117,5 +142,11 @@ def _number(n: int, language: Language) -> str:
 
 @functools.cache
 def _table(language: Language) -> _Table:
+    """Read the texts of a language; where it lacks one, the English text stands in."""
+    content, english = _read(language), _read(_DEFAULT)
+    return _Table(**{f.name: english[f.name] | content.get(f.name, {}) for f in fields(_Table)})
+
+
+def _read(language: Language) -> dict[str, Any]:
     content = resources.files(__name__).joinpath(f"{language}.toml").read_text("utf-8")
-    return _Table(**tomllib.loads(content))
+    return tomllib.loads(content)

@@ -196,7 +196,7 @@ class _WorkerEndedError(Exception):
 
     @property
     def by_others(self) -> bool:
-        """Whether something other than the photo may have ended it."""
+        """Return whether something other than the photo may have ended the worker."""
         return not self.late and self.signal == getattr(signal, "SIGKILL", 9)
 
     def as_image_error(self, limits: PhotoLimits) -> ImageError:

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how long to retry while a predictor is busy.
+    """Number and length of retries while a predictor is busy.
 
     Attributes:
         retries: Maximum number of retries after the first attempt.

@@ -55,7 +55,7 @@ class StorageLimits:
 
 
 class StoreResult(NamedTuple):
-    """Whether feedback was stored, and whether its photo was."""
+    """Outcome of storing feedback: whether it was stored, and whether its photo was."""
 
     feedback: bool
     photo: bool
@@ -106,7 +106,7 @@ class Feedback:
 
     @property
     def right(self) -> bool:
-        """Whether the answer was right, see `right`."""
+        """Return whether the answer was right, see `right`."""
         return right(self.answer, self.verdict, self.truth)
 
 

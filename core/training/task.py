@@ -21,7 +21,7 @@ __all__ = ["RecipeTask", "run_identity", "set_initial_weights"]
 
 @dataclass(frozen=True, eq=False)
 class RecipeTask:
-    """What all implementations of `fit.TrainingTask` share.
+    """Base of all implementations of `fit.TrainingTask`.
 
     Attributes:
         recipe: The recipe.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 
 import gradio as gr
 
 from core import locale
 from core.errors import TenSightError
+from demo.components import markdown_html
 from demo.context import PageContext, language_of
 
 __all__ = ["CURL", "JAVASCRIPT", "MCP", "MCP_STDIO", "PYTHON", "build"]
@@ -59,36 +62,25 @@ MCP_STDIO = """
 _PROGRAMS = {"curl": CURL, "Python": PYTHON, "JavaScript": JAVASCRIPT}
 
 
-def build(context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool) -> None:
+def build(context: PageContext, tab: gr.Tab, *, share: bool, mcp: bool) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
         context: Context of the page.
-        page: The page, whose load event fills the texts.
+        tab: The tab, whose opening fills it.
         share: Whether the page is shared through Gradio's servers.
         mcp: Whether the page has an MCP endpoint.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
-    words, at_start = context.words, context.predictor.models()
-    programs = _PROGRAMS | {"MCP": MCP if mcp else MCP_STDIO}
-    about = gr.Markdown(elem_id="about")
-    with gr.Column(elem_id="programs"):
-        shown = [
-            gr.Code(
-                program.strip(),
-                language=None,
-                label=name,
-                interactive=False,
-                show_line_numbers=False,
-                wrap_lines=True,
-            )
-            for name, program in programs.items()
-        ]
-    gr.Markdown(words("about_answer"))
+    at_start = context.predictor.models()
+    examples = _PROGRAMS | {"MCP": MCP if mcp else MCP_STDIO}
+    about = gr.HTML(elem_id="about")
+    programs = gr.HTML(elem_id="programs")
+    answer = gr.HTML(elem_id="about-answer")
 
-    def tell(request: gr.Request) -> list[str]:
+    def show(request: gr.Request) -> tuple[str, str, str]:
         """Return the text for the current models, and the API examples with the page's address."""
         here, results = locale.page_texts(language_of(request)), at_start
         with suppress(TenSightError):
@@ -100,9 +92,26 @@ def build(context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool) -> N
             sides="–".join(str(side) for side in sorted({min(sides), max(sides)})),
             elsewhere=here["about_shared" if share else "about_alone"],
         )
-        return [told, *(p.strip().replace(_HERE, _address(request)) for p in programs.values())]
+        more = here["about_answer"] + here["about_credits"]
+        return markdown_html(told), _programs_html(examples, _address(request)), markdown_html(more)
 
-    page.load(tell, None, [about, *shown], api_visibility="private", show_progress="hidden")
+    tab.select(
+        show,
+        None,
+        [about, programs, answer],
+        api_visibility="private",
+        concurrency_limit=None,
+        show_progress="hidden",
+    )
+
+
+def _programs_html(programs: Mapping[str, str], address: str) -> str:
+    """Render the API examples with the address of this page."""
+    return "".join(
+        f'<h4>{name}</h4><pre tabindex="0" role="region" aria-label="{name}">'
+        f"{html.escape(program.strip().replace(_HERE, address))}</pre>"
+        for name, program in programs.items()
+    )
 
 
 def _address(request: gr.Request) -> str:

@@ -5,60 +5,73 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gradio as gr
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
+from core.errors import TenSightError
 from core.inference.prediction import Prediction
 from core.serving.ask import votes
-from core.text import escape_markdown
-from demo.components import bars, photo_input, read_path
-from demo.context import PageContext, error_of, language_of, refusal
+from demo.components import bars, photo_input, read_path, text_html
+from demo.context import PageContext, error_of, language_of, refusal_html
+from demo.model_choice import sort_key
+from demo.tabs.leaderboard import models_chart
 
 __all__ = ["answers", "build"]
 
 _TOP = 3
 
 
-def build(context: PageContext) -> None:
+def build(context: PageContext, tab: gr.Tab) -> gr.Image:
     """Build the tab inside the page's current Gradio context.
 
     Args:
         context: Context of the page.
+        tab: The tab, whose opening draws the chart.
+
+    Returns:
+        The component of the photo.
     """
     words = context.words
-    gr.Markdown(words("compare_intro"))
     with gr.Row():
-        with gr.Column(scale=1):
+        with gr.Column(scale=1, min_width=280):
             photo = photo_input(words("photo"), "compared-photo")
-        with gr.Column(scale=2):
-            verdict = gr.Markdown(elem_id="agreement")
+        with gr.Column(scale=2, min_width=300):
+            verdict = text_html(words("compare_intro"), elem_id="agreement")
             cards = gr.HTML(elem_id="compared")
+    chart = gr.HTML(elem_id="compare-chart")
+
+    def draw(request: gr.Request) -> str:
+        try:
+            results = context.predictor.models()
+        except TenSightError as error:
+            return refusal_html(error, language_of(request))
+        return models_chart(results, language_of(request))
 
     async def compare(photo: str | None, request: gr.Request) -> tuple[str, str]:
-        if photo is None:
-            return "", ""
         language = language_of(request)
+        if photo is None:
+            return locale.page_texts(language)["compare_intro"], ""
         try:
             results = await asyncio.to_thread(context.predictor.models)
             context.visitors.check_rate(request, len(results))
             each = await answers(
                 context, read_path(photo), results, context.visitors.client(request)
             )
-            cards = "".join(_card(r, each[r.config.name], language) for r in results)
+            cards = "".join(
+                _card(result, each[result.config.name], language)
+                for result in sorted(results, key=sort_key)
+            )
             return _agreement(each, language), f'<div class="cards">{cards}</div>'
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
-            return refusal(error, language), ""
+            return refusal_html(error, language), ""
 
-    photo.change(
-        compare,
-        photo,
-        [verdict, cards],
-        api_visibility="private",
-        concurrency_limit=None,
-        trigger_mode="always_last",
-    )
+    free: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
+    tab.select(draw, None, chart, **free, show_progress="hidden")
+    photo.change(compare, photo, [verdict, cards], **free, trigger_mode="always_last")
+    return photo
 
 
 async def answers(
@@ -99,7 +112,7 @@ def _agreement(each: Mapping[str, Prediction | Exception], language: locale.Lang
         return ""
     said = words["verdict_none"] if label == "none" else locale.label_name(label, language)
     key = "compare_all" if n == count else "compare_most" if 2 * n > count else "compare_split"
-    return f"### {words[key].format(n=n, count=count, label=escape_markdown(said))}"
+    return f"<h2>{html.escape(words[key].format(n=n, count=count, label=said))}</h2>"
 
 
 def _card(result: ModelInfo, answer: Prediction | Exception, language: locale.Language) -> str:

@@ -1,4 +1,4 @@
-"""The tab Data: the training data set and its classes."""
+"""The tab Data: the training data set, its classes, and how hard they are."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import functools
 import html
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 from PIL import Image
 
 from core import locale
+from core.bundle.leaderboard import ModelInfo
 from core.errors import TenSightError
-from core.text import escape_markdown
-from demo.components import data_url
+from demo.components import count_bars, data_url, table, text_html
 from demo.context import PageContext, Samples, language_of
 
 __all__ = ["build"]
@@ -21,56 +22,51 @@ __all__ = ["build"]
 logger = logging.getLogger(__name__)
 
 _SIDE = 64
+# CIFAR-10 as `tensight explore` counts and measures it on the 50,000 training images.
 _CIFAR10 = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
-# Maximum number of labels to list by name; the others are counted.
+_TRAINING_IMAGES, _TEST_IMAGES = 5_000, 1_000
+_CHANNELS = {"red": (0.4914, 0.2470), "green": (0.4822, 0.2435), "blue": (0.4465, 0.2616)}
+# Maximum number of labels to list by name, and of pairs of classes; others are counted or left out.
 _MAX_NAMED = 30
+_MAX_PAIRS = 5
 
 
-def build(context: PageContext, page: gr.Blocks) -> None:
+def build(context: PageContext, tab: gr.Tab) -> None:
     """Build the tab inside the page's current Gradio context.
 
     Args:
         context: Context of the page.
-        page: The page, whose load event fills the list of classes.
+        tab: The tab, whose opening fills it.
     """
     words, samples = context.words, context.samples
-    gr.Markdown(words("data_intro"))
-    gr.Markdown(words("data_facts"))
-    known = gr.Markdown(elem_id="data-known")
+    text_html(words("data_intro"), elem_id="data-intro")
+    view = gr.HTML(elem_id="data-view")
 
-    def classes(request: gr.Request) -> str:
-        """List the classes of the data set and, where they differ, those of the current models."""
+    def show_figures(request: gr.Request) -> str:
+        """Describe the data set, and how the default model does on its classes."""
         language = language_of(request)
-        here = locale.page_texts(language)
-        told = here["data_classes"].format(classes=_named(_CIFAR10, language))
         try:
             results = context.predictor.models()
+            default = context.result(context.predictor.default_model())
         except TenSightError:
-            return told
-        labels = dict.fromkeys(label for result in results for label in result.config.labels)
-        if set(labels) == set(_CIFAR10):
-            return f"{told} {here['data_same']}"
-        return f"{told} {here['data_others'].format(classes=_named(list(labels), language))}"
+            return _counts(language) + _pixels(language)
+        known = _known_classes(results, language)
+        columns = _counts(language) + _difficulty(default, language) + _pixels(language)
+        return f'<p id="data-known">{known}</p><div class="columns">{columns}</div>'
 
-    page.load(
-        classes,
-        None,
-        known,
-        api_visibility="private",
-        concurrency_limit=None,
-        show_progress="hidden",
-    )
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    tab.select(show_figures, None, view, **private, concurrency_limit=None)
     if samples is None:
-        gr.Markdown(words("data_missing"), elem_id="data-missing")
+        text_html(words("data_missing"), elem_id="data-missing")
         return
     button = gr.Button(words("data_show"), elem_id="data-show")
     shown = gr.HTML(elem_id="data-images")
     drawn = functools.cache(functools.partial(_drawn, samples))
 
-    def show(request: gr.Request) -> str:
+    def show_samples(request: gr.Request) -> str:
         language = language_of(request)
         try:
             return drawn(language)
@@ -79,13 +75,84 @@ def build(context: PageContext, page: gr.Blocks) -> None:
             logger.warning("Cannot show sample images of the data set: %s", error)
             return f"<p>{html.escape(locale.page_texts(language)['data_broken'])}</p>"
 
-    button.click(show, None, shown, api_visibility="private", concurrency_limit=1)
+    button.click(show_samples, None, shown, api_visibility="private", concurrency_limit=1)
 
 
-def _named(labels: Sequence[str], language: locale.Language) -> str:
-    names = [escape_markdown(locale.label_name(label, language)) for label in labels[:_MAX_NAMED]]
+def _known_classes(results: Sequence[ModelInfo], language: locale.Language) -> str:
+    """Say whether the models know the classes of the data set, or which others."""
+    here = locale.page_texts(language)
+    labels = dict.fromkeys(label for result in results for label in result.config.labels)
+    if set(labels) == set(_CIFAR10):
+        return html.escape(here["data_same"])
+    names = [locale.label_name(label, language) for label in list(labels)[:_MAX_NAMED]]
     others = len(labels) - len(names)
-    return ", ".join(names) + (f" (+ {others})" if others else "")
+    listed = ", ".join(names) + (f" (+ {others})" if others else "")
+    return html.escape(here["data_others"].format(classes=listed))
+
+
+def _counts(language: locale.Language) -> str:
+    """Draw the number of training and test images of each class."""
+    here = locale.page_texts(language)
+    total = _TRAINING_IMAGES + _TEST_IMAGES
+    told = (
+        f"{locale.decimal(_TRAINING_IMAGES, 0, language)} {here['data_train']} + "
+        f"{locale.decimal(_TEST_IMAGES, 0, language)} {here['data_test']}"
+    )
+    rows = [(locale.label_name(label, language), told, 1.0) for label in _CIFAR10]
+    split = f'style="--split:{_TRAINING_IMAGES / total:.3f}"'
+    return (
+        f'<section id="data-counts" {split}><h3>{html.escape(here["data_counts"])}</h3>'
+        f"{count_bars(rows, here['data_counts'])}"
+        f"<p>{html.escape(here['data_balanced'])}</p></section>"
+    )
+
+
+def _difficulty(result: ModelInfo, language: locale.Language) -> str:
+    """Draw the recall of each class on the test images, and list the most confused pairs."""
+    here, test, labels = locale.page_texts(language), result.metrics.test, result.config.labels
+    rows = [
+        (
+            locale.label_name(each.label, language),
+            f"{locale.decimal(100 * each.recall, 1, language)}%",
+            each.recall,
+        )
+        for each in sorted(test.classes, key=lambda each: -each.recall)[:_MAX_NAMED]
+    ]
+    mistakes = sorted(
+        (
+            (n, truth, answer)
+            for truth, counts in zip(labels, test.confusion, strict=True)
+            for answer, n in zip(labels, counts, strict=True)
+            if truth != answer and n
+        ),
+        reverse=True,
+    )[:_MAX_PAIRS]
+    pairs = [
+        [
+            here["data_pair"].format(
+                truth=locale.label_name(truth, language), answer=locale.label_name(answer, language)
+            ),
+            str(n),
+        ]
+        for n, truth, answer in mistakes
+    ]
+    told = html.escape(here["data_hard_text"].format(title=result.config.title))
+    return (
+        f'<section id="data-hard"><h3>{html.escape(here["data_hard"])}</h3><p>{told}</p>'
+        f"{count_bars(rows, here['data_hard'])}"
+        f"{table([here['data_confused'], here['models_rows']], pairs)}</section>"
+    )
+
+
+def _pixels(language: locale.Language) -> str:
+    """Render mean and standard deviation of the colour channels."""
+    here = locale.page_texts(language)
+    rows = [
+        [here[f"data_{name}"], *(locale.decimal(value, 4, language) for value in values)]
+        for name, values in _CHANNELS.items()
+    ]
+    head = [here["data_channel"], here["data_mean"], here["data_deviation"]]
+    return f'<section id="data-pixels">{table(head, rows, here["data_pixels"])}</section>'
 
 
 def _drawn(samples: Samples, language: locale.Language) -> str:

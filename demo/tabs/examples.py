@@ -1,39 +1,101 @@
-"""Example photos for the tab Predict."""
+"""Example photos for the tab Predict, as thumbnails."""
 
 from __future__ import annotations
 
 import atexit
+import functools
+import html
 import shutil
 import tempfile
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 from gradio.media import get_image
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-__all__ = ["seascape", "ship", "write"]
+from core import locale
+from demo.components import data_url
+
+__all__ = ["NAMES", "path", "seascape", "ship", "thumbnails", "thumbnails_html"]
+
+NAMES = (
+    *("cat", "cat_turned", "cat_close", "ship", "coffee"),
+    *("rocket", "tower", "lion", "lion_blurred", "cheetah"),
+)
+"""Names of the examples: `example_` and the name is the key of its text."""
+
+_PHOTOS = Path(__file__).parent.parent / "photos"
+# Pixels of a thumbnail, for screens with two of them to a point.
+_THUMBNAIL = 112
+_PICK = """element.addEventListener("click", event => {
+    const button = event.target.closest("button[data-name]");
+    if (button) trigger("pick", button.dataset.name);
+});"""
 
 
-def write() -> dict[str, Path]:
-    """Write the example photos to a temporary folder, one for each verdict of the default model.
+def thumbnails() -> gr.HTML:
+    """Create a row of thumbnails; its event `pick` carries the name of an example."""
+    return gr.HTML(thumbnails_html("en"), js_on_load=_PICK, elem_id="examples")
 
-    Returns:
-        Paths by the key of the button text. The files are deleted at process exit. Each click
-        copies one to Gradio's uploads, which Gradio deletes after some minutes.
+
+def thumbnails_html(language: locale.Language) -> str:
+    """Render the thumbnails with their names."""
+    here = locale.page_texts(language)
+    buttons = "".join(
+        f'<button type="button" data-name="{name}"><img src="{_thumbnail(name)}" alt="" '
+        f'width="56" height="56"><span>{html.escape(here[f"example_{name}"])}</span></button>'
+        for name in NAMES
+    )
+    return f'<div class="thumbnails">{buttons}</div>'
+
+
+def path(name: str) -> str:
+    """Return the path of an example photo.
+
+    The files are deleted at process exit. Each pick copies one to Gradio's uploads, which Gradio
+    deletes after some minutes.
+
+    Args:
+        name: One of `NAMES`; another name stands for the first.
     """
+    file = _folder() / f"example-{name if name in NAMES else NAMES[0]}.jpg"
+    if not file.exists():
+        new = file.with_suffix(".new")
+        _picture(file.stem.removeprefix("example-")).save(new, "JPEG", quality=88)
+        new.replace(file)
+    return str(file)
+
+
+@functools.cache
+def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tensight-examples-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    drawn, lion, tower = (
-        folder / name for name in ("example-ship.jpg", "example-lion.png", "example-tower.jpg")
-    )
-    seascape(960, 720).save(drawn, quality=90)
-    with Image.open(get_image("lion.jpg")) as sharp:
-        # Without the blur, the default model takes the lion for a cat.
-        nearer = sharp.crop((16, 16, *sharp.size))
-        nearer.filter(ImageFilter.GaussianBlur(4)).save(lion)
-    shutil.copyfile(get_image("tower.jpg"), tower)
-    return {"example_ship": drawn, "example_lion": lion, "example_tower": tower}
+    return folder
+
+
+@functools.cache
+def _thumbnail(name: str) -> str:
+    size = (_THUMBNAIL, _THUMBNAIL)
+    return data_url(ImageOps.fit(_picture(name), size), "JPEG", quality=60)
+
+
+def _picture(name: str) -> Image.Image:
+    if name == "ship":
+        return seascape(960, 720)
+    kind, _, change = name.partition("_")
+    bundled = _PHOTOS / f"{kind}.jpg"
+    with Image.open(bundled if bundled.exists() else get_image(f"{kind}.jpg")) as file:
+        photo = file.convert("RGB")
+    if change == "turned":
+        return photo.transpose(Image.Transpose.ROTATE_90)
+    if change == "close":
+        return photo.crop((90, 40, 250, 150)).resize((640, 440), Image.Resampling.BICUBIC)
+    if change == "blurred":
+        # Without the blur, some models take the lion for a cat.
+        return photo.crop((16, 16, *photo.size)).filter(ImageFilter.GaussianBlur(4))
+    return photo
 
 
 def ship(width: int, height: int) -> Image.Image:

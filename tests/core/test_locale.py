@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import shutil
+import string
+import sys
+import tomllib
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +38,9 @@ CAT = Prediction(
         ("known", "nl", "Een kat (97% zeker)"),
         ("unsure", "nl", "Niet zeker: kat of hond"),
         ("none", "nl", "Geen van de tien dingen die ik ken; het lijkt nog het meest op een kat"),
+        ("known", "de", "Eine Katze (97% sicher)"),
+        ("unsure", "de", "Nicht sicher: Katze oder Hund"),
+        ("none", "de", "Keins der zehn Dinge, die ich kenne; am ähnlichsten ist eine Katze"),
     ],
 )
 def test_verdict_is_formatted_in_both_languages(
@@ -53,11 +62,84 @@ def test_percent_never_shows_certainty() -> None:
     assert [locale.percent(c) for c in (0.994, 0.995, 1.0)] == ["99%", ">99%", ">99%"]
 
 
-def test_languages_have_the_same_keys() -> None:
-    tables = [locale._table(language) for language in locale.LANGUAGES]
-    for field in dataclasses.fields(tables[0]):
-        keys = [set(getattr(table, field.name)) for table in tables]
-        assert keys[0] == keys[1], field.name
+def content(language: locale.Language) -> dict[str, dict[str, typing.Any]]:
+    return tomllib.loads((ROOT / "core/locale" / f"{language}.toml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_language_has_every_key(language: locale.Language) -> None:
+    english, own = content("en"), content(language)
+    missing = [
+        (table, key) for table in english for key in english[table].keys() - own[table].keys()
+    ]
+    surplus = [(table, key) for table in own for key in own[table].keys() - english[table].keys()]
+    assert (missing, surplus) == ([], [])
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+@pytest.mark.parametrize("table", ["errors", "page", "bot"])
+def test_language_fills_in_the_same_values(language: locale.Language, table: str) -> None:
+    def values(text: str) -> set[str | None]:
+        return {field for _, field, _, _ in string.Formatter().parse(text)} - {None}
+
+    english, own = content("en")[table], content(language)[table]
+    assert {key: values(own[key]) for key in english} == {
+        key: values(text) for key, text in english.items()
+    }
+
+
+# Characters that fit where a text stands at 360 pixels; the five actions share one row.
+ROOM = {
+    **dict.fromkeys(("action_why", "action_compare", "action_right", "action_wrong"), 9),
+    "action_share": 9,
+    "verdict_waits": 46,
+    "examples": 34,
+    "model_info": 46,
+    **dict.fromkeys(("options", "batch_start", "batch_folder", "feedback_send"), 24),
+    "batch_photos": 34,
+    **dict.fromkeys(("batch_all", "batch_known", "batch_unsure", "batch_unknown"), 16),
+    "batch_failed": 16,
+}
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_texts_fit_a_narrow_phone(language: locale.Language) -> None:
+    texts = locale.page_texts(language)
+    long = {key: texts[key] for key, most in ROOM.items() if len(texts[key]) > most}
+    actions = sum(len(texts[key]) for key in ROOM if key.startswith("action_"))
+    names = [len(text) for key, text in texts.items() if key.startswith("example_")]
+    assert long == {}
+    assert actions <= 36
+    assert max(names) <= 20
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"), [("de-AT", "de"), ("nl", "nl"), ("fr", None), ("", None), (None, None)]
+)
+def test_language_of_tag_ignores_the_region(
+    tag: str | None, language: locale.Language | None
+) -> None:
+    assert locale.language_of_tag(tag) == language
+
+
+def test_languages_are_the_files_of_the_folder(tmp_path: Path) -> None:
+    package = tmp_path / "locale"
+    shutil.copytree(ROOT / "core/locale", package, ignore=shutil.ignore_patterns("__pycache__"))
+    french = (package / "en.toml").read_text("utf-8").replace('decimal = "."', 'decimal = ";"')
+    (package / "fr.toml").write_text(french, "utf-8")
+    specification = importlib.util.spec_from_file_location(
+        "locale_copy", package / "__init__.py", submodule_search_locations=[str(package)]
+    )
+    assert specification is not None
+    assert specification.loader is not None
+    copy = importlib.util.module_from_spec(specification)
+    sys.modules["locale_copy"] = copy
+    try:
+        specification.loader.exec_module(copy)
+        assert copy.LANGUAGES == ("en", "de", "fr", "nl")
+        assert copy.decimal(1.5, 1, "fr") == "1;5"
+    finally:
+        del sys.modules["locale_copy"]
 
 
 def test_image_errors_have_a_text_each() -> None:
@@ -71,7 +153,3 @@ def test_image_errors_have_a_text_each() -> None:
             locale.format_error(TrainingError("x"), language)
             == locale._table(language).errors["other"]
         )
-
-
-def test_text_files_are_those_of_the_languages() -> None:
-    assert sorted(p.stem for p in (ROOT / "core/locale").glob("*.toml")) == sorted(locale.LANGUAGES)

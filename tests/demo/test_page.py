@@ -20,7 +20,6 @@ import httpx
 import pytest
 from PIL import Image
 
-from core import locale
 from core.bundle.leaderboard import ModelInfo
 from core.errors import ModelNotFoundError, PredictorError
 from core.photos.decode import MAX_BYTES
@@ -28,9 +27,11 @@ from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
 from demo.app import build_page
-from demo.components import reliability
+from demo.classify_many import MAX_PHOTOS
 from demo.context import ClientRateLimiter
-from demo.tabs import about, batch
+from demo.model_choice import choice
+from demo.tabs import about
+from demo.tabs.batch_results import as_csv
 from tests.conftest import ROOT
 from tests.demo.running import served
 from tests.support.catalogs import SlowCatalog
@@ -150,7 +151,7 @@ def test_a_batch_waits_where_the_predictor_is_full(photo: Path) -> None:
     assert [answer["label"] for answer in answers] == [answers[0]["label"]] * 12
 
 
-@pytest.mark.parametrize("n", [0, batch.MAX_PHOTOS + 1])
+@pytest.mark.parametrize("n", [0, MAX_PHOTOS + 1])
 def test_a_batch_has_its_limits(client: gradio_client.Client, n: int) -> None:
     (answer,) = client.predict([{"path": "x"}] * n, api_name="/predict_batch")
     assert answer["error"]["code"] == "bad_request"
@@ -364,7 +365,7 @@ def told_of(client: gradio_client.Client, size: int) -> bytes:
 
 
 def test_a_batch_may_be_as_large_as_its_photos(client: gradio_client.Client) -> None:
-    assert told_of(client, batch.MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
+    assert told_of(client, MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
 
 
 @pytest.mark.parametrize(
@@ -379,12 +380,17 @@ def test_what_visitors_have_no_use_for_is_off(client: gradio_client.Client, path
     assert client.config["footer_links"] == ["api"]
 
 
-def test_the_switch_shows_measured_figures(client: gradio_client.Client, catalog: Catalog) -> None:
+def test_model_selector_shows_measured_figures(
+    client: gradio_client.Client, catalog: Catalog
+) -> None:
     model = next(c for c in client.config["components"] if c["props"].get("elem_id") == "model")
     choices = {name: shown for shown, name in model["props"]["choices"]}
-    assert set(choices) == {"scratch", "transfer", "finetuned", "mobilenet"}
-    for name, shown in choices.items():
-        assert f"{catalog.bundle(name).metrics().test.accuracy:.1%}" in shown
+    expected = {
+        result.config.name: choice(result, "en")[0]
+        for result in catalog.models()
+        if result.config.offered
+    }
+    assert choices == expected
     assert model["props"]["value"] == catalog.default()
 
 
@@ -477,51 +483,6 @@ def test_cells_that_begin_like_a_formula_are_text(tmp_path: Path, catalog: Catal
     Image.new("RGB", (40, 40)).save(evil)
     prediction = catalog.load("classic").predict(evil)
     row = prediction.to_dict() | {"photo": evil.name}
-    written = next(csv.DictReader(io.StringIO(batch.as_csv([row]))))
+    written = next(csv.DictReader(io.StringIO(as_csv([row]))))
     assert written["photo"] == "'=cmd.jpg"
     assert float(written["confidence"]) == prediction.confidence
-
-
-@pytest.mark.parametrize(
-    ("language", "on_rows", "on_photos"),
-    [
-        (
-            "en",
-            "On {n} test images, how sure it says it is and how often it is right differ by {ece}%",
-            "On {n} real photos it was {confidence} sure and {right} right.",
-        ),
-        (
-            "nl",
-            "Op {n} testplaatjes verschillen de genoemde zekerheid en hoe vaak het klopt gemiddeld "
-            "{ece}%",
-            "Op {n} echte foto's was het {confidence} zeker en had het {right} gelijk.",
-        ),
-    ],
-    ids=locale.LANGUAGES,
-)
-def test_how_far_a_model_is_to_be_trusted_comes_from_its_metrics(
-    catalog: Catalog, language: locale.Language, on_rows: str, on_photos: str
-) -> None:
-    metrics = json.loads((catalog.bundle("baseline").folder / "metrics.json").read_text())
-    test, photos = metrics["test"], metrics["photos"]
-    figures = catalog.bundle("baseline").metrics()
-    drawn, told = reliability(figures, language)
-    n, ece = f"{test['n']:,}", f"{100 * test['ece']:.1f}"
-    if language == "nl":
-        n, ece = n.replace(",", "."), ece.replace(".", ",")
-    assert told.startswith(on_rows.format(n=n, ece=ece))
-    right = f"{photos['accuracy']['share']:.0%}"
-    said = on_photos.format(
-        n=photos["accuracy"]["n"], confidence=f"{photos['confidence']:.0%}", right=right
-    )
-    assert told.endswith(said)
-    words = locale.page_texts(language)
-    points = drawn["value"].groupby("of")
-    model = points.get_group(words["model"])[["confidence", "accuracy"]].to_numpy().tolist()
-    bins = [each for each in test["reliability"] if each["n"] >= 10]
-    assert model == [[each["confidence"], each["accuracy"]] for each in bins]
-    ideal = points.get_group(words["ideal"])[["confidence", "accuracy"]].to_numpy().tolist()
-    assert ideal == [[0.0, 0.0], [1.0, 1.0]]
-    assert (drawn["x_title"], drawn["y_title"]) == (words["confidence"], words["right"])
-    without = figures.model_copy(update={"photos": None})
-    assert told.removeprefix(reliability(without, language)[1]).strip() == said, "and else nothing"

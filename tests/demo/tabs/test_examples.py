@@ -1,17 +1,38 @@
-"""The pictures that the page offers."""
+"""The example photos."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from demo.tabs import examples
+from tests.conftest import ROOT
 
 
-def test_there_is_one_for_each_verdict_of_the_default_model() -> None:
+def test_examples_show_every_verdict_of_the_default_model() -> None:
     classifier = Catalog(Settings.read()).load()
-    verdicts = {key: classifier.predict(file).verdict for key, file in examples.write().items()}
-    assert verdicts == {
-        "example_ship": "known",
-        "example_lion": "unsure",
-        "example_tower": "none",
-    }
+    verdicts = {classifier.predict(examples.path(name)).verdict for name in examples.NAMES}
+    assert verdicts == {"known", "unsure", "none"}
+
+
+def test_examples_have_a_thumbnail_each() -> None:
+    assert len(examples.NAMES) >= 8
+    rendered = examples.thumbnails_html("de")
+    assert rendered.count("<img ") == len(examples.NAMES)
+    assert "Katze, gedreht" in rendered
+
+
+def test_path_of_an_unknown_name_is_that_of_the_first_example() -> None:
+    first = examples.path(examples.NAMES[0])
+    assert examples.path("../../etc/passwd") == first
+    assert Path(first).is_file()
+
+
+def test_bundled_photos_are_small_and_credited() -> None:
+    photos = sorted((ROOT / "demo/photos").glob("*.jpg"))
+    credited = (ROOT / "demo/photos/README.md").read_text("utf-8")
+    assert photos
+    for photo in photos:
+        assert photo.stat().st_size < 40_000
+        assert f"| {photo.name} |" in credited

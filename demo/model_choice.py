@@ -1,0 +1,83 @@
+"""The model selector: which models it lists, and the two figures that it shows of each."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from core import locale
+from core.bundle.leaderboard import ModelInfo, selectable
+from core.bundle.metrics import Metrics, ProportionEstimate
+from core.serving.predictor import Predictor
+from demo.context import PageContext, language_of
+
+__all__ = ["choice", "chosen", "default_choices", "photo_accuracy", "sort_key"]
+
+
+def photo_accuracy(metrics: Metrics) -> ProportionEstimate | None:
+    """Return a model's accuracy on real photos, from the larger of its two measurements.
+
+    Returns:
+        The share with its 95% interval and number of photos; None where it was not measured.
+    """
+    if metrics.real_photos is not None:
+        return metrics.real_photos.accuracy
+    return None if metrics.photos is None else metrics.photos.accuracy
+
+
+def sort_key(result: ModelInfo) -> tuple[bool, float, float]:
+    """Sort models by accuracy on photos, highest first; those without come last, by test set."""
+    photos = photo_accuracy(result.metrics)
+    return (photos is None, -(photos.share if photos else 0.0), -result.metrics.test.accuracy)
+
+
+def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
+    """Format a model as a choice of the model selector.
+
+    Returns:
+        The text, with title, family, accuracy and latency, and the value, the model's name.
+    """
+    words, figures = locale.page_texts(language), result.metrics
+    title, family = result.config.title, words[f"family_{result.config.family}"]
+    photos = photo_accuracy(figures)
+    share = figures.test.accuracy if photos is None else photos.share
+    accuracy = f"{locale.decimal(100 * share, 0, language)}%"
+    if photos is None:
+        accuracy = words["model_on_test"].format(accuracy=accuracy)
+    speed = f"{locale.decimal(figures.milliseconds, 1, language)} ms"
+    # Some titles say how the model was trained.
+    parts = [] if family.lower() in title.lower() else [family]
+    # The family comes last, where a narrow screen cuts the text off.
+    return " · ".join([title, accuracy, speed, *parts]), result.config.name
+
+
+def default_choices(predictor: Predictor) -> tuple[list[tuple[str, str]], str]:
+    """List the choices of the model selector in English, and the default model.
+
+    Raises:
+        ModelNotFoundError: The predictor has no model.
+    """
+    default = predictor.default_model()
+    listed = sorted(selectable(predictor.models(), default), key=sort_key)
+    return [choice(result, "en") for result in listed], default
+
+
+def chosen(context: PageContext, request: gr.Request) -> tuple[list[tuple[str, str]], str]:
+    """List the choices of the model selector, and the one that the query `?model=` selects.
+
+    Args:
+        context: Context of the page.
+        request: Request of the visitor.
+
+    Returns:
+        Text and value of each choice, and the selected value: the default model without a valid
+        query.
+
+    Raises:
+        ModelNotFoundError, PredictorError: As raised by the predictor.
+    """
+    results, default = context.predictor.models(), context.predictor.default_model()
+    value = request.query_params.get("model", "")
+    if value not in [result.config.name for result in results]:
+        value = default
+    shown = sorted(selectable(results, default, value), key=sort_key)
+    return [choice(result, language_of(request)) for result in shown], value

@@ -1,0 +1,174 @@
+() => {
+    // Words of the page by language; the server fills them in.
+    const words = __WORDS__;
+    const said = words[navigator.language.split("-")[0]] ?? words.en;
+    const byId = id => document.getElementById(id);
+
+    // ---- The number of bars and the opacity of the overlay are up to the browser. ----
+    const style = document.head.appendChild(document.createElement("style"));
+    const showBars = n => { style.textContent = `#scores li:nth-child(n + ${Number(n) + 1}) { display: none; }`; };
+    showBars(3);
+    document.addEventListener("input", event => {
+        if (event.target.id === "opacity") document.documentElement.style.setProperty("--opacity", event.target.value);
+        if (event.target.id !== "top") return;
+        showBars(event.target.value);
+        event.target.parentElement.querySelector("output").textContent = event.target.value;
+    });
+
+    // ---- A prediction that is being replaced is dimmed. ----
+    // Gradio applies style.css within the page alone, so the states stand on a part of it.
+    const state = () => byId("predict-row")?.dataset ?? {};
+    const removeOverlay = () => {
+        document.querySelector("#photo .heat")?.remove();
+        delete state().explaining;
+        byId("action-why")?.setAttribute("aria-pressed", "false");
+    };
+    const pending = () => { removeOverlay(); state().pending = ""; };
+    const settle = () => { delete state().pending; };
+
+    // ---- The explanation is laid over the photo itself. ----
+    // The heat map may come into the page after its event has ended.
+    const layOver = () => {
+        const heat = document.querySelector("#explained .heat");
+        const frame = document.querySelector("#photo .image-frame");
+        if (!heat || !frame || frame.querySelector(".heat")) return;
+        if ("explaining" in state()) frame.append(heat.cloneNode());
+    };
+    const toggleOverlay = () => {
+        if ("explaining" in state()) return removeOverlay();
+        state().explaining = "";
+        layOver();
+        byId("action-why")?.setAttribute("aria-pressed", "true");
+    };
+
+    // ---- A picture of the prediction is made here: the server stores nothing. ----
+    const lines = (pen, text, width) => {
+        const all = [""];
+        for (const word of text.split(" ")) {
+            const longer = `${all.at(-1)} ${word}`.trim();
+            if (pen.measureText(longer).width <= width) all[all.length - 1] = longer;
+            else all.push(word);
+        }
+        return all;
+    };
+    const draw = (photo, verdict, bars) => {
+        const canvas = document.createElement("canvas");
+        const [width, edge, top] = [800, 40, 480];
+        const pen = canvas.getContext("2d");
+        pen.font = "700 40px system-ui, sans-serif";
+        const title = lines(pen, verdict, width - 2 * edge);
+        canvas.width = width;
+        canvas.height = top + edge + 50 * title.length + 60 * bars.length + 60;
+        pen.fillStyle = "#ffffff";
+        pen.fillRect(0, 0, canvas.width, canvas.height);
+        pen.fillStyle = "#e5e7eb";
+        pen.fillRect(0, 0, width, top);
+        const scale = Math.min(width / photo.naturalWidth, top / photo.naturalHeight);
+        const [w, h] = [photo.naturalWidth * scale, photo.naturalHeight * scale];
+        pen.drawImage(photo, (width - w) / 2, (top - h) / 2, w, h);
+        pen.font = "700 40px system-ui, sans-serif";
+        pen.fillStyle = "#1f2937";
+        let y = top + edge + 20;
+        for (const line of title) { pen.fillText(line, edge, y); y += 50; }
+        pen.font = "28px system-ui, sans-serif";
+        for (const [name, percent, share] of bars) {
+            pen.fillStyle = "#c7d2fe";
+            pen.fillRect(edge, y - 34, (width - 2 * edge) * share, 48);
+            pen.fillStyle = "#1f2937";
+            pen.fillText(name, edge + 12, y);
+            pen.textAlign = "right";
+            pen.fillText(percent, width - edge - 12, y);
+            pen.textAlign = "left";
+            y += 60;
+        }
+        pen.font = "22px system-ui, sans-serif";
+        pen.fillStyle = "#6b7280";
+        pen.fillText(`TenSight · ${location.host}`, edge, y);
+        return canvas;
+    };
+    const share = async () => {
+        const photo = document.querySelector("#photo .image-frame img:not(.heat)");
+        const verdict = document.querySelector("#verdict h2")?.textContent;
+        if (!photo || !verdict) return;
+        const bars = [...document.querySelectorAll("#scores li")].slice(0, 3).map(row => [
+            row.firstElementChild.textContent,
+            row.lastElementChild.textContent,
+            Number(row.style.getPropertyValue("--share")),
+        ]);
+        const model = document.querySelector("#scores [data-model]").dataset.model;
+        const link = `${location.origin}${location.pathname}?model=${encodeURIComponent(model)}`;
+        const canvas = draw(photo, verdict, bars);
+        const blob = await new Promise(done => canvas.toBlob(done, "image/png"));
+        const file = new File([blob], "tensight.png", {type: "image/png"});
+        if (matchMedia("(pointer: coarse)").matches && navigator.canShare?.({files: [file]})) {
+            await navigator.share({files: [file], text: verdict, url: link}).catch(() => {});
+            return;
+        }
+        const copied = await navigator.clipboard?.writeText(link).then(() => true, () => false);
+        const anchor = document.createElement("a");
+        anchor.href = URL.createObjectURL(blob);
+        anchor.download = file.name;
+        anchor.click();
+        setTimeout(() => URL.revokeObjectURL(anchor.href), 60000);
+        byId("notice").textContent = copied ? said.copied : said.downloaded;
+        setTimeout(() => { byId("notice").textContent = ""; }, 8000);
+    };
+
+    // ---- A folder that is dropped or chosen goes into the upload of the tab Batch. ----
+    const filesOf = async entry => {
+        if (entry.name.startsWith(".")) return [];
+        if (entry.isFile) return [await new Promise((done, failed) => entry.file(done, failed))];
+        const reader = entry.createReader(), found = [];
+        for (;;) {
+            const part = await new Promise((done, failed) => reader.readEntries(done, failed));
+            if (!part.length) break;
+            for (const each of part) found.push(...await filesOf(each));
+        }
+        return found;
+    };
+    const upload = files => {
+        const input = document.querySelector("#batch-photos input[type=file]");
+        if (!input || !files.length) return;
+        const transfer = new DataTransfer();
+        files.forEach(file => transfer.items.add(file));
+        input.files = transfer.files;
+        input.dispatchEvent(new Event("change", {bubbles: true}));
+    };
+    document.addEventListener("drop", async event => {
+        if (!event.target.closest?.("#batch-photos")) return;
+        const entries = [...event.dataTransfer.items].map(each => each.webkitGetAsEntry?.()).filter(Boolean);
+        if (!entries.some(each => each.isDirectory)) return;
+        event.preventDefault();
+        event.stopPropagation();
+        upload((await Promise.all(entries.map(filesOf))).flat());
+    }, true);
+    document.addEventListener("change", event => {
+        if (event.target.id !== "batch-folder") return;
+        upload([...event.target.files].filter(file => !file.name.startsWith(".")));
+        event.target.value = "";
+    });
+    document.addEventListener("click", event => {
+        const filter = event.target.closest?.("#batch-results [data-show]");
+        if (!filter) return;
+        const results = filter.closest(".results");
+        results.dataset.shown = filter.dataset.show;
+        for (const each of results.querySelectorAll("[data-show]"))
+            each.setAttribute("aria-pressed", String(each === filter));
+    });
+
+    // ---- What changes is read aloud, and Gradio's own refusal is translated. ----
+    const look = () => {
+        layOver();
+        for (const name of ["verdict", "thanks", "agreement", "batch-said"]) {
+            const part = byId(name);
+            if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
+        }
+        for (const part of document.querySelectorAll("[data-testid=toast-text]"))
+            if (part.textContent.startsWith("File(s) exceed")) part.firstChild.data = said.too_large;
+    };
+    // The parts of a tab come when it is opened.
+    new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
+    look();
+
+    window.tensight = {pending, settle, toggleOverlay, share};
+}

@@ -1,0 +1,56 @@
+"""A prediction as HTML: verdict, bars, latency and JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+
+from core import locale
+from core.bundle.leaderboard import ModelInfo
+from core.inference.prediction import Prediction
+from demo.components import bars
+
+__all__ = ["MAX_BARS", "WAITING_SCORES", "json_html", "scores_html", "verdict_html"]
+
+MAX_BARS = 20
+"""Maximum number of classes with a bar."""
+
+WAITING_SCORES = (
+    '<ol class="bars waiting" aria-hidden="true"><li></li><li></li><li></li></ol>'
+    '<p id="timing">&nbsp;</p>'
+)
+"""Stands in the place of the bars until there is a prediction."""
+
+
+def verdict_html(prediction: Prediction, language: locale.Language) -> str:
+    """Render the verdict as a heading."""
+    says = html.escape(locale.format_verdict(prediction, language))
+    return f'<h2 class="{prediction.verdict}">{says}</h2>'
+
+
+def scores_html(prediction: Prediction, result: ModelInfo, language: locale.Language) -> str:
+    """Render the bars of the most probable classes, and the latency below them.
+
+    All classes are rendered, up to `MAX_BARS`; the browser shows as many as the visitor chose.
+    """
+    here, timing = locale.page_texts(language), prediction.timing_ms
+    told = here["time"].format(
+        title=html.escape(result.config.title),
+        decode=locale.decimal(timing.decode, 1, language),
+        infer=locale.decimal(timing.infer, 1, language),
+    )
+    shown = bars(prediction.scores, MAX_BARS, language, here["scores"])
+    return (
+        f'<div data-model="{html.escape(prediction.model)}">{shown}<p id="timing">{told}</p></div>'
+    )
+
+
+def json_html(prediction: Prediction, language: locale.Language) -> str:
+    """Render the fields of a prediction as JSON text."""
+    name = html.escape(locale.page_texts(language)["details"])
+    # The server's path of the upload is of no use to the visitor.
+    fields = json.dumps(prediction.to_dict() | {"photo": None}, indent=1, ensure_ascii=False)
+    return (
+        f'<h3>{name}</h3><pre tabindex="0" role="region" aria-label="{name}">'
+        f"{html.escape(fields)}</pre>"
+    )

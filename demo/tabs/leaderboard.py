@@ -1,0 +1,102 @@
+"""All models side by side: a table of their results, and a chart of accuracy and time."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+from core import locale
+from core.bundle.leaderboard import ModelInfo
+from core.bundle.metrics import ProportionEstimate
+from demo.charts import Axis, Dot, scatter_chart
+from demo.components import table
+from demo.model_choice import photo_accuracy, sort_key
+
+__all__ = ["leaderboard", "models_chart"]
+
+# Placeholder for a missing value.
+_NONE = "–"
+
+
+def leaderboard(results: Sequence[ModelInfo], language: locale.Language) -> str:
+    """Render the results of models as an HTML table, highest accuracy on photos first."""
+    here = locale.page_texts(language)
+    rows = [_row(result, language) for result in sorted(results, key=sort_key)]
+    columns = (
+        *("family", "photos", "accuracy", "report", "told_none"),
+        *("ece", "time", "size", "parameters"),
+    )
+    head = [here["models_name"], *(here[f"models_{column}"] for column in columns)]
+    return table(head, rows, here["tab_models"])
+
+
+def _row(result: ModelInfo, language: locale.Language) -> list[str]:
+    here, figures = locale.page_texts(language), result.metrics
+
+    def share(value: float | None) -> str:
+        return _NONE if value is None else f"{locale.decimal(100 * value, 1, language)}%"
+
+    photos = photo_accuracy(figures)
+    on_photos = (
+        here["models_photos_of"].format(
+            share=share(photos.share), n=locale.decimal(photos.n, 0, language)
+        )
+        if photos
+        else _NONE
+    )
+    rejected = _rejected(result)
+    return [
+        result.config.title,
+        here[f"family_{result.config.family}"],
+        on_photos,
+        share(figures.test.accuracy),
+        share(figures.reported.accuracy if figures.reported else None),
+        share(rejected.share if rejected else None),
+        share(figures.test.ece),
+        locale.decimal(figures.milliseconds, 1, language),
+        locale.decimal(figures.bytes / 1e6, 1, language),
+        locale.decimal(figures.parameters, 0, language),
+    ]
+
+
+def _rejected(result: ModelInfo) -> ProportionEstimate | None:
+    """Return the share of photos of no known class that the model rejects."""
+    metrics = result.metrics
+    if metrics.real_photos is not None:
+        return metrics.real_photos.rejected
+    return None if metrics.photos is None else metrics.photos.told_none
+
+
+def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str:
+    """Draw accuracy against time, a dot a model; accuracy on photos where all have it.
+
+    Args:
+        results: The models, at least one.
+        language: Language of titles and numbers.
+    """
+    here = locale.page_texts(language)
+    photos = [photo_accuracy(each.metrics) for each in results]
+    shares = [photo.share for photo in photos if photo is not None]
+    on_photos = len(shares) == len(results)
+    if not on_photos:
+        shares = [each.metrics.test.accuracy for each in results]
+    times = [each.metrics.milliseconds for each in results]
+    dots = [
+        Dot(each.config.title, time, share)
+        for each, time, share in zip(results, times, shares, strict=True)
+    ]
+    # Whole twentieths, so that the ticks are.
+    low = math.floor(20 * min(shares)) / 20
+    high = max(math.ceil(20 * max(shares)) / 20, low + 0.05)
+    x = Axis(here["models_time"], 0, 1.1 * max(times), lambda v: locale.decimal(v, 1, language))
+    y = Axis(
+        here["models_photos" if on_photos else "models_accuracy"],
+        *(low, high),
+        lambda v: f"{v:.0%}",
+    )
+    drawn = scatter_chart(dots, x, y, here["compare_chart"])
+    return (
+        f"<h3>{html.escape(here['compare_chart'])}</h3>{drawn}"
+        f"<p>{html.escape(here['compare_chart_text'])}</p>"
+    )
