@@ -49,7 +49,7 @@ def test_broken_front_leaves_other_commands_and_says_why(monkeypatch: pytest.Mon
         CliRunner().invoke(app, ["web"], catch_exceptions=False)
     assert str(told.value).startswith(
         "tensight web: no_such_package.cli cannot be loaded (ModuleNotFoundError: No module named "
-        "'no_such_package'). Install TenSight with all that it depends on"
+        "'no_such_package'). Install TenSight with its dependencies"
     )
 
 
@@ -104,7 +104,7 @@ def test_front_without_its_library_says_what_to_install(command: str, package: s
     )
     assert run.returncode == 1
     assert run.stderr.startswith(f"tensight {command}: a package cannot be loaded (")
-    assert "Install TenSight with all that it depends on" in run.stderr
+    assert "Install TenSight with its dependencies" in run.stderr
     assert "Traceback" not in run.stderr
 
 
@@ -185,4 +185,4 @@ def test_folder_without_pyproject_has_the_commands_of_core(tmp_path: Path) -> No
     assert run_uninstalled(folder, "--version").returncode == 0
     run = run_uninstalled(folder, "web")
     assert run.returncode == 2
-    assert "are not installed here" in unwrapped(run.stderr)
+    assert "are not installed" in unwrapped(run.stderr)
