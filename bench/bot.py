@@ -38,7 +38,7 @@ def bot(photos: Photos, folder: Path) -> Section:
     telegram = TelegramServer()
     with (
         telegram.running(),
-        running_bot(telegram, folder / "bot", rate_limiter=limiter, model="mobilenet"),
+        running_bot(telegram, folder / "bot", rate_limiter=limiter, model="efficientnet"),
     ):
         file = telegram.add_file(photos.usual.read_bytes())
         size = {"file_id": file, "file_unique_id": file, "width": 1280, "height": 960}

@@ -34,7 +34,7 @@ from core.training.recipes import get_recipe
 
 __all__ = ["bytes_to_label", "decoding", "engines"]
 
-_SERVED = ("mobilenet", "scratch", "finetuned", "transfer")
+_SERVED = ("efficientnet", "scratch", "finetuned", "transfer")
 _MUCH_FASTER = 1.5
 _Batch = NDArray[np.float32]
 

@@ -14,14 +14,15 @@ __all__ = ["choice", "chosen", "default_choices", "photo_accuracy", "sort_key"]
 
 
 def photo_accuracy(metrics: Metrics) -> ProportionEstimate | None:
-    """Return a model's accuracy on real photos, from the larger of its two measurements.
+    """Return a model's accuracy on photos, by which models can be compared.
 
     Returns:
-        The share with its 95% interval and number of photos; None where it was not measured.
+        The share on the test photos with its 95% interval; for a model that was not evaluated on
+        them, that on the validation part of the real photos; None where neither was measured.
     """
-    if metrics.real_photos is not None:
-        return metrics.real_photos.accuracy
-    return None if metrics.photos is None else metrics.photos.accuracy
+    if metrics.photos is not None and metrics.photos.accuracy is not None:
+        return metrics.photos.accuracy
+    return None if metrics.real_photos is None else metrics.real_photos.accuracy
 
 
 def sort_key(result: ModelInfo) -> tuple[bool, float, float]:

@@ -99,7 +99,7 @@ def train(
             metavar="DIR",
             help="Also train on the photos of this folder, for example from `tensight feedback "
             "export`. Photos of none of the classes require a recipe that uses them, such as "
-            "mobilenet.",
+            "efficientnet.",
         ),
     ] = None,
 ) -> None:

@@ -264,6 +264,7 @@ RECIPES = {
             tiny_imagenet=True,
             outliers_per_epoch=8_000,
             precision="float16",
+            bundled=False,
             license="apache-2.0",
             notes="The ImageNet weights of MobileNetV2 1.0 are Google's; they were trained on some "
             "of the classes that serve as out-of-distribution images here. Some photos of none of "

@@ -72,7 +72,7 @@ def _calibration_text(metrics: Metrics, language: locale.Language) -> str:
             ece=f"{locale.decimal(100 * metrics.test.ece, 1, language)}%",
         )
     ]
-    photos, measured = photo_accuracy(metrics), metrics.real_photos or metrics.photos
+    photos, measured = photo_accuracy(metrics), metrics.photos or metrics.real_photos
     if photos is not None and measured is not None and measured.confidence is not None:
         sentences.append(
             here["calibrated_on_photos"].format(

@@ -58,7 +58,7 @@ def test_model_button_lists_the_selectable_models(bot: RunningBot, chat: int, re
     shown, _ = press(bot.telegram, chat, reply, T["model"])
     names = list(shown.buttons())
     titles = [name.removeprefix("✓ ").split(" · ")[0] for name in names]
-    selectable = ["Classic CNN", "VGG16, fine-tuned", "MobileNetV2", "Airbench CNN"]
+    selectable = ["Classic CNN", "EfficientNet-Lite2", "VGG16, fine-tuned", "Airbench CNN"]
     assert titles == [*selectable, "VGG16, transferred", T["back"]]
     assert names[0].startswith("✓ Classic CNN · 87.2% · ")
     assert names[3].startswith("Airbench CNN · 95.3% · ")

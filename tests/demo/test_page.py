@@ -101,7 +101,11 @@ def test_answers_are_those_of_the_command_line(client: gradio_client.Client, pho
 
 def test_the_answer_changes_with_the_model(client: gradio_client.Client, photo: Path) -> None:
     answers = {name: ask(client, photo, name) for name in ("baseline", "classic", None)}
-    assert [answer["model"] for answer in answers.values()] == ["baseline", "classic", "mobilenet"]
+    assert [answer["model"] for answer in answers.values()] == [
+        "baseline",
+        "classic",
+        "efficientnet",
+    ]
     assert answers["baseline"]["scores"] != answers["classic"]["scores"]
 
 
@@ -208,7 +212,7 @@ def test_curl_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_pa
     )
     assert "event: complete" in run.stdout
     (answer,) = json.loads(run.stdout.split("data: ")[1])
-    assert answer["model"] == "mobilenet"
+    assert answer["model"] == "efficientnet"
     assert "label" in answer
 
 

@@ -216,8 +216,8 @@ def test_a_photo_gets_an_answer_that_changes_with_the_model(page: Page, photo: P
     keep_screenshot(page, "predict")
     first = page.locator("#scores").inner_text()
     assert "%" in first
-    choose_model(page, "MobileNetV2")
-    expect(page.locator("#timing")).to_contain_text("MobileNetV2 · ")
+    choose_model(page, "EfficientNet-Lite2")
+    expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
     assert page.locator("#scores").inner_text() != first
 
 
@@ -892,8 +892,8 @@ def test_real_photos_in_the_browser(page: Page, photos_folder: Path) -> None:
     give(page, photos_folder / "cat_0.jpg")
     expect(page.locator("#verdict h2")).to_contain_text("cat", timeout=60_000)
     first = page.locator("#scores").inner_text()
-    choose_model(page, "MobileNetV2")
-    expect(page.locator("#timing")).to_contain_text("MobileNetV2 · ")
+    choose_model(page, "EfficientNet-Lite2")
+    expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
     assert page.locator("#scores").inner_text() != first
 
 

@@ -45,7 +45,7 @@ class TimingOut(BaseModel):
 
 _PREDICTION = {
     "photo": None,
-    "model": "mobilenet",
+    "model": "efficientnet",
     "revision": "0123456789ab",
     "label": "cat",
     "confidence": 0.97,
@@ -136,8 +136,8 @@ class ModelsOut(BaseModel):
 
     model_config = _example(
         {
-            "default": "mobilenet",
-            "models": [{"name": "mobilenet", "revision": "0123456789ab"}],
+            "default": "efficientnet",
+            "models": [{"name": "efficientnet", "revision": "0123456789ab"}],
         }
     )
 
@@ -151,7 +151,7 @@ class ModelOut(BaseModel):
     model_config = _example(
         {
             "revision": "0123456789ab",
-            "config": {"name": "mobilenet", "labels": ["cat", "dog"]},
+            "config": {"name": "efficientnet", "labels": ["cat", "dog"]},
             "metrics": {"test": {"n": 10_000, "accuracy": 0.95}},
         }
     )
@@ -169,7 +169,7 @@ class HealthOut(BaseModel):
     status: str
 
 
-METRICS_EXAMPLE = 'tensight_photos_total{model="mobilenet",verdict="known"} 12.0'
+METRICS_EXAMPLE = 'tensight_photos_total{model="efficientnet",verdict="known"} 12.0'
 _IMAGE_TYPES = ("jpeg", "png", "webp", "gif", "bmp", "avif", "heic")
 
 BODY: dict[str, Any] = {

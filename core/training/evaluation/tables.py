@@ -13,13 +13,14 @@ __all__ = ["best_first", "display_name", "index", "measured_on", "photo_accuracy
 def photo_accuracy(metrics: Metrics) -> tuple[ProportionEstimate, str] | None:
     """Return the accuracy on photos of known classes, and a description of the photos.
 
-    It is that on the real photos where a model was evaluated on them, else that on `photos/`; None
-    where it was evaluated on neither.
+    It is that on the test set `photos/`, by which models can be compared: it took no part in
+    training or selection. For a model that was not evaluated on it, it is that on the validation
+    part of the real photos; None where it was evaluated on neither.
     """
-    if metrics.real_photos is not None:
-        return metrics.real_photos.accuracy, metrics.real_photos.data
     if metrics.photos is not None and metrics.photos.accuracy is not None:
         return metrics.photos.accuracy, "photos/"
+    if metrics.real_photos is not None:
+        return metrics.real_photos.accuracy, metrics.real_photos.data
     return None
 
 

@@ -33,7 +33,7 @@ def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
 def test_worker_processes_return_the_numbers_of_this_process(
     predictor: LocalPredictor, catalog: Catalog, photo: Path
 ) -> None:
-    for name in ("classic", "mobilenet"):
+    for name in ("classic", "efficientnet"):
         expected = catalog.load(name).predict(photo)
         given = asyncio.run(predictor.predict(photo, model=name))
         assert given.scores == pytest.approx(expected.scores, abs=1e-6)

@@ -17,10 +17,16 @@ FLOORS = {
     "baseline": (0.6527, math.inf, 0.5, 0.5),
     "classic": (0.7446, math.inf, 0.5, 0.5),
     "scratch": (0.95, 10.0, 0.88, 0.7),
-    "mobilenet": (0.95, math.inf, 0.90, 0.90),
+    "efficientnet": (0.965, 12.0),
     "transfer": (0.80, math.inf, 0.80, 0.80),
     "finetuned": (0.90, math.inf, 0.90, 0.90),
 }
+
+
+# Photos of the ten classes and of other things, validation part: accuracy, recall of the worst
+# class, AUROC against other things and against kinds that were held out, and share of other things
+# that are rejected where 95% of the ten classes are accepted.
+PHOTO_FLOORS = (0.97, 0.93, 0.98, 0.97, 0.90)
 
 
 @pytest.mark.parametrize("folder", find_bundles(ROOT / "models"), ids=lambda folder: folder.name)
@@ -42,3 +48,22 @@ def test_bundled_model_meets_its_requirements(folder: Path) -> None:
     assert metrics.reported is None or metrics.test.accuracy > metrics.reported.accuracy
     if bundle.config.family == "scratch":
         assert set(bundle.config.training.datasets) <= {"uoft-cs/cifar10"}
+
+
+def test_default_model_meets_its_requirements_on_photos() -> None:
+    photos = Bundle.open(ROOT / "models" / "efficientnet").metrics().real_photos
+    assert photos is not None
+    assert photos.rejected is not None
+    accuracy, worst, area, held_out_area, rejected = PHOTO_FLOORS
+    assert photos.accuracy.share >= accuracy
+    assert min(each.share for each in photos.recall.values() if each.n >= 50) >= worst
+    assert photos.recall["truck"].share >= 30 / 33
+    assert photos.auroc is not None
+    assert photos.auroc >= area
+    assert photos.auroc_kept_back is not None
+    assert photos.auroc_kept_back >= held_out_area
+    assert photos.rejected.share >= rejected
+    # At most .01 above what a calibrated model would show on as many photos.
+    assert photos.ece_cross_fitted is not None
+    assert photos.ece_if_true is not None
+    assert photos.ece_cross_fitted <= photos.ece_if_true[1] + 0.01
