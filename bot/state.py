@@ -20,6 +20,7 @@ from bot.metrics import BotMetrics
 from bot.model_list import ModelList
 from bot.photo_downloads import PhotoDownloads
 from bot.photo_rate import PhotoRateLimiter
+from bot.sending import reply
 from bot.tasks import BackgroundTasks
 from bot.timings import Timings
 from bot.updates import client_of, user_id_of
@@ -179,12 +180,23 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
         return locale.bot_texts(await self.language())
 
     async def model(self) -> str:
-        """Return the name of the chat's model, or of the default model if it is unavailable.
+        """Return the name of the chat's model.
+
+        If the model is no longer available, the chat is told so, and uses the default model from
+        then on.
 
         Raises:
             ModelNotFoundError, UnavailableError: As in `ModelList.all`.
         """
-        return await self.bot_data.models.name_or_default((await self.chat_settings()).model)
+        selected = (await self.chat_settings()).model
+        name = await self.bot_data.models.name_or_default(selected)
+        if selected is not None and name != selected:
+            model = await self.bot_data.models.get(name)
+            text = (await self.texts())["model_gone"]
+            message = self.current_update.effective_message
+            await reply(message, text.format(old=selected, new=model.config.title))
+            await self.change_chat_settings(model=None)
+        return name
 
     async def keeps_photos(self) -> bool:
         """Return whether the sender agreed, in the private chat, to the storage of photos."""

@@ -64,3 +64,18 @@ def test_context_loads_the_chat_settings_once_per_button(
         press(telegram, 1, reply, texts()[button])
         bot.wait_until_idle()
         assert bot.store.chats.reads[1] == 1
+
+
+def test_chat_whose_model_is_gone_is_told_once_and_gets_the_default(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running_bot(telegram, tmp_path) as bot:
+        bot.store.chats.set(1, Chat(model="mobilenet"))
+        telegram.photo(1, content)
+        telegram.wait_for(2, 1)
+        telegram.photo(1, content)
+        sent = [call.text for call in telegram.wait_for(3, 1)]
+        gone = [text for text in sent if "mobilenet is no longer available" in text]
+        assert len(gone) == 1
+        assert len(sent) == 3
+        assert bot.store.chats.get(1).model is None
