@@ -12,6 +12,7 @@ from gradio.blocks import Block
 
 from core import locale
 from core.errors import RateError, TenSightError
+from core.serving.predictor import find_model
 from core.settings import processors
 from core.store.feedback import NONE
 from demo.components import photo_input, read_path, text_html
@@ -197,6 +198,10 @@ class _Handlers:
             pass
         else:
             selector = gr.update(choices=choices, value=value)
+            asked = request.query_params.get("model")
+            if asked and asked != value:
+                title = find_model(results, value).config.title
+                gr.Info(words["link_model_gone"].format(model=title))
             bars = min(bars, max(len(result.config.labels) for result in results))
         # The page comes with English names.
         named = gr.skip() if language == "en" else examples.thumbnails_html(language)

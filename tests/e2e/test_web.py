@@ -307,6 +307,7 @@ def test_address_chooses_the_model(blank: Page, url: str, photo: Path) -> None:
     give(blank, photo)
     expect(blank.locator("#timing")).to_contain_text("Baseline CNN · ", timeout=60_000)
     visit(blank, f"{url}/?model=nonsense")
+    expect(blank.get_by_text("The model in this link is not available.")).to_be_visible()
     expect(selector).to_have_value(re.compile("^Classic CNN · "))
     selector.click()
     expect(blank.get_by_role("option", name=re.compile("^Airbench CNN"))).to_be_visible()
