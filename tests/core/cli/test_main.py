@@ -228,7 +228,7 @@ def test_missing_data_says_where_it_was_looked_for(command: str, tmp_path: Path)
     name = {"explore": [], "evaluate": ["classic"], "train": ["--all"]}[command]
     run = tensight(command, *name, TENSIGHT_DATA=str(tmp_path))
     assert run.returncode == 1
-    assert f"TENSIGHT_DATA is {tmp_path}, and neither" in run.stderr
+    assert f"TENSIGHT_DATA is {tmp_path}, which contains neither" in run.stderr
 
 
 def test_commands_keep_their_names() -> None:

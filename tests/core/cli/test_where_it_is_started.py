@@ -20,7 +20,7 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Lin
 # Everything is imported before the rights are given up: the environment may belong to root.
 NOBODY = """
 import os, sys
-import core.cli.main, core.cli.predict, core.serving.connect
+import core.cli.main, core.cli.predict, core.locale, core.serving.connect
 os.environ.pop("HOME", None), os.environ.pop("XDG_DATA_HOME", None)
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(54321), os.setuid(54321)

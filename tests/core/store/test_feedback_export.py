@@ -67,7 +67,7 @@ def test_feedback_commands_print_and_export(settings: Settings, tmp_path: Path) 
     def tensight(*arguments: str) -> subprocess.CompletedProcess[str]:
         return run_tensight("feedback", *arguments, TENSIGHT_HOME=str(settings.home))
 
-    assert "Nobody has judged" in tensight("stats").stderr
+    assert "There is no user feedback yet" in tensight("stats").stderr
     store = Store.open(settings)
     store.feedback.add(page_feedback("cat", photo=to_archival_jpeg(drawings.ship(64, 48))))
     store.close()

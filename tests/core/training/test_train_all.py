@@ -44,7 +44,7 @@ def test_missing_data_is_reported_before_the_first_recipe(tmp_path: Path) -> Non
     recipes = [made.recipe(name="one"), made.recipe(name="two", outliers_per_epoch=30)]
     ten = made.ten()
     settings = Settings(data=tmp_path, home=tmp_path / "home", models=tmp_path / "models")
-    with pytest.raises(DataError, match=r"no valid-\*\.parquet; Tiny ImageNet is incomplete"):
+    with pytest.raises(DataError, match=r"no valid-\*\.parquet: Tiny ImageNet is incomplete"):
         begin(recipes, ten, settings)
     made.tiny_imagenet(tmp_path)
     with pytest.raises(DataError, match=r"int8\.tflite cannot be read"):

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core.bundle.folder import Bundle, find_bundles
-from core.cli import training
+from core.cli import evaluate as evaluate_command
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.settings import Settings
@@ -30,10 +30,10 @@ def evaluated(models: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) ->
     """Run `tensight evaluate` on made data, and return what it prints."""
     dataset = made.dataset(test=12)
     monkeypatch.setattr(
-        training, "_load_rows", lambda settings: EvaluationData.load(dataset, settings)
+        evaluate_command, "_load_rows", lambda settings: EvaluationData.load(dataset, settings)
     )
     monkeypatch.setenv("TENSIGHT_MODELS", str(models))
-    run = CliRunner().invoke(training.app, ["evaluate", *arguments], catch_exceptions=False)
+    run = CliRunner().invoke(evaluate_command.app, ["evaluate", *arguments], catch_exceptions=False)
     assert run.exit_code == 0, run.output
     return run.stdout
 

@@ -101,7 +101,7 @@ def test_evaluate_photos_command_writes_nothing(made_models: Path, folder: Path)
     assert json.loads(run.stdout)["accuracy"]["n"] == 30
     table = tensight(*call, models=made_models).stdout
     assert "shapes, 33 photos" in table
-    assert "of no class: told none" in table
+    assert "no known class: verdict none" in table
     assert {file: file.stat().st_mtime_ns for file in made_models.rglob("*")} == before
 
 
@@ -109,10 +109,13 @@ def test_evaluate_photos_command_writes_nothing(made_models: Path, folder: Path)
     ("labels", "message"),
     [
         (None, r"labels\.csv cannot be read"),
-        ("file,label\n", "names no photo"),
-        ("file,label\n0.png,cat\n", "line 2: the model has no label 'cat'; it knows red square"),
+        ("file,label\n", "lists no photo"),
+        (
+            "file,label\n0.png,cat\n",
+            "line 2: the model has no label 'cat'; its labels are red square",
+        ),
         ("name,kind\n0.png,none\n", "line 2: expected file,label"),
-        ("file,label\n0.png,none\n0.png,blue sky\n", "line 3: 0.png was named before"),
+        ("file,label\n0.png,none\n0.png,blue sky\n", "line 3: 0.png was listed before"),
         ("file,label\ngone.png,none\n", r"gone\.png: There is no file"),
         ("file,label\nlabels.csv,none\n", "This is not a photo"),
     ],
