@@ -12,6 +12,9 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererProtocol
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
 from PIL import Image
 
 from core import locale
@@ -122,9 +125,36 @@ def count_bars(rows: Sequence[tuple[str, str, float]], name: str) -> str:
 def markdown_html(text: str) -> str:
     """Render Markdown as HTML; HTML in the text is shown as text.
 
-    Rendering it here spares every visitor the scripts of Gradio's Markdown component.
+    Rendering it here spares every visitor the scripts of Gradio's Markdown component. A table can
+    be scrolled with the keyboard, as one of `table` can; it is named after the heading above it.
     """
-    return str(MarkdownIt("js-default").render(text))
+    parser = MarkdownIt("js-default")
+    tokens = parser.parse(text)
+    heading = ""
+    for i, token in enumerate(tokens):
+        if token.type == "heading_open":
+            heading = tokens[i + 1].content
+        elif token.type == "table_open":
+            token.meta["name"] = heading
+    parser.add_render_rule("table_open", _open_table)
+    parser.add_render_rule("table_close", _close_table)
+    return str(parser.renderer.render(tokens, parser.options, {}))
+
+
+def _open_table(
+    _renderer: RendererProtocol,
+    tokens: Sequence[Token],
+    index: int,
+    _options: OptionsDict,
+    _environment: EnvType,
+) -> str:
+    name = html.escape(tokens[index].meta["name"])
+    # A group, not a region as in `table`: tables under one heading share its name.
+    return f'<div class="wide" tabindex="0" role="group" aria-label="{name}"><table>\n'
+
+
+def _close_table(*_: object) -> str:
+    return "</table></div>\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The head of the page as programs read it: title, description, and card of link previews."""
+"""The head of the page: title, description, card of link previews, and first sizes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,24 @@ _GRADIOS = re.compile(
     rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*'
     rb'|<link rel="manifest"[^>]*>\s*'
 )
+# Gradio's script loads the style sheet late and renders components in any order. What stands below
+# one that is not there yet is hidden until it is, so that nothing shifts in view.
+_PLACES = (
+    "<style>"
+    ".gradio-container{width:100%!important;max-width:1100px!important;margin:0 auto!important}"
+    "@media(min-width:701px){#predict-row{min-height:420px}}"
+    "body:not(:has(#intro p)) .tabs,"
+    "body:not(:has(#predict-row #photo)) :is(#examples-title,#examples,#options)"
+    "{visibility:hidden}"
+    "</style>"
+)
 _BEGINNING = re.compile(rb"<head>\s*(?:<meta charset=[^>]*>)?")
 
 
 class PageHead:
     """Writes the page's own title, description and preview into its head, in place of Gradio's.
+
+    It also sets there the sizes that keep the page from shifting while it loads.
 
     Addresses in a preview must be absolute. They are made from the request's Host header only where
     that is believed; otherwise the preview has no picture.
@@ -106,6 +119,7 @@ class PageHead:
                 f'<link rel="manifest" href="./{MANIFEST}">',
                 f'<link rel="icon" type="image/png" href="./{ICON}">',
                 f'<link rel="apple-touch-icon" href="./{APPLE_ICON}">',
+                _PLACES,
             ]
         )
 

@@ -436,7 +436,7 @@ def test_only_uploads_are_read(
     client: gradio_client.Client, payload: dict[str, str | None]
 ) -> None:
     answer = call(client, payload)
-    assert "De foto is hier niet, of niet meer." in answer
+    assert "De foto is niet meer beschikbaar." in answer
     assert '"code": "not_readable"' in answer
 
 
@@ -450,7 +450,7 @@ def test_an_upload_that_was_deleted_is_told_so(client: gradio_client.Client, pho
         (path,) = httpx.post(f"{client.src}gradio_api/upload", files={"files": stream}).json()
     assert '"label"' in call(client, {"path": path})
     Path(path).unlink()
-    assert "De foto is hier niet, of niet meer." in call(client, {"path": path})
+    assert "De foto is niet meer beschikbaar." in call(client, {"path": path})
 
 
 def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
