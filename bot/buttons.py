@@ -147,6 +147,10 @@ async def _try_handling(
         if "not modified" in error.message.lower():
             return None, None
         return _Notice(locale.format_error(TenSightError(), language)), error
+    except TelegramError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the press must be answered; it is then reported
+        return _Notice(locale.format_error(TenSightError(), language)), error
 
 
 async def _handle(query: CallbackQuery, data: str, context: BotContext) -> _Notice | None:

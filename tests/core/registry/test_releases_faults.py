@@ -106,7 +106,7 @@ HUGE = [
 
 FAULTS: dict[str, tuple[Callable[[Installation, dict[str, Path]], None], str]] = {
     "gated files": (
-        fault(status={"resolve_revision": 403}, code="GatedRepo"),
+        fault(status={"resolve": 403}, code="GatedRepo"),
         "Request access on its page",
     ),
     "gated": (fault(status={"api": 403}, code="GatedRepo"), "Request access on its page"),
@@ -144,15 +144,15 @@ def test_failed_pull_changes_nothing_and_says_what_to_do(
     with closing(Catalog(deployed.settings)) as running:
         loaded = {each: running.load(each) for each in NAMES}
         running.watch()
-        process = deployed.start("pull", "--promote")
-        while process.poll() is None:
-            for each in NAMES:
-                assert running.load(each) is loaded[each], "what runs goes on with what it has"
-                assert (
-                    running.load(each).predict(drawings.ship(64, 48)).revision in before[1].values()
-                )
-            time.sleep(0.1)
-        _, err = process.communicate()
+        with deployed.start("pull", "--promote") as process:
+            while process.poll() is None:
+                for each in NAMES:
+                    serving = running.load(each)
+                    assert serving is loaded[each], "what runs goes on with what it has"
+                    revision = serving.predict(drawings.ship(64, 48)).revision
+                    assert revision in before[1].values()
+                time.sleep(0.1)
+            _, err = process.communicate()
         running.refresh()
         assert {each: running.load(each) for each in NAMES} == loaded
     assert process.returncode == 1
