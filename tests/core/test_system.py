@@ -23,8 +23,10 @@ def test_modules_can_be_imported_without_unix_modules() -> None:
     names = [n for n in MODULES if n.startswith(("core.", "bot.", "demo."))]
     # Training needs an extra, migrations run inside Alembic, and `__main__` runs the program.
     # The package `mcp`, an extra, decides by the platform what it imports.
-    left_out = ("core.training", "core.store.migrations", "core.cli.__main__")
-    left_out += ("core.serving.mcp", "demo.mcp")
+    left_out = (
+        *("core.training", "core.store.migrations", "core.cli.__main__"),
+        *("core.serving.mcp", "demo.mcp"),
+    )
     names = [name for name in names if not name.startswith(left_out)]
     program = (
         "import importlib, sys\n"
