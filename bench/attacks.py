@@ -1,4 +1,4 @@
-"""What the attacks of the section `security` share: the server, a second client, and the page."""
+"""Common parts of the attacks of the section `security`: server, second client and page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process imports before it needs it."""
+"""Imports of a process at start-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a phone needs to install the page, and what a link to it is shown with."""
+"""The web manifest, the icons and the link preview."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes of the service share, and the dependencies that give it to them."""
+"""Context of the routes of the service, and the dependencies that provide it."""
 
 from __future__ import annotations
 

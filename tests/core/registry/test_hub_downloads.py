@@ -93,7 +93,7 @@ def test_download_timeout_ends_the_process(installation: Installation, tmp_path:
 def shown_on_a_terminal(
     installation: Installation, command: list[str], until: Callable[[], bool]
 ) -> str:
-    """What a process writes to stderr where that is a terminal, and nothing else is."""
+    """Run a program whose stderr alone is a terminal, and return what it writes there."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     process = subprocess.Popen(

@@ -25,7 +25,7 @@ from tests.support.releases import (
 
 
 def moments(home: Path, second: dict[str, str]) -> list[Callable[[], bool]]:
-    """What has come to be, from the beginning of a pull to its end."""
+    """Return the state that a pull leaves, from its beginning to its end."""
     revisions = home / "revisions"
 
     def staged(what: str) -> Callable[[], bool]:
@@ -88,7 +88,7 @@ def test_killed_promotion_is_complete_or_absent(
     log = database.with_name(f"{database.name}-wal")
 
     def locked() -> bool:
-        """Whether some process holds the lock of what changes revisions."""
+        """Return whether a process holds the lock for changes of revisions."""
         with (deployed.home / "revisions" / ".lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

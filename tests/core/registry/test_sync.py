@@ -50,7 +50,7 @@ def test_server_starts_without_network_and_logs_nothing(
 
 
 def revision_at(url: str) -> str:
-    """Which revision of `classic` a service answers with."""
+    """Return the revision of `classic` that a service answers with."""
     buffer = BytesIO()
     drawings.ship(64, 48).save(buffer, "PNG")
     answer = httpx2.post(f"{url}/v1/predict?model=classic", content=buffer.getvalue())
