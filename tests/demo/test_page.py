@@ -359,7 +359,7 @@ def test_uploads_have_limits(predictor: LocalPredictor, photo: Path) -> None:
 def told_of(client: gradio_client.Client, size: int) -> bytes:
     """The first of what is said to who has an upload of that many bytes, and sends none of it."""
     host, port = client.src.removeprefix("http://").rstrip("/").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as asking:
+    with socket.create_connection((host, int(port)), timeout=120) as asking:
         asking.sendall(
             b"POST /gradio_api/upload HTTP/1.1\r\nHost: page\r\nExpect: 100-continue\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n"
@@ -419,7 +419,7 @@ def call(client: gradio_client.Client, payload: dict[str, str | None]) -> str:
     address = f"{client.src}gradio_api/call/predict"
     dutch = {"accept-language": "nl"}
     sent = httpx.post(address, json={"data": [payload, "classic", False]}, headers=dutch)
-    return httpx.get(f"{address}/{sent.json()['event_id']}", timeout=30).text
+    return httpx.get(f"{address}/{sent.json()['event_id']}", timeout=120).text
 
 
 @pytest.mark.parametrize(
@@ -467,7 +467,7 @@ def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
                 assert error["code"] == "busy"
                 assert "Many photos are waiting right now. Try again in" in error["message"]
             catalog.go.set()
-            answered = [job.result(timeout=30) for job in jobs if job not in refused]
+            answered = [job.result(timeout=120) for job in jobs if job not in refused]
             assert [answer["model"] for answer in answered] == ["classic"] * 2
     finally:
         catalog.go.set()

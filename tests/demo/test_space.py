@@ -113,7 +113,7 @@ def test_it_starts_where_nothing_else_is_installed(tmp_path: Path, photo: Path) 
         answer = client.predict(gradio_client.handle_file(photo), api_name="/predict")
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
     assert answer["scores"] == Catalog(SETTINGS).load().predict(photo).scores
     assert "Traceback" not in log.read_text()
 

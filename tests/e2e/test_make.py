@@ -39,7 +39,7 @@ def test_make_run_in_a_fresh_clone(tmp_path: Path, photo: Path) -> None:
         assert client.predict(sent, "classic", api_name="/predict")["model"] == "classic"
     finally:
         os.killpg(make.pid, signal.SIGTERM)
-        make.wait(30)
+        make.wait(120)
     installed = {path.name for path in (clone / ".venv").glob("lib/python*/site-packages/*")}
     assert "gradio" in installed
     assert not installed & {"tensorflow", "keras", "sklearn", "matplotlib", "pytest"}

@@ -42,6 +42,8 @@ from tests.demo.running import served
 from tests.support.catalogs import SlowCatalog
 from tests.support.servers import free_port, wait_for, wait_until_it_answers
 
+# Generous: the machine may be busy with other things.
+_PATIENCE_MS = 240_000
 # A root user's Chromium needs --no-sandbox; the rest keeps it from calling home.
 _FLAGS = [
     "--no-sandbox",
@@ -119,7 +121,7 @@ def serving(
         yield address, server
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
     assert "Traceback" not in log.read_text()
 
 
@@ -142,6 +144,7 @@ def browser(chromium: str) -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
+        expect.set_options(timeout=_PATIENCE_MS)
         yield browser
         browser.close()
 
@@ -153,6 +156,7 @@ def blank(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterato
         locale=getattr(request, "param", "en-US"),
         permissions=["camera", "clipboard-read", "clipboard-write"],
     )
+    context.set_default_timeout(_PATIENCE_MS)
     page = context.new_page()
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.url))
@@ -166,6 +170,13 @@ def page(blank: Page, url: str) -> Page:
     """The page in a browser."""
     visit(blank, url)
     return blank
+
+
+def new_page(browser: Browser, **options: Any) -> Page:
+    """Open a page in a browser context of its own."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(_PATIENCE_MS)
+    return page
 
 
 def visit(page: Page, address: str) -> None:
@@ -211,7 +222,7 @@ def keep_screenshot(page: Page, name: str) -> None:
 
 def test_a_photo_gets_an_answer_that_changes_with_the_model(page: Page, photo: Path) -> None:
     give(page, photo)
-    expect(page.locator("#timing")).to_contain_text("Classic CNN · ", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
     expect(page.locator("#verdict h2")).not_to_be_empty()
     keep_screenshot(page, "predict")
     first = page.locator("#scores").inner_text()
@@ -231,7 +242,7 @@ def test_first_screen_holds_photo_verdict_and_three_bars(
     width, height = size
     page.set_viewport_size({"width": width, "height": height})
     give(page, photo)
-    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=60_000)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
     settle(page)
     assert page.evaluate("scrollY") == 0
     bars = page.locator("#scores li:visible")
@@ -247,7 +258,7 @@ def test_first_screen_holds_photo_verdict_and_three_bars(
 
 def test_number_of_classes_is_chosen_in_the_options(page: Page, photo: Path) -> None:
     give(page, photo)
-    expect(page.locator("#scores li:visible")).to_have_count(3, timeout=60_000)
+    expect(page.locator("#scores li:visible")).to_have_count(3)
     page.locator("#options").get_by_role("button").first.click()
     page.locator("#top").fill("5")
     expect(page.locator("#scores li:visible")).to_have_count(5)
@@ -256,10 +267,10 @@ def test_number_of_classes_is_chosen_in_the_options(page: Page, photo: Path) -> 
 
 def test_explanation_lies_over_the_photo(page: Page, photo: Path) -> None:
     give(page, photo)
-    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=60_000)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
     page.locator("#action-why").click()
     heat = page.locator("#photo .heat")
-    expect(heat).to_be_visible(timeout=60_000)
+    expect(heat).to_be_visible()
     expect(heat).to_have_css("opacity", "0.6")
     picture = page.locator("#photo .image-frame img:not(.heat)")
     assert heat.bounding_box() == picture.bounding_box()
@@ -275,13 +286,13 @@ def test_explanation_lies_over_the_photo(page: Page, photo: Path) -> None:
 def test_example_is_answered(page: Page) -> None:
     expect(page.locator("#examples button")).to_have_count(10)
     page.locator("#examples button").first.click()
-    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=60_000)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
 
 
 def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: str) -> None:
     give(page, photo)
-    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=60_000)
-    with page.expect_download(timeout=60_000) as told:
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    with page.expect_download() as told:
         page.locator("#action-share").click()
     with Image.open(told.value.path()) as picture:
         assert picture.format == "PNG"
@@ -293,10 +304,10 @@ def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: s
 
 def test_compare_hands_on_the_photo(page: Page, photo: Path) -> None:
     give(page, photo)
-    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=60_000)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
     page.locator("#action-compare").click()
     models = len(find_bundles(ROOT / "models"))
-    expect(page.locator("#compared .card")).to_have_count(models, timeout=60_000)
+    expect(page.locator("#compared .card")).to_have_count(models)
     expect(page.locator("#compared-photo img").first).to_be_visible()
 
 
@@ -305,7 +316,7 @@ def test_address_chooses_the_model(blank: Page, url: str, photo: Path) -> None:
     selector = blank.locator("#model input")
     expect(selector).to_have_value(re.compile("^Baseline CNN · "))
     give(blank, photo)
-    expect(blank.locator("#timing")).to_contain_text("Baseline CNN · ", timeout=60_000)
+    expect(blank.locator("#timing")).to_contain_text("Baseline CNN · ")
     visit(blank, f"{url}/?model=nonsense")
     expect(blank.get_by_text("The model in this link is not available.")).to_be_visible()
     expect(selector).to_have_value(re.compile("^Classic CNN · "))
@@ -318,7 +329,7 @@ def test_a_file_that_is_no_photo_replaces_the_answer(
     page: Page, photo: Path, tmp_path: Path
 ) -> None:
     give(page, photo)
-    expect(page.locator("#verdict h2")).not_to_be_empty(timeout=60_000)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
     text = tmp_path / "photo.jpg"
     text.write_text("no photo at all")
     page.get_by_label("Remove Image").click()
@@ -333,7 +344,7 @@ def test_the_webcam(page: Page) -> None:
     page.get_by_text("Click to Access Webcam").click()
     page.wait_for_function("document.querySelector('#photo video')?.videoWidth > 0")
     page.get_by_label("capture photo").click()
-    expect(page.locator("#timing")).to_contain_text("Classic CNN · ", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
 
 
 def test_a_dropped_photo(page: Page, photo: Path) -> None:
@@ -349,7 +360,7 @@ def test_a_dropped_photo(page: Page, photo: Path) -> None:
     )
     area = page.locator("#photo").get_by_label("Drop an image file here")
     area.dispatch_event("drop", {"dataTransfer": transfer})
-    expect(page.locator("#timing")).to_contain_text("Classic CNN · ", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
 
 
 def test_a_pasted_photo(page: Page, photo: Path, tmp_path: Path) -> None:
@@ -364,7 +375,7 @@ def test_a_pasted_photo(page: Page, photo: Path, tmp_path: Path) -> None:
         base64.b64encode(png.read_bytes()).decode(),
     )
     page.locator("#photo").get_by_label("Paste from clipboard").click()
-    expect(page.locator("#timing")).to_contain_text("Classic CNN · ", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
 
 
 def feedback_rows(home: Path) -> list[dict[str, Any]]:
@@ -384,11 +395,11 @@ def test_visitors_say_whether_an_answer_is_right(
 ) -> None:
     give(page, photo)
     # Who clicks twice says it once.
-    page.locator("#action-right").dblclick(timeout=60_000)
+    page.locator("#action-right").dblclick()
     expect(page.locator("#thanks")).to_contain_text("counts towards the accuracy of Classic CNN")
     expect(page.locator("#action-right")).to_be_disabled()
     choose_model(page, "Airbench CNN")
-    expect(page.locator("#timing")).to_contain_text("Airbench CNN · ", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text("Airbench CNN · ")
     page.locator("#action-wrong").click()
     page.get_by_label("Donate my photo").check()
     page.get_by_role("button", name="Send").click()
@@ -421,10 +432,10 @@ def test_a_space_without_a_database_asks_for_no_feedback(
         url,
         _,
     ):
-        page = browser.new_page()
+        page = new_page(browser)
         visit(page, url)
         give(page, photo)
-        expect(page.locator("#action-why")).to_be_enabled(timeout=60_000)
+        expect(page.locator("#action-why")).to_be_enabled()
         expect(page.locator("#action-right")).not_to_be_visible()
         page.close()
     assert not (tmp_path / "home" / "tensight.db").exists()
@@ -439,10 +450,10 @@ def test_a_space_with_a_database_asks_for_feedback(
         "TENSIGHT_DATABASE_URL": f"sqlite:///{tmp_path / 'words.db'}",
     }
     with serving(tmp_path, **settings) as (url, _):
-        page = browser.new_page()
+        page = new_page(browser)
         visit(page, url)
         give(page, photo)
-        expect(page.locator("#action-right")).to_be_enabled(timeout=60_000)
+        expect(page.locator("#action-right")).to_be_enabled()
         page.close()
 
 
@@ -454,7 +465,7 @@ def visiting(browser: Browser) -> Iterator[Callable[..., Page]]:
         def open_page(predictor: LocalPredictor, store: Store | None = None, **how: Any) -> Page:
             stack.callback(predictor.close)
             url = stack.enter_context(served(predictor, store=store, **how))
-            page = stack.enter_context(closing(browser.new_page()))
+            page = stack.enter_context(closing(new_page(browser)))
             visit(page, url)
             return page
 
@@ -479,9 +490,9 @@ def test_the_time_is_that_of_the_answer_alone(
 ) -> None:
     page = visiting(Timed(catalog, queue_size=8, deadline_s=30))
     give(page, photo)
-    expect(page.locator("#timing")).to_contain_text(", 5.0 ms to predict", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text(", 5.0 ms to predict")
     page.locator("#action-why").click()
-    expect(page.locator("#explained")).to_contain_text("Computed in 5,000.0 ms.", timeout=60_000)
+    expect(page.locator("#explained")).to_contain_text("Computed in 5,000.0 ms.")
     expect(page.locator("#timing")).to_contain_text(", 5.0 ms to predict")
 
 
@@ -491,11 +502,9 @@ def test_explanations_count_as_photos_do(
     predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
     page = visiting(predictor, visitors=ClientRateLimiter(1, window_s=3600))
     give(page, photo)
-    expect(page.locator("#timing")).to_contain_text(" ms to predict", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text(" ms to predict")
     page.locator("#action-why").click()
-    expect(page.locator("#explained")).to_contain_text(
-        "You have sent too many photos", timeout=60_000
-    )
+    expect(page.locator("#explained")).to_contain_text("You have sent too many photos")
 
 
 class Unsure(LocalPredictor):
@@ -511,7 +520,7 @@ def test_an_unsure_answer_asks_what_it_is(
     store = Store.open(Settings(home=tmp_path))
     page = visiting(Unsure(catalog, queue_size=8, deadline_s=30), store)
     give(page, photo)
-    expect(page.get_by_text("Do you know what it is?")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Do you know what it is?")).to_be_visible()
     expect(page.locator("#action-wrong")).to_be_disabled()
     page.get_by_label("Donate my photo").check()
     page.locator("#truth input").click()
@@ -548,10 +557,10 @@ def test_a_batch_tells_how_far_it_is_and_leaves_nothing(
     expect(page.locator("#batch-photos tr.file")).to_have_count(2)
     try:
         page.locator("#batch-start").click()
-        expect(page.get_by_text("/2 photos").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("/2 photos").first).to_be_visible()
     finally:
         slow.go.set()
-    expect(page.locator("#batch-said")).to_contain_text("1 of 2 photos classified.", timeout=60_000)
+    expect(page.locator("#batch-said")).to_contain_text("1 of 2 photos classified.")
     uploads = Path(os.environ["GRADIO_TEMP_DIR"])
     assert [path for path in uploads.rglob("*") if path.is_file() and not path.stat().st_size] == []
 
@@ -569,7 +578,7 @@ def test_the_models_are_compared(page: Page, photo: Path) -> None:
     open_tab(page, "Compare")
     give(page, photo, "#compared-photo")
     models = len(find_bundles(ROOT / "models"))
-    expect(page.locator("#compared .card")).to_have_count(models, timeout=60_000)
+    expect(page.locator("#compared .card")).to_have_count(models)
     expect(page.locator("#agreement")).to_contain_text("models say")
     keep_screenshot(page, "compare")
 
@@ -617,9 +626,9 @@ def test_folder_of_100_with_two_bad_files_is_classified(
     open_tab(page, "Batch")
     expect(page.locator("#batch-folder")).to_be_attached()
     page.set_input_files("#batch-folder", folder)
-    expect(page.locator("#batch-photos tr.file")).to_have_count(100, timeout=120_000)
+    expect(page.locator("#batch-photos tr.file")).to_have_count(100)
     page.locator("#batch-start").click()
-    expect(page.locator("#batch-said")).to_contain_text("98 of 100", timeout=240_000)
+    expect(page.locator("#batch-said")).to_contain_text("98 of 100")
     expect(page.locator("#batch-results li[data-kind=failed]")).to_have_count(2)
 
 
@@ -632,7 +641,7 @@ def test_zip_file_is_classified(page: Page, photo: Path, tmp_path: Path) -> None
     page.set_input_files("#batch-photos input[type=file]", path)
     expect(page.locator("#batch-photos tr.file")).to_have_count(1)
     page.locator("#batch-start").click()
-    expect(page.locator("#batch-said")).to_contain_text("1 of 2", timeout=60_000)
+    expect(page.locator("#batch-said")).to_contain_text("1 of 2")
 
 
 def test_models_tab_shows_the_figures_of_every_model(page: Page, catalog: Catalog) -> None:
@@ -678,11 +687,11 @@ def test_the_data_is_told_of(page: Page) -> None:
 
 def test_the_data_is_shown_where_it_is(data_folder: Path, browser: Browser, tmp_path: Path) -> None:
     with serving(tmp_path, TENSIGHT_DATA=str(data_folder)) as (url, _):
-        page = browser.new_page()
+        page = new_page(browser)
         visit(page, url)
         open_tab(page, "Data")
         page.locator("#data-show").click()
-        expect(page.locator("#data-images img")).to_have_count(120, timeout=60_000)
+        expect(page.locator("#data-images img")).to_have_count(120)
         keep_screenshot(page, "data")
         page.close()
 
@@ -695,7 +704,7 @@ def test_page_speaks_the_language_of_the_browser(page: Page, photo: Path) -> Non
     expect(page.locator("#examples")).to_contain_text(words["example_cat_turned"])
     expect(page.locator("#model input")).to_have_value(re.compile(r"\d\d% · \d,\d ms"))
     give(page, photo)
-    expect(page.locator("#timing")).to_contain_text(re.compile(r" · \d+,\d ms "), timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text(re.compile(r" · \d+,\d ms "))
     expect(page.locator("#action-why")).to_have_text(words["action_why"])
     open_tab(page, words["tab_models"])
     expect(page.locator("#leaderboard")).to_contain_text(words["models_report"])
@@ -708,16 +717,14 @@ def fill(page: Page, name: str, photo: Path, text: Path, shown: str = "") -> Non
     expect(page.locator(_TABS[name])).to_be_visible()
     if name == "Compare":
         give(page, photo, "#compared-photo")
-        expect(page.locator("#compared .card").first).to_be_visible(timeout=60_000)
+        expect(page.locator("#compared .card").first).to_be_visible()
     elif name == "Batch":
         page.set_input_files("#batch-photos input[type=file]", [photo, text])
         expect(page.locator("#batch-photos tr.file")).to_have_count(2)
         page.locator("#batch-start").click()
-        expect(page.locator("#batch-results li[data-kind=failed]").first).to_be_visible(
-            timeout=60_000
-        )
+        expect(page.locator("#batch-results li[data-kind=failed]").first).to_be_visible()
     elif name == "Models":
-        expect(page.locator("#confusion tbody tr").first).to_be_visible(timeout=60_000)
+        expect(page.locator("#confusion tbody tr").first).to_be_visible()
         page.locator("#card").get_by_role("button").first.click()
         expect(page.locator("#card table").first).to_be_visible()
 
@@ -734,8 +741,8 @@ def text(tmp_path: Path) -> Path:
 def test_a_phone_sees_the_whole_page(page: Page, photo: Path, text: Path, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 700})
     give(page, photo)
-    page.locator("#action-why").click(timeout=60_000)
-    expect(page.locator("#explained .seen")).to_be_visible(timeout=60_000)
+    page.locator("#action-why").click()
+    expect(page.locator("#explained .seen")).to_be_visible()
     wide = {}
     for name in _TABS:
         fill(page, name, photo, text)
@@ -763,29 +770,29 @@ def test_a_desk_sees_models_side_by_side(page: Page, photo: Path, text: Path) ->
 def test_page_does_not_shift_while_it_loads(
     url: str, browser: Browser, photo: Path, size: tuple[int, int]
 ) -> None:
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page = new_page(browser, viewport={"width": size[0], "height": size[1]})
     page.add_init_script(_COUNT_SHIFTS)
     visit(page, url)
-    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"), timeout=60_000)
+    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
     page.wait_for_timeout(1000)  # for what comes last
     assert page.evaluate("shifts.reduce((sum, each) => sum + each, 0)") < _MOST_SHIFTED
     expect(page.get_by_text("Upload a photo to see a prediction.")).to_be_visible()
     actions = page.locator("#actions")
     before = actions.evaluate(_FROM_THE_TOP)
     give(page, photo)
-    expect(page.locator("#action-why")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#action-why")).to_be_enabled()
     assert actions.evaluate(_FROM_THE_TOP) == before
     page.close()
 
 
 def test_first_visit_needs_few_requests(url: str, browser: Browser) -> None:
-    page = browser.new_page()
+    page = new_page(browser)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    # The stream ends with the answer to the page's load event; only the heartbeat stays open.
-    with page.expect_event("requestfinished", lambda request: "/queue/data" in request.url):
-        visit(page, url)
-    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"), timeout=60_000)
+    visit(page, url)
+    # The page's load event fills the selector, last of all.
+    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
+    page.wait_for_timeout(1000)  # for requests that follow
     page.close()
     assert len(asked) <= 70
 
@@ -805,10 +812,10 @@ def test_keys_are_enough(page: Page, photo: Path) -> None:
     page.on("filechooser", lambda chooser: chooser.set_files(photo))
     tab_to(page, "#photo [data-testid=upload-button], #photo button[aria-label*=upload]")
     page.keyboard.press("Enter")
-    expect(page.locator("#timing")).to_contain_text("Classic CNN · ", timeout=60_000)
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
     tab_to(page, "#action-why")
     page.keyboard.press("Enter")
-    expect(page.locator("#photo .heat")).to_be_visible(timeout=60_000)
+    expect(page.locator("#photo .heat")).to_be_visible()
     tab_to(page, "#action-right")
     page.keyboard.press("Enter")
     expect(page.locator("#thanks")).to_contain_text("Thank you.")
@@ -816,10 +823,10 @@ def test_keys_are_enough(page: Page, photo: Path) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    expect(page.locator("#timing")).not_to_contain_text("Classic CNN · ", timeout=60_000)
+    expect(page.locator("#timing")).not_to_contain_text("Classic CNN · ")
     tab_to(page, "#examples button")
     page.keyboard.press("Enter")
-    expect(page.locator("#verdict h2")).to_contain_text("cat", timeout=60_000)
+    expect(page.locator("#verdict h2")).to_contain_text("cat")
     tab_to(page, "button[role=tab]:nth-of-type(2)")
     page.keyboard.press("Enter")
     expect(page.locator("#compared-photo")).to_be_visible()
@@ -846,8 +853,8 @@ def test_nothing_of_ours_keeps_anybody_out(
     language = language_of(page)
     words = locale.page_texts(language)
     give(page, photo)
-    page.locator("#action-why").click(timeout=60_000)
-    expect(page.locator("#explained .seen")).to_be_visible(timeout=60_000)
+    page.locator("#action-why").click()
+    expect(page.locator("#explained .seen")).to_be_visible()
     page.locator("#options").get_by_role("button").first.click()
     page.locator("#action-wrong").click()
     expect(page.locator("#truth")).to_be_visible()
@@ -891,7 +898,7 @@ def test_real_photos(url: str, name: str, photos_folder: Path) -> None:
 
 def test_real_photos_in_the_browser(page: Page, photos_folder: Path) -> None:
     give(page, photos_folder / "cat_0.jpg")
-    expect(page.locator("#verdict h2")).to_contain_text("cat", timeout=60_000)
+    expect(page.locator("#verdict h2")).to_contain_text("cat")
     first = page.locator("#scores").inner_text()
     choose_model(page, "EfficientNet-Lite2")
     expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
@@ -911,17 +918,17 @@ def test_the_page_asks_the_service_that_the_settings_name(
             answer = client.predict(sent, "classic", api_name="/predict")
             assert answer["scores"] == catalog.load("classic").predict(photo).scores
             process.terminate()
-            process.wait(20)
+            process.wait(120)
             # It is waited for while the page is opened.
             job = client.submit(sent, "baseline", api_name="/predict")
-            page = browser.new_page()
+            page = new_page(browser)
             visit(page, url)
             open_tab(page, "Models")
             away = locale.format_error(PredictorError("not there"), "en")
-            expect(page.locator("#leaderboard")).to_contain_text(away, timeout=20_000)
-            expect(page.locator("#picked-note")).to_contain_text(away, timeout=20_000)
+            expect(page.locator("#leaderboard")).to_contain_text(away)
+            expect(page.locator("#picked-note")).to_contain_text(away)
             page.close()
-            error = job.result(timeout=30)["error"]
+            error = job.result(timeout=120)["error"]
             assert error["code"] == "predictor"
             assert error["message"] == away
 
@@ -932,7 +939,7 @@ def test_who_shares_reads_what_that_opens(tmp_path: Path) -> None:
     local = {"no_proxy": "127.0.0.1,localhost"}
     log = tmp_path / "web.log"
     with serving(tmp_path, "web", "--share", **nowhere, **local):
-        wait_for(lambda: "TenSight answers on" in log.read_text(), seconds=60)
+        wait_for(lambda: "TenSight answers on" in log.read_text())
     said = log.read_text()
     assert "everybody who gets the address can send photos to this machine" in said
     assert "servers of Gradio's maker" in said
@@ -975,7 +982,7 @@ def test_pages_that_stop_leave_the_uploads_of_others(photo: Path, tmp_path: Path
         call = f"{url}/gradio_api/call/predict"
         asked = httpx.post(call, json={"data": [{"path": paths[0]}, "classic", False]})
         event = asked.json()["event_id"]
-        assert '"label"' in httpx.get(f"{call}/{event}", timeout=30).text
+        assert '"label"' in httpx.get(f"{call}/{event}", timeout=120).text
     assert paths[0] != paths[1]
 
 
@@ -989,5 +996,5 @@ def test_told_to_stop_it_stops_and_keeps_no_photo(
         uploads = list(tmp_path.glob("tensight-*/**/ship.jpg"))
         assert len(uploads) == 1
         server.send_signal(signal.Signals[signal_name])
-        assert server.wait(20) == 0
+        assert server.wait(120) == 0
     assert list(tmp_path.glob("tensight-*")) == []

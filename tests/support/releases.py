@@ -102,7 +102,7 @@ class Installation:
         try:
             yield process, log
             process.terminate()
-            assert process.wait(30) == 0, log.read_text()
+            assert process.wait(120) == 0, log.read_text()
         finally:
             process.kill()
             process.wait()

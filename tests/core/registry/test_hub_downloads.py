@@ -84,7 +84,7 @@ def test_download_timeout_ends_the_process(installation: Installation, tmp_path:
     asked = len(installation.hub.asked)
     process = installation.python(FETCH)
     # All of it would take a minute and more.
-    _, err = process.communicate(f"classic/curves.png\n{tmp_path}\n", timeout=30)
+    _, err = process.communicate(f"classic/curves.png\n{tmp_path}\n", timeout=120)
     assert any("GET" in each and "curves.png" in each for each in installation.hub.asked[asked:])
     assert process.returncode == 1
     assert "The Hub cannot be reached, or the connection broke (TimeoutError). Nothing" in err
@@ -114,7 +114,7 @@ def shown_on_a_terminal(
 
     reader = threading.Thread(target=read)
     reader.start()
-    wait_for(lambda: process.poll() is not None or until(), seconds=60)
+    wait_for(lambda: process.poll() is not None or until())
     process.communicate(timeout=60)
     reader.join()
     os.close(ours)

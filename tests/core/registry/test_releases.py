@@ -150,7 +150,7 @@ def test_gc_keeps_the_cache_of_a_running_pull(
 
 def wait_for_one(folder: Path, pattern: str) -> Path:
     """A file in a folder, once there is one."""
-    wait_for(lambda: next(folder.glob(pattern), None) is not None, seconds=60)
+    wait_for(lambda: next(folder.glob(pattern), None) is not None)
     return next(folder.glob(pattern))
 
 
