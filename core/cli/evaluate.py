@@ -79,6 +79,26 @@ def evaluate(
 
 
 @app.command(rich_help_panel=TRAIN)
+def calibrate(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Fit calibration and thresholds of a saved model again, and evaluate it.
+
+    Resize rule, calibration, verdict method and thresholds are selected on validation data; the
+    weights stay the same.
+    """
+    from core.registry.catalog import Catalog
+
+    settings = read_settings()
+    bundle = _bundled(Catalog(settings), settings, name)
+    rows = _load_rows(settings)
+    from core.training.evaluation import measure
+    from core.training.pages import write_pages
+
+    bundle = measure.recalibrate(bundle, rows, settings, command=command_line())
+    print_evaluated(bundle, as_json=as_json)
+    write_pages(settings.models)
+
+
+@app.command(rich_help_panel=TRAIN)
 def evaluate_photos(
     name: NameArgument,
     folder: Annotated[

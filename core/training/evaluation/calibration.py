@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 _TARGET_ACCURACY = 0.95
+_MIN_CONFIDENCE = 0.5  # below it a prediction is more likely wrong than right
 _MIN_ACCEPTED = 50
 _TEMPERATURES = (0.05, 20.0)
 _EXPONENTS = (0.25, 4.0)
@@ -120,7 +121,7 @@ def fit_calibration(
 def fit_unsure_threshold(
     confidence: NDArray[np.float64], correct: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> float:
-    """Return the smallest threshold at which 95% of the accepted predictions are correct.
+    """Return the smallest threshold, 0.5 or more, at which 95% of the accepted are correct.
 
     Args:
         confidence: Confidences, shape (n,), 0 to 1.
@@ -138,7 +139,7 @@ def fit_unsure_threshold(
     enough = np.arange(1, len(order) + 1) >= _MIN_ACCEPTED
     # The tolerance covers rounding: ten weights of 0.1 do not sum to exactly 1.
     reached = np.flatnonzero((accuracies >= _TARGET_ACCURACY - 1e-9) & last_of_equal & enough)
-    return float(descending[reached[-1]]) if len(reached) else 1.0
+    return max(float(descending[reached[-1]]), _MIN_CONFIDENCE) if len(reached) else 1.0
 
 
 def cross_fitted_confidences(

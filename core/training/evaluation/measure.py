@@ -39,8 +39,16 @@ from core.training.evaluation.real_photos import (
     predict_photos,
 )
 from core.training.evaluation.resizing import compare_resize_rules
+from core.training.evaluation.selection import complete_config
 
-__all__ = ["History", "add_corruptions", "evaluate", "measure", "refuse_other_labels"]
+__all__ = [
+    "History",
+    "add_corruptions",
+    "evaluate",
+    "measure",
+    "recalibrate",
+    "refuse_other_labels",
+]
 
 
 @dataclass(frozen=True)
@@ -83,13 +91,44 @@ def evaluate(bundle: Bundle, data: EvaluationData, settings: Settings, *, comman
         DataError: The data set has other labels.
     """
     refuse_other_labels(bundle, data.dataset.name, data.dataset.labels)
-    old = bundle.metrics()
-    history = History(**{field.name: getattr(old, field.name) for field in fields(History)})
+    history = _history(bundle)
     if (resizing := compare_resize_rules(bundle, data, settings)) is not None:
         history = replace(history, resize=resizing)
     return measure(
         bundle.folder, bundle.config, _stored_files(bundle), history, data, settings, command
     )
+
+
+def recalibrate(
+    bundle: Bundle, data: EvaluationData, settings: Settings, *, command: str
+) -> Bundle:
+    """Select and fit again what a stored model is served with beside its weights, and measure it.
+
+    These are resize rule, calibration, verdict method and thresholds.
+
+    Args:
+        bundle: The model; its labels must be those of the data set.
+        data: Data to select and to evaluate on.
+        settings: `threads` is used; and `data`, for `photos/`.
+        command: The command line, for the card.
+
+    Raises:
+        BundleError: The folder is damaged.
+        DataError: The data set has other labels.
+    """
+    refuse_other_labels(bundle, data.dataset.name, data.dataset.labels)
+    probe = None
+    if bundle.config.verdict.method == "probe":
+        probe = Classifier(bundle, threads=settings.threads).ood_params
+    config, files, resizing = complete_config(bundle, data, settings, probe)
+    history = replace(_history(bundle), resize=resizing)
+    weights = {MODEL: bundle.read(MODEL)}
+    return measure(bundle.folder, config, weights | files, history, data, settings, command)
+
+
+def _history(bundle: Bundle) -> History:
+    metrics = bundle.metrics()
+    return History(**{field.name: getattr(metrics, field.name) for field in fields(History)})
 
 
 def refuse_other_labels(bundle: Bundle, name: str, labels: tuple[str, ...]) -> None:

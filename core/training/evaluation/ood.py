@@ -199,12 +199,30 @@ def score_outputs(
     return np.concatenate(parts)
 
 
-def fit_none_threshold(groups: Sequence[NDArray[np.float64]]) -> float:
-    """Return the 5% quantile of known_score over groups of equal total weight.
+def fit_none_threshold(
+    groups: Sequence[NDArray[np.float64]], outliers: NDArray[np.float64] | None = None
+) -> float:
+    """Return the threshold on known_score at the equal error rate, or a lower one.
+
+    At the equal error rate, in-distribution images are rejected as often as outliers are accepted.
+    Where a threshold rejects more than 5% of the images of any group, the highest that does not is
+    returned instead.
 
     Args:
-        groups: Scores of in-distribution images, shape (n,) each.
+        groups: Scores of in-distribution images, shape (n,) each. The group with the highest
+            fraction of rejected images counts.
+        outliers: Scores of other images, shape (n,); None where there are none, for the highest
+            threshold that rejects at most 5%.
     """
-    scores = np.concatenate(groups)
-    weights = np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
-    return float(np.quantile(scores, FALSE_NEGATIVE_RATE, weights=weights, method="inverted_cdf"))
+    highest = min(
+        float(np.quantile(group, FALSE_NEGATIVE_RATE, method="inverted_cdf")) for group in groups
+    )
+    if outliers is None:
+        return highest
+    thresholds = np.unique(np.concatenate([*groups, outliers]))
+    rejected = np.max(
+        [np.searchsorted(np.sort(group), thresholds) / len(group) for group in groups], axis=0
+    )
+    accepted = 1 - np.searchsorted(np.sort(outliers), thresholds) / len(outliers)
+    # The first rises and the second falls with the threshold, so they cross once.
+    return min(highest, float(thresholds[np.abs(rejected - accepted).argmin()]))

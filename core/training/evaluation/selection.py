@@ -102,6 +102,7 @@ def select_verdict(
     ood_params: OodParams = {}
     groups = [known]
     labels = [data.validation.labels]
+    outliers = None
     if (images := data.selection) is not None:
         candidates = dict(fit_ood_params(classifier, data.learn))
         if probe:
@@ -113,11 +114,14 @@ def select_verdict(
         # Users send photos, so the thresholds must suit photos as well as rows.
         groups.append(run_inference(classifier, images.known, images.known_name))
         labels.append(images.labels)
+        others = run_inference(classifier, images.outliers, images.outliers_name)
+        outliers = score_outputs(method, others.outputs, config, ood_params)
     logits = [group.outputs.logits for group in groups]
     verdict = VerdictConfig(
         method=method,
         none_below=fit_none_threshold(
-            [score_outputs(method, group.outputs, config, ood_params) for group in groups]
+            [score_outputs(method, group.outputs, config, ood_params) for group in groups],
+            outliers,
         ),
         unsure_below=fit_unsure_threshold(
             np.concatenate([confidences(each, config) for each in logits]),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from core.bundle.folder import Bundle, find_bundles
+from core.bundle.config import MODEL
+from core.bundle.folder import Bundle, find_bundles, write_bundle
 from core.cli import evaluate as evaluate_command
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
@@ -26,14 +27,14 @@ from tests.conftest import ROOT
 from tests.support import made
 
 
-def evaluated(models: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
-    """Run `tensight evaluate` on made data, and return what it prints."""
+def run_command(models: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Run a command of evaluation on made data, and return what it prints."""
     dataset = made.dataset(test=12)
     monkeypatch.setattr(
         evaluate_command, "_load_rows", lambda settings: EvaluationData.load(dataset, settings)
     )
     monkeypatch.setenv("TENSIGHT_MODELS", str(models))
-    run = CliRunner().invoke(evaluate_command.app, ["evaluate", *arguments], catch_exceptions=False)
+    run = CliRunner().invoke(evaluate_command.app, arguments, catch_exceptions=False)
     assert run.exit_code == 0, run.output
     return run.stdout
 
@@ -51,7 +52,7 @@ def test_evaluate_all_replaces_metrics_and_pages(
     before = Bundle.open(folder)
     curves = before.metrics().curves
     (models / "README.md").unlink(missing_ok=True)
-    printed = evaluated(models, monkeypatch, "--all", "--json")
+    printed = run_command(models, monkeypatch, "evaluate", "--all", "--json")
     after = Bundle.open(folder)
     after.verify()
     figures = after.metrics()
@@ -63,8 +64,29 @@ def test_evaluate_all_replaces_metrics_and_pages(
     assert "shapes" in (models / "README.md").read_text("utf-8")
     assert after.revision != before.revision
     once = without_times(after)
-    evaluated(models, monkeypatch, "--all")
+    run_command(models, monkeypatch, "evaluate", "--all")
     assert without_times(Bundle.open(folder)) == once, "the same figures again"
+
+
+def test_calibrate_replaces_calibration_and_thresholds(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder,) = find_bundles(models)
+    trained = Bundle.open(folder)
+    verdict = trained.config.verdict.model_copy(update={"none_below": 0.9, "unsure_below": 0.9})
+    files = {name: trained.read(name) for name in trained.config.sha256}
+    write_bundle(
+        folder,
+        trained.config.model_copy(update={"temperature": 3.0, "verdict": verdict}),
+        files,
+    )
+    printed = run_command(models, monkeypatch, "calibrate", "shapes", "--json")
+    calibrated = Bundle.open(folder)
+    calibrated.verify()
+    same_files = {"sha256": trained.config.sha256}
+    assert calibrated.config.model_copy(update=same_files) == trained.config
+    assert calibrated.read(MODEL) == trained.read(MODEL)
+    assert json.loads(printed)["test"]["n"] == 12
 
 
 @pytest.mark.long

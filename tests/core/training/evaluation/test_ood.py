@@ -96,10 +96,20 @@ def test_compare_methods_matches_manual_calculation(catalog: Catalog) -> None:
     assert (found.known_told_none, found.none_told_none) == (0, 0.5)
 
 
-def test_none_threshold_weighs_groups_equally() -> None:
+def test_none_threshold_rejects_at_most_a_twentieth_of_each_group() -> None:
     few, many = np.linspace(0, 1, 100), np.linspace(10, 11, 10_000)
-    assert fit_none_threshold([few, many]) == pytest.approx(0.1, abs=0.02)
+    assert fit_none_threshold([few, many]) == pytest.approx(0.05, abs=0.01)
     assert fit_none_threshold([many]) == pytest.approx(10.05, abs=0.001)
+    # Outliers that score like the known images do not raise the rate.
+    assert fit_none_threshold([few, many], few) == fit_none_threshold([few, many])
+
+
+def test_none_threshold_is_at_the_equal_error_rate() -> None:
+    rng = np.random.default_rng(0)
+    known, outliers = rng.normal(5, 1, 10_000), rng.normal(0, 1, 5_000)
+    threshold = fit_none_threshold([known, known + 1], outliers)
+    assert threshold == pytest.approx(2.5, abs=0.1)
+    assert (known < threshold).mean() == pytest.approx((outliers >= threshold).mean(), abs=1e-3)
 
 
 def test_images_are_downscaled_and_subsampled_evenly(catalog: Catalog, ships: Split) -> None:
