@@ -60,6 +60,7 @@ class _Job:
         saliency: Whether to compute the saliency map.
         client: Key of the client that sent it; None for a trusted caller.
         preview: Length of the longer side of the preview in pixels; None for no preview.
+        best_effort: Whether to fail the photo unless a worker is idle.
         future: The result; running from the start of decoding.
         abandoned: Whether the caller no longer waits for the result.
         pixels: Number of pixels according to the file's header.
@@ -71,6 +72,7 @@ class _Job:
     saliency: bool
     client: str | None = None
     preview: int | None = None
+    best_effort: bool = False
     future: Future[_Answer] = field(default_factory=Future)
     abandoned: bool = False
     pixels: int = 0
@@ -192,8 +194,10 @@ class LocalPredictor(Predictor):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
-        return (await self._observed(_Job(photo, model, saliency, client))).prediction
+        job = _Job(photo, model, saliency, client, best_effort=best_effort)
+        return (await self._observed(job)).prediction
 
     @override
     async def predict_with_preview(
@@ -222,7 +226,9 @@ class LocalPredictor(Predictor):
         try:
             return await self._answered(job)
         except Exception as error:
-            self._notify(partial(self._observer.on_error, error))
+            # A busy predictor is the usual case for best effort, and nothing to count.
+            if not (job.best_effort and isinstance(error, BusyError)):
+                self._notify(partial(self._observer.on_error, error))
             raise
 
     async def _answered(self, job: _Job) -> _Answer:

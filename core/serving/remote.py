@@ -115,10 +115,13 @@ class RemotePredictor(Predictor):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
         # The service reads the keyed hash of the client if it trusts the key of this predictor.
         body = await asyncio.to_thread(_encoded, photo)
         query = {"saliency": str(saliency).lower()} | ({"model": model} if model else {})
+        if best_effort:
+            query["best_effort"] = "true"
         request = self._start(
             "POST",
             "/v1/predict",
