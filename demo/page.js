@@ -15,6 +15,13 @@
         event.target.parentElement.querySelector("output").textContent = event.target.value;
     });
 
+    // ---- The options fold. ----
+    document.addEventListener("click", event => {
+        const toggle = event.target.closest?.("#options-toggle");
+        if (!toggle) return;
+        toggle.setAttribute("aria-expanded", String(toggle.getAttribute("aria-expanded") !== "true"));
+    });
+
     // ---- A prediction that is being replaced is dimmed. ----
     // Gradio applies style.css within the page alone, so the states stand on a part of it.
     const state = () => byId("predict-row")?.dataset ?? {};
@@ -271,6 +278,8 @@
             const part = byId(name);
             if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
         }
+        const toggle = byId("options-toggle");
+        if (toggle && !toggle.hasAttribute("aria-expanded")) toggle.setAttribute("aria-expanded", "false");
         for (const part of document.querySelectorAll("[data-testid=toast-text]"))
             if (part.textContent.startsWith("File(s) exceed")) part.firstChild.data = said.too_large;
     };
