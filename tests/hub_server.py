@@ -169,7 +169,7 @@ def _handler(hub: HubServer, storage: bool) -> type[BaseHTTPRequestHandler]:
             self._route()
 
         def log_message(self, *_arguments: object) -> None:
-            """Say nothing."""
+            """Do not print requests."""
 
         def _route(self) -> None:
             hub.asked.append(f"{self.command} {self.path}")
