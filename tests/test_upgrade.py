@@ -23,7 +23,7 @@ from core.store.feedback import FeedbackStats
 from core.store.live import HubSource, LiveRevision
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.hub_server import HubServer, Repo
+from tests.support.hub_server import HubServer, Repo
 
 BEFORE = ROOT / "tests" / "data" / "before"
 REVISION = "ad691047b871"

@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import DataError, HubUnavailableError
 from core.registry import hub
-from tests import hub_server
+from tests.support import hub_server
 from tests.support.servers import LOOK_S
 
 FILES = {
