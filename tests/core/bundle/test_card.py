@@ -21,23 +21,23 @@ def test_card_states_calibration_of_its_model(folder: Path) -> None:
     bundle = Bundle.open(folder)
     metrics = json.loads(bundle.read("metrics.json"))
     text = bundle.read(CARD).decode()
-    assert f"| ECE, 15 bins | {metrics['test']['ece']:.4f} |" in text
+    assert f"| ECE (15 bins) | {metrics['test']['ece']:.4f} |" in text
     assert f"]({RELIABILITY})" in text
     assert RELIABILITY in bundle.config.sha256, "the digest of the diagram is missing"
     photos = metrics["photos"]
     sentence = (
-        f"Of those in class its mean confidence is {photos['confidence']:.3f} (ECE "
-        f"{photos['ece']:.3f}, n {photos['accuracy']['n']}: a rough figure)."
+        f"Mean confidence on photos of known classes: {photos['confidence']:.3f} (ECE "
+        f"{photos['ece']:.3f}, a rough estimate from n = {photos['accuracy']['n']})."
         if photos["ece"] is not None
         else ""
     )
     assert sentence in text
-    assert ("its mean confidence is" in text) == bool(sentence)
+    assert ("Mean confidence on photos" in text) == bool(sentence)
 
 
 def test_card_states_photo_confidence_only_where_measured() -> None:
     bundle = Bundle.open(ROOT / "models" / "baseline")
-    metrics, sentence = bundle.metrics(), "its mean confidence is"
+    metrics, sentence = bundle.metrics(), "Mean confidence on photos"
     assert metrics.photos is not None
     assert sentence in card(bundle.config, metrics)
     for photos in (None, metrics.photos.model_copy(update={"ece": None, "confidence": None})):
@@ -49,7 +49,8 @@ def test_card_states_photo_confidence_only_where_measured() -> None:
 @pytest.mark.parametrize("folder", find_bundles(ROOT / "models"), ids=lambda folder: folder.name)
 def test_stored_card_equals_generated_card(folder: Path) -> None:
     bundle = Bundle.open(folder)
-    assert bundle.read(CARD).decode().endswith(card(bundle.config, bundle.metrics()))
+    generated = card(bundle.config, bundle.metrics())
+    assert bundle.read(CARD).decode().endswith(generated), "run make docs"
 
 
 def test_card_escapes_markup_in_texts_of_the_bundle() -> None:
