@@ -184,7 +184,8 @@ def _resize_rule(rule: ResizeRule, resize: ResizeMetrics) -> str:
     cropped = "" if resize.data.startswith("real photos") else ", cropped to 4:3 and 3:4"
     return (
         f"The resize rule `{rule}` was selected by accuracy on {resize.n:,} images "
-        f"({_shown(resize.data)}){cropped}: {shares}. `three_crops` must be better than both others by 0.01."
+        f"({_shown(resize.data)}){cropped}: {shares}. `three_crops` must be better than both "
+        "others by 0.01."
     )
 
 
