@@ -12,8 +12,8 @@ import pytest
 
 from core.settings import Settings
 from core.store.store import Store
-from tests.hub_server import HubServer, Repo
 from tests.support.bot_process import start_process
+from tests.support.hub_server import HubServer, Repo
 from tests.support.running_bot import ask, running_bot, settings_for, texts
 from tests.support.servers import wait_for
 from tests.support.telegram_server import BOT_ID, TelegramServer

@@ -34,7 +34,7 @@ def test_interrupted_commands_are_finished_by_the_next_process(each: Settings) -
             ("me", "pull v1"),
             ("me", "promote a 1"),
         ]
-        assert store.audit.finish_all(BOT, str) == [], "once"
+        assert store.audit.finish_all(BOT, str) == [], "commands are finished once"
         store.audit.finish(theirs, "done")
         assert store.audit.finish_all(OTHER, str) == []
         assert [(act.act, act.outcome) for act in store.audit.recent(4)] == [
