@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from core.bundle.config import Config, Pretrained
 from core.bundle.leaderboard import best_method
 from core.bundle.metrics import ConfidenceMetrics, CorruptionMetrics, Metrics, OutlierMetrics
+from core.bundle.taught_card import taught_card
 from core.text import escape_markdown, markdown_code
 
 __all__ = [
@@ -39,6 +40,8 @@ def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
     Returns:
         Markdown without YAML front matter.
     """
+    if config.base is not None and metrics.taught is not None:
+        return taught_card(config, metrics, config.base, metrics.taught)
     test, made = metrics.test, metrics.origin
     beside = metrics.reported is not None
     figures = _results_table(config, metrics)
