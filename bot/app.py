@@ -33,7 +33,6 @@ from bot.commands import (
 )
 from bot.confirmations import Confirmations
 from bot.guards import Handler, only_if_addressed, reply_with
-from bot.hash_key import load_hash_key
 from bot.inbox import Inbox
 from bot.metrics import BotMetrics
 from bot.model_list import ModelList
@@ -50,6 +49,7 @@ from core.network import broken_variable, is_loopback
 from core.registry.releases import Releases
 from core.serving.predictor import Predictor
 from core.settings import Settings
+from core.store.hash_key import load_hash_key
 from core.store.store import Store
 
 __all__ = ["add_handlers", "build_application"]

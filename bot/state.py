@@ -13,7 +13,6 @@ from telegram.ext import Application, CallbackContext, ExtBot
 
 from bot.alarms import Alarms
 from bot.confirmations import Confirmations
-from bot.hash_key import keyed_hash
 from bot.hourly_stats import HourlyStats
 from bot.inbox import Inbox
 from bot.metrics import BotMetrics
@@ -32,6 +31,7 @@ from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import StoredAnswer
+from core.store.hash_key import keyed_hash
 from core.store.store import Store
 
 __all__ = ["BotApplication", "BotContext", "BotState"]

@@ -23,7 +23,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from telegram.error import BadRequest, EndPointNotFound, InvalidToken, NetworkError, TelegramError
 
-from bot.hash_key import keyed_hash
 from bot.inbox import MAX_WAITING
 from bot.polling import UPDATE_KINDS
 from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
@@ -35,6 +34,7 @@ from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
 from core.serving.http.connections import server_config
 from core.serving.http.security_headers import SecurityHeaders
 from core.sockets import probe
+from core.store.hash_key import keyed_hash
 
 __all__ = ["WebhookAddress", "WebhookServer"]
 

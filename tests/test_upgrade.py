@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.hash_key import load_hash_key
 from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import FeedbackStats
+from core.store.hash_key import load_hash_key
 from core.store.live import HubSource, LiveRevision
 from core.store.store import Store
 from tests.conftest import ROOT

@@ -11,9 +11,9 @@ from core.bundle.card import describe_pretrained, mean_of_shift, separations
 from core.bundle.config import Pretrained
 from core.bundle.leaderboard import ModelInfo, mean_and_spread
 from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
+from core.inference.reliability import calibrated_ece_interval
 from core.training.ablation_results import Ablation
 from core.training.evaluation.pointing_game import CHANCE
-from core.training.evaluation.reliability import calibrated_ece_interval
 from core.training.evaluation.tables import best_first, display_name, measured_on, photo_accuracy
 from core.training.recipe import Recipe
 
