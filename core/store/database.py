@@ -44,7 +44,7 @@ class Database:
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
-        with self._translate_errors():
+        with self.translate_errors():
             self.engine = sa.create_engine(
                 url,
                 connect_args=_arguments(url),
@@ -64,7 +64,7 @@ class Database:
         """
         url = _url(settings)
         database = cls(url)
-        with database._translate_errors(), _locked(url):
+        with database.translate_errors(), _locked(url):
             if database._version() != HEAD:
                 database._migrate()
         return database
@@ -80,7 +80,7 @@ class Database:
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
             return None
         database = cls(url)
-        with database._translate_errors():
+        with database.translate_errors():
             version = database._version()
         if version == HEAD:
             return database
@@ -96,7 +96,7 @@ class Database:
         """
         if self._url.get_backend_name() != "sqlite":
             return
-        with self._translate_errors(), self._unmanaged() as cursor:
+        with self.translate_errors(), self._unmanaged() as cursor:
             busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             logger.warning("Deleted rows stay in the write-ahead log until it can be truncated")
@@ -110,6 +110,16 @@ class Database:
         finally:
             connection.close()
 
+    @property
+    def file(self) -> Path:
+        """File of a SQLite database."""
+        return Path(self._url.database or "tensight.db")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether processes on several machines can use it at once."""
+        return self._url.get_backend_name() != "sqlite"
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
@@ -117,14 +127,31 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Begin a read-only transaction, which writers do not block."""
-        with self._translate_errors(), self._reading.begin() as connection:
+        with self.translate_errors(), self._reading.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Begin a write transaction: committed at the end, rolled back on an error."""
-        with self._translate_errors(), self.engine.begin() as connection:
+        with self.translate_errors(), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def translate_errors(self) -> Iterator[None]:
+        """Translate errors of SQLAlchemy, its drivers and the file system to StoreError."""
+        try:
+            yield
+        except ImportError as error:
+            raise StoreError(
+                f"The database {self._shown} needs a package that is not installed: {error}. For "
+                "PostgreSQL, install the extra 'postgres'."
+            ) from error
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise StoreError(
+                f"The database {self._shown} is not available: {reason}. Check that it exists, "
+                "that this user can write to it, and that TENSIGHT_DATABASE_URL is correct."
+            ) from error
 
     def _version(self) -> str | None:
         """Return the schema version; None if there are no tables."""
@@ -161,7 +188,7 @@ class Database:
         """Make the files of an older SQLite database private, and erase its deleted rows."""
         if self._url.get_backend_name() != "sqlite":
             return
-        file = Path(self._url.database or "")
+        file = self.file
         for each in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
             with suppress(OSError):
                 each.chmod(PRIVATE_FILE)
@@ -176,23 +203,6 @@ class Database:
     @property
     def _shown(self) -> str:
         return self._url.render_as_string(hide_password=True)
-
-    @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        """Translate errors of SQLAlchemy, its drivers and the file system to StoreError."""
-        try:
-            yield
-        except ImportError as error:
-            raise StoreError(
-                f"The database {self._shown} needs a package that is not installed: {error}. For "
-                "PostgreSQL, install the extra 'postgres'."
-            ) from error
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise StoreError(
-                f"The database {self._shown} is not available: {reason}. Check that it exists, "
-                "that this user can write to it, and that TENSIGHT_DATABASE_URL is correct."
-            ) from error
 
 
 def in_utc(at: datetime) -> datetime:
