@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from telegram import Bot, Update
 
 from bot.lane_keeper import LaneKeeper
+from bot.quarantine import Quarantine
 from bot.retry import RetryLater, Service
 from bot.tasks import wait_or_stop
 from bot.timings import Timings
@@ -136,12 +137,7 @@ class Inbox:
         self._about_forgotten: set[int] = set()
         # Updates whose current attempt is counted in the database and has not ended.
         self._begun: set[int] = set()
-        # Updates that were being handled when a process died. They are handled one at a
-        # time: if one of them kills this process too, the attempt is counted for it alone.
-        self._suspects: set[int] = set()
-        self._suspect_lock = asyncio.Lock()
-        self._no_suspects = asyncio.Event()
-        self._quarantine_ends_at = -math.inf
+        self._quarantine = Quarantine(timings.quarantine_s)
         self._keeping = asyncio.Lock()
         self._succeeded_at = -math.inf
         self._stopping = asyncio.Event()
@@ -195,8 +191,12 @@ class Inbox:
         urgent = any(chat is None for _, chat, _ in rows)
         owner = self._keeper.owner if urgent or self._room > 0 else None
         self._left_lanes |= owner is None
-        new = await asyncio.to_thread(self._table.receive, self._bot.id, rows, owner)
-        for number in sorted(new):
+        owned = await asyncio.to_thread(self._table.receive, self._bot.id, rows, owner)
+        # Earlier updates of these chats may have arrived at other processes.
+        earlier = owned - parsed.keys() - self._unfinished.keys()
+        if earlier:
+            await self._admit(await asyncio.to_thread(self._table.load, self._bot.id, earlier))
+        for number in sorted(owned & parsed.keys()):
             self._enqueue(parsed[number])
 
     @asynccontextmanager
@@ -262,10 +262,12 @@ class Inbox:
         # Attempts that were cancelled here did not kill the process.
         await self._settle(list(self._begun))
         if self._keeping_lanes is not None:
+            loop = asyncio.get_running_loop()
             self._keeping_lanes.cancel()
             await asyncio.gather(self._keeping_lanes, return_exceptions=True)
             try:
-                await asyncio.to_thread(self._keeper.leave)
+                # In the thread of the beats, so that none of them claims anything afterwards.
+                await loop.run_in_executor(self._beats, self._keeper.leave)
             except StoreError:
                 logger.exception("Other processes take over this one's chats only later")
         self._beats.shutdown()
@@ -319,9 +321,7 @@ class Inbox:
             if each.forgotten:
                 self._about_forgotten.add(each.number)
             if each.attempts:
-                self._suspects.add(each.number)
-                self._no_suspects.clear()
-                self._quarantine_ends_at = _now() + self._timings.quarantine_s
+                self._quarantine.add(each.number)  # A process died of it, or beside it.
         for update in updates:
             self._enqueue(update)
         if unreadable:
@@ -452,7 +452,7 @@ class Inbox:
     async def _attempt(self, updates: Sequence[Update]) -> RetryLater | None:
         """Handle updates; return why they are to be handled again, or None when they are done."""
         numbers = [update.update_id for update in updates]
-        async with self._quarantine(updates):
+        async with self._quarantine.section(updates):
             if not self._dropped.issuperset(numbers):
                 try:
                     begun = await self._begin(numbers)
@@ -472,25 +472,6 @@ class Inbox:
                     logger.exception("An update could not be handled")
             await self._finish(updates)
         return None
-
-    @asynccontextmanager
-    async def _quarantine(self, updates: Sequence[Update]) -> AsyncIterator[None]:
-        """Separate updates that may have killed the last process from all others."""
-        numbers = {update.update_id for update in updates}
-        if not numbers.isdisjoint(self._suspects):
-            try:
-                async with self._suspect_lock:
-                    yield
-            finally:
-                self._suspects -= numbers
-                if not self._suspects:
-                    self._no_suspects.set()
-            return
-        left = self._quarantine_ends_at - _now()
-        if self._suspects and left > 0 and not any(map(is_forget_command, updates)):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._no_suspects.wait(), left)
-        yield
 
     async def _begin(self, numbers: Sequence[int]) -> bool | None:
         """Count an attempt; return False where too many attempts ended with the process.
@@ -572,15 +553,13 @@ class Inbox:
             self._begun.discard(number)
             self._dropped.discard(number)
             self._about_forgotten.discard(number)
-            self._suspects.discard(number)
             if unfinished is not None:
                 lane = Lane.of(number, _chat_of(unfinished.update))
                 self._lanes[lane].discard(number)
                 if not self._lanes[lane]:
                     del self._lanes[lane]
                     emptied.add(lane)
-        if not self._suspects:
-            self._no_suspects.set()
+        self._quarantine.discard(numbers)
         return emptied
 
 

@@ -16,6 +16,9 @@ from core.store.lanes import Lane, LaneTable
 
 __all__ = ["LaneKeeper"]
 
+# Leases that must have passed after an outage before other processes count as dead.
+_GRACE_LEASES = 2
+
 
 class LaneKeeper:
     """The lanes that this process owns: a lane is handled by one process at a time.
@@ -90,11 +93,11 @@ class LaneKeeper:
         """Return whether other processes had the time to renew their leases.
 
         While the database was unavailable nobody could renew one, so that after an outage living
-        processes look dead.
+        processes look dead. Their attempts to connect may take some seconds to end.
         """
         now = self._clock()
         self._reachable_since = min(self._reachable_since, now)
-        return now - self._reachable_since >= self._timings.lease_s
+        return now - self._reachable_since >= _GRACE_LEASES * self._timings.lease_s
 
     def release(self, lanes: Collection[Lane]) -> list[StoredUpdate]:
         """Give up lanes; return the updates of those that have some, and stay owned."""

@@ -79,6 +79,8 @@ async def _receive(
     bot, state = application.bot, application.bot_data
     state.metrics.waiting.set_function(lambda: state.inbox.waiting)
     state.tasks.start(_purge_regularly(state))
+    if state.store.database.is_shared:
+        state.tasks.start(_clean_up_after_others(bot, state))
     state.tasks.start(publish_profile(application))
     # A revoked token stops the bot; it is reported by `run`.
     state.tasks.start(set_after(state.token_revoked, stop))
@@ -86,8 +88,6 @@ async def _receive(
     async def begin() -> None:
         await close_interrupted_commands(bot, state)
         await state.inbox.start(Dispatcher(application))
-        if state.store.database.is_shared:
-            state.tasks.start(_close_regularly(bot, state))
 
     def ready() -> None:
         say(f"@{bot.username} answers")
@@ -141,12 +141,13 @@ def _model_failure_alarms(state: BotState) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-async def _close_regularly(bot: Bot, state: BotState) -> None:
-    """Close the audit entries of commands that processes ran which have died since."""
+async def _clean_up_after_others(bot: Bot, state: BotState) -> None:
+    """Close the commands of processes that died, and delete what limits no message any more."""
     while True:
         await asyncio.sleep(state.timings.lease_s)
         with suppress(StoreError):  # The inbox logs that the database is unavailable.
             await close_interrupted_commands(bot, state)
+            await asyncio.to_thread(state.store.slots.purge)
 
 
 async def _purge_regularly(state: BotState) -> None:
@@ -155,7 +156,6 @@ async def _purge_regularly(state: BotState) -> None:
         before = datetime.now(UTC) - timedelta(days=state.settings.retention_days)
         try:
             await asyncio.to_thread(state.store.purge_before, before)
-            await asyncio.to_thread(state.store.slots.purge)
         except TenSightError:
             logger.exception("Expired data could not be deleted")
         await asyncio.sleep(state.timings.purge_every_s)

@@ -22,6 +22,9 @@ __all__ = ["Database", "in_utc"]
 
 _LOCKED_S = 60
 _BUSY_S = 10
+# A connection to a machine that is gone ends after ten seconds; nothing else would end it.
+_KEEPALIVE = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3}
+_KEEPALIVE |= {"tcp_user_timeout": 10_000}
 # Key of the PostgreSQL advisory lock; an arbitrary number.
 _LOCK = 0x7E5516
 # Since this schema version, files are private and deleted rows are overwritten.
@@ -226,8 +229,9 @@ def _url(settings: Settings) -> sa.URL:
 
 
 def _arguments(url: sa.URL) -> dict[str, Any]:
-    name = "timeout" if url.get_backend_name() == "sqlite" else "connect_timeout"
-    return {name: _BUSY_S}
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": _BUSY_S}
+    return {"connect_timeout": _BUSY_S, **_KEEPALIVE}
 
 
 @contextmanager

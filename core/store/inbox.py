@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from core.store.database import Database
 from core.store.dialects import insert
-from core.store.lanes import Lane, is_alive, open_lanes, same_lane
+from core.store.lanes import Lane, among, is_alive, open_lanes, same_lane
 from core.store.tables import INBOX, LANES
 
 __all__ = ["InboxTable", "StoredUpdate"]
@@ -55,8 +55,9 @@ class InboxTable:
                 them to any process.
 
         Returns:
-            Ids of the unfinished updates that the process is to handle, including those that were
-            stored before: a caller may repeat this after a lost connection.
+            Ids of the unfinished updates that the process is to handle: these, and earlier ones of
+            the same chats, which it may not have read yet. A caller may repeat this after a lost
+            connection.
         """
         now = datetime.now(UTC)
         rows: list[dict[str, Any]] = [
@@ -75,7 +76,11 @@ class InboxTable:
             lanes = {row["update_id"]: Lane.of(row["update_id"], row["chat"]) for row in rows}
             wanted = {lanes[number] for number in numbers}
             owned = open_lanes(connection, bot, wanted, owner) if wanted else set()
-        return {number for number in numbers if lanes[number] in owned}
+            if not owned:
+                return set()
+            unfinished = sa.select(INBOX.c.update_id).join(LANES, same_lane())
+            mine = (LANES.c.bot == bot) & among(owned) & INBOX.c.done_at.is_(None)
+            return set(connection.execute(unfinished.where(mine)).scalars())
 
     def waiting(self, bot: int) -> list[tuple[int, str]]:
         """Return id and content of each unfinished update of a bot, oldest first."""

@@ -12,7 +12,7 @@ from core.store.database import Database
 from core.store.dialects import clock, insert
 from core.store.tables import BOT_PROCESSES, INBOX, LANES
 
-__all__ = ["Lane", "LaneTable", "is_alive", "open_lanes", "same_lane"]
+__all__ = ["Lane", "LaneTable", "among", "is_alive", "open_lanes", "same_lane"]
 
 # Seconds after its death for which a process stays on record.
 _REMEMBERED_S = 3600
@@ -91,7 +91,7 @@ class LaneTable:
             )
             lanes = [Lane(row.chat, row.update_id) for row in connection.execute(select)]
             if lanes:
-                change = sa.update(LANES).where(LANES.c.bot == bot, _among(lanes))
+                change = sa.update(LANES).where(LANES.c.bot == bot, among(lanes))
                 connection.execute(change.values(owner=owner))
         return lanes
 
@@ -106,7 +106,7 @@ class LaneTable:
         Returns:
             Ids of the unfinished updates of the others, which the process still owns.
         """
-        mine = sa.and_(LANES.c.bot == bot, LANES.c.owner == owner, _among(lanes))
+        mine = sa.and_(LANES.c.bot == bot, LANES.c.owner == owner, among(lanes))
         order = (LANES.c.chat, LANES.c.update_id)
         lock = sa.select(*order).where(mine).order_by(*order).with_for_update()
         unfinished = INBOX.c.done_at.is_(None) & same_lane()
@@ -183,5 +183,6 @@ def is_alive(connection: sa.Connection, table: sa.Table) -> sa.ColumnElement[boo
     )
 
 
-def _among(lanes: Collection[Lane]) -> sa.ColumnElement[bool]:
+def among(lanes: Collection[Lane]) -> sa.ColumnElement[bool]:
+    """Build the condition that selects lanes."""
     return sa.tuple_(LANES.c.chat, LANES.c.update_id).in_([tuple(lane) for lane in lanes])

@@ -84,9 +84,9 @@ def test_processes_get_the_time_to_renew_their_leases_after_an_outage(store: Sto
     lanes.fails = False
     now[0] = 100.0
     assert [update.number for update in keeper.beat(set(), 9)] == [2], "it belongs to nobody"
-    now[0] = 106.9
+    now[0] = 113.9
     assert keeper.beat({2}, 9) == []
-    now[0] = 107.0
+    now[0] = 114.0
     assert [update.number for update in keeper.beat({2}, 9)] == [1]
 
 

@@ -8,20 +8,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from bot.timings import Timings
+from bot.timings import Backoff, Timings
 from core.errors import BotError
 from tests.conftest import need
 from tests.support import postgres
 from tests.support.bot_process import start_process
+from tests.support.predictors import ControlledPredictor
 from tests.support.replicas import Replicas, running_replicas, start_replica
-from tests.support.running_bot import ask, running_bot
+from tests.support.running_bot import RunningBot, ask, press, running_bot, texts, webhook_for
 from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
+
+T = texts()
 
 MESSAGES_PER_SECOND = 30
 """Telegram's limit on a bot's messages to all chats."""
@@ -150,6 +156,74 @@ def test_photos_are_answered_in_order_although_processes_are_killed(
         order = [call.reply_to for call in replies if call.chat == chat]
         assert [message for message, _ in itertools.groupby(order)] == messages
     assert time.monotonic() - began_at > (len(photos) - 1) / MESSAGES_PER_SECOND
+
+
+@contextmanager
+def two_bots(
+    telegram: TelegramServer, folder: Path, url: str, **how: Any
+) -> Iterator[list[RunningBot]]:
+    """Run two webhook replicas in this process, which receive updates in turn."""
+    shared = {"database_url": SecretStr(url), "secret": SecretStr("a key that both share")}
+    with ExitStack() as stack:
+        bots = []
+        for name in ("one", "other"):
+            address = webhook_for(telegram)
+            bots.append(
+                stack.enter_context(
+                    running_bot(telegram, folder / name, webhook=address, **shared, **how)
+                )
+            )
+            telegram.replicas.append(telegram.webhook["local"])
+        yield bots
+
+
+def test_album_that_arrives_at_two_processes_is_answered_once(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, server: postgres.Postgres
+) -> None:
+    timings = Timings(album_quiet_s=4.0, album_max_s=3600.0)
+    with two_bots(telegram, tmp_path, server.database(), timings=timings) as bots:
+        first = telegram.photo(1, content, media_group_id="a")
+        telegram.photo(1, content, media_group_id="a")
+        (reply,) = telegram.wait_for(1, 1)
+        bots[0].wait_until_idle()
+        assert telegram.sent(1) == [reply]
+    assert reply.reply_to == first
+    assert reply.text.splitlines()[1].startswith("2. A ship")
+
+
+def test_forget_drops_what_another_process_is_to_answer(
+    telegram: TelegramServer,
+    tmp_path: Path,
+    content: bytes,
+    server: postgres.Postgres,
+    away: ControlledPredictor,
+) -> None:
+    timings = Timings(retry=Backoff(0.05, 0.05))
+    with two_bots(telegram, tmp_path, server.database(), timings=timings, predictor=away) as bots:
+        telegram.photo(1, content)
+        telegram.wait_for(1, 1)  # The notice that the predictor is unavailable.
+        telegram.text(1, "/forget")
+        assert telegram.wait_for(2, 1)[-1].text == T["forgotten"]
+        away.error = None
+        for bot in bots:
+            bot.wait_until_idle()
+        ask(telegram, 1, lambda: telegram.photo(1, content))
+        assert len(telegram.sent(1)) == 3, "the first photo is not answered"
+        bots[0].wait_until_idle()
+        assert bots[0].answers_of(1) == 1
+
+
+def test_command_can_be_confirmed_at_another_process(
+    telegram: TelegramServer, tmp_path: Path, server: postgres.Postgres
+) -> None:
+    with two_bots(telegram, tmp_path, server.database(), operators=(1,)) as bots:
+        question = ask(telegram, 1, lambda: telegram.text(1, "/maintenance on"))
+        bots[0].wait_until_idle()
+        press(telegram, 1, question, T["yes"])
+        wait_for(lambda: telegram.sent(1)[-1].text == T["maintenance_on"])
+        assert bots[0].store.flags.get("maintenance")
+        entries = bots[1].store.audit.recent(9)
+        assert [entry.act for entry in entries] == ["maintenance on", "maintenance on"]
 
 
 def test_dead_process_is_replaced_within_ten_seconds() -> None:

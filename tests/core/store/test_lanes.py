@@ -51,6 +51,12 @@ def test_chat_belongs_to_the_process_that_received_its_first_update(store: Store
     assert store.inbox.begin(BOT, [1], 2, A) == 0
 
 
+def test_earlier_updates_that_another_process_received_are_returned(store: Store) -> None:
+    receive(store, A, (1, 10))
+    assert receive(store, B, (2, 10)) == set()
+    assert receive(store, A, (3, 10), (4, 11)) == {1, 2, 3, 4}
+
+
 def test_update_without_chat_is_handled_alone(store: Store) -> None:
     assert receive(store, A, (1, 10), (2, None)) == {1, 2}
     assert receive(store, B, (3, None)) == {3}
@@ -82,7 +88,7 @@ def test_lanes_of_a_dead_process_are_taken_over(store: Store) -> None:
 def test_new_update_moves_the_chat_of_a_dead_process(store: Store) -> None:
     receive(store, A, (1, 10))
     let_die(store, A)
-    assert receive(store, B, (2, 10)) == {2}
+    assert receive(store, B, (2, 10)) == {1, 2}
     assert store.inbox.owned(BOT, B) == {1, 2}
 
 
