@@ -11,11 +11,13 @@ from core.settings import Settings
 from core.store.audit import AuditLog
 from core.store.chats import ChatTable
 from core.store.database import Database
+from core.store.drift import DriftTable
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
 from core.store.live import LiveModels
-from core.store.tables import ANSWERS, INBOX
+from core.store.rollouts import RolloutTable
+from core.store.tables import ANSWERS, COMPARISONS, INBOX
 
 __all__ = ["Store"]
 
@@ -35,6 +37,8 @@ class Store:
     chats: ChatTable
     audit: AuditLog
     flags: Flags
+    rollouts: RolloutTable
+    drift: DriftTable
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -47,6 +51,8 @@ class Store:
             ChatTable(database),
             AuditLog(database),
             Flags(database),
+            RolloutTable(database),
+            DriftTable(database),
         )
 
     @classmethod
@@ -73,8 +79,9 @@ class Store:
         self.database.close()
 
     def purge_before(self, moment: datetime) -> None:
-        """Delete stored answers and updates from before a time, finished or not."""
+        """Delete stored answers, comparisons and updates from before a time, finished or not."""
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
+            connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
         self.database.scrub()
