@@ -11,8 +11,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.bundle.config import Base
 from core.bundle.leaderboard import ModelInfo
 from core.errors import ModelNotFoundError, UnavailableError
+from core.inference.embedding import Embedding
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 
@@ -121,6 +123,22 @@ class Predictor(Protocol):
             client: As in `predict`.
 
         Raises:
+            TenSightError: As in `predict`.
+        """
+
+    async def embed(
+        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+    ) -> Embedding:
+        """Compute the embedding of a photo, for the heads of taught models.
+
+        Args:
+            photo: As in `predict`.
+            base: The model that computes it, as taught models name it.
+            features: Whether to return feature maps as well.
+            client: As in `predict`.
+
+        Raises:
+            ModelNotFoundError: The base is not installed where the models run.
             TenSightError: As in `predict`.
         """
 
