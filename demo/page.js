@@ -209,6 +209,8 @@
             session.stream = session.video.srcObject = stream;
             // The button was pressed again before the camera was there.
             if (session !== live) return stream.getTracks().forEach(track => track.stop());
+            // The camera is unplugged, or its permission withdrawn.
+            stream.getTracks()[0].addEventListener("ended", () => { if (session === live) stopLive(said.live_denied); });
             await session.video.play();
         } catch {
             if (session === live) stopLive(said.live_denied);

@@ -33,7 +33,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     words = context.words
     intro = gr.HTML(elem_id="batch-intro")
     with gr.Row():
-        with gr.Column(scale=1, min_width=280):
+        with gr.Column(scale=1, min_width=340):
             files = _files_input(words("batch_photos"))
             folder = gr.HTML(elem_id="batch-folder-choice")
             choices, default = default_choices(context.predictor)

@@ -65,7 +65,7 @@ def test_tabs_of_a_phone_stand_in_one_row(page: Page) -> None:
     assert all(0 <= box["x"] <= box["right"] <= 360 for box in boxes)
 
 
-@pytest.mark.parametrize("width", [360, 768])
+@pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
 def test_model_selector_cuts_nothing_off(page: Page, catalog: Catalog, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
@@ -73,6 +73,8 @@ def test_model_selector_cuts_nothing_off(page: Page, catalog: Catalog, width: in
     expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
     texts = [choice(each, language)[0] for each in catalog.models()]
     assert page.locator("#model input").evaluate(_CUT_OFF, texts) == []
+    open_tab(page, locale.page_texts(language)["tab_batch"])
+    assert page.locator("#batch-model input").evaluate(_CUT_OFF, texts) == []
 
 
 @pytest.mark.parametrize("width", [360, 375, 768])
