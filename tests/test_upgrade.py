@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.hash_key import load_hash_key
 from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import FeedbackStats
+from core.store.hash_key import load_hash_key
+from core.store.lanes import Lane
 from core.store.live import HubSource, LiveRevision
 from core.store.store import Store
 from tests.conftest import ROOT
@@ -57,8 +58,11 @@ def test_database_of_previous_version_is_read(settings: Settings) -> None:
         assert answer is not None
         assert (answer.file, answer.answer, answer.judged) == ("file-1", "red square", True)
         assert store.inbox.waiting(7) == [(2, '{"update_id": 2}')]
+        assert store.lanes.claim(7, "owner", 9) == [Lane(1)]
         assert store.flags.get("maintenance")
-        assert [entry.act for entry in store.audit.finish_all(7, str)] == ["pull v1"]
+        assert [entry.act for entry in store.audit.finish_all(7, "owner", str, alone=False)] == [
+            "pull v1"
+        ]
 
 
 def test_home_of_previous_version_serves_predictions(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from core.bundle.metrics import (
     PhotoMetrics,
     ResizeMetrics,
 )
+from core.bundle.taught_card import taught_card
 from core.photos.preprocess import ResizeRule
 from core.text import escape_markdown, markdown_code
 
@@ -45,6 +46,8 @@ def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
     Returns:
         Markdown without YAML front matter.
     """
+    if config.base is not None and metrics.taught is not None:
+        return taught_card(config, metrics, config.base, metrics.taught)
     test, made = metrics.test, metrics.origin
     baseline = ""
     if metrics.reported is not None:

@@ -23,8 +23,8 @@ __all__ = [
     "selectable",
 ]
 
-OOD_METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
-"""All methods of computing known_score."""
+OOD_METHODS: tuple[VerdictMethod, ...] = tuple(m for m in get_args(VerdictMethod) if m != "center")
+"""All methods of computing known_score of a model with its own model.tflite."""
 
 # Methods that store training embeddings beside the model cost megabytes and time, so they must be
 # better by this much AUROC.

@@ -96,8 +96,8 @@ def test_command_that_is_handled_again_after_a_kill_is_recorded_twice(
     how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
     with closing(Store.open(settings_for(telegram, tmp_path / "home"))) as store:
         store.inbox.receive(BOT_ID, [(update["update_id"], OPERATOR, json.dumps(update))])
-        store.audit.begin(999, "somebody", "pull v1")  # Another bot, which is running.
-        store.audit.begin(BOT_ID, "somebody", "pull v1")
+        store.audit.begin(999, "theirs", "somebody", "pull v1")  # Another bot, which is running.
+        store.audit.begin(BOT_ID, "dead", "somebody", "pull v1")
         with running_bot(telegram, tmp_path / "home", **how):
             wait_for(lambda: last_text(telegram).startswith("⚠ owner/models contains no model"))
         refused, again, lost, *begun = [outcome for _, outcome in entries_of(store)]

@@ -11,8 +11,9 @@ from core.bundle.card import describe_pretrained, mean_of_shift, separations
 from core.bundle.config import Pretrained
 from core.bundle.leaderboard import ModelInfo, mean_and_spread
 from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
+from core.inference.reliability import calibrated_ece_interval
 from core.training.ablation_results import Ablation
-from core.training.evaluation.reliability import calibrated_ece_interval
+from core.training.evaluation.pointing_game import CHANCE
 from core.training.evaluation.tables import best_first, display_name, measured_on, photo_accuracy
 from core.training.recipe import Recipe
 
@@ -44,6 +45,7 @@ def results_page(
         *_baseline(results, recipes),
         *_cost(results),
         *_real_photos(results),
+        *_pointing(results),
         *_calibration(results),
         *_out_of_distribution(results),
         *_corruptions(results),
@@ -169,6 +171,34 @@ def _real_photos(results: Sequence[ModelInfo]) -> list[str]:
         "| rejected | n, held-out kinds | AUROC | rejected | ECE | if calibrated |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: "
         "| ---: |",
+        *rows,
+        "",
+    ]
+
+
+def _pointing(results: Sequence[ModelInfo]) -> list[str]:
+    """Render the results of the grid pointing game; empty without any."""
+    rows = []
+    for result in results:
+        if (found := result.metrics.pointing) is not None:
+            gradient = "" if found.input_gradient is None else f"{found.input_gradient:.3f}"
+            rows.append(
+                f"| {display_name(result)} | {found.n:,} | {found.mean:.3f} "
+                f"| {found.low:.3f} to {found.high:.3f} | {gradient} |"
+            )
+    if not rows:
+        return []
+    return [
+        "## Explanations",
+        "",
+        "Grid pointing game (Böhle et al. 2021): four validation photos of different classes, each "
+        "classified correctly with a confidence of at least 0.9, are drawn in a 2×2 grid. The "
+        "score is the mean fraction of the positive evidence for the predicted class that lies on "
+        f"the photo of that class. A map that ignores the image scores {CHANCE}. The baseline is "
+        "the magnitude of the gradient of the logit with respect to the image.",
+        "",
+        "| model | grids | score | 95% interval | input gradient |",
+        "| --- | ---: | ---: | ---: | ---: |",
         *rows,
         "",
     ]
