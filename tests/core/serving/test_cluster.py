@@ -16,9 +16,9 @@ from PIL import Image
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
 from tests.conftest import ROOT
-from tests.hub_server import HubServer, Repo
 from tests.support import drawings
 from tests.support.http_service import PATIENCE_S, post
+from tests.support.hub_server import HubServer, Repo
 from tests.support.processes import is_running
 from tests.support.ray_cluster import (
     START_S,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.hash_key import load_hash_key
-from core.errors import BotError
+from core.errors import StoreError
 from core.settings import Settings
+from core.store.hash_key import load_hash_key
 
 
 def test_key_is_created_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
@@ -30,12 +30,12 @@ def test_key_of_the_settings_takes_precedence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b" \t\n"])
 def test_empty_key_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret").write_bytes(content)
-    with pytest.raises(BotError, match=r"The key file .*secret is empty"):
+    with pytest.raises(StoreError, match=r"The key file .*secret is empty"):
         load_hash_key(Settings(home=tmp_path))
     assert (tmp_path / "secret").read_bytes() == content
 
 
 def test_key_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
-    with pytest.raises(BotError, match=r"secret, which cannot be used \(Is a directory\)"):
+    with pytest.raises(StoreError, match=r"secret, which cannot be used \(Is a directory\)"):
         load_hash_key(Settings(home=tmp_path))

@@ -10,7 +10,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from core.errors import BotError
+from core.errors import StoreError
 from core.output import PRIVATE_FILE, private_folder
 from core.settings import Settings
 
@@ -26,7 +26,7 @@ def load_hash_key(settings: Settings) -> bytes:
     """Return TENSIGHT_SECRET, or else the key of the file `secret`, which is created once.
 
     Raises:
-        BotError: The file is empty, or cannot be read or created.
+        StoreError: The file is empty, or cannot be read or created.
     """
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
@@ -36,12 +36,12 @@ def load_hash_key(settings: Settings) -> bytes:
             _create(file)
         key = file.read_bytes()
     except OSError as error:
-        raise BotError(
+        raise StoreError(
             f"The key of the user hashes is stored in {file}, which cannot be used "
             f"({error.strerror or error}). Give this user permission to read and write there."
         ) from error
     if not key.strip():
-        raise BotError(
+        raise StoreError(
             f"The key file {file} is empty. Restore it from a backup. If you delete it, a new key "
             "is created: data stored until now can then no longer be assigned to its user, and "
             "/forget does not delete it."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.training.evaluation.reliability import (
+from core.inference.reliability import (
     calibrated_ece_interval,
     ece,
     log_loss,

@@ -1,4 +1,4 @@
-"""Metrics of calibration: log loss, reliability diagram and expected calibration error."""
+"""Metrics of calibration: log loss, reliability diagram, ECE, and the threshold of `unsure`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from numpy.typing import NDArray
 
 from core.bundle.metrics import ReliabilityBin
 
-__all__ = ["calibrated_ece_interval", "ece", "log_loss", "reliability"]
+__all__ = [
+    "calibrated_ece_interval",
+    "ece",
+    "fit_unsure_threshold",
+    "log_loss",
+    "reliability",
+]
 
 _BINS = 15
 _MIN_PROBABILITY = 1e-300
 _SIMULATIONS = 2_000
+_TARGET_ACCURACY = 0.95
+_MIN_CONFIDENCE = 0.5  # below it a prediction is more likely wrong than right
 
 
 def log_loss(
@@ -89,3 +97,32 @@ def calibrated_ece_interval(bins: tuple[ReliabilityBin, ...]) -> tuple[float, fl
     errors = np.abs(correct - rows * confidences).sum(axis=1) / rows.sum()
     low, high = np.quantile(errors, [0.05, 0.95])
     return float(low), float(high)
+
+
+def fit_unsure_threshold(
+    confidence: NDArray[np.float64],
+    correct: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    *,
+    min_accepted: int = 50,
+) -> float:
+    """Return the smallest threshold, 0.5 or more, at which 95% of the accepted are correct.
+
+    Args:
+        confidence: Confidences, shape (n,), 0 to 1.
+        correct: Whether each prediction is correct, shape (n,).
+        weights: Weight of each prediction, shape (n,), positive.
+        min_accepted: Number of predictions that a threshold must accept.
+
+    Returns:
+        A confidence; 1.0 where no threshold accepts enough predictions of that accuracy.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    accuracies = np.cumsum(weights[order] * correct[order]) / np.cumsum(weights[order])
+    descending = confidence[order]
+    # A threshold accepts all predictions of its confidence, so only the last of equal ones counts.
+    last_of_equal = np.append(descending[1:] < descending[:-1], True)
+    enough = np.arange(1, len(order) + 1) >= min_accepted
+    # The tolerance covers rounding: ten weights of 0.1 do not sum to exactly 1.
+    reached = np.flatnonzero((accuracies >= _TARGET_ACCURACY - 1e-9) & last_of_equal & enough)
+    return max(float(descending[reached[-1]]), _MIN_CONFIDENCE) if len(reached) else 1.0
