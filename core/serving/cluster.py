@@ -72,6 +72,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_agent_register_timeout_ms": "120000",
 }
 _GATHER_S = 5.0
+# A machine with many processors has many replicas, or runs other programs.
+_DECODERS = 2
 # Name of the file with the probe photo, which tells its predictions from those of clients.
 _PROBE_FILE = "tensight-probe.png"
 # Starting Ray, or a replica, fails for good after this many attempts.
@@ -98,7 +100,7 @@ class ServiceReplica:
         self._name = str(context.replica_id.unique_id)
         self._settings = settings
         self._telemetry = _ClusterTelemetry(self._name)
-        self._predictor = local_predictor(settings, self._telemetry)
+        self._predictor = local_predictor(settings, self._telemetry, decoders=_DECODERS)
         self._telemetry.watch_queue(lambda: self._predictor.waiting, settings.queue_size)
         self._telemetry.watch_models(self._predictor.models)
         self._releases = Releases(settings)
@@ -180,21 +182,19 @@ class _ClusterTelemetry(Telemetry):
 
 
 def application(_args: dict[str, str] | None = None) -> Any:
-    """Build the Ray Serve application; Serve configuration files name this function.
+    """Build the Ray Serve application; configuration files name this function and set options.
 
     Returns:
-        A `ray.serve.Application` with one replica. Configuration files override its options.
+        A `ray.serve.Application`.
     """
-    return _application(Replicas(1, 1), Settings.read())
+    return _application({})
 
 
-def _application(replicas: Replicas, settings: Settings) -> Any:
+def _application(options: Mapping[str, Any]) -> Any:
     from ray import serve
 
     deployment = serve.deployment(serve.ingress()(ServiceReplica)).options(
-        name=DEPLOYMENT,
-        max_constructor_retry_count=_STARTS,
-        **deployment_options(replicas, settings),
+        name=DEPLOYMENT, max_constructor_retry_count=_STARTS, **options
     )
     return deployment.bind()
 
@@ -335,7 +335,8 @@ def _deploy(settings: Settings, replicas: Replicas, host: str, port: int) -> Non
             http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
             logging_config=LOGGING,
         )
-        serve.run(_application(replicas, settings), name=APPLICATION, route_prefix="/")
+        options = deployment_options(replicas, settings)
+        serve.run(_application(options), name=APPLICATION, route_prefix="/")
     except Exception as error:
         raise UnavailableError(f"The replicas cannot be started: {error}") from error
 
