@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from core.errors import BusyError, MissingExtraError, UnavailableError
+from core.errors import BusyError, MissingExtraError, OutputError, UnavailableError
 from core.inference.prediction import Prediction
 from core.network import is_loopback
 from core.output import PRIVATE_FILE, private_folder, replacing
@@ -282,8 +282,8 @@ def _joined_cluster(settings: Settings) -> Iterator[None]:
         ray.init(logging_level=settings.log_level)
     except Exception as error:
         raise UnavailableError(
-            f"The cluster at {os.environ['RAY_ADDRESS']} cannot be joined: {error} Check "
-            "RAY_ADDRESS, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
+            f"The cluster at {os.environ['RAY_ADDRESS']} cannot be joined. Check RAY_ADDRESS, and "
+            f"RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH. Ray says: {error}"
         ) from error
     try:
         yield
@@ -314,7 +314,8 @@ def _local_cluster(settings: Settings, replicas: Replicas) -> Iterator[None]:
             logger.warning("Ray has not started: %s", error)
             if attempt == _STARTS - 1:
                 raise UnavailableError(
-                    f"Ray cannot be started: {error} Its logs are in /tmp/ray/session_latest/logs."
+                    "Ray cannot be started; its logs are in /tmp/ray/session_latest/logs. Ray "
+                    f"says: {error}"
                 ) from error
     try:
         yield
@@ -338,7 +339,7 @@ def _deploy(settings: Settings, replicas: Replicas, host: str, port: int) -> Non
         options = deployment_options(replicas, settings)
         serve.run(_application(options), name=APPLICATION, route_prefix="/")
     except Exception as error:
-        raise UnavailableError(f"The replicas cannot be started: {error}") from error
+        raise UnavailableError(f"The replicas cannot be started. Ray says: {error}") from error
 
 
 def _withdraw() -> None:
@@ -358,13 +359,22 @@ def _use_token_of(settings: Settings) -> None:
     """Name a file with a secret token for Ray, unless the environment has one.
 
     Ray would write one into the user's home folder, readable for everybody.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     path = settings.home / "ray-token"
-    private_folder(settings.home)
-    if not path.exists():
-        with replacing(path) as new:
-            new.touch(mode=PRIVATE_FILE)
-            new.write_text(secrets.token_hex(32), "ascii")
+    try:
+        private_folder(settings.home)
+        if not path.exists():
+            with replacing(path) as new:
+                new.touch(mode=PRIVATE_FILE)
+                new.write_text(secrets.token_hex(32), "ascii")
+    except OSError as error:
+        raise OutputError(
+            f"The token for Ray cannot be written to {path}: {error.strerror or error}. Give this "
+            "user permission to write there, or set RAY_AUTH_TOKEN_PATH."
+        ) from error
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)

@@ -152,15 +152,21 @@ def listening_addresses(processes: Iterable[int]) -> set[str]:
 
 @contextmanager
 def running_cluster(
-    home: Path, *, replicas: int = 2, environment: Mapping[str, str] | None = None
+    home: Path, *, replicas: str = "2", environment: Mapping[str, str] | None = None
 ) -> Iterator[Cluster]:
-    """Run a cluster, which must stop with status 0."""
+    """Run a cluster, which must stop with status 0.
+
+    Args:
+        home: TENSIGHT_HOME of the cluster.
+        replicas: The option `--replicas`.
+        environment: Further variables.
+    """
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*_COMMAND, "--replicas", str(replicas), "--port", str(port)],
+            [*_COMMAND, "--replicas", replicas, "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ
@@ -175,7 +181,7 @@ def running_cluster(
 
     try:
         wait_for(started, seconds=START_S)
-        cluster.wait_until_ready(replicas)
+        cluster.wait_until_ready(int(replicas.partition("-")[0]))
         yield cluster
         process.terminate()
         assert process.wait(PATIENCE_S) == 0, log.read_text()

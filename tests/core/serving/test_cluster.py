@@ -134,10 +134,20 @@ def test_deploying_again_replaces_all_replicas_and_loses_no_photo(
 
 def test_stopping_ends_every_process(tmp_path: Path) -> None:
     need_ray()
-    with running_cluster(tmp_path / "home", replicas=1) as cluster:
+    with running_cluster(tmp_path / "home", replicas="1") as cluster:
         processes = cluster.processes()
         assert processes
     wait_for(lambda: not any(map(is_running, processes)))
+
+
+def test_replicas_are_added_under_load(tmp_path: Path, photos: list[bytes]) -> None:
+    need_ray()
+    # Scales beyond two requests a replica.
+    environment = {"TENSIGHT_QUEUE_SIZE": "4"}
+    with running_cluster(tmp_path / "home", replicas="1-2", environment=environment) as cluster:
+        load = Load(cluster.url, photos, clients=4)
+        with load.running():
+            cluster.wait_until_ready(2)
 
 
 def test_models_come_from_the_hub_and_promotions_reach_all_replicas(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema
 import pytest
 import yaml
 
@@ -23,6 +24,7 @@ from core.serving.replicas import Replicas
 from core.settings import Settings
 from tests.conftest import ROOT, need
 from tests.support.http_service import MODELS, PATIENCE_S, port_of, post, serving
+from tests.support.kuberay import RAY_SERVICE
 from tests.support.ray_cluster import need_ray
 from tests.support.servers import free_port, wait_until_it_answers
 
@@ -65,6 +67,11 @@ def test_ray_service_has_a_pod_for_each_replica_and_a_token() -> None:
     assert (workers["minReplicas"], workers["replicas"], workers["maxReplicas"]) == (2, 2, 8)
     serve = yaml.safe_load(spec["serveConfigV2"])
     assert serve["http_options"]["host"] == "0.0.0.0"  # noqa: S104  # in its pod
+
+
+@pytest.mark.parametrize("replicas", [Replicas(1, 1), Replicas(2, 8)])
+def test_ray_service_has_fields_of_kuberay_alone(replicas: Replicas) -> None:
+    jsonschema.validate(objects(files(replicas)["rayservice.yaml"])["RayService"], RAY_SERVICE)
 
 
 def test_pods_of_ray_are_confined_and_reached_through_caddy_alone() -> None:
