@@ -32,18 +32,27 @@ def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
     return _local(settings, photos, None)
 
 
-def local_predictor(settings: Settings, observer: Observer | None = None) -> LocalPredictor:
+def local_predictor(
+    settings: Settings, observer: Observer | None = None, *, decoders: int | None = None
+) -> LocalPredictor:
     """Create a predictor with the models in this process and worker processes that decode.
 
     Args:
         settings: The settings of models, queue and photo limits are used.
         observer: Receives the outcome of each photo; None for no observer.
+        decoders: As for `LocalPredictor`.
     """
     # One client may occupy as many workers as there are processors, so others have as many.
-    return _local(settings, photo_pool(settings, workers=2 * processors()), observer)
+    photos = photo_pool(settings, workers=2 * (decoders or processors()))
+    return _local(settings, photos, observer, decoders)
 
 
-def _local(settings: Settings, photos: PhotoPool, observer: Observer | None) -> LocalPredictor:
+def _local(
+    settings: Settings,
+    photos: PhotoPool,
+    observer: Observer | None,
+    decoders: int | None = None,
+) -> LocalPredictor:
     return LocalPredictor(
         Catalog(settings),
         queue_size=settings.queue_size,
@@ -52,6 +61,7 @@ def _local(settings: Settings, photos: PhotoPool, observer: Observer | None) -> 
         photos=photos,
         client_share=settings.client_share,
         pixels_at_once=settings.megapixels_at_once * 1_000_000,
+        decoders=decoders,
     )
 
 

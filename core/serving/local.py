@@ -116,6 +116,8 @@ class LocalPredictor(Predictor):
             of this process.
         client_share: Share of the queue that one client may hold while others hold any.
         pixels_at_once: Maximum number of pixels that are decoded at the same time.
+        decoders: Maximum number of photos of one client that are decoded at the same time; None for
+            the number of processors.
     """
 
     def __init__(
@@ -128,12 +130,13 @@ class LocalPredictor(Predictor):
         photos: PhotoPool | None = None,
         client_share: float = 0.25,
         pixels_at_once: int = 100_000_000,
+        decoders: int | None = None,
     ) -> None:
         self._catalog = catalog
         self._deadline_s = deadline_s
         self._observer: Observer = observer or NullObserver()
         self._photos = photos
-        self._n_decoders = processors()
+        self._n_decoders = decoders or processors()
         self._queue: FairQueue[_Job] = FairQueue(
             QueueLimits(queue_size, client_share, self._n_decoders, pixels_at_once)
         )
