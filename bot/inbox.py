@@ -304,7 +304,7 @@ class Inbox:
         known = frozenset(self._unfinished)
         loop = asyncio.get_running_loop()
         stored = await loop.run_in_executor(self._beats, self._keeper.beat, known, room)
-        self._left_lanes = self._keeper.claimed == room
+        self._left_lanes = self._keeper.claimed == room and not self._stopping.is_set()
         await self._admit(stored)
 
     async def _admit(self, stored: Sequence[StoredUpdate]) -> None:

@@ -19,6 +19,7 @@ from core.errors import StoreError, TenSightError
 from core.settings import Settings
 from core.store.feedback import FeedbackTable
 from core.store.inbox import InboxTable
+from core.store.lanes import LaneTable
 from core.store.store import Store
 from tests.support.bot_process import start_process
 from tests.support.drawings import ship
@@ -429,6 +430,33 @@ def test_attempts_that_a_stop_interrupts_are_not_counted(
     held.release()
     with running_bot(telegram, tmp_path, predictor=held):
         assert telegram.wait_for(1, SENDER)[0].text.startswith("A ship")
+
+
+class CountingLanes(LaneTable):
+    """A table that counts how often the lease is renewed."""
+
+    renewals = 0
+
+    def renew(self, *process: Any) -> None:
+        self.renewals += 1
+        super().renew(*process)
+
+
+def test_lease_is_renewed_at_intervals_while_the_bot_stops(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, held: ControlledPredictor
+) -> None:
+    lanes: list[CountingLanes] = []
+
+    def count(store: Store) -> Store:
+        lanes.append(CountingLanes(store.database))
+        return replace(store, lanes=lanes[0])
+
+    telegram.photo(SENDER, content)
+    timings = Timings(stop_s=2.0, claim_s=1.0)
+    with running_bot(telegram, tmp_path, predictor=held, timings=timings, parts=count):
+        wait_for(lambda: held.attempts == 1)
+        before = lanes[0].renewals
+    assert lanes[0].renewals - before <= 4
 
 
 # Malformed updates.
