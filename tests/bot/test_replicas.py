@@ -258,6 +258,26 @@ def test_standby_takes_over_polling(
     assert [len(telegram.sent(chat)) for chat in (1, 2, 3)] == [1, 1, 1]
 
 
+def test_polling_goes_on_after_a_restart_of_the_database(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, server: postgres.Postgres
+) -> None:
+    shared: dict[str, Any] = {
+        "database_url": SecretStr(server.database()),
+        "secret": SecretStr("a key"),
+    }
+    timings = Timings(retry=Backoff(0.1, 0.1), reconnect=Backoff(0.1, 0.1))
+    with running_bot(telegram, tmp_path, timings=timings, **shared) as bot:
+        ask(telegram, 1, lambda: telegram.photo(1, content))
+        bot.wait_until_idle()
+        server.stop()
+        sent = [telegram.photo(chat, content) for chat in (2, 3)]
+        server.start()
+        bot.store.database.close()  # Its connections are lost.
+        assert [telegram.wait_for(1, chat)[0].reply_to for chat in (2, 3)] == sent
+        bot.wait_until_idle()
+    assert [len(telegram.sent(chat)) for chat in (1, 2, 3)] == [1, 1, 1]
+
+
 def test_second_process_with_sqlite_says_so_and_ends(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
