@@ -29,7 +29,7 @@ ONLY_HELP = {"bot", "mcp", "serve", "train", "web"}
 # tests/core/registry/test_releases.py and tests/demo/test_space.py run these against a Hub on
 # loopback.
 ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")} | {("space", "push")}
-# tests/e2e/test_web.py runs this after a visitor has given feedback with a photo.
+# tests/e2e/test_feedback.py runs this after a visitor has given feedback with a photo.
 NEED_VISITORS = {("feedback", "export")}
 NEED_DATA = {"evaluate", "explore"}
 # Each takes more than half a minute.

@@ -134,6 +134,7 @@ class RemotePredictor(Predictor):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
         heads = self._heads
         if heads is not None and model is not None:
@@ -142,6 +143,8 @@ class RemotePredictor(Predictor):
                 return await self._predict_taught(taught, photo, saliency, client)
         body = await asyncio.to_thread(_encoded, photo)
         query = {"saliency": str(saliency).lower()} | ({"model": model} if model else {})
+        if best_effort:
+            query["best_effort"] = "true"
         request = self._start(
             "POST",
             "/v1/predict",

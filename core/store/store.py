@@ -12,13 +12,15 @@ from core.store.audit import AuditLog
 from core.store.chats import ChatTable
 from core.store.confirmations import ConfirmationTable
 from core.store.database import Database
+from core.store.drift import DriftTable
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
 from core.store.lanes import LaneTable
 from core.store.live import LiveModels
+from core.store.rollouts import RolloutTable
 from core.store.send_slots import SendSlotTable
-from core.store.tables import ANSWERS, CONFIRMATIONS, INBOX
+from core.store.tables import ANSWERS, COMPARISONS, CONFIRMATIONS, INBOX
 
 __all__ = ["Store"]
 
@@ -41,6 +43,8 @@ class Store:
     flags: Flags
     slots: SendSlotTable
     confirmations: ConfirmationTable
+    rollouts: RolloutTable
+    drift: DriftTable
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -56,6 +60,8 @@ class Store:
             Flags(database),
             SendSlotTable(database),
             ConfirmationTable(database),
+            RolloutTable(database),
+            DriftTable(database),
         )
 
     @classmethod
@@ -82,9 +88,10 @@ class Store:
         self.database.close()
 
     def purge_before(self, moment: datetime) -> None:
-        """Delete answers, updates and confirmations from before a time, finished or not."""
+        """Delete answers, comparisons, updates and confirmations from before a time."""
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
+            connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
             expired = CONFIRMATIONS.c.expires_at < moment
             connection.execute(sa.delete(CONFIRMATIONS).where(expired))

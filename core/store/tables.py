@@ -9,19 +9,23 @@ __all__ = [
     "AUDIT",
     "BOT_PROCESSES",
     "CHATS",
+    "COMPARISONS",
     "CONFIRMATIONS",
+    "DRIFT",
     "FEEDBACK",
     "HEAD",
     "INBOX",
     "LANES",
     "LIVE",
     "ORIGINS",
+    "ROLLOUTS",
     "SEND_SLOTS",
     "SWITCHES",
     "TABLES",
+    "TRAFFIC",
 ]
 
-HEAD = "0008"
+HEAD = "0009"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -153,4 +157,63 @@ AUDIT = sa.Table(
     ),  # id of the bot that runs the command, until its outcome is known
     # The process of the bot that runs it.
     sa.Column("owner", sa.String(32)),
+)
+ROLLOUTS = sa.Table(
+    "rollouts",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.String(63), nullable=False),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("candidate", sa.String(12), nullable=False),
+    sa.Column("live", sa.String(12), nullable=False),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("slow_ms", sa.Float, nullable=False),
+    sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("reason", sa.Text),
+    # One rollout of a model at a time.
+    sa.Index(
+        "ix_rollouts_active",
+        "model",
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)
+TRAFFIC = sa.Table(
+    "rollout_traffic",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.Integer, nullable=False, index=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("candidate", sa.Integer, nullable=False),
+    sa.Column("candidate_errors", sa.Integer, nullable=False),
+    sa.Column("candidate_slow", sa.Integer, nullable=False),
+    sa.Column("live", sa.Integer, nullable=False),
+    sa.Column("live_errors", sa.Integer, nullable=False),
+    sa.Column("live_slow", sa.Integer, nullable=False),
+)
+COMPARISONS = sa.Table(
+    "shadow_comparisons",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.Integer, nullable=False, index=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    # Recognises the live answer, and with it feedback on it, by its scores.
+    sa.Column("answer", sa.String(32), nullable=False, index=True),
+    sa.Column("live", sa.JSON, nullable=False),
+    sa.Column("candidate", sa.JSON, nullable=False),
+)
+DRIFT = sa.Table(
+    "drift_hours",
+    TABLES,
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("model", sa.String(63), primary_key=True),
+    sa.Column("revision", sa.String(12), primary_key=True),
+    # Each process counts in rows of its own.
+    sa.Column("process", sa.String(16), primary_key=True),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("known_scores", sa.JSON, nullable=False),
+    sa.Column("confidences", sa.JSON, nullable=False),
 )

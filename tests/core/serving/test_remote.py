@@ -14,12 +14,19 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from core.errors import ImageError, ModelNotFoundError, PhotoReadError, RateError, UnavailableError
+from core.errors import (
+    BusyError,
+    ImageError,
+    ModelNotFoundError,
+    PhotoReadError,
+    RateError,
+    UnavailableError,
+)
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
-from core.settings import Settings
+from core.settings import Settings, processors
 from tests.support.catalogs import SlowCatalog
 from tests.support.http_service import MODELS, PATIENCE_S, post, serving
 from tests.support.servers import LOOK_S, free_port
@@ -217,6 +224,21 @@ def test_closing_fails_running_requests(jpeg: bytes) -> None:
         thread.join(PATIENCE_S)
         slow.go.set()
     assert [str(error) for error in told] == ["The predictor is closed."]
+
+
+def test_best_effort_photo_is_dropped_by_a_busy_service(jpeg: bytes) -> None:
+    slow, workers = SlowCatalog(), processors()
+    with serving(Settings(models=MODELS), slow) as url, closing(RemotePredictor(url)) as remote:
+
+        async def ask() -> None:
+            busy = [asyncio.create_task(remote.predict(jpeg)) for _ in range(workers)]
+            await asyncio.to_thread(slow.wait_until_asked, workers)
+            with pytest.raises(BusyError):
+                await remote.predict(jpeg, best_effort=True)
+            slow.go.set()
+            await asyncio.gather(*busy)
+
+        asyncio.run(ask())
 
 
 def test_request_is_retried_until_the_service_starts(catalog: Catalog, jpeg: bytes) -> None:
