@@ -9,29 +9,47 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
+import gradio as gr
 import httpx
 import pytest
 
-from core.photos.decode import MAX_BYTES
-from demo.classify_many import MAX_PHOTOS
-from demo.guard import MAX_EVENT_BYTES, MAX_MCP_BYTES
+from core.serving.http.body_limit import MAX_FORM_BYTES, BodyRule
+from demo.context import ClientRateLimiter
+from demo.guard import LIVE_PATH, MCP_PATH, page_middleware
+from demo.unheard import UnheardEvents
 from tests.support.caddy import CADDYFILE, adapted, proxy_running
 from tests.support.servers import LOOK_S, free_port, wait_for
 from tests.support.tools import run_tool
 
 KIB, MIB = 2**10, 2**20
+# One path of each limit of the page.
+PAGE_PATHS = (
+    *("/", LIVE_PATH, MCP_PATH, "/gradio_api/upload", "/gradio_api/queue/join"),
+    *(f"/gradio_api/{each}/predict" for each in ("api", "call", "run", "stream")),
+)
+
+
+def _limit_of_the_page(path: str) -> int:
+    """Return how many bytes of a body the page itself accepts at a path."""
+    middleware = page_middleware(
+        uploaders=ClientRateLimiter(1),
+        uploads=None,
+        unheard=UnheardEvents(gr.Blocks(analytics_enabled=False)),
+        proxies=1,
+        mcp=True,
+    )
+    (rule_of,) = (each.kwargs["rule_of"] for each in middleware if "rule_of" in each.kwargs)
+    rule: BodyRule = cast("Any", rule_of)({"type": "http", "method": "POST", "path": path})
+    return rule.max_bytes
+
+
 # Bytes of a body that the servers accept, by path.
 LIMITS = {
-    "/v1/predict": 5 * MAX_BYTES,
+    "/v1/predict": MAX_FORM_BYTES,
     "/telegram": MIB,
-    "/gradio_api/upload": MAX_PHOTOS * MAX_BYTES + MIB,
-    "/mcp": MAX_MCP_BYTES,
-    "/gradio_api/queue/join": MAX_EVENT_BYTES,
-    "/gradio_api/call/predict": MAX_EVENT_BYTES,
-    "/gradio_api/run/predict": MAX_EVENT_BYTES,
-    "/": 64 * KIB,
+    **{path: _limit_of_the_page(path) for path in PAGE_PATHS},
 }
 
 

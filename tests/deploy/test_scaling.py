@@ -19,8 +19,8 @@ from core.store.store import Store
 from tests.conftest import ROOT, need
 from tests.support import postgres
 from tests.support.caddy import proxy_running
-from tests.support.replicas import replica
 from tests.support.servers import wait_for
+from tests.support.service_replicas import replica
 from tests.support.tools import require
 
 PAGE = (ROOT / "docs" / "SCALING.md").read_text("utf-8")
