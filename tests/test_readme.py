@@ -124,7 +124,7 @@ def test_long_commands_are_documented() -> None:
 
 
 def test_relative_links_resolve() -> None:
-    for page in (*PAGES, "CONTRIBUTING.md"):
+    for page in (*PAGES, "CONTRIBUTING.md", "docs/SCALING.md", "docs/SECURITY.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text("utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
