@@ -77,6 +77,16 @@ def test_base_is_installed_once(teaching: Teaching, settings: Settings) -> None:
     assert names == ["classic", "others", "shapes"]
 
 
+def test_examples_go_with_the_last_revision(teaching: Teaching, settings: Settings) -> None:
+    teaching.teach_named("shapes", drawn("circle", "square"))
+    kept = teaching.create("chat:1", "Shapes", drawn("circle", "bars"))
+    assert kept.record is not None
+    with closing(Releases(settings)) as releases:
+        releases.gc()
+    assert TaughtStore(settings.home).examples("shapes") is None
+    assert TaughtStore(settings.home).examples(kept.record.id) is not None
+
+
 def test_private_model_is_listed_to_its_owner_only(teaching: Teaching, settings: Settings) -> None:
     model = teaching.create("chat:1", "Shapes", drawn("circle", "square"))
     assert model.record is not None
