@@ -80,7 +80,7 @@ class WebhookServer:
         self._secret = _webhook_secret(self._state)
         if urlsplit(address.url).scheme != "https":
             raise BotError(f"A webhook must have an https address, unlike {address.url}.")
-        self._probe = WebhookProbe(address.url)
+        self._probe = WebhookProbe(address.url, self._state.hash_key)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Receive updates until the bot stops.
@@ -114,8 +114,8 @@ class WebhookServer:
 
     async def _receive(self, request: Request) -> Response:
         """Answer a request of Telegram; it sends an update again until the status is 200."""
-        if self._probe.receive(request):
-            return Response(status_code=204)
+        if (answer := self._probe.receive(request)) is not None:
+            return answer
         if not self._probe.matches_path(request):
             return Response(status_code=404)
         secret = request.headers.get("x-telegram-bot-api-secret-token", "")

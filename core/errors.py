@@ -309,9 +309,11 @@ class MissingExtraError(TenSightError, ImportError):
     code = "missing_extra"
 
     def __init__(self, extra: str, purpose: str) -> None:
+        # Ray has an environment of its own.
+        make = "`make cluster`" if extra == "cluster" else "`make setup`"
+        folder = ".venv-cluster" if extra == "cluster" else ".venv-dev"
         super().__init__(
             f"{purpose} needs the extra '{extra}', which is not installed here. In a checkout, "
-            "`make setup` installs it into .venv-dev; a wheel takes it as 'tensight-….whl"
-            f"[{extra}]'."
+            f"{make} installs it into {folder}; a wheel takes it as 'tensight-….whl[{extra}]'."
         )
         self.extra = extra

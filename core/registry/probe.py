@@ -18,9 +18,10 @@ from core.bundle.folder import Bundle
 from core.errors import BundleError
 from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier
+from core.inference.prediction import Prediction
 from core.system import lower_limit
 
-__all__ = ["main", "probe"]
+__all__ = ["check_scores", "main", "probe", "probe_photo"]
 
 _MEMORY = 4 * 2**30
 _SECONDS = 60
@@ -41,14 +42,31 @@ def probe(folder: Path, base: Path | None = None) -> None:
     bundle.metrics()
     backbone = None if base is None else Backbone.load(Bundle.open(base), threads=1)
     classifier = Classifier(bundle, threads=1, backbone=backbone)
+    for prediction in classifier.predict_many([probe_photo()] * 3, saliency=True):
+        check_scores(prediction, str(folder))
+
+
+def probe_photo() -> Image.Image:
+    """Return the synthetic image that models and running replicas are tried with."""
     stripes = np.indices((48, 64))[1][..., None] * np.array([3, 5, 7]) % 256
-    photo = Image.fromarray(stripes.astype(np.uint8))
-    for prediction in classifier.predict_many([photo] * 3, saliency=True):
-        if not np.isclose(sum(prediction.scores.values()), 1):
-            raise BundleError(
-                f"{folder} returns scores that sum to {sum(prediction.scores.values())} instead of "
-                "1. Export the model again."
-            )
+    return Image.fromarray(stripes.astype(np.uint8))
+
+
+def check_scores(prediction: Prediction, what: str) -> None:
+    """Check that the scores of a prediction are probabilities.
+
+    Args:
+        prediction: The prediction.
+        what: What made it, as the beginning of a sentence.
+
+    Raises:
+        BundleError: The scores do not sum to 1.
+    """
+    total = sum(prediction.scores.values())
+    if not np.isclose(total, 1):
+        raise BundleError(
+            f"{what} returns scores that sum to {total} instead of 1. Export the model again."
+        )
 
 
 def main() -> None:

@@ -64,6 +64,7 @@ class _Job:
         preview: Length of the longer side of the preview in pixels; None for no preview.
         base: The model to compute an embedding with; None for a prediction by `model`. Feature maps
             are computed where `saliency` is set.
+        best_effort: Whether to fail the photo unless a worker is idle.
         future: The result; running from the start of decoding.
         abandoned: Whether the caller no longer waits for the result.
         pixels: Number of pixels according to the file's header.
@@ -76,6 +77,7 @@ class _Job:
     client: str | None = None
     preview: int | None = None
     base: Base | None = None
+    best_effort: bool = False
     future: Future[_Answer] = field(default_factory=Future)
     abandoned: bool = False
     pixels: int = 0
@@ -201,8 +203,10 @@ class LocalPredictor(Predictor):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
-        return _prediction(await self._observed(_Job(photo, model, saliency, client)))
+        job = _Job(photo, model, saliency, client, best_effort=best_effort)
+        return _prediction(await self._observed(job))
 
     @override
     async def predict_with_preview(
@@ -240,7 +244,9 @@ class LocalPredictor(Predictor):
         try:
             return await self._answered(job)
         except Exception as error:
-            self._notify(partial(self._observer.on_error, error))
+            # A busy predictor is the usual case for best effort, and nothing to count.
+            if not (job.best_effort and isinstance(error, BusyError)):
+                self._notify(partial(self._observer.on_error, error))
             raise
 
     async def _answered(self, job: _Job) -> _Answer:

@@ -80,6 +80,7 @@ class Predictor(Protocol):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
         """Classify a photo.
 
@@ -90,6 +91,8 @@ class Predictor(Protocol):
             client: Key of the client that sent the photo, such as a visitor, a chat or an API key.
                 While others wait, no client holds more than its share of the queue. None for a
                 trusted caller such as the command line, which has no share.
+            best_effort: Raise BusyError at once unless a worker is idle, so that the photo delays
+                no other: for the frames of a video.
 
         Raises:
             ImageError: The photo cannot be used.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import os
 import random
 import secrets
@@ -57,6 +58,8 @@ _MAX_REQUESTS = 64
 _MAX_MESSAGE_CHARACTERS = 1_000
 
 _T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
 
 
 class RemotePredictor(Predictor):
@@ -131,6 +134,7 @@ class RemotePredictor(Predictor):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
         heads = self._heads
         if heads is not None and model is not None:
@@ -139,6 +143,8 @@ class RemotePredictor(Predictor):
                 return await self._predict_taught(taught, photo, saliency, client)
         body = await asyncio.to_thread(_encoded, photo)
         query = {"saliency": str(saliency).lower()} | ({"model": model} if model else {})
+        if best_effort:
+            query["best_effort"] = "true"
         request = self._start(
             "POST",
             "/v1/predict",
@@ -277,10 +283,12 @@ class RemotePredictor(Predictor):
                     except httpx2.TransportError as error:
                         why = str(error) or type(error).__name__
                     else:
-                        # Without a code of ours it comes from a proxy in front of the service.
-                        if response.status_code not in (502, 503, 504) or _code(response):
+                        # Without a code of ours it comes from a proxy in front of the service;
+                        # Ray's returns 500 where a replica has died.
+                        if response.status_code not in (500, 502, 503, 504) or _code(response):
                             return self._read(response, read)
                         why = f"a proxy in front of it returned status {response.status_code}"
+                    logger.debug("%s %s is tried again: %s", method, path, why)
                     # With jitter, so that many clients do not retry at the same moment.
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
                     pause *= 2

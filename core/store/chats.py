@@ -10,9 +10,12 @@ import sqlalchemy as sa
 
 from core.store.database import Database
 from core.store.feedback import right
-from core.store.tables import ANSWERS, CHATS, FEEDBACK
+from core.store.rollouts import answer_digest
+from core.store.tables import ANSWERS, CHATS, COMPARISONS, FEEDBACK
 
 __all__ = ["Chat", "ChatTable", "UserStats"]
+
+_PARAMETERS = 500
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,27 @@ class ChatTable:
         return UserStats(n, len(rows), n_right)
 
     def forget(self, person: str, chats: Collection[int]) -> None:
-        """Delete a user's answers and feedback, and the settings of chats.
+        """Delete a user's answers, feedback and comparisons, and the settings of chats.
 
         Args:
             person: Keyed hash of the user's id.
             chats: Ids of the chats whose settings are deleted.
         """
         with self._database.write() as connection:
+            _delete_comparisons(connection, person)
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
             connection.execute(sa.delete(CHATS).where(CHATS.c.chat.in_(chats)))
         self._database.scrub()
+
+
+def _delete_comparisons(connection: sa.Connection, person: str) -> None:
+    """Delete the shadow comparisons of a user's photos, which refer to answers and feedback."""
+    for table in (ANSWERS, FEEDBACK):
+        select = sa.select(table.c.model, table.c.revision, table.c.scores)
+        rows = connection.execute(select.where(table.c.person == person)).all()
+        digests = [answer_digest(row.model, row.revision, row.scores) for row in rows]
+        # In parts, since databases limit the number of parameters.
+        for start in range(0, len(digests), _PARAMETERS):
+            part = digests[start : start + _PARAMETERS]
+            connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.answer.in_(part)))

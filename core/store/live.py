@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
 from core.store.database import Database
+from core.store.rollouts import end_for_promotion
 from core.store.tables import LIVE, ORIGINS
 
 __all__ = ["HubSource", "LiveModels", "LiveRevision"]
@@ -74,6 +75,8 @@ class LiveModels:
     ) -> None:
         """Make revisions live in one transaction; the replaced ones become last good.
 
+        Active rollouts of models whose live revision changes end in the same transaction.
+
         Args:
             revisions: Revision, or `BUNDLED`, by model.
             bundled: Models with a bundled revision; it becomes the last good one at a model's first
@@ -95,9 +98,11 @@ class LiveModels:
                     last_good = BUNDLED if model in bundled else None
                     new = values | {"model": model, "last_good": last_good}
                     connection.execute(sa.insert(LIVE).values(new))
+                    end_for_promotion(connection, model, revision)
                 elif row.revision != revision and not first:
                     new = values | {"last_good": row.revision}
                     connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(new))
+                    end_for_promotion(connection, model, revision)
 
     def roll_back(self, model: str) -> LiveRevision:
         """Swap the live and the last good revision of a model.
@@ -121,4 +126,5 @@ class LiveModels:
                 "changed_at": datetime.now(UTC),
             }
             connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(swapped))
+            end_for_promotion(connection, model, row.last_good)
         return LiveRevision(row.last_good, row.revision)

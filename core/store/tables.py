@@ -7,17 +7,25 @@ import sqlalchemy as sa
 __all__ = [
     "ANSWERS",
     "AUDIT",
+    "BOT_PROCESSES",
     "CHATS",
+    "COMPARISONS",
+    "CONFIRMATIONS",
+    "DRIFT",
     "FEEDBACK",
     "HEAD",
     "INBOX",
+    "LANES",
     "LIVE",
     "ORIGINS",
+    "ROLLOUTS",
+    "SEND_SLOTS",
     "SWITCHES",
     "TABLES",
+    "TRAFFIC",
 ]
 
-HEAD = "0006"
+HEAD = "0009"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -68,6 +76,46 @@ INBOX = sa.Table(
     # Whether its user has since asked to delete their data.
     sa.Column("forgotten", sa.Boolean, nullable=False, server_default=sa.false()),
 )
+BOT_PROCESSES = sa.Table(
+    "bot_processes",
+    TABLES,
+    sa.Column("owner", sa.String(32), primary_key=True),
+    sa.Column("bot", sa.BigInteger, nullable=False),
+    # The process counts as dead from then on, unless it has renewed its lease.
+    sa.Column("alive_until", sa.DateTime(timezone=True), nullable=False),
+)
+LANES = sa.Table(
+    "lanes",
+    TABLES,
+    sa.Column("bot", sa.BigInteger, primary_key=True, autoincrement=False),
+    # 0 for an update that is handled alone.
+    sa.Column("chat", sa.BigInteger, primary_key=True, autoincrement=False),
+    # 0 for the updates of a chat.
+    sa.Column("update_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    # The process that handles these updates, while it is alive.
+    sa.Column("owner", sa.String(32), index=True),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+)
+SEND_SLOTS = sa.Table(
+    "send_slots",
+    TABLES,
+    # All chats of a bot, or the keyed hash of one chat.
+    sa.Column("key", sa.String(64), primary_key=True),
+    # Seconds since the epoch.
+    sa.Column("next_at", sa.Float, nullable=False),
+    sa.Column("times", sa.JSON, nullable=False),
+)
+CONFIRMATIONS = sa.Table(
+    "confirmations",
+    TABLES,
+    sa.Column("key", sa.String(16), primary_key=True),
+    sa.Column("operator", sa.String(64), nullable=False),
+    sa.Column("act", sa.Text, nullable=False),
+    # What the operator was shown, and the command depends on.
+    sa.Column("seen", sa.JSON, nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("result", sa.Text),
+)
 CHATS = sa.Table(
     "chats",
     TABLES,
@@ -107,4 +155,65 @@ AUDIT = sa.Table(
     sa.Column(
         "doing", sa.BigInteger
     ),  # id of the bot that runs the command, until its outcome is known
+    # The process of the bot that runs it.
+    sa.Column("owner", sa.String(32)),
+)
+ROLLOUTS = sa.Table(
+    "rollouts",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.String(63), nullable=False),
+    sa.Column("kind", sa.String(8), nullable=False),
+    sa.Column("candidate", sa.String(12), nullable=False),
+    sa.Column("live", sa.String(12), nullable=False),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("slow_ms", sa.Float, nullable=False),
+    sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("reason", sa.Text),
+    # One rollout of a model at a time.
+    sa.Index(
+        "ix_rollouts_active",
+        "model",
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)
+TRAFFIC = sa.Table(
+    "rollout_traffic",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.Integer, nullable=False, index=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("candidate", sa.Integer, nullable=False),
+    sa.Column("candidate_errors", sa.Integer, nullable=False),
+    sa.Column("candidate_slow", sa.Integer, nullable=False),
+    sa.Column("live", sa.Integer, nullable=False),
+    sa.Column("live_errors", sa.Integer, nullable=False),
+    sa.Column("live_slow", sa.Integer, nullable=False),
+)
+COMPARISONS = sa.Table(
+    "shadow_comparisons",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.Integer, nullable=False, index=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    # Recognises the live answer, and with it feedback on it, by its scores.
+    sa.Column("answer", sa.String(32), nullable=False, index=True),
+    sa.Column("live", sa.JSON, nullable=False),
+    sa.Column("candidate", sa.JSON, nullable=False),
+)
+DRIFT = sa.Table(
+    "drift_hours",
+    TABLES,
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    sa.Column("model", sa.String(63), primary_key=True),
+    sa.Column("revision", sa.String(12), primary_key=True),
+    # Each process counts in rows of its own.
+    sa.Column("process", sa.String(16), primary_key=True),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("known_scores", sa.JSON, nullable=False),
+    sa.Column("confidences", sa.JSON, nullable=False),
 )

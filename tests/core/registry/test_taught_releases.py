@@ -14,8 +14,8 @@ from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore, StoredRevision
 from core.settings import Settings
 from tests.conftest import ROOT
-from tests.hub_server import Repo
 from tests.support import drawings
+from tests.support.hub_server import Repo
 from tests.support.releases import Installation, files_of, retitled
 from tests.support.taught import write_taught
 

@@ -1,4 +1,4 @@
-"""What the command line says where its surroundings are not as they should be: one line."""
+"""Problems of the environment are reported in one line: .env files, home folder, full disks."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def tensight(
     )
 
 
-def is_one_line(run: subprocess.CompletedProcess[str], status: int, *, said: str) -> None:
+def is_one_line(run: subprocess.CompletedProcess[str], status: int, *, message: str) -> None:
     (line,) = run.stderr.splitlines()
-    assert said in line
+    assert message in line
     assert run.returncode == status
 
 
@@ -58,31 +58,31 @@ def is_one_line(run: subprocess.CompletedProcess[str], status: int, *, said: str
     ],
     ids=["utf-16", "utf-16 without its mark", "latin-1"],
 )
-def test_env_file_that_is_not_utf8_is_told(tmp_path: Path, content: bytes) -> None:
+def test_env_file_that_is_not_utf8_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ".env").write_bytes(content)
     run = tensight("config", cwd=tmp_path)
-    is_one_line(run, 2, said=f"{tmp_path / '.env'} is not UTF-8 text")
+    is_one_line(run, 2, message=f"{tmp_path / '.env'} is not UTF-8 text")
 
 
-def test_env_file_with_a_mark_at_its_beginning_is_read(tmp_path: Path) -> None:
+def test_env_file_with_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfTENSIGHT_PORT=1234\n")
     assert Settings.read().port == 1234
 
 
-def test_env_folder_is_no_file(tmp_path: Path) -> None:
+def test_env_folder_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     assert Settings.read().port == 7860
 
 
 @pytest.mark.parametrize("command", [["config"], ["predict", "photo.jpg"]])
-def test_user_without_a_home_is_told(tmp_path: Path, command: list[str]) -> None:
+def test_user_without_home_folder_is_reported(tmp_path: Path, command: list[str]) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become a user without a line in passwd")
     run = tensight(*command, program=("-c", NOBODY), cwd="/")
-    is_one_line(run, 2, said="TENSIGHT_HOME is not set, and this user has no home folder")
+    is_one_line(run, 2, message="TENSIGHT_HOME is not set, and this user has no home folder")
 
 
-def test_env_file_of_somebody_else_is_told(tmp_path: Path) -> None:
+def test_unreadable_env_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("TENSIGHT_PORT=1\n")
     file.chmod(0)
@@ -93,7 +93,7 @@ def test_env_file_of_somebody_else_is_told(tmp_path: Path) -> None:
     code = NOBODY.replace('sys.argv[0] = "tensight"', "")
     code = code.replace("if os", f"os.chdir({str(tmp_path)!r})\nif os")
     run = tensight("config", program=("-c", code))
-    is_one_line(run, 2, said="cannot be read: Permission denied")
+    is_one_line(run, 2, message="cannot be read: Permission denied")
 
 
 @needs_full
@@ -101,14 +101,14 @@ def test_env_file_of_somebody_else_is_told(tmp_path: Path) -> None:
     "command",
     [["config"], ["--version"], ["--help"], ["models", "list"], ["models", "list", "--json"]],
 )
-def test_full_disk_behind_the_output_is_told(tmp_path: Path, command: list[str]) -> None:
+def test_full_disk_under_stdout_is_reported(tmp_path: Path, command: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         run = tensight(*command, stdout=full, cwd=tmp_path)
-    is_one_line(run, 1, said="The output cannot be written: No space left on device")
+    is_one_line(run, 1, message="The output cannot be written: No space left on device")
 
 
 @pytest.mark.parametrize("closed", [1, 2])
-def test_closed_output_is_no_failure(tmp_path: Path, closed: int) -> None:
+def test_closed_output_stream_is_not_an_error(tmp_path: Path, closed: int) -> None:
     code = f"import os, sys; os.close({closed}); os.execv(sys.executable, sys.argv[1:])"
     again = (sys.executable, "-m", "core.cli", "config")
     run = tensight(*again, program=("-c", code), cwd=tmp_path)
@@ -116,7 +116,7 @@ def test_closed_output_is_no_failure(tmp_path: Path, closed: int) -> None:
 
 
 @needs_full
-def test_full_disk_behind_the_messages_ends_with_a_status(tmp_path: Path) -> None:
+def test_full_disk_under_stderr_keeps_the_exit_status(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         assert tensight("predict", "missing.jpg", stderr=full, cwd=tmp_path).returncode == 1
         both = tensight("config", stdout=full, stderr=full, cwd=tmp_path)

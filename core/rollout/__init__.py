@@ -1,0 +1,1 @@
+"""Release on evidence: shadow, canary and drift, and the statistics behind them."""

@@ -1,0 +1,174 @@
+"""Drift: whether the photos of a day differ from those of the month before, beyond chance.
+
+Histograms are compared by Pearson's chi-squared test (`scipy.stats`). Photos are not independent:
+a person sends several of one subject. As in the first-order correction of Rao and Scott (1981), the
+statistic is divided by a design effect, here that of people who send three photos on average.
+`simulate_days` shows how often days without drift alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+__all__ = [
+    "ALARM_P",
+    "MIN_CHANGE",
+    "MIN_PHOTOS",
+    "Difference",
+    "DriftScenario",
+    "compare",
+    "simulate_days",
+]
+
+ALARM_P = 0.0005
+"""p-value below which a difference is an alarm; simulated, see docs/ROLLOUT.md."""
+
+MIN_CHANGE = 0.1
+"""Smallest difference that is worth an alarm, see `Difference.change`."""
+
+MIN_PHOTOS = 50
+"""Number of photos of a day below which it is not compared."""
+
+_PHOTOS_PER_PERSON = 3
+# Mean of the squares over the mean of geometric numbers of photos.
+_DESIGN_EFFECT = 2 * _PHOTOS_PER_PERSON - 1
+_GROUPS = 10
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference between the histograms of a day and of a reference.
+
+    Attributes:
+        n, reference_n: Numbers of photos.
+        change: Total variation distance, 0 to 1: the share of photos that would have to change
+            their bin to make the histograms equal.
+        p: p-value of the corrected chi-squared test; 1 where there is too little to compare.
+        largest: Bin, or group of bins, whose share changed most.
+    """
+
+    n: int
+    reference_n: int
+    change: float
+    p: float
+    largest: str
+
+    @property
+    def is_alarm(self) -> bool:
+        """Return whether the difference is beyond chance, and large enough to matter."""
+        return self.p < ALARM_P and self.change >= MIN_CHANGE
+
+
+def compare(
+    day: Mapping[str, int], reference: Mapping[str, int], *, ordered: bool = False
+) -> Difference:
+    """Compare two histograms.
+
+    Args:
+        day: Number of photos by bin.
+        reference: The same of the reference.
+        ordered: Whether bins are numbers, neighbours of which may be grouped; otherwise rare bins
+            are grouped.
+    """
+    n, reference_n = sum(day.values()), sum(reference.values())
+    names, counts = _grouped(day, reference, ordered=ordered)
+    if n < MIN_PHOTOS or reference_n < MIN_PHOTOS or len(names) < 2:
+        return Difference(n, reference_n, 0.0, 1.0, "")
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    change = np.abs(shares[0] - shares[1])
+    tested = stats.chi2_contingency(counts, correction=False)
+    p = float(stats.chi2.sf(tested.statistic / _DESIGN_EFFECT, tested.dof))
+    return Difference(n, reference_n, float(change.sum() / 2), p, names[int(change.argmax())])
+
+
+def _grouped(
+    day: Mapping[str, int], reference: Mapping[str, int], *, ordered: bool
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Group bins until each group holds about a tenth, or is not rare.
+
+    Returns:
+        Names of the groups, and counts of shape (2, groups): of the day and of the reference.
+    """
+    bins = sorted({*day, *reference}, key=(lambda each: (float(each), each)) if ordered else None)
+    both = np.array([[h.get(each, 0) for each in bins] for h in (day, reference)], np.float64)
+    total = both.sum()
+    if not total:
+        return [], both
+    least = total / _GROUPS if ordered else total / 200
+    order = range(len(bins)) if ordered else np.argsort(both.sum(axis=0), kind="stable")
+    groups: list[list[int]] = [[]]
+    size = 0.0
+    for i in order:
+        groups[-1].append(int(i))
+        size += both[:, i].sum()
+        if size >= least:
+            groups.append([])
+            size = 0.0
+    rest = groups.pop() if len(groups) > 1 else []
+    groups[-1] += rest
+    names = [_name([bins[i] for i in group], ordered=ordered) for group in groups]
+    return names, np.stack([both[:, group].sum(axis=1) for group in groups], axis=1)
+
+
+def _name(bins: list[str], *, ordered: bool) -> str:
+    if ordered and len(bins) > 1:
+        return f"{bins[0]} to {bins[-1]}"
+    return ", ".join(bins)
+
+
+@dataclass(frozen=True)
+class DriftScenario:
+    """Days to simulate, each after a month of the same number of photos a day.
+
+    Attributes:
+        photos: Photos a day.
+        classes: Number of classes, which are equally frequent in the month.
+        moved: Share of the day's photos that show the first class instead of any.
+    """
+
+    photos: int
+    classes: int = 11
+    moved: float = 0.0
+
+
+def simulate_days(scenario: DriftScenario, days: int, seed: int = 0) -> float:
+    """Simulate days and return the share of them that alarm.
+
+    Every person sends a geometric number of photos, three on average, all of one class and with
+    the same score.
+
+    Args:
+        scenario: What to simulate.
+        days: Number of days.
+        seed: Seed of the random numbers.
+    """
+    rng = np.random.default_rng(seed)
+    usual = np.full(scenario.classes, 1 / scenario.classes)
+    moved = (1 - scenario.moved) * usual
+    moved[0] += scenario.moved
+    alarms = 0
+    for _ in range(days):
+        found = []
+        for _ in ("classes", "scores", "confidences"):
+            month, day = (
+                _histogram(rng, n, shares)
+                for n, shares in ((30 * scenario.photos, usual), (scenario.photos, moved))
+            )
+            found.append(compare(day, month).is_alarm)
+        alarms += any(found)
+    return alarms / days
+
+
+def _histogram(
+    rng: np.random.Generator, photos: int, shares: NDArray[np.float64]
+) -> dict[str, int]:
+    people = max(1, photos // _PHOTOS_PER_PERSON)
+    sent = rng.geometric(1 / _PHOTOS_PER_PERSON, people)
+    shown = rng.choice(len(shares), people, p=shares)
+    counts = np.bincount(shown, weights=sent, minlength=len(shares))
+    return {str(i): int(n) for i, n in enumerate(counts)}

@@ -1,0 +1,345 @@
+"""Rollouts of candidate revisions, and the evidence that is collected about them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+
+from core.errors import StoreError
+from core.store.database import Database, in_utc
+from core.store.feedback import right
+from core.store.tables import AUDIT, COMPARISONS, FEEDBACK, ROLLOUTS, TRAFFIC
+
+__all__ = [
+    "AUTOMATIC",
+    "AnswerSummary",
+    "Comparison",
+    "JudgedAnswer",
+    "Outcome",
+    "Rollout",
+    "RolloutTable",
+    "TrafficCounts",
+    "answer_digest",
+    "end_for_promotion",
+]
+
+AUTOMATIC = "tensight"
+"""Operator of audit entries about what TenSight did by itself."""
+
+Outcome = Literal["promoted", "rolled_back", "stopped", "superseded"]
+"""How a rollout ended; `superseded` by the promotion of another revision."""
+
+_MAX_COMPARISONS = 20_000
+_DIGEST_SCORES = 5
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A candidate revision that is tried beside the live one.
+
+    Attributes:
+        number: Number of the rollout.
+        model: Name of the model.
+        kind: `shadow` (it answers copies of photos) or `canary` (it answers some clients).
+        candidate, live: The compared revisions, 12 hex digits or `bundled`.
+        share: Share of the photos, or of the clients, more than 0 and at most 1.
+        slow_ms: Duration in milliseconds beyond which an answer counts as slow.
+        began_at: Time of its start, in UTC.
+        ended_at: Time of its end, in UTC; None while it is active.
+        outcome: How it ended; None while it is active.
+        reason: Why it ended, in words.
+    """
+
+    number: int
+    model: str
+    kind: Literal["shadow", "canary"]
+    candidate: str
+    live: str
+    share: float
+    slow_ms: float
+    began_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class TrafficCounts:
+    """Photos that both revisions of a canary answered in a stretch of time.
+
+    Attributes:
+        candidate, live: Photos, failed ones included.
+        candidate_errors, live_errors: Photos on which the model failed.
+        candidate_slow, live_slow: Photos that took longer than `Rollout.slow_ms`.
+    """
+
+    candidate: int = 0
+    candidate_errors: int = 0
+    candidate_slow: int = 0
+    live: int = 0
+    live_errors: int = 0
+    live_slow: int = 0
+
+
+@dataclass(frozen=True)
+class AnswerSummary:
+    """What is kept of an answer in a comparison; fields as in `Prediction`, `ms` of inference."""
+
+    label: str
+    verdict: str
+    confidence: float
+    known_score: float
+    ms: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answers of both revisions to one photo, in shadow.
+
+    Attributes:
+        answer: Digest of the live answer, see `answer_digest`.
+        live: The live answer.
+        candidate: The candidate's answer.
+    """
+
+    answer: str
+    live: AnswerSummary
+    candidate: AnswerSummary
+
+
+class JudgedAnswer(NamedTuple):
+    """Feedback on an answer of a revision.
+
+    Attributes:
+        revision: Revision that answered.
+        person: Keyed hash of the person who judged; None for anonymous feedback.
+        truth: True label, or `none`.
+        right: Whether the answer was right.
+        answer: Digest of the answer, see `answer_digest`.
+    """
+
+    revision: str
+    person: str | None
+    truth: str
+    right: bool
+    answer: str
+
+
+class RolloutTable:
+    """The tables of rollouts, their traffic and shadow comparisons.
+
+    Args:
+        database: The database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(
+        self,
+        model: str,
+        kind: Literal["shadow", "canary"],
+        *,
+        candidate: str,
+        live: str,
+        share: float,
+        slow_ms: float,
+    ) -> Rollout:
+        """Start a rollout; arguments as the attributes of `Rollout`.
+
+        Raises:
+            StoreError: Another rollout of the model is active.
+        """
+        values = {
+            "model": model,
+            "kind": kind,
+            "candidate": candidate,
+            "live": live,
+            "share": share,
+            "slow_ms": slow_ms,
+            "began_at": datetime.now(UTC),
+        }
+        with self._database.write() as connection:
+            row = connection.execute(_active_of(model)).first()
+            if row is not None:
+                raise StoreError(
+                    f"A {row.kind} of {model} {row.candidate} is active already. End it first: "
+                    f"`tensight {row.kind} {model} --stop`."
+                )
+            inserted = connection.execute(sa.insert(ROLLOUTS).values(values).returning(ROLLOUTS))
+            return _rollout(inserted.one())
+
+    def active(self) -> list[Rollout]:
+        """List the active rollouts by model."""
+        select = sa.select(ROLLOUTS).where(ROLLOUTS.c.ended_at.is_(None))
+        with self._database.read() as connection:
+            rows = connection.execute(select.order_by(ROLLOUTS.c.model)).all()
+        return [_rollout(row) for row in rows]
+
+    def latest(self, model: str) -> Rollout | None:
+        """Return the latest rollout of a model, active or not; None without any."""
+        select = sa.select(ROLLOUTS).where(ROLLOUTS.c.model == model)
+        with self._database.read() as connection:
+            row = connection.execute(select.order_by(ROLLOUTS.c.id.desc()).limit(1)).first()
+        return None if row is None else _rollout(row)
+
+    def end(self, number: int, outcome: Outcome, reason: str, *, act: str | None = None) -> bool:
+        """End an active rollout, once.
+
+        Args:
+            number: Number of the rollout.
+            outcome: How it ends.
+            reason: Why, in words.
+            act: Entry for the audit log, where TenSight itself ends the rollout; None for an
+                operator's command, which its front records.
+
+        Returns:
+            Whether it was active.
+        """
+        now = datetime.now(UTC)
+        with self._database.write() as connection:
+            ended = _end(connection, ROLLOUTS.c.id == number, outcome, reason)
+            if ended and act is not None:
+                entry = {"at": now, "operator": AUTOMATIC, "act": act, "outcome": reason}
+                connection.execute(sa.insert(AUDIT).values(entry))
+        return ended
+
+    def add_traffic(self, number: int, counts: TrafficCounts) -> None:
+        """Store counts of a canary."""
+        values = asdict(counts) | {"rollout": number, "at": datetime.now(UTC)}
+        with self._database.write() as connection:
+            connection.execute(sa.insert(TRAFFIC).values(values))
+
+    def traffic(self, number: int) -> list[TrafficCounts]:
+        """Return the stored counts of a canary, oldest first."""
+        columns = [TRAFFIC.c[field.name] for field in fields(TrafficCounts)]
+        select = sa.select(*columns).where(TRAFFIC.c.rollout == number).order_by(TRAFFIC.c.id)
+        with self._database.read() as connection:
+            return [TrafficCounts(*row) for row in connection.execute(select)]
+
+    def add_comparisons(self, number: int, comparisons: Sequence[Comparison]) -> None:
+        """Store comparisons of a shadow; beyond 20,000 the oldest ones are deleted."""
+        if not comparisons:
+            return
+        common = {"rollout": number, "at": datetime.now(UTC)}
+        rows = [
+            common
+            | {"answer": each.answer, "live": asdict(each.live)}
+            | {"candidate": asdict(each.candidate)}
+            for each in comparisons
+        ]
+        mine = COMPARISONS.c.rollout == number
+        newest = (
+            sa.select(COMPARISONS.c.id)
+            .where(mine)
+            .order_by(COMPARISONS.c.id.desc())
+            .offset(_MAX_COMPARISONS)
+            .limit(1)
+        )
+        with self._database.write() as connection:
+            connection.execute(sa.insert(COMPARISONS), rows)
+            last = connection.execute(newest).scalar()
+            if last is not None:
+                connection.execute(sa.delete(COMPARISONS).where(mine, COMPARISONS.c.id <= last))
+
+    def comparisons(self, number: int) -> list[Comparison]:
+        """Return the stored comparisons of a shadow, oldest first."""
+        columns = COMPARISONS.c.answer, COMPARISONS.c.live, COMPARISONS.c.candidate
+        mine = sa.select(*columns).where(COMPARISONS.c.rollout == number)
+        with self._database.read() as connection:
+            rows = connection.execute(mine.order_by(COMPARISONS.c.id)).all()
+        return [
+            Comparison(row.answer, AnswerSummary(**row.live), AnswerSummary(**row.candidate))
+            for row in rows
+        ]
+
+    def judged(self, rollout: Rollout, revisions: Sequence[str]) -> list[JudgedAnswer]:
+        """Return the feedback on answers that revisions of the model gave during a rollout.
+
+        Args:
+            rollout: The rollout.
+            revisions: Revisions as predictions name them.
+
+        Returns:
+            The feedback, oldest first.
+        """
+        said = FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth, FEEDBACK.c.scores
+        select = sa.select(FEEDBACK.c.revision, FEEDBACK.c.person, *said).where(
+            FEEDBACK.c.model == rollout.model,
+            FEEDBACK.c.revision.in_(revisions),
+            FEEDBACK.c.at >= rollout.began_at,
+        )
+        if rollout.ended_at is not None:
+            select = select.where(FEEDBACK.c.at <= rollout.ended_at)
+        with self._database.read() as connection:
+            rows = connection.execute(select.order_by(FEEDBACK.c.id)).all()
+        return [
+            JudgedAnswer(
+                row.revision,
+                row.person,
+                row.truth,
+                right(row.answer, row.verdict, row.truth),
+                answer_digest(rollout.model, row.revision, row.scores),
+            )
+            for row in rows
+        ]
+
+
+def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str:
+    """Compute a digest that recognises an answer, without a reference to who asked.
+
+    The highest scores of two photos virtually never agree in all digits.
+
+    Args:
+        model: Name of the model.
+        revision: Its revision.
+        scores: Scores of the prediction.
+    """
+    best = sorted(scores.items(), key=lambda each: (-each[1], each[0]))[:_DIGEST_SCORES]
+    text = json.dumps([model, revision, best])
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def end_for_promotion(connection: sa.Connection, model: str, revision: str) -> None:
+    """End the active rollout of a model in the transaction that changes its live revision."""
+    mine = ROLLOUTS.c.model == model
+    for which, outcome in (
+        (mine & (ROLLOUTS.c.candidate == revision), "promoted"),
+        (mine, "superseded"),
+    ):
+        _end(connection, which, outcome, f"{revision} was made live")
+
+
+def _end(
+    connection: sa.Connection, which: sa.ColumnElement[bool], outcome: str, reason: str
+) -> bool:
+    active = sa.update(ROLLOUTS).where(which, ROLLOUTS.c.ended_at.is_(None))
+    values = {"ended_at": datetime.now(UTC), "outcome": outcome, "reason": reason}
+    return connection.execute(active.values(values)).rowcount > 0
+
+
+def _active_of(model: str) -> sa.Select[Any]:
+    return sa.select(ROLLOUTS).where(ROLLOUTS.c.model == model, ROLLOUTS.c.ended_at.is_(None))
+
+
+def _rollout(row: sa.Row[Any]) -> Rollout:
+    ended_at = None if row.ended_at is None else in_utc(row.ended_at)
+    return Rollout(
+        row.id,
+        row.model,
+        row.kind,
+        row.candidate,
+        row.live,
+        row.share,
+        row.slow_ms,
+        in_utc(row.began_at),
+        ended_at,
+        row.outcome,
+        row.reason,
+    )

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from core.rollout.drift import Difference, DriftScenario, compare, simulate_days
+
+MONTH = {"cat": 3000, "dog": 3000, "none": 1000}
+
+
+def test_same_mix_is_no_alarm() -> None:
+    found = compare({"cat": 301, "dog": 299, "none": 100}, MONTH)
+    assert not found.is_alarm
+    assert (found.n, found.reference_n) == (700, 7000)
+    assert found.change < 0.01
+
+
+def test_changed_mix_is_an_alarm_that_names_the_class() -> None:
+    found = compare({"cat": 100, "dog": 100, "none": 500}, MONTH)
+    assert found.is_alarm
+    assert found.largest == "none"
+    assert found.change == pytest.approx(500 / 700 - 1000 / 7000)
+
+
+def test_small_change_of_many_photos_is_no_alarm() -> None:
+    month = {label: 1000 * n for label, n in MONTH.items()}
+    found = compare({"cat": 46_000, "dog": 40_000, "none": 14_000}, month)
+    assert found.p < 1e-6
+    assert not found.is_alarm
+
+
+def test_few_photos_are_not_compared() -> None:
+    assert compare({"none": 40}, MONTH) == Difference(40, 7000, 0.0, 1.0, "")
+    assert compare({}, {}) == Difference(0, 0, 0.0, 1.0, "")
+    assert compare({"none": 400}, {"none": 4000}).p == 1.0
+
+
+def test_neighbouring_bins_of_scores_are_grouped() -> None:
+    month = {str(i): 100 for i in range(100)}
+    day = {str(i): 10 for i in range(50)}
+    found = compare(day, month, ordered=True)
+    assert found.is_alarm
+    low, high = map(float, found.largest.split(" to "))
+    assert 5 <= high - low <= 25
+
+
+def test_days_without_drift_rarely_alarm() -> None:
+    assert simulate_days(DriftScenario(100), 60) < 0.1
+    assert simulate_days(DriftScenario(1000, moved=0.5), 10) == 1.0

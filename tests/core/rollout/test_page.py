@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.rollout.page import rollout_page
+from tests.support.command_line import run_tensight
+
+
+def test_page_tells_false_alarms_and_power() -> None:
+    seen: list[str] = []
+    page = rollout_page(10, command="tensight simulate-rollouts", progress=seen.append)
+    assert page.startswith("# Release on evidence\n")
+    assert "| 50% | 95% | 60 points |" in page
+    assert "| 100 | " in page
+    assert len(seen) == 22
+
+
+def test_missing_folder_is_reported_before_simulating(tmp_path: Path) -> None:
+    run = run_tensight("simulate-rollouts", "--out", tmp_path / "none" / "page.md")
+    assert run.returncode == 1
+    assert "does not exist. Create it" in run.stderr

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from core.errors import StoreError
+from core.settings import Settings
+from core.store.drift import AnswerHistograms
+from core.store.feedback import Feedback, StoredAnswer
+from core.store.rollouts import (
+    AUTOMATIC,
+    AnswerSummary,
+    Comparison,
+    Rollout,
+    TrafficCounts,
+    answer_digest,
+)
+from core.store.store import Store
+from core.store.tables import COMPARISONS, DRIFT
+
+SCORES = {"cat": 0.9, "dog": 0.1}
+
+
+def begin(store: Store, model: str = "a") -> Rollout:
+    return store.rollouts.begin(model, "canary", candidate="2", live="1", share=0.1, slow_ms=20.0)
+
+
+def comparison(answer: str) -> Comparison:
+    said = AnswerSummary("cat", "known", 0.9, 0.8, 3.0)
+    return Comparison(answer, said, said)
+
+
+def test_one_rollout_of_a_model_is_active_at_a_time(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        first, other = begin(store), begin(store, "b")
+        with pytest.raises(StoreError, match=r"active already\. End it first: `tensight canary a"):
+            begin(store)
+        assert store.rollouts.active() == [first, other]
+        assert store.rollouts.end(first.number, "rolled_back", "worse", act="canary a 2")
+        assert not store.rollouts.end(first.number, "stopped", "again")
+        assert begin(store).number != first.number
+        (entry,) = store.audit.recent(5)
+        assert (entry.operator, entry.act, entry.outcome) == (AUTOMATIC, "canary a 2", "worse")
+
+
+def test_promotion_ends_the_rollout_in_its_transaction(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        store.live.promote({"a": "1", "b": "1"}, set())
+        begin(store), begin(store, "b")
+        store.live.promote({"a": "1"}, set())
+        assert len(store.rollouts.active()) == 2, "nothing has changed"
+        store.live.promote({"a": "2", "b": "3"}, set())
+        ended = [store.rollouts.latest(model) for model in ("a", "b")]
+        assert [each.outcome for each in ended if each] == ["promoted", "superseded"]
+        begin(store)
+        store.live.roll_back("a")
+        assert store.rollouts.active() == []
+
+
+def test_evidence_is_stored_in_order(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        counts = [TrafficCounts(candidate=5, live=45), TrafficCounts(live=2, live_errors=1)]
+        for count in counts:
+            store.rollouts.add_traffic(rollout.number, count)
+        assert store.rollouts.traffic(rollout.number) == counts
+        store.rollouts.add_comparisons(rollout.number, [comparison("x"), comparison("y")])
+        assert [c.answer for c in store.rollouts.comparisons(rollout.number)] == ["x", "y"]
+        assert store.rollouts.traffic(99) == []
+        assert store.rollouts.comparisons(99) == []
+
+
+def test_judged_answers_are_those_of_the_rollout(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        said = [Feedback("bot", "a", r, "cat", "known", SCORES, "cat", "me") for r in "123"]
+        store.feedback.add(said[0])
+        rollout = begin(store)
+        for feedback in said:
+            store.feedback.add(feedback)
+        wrong = Feedback("page", "a", "2", "cat", "known", SCORES, "dog")
+        store.feedback.add(wrong)
+        found = store.rollouts.judged(rollout, ["1", "2"])
+        assert [(j.revision, j.person, j.truth, j.right) for j in found] == [
+            ("1", "me", "cat", True),
+            ("2", "me", "cat", True),
+            ("2", None, "dog", False),
+        ]
+        assert found[0].answer == answer_digest("a", "1", SCORES)
+
+
+def test_answer_is_recognised_after_a_round_trip(each: Settings) -> None:
+    scores = {f"label {i}": 1 / (3 + i) for i in range(300)}
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.feedback.add(Feedback("bot", "a", "1", "label 0", "known", scores, "label 0"))
+        (judged,) = store.rollouts.judged(rollout, ["1"])
+    assert judged.answer == answer_digest("a", "1", scores)
+    assert judged.answer != answer_digest("a", "2", scores)
+
+
+def test_forget_deletes_comparisons_of_the_users_photos(each: Settings) -> None:
+    mine, other = {"cat": 0.6, "dog": 0.4}, {"cat": 0.7, "dog": 0.3}
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        answer = StoredAnswer("me", "file", "a", "1", "cat", "known", mine)
+        store.feedback.add_answer("k", answer)
+        store.feedback.add(Feedback("bot", "a", "1", "cat", "known", SCORES, "cat", "me"))
+        digests = [answer_digest("a", "1", scores) for scores in (mine, SCORES, other)]
+        store.rollouts.add_comparisons(rollout.number, [comparison(d) for d in digests])
+        store.chats.forget("me", set())
+        left = store.rollouts.comparisons(rollout.number)
+    assert [each.answer for each in left] == [digests[2]]
+
+
+def test_old_comparisons_are_purged(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.rollouts.add_comparisons(rollout.number, [comparison("x")])
+        store.purge_before(datetime.now(UTC) - timedelta(days=1))
+        assert store.rollouts.comparisons(rollout.number)
+        store.purge_before(datetime.now(UTC) + timedelta(days=1))
+        assert not store.rollouts.comparisons(rollout.number)
+
+
+def test_hourly_statistics_of_processes_add_up(each: Settings) -> None:
+    new = AnswerHistograms(Counter(cat=2), Counter({"0.5": 2}), Counter({"0.9": 2}))
+    now = datetime.now(UTC)
+    with closing(Store.open(each)) as store, closing(Store.open(each)) as other:
+        store.drift.add({("a", "1"): new})
+        store.drift.add({("a", "1"): new})
+        other.drift.add({("a", "1"): new, ("b", "1"): new})
+        found = store.drift.between(now - timedelta(hours=2), now + timedelta(hours=2))
+        assert found["a", "1"].labels == {"cat": 6}
+        assert found["b", "1"].known_scores == {"0.5": 2}
+        with store.database.write() as connection:
+            connection.execute(sa.update(DRIFT).values(hour=now - timedelta(days=40)))
+        store.drift.add({})
+        assert store.drift.between(now - timedelta(days=50), now) == {}
+
+
+def test_comparisons_keep_no_photo_and_no_person() -> None:
+    assert set(COMPARISONS.c.keys()) == {"id", "rollout", "at", "answer", "live", "candidate"}
