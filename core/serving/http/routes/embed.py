@@ -37,6 +37,7 @@ async def embed(
         str, Query(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its model.tflite.")
     ],
     features: Annotated[bool, Query(description="Also return the feature maps.")] = False,
+    best_effort: Annotated[bool, Query(description="As for /v1/predict.")] = False,
 ) -> JSONResponse:
     """Embed a photo with the model that taught models name as their base."""
     if is_form(request.headers.get("content-type", "")):
@@ -46,5 +47,6 @@ async def embed(
         Base(name=model, sha256=sha256),
         features=features,
         client=request.state.client,
+        best_effort=best_effort,
     )
     return JSONResponse((await cancel_on_disconnect(request, asked)).to_dict())
