@@ -12,7 +12,7 @@ from core.errors import RequestError
 from core.serving.http.body_limit import is_form
 from core.serving.http.context import PROTECTED, Context, failures
 from core.serving.http.disconnect import cancel_on_disconnect
-from core.serving.http.schemas import EmbeddingOut
+from core.serving.http.schemas import PHOTO_BODY, EmbeddingOut
 
 __all__ = ["router"]
 
@@ -23,7 +23,7 @@ router = APIRouter()
     "/v1/embed",
     response_model=EmbeddingOut,
     responses=failures(400, 401, 404, 408, 413, 415, 429, 500, 503, 504),
-    openapi_extra={"requestBody": {"content": {"image/*": {}}, "required": True}},
+    openapi_extra=PHOTO_BODY,
     dependencies=PROTECTED,
     summary="Compute the embedding of the photo in the request body.",
 )
