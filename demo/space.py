@@ -20,7 +20,7 @@ __all__ = ["build", "push"]
 
 # Among those that Spaces offer, and that the project says it runs on.
 _PYTHON = "3.12"
-_EXTRAS = ("heif", "postgres")
+_EXTRAS = ("heif", "postgres", "teach")
 _LEFT_OUT = ("__pycache__", "*.pyc", "training")
 
 _README = """---

@@ -18,7 +18,6 @@ from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
-from core.serving.connect import connect
 from core.serving.heads import LocalHeads
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
@@ -107,14 +106,14 @@ def test_features_of_the_served_base_average_to_the_embedding(catalog: Catalog) 
     np.testing.assert_array_equal(again.features, found.features)
 
 
-def test_settings_with_a_predictor_url_teach_through_it(url: str, tmp_path: Path) -> None:
-    front = Settings(models=MODELS, home=tmp_path / "front", predictor_url=url, threads=1)
-    with closing(connect_teaching(front)) as connected:
-        model = connected.teaching.create("chat:1", "Shapes", drawn())
+def test_front_teaches_on_the_served_base(url: str, tmp_path: Path) -> None:
+    front = Settings(models=MODELS, home=tmp_path / "front", threads=1)
+    heads = LocalHeads(Catalog(front))
+    with closing(RemotePredictor(url, patience_s=PATIENCE_S, heads=heads)) as predictor:
+        with closing(connect_teaching(front, predictor)) as connected:
+            model = connected.teaching.create("chat:1", "Shapes", drawn())
         assert model.record is not None
         assert model.bundle.config.base == find_teaching_base(front).reference
-    with closing(connect(front)) as predictor:
-        assert isinstance(predictor, RemotePredictor)
         photo = shape_jpeg("square", 9)
         prediction = asyncio.run(predictor.predict(photo, model=model.record.id, saliency=True))
     assert prediction.label == "square"

@@ -175,6 +175,16 @@ def test_forgetting_a_sender_teaches_again_without_their_photos(
     assert not (settings.home / "taught" / model.record.id).exists()
 
 
+def test_model_with_unreadable_examples_is_deleted_when_a_sender_is_forgotten(
+    teaching: Teaching, settings: Settings
+) -> None:
+    model = teaching.create("chat:1", "Shapes", drawn("circle", "square", sender="person:1"))
+    assert model.record is not None
+    TaughtStore(settings.home).save_examples(model.record.id, b"damaged")
+    assert [each.model for each in teaching.forget_sender("person:2")] == [None]
+    assert teaching.models("chat:1") == []
+
+
 def test_shared_model_is_listed_until_it_is_forgotten(teaching: Teaching) -> None:
     model = teaching.create("chat:1", "Shapes", drawn("circle", "square"))
     assert model.record is not None
