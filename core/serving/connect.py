@@ -11,7 +11,7 @@ from core.serving.predictor import Observer
 from core.serving.remote import RemotePredictor
 from core.settings import Settings, processors
 
-__all__ = ["connect", "connect_command", "local_predictor", "photo_pool"]
+__all__ = ["command_pool", "connect", "connect_command", "local_predictor", "photo_pool"]
 
 # Commands decode photos up to this size in their own process: a worker takes 0.5 s to start.
 _INLINE_PIXELS = 16_000_000
@@ -26,7 +26,7 @@ def connect(settings: Settings) -> LocalPredictor | RemotePredictor:
 
 def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
     """Create the predictor of a command; it starts a worker process only for a large photo."""
-    photos = photo_pool(settings, workers=1, inline_pixels=_INLINE_PIXELS)
+    photos = command_pool(settings, workers=1)
     if settings.predictor_url is not None:
         return _remote(settings, photos)
     return _local(settings, photos, None)
@@ -74,6 +74,16 @@ def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:
         photos=photos,
         heads=LocalHeads(Catalog(settings)),
     )
+
+
+def command_pool(settings: Settings, *, workers: int) -> PhotoPool:
+    """Create worker processes for a command, which are started for large photos only.
+
+    Args:
+        settings: As for `photo_pool`.
+        workers: As for `PhotoPool`.
+    """
+    return photo_pool(settings, workers=workers, inline_pixels=_INLINE_PIXELS)
 
 
 def photo_pool(settings: Settings, *, workers: int, inline_pixels: int = 0) -> PhotoPool:

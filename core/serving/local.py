@@ -229,9 +229,16 @@ class LocalPredictor(Predictor):
 
     @override
     async def embed(
-        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+        self,
+        photo: Photo,
+        base: Base,
+        *,
+        features: bool = False,
+        client: str | None = None,
+        best_effort: bool = False,
     ) -> Embedding:
-        result = (await self._observed(_Job(photo, None, features, client, base=base))).result
+        job = _Job(photo, None, features, client, base=base, best_effort=best_effort)
+        result = (await self._observed(job)).result
         if not isinstance(result, Embedding):
             raise PredictorError("The photo was classified instead of embedded. Try again.")
         return result
