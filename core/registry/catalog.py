@@ -216,6 +216,29 @@ class Catalog:
                 self._classifiers[name], _ = self._loaded(name)
             return self._classifiers[name]
 
+    def find_revision(self, name: str, revision: str) -> Bundle | None:
+        """Open a revision of a model, live or not; None where it is not installed.
+
+        Args:
+            name: Name of the model.
+            revision: Its revision, 12 hex digits.
+
+        Raises:
+            BundleError: It is installed, but its config.json is invalid.
+        """
+        bundled = self.bundled(name)
+        if bundled is not None and bundled.revision == revision:
+            return bundled
+        return self._revisions.find(name, revision)
+
+    def load_revision(self, bundle: Bundle) -> Classifier:
+        """Load the classifier of a bundle, which is not cached.
+
+        Raises:
+            BundleError: It cannot be loaded.
+        """
+        return Classifier(bundle, threads=self._settings.threads)
+
     def live(self) -> Mapping[str, LiveRevision]:
         """Return the live and last good revisions by model."""
         return self._now_live()

@@ -350,7 +350,9 @@ class Releases:
         return found
 
     def gc(self) -> tuple[list[str], int]:
-        """Delete installed revisions that are neither live nor last good, and the download cache.
+        """Delete installed revisions that nothing needs, and the download cache.
+
+        Live and last good revisions are kept, and candidates of active rollouts.
 
         The cache is kept while another process pulls, since that process may still need it.
 
@@ -364,12 +366,19 @@ class Releases:
         with self._revisions.changing():
             live = self.live().values()
             kept = {revision for row in live for revision in (row.revision, row.last_good)}
+            kept |= self._tried()
             gone = [folder for folder in self._revisions.folders() if folder.name not in kept]
             freed = sum(self._revisions.remove(folder) for folder in gone)
             for folder in [] if self._revisions.staged() else self._cache.glob("models--*"):
                 freed += sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file())
                 shutil.rmtree(folder, ignore_errors=True)
         return [folder.name for folder in gone], freed
+
+    def _tried(self) -> set[str | None]:
+        """Return the revisions that active rollouts compare."""
+        store = self._find_store()
+        active = [] if store is None else store.rollouts.active()
+        return {revision for each in active for revision in (each.candidate, each.live)}
 
     @property
     def _cache(self) -> Path:

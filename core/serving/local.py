@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,9 @@ from core.serving.predictor import (
     wait_for_result,
 )
 from core.settings import processors
+
+if TYPE_CHECKING:
+    from core.rollout.traffic import Rollouts
 
 __all__ = ["LocalPredictor"]
 
@@ -90,6 +94,7 @@ class _Decoded:
     classifier: Classifier
     seen: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
+    copy: Photo | None = None  # for the shadow of a candidate
 
 
 class LocalPredictor(Predictor):
@@ -109,6 +114,8 @@ class LocalPredictor(Predictor):
             of this process.
         client_share: Share of the queue that one client may hold while others hold any.
         pixels_at_once: Maximum number of pixels that are decoded at the same time.
+        rollouts: Returns the rollouts of candidate revisions, given a function that tells whether
+            no photo waits or runs; they start with `warm`. None for no rollouts.
     """
 
     def __init__(
@@ -121,6 +128,7 @@ class LocalPredictor(Predictor):
         photos: PhotoPool | None = None,
         client_share: float = 0.25,
         pixels_at_once: int = 100_000_000,
+        rollouts: Callable[[Callable[[], bool]], Rollouts] | None = None,
     ) -> None:
         self._catalog = catalog
         self._deadline_s = deadline_s
@@ -130,6 +138,7 @@ class LocalPredictor(Predictor):
         self._queue: FairQueue[_Job] = FairQueue(
             QueueLimits(queue_size, client_share, self._n_decoders, pixels_at_once)
         )
+        self._rollouts = None if rollouts is None else rollouts(lambda: self.waiting == 0)
         self._decoders: list[threading.Thread] = []
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="infer")
         self._lock = threading.Lock()
@@ -183,6 +192,8 @@ class LocalPredictor(Predictor):
                     self._catalog.load(result.config.name)
         starting.result()
         self._catalog.watch()
+        if self._rollouts is not None:
+            self._rollouts.start()
 
     @override
     async def predict(
@@ -256,6 +267,8 @@ class LocalPredictor(Predictor):
         for thread in self._decoders:
             thread.join()
         self._runner.shutdown()
+        if self._rollouts is not None:
+            self._rollouts.close()
         if self._photos is not None:
             self._photos.close()
         self._catalog.close()
@@ -295,8 +308,10 @@ class LocalPredictor(Predictor):
         if photo is None or not job.future.set_running_or_notify_cancel():
             return
         try:
-            classifier = self._catalog.load(job.model)
+            classifier = self._classifier(job)
             decoded = self._preprocess(job, photo, classifier)
+            if self._rollouts is not None and self._rollouts.wants_photo(classifier.name):
+                decoded = replace(decoded, copy=photo)
         except Exception as error:  # noqa: BLE001  # raised to the caller
             self._fail([job], error)
             return
@@ -308,6 +323,24 @@ class LocalPredictor(Predictor):
             start_run, self._running = not self._running, True
         if start_run:
             self._runner.submit(self._run)
+
+    def _classifier(self, job: _Job) -> Classifier:
+        """Return the classifier that answers a job's client."""
+        if self._rollouts is None:
+            return self._catalog.load(job.model)
+        return self._rollouts.classifier(job.model, job.client)
+
+    def _infer(self, batch: list[_Decoded]) -> list[Prediction]:
+        """Run a model on a batch; where a canary fails, the live revision answers instead."""
+        classifier = batch[0].classifier
+        seen, saliency = [each.seen for each in batch], [each.job.saliency for each in batch]
+        try:
+            return classifier.infer(seen, saliency=saliency)
+        except Exception as error:
+            stand_in = self._rollouts and self._rollouts.stand_in(classifier, error)
+            if not stand_in:
+                raise
+            return stand_in.infer(seen, saliency=saliency)
 
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process if there are any."""
@@ -342,9 +375,7 @@ class LocalPredictor(Predictor):
         jobs = [each.job for each in batch]
         started = time.perf_counter()
         try:
-            predictions = batch[0].classifier.infer(
-                [each.seen for each in batch], saliency=[job.saliency for job in jobs]
-            )
+            predictions = self._infer(batch)
         except Exception as error:  # noqa: BLE001  # raised to the callers
             self._fail(jobs, error)
             return
@@ -364,6 +395,9 @@ class LocalPredictor(Predictor):
                 spent = prediction.timing_ms.decode / 1000 + infer
                 waited = max(ended - job.entered - spent, 0.0)
                 self._notify(partial(self._observer.on_answer, prediction, waited, infer))
+        if self._rollouts is not None:
+            for each, prediction in zip(batch, predictions, strict=True):
+                self._notify(partial(self._rollouts.on_answer, prediction, each.copy))
 
     def _next_batch(self) -> list[_Decoded]:
         """Take the next batch: the oldest photo and others for the same model.
