@@ -2,10 +2,11 @@
 PYTHON ?= python3
 SERVE := .venv/bin
 DEV := .venv-dev/bin
+CLUSTER := .venv-cluster/bin
 SOURCES := pyproject.toml core/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-all check bench docs structure requirements python-is-new-enough
+.PHONY: help run setup test test-all cluster test-cluster check bench docs structure requirements python-is-new-enough
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,11 @@ test: check ## Run every check and every test but the long ones
 
 test-all: check ## Run every check and every test, the long ones too
 	$(DEV)/python -m pytest -n 2 --dist worksteal
+
+cluster: .venv-cluster/installed ## Install what Ray replicas need into .venv-cluster
+
+test-cluster: .venv-cluster/installed ## Run the tests of Ray replicas, in an environment of their own
+	$(CLUSTER)/python -m pytest tests/core/serving/test_cluster.py tests/core/serving/test_cluster_files.py
 
 check: .venv-dev/installed ## Run the linter, the formatter and the type checker
 	$(DEV)/ruff format --check .
@@ -51,6 +57,13 @@ requirements: .venv-dev/installed ## Renew the pinned versions in requirements/
 	$(PYTHON) -m venv .venv-dev
 	$(DEV)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	$(DEV)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv-cluster/installed: requirements/cluster.txt requirements/cluster-tests.txt $(SOURCES) | python-is-new-enough
+	$(PYTHON) -m venv .venv-cluster
+	$(CLUSTER)/python -m pip install --quiet --require-hashes -r requirements/cluster.txt
+	$(CLUSTER)/python -m pip install --quiet --require-hashes -r requirements/cluster-tests.txt
+	$(CLUSTER)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv-dev/benched: requirements/bench.txt .venv-dev/installed

@@ -31,10 +31,9 @@ from bot.commands import (
     show_stats,
     whoami,
 )
-from bot.confirmations import Confirmations
 from bot.guards import Handler, only_if_addressed, reply_with
-from bot.hash_key import load_hash_key
 from bot.inbox import Inbox
+from bot.lane_keeper import LaneKeeper
 from bot.metrics import BotMetrics
 from bot.model_list import ModelList
 from bot.photo_downloads import PhotoDownloads
@@ -42,6 +41,7 @@ from bot.photo_rate import PhotoRateLimiter
 from bot.photos import HasPhoto, on_compare, on_explain, on_photo, on_what
 from bot.rate_limiter import TelegramRateLimiter
 from bot.refusals import UNKNOWN_BOT
+from bot.shared_pace import SharedPace
 from bot.state import BotApplication, BotContext, BotState
 from bot.tasks import BackgroundTasks
 from bot.timings import Timings
@@ -50,6 +50,7 @@ from core.network import broken_variable, is_loopback
 from core.registry.releases import Releases
 from core.serving.predictor import Predictor
 from core.settings import Settings
+from core.store.hash_key import load_hash_key
 from core.store.store import Store
 
 __all__ = ["add_handlers", "build_application"]
@@ -86,18 +87,23 @@ def build_application(
             "must not depend on the machine: set it once and never change it."
         )
     timings = timings or Timings()
+    token, hash_key = settings.telegram_token.get_secret_value(), load_hash_key(settings)
+    if rate_limiter is None:
+        shared = store.database.is_shared
+        pace = SharedPace(store.slots, token.partition(":")[0], hash_key) if shared else None
+        rate_limiter = TelegramRateLimiter(shared=pace)
     try:
         bot: ExtBot[None] = ExtBot(
-            settings.telegram_token.get_secret_value(),
+            token,
             base_url=settings.telegram_api_url,
             base_file_url=settings.telegram_file_url,
             request=_request(settings, timings),
             get_updates_request=_request(settings, timings),
-            rate_limiter=rate_limiter or TelegramRateLimiter(),
+            rate_limiter=rate_limiter,
         )
     except InvalidToken as error:
         raise BotError(UNKNOWN_BOT) from error
-    state = _build_state(settings, predictor, store, bot, timings)
+    state = _build_state(settings, predictor, store, bot, hash_key, timings)
     # The library creates `bot_data` by calling its type without arguments.
     types = ContextTypes(context=BotContext, bot_data=cast("type[BotState]", lambda: state))
     application: BotApplication = (
@@ -111,24 +117,30 @@ def build_application(
 
 
 def _build_state(
-    settings: Settings, predictor: Predictor, store: Store, bot: ExtBot[None], timings: Timings
+    settings: Settings,
+    predictor: Predictor,
+    store: Store,
+    bot: ExtBot[None],
+    hash_key: bytes,
+    timings: Timings,
 ) -> BotState:
     tasks, language_of = BackgroundTasks(), partial(operator_language, store.chats)
+    alone = not store.database.is_shared
+    keeper = LaneKeeper(store.inbox, store.lanes, bot, timings, alone=alone)
     return BotState(
         settings=settings,
         predictor=predictor,
         store=store,
         releases=Releases(settings, store),
-        hash_key=load_hash_key(settings),
+        hash_key=hash_key,
         timings=timings,
         models=ModelList(predictor),
         # Half the predictor's places, so that the bot's own photos do not fill its queue.
         photos=PhotoDownloads(bot, max(1, settings.queue_size // 2)),
         photo_rate=PhotoRateLimiter(settings.chat_photos_per_minute),
-        inbox=Inbox(store.inbox, bot, timings),
+        inbox=Inbox(store.inbox, keeper, bot, timings, alone=alone),
         alarms=Alarms(bot, settings.operators, language_of, tasks, timings),
         tasks=tasks,
-        confirmations=Confirmations(timings.confirm_s),
         metrics=BotMetrics(),
     )
 

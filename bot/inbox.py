@@ -1,4 +1,7 @@
-"""Persistent queue of updates: at-least-once delivery, in order within each chat."""
+"""Persistent queue of updates: at-least-once delivery, in order within each chat.
+
+Several processes may share it: a chat's updates are handled by one of them at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ import json
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from telegram import Bot, Update
 
+from bot.lane_keeper import LaneKeeper
+from bot.quarantine import Quarantine
 from bot.retry import RetryLater, Service
 from bot.tasks import wait_or_stop
 from bot.timings import Timings
@@ -28,7 +34,8 @@ from bot.updates import (
     parse_update,
 )
 from core.errors import StoreError
-from core.store.inbox import InboxTable
+from core.store.inbox import InboxTable, StoredUpdate
+from core.store.lanes import Lane
 
 __all__ = ["MAX_WAITING", "Inbox", "UpdateHandler"]
 
@@ -36,6 +43,9 @@ MAX_WAITING = 20_000
 """Updates in memory above which no more are accepted; further ones stay with Telegram."""
 
 _MAX_ALBUM_PHOTOS = 10
+# Chats that one process handles at a time, not counting those whose photos are deferred. Others
+# are left to processes that have room.
+_MAX_LANES = 100
 # Ids of handled updates, since one may be delivered again while it is being marked.
 _MAX_REMEMBERED = 10_000
 # Attempts at an update that may end with the death of the process.
@@ -93,17 +103,32 @@ class Inbox:
 
     Args:
         table: Table that the updates are stored in.
-        bot: Bot that receives them.
+        keeper: Claims the chats that this process handles.
+        bot: Bot that receives the updates.
         timings: Intervals and attempt limits.
+        alone: Whether no other process of the bot can run.
     """
 
-    def __init__(self, table: InboxTable, bot: Bot, timings: Timings) -> None:
+    def __init__(
+        self, table: InboxTable, keeper: LaneKeeper, bot: Bot, timings: Timings, *, alone: bool
+    ) -> None:
         self._table = table
+        self._keeper = keeper
+        self._alone = alone
         self._bot = bot
         self._timings = timings
         self._handler: UpdateHandler | None = None
-        self._queues: dict[Hashable, _ChatQueue] = {}
-        self._deferred: dict[Hashable, deque[Sequence[Update]]] = {}
+        self._queues: dict[Lane, _ChatQueue] = {}
+        self._deferred: dict[Lane, deque[Sequence[Update]]] = {}
+        # Ids of the updates in memory by lane, and lanes without any that are still owned.
+        self._lanes: dict[Lane, set[int]] = {}
+        self._emptied: set[Lane] = set()
+        self._keeping_lanes: asyncio.Task[None] | None = None
+        # Whether there may be lanes that were left unclaimed for want of room.
+        self._left_lanes = False
+        self._wants_lanes = asyncio.Event()
+        # Of its own: neither a prediction nor a slow query may delay the renewal of the lease.
+        self._beats = ThreadPoolExecutor(1, thread_name_prefix="lease")
         self._tasks: set[asyncio.Task[None]] = set()
         self._unfinished: dict[int, _Unfinished] = {}
         self._done: dict[int, None] = {}
@@ -112,20 +137,20 @@ class Inbox:
         self._about_forgotten: set[int] = set()
         # Updates whose current attempt is counted in the database and has not ended.
         self._begun: set[int] = set()
-        # Updates that were being handled when the last process died. They are handled one at a
-        # time: if one of them kills this process too, the attempt is counted for it alone.
-        self._suspects: set[int] = set()
-        self._suspect_lock = asyncio.Lock()
-        self._no_suspects = asyncio.Event()
-        self._quarantine_ends_at = -math.inf
+        self._quarantine = Quarantine(timings.quarantine_s)
         self._keeping = asyncio.Lock()
         self._succeeded_at = -math.inf
         self._stopping = asyncio.Event()
 
     @property
+    def owner(self) -> str:
+        """Name of this process in the database."""
+        return self._keeper.owner
+
+    @property
     def waiting(self) -> int:
-        """Number of updates that are not done."""
-        return len(self._unfinished)
+        """Number of updates that are not done, in all processes."""
+        return len(self._unfinished) + self._keeper.elsewhere
 
     def age(self, update: Update) -> float:
         """Return the seconds since this process received an update; 0 once it is done."""
@@ -141,21 +166,10 @@ class Inbox:
         Raises:
             StoreError: The database cannot be used; may be called again.
         """
-        unsettled = await asyncio.to_thread(self._table.unsettled, self._bot.id)
-        self._suspects = unsettled - self._begun
-        self._about_forgotten |= await asyncio.to_thread(self._table.forgotten, self._bot.id)
-        stored = await asyncio.to_thread(self._table.waiting, self._bot.id)
-        self._quarantine_ends_at = _now() + self._timings.quarantine_s
         self._handler = handler
-        unreadable = []
-        for number, content in stored:
-            update = parse_update(json.loads(content), self._bot)
-            if update is None:
-                unreadable.append(number)
-            else:
-                self._enqueue(update)
-        await asyncio.to_thread(self._table.finish, self._bot.id, unreadable)
-        self._suspects.difference_update(unreadable)
+        await self._beat()
+        if self._keeping_lanes is None:
+            self._keeping_lanes = asyncio.create_task(self._keep_lanes())
 
     async def receive(self, updates: Sequence[dict[str, Any]]) -> None:
         """Store updates and enqueue them; they are persistent when this returns.
@@ -173,9 +187,16 @@ class Inbox:
             serialised = json.dumps(content)
             if (update := parse_update(content, self._bot)) is not None:
                 parsed[update.update_id] = update
-                rows.append((update.update_id, chat_id_of(update), serialised))
-        new = await asyncio.to_thread(self._table.receive, self._bot.id, rows)
-        for number in sorted(new):
+                rows.append((update.update_id, _chat_of(update), serialised))
+        urgent = any(chat is None for _, chat, _ in rows)
+        owner = self._keeper.owner if urgent or self._room > 0 else None
+        self._left_lanes |= owner is None
+        owned = await asyncio.to_thread(self._table.receive, self._bot.id, rows, owner)
+        # Earlier updates of these chats may have arrived at other processes.
+        earlier = owned - parsed.keys() - self._unfinished.keys()
+        if earlier:
+            await self._admit(await asyncio.to_thread(self._table.load, self._bot.id, earlier))
+        for number in sorted(owned & parsed.keys()):
             self._enqueue(parsed[number])
 
     @asynccontextmanager
@@ -186,8 +207,19 @@ class Inbox:
         to be forgotten. A request to be forgotten waits for the section to end, and then deletes
         what was stored in it.
         """
+        number = update.update_id
         async with self._keeping:
-            yield update.update_id not in self._dropped | self._about_forgotten
+            if number in self._dropped or number in self._about_forgotten:
+                yield False
+            elif self._alone:
+                yield True
+            else:
+                # The request may arrive at another process, which waits for this lock.
+                with ExitStack() as stack:
+                    section = self._table.holding(self._bot.id, number)
+                    may_keep = await asyncio.to_thread(stack.enter_context, section)
+                    yield may_keep
+                    await asyncio.to_thread(stack.close)
 
     async def forget(self, user: int, delete: Callable[[], Awaitable[None]]) -> None:
         """Drop the waiting updates of a user, and store nothing of those about their photos.
@@ -196,19 +228,28 @@ class Inbox:
             user: Id of the user.
             delete: Deletes the stored data of the user.
         """
-        of_user, about_user = [], []
         for number, unfinished in self._unfinished.items():
+            # Marked before the deletion, or running handlers would store new data after it.
             if is_sent_by(unfinished.update, user):
-                of_user.append(number)
+                self._dropped.add(number)
             elif is_reply_to(unfinished.update, user):
-                about_user.append(number)
-        # Marked before the deletion, or running handlers would store new data after it.
-        self._dropped.update(of_user)
-        self._about_forgotten.update(about_user)
+                self._about_forgotten.add(number)
         async with self._keeping:
+            of_user, about_user = await asyncio.to_thread(self._find_updates, user)
             await asyncio.to_thread(self._table.forget, self._bot.id, about_user)
             await asyncio.to_thread(self._table.finish, self._bot.id, of_user)
             await delete()
+
+    def _find_updates(self, user: int) -> tuple[list[int], list[int]]:
+        """Find unfinished updates: those that a user sent, and those about their photos."""
+        of_user, about_user = [], []
+        for number, content in self._table.waiting(self._bot.id):
+            update = parse_update(json.loads(content), self._bot)
+            if update is not None and is_sent_by(update, user):
+                of_user.append(number)
+            elif update is not None and is_reply_to(update, user):
+                about_user.append(number)
+        return of_user, about_user
 
     async def stop(self) -> None:
         """Stop handling updates; running handlers get some time to finish, the rest stays."""
@@ -220,16 +261,95 @@ class Inbox:
             await asyncio.gather(*running, return_exceptions=True)
         # Attempts that were cancelled here did not kill the process.
         await self._settle(list(self._begun))
+        if self._keeping_lanes is not None:
+            loop = asyncio.get_running_loop()
+            self._keeping_lanes.cancel()
+            await asyncio.gather(self._keeping_lanes, return_exceptions=True)
+            try:
+                # In the thread of the beats, so that none of them claims anything afterwards.
+                await loop.run_in_executor(self._beats, self._keeper.leave)
+            except StoreError:
+                logger.exception("Other processes take over this one's chats only later")
+        self._beats.shutdown()
+
+    @property
+    def _room(self) -> int:
+        """Number of lanes that this process can handle in addition to those that it owns."""
+        return max(0, _MAX_LANES - max(0, len(self._lanes) - len(self._deferred)))
+
+    async def _keep_lanes(self) -> None:
+        """Renew the lease at intervals, and claim lanes whenever there is room for them."""
+        fails = False
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wants_lanes.wait(), self._timings.claim_s)
+            self._wants_lanes.clear()
+            try:
+                await self._beat()
+                await self._release(())
+            except StoreError as error:
+                if not fails:
+                    logger.warning("The lease on updates cannot be renewed: %s", error)
+                fails = True
+            else:
+                fails = False
+
+    async def _beat(self) -> None:
+        """Renew the lease, claim lanes, and enqueue the updates of owned lanes.
+
+        Raises:
+            StoreError: The database cannot be used.
+        """
+        room = 0 if self._stopping.is_set() else self._room
+        known = frozenset(self._unfinished)
+        loop = asyncio.get_running_loop()
+        stored = await loop.run_in_executor(self._beats, self._keeper.beat, known, room)
+        self._left_lanes = self._keeper.claimed == room
+        await self._admit(stored)
+
+    async def _admit(self, stored: Sequence[StoredUpdate]) -> None:
+        """Enqueue updates from the database."""
+        updates, unreadable = [], []
+        for each in stored:
+            if each.number in self._unfinished or each.number in self._done:
+                continue  # It was received, or done, while this was read.
+            update = parse_update(json.loads(each.payload), self._bot)
+            if update is None:
+                unreadable.append(each.number)
+                continue
+            updates.append(update)
+            if each.forgotten:
+                self._about_forgotten.add(each.number)
+            if each.attempts:
+                self._quarantine.add(each.number)  # A process died of it, or beside it.
+        for update in updates:
+            self._enqueue(update)
+        if unreadable:
+            await asyncio.to_thread(self._table.finish, self._bot.id, unreadable)
+
+    async def _release(self, lanes: Collection[Lane]) -> None:
+        """Give up lanes without updates; those that have got some meanwhile go on.
+
+        Raises:
+            StoreError: The database cannot be used; they are given up at a later call.
+        """
+        self._emptied.update(lanes)
+        empty = {lane for lane in self._emptied if lane not in self._lanes}
+        self._emptied &= empty
+        if empty:
+            more = await asyncio.to_thread(self._keeper.release, empty)
+            self._emptied -= empty
+            await self._admit(more)
+        if self._left_lanes and self._room >= _MAX_LANES // 4:
+            self._wants_lanes.set()
 
     def _enqueue(self, update: Update) -> None:
         number = update.update_id
         if number in self._unfinished or number in self._done or self._stopping.is_set():
             return
         self._unfinished[number] = _Unfinished(update, _now())
-        chat = chat_id_of(update)
-        # A request to be forgotten does not wait for answers.
-        alone = chat is None or is_forget_command(update)
-        key: Hashable = (number,) if alone else chat
+        key = Lane.of(number, _chat_of(update))
+        self._lanes.setdefault(key, set()).add(number)
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = _ChatQueue()
@@ -243,7 +363,7 @@ class Inbox:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, key: Hashable, queue: _ChatQueue) -> None:
+    async def _work(self, key: Lane, queue: _ChatQueue) -> None:
         """Handle the updates of a chat in order; defer those that cannot be answered now."""
         try:
             while queue.waiting and not self._stopping.is_set():
@@ -257,17 +377,18 @@ class Inbox:
                     self._deferred[key].append(updates)
                 elif await self._attempt(updates) is not None:
                     # Only photos keep their order while they are deferred.
-                    self._defer(key if photos else (updates[0].update_id,), updates)
+                    alone = Lane.of(updates[0].update_id, None)
+                    self._defer(key if photos else alone, updates)
         finally:
             # There is no await between the last check for updates and this.
             if self._queues.get(key) is queue:
                 del self._queues[key]
 
-    def _defer(self, key: Hashable, updates: Sequence[Update]) -> None:
+    def _defer(self, key: Lane, updates: Sequence[Update]) -> None:
         queue = self._deferred[key] = deque([updates])
         self._start_task(self._work_deferred(key, queue))
 
-    async def _work_deferred(self, key: Hashable, queue: deque[Sequence[Update]]) -> None:
+    async def _work_deferred(self, key: Lane, queue: deque[Sequence[Update]]) -> None:
         """Handle deferred updates in order; the first one was attempted once."""
         backoff = self._timings.retry
         pause, attempts, began_at = backoff.first_s, 1, _now()
@@ -275,23 +396,28 @@ class Inbox:
             while queue and not self._stopping.is_set():
                 if attempts and await wait_or_stop(self._stopping, pause):
                     return  # They stay in the inbox.
-                later = await self._attempt(queue[0])
-                if later is not None:
+                updates = queue[0]
+                later = await self._attempt(updates)
+                if later is not None and not queue:
+                    self._lose(updates[0])
+                elif later is not None:
                     attempts, pause = attempts + 1, backoff.next(pause)
                     others_succeed = self._succeeded_at > began_at
                     exhausted = attempts >= self._timings.max_attempts and others_succeed
                     if later.service is not Service.TELEGRAM or not exhausted:
                         continue
                     with suppress(RetryLater):
-                        await self._handlers.give_up(queue[0], later.error)
-                    await self._finish(queue[0])
-                queue.popleft()
+                        await self._handlers.give_up(updates, later.error)
+                    await self._finish(updates)
+                if queue and queue[0] is updates:  # Unless the lane was lost in the meantime.
+                    queue.popleft()
                 pause, attempts, began_at = backoff.first_s, 0, _now()
         finally:
             del self._deferred[key]  # Without an await since the last check, as in `_work`.
 
     async def _collect_album(self, album: str, queue: _ChatQueue, updates: list[Update]) -> None:
         """Add the other items of an album; updates that arrive in the meantime wait."""
+        is_complete = False
         ends_at = _now() + self._timings.album_max_s
         quiet_at = _now() + self._timings.album_quiet_s
         while len(updates) < _MAX_ALBUM_PHOTOS and not self._stopping.is_set():
@@ -302,8 +428,14 @@ class Inbox:
                 updates += items
                 quiet_at = _now() + self._timings.album_quiet_s
             left = min(ends_at, quiet_at) - _now()
-            if left <= 0:
+            if left <= 0 and (self._alone or is_complete):
                 break
+            is_complete = left <= 0
+            if is_complete:
+                # Items may have arrived at other processes.
+                with suppress(StoreError):
+                    await self._beat()
+                continue
             queue.added.clear()
             try:
                 await asyncio.wait_for(queue.added.wait(), left)
@@ -320,10 +452,14 @@ class Inbox:
     async def _attempt(self, updates: Sequence[Update]) -> RetryLater | None:
         """Handle updates; return why they are to be handled again, or None when they are done."""
         numbers = [update.update_id for update in updates]
-        async with self._quarantine(updates):
+        async with self._quarantine.section(updates):
             if not self._dropped.issuperset(numbers):
                 try:
-                    if await self._begin(numbers):
+                    begun = await self._begin(numbers)
+                    if begun is None:
+                        self._lose(updates[0])
+                        return None
+                    if begun:
                         await self._handlers.handle(updates)
                         self._succeeded_at = _now()
                     else:
@@ -337,27 +473,10 @@ class Inbox:
             await self._finish(updates)
         return None
 
-    @asynccontextmanager
-    async def _quarantine(self, updates: Sequence[Update]) -> AsyncIterator[None]:
-        """Separate updates that may have killed the last process from all others."""
-        numbers = {update.update_id for update in updates}
-        if not numbers.isdisjoint(self._suspects):
-            try:
-                async with self._suspect_lock:
-                    yield
-            finally:
-                self._suspects -= numbers
-                if not self._suspects:
-                    self._no_suspects.set()
-            return
-        left = self._quarantine_ends_at - _now()
-        if self._suspects and left > 0 and not any(map(is_forget_command, updates)):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._no_suspects.wait(), left)
-        yield
-
-    async def _begin(self, numbers: Sequence[int]) -> bool:
+    async def _begin(self, numbers: Sequence[int]) -> bool | None:
         """Count an attempt; return False where too many attempts ended with the process.
+
+        None where this process is not to handle the updates any more.
 
         Raises:
             RetryLater: It cannot be counted.
@@ -367,10 +486,13 @@ class Inbox:
             return True
         try:
             unfinished = await asyncio.to_thread(
-                self._table.begin, self._bot.id, new, _MAX_UNFINISHED_ATTEMPTS
+                self._table.begin,
+                *(self._bot.id, new, _MAX_UNFINISHED_ATTEMPTS, self._keeper.owner),
             )
         except StoreError as error:
             raise RetryLater(Service.DATABASE, error) from error
+        if unfinished is None:
+            return None
         if unfinished >= _MAX_UNFINISHED_ATTEMPTS:
             return False
         self._begun.update(new)
@@ -401,13 +523,50 @@ class Inbox:
                     return
                 await asyncio.sleep(self._timings.retry.first_s)
         for number in numbers:
-            self._unfinished.pop(number, None)
-            self._begun.discard(number)
-            self._dropped.discard(number)
-            self._about_forgotten.discard(number)
             self._done[number] = None
         while len(self._done) > _MAX_REMEMBERED:
             del self._done[next(iter(self._done))]
+        try:
+            await self._release(self._remove(numbers))
+        except StoreError:
+            logger.exception("A chat could not be given up yet")
+
+    def _lose(self, update: Update) -> None:
+        """Remove the updates of a lane from memory, which another process may own by now.
+
+        If none does, the next beat returns all of them, in order.
+        """
+        lane = Lane.of(update.update_id, _chat_of(update))
+        logger.info("The lease on %s updates is lost", len(self._lanes.get(lane, ())))
+        if (queue := self._queues.get(lane)) is not None:
+            queue.waiting.clear()
+        if (deferred := self._deferred.get(lane)) is not None:
+            deferred.clear()
+        numbers = [each for each in self._lanes.get(lane, ()) if each not in self._begun]
+        self._emptied.update(self._remove(numbers))
+
+    def _remove(self, numbers: Collection[int]) -> set[Lane]:
+        """Remove updates from memory; return the lanes that have no others."""
+        emptied = set()
+        for number in numbers:
+            unfinished = self._unfinished.pop(number, None)
+            self._begun.discard(number)
+            self._dropped.discard(number)
+            self._about_forgotten.discard(number)
+            if unfinished is not None:
+                lane = Lane.of(number, _chat_of(unfinished.update))
+                self._lanes[lane].discard(number)
+                if not self._lanes[lane]:
+                    del self._lanes[lane]
+                    emptied.add(lane)
+        self._quarantine.discard(numbers)
+        return emptied
+
+
+def _chat_of(update: Update) -> int | None:
+    """Return the chat in whose order an update is handled; None for one that is handled alone."""
+    # A request to be forgotten does not wait for answers.
+    return None if is_forget_command(update) else chat_id_of(update)
 
 
 def _now() -> float:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from telegram import Bot
 from telegram.error import TelegramError
@@ -36,7 +37,9 @@ async def run_command(context: BotContext, command: str, run: Callable[[], Outco
     """
     state, language = context.bot_data, await context.language()
     audit, operator = state.store.audit, context.person or ""
-    number = await asyncio.to_thread(audit.begin, context.bot.id, operator, command)
+    number = await asyncio.to_thread(
+        audit.begin, context.bot.id, state.inbox.owner, operator, command
+    )
     try:
         outcome = await run_in_daemon_thread(run)
     except asyncio.CancelledError:
@@ -63,9 +66,6 @@ async def _record(state: BotState, number: int, command: str, outcome: Outcome) 
 async def close_interrupted_commands(bot: Bot, state: BotState) -> None:
     """Close the audit entries of commands that a killed process ran, and notify their operators.
 
-    Call it once no other process of this bot runs. The second call does nothing, since the open
-    entries are those of this process by then.
-
     Args:
         bot: The bot.
         state: Its state.
@@ -73,16 +73,15 @@ async def close_interrupted_commands(bot: Bot, state: BotState) -> None:
     Raises:
         StoreError: The database cannot be used.
     """
-    if state.audit_closed:
-        return
 
     def outcome(command: str) -> str:
         return Outcome("act_lost", {"act": command}).text("en")
 
-    for entry in await asyncio.to_thread(state.store.audit.finish_all, bot.id, outcome):
+    alone = not state.store.database.is_shared
+    close = partial(state.store.audit.finish_all, bot.id, state.inbox.owner, outcome, alone=alone)
+    for entry in await asyncio.to_thread(close):
         # In the background: photos do not wait for this notification.
         state.tasks.start(_notify_of_interruption(bot, state, entry))
-    state.audit_closed = True
 
 
 async def _notify_of_interruption(bot: Bot, state: BotState, entry: AuditEntry) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import csv
 import io
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from telegram import CallbackQuery, Message, Update
@@ -26,7 +28,9 @@ from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
 from core.locale import Language
 from core.serving.local import LocalPredictor
+from core.store.confirmations import PendingCommand
 from core.store.feedback_export import feedback_stats
+from core.store.live import LiveRevision
 from core.system import peak_memory_bytes
 
 __all__ = ["COMMANDS", "add_handlers"]
@@ -173,15 +177,11 @@ async def _promote(update: Update, context: BotContext) -> None:
         await _send(update, texts["act_refused"].format(error=error))
         return
 
-    def promote() -> Outcome:
-        promoted = state.releases.promote(name, revision)
-        return _live_outcome(state, "promote_done", {"model": name, "revision": promoted})
-
     row = (await asyncio.to_thread(state.store.live.all)).get(name)
     live = row.revision if row is not None else BUNDLED
     command = f"promote {name} {revision}"
     question = texts["promote_asked"].format(act=command, live=live)
-    await _ask(update, context, command, promote, question)
+    await _ask(update, context, command, question)
 
 
 async def _rollback(update: Update, context: BotContext) -> None:
@@ -196,14 +196,9 @@ async def _rollback(update: Update, context: BotContext) -> None:
         await _send(update, texts["rollback_none"].format(model=name))
         return
 
-    def roll_back() -> Outcome:
-        now = state.releases.roll_back(name, seen=row)
-        values = {"model": name, "revision": now.revision, "before": now.last_good}
-        return _live_outcome(state, "rollback_done", values)
-
     command = f"rollback {name}"
     question = texts["rollback_asked"].format(act=command, live=row.revision, to=row.last_good)
-    await _ask(update, context, command, roll_back, question)
+    await _ask(update, context, command, question, seen=asdict(row))
 
 
 def _live_outcome(state: BotState, key: str, values: Mapping[str, object]) -> Outcome:
@@ -217,18 +212,14 @@ def _live_outcome(state: BotState, key: str, values: Mapping[str, object]) -> Ou
 
 async def _maintenance(update: Update, context: BotContext) -> None:
     """Answer /maintenance: ask to confirm that maintenance mode is turned on or off."""
-    state, arguments = context.bot_data, context.args or []
+    arguments = context.args or []
     if arguments not in (["on"], ["off"]):
         await _send(update, (await context.texts())["maintenance_how"])
         return
     (mode,) = arguments
 
-    def set_mode() -> Outcome:
-        state.set_maintenance(on=mode == "on")
-        return Outcome(f"maintenance_{mode}")
-
     command = f"maintenance {mode}"
-    await _ask(update, context, command, set_mode, command)
+    await _ask(update, context, command, command)
 
 
 async def _feedback(update: Update, context: BotContext) -> None:
@@ -274,23 +265,25 @@ async def _ask(
     update: Update,
     context: BotContext,
     command: str,
-    run: Callable[[], Outcome],
     question: str,
+    *,
+    seen: Mapping[str, object] | None = None,
 ) -> None:
-    """Ask the operator to confirm a command.
+    """Ask the operator to confirm a command, which `_run_confirmed` runs.
 
     Args:
         update: The operator's update.
         context: Its context.
         command: The command with its arguments, as in the audit log.
-        run: Runs it.
         question: What is to be confirmed, in the operator's language.
+        seen: What the question shows, and the command depends on.
     """
-    message, operator = update.effective_message, context.user_id
+    message, operator, state = update.effective_message, context.person, context.bot_data
     if operator is None or message is None:
         return
-    language = await context.language()
-    key = context.bot_data.confirmations.add(operator, command, run)
+    language, valid_s = await context.language(), state.timings.confirm_s
+    add = state.store.confirmations.add
+    key = await asyncio.to_thread(add, operator, command, seen or {}, valid_s)
     text = locale.bot_texts(language)["confirm"].format(act=question)
     await message.reply_text(text, reply_markup=replies.confirm_buttons(key, language))
 
@@ -305,26 +298,44 @@ async def _on_confirmation(update: Update, context: BotContext) -> None:
         await _acknowledge(query)
         return
     answer, _, key = query.data.partition(":")
-    confirmations = state.confirmations
-    if not confirmations.may_press(key, query.from_user.id):
+    confirmations = state.store.confirmations
+    pending = await asyncio.to_thread(confirmations.get, key)
+    if pending is not None and pending.operator != context.person:
         await _acknowledge(query, texts["not_yours"])
         return
     await _acknowledge(query)
-    pending, result = confirmations.get(key), confirmations.result(key)
-    if result is not None:
-        await _replace_text(query, result)
-    elif pending is None:
+    if pending is not None and pending.result is not None:
+        await _replace_text(query, pending.result)
+    elif pending is None or not pending.is_valid:
         await _replace_text(query, texts["expired"])
     elif answer == "drop":
         await asyncio.to_thread(
-            state.store.audit.record, context.person or "", pending.command, "cancelled"
+            state.store.audit.record, context.person or "", pending.act, "cancelled"
         )
-        confirmations.finish(key)
+        await asyncio.to_thread(confirmations.finish, key)
         await _replace_text(query, texts["cancelled"])
     else:
-        result = await run_command(context, pending.command, pending.run)
-        confirmations.finish(key, result)
+        result = await run_command(context, pending.act, partial(_run_confirmed, state, pending))
+        with suppress(StoreError):  # The command has been run, and must not be run again.
+            await asyncio.to_thread(confirmations.finish, key, result)
         await _replace_text(query, result)
+
+
+def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
+    """Run a command that an operator confirmed; it may have been given to another process."""
+    name, *arguments = pending.act.split()
+    if name == "promote":
+        model, revision = arguments
+        promoted = state.releases.promote(model, revision)
+        return _live_outcome(state, "promote_done", {"model": model, "revision": promoted})
+    if name == "rollback":
+        (model,) = arguments
+        now = state.releases.roll_back(model, seen=LiveRevision(**pending.seen))
+        values = {"model": model, "revision": now.revision, "before": now.last_good}
+        return _live_outcome(state, "rollback_done", values)
+    (mode,) = arguments
+    state.set_maintenance(on=mode == "on")
+    return Outcome(f"maintenance_{mode}")
 
 
 async def _acknowledge(query: CallbackQuery, alert: str | None = None) -> None:

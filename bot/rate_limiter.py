@@ -12,6 +12,9 @@ from typing import Any
 from telegram.error import ChatMigrated, RetryAfter
 from telegram.ext import BaseRateLimiter
 
+from bot.shared_pace import SharedPace
+from core.store.send_slots import Pace
+
 __all__ = ["TelegramRateLimiter"]
 
 # Methods that send no message to a chat.
@@ -46,6 +49,7 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
         overall: Messages per second to all chats.
         private_s: Seconds between two messages to a chat.
         group: Messages per minute to a group.
+        shared: Keeps to these limits together with other processes; None for this process alone.
         on_handed: Called with the id of the chat when a message arrives here, before it waits.
     """
 
@@ -55,11 +59,14 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
         overall: int = 30,
         private_s: float = 1.0,
         group: int = 20,
+        shared: SharedPace | None = None,
         on_handed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._overall: deque[float] = deque(maxlen=overall)
         self._private_s = private_s
         self._group = group
+        self._pace = Pace(overall, private_s, group)
+        self._shared = shared
         self._on_handed = on_handed
         self._gate = asyncio.Lock()
         self._lines: dict[int | str, _ChatLine] = {}
@@ -99,6 +106,8 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
                         seconds = _seconds(error)
                         logger.info("Telegram demands a pause of %g s", seconds)
                         line.paused_until = _now() + seconds
+                        if self._shared is not None:
+                            await self._shared.pause(chat, seconds)
         finally:
             line.wanted -= 1
 
@@ -110,6 +119,8 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
         if line.sent:
             free_at = max(free_at, line.sent[-1] + self._private_s)
         await _sleep_until(free_at)
+        if self._shared is not None:
+            await self._shared.wait(chat, self._pace, is_group=is_group)
         async with self._gate:
             if len(self._overall) == self._overall.maxlen:
                 await _sleep_until(self._overall[0] + 1)

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 
+from telegram import Bot
 from telegram.error import InvalidToken, NetworkError
 
 from bot import log_redaction
@@ -19,10 +20,11 @@ from bot.operator_audit import close_interrupted_commands
 from bot.polling import Poller
 from bot.profile import publish_profile
 from bot.refusals import UNKNOWN_BOT
+from bot.standby import only_process, run_while_active
 from bot.state import BotApplication, BotState
 from bot.tasks import set_after, unless_stopped, wait_or_stop
 from bot.webhook import WebhookAddress, WebhookServer
-from core.errors import BotError, TenSightError
+from core.errors import BotError, StoreError, TenSightError
 from core.network import network_hint
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
@@ -58,10 +60,29 @@ async def run(
     if stop.is_set():
         return
     bot, state = application.bot, application.bot_data
+    try:
+        async with only_process(state, bot.id):
+            await _receive(application, stop, webhook, say)
+    finally:
+        await application.shutdown()
+    if state.token_revoked.is_set():
+        raise BotError(UNKNOWN_BOT)
+
+
+async def _receive(
+    application: BotApplication,
+    stop: asyncio.Event,
+    webhook: WebhookAddress | None,
+    say: Callable[[str], None],
+) -> None:
+    """Receive and answer updates, as `run` does, once the bot is connected."""
+    bot, state = application.bot, application.bot_data
     state.metrics.waiting.set_function(lambda: state.inbox.waiting)
     state.tasks.start(_purge_regularly(state))
+    if state.store.database.is_shared:
+        state.tasks.start(_clean_up_after_others(bot, state))
     state.tasks.start(publish_profile(application))
-    # A revoked token stops the bot; it is reported below.
+    # A revoked token stops the bot; it is reported by `run`.
     state.tasks.start(set_after(state.token_revoked, stop))
 
     async def begin() -> None:
@@ -75,10 +96,13 @@ async def run(
         await begin()
         ready()
 
+    async def poll(until: asyncio.Event) -> None:
+        await Poller(application, begin_polling).run(until)
+
     with _model_failure_alarms(state):
         try:
             if webhook is None:
-                await Poller(application, begin_polling).run(stop)
+                await run_while_active(state, bot.id, stop, poll, say)
             else:
                 server = WebhookServer(application, webhook)
                 await begin()
@@ -86,9 +110,6 @@ async def run(
         finally:
             await state.inbox.stop()
             await state.tasks.cancel()
-            await application.shutdown()
-    if state.token_revoked.is_set():
-        raise BotError(UNKNOWN_BOT)
 
 
 async def _connect(application: BotApplication, stop: asyncio.Event) -> None:
@@ -118,6 +139,15 @@ def _model_failure_alarms(state: BotState) -> AbstractContextManager[None]:
     if isinstance(state.predictor, LocalPredictor):
         return state.predictor.reporting_model_failures(model_failure_reporter(state.alarms))
     return nullcontext()
+
+
+async def _clean_up_after_others(bot: Bot, state: BotState) -> None:
+    """Close the commands of processes that died, and delete what limits no message any more."""
+    while True:
+        await asyncio.sleep(state.timings.lease_s)
+        with suppress(StoreError):  # The inbox logs that the database is unavailable.
+            await close_interrupted_commands(bot, state)
+            await asyncio.to_thread(state.store.slots.purge)
 
 
 async def _purge_regularly(state: BotState) -> None:

@@ -12,8 +12,6 @@ from telegram import Update
 from telegram.ext import Application, CallbackContext, ExtBot
 
 from bot.alarms import Alarms
-from bot.confirmations import Confirmations
-from bot.hash_key import keyed_hash
 from bot.hourly_stats import HourlyStats
 from bot.inbox import Inbox
 from bot.metrics import BotMetrics
@@ -32,6 +30,7 @@ from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import StoredAnswer
+from core.store.hash_key import keyed_hash
 from core.store.store import Store
 
 __all__ = ["BotApplication", "BotContext", "BotState"]
@@ -58,13 +57,11 @@ class BotState:
         inbox: Queue of updates.
         alarms: Notifications to operators.
         tasks: Background tasks.
-        confirmations: Commands that operators have not confirmed yet.
         metrics: Prometheus metrics.
         hour: Statistics of the last hour.
         started_at: Time of the start, in seconds since the epoch.
         token_revoked: Set when Telegram no longer accepts the token.
         unavailable_notices: Ids of updates whose senders know that the predictor is unavailable.
-        audit_closed: Whether the audit entries that an earlier process left open were closed.
     """
 
     settings: Settings
@@ -79,13 +76,11 @@ class BotState:
     inbox: Inbox
     alarms: Alarms
     tasks: BackgroundTasks
-    confirmations: Confirmations
     metrics: BotMetrics
     hour: HourlyStats = field(default_factory=HourlyStats)
     started_at: float = field(default_factory=time.time)
     token_revoked: asyncio.Event = field(default_factory=asyncio.Event)
     unavailable_notices: set[int] = field(default_factory=set)
-    audit_closed: bool = False
 
     def person(self, user: int | None) -> str | None:
         """Return the keyed hash that stands for a user in the database; None without a user."""

@@ -37,6 +37,9 @@ class Timings:
         album_max_s: Longest wait for the items of an album.
         quarantine_s: Time after a start in which other updates wait for those that were being
             handled when the last process died.
+        lease_s: Time after which a process that does not renew its lease counts as dead.
+        claim_s: Interval in which a process renews its lease, and claims updates that no living
+            process handles. With `lease_s`, it bounds the time until a dead process is replaced.
         stop_s: Time that running handlers get to finish when the bot stops.
         purge_every_s: Interval between deletions of expired data.
         read_timeout_s: Time after which a response of Telegram is requested again.
@@ -53,6 +56,8 @@ class Timings:
     album_quiet_s: float = 1.0
     album_max_s: float = 5.0
     quarantine_s: float = 10.0
+    lease_s: float = 7.0
+    claim_s: float = 1.0
     stop_s: float = 20.0
     purge_every_s: float = 3600.0
     read_timeout_s: float = 60.0

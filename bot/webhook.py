@@ -23,7 +23,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from telegram.error import BadRequest, EndPointNotFound, InvalidToken, NetworkError, TelegramError
 
-from bot.hash_key import keyed_hash
 from bot.inbox import MAX_WAITING
 from bot.polling import UPDATE_KINDS
 from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
@@ -35,6 +34,7 @@ from core.serving.http.body_limit import BodyLimit, BodyLimits, BodyRule
 from core.serving.http.connections import server_config
 from core.serving.http.security_headers import SecurityHeaders
 from core.sockets import probe
+from core.store.hash_key import keyed_hash
 
 __all__ = ["WebhookAddress", "WebhookServer"]
 
@@ -80,7 +80,7 @@ class WebhookServer:
         self._secret = _webhook_secret(self._state)
         if urlsplit(address.url).scheme != "https":
             raise BotError(f"A webhook must have an https address, unlike {address.url}.")
-        self._probe = WebhookProbe(address.url)
+        self._probe = WebhookProbe(address.url, self._state.hash_key)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Receive updates until the bot stops.
@@ -114,8 +114,8 @@ class WebhookServer:
 
     async def _receive(self, request: Request) -> Response:
         """Answer a request of Telegram; it sends an update again until the status is 200."""
-        if self._probe.receive(request):
-            return Response(status_code=204)
+        if (answer := self._probe.receive(request)) is not None:
+            return answer
         if not self._probe.matches_path(request):
             return Response(status_code=404)
         secret = request.headers.get("x-telegram-bot-api-secret-token", "")

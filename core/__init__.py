@@ -10,7 +10,9 @@ Public names are loaded when they are first used (PEP 562), so `import core` is 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core._version import __version__
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         RateError,
         RequestError,
         SettingsError,
+        TeachingError,
         TenSightError,
         TrainingError,
         UnavailableError,
@@ -61,6 +64,7 @@ __all__ = [
     "RequestError",
     "Settings",
     "SettingsError",
+    "TeachingError",
     "TenSightError",
     "Timing",
     "TrainingError",
@@ -78,21 +82,27 @@ _ELSEWHERE = {
 }
 
 
-def load(name: str | None = None) -> Classifier:
-    """Load a model by name, with the settings of the environment.
+def load(name: str | os.PathLike[str] | None = None) -> Classifier:
+    """Load a model by name or from a folder, with the settings of the environment.
 
     Args:
-        name: As in `tensight models list`; None: the default one.
+        name: As in `tensight models list`, or the path of a model folder: a `Path`, or a string
+            with a slash in it, such as `./shapes`. None for the default model.
 
     Raises:
         ModelNotFoundError: No model of that name.
-        BundleError: Its folder is damaged.
+        BundleError: Its folder is damaged, or the base of a taught model is not installed.
         SettingsError: A TENSIGHT_ variable is wrong.
     """
     from core.registry.catalog import Catalog  # noqa: PLC0415  # `import core` stays cheap
     from core.settings import Settings  # noqa: PLC0415
 
-    return Catalog(Settings.read()).load(name)
+    catalog = Catalog(Settings.read())
+    if isinstance(name, os.PathLike):
+        return catalog.load_folder(Path(name))
+    if name is not None and ("/" in name or os.sep in name):
+        return catalog.load_folder(Path(name))
+    return catalog.load(name)
 
 
 def __getattr__(name: str) -> object:

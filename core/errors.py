@@ -21,6 +21,7 @@
     ├── ListenError (OSError)             a server cannot bind to its address
     ├── DataError (ValueError)            training data is missing or invalid
     ├── TrainingError (RuntimeError)      training or export cannot run
+    ├── TeachingError (ValueError)        a classifier cannot be taught with these photos
     ├── BotError (RuntimeError)           the bot cannot run
     ├── UnsupportedSystemError (OSError)  this operating system lacks a feature
     ├── CommandUnavailableError (ImportError)  a registered command cannot be loaded
@@ -57,6 +58,8 @@ __all__ = [
     "SettingsError",
     "SlowRequestError",
     "StoreError",
+    "TeachingError",
+    "TeachingReason",
     "TenSightError",
     "TrainingError",
     "UnavailableError",
@@ -64,6 +67,27 @@ __all__ = [
 ]
 
 ImageErrorCode = Literal["not_an_image", "truncated", "too_large", "too_many_pixels", "unsupported"]
+
+
+TeachingReason = Literal[
+    "few_classes",
+    "many_classes",
+    "few_photos",
+    "many_photos",
+    "many_in_all",
+    "bad_class",
+    "same_class",
+    "bad_model",
+    "taken_model",
+    "many_models",
+    "two_classes",
+    "alike",
+    "copy",
+    "no_photos",
+    "other_base",
+    "failed",
+]
+"""Why a classifier cannot be taught, for fronts that say it in other words."""
 
 
 class TenSightError(Exception):
@@ -247,6 +271,22 @@ class TrainingError(TenSightError, RuntimeError):
     code = "training"
 
 
+class TeachingError(TenSightError, ValueError):
+    """A classifier cannot be taught with these names and photos; nothing was changed.
+
+    Attributes:
+        reason: Why.
+        names: The classes, photos or models that the reason is about.
+    """
+
+    code = "teaching"
+
+    def __init__(self, reason: TeachingReason, message: str, *names: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.names = names
+
+
 class UnsupportedSystemError(TenSightError, OSError):
     """This operating system lacks a feature that is needed."""
 
@@ -269,9 +309,11 @@ class MissingExtraError(TenSightError, ImportError):
     code = "missing_extra"
 
     def __init__(self, extra: str, purpose: str) -> None:
+        # Ray has an environment of its own.
+        make = "`make cluster`" if extra == "cluster" else "`make setup`"
+        folder = ".venv-cluster" if extra == "cluster" else ".venv-dev"
         super().__init__(
             f"{purpose} needs the extra '{extra}', which is not installed here. In a checkout, "
-            "`make setup` installs it into .venv-dev; a wheel takes it as 'tensight-….whl"
-            f"[{extra}]'."
+            f"{make} installs it into {folder}; a wheel takes it as 'tensight-….whl[{extra}]'."
         )
         self.extra = extra

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import platform
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from core.errors import UnsupportedSystemError
@@ -24,6 +26,7 @@ __all__ = [
     "on_stop_signal",
     "open_file_limit",
     "peak_memory_bytes",
+    "processor_name",
     "set_pipe_size",
     "stop_signals",
 ]
@@ -95,6 +98,16 @@ def peak_memory_bytes() -> int:
     resource = _unix_module("resource")
     peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def processor_name() -> str:
+    """Return the name of this machine's processor, as far as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def set_pipe_size(pipe: BinaryIO, size: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo, read_unbundled
@@ -36,6 +37,7 @@ from demo.components import text_html
 from demo.context import ClientRateLimiter, PageContext, Samples
 from demo.guard import page_middleware
 from demo.hosts import TrustedHosts
+from demo.live import LiveFrames
 from demo.preview import PageHead
 from demo.server import Endpoint, open_in_browser, page_routes, serve_page, share_page
 from demo.sessions import keep_little
@@ -54,6 +56,11 @@ _UPLOADS_KEPT_S = 300.0
 _MAX_UPLOADS_BYTES = 4 * 2**30
 _STYLE = Path(__file__).with_name("style.css")
 _SCRIPT = Path(__file__).with_name("page.js")
+# Texts of the page that its script shows.
+_SCRIPT_TEXTS = (
+    *("share_copied", "share_downloaded"),
+    *("live_busy", "live_denied", "live_hidden", "live_insecure", "live_lost", "live_rate"),
+)
 # Events of all visitors that may wait; Gradio refuses more.
 _EVENTS = 500
 # Photos of batches that are asked for at once: the predictor has places for others.
@@ -119,6 +126,7 @@ def serve(
             samples=samples,
             share=share,
             mcp=mcp is not None,
+            live=True,
         )
         uploads.keep_what_is_there()
         stack.enter_context(uploads.swept(_SWEEP_S))
@@ -133,6 +141,7 @@ def serve(
             open_browser=open_browser,
             share=share,
             mcp=None if mcp is None else partial(mcp, predictor, visitors),
+            live=LiveFrames(predictor),
         )
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
@@ -198,6 +207,7 @@ def launch(
     open_browser: bool = False,
     share: bool = False,
     mcp: Callable[[TrustedHosts], Endpoint] | None = None,
+    live: LiveFrames | None = None,
 ) -> str | None:
     """Start serving a page, and return.
 
@@ -213,6 +223,7 @@ def launch(
         open_browser: Whether to open the page in the browser of this desktop.
         share: Also make it reachable for everybody, through Gradio's tunnel.
         mcp: Makes the MCP endpoint; None: there is none.
+        live: Classifies the frames of cameras; None: there is no live prediction.
 
     Returns:
         Its address for everybody, where it is shared.
@@ -244,11 +255,21 @@ def launch(
     root_path = os.environ.get("GRADIO_ROOT_PATH", "")
     head = Middleware(PageHead, hosts=hosts, root_path=root_path)
     endpoint = None if mcp is None else mcp(hosts)
+    frames = None if live is None else live.route
     if "SPACE_ID" in os.environ:
-        _launch_in_space(page, host, port, [*middleware, head], look, endpoint)
+        _launch_in_space(
+            page, host, port, [*middleware, head], look, page_routes(endpoint, frames), endpoint
+        )
         return None
     serve_page(
-        page, host=host, port=port, middleware=middleware, look=look, inside=[head], mcp=endpoint
+        page,
+        host=host,
+        port=port,
+        middleware=middleware,
+        look=look,
+        inside=[head],
+        mcp=endpoint,
+        live=frames,
     )
     if open_browser:
         open_in_browser(page)
@@ -264,6 +285,7 @@ def _launch_in_space(
     port: int,
     middleware: list[Middleware],
     look: dict[str, Any],
+    routes: list[BaseRoute],
     mcp: Endpoint | None,
 ) -> None:
     """Let Gradio's own server serve the page, as ZeroGPU wants it; the Hub's proxy guards it."""
@@ -285,7 +307,7 @@ def _launch_in_space(
         )
     keep_little(page, page.app)
     # Before Gradio's own, which answer every path.
-    page.app.router.routes[:0] = page_routes(mcp)
+    page.app.router.routes[:0] = routes
 
 
 @contextmanager
@@ -320,6 +342,7 @@ def build_page(
     samples: Samples | None = None,
     share: bool = False,
     mcp: bool = False,
+    live: bool = False,
 ) -> gr.Blocks:
     """Build the page without serving it.
 
@@ -332,6 +355,7 @@ def build_page(
         samples: Gives some images of the data set; None where it is not here.
         share: What `launch` will be told: the page says where photos go.
         mcp: Whether `launch` will be given an MCP endpoint: the page says how to reach it.
+        live: Whether `launch` will be given live frames: the page offers them.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -357,17 +381,19 @@ def build_page(
         api.build(context, page.GRADIO_CACHE)
         gr.HTML("<h1>TenSight</h1>", elem_id="title")
         text_html(context.words("intro"), elem_id="intro")
-        _build_tabs(context, page, share=share, mcp=mcp)
+        _build_tabs(context, page, share=share, mcp=mcp, live=live)
     page.queue(max_size=_EVENTS)
     return page
 
 
-def _build_tabs(context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool) -> None:
+def _build_tabs(
+    context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool, live: bool
+) -> None:
     """Build the tabs; the texts and charts of all but the first come when one is opened."""
     words = context.words
     with gr.Tabs() as tabs:
         with gr.Tab(words("tab_predict"), id="predict"):
-            first = predict.build(context, page)
+            first = predict.build(context, page, live=live)
         with gr.Tab(words("tab_compare"), id="compare") as tab:
             compared = compare.build(context, tab)
         with gr.Tab(words("tab_batch"), id="batch") as tab:
@@ -399,11 +425,8 @@ def _script() -> str:
     words = {}
     for each in locale.LANGUAGES:
         texts = locale.page_texts(each)
-        words[each] = {
-            "too_large": locale.format_error(too_large, each),
-            "copied": texts["share_copied"],
-            "downloaded": texts["share_downloaded"],
-        }
+        words[each] = {key: texts[key] for key in _SCRIPT_TEXTS}
+        words[each]["too_large"] = locale.format_error(too_large, each)
     return _SCRIPT.read_text("utf-8").replace("__WORDS__", json.dumps(words))
 
 

@@ -53,7 +53,7 @@ class ClientRateLimiter:
     ) -> None:
         self._limit = RateLimit(photos_per_minute, window_s=window_s, clock=clock)
 
-    def check_rate(self, request: gr.Request, photos: int = 1) -> None:
+    def check_rate(self, request: gr.Request | Request, photos: int = 1) -> None:
         """Count the photos of a request.
 
         Args:
@@ -78,7 +78,7 @@ class ClientRateLimiter:
         # A batch larger than the limit costs the whole limit, so it passes if the window is empty.
         self._limit.hit(client_key(address), photos)
 
-    def client(self, request: gr.Request) -> str:
+    def client(self, request: gr.Request | Request) -> str:
         """Return the client's key, by which the predictor shares its capacity fairly."""
         address = request.client.host if request.client else ""
         return f"visitor:{client_key(address)}"

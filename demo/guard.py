@@ -28,8 +28,9 @@ from demo.context import ClientRateLimiter
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder
 
-__all__ = ["MAX_EVENT_BYTES", "MAX_MCP_BYTES", "MCP_PATH", "page_middleware"]
+__all__ = ["LIVE_PATH", "MAX_EVENT_BYTES", "MAX_MCP_BYTES", "MCP_PATH", "page_middleware"]
 
+LIVE_PATH = "/live"
 MCP_PATH = "/mcp"
 MAX_MCP_BYTES = 32 * 2**20
 """Bytes of an MCP message: a photo somewhat larger than is taken is still told so by its tool."""
@@ -39,6 +40,8 @@ _MAX_UPLOAD_BYTES = MAX_PHOTOS * MAX_BYTES + 2**20
 # The largest event of the page itself, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
 _MAX_OTHER_BYTES = 64 * 2**10
+# A frame of the camera usually has 20 kB, and one of pure noise 100 kB.
+_MAX_FRAME_BYTES = 128 * 2**10
 # Bodies that are read at once, and bytes of those that are kept in memory.
 _BODIES = BodyLimits(bodies=256, held_bytes=64 * 2**20)
 # Requests of one client that are answered at once; an open tab has two.
@@ -264,6 +267,8 @@ def _rule_of(scope: Scope) -> BodyRule:
         return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is written to a file as it comes
     if _EVENT.fullmatch(_asked(scope)):
         return BodyRule(MAX_EVENT_BYTES)
+    if scope["path"] == LIVE_PATH:
+        return BodyRule(_MAX_FRAME_BYTES)
     return BodyRule(_MAX_OTHER_BYTES)
 
 

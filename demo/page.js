@@ -41,6 +41,8 @@
         byId("action-why")?.setAttribute("aria-pressed", "true");
     };
 
+    const notify = text => { byId("notice").textContent = text; };
+
     // ---- A picture of the prediction is made here: the server stores nothing. ----
     const lines = (pen, text, width) => {
         const all = [""];
@@ -104,15 +106,121 @@
             await navigator.share({files: [file], text: verdict, url: link}).catch(() => {});
             return;
         }
-        const copied = await navigator.clipboard?.writeText(link).then(() => true, () => false);
+        const shared = await navigator.clipboard?.writeText(link).then(() => true, () => false);
         const anchor = document.createElement("a");
         anchor.href = URL.createObjectURL(blob);
         anchor.download = file.name;
         anchor.click();
         setTimeout(() => URL.revokeObjectURL(anchor.href), 60000);
-        byId("notice").textContent = copied ? said.copied : said.downloaded;
-        setTimeout(() => { byId("notice").textContent = ""; }, 8000);
+        const told = shared ? said.share_copied : said.share_downloaded;
+        notify(told);
+        setTimeout(() => { if (byId("notice").textContent === told) notify(""); }, 8000);
     };
+
+    // ---- Live: one frame of the camera at a time, which the server drops where it is busy. ----
+    const [frameSide, frameMs, patienceMs] = [384, 100, 2000];
+    // Bars move: a number that the browser knows of can change gradually.
+    CSS.registerProperty?.({name: "--share", syntax: "<number>", inherits: true, initialValue: "0"});
+    let live = null, liveModel = "";
+    const stopLive = reason => {
+        if (!live) return;
+        const ended = live;
+        live = null;
+        ended.request.abort();
+        ended.stream?.getTracks().forEach(track => track.stop());
+        ended.video.remove();
+        ended.answer.remove();
+        delete state().live;
+        byId("live")?.setAttribute("aria-pressed", "false");
+        // It stays until the next start: the page may be hidden for long.
+        if (reason) notify(reason);
+    };
+    const showLive = (session, {verdict, scores}) => {
+        session.answer.querySelector(".says").innerHTML = verdict;
+        const fresh = document.createRange().createContextualFragment(scores);
+        const names = part => [...part.querySelectorAll("li")].map(row => row.firstElementChild.textContent).join();
+        const place = session.answer.querySelector(".scores");
+        // A bar that stays is changed in place, so that it moves.
+        if (names(fresh) !== names(place)) place.replaceChildren(fresh);
+        else place.querySelectorAll("li").forEach((row, i) => {
+            const given = fresh.querySelectorAll("li")[i];
+            row.style.setProperty("--share", given.style.getPropertyValue("--share"));
+            row.lastElementChild.textContent = given.lastElementChild.textContent;
+        });
+        session.answered = performance.now();
+        session.times = [...session.times, session.answered].filter(time => time > session.answered - 2000);
+        const seconds = Math.min(2, (session.answered - session.began) / 1000);
+        session.answer.querySelector(".rate").textContent = said.live_rate.replace("{n}", Math.round(session.times.length / seconds));
+        session.answer.dataset.answers = Number(session.answer.dataset.answers ?? 0) + 1;
+    };
+    const grab = ({video, canvas}) => {
+        const scale = Math.min(1, frameSide / Math.max(video.videoWidth, video.videoHeight));
+        canvas.width = Math.max(1, Math.round(video.videoWidth * scale));
+        canvas.height = Math.max(1, Math.round(video.videoHeight * scale));
+        canvas.getContext("2d").drawImage(video, 0, 0, canvas.width, canvas.height);
+        return new Promise(done => canvas.toBlob(done, "image/jpeg", 0.8));
+    };
+    const runLive = async session => {
+        while (session === live) {
+            // Another tab of the page is open.
+            if (!session.video.offsetParent) return stopLive();
+            const started = performance.now();
+            const body = await grab(session);
+            const response = await fetch(`./live?model=${encodeURIComponent(liveModel)}`, {
+                method: "POST", body, headers: {"Content-Type": "image/jpeg"}, signal: session.request.signal,
+            });
+            const answer = await response.json();
+            if (session !== live) return;
+            let pause = 0;
+            if (response.ok) showLive(session, answer);
+            else if (answer.error.code === "busy" || answer.error.code === "too_many_requests") {
+                // Visitors who share what is free do not ask in step.
+                pause = frameMs * (1 + Math.random());
+                if (started > session.answered + patienceMs) session.answer.querySelector(".rate").textContent = said.live_busy;
+            }
+            else return stopLive(answer.error.message);
+            await new Promise(done => setTimeout(done, Math.max(pause, started + frameMs - performance.now())));
+        }
+    };
+    const startLive = async () => {
+        if (!navigator.mediaDevices) return notify(said.live_insecure);
+        notify("");
+        const session = live = {
+            video: Object.assign(document.createElement("video"), {muted: true, playsInline: true, autoplay: true}),
+            canvas: document.createElement("canvas"),
+            answer: document.createElement("div"),
+            request: new AbortController(),
+            times: [],
+        };
+        state().live = "";
+        byId("live").setAttribute("aria-pressed", "true");
+        session.answer.innerHTML = '<div class="says"></div><div class="scores"></div><p class="rate"></p>';
+        byId("live-camera").append(session.video);
+        byId("live-answer").append(session.answer);
+        try {
+            const stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment", width: {ideal: 640}}});
+            session.stream = session.video.srcObject = stream;
+            // The button was pressed again before the camera was there.
+            if (session !== live) return stream.getTracks().forEach(track => track.stop());
+            await session.video.play();
+        } catch {
+            if (session === live) stopLive(said.live_denied);
+            return;
+        }
+        session.began = session.answered = performance.now();
+        try {
+            await runLive(session);
+        } catch {
+            if (session === live) stopLive(said.live_lost);
+        }
+    };
+    const setLiveModel = model => { liveModel = model; };
+    const toggleLive = model => {
+        setLiveModel(model);
+        if (live) stopLive(); else startLive();
+    };
+    document.addEventListener("visibilitychange", () => { if (document.hidden) stopLive(said.live_hidden); });
+    document.addEventListener("click", event => { if (event.target.closest?.("#examples button")) stopLive(); });
 
     // ---- A folder that is dropped or chosen goes into the upload of the tab Batch. ----
     const filesOf = async entry => {
@@ -170,5 +278,5 @@
     new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
     look();
 
-    window.tensight = {pending, settle, toggleOverlay, share};
+    window.tensight = {pending, settle, toggleOverlay, share, toggleLive, setLiveModel};
 }

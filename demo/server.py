@@ -55,6 +55,7 @@ def serve_page(
     look: Mapping[str, Any],
     inside: Sequence[Middleware] = (),
     mcp: Endpoint | None = None,
+    live: Route | None = None,
     limits: ConnectionLimits | None = None,
 ) -> None:
     """Start serving a page in a thread; `page.close()` ends it.
@@ -67,6 +68,7 @@ def serve_page(
         look: What `Blocks.launch` is told of the page's appearance and limits.
         inside: Stands between Gradio's own middleware, which compresses, and its routes.
         mcp: The MCP endpoint; None: there is none.
+        live: The route of live frames; None: there is none.
         limits: Of connections; None: the default ones.
 
     Raises:
@@ -75,7 +77,7 @@ def serve_page(
     listening = listen(host, port)
     outer = FastAPI(
         middleware=middleware,
-        routes=page_routes(mcp),
+        routes=page_routes(mcp, live),
         lifespan=None if mcp is None else mcp.lifespan,
         openapi_url=None,
         docs_url=None,
@@ -108,10 +110,15 @@ def serve_page(
     server.start(listening)
 
 
-def page_routes(mcp: Endpoint | None) -> list[BaseRoute]:
+def page_routes(mcp: Endpoint | None, live: Route | None) -> list[BaseRoute]:
     """Return the routes that are ours: they come before Gradio's, which answer every path."""
-    health = Route("/healthz", _health, methods=["GET", "HEAD"])
-    return [health, *manifest.routes(), *([] if mcp is None else [mcp.route])]
+    routes: list[BaseRoute] = [Route("/healthz", _health, methods=["GET", "HEAD"])]
+    routes += manifest.routes()
+    if mcp is not None:
+        routes.append(mcp.route)
+    if live is not None:
+        routes.append(live)
+    return routes
 
 
 def open_in_browser(page: gr.Blocks) -> None:

@@ -1,6 +1,7 @@
 """Write the generated pages: python docs/generate.py, or `make docs`.
 
-docs/RESULTS.md, docs/SETTINGS.md, models/README.md, the figures in README.md, and its pictures.
+docs/RESULTS.md, docs/SETTINGS.md, the cards and the index of models/, the figures in README.md, and
+its pictures.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from core.settings import Settings
 from core.training.ablation_results import read_ablation
 from core.training.evaluation.results_page import results_page
 from core.training.evaluation.tables import index, readme_table
+from core.training.pages import write_cards
 from core.training.recipes import RECIPES
 from demo.app import build_page, launch
 from tests.support import drawings
@@ -112,6 +114,7 @@ def pictures(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    write_cards(ROOT / "models")
     for name, content in pages().items():
         (ROOT / name).write_text(content, "utf-8")
     pictures(ROOT / "docs")

@@ -75,7 +75,7 @@ def photos_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Path of Debian's Chromium."""
+    """Return the path of Debian's Chromium."""
     path = shutil.which("chromium")
     need("chromium", path is not None, "Debian's package chromium is not installed")
     return path or ""

@@ -1,4 +1,4 @@
-"""Tests of the measuring code; whether the results are good, only a quiet machine can tell."""
+"""Tests of the measuring code. The results themselves need an idle machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_alternate_runs_functions_in_turn() -> None:
     turns: list[str] = []
     works = {name: partial(turns.append, name) for name in "ab"}
     taken = alternate(works, rounds=3)
-    assert "".join(turns) == "abababab", "once to warm up, then three rounds"
+    assert "".join(turns) == "abababab", "expected one warm-up and three rounds"
     assert set(taken) == {"a", "b"}
 
 

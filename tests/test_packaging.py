@@ -1,4 +1,4 @@
-"""The wheel carries everything; the pinned versions are whole and name no index."""
+"""The contents of the wheel, and the pinned requirements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 
 
-def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
+def test_installed_wheel_runs_every_command(tmp_path: Path, photo: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     # setuptools leaves its build folder beside the sources, so they are copied first.
     sources = tmp_path / "sources"
@@ -51,8 +51,8 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
         assert any(name.endswith(each) for name in names), each
     assert not any(name.startswith(("tests/", "bench/", "docs/")) for name in names)
 
-    # --prefix lays the data files out as a virtual environment does. Without --ignore-installed pip
-    # would take away the project that these tests run in.
+    # --prefix places data files as in a virtual environment. Without --ignore-installed pip would
+    # uninstall the project under test.
     prefix = tmp_path / "prefix"
     install = [*pip, "install", "--ignore-installed", "--no-deps", "--no-index"]
     install += ["--prefix", str(prefix), str(wheel)]
@@ -82,7 +82,7 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
 
     run = tensight("predict", str(photo), "--json")
     assert run.returncode == 0, run.stderr
-    # The database is made by scripts that travel in the wheel.
+    # The database is created by migration scripts in the wheel.
     assert "Cannot roll back classic: " in tensight("models", "rollback", "classic").stderr
     # Fronts register their commands by entry points.
     for command in ("web", "serve", "space"):
@@ -90,11 +90,11 @@ def test_an_installed_wheel_serves(tmp_path: Path, photo: Path) -> None:
     assert "TENSIGHT_TELEGRAM_TOKEN is not set" in tensight("bot").stderr
     default = Catalog(Settings(models=ROOT / "models")).default()
     assert json.loads(run.stdout)["model"] == default
-    assert distribution("tensight").files, "the project is still installed where the tests run"
+    assert distribution("tensight").files, "the test removed the installed project"
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_pins_have_hashes_and_name_no_index(lock: Path) -> None:
+def test_pins_have_hashes_and_no_index(lock: Path) -> None:
     text = lock.read_text("utf-8")
     assert "://" not in text
     assert "--index-url" not in text
@@ -104,16 +104,18 @@ def test_pins_have_hashes_and_name_no_index(lock: Path) -> None:
         assert "--hash=sha256:" in pin, pin
 
 
-def test_serving_installs_nothing_of_training() -> None:
+def test_serving_requirements_contain_no_training_packages() -> None:
     text = (ROOT / "requirements" / "serve.txt").read_text("utf-8")
     for package in ("tensorflow", "keras", "scikit-learn", "matplotlib", "pytest"):
         assert not re.search(rf"^{package}==", text, re.MULTILINE), package
     serve = set(re.findall(r"^(\S+==\S+)", text, re.MULTILINE))
     dev = (ROOT / "requirements" / "dev.txt").read_text("utf-8")
-    assert serve <= set(re.findall(r"^(\S+==\S+)", dev, re.MULTILINE)), "tested versions"
+    assert serve <= set(re.findall(r"^(\S+==\S+)", dev, re.MULTILINE)), (
+        "versions differ from those that are tested"
+    )
 
 
-# The first versions without holes that photos, uploads or requests of strangers reach.
+# The first versions without known vulnerabilities that photos, uploads or requests can reach.
 FIRST_SAFE = {
     "gradio": "6.16.0",  # CVE-2026-49119; before it CVE-2026-28414, -28415, -28416, PYSEC-2026-2178
     "pillow": "12.3.0",  # advisories of all before; CVE-2026-42311, -40192, -25990, CVE-2025-48379
@@ -123,7 +125,7 @@ FIRST_SAFE = {
 
 
 @pytest.mark.parametrize("package", FIRST_SAFE)
-def test_lower_bound_excludes_versions_with_known_holes(package: str) -> None:
+def test_lower_bound_excludes_vulnerable_versions(package: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     listed = [*project["dependencies"], *itertools.chain.from_iterable(extras)]

@@ -1,4 +1,4 @@
-"""The README and the pages in docs/: their commands run, their links lead somewhere."""
+"""Commands, links and figures of the README and the pages in docs/."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PAGES = [
         for each in ("TELEGRAM", "DEPLOYMENT", "HTTP_API", "MCP", "SPACES", "TRAINING")
     ),
 ]
-# They run for hours or for ever (tests/e2e starts them), so their --help is run instead.
+# These run for hours or until stopped (tests/e2e starts them): only their --help is run.
 ONLY_HELP = {"bot", "mcp", "serve", "train", "web"}
 # tests/core/registry/test_releases.py and tests/demo/test_space.py run these against a Hub on
 # loopback.
 ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")} | {("space", "push")}
-# tests/e2e/test_web.py runs this after a visitor has left a photo.
+# tests/e2e/test_feedback.py runs this after a visitor has given feedback with a photo.
 NEED_VISITORS = {("feedback", "export")}
 NEED_DATA = {"evaluate", "explore"}
 # Each takes more than half a minute.
@@ -37,7 +37,7 @@ LONG = {
     ".venv-dev/bin/tensight evaluate classic",
     ".venv-dev/bin/tensight evaluate classic --pictures pictures",
 }
-# It takes more than an hour; tests/core/training/evaluation/test_measure.py runs it on small data.
+# This takes more than an hour; tests/core/training/evaluation/test_measure.py uses small data.
 HOURS = {".venv-dev/bin/tensight evaluate --all"}
 
 
@@ -51,7 +51,7 @@ def commands_of(page: str) -> list[str]:
 COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands_of(page)))
 
 
-def test_readme_begins_with_two_commands() -> None:
+def test_readme_begins_with_run_and_test_commands() -> None:
     assert commands_of("README.md")[:2] == ["make run", "make test"]
 
 
@@ -93,7 +93,7 @@ def test_documented_command_runs(
     assert done.returncode == 0, done.stderr
 
 
-def test_python_of_the_readme_runs(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_example_of_readme_runs(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.setenv("TENSIGHT_MODELS", str(ROOT / "models"))
     photo.rename("photo.jpg")
@@ -108,7 +108,7 @@ def test_python_of_the_readme_runs(photo: Path, monkeypatch: pytest.MonkeyPatch)
     assert run.stdout.split()[0] in {"known", "unsure", "none"}
 
 
-def test_python_of_the_http_page_is_that_of_the_page() -> None:
+def test_python_example_of_http_page_compiles() -> None:
     text = (ROOT / "docs" / "HTTP_API.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     compile(code, "HTTP_API.md", "exec")
@@ -119,7 +119,7 @@ def test_long_commands_are_documented() -> None:
     assert set(COMMANDS) >= LONG | HOURS
 
 
-def test_links_lead_somewhere() -> None:
+def test_relative_links_resolve() -> None:
     for page in (*PAGES, "CONTRIBUTING.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text("utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
@@ -131,12 +131,12 @@ def test_generated_pages_are_current() -> None:
         assert (ROOT / name).read_text("utf-8") == content, f"{name}: run make docs"
 
 
-def test_no_figure_is_typed_by_hand() -> None:
+def test_readme_has_no_hand_written_figures() -> None:
     by_hand = re.sub(r"<!-- figures: .*<!-- end of figures -->", "", README, flags=re.DOTALL)
     assert not re.findall(r"0\.\d{3,}|\d+\.\d+ ?%", by_hand)
 
 
-def test_every_make_target_is_explained() -> None:
+def test_every_make_target_has_a_help_text() -> None:
     listed = subprocess.run(
         ["make", "-C", str(ROOT), "help"], capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,4 @@
-"""A database, a TENSIGHT_HOME and a Hub repository made by the version before are read."""
+"""Compatibility with the database, TENSIGHT_HOME and Hub repository of the previous version."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.hash_key import load_hash_key
 from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import FeedbackStats
+from core.store.hash_key import load_hash_key
+from core.store.lanes import Lane
 from core.store.live import HubSource, LiveRevision
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.hub_server import HubServer, Repo
+from tests.support.hub_server import HubServer, Repo
 
 BEFORE = ROOT / "tests" / "data" / "before"
 REVISION = "ad691047b871"
@@ -32,7 +33,7 @@ COMMIT = "b4fdd761399aa17102cf41b63355b011caa68186"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """The home of the version before, and no bundled models."""
+    """Return a home of the previous version, without bundled models."""
     home = tmp_path / "home"
     revision = home / "revisions" / REVISION
     shutil.copytree(BEFORE / "hub" / "shapes", revision / "shapes")
@@ -43,7 +44,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=home, models=tmp_path / "models", model="shapes")
 
 
-def test_database_of_the_version_before_is_read(settings: Settings) -> None:
+def test_database_of_previous_version_is_read(settings: Settings) -> None:
     with closing(Store.open(settings)) as store:
         assert store.live.all() == {"shapes": LiveRevision(REVISION, "bundled")}
         assert store.live.sources() == {REVISION: HubSource("owner/models", COMMIT)}
@@ -57,11 +58,14 @@ def test_database_of_the_version_before_is_read(settings: Settings) -> None:
         assert answer is not None
         assert (answer.file, answer.answer, answer.judged) == ("file-1", "red square", True)
         assert store.inbox.waiting(7) == [(2, '{"update_id": 2}')]
+        assert store.lanes.claim(7, "owner", 9) == [Lane(1)]
         assert store.flags.get("maintenance")
-        assert [entry.act for entry in store.audit.finish_all(7, str)] == ["pull v1"]
+        assert [entry.act for entry in store.audit.finish_all(7, "owner", str, alone=False)] == [
+            "pull v1"
+        ]
 
 
-def test_home_of_the_version_before_answers(settings: Settings) -> None:
+def test_home_of_previous_version_serves_predictions(settings: Settings) -> None:
     (settings.home / "secret").write_text("0" * 64)
     assert load_hash_key(settings) == b"0" * 64
     (stored,) = RevisionStore(settings.home).all()
@@ -75,7 +79,7 @@ def test_home_of_the_version_before_answers(settings: Settings) -> None:
     assert (prediction.label, prediction.revision) == ("blue sky", REVISION)
 
 
-def test_hub_repository_of_the_version_before_is_pulled(tmp_path: Path) -> None:
+def test_hub_repository_of_previous_version_can_be_pulled(tmp_path: Path) -> None:
     hub_folder = BEFORE / "hub"
     files = {
         path.relative_to(hub_folder).as_posix(): path.read_bytes()

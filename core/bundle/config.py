@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from core.errors import BundleError
 from core.output import replacing
@@ -15,7 +24,10 @@ from core.text import has_hidden, printable, strings_in
 
 __all__ = [
     "CONFIG",
+    "HEAD",
     "METRICS",
+    "SPACE",
+    "Base",
     "Config",
     "Count",
     "Family",
@@ -37,12 +49,16 @@ CONFIG = "config.json"
 MODEL = "model.tflite"
 METRICS = "metrics.json"
 VERDICT = "verdict.npz"
+HEAD = "head.npz"
+"""The weights of a taught model, which has no model.tflite of its own."""
+SPACE = "space.npz"
+"""Parameters of the embedding space of a model that others can be taught on."""
 CARD = "README.md"
 FORMAT_SINCE = "0.1.0"
 """The oldest TenSight version that can read bundles written by this one."""
 
-Family = Literal["scratch", "transfer", "finetuned"]
-VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd", "probe"]
+Family = Literal["scratch", "transfer", "finetuned", "taught"]
+VerdictMethod = Literal["max_softmax", "energy", "gen", "knn", "fdbd", "probe", "center"]
 Precision = Literal["float32", "float16", "int8"]
 View = Literal["identity", "mirror", "up_left", "down_right", "mirror_up_left", "mirror_down_right"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -52,6 +68,7 @@ Line = Annotated[str, Field(min_length=1, max_length=100)]
 _MAX_CHARACTERS = 2_000
 _MAX_FILES = 100
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 Kind = TypeVar("Kind", bound="Record")
 
@@ -190,11 +207,23 @@ class Training(Record):
     commit: str
 
 
+class Base(Record):
+    """The model whose embeddings a taught model classifies.
+
+    Attributes:
+        name: Its name.
+        sha256: Digest of its model.tflite, 64 hex digits.
+    """
+
+    name: ModelName
+    sha256: Digest
+
+
 class Config(Record):
     """Content of config.json: everything that serving needs beside the weights.
 
     Attributes:
-        schema_version: Version of this schema.
+        schema_version: Version of this schema: 2 for a taught model, which has a base, else 1.
         name: Name of the model and of its folder: lower-case letters, digits, `_` and `-`.
         title: Name for people.
         description: What the model is, in sentences; at most 1,000 characters.
@@ -209,13 +238,15 @@ class Config(Record):
         offered: Whether the page and the bot list the model for selection. It answers requests
             that name it either way.
         verdict: Out-of-distribution method and thresholds.
+        base: The model whose model.tflite computes the embeddings for head.npz; null for a model
+            with a model.tflite of its own.
         sha256: Digest, 64 hex digits, of every other file of the folder, by file name.
         training: Training record.
         minimum_version: Oldest TenSight version that can serve this model.
     """
 
-    schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    schema_version: Literal[1, 2] = 1
+    name: ModelName
     title: Line
     description: Annotated[str, Field(max_length=1000)]
     family: Family
@@ -228,6 +259,7 @@ class Config(Record):
     beta: tuple[NotNegative, NotNegative, float] = (1.0, 1.0, 0.0)
     offered: bool = True
     verdict: VerdictConfig
+    base: Base | None = None
     sha256: Annotated[dict[str, Digest], Field(max_length=_MAX_FILES)]
     training: Training
     minimum_version: Annotated[str, Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
@@ -259,9 +291,27 @@ class Config(Record):
                 raise ValueError(
                     f"{printable(name, 60)!r} cannot be the name of a file beside config.json"
                 )
-        if MODEL not in sha256:
-            raise ValueError(f"{MODEL} has no digest")
         return sha256
+
+    @model_validator(mode="after")
+    def _has_weights(self) -> Config:
+        taught = self.base is not None
+        weights, others = (HEAD, MODEL) if taught else (MODEL, HEAD)
+        if weights not in self.sha256 or (taught and others in self.sha256):
+            raise ValueError(f"{weights} has no digest, or {others} has one")
+        if (self.schema_version == 2, self.verdict.method == "center") != (taught, taught):
+            raise ValueError(
+                "schema_version 2 and the verdict's method `center` belong to models with a base"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_base(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Versions that do not know bases refuse the field.
+        fields: dict[str, Any] = serialise(self)
+        if fields.get("base") is None:
+            fields.pop("base", None)
+        return fields
 
 
 def first_problem(error: ValidationError) -> str:

@@ -105,11 +105,20 @@ class Bundle:
             BundleError: The file is missing, does not match its digest, or is invalid.
         """
         try:
-            return Metrics.model_validate_json(self.read(METRICS))
+            metrics = Metrics.model_validate_json(self.read(METRICS))
         except ValidationError as error:
             raise BundleError(
                 f"{self.folder / METRICS} is invalid: {first_problem(error)}"
             ) from error
+        taught = metrics.taught
+        if (taught is None) != (self.config.base is None) or (
+            taught is not None and len(taught.photos) != len(self.config.labels)
+        ):
+            raise BundleError(
+                f"{self.folder / METRICS} does not fit {CONFIG}: a taught model has the number of "
+                "photos of each label, and others have none. Download the model again."
+            )
+        return metrics
 
     def verify(self) -> None:
         """Verify the digest of every file.

@@ -23,12 +23,13 @@ __all__ = [
     "selectable",
 ]
 
-OOD_METHODS: tuple[VerdictMethod, ...] = get_args(VerdictMethod)
-"""All methods of computing known_score."""
+OOD_METHODS: tuple[VerdictMethod, ...] = tuple(m for m in get_args(VerdictMethod) if m != "center")
+"""All methods of computing known_score of a model with its own model.tflite."""
 
-# Methods that store training embeddings beside the model, see `known_score.ARRAYS`.
+# Methods that store training embeddings beside the model cost megabytes and time, so they must be
+# better by this much AUROC.
 _STORING: tuple[VerdictMethod, ...] = ("knn",)
-_WORTH = 0.005
+_MIN_GAIN = 0.005
 
 _UNBUNDLED = "unbundled.json"
 
@@ -124,7 +125,7 @@ def best_method(separations: Sequence[OodMetrics]) -> VerdictMethod:
     areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in measured}
     best = max(measured, key=areas.__getitem__)
     alone = max((m for m in measured if m not in _STORING), key=areas.__getitem__)
-    return best if areas[best] >= areas[alone] + _WORTH else alone
+    return best if areas[best] >= areas[alone] + _MIN_GAIN else alone
 
 
 def mean_and_spread(shares: Sequence[float]) -> tuple[float, float]:
@@ -132,7 +133,9 @@ def mean_and_spread(shares: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(shares), statistics.stdev(shares)
 
 
-class _Figures(Record):
+class _UnbundledModel(Record):
+    """Configuration and metrics of one model."""
+
     config: Config
     metrics: Metrics
 
@@ -140,7 +143,7 @@ class _Figures(Record):
 class _Unbundled(Record):
     """Content of unbundled.json in the models folder."""
 
-    models: tuple[_Figures, ...] = ()
+    models: tuple[_UnbundledModel, ...] = ()
 
 
 def read_models(models: Path) -> list[ModelInfo]:
@@ -165,12 +168,12 @@ def read_unbundled(models: Path) -> list[ModelInfo]:
     Raises:
         BundleError: unbundled.json is damaged.
     """
-    figures = read_record(models / _UNBUNDLED, _Unbundled) or _Unbundled()
-    kept = {folder.name for folder in find_bundles(models)}
+    unbundled = read_record(models / _UNBUNDLED, _Unbundled) or _Unbundled()
+    bundled = {folder.name for folder in find_bundles(models)}
     return [
         ModelInfo(each.config, each.metrics, None)
-        for each in figures.models
-        if each.config.name not in kept
+        for each in unbundled.models
+        if each.config.name not in bundled
     ]
 
 
@@ -186,7 +189,8 @@ def save_unbundled(models: Path, bundle: Bundle) -> None:
     """
     others = {model.name: model for model in read_unbundled(models)}
     others[bundle.config.name] = ModelInfo(bundle.config, bundle.metrics(), None)
-    figures = [
-        _Figures(config=model.config, metrics=model.metrics) for _, model in sorted(others.items())
-    ]
-    write_record(models / _UNBUNDLED, _Unbundled(models=tuple(figures)))
+    entries = tuple(
+        _UnbundledModel(config=model.config, metrics=model.metrics)
+        for _, model in sorted(others.items())
+    )
+    write_record(models / _UNBUNDLED, _Unbundled(models=entries))

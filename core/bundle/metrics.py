@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from core.bundle.config import Count, Record, Share, VerdictMethod
 from core.photos.preprocess import ResizeRule
@@ -30,6 +30,7 @@ __all__ = [
     "ResizeMetrics",
     "SourceMetrics",
     "SplitMetrics",
+    "TaughtMetrics",
 ]
 
 
@@ -352,6 +353,26 @@ class PointingMetrics(Record):
     input_gradient: Share | None = None
 
 
+class TaughtMetrics(Record):
+    """What a taught model was learned from, and what cross-validation says of it.
+
+    Attributes:
+        photos: Number of photos of each class, in the order of the labels.
+        views: Number of views of each photo.
+        accuracy: Share of the photos that a head learned without them classifies correctly.
+        none: Share of the photos that such a head takes for none of the classes.
+        doubtful: Number of photos that are probably in the wrong class.
+        weak: Labels of the classes that need more photos.
+    """
+
+    photos: tuple[Count, ...]
+    views: Annotated[int, Field(ge=1)]
+    accuracy: ProportionEstimate
+    none: ProportionEstimate
+    doubtful: Count
+    weak: tuple[str, ...]
+
+
 class Provenance(Record):
     """Provenance of the metrics: command, hardware, code commit, date and package versions."""
 
@@ -369,7 +390,8 @@ class Metrics(Record):
 
     Attributes:
         schema_version: Version of this schema.
-        test: Results on the test split, with all views.
+        test: Results on the test split, with all views; of a taught model, by cross-validation on
+            the photos that it was taught with.
         single_view: Accuracy on the test split without test-time augmentation.
         float32: Accuracy on the test split, all views, before the weights were quantised.
         validation: Results on the validation rows, with all views.
@@ -390,11 +412,12 @@ class Metrics(Record):
         best_epoch: Epoch of the stored weights, selected on the validation rows; null for a model
             that was trained elsewhere.
         parameters: Number of parameters, statistics of batch normalisation included.
-        bytes: Size of model.tflite.
+        bytes: Size of model.tflite, or of head.npz for a taught model.
         milliseconds: Median latency of one photo at batch size 1, all views, without decoding; on
             the hardware of `origin`.
         training_seconds: Duration of training in seconds.
         reported: Baseline metrics of the student report; null where it has no such model.
+        taught: Results of a taught model; null for others.
         origin: Provenance of these metrics.
     """
 
@@ -421,7 +444,16 @@ class Metrics(Record):
     milliseconds: Annotated[float, Field(gt=0)]
     training_seconds: Annotated[float, Field(ge=0)]
     reported: BaselineMetrics | None
+    taught: TaughtMetrics | None = None
     origin: Provenance
+
+    @model_serializer(mode="wrap")
+    def _without_absent_results(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Versions that do not know taught models refuse the field.
+        fields: dict[str, Any] = serialise(self)
+        if fields.get("taught") is None:
+            fields.pop("taught", None)
+        return fields
 
     @property
     def lost(self) -> float | None:

@@ -16,7 +16,18 @@ import typer
 from typer.core import TyperGroup
 
 from core._version import __version__
-from core.cli import evaluate, feedback, mcp, models, predict, rollout, serve, training
+from core.cli import (
+    cluster,
+    evaluate,
+    feedback,
+    mcp,
+    models,
+    predict,
+    rollout,
+    serve,
+    teach,
+    training,
+)
 from core.cli.console import MODELS, RUN, read_settings, say
 from core.cli.extensions import add_commands
 from core.errors import ModelNotFoundError, SettingsError, TenSightError
@@ -78,8 +89,10 @@ def build_app() -> typer.Typer:
     app.registered_commands += predict.app.registered_commands
     fronts = add_commands(app)
     app.registered_commands += serve.app.registered_commands
+    app.add_typer(cluster.app, name="cluster", rich_help_panel=RUN)
     app.registered_commands += mcp.app.registered_commands
     app.command(rich_help_panel=RUN)(config)
+    app.registered_commands += teach.app.registered_commands
     app.registered_commands += training.app.registered_commands
     app.registered_commands += evaluate.app.registered_commands
     app.registered_commands += rollout.app.registered_commands

@@ -147,8 +147,8 @@ def _print_others(catalog: Catalog, others: Sequence[StoredRevision]) -> None:
                 each.bundle.config.name,
                 _other_state(catalog, each),
                 each.bundle.revision,
-                each.repo,
-                each.commit[:12],
+                each.repo or "this computer",
+                (each.commit or "")[:12],
                 each.date,
             ]
             for each in others
@@ -232,6 +232,14 @@ def rollback(name: NameArgument) -> None:
 
 @app.command()
 def push(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Models to publish, with the bases of those that were taught.",
+            show_default="all of TENSIGHT_MODELS",
+        ),
+    ] = None,
     repo: RepoOption = None,
     tag: Annotated[str | None, typer.Option(help="Tag to create for the commit.")] = None,
     message: Annotated[str, typer.Option("--message", help="Commit message.")] = "Publish models",
@@ -239,15 +247,21 @@ def push(
         bool, typer.Option("--private", help="Make a newly created repository private.")
     ] = False,
 ) -> None:
-    """Publish the models of TENSIGHT_MODELS, with their cards, to a repository on the Hub.
+    """Publish models with their cards to a repository on the Hub.
 
-    The repository is created if it does not exist. All models are verified first.
+    The repository is created if it does not exist. All models are verified first. What a model was
+    taught with is not published.
     """
     from core.registry.releases import Releases
 
     with closing(Releases(read_settings())) as releases:
         commit = releases.push(
-            repo=repo, tag=tag, message=message, private=private, bars=sys.stderr.isatty()
+            repo=repo,
+            tag=tag,
+            message=message,
+            private=private,
+            bars=sys.stderr.isatty(),
+            names=names or (),
         )
     typer.echo(f"{commit}{f' {tag}' if tag else ''}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,9 +24,29 @@ def serve(
             min=1, max=65535, help="Port to bind to.", show_default="TENSIGHT_SERVICE_PORT"
         ),
     ] = None,
+    engine: Annotated[
+        Literal["process", "ray"],
+        typer.Option(
+            help="`process` answers in this process. `ray` runs replicas with Ray Serve, on this "
+            "machine or in the cluster of RAY_ADDRESS; it needs the extra `cluster`."
+        ),
+    ] = "process",
+    replicas: Annotated[
+        str,
+        typer.Option(
+            help="Replicas for `--engine ray`: a number, a range such as 2-8 that follows the "
+            "load, or `auto`, 1 to one for each processor.",
+        ),
+    ] = "auto",
 ) -> None:
     """Serve predictions over HTTP."""
+    settings = read_settings()
+    host, port = host or settings.host, port or settings.service_port
+    if engine == "ray":
+        from core.serving.cluster import serve_cluster
+
+        serve_cluster(settings, host=host, port=port, replicas=replicas, say=say)
+        return
     from core.serving.http import server
 
-    settings = read_settings()
-    server.serve(settings, host=host or settings.host, port=port or settings.service_port, say=say)
+    server.serve(settings, host=host, port=port, say=say)

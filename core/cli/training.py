@@ -296,7 +296,7 @@ def export(
 
     for value, known, option in (
         (pixels, ("0..1", "0..255", "-1..1"), "--pixels"),
-        (family, get_args(Family), "--family"),
+        (family, tuple(f for f in get_args(Family) if f != "taught"), "--family"),
         (precision, get_args(Precision), "--precision"),
     ):
         if value not in known:

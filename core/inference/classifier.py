@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from core.bundle.config import MODEL, Config, View
+from core.bundle.config import HEAD, MODEL, Config, View
 from core.bundle.folder import Bundle
-from core.inference.calibration import calibrated
-from core.inference.engine import Engine, Outputs
+from core.errors import BundleError
+from core.inference.answer import make_prediction, saliency_of
+from core.inference.backbone import Backbone
+from core.inference.embedding import Embedding
+from core.inference.engine import Outputs
+from core.inference.head import Head, read_head
 from core.inference.known_score import OodParams, known_scores, read_ood_params
 from core.inference.prediction import Prediction, Timing
 from core.photos.decode import Photo, decode
@@ -25,7 +27,6 @@ from core.photos.preprocess import crops, normalise
 __all__ = ["MAX_BATCH", "Classifier", "PreprocessedPhoto", "name_of"]
 
 MAX_BATCH = 32
-_MIN_CELLS = 5
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,22 @@ class Classifier:
     Args:
         bundle: The model folder to load.
         threads: Number of threads for one inference.
+        backbone: The engine of the folder, or of its base if it is a taught model; None to load
+            the folder's own.
 
     Raises:
-        BundleError: A file of the bundle is missing, corrupt or not usable.
+        BundleError: A file of the bundle is missing, corrupt or not usable, or the bundle was
+            taught on another model than that of the backbone.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int) -> None:
-        config = bundle.config
+    def __init__(self, bundle: Bundle, *, threads: int, backbone: Backbone | None = None) -> None:
         self._bundle = bundle
-        self._engine = Engine(
-            bundle.read(MODEL),
-            shape=(config.input.height, config.input.width),
-            classes=len(config.labels),
-            threads=threads,
-        )
+        if backbone is None:
+            backbone = Backbone.load(_with_own_weights(bundle), threads=threads)
+        # Kept for as long as a classifier uses its engine.
+        self._backbone = backbone
+        self._engine = backbone.engine
+        self._head = _head_of(bundle, backbone)
         self._arrays = read_ood_params(bundle, self._engine.features)
 
     @property
@@ -79,6 +82,16 @@ class Classifier:
     def revision(self) -> str:
         """Revision of the bundle, 12 hex digits."""
         return self._bundle.revision
+
+    @property
+    def bundle(self) -> Bundle:
+        """The model folder."""
+        return self._bundle
+
+    @property
+    def backbone(self) -> Backbone:
+        """The loaded model.tflite, of the base for a taught model."""
+        return self._backbone
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -165,7 +178,8 @@ class Classifier:
             maps = dict(zip(explained, self.maps(middle), strict=True))
         infer = _milliseconds_since(started) / len(seen)
         return [
-            self._prediction(
+            make_prediction(
+                self._bundle,
                 each.photo,
                 outputs.logits[i],
                 float(known[i]),
@@ -186,6 +200,38 @@ class Classifier:
         """
         return decode(photo, min_side=decoded_side(self.config.input))
 
+    def embeddings(
+        self, seen: Sequence[PreprocessedPhoto], *, features: Sequence[bool]
+    ) -> list[Embedding]:
+        """Compute the embeddings of preprocessed photos.
+
+        Args:
+            seen: At most `MAX_BATCH` outputs of this classifier's `preprocess`, at least one.
+            features: For each of them, whether to return feature maps, of the middle crop.
+        """
+        started = time.perf_counter()
+        vectors = self.embed([each.crops for each in seen])
+        maps = [
+            self.features(each.crops[len(each.crops) // 2][None])[0] if wanted else None
+            for each, wanted in zip(seen, features, strict=True)
+        ]
+        infer = _milliseconds_since(started) / len(seen)
+        return [
+            Embedding(self.name, self.revision, vector, of, Timing(each.decode_ms, infer))
+            for each, vector, of in zip(seen, vectors, maps, strict=True)
+        ]
+
+    def embed(self, seen: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Compute embeddings of photos, averaged over crops and views.
+
+        Args:
+            seen: As for `outputs_of_crops`; not empty.
+
+        Returns:
+            Array of shape (n, d), float32.
+        """
+        return self.outputs_of_crops(seen).embedding
+
     def outputs(self, seen: NDArray[np.uint8]) -> Outputs:
         """Run the model on images of its input size and average over all views.
 
@@ -196,9 +242,11 @@ class Classifier:
             Mean logits and embeddings of the n images.
         """
         parts = [self._engine.run(batch) for batch in self._batches(seen)]
-        return Outputs(
-            np.concatenate([self._by_view(part.logits).mean(axis=0) for part in parts]),
-            np.concatenate([self._by_view(part.embedding).mean(axis=0) for part in parts]),
+        return self._classified(
+            Outputs(
+                np.concatenate([self._by_view(part.logits).mean(axis=0) for part in parts]),
+                np.concatenate([self._by_view(part.embedding).mean(axis=0) for part in parts]),
+            )
         )
 
     def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
@@ -221,7 +269,7 @@ class Classifier:
         def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
             return np.asarray(np.add.reduceat(values, starts) / divisors, np.float32)
 
-        return Outputs(means(outputs.logits), means(outputs.embedding))
+        return self._classified(Outputs(means(outputs.logits), means(outputs.embedding)))
 
     def maps(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute class evidence maps, averaged over all views.
@@ -233,17 +281,20 @@ class Classifier:
             Array of shape (n, h, w, k), float32, where h × w is the model's map resolution, lower
             than that of the image.
         """
-        views = self.config.views
-        found = []
-        # One image at a time: some models allocate 100 MB for each, and the engine keeps the memory
-        # of its largest batch.
-        for image in seen:
-            (batch,) = self._batches(image[None])
-            part = self._by_view(self._engine.explain(batch))
-            found.append(
-                np.mean([_unmirrored(m, view) for m, view in zip(part, views, strict=True)], axis=0)
-            )
-        return np.concatenate(found)
+        if self._head is not None:
+            return self._head.maps(self.features(seen))
+        return self._mean_maps(seen, self._engine.explain)
+
+    def features(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Compute the feature maps behind the embeddings, averaged over all views.
+
+        Args:
+            seen: As for `outputs`; n at least 1.
+
+        Returns:
+            Array of shape (n, h, w, d), float32.
+        """
+        return self._mean_maps(seen, self._engine.features_of)
 
     def saliency(self, seen: NDArray[np.uint8], label: int) -> NDArray[np.float32] | None:
         """Compute the saliency map of one image for any label.
@@ -255,9 +306,35 @@ class Classifier:
         Returns:
             As `Prediction.saliency`.
         """
-        return self._saliency(self.maps(seen[None])[0], label)
+        return saliency_of(self.maps(seen[None])[0], label, self.config.input)
+
+    def _classified(self, outputs: Outputs) -> Outputs:
+        """Replace the logits of the base by those of the head, where the model has one."""
+        if self._head is None:
+            return outputs
+        return Outputs(self._head.logits(outputs.embedding), outputs.embedding)
+
+    def _mean_maps(
+        self,
+        seen: NDArray[np.uint8],
+        compute: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """Compute maps of each image and average them over all views."""
+        views = self.config.views
+        found = []
+        # One image at a time: some models allocate 100 MB for each, and the engine keeps the memory
+        # of its largest batch.
+        for image in seen:
+            (batch,) = self._batches(image[None])
+            part = self._by_view(compute(batch))
+            found.append(
+                np.mean([_unmirrored(m, view) for m, view in zip(part, views, strict=True)], axis=0)
+            )
+        return np.concatenate(found)
 
     def _known_scores(self, outputs: Outputs) -> NDArray[np.float64]:
+        if self._head is not None:
+            return self._head.known_scores(outputs.embedding)
         config = self.config
         return known_scores(config.verdict.method, outputs, config, self._arrays)
 
@@ -271,63 +348,41 @@ class Classifier:
         """Split the views from the batch axis: (v · n, ...) to (v, n, ...)."""
         return values.reshape(len(self.config.views), -1, *values.shape[1:])
 
-    def _prediction(
-        self,
-        photo: str | None,
-        logits: NDArray[np.float32],
-        known_score: float,
-        maps: NDArray[np.float32] | None,
-        timing: Timing,
-    ) -> Prediction:
-        config = self.config
-        scores = calibrated(logits, config)
-        order = np.argsort(-scores, kind="stable")
-        best = int(order[0])
-        confidence = float(scores[best])
-        verdict: Literal["known", "unsure", "none"] = "known"
-        if known_score < config.verdict.none_below:
-            verdict = "none"
-        elif confidence < config.verdict.unsure_below:
-            verdict = "unsure"
-        return Prediction(
-            photo=photo,
-            model=self.name,
-            revision=self.revision,
-            label=self.labels[best],
-            confidence=confidence,
-            verdict=verdict,
-            known_score=known_score,
-            scores={self.labels[j]: float(scores[j]) for j in order},
-            timing_ms=timing,
-            saliency=None if maps is None else self._saliency(maps, best),
+
+def _with_own_weights(bundle: Bundle) -> Bundle:
+    """Return a bundle that has a model.tflite.
+
+    Raises:
+        BundleError: It is that of a taught model, which needs its base.
+    """
+    base = bundle.config.base
+    if base is not None:
+        raise BundleError(
+            f"{bundle.config.name} was taught on {base.name}, which is needed to load it."
         )
+    return bundle
 
-    def _saliency(self, maps: NDArray[np.float32], label: int) -> NDArray[np.float32] | None:
-        """Compute a saliency map from class evidence maps.
 
-        Positive evidence for the label is weighted by the squared distance of a cell's evidence
-        from the median along the border of the image. Without the weights, the weak evidence of a
-        large uniform background would outweigh a small object.
+def _head_of(bundle: Bundle, backbone: Backbone) -> Head | None:
+    """Read the head of a taught model; None for a model with its own model.tflite.
 
-        Args:
-            maps: Evidence maps of one image, shape (h, w, k), float32.
-            label: Index of the label.
-
-        Returns:
-            Array of the model's input size, float32, 0 to 1; None for maps of less than 5 × 5
-            cells, which are too coarse.
-        """
-        if min(maps.shape[:2]) < _MIN_CELLS:
-            return None
-        support = np.maximum(maps[:, :, label], 0)
-        edges = np.concatenate([maps[0], maps[-1], maps[1:-1, 0], maps[1:-1, -1]])
-        unlike = ((maps - np.median(edges, axis=0)) ** 2).sum(axis=2)
-        if (support * unlike).any():
-            support = support * unlike
-        support = support / max(float(support.max()), 1e-12)
-        size = (self.config.input.width, self.config.input.height)
-        scaled = Image.fromarray(support).resize(size, Image.Resampling.BILINEAR)
-        return np.clip(np.asarray(scaled, np.float32), 0, 1)
+    Raises:
+        BundleError: The head is damaged, or the backbone is not that of its base.
+    """
+    config, below = bundle.config, backbone.bundle.config
+    if config.base is None:
+        return None
+    if config.base.sha256 != below.sha256[MODEL]:
+        raise BundleError(
+            f"{config.name} was taught on another model than {below.name} "
+            f"{backbone.bundle.revision}."
+        )
+    if (config.input, config.views) != (below.input, below.views):
+        raise BundleError(
+            f"{config.name} prepares photos in another way than its base {below.name}. Teach it "
+            "again."
+        )
+    return read_head(bundle.read(HEAD), backbone.engine.features, len(config.labels))
 
 
 def name_of(photo: Photo) -> str | None:

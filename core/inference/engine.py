@@ -132,6 +132,24 @@ class Engine:
         """
         return self._call(self._explain, images)[_MAPS]
 
+    def features_of(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute feature maps whose mean over places is the embedding.
+
+        Args:
+            images: As for `run`.
+
+        Returns:
+            Array of shape (n, h, w, d), float32; of one place, the embedding itself, for a model
+            without the output `features`.
+
+        Raises:
+            BundleError: The model does not accept this shape.
+        """
+        outputs = self._call(self._explain, images)
+        if _FEATURES in outputs:
+            return outputs[_FEATURES]
+        return self.run(images).embedding[:, None, None, :]
+
     def _call(
         self, signature: SignatureRunner, images: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float32]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BundleError
+from core.inference.npz import CORRUPT, read_arrays, write_arrays
 
-__all__ = ["EmbeddingSpace", "Head", "read_head", "write_head"]
+__all__ = ["EmbeddingSpace", "Head", "read_head", "read_space", "write_head", "write_space"]
 
 _MAX_BYTES = 4 * 2**20
 _MIN_LENGTH = 1e-12
@@ -127,11 +128,8 @@ def write_head(head: Head) -> bytes:
     Args:
         head: The head.
     """
-    buffer = BytesIO()
-    arrays = {field.name: getattr(head.space, field.name) for field in fields(head.space)}
-    arrays["axes"] = arrays["axes"].astype(np.float16)
-    np.savez(buffer, **arrays, weights=head.weights, bias=head.bias, centers=head.centers)
-    return buffer.getvalue()
+    own = {"weights": head.weights, "bias": head.bias, "centers": head.centers}
+    return write_arrays(_space_arrays(head.space) | own)
 
 
 def read_head(content: bytes, features: int, classes: int) -> Head:
@@ -146,21 +144,58 @@ def read_head(content: bytes, features: int, classes: int) -> Head:
         BundleError: The file is corrupt or larger than 4 MB, or does not fit the base model or the
             labels.
     """
-    if len(content) > _MAX_BYTES:
-        raise BundleError(
-            f"head.npz has {len(content):,} bytes; at most {_MAX_BYTES:,} are accepted. Teach or "
-            "download the model again."
-        )
-    names = ("mean", "scale", "axes", "gains", "weights", "bias", "centers")
+    expected = {
+        "weights": (features, classes),
+        "bias": (classes,),
+        "centers": (classes, features),
+    }
+    arrays, space = _read("head.npz", content, features, expected)
+    return Head(space, arrays["weights"], arrays["bias"], arrays["centers"])
+
+
+def write_space(space: EmbeddingSpace) -> bytes:
+    """Serialise an embedding space to the content of space.npz, as `write_head` does.
+
+    Args:
+        space: The projection.
+    """
+    return write_arrays(_space_arrays(space))
+
+
+def read_space(content: bytes, features: int) -> EmbeddingSpace:
+    """Read the embedding space of a base model from the content of space.npz.
+
+    Args:
+        content: The file's content.
+        features: Length d of the embeddings of the base model.
+
+    Raises:
+        BundleError: The file is corrupt or larger than 4 MB, or does not fit the base model.
+    """
+    return _read("space.npz", content, features, {})[1]
+
+
+def _space_arrays(space: EmbeddingSpace) -> dict[str, NDArray[Any]]:
+    arrays = {field.name: getattr(space, field.name) for field in fields(space)}
+    return arrays | {"axes": space.axes.astype(np.float16)}
+
+
+def _read(
+    file: str, content: bytes, features: int, others: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, NDArray[np.float32]], EmbeddingSpace]:
+    """Read and validate an embedding space and other arrays, by the shapes of the latter."""
+    names = [*(field.name for field in fields(EmbeddingSpace)), *others]
+    again = "Teach or download the model again."
     try:
-        with np.load(BytesIO(content), allow_pickle=False) as entries:
-            if sorted(entries.files) != sorted(names):
-                raise ValueError(f"it holds {', '.join(sorted(entries.files))}")
-            arrays = {name: np.asarray(entries[name], np.float32) for name in names}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        with np.errstate(over="ignore"):
+            arrays = {
+                name: np.asarray(values, np.float32)
+                for name, values in read_arrays(content, names, max_bytes=_MAX_BYTES).items()
+            }
+    except CORRUPT as error:
         raise BundleError(
-            f"head.npz cannot be read: {error}. Expected are the arrays {', '.join(names)}. Teach "
-            "or download the model again."
+            f"{file} cannot be read: {error}. Expected are at most {_MAX_BYTES:,} bytes with the "
+            f"arrays {', '.join(names)}. {again}"
         ) from error
     rank = arrays["gains"].shape[0] if arrays["gains"].ndim == 1 else -1
     expected = {
@@ -168,18 +203,14 @@ def read_head(content: bytes, features: int, classes: int) -> Head:
         "scale": (features,),
         "axes": (features, rank),
         "gains": (rank,),
-        "weights": (features, classes),
-        "bias": (classes,),
-        "centers": (classes, features),
+        **others,
     }
     for name, shape in expected.items():
         if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise BundleError(
-                f"{name} of head.npz has shape {arrays[name].shape}; expected are finite values of "
-                f"shape {shape} for {features} features and {classes} labels. Teach or download "
-                "the model again."
+                f"{name} of {file} has shape {arrays[name].shape}; expected are finite values of "
+                f"shape {shape}, for embeddings of {features} values. {again}"
             )
     if (arrays["scale"] <= 0).any():
-        raise BundleError("scale of head.npz must be positive. Teach or download the model again.")
-    space = EmbeddingSpace(*(arrays[name] for name in ("mean", "scale", "axes", "gains")))
-    return Head(space, arrays["weights"], arrays["bias"], arrays["centers"])
+        raise BundleError(f"scale of {file} must be positive. {again}")
+    return arrays, EmbeddingSpace(*(arrays[field.name] for field in fields(EmbeddingSpace)))

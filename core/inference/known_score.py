@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from core.bundle.folder import Bundle
 from core.errors import BundleError
 from core.inference.calibration import probabilities
 from core.inference.engine import Outputs
+from core.inference.npz import CORRUPT, read_arrays, write_arrays
 
 __all__ = [
     "OOD_PARAMS",
@@ -43,18 +41,6 @@ OOD_PARAMS: Mapping[VerdictMethod, tuple[str, ...]] = {
 _GAMMA = 0.1
 _NEIGHBOUR = 10
 _MAX_BYTES = 4_000_000
-# Exceptions that zipfile and NumPy raise on corrupt files and on files of other formats.
-_NOT_AN_NPZ = (
-    ValueError,
-    KeyError,
-    TypeError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def known_scores(
@@ -75,12 +61,16 @@ def known_scores(
             training embedding (Liu and Qin 2024);
             `probe`: log odds of the labels against "none", from a linear layer on the embedding
             with an additional output for "none" (outlier exposure with a background class).
+            `center`, which needs the head of a taught model, is `Head.known_scores`.
         outputs: Logits and embeddings of n images.
         config: Configuration of the bundle; its temperature and exponent are used.
         ood_params: Parameters of the method, see `OOD_PARAMS`.
 
     Returns:
         Array of shape (n,), float64, on the method's own scale.
+
+    Raises:
+        ValueError: The method is `center`.
     """
     match method:
         case "max_softmax":
@@ -96,6 +86,8 @@ def known_scores(
             return _fdbd(outputs, ood_params)
         case "probe":
             return _probe(outputs.embedding, ood_params)
+        case "center":
+            raise ValueError("the method `center` is computed by the head of a taught model")
 
 
 def read_ood_params(bundle: Bundle, features: int) -> OodParams:
@@ -113,23 +105,15 @@ def read_ood_params(bundle: Bundle, features: int) -> OodParams:
             method and the model.
     """
     method, k = bundle.config.verdict.method, len(bundle.config.labels)
-    expected = OOD_PARAMS[method]
+    expected = OOD_PARAMS.get(method, ())
     if not expected:
         return {}
     content = bundle.read(VERDICT)
     try:
-        if len(content) > _MAX_BYTES:
-            raise ValueError(f"it has {len(content):,} bytes; the limit is {_MAX_BYTES:,}")
-        with zipfile.ZipFile(BytesIO(content)) as archive:
-            # The declared sizes are checked before anything is unpacked, since a small archive can
-            # expand to more than the memory.
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > 2 * _MAX_BYTES:
-            raise ValueError(f"it unpacks to {size:,} bytes; the limit is {2 * _MAX_BYTES:,}")
-        with np.load(BytesIO(content), allow_pickle=False) as entries:
-            ood_params = {name: _checked(name, entries[name]) for name in expected}
+        arrays = read_arrays(content, expected, max_bytes=_MAX_BYTES)
+        ood_params = {name: _checked(name, values) for name, values in arrays.items()}
         _check_shapes(ood_params, features, k)
-    except _NOT_AN_NPZ as error:
+    except CORRUPT as error:
         raise BundleError(
             f"{bundle.folder / VERDICT} cannot be used: {error}. The method {method} requires the "
             f"arrays {', '.join(expected)}. Download the model again."
@@ -170,9 +154,7 @@ def write_ood_params(ood_params: OodParams) -> bytes:
 
     The output is deterministic: equal parameters give equal bytes.
     """
-    buffer = BytesIO()
-    np.savez(buffer, **ood_params)  # type: ignore[arg-type]  # the stub accepts no mapping
-    return buffer.getvalue()
+    return write_arrays(ood_params)
 
 
 def _energy(logits: NDArray[np.float32]) -> NDArray[np.float64]:

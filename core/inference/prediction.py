@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prediction", "Timing"]
+__all__ = ["Prediction", "Timing", "pack_array", "unpack_array"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Prediction:
         fields = asdict(replace(self, saliency=None))
         del fields["saliency"]
         if saliency:
-            fields["saliency"] = None if self.saliency is None else _packed(self.saliency)
+            fields["saliency"] = None if self.saliency is None else pack_array(self.saliency)
         return fields
 
     @classmethod
@@ -90,15 +90,21 @@ class Prediction:
             known_score=fields["known_score"],
             scores=dict(fields["scores"]),
             timing_ms=Timing(**fields["timing_ms"]),
-            saliency=None if packed is None else _unpacked(packed),
+            saliency=None if packed is None else unpack_array(packed),
         )
 
 
-def _packed(values: NDArray[np.float32]) -> dict[str, Any]:
+def pack_array(values: NDArray[np.float32]) -> dict[str, Any]:
+    """Return an array as JSON types: shape, dtype `<f4` and base64 of the row-major bytes."""
     data = base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
     return {"shape": list(values.shape), "dtype": "<f4", "data": data}
 
 
-def _unpacked(packed: Mapping[str, Any]) -> NDArray[np.float32]:
+def unpack_array(packed: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Convert the output of `pack_array` back.
+
+    Raises:
+        ValueError, KeyError, TypeError: It is malformed.
+    """
     values = np.frombuffer(base64.b64decode(packed["data"], validate=True), "<f4")
     return values.reshape(packed["shape"]).astype(np.float32)

@@ -6,18 +6,21 @@ import logging
 import math
 import threading
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.bundle.config import CONFIG, METRICS
+from core.bundle.config import CONFIG, METRICS, Base
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.leaderboard import ModelInfo, read_unbundled
 from core.errors import BundleError, ModelNotFoundError, StoreError
 from core.inference.classifier import Classifier
+from core.registry.bases import Bases, ClassifierLoader
 from core.registry.revisions import RevisionStore
+from core.registry.taught import TaughtRecord, TaughtStore, is_private
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "FailureListener", "Timings"]
 
+_MAX_PRIVATE = 100
 _BEST_FOR_PHOTOS = ("efficientnet", "mobilenet", "scratch", "classic")
 
 logger = logging.getLogger(__name__)
@@ -64,7 +68,13 @@ class Catalog:
         self._settings = settings
         self._timings = timings or Timings()
         self._revisions = RevisionStore(settings.home)
+        self._bases = Bases(settings.models, self._revisions)
+        self._loader = ClassifierLoader(self._bases, threads=settings.threads)
+        self._taught = TaughtStore(settings.home)
         self._classifiers: dict[str, Classifier] = {}
+        # Private taught models, those that were used last at the end.
+        self._private: OrderedDict[str, Classifier] = OrderedDict()
+        self._bases_loaded: dict[str, Classifier] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         # Models and bundles by folder; they are read again once a file's time or size changes.
         self._known: dict[Path, tuple[_Stamp | None, ModelInfo]] = {}
@@ -118,7 +128,7 @@ class Catalog:
                 bundle = Bundle.open(folder)
                 bundle.verify()
                 bundle.metrics()
-                Classifier(bundle, threads=1)
+                self._loader.load(bundle)
             except BundleError as error:
                 problems[what] = error
         return problems
@@ -206,6 +216,8 @@ class Catalog:
             BundleError: No revision of it can be loaded.
         """
         name = self.default() if name is None else name
+        if is_private(name):
+            return self._load_private(name)
         # Lock-free fast path: a loaded model must not wait for another one's load.
         loaded = self._classifiers.get(name)
         if loaded is not None:
@@ -231,13 +243,82 @@ class Catalog:
             return bundled
         return self._revisions.find(name, revision)
 
+    def folders(self, bundle: Bundle) -> list[Path]:
+        """Return the model folder of a bundle, and that of its base where it has one.
+
+        Raises:
+            BundleError: The base is not installed.
+        """
+        base = self._bases.of(bundle)
+        return [each.folder for each in (bundle, base) if each is not None]
+
     def load_revision(self, bundle: Bundle) -> Classifier:
         """Load the classifier of a bundle, which is not cached.
 
         Raises:
             BundleError: It cannot be loaded.
         """
-        return Classifier(bundle, threads=self._settings.threads)
+        return self._loader.load(bundle)
+
+    def load_folder(self, folder: Path) -> Classifier:
+        """Load a model from a folder that need not be installed.
+
+        Args:
+            folder: The model folder.
+
+        Raises:
+            BundleError: It is damaged, or the base of a taught model is not installed.
+        """
+        bundle = Bundle.open(folder.resolve())
+        bundle.metrics()
+        return self._loader.load(bundle)
+
+    def load_base(self, base: Base) -> Classifier:
+        """Return the classifier whose embeddings taught models use, loading it on first use.
+
+        Args:
+            base: The base that they name.
+
+        Raises:
+            ModelNotFoundError: It is not installed.
+            BundleError: It cannot be loaded.
+        """
+        with self._locks[base.sha256]:
+            loaded = self._bases_loaded.get(base.sha256)
+            if loaded is None:
+                bundle = self._bases.find(base)
+                if bundle is None:
+                    raise ModelNotFoundError(
+                        f"The model {base.name} with the SHA-256 {base.sha256[:12]} is not "
+                        "installed. Install it with `tensight models pull`."
+                    )
+                loaded = self._bases_loaded[base.sha256] = self._loader.load(bundle)
+            return loaded
+
+    def private(self, name: str) -> ModelInfo | None:
+        """Describe a private taught model, which `models` does not list; None where there is none.
+
+        Raises:
+            BundleError: Its model folder is missing or damaged.
+        """
+        record = self._taught.find(name) if is_private(name) else None
+        return None if record is None else ModelInfo.of(self._private_bundle(record))
+
+    def private_bundle(self, name: str) -> Bundle:
+        """Return the bundle of a private taught model.
+
+        Raises:
+            ModelNotFoundError: There is none of that name.
+            BundleError: Its model folder is missing or damaged.
+        """
+        record = self._taught.find(name)
+        if record is None:
+            raise self._not_found(name)
+        return self._private_bundle(record)
+
+    def refresh_live(self) -> None:
+        """Read the live revisions again, without loading any model."""
+        self._live = self._read_live()
 
     def live(self) -> Mapping[str, LiveRevision]:
         """Return the live and last good revisions by model."""
@@ -297,6 +378,30 @@ class Catalog:
             except Exception as error:  # noqa: BLE001  # one model must not keep the others stale
                 self._log_once(f"{name} was not refreshed, the loaded revision is kept: {error}")
 
+    def _load_private(self, name: str) -> Classifier:
+        """Return the classifier of a private taught model in the revision of its record."""
+        record = self._taught.find(name)
+        if record is None:
+            self._private.pop(name, None)
+            raise self._not_found(name)
+        with self._locks[name]:
+            loaded = self._private.get(name)
+            if loaded is None or loaded.revision != record.revision:
+                loaded = self._loader.load(self._private_bundle(record))
+            self._private[name] = loaded
+            with suppress(KeyError):  # another thread may have removed it
+                self._private.move_to_end(name)
+        while len(self._private) > _MAX_PRIVATE:
+            oldest, _ = self._private.popitem(last=False)
+            self._locks.pop(oldest, None)
+        return loaded
+
+    def _private_bundle(self, record: TaughtRecord) -> Bundle:
+        found = self._revisions.find(record.id, record.revision)
+        if found is None:
+            raise BundleError(f"The files of {record.id} are gone. Teach it again.")
+        return found
+
     def _refresh(self, name: str) -> None:
         row = self._now_live().get(name)
         before, not_before = self._applied.get(name, (None, 0.0))
@@ -327,7 +432,7 @@ class Catalog:
                 old = self._classifiers.get(name)
                 if old is not None and old.revision == found.revision:
                     return old, problem is None
-                return Classifier(found, threads=self._settings.threads), problem is None
+                return self._loader.load(found), problem is None
             except BundleError as error:
                 problem = problem or error
                 self._log_once(f"{name} cannot be loaded: {error}")

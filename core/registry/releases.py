@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from core.bundle.config import CARD, CONFIG, METRICS
+from core.bundle.config import CARD, CONFIG, METRICS, MODEL
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.leaderboard import ModelInfo
 from core.errors import BundleError, HubError, ModelNotFoundError, StoreError
 from core.registry import hub
+from core.registry.bases import Bases
 from core.registry.hub import Commit
 from core.registry.repository import models_in
 from core.registry.revisions import RevisionStore, StoredRevision
+from core.registry.taught import TaughtStore, is_private
 from core.registry.trial import try_bundle
 from core.settings import Settings
 from core.store.live import HubSource, LiveRevision
@@ -59,6 +63,7 @@ class Releases:
     def __init__(self, settings: Settings, store: Store | None = None) -> None:
         self._settings = settings
         self._revisions = RevisionStore(settings.home)
+        self._bases = Bases(settings.models, self._revisions)
         self._store = store
         self._is_own = store is None
         self._opening = threading.Lock()
@@ -71,8 +76,11 @@ class Releases:
                 self._store = None
 
     def installed(self) -> list[StoredRevision]:
-        """List all readable installed revisions, sorted by model and date."""
-        return self._revisions.all()
+        """List all readable installed revisions, sorted by model and date.
+
+        Private taught models are not listed, and can be neither promoted nor pushed.
+        """
+        return [each for each in self._revisions.all() if not is_private(each.bundle.config.name)]
 
     def is_installed(self, name: str, revision: str) -> bool:
         """Return whether a revision of a model is installed, or `bundled`."""
@@ -146,8 +154,8 @@ class Releases:
                 progress=progress,
             )
             drafts = [
-                StoredRevision(_tried(staging / name, commit), commit.repo, commit.sha, date)
-                for name in models
+                StoredRevision(each, commit.repo, commit.sha, date)
+                for each in self._tried([staging / name for name in models], commit)
             ]
             with self._revisions.changing():
                 pulled = [replace(draft, bundle=self._revisions.add(draft)) for draft in drafts]
@@ -190,15 +198,17 @@ class Releases:
 
         Raises:
             ModelNotFoundError: The revision is not installed, or the prefix is ambiguous.
-            BundleError: The revision is damaged.
+            BundleError: The revision is damaged, or its base is missing.
         """
         is_bundled = any(folder.name == name for folder in find_bundles(self._settings.models))
         if revision == BUNDLED and is_bundled:
-            Bundle.open(self._settings.models / name).verify()
+            bundled = Bundle.open(self._settings.models / name)
+            bundled.verify()
+            self._bases.of(bundled)
             return BUNDLED
         there = {
             each.bundle.revision: each.bundle
-            for each in self._revisions.all()
+            for each in self.installed()
             if each.bundle.config.name == name
         }
         known = ", ".join([*there, *([BUNDLED] if is_bundled else [])]) or "none"
@@ -215,6 +225,7 @@ class Releases:
                 "Install more with `tensight models pull`."
             )
         matches[0].verify()
+        self._bases.of(matches[0])
         return matches[0].revision
 
     def roll_back(self, name: str, *, seen: LiveRevision | None = None) -> LiveRevision:
@@ -256,8 +267,9 @@ class Releases:
         message: str,
         private: bool = False,
         bars: bool = False,
+        names: Sequence[str] = (),
     ) -> str:
-        """Publish all bundled models with their cards; the repository is created if needed.
+        """Publish models with their cards; the repository is created if needed.
 
         Args:
             repo: Repository, `owner/name`; None for TENSIGHT_HUB_REPO.
@@ -265,49 +277,94 @@ class Releases:
             message: Commit message.
             private: Whether a newly created repository is private.
             bars: Whether to show progress bars on stderr.
+            names: The models to publish, each in its live revision, or else in the one that was
+                installed last, and the bases of those that were taught; empty for all bundled
+                models.
 
         Returns:
             Commit hash, 40 hex digits.
 
         Raises:
-            ModelNotFoundError: There is no model to publish.
+            ModelNotFoundError: There is no model to publish, or none of that name.
             BundleError: A model is damaged; nothing was uploaded.
             HubError: The Hub cannot be reached or refuses access; the message says what was done
                 until then.
         """
         where = self._repo(repo)
-        folders = [f for f in sorted(self._settings.models.glob("[!.]*")) if f.is_dir()]
+        with tempfile.TemporaryDirectory(prefix="tensight-push-") as scratch:
+            if names:
+                models = Path(scratch)
+                self._collect(names, models)
+            else:
+                models = self._settings.models
+            return hub.publish(
+                models,
+                self._publishable(models),
+                where,
+                token=self._settings.hub_token,
+                message=message,
+                tag=tag,
+                private=private,
+                bars=bars,
+            )
+
+    def _collect(self, names: Sequence[str], into: Path) -> None:
+        """Copy models and their bases to a folder."""
+        for name in names:
+            bundle = self._current(name)
+            for each in (bundle, self._bases.of(bundle)):
+                if each is not None and not (into / each.config.name).exists():
+                    (into / each.config.name).mkdir()
+                    for file in (CONFIG, *each.config.sha256):
+                        shutil.copyfile(each.folder / file, into / each.config.name / file)
+
+    def _current(self, name: str) -> Bundle:
+        """Return a model's live revision, or else the one that was installed last, or bundled.
+
+        Raises:
+            ModelNotFoundError: There is no model of that name.
+            BundleError: The revision is damaged.
+        """
+        row = self.live().get(name)
+        installed = [each.bundle for each in self.installed() if each.bundle.config.name == name]
+        wanted = row.revision if row is not None else None
+        if wanted is None and installed:
+            return installed[-1]
+        for bundle in installed:
+            if bundle.revision == wanted:
+                return bundle
+        if any(folder.name == name for folder in find_bundles(self._settings.models)):
+            return Bundle.open(self._settings.models / name)
+        raise ModelNotFoundError(
+            f"There is no model {name!r} to publish. `tensight models list` names the models."
+        )
+
+    def _publishable(self, models: Path) -> list[str]:
+        """Verify and try all models of a folder, and return the files to publish.
+
+        Raises:
+            ModelNotFoundError: There is no model in the folder.
+            BundleError: A model is damaged.
+        """
+        folders = [f for f in sorted(models.glob("[!.]*")) if f.is_dir()]
         if not folders:
             raise ModelNotFoundError(
-                f"There is no model to publish in {self._settings.models}. Set TENSIGHT_MODELS to "
-                "a folder with models."
+                f"There is no model to publish in {models}. Set TENSIGHT_MODELS to a folder with "
+                "models."
             )
-        files = [
-            f.name
-            for f in sorted(self._settings.models.glob("[!.]*"))
-            if f.suffix in (".md", ".json")
-        ]
+        files = [f.name for f in sorted(models.glob("[!.]*")) if f.suffix in (".md", ".json")]
         for folder in folders:
             try:
                 bundle = Bundle.open(folder)
                 bundle.read(CARD)
-                try_bundle(bundle)
+                try_bundle(bundle, self._bases.of(bundle))
             except BundleError as error:
                 raise BundleError(
                     f"Nothing was uploaded: {error} Train or export that model again, or remove it "
-                    f"from {self._settings.models}."
+                    f"from {models}."
                 ) from error
             files += [f"{folder.name}/{name}" for name in (CONFIG, *bundle.config.sha256)]
-        return hub.publish(
-            self._settings.models,
-            files,
-            where,
-            token=self._settings.hub_token,
-            message=message,
-            tag=tag,
-            private=private,
-            bars=bars,
-        )
+        return files
 
     def list_remote(
         self, *, repo: str | None = None, revision: str | None = None
@@ -354,7 +411,8 @@ class Releases:
 
         Live and last good revisions are kept, and candidates of active rollouts.
 
-        The cache is kept while another process pulls, since that process may still need it.
+        Private taught models are kept, and the bases of all taught models that are kept or
+        bundled. So is the cache while another process pulls, since that process may still need it.
 
         Returns:
             The deleted revisions and the number of bytes freed.
@@ -366,7 +424,9 @@ class Releases:
         with self._revisions.changing():
             live = self.live().values()
             kept = {revision for row in live for revision in (row.revision, row.last_good)}
-            kept |= self._tried()
+            kept |= self._compared()
+            kept |= {record.revision for record in TaughtStore(self._settings.home).all()}
+            kept |= self._needed_bases(kept)
             gone = [folder for folder in self._revisions.folders() if folder.name not in kept]
             freed = sum(self._revisions.remove(folder) for folder in gone)
             for folder in [] if self._revisions.staged() else self._cache.glob("models--*"):
@@ -374,11 +434,27 @@ class Releases:
                 shutil.rmtree(folder, ignore_errors=True)
         return [folder.name for folder in gone], freed
 
-    def _tried(self) -> set[str | None]:
+    def _compared(self) -> set[str | None]:
         """Return the revisions that active rollouts compare."""
         store = self._find_store()
         active = [] if store is None else store.rollouts.active()
         return {revision for each in active for revision in (each.candidate, each.live)}
+
+    def _tried(self, folders: Sequence[Path], commit: Commit) -> list[Bundle]:
+        """Open downloaded model folders, and load and run each model in a subprocess.
+
+        Raises:
+            BundleError: A model is corrupt or cannot be used, or its base is missing.
+        """
+        bundles = []
+        for folder in folders:
+            with _rejecting(folder.name, commit):
+                bundles.append(Bundle.open(folder))
+        # The base of a taught model may come with it.
+        for bundle in bundles:
+            with _rejecting(bundle.config.name, commit):
+                try_bundle(bundle, self._bases.of(bundle, bundles))
+        return bundles
 
     @property
     def _cache(self) -> Path:
@@ -392,12 +468,28 @@ class Releases:
             )
         return found
 
+    def _needed_bases(self, kept: Collection[str | None]) -> set[str]:
+        """Return the revisions that hold the bases of taught models.
+
+        Args:
+            kept: Revisions whose bases are needed, beside those of bundled models.
+        """
+        installed = list(self._revisions.bundles())
+        needing = [each.config.base for each in installed if each.revision in kept]
+        for folder in find_bundles(self._settings.models):
+            with suppress(BundleError):
+                needing.append(Bundle.open(folder).config.base)
+        needed = {base.sha256 for base in needing if base is not None}
+        return {each.revision for each in installed if each.config.sha256.get(MODEL) in needed}
+
     def _make_live(self, revisions: Mapping[str, str], *, first: bool = False) -> None:
         bundled = {folder.name for folder in find_bundles(self._settings.models)}
         origins = {
             each.bundle.revision: HubSource(each.repo, each.commit)
             for each in self._revisions.all()
             if each.bundle.revision in revisions.values()
+            and each.repo is not None
+            and each.commit is not None
         }
         self._open_store().live.promote(revisions, bundled, first=first, origins=origins)
 
@@ -416,18 +508,13 @@ class Releases:
             return self._store
 
 
-def _tried(folder: Path, commit: Commit) -> Bundle:
-    """Open a downloaded model folder, and load and run the model in a subprocess.
-
-    Raises:
-        BundleError: The model is corrupt or cannot be used.
-    """
+@contextmanager
+def _rejecting(name: str, commit: Commit) -> Iterator[None]:
+    """Add to an error of a downloaded model that it was rejected, and what to do."""
     try:
-        bundle = Bundle.open(folder)
-        try_bundle(bundle)
+        yield
     except BundleError as error:
         raise BundleError(
-            f"{folder.name} of {commit.repo} at {commit.sha[:12]} was rejected and nothing was "
+            f"{name} of {commit.repo} at {commit.sha[:12]} was rejected and nothing was "
             f"changed: {error} {_PUBLISHER}"
         ) from error
-    return bundle

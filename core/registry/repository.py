@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.bundle.config import CONFIG, METRICS, MODEL
+from core.bundle.config import CONFIG, HEAD, METRICS, MODEL
 from core.errors import HubError
 from core.registry.hub import Commit, RemoteFile
 from core.text import has_hidden, printable
@@ -37,7 +37,7 @@ def models_in(commit: Commit) -> dict[str, list[RemoteFile]]:
             "with `tensight models push`."
         )
     for name, files in models.items():
-        if not any(file.path == f"{name}/{MODEL}" for file in files):
+        if not any(file.path in (f"{name}/{MODEL}", f"{name}/{HEAD}") for file in files):
             raise HubError(f"{name} in {commit.repo} has no {MODEL}. Publish it again.")
     _check_sizes(commit.repo, [file for each in models.values() for file in each])
     return models

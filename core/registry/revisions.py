@@ -32,21 +32,22 @@ class StoredRevision:
 
     Attributes:
         bundle: The model folder.
-        repo: Repository on the Hub that it was pulled from, `owner/name`.
-        commit: Commit of that repository, 40 hex digits.
+        repo: Repository on the Hub that it was pulled from, `owner/name`; None for one that was
+            taught here, and for a copy of a bundled base.
+        commit: Commit of that repository, 40 hex digits; None likewise.
         date: Time of the pull, ISO 8601 in UTC.
     """
 
     bundle: Bundle
-    repo: str
-    commit: str
+    repo: str | None
+    commit: str | None
     date: str
 
 
 class RevisionStore:
     """The store of installed revisions.
 
-    REVISION/NAME/ holds a model folder, and REVISION/origin.json where it was pulled from.
+    REVISION/NAME/ holds a model folder, and REVISION/origin.json where it came from.
 
     Args:
         home: TENSIGHT_HOME.
@@ -83,6 +84,12 @@ class RevisionStore:
     def folders(self) -> list[Path]:
         """List the folders of all revisions, readable or not; their names are the revisions."""
         return sorted(folder for folder in self._folder.glob("[!.]*") if folder.is_dir())
+
+    def bundles(self) -> Iterator[Bundle]:
+        """Yield the bundles of all readable revisions; that of a model in no certain order."""
+        for folder in self.folders():
+            if isinstance(found := _read(folder), StoredRevision):
+                yield found.bundle
 
     @contextmanager
     def changing(self) -> Iterator[None]:

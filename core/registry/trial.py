@@ -17,8 +17,12 @@ _TIMEOUT_S = 120
 _MAX_QUOTED_CHARACTERS = 4000
 
 
-def try_bundle(bundle: Bundle) -> None:
+def try_bundle(bundle: Bundle, base: Bundle | None = None) -> None:
     """Verify, load and run a model in a subprocess; see `core.registry.probe`.
+
+    Args:
+        bundle: The model folder.
+        base: That of its base; None for a model without one.
 
     Raises:
         BundleError: The model is damaged, crashes the engine or does not answer in time.
@@ -27,7 +31,8 @@ def try_bundle(bundle: Bundle) -> None:
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     # Each OpenBLAS thread would use up part of the memory limit of the process.
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "core.registry.probe", str(bundle.folder)]
+    folders = [str(each.folder) for each in (bundle, base) if each is not None]
+    command = [sys.executable, "-m", "core.registry.probe", *folders]
     what = f"{bundle.config.name} {bundle.revision}"
     with tempfile.TemporaryFile() as said:
         try:

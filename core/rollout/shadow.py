@@ -49,23 +49,22 @@ class ShadowRunner:
 
     Args:
         rollout: The shadow.
-        folder: Model folder of the candidate.
+        *folders: Model folder of the candidate, and that of its base where it has one.
         is_idle: Returns whether no photo of a visitor waits or runs.
-        command: Command line of the worker without the folder.
+        command: Command line of the worker without the folders.
         limits: Limits of the shadow.
     """
 
     def __init__(
         self,
         rollout: Rollout,
-        folder: Path,
-        *,
+        *folders: Path,
         is_idle: Callable[[], bool],
         command: tuple[str, ...] = (sys.executable, "-m", "core.rollout.shadow_worker"),
         limits: ShadowLimits | None = None,
     ) -> None:
         self.rollout = rollout
-        self._folder = folder
+        self._folders = folders
         self._is_idle = is_idle
         self._command = command
         self._limits = limits or ShadowLimits()
@@ -181,7 +180,7 @@ class ShadowRunner:
             if self._closed.is_set():
                 raise EOFError
             self._process = subprocess.Popen(
-                [*self._command, str(self._folder)],
+                [*self._command, *map(str, self._folders)],
                 env=environment,
                 cwd=Path(__file__).resolve().parents[2],
                 stdin=subprocess.PIPE,

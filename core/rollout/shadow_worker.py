@@ -1,8 +1,9 @@
-"""Answer copies of photos with a candidate: `python -m core.rollout.shadow_worker FOLDER`.
+"""Answer copies of photos with a candidate: `python -m core.rollout.shadow_worker FOLDER [BASE]`.
 
-It runs in a process of its own, at the lowest priority and with a limit on memory, since a
-candidate may hang or crash. Photos are read from standard input and answers written to standard
-output, see `core.photos.messages`. The process ends when its standard input is closed.
+BASE is the folder of the model that a taught candidate is based on. The worker runs in a process of
+its own, at the lowest priority and with a limit on memory, since a candidate may hang or crash.
+Photos are read from standard input and answers written to standard output, see
+`core.photos.messages`. The process ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from core.bundle.folder import Bundle
 from core.errors import TenSightError
+from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier
 from core.photos.decode import MAX_BYTES, configure_pillow_limits
 from core.photos.messages import read_message, write_message
@@ -36,7 +38,9 @@ def main() -> None:
         with suppress(ValueError, OSError):
             lower_limit(limit, most)  # type: ignore[arg-type]  # both are names of limits
     configure_pillow_limits()
-    classifier = Classifier(Bundle.open(Path(sys.argv[1])), threads=1)
+    bundle, *base = (Bundle.open(Path(folder)) for folder in sys.argv[1:])
+    backbone = Backbone.load(base[0], threads=1) if base else None
+    classifier = Classifier(bundle, threads=1, backbone=backbone)
     write_message(sys.stdout.buffer, {"ready": classifier.revision})
     while True:
         try:

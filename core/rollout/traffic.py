@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from core.bundle.folder import Bundle
@@ -18,6 +19,7 @@ from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightErr
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
+from core.registry.taught import is_private
 from core.rollout.evidence import canary_evidence
 from core.rollout.shadow import ShadowRunner
 from core.store.drift import AnswerHistograms
@@ -58,6 +60,9 @@ class Models(Protocol):
 
     def find_revision(self, name: str, revision: str) -> Bundle | None:
         """Open an installed or bundled revision; None where it is not installed."""
+
+    def folders(self, bundle: Bundle) -> list[Path]:
+        """Return the model folder of a bundle, and that of its base where it has one."""
 
     def load_revision(self, bundle: Bundle) -> Classifier:
         """Load the classifier of a bundle."""
@@ -192,7 +197,8 @@ class Rollouts:
         active = self._active.get(prediction.model)
         with self._lock:
             key = prediction.model, prediction.revision
-            _count(self._histograms.setdefault(key, AnswerHistograms()), prediction)
+            if not is_private(prediction.model):
+                _count(self._histograms.setdefault(key, AnswerHistograms()), prediction)
             if active is not None and active.rollout.kind == "canary":
                 _count_traffic(active, prediction)
         if active is None or active.shadow is None or not isinstance(photo, bytes):
@@ -286,7 +292,9 @@ class Rollouts:
             if rollout.kind == "canary":
                 active.candidate = self._models.load_revision(bundle)
             else:
-                active.shadow = ShadowRunner(rollout, bundle.folder, is_idle=self._is_idle)
+                active.shadow = ShadowRunner(
+                    rollout, *self._models.folders(bundle), is_idle=self._is_idle
+                )
         except (BundleError, ModelNotFoundError) as error:
             self._end(store, rollout, f"the candidate cannot be loaded: {error}")
             return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
+from core.serving.heads import LocalHeads
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Observer
 from core.serving.remote import RemotePredictor
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from core.rollout.traffic import Rollouts
     from core.store.store import Store
 
-__all__ = ["connect", "connect_command", "local_predictor"]
+__all__ = ["connect", "connect_command", "local_predictor", "photo_pool"]
 
 # Commands decode photos up to this size in their own process: a worker takes 0.5 s to start.
 _INLINE_PIXELS = 16_000_000
@@ -26,13 +27,13 @@ _INLINE_PIXELS = 16_000_000
 def connect(settings: Settings) -> LocalPredictor | RemotePredictor:
     """Create the predictor of a front: remote if TENSIGHT_PREDICTOR_URL is set, otherwise local."""
     if settings.predictor_url is not None:
-        return _remote(settings, _pool(settings, workers=processors()))
+        return _remote(settings, photo_pool(settings, workers=processors()))
     return local_predictor(settings)
 
 
 def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
     """Create the predictor of a command; it starts a worker process only for a large photo."""
-    photos = _pool(settings, workers=1, inline_pixels=_INLINE_PIXELS)
+    photos = photo_pool(settings, workers=1, inline_pixels=_INLINE_PIXELS)
     if settings.predictor_url is not None:
         return _remote(settings, photos)
     return _local(settings, photos, None)
@@ -46,7 +47,7 @@ def local_predictor(settings: Settings, observer: Observer | None = None) -> Loc
         observer: Receives the outcome of each photo; None for no observer.
     """
     # One client may occupy as many workers as there are processors, so others have as many.
-    photos = _pool(settings, workers=2 * processors())
+    photos = photo_pool(settings, workers=2 * processors())
     return _local(settings, photos, observer, with_rollouts=True)
 
 
@@ -92,10 +93,18 @@ def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:
         key=key.get_secret_value() if key else None,
         secret=secret.get_secret_value().encode() if secret else None,
         photos=photos,
+        heads=LocalHeads(Catalog(settings)),
     )
 
 
-def _pool(settings: Settings, *, workers: int, inline_pixels: int = 0) -> PhotoPool:
+def photo_pool(settings: Settings, *, workers: int, inline_pixels: int = 0) -> PhotoPool:
+    """Create worker processes that decode photos within the limits of the settings.
+
+    Args:
+        settings: The settings of photo limits are used.
+        workers: As for `PhotoPool`.
+        inline_pixels: As for `PhotoPool`.
+    """
     limits = PhotoLimits(
         settings.photo_memory_mb, settings.photo_processor_s, settings.photo_seconds
     )

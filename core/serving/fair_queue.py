@@ -21,6 +21,7 @@ class _Queued(Protocol):
     Attributes:
         client: Key of the client; None for a trusted caller, which has no share.
         pixels: Pixels that count towards `QueueLimits.pixels` while the job runs.
+        best_effort: Whether the job is refused unless a worker is idle.
     """
 
     @property
@@ -28,6 +29,9 @@ class _Queued(Protocol):
 
     @property
     def pixels(self) -> int: ...
+
+    @property
+    def best_effort(self) -> bool: ...
 
 
 _J = TypeVar("_J", bound=_Queued)
@@ -60,7 +64,8 @@ class FairQueue(Generic[_J]):
     """Hands jobs to workers, round-robin over clients. Safe to share between threads.
 
     A job holds its place from `put` to `leave`, which includes the time after `finish` until its
-    result is ready.
+    result is ready. A best-effort job holds no place, so that it never keeps another job out: it is
+    accepted only while fewer jobs of all kinds than `QueueLimits.running` are in the queue.
 
     Args:
         limits: Limits of the queue.
@@ -70,6 +75,7 @@ class FairQueue(Generic[_J]):
         self._limits = limits
         self._lock = threading.Condition()
         self._held: Counter[str | None] = Counter()
+        self._best_effort = 0
         self._waiting: OrderedDict[str | None, deque[_J]] = OrderedDict()
         self._running: Counter[str | None] = Counter()
         self._pixels: Counter[str | None] = Counter()
@@ -88,22 +94,21 @@ class FairQueue(Generic[_J]):
             if there was room.
 
         Raises:
-            FullError: The queue is full, or the client has its share while others hold places.
+            FullError: The queue is full, or the client has its share while others hold places; or
+                no worker is idle for a best-effort job.
         """
-        client, share = job.client, self._limits.places_each
+        evicted = None
         with self._lock:
             if self._closed:
                 raise FullError
-            held, taken = self._held[client], self._held.total()
-            if client is not None and held >= share and taken > held:
-                raise FullError
-            evicted = None
-            if taken >= self._limits.places:
-                evicted = self._newest_beyond_share(client)
-                if evicted is None:
+            if job.best_effort:
+                if self._held.total() + self._best_effort >= self._limits.running:
                     raise FullError
-            self._held[client] += 1
-            self._waiting.setdefault(client, deque()).append(job)
+                self._best_effort += 1
+            else:
+                evicted = self._make_room(job.client)
+                self._held[job.client] += 1
+            self._waiting.setdefault(job.client, deque()).append(job)
             self._lock.notify_all()
         return evicted
 
@@ -127,7 +132,10 @@ class FairQueue(Generic[_J]):
     def leave(self, job: _J) -> None:
         """Free the place of a job, and remove it if it still waits."""
         with self._lock:
-            self._subtract(self._held, job.client, 1)
+            if job.best_effort:
+                self._best_effort -= 1
+            else:
+                self._subtract(self._held, job.client, 1)
             waiting = self._waiting.get(job.client, deque())
             if any(each is job for each in waiting):
                 waiting.remove(job)
@@ -142,6 +150,22 @@ class FairQueue(Generic[_J]):
             self._waiting.clear()
             self._lock.notify_all()
         return left
+
+    def _make_room(self, client: str | None) -> _J | None:
+        """Make sure that there is a place for a client, and return the job evicted for it, if any.
+
+        Raises:
+            FullError: See `put`.
+        """
+        held, taken = self._held[client], self._held.total()
+        if client is not None and held >= self._limits.places_each and taken > held:
+            raise FullError
+        if taken < self._limits.places:
+            return None
+        evicted = self._newest_beyond_share(client)
+        if evicted is None:
+            raise FullError
+        return evicted
 
     def _may_run(self, client: str | None, job: _J) -> bool:
         limits, pixels = self._limits, self._pixels.total()
@@ -173,8 +197,8 @@ class FairQueue(Generic[_J]):
         for other, held in self._held.most_common():
             if held <= self._limits.places_each:
                 return None
-            if other is not None and other != client and other in self._waiting:
-                jobs = self._waiting[other]
+            jobs = self._waiting.get(other, deque())
+            if other is not None and other != client and jobs and not jobs[-1].best_effort:
                 job = jobs.pop()
                 if not jobs:
                     del self._waiting[other]

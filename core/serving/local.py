@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from typing_extensions import override
 
+from core.bundle.config import Base
 from core.bundle.leaderboard import ModelInfo
 from core.errors import (
     BundleError,
@@ -30,6 +31,7 @@ from core.errors import (
     UnavailableError,
 )
 from core.inference.classifier import MAX_BATCH, Classifier, PreprocessedPhoto, name_of
+from core.inference.embedding import Embedding
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, read_photo
 from core.photos.formats.claimed import BEGINNING, claimed_pixels
@@ -64,6 +66,9 @@ class _Job:
         saliency: Whether to compute the saliency map.
         client: Key of the client that sent it; None for a trusted caller.
         preview: Length of the longer side of the preview in pixels; None for no preview.
+        base: The model to compute an embedding with; None for a prediction by `model`. Feature maps
+            are computed where `saliency` is set.
+        best_effort: Whether to fail the photo unless a worker is idle.
         future: The result; running from the start of decoding.
         abandoned: Whether the caller no longer waits for the result.
         pixels: Number of pixels according to the file's header.
@@ -75,6 +80,8 @@ class _Job:
     saliency: bool
     client: str | None = None
     preview: int | None = None
+    base: Base | None = None
+    best_effort: bool = False
     future: Future[_Answer] = field(default_factory=Future)
     abandoned: bool = False
     pixels: int = 0
@@ -83,7 +90,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Answer:
-    prediction: Prediction
+    result: Prediction | Embedding
     seen: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
 
@@ -159,6 +166,10 @@ class LocalPredictor(Predictor):
         return self._catalog.models()
 
     @override
+    def model(self, name: str) -> ModelInfo:
+        return self._catalog.private(name) or super().model(name)
+
+    @override
     def default_model(self) -> str:
         return self._catalog.default()
 
@@ -203,8 +214,10 @@ class LocalPredictor(Predictor):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
-        return (await self._observed(_Job(photo, model, saliency, client))).prediction
+        job = _Job(photo, model, saliency, client, best_effort=best_effort)
+        return _prediction(await self._observed(job))
 
     @override
     async def predict_with_preview(
@@ -220,7 +233,16 @@ class LocalPredictor(Predictor):
         if answer.preview is None:
             raise PredictorError("The prediction came without its preview. Try again.")
         crops = answer.seen.crops
-        return PreviewedPrediction(answer.prediction, answer.preview, crops[len(crops) // 2])
+        return PreviewedPrediction(_prediction(answer), answer.preview, crops[len(crops) // 2])
+
+    @override
+    async def embed(
+        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+    ) -> Embedding:
+        result = (await self._observed(_Job(photo, None, features, client, base=base))).result
+        if not isinstance(result, Embedding):
+            raise PredictorError("The photo was classified instead of embedded. Try again.")
+        return result
 
     @override
     async def archival_jpeg(self, photo: Photo) -> bytes:
@@ -233,7 +255,9 @@ class LocalPredictor(Predictor):
         try:
             return await self._answered(job)
         except Exception as error:
-            self._notify(partial(self._observer.on_error, error))
+            # A busy predictor is the usual case for best effort, and nothing to count.
+            if not (job.best_effort and isinstance(error, BusyError)):
+                self._notify(partial(self._observer.on_error, error))
             raise
 
     async def _answered(self, job: _Job) -> _Answer:
@@ -325,22 +349,26 @@ class LocalPredictor(Predictor):
             self._runner.submit(self._run)
 
     def _classifier(self, job: _Job) -> Classifier:
-        """Return the classifier that answers a job's client."""
+        """Return the classifier that answers a job's client, or that of the job's base."""
+        if job.base is not None:
+            return self._catalog.load_base(job.base)
         if self._rollouts is None:
             return self._catalog.load(job.model)
         return self._rollouts.classifier(job.model, job.client)
 
-    def _infer(self, batch: list[_Decoded]) -> list[Prediction]:
+    def _infer(self, batch: list[_Decoded]) -> Sequence[Prediction | Embedding]:
         """Run a model on a batch; where a canary fails, the live revision answers instead."""
         classifier = batch[0].classifier
-        seen, saliency = [each.seen for each in batch], [each.job.saliency for each in batch]
         try:
-            return classifier.infer(seen, saliency=saliency)
+            return _infer(batch, classifier)
         except Exception as error:
-            stand_in = self._rollouts and self._rollouts.stand_in(classifier, error)
-            if not stand_in:
+            is_embedding = batch[0].job.base is not None
+            if self._rollouts is None or is_embedding:
                 raise
-            return stand_in.infer(seen, saliency=saliency)
+            stand_in = self._rollouts.stand_in(classifier, error)
+            if stand_in is None:
+                raise
+            return _infer(batch, stand_in)
 
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process if there are any."""
@@ -375,29 +403,30 @@ class LocalPredictor(Predictor):
         jobs = [each.job for each in batch]
         started = time.perf_counter()
         try:
-            predictions = self._infer(batch)
+            results = self._infer(batch)
         except Exception as error:  # noqa: BLE001  # raised to the callers
             self._fail(jobs, error)
             return
         ended = time.perf_counter()
         with self._lock:
             # Decoders run in parallel; there is one runner.
-            decode_s = sum(p.timing_ms.decode for p in predictions) / 1000 / self._n_decoders
+            decode_s = sum(r.timing_ms.decode for r in results) / 1000 / self._n_decoders
             spent = max(ended - started, decode_s) / len(batch)
             self._seconds += 0.1 * (spent - self._seconds)
         # Read before the results are set: their callers then mark the jobs as abandoned.
         waited_for = [not job.abandoned for job in jobs]
-        for each, prediction in zip(batch, predictions, strict=True):
-            each.job.future.set_result(_Answer(prediction, each.seen, each.preview))
-        for job, prediction, waits in zip(jobs, predictions, waited_for, strict=True):
-            if waits:
+        for each, result in zip(batch, results, strict=True):
+            each.job.future.set_result(_Answer(result, each.seen, each.preview))
+        for job, result, waits in zip(jobs, results, waited_for, strict=True):
+            if waits and isinstance(result, Prediction):
                 infer = ended - started
-                spent = prediction.timing_ms.decode / 1000 + infer
+                spent = result.timing_ms.decode / 1000 + infer
                 waited = max(ended - job.entered - spent, 0.0)
-                self._notify(partial(self._observer.on_answer, prediction, waited, infer))
+                self._notify(partial(self._observer.on_answer, result, waited, infer))
         if self._rollouts is not None:
-            for each, prediction in zip(batch, predictions, strict=True):
-                self._notify(partial(self._rollouts.on_answer, prediction, each.copy))
+            for each, result in zip(batch, results, strict=True):
+                if isinstance(result, Prediction):
+                    self._notify(partial(self._rollouts.on_answer, result, each.copy))
 
     def _next_batch(self) -> list[_Decoded]:
         """Take the next batch: the oldest photo and others for the same model.
@@ -417,7 +446,7 @@ class LocalPredictor(Predictor):
                 batch = (others or explained)[:1]
                 self._explained_client = batch[0].job.client
             else:
-                same = [each for each in plain if each.classifier is plain[0].classifier]
+                same = [each for each in plain if _kind(each) == _kind(plain[0])]
                 batch = same[:MAX_BATCH]
             taken = set(map(id, batch))
             self._decoded = deque(each for each in waiting if id(each) not in taken)
@@ -436,6 +465,31 @@ class LocalPredictor(Predictor):
             notify()
         except Exception:
             logger.exception("The predictor's observer failed")
+
+
+def _kind(each: _Decoded) -> tuple[int, bool]:
+    """Return what photos of one batch have in common."""
+    return id(each.classifier), each.job.base is None
+
+
+def _infer(batch: list[_Decoded], classifier: Classifier) -> Sequence[Prediction | Embedding]:
+    """Classify or embed a batch of photos of one kind."""
+    seen = [each.seen for each in batch]
+    explained = [each.job.saliency for each in batch]
+    if batch[0].job.base is None:
+        return classifier.infer(seen, saliency=explained)
+    return classifier.embeddings(seen, features=explained)
+
+
+def _prediction(answer: _Answer) -> Prediction:
+    """Return the prediction of an answer.
+
+    Raises:
+        PredictorError: It is an embedding.
+    """
+    if not isinstance(answer.result, Prediction):
+        raise PredictorError("The photo was embedded instead of classified. Try again.")
+    return answer.result
 
 
 async def _pixels_of(photo: Photo) -> int:

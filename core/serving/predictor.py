@@ -11,8 +11,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.bundle.config import Base
 from core.bundle.leaderboard import ModelInfo
 from core.errors import ModelNotFoundError, UnavailableError
+from core.inference.embedding import Embedding
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 
@@ -78,6 +80,7 @@ class Predictor(Protocol):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
         """Classify a photo.
 
@@ -88,6 +91,8 @@ class Predictor(Protocol):
             client: Key of the client that sent the photo, such as a visitor, a chat or an API key.
                 While others wait, no client holds more than its share of the queue. None for a
                 trusted caller such as the command line, which has no share.
+            best_effort: Raise BusyError at once unless a worker is idle, so that the photo delays
+                no other: for the frames of a video.
 
         Raises:
             ImageError: The photo cannot be used.
@@ -118,6 +123,22 @@ class Predictor(Protocol):
             client: As in `predict`.
 
         Raises:
+            TenSightError: As in `predict`.
+        """
+
+    async def embed(
+        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+    ) -> Embedding:
+        """Compute the embedding of a photo, for the heads of taught models.
+
+        Args:
+            photo: As in `predict`.
+            base: The model that computes it, as taught models name it.
+            features: Whether to return feature maps as well.
+            client: As in `predict`.
+
+        Raises:
+            ModelNotFoundError: The base is not installed where the models run.
             TenSightError: As in `predict`.
         """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import os
 import random
 import secrets
@@ -19,7 +20,7 @@ import httpx2
 from PIL import Image
 from typing_extensions import override
 
-from core.bundle.config import Config
+from core.bundle.config import Base, Config
 from core.bundle.leaderboard import ModelInfo
 from core.bundle.metrics import Metrics
 from core.errors import (
@@ -34,12 +35,15 @@ from core.errors import (
     TenSightError,
     UnavailableError,
 )
+from core.inference.embedding import Embedding
 from core.inference.prediction import Prediction
+from core.inference.remote_head import HeadClassifier
 from core.network import broken_variable, is_loopback, network_hint, without_credentials
 from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation
+from core.serving.heads import LocalHeads
 from core.serving.predictor import Predictor, PreviewedPrediction, wait_for_result
 from core.settings import processors
 from core.text import printable
@@ -55,6 +59,8 @@ _MAX_MESSAGE_CHARACTERS = 1_000
 
 _T = TypeVar("_T")
 
+logger = logging.getLogger(__name__)
+
 
 class RemotePredictor(Predictor):
     """A predictor that sends photos to an HTTP service. Safe to share between event loops.
@@ -67,6 +73,8 @@ class RemotePredictor(Predictor):
         patience_s: Timeout of a request in seconds, including retries.
         secret: Key of the hashes that stand for clients; None for a random one.
         photos: Worker processes that make previews, closed with the predictor; None for new ones.
+        heads: The taught models of this machine, closed with the predictor: the service embeds
+            photos for them. None for none.
     """
 
     def __init__(
@@ -77,7 +85,9 @@ class RemotePredictor(Predictor):
         patience_s: float = 5.0,
         secret: bytes | None = None,
         photos: PhotoPool | None = None,
+        heads: LocalHeads | None = None,
     ) -> None:
+        self._heads = heads
         self._secret = secret or secrets.token_bytes(32)
         self._photos = photos or PhotoPool(PhotoLimits(), workers=processors())
         self._url = url.rstrip("/")
@@ -101,7 +111,16 @@ class RemotePredictor(Predictor):
             if row not in self._models:
                 self._models[row] = self._request("GET", f"/v1/models/{name}", _result)
             results.append(self._models[name, revision])
-        return results
+        if self._heads is None:
+            return results
+        there = {each.name for each in results}
+        mine = [each for each in self._heads.models() if each.name not in there]
+        return sorted([*results, *mine], key=lambda each: each.name)
+
+    @override
+    def model(self, name: str) -> ModelInfo:
+        mine = None if self._heads is None else self._heads.model(name)
+        return mine or super().model(name)
 
     @override
     def default_model(self) -> str:
@@ -115,22 +134,56 @@ class RemotePredictor(Predictor):
         model: str | None = None,
         saliency: bool = False,
         client: str | None = None,
+        best_effort: bool = False,
     ) -> Prediction:
-        # The service reads the keyed hash of the client if it trusts the key of this predictor.
+        heads = self._heads
+        if heads is not None and model is not None:
+            taught = await asyncio.to_thread(heads.find, model)
+            if taught is not None:
+                return await self._predict_taught(taught, photo, saliency, client)
         body = await asyncio.to_thread(_encoded, photo)
         query = {"saliency": str(saliency).lower()} | ({"model": model} if model else {})
+        if best_effort:
+            query["best_effort"] = "true"
         request = self._start(
             "POST",
             "/v1/predict",
             Prediction.from_dict,
             content=body,
             params=query,
-            headers={} if client is None else {CLIENT_HEADER: self._hashed(client)},
+            headers=self._client_header(client),
         )
         prediction = await wait_for_result(request)
         if isinstance(photo, str | os.PathLike):
             return replace(prediction, photo=os.fspath(photo))
         return prediction
+
+    async def _predict_taught(
+        self, taught: HeadClassifier, photo: Photo, saliency: bool, client: str | None
+    ) -> Prediction:
+        """Have a photo embedded, and apply the head of a taught model."""
+        base = taught.bundle.config.base
+        if base is None:
+            raise PredictorError(f"{taught.bundle.config.name} has no base. Teach it again.")
+        embedding = await self.embed(photo, base, features=saliency, client=client)
+        path = os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
+        return await asyncio.to_thread(taught.classify, embedding, path)
+
+    @override
+    async def embed(
+        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+    ) -> Embedding:
+        body = await asyncio.to_thread(_encoded, photo)
+        query = {"model": base.name, "sha256": base.sha256, "features": str(features).lower()}
+        request = self._start(
+            "POST",
+            "/v1/embed",
+            Embedding.from_dict,
+            content=body,
+            params=query,
+            headers=self._client_header(client),
+        )
+        return await wait_for_result(request)
 
     @override
     async def predict_with_preview(
@@ -167,6 +220,8 @@ class RemotePredictor(Predictor):
         for each in running:
             each.cancel()
         self._photos.close()
+        if self._heads is not None:
+            self._heads.close()
 
         async def end() -> None:
             if self._client is not None:
@@ -176,6 +231,10 @@ class RemotePredictor(Predictor):
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _client_header(self, client: str | None) -> dict[str, str]:
+        """Return the keyed hash of a client, which a service reads that trusts this key."""
+        return {} if client is None else {CLIENT_HEADER: self._hashed(client)}
 
     def _hashed(self, client: str) -> str:
         return hmac.new(self._secret, client.encode(), hashlib.sha256).hexdigest()
@@ -224,10 +283,12 @@ class RemotePredictor(Predictor):
                     except httpx2.TransportError as error:
                         why = str(error) or type(error).__name__
                     else:
-                        # Without a code of ours it comes from a proxy in front of the service.
-                        if response.status_code not in (502, 503, 504) or _code(response):
+                        # Without a code of ours it comes from a proxy in front of the service;
+                        # Ray's returns 500 where a replica has died.
+                        if response.status_code not in (500, 502, 503, 504) or _code(response):
                             return self._read(response, read)
                         why = f"a proxy in front of it returned status {response.status_code}"
+                    logger.debug("%s %s is tried again: %s", method, path, why)
                     # With jitter, so that many clients do not retry at the same moment.
                     await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
                     pause *= 2

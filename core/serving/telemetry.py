@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from core.bundle.leaderboard import ModelInfo
 from core.errors import TenSightError
 from core.inference.prediction import Prediction
+from core.registry.taught import is_private
 
 __all__ = ["CONTENT_TYPE", "Telemetry"]
 
@@ -46,7 +47,9 @@ class Telemetry:
 
     def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
         """Record a prediction and its durations."""
-        self._photos.labels(prediction.model, prediction.verdict).inc()
+        # Whoever knows the id of a private model may use it.
+        model = "taught" if is_private(prediction.model) else prediction.model
+        self._photos.labels(model, prediction.verdict).inc()
         self._seconds.labels("decode").observe(prediction.timing_ms.decode / 1000)
         self._seconds.labels("wait").observe(waited_s)
         self._seconds.labels("infer").observe(infer_s)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from core.store.database import Database, in_utc
+from core.store.lanes import is_alive
 from core.store.tables import AUDIT
 
 __all__ = ["AuditEntry", "AuditLog"]
@@ -53,11 +54,12 @@ class AuditLog:
         with self._database.write() as connection:
             connection.execute(sa.insert(AUDIT).values(values))
 
-    def begin(self, bot: int, operator: str, act: str) -> int:
+    def begin(self, bot: int, owner: str, operator: str, act: str) -> int:
         """Record that a command was started.
 
         Args:
             bot: Id of the bot that runs it.
+            owner: Name of the process that runs it.
             operator: Keyed hash of the operator's id.
             act: The command.
 
@@ -65,7 +67,8 @@ class AuditLog:
             Number of the entry, for `finish`.
         """
         values = {"operator": operator, "act": act, "outcome": "begun", "doing": bot}
-        insert = sa.insert(AUDIT).values(at=datetime.now(UTC), **values).returning(AUDIT.c.id)
+        values |= {"at": datetime.now(UTC), "owner": owner}
+        insert = sa.insert(AUDIT).values(values).returning(AUDIT.c.id)
         with self._database.write() as connection:
             return int(connection.execute(insert).scalar_one())
 
@@ -76,30 +79,41 @@ class AuditLog:
             number: Number of the entry, from `begin`.
             outcome: Result in words.
         """
-        self._finish(AUDIT.c.id == number, lambda _: outcome)
+        with self._database.write() as connection:
+            self._finish(connection, AUDIT.c.id == number, lambda _: outcome)
 
-    def finish_all(self, bot: int, outcome: Callable[[str], str]) -> list[AuditEntry]:
-        """Record an outcome for all commands that a bot started and never finished.
+    def finish_all(
+        self, bot: int, owner: str, outcome: Callable[[str], str], *, alone: bool
+    ) -> list[AuditEntry]:
+        """Record an outcome for the commands of a bot that dead processes never finished.
 
         Args:
             bot: Id of the bot.
+            owner: Name of this process, whose own commands go on.
             outcome: Returns the outcome for a command.
+            alone: Whether no other process of the bot can run, however recently it did.
 
         Returns:
             The entries that were added, oldest first.
         """
-        return self._finish(AUDIT.c.doing == bot, outcome)
+        unknown = AUDIT.c.owner.is_(None)  # the process of an earlier version
+        with self._database.write() as connection:
+            dead = sa.true() if alone else ~is_alive(connection, AUDIT)
+            lost = (AUDIT.c.doing == bot) & (unknown | ((AUDIT.c.owner != owner) & dead))
+            return self._finish(connection, lost, outcome)
 
     def _finish(
-        self, which: sa.ColumnElement[bool], outcome: Callable[[str], str]
+        self,
+        connection: sa.Connection,
+        which: sa.ColumnElement[bool],
+        outcome: Callable[[str], str],
     ) -> list[AuditEntry]:
         change = sa.update(AUDIT).where(which).values(doing=None).returning(AUDIT)
-        with self._database.write() as connection:
-            rows = sorted(connection.execute(change).all(), key=lambda row: int(row.id))
-            now = datetime.now(UTC)
-            ended = [AuditEntry(now, row.operator, row.act, outcome(row.act)) for row in rows]
-            for each in ended:
-                connection.execute(sa.insert(AUDIT).values(asdict(each)))
+        rows = sorted(connection.execute(change).all(), key=lambda row: int(row.id))
+        now = datetime.now(UTC)
+        ended = [AuditEntry(now, row.operator, row.act, outcome(row.act)) for row in rows]
+        for each in ended:
+            connection.execute(sa.insert(AUDIT).values(asdict(each)))
         return ended
 
     def recent(self, most: int) -> list[AuditEntry]:

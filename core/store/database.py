@@ -22,6 +22,9 @@ __all__ = ["Database", "in_utc"]
 
 _LOCKED_S = 60
 _BUSY_S = 10
+# A connection to a machine that is gone ends after ten seconds; nothing else would end it.
+_KEEPALIVE = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3}
+_KEEPALIVE |= {"tcp_user_timeout": 10_000}
 # Key of the PostgreSQL advisory lock; an arbitrary number.
 _LOCK = 0x7E5516
 # Since this schema version, files are private and deleted rows are overwritten.
@@ -44,7 +47,7 @@ class Database:
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
-        with self._translate_errors():
+        with self.translate_errors():
             self.engine = sa.create_engine(
                 url,
                 connect_args=_arguments(url),
@@ -64,7 +67,7 @@ class Database:
         """
         url = _url(settings)
         database = cls(url)
-        with database._translate_errors(), _locked(url):
+        with database.translate_errors(), _locked(url):
             if database._version() != HEAD:
                 database._migrate()
         return database
@@ -80,7 +83,7 @@ class Database:
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
             return None
         database = cls(url)
-        with database._translate_errors():
+        with database.translate_errors():
             version = database._version()
         if version == HEAD:
             return database
@@ -96,7 +99,7 @@ class Database:
         """
         if self._url.get_backend_name() != "sqlite":
             return
-        with self._translate_errors(), self._unmanaged() as cursor:
+        with self.translate_errors(), self._unmanaged() as cursor:
             busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             logger.warning("Deleted rows stay in the write-ahead log until it can be truncated")
@@ -110,6 +113,16 @@ class Database:
         finally:
             connection.close()
 
+    @property
+    def file(self) -> Path:
+        """File of a SQLite database."""
+        return Path(self._url.database or "tensight.db")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether processes on several machines can use it at once."""
+        return self._url.get_backend_name() != "sqlite"
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
@@ -117,14 +130,31 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Begin a read-only transaction, which writers do not block."""
-        with self._translate_errors(), self._reading.begin() as connection:
+        with self.translate_errors(), self._reading.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Begin a write transaction: committed at the end, rolled back on an error."""
-        with self._translate_errors(), self.engine.begin() as connection:
+        with self.translate_errors(), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def translate_errors(self) -> Iterator[None]:
+        """Translate errors of SQLAlchemy, its drivers and the file system to StoreError."""
+        try:
+            yield
+        except ImportError as error:
+            raise StoreError(
+                f"The database {self._shown} needs a package that is not installed: {error}. For "
+                "PostgreSQL, install the extra 'postgres'."
+            ) from error
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise StoreError(
+                f"The database {self._shown} is not available: {reason}. Check that it exists, "
+                "that this user can write to it, and that TENSIGHT_DATABASE_URL is correct."
+            ) from error
 
     def _version(self) -> str | None:
         """Return the schema version; None if there are no tables."""
@@ -161,7 +191,7 @@ class Database:
         """Make the files of an older SQLite database private, and erase its deleted rows."""
         if self._url.get_backend_name() != "sqlite":
             return
-        file = Path(self._url.database or "")
+        file = self.file
         for each in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
             with suppress(OSError):
                 each.chmod(PRIVATE_FILE)
@@ -176,23 +206,6 @@ class Database:
     @property
     def _shown(self) -> str:
         return self._url.render_as_string(hide_password=True)
-
-    @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        """Translate errors of SQLAlchemy, its drivers and the file system to StoreError."""
-        try:
-            yield
-        except ImportError as error:
-            raise StoreError(
-                f"The database {self._shown} needs a package that is not installed: {error}. For "
-                "PostgreSQL, install the extra 'postgres'."
-            ) from error
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise StoreError(
-                f"The database {self._shown} is not available: {reason}. Check that it exists, "
-                "that this user can write to it, and that TENSIGHT_DATABASE_URL is correct."
-            ) from error
 
 
 def in_utc(at: datetime) -> datetime:
@@ -216,8 +229,9 @@ def _url(settings: Settings) -> sa.URL:
 
 
 def _arguments(url: sa.URL) -> dict[str, Any]:
-    name = "timeout" if url.get_backend_name() == "sqlite" else "connect_timeout"
-    return {name: _BUSY_S}
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": _BUSY_S}
+    return {"connect_timeout": _BUSY_S, **_KEEPALIVE}
 
 
 @contextmanager

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from core.store.database import Database
-from core.store.tables import INBOX
+from core.store.dialects import insert
+from core.store.lanes import Lane, among, is_alive, open_lanes, same_lane
+from core.store.tables import INBOX, LANES
 
-__all__ = ["InboxTable"]
+__all__ = ["InboxTable", "StoredUpdate"]
+
+
+class StoredUpdate(NamedTuple):
+    """An unfinished update.
+
+    Attributes:
+        number: Its id.
+        payload: Its content.
+        attempts: Number of times that a process started to handle it and did not finish.
+        forgotten: Whether it is about a photo whose sender has since deleted their data.
+    """
+
+    number: int
+    payload: str
+    attempts: int
+    forgotten: bool
 
 
 class InboxTable:
@@ -24,16 +43,21 @@ class InboxTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def receive(self, bot: int, updates: Sequence[tuple[int, int | None, str]]) -> set[int]:
+    def receive(
+        self, bot: int, updates: Sequence[tuple[int, int | None, str]], owner: str | None = None
+    ) -> set[int]:
         """Store updates; those that exist already are not changed.
 
         Args:
             bot: Id of the bot.
-            updates: Id, chat and content of each update.
+            updates: Id, chat and content of each update; those without a chat are handled alone.
+            owner: Process that handles them, unless another one handles their chats; None to leave
+                them to any process.
 
         Returns:
-            Ids of the updates that are not finished, including those that were stored before: a
-            caller may repeat this after a lost connection.
+            Ids of the unfinished updates that the process is to handle: these, and earlier ones of
+            the same chats, which it may not have read yet. A caller may repeat this after a lost
+            connection.
         """
         now = datetime.now(UTC)
         rows: list[dict[str, Any]] = [
@@ -42,17 +66,21 @@ class InboxTable:
         ]
         if not rows:
             return set()
+        numbers = {row["update_id"] for row in rows}
+        done = sa.select(INBOX.c.update_id).where(
+            INBOX.c.bot == bot, INBOX.c.update_id.in_(numbers), INBOX.c.done_at.is_not(None)
+        )
         with self._database.write() as connection:
-            known = connection.execute(
-                sa.select(INBOX.c.update_id, INBOX.c.done_at).where(
-                    INBOX.c.bot == bot, INBOX.c.update_id.in_([r["update_id"] for r in rows])
-                )
-            ).all()
-            there = {row.update_id for row in known}
-            new = {row["update_id"]: row for row in rows if row["update_id"] not in there}
-            if new:
-                connection.execute(sa.insert(INBOX), list(new.values()))
-        return {*new, *(row.update_id for row in known if row.done_at is None)}
+            connection.execute(insert(connection, INBOX).on_conflict_do_nothing(), rows)
+            numbers -= set(connection.execute(done).scalars())
+            lanes = {row["update_id"]: Lane.of(row["update_id"], row["chat"]) for row in rows}
+            wanted = {lanes[number] for number in numbers}
+            owned = open_lanes(connection, bot, wanted, owner) if wanted else set()
+            if not owned:
+                return set()
+            unfinished = sa.select(INBOX.c.update_id).join(LANES, same_lane())
+            mine = (LANES.c.bot == bot) & among(owned) & INBOX.c.done_at.is_(None)
+            return set(connection.execute(unfinished.where(mine)).scalars())
 
     def waiting(self, bot: int) -> list[tuple[int, str]]:
         """Return id and content of each unfinished update of a bot, oldest first."""
@@ -64,21 +92,60 @@ class InboxTable:
         with self._database.read() as connection:
             return [(row.update_id, row.payload or "") for row in connection.execute(select)]
 
+    def count(self, bot: int) -> int:
+        """Return the number of unfinished updates of a bot."""
+        select = sa.select(sa.func.count()).where(INBOX.c.bot == bot, INBOX.c.done_at.is_(None))
+        with self._database.read() as connection:
+            return int(connection.execute(select).scalar_one())
+
     def unsettled(self, bot: int) -> set[int]:
-        """Return the ids of the updates that the bot was handling when its process crashed."""
+        """Return the ids of the updates that are being handled, or were when a process crashed."""
         select = sa.select(INBOX.c.update_id).where(
             INBOX.c.bot == bot, INBOX.c.done_at.is_(None), INBOX.c.attempts > 0
         )
         with self._database.read() as connection:
             return set(connection.execute(select).scalars())
 
-    def forgotten(self, bot: int) -> set[int]:
-        """Return the ids of updates about photos whose senders have since deleted their data."""
-        select = sa.select(INBOX.c.update_id).where(
-            INBOX.c.bot == bot, INBOX.c.done_at.is_(None), INBOX.c.forgotten.is_(True)
+    def load(self, bot: int, updates: Collection[int]) -> list[StoredUpdate]:
+        """Return unfinished updates by their ids, oldest first."""
+        wanted = INBOX.c.update_id.in_(updates)
+        select = (
+            sa.select(INBOX)
+            .where(INBOX.c.bot == bot, INBOX.c.done_at.is_(None), wanted)
+            .order_by(INBOX.c.update_id)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(select).all()
+        return [
+            StoredUpdate(row.update_id, row.payload or "", row.attempts, row.forgotten)
+            for row in rows
+        ]
+
+    def owned(self, bot: int, owner: str) -> set[int]:
+        """Return the ids of the unfinished updates that a process is to handle."""
+        select = (
+            sa.select(INBOX.c.update_id)
+            .join(LANES, same_lane())
+            .where(INBOX.c.bot == bot, INBOX.c.done_at.is_(None), LANES.c.owner == owner)
         )
         with self._database.read() as connection:
             return set(connection.execute(select).scalars())
+
+    @contextmanager
+    def holding(self, bot: int, update: int) -> Iterator[bool]:
+        """Enter a section that stores data of an update; yield whether it may be stored.
+
+        It may not once the update was finished or marked by `forget`. Both wait for the section to
+        end, where the database has row locks.
+        """
+        select = (
+            sa.select(INBOX.c.done_at, INBOX.c.forgotten)
+            .where(INBOX.c.bot == bot, INBOX.c.update_id == update)
+            .with_for_update(read=True)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(select).first()
+            yield row is not None and row.done_at is None and not row.forgotten
 
     def forget(self, bot: int, updates: Sequence[int]) -> None:
         """Mark updates as being about photos of a user who deletes their data."""
@@ -90,24 +157,35 @@ class InboxTable:
         with self._database.write() as connection:
             connection.execute(change)
 
-    def begin(self, bot: int, updates: Sequence[int], most: int) -> int:
+    def begin(self, bot: int, updates: Sequence[int], most: int, owner: str) -> int | None:
         """Count an attempt to handle updates, before it starts.
 
         Args:
             bot: Id of the bot.
             updates: Ids of the updates that are handled together.
             most: Maximum number of attempts; beyond it, none is counted.
+            owner: Process that handles them.
 
         Returns:
-            Number of earlier attempts that did not finish; the maximum over the updates.
+            Number of earlier attempts that did not finish; the maximum over the updates. None where
+            the process is not to handle them: its lease has expired, another process has taken over
+            their chat, or they are finished.
         """
-        mine = sa.and_(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
-        before = sa.select(sa.func.coalesce(sa.func.max(INBOX.c.attempts), 0)).where(mine)
-        count = sa.update(INBOX).where(mine).values(attempts=INBOX.c.attempts + 1)
+        unfinished = (INBOX.c.bot == bot) & INBOX.c.done_at.is_(None)
+        select = (
+            sa.select(INBOX.c.update_id, INBOX.c.attempts)
+            .join(LANES, same_lane())
+            .where(unfinished, INBOX.c.update_id.in_(updates), LANES.c.owner == owner)
+            # Nobody takes over the lane before the attempt is counted.
+            .with_for_update(of=LANES)
+        )
         with self._database.write() as connection:
-            failed = int(connection.execute(before).scalar_one())
-            if failed < most:
-                connection.execute(count)
+            mine = connection.execute(select.where(is_alive(connection, LANES)))
+            attempts = {row.update_id: row.attempts for row in mine}
+            failed = max(attempts.values(), default=None)
+            if failed is not None and failed < most:
+                count = sa.update(INBOX).where(INBOX.c.bot == bot, INBOX.c.update_id.in_(attempts))
+                connection.execute(count.values(attempts=INBOX.c.attempts + 1))
         return failed
 
     def settle(self, bot: int, updates: Sequence[int]) -> None:

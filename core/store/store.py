@@ -10,14 +10,17 @@ import sqlalchemy as sa
 from core.settings import Settings
 from core.store.audit import AuditLog
 from core.store.chats import ChatTable
+from core.store.confirmations import ConfirmationTable
 from core.store.database import Database
 from core.store.drift import DriftTable
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
+from core.store.lanes import LaneTable
 from core.store.live import LiveModels
 from core.store.rollouts import RolloutTable
-from core.store.tables import ANSWERS, COMPARISONS, INBOX
+from core.store.send_slots import SendSlotTable
+from core.store.tables import ANSWERS, COMPARISONS, CONFIRMATIONS, INBOX
 
 __all__ = ["Store"]
 
@@ -34,9 +37,12 @@ class Store:
     live: LiveModels
     feedback: FeedbackTable
     inbox: InboxTable
+    lanes: LaneTable
     chats: ChatTable
     audit: AuditLog
     flags: Flags
+    slots: SendSlotTable
+    confirmations: ConfirmationTable
     rollouts: RolloutTable
     drift: DriftTable
 
@@ -48,9 +54,12 @@ class Store:
             LiveModels(database),
             FeedbackTable(database),
             InboxTable(database),
+            LaneTable(database),
             ChatTable(database),
             AuditLog(database),
             Flags(database),
+            SendSlotTable(database),
+            ConfirmationTable(database),
             RolloutTable(database),
             DriftTable(database),
         )
@@ -79,9 +88,11 @@ class Store:
         self.database.close()
 
     def purge_before(self, moment: datetime) -> None:
-        """Delete stored answers, comparisons and updates from before a time, finished or not."""
+        """Delete answers, comparisons, updates and confirmations from before a time."""
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
             connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
+            expired = CONFIRMATIONS.c.expires_at < moment
+            connection.execute(sa.delete(CONFIRMATIONS).where(expired))
         self.database.scrub()

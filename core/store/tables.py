@@ -7,15 +7,19 @@ import sqlalchemy as sa
 __all__ = [
     "ANSWERS",
     "AUDIT",
+    "BOT_PROCESSES",
     "CHATS",
     "COMPARISONS",
+    "CONFIRMATIONS",
     "DRIFT",
     "FEEDBACK",
     "HEAD",
     "INBOX",
+    "LANES",
     "LIVE",
     "ORIGINS",
     "ROLLOUTS",
+    "SEND_SLOTS",
     "SWITCHES",
     "TABLES",
     "TRAFFIC",
@@ -72,6 +76,46 @@ INBOX = sa.Table(
     # Whether its user has since asked to delete their data.
     sa.Column("forgotten", sa.Boolean, nullable=False, server_default=sa.false()),
 )
+BOT_PROCESSES = sa.Table(
+    "bot_processes",
+    TABLES,
+    sa.Column("owner", sa.String(32), primary_key=True),
+    sa.Column("bot", sa.BigInteger, nullable=False),
+    # The process counts as dead from then on, unless it has renewed its lease.
+    sa.Column("alive_until", sa.DateTime(timezone=True), nullable=False),
+)
+LANES = sa.Table(
+    "lanes",
+    TABLES,
+    sa.Column("bot", sa.BigInteger, primary_key=True, autoincrement=False),
+    # 0 for an update that is handled alone.
+    sa.Column("chat", sa.BigInteger, primary_key=True, autoincrement=False),
+    # 0 for the updates of a chat.
+    sa.Column("update_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    # The process that handles these updates, while it is alive.
+    sa.Column("owner", sa.String(32), index=True),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+)
+SEND_SLOTS = sa.Table(
+    "send_slots",
+    TABLES,
+    # All chats of a bot, or the keyed hash of one chat.
+    sa.Column("key", sa.String(64), primary_key=True),
+    # Seconds since the epoch.
+    sa.Column("next_at", sa.Float, nullable=False),
+    sa.Column("times", sa.JSON, nullable=False),
+)
+CONFIRMATIONS = sa.Table(
+    "confirmations",
+    TABLES,
+    sa.Column("key", sa.String(16), primary_key=True),
+    sa.Column("operator", sa.String(64), nullable=False),
+    sa.Column("act", sa.Text, nullable=False),
+    # What the operator was shown, and the command depends on.
+    sa.Column("seen", sa.JSON, nullable=False),
+    sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("result", sa.Text),
+)
 CHATS = sa.Table(
     "chats",
     TABLES,
@@ -111,6 +155,8 @@ AUDIT = sa.Table(
     sa.Column(
         "doing", sa.BigInteger
     ),  # id of the bot that runs the command, until its outcome is known
+    # The process of the bot that runs it.
+    sa.Column("owner", sa.String(32)),
 )
 ROLLOUTS = sa.Table(
     "rollouts",

@@ -64,6 +64,8 @@ class TaughtHead:
             held-out photos lie above it.
         probabilities: Of each photo, by a head that was learned without it and calibrated with
             `temperature`; shape (n, k), in the order of the examples.
+        known_scores: `Head.known_scores` of each photo by a head that was learned without it, shape
+            (n,), in the order of the examples.
         strength: Inverse of the regularisation of the logistic regression.
     """
 
@@ -71,6 +73,7 @@ class TaughtHead:
     temperature: float
     none_below: float
     probabilities: NDArray[np.float64]
+    known_scores: NDArray[np.float64]
     strength: float
 
 
@@ -103,12 +106,15 @@ def teach_head(examples: Examples, space: EmbeddingSpace) -> TaughtHead:
     temperature, _ = _best_temperature(logits, ordered.labels)
     probabilities = np.empty_like(logits)
     probabilities[order] = _softmax(logits / temperature)
+    known_scores = np.empty_like(similarities)
+    known_scores[order] = similarities
     weights, bias, centers = _fit(projected, ordered.labels, strength)
     return TaughtHead(
         Head(space, weights, bias, centers),
         temperature,
         float(np.quantile(similarities, 1 - _ACCEPTED)),
         probabilities,
+        known_scores,
         strength,
     )
 

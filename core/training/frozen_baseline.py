@@ -10,7 +10,7 @@ from core.training.embedder import Embedder
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.real_photos import metrics_by_part
 from core.training.export.evidence_maps import EMBEDDING
-from core.training.frozen_features import FEATURES
+from core.training.frozen_features import head_input
 from core.training.interpolation import predict_with_head
 from core.training.linear_probe import fit_linear_probe
 from core.training.recipe import Recipe
@@ -44,7 +44,7 @@ def measure_frozen_baseline(
     classes = len(data.dataset.labels)
     model = recipe.build((recipe.input.height, recipe.input.width, 3), classes + 1)
     set_initial_weights(model, recipe, data.learn, settings)
-    layer = EMBEDDING if recipe.build_head is None else FEATURES
+    layer = EMBEDDING if recipe.build_head is None else head_input(model)
     embedder = Embedder(model, recipe.input, layer)
     train = LabelledImages.from_photos(data.real.train)
     embeddings = embedder.embed(train)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,11 +14,12 @@ from core.output import replacing
 from core.training.data.photo_batches import BatchSampler, LabelledImages, PhotoTrainingData
 from core.training.data.photo_views import PhotoViews
 from core.training.embedder import Embedder
+from core.training.export.evidence_maps import EMBEDDING
 
-__all__ = ["FEATURES", "FrozenFeatures", "compute_features"]
+__all__ = ["FrozenFeatures", "compute_features", "head_input"]
 
-FEATURES = "features"
-"""Name of the layer that computes them."""
+_FEATURES = "features"
+_VECTORS = 2  # dimensions of a batch of vectors
 
 _CHUNK = 500
 _MIN_DEVIATION = 0.01
@@ -58,6 +60,17 @@ class FrozenFeatures:
             for index in indices
         ]
         return self.standardised(np.stack(features).astype(np.float32))
+
+
+def head_input(model: keras.Model) -> str:
+    """Return the name of the layer whose output the head of a frozen network is trained on.
+
+    Args:
+        model: A network with a layer `features`; where that is a feature map, the head is trained
+            on its mean, the layer `embedding`.
+    """
+    vectors = len(model.get_layer(_FEATURES).output.shape) == _VECTORS
+    return _FEATURES if vectors else EMBEDDING
 
 
 def compute_features(

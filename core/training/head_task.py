@@ -19,8 +19,7 @@ from core.training.data.batches import Batch, PrefetchDataset
 from core.training.data.photo_batches import BatchSampler, LabelledImages, PhotoTrainingData
 from core.training.data.photo_views import PhotoViews
 from core.training.embedder import Embedder
-from core.training.export.evidence_maps import EMBEDDING
-from core.training.frozen_features import FEATURES, FrozenFeatures, compute_features
+from core.training.frozen_features import FrozenFeatures, compute_features, head_input
 from core.training.interpolation import SelectionData
 from core.training.photo_plan import PhotoPlan
 from core.training.photo_task import photo_run_identity, plan_schedule
@@ -28,8 +27,6 @@ from core.training.recipe import Recipe
 from core.training.task import RecipeTask, set_initial_weights
 
 __all__ = ["HeadTask", "attach_head"]
-
-_LOGITS = "logits"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +84,7 @@ class HeadTask(RecipeTask):
         spec = recipe.input
         model = recipe.build((spec.height, spec.width, 3), classes + 1)
         set_initial_weights(model, recipe, data.rows, settings)
-        embedder = Embedder(model, spec, FEATURES)
+        embedder = Embedder(model, spec, head_input(model))
         features = compute_features(
             embedder,
             data,
@@ -203,13 +200,13 @@ def attach_head(task: HeadTask, head: keras.Model, settings: Settings) -> keras.
     model = task.recipe.build((spec.height, spec.width, 3), task.classes + 1)
     set_initial_weights(model, task.recipe, task.data.rows, settings)
     average = head.optimizer.interpolate(1.0)
-    for name in (EMBEDDING, _LOGITS):
-        layer = head.get_layer(name)
+    trained = [layer for layer in head.layers if layer.weights]
+    for i, layer in enumerate(trained):
         kernel, bias = average[layer.kernel.path], average[layer.bias.path]
-        if name == EMBEDDING:
+        if i == 0:
             kernel = kernel / features.deviation[:, None]
             bias = bias - features.mean @ kernel
-        model.get_layer(name).set_weights([kernel, bias])
+        model.get_layer(layer.name).set_weights([kernel, bias])
     return model
 
 

@@ -131,6 +131,33 @@ _UNSEEN_PLAN = replace(
     ),
 )
 
+# Teaching starts from this network: fine-tuning on ten classes costs an embedding what it knows of
+# other things. At 224 pixels, since it is not fine-tuned to small images.
+_FROZEN_PLAN = PhotoPlan(
+    phases=(Phase(20, 224, 45_000, peak_rate=1e-3, final_rate=1e-5),),
+    feature_views=1,
+    near_kinds=_PHOTO_PLAN.near_kinds,
+)
+_FROZEN = replace(
+    _EFFICIENTNET,
+    name="efficientnet-frozen",
+    title="EfficientNet-Lite2, frozen",
+    description="EfficientNet-Lite2 with frozen ImageNet weights and a linear head, trained on "
+    "CIFAR-10 and on real photos of the same classes and of other things. Models of your own "
+    "classes are taught on its embedding.",
+    family="transfer",
+    build=efficientnet.frozen,
+    build_head=efficientnet.frozen_head,
+    step_scales=None,
+    input=_EFFICIENTNET.input.model_copy(update={"height": 224, "width": 224}),
+    optimizer=AnchoredAdamW(anchor=0.0, ema_decay=0.998, clip_norm=1.0),
+    plan=_FROZEN_PLAN,
+    epochs=_FROZEN_PLAN.epochs,
+    patience=_FROZEN_PLAN.epochs,
+    batch_size=128,
+    offered=False,
+)
+
 # On two cores the frozen VGG16 computes features of 80 images per second at 64 pixels; training it
 # processes fewer than 30.
 _TRANSFER_PLAN = PhotoPlan(
@@ -272,6 +299,7 @@ RECIPES = {
             "subset of ImageNet, so the accuracy on its images is optimistic.",
         ),
         _EFFICIENTNET,
+        _FROZEN,
         replace(
             _EFFICIENTNET,
             name="efficientnet-unseen",

@@ -25,6 +25,7 @@ from core.training.export.checks import check_network, check_precision
 from core.training.export.draft import draft_config
 from core.training.export.evidence_maps import activation_model, gradient_model, occlusion_model
 from core.training.export.flatbuffer import to_flatbuffer
+from core.training.input_gradient import input_gradient
 from core.training.recipe import Recipe
 from core.training.run import RunOptions, TrainedNetwork, run_recipe
 
@@ -85,6 +86,7 @@ def train(
         data,
         settings,
         command,
+        input_gradient(trained.model, exported.config.input),
     )
     if not recipe.bundled:
         save_unbundled(settings.models, bundle)

@@ -50,17 +50,19 @@ class PredictTab:
     send: gr.Button
     thanks: gr.HTML
     model: gr.Dropdown
+    live: gr.Button
     examples: gr.HTML
     options: gr.HTML
     details: gr.HTML
 
 
-def build(context: PageContext, page: gr.Blocks) -> PredictTab:
+def build(context: PageContext, page: gr.Blocks, *, live: bool) -> PredictTab:
     """Build the tab inside the page's current Gradio context.
 
     Args:
         context: Context of the page.
         page: The page, whose load event fills the model selector.
+        live: Whether to offer live predictions.
 
     Returns:
         The components of the tab.
@@ -69,19 +71,25 @@ def build(context: PageContext, page: gr.Blocks) -> PredictTab:
         ModelNotFoundError: The predictor has no model.
         BundleError: The default model is damaged.
     """
-    tab = _layout(context)
+    tab = _layout(context, live=live)
     _connect(tab, _Handlers(context, tab), page)
     return tab
 
 
-def _layout(context: PageContext) -> PredictTab:
+def _layout(context: PageContext, *, live: bool) -> PredictTab:
     """Create the components, in the order of a narrow screen."""
     words = context.words
     parts: dict[str, Any] = {"shown": gr.State(None)}
     with gr.Row(elem_id="predict-row"):
-        with gr.Column(min_width=300):
+        with gr.Column(min_width=300, elem_id="photo-column"):
             parts["photo"] = photo_input(words("photo"), "photo")
+            # Camera and live answer are filled by page.js.
+            gr.HTML(elem_id="live-camera")
+            parts["live"] = gr.Button(
+                words("live"), size="sm", min_width=0, visible=live, elem_id="live"
+            )
         with gr.Column(min_width=300):
+            gr.HTML(elem_id="live-answer")
             parts["verdict"] = text_html(words("verdict_waits"), elem_id="verdict")
             parts["scores"] = gr.HTML(WAITING_SCORES, elem_id="scores")
             with gr.Row(elem_id="actions"):
@@ -167,6 +175,8 @@ def _connect(tab: PredictTab, handlers: _Handlers, page: gr.Blocks) -> None:
     explained = tab.why.click(handlers.explain, tab.shown, tab.explained, **free)
     explained.then(None, js="() => window.tensight?.toggleOverlay()", **private)
     tab.share.click(None, js="() => window.tensight?.share()", **private)
+    tab.live.click(None, tab.model, js="model => window.tensight?.toggleLive(model)", **private)
+    tab.model.change(None, tab.model, js="model => window.tensight?.setLiveModel(model)", **private)
     judged = [tab.thanks, tab.right, tab.wrong, tab.correction, tab.keep]
     tab.right.click(handlers.confirm, [tab.shown, tab.keep], judged, **free)
     tab.wrong.click(lambda: gr.update(visible=True), None, tab.correction, **free)

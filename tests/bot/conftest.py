@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_server import HubServer
+from tests.support.hub_server import HubServer
 from tests.support.predictors import ControlledPredictor, unavailable
 from tests.support.running_bot import RunningBot, running_bot
 from tests.support.telegram_server import TelegramServer

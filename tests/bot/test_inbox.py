@@ -139,8 +139,8 @@ class DisconnectingInbox(InboxTable):
 
     disconnected = False
 
-    def receive(self, bot: int, updates: Any) -> set[int]:
-        new = super().receive(bot, updates)
+    def receive(self, bot: int, updates: Any, owner: str | None = None) -> set[int]:
+        new = super().receive(bot, updates, owner)
         if updates and not self.disconnected:
             self.disconnected = True
             raise StoreError("the connection is lost")
@@ -378,9 +378,10 @@ def count_two_deaths(telegram: TelegramServer, home: Path) -> None:
     """Store what two processes leave that died of the update that Telegram holds."""
     (update,) = telegram.pending
     with closing(Store.open(Settings(home=home))) as store:
-        store.inbox.receive(BOT_ID, [(update["update_id"], SENDER, json.dumps(update))])
+        store.lanes.renew(BOT_ID, "dead", lease_s=600)
+        store.inbox.receive(BOT_ID, [(update["update_id"], SENDER, json.dumps(update))], "dead")
         for _ in range(2):
-            store.inbox.begin(BOT_ID, [update["update_id"]], 2)
+            store.inbox.begin(BOT_ID, [update["update_id"]], 2, "dead")
 
 
 def test_button_that_killed_the_process_twice_is_abandoned(

@@ -12,8 +12,8 @@ import pytest
 
 from core.settings import Settings
 from core.store.store import Store
-from tests.hub_server import HubServer, Repo
 from tests.support.bot_process import start_process
+from tests.support.hub_server import HubServer, Repo
 from tests.support.running_bot import ask, running_bot, settings_for, texts
 from tests.support.servers import wait_for
 from tests.support.telegram_server import BOT_ID, TelegramServer
@@ -96,8 +96,8 @@ def test_command_that_is_handled_again_after_a_kill_is_recorded_twice(
     how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
     with closing(Store.open(settings_for(telegram, tmp_path / "home"))) as store:
         store.inbox.receive(BOT_ID, [(update["update_id"], OPERATOR, json.dumps(update))])
-        store.audit.begin(999, "somebody", "pull v1")  # Another bot, which is running.
-        store.audit.begin(BOT_ID, "somebody", "pull v1")
+        store.audit.begin(999, "theirs", "somebody", "pull v1")  # Another bot, which is running.
+        store.audit.begin(BOT_ID, "dead", "somebody", "pull v1")
         with running_bot(telegram, tmp_path / "home", **how):
             wait_for(lambda: last_text(telegram).startswith("⚠ owner/models contains no model"))
         refused, again, lost, *begun = [outcome for _, outcome in entries_of(store)]

@@ -25,7 +25,7 @@ from core.store.chats import Chat
 from core.store.feedback import Feedback
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.hub_server import HubServer, Repo
+from tests.support.hub_server import HubServer, Repo
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
 from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import TelegramServer

@@ -14,18 +14,27 @@ from starlette.routing import Route
 
 from bot.webhook_probe import WebhookProbe
 
+KEY = b"a key of all replicas"
 
-def run_probe(url: str, *, path: str | None = None) -> None:
-    """Run a probe through a proxy that replaces the path if one is given."""
+
+def run_probe(url: str, *, path: str | None = None, elsewhere: bool = False) -> None:
+    """Run a probe through a proxy.
+
+    Args:
+        url: The webhook's address.
+        path: Path that the proxy requests instead.
+        elsewhere: Whether the proxy chooses another replica.
+    """
     probe: WebhookProbe
 
     async def receive(request: Request) -> Response:
         if path is not None:
             request.scope["path"] = path
-        return Response(status_code=204 if probe.receive(request) else 403)
+        receiver = WebhookProbe(url, KEY) if elsewhere else probe
+        return receiver.receive(request) or Response(status_code=403)
 
     app = Starlette(routes=[Route("/{anything:path}", receive, methods=["POST"])])
-    probe = WebhookProbe(url, httpx.ASGITransport(app))
+    probe = WebhookProbe(url, KEY, httpx.ASGITransport(app))
     asyncio.run(probe.run())
 
 
@@ -35,8 +44,16 @@ def test_probe_that_arrives_logs_nothing(path: str, caplog: pytest.LogCaptureFix
     assert caplog.text == ""
 
 
-def test_probe_warns_where_the_path_is_changed(caplog: pytest.LogCaptureFixture) -> None:
-    run_probe("https://bot.example/hook", path="/")
+def test_probe_may_arrive_at_another_replica(caplog: pytest.LogCaptureFixture) -> None:
+    run_probe("https://bot.example/hook", elsewhere=True)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_probe_warns_where_the_path_is_changed(
+    caplog: pytest.LogCaptureFixture, elsewhere: bool
+) -> None:
+    run_probe("https://bot.example/hook", path="/", elsewhere=elsewhere)
     assert "A request to https://bot.example/hook did not arrive here" in caplog.text
 
 
@@ -47,5 +64,5 @@ def test_probe_sends_no_secret_to_another_server(caplog: pytest.LogCaptureFixtur
 
     app = Starlette(routes=[Route("/{anything:path}", refuse, methods=["POST"])])
     with caplog.at_level(logging.WARNING):
-        asyncio.run(WebhookProbe("https://x.example/", httpx.ASGITransport(app)).run())
+        asyncio.run(WebhookProbe("https://x.example/", KEY, httpx.ASGITransport(app)).run())
     assert "did not arrive here (status 403)" in caplog.text

@@ -26,6 +26,7 @@ INTERNAL_ERRORS = {
     "HubError",
     "ImageErrorCode",
     "SlowRequestError",
+    "TeachingReason",
 }
 INTERNAL_ERRORS |= {"CommandUnavailableError", "StoreError", "UnsupportedSystemError"}
 HEAVY = {

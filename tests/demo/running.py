@@ -11,6 +11,7 @@ from core.serving.local import LocalPredictor
 from demo.app import build_page, launch
 from demo.context import ClientRateLimiter
 from demo.hosts import TrustedHosts
+from demo.live import LiveFrames
 from demo.server import Endpoint
 from demo.uploads import UploadFolder
 from tests.support.servers import free_port
@@ -25,10 +26,11 @@ def served(
     proxies: int = 0,
     bodies: BodyLimits | None = None,
     mcp: Callable[[TrustedHosts], Endpoint] | None = None,
+    frames: ClientRateLimiter | None = None,
     **how: Any,
 ) -> Iterator[str]:
     """Address of a page that is served as long as it is needed; `how` is what it is built with."""
-    page = build_page(predictor, mcp=mcp is not None, **how)
+    page = build_page(predictor, mcp=mcp is not None, live=True, **how)
     port = free_port()
     launch(
         page,
@@ -39,6 +41,7 @@ def served(
         proxies=proxies,
         bodies=bodies,
         mcp=mcp,
+        live=LiveFrames(predictor, frames),
     )
     try:
         yield f"http://127.0.0.1:{port}"

@@ -22,7 +22,7 @@ from core.registry.catalog import Catalog
 from core.settings import Settings
 from demo import space
 from tests.conftest import ROOT
-from tests.hub_server import HubServer, Repo
+from tests.support.hub_server import HubServer, Repo
 from tests.support.servers import free_port, wait_until_it_answers
 
 SETTINGS = Settings(models=ROOT / "models")

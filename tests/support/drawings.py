@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from PIL import Image
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageDraw
 
 from demo.tabs.examples import seascape, ship
 
-__all__ = ["gradient", "seascape", "ship"]
+__all__ = ["gradient", "seascape", "shape_jpeg", "ship"]
+
+
+def shape_jpeg(kind: str, seed: int, side: int = 96) -> bytes:
+    """Draw a shape at a random place on noise, as the content of a JPEG file.
+
+    Args:
+        kind: `circle` (red), `square` (green) or `bars` (blue).
+        seed: Of place, size and noise.
+        side: Width and height in pixels.
+    """
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(90, 140, (side, side, 3), np.uint8))
+    draw = ImageDraw.Draw(image)
+    left, top = (int(n) for n in rng.integers(2, side // 3, 2))
+    size = int(rng.integers(side // 3, side // 2))
+    box = (left, top, left + size, top + size)
+    match kind:
+        case "circle":
+            draw.ellipse(box, "#e02020")
+        case "square":
+            draw.rectangle(box, "#20c030")
+        case _:
+            for row in range(0, side, 12):
+                draw.rectangle((0, row + left % 6, side, row + left % 6 + 4), "#2030d0")
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
 
 
 def gradient(width: int, height: int) -> Image.Image:

@@ -27,6 +27,8 @@ class Postgres:
     """A server that runs."""
 
     folder: Path
+    user: str | None
+    process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def database(self) -> str:
@@ -36,6 +38,28 @@ class Postgres:
             [_program("createdb"), "-h", self.folder, "-U", "tensight", name], check=True
         )
         return f"postgresql+psycopg://tensight@/{name}?host={self.folder}"
+
+    def start(self) -> None:
+        """Start the server and wait until it accepts connections."""
+        log_file = self.folder / "log"
+        with log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(_program("postgres"), "-D", str(self.folder / "data")),
+                    *("-k", str(self.folder), "-c", "listen_addresses=", "-c", "fsync=off"),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=self.user,
+                cwd="/",
+            )
+        wait_for(lambda: b"ready to accept" in log_file.read_bytes())
+
+    def stop(self) -> None:
+        """Stop the server, without waiting for whoever is connected."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
 
 
 def is_there() -> bool:
@@ -64,24 +88,12 @@ def running() -> Iterator[Postgres]:
             user=user,
             cwd="/",
         )
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [
-                    *(_program("postgres"), "-D", str(data), "-k", str(folder)),
-                    *("-c", "listen_addresses=", "-c", "fsync=off"),
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                user=user,
-                cwd="/",
-            )
+        server = Postgres(folder, user)
         try:
-            wait_for(lambda: b"ready to accept" in (folder / "log").read_bytes())
-            yield Postgres(folder)
+            server.start()
+            yield server
         finally:
-            # Without waiting for whoever is connected.
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -18,8 +18,8 @@ from core.settings import Settings
 from core.store.live import LiveRevision
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.hub_server import HubServer
 from tests.support import drawings
+from tests.support.hub_server import HubServer
 
 REPO = "owner/models"
 

@@ -14,7 +14,7 @@ from core.serving.http.client import ClientAddress
 from core.serving.http.client_share import ClientShare
 from core.serving.http.context import ServiceContext
 from core.serving.http.errors import add_exception_handlers
-from core.serving.http.routes import health, models, predict
+from core.serving.http.routes import embed, health, models, predict
 from core.serving.http.security_headers import SecurityHeaders
 from core.serving.predictor import Predictor
 from core.serving.telemetry import Telemetry
@@ -62,7 +62,7 @@ def build_service(
         guard or Guard(settings),
         max(1, int(settings.queue_size * settings.client_share)),
     )
-    for each in (predict, models, health):
+    for each in (predict, embed, models, health):
         api.include_router(each.router)
     add_exception_handlers(api)
     api.add_middleware(BodyLimit, limits=bodies or BodyLimits(settings.queue_size))

@@ -15,9 +15,10 @@ from core.photos.decode import MAX_BYTES
 from core.serving.http.errors import error_response
 from core.serving.http.form_check import FormCheck
 
-__all__ = ["BodyLimit", "BodyLimits", "BodyRule", "content_type", "is_form"]
+__all__ = ["MAX_FORM_BYTES", "BodyLimit", "BodyLimits", "BodyRule", "content_type", "is_form"]
 
-_MAX_FORM_BYTES = 5 * MAX_BYTES
+MAX_FORM_BYTES = 5 * MAX_BYTES
+"""Maximum size of a form with photos."""
 
 
 class Respond(Protocol):
@@ -59,7 +60,7 @@ class BodyRule:
 
 
 def _photo_rule(scope: Scope) -> BodyRule:
-    return BodyRule(_MAX_FORM_BYTES if is_form(content_type(scope)) else MAX_BYTES)
+    return BodyRule(MAX_FORM_BYTES if is_form(content_type(scope)) else MAX_BYTES)
 
 
 class BodyLimit:

@@ -13,6 +13,7 @@ __all__ = [
     "METRICS_EXAMPLE",
     "AnswerOut",
     "ComparisonOut",
+    "EmbeddingOut",
     "FailureOut",
     "HealthOut",
     "ModelOut",
@@ -32,6 +33,20 @@ class SaliencyOut(BaseModel):
     """
 
     shape: tuple[int, int]
+    dtype: str
+    data: str
+
+
+class ArrayOut(BaseModel):
+    """Array of numbers.
+
+    Attributes:
+        shape: Its shape.
+        dtype: NumPy type string of the values, always `<f4` (little-endian float32).
+        data: The values in row-major order, base64-encoded.
+    """
+
+    shape: tuple[int, ...]
     dtype: str
     data: str
 
@@ -79,6 +94,16 @@ class AnswerOut(BaseModel):
     verdict: str
     known_score: float
     scores: dict[str, float]
+    timing_ms: TimingOut
+
+
+class EmbeddingOut(BaseModel):
+    """Embedding of a photo, and the feature maps behind it where they are requested."""
+
+    model: str
+    revision: str
+    embedding: ArrayOut
+    features: ArrayOut | None
     timing_ms: TimingOut
 
 

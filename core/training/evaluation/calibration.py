@@ -10,19 +10,15 @@ from scipy.optimize import minimize
 
 from core.bundle.config import Config
 from core.inference.calibration import confidences, probabilities
-from core.training.evaluation.reliability import log_loss
+from core.inference.reliability import log_loss
 
 __all__ = [
     "cross_fitted_confidences",
     "fit_beta_calibration",
     "fit_calibration",
     "fit_temperature",
-    "fit_unsure_threshold",
 ]
 
-_TARGET_ACCURACY = 0.95
-_MIN_CONFIDENCE = 0.5  # below it a prediction is more likely wrong than right
-_MIN_ACCEPTED = 50
 _TEMPERATURES = (0.05, 20.0)
 _EXPONENTS = (0.25, 4.0)
 _FOLDS = 5
@@ -116,30 +112,6 @@ def fit_calibration(
     return config.model_copy(
         update={"temperature": temperature, "exponent": exponent, "beta": beta}
     )
-
-
-def fit_unsure_threshold(
-    confidence: NDArray[np.float64], correct: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> float:
-    """Return the smallest threshold, 0.5 or more, at which 95% of the accepted are correct.
-
-    Args:
-        confidence: Confidences, shape (n,), 0 to 1.
-        correct: Whether each prediction is correct, shape (n,).
-        weights: Weight of each prediction, shape (n,), positive.
-
-    Returns:
-        A confidence; 1.0 where no threshold accepts at least 50 predictions of that accuracy.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    accuracies = np.cumsum(weights[order] * correct[order]) / np.cumsum(weights[order])
-    descending = confidence[order]
-    # A threshold accepts all predictions of its confidence, so only the last of equal ones counts.
-    last_of_equal = np.append(descending[1:] < descending[:-1], True)
-    enough = np.arange(1, len(order) + 1) >= _MIN_ACCEPTED
-    # The tolerance covers rounding: ten weights of 0.1 do not sum to exactly 1.
-    reached = np.flatnonzero((accuracies >= _TARGET_ACCURACY - 1e-9) & last_of_equal & enough)
-    return max(float(descending[reached[-1]]), _MIN_CONFIDENCE) if len(reached) else 1.0
 
 
 def cross_fitted_confidences(

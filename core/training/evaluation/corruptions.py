@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from core.bundle.metrics import CorruptionMetrics
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.inference.reliability import ece, reliability
 from core.training.data.datasets import Split
 from core.training.evaluation.ood import run_inference
-from core.training.evaluation.reliability import ece, reliability
 
 __all__ = ["CORRUPTED_ROWS", "corrupt", "corruptions", "measure_corruptions"]
 

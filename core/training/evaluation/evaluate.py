@@ -14,10 +14,10 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from core.bundle.metrics import ClassMetrics, ConfidenceMetrics, Misclassification, SplitMetrics
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.inference.reliability import ece, log_loss, reliability
 from core.photos.preprocess import crops
 from core.training.data.datasets import Split
 from core.training.evaluation.ood import run_inference
-from core.training.evaluation.reliability import ece, log_loss, reliability
 
 __all__ = ["confidence_metrics", "evaluate_split", "measure_latency"]
 

@@ -16,6 +16,7 @@ from core.bundle.metrics import (
     Metrics,
     OutlierMetrics,
     PhotoMetrics,
+    PointingMetrics,
     RealPhotoMetrics,
     ResizeMetrics,
 )
@@ -27,10 +28,11 @@ from core.training.data.labelled_photos import find_photos_folder
 from core.training.data.real_photos import RealPhotos
 from core.training.evaluation import report
 from core.training.evaluation.evaluate import confidence_metrics, evaluate_split, measure_latency
-from core.training.evaluation.evaluation_data import EvaluationData
+from core.training.evaluation.evaluation_data import REAL_PHOTOS, EvaluationData
 from core.training.evaluation.ood import accuracy, run_inference
 from core.training.evaluation.ood_evaluation import TINY_KNOWN_EVALUATION, outlier_metrics
 from core.training.evaluation.photos import evaluate_photos
+from core.training.evaluation.pointing_game import Explain, measure_pointing
 from core.training.evaluation.provenance import provenance
 from core.training.evaluation.real_photos import (
     PhotoPredictions,
@@ -71,6 +73,7 @@ class History:
     unseen_sources: RealPhotoMetrics | None = None
     real_photos_frozen: RealPhotoMetrics | None = None
     unseen_sources_frozen: RealPhotoMetrics | None = None
+    pointing: PointingMetrics | None = None
     shift: dict[str, CorruptionMetrics] | None = None
     shift_n: int = 0
 
@@ -157,6 +160,7 @@ def measure(
     data: EvaluationData,
     settings: Settings,
     command: str,
+    gradient: Explain | None = None,
 ) -> Bundle:
     """Write a model folder with metrics that are measured on its weights.
 
@@ -168,6 +172,8 @@ def measure(
         data: Data to evaluate on.
         settings: `threads` is used; and `data`, for `photos/`.
         command: The command line, for the card.
+        gradient: Input gradients of the network, the baseline of the pointing game; None to keep
+            its stored result.
     """
     dataset, tiny = data.dataset, data.tiny
     test_name, validation_name = data.names or (
@@ -199,7 +205,7 @@ def measure(
                 if tiny is None
                 else outlier_metrics(classifier, data, tiny, photos, history.outliers)
             ),
-            **_real_photo_fields(classifier, data, history),
+            **_real_photo_fields(classifier, data, history, gradient),
             shift=history.shift,
             shift_n=history.shift_n,
             validation=evaluate_split(classifier, data.validation, validation_name, dataset.hub),
@@ -242,14 +248,15 @@ def _single_view_accuracy(bundle: Bundle, test: Split, settings: Settings) -> fl
 
 
 def _real_photo_fields(
-    classifier: Classifier, data: EvaluationData, history: History
-) -> dict[str, RealPhotoMetrics | None]:
+    classifier: Classifier, data: EvaluationData, history: History, gradient: Explain | None
+) -> dict[str, RealPhotoMetrics | PointingMetrics | None]:
     """Return the fields of metrics.json about real photos, measured here or kept."""
-    found = {
+    found: dict[str, RealPhotoMetrics | PointingMetrics | None] = {
         "real_photos": history.real_photos,
         "unseen_sources": history.unseen_sources,
         "real_photos_frozen": history.real_photos_frozen,
         "unseen_sources_frozen": history.unseen_sources_frozen,
+        "pointing": history.pointing,
     }
     if data.real is None:
         return found
@@ -259,8 +266,12 @@ def _real_photo_fields(
     def predict(photos: RealPhotos) -> PhotoPredictions:
         return on_valid if photos is valid else predict_photos(classifier, photos)
 
-    found |= metrics_by_part(data.real, predict)
-    if (metrics := found["real_photos"]) is not None:
+    by_part = metrics_by_part(data.real, predict)
+    if (metrics := by_part["real_photos"]) is not None:
         error = cross_fitted_ece(classifier, on_valid, data.validation)
-        found["real_photos"] = metrics.model_copy(update={"ece_cross_fitted": error})
-    return found
+        by_part["real_photos"] = metrics.model_copy(update={"ece_cross_fitted": error})
+    pointing = measure_pointing(classifier, on_valid, REAL_PHOTOS, gradient=gradient)
+    if pointing is not None and gradient is None and history.pointing is not None:
+        kept = {"input_gradient": history.pointing.input_gradient}
+        pointing = pointing.model_copy(update=kept)
+    return found | by_part | {"pointing": pointing}

@@ -11,8 +11,8 @@ from core.bundle.metrics import PhotoMetrics, ProportionEstimate
 from core.errors import DataError, ImageError, PhotoReadError
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
+from core.inference.reliability import ece, reliability
 from core.training.data.labelled_photos import NONE, read_labels
-from core.training.evaluation.reliability import ece, reliability
 
 __all__ = ["decode_photos", "evaluate_photos"]
 

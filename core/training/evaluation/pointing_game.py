@@ -19,7 +19,7 @@ from core.inference.classifier import Classifier
 from core.photos.preprocess import InputSpec, resize
 from core.training.evaluation.real_photos import PhotoPredictions
 
-__all__ = ["CHANCE", "Grid", "localisation", "make_grids", "measure_pointing", "play"]
+__all__ = ["CHANCE", "Explain", "Grid", "localisation", "make_grids", "measure_pointing", "play"]
 
 CHANCE = 0.25
 """Score of a map that is the same everywhere."""

@@ -14,6 +14,7 @@ import keras
 import core
 from core.bundle.metrics import Provenance
 from core.settings import processors
+from core.system import processor_name
 
 __all__ = ["commit", "hardware", "provenance", "today"]
 
@@ -38,12 +39,7 @@ def provenance(command: str) -> Provenance:
 
 def hardware() -> str:
     """Return the processor, its cores that this process may use, and the accelerators of Keras."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":", 1)[1].strip() if names else model
-    return ", ".join([f"{processors()} × {model}", *_accelerators()])
+    return ", ".join([f"{processors()} × {processor_name()}", *_accelerators()])
 
 
 def _accelerators() -> list[str]:

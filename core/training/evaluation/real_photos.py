@@ -17,13 +17,13 @@ from core.bundle.metrics import (
 )
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.inference.reliability import calibrated_ece_interval, ece, reliability
 from core.training.data.cifar10 import CIFAR10_LABELS
 from core.training.data.datasets import Split
 from core.training.data.real_photos import RealPhotos, RealPhotosParts
 from core.training.evaluation.calibration import cross_fitted_confidences
 from core.training.evaluation.evaluation_data import REAL_PHOTOS
 from core.training.evaluation.ood import FALSE_NEGATIVE_RATE, run_inference, score_outputs
-from core.training.evaluation.reliability import calibrated_ece_interval, ece, reliability
 
 __all__ = [
     "PhotoPredictions",

@@ -11,7 +11,7 @@ from core.bundle.config import CARD, METRICS, Config
 from core.bundle.metrics import Metrics
 from core.training.evaluation.plots import draw_confusion, draw_curves, draw_reliability
 
-__all__ = ["files"]
+__all__ = ["card_file", "files"]
 
 
 def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
@@ -29,8 +29,13 @@ def files(config: Config, metrics: Metrics) -> dict[str, bytes]:
         METRICS: (metrics.model_dump_json(indent=2) + "\n").encode(),
         CONFUSION: draw_confusion(config, metrics),
         RELIABILITY: draw_reliability(metrics),
-        CARD: (_front_matter(config, metrics) + card(config, metrics)).encode(),
+        CARD: card_file(config, metrics),
     }
+
+
+def card_file(config: Config, metrics: Metrics) -> bytes:
+    """Generate the card of a model, README.md, with its front matter for the Hub."""
+    return (_front_matter(config, metrics) + card(config, metrics)).encode()
 
 
 def _front_matter(config: Config, metrics: Metrics) -> str:

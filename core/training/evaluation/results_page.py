@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-from core.bundle.card import began_with, mean_of_shift, separations
+from core.bundle.card import describe_pretrained, mean_of_shift, separations
 from core.bundle.config import Pretrained
 from core.bundle.leaderboard import ModelInfo, mean_and_spread
 from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
+from core.inference.reliability import calibrated_ece_interval
 from core.training.ablation_results import Ablation
-from core.training.evaluation.reliability import calibrated_ece_interval
+from core.training.evaluation.pointing_game import CHANCE
 from core.training.evaluation.tables import best_first, display_name, measured_on, photo_accuracy
 from core.training.recipe import Recipe
 
@@ -44,6 +45,7 @@ def results_page(
         *_baseline(results, recipes),
         *_cost(results),
         *_real_photos(results),
+        *_pointing(results),
         *_calibration(results),
         *_out_of_distribution(results),
         *_corruptions(results),
@@ -84,12 +86,13 @@ def _baseline(results: Sequence[ModelInfo], recipes: Mapping[str, Recipe]) -> li
     lines = [
         "## Comparison with the student report",
         "",
-        "Precision, recall and F1 are macro averages. The report selected its epochs on the test "
-        "set. Recipes of VGG16 were revised after test results of earlier attempts were known, see "
-        "[TRAINING.md](TRAINING.md).",
+        "The baseline is the student report's model of the same name. Precision, recall and F1 are "
+        "macro averages. The report selected its epochs on the test set. The recipes of VGG16 were "
+        "revised after test results of earlier attempts were known (see "
+        "[TRAINING.md](TRAINING.md)).",
         "",
-        "| model | accuracy: report | here | precision: report | here | recall: report | here "
-        "| F1: report | here |",
+        "| model | accuracy: baseline | this project | precision: baseline | this project "
+        "| recall: baseline | this project | F1: baseline | this project |",
         f"| --- |{' ---: |' * 2 * len(_METRICS)}",
     ]
     for result in results:
@@ -112,8 +115,8 @@ def _cost(results: Sequence[ModelInfo]) -> list[str]:
     lines = [
         "## Size, latency and training",
         "",
-        "Latency is that of one photo with all views; the resize rule `three_crops` triples the "
-        "number of inferences.",
+        "Latency is measured at batch size 1 with all views, without decoding; the resize rule "
+        "`three_crops` triples the number of inferences.",
         "",
         "| model | parameters | bytes | weights | resize | views | ms per photo | training data "
         "| epochs | minutes | hardware, date |",
@@ -134,7 +137,7 @@ def _cost(results: Sequence[ModelInfo]) -> list[str]:
             f"| {metrics.training_seconds / 60:.0f} | {training.hardware}, {training.date} |"
         )
     for body, names in pretrained.values():
-        lines += ["", f"Pretrained weights of {', '.join(names)}: {began_with(body)}"]
+        lines += ["", f"Pretrained weights of {', '.join(names)}: {describe_pretrained(body)}"]
     return [*lines, ""]
 
 
@@ -168,6 +171,34 @@ def _real_photos(results: Sequence[ModelInfo]) -> list[str]:
         "| rejected | n, held-out kinds | AUROC | rejected | ECE | if calibrated |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: "
         "| ---: |",
+        *rows,
+        "",
+    ]
+
+
+def _pointing(results: Sequence[ModelInfo]) -> list[str]:
+    """Render the results of the grid pointing game; empty without any."""
+    rows = []
+    for result in results:
+        if (found := result.metrics.pointing) is not None:
+            gradient = "" if found.input_gradient is None else f"{found.input_gradient:.3f}"
+            rows.append(
+                f"| {display_name(result)} | {found.n:,} | {found.mean:.3f} "
+                f"| {found.low:.3f} to {found.high:.3f} | {gradient} |"
+            )
+    if not rows:
+        return []
+    return [
+        "## Explanations",
+        "",
+        "Grid pointing game (Böhle et al. 2021): four validation photos of different classes, each "
+        "classified correctly with a confidence of at least 0.9, are drawn in a 2×2 grid. The "
+        "score is the mean fraction of the positive evidence for the predicted class that lies on "
+        f"the photo of that class. A map that ignores the image scores {CHANCE}. The baseline is "
+        "the magnitude of the gradient of the logit with respect to the image.",
+        "",
+        "| model | grids | score | 95% interval | input gradient |",
+        "| --- | ---: | ---: | ---: | ---: |",
         *rows,
         "",
     ]
@@ -247,9 +278,9 @@ def _out_of_distribution(results: Sequence[ModelInfo]) -> list[str]:
     lines = [
         "## Out-of-distribution detection",
         "",
-        "How well each method separates images of the labels from images of other objects: area "
-        "under the ROC curve (AUROC), and false positive rate at 95% true positive rate (FPR); and "
-        "the share of each group with the verdict `none` at the model's own threshold (told none). "
+        "How well each method separates images of known classes from images of other objects: area "
+        "under the ROC curve (AUROC), and false positive rate at 95% true positive rate (FPR@95); "
+        "and the share of each group with the verdict `none` at the model's threshold. "
         "The model's method is in bold. Where images of Tiny ImageNet are compared with rows of "
         "CIFAR-10 they are downscaled to 32 pixels, but differences between the two sources remain "
         "visible; where both groups come from Tiny ImageNet, the source cannot be used."

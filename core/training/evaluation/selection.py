@@ -13,8 +13,9 @@ from core.bundle.metrics import ResizeMetrics
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.inference.known_score import OodParams, write_ood_params
+from core.inference.reliability import fit_unsure_threshold
 from core.settings import Settings
-from core.training.evaluation.calibration import fit_calibration, fit_unsure_threshold
+from core.training.evaluation.calibration import fit_calibration
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.ood import (
     ModelOutputs,

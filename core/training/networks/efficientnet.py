@@ -126,6 +126,32 @@ def efficientnet(shape: Shape, classes: int) -> keras.Model:
     return keras.Model(inputs, keras.layers.Dense(classes, name="logits")(x), name="efficientnet")
 
 
+def frozen(shape: Shape, classes: int) -> keras.Model:
+    """Build the network with a trainable head on frozen layers.
+
+    Args:
+        shape: As for `efficientnet`.
+        classes: Number of logits.
+    """
+    model = efficientnet(shape, classes)
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    return model
+
+
+def frozen_head(features: int, classes: int) -> keras.Model:
+    """Build the head of `frozen` alone: one linear layer of the same name.
+
+    Args:
+        features: Length of the embedding.
+        classes: Number of logits.
+    """
+    inputs = keras.Input((features,), name="embedding")
+    return keras.Model(
+        inputs, keras.layers.Dense(classes, name="logits")(inputs), name="efficientnet_head"
+    )
+
+
 def _convolved(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1) -> Any:
     x = keras.layers.Conv2D(filters, kernel, stride, padding="same", name=name)(x)
     return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)

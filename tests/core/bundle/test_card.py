@@ -1,4 +1,4 @@
-"""The card that lies beside a model."""
+"""Tests of the model card."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("folder", find_bundles(ROOT / "models"), ids=lambda folder: folder.name)
-def test_a_card_tells_how_its_model_is_calibrated(folder: Path) -> None:
+def test_card_states_calibration_of_its_model(folder: Path) -> None:
     bundle = Bundle.open(folder)
     metrics = json.loads(bundle.read("metrics.json"))
     text = bundle.read(CARD).decode()
-    assert f"| ECE, 15 bins | {metrics['test']['ece']:.4f} |" in text
+    assert f"| ECE (15 bins) | {metrics['test']['ece']:.4f} |" in text
     assert f"]({RELIABILITY})" in text
-    assert RELIABILITY in bundle.config.sha256, "the diagram lies beside it"
+    assert RELIABILITY in bundle.config.sha256, "the digest of the diagram is missing"
     photos = metrics["photos"]
-    told = (
-        f"Of those in class its mean confidence is {photos['confidence']:.3f} (ECE "
-        f"{photos['ece']:.3f}, n {photos['accuracy']['n']}: a rough figure)."
+    sentence = (
+        f"Mean confidence on photos of known classes: {photos['confidence']:.3f} (ECE "
+        f"{photos['ece']:.3f}, a rough estimate from n = {photos['accuracy']['n']})."
         if photos["ece"] is not None
         else ""
     )
-    assert told in text
-    assert ("its mean confidence is" in text) == bool(told)
+    assert sentence in text
+    assert ("Mean confidence on photos" in text) == bool(sentence)
 
 
-def test_a_card_tells_of_photos_what_was_measured() -> None:
+def test_card_states_photo_confidence_only_where_measured() -> None:
     bundle = Bundle.open(ROOT / "models" / "baseline")
-    metrics, told = bundle.metrics(), "its mean confidence is"
+    metrics, sentence = bundle.metrics(), "Mean confidence on photos"
     assert metrics.photos is not None
-    assert told in card(bundle.config, metrics)
+    assert sentence in card(bundle.config, metrics)
     for photos in (None, metrics.photos.model_copy(update={"ece": None, "confidence": None})):
         less = metrics.model_copy(update={"photos": photos})
-        assert told not in card(bundle.config, less)
+        assert sentence not in card(bundle.config, less)
     assert RELIABILITY not in card(bundle.config, metrics, pictures=False)
 
 
 @pytest.mark.parametrize("folder", find_bundles(ROOT / "models"), ids=lambda folder: folder.name)
-def test_stored_card_is_the_one_that_is_made_now(folder: Path) -> None:
+def test_stored_card_equals_generated_card(folder: Path) -> None:
     bundle = Bundle.open(folder)
-    assert bundle.read(CARD).decode().endswith(card(bundle.config, bundle.metrics()))
+    generated = card(bundle.config, bundle.metrics())
+    assert bundle.read(CARD).decode().endswith(generated), "run make docs"
 
 
-def test_card_shows_the_words_of_whoever_made_the_model_as_they_are() -> None:
+def test_card_escapes_markup_in_texts_of_the_bundle() -> None:
     bundle = Bundle.open(ROOT / "models" / "classic")
     bad = "<img src=x onerror=alert(1)> [click](https://bad.example) ![](https://bad.example/i) *b*"
     training = bundle.config.training.model_copy(

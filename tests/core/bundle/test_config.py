@@ -1,4 +1,4 @@
-"""What a repository writes into config.json and metrics.json is bounded, and can be shown."""
+"""Limits on the contents of config.json and metrics.json, which may come from anyone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def config(**changes: Any) -> dict[str, Any]:
 
 
 def texts(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where each text stands."""
+    """Yield the path of each string."""
     if isinstance(value, str):
         yield path
     elif isinstance(value, dict):
@@ -49,18 +49,20 @@ def changed(value: Any, path: tuple[Any, ...], to: str) -> Any:
 
 @pytest.mark.parametrize(("name", "kind"), [("config", Config), ("metrics", Metrics)])
 @pytest.mark.parametrize("words", [f"a{HIDDEN}b", "a\x1b[2Jb", "a\nb", "x" * 100_000])
-def test_no_text_holds_what_cannot_be_shown(name: str, kind: type[BaseModel], words: str) -> None:
+def test_text_with_invisible_characters_or_excessive_length_is_rejected(
+    name: str, kind: type[BaseModel], words: str
+) -> None:
     for folder in find_bundles(ROOT / "models"):
         good = json.loads((folder / f"{name}.json").read_text("utf-8"))
         kind.model_validate(good)
-        # Of lists of likes, the first.
+        # The first element stands for all of a list.
         for path in (p for p in texts(good) if not any(isinstance(k, int) and k for k in p)):
             with pytest.raises(ValidationError):
                 kind.model_validate(changed(good, path, words))
 
 
 @pytest.mark.parametrize("key", [f"a{HIDDEN}", "a\n"])
-def test_no_key_holds_what_cannot_be_shown(key: str) -> None:
+def test_key_with_invisible_characters_is_rejected(key: str) -> None:
     good = json.loads((CLASSIC / "metrics.json").read_text("utf-8"))
     for path in (("origin", "versions"), ("photos", "recall"), ("shift",)):
         bad = json.loads(json.dumps(good))
@@ -84,10 +86,10 @@ def test_no_key_holds_what_cannot_be_shown(key: str) -> None:
         ({f"x{HIDDEN}\n" * 200: 1}, "Extra inputs"),
     ],
 )
-def test_config_is_bounded(changes: dict[str, Any], why: str) -> None:
-    with pytest.raises(ValidationError) as told:
+def test_config_beyond_its_limits_is_rejected(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError) as caught:
         Config.model_validate(config(**changes))
-    message = first_problem(told.value)
+    message = first_problem(caught.value)
     assert why in message
     assert HIDDEN not in message
     assert "\n" not in message
@@ -95,13 +97,13 @@ def test_config_is_bounded(changes: dict[str, Any], why: str) -> None:
 
 
 @pytest.mark.parametrize("name", [f"a{HIDDEN}b", "a\nb", "a\x1b[31m", "\u200bclassic", "x" * 300])
-def test_repository_with_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
+def test_repository_with_an_unprintable_model_name_is_rejected(name: str) -> None:
     files = tuple(
         RemoteFile(f"{folder}/{file}", 10, "0" * 40, None)
         for folder in ("classic", name)
         for file in ("config.json", "model.tflite")
     )
-    with pytest.raises(HubError, match="too long or contains invisible characters") as told:
+    with pytest.raises(HubError, match="too long or contains invisible characters") as caught:
         models_in(Commit("owner/models", "0" * 40, files))
-    assert name not in str(told.value)
-    assert str(told.value).isprintable()
+    assert name not in str(caught.value)
+    assert str(caught.value).isprintable()

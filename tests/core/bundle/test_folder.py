@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of models/classic that a test may spoil."""
+    """Return a copy of models/classic that a test may change."""
     return Path(shutil.copytree(ROOT / "models" / "classic", tmp_path / "classic"))
 
 
@@ -25,7 +25,7 @@ def change(folder: Path, **values: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config | values))
 
 
-def test_the_bundled_models_verify() -> None:
+def test_bundled_models_pass_verification() -> None:
     folders = find_bundles(ROOT / "models")
     assert {folder.name for folder in folders} >= {"baseline", "classic"}
     for folder in folders:
@@ -35,7 +35,7 @@ def test_the_bundled_models_verify() -> None:
         assert bundle.metrics().bytes == (folder / MODEL).stat().st_size
 
 
-def test_models_stay_small() -> None:
+def test_models_folder_stays_within_its_size_limits() -> None:
     sizes = [file.stat().st_size for file in (ROOT / "models").rglob("*") if file.is_file()]
     assert sum(sizes) < 48 * 2**20
     assert max(sizes) < 16 * 2**20
@@ -57,15 +57,13 @@ def test_models_stay_small() -> None:
         ({"minimum_version": "99.0.0"}, r"needs TenSight 99\.0\.0 or newer; this is"),
     ],
 )
-def test_a_config_that_is_wrong_says_where(
-    folder: Path, values: dict[str, Any], message: str
-) -> None:
+def test_invalid_config_names_the_field(folder: Path, values: dict[str, Any], message: str) -> None:
     change(folder, **values)
     with pytest.raises(BundleError, match=message):
         Bundle.open(folder)
 
 
-def test_a_config_that_is_no_json(folder: Path) -> None:
+def test_config_that_is_not_json_is_rejected(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(BundleError, match=r"config\.json is invalid: the file: Invalid JSON"):
         Bundle.open(folder)
@@ -74,7 +72,7 @@ def test_a_config_that_is_no_json(folder: Path) -> None:
         Bundle.open(folder)
 
 
-def test_changed_weights_are_not_loaded(folder: Path) -> None:
+def test_modified_weights_are_not_loaded(folder: Path) -> None:
     weights = bytearray((folder / MODEL).read_bytes())
     weights[1000] ^= 1
     (folder / MODEL).write_bytes(weights)
@@ -82,7 +80,7 @@ def test_changed_weights_are_not_loaded(folder: Path) -> None:
         Classifier(Bundle.open(folder), threads=1)
 
 
-def test_a_missing_or_foreign_file_does_not_verify(folder: Path) -> None:
+def test_missing_or_extra_file_fails_verification(folder: Path) -> None:
     (folder / "extra.txt").write_text("?")
     with pytest.raises(BundleError, match=r"without a digest in config\.json: extra\.txt"):
         Bundle.open(folder).verify()
@@ -92,7 +90,7 @@ def test_a_missing_or_foreign_file_does_not_verify(folder: Path) -> None:
         Bundle.open(folder).verify()
 
 
-def test_the_revision_covers_every_file(folder: Path) -> None:
+def test_revision_depends_on_every_file(folder: Path) -> None:
     opened = Bundle.open(folder)
     files = {name: opened.read(name) for name in opened.config.sha256}
     first = write_bundle(folder, opened.config, files)
@@ -102,7 +100,7 @@ def test_the_revision_covers_every_file(folder: Path) -> None:
     assert other.revision != first.revision
 
 
-def test_writing_replaces_the_whole_or_nothing(folder: Path) -> None:
+def test_write_replaces_the_whole_folder_or_nothing(folder: Path) -> None:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     config = Bundle.open(folder).config
     with pytest.raises(BundleError, match="cannot be written"):
@@ -112,11 +110,13 @@ def test_writing_replaces_the_whole_or_nothing(folder: Path) -> None:
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     write_bundle(folder, config, {MODEL: b"x"})
     assert {file.name for file in folder.iterdir()} == {MODEL, "config.json"}
-    assert [file.name for file in folder.parent.iterdir()] == ["classic"], "nothing left behind"
+    assert [file.name for file in folder.parent.iterdir()] == ["classic"], (
+        "temporary files are left"
+    )
 
 
 @pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
-def test_a_write_that_is_broken_off_leaves_the_old_folder(
+def test_interrupted_write_leaves_the_old_folder(
     folder: Path, failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = Bundle.open(folder)
@@ -135,7 +135,7 @@ def test_a_write_that_is_broken_off_leaves_the_old_folder(
     assert [file.name for file in folder.parent.iterdir()] == ["classic"]
 
 
-def test_a_write_that_was_killed_is_mended_by_the_next(folder: Path) -> None:
+def test_next_write_recovers_from_a_killed_one(folder: Path) -> None:
     bundle = Bundle.open(folder)
     folder.rename(folder.with_name(".old-classic"))  # as after SIGKILL between the two renames
     assert find_bundles(folder.parent) == []

@@ -17,7 +17,9 @@ from core.bundle.metrics import ProportionEstimate
         (50, 100, 0.404, 0.596),
     ],
 )
-def test_proportion_has_its_wilson_interval(hits: int, n: int, low: float, high: float) -> None:
+def test_proportion_estimate_has_the_wilson_interval(
+    hits: int, n: int, low: float, high: float
+) -> None:
     estimate = ProportionEstimate.of(hits, n)
     assert (estimate.n, estimate.share) == (n, hits / n)
     assert estimate.low == pytest.approx(low, abs=5e-4)

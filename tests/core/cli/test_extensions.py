@@ -45,9 +45,9 @@ def test_broken_front_leaves_other_commands_and_says_why(monkeypatch: pytest.Mon
     app = build_app()
     assert CliRunner().invoke(app, ["--version"]).exit_code == 0
     assert CliRunner().invoke(app, ["space", "--help"]).exit_code == 0
-    with pytest.raises(CommandUnavailableError) as told:
+    with pytest.raises(CommandUnavailableError) as caught:
         CliRunner().invoke(app, ["web"], catch_exceptions=False)
-    assert str(told.value).startswith(
+    assert str(caught.value).startswith(
         "tensight web: no_such_package.cli cannot be loaded (ModuleNotFoundError: No module named "
         "'no_such_package'). Install TenSight with its dependencies"
     )
@@ -61,7 +61,7 @@ def test_absent_front_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
     assert "are not installed" in unwrapped(run.output)
 
 
-def test_functions_and_groups_can_be_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_register_functions_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, ("bot", "bot.cli:bot"), ("space", "demo.cli:space"))
     app = typer.Typer()
     assert add_commands(app)
@@ -122,12 +122,12 @@ def test_companion_without_its_library_leaves_the_page_running(
 
 
 def unwrapped(text: str) -> str:
-    """Undo the line breaks of the box that errors are printed in."""
+    """Return the text of an error box without its border and line breaks."""
     return " ".join(text.replace("│", " ").split())
 
 
 def cloned(tmp_path: Path, *packages: str) -> Path:
-    """Lay out a checkout that was never installed, with some packages."""
+    """Copy some packages into a checkout that was never installed."""
     folder = tmp_path / "checkout"
     for package in packages:
         ignore = shutil.ignore_patterns("__pycache__")
@@ -137,7 +137,7 @@ def cloned(tmp_path: Path, *packages: str) -> Path:
 
 
 def run_uninstalled(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line of a folder where no installed TenSight can be found."""
+    """Run the command line of a folder as if TenSight were not installed."""
     program = (
         "import importlib.metadata as metadata, sys\n"
         "found = metadata.distribution\n"
@@ -146,7 +146,7 @@ def run_uninstalled(folder: Path, *arguments: str) -> subprocess.CompletedProces
         "        raise metadata.PackageNotFoundError(name)\n"
         "    return found(name)\n"
         "metadata.distribution = distribution\n"
-        # An editable install would find what is not in the folder.
+        # An editable install would find packages outside the folder.
         "sys.meta_path[:] = [each for each in sys.meta_path if '__editable__' not in str(each)]\n"
         "from core.cli import main\n"
         f"assert main.__file__.startswith({str(folder)!r}), main.__file__\n"
@@ -163,14 +163,14 @@ def run_uninstalled(folder: Path, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def test_checkout_that_was_only_cloned_has_all_commands(tmp_path: Path) -> None:
+def test_uninstalled_checkout_has_all_commands(tmp_path: Path) -> None:
     folder = cloned(tmp_path, "core", "demo", "bot")
     for command in ("web", "bot", "space"):
         run = run_uninstalled(folder, command, "--help")
         assert run.returncode == 0, run.stderr
 
 
-def test_checkout_without_a_front_says_so(tmp_path: Path) -> None:
+def test_uninstalled_checkout_reports_absent_front(tmp_path: Path) -> None:
     folder = cloned(tmp_path, "core", "demo")
     assert run_uninstalled(folder, "--version").returncode == 0
     run = run_uninstalled(folder, "bot", "--webhook", "https://bot.example/hook")
@@ -179,7 +179,7 @@ def test_checkout_without_a_front_says_so(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_folder_without_pyproject_has_the_commands_of_core(tmp_path: Path) -> None:
+def test_folder_without_pyproject_has_commands_of_core_only(tmp_path: Path) -> None:
     folder = cloned(tmp_path, "core")
     (folder / "pyproject.toml").unlink()
     assert run_uninstalled(folder, "--version").returncode == 0

@@ -1,4 +1,4 @@
-"""The command line, as a user runs it: a process of its own."""
+"""The command line, run as a process."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ def tensight(*arguments: str | Path, **environment: str) -> subprocess.Completed
     )
 
 
-def test_predict_in_words(photo: Path) -> None:
+def test_predict_prints_one_line_for_each_photo(photo: Path) -> None:
     run = tensight("predict", photo)
     assert run.returncode == 0
     assert run.stdout.startswith(f"{photo}: ")
     assert run.stdout.count("\n") == 1
 
 
-def test_predict_as_json_lines(photo: Path, tmp_path: Path, catalog: Catalog) -> None:
+def test_predict_json_prints_one_object_for_each_photo(
+    photo: Path, tmp_path: Path, catalog: Catalog
+) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("no photo")
     run = tensight("predict", photo, text, tmp_path / "missing.png", photo, "--json")
@@ -69,14 +71,14 @@ def test_predict_as_json_lines(photo: Path, tmp_path: Path, catalog: Catalog) ->
     }
 
 
-def test_predict_with_words_tells_failures_on_stderr(photo: Path, tmp_path: Path) -> None:
+def test_predict_reports_failures_on_stderr(photo: Path, tmp_path: Path) -> None:
     run = tensight("predict", tmp_path / "missing.png", photo)
     assert run.returncode == 1
     assert "missing.png: There is no file" in run.stderr
     assert run.stdout.startswith(f"{photo}: ")
 
 
-def test_a_file_name_that_is_no_text(photo: Path, tmp_path: Path) -> None:
+def test_predict_accepts_file_name_that_is_not_utf8(photo: Path, tmp_path: Path) -> None:
     odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
     os.rename(photo, odd)  # noqa: PTH104  # pathlib would hide the bytes
     name = os.fsdecode(odd)
@@ -85,7 +87,7 @@ def test_a_file_name_that_is_no_text(photo: Path, tmp_path: Path) -> None:
     assert tensight("predict", name, PYTHONIOENCODING="utf-8:strict").returncode == 0
 
 
-def test_the_model_can_be_chosen(photo: Path) -> None:
+def test_predict_uses_model_of_option_or_setting(photo: Path) -> None:
     chosen = json.loads(tensight("predict", photo, "-m", "baseline", "--json").stdout)
     assert chosen["model"] == "baseline"
     by_setting = tensight("predict", photo, "--json", TENSIGHT_MODEL="baseline")
@@ -105,20 +107,20 @@ def test_the_model_can_be_chosen(photo: Path) -> None:
         (["train", "classic", "--all"], "give the name of a recipe, or --all"),
     ],
 )
-def test_wrong_usage_is_2(arguments: list[str], message: str) -> None:
+def test_usage_error_exits_with_status_2(arguments: list[str], message: str) -> None:
     run = tensight(*arguments)
     assert run.returncode == 2
     assert message in run.stderr
     assert run.stdout == ""
 
 
-def test_a_wrong_setting_is_2() -> None:
+def test_invalid_setting_exits_with_status_2() -> None:
     run = tensight("models", "list", TENSIGHT_THREADS="0")
     assert run.returncode == 2
     assert run.stderr.startswith("TENSIGHT_THREADS=0: Input should be greater than or equal to 1")
 
 
-def test_predicting_loads_nothing_of_training(photo: Path) -> None:
+def test_predict_imports_no_training_packages(photo: Path) -> None:
     program = (
         "import sys\n"
         "from core.cli import main\n"
@@ -134,7 +136,7 @@ def test_predicting_loads_nothing_of_training(photo: Path) -> None:
     assert json.loads(run.stdout)["label"]
 
 
-def test_models_list(catalog: Catalog) -> None:
+def test_models_list_shows_stored_metrics(catalog: Catalog) -> None:
     rows = json.loads(tensight("models", "list", "--json").stdout)
     results = [*catalog.models(), *catalog.unbundled()]
     assert {entry.name for entry in catalog.models()} <= {result.config.name for result in results}
@@ -172,14 +174,14 @@ def test_models_list(catalog: Catalog) -> None:
         assert (row["revision"] or "figures only") in table
 
 
-def test_models_list_without_models(tmp_path: Path) -> None:
+def test_models_list_of_empty_folder_exits_with_status_2(tmp_path: Path) -> None:
     assert tensight("models", "list", "--json", TENSIGHT_MODELS=str(tmp_path)).stdout == "[]\n"
     run = tensight("models", "list", TENSIGHT_MODELS=str(tmp_path))
     assert run.returncode == 2
     assert "There is no usable model in" in run.stderr
 
 
-def test_models_verify(tmp_path: Path) -> None:
+def test_models_verify_reports_corrupt_model(tmp_path: Path) -> None:
     run = tensight("models", "verify")
     names = {f"{folder.name}:" for folder in find_bundles(ROOT / "models")}
     assert (run.returncode, set(run.stdout.split())) == (0, names | {"good"})
@@ -200,12 +202,12 @@ def test_config_masks_secrets(tmp_path: Path) -> None:
     assert "hf_very_secret" not in run.stdout + run.stderr
 
 
-def test_version() -> None:
+def test_version_is_printed() -> None:
     run = tensight("--version")
     assert (run.returncode, run.stdout) == (0, "tensight 0.1.0\n")
 
 
-def test_training_commands_without_the_extra() -> None:
+def test_training_command_without_the_extra_says_what_to_install() -> None:
     program = (
         "import sys\n"
         "import importlib.util as util\n"
@@ -224,7 +226,7 @@ def test_training_commands_without_the_extra() -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "explore"])
-def test_missing_data_says_where_it_was_looked_for(command: str, tmp_path: Path) -> None:
+def test_missing_data_names_the_folder_that_was_searched(command: str, tmp_path: Path) -> None:
     name = {"explore": [], "evaluate": ["classic"], "train": ["--all"]}[command]
     run = tensight(command, *name, TENSIGHT_DATA=str(tmp_path))
     assert run.returncode == 1

@@ -41,16 +41,16 @@ def test_predict_waits_for_the_rate_limit(catalog: Catalog, photo: Path) -> None
     assert out.count(f"{photo}: ") == 3
 
 
-def test_commands_use_the_service_of_the_settings(
+def test_predict_and_explain_use_the_configured_service(
     url: str, photo: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
-    # It is patient for seconds, in which the others run.
+    # This client retries for seconds, while the others run.
     away = start_client(f"http://127.0.0.1:{free_port()}", "predict", photo)
     run = start_client(url, "predict", photo, "--model", "classic", "--json")
-    told, error = run.communicate(timeout=PATIENCE_S)
+    printed, error = run.communicate(timeout=PATIENCE_S)
     expected = catalog.load("classic").predict(photo)
-    assert json.loads(told)["scores"] == expected.scores, error
-    assert json.loads(told)["photo"] == str(photo)
+    assert json.loads(printed)["scores"] == expected.scores, error
+    assert json.loads(printed)["photo"] == str(photo)
     unknown = start_client(url, "predict", photo, "--model", "nope")
     _, error = unknown.communicate(timeout=PATIENCE_S)
     assert (unknown.returncode, "There is no model 'nope'" in error) == (2, True)

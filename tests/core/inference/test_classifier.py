@@ -28,20 +28,20 @@ GOLDEN = Path(__file__).with_name("golden.json")
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_golden_scores(catalog: Catalog, model: str, ship: Image.Image) -> None:
-    """The drawn ship's scores, as they were when the weights were last changed.
+def test_scores_equal_stored_golden_scores(catalog: Catalog, model: str, ship: Image.Image) -> None:
+    """Compare with scores that were stored when the weights last changed.
 
-    After new weights: python -m tests.core.inference.test_classifier
+    After a change of weights, run `python -m tests.core.inference.test_classifier`.
     """
     golden = json.loads(GOLDEN.read_text())[model]
     prediction = catalog.load(model).predict(ship)
     weights = catalog.bundle(model).config.sha256[MODEL]
-    assert weights == golden["weights"], "new weights: renew golden.json"
+    assert weights == golden["weights"], "the weights have changed: renew golden.json"
     assert prediction.scores == pytest.approx(golden["scores"], abs=1e-4)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_prediction_is_whole(catalog: Catalog, model: str, photo: Path) -> None:
+def test_prediction_has_all_fields(catalog: Catalog, model: str, photo: Path) -> None:
     classifier = catalog.load(model)
     prediction = classifier.predict(photo)
     assert prediction.photo == str(photo)
@@ -59,9 +59,7 @@ def test_a_prediction_is_whole(catalog: Catalog, model: str, photo: Path) -> Non
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_same_numbers_at_every_batch_size_and_from_every_thread(
-    catalog: Catalog, model: str
-) -> None:
+def test_scores_do_not_depend_on_batch_size_or_thread(catalog: Catalog, model: str) -> None:
     classifier = catalog.load(model)
     photos = [drawings.ship(100 + 7 * i, 90) for i in range(37)]
     single = [classifier.predict(photo).scores for photo in photos]
@@ -78,7 +76,7 @@ def test_the_same_numbers_at_every_batch_size_and_from_every_thread(
     assert parallel == single
 
 
-def test_bytes_path_and_image_give_the_same_numbers(catalog: Catalog, photo: Path) -> None:
+def test_scores_are_equal_for_bytes_path_and_image(catalog: Catalog, photo: Path) -> None:
     classifier = catalog.load("classic")
     data = photo.read_bytes()
     answers = [classifier.predict(p) for p in (photo, str(photo), data)]
@@ -90,16 +88,16 @@ def test_bytes_path_and_image_give_the_same_numbers(catalog: Catalog, photo: Pat
     assert classifier.predict(image).scores == classifier.predict(png.getvalue()).scores
 
 
-def test_no_photos_give_no_answers(catalog: Catalog) -> None:
+def test_empty_batch_gives_no_predictions(catalog: Catalog) -> None:
     assert catalog.load("classic").predict_many([]) == []
 
 
-def test_a_bad_photo_is_an_image_error(catalog: Catalog) -> None:
+def test_invalid_photo_raises_image_error(catalog: Catalog) -> None:
     with pytest.raises(ImageError):
         catalog.load("classic").predict(b"no photo")
 
 
-def test_verdicts_follow_the_thresholds(
+def test_verdict_follows_the_thresholds(
     catalog: Catalog, ship: Image.Image, tmp_path: Path
 ) -> None:
     classic = catalog.bundle("classic")
@@ -119,7 +117,7 @@ def test_verdicts_follow_the_thresholds(
     assert verdicts == ["none", "unsure", "known"]
 
 
-def test_the_mirror_view_makes_mirrored_photos_equal(catalog: Catalog, ship: Image.Image) -> None:
+def test_mirror_view_makes_outputs_symmetric(catalog: Catalog, ship: Image.Image) -> None:
     classifier = catalog.load("classic")
     assert classifier.config.views == ("identity", "mirror")
     small = ship.resize((32, 32))
@@ -132,7 +130,7 @@ def test_the_mirror_view_makes_mirrored_photos_equal(catalog: Catalog, ship: Ima
 
 
 def with_config(catalog: Catalog, folder: Path, **changes: object) -> Classifier:
-    """`classic` with another config.json."""
+    """Return `classic` with changes to its config.json."""
     classic = catalog.bundle("classic")
     config = classic.config.model_copy(update=changes)
     bundle = write_bundle(folder / "classic", config, {MODEL: classic.read(MODEL)})
@@ -142,7 +140,7 @@ def with_config(catalog: Catalog, folder: Path, **changes: object) -> Classifier
 def test_views_are_averaged(catalog: Catalog, ship: Image.Image, tmp_path: Path) -> None:
     one = with_config(catalog, tmp_path / "one", views=("identity",))
     seen = np.asarray(ship.resize((32, 32)))
-    # By hand, as airbench has it: a border of one reflected pixel, and windows of 32 in it.
+    # As in airbench: pad by one reflected pixel, then take windows of 32.
     framed = np.pad(seen, ((1, 1), (1, 1), (0, 0)), mode="reflect")
     mirrored = framed[:, ::-1]
     expected = {
@@ -178,14 +176,14 @@ def test_three_crops_are_averaged(catalog: Catalog, tmp_path: Path) -> None:
     alone = classifier.predict(square, saliency=True)
     assert both[1].scores == pytest.approx(alone.scores, abs=1e-6)
     middle = classifier.predict(Image.fromarray(seen[1]), saliency=True)
-    assert middle.label == both[0].label, "else another saliency is to be expected"
+    assert middle.label == both[0].label, "the maps are comparable only for equal labels"
     assert middle.saliency is not None
     assert both[0].saliency is not None
     assert np.allclose(both[0].saliency, middle.saliency, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_saliency_on_request(catalog: Catalog, model: str, photo: Path) -> None:
+def test_saliency_is_computed_on_request(catalog: Catalog, model: str, photo: Path) -> None:
     classifier = catalog.load(model)
     saliency = classifier.predict(photo, saliency=True).saliency
     assert saliency is not None
@@ -195,17 +193,17 @@ def test_saliency_on_request(catalog: Catalog, model: str, photo: Path) -> None:
     assert 0.5 < saliency.max() <= 1
 
 
-def test_load_by_name(monkeypatch: pytest.MonkeyPatch, photo: Path) -> None:
+def test_load_accepts_a_model_name(monkeypatch: pytest.MonkeyPatch, photo: Path) -> None:
     monkeypatch.setenv("TENSIGHT_MODELS", str(ROOT / "models"))
     assert core.load("baseline").predict(photo).model == "baseline"
 
 
-def test_what_is_no_flatbuffer_is_refused() -> None:
+def test_invalid_flatbuffer_is_rejected() -> None:
     with pytest.raises(BundleError, match="cannot be loaded"):
         Engine(b"not a model", shape=(32, 32), classes=10, threads=1)
 
 
-def test_labels_and_logits_must_agree(catalog: Catalog) -> None:
+def test_engine_rejects_mismatched_labels_or_shape(catalog: Catalog) -> None:
     weights = catalog.bundle("classic").read(MODEL)
     with pytest.raises(BundleError, match=r"config\.json names 7 labels"):
         Engine(weights, shape=(32, 32), classes=7, threads=1)
@@ -214,7 +212,7 @@ def test_labels_and_logits_must_agree(catalog: Catalog) -> None:
 
 
 def renew() -> None:
-    """Write golden.json anew."""
+    """Write golden.json."""
     catalog = Catalog(Settings(models=ROOT / "models"))
     golden = {}
     for model in MODELS:

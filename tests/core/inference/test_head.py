@@ -76,33 +76,33 @@ def test_head_survives_a_round_trip(head: Head) -> None:
 @pytest.mark.parametrize(
     ("features", "classes", "name"), [(FEATURES + 1, CLASSES, "mean"), (FEATURES, 2, "weights")]
 )
-def test_head_of_another_base_is_refused(
+def test_head_of_another_base_is_rejected(
     head: Head, features: int, classes: int, name: str
 ) -> None:
     with pytest.raises(BundleError, match=f"{name} of head.npz has shape"):
         read_head(write_head(head), features, classes)
 
 
-def test_corrupt_content_is_refused(head: Head) -> None:
+def test_corrupt_content_is_rejected(head: Head) -> None:
     content = write_head(head)
     for bad in (b"", b"no archive", content[: len(content) // 2]):
         with pytest.raises(BundleError, match=r"head\.npz cannot be read"):
             read_head(bad, FEATURES, CLASSES)
 
 
-def test_pickled_content_is_refused() -> None:
+def test_pickled_content_is_rejected() -> None:
     buffer = BytesIO()
     np.savez(buffer, mean=np.array([{}], object))
     with pytest.raises(BundleError, match=r"head\.npz cannot be read"):
         read_head(buffer.getvalue(), FEATURES, CLASSES)
 
 
-def test_infinite_values_are_refused(head: Head) -> None:
+def test_infinite_values_are_rejected(head: Head) -> None:
     head.weights[0, 0] = np.inf
     with pytest.raises(BundleError, match="finite"):
         read_head(write_head(head), FEATURES, CLASSES)
 
 
-def test_content_over_four_megabytes_is_refused() -> None:
+def test_content_over_four_megabytes_is_rejected() -> None:
     with pytest.raises(BundleError, match="at most"):
         read_head(bytes(2**22 + 1), FEATURES, CLASSES)

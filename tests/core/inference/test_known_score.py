@@ -39,20 +39,20 @@ def at(temperature: float) -> Config:
     return config.model_copy(update={"temperature": temperature, "exponent": 1.0})
 
 
-def test_softmax() -> None:
+def test_softmax_is_stable_for_large_logits() -> None:
     logits = np.array([[1000.0, 999.0], [-1000.0, -1000.0]])
     assert softmax(logits)[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e)])
     assert softmax(logits)[1] == pytest.approx([0.5, 0.5])
     assert probabilities(np.array([[1.0, 0.0]]), 2.0)[0, 0] == pytest.approx(1 / (1 + np.exp(-0.5)))
 
 
-def test_bent_logits_by_hand() -> None:
+def test_exponent_scales_logits_as_in_the_formula() -> None:
     logits = np.array([[4.0, 1.0, 1.0]])  # 2, -1 and -1 from their mean
     powers = np.exp([2 * 4.01**-0.25 / 0.5, *[-(1.01**-0.25) / 0.5] * 2])
     assert probabilities(logits, 0.5, 0.5)[0] == pytest.approx(powers / powers.sum())
 
 
-def test_the_largest_probability_is_calibrated_and_the_others_keep_their_proportions() -> None:
+def test_beta_calibration_keeps_proportions_of_other_classes() -> None:
     config = at(1.0).model_copy(update={"beta": (0.5, 2.0, -0.3)})
     logits = np.array([[2.0, 1.0, 0.0, -1.0], [0.0, 5.0, 0.0, 1.0]])
     plain, moved = probabilities(logits, 1.0), calibrated(logits, config)
@@ -63,10 +63,10 @@ def test_the_largest_probability_is_calibrated_and_the_others_keep_their_proport
         rest = np.arange(4) != best
         assert after[rest] / after[rest].sum() == pytest.approx(before[rest] / before[rest].sum())
     assert moved.sum(axis=1) == pytest.approx([1, 1])
-    assert calibrated(logits, at(1.0)) == pytest.approx(plain), "(1, 1, 0) changes nothing"
+    assert calibrated(logits, at(1.0)) == pytest.approx(plain), "(1, 1, 0) is the identity"
 
 
-def test_the_largest_stays_the_largest() -> None:
+def test_beta_calibration_keeps_the_predicted_class() -> None:
     config = at(1.0).model_copy(update={"beta": (1.0, 1.0, -9.0)})
     logits = np.random.default_rng(2).normal(size=(200, 5))
     moved = calibrated(logits, config)
@@ -77,13 +77,13 @@ def test_the_largest_stays_the_largest() -> None:
 
 
 @pytest.mark.parametrize("exponent", [0.25, 0.5, 1.0, 2.0, 4.0])
-def test_bending_keeps_the_order(exponent: float) -> None:
+def test_exponent_keeps_the_order_of_classes(exponent: float) -> None:
     logits = np.random.default_rng(1).normal(size=(500, 7)) * 0.3
     scores = probabilities(logits, 0.7, exponent)
     assert np.array_equal(scores.argsort(axis=1), logits.argsort(axis=1))
 
 
-def test_scores_of_logits_by_hand() -> None:
+def test_logit_scores_equal_their_formulas() -> None:
     logits = OUTPUTS.logits.astype(float)
     powers = np.exp(logits / 1.7)
     p = powers / powers.sum(axis=1, keepdims=True)
@@ -95,14 +95,14 @@ def test_scores_of_logits_by_hand() -> None:
     assert known_scores("gen", OUTPUTS, at(1.7), NONE) == pytest.approx(expected)
 
 
-def test_huge_logits_give_finite_scores() -> None:
+def test_known_scores_of_huge_logits_are_finite() -> None:
     outputs = Outputs(np.array([[5e4, -5e4]], np.float32), np.zeros((1, 2), np.float32))
     for method in ("max_softmax", "energy", "gen"):
         assert np.isfinite(known_scores(method, outputs, at(1.0), NONE)).all()
 
 
-def test_distance_to_boundaries_by_hand() -> None:
-    """As the formula has it: to each plane on which two classes are equal, in the embedding."""
+def test_boundary_distance_equals_its_formula() -> None:
+    """The distance is taken in the embedding, to the plane on which two classes are equal."""
     center = RNG.normal(size=D).astype(np.float32)
     differences = WEIGHTS[:, :, None] - WEIGHTS[:, None, :]
     arrays = {"distances": np.linalg.norm(differences, axis=0), "center": center}
@@ -119,7 +119,7 @@ def test_distance_to_boundaries_by_hand() -> None:
     assert known_scores("fdbd", OUTPUTS, at(1.0), arrays) == pytest.approx(expected, rel=1e-4)
 
 
-def test_distance_to_neighbours_by_hand() -> None:
+def test_neighbour_distance_equals_its_formula() -> None:
     basis = np.linalg.qr(RNG.normal(size=(D, D)))[0].astype(np.float32)
     train = RNG.normal(size=(25, D)).astype(np.float32)
     arrays = {"axes": basis}
@@ -148,7 +148,7 @@ def with_verdict(
     return write_bundle(folder / bundle.config.name, config, files)
 
 
-def test_a_classifier_answers_by_its_method(catalog: Catalog, tmp_path: Path) -> None:
+def test_classifier_uses_the_configured_method(catalog: Catalog, tmp_path: Path) -> None:
     plain = catalog.bundle("classic")
     photo = drawings.ship(200, 150)
     outputs = catalog.load("classic").outputs(np.asarray(photo.resize((32, 32), 3))[None])
@@ -164,7 +164,7 @@ def test_a_classifier_answers_by_its_method(catalog: Catalog, tmp_path: Path) ->
 
 
 def compressed(center: NDArray[np.float64]) -> bytes:
-    """A small file that unpacks to a large one."""
+    """Return a small archive that unpacks to a large one."""
     buffer = BytesIO()
     np.savez_compressed(buffer, distances=np.ones((10, 10)), center=center)
     return buffer.getvalue()
@@ -192,7 +192,7 @@ def compressed(center: NDArray[np.float64]) -> bytes:
         (b"0" * 4_000_001, "has 4,000,001 bytes"),
     ],
 )
-def test_wrong_arrays_are_told(
+def test_invalid_arrays_are_reported(
     catalog: Catalog, tmp_path: Path, arrays: OodParams | bytes | None, message: str
 ) -> None:
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, "fdbd", arrays)
@@ -200,8 +200,8 @@ def test_wrong_arrays_are_told(
         Classifier(bundle, threads=1)
 
 
-def test_no_damage_goes_unnoticed(catalog: Catalog, tmp_path: Path) -> None:
-    """Whatever is cut off or turned over, it is a BundleError or the same arrays."""
+def test_corrupt_arrays_are_detected(catalog: Catalog, tmp_path: Path) -> None:
+    """Truncated bytes and flipped bits raise a BundleError or change no shape."""
     arrays = {"distances": np.ones((10, 10)), "center": np.zeros(128)}
     whole = write_ood_params(arrays)
     rng = np.random.default_rng(0)
@@ -221,7 +221,7 @@ def test_no_damage_goes_unnoticed(catalog: Catalog, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [5, 9, 10])
-def test_there_must_be_enough_neighbours(catalog: Catalog, tmp_path: Path, rows: int) -> None:
+def test_too_few_neighbours_are_rejected(catalog: Catalog, tmp_path: Path, rows: int) -> None:
     arrays = {"axes": np.eye(128)[:, :4], "neighbours": np.ones((rows, 4)) / 2}
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, "knn", arrays)
     if rows < 10:
@@ -231,7 +231,7 @@ def test_there_must_be_enough_neighbours(catalog: Catalog, tmp_path: Path, rows:
         assert set(read_ood_params(bundle, 128)) == {"axes", "neighbours"}
 
 
-def test_probe_gives_the_log_odds_against_none() -> None:
+def test_probe_score_is_log_odds_against_none() -> None:
     rng = np.random.default_rng(2)
     embedding = rng.normal(size=(5, 4)).astype(np.float32)
     arrays: OodParams = {"kernel": rng.normal(size=(4, 4)), "bias": rng.normal(size=4)}
@@ -243,7 +243,7 @@ def test_probe_gives_the_log_odds_against_none() -> None:
     assert known_scores("probe", outputs, config, arrays) == pytest.approx(expected, abs=1e-4)
 
 
-def test_probe_of_another_shape_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+def test_probe_of_wrong_shape_is_rejected(catalog: Catalog, tmp_path: Path) -> None:
     arrays = {"kernel": np.zeros((128, 10)), "bias": np.zeros(10)}
     bundle = with_verdict(catalog.bundle("classic"), tmp_path, "probe", arrays)
     with pytest.raises(BundleError, match=r"a kernel of shape \(128, 11\) and a bias"):
@@ -251,7 +251,7 @@ def test_probe_of_another_shape_is_refused(catalog: Catalog, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("method", OOD_PARAMS)
-def test_the_same_known_score_at_every_batch_size(
+def test_known_score_does_not_depend_on_batch_size(
     catalog: Catalog, tmp_path: Path, method: VerdictMethod
 ) -> None:
     rng = np.random.default_rng(1)
@@ -273,7 +273,7 @@ def test_the_same_known_score_at_every_batch_size(
     assert many == pytest.approx(single, abs=1e-5)
 
 
-def test_an_object_array_is_never_unpickled(catalog: Catalog, tmp_path: Path) -> None:
+def test_object_array_is_never_unpickled(catalog: Catalog, tmp_path: Path) -> None:
     file = tmp_path / "evil.npz"
     np.savez(file, distances=np.array([print], dtype=object), center=np.zeros(128))
     classic = catalog.bundle("classic")
@@ -285,6 +285,6 @@ def test_an_object_array_is_never_unpickled(catalog: Catalog, tmp_path: Path) ->
         Classifier(bundle, threads=1)
 
 
-def test_the_same_arrays_give_the_same_bytes() -> None:
+def test_equal_arrays_give_equal_bytes() -> None:
     arrays = {"center": np.arange(4.0)}
     assert write_ood_params(arrays) == write_ood_params(dict(arrays))

@@ -25,7 +25,7 @@ GRADIENT = drawings.gradient(60, 40)
 def code_of(photo: Photo) -> str:
     with pytest.raises(ImageError) as caught:
         decode(photo)
-    assert str(caught.value).endswith((".", ".)")), "a sentence that says what to do"
+    assert str(caught.value).endswith((".", ".)")), "the message is not a sentence"
     return caught.value.code
 
 

@@ -25,7 +25,7 @@ def test_exif_tags_that_share_their_bytes_are_not_copied(kind: str, tmp_path: Pa
     path.write_bytes(with_exif(GRADIENT, kind, exif_block(4_000, 200_000)))
     outcome, megabytes = decoded_apart(path)
     assert outcome == "40"
-    assert megabytes < 60, "4,000 copies are 800 MB"
+    assert megabytes < 60, "4,000 copies would take 800 MB"
 
 
 def test_heic_exif_tags_that_share_their_bytes_are_not_copied(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_mpo_index_of_a_jpeg_is_not_loaded(tmp_path: Path) -> None:
     path.write_bytes(data[:2] + head + segment + data[2:])
     outcome, megabytes = decoded_apart(path)
     assert outcome == "40"
-    assert megabytes < 30, "4,000 copies are 40 MB"
+    assert megabytes < 30, "4,000 copies would take 40 MB"
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -67,7 +67,7 @@ def test_orientation_is_found_behind_many_tags(kind: str) -> None:
 
 
 def test_orientation_of_avif_is_that_of_its_image() -> None:
-    """The container names the turn, as Pillow writes it; EXIF is for information."""
+    """The container states the orientation, as Pillow writes it; EXIF only repeats it."""
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(GRADIENT, "AVIF", exif=exif)
@@ -99,7 +99,7 @@ def test_orientation_of_jpeg_is_read_from_xmp_where_exif_has_none() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     both = encoded(GRADIENT, "JPEG", xmp=XMP, exif=exif)
-    assert decode(both).shape == (40, 60, 3), "EXIF comes first"
+    assert decode(both).shape == (40, 60, 3), "EXIF takes precedence over XMP"
 
 
 def test_metadata_does_not_change_pixels() -> None:
@@ -136,7 +136,7 @@ def test_exif_of_an_opened_image_is_not_loaded() -> None:
         exif_block(0, 0, orientation=0),
     ],
 )
-def test_broken_exif_names_no_orientation(block: bytes) -> None:
+def test_broken_exif_has_no_orientation(block: bytes) -> None:
     assert exif_orientation(block) is None
     assert exif_orientation(b"Exif\0\0" + block) is None
 

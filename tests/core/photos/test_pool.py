@@ -63,7 +63,7 @@ def refusal(pool: PhotoPool, photo: bytes) -> tuple[str, str]:
     return caught.value.code, str(caught.value)
 
 
-def test_workers_return_what_this_process_would(pool: MakePool, tmp_path: Path) -> None:
+def test_workers_give_the_same_result_as_this_process(pool: MakePool, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(PHOTO)
     workers, expected = pool(), prepare(PHOTO, WANTED)
@@ -84,7 +84,7 @@ def test_workers_return_what_this_process_would(pool: MakePool, tmp_path: Path) 
     assert here.archival == there.archival
 
 
-def test_errors_of_workers_are_those_of_this_process(pool: MakePool, tmp_path: Path) -> None:
+def test_workers_raise_the_same_errors_as_this_process(pool: MakePool, tmp_path: Path) -> None:
     workers = pool()
     for photo in (b"no photo", PHOTO[:500], bytes(21 * 2**20), b"%PDF-1.7" + bytes(100)):
         with pytest.raises(ImageError) as here:
@@ -97,7 +97,7 @@ def test_errors_of_workers_are_those_of_this_process(pool: MakePool, tmp_path: P
 
 
 @LINUX
-def test_photo_beyond_processor_time_ends_its_worker(pool: MakePool) -> None:
+def test_photo_over_processor_time_limit_ends_its_worker(pool: MakePool) -> None:
     workers = pool(processor_s=0.05)
     workers.start(1)
     (before,) = workers.process_ids()
@@ -106,10 +106,10 @@ def test_photo_beyond_processor_time_ends_its_worker(pool: MakePool) -> None:
     assert "more than 0.05 s of processor time" in message
     assert not is_running(before)
     workers.start(1)
-    assert workers.process_ids() != [before], "another took its place"
+    assert workers.process_ids() != [before], "the worker was not replaced"
 
 
-def test_photo_beyond_elapsed_time_ends_its_worker(pool: MakePool) -> None:
+def test_photo_over_elapsed_time_limit_ends_its_worker(pool: MakePool) -> None:
     workers = pool(wall_s=0.01)
     code, message = refusal(workers, LARGE)
     assert code == "unsupported"
@@ -117,12 +117,12 @@ def test_photo_beyond_elapsed_time_ends_its_worker(pool: MakePool) -> None:
 
 
 @LINUX
-def test_photo_beyond_memory_is_rejected(pool: MakePool) -> None:
+def test_photo_over_memory_limit_is_rejected(pool: MakePool) -> None:
     workers = pool(memory_mb=64)
     code, message = refusal(workers, LARGE)
     assert code == "too_many_pixels"
     assert "needs more memory" in message
-    assert workers.prepare(PHOTO, WANTED).crops is not None, "the worker lives on"
+    assert workers.prepare(PHOTO, WANTED).crops is not None, "the worker ended"
     (worker,) = workers.process_ids()
     limits = Path(f"/proc/{worker}/limits").read_text("ascii")
     assert "unlimited" not in next(x for x in limits.splitlines() if "address space" in x)
@@ -139,7 +139,7 @@ def test_slow_photo_does_not_block_other_workers(pool: MakePool) -> None:
         assert slow.result(120).crops is not None
 
 
-def test_worker_that_the_system_kills_is_replaced(pool: MakePool) -> None:
+def test_worker_killed_by_the_system_is_replaced(pool: MakePool) -> None:
     workers = pool()
     for _ in range(3):
         workers.start(1)

@@ -30,5 +30,5 @@ def test_archival_jpeg_keeps_pixels_but_no_metadata(tmp_path: Path) -> None:
     with Image.open(path.with_suffix(".jpg")) as before:
         assert before.size == (640, 480)
     with Image.open(BytesIO(kept)) as after:
-        assert after.size == (480, 640), "turned as the file says"
+        assert after.size == (480, 640), "the orientation was not applied"
         assert not after.getexif()

@@ -16,13 +16,13 @@ SPEC = InputSpec(
 )
 
 
-def test_resize_follows_its_rule() -> None:
+def test_resize_follows_the_configured_rule() -> None:
     wide = np.asarray(drawings.gradient(60, 20))
     squashed = resize(wide, SPEC)
     cropped = resize(wide, SPEC.model_copy(update={"resize": "center_crop"}))
     assert squashed.shape == cropped.shape == (20, 20, 3)
-    assert np.ptp(squashed[..., 0].astype(int)) > 200, "the whole width is seen"
-    assert np.array_equal(cropped, wide[:, 20:40]), "the middle is seen, pixel for pixel"
+    assert np.ptp(squashed[..., 0].astype(int)) > 200, "the edges were cropped"
+    assert np.array_equal(cropped, wide[:, 20:40]), "the center crop was resampled"
     small = np.asarray(drawings.gradient(20, 20))
     assert np.array_equal(resize(small, SPEC), small)
 

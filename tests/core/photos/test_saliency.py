@@ -60,7 +60,7 @@ def test_saliency_concentrates_on_the_object(catalog: Catalog, model: str) -> No
     known = [mass for mass, label in seen if label == "ship"]
     assert min(known, default=1) > 0.5
     assert np.mean(masses) > 0.5
-    assert len(known) >= 4 or min(masses) > 0.5, "or it says little"
+    assert len(known) >= 4 or min(masses) > 0.5, "too few correct classifications to judge by"
 
 
 def test_saliency_of_the_weakest_model_concentrates_on_average(catalog: Catalog) -> None:
@@ -93,8 +93,8 @@ def test_overlay_colors_lie_where_the_evidence_is() -> None:
     saliency[:4, :4] = 1
     drawn = np.asarray(overlay(grey, saliency, SPEC))
     assert drawn.shape == grey.shape
-    assert (drawn[:10, :20, 0].astype(int) > 150).all(), "red, where most spoke for the answer"
-    assert np.array_equal(drawn[30:, 60:], grey[30:, 60:]), "and nothing where nothing did"
+    assert (drawn[:10, :20, 0].astype(int) > 150).all(), "no red where the evidence is"
+    assert np.array_equal(drawn[30:, 60:], grey[30:, 60:]), "color where there is no evidence"
     assert np.array_equal(np.asarray(overlay(grey, saliency, SPEC, opacity=0)), grey)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.hub_server import Faults, HubServer, Repo
+from tests.support.hub_server import Faults, HubServer, Repo
 from tests.support.releases import (
     NAMES,
     REPO,

@@ -18,15 +18,13 @@ from tests.conftest import ROOT
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Copies of baseline and classic alone."""
+    """Return a folder with copies of baseline and classic."""
     for name in ("baseline", "classic"):
         shutil.copytree(ROOT / "models" / name, tmp_path / "models" / name)
     return tmp_path / "models"
 
 
-def test_what_is_made_live_is_loaded_before_anybody_asks_for_it(
-    models: Path, tmp_path: Path
-) -> None:
+def test_promoted_model_is_loaded_before_its_first_request(models: Path, tmp_path: Path) -> None:
     settings = Settings(models=models, home=tmp_path / "home")
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         catalog.load("baseline")
@@ -37,9 +35,7 @@ def test_what_is_made_live_is_loaded_before_anybody_asks_for_it(
         assert catalog.loaded() == ["baseline", "classic"]
 
 
-def test_entries_are_the_models_that_can_be_read(
-    models: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_model_is_not_listed(models: Path, caplog: pytest.LogCaptureFixture) -> None:
     catalog = Catalog(Settings(models=models))
     names = [entry.name for entry in catalog.models()]
     assert names == sorted(names)
@@ -59,7 +55,7 @@ def test_entries_are_the_models_that_can_be_read(
     assert "config.json is invalid" in str(problems["baseline"])
 
 
-def test_the_default_is_the_best_for_photos(models: Path) -> None:
+def test_default_is_the_best_model_for_photos(models: Path) -> None:
     assert Catalog(Settings(models=models)).default() == "classic"
     assert Catalog(Settings(models=models, model="baseline")).default() == "baseline"
     shutil.rmtree(models / "classic")
@@ -78,14 +74,14 @@ def test_retired_default_is_replaced_by_the_best_for_photos(
     save_unbundled(models, Bundle.open(models / "baseline"))
     shutil.rmtree(models / "baseline")
     catalog = Catalog(Settings(models=models, model="baseline"))
-    told: list[str] = []
-    catalog.add_failure_listener(told.append)
+    failures: list[str] = []
+    catalog.add_failure_listener(failures.append)
     assert [catalog.default(), catalog.default()] == ["classic", "classic"]
     assert caplog.text.count("baseline, which is no longer included; classic is used instead") == 1
-    assert len(told) == 1
+    assert len(failures) == 1
 
 
-def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
+def test_unknown_model_is_named_in_the_error(models: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ModelNotFoundError, match=r"no model 'x'\. Available models: baseline, classic"
     ):
@@ -98,7 +94,7 @@ def test_what_is_not_there_is_named(models: Path, tmp_path: Path) -> None:
     assert empty.models() == []
 
 
-def test_a_model_is_loaded_once(models: Path) -> None:
+def test_model_is_loaded_once(models: Path) -> None:
     catalog = Catalog(Settings(models=models))
     assert catalog.load("classic") is catalog.load()
 
@@ -107,7 +103,7 @@ def test_a_model_is_loaded_once(models: Path) -> None:
     "name",
     ["../models/classic", "./classic", "classic/", "", ".", str(ROOT / "models" / "classic")],
 )
-def test_a_name_is_no_path(name: str) -> None:
+def test_path_is_not_accepted_as_name(name: str) -> None:
     catalog = Catalog(Settings(models=ROOT / "models"))
     for look_up in (catalog.load, catalog.bundle):
         with pytest.raises(ModelNotFoundError):

@@ -1,4 +1,4 @@
-"""The Hub's client against a Hub on loopback."""
+"""The Hub client, against a Hub on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import DataError, HubUnavailableError
 from core.registry import hub
-from tests import hub_server
+from tests.support import hub_server
 from tests.support.servers import LOOK_S
 
 FILES = {
@@ -26,7 +26,7 @@ SHA = "a" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
-    """A data set `owner/set` in the Hub's HTTP contract, and nothing else."""
+    """Serve the data set `owner/set` as the Hub does."""
 
     def do_GET(self) -> None:
         self._answer(body=True)
@@ -66,7 +66,7 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Do not print requests."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def test_matching_files_are_fetched(endpoint: str, tmp_path: Path) -> None:
+def test_dataset_download_fetches_matching_files(endpoint: str, tmp_path: Path) -> None:
     folder = hub.fetch_dataset(
         "owner/set", "plain_text/*.parquet", cache=tmp_path, endpoint=endpoint
     )
@@ -89,21 +89,23 @@ def test_matching_files_are_fetched(endpoint: str, tmp_path: Path) -> None:
     assert found == {name: FILES[name] for name in FILES if name != "x.md"}
 
 
-def test_what_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
+def test_missing_dataset_or_file_is_reported(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"owner/other cannot be downloaded.*TENSIGHT_DATA"):
         hub.fetch_dataset("owner/other", "*", cache=tmp_path, endpoint=endpoint)
     with pytest.raises(DataError, match="no file that matches plain_text/\\*\\.csv"):
         hub.fetch_dataset("owner/set", "plain_text/*.csv", cache=tmp_path, endpoint=endpoint)
 
 
-def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_dataset_download_without_network_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="cannot be downloaded from the Hub"):
         hub.fetch_dataset("owner/set", "*", cache=tmp_path)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AttributeError("x")])
-def test_a_mistake_of_ours_is_not_put_down_to_the_network(
+def test_programming_error_is_not_reported_as_network_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def stumble(*_: object) -> None:
@@ -114,7 +116,7 @@ def test_a_mistake_of_ours_is_not_put_down_to_the_network(
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "there")
     )
-    with pytest.raises(type(error)) as told:
+    with pytest.raises(type(error)) as caught:
         hub.fetch(
             hub.Commit("owner/models", SHA, (file,)),
             [file],
@@ -123,10 +125,10 @@ def test_a_mistake_of_ours_is_not_put_down_to_the_network(
             token=None,
             progress=stumble,
         )
-    assert told.value is error
+    assert caught.value is error
 
 
-def test_where_the_client_stumbles_is_in_the_log(
+def test_error_of_the_hub_client_is_logged_with_traceback(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
@@ -137,10 +139,10 @@ def test_where_the_client_stumbles_is_in_the_log(
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
         with (
             caplog.at_level("DEBUG", "core.registry.hub"),
-            pytest.raises(HubUnavailableError) as told,
+            pytest.raises(HubUnavailableError) as caught,
         ):
             hub.resolve_commit("owner/models", "main", token=None)
-    assert "redirects to a login page" in str(told.value)
+    assert "redirects to a login page" in str(caught.value)
     (record,) = [each for each in caplog.records if each.name == "core.registry.hub"]
     assert record.exc_info is not None
-    assert record.exc_info[1] is told.value.__cause__ is not None
+    assert record.exc_info[1] is caught.value.__cause__ is not None

@@ -18,8 +18,8 @@ from core.bundle.config import MODEL
 from core.bundle.folder import Bundle, write_bundle
 from core.registry.catalog import Catalog
 from tests.conftest import ROOT
-from tests.hub_server import Faults, Repo
 from tests.support import drawings
+from tests.support.hub_server import Faults, Repo
 from tests.support.releases import (
     NAMES,
     REPO,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import Bundle, write_bundle
-from tests.hub_server import Faults
+from tests.support.hub_server import Faults
 from tests.support.releases import (
     Installation,
     files_of,

@@ -16,8 +16,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.registry.catalog import Catalog
-from tests.hub_server import HubServer, Repo
 from tests.support import drawings
+from tests.support.hub_server import HubServer, Repo
 from tests.support.releases import (
     NAMES,
     REPO,

@@ -16,6 +16,7 @@ class Job:
     client: str | None
     name: str = ""
     pixels: int = 1
+    best_effort: bool = False
 
 
 def queue(**limits: float) -> FairQueue[Job]:
@@ -170,3 +171,33 @@ def test_close_ends_waiting_workers() -> None:
     full = queue()
     left = put(full, "a", "b")
     assert full.close() == left
+
+
+def test_best_effort_job_is_accepted_while_a_worker_is_idle() -> None:
+    jobs = queue(running=2)
+    (photo,) = put(jobs, "a")
+    frame = Job("b", "frame", best_effort=True)
+    assert jobs.put(frame) is None
+    with pytest.raises(FullError):
+        jobs.put(Job("c", best_effort=True))
+    assert taken(jobs, 2) == [photo.name, "frame"]
+    jobs.put(Job("c", best_effort=True))
+
+
+def test_best_effort_job_holds_no_place() -> None:
+    jobs = queue(places=1)
+    jobs.put(Job("a", best_effort=True))
+    assert jobs.taken == 0
+    put(jobs, "b")
+    assert jobs.taken == 1
+
+
+def test_best_effort_job_is_never_evicted_for_another() -> None:
+    jobs = queue(places=2, share=0.5, running=8)
+    put(jobs, "a", "a")
+    frame = Job("a", best_effort=True)
+    jobs.put(frame)
+    with pytest.raises(FullError):
+        put(jobs, "b")
+    jobs.leave(frame)
+    assert jobs.put(Job("b")) is not None

@@ -354,3 +354,25 @@ def test_model_failures_are_reported_once_to_the_listener(tmp_path: Path) -> Non
     predictor.models()
     assert failures == [failure], "it listens no longer"
     predictor.close()
+
+
+def test_best_effort_photo_is_dropped_unless_a_worker_is_idle(
+    slow: SlowCatalog, photo: Path
+) -> None:
+    observer = RecordingObserver()
+    predictor = LocalPredictor(slow, queue_size=8, deadline_s=60, observer=observer)
+
+    async def ask() -> Prediction:
+        busy = [asyncio.create_task(predictor.predict(photo)) for _ in range(WORKERS)]
+        await asyncio.to_thread(slow.wait_until_asked, WORKERS)
+        with pytest.raises(BusyError):
+            await predictor.predict(photo, best_effort=True)
+        slow.go.set()
+        await asyncio.gather(*busy)
+        return await predictor.predict(photo, best_effort=True)
+
+    assert asyncio.run(ask()).label == "ship"
+    predictor.close()
+    # A dropped photo is no failure to report.
+    assert observer.errors == []
+    assert len(observer.answers) == WORKERS + 1

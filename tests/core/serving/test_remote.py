@@ -14,14 +14,21 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from core.errors import ImageError, ModelNotFoundError, PhotoReadError, RateError, UnavailableError
+from core.errors import (
+    BusyError,
+    ImageError,
+    ModelNotFoundError,
+    PhotoReadError,
+    RateError,
+    UnavailableError,
+)
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
-from core.settings import Settings
+from core.settings import Settings, processors
 from tests.support.catalogs import SlowCatalog
-from tests.support.http_service import MODELS, PATIENCE_S, serving
+from tests.support.http_service import MODELS, PATIENCE_S, post, serving
 from tests.support.servers import LOOK_S, free_port
 
 
@@ -162,6 +169,42 @@ def test_response_of_another_server_is_reported(jpeg: bytes) -> None:
     server.server_close()
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_error_of_a_proxy_is_retried(url: str, jpeg: bytes, status: int) -> None:
+    """The first response is the proxy's own, as that of Ray's where a replica has died."""
+    asked: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            photo = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            if len(asked) == 1:
+                self._answer(status, b"Internal Server Error")
+            else:
+                answer = post(url, content=photo, params={"model": "classic"})
+                self._answer(answer.status_code, answer.content)
+
+        def _answer(self, code: int, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    with closing(RemotePredictor(address, patience_s=PATIENCE_S)) as remote:
+        assert asyncio.run(remote.predict(jpeg)).model == "classic"
+    assert len(asked) == 2
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def test_closing_fails_running_requests(jpeg: bytes) -> None:
     slow = SlowCatalog()
     with serving(Settings(models=MODELS), slow) as url:
@@ -181,6 +224,21 @@ def test_closing_fails_running_requests(jpeg: bytes) -> None:
         thread.join(PATIENCE_S)
         slow.go.set()
     assert [str(error) for error in told] == ["The predictor is closed."]
+
+
+def test_best_effort_photo_is_dropped_by_a_busy_service(jpeg: bytes) -> None:
+    slow, workers = SlowCatalog(), processors()
+    with serving(Settings(models=MODELS), slow) as url, closing(RemotePredictor(url)) as remote:
+
+        async def ask() -> None:
+            busy = [asyncio.create_task(remote.predict(jpeg)) for _ in range(workers)]
+            await asyncio.to_thread(slow.wait_until_asked, workers)
+            with pytest.raises(BusyError):
+                await remote.predict(jpeg, best_effort=True)
+            slow.go.set()
+            await asyncio.gather(*busy)
+
+        asyncio.run(ask())
 
 
 def test_request_is_retried_until_the_service_starts(catalog: Catalog, jpeg: bytes) -> None:

@@ -15,13 +15,13 @@ from tests.support import postgres
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Return settings with a home of the test's own."""
+    """Return settings with a temporary home."""
     return Settings(home=tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[postgres.Postgres]:
-    """Run a PostgreSQL server, where one is installed."""
+    """Run a PostgreSQL server; skip the test if none is installed."""
     need("postgres", postgres.is_there(), "no PostgreSQL server is installed here")
     with postgres.running() as server:
         yield server
@@ -29,7 +29,7 @@ def server() -> Iterator[postgres.Postgres]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def each(request: pytest.FixtureRequest, settings: Settings) -> Settings:
-    """Return the settings of a database of each kind."""
+    """Return settings with a database, SQLite and PostgreSQL in turn."""
     if request.param == "sqlite":
         return settings
     url = SecretStr(request.getfixturevalue("server").database())

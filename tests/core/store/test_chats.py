@@ -24,7 +24,9 @@ def test_chat_settings_and_user_data_are_stored_and_deleted(each: Settings) -> N
     assert store.feedback.answer("k1") == stored_answer("me")
     assert store.feedback.answer("k3") is None
     assert store.feedback.judge("k1", feedback("cat", "me", b"\x00photo"))
-    assert not store.feedback.judge("k1", feedback("dog", "me")), "said before"
+    assert not store.feedback.judge("k1", feedback("dog", "me")), (
+        "feedback is accepted once for each answer"
+    )
     assert store.feedback.judge("k2", feedback(NONE, "me"))
     store.feedback.add(feedback("cat", "you", b"other"))
     assert store.chats.user_stats("me") == (2, 2, 1)

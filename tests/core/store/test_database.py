@@ -63,9 +63,9 @@ def test_invalid_database_url_is_reported() -> None:
 
 def test_error_hides_the_password() -> None:
     url = SecretStr("postgresql+psycopg://user:s3cret@127.0.0.1:1/none")
-    with pytest.raises(StoreError, match="is not available") as told:
+    with pytest.raises(StoreError, match="is not available") as caught:
         Store.open(Settings(database_url=url))
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_missing_driver_is_reported() -> None:

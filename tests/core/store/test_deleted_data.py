@@ -64,12 +64,12 @@ def fill(store: Store, n: int = 40) -> None:
 def test_deleted_user_leaves_no_bytes_in_database_and_log(settings: Settings) -> None:
     with closing(Store.open(settings)) as store, closing(Store.open(settings)) as other:
         fill(store)
-        assert other.feedback.stats(), "another process holds the database open"
-        assert left(settings), "it is there before"
+        assert other.feedback.stats(), "the database is not open in the other process"
+        assert left(settings), "the secrets were not stored"
         store.inbox.finish(BOT, range(81))
         store.chats.forget("person-hash", {CHAT})
         assert left(settings) == []
-        assert other.feedback.stats()[0].n == 40, "what others said stays"
+        assert other.feedback.stats()[0].n == 40, "feedback of other users was deleted"
     assert left(settings) == []
 
 
@@ -100,14 +100,14 @@ def test_older_database_is_scrubbed_and_made_private_once(settings: Settings) ->
         connection.execute("DELETE FROM feedback WHERE answer = 'cat' AND model = 'a'")
         connection.commit()
     file.chmod(0o644)
-    assert left(settings), "free pages hold it"
+    assert left(settings), "free pages should contain the secrets"
     with closing(Store.open(settings)) as store:
         assert left(settings) == []
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert store.feedback.stats(), "nothing else is gone"
+        assert store.feedback.stats(), "other rows were deleted"
     file.chmod(0o640)
     Store.open(settings).close()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o640, "who shares it on purpose may"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640, "an existing mode was changed"
 
 
 @pytest.mark.usefixtures("open_umask")

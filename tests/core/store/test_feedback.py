@@ -27,11 +27,11 @@ def test_number_of_stored_photos_is_limited(each: Settings) -> None:
         table = FeedbackTable(database, StorageLimits(photos=2))
         table.add_answer("k1", stored_answer())
         assert table.add(feedback("cat", photo=b"1")) == KEPT
-        assert table.add(feedback("cat")) == WITHOUT_PHOTO, "there is none"
+        assert table.add(feedback("cat")) == WITHOUT_PHOTO, "the feedback has no photo"
         assert table.judge("k1", feedback("cat", photo=b"2")) == KEPT
         assert table.add(feedback("cat", photo=b"3")) == WITHOUT_PHOTO
         assert [photo for _, _, photo in table.photos()] == [b"1", b"2"]
-        assert table.stats()[0].n == 4, "what is said counts"
+        assert table.stats()[0].n == 4, "feedback without a photo is not counted"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,9 @@ def test_feedback_is_limited_per_user_and_in_total(
         assert table.add(feedback("cat", "me", b"0123456789")) == mine
         assert table.add(feedback("cat", "you", b"0123456789")) == yours
         ChatTable(database).forget("me", set())
-        assert table.add(feedback("cat", "me", b"0123456789")) in (KEPT, yours), "room again"
+        assert table.add(feedback("cat", "me", b"0123456789")) in (KEPT, yours), (
+            "deleting a user does not free space"
+        )
 
 
 def test_answers_are_limited_per_user_and_in_total(each: Settings) -> None:
@@ -65,10 +67,10 @@ def test_answers_are_limited_per_user_and_in_total(each: Settings) -> None:
 
         for key in ("a", "b", "c"):
             table.add_answer(key, stored_answer("me"))
-        assert stored() == ["b", "c"], "the oldest of the person gives way"
+        assert stored() == ["b", "c"], "the oldest answer of the user was not replaced"
         for key in ("d", "e"):
             table.add_answer(key, stored_answer(None))
-        assert stored() == ["c", "d", "e"], "the oldest of all gives way"
+        assert stored() == ["c", "d", "e"], "the oldest answer of all was not replaced"
 
 
 def test_only_the_highest_scores_are_stored(each: Settings) -> None:
@@ -81,7 +83,7 @@ def test_only_the_highest_scores_are_stored(each: Settings) -> None:
     assert min(stored.scores.values()) == 0.9
 
 
-def test_right_compares_answer_verdict_and_truth() -> None:
+def test_correctness_compares_answer_verdict_and_truth() -> None:
     assert page_feedback("cat").right
     assert page_feedback("cat", verdict="unsure").right
     assert not page_feedback("dog").right

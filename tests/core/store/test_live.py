@@ -19,9 +19,11 @@ def test_promotion_is_live_and_can_be_rolled_back(each: Settings) -> None:
     store.live.promote({"a": "2"}, {"a"})
     assert store.live.all()["a"] == LiveRevision("2", "1")
     store.live.promote({"a": "2"}, {"a"})
-    assert store.live.all()["a"] == LiveRevision("2", "1"), "once more changes nothing"
+    assert store.live.all()["a"] == LiveRevision("2", "1"), (
+        "promoting the live revision again changed last good"
+    )
     assert store.live.roll_back("a") == LiveRevision("1", "2") == store.live.all()["a"]
-    assert store.live.roll_back("a") == LiveRevision("2", "1"), "and back"
+    assert store.live.roll_back("a") == LiveRevision("2", "1"), "a second rollback does not return"
     store.live.promote({"a": BUNDLED}, {"a"})
     assert store.live.all()["a"] == LiveRevision(BUNDLED, "2")
     for model in ("b", "c"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import Bundle, find_bundles
+from core.bundle.metrics import Metrics
 from tests.conftest import ROOT
 
 # What the project asks of each: accuracy on test, milliseconds a photo, and the area under the
@@ -17,10 +18,15 @@ FLOORS = {
     "baseline": (0.6527, math.inf, 0.5, 0.5),
     "classic": (0.7446, math.inf, 0.5, 0.5),
     "scratch": (0.95, 10.0, 0.88, 0.7),
-    "efficientnet": (0.965, 12.0),
+    "efficientnet": (0.965, 12.0, 0.9, 0.8),
     "transfer": (0.80, math.inf, 0.80, 0.80),
     "finetuned": (0.90, math.inf, 0.90, 0.90),
 }
+
+
+# Rows and photos have the same weight in calibration. The two small networks are less accurate on
+# photos than on rows by several hundredths, which no calibration of both can follow.
+ECE_LIMITS = {"baseline": 0.012, "classic": 0.025}
 
 
 # Photos of the ten classes and of other things, validation part: accuracy, recall of the worst
@@ -37,8 +43,8 @@ def test_bundled_model_meets_its_requirements(folder: Path) -> None:
     accuracy, milliseconds, *areas = FLOORS[folder.name]
     assert metrics.test.n == 10_000
     assert metrics.test.accuracy >= accuracy
-    # 5,000 rows held out tell the level of a model that is right on .83 to half a hundredth.
-    assert metrics.test.ece <= (0.01 if bundle.config.offered else 0.012)
+    assert metrics.test.ece <= ECE_LIMITS.get(folder.name, 0.01)
+    assert abs(_overconfidence(metrics)) <= 0.015
     assert metrics.milliseconds <= milliseconds
     if metrics.outliers is not None:  # of those that were measured since these are told apart
         method = bundle.config.verdict.method
@@ -48,6 +54,17 @@ def test_bundled_model_meets_its_requirements(folder: Path) -> None:
     assert metrics.reported is None or metrics.test.accuracy > metrics.reported.accuracy
     if bundle.config.family == "scratch":
         assert set(bundle.config.training.datasets) <= {"uoft-cs/cifar10"}
+
+
+def _overconfidence(metrics: Metrics) -> float:
+    """Return mean confidence minus accuracy, the mean over test rows and validation photos."""
+    bins = metrics.test.reliability
+    sure = sum(each.n * (each.confidence or 0) for each in bins) / metrics.test.n
+    gaps = [sure - metrics.test.accuracy]
+    photos = metrics.real_photos
+    if photos is not None and photos.confidence is not None:
+        gaps.append(photos.confidence - photos.accuracy.share)
+    return sum(gaps) / len(gaps)
 
 
 def test_default_model_meets_its_requirements_on_photos() -> None:

@@ -114,6 +114,26 @@ def test_resumed_head_reuses_stored_features(tmp_path: Path) -> None:
     assert state["identity"]["recipe"]["head"] == "_head"
 
 
+def _pooled(shape: Shape, classes: int) -> keras.Model:
+    inputs = layers.Input(shape, name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", trainable=False, name="held")(inputs)
+    x = layers.GlobalAveragePooling2D(name="embedding")(layers.MaxPooling2D(2, name="features")(x))
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+
+
+def _linear(features: int, classes: int) -> keras.Model:
+    inputs = layers.Input((features,), name="embedding")
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(inputs))
+
+
+def test_linear_head_is_trained_on_the_mean_of_a_feature_map(tmp_path: Path) -> None:
+    bundle = _train(tmp_path, _recipe(build=_pooled, build_head=_linear, saliency="activation"))
+    assert bundle is not None
+    (kept,) = (tmp_path / "home" / "features").iterdir()
+    assert np.load(kept / "rows-0.npy").shape == (360, 8)
+    assert bundle.metrics().test.accuracy > 0.3, "the shades are easy"
+
+
 def test_features_depend_on_views_but_not_on_epochs(tmp_path: Path) -> None:
     assert _train(tmp_path, _recipe()) is not None
     shorter = PhotoPlan(

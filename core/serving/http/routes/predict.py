@@ -51,12 +51,23 @@ async def predict(
     saliency: Annotated[
         bool, Query(description="Also return the saliency map of the prediction.")
     ] = False,
+    best_effort: Annotated[
+        bool,
+        Query(
+            description="Respond with `busy` at once unless a worker is idle, so that the photo "
+            "delays no other: for the frames of a video."
+        ),
+    ] = False,
 ) -> JSONResponse:
     """Classify photos; the response has one prediction, or one for each photo of a form."""
     client = request.state.client
     if not is_form(request.headers.get("content-type", "")):
         one = context.predictor.predict(
-            await request.body(), model=model, saliency=saliency, client=client
+            await request.body(),
+            model=model,
+            saliency=saliency,
+            client=client,
+            best_effort=best_effort,
         )
         return JSONResponse(_as_json(await cancel_on_disconnect(request, one), top))
     photos = await _photos(request)
@@ -66,7 +77,7 @@ async def predict(
     async def ask(photo: bytes) -> Prediction:
         async with places:
             return await context.predictor.predict(
-                photo, model=model, saliency=saliency, client=client
+                photo, model=model, saliency=saliency, client=client, best_effort=best_effort
             )
 
     # Concurrently, so that the model gets them as one batch.

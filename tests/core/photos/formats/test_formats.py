@@ -170,7 +170,7 @@ def test_bmp_alpha_of_zero_everywhere_is_ignored() -> None:
     pixels[0, 0, 3] = 255
     decoded = decode(bmp_of_32_bits(pixels))
     assert (decoded[0, 0] == (200, 30, 40)).all()
-    assert (decoded[1, 1] == 255).all(), "where it means something, it is transparency"
+    assert (decoded[1, 1] == 255).all(), "alpha above zero somewhere is transparency"
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])

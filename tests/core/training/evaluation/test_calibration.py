@@ -7,16 +7,16 @@ import pytest
 
 from core.bundle.folder import Bundle
 from core.inference.calibration import probabilities, softmax
+from core.inference.reliability import (
+    ece,
+    fit_unsure_threshold,
+    log_loss,
+    reliability,
+)
 from core.training.evaluation.calibration import (
     cross_fitted_confidences,
     fit_beta_calibration,
     fit_temperature,
-    fit_unsure_threshold,
-)
-from core.training.evaluation.reliability import (
-    ece,
-    log_loss,
-    reliability,
 )
 from tests.conftest import ROOT
 

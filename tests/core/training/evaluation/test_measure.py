@@ -16,13 +16,13 @@ from core.bundle.folder import Bundle, find_bundles, write_bundle
 from core.cli import evaluate as evaluate_command
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.inference.reliability import ece, reliability
 from core.settings import Settings
 from core.training.data.cifar10 import load_cifar10
 from core.training.evaluation.corruptions import CORRUPTED_ROWS, corrupt, corruptions
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import evaluate
 from core.training.evaluation.ood import run_inference
-from core.training.evaluation.reliability import ece, reliability
 from tests.conftest import ROOT
 from tests.support import made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.bundle.leaderboard import ModelInfo, read_models
-from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
+from core.bundle.metrics import PointingMetrics, ProportionEstimate, RealPhotoMetrics
 from core.training.evaluation.results_page import results_page
 from core.training.evaluation.tables import photo_accuracy, readme_table
 from core.training.recipes import RECIPES
@@ -95,3 +95,22 @@ def test_results_page_names_pretrained_models_by_their_configuration() -> None:
 def test_results_page_lists_reported_metrics_of_recipes_without_a_model() -> None:
     page = results_page([_classic()], None, RECIPES)
     assert "| Baseline CNN (`baseline`) | 0.6527 |" in page
+
+
+def test_results_page_shows_the_pointing_game_beside_its_baseline() -> None:
+    classic = _classic()
+    measured = classic.metrics.model_copy(
+        update={
+            "pointing": PointingMetrics(
+                data="real photos, valid", n=500, mean=0.8, low=0.78, high=0.82, input_gradient=0.4
+            )
+        }
+    )
+    page = results_page([ModelInfo(classic.config, measured, classic.revision)], None, RECIPES)
+    assert "## Explanations" in page
+    assert "| 500 | 0.800 | 0.780 to 0.820 | 0.400 |" in page
+    assert "## Explanations" not in results_page(
+        [ModelInfo(classic.config, measured.model_copy(update={"pointing": None}), "")],
+        None,
+        RECIPES,
+    )

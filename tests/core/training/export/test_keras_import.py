@@ -27,8 +27,8 @@ from core.settings import Settings
 from core.training.data.datasets import Split
 from core.training.export.keras_import import import_keras
 from tests.conftest import ROOT
-from tests.hub_server import HubServer
 from tests.support import made
+from tests.support.hub_server import HubServer
 
 PAGE = (ROOT / "docs" / "ADD_A_MODEL.md").read_text("utf-8")
 

@@ -1,0 +1,369 @@
+"""Replicas of the HTTP service on one or more machines, run by Ray Serve (extra `cluster`).
+
+A replica is the application of core/serving/http over a local predictor. Ray Serve starts and
+replaces replicas and distributes requests. Ray is imported in this module alone, and inside
+functions, because its import is slow and reads the environment.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from core.errors import BusyError, MissingExtraError, UnavailableError
+from core.inference.prediction import Prediction
+from core.network import is_loopback
+from core.output import PRIVATE_FILE, private_folder, replacing
+from core.photos.decode import configure_pillow_limits
+from core.registry.catalog import Catalog
+from core.registry.probe import check_scores, probe_photo
+from core.registry.releases import Releases
+from core.registry.sync import HubSync, Timings
+from core.serving.cluster_files import REQUEST_TIMEOUT_S
+from core.serving.connect import local_predictor
+from core.serving.http.app import build_service
+from core.serving.replica_metrics import merge_metrics
+from core.serving.replicas import (
+    APPLICATION,
+    DEPLOYMENT,
+    LOGGING,
+    PROCESSORS_PER_REPLICA,
+    Replicas,
+    deployment_options,
+)
+from core.serving.telemetry import Telemetry
+from core.settings import Settings, processors
+from core.sockets import format_address, probe
+from core.system import on_stop_signal
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = [
+    "ServiceReplica",
+    "application",
+    "check_serve_config",
+    "ray_version",
+    "require_ray",
+    "serve_cluster",
+]
+
+# Ray's store for large values; a photo passes it on its way from the proxy to a replica.
+_OBJECT_STORE_BYTES = 512 * 2**20
+# Read by Ray when it is imported. Without a token, whoever reaches its ports can run programs.
+_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+_LOCAL_ENVIRONMENT = {
+    # Ray's name for: bind to the loopback address, and to no other.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # By default, other programs of the machine would take precedence over replicas.
+    "RAY_worker_niceness": "0",
+    # On a busy machine, Ray's agents take longer to start than they may by default.
+    "RAY_agent_register_timeout_ms": "120000",
+}
+_GATHER_S = 5.0
+# Name of the file with the probe photo, which tells its predictions from those of clients.
+_PROBE_FILE = "tensight-probe.png"
+# Starting Ray, or a replica, fails for good after this many attempts.
+_STARTS = 3
+
+logger = logging.getLogger(__name__)
+
+
+class ServiceReplica:
+    """One replica: the HTTP service and its predictor, as Ray Serve constructs and calls them.
+
+    The settings come from the environment of the node, so that no secret passes the cluster.
+    """
+
+    def __init__(self) -> None:
+        from ray import serve
+
+        configure_pillow_limits()
+        settings = Settings.read()
+        if "threads" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"threads": PROCESSORS_PER_REPLICA})
+        logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+        context = serve.get_replica_context()
+        self._name = str(context.replica_id.unique_id)
+        self._settings = settings
+        self._telemetry = _ClusterTelemetry(self._name)
+        self._predictor = local_predictor(settings, self._telemetry)
+        self._telemetry.watch_queue(lambda: self._predictor.waiting, settings.queue_size)
+        self._telemetry.watch_models(self._predictor.models)
+        self._releases = Releases(settings)
+        # A promotion reaches other nodes as soon as they have the model's files.
+        self._sync = HubSync(settings, self._releases, Timings(poll_s=1.0))
+        self._folder = tempfile.TemporaryDirectory(prefix="tensight-probe-")
+        self._probe = Path(self._folder.name) / _PROBE_FILE
+        probe_photo().save(self._probe)
+        self._predictor.warm()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:  # the name that Ray calls
+        """Return the HTTP service; Ray Serve calls this once, after the constructor."""
+        return build_service(self._predictor, self._settings, self._telemetry, lambda: True)
+
+    async def check_health(self) -> None:
+        """Classify the probe photo; Ray Serve replaces a replica where this fails repeatedly.
+
+        Raises:
+            BundleError: The default model returns invalid scores.
+            PredictorError: The photo was not classified.
+        """
+        try:
+            prediction: Prediction = await self._predictor.predict(self._probe)
+        except BusyError:
+            return  # it works on the photos of others, which have a deadline
+        check_scores(prediction, prediction.model)
+
+    def metrics(self) -> tuple[str, bytes]:
+        """Return the name of this replica, and its metrics in Prometheus' text format."""
+        return self._name, self._telemetry.own_text()
+
+    def __del__(self) -> None:
+        # Ray calls this once running requests are finished, and where the constructor failed.
+        for part in ("_sync", "_releases", "_predictor"):
+            if hasattr(self, part):
+                getattr(self, part).close()
+        if hasattr(self, "_folder"):
+            self._folder.cleanup()
+
+
+class _ClusterTelemetry(Telemetry):
+    """Metrics of a replica, whose page shows those of all replicas.
+
+    Args:
+        replica: Name of this replica.
+    """
+
+    def __init__(self, replica: str) -> None:
+        super().__init__()
+        self._replica = replica
+        self._handle: Any = None
+
+    @override
+    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
+        # Health checks are no predictions of clients.
+        if prediction.photo is None or not prediction.photo.endswith(_PROBE_FILE):
+            super().on_answer(prediction, waited_s, infer_s)
+
+    def own_text(self) -> bytes:
+        """Render the metrics of this replica alone."""
+        return super().text()
+
+    @override
+    def text(self) -> bytes:
+        """Render the metrics of all running replicas, and their sums."""
+        pages = {self._replica: self.own_text()}
+        try:
+            if self._handle is None:
+                from ray import serve
+
+                self._handle = serve.get_deployment_handle(DEPLOYMENT, APPLICATION)
+            results = self._handle.broadcast("metrics").results(
+                timeout_s=_GATHER_S, return_exceptions=True
+            )
+            pages |= dict(each for each in results if not isinstance(each, BaseException))
+        except Exception as error:  # noqa: BLE001  # Ray raises errors of many kinds
+            logger.warning("The metrics of other replicas cannot be read: %s", error)
+        return merge_metrics(pages)
+
+
+def application(_args: dict[str, str] | None = None) -> Any:
+    """Build the Ray Serve application; Serve configuration files name this function.
+
+    Returns:
+        A `ray.serve.Application` with one replica. Configuration files override its options.
+    """
+    return _application(Replicas(1, 1), Settings.read())
+
+
+def _application(replicas: Replicas, settings: Settings) -> Any:
+    from ray import serve
+
+    deployment = serve.deployment(serve.ingress()(ServiceReplica)).options(
+        name=DEPLOYMENT,
+        max_constructor_retry_count=_STARTS,
+        **deployment_options(replicas, settings),
+    )
+    return deployment.bind()
+
+
+def serve_cluster(
+    settings: Settings, *, host: str, port: int, replicas: str, say: Callable[[str], None]
+) -> None:
+    """Serve with Ray until the process receives a stop signal, or deploy to a running cluster.
+
+    Without RAY_ADDRESS, a cluster of this machine is started, and stopped at the end. With it, the
+    application is deployed to that cluster and stays there; if it was there before, its replicas
+    are replaced one after the other, without interruption.
+
+    Args:
+        settings: As for the HTTP service; replicas on other nodes read their own.
+        host: Address that Ray's proxies bind to.
+        port: Port that Ray's proxies bind to.
+        replicas: A number, a range or `auto`, as for `Replicas.parse`.
+        say: Receives one line once the service is ready.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        SettingsError: `replicas` is invalid.
+        ModelNotFoundError: There is no model.
+        ListenError: The address cannot be bound.
+        UnavailableError: The cluster cannot be reached, or the replicas do not start.
+    """
+    require_ray("`--engine ray`")
+    wanted = Replicas.parse(replicas, processors())
+    address = os.environ.get("RAY_ADDRESS", "")
+    _set_defaults(_ENVIRONMENT)
+    if not address or is_loopback(f"ray://{address}"):
+        _set_defaults(_LOCAL_ENVIRONMENT)
+    if address:
+        with _joined_cluster(settings):
+            _deploy(settings, wanted, host, port)
+            say(f"TenSight was deployed to the cluster, and answers on port {port} of its nodes")
+        return
+    Catalog(settings).default()
+    probe(host, port)
+    stopped = threading.Event()
+    with _local_cluster(settings, wanted):
+        on_stop_signal(stopped.set)  # now, since Ray has set handlers of its own
+        _deploy(settings, wanted, host, port)
+        say(f"TenSight answers on http://{format_address(host, port)}")
+        stopped.wait()
+        _withdraw()
+
+
+def require_ray(purpose: str) -> None:
+    """Check that the extra `cluster` is installed.
+
+    Args:
+        purpose: What needs it, as the beginning of a sentence.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("cluster", purpose)
+
+
+def ray_version() -> str:
+    """Return the version of Ray that is installed."""
+    return version("ray")
+
+
+def check_serve_config(config: dict[str, Any]) -> None:
+    """Check a configuration against the schema of the installed Ray Serve.
+
+    Raises:
+        ValueError: It does not match.
+    """
+    from ray.serve.schema import ServeDeploySchema
+
+    ServeDeploySchema.model_validate(config)
+
+
+@contextmanager
+def _joined_cluster(settings: Settings) -> Iterator[None]:
+    """Connect to the cluster of RAY_ADDRESS."""
+    import ray
+
+    try:
+        ray.init(logging_level=settings.log_level)
+    except Exception as error:
+        raise UnavailableError(
+            f"The cluster at {os.environ['RAY_ADDRESS']} cannot be joined: {error} Check "
+            "RAY_ADDRESS, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _local_cluster(settings: Settings, replicas: Replicas) -> Iterator[None]:
+    """Run a cluster of this machine alone, on loopback addresses."""
+    _use_token_of(settings)
+    import ray
+
+    for attempt in range(_STARTS):
+        try:
+            ray.init(
+                address="local",
+                # Ray reserves processors by counting: there may be more replicas than processors.
+                num_cpus=max(processors(), replicas.most * PROCESSORS_PER_REPLICA),
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                logging_level=settings.log_level,
+            )
+            break
+        except Exception as error:  # Ray raises plain exceptions, too
+            ray.shutdown()
+            # Its agents have 15 s to start, which may not do on a busy machine.
+            logger.warning("Ray has not started: %s", error)
+            if attempt == _STARTS - 1:
+                raise UnavailableError(
+                    f"Ray cannot be started: {error} Its logs are in /tmp/ray/session_latest/logs."
+                ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _deploy(settings: Settings, replicas: Replicas, host: str, port: int) -> None:
+    """Deploy the application, and wait until all replicas are ready.
+
+    Raises:
+        UnavailableError: A replica does not start.
+    """
+    from ray import serve
+
+    try:
+        serve.start(
+            http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
+            logging_config=LOGGING,
+        )
+        serve.run(_application(replicas, settings), name=APPLICATION, route_prefix="/")
+    except Exception as error:
+        raise UnavailableError(f"The replicas cannot be started: {error}") from error
+
+
+def _withdraw() -> None:
+    """Remove the application, once its running requests are finished."""
+    from ray import serve
+
+    serve.delete(APPLICATION)
+
+
+def _set_defaults(defaults: Mapping[str, str]) -> None:
+    """Set variables of the environment that are not set."""
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def _use_token_of(settings: Settings) -> None:
+    """Name a file with a secret token for Ray, unless the environment has one.
+
+    Ray would write one into the user's home folder, readable for everybody.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    path = settings.home / "ray-token"
+    private_folder(settings.home)
+    if not path.exists():
+        with replacing(path) as new:
+            new.touch(mode=PRIVATE_FILE)
+            new.write_text(secrets.token_hex(32), "ascii")
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)

@@ -1,0 +1,36 @@
+"""Statements that SQLite and PostgreSQL spell differently."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+__all__ = ["clock", "insert", "is_postgresql"]
+
+_MOMENT = sa.DateTime(timezone=True)
+
+
+def is_postgresql(connection: sa.Connection) -> bool:
+    """Return whether a connection is one to PostgreSQL."""
+    return connection.dialect.name == "postgresql"
+
+
+def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """Build an insert into a table, of the kind that has `on_conflict_do_nothing`."""
+    return postgresql.insert(table) if is_postgresql(connection) else sqlite.insert(table)
+
+
+def clock(connection: sa.Connection, later_s: float = 0.0) -> sa.ColumnElement[datetime]:
+    """Build the current time, by the clock that all processes of a database share.
+
+    Args:
+        connection: The connection.
+        later_s: Seconds that are added to it.
+    """
+    later = timedelta(seconds=later_s)
+    if is_postgresql(connection):
+        now: sa.ColumnElement[datetime] = sa.func.statement_timestamp(type_=_MOMENT)
+        return now + sa.literal(later, sa.Interval) if later else now
+    return sa.literal(datetime.now(UTC) + later, _MOMENT)

@@ -1,0 +1,624 @@
+"""Teach classifiers, and keep what belongs to whom: the interface for command line and fronts."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import tempfile
+import time
+import unicodedata
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from core.bundle.folder import Bundle, find_bundles
+from core.errors import BundleError, ModelNotFoundError, TeachingError
+from core.inference.head import EmbeddingSpace
+from core.photos.pool import PhotoPool
+from core.registry.bases import Bases
+from core.registry.revisions import RevisionStore
+from core.registry.taught import TaughtRecord, TaughtStore, is_private, new_id
+from core.settings import Settings
+from core.teaching.base import BASE_MODEL, TeachingBase
+from core.teaching.bundles import install_taught, rename_taught, write_taught_bundle
+from core.teaching.collect import Collected, Embed, LabelledPhoto, collect, sender_hash
+from core.teaching.learning import LearnedHead, check_installed, learn
+from core.teaching.limits import (
+    MAX_NAME,
+    MIN_CLASSES,
+    MIN_PHOTOS,
+    check_classes,
+    check_counts,
+    check_model_name,
+    comparable,
+)
+from core.teaching.report import TeachingReport, refuse_alike, report_on
+from core.teaching.stored_examples import StoredExamples
+from core.text import has_hidden, printable
+
+__all__ = ["Forgotten", "TaughtModel", "Teaching", "find_teaching_base"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TaughtModel:
+    """The result of teaching.
+
+    Attributes:
+        bundle: The installed model folder.
+        report: What is known of it.
+        record: Whose it is; None for a model of the command line.
+    """
+
+    bundle: Bundle
+    report: TeachingReport
+    record: TaughtRecord | None = None
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What became of a private model from which a sender's photos were removed.
+
+    Attributes:
+        record: The model, as it was.
+        model: The model taught again; None where it was deleted.
+        dropped: Classes that were left with too few photos.
+    """
+
+    record: TaughtRecord
+    model: TaughtModel | None
+    dropped: tuple[str, ...]
+
+
+def find_teaching_base(settings: Settings, name: str = BASE_MODEL) -> TeachingBase:
+    """Open the bundled model that new classifiers are taught on.
+
+    Args:
+        settings: `models` is used.
+        name: Its name.
+
+    Raises:
+        BundleError: It is not there, is damaged, or nothing can be taught on it.
+    """
+    return TeachingBase(Bundle.open(settings.models / name))
+
+
+class Teaching:
+    """Taught models of the command line and of fronts. Safe to share between threads.
+
+    All methods that teach take seconds: fronts call them in a thread. Owners and senders are named
+    by strings of the front's choice, such as `chat:123`, of which only keyed hashes are stored.
+
+    Args:
+        settings: `home` and `models` are used.
+        base: The model to teach on.
+        embed: Computes its embeddings.
+        pool: Decodes photos.
+        key: Key of the hashes of owners, senders and photos.
+        learner: Learns the heads; the default does so in a worker process.
+        max_models: How many models one owner may have.
+        command: What the models' cards say they were made by.
+        clock: Returns the time, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        base: TeachingBase,
+        embed: Embed,
+        pool: PhotoPool,
+        key: bytes,
+        *,
+        learner: Callable[[StoredExamples, EmbeddingSpace], LearnedHead] = learn,
+        max_models: int = 10,
+        command: str = "tensight",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._base = base
+        self._embed = embed
+        self._pool = pool
+        self._key = key
+        self._learn = learner
+        self._max_models = max_models
+        self._command = command
+        self._clock = clock
+        self._taught = TaughtStore(settings.home)
+        self._revisions = RevisionStore(settings.home)
+
+    def teach_named(
+        self,
+        name: str,
+        photos: Sequence[LabelledPhoto],
+        *,
+        title: str | None = None,
+        progress: Progress | None = None,
+    ) -> TaughtModel:
+        """Teach a model under a name of its own, and install it as a candidate.
+
+        Args:
+            name: Name of the model; a taught model of that name gets another revision.
+            photos: All its photos.
+            title: Name for people; None for `name`.
+            progress: Called with the number of photos that are done, and of all.
+
+        Raises:
+            TeachingError: Names or photos are not accepted, or learning failed; nothing is changed.
+            MissingExtraError: The extra `teach` is not installed.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        check_model_name(name, self._untaught_names())
+        check_installed()
+        collected = collect(
+            photos, self._base, self._embed, self._pool, self._key, progress=progress
+        )
+        model = self._install(name, _title(title or name), collected, None)
+        self._taught.save_examples(name, collected.examples.to_bytes())
+        return model
+
+    def create(
+        self,
+        owner: str,
+        title: str,
+        photos: Sequence[LabelledPhoto],
+        *,
+        lifetime_s: float | None = None,
+        progress: Progress | None = None,
+    ) -> TaughtModel:
+        """Teach a private model; see `record.id` of the result for the name to predict with.
+
+        Args:
+            owner: The visitor, chat or group that it belongs to.
+            title: Name that the owner gives it.
+            photos: All its photos.
+            lifetime_s: Seconds until `purge` deletes it; None for never.
+            progress: As in `teach_named`.
+
+        Raises:
+            TeachingError, MissingExtraError, OutputError: As in `teach_named`; or the owner has too
+                many models.
+        """
+        title = _title(title)
+        check_installed()
+        self._refuse_more_models(owner)
+        collected = collect(
+            photos, self._base, self._embed, self._pool, self._key, progress=progress
+        )
+        now = self._clock()
+        record = TaughtRecord(
+            id=new_id(),
+            title=title,
+            owner=self._hashed(owner),
+            revision="0" * 12,
+            created=now,
+            expires=None if lifetime_s is None else now + lifetime_s,
+        )
+        return self._install(record.id, title, collected, record)
+
+    def models(self, owner: str) -> list[TaughtRecord]:
+        """List the private models of an owner, and those that others share with them.
+
+        Args:
+            owner: As in `create`.
+        """
+        mine, now = self._hashed(owner), self._clock()
+        return [
+            each
+            for each in self._taught.all()
+            if mine in (each.owner, *each.users) and (each.expires is None or now < each.expires)
+        ]
+
+    def owns(self, owner: str, model: str) -> bool:
+        """Return whether a private model is an owner's own, not one that others share."""
+        record = self._taught.find(model)
+        return record is not None and hmac.compare_digest(record.owner, self._hashed(owner))
+
+    def more(
+        self,
+        owner: str,
+        model: str,
+        photos: Sequence[LabelledPhoto],
+        *,
+        progress: Progress | None = None,
+    ) -> TaughtModel:
+        """Teach a private model further photos, also of new classes.
+
+        A photo that it was taught already, in whichever class, moves to its new class.
+
+        Args:
+            owner: Its owner.
+            model: Its id.
+            photos: The further photos.
+            progress: As in `teach_named`.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            TeachingError: As in `teach_named`; or the base has changed since. The model goes on
+                answering as before.
+            MissingExtraError, OutputError: As in `teach_named`.
+        """
+        self._owned(owner, model)
+        check_installed()
+        new = collect(
+            photos,
+            self._base,
+            self._embed,
+            self._pool,
+            self._key,
+            complete=False,
+            progress=progress,
+        )
+        with self._changing_owned(owner, model) as record:
+            merged = _in_order(self._examples(record.id).merged(new.examples))
+            check_classes(merged.classes)
+            check_counts(merged.counts())
+            names = dict(
+                zip((each.tobytes() for each in new.examples.photos), new.names, strict=True)
+            )
+            known = [
+                names.get(photo.tobytes(), f"earlier photo {i + 1}")
+                for i, photo in enumerate(merged.photos)
+            ]
+            together = Collected(merged, tuple(known), new.skipped, new.duplicates)
+            return self._install(record.id, record.title, together, record)
+
+    def forget(self, owner: str, model: str) -> tuple[str, ...]:
+        """Delete a private model and everything it was taught with.
+
+        Args:
+            owner: Its owner.
+            model: Its id.
+
+        Returns:
+            Hashes (see `hashed`) of the others who had added it, to be told.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            self._delete(record)
+        return record.users
+
+    def forget_sender(self, sender: str) -> list[Forgotten]:
+        """Remove a person's photos from all private models, and teach these again.
+
+        A class that is left with fewer than three photos is dropped, and a model with fewer than
+        two classes, or whose base has changed since, is deleted.
+
+        Args:
+            sender: As in `LabelledPhoto.sender`.
+
+        Raises:
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        theirs = sender_hash(self._key, sender)
+        found = []
+        for each in self._taught.all():
+            with self._taught.changing(each.id):
+                record = self._taught.find(each.id)
+                if record is None:
+                    continue
+                examples = self._examples(record.id)
+                left = examples.without_sender(theirs)
+                if len(left) < len(examples):
+                    found.append(self._without(record, left))
+        return found
+
+    def share(self, owner: str, model: str) -> str:
+        """Return the key with which others can add a private model; see `add_shared`.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            key = record.share_key or secrets.token_hex(16)
+            self._taught.save(record.model_copy(update={"share_key": key}))
+        return key
+
+    def unshare(self, owner: str, model: str) -> tuple[str, ...]:
+        """End sharing; others no longer list the model.
+
+        Returns:
+            Hashes (see `hashed`) of the others who had added it, to be told.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            self._taught.save(record.model_copy(update={"share_key": None, "users": ()}))
+        return record.users
+
+    def add_shared(self, user: str, share_key: str) -> TaughtRecord:
+        """Add a model that its owner shares to the models of somebody else.
+
+        Args:
+            user: The visitor, chat or group that adds it.
+            share_key: The result of `share`.
+
+        Raises:
+            ModelNotFoundError: No model is shared with this key any more.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        theirs = self._hashed(user)
+        for each in self._taught.all():
+            if not _is_key(each, share_key):
+                continue
+            with self._taught.changing(each.id):
+                record = self._taught.find(each.id)
+                if record is None or not _is_key(record, share_key):
+                    break
+                if theirs not in (record.owner, *record.users):
+                    record = record.model_copy(update={"users": (*record.users, theirs)})
+                    self._taught.save(record)
+                return record
+        raise ModelNotFoundError("This model is no longer shared. Ask its owner for a new link.")
+
+    def offer(self, owner: str, model: str) -> None:
+        """Offer a private model to the operator for publication; see `offers`.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            self._taught.save(record.model_copy(update={"offered": True}))
+
+    def offers(self) -> list[TaughtRecord]:
+        """List the private models that are offered to the operator."""
+        return [each for each in self._taught.all() if each.offered]
+
+    def count(self) -> int:
+        """Return how many private models there are."""
+        return len(self._taught.all())
+
+    def publish(self, model: str, name: str) -> Bundle:
+        """Install a copy of a private model under a public name, as a candidate.
+
+        `Releases.promote` makes it live. What the model was taught with stays private.
+
+        Args:
+            model: Its id.
+            name: The public name.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            TeachingError: The name cannot be used.
+            BundleError, OutputError: The model is damaged, or TENSIGHT_HOME cannot be written.
+        """
+        check_model_name(name, self._untaught_names())
+        bundle = self.bundle(model)
+        with tempfile.TemporaryDirectory(prefix="tensight-taught-") as scratch:
+            public = rename_taught(bundle, Path(scratch) / name, offered=True)
+            return install_taught(self._settings.home, self._base_of(bundle), public)
+
+    def bundle(self, model: str) -> Bundle:
+        """Return the model folder of a private model, for download.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            BundleError: Its model folder is missing or damaged.
+        """
+        record = self._taught.find(model)
+        if record is None:
+            raise _no_model(model)
+        found = self._revisions.find(record.id, record.revision)
+        if found is None:
+            raise BundleError(f"The files of {model} are gone. Teach it again.")
+        return found
+
+    def download(self, owner: str, model: str) -> tuple[str, bytes]:
+        """Return a private model as a zip file, which `core.load` reads once it is unpacked.
+
+        Args:
+            owner: Its owner.
+            model: Its id.
+
+        Returns:
+            A name made of the title, and the content of NAME.zip with the folder NAME. It does not
+            hold the id, with which others could use the model here, nor the examples.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            BundleError: Its model folder is missing or damaged.
+        """
+        record = self._owned(owner, model)
+        name = _file_name(record.title)
+        buffer = BytesIO()
+        with (
+            tempfile.TemporaryDirectory(prefix="tensight-taught-") as scratch,
+            zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            folder = Path(scratch) / name
+            rename_taught(self.bundle(model), folder, offered=True)
+            for file in sorted(folder.iterdir()):
+                archive.write(file, f"{name}/{file.name}")
+        return name, buffer.getvalue()
+
+    def purge(self) -> list[TaughtRecord]:
+        """Delete the private models whose time is over, and return them as they were.
+
+        Raises:
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        now = self._clock()
+        over = [e for e in self._taught.all() if e.expires is not None and e.expires <= now]
+        for record in over:
+            with self._taught.changing(record.id):
+                self._delete(record)
+        return over
+
+    def hashed(self, owner: str) -> str:
+        """Return the keyed hash that stands for an owner in records, 64 hex digits."""
+        return self._hashed(owner)
+
+    def _without(self, record: TaughtRecord, left: StoredExamples) -> Forgotten:
+        counts = left.counts()
+        kept = tuple(name for name in left.classes if counts[name] >= MIN_PHOTOS)
+        dropped = tuple(name for name in left.classes if name not in kept)
+        if len(kept) < MIN_CLASSES or left.base != self._base.reference.sha256:
+            self._delete(record)
+            return Forgotten(record, None, dropped)
+        examples = left.of_classes(kept)
+        names = tuple(f"photo {i + 1}" for i in range(len(examples)))
+        try:
+            model = self._install(
+                record.id, record.title, Collected(examples, names, (), 0), record
+            )
+        except TeachingError:
+            # What is left cannot be taught, and what was asked to be forgotten must go.
+            self._delete(record)
+            return Forgotten(record, None, dropped)
+        return Forgotten(record, model, dropped)
+
+    def _install(
+        self, name: str, title: str, collected: Collected, record: TaughtRecord | None
+    ) -> TaughtModel:
+        """Learn a head and install it; a private model answers with it from then on."""
+        examples, started = collected.examples, time.monotonic()
+        refuse_alike(examples)
+        learned = self._learn(examples, self._base.space(examples.embeddings))
+        findings = report_on(
+            examples,
+            learned,
+            names=collected.names,
+            skipped=collected.skipped,
+            duplicates=collected.duplicates,
+        )
+        with tempfile.TemporaryDirectory(prefix="tensight-taught-") as scratch:
+            draft = write_taught_bundle(
+                Path(scratch) / name,
+                self._base,
+                examples.classes,
+                learned,
+                findings,
+                title=title,
+                command=self._command,
+                seconds=time.monotonic() - started,
+                offered=record is None,
+            )
+            if record is None:
+                bundle = install_taught(self._settings.home, self._base, draft)
+                return TaughtModel(bundle, findings.report)
+            saved = record.model_copy(update={"revision": draft.revision})
+
+            # Within the lock of the revisions, so that a collection of unused ones spares this one.
+            def save() -> None:
+                self._taught.save_examples(name, examples.to_bytes())
+                self._taught.save(saved)
+
+            bundle = install_taught(self._settings.home, self._base, draft, then=save)
+        if record.revision != saved.revision:
+            self._remove_revision(record.revision)
+        return TaughtModel(bundle, findings.report, saved)
+
+    def _delete(self, record: TaughtRecord) -> None:
+        self._taught.remove(record.id)
+        self._remove_revision(record.revision)
+
+    def _remove_revision(self, revision: str) -> None:
+        with self._revisions.changing():
+            for folder in self._revisions.folders():
+                if folder.name == revision:
+                    self._revisions.remove(folder)
+
+    @contextmanager
+    def _changing_owned(self, owner: str, model: str) -> Iterator[TaughtRecord]:
+        """Hold the lock of an owner's model, and yield its record."""
+        self._owned(owner, model)
+        with self._taught.changing(model):
+            yield self._owned(owner, model)
+
+    def _owned(self, owner: str, model: str) -> TaughtRecord:
+        record = self._taught.find(model)
+        if record is None or not hmac.compare_digest(record.owner, self._hashed(owner)):
+            raise _no_model(model)
+        return record
+
+    def _examples(self, name: str) -> StoredExamples:
+        content = self._taught.examples(name)
+        if content is None:
+            raise TeachingError(
+                "failed",
+                "What this classifier was taught with is no longer stored. It goes on answering; "
+                "to teach more, send all photos again and teach a new one.",
+            )
+        return StoredExamples.from_bytes(content)
+
+    def _refuse_more_models(self, owner: str) -> None:
+        mine = self._hashed(owner)
+        if sum(each.owner == mine for each in self._taught.all()) >= self._max_models:
+            raise TeachingError(
+                "many_models",
+                f"There are already {self._max_models} classifiers of yours. Delete one first.",
+            )
+
+    def _untaught_names(self) -> set[str]:
+        """Return the names of models that were not taught, which no taught model may take."""
+        bundles = list(self._revisions.bundles())
+        for folder in find_bundles(self._settings.models):
+            try:
+                bundles.append(Bundle.open(folder))
+            except BundleError:
+                continue
+        names = {each.config.name for each in bundles if each.config.base is None}
+        return names | {folder.name for folder in find_bundles(self._settings.models)}
+
+    def _base_of(self, bundle: Bundle) -> TeachingBase:
+        """Return the base of a taught model, which may be another than that of new ones."""
+        found = Bases(self._settings.models, self._revisions).of(bundle)
+        return self._base if found is None else TeachingBase(found)
+
+    def _hashed(self, owner: str) -> str:
+        return hmac.new(self._key, f"owner {owner}".encode(), hashlib.sha256).hexdigest()
+
+
+def _in_order(examples: StoredExamples) -> StoredExamples:
+    """Return the same photos in the order that `collect` gives them."""
+    classes = sorted(examples.classes, key=lambda name: (comparable(name), name))
+    counts = examples.counts()
+    ordered = examples.of_classes(tuple(name for name in classes if counts[name]))
+    keys = [
+        (int(n), photo.tobytes()) for n, photo in zip(ordered.labels, ordered.photos, strict=True)
+    ]
+    return ordered.take(np.asarray(sorted(range(len(keys)), key=keys.__getitem__), np.int64))
+
+
+def _file_name(title: str) -> str:
+    """Return a name for a model folder that resembles a title."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:40].rstrip("-")
+    return name if name and not is_private(name) else "classifier"
+
+
+def _is_key(record: TaughtRecord, share_key: str) -> bool:
+    mine = record.share_key
+    return mine is not None and secrets.compare_digest(mine.encode(), share_key.encode())
+
+
+def _title(title: str) -> str:
+    stored = title.strip()
+    if not stored or len(stored) > MAX_NAME or has_hidden(stored):
+        raise TeachingError(
+            "bad_model",
+            f"The name of a classifier has 1 to {MAX_NAME} visible characters, unlike "
+            f"{printable(stored, MAX_NAME)!r}. Choose another one.",
+            printable(stored, MAX_NAME),
+        )
+    return stored
+
+
+def _no_model(model: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"There is no classifier {printable(model, MAX_NAME)!r} of yours. It may have been deleted."
+    )

@@ -1,0 +1,88 @@
+"""The command `tensight teach`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
+from tests.support.drawings import shape_jpeg
+
+
+def folder_of(root: Path, *classes: str, each: int = 3) -> Path:
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for seed in range(each):
+            (root / name / f"{seed}.jpg").write_bytes(shape_jpeg(name, seed))
+    return root
+
+
+def test_commands_of_the_guide_run(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", "circle", "square")
+    (photos / "circle" / "notes.txt").write_text("no photo")
+    (photos / "square" / "again.jpg").write_bytes(shape_jpeg("square", 0))
+    (photos / ".hidden").mkdir()
+    (tmp_path / "photo.jpg").write_bytes(shape_jpeg("circle", 40))
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "TEACH.md").read_text(), re.DOTALL)
+    teach, promote, predict, explain, push = [
+        shlex.split(line)[1:] for block in blocks for line in block.splitlines()
+    ]
+    taught = run_tensight(*teach)
+    assert taught.returncode == 0, taught.stderr
+    name, revision = taught.stdout.split()
+    assert name == "shapes"
+    for part in (
+        "of 6 photos are classified correctly by a model taught without them",
+        "Skipped circle/notes.txt: ",
+        "Photos that were there twice, and counted once: 1.",
+        f"tensight models promote shapes {revision}",
+    ):
+        assert part in taught.stderr
+    promoted = run_tensight(*promote[:-1], revision)
+    assert promoted.returncode == 0, promoted.stderr
+    assert "circle" in run_tensight(*predict).stdout
+    explained = run_tensight(*explain)
+    assert explained.returncode == 0, explained.stderr
+    assert (tmp_path / "why.png").is_file()
+    # tests/core/registry/test_taught_releases.py pushes to a Hub on loopback.
+    assert run_tensight(*push[:3], "--help").returncode == 0
+
+
+def test_report_is_printed_as_json(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", "circle", "square")
+    lines = [
+        f"{file.relative_to(photos)},{'ring' if file.parent.name == 'circle' else 'box'}"
+        for file in sorted(photos.rglob("*.jpg"))
+    ]
+    (photos / "labels.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+    run = run_tensight("teach", "shapes", photos, "--json")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["name"] == "shapes"
+    assert len(report["revision"]) == 12
+    assert report["photos"] == {"box": 3, "ring": 3}
+    assert report["weak"] == ["box", "ring"], "three photos are few"
+    assert report["skipped"] == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "name", "why"),
+    [
+        (("circle",), "shapes", "at least 2 classes"),
+        (("circle", "square"), "efficientnet", "comes with TenSight"),
+        ((), "shapes", "has no folders with photos"),
+    ],
+)
+def test_refusal_is_one_line(tmp_path: Path, classes: tuple[str, ...], name: str, why: str) -> None:
+    (tmp_path / "photos").mkdir()
+    run = run_tensight("teach", name, folder_of(tmp_path / "photos", *classes))
+    assert run.returncode == 1
+    assert why in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+    assert not (tmp_path / "home" / "revisions").exists()

@@ -1,0 +1,107 @@
+"""The page by keyboard alone, and what axe finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from core import locale
+from tests.e2e.visit import (
+    TAB_KEYS,
+    TABS,
+    fill,
+    give,
+    keep_screenshot,
+    language_of,
+    settle,
+    visit,
+)
+
+# Serious violations in Gradio's own components, by rule and selector.
+_GRADIOS = {("nested-interactive", 'button[aria-label="common.upload"]')}
+
+
+def tab_to(page: Page, what: str) -> None:
+    """Press the tab key until an element is reached."""
+    reached = "what => document.activeElement.matches(what)"
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate(reached, what):
+            return
+    raise AssertionError(f"keys do not reach {what}")
+
+
+def test_keyboard_alone_is_enough(page: Page, photo: Path) -> None:
+    # Asked for before the key is pressed: a busy browser opens a window of its own otherwise.
+    page.on("filechooser", lambda chooser: chooser.set_files(photo))
+    tab_to(page, "#photo [data-testid=upload-button], #photo button[aria-label*=upload]")
+    page.keyboard.press("Enter")
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
+    tab_to(page, "#action-why")
+    page.keyboard.press("Enter")
+    expect(page.locator("#photo .heat")).to_be_visible()
+    tab_to(page, "#action-right")
+    page.keyboard.press("Enter")
+    expect(page.locator("#thanks")).to_contain_text("Thank you.")
+    tab_to(page, "#model input")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#timing")).not_to_contain_text("Classic CNN · ")
+    tab_to(page, "#examples button")
+    page.keyboard.press("Enter")
+    expect(page.locator("#verdict h2")).to_contain_text("cat")
+    tab_to(page, "button[role=tab]:nth-of-type(2)")
+    page.keyboard.press("Enter")
+    expect(page.locator("#compared-photo")).to_be_visible()
+
+
+def serious(page: Page) -> set[tuple[str, str]]:
+    """Return rule and selector of each serious violation that axe finds."""
+    found = Axe().run(page).response["violations"]
+    return {
+        (each["id"], " ".join(map(str, node["target"])))
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("blank", "theme", "width"),
+    [
+        ("en-US", "light", 1280),
+        ("en-US", "dark", 1280),
+        ("en-US", "dark", 360),
+        ("nl-NL", "light", 1280),
+        ("de-DE", "light", 360),
+    ],
+    indirect=["blank"],
+    ids=["light", "dark", "phone", "dutch", "german"],
+)
+def test_page_has_no_serious_accessibility_violation(
+    blank: Page, url: str, photo: Path, text: Path, theme: str, width: int
+) -> None:
+    page = blank
+    page.set_viewport_size({"width": width, "height": 800})
+    visit(page, f"{url}/?__theme={theme}")
+    language = language_of(page)
+    words = locale.page_texts(language)
+    give(page, photo)
+    page.locator("#action-why").click()
+    expect(page.locator("#explained .seen")).to_be_visible()
+    page.locator("#options").get_by_role("button").first.click()
+    page.locator("#action-wrong").click()
+    expect(page.locator("#truth")).to_be_visible()
+    keep_screenshot(page, f"{language}-{theme}-{width}")
+    found = set()
+    for name, key in zip(TABS, TAB_KEYS, strict=True):
+        fill(page, name, photo, text, words[key])
+        if name == "Predict":
+            page.locator("#examples button").first.hover()
+        settle(page)
+        found |= serious(page)
+    assert found <= _GRADIOS

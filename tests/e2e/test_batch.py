@@ -1,0 +1,101 @@
+"""The tab Batch in Chromium: many photos, a folder, a zip file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
+from tests.e2e.visit import (
+    keep_screenshot,
+    open_tab,
+)
+from tests.support.catalogs import SlowCatalog
+
+
+def test_batch_shows_progress_and_leaves_no_files(
+    photo: Path, text: Path, visiting: Callable[..., Page]
+) -> None:
+    slow = SlowCatalog()
+    page = visiting(LocalPredictor(slow, queue_size=8, deadline_s=30))
+    open_tab(page, "Batch")
+    page.set_input_files("#batch-photos input[type=file]", [photo, text])
+    expect(page.locator("#batch-photos tr.file")).to_have_count(2)
+    try:
+        page.locator("#batch-start").click()
+        expect(page.get_by_text("/2 photos").first).to_be_visible()
+    finally:
+        slow.go.set()
+    expect(page.locator("#batch-said")).to_contain_text("1 of 2 photos classified.")
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert [path for path in uploads.rglob("*") if path.is_file() and not path.stat().st_size] == []
+
+
+def test_batch_shows_results_filters_and_downloads(
+    page: Page, photo: Path, tmp_path: Path, catalog: Catalog
+) -> None:
+    text = tmp_path / "bad.jpg"
+    text.write_text("no photo at all")
+    open_tab(page, "Batch")
+    page.locator("#batch-start").click()
+    expect(page.locator("#batch-said")).to_contain_text("Choose some photos first.")
+    page.set_input_files("#batch-photos input[type=file]", [photo, text])
+    expect(page.locator("#batch-photos tr.file")).to_have_count(2)
+    page.locator("#batch-start").click()
+    expect(page.locator("#batch-said")).to_contain_text("1 of 2 photos classified.")
+    expect(page.locator("#batch-results .gallery li[data-kind=failed]")).to_contain_text(
+        "This file is not a photo."
+    )
+    expect(page.locator("#batch-results .gallery img")).to_have_count(1)
+    keep_screenshot(page, "batch")
+    expected = catalog.load("classic").predict(photo)
+    expect(page.locator("#batch-counts li")).to_have_text([f"{expected.label}1"])
+    page.locator("#batch-results [data-show=failed]").click()
+    expect(page.locator("#batch-results .gallery li:visible")).to_have_count(1)
+    with page.expect_download() as told:
+        page.locator("#batch-json").click()
+    good, bad = json.loads(told.value.path().read_text())
+    assert (good["photo"], good["scores"]) == ("ship.jpg", expected.scores)
+    assert (bad["photo"], bad["error"]["code"]) == ("bad.jpg", "not_an_image")
+    with page.expect_download() as told:
+        page.locator("#batch-csv").click()
+    first, second = csv.DictReader(told.value.path().read_text().splitlines())
+    assert float(first["confidence"]) == expected.confidence
+    assert second["error"] == "not_an_image"
+
+
+def test_folder_of_100_with_two_bad_files_is_classified(
+    page: Page, photo: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(98):
+        (folder / f"{i:02}.jpg").write_bytes(photo.read_bytes())
+    for name in ("bad-1.jpg", "bad-2.jpg"):
+        (folder / name).write_text("no photo at all")
+    open_tab(page, "Batch")
+    expect(page.locator("#batch-folder")).to_be_attached()
+    page.set_input_files("#batch-folder", folder)
+    expect(page.locator("#batch-photos tr.file")).to_have_count(100)
+    page.locator("#batch-start").click()
+    expect(page.locator("#batch-said")).to_contain_text("98 of 100")
+    expect(page.locator("#batch-results li[data-kind=failed]")).to_have_count(2)
+
+
+def test_zip_file_is_classified(page: Page, photo: Path, tmp_path: Path) -> None:
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(photo, "in/ship.jpg")
+        archive.writestr("in/bad.jpg", "no photo at all")
+    open_tab(page, "Batch")
+    page.set_input_files("#batch-photos input[type=file]", path)
+    expect(page.locator("#batch-photos tr.file")).to_have_count(1)
+    page.locator("#batch-start").click()
+    expect(page.locator("#batch-said")).to_contain_text("1 of 2")

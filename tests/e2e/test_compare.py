@@ -1,0 +1,33 @@
+"""The tab Compare in Chromium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from core.bundle.folder import find_bundles
+from tests.conftest import ROOT
+from tests.e2e.visit import (
+    give,
+    keep_screenshot,
+    open_tab,
+)
+
+
+def test_compare_button_hands_on_the_photo(page: Page, photo: Path) -> None:
+    give(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    page.locator("#action-compare").click()
+    models = len(find_bundles(ROOT / "models"))
+    expect(page.locator("#compared .card")).to_have_count(models)
+    expect(page.locator("#compared-photo img").first).to_be_visible()
+
+
+def test_models_are_compared(page: Page, photo: Path) -> None:
+    open_tab(page, "Compare")
+    give(page, photo, "#compared-photo")
+    models = len(find_bundles(ROOT / "models"))
+    expect(page.locator("#compared .card")).to_have_count(models)
+    expect(page.locator("#agreement")).to_contain_text("models say")
+    keep_screenshot(page, "compare")

@@ -1,0 +1,57 @@
+"""What loading the page costs: requests and shifts of the layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.visit import (
+    SIZES,
+    give,
+    new_page,
+    visit,
+)
+
+# How far what is seen moves while it loads; 0.1 is good, 0.25 is poor (web.dev/cls).
+_MOST_SHIFTED = 0.05
+_FROM_THE_TOP = "part => Math.round(part.getBoundingClientRect().top + scrollY)"
+_COUNT_SHIFTS = """
+    window.shifts = [];
+    new PerformanceObserver(list => {
+        for (const entry of list.getEntries()) window.shifts.push(entry.value);
+    }).observe({type: "layout-shift", buffered: true});
+"""
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_page_does_not_shift_while_it_loads(
+    url: str, browser: Browser, photo: Path, size: tuple[int, int]
+) -> None:
+    page = new_page(browser, viewport={"width": size[0], "height": size[1]})
+    page.add_init_script(_COUNT_SHIFTS)
+    visit(page, url)
+    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
+    page.wait_for_timeout(1000)  # for what comes last
+    assert page.evaluate("shifts.reduce((sum, each) => sum + each, 0)") < _MOST_SHIFTED
+    expect(page.get_by_text("Upload a photo to see a prediction.")).to_be_visible()
+    actions = page.locator("#actions")
+    before = actions.evaluate(_FROM_THE_TOP)
+    give(page, photo)
+    expect(page.locator("#action-why")).to_be_enabled()
+    assert actions.evaluate(_FROM_THE_TOP) == before
+    page.close()
+
+
+def test_first_visit_needs_few_requests(url: str, browser: Browser) -> None:
+    page = new_page(browser)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    visit(page, url)
+    # The page's load event fills the selector, last of all.
+    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
+    page.wait_for_timeout(1000)  # for requests that follow
+    page.close()
+    assert len(asked) <= 70

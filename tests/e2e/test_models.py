@@ -1,0 +1,42 @@
+"""The tab Models in Chromium."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from core.registry.catalog import Catalog
+from tests.e2e.visit import (
+    keep_screenshot,
+    open_tab,
+)
+
+
+def test_models_tab_shows_the_figures_of_every_model(page: Page, catalog: Catalog) -> None:
+    open_tab(page, "Models")
+    for entry in catalog.models():
+        title = re.compile(f"^{re.escape(entry.config.title)}$")
+        row = page.locator("#leaderboard tr", has=page.get_by_role("rowheader", name=title))
+        test, reported = entry.metrics.test.accuracy, entry.metrics.reported
+        expect(row.locator("td").nth(2)).to_have_text(f"{test:.1%}")
+        expect(row.locator("td").nth(3)).to_have_text(
+            f"{reported.accuracy:.1%}" if reported else "–"
+        )
+    expect(page.locator("#confusion tbody tr")).to_have_count(10)
+    expect(page.locator("#curves")).to_contain_text("Trained for ")
+    expect(page.locator("#reliability")).to_contain_text("On 10,000 test images, ")
+    for part in ("#curves", "#reliability", "#models-chart"):
+        expect(page.locator(f"{part} svg.chart")).to_be_visible()
+    told = [
+        f"{each.label}{each.precision:.3f}{each.recall:.3f}{each.f1:.3f}{each.support:,}"
+        for each in catalog.bundle("classic").metrics().test.classes
+    ]
+    expect(page.locator("#classes tbody tr")).to_have_text(told)
+    keep_screenshot(page, "models")
+    page.locator("#picked input").click()
+    page.get_by_role("option", name="Baseline CNN").click()
+    first = catalog.bundle("baseline").metrics().test.confusion[0][0]
+    expect(page.locator("#confusion tbody td").first).to_have_text(str(first))
+    page.locator("#card").get_by_role("button").first.click()
+    expect(page.locator("#card")).to_contain_text("Two convolutions and two dense layers")

@@ -1,0 +1,155 @@
+"""The tab Predict in Chromium: prediction, explanation, examples, sharing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from core.inference.prediction import Prediction
+from core.photos.decode import Photo
+from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
+from core.serving.predictor import PreviewedPrediction
+from demo.context import ClientRateLimiter
+from tests.e2e.visit import (
+    choose_model,
+    give,
+    keep_screenshot,
+    visit,
+)
+
+
+def test_prediction_changes_with_the_model(page: Page, photo: Path) -> None:
+    give(page, photo)
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    keep_screenshot(page, "predict")
+    first = page.locator("#scores").inner_text()
+    assert "%" in first
+    choose_model(page, "EfficientNet-Lite2")
+    expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
+    assert page.locator("#scores").inner_text() != first
+
+
+def test_number_of_classes_is_chosen_in_the_options(page: Page, photo: Path) -> None:
+    give(page, photo)
+    expect(page.locator("#scores li:visible")).to_have_count(3)
+    page.locator("#options").get_by_role("button").first.click()
+    page.locator("#top").fill("5")
+    expect(page.locator("#scores li:visible")).to_have_count(5)
+    expect(page.locator("#details pre")).to_contain_text('"model": "classic"')
+
+
+def test_explanation_lies_over_the_photo(page: Page, photo: Path) -> None:
+    give(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    page.locator("#action-why").click()
+    heat = page.locator("#photo .heat")
+    expect(heat).to_be_visible()
+    expect(heat).to_have_css("opacity", "0.6")
+    picture = page.locator("#photo .image-frame img:not(.heat)")
+    assert heat.bounding_box() == picture.bounding_box()
+    expect(page.locator("#explained .seen")).to_have_js_property("naturalWidth", 32)
+    page.locator("#options").get_by_role("button").first.click()
+    page.locator("#opacity").fill("0.2")
+    expect(heat).to_have_css("opacity", "0.2")
+    page.locator("#action-why").click()
+    expect(heat).to_have_count(0)
+    expect(page.locator("#action-why")).to_have_attribute("aria-pressed", "false")
+
+
+def test_example_is_classified(page: Page) -> None:
+    expect(page.locator("#examples button")).to_have_count(10)
+    page.locator("#examples button").first.click()
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+
+
+def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: str) -> None:
+    give(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    with page.expect_download() as told:
+        page.locator("#action-share").click()
+    with Image.open(told.value.path()) as picture:
+        assert picture.format == "PNG"
+        assert picture.width == 800
+    expect(page.locator("#notice")).to_have_text("Link copied and picture downloaded.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == f"{url}/?model=classic"
+
+
+def test_query_selects_the_model(blank: Page, url: str, photo: Path) -> None:
+    visit(blank, f"{url}/?model=baseline")
+    selector = blank.locator("#model input")
+    expect(selector).to_have_value(re.compile("^Baseline CNN · "))
+    give(blank, photo)
+    expect(blank.locator("#timing")).to_contain_text("Baseline CNN · ")
+    visit(blank, f"{url}/?model=nonsense")
+    expect(blank.get_by_text("The model in this link is not available.")).to_be_visible()
+    expect(selector).to_have_value(re.compile("^Classic CNN · "))
+    selector.click()
+    expect(blank.get_by_role("option", name=re.compile("^Airbench CNN"))).to_be_visible()
+    expect(blank.get_by_role("option", name=re.compile("^Baseline CNN"))).to_have_count(0)
+
+
+def test_unusable_file_replaces_the_prediction_with_an_error(
+    page: Page, photo: Path, tmp_path: Path
+) -> None:
+    give(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    text = tmp_path / "photo.jpg"
+    text.write_text("no photo at all")
+    page.get_by_label("Remove Image").click()
+    expect(page.locator("#verdict h2")).to_have_count(0)
+    give(page, text)
+    expect(page.locator("#verdict")).to_contain_text("This file is not a photo.")
+    expect(page.locator("#action-why")).to_be_disabled()
+
+
+class Timed(LocalPredictor):
+    """A predictor that needs a thousand times as long to tell what spoke for an answer."""
+
+    async def predict(self, photo: Photo, **how: Any) -> Prediction:
+        given = await super().predict(photo, **how)
+        return replace(given, timing_ms=replace(given.timing_ms, infer=5.0))
+
+    async def predict_with_preview(self, photo: Photo, **how: Any) -> PreviewedPrediction:
+        given = await super().predict_with_preview(photo, **how)
+        timing = replace(given.prediction.timing_ms, infer=5000.0)
+        return replace(given, prediction=replace(given.prediction, timing_ms=timing))
+
+
+def test_time_excludes_that_of_the_explanation(
+    catalog: Catalog, photo: Path, visiting: Callable[..., Page]
+) -> None:
+    page = visiting(Timed(catalog, queue_size=8, deadline_s=30))
+    give(page, photo)
+    expect(page.locator("#timing")).to_contain_text(", 5.0 ms to predict")
+    page.locator("#action-why").click()
+    expect(page.locator("#explained")).to_contain_text("Computed in 5,000.0 ms.")
+    expect(page.locator("#timing")).to_contain_text(", 5.0 ms to predict")
+
+
+def test_explanation_counts_as_a_photo(
+    catalog: Catalog, photo: Path, visiting: Callable[..., Page]
+) -> None:
+    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
+    page = visiting(predictor, visitors=ClientRateLimiter(1, window_s=3600))
+    give(page, photo)
+    expect(page.locator("#timing")).to_contain_text(" ms to predict")
+    page.locator("#action-why").click()
+    expect(page.locator("#explained")).to_contain_text("You have sent too many photos")
+
+
+def test_real_cat_is_recognised(page: Page, photos_folder: Path) -> None:
+    give(page, photos_folder / "cat_0.jpg")
+    expect(page.locator("#verdict h2")).to_contain_text("cat")
+    first = page.locator("#scores").inner_text()
+    choose_model(page, "EfficientNet-Lite2")
+    expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
+    assert page.locator("#scores").inner_text() != first
