@@ -23,6 +23,7 @@ SECTIONS = {
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
     "security": ("security", "security"),
+    "scaling": ("scaling", "scaling"),
 }
 
 

@@ -20,7 +20,7 @@ __all__ = ["build", "push"]
 
 # Python version of the Space; Spaces offer it, and the project supports it.
 _PYTHON = "3.12"
-_EXTRAS = ("heif", "postgres")
+_EXTRAS = ("heif", "postgres", "teach")
 _LEFT_OUT = ("__pycache__", "*.pyc", "training")
 
 _README = """---
