@@ -34,7 +34,10 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     intro = gr.HTML(elem_id="batch-intro")
     with gr.Row():
         with gr.Column(scale=1, min_width=340):
-            files = _files_input(words("batch_photos"))
+            # Invisible until the tab is opened, since Gradio loads the scripts of all visible
+            # components. An update of the upload itself would replace it, with its `preprocess`.
+            with gr.Column(visible=False) as upload:
+                files = _files_input(words("batch_photos"))
             folder = gr.HTML(elem_id="batch-folder-choice")
             choices, default = default_choices(context.predictor)
             model = gr.Dropdown(
@@ -77,7 +80,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     tab.select(
         show_choices,
         None,
-        [intro, folder, files, model],
+        [intro, folder, upload, model],
         **private,
         concurrency_limit=None,
         show_progress="hidden",
@@ -93,10 +96,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
 
 def _files_input(label: Any) -> gr.File:
     """Create the upload of many files; handlers receive their paths, as `uploaded` returns them."""
-    # Invisible until the tab is opened, since Gradio loads the scripts of all visible components.
-    files = gr.File(
-        file_count="multiple", label=label, visible=False, elem_id="batch-photos", height=220
-    )
+    files = gr.File(file_count="multiple", label=label, elem_id="batch-photos", height=220)
 
     def paths(payload: ListFiles | None) -> list[str]:
         return [uploaded(each.path, files.GRADIO_CACHE) for each in payload or []]

@@ -18,7 +18,8 @@ def test_fifty_visitors_are_answered_or_told_to_retry(
     expected = catalog.load("classic").predict(photo).scores
 
     def visit_once(_: int) -> Any:
-        client = gradio_client.Client(url, verbose=False)
+        # Its own timeout of 5 s is short for 50 uploads at once on a busy machine.
+        client = gradio_client.Client(url, verbose=False, httpx_kwargs={"timeout": 120})
         return client.predict(gradio_client.handle_file(photo), "classic", api_name="/predict")
 
     with ThreadPoolExecutor(50) as pool:
