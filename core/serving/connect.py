@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core.photos.limits import PhotoLimits
@@ -13,7 +14,9 @@ from core.serving.predictor import Observer
 from core.settings import Settings, processors
 
 if TYPE_CHECKING:
+    from core.rollout.traffic import Rollouts
     from core.serving.remote import RemotePredictor
+    from core.store.store import Store
 
 __all__ = ["command_pool", "connect", "connect_command", "local_predictor", "photo_pool"]
 
@@ -48,7 +51,7 @@ def local_predictor(
     """
     # One client may occupy as many workers as there are processors, so others have as many.
     photos = photo_pool(settings, workers=2 * (decoders or processors()))
-    return _local(settings, photos, observer, decoders)
+    return _local(settings, photos, observer, decoders, with_rollouts=True)
 
 
 def _local(
@@ -56,9 +59,18 @@ def _local(
     photos: PhotoPool,
     observer: Observer | None,
     decoders: int | None = None,
+    *,
+    with_rollouts: bool = False,
 ) -> LocalPredictor:
+    catalog = Catalog(settings)
+
+    def rollouts(is_idle: Callable[[], bool]) -> Rollouts:
+        from core.rollout.traffic import Rollouts  # noqa: PLC0415  # imports the database
+
+        return Rollouts(catalog, lambda: _find_store(settings), is_idle=is_idle)
+
     return LocalPredictor(
-        Catalog(settings),
+        catalog,
         queue_size=settings.queue_size,
         deadline_s=settings.deadline_s,
         observer=observer,
@@ -66,7 +78,17 @@ def _local(
         client_share=settings.client_share,
         pixels_at_once=settings.megapixels_at_once * 1_000_000,
         decoders=decoders,
+        rollouts=rollouts if with_rollouts else None,
     )
+
+
+def _find_store(settings: Settings) -> Store | None:
+    """Open the database of the settings; None where there is none yet."""
+    if not settings.has_database():
+        return None
+    from core.store.store import Store  # noqa: PLC0415  # a slow import that few callers need
+
+    return Store.find(settings)
 
 
 def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:
