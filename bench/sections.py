@@ -19,6 +19,7 @@ SECTIONS = {
     "decoding": ("latency", "decoding"),
     "throughput": ("throughput", "throughput"),
     "startup": ("startup", "startup"),
+    "page": ("page", "page"),
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
     "security": ("security", "security"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -95,6 +94,8 @@ def companion(
     if settings.telegram_token is None:
         yield
         return
+    import asyncio
+
     from bot.runner import prepare, run
     from core.store.store import Store
 
