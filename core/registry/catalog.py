@@ -228,6 +228,38 @@ class Catalog:
                 self._classifiers[name], _ = self._loaded(name)
             return self._classifiers[name]
 
+    def find_revision(self, name: str, revision: str) -> Bundle | None:
+        """Open a revision of a model, live or not; None where it is not installed.
+
+        Args:
+            name: Name of the model.
+            revision: Its revision, 12 hex digits.
+
+        Raises:
+            BundleError: It is installed, but its config.json is invalid.
+        """
+        bundled = self.bundled(name)
+        if bundled is not None and bundled.revision == revision:
+            return bundled
+        return self._revisions.find(name, revision)
+
+    def folders(self, bundle: Bundle) -> list[Path]:
+        """Return the model folder of a bundle, and that of its base where it has one.
+
+        Raises:
+            BundleError: The base is not installed.
+        """
+        base = self._bases.of(bundle)
+        return [each.folder for each in (bundle, base) if each is not None]
+
+    def load_revision(self, bundle: Bundle) -> Classifier:
+        """Load the classifier of a bundle, which is not cached.
+
+        Raises:
+            BundleError: It cannot be loaded.
+        """
+        return self._loader.load(bundle)
+
     def load_folder(self, folder: Path) -> Classifier:
         """Load a model from a folder that need not be installed.
 
@@ -269,20 +301,17 @@ class Catalog:
         Raises:
             BundleError: Its model folder is missing or damaged.
         """
-        record = self._taught.find(name) if is_private(name) else None
-        return None if record is None else ModelInfo.of(self._private_bundle(record))
+        bundle = self.private_bundle(name)
+        return None if bundle is None else ModelInfo.of(bundle)
 
-    def private_bundle(self, name: str) -> Bundle:
-        """Return the bundle of a private taught model.
+    def private_bundle(self, name: str) -> Bundle | None:
+        """Return the bundle of a private taught model; None where there is none of that name.
 
         Raises:
-            ModelNotFoundError: There is none of that name.
             BundleError: Its model folder is missing or damaged.
         """
         record = self._taught.find(name)
-        if record is None:
-            raise self._not_found(name)
-        return self._private_bundle(record)
+        return None if record is None else self._private_bundle(record)
 
     def refresh_live(self) -> None:
         """Read the live revisions again, without loading any model."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
@@ -11,7 +14,11 @@ from core.serving.predictor import Observer
 from core.serving.remote import RemotePredictor
 from core.settings import Settings, processors
 
-__all__ = ["connect", "connect_command", "local_predictor", "photo_pool"]
+if TYPE_CHECKING:
+    from core.rollout.traffic import Rollouts
+    from core.store.store import Store
+
+__all__ = ["command_pool", "connect", "connect_command", "local_predictor", "photo_pool"]
 
 # Commands decode photos up to this size in their own process: a worker takes 0.5 s to start.
 _INLINE_PIXELS = 16_000_000
@@ -26,7 +33,7 @@ def connect(settings: Settings) -> LocalPredictor | RemotePredictor:
 
 def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
     """Create the predictor of a command; it starts a worker process only for a large photo."""
-    photos = photo_pool(settings, workers=1, inline_pixels=_INLINE_PIXELS)
+    photos = command_pool(settings, workers=1)
     if settings.predictor_url is not None:
         return _remote(settings, photos)
     return _local(settings, photos, None)
@@ -44,7 +51,7 @@ def local_predictor(
     """
     # One client may occupy as many workers as there are processors, so others have as many.
     photos = photo_pool(settings, workers=2 * (decoders or processors()))
-    return _local(settings, photos, observer, decoders)
+    return _local(settings, photos, observer, decoders, with_rollouts=True)
 
 
 def _local(
@@ -52,9 +59,18 @@ def _local(
     photos: PhotoPool,
     observer: Observer | None,
     decoders: int | None = None,
+    *,
+    with_rollouts: bool = False,
 ) -> LocalPredictor:
+    catalog = Catalog(settings)
+
+    def rollouts(is_idle: Callable[[], bool]) -> Rollouts:
+        from core.rollout.traffic import Rollouts  # noqa: PLC0415  # imports the database
+
+        return Rollouts(catalog, lambda: _find_store(settings), is_idle=is_idle)
+
     return LocalPredictor(
-        Catalog(settings),
+        catalog,
         queue_size=settings.queue_size,
         deadline_s=settings.deadline_s,
         observer=observer,
@@ -62,7 +78,17 @@ def _local(
         client_share=settings.client_share,
         pixels_at_once=settings.megapixels_at_once * 1_000_000,
         decoders=decoders,
+        rollouts=rollouts if with_rollouts else None,
     )
+
+
+def _find_store(settings: Settings) -> Store | None:
+    """Open the database of the settings; None where there is none yet."""
+    if not settings.has_database():
+        return None
+    from core.store.store import Store  # noqa: PLC0415  # a slow import that few callers need
+
+    return Store.find(settings)
 
 
 def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:
@@ -74,6 +100,16 @@ def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:
         photos=photos,
         heads=LocalHeads(Catalog(settings)),
     )
+
+
+def command_pool(settings: Settings, *, workers: int) -> PhotoPool:
+    """Create worker processes for a command, which are started for large photos only.
+
+    Args:
+        settings: As for `photo_pool`.
+        workers: As for `PhotoPool`.
+    """
+    return photo_pool(settings, workers=workers, inline_pixels=_INLINE_PIXELS)
 
 
 def photo_pool(settings: Settings, *, workers: int, inline_pixels: int = 0) -> PhotoPool:
