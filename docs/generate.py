@@ -23,6 +23,7 @@ from core.settings import Settings
 from core.training.ablation_results import read_ablation
 from core.training.evaluation.results_page import results_page
 from core.training.evaluation.tables import index, readme_table
+from core.training.evaluation.teaching_results import read_teaching
 from core.training.pages import write_cards
 from core.training.recipes import RECIPES
 from demo.app import build_page, launch
@@ -54,7 +55,9 @@ def pages() -> dict[str, str]:
     readme = (ROOT / "README.md").read_text("utf-8")
     return {
         "README.md": _FIGURES.sub(lambda found: found[1] + figures + found[2], readme),
-        "docs/RESULTS.md": results_page(results, read_ablation(models), RECIPES),
+        "docs/RESULTS.md": results_page(
+            results, read_ablation(models), RECIPES, read_teaching(models)
+        ),
         "docs/SETTINGS.md": Settings.document() + "\n",
         "models/README.md": index(results),
     }

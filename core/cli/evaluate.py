@@ -16,7 +16,7 @@ from core.cli.console import (
     read_settings,
     say,
 )
-from core.cli.metrics_tables import print_evaluated, print_photo_metrics
+from core.cli.metrics_tables import print_evaluated, print_photo_metrics, print_teaching
 from core.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -95,6 +95,36 @@ def calibrate(name: NameArgument, as_json: JsonOption = False) -> None:
 
     bundle = measure.recalibrate(bundle, rows, settings, command=command_line())
     print_evaluated(bundle, as_json=as_json)
+    write_pages(settings.models)
+
+
+@app.command(rich_help_panel=TRAIN)
+def evaluate_teaching(as_json: JsonOption = False) -> None:
+    """Evaluate how well new classes are taught, beside two baselines, and update RESULTS.md.
+
+    Needs the real photos in TENSIGHT_DATA. Classes are taught from 5 and from 10 photos each, in
+    20 episodes of two suites.
+    """
+    settings = read_settings()
+    prepare_training()
+    from core.training.evaluation.teaching_results import write_teaching
+    from core.training.pages import write_pages
+    from core.training.teaching_evaluation import measure_teaching
+
+    say("Reading the real photos ...")
+    results = measure_teaching(
+        settings,
+        command=command_line(),
+        report=lambda found: say(
+            f"{found.suite}, {found.classes} classes of {found.photos} photos: "
+            f"{found.taught.mean:.4f}"
+        ),
+    )
+    write_teaching(settings.models, results)
+    if as_json:
+        print_json(results.model_dump(mode="json"))
+    else:
+        print_teaching(results)
     write_pages(settings.models)
 
 

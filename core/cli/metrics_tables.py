@@ -16,8 +16,9 @@ if TYPE_CHECKING:
         ProportionEstimate,
         RealPhotoMetrics,
     )
+    from core.training.evaluation.teaching_results import TeachingResults
 
-__all__ = ["print_evaluated", "print_metrics", "print_photo_metrics"]
+__all__ = ["print_evaluated", "print_metrics", "print_photo_metrics", "print_teaching"]
 
 
 def print_evaluated(bundle: Bundle, *, as_json: bool = False) -> None:
@@ -184,5 +185,26 @@ def print_photo_metrics(figures: PhotoMetrics) -> None:
             [what, str(share.n), f"{share.share:.3f}", f"{share.low:.3f} to {share.high:.3f}"]
             for what, share in rows
             if share is not None
+        ],
+    )
+
+
+def print_teaching(results: TeachingResults) -> None:
+    """Print how well new classes are taught."""
+    print_table(
+        ["suite", "classes", "photos", "taught", "dense network", "nearest mean", "AUROC", "ECE"],
+        [
+            [
+                each.suite,
+                str(each.classes),
+                str(each.photos),
+                *(
+                    f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})"
+                    for found in (each.taught, each.teachable_machine, each.nearest_mean)
+                ),
+                f"{each.auroc.mean:.4f}",
+                f"{each.ece:.4f}",
+            ]
+            for each in results.suites
         ],
     )

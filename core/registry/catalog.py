@@ -301,20 +301,17 @@ class Catalog:
         Raises:
             BundleError: Its model folder is missing or damaged.
         """
-        record = self._taught.find(name) if is_private(name) else None
-        return None if record is None else ModelInfo.of(self._private_bundle(record))
+        bundle = self.private_bundle(name)
+        return None if bundle is None else ModelInfo.of(bundle)
 
-    def private_bundle(self, name: str) -> Bundle:
-        """Return the bundle of a private taught model.
+    def private_bundle(self, name: str) -> Bundle | None:
+        """Return the bundle of a private taught model; None where there is none of that name.
 
         Raises:
-            ModelNotFoundError: There is none of that name.
             BundleError: Its model folder is missing or damaged.
         """
         record = self._taught.find(name)
-        if record is None:
-            raise self._not_found(name)
-        return self._private_bundle(record)
+        return None if record is None else self._private_bundle(record)
 
     def refresh_live(self) -> None:
         """Read the live revisions again, without loading any model."""

@@ -411,6 +411,7 @@ class Releases:
 
         Live and last good revisions are kept, and candidates of active rollouts.
 
+        What a taught model was taught with is deleted with its last revision.
         Private taught models are kept, and the bases of all taught models that are kept or
         bundled. So is the cache while another process pulls, since that process may still need it.
 
@@ -425,10 +426,15 @@ class Releases:
             live = self.live().values()
             kept = {revision for row in live for revision in (row.revision, row.last_good)}
             kept |= self._compared()
-            kept |= {record.revision for record in TaughtStore(self._settings.home).all()}
+            taught = TaughtStore(self._settings.home)
+            kept |= {record.revision for record in taught.all()}
             kept |= self._needed_bases(kept)
             gone = [folder for folder in self._revisions.folders() if folder.name not in kept]
             freed = sum(self._revisions.remove(folder) for folder in gone)
+            left = {each.config.name for each in self._revisions.bundles()}
+            for name in taught.public_names():
+                if name not in left:
+                    taught.remove(name)
             for folder in [] if self._revisions.staged() else self._cache.glob("models--*"):
                 freed += sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file())
                 shutil.rmtree(folder, ignore_errors=True)

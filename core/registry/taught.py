@@ -87,6 +87,11 @@ class TaughtStore:
         found = [record for name in names if (record := self.find(name)) is not None]
         return sorted(found, key=lambda record: (record.created, record.id))
 
+    def public_names(self) -> list[str]:
+        """List the names of taught models that are not private, by name."""
+        names = {file.parent.name for file in self._folder.glob(f"*/{_EXAMPLES}")}
+        return sorted(name for name in names if not is_private(name))
+
     def save(self, record: TaughtRecord) -> None:
         """Write a record.
 

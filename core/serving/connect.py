@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from core.rollout.traffic import Rollouts
     from core.store.store import Store
 
-__all__ = ["connect", "connect_command", "local_predictor", "photo_pool"]
+__all__ = ["command_pool", "connect", "connect_command", "local_predictor", "photo_pool"]
 
 # Commands decode photos up to this size in their own process: a worker takes 0.5 s to start.
 _INLINE_PIXELS = 16_000_000
@@ -33,28 +33,32 @@ def connect(settings: Settings) -> LocalPredictor | RemotePredictor:
 
 def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
     """Create the predictor of a command; it starts a worker process only for a large photo."""
-    photos = photo_pool(settings, workers=1, inline_pixels=_INLINE_PIXELS)
+    photos = command_pool(settings, workers=1)
     if settings.predictor_url is not None:
         return _remote(settings, photos)
     return _local(settings, photos, None)
 
 
-def local_predictor(settings: Settings, observer: Observer | None = None) -> LocalPredictor:
+def local_predictor(
+    settings: Settings, observer: Observer | None = None, *, decoders: int | None = None
+) -> LocalPredictor:
     """Create a predictor with the models in this process and worker processes that decode.
 
     Args:
         settings: The settings of models, queue and photo limits are used.
         observer: Receives the outcome of each photo; None for no observer.
+        decoders: As for `LocalPredictor`.
     """
     # One client may occupy as many workers as there are processors, so others have as many.
-    photos = photo_pool(settings, workers=2 * processors())
-    return _local(settings, photos, observer, with_rollouts=True)
+    photos = photo_pool(settings, workers=2 * (decoders or processors()))
+    return _local(settings, photos, observer, decoders, with_rollouts=True)
 
 
 def _local(
     settings: Settings,
     photos: PhotoPool,
     observer: Observer | None,
+    decoders: int | None = None,
     *,
     with_rollouts: bool = False,
 ) -> LocalPredictor:
@@ -73,6 +77,7 @@ def _local(
         photos=photos,
         client_share=settings.client_share,
         pixels_at_once=settings.megapixels_at_once * 1_000_000,
+        decoders=decoders,
         rollouts=rollouts if with_rollouts else None,
     )
 
@@ -95,6 +100,16 @@ def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:
         photos=photos,
         heads=LocalHeads(Catalog(settings)),
     )
+
+
+def command_pool(settings: Settings, *, workers: int) -> PhotoPool:
+    """Create worker processes for a command, which are started for large photos only.
+
+    Args:
+        settings: As for `photo_pool`.
+        workers: As for `PhotoPool`.
+    """
+    return photo_pool(settings, workers=workers, inline_pixels=_INLINE_PIXELS)
 
 
 def photo_pool(settings: Settings, *, workers: int, inline_pixels: int = 0) -> PhotoPool:

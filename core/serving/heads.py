@@ -43,7 +43,6 @@ class LocalHeads:
         """Return a taught model that is installed here; None where there is none of that name.
 
         Raises:
-            ModelNotFoundError: It is a private model that was deleted.
             BundleError: The model is damaged.
         """
         bundle = self._bundle(name)
@@ -62,7 +61,7 @@ class LocalHeads:
         """Describe a taught model that is installed here; None where there is none of that name.
 
         Raises:
-            ModelNotFoundError, BundleError: As in `find`.
+            BundleError: As in `find`.
         """
         found = self.find(name)
         return None if found is None else ModelInfo.of(found.bundle)

@@ -121,6 +121,8 @@ class LocalPredictor(Predictor):
             of this process.
         client_share: Share of the queue that one client may hold while others hold any.
         pixels_at_once: Maximum number of pixels that are decoded at the same time.
+        decoders: Maximum number of photos of one client that are decoded at the same time; None for
+            the number of processors.
         rollouts: Returns the rollouts of candidate revisions, given a function that tells whether
             no photo waits or runs; they start with `warm`. None for no rollouts.
     """
@@ -135,13 +137,14 @@ class LocalPredictor(Predictor):
         photos: PhotoPool | None = None,
         client_share: float = 0.25,
         pixels_at_once: int = 100_000_000,
+        decoders: int | None = None,
         rollouts: Callable[[Callable[[], bool]], Rollouts] | None = None,
     ) -> None:
         self._catalog = catalog
         self._deadline_s = deadline_s
         self._observer: Observer = observer or NullObserver()
         self._photos = photos
-        self._n_decoders = processors()
+        self._n_decoders = decoders or processors()
         self._queue: FairQueue[_Job] = FairQueue(
             QueueLimits(queue_size, client_share, self._n_decoders, pixels_at_once)
         )
@@ -241,9 +244,16 @@ class LocalPredictor(Predictor):
 
     @override
     async def embed(
-        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+        self,
+        photo: Photo,
+        base: Base,
+        *,
+        features: bool = False,
+        client: str | None = None,
+        best_effort: bool = False,
     ) -> Embedding:
-        result = (await self._observed(_Job(photo, None, features, client, base=base))).result
+        job = _Job(photo, None, features, client, base=base, best_effort=best_effort)
+        result = (await self._observed(job)).result
         if not isinstance(result, Embedding):
             raise PredictorError("The photo was classified instead of embedded. Try again.")
         return result

@@ -127,7 +127,13 @@ class Predictor(Protocol):
         """
 
     async def embed(
-        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+        self,
+        photo: Photo,
+        base: Base,
+        *,
+        features: bool = False,
+        client: str | None = None,
+        best_effort: bool = False,
     ) -> Embedding:
         """Compute the embedding of a photo, for the heads of taught models.
 
@@ -136,6 +142,7 @@ class Predictor(Protocol):
             base: The model that computes it, as taught models name it.
             features: Whether to return feature maps as well.
             client: As in `predict`.
+            best_effort: As in `predict`.
 
         Raises:
             ModelNotFoundError: The base is not installed where the models run.

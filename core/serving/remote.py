@@ -140,7 +140,9 @@ class RemotePredictor(Predictor):
         if heads is not None and model is not None:
             taught = await asyncio.to_thread(heads.find, model)
             if taught is not None:
-                return await self._predict_taught(taught, photo, saliency, client)
+                return await self._predict_taught(
+                    taught, photo, saliency=saliency, client=client, best_effort=best_effort
+                )
         body = await asyncio.to_thread(_encoded, photo)
         query = {"saliency": str(saliency).lower()} | ({"model": model} if model else {})
         if best_effort:
@@ -159,22 +161,38 @@ class RemotePredictor(Predictor):
         return prediction
 
     async def _predict_taught(
-        self, taught: HeadClassifier, photo: Photo, saliency: bool, client: str | None
+        self,
+        taught: HeadClassifier,
+        photo: Photo,
+        *,
+        saliency: bool,
+        client: str | None,
+        best_effort: bool,
     ) -> Prediction:
         """Have a photo embedded, and apply the head of a taught model."""
         base = taught.bundle.config.base
         if base is None:
             raise PredictorError(f"{taught.bundle.config.name} has no base. Teach it again.")
-        embedding = await self.embed(photo, base, features=saliency, client=client)
+        embedding = await self.embed(
+            photo, base, features=saliency, client=client, best_effort=best_effort
+        )
         path = os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
         return await asyncio.to_thread(taught.classify, embedding, path)
 
     @override
     async def embed(
-        self, photo: Photo, base: Base, *, features: bool = False, client: str | None = None
+        self,
+        photo: Photo,
+        base: Base,
+        *,
+        features: bool = False,
+        client: str | None = None,
+        best_effort: bool = False,
     ) -> Embedding:
         body = await asyncio.to_thread(_encoded, photo)
         query = {"model": base.name, "sha256": base.sha256, "features": str(features).lower()}
+        if best_effort:
+            query["best_effort"] = "true"
         request = self._start(
             "POST",
             "/v1/embed",

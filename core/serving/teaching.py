@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.serving.ask import retry_while_busy
-from core.serving.connect import connect_command, photo_pool
+from core.serving.connect import command_pool, connect_command, photo_pool
 from core.serving.predictor import Predictor
 from core.settings import Settings, processors
 from core.store.hash_key import load_hash_key
@@ -66,7 +66,9 @@ def connect_teaching(
     if predictor is None:
         own = predictor = connect_command(settings)
         closing.append(own.close)
-    pool = photo_pool(settings, workers=processors())
+        pool = command_pool(settings, workers=processors())
+    else:
+        pool = photo_pool(settings, workers=processors())
     teaching = Teaching(
         settings,
         base,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+import tempfile
+import unicodedata
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
+from io import BytesIO
 from pathlib import Path
 
 from core._version import __version__
@@ -27,13 +32,20 @@ from core.bundle.folder import Bundle, write_bundle
 from core.bundle.metrics import Metrics, Provenance
 from core.inference.npz import read_arrays
 from core.registry.revisions import RevisionStore, StoredRevision
+from core.registry.taught import is_private
 from core.settings import processors
 from core.system import processor_name
 from core.teaching.base import TeachingBase
 from core.teaching.learning import LearnedHead
 from core.teaching.report import Findings
 
-__all__ = ["install_taught", "rename_taught", "write_taught_bundle"]
+__all__ = [
+    "folder_name",
+    "install_taught",
+    "rename_taught",
+    "write_taught_bundle",
+    "zip_taught",
+]
 
 _HEADER = """---
 library_name: tensight
@@ -172,6 +184,32 @@ def install_taught(
             if then is not None:
                 then()
     return installed[-1].bundle
+
+
+def zip_taught(bundle: Bundle, name: str) -> bytes:
+    """Return a taught model as a zip file with one folder.
+
+    Args:
+        bundle: The model.
+        name: Name of the model and the folder in the zip file.
+    """
+    buffer = BytesIO()
+    with (
+        tempfile.TemporaryDirectory(prefix="tensight-taught-") as scratch,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        folder = Path(scratch) / name
+        rename_taught(bundle, folder, offered=True)
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"{name}/{file.name}")
+    return buffer.getvalue()
+
+
+def folder_name(title: str) -> str:
+    """Return a name for a model folder that resembles a title."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:40].rstrip("-")
+    return name if name and not is_private(name) else "classifier"
 
 
 def _is_installed(store: RevisionStore, base: TeachingBase) -> bool:

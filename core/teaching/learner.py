@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
@@ -17,6 +18,8 @@ __all__ = ["Examples", "TaughtHead", "teach_head"]
 
 _FOLDS = 5
 _MAX_DIMENSIONS = 256
+# Relative to the largest: directions of rounding errors are left out.
+_MIN_EIGENVALUE = 1e-12
 _STRENGTHS = (3.0, 30.0, 300.0)
 # Weight of the similarity to the class centers beside the logistic regression. Chosen, as the
 # strengths are, by episodes of the ten classes.
@@ -93,10 +96,7 @@ def teach_head(examples: Examples, space: EmbeddingSpace) -> TaughtHead:
     projected = space.project(ordered.embeddings.reshape(n * views, features))
     projected = projected.reshape(n, views, features)
     folds = list(_folds(ordered.labels))
-    held_out = {
-        strength: _cross_validate(projected, ordered.labels, folds, strength)
-        for strength in _STRENGTHS
-    }
+    held_out = _cross_validate(projected, ordered.labels, folds)
     losses = {
         strength: _best_temperature(logits, ordered.labels)[1]
         for strength, (logits, _) in held_out.items()
@@ -108,7 +108,7 @@ def teach_head(examples: Examples, space: EmbeddingSpace) -> TaughtHead:
     probabilities[order] = _softmax(logits / temperature)
     known_scores = np.empty_like(similarities)
     known_scores[order] = similarities
-    weights, bias, centers = _fit(projected, ordered.labels, strength)
+    ((weights, bias, centers),) = _fit(projected, ordered.labels, (strength,))
     return TaughtHead(
         Head(space, weights, bias, centers),
         temperature,
@@ -141,40 +141,70 @@ def _cross_validate(
     projected: NDArray[np.float32],
     labels: NDArray[np.int64],
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    strength: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return logits (n, k) and similarities (n,) of each photo by a head learned without it."""
-    logits = np.empty((len(labels), int(labels.max()) + 1))
-    similarities = np.empty(len(labels))
+) -> dict[float, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Classify each photo by heads learned without it.
+
+    Returns:
+        For each of `_STRENGTHS`, logits of shape (n, k) and similarities of shape (n,).
+    """
+    n, k = len(labels), int(labels.max()) + 1
+    found = {strength: (np.empty((n, k)), np.empty(n)) for strength in _STRENGTHS}
     for learn, held_out in folds:
-        weights, bias, centers = _fit(projected[learn], labels[learn], strength)
         unchanged = projected[held_out, 0]
-        logits[held_out] = unchanged @ weights + bias
-        similarities[held_out] = (unchanged @ centers.T).max(axis=1)
-    return logits, similarities
+        fitted = _fit(projected[learn], labels[learn], _STRENGTHS)
+        for strength, (weights, bias, centers) in zip(_STRENGTHS, fitted, strict=True):
+            logits, similarities = found[strength]
+            logits[held_out] = unchanged @ weights + bias
+            similarities[held_out] = (unchanged @ centers.T).max(axis=1)
+    return found
 
 
 def _fit(
-    projected: NDArray[np.float32], labels: NDArray[np.int64], strength: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights (d, k), bias (k,) and class centers (k, d)."""
+    projected: NDArray[np.float32], labels: NDArray[np.int64], strengths: Sequence[float]
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
+    """Return weights (d, k), bias (k,) and class centers (k, d) for each strength, in order.
+
+    Each regression starts from the one before, which saves most of its iterations.
+    """
     n, views, features = projected.shape
     rows = projected.reshape(n * views, features).astype(np.float64)
     repeated = np.repeat(labels, views)
     classes = int(labels.max()) + 1
     centers = np.stack([rows[repeated == label].mean(axis=0) for label in range(classes)])
     centers /= np.maximum(np.linalg.norm(centers, axis=1, keepdims=True), 1e-12)
-    # The regression's weights lie in the span of the examples, so up to 256 of them lose nothing
-    # by this reduction.
-    _, singular, basis = np.linalg.svd(rows, full_matrices=False)
-    basis = basis[: min(_MAX_DIMENSIONS, int((singular > singular[0] * 1e-6).sum()))]
-    regression = LogisticRegression(C=strength / views, max_iter=_MAX_ITERATIONS)
-    regression.fit(rows @ basis.T, repeated)
-    kernel, bias = regression.coef_, regression.intercept_
-    if classes == 2:  # scikit-learn keeps one row for two classes
-        kernel, bias = np.concatenate([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
-    weights = (kernel @ basis).T + _CENTER_WEIGHT * centers.T
-    return weights.astype(np.float32), bias.astype(np.float32), centers.astype(np.float32)
+    basis = _principal_axes(rows)
+    reduced = rows @ basis.T
+    regression = LogisticRegression(max_iter=_MAX_ITERATIONS, warm_start=True)
+    heads = []
+    for strength in strengths:
+        regression.set_params(C=strength / views)
+        regression.fit(reduced, repeated)
+        kernel, bias = regression.coef_, regression.intercept_
+        if classes == 2:  # scikit-learn keeps one row for two classes
+            kernel, bias = np.concatenate([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
+        weights = (kernel @ basis).T + _CENTER_WEIGHT * centers.T
+        heads.append(
+            (weights.astype(np.float32), bias.astype(np.float32), centers.astype(np.float32))
+        )
+    return heads
+
+
+def _principal_axes(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the leading right singular vectors of the examples, at most 256, shape (r, d).
+
+    The weights of the regression lie in the span of the examples, so up to 256 of them lose nothing
+    by this reduction. The eigenvectors of the smaller Gram matrix are faster than the singular
+    value decomposition.
+    """
+    n, features = rows.shape
+    gram = rows @ rows.T if n < features else rows.T @ rows
+    size = len(gram)
+    values, vectors = eigh(gram, subset_by_index=(max(0, size - _MAX_DIMENSIONS), size - 1))
+    kept = values > values[-1] * _MIN_EIGENVALUE
+    values, vectors = values[kept], vectors[:, kept]
+    if n < features:
+        return np.asarray((vectors / np.sqrt(values)).T @ rows)
+    return np.asarray(vectors.T)
 
 
 def _best_temperature(

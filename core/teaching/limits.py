@@ -21,6 +21,7 @@ __all__ = [
     "check_model_name",
     "class_name",
     "comparable",
+    "model_title",
 ]
 
 MIN_CLASSES, MAX_CLASSES = 2, 50
@@ -163,3 +164,20 @@ def check_model_name(name: str, taken: Collection[str]) -> None:
             f"{name!r} is the name of a model that comes with TenSight. Choose another one.",
             name,
         )
+
+
+def model_title(title: str) -> str:
+    """Return the name of a classifier for people as it is stored: without spaces around it.
+
+    Raises:
+        TeachingError: It is empty or too long, or has characters that cannot be seen.
+    """
+    stored = title.strip()
+    if not stored or len(stored) > MAX_NAME or has_hidden(stored):
+        raise TeachingError(
+            "bad_model",
+            f"The name of a classifier has 1 to {MAX_NAME} visible characters, unlike "
+            f"{printable(stored, MAX_NAME)!r}. Choose another one.",
+            printable(stored, MAX_NAME),
+        )
+    return stored

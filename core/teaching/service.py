@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
-import secrets
 import tempfile
 import time
-import unicodedata
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from core.bundle.folder import Bundle, find_bundles
-from core.errors import BundleError, ModelNotFoundError, TeachingError
+from core.errors import BundleError, MissingExtraError, TeachingError
 from core.inference.head import EmbeddingSpace
 from core.photos.pool import PhotoPool
 from core.registry.bases import Bases
-from core.registry.revisions import RevisionStore
-from core.registry.taught import TaughtRecord, TaughtStore, is_private, new_id
+from core.registry.taught import TaughtRecord, new_id
 from core.settings import Settings
 from core.teaching.base import BASE_MODEL, TeachingBase
-from core.teaching.bundles import install_taught, rename_taught, write_taught_bundle
+from core.teaching.bundles import (
+    folder_name,
+    install_taught,
+    rename_taught,
+    write_taught_bundle,
+    zip_taught,
+)
 from core.teaching.collect import Collected, Embed, LabelledPhoto, collect, sender_hash
 from core.teaching.learning import LearnedHead, check_installed, learn
 from core.teaching.limits import (
-    MAX_NAME,
     MIN_CLASSES,
     MIN_PHOTOS,
     check_classes,
     check_counts,
     check_model_name,
     comparable,
+    model_title,
 )
+from core.teaching.owned import OwnedModels
 from core.teaching.report import TeachingReport, refuse_alike, report_on
 from core.teaching.stored_examples import StoredExamples
-from core.text import has_hidden, printable
 
 __all__ = ["Forgotten", "TaughtModel", "Teaching", "find_teaching_base"]
 
@@ -91,7 +88,7 @@ def find_teaching_base(settings: Settings, name: str = BASE_MODEL) -> TeachingBa
     return TeachingBase(Bundle.open(settings.models / name))
 
 
-class Teaching:
+class Teaching(OwnedModels):
     """Taught models of the command line and of fronts. Safe to share between threads.
 
     All methods that teach take seconds: fronts call them in a thread. Owners and senders are named
@@ -122,17 +119,14 @@ class Teaching:
         command: str = "tensight",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(settings.home, key, clock=clock)
         self._settings = settings
         self._base = base
         self._embed = embed
         self._pool = pool
-        self._key = key
         self._learn = learner
         self._max_models = max_models
         self._command = command
-        self._clock = clock
-        self._taught = TaughtStore(settings.home)
-        self._revisions = RevisionStore(settings.home)
 
     def teach_named(
         self,
@@ -160,7 +154,7 @@ class Teaching:
         collected = collect(
             photos, self._base, self._embed, self._pool, self._key, progress=progress
         )
-        model = self._install(name, _title(title or name), collected, None)
+        model = self._install(name, model_title(title or name), collected, None)
         self._taught.save_examples(name, collected.examples.to_bytes())
         return model
 
@@ -186,7 +180,7 @@ class Teaching:
             TeachingError, MissingExtraError, OutputError: As in `teach_named`; or the owner has too
                 many models.
         """
-        title = _title(title)
+        title = model_title(title)
         check_installed()
         self._refuse_more_models(owner)
         collected = collect(
@@ -196,30 +190,12 @@ class Teaching:
         record = TaughtRecord(
             id=new_id(),
             title=title,
-            owner=self._hashed(owner),
+            owner=self.hashed(owner),
             revision="0" * 12,
             created=now,
             expires=None if lifetime_s is None else now + lifetime_s,
         )
         return self._install(record.id, title, collected, record)
-
-    def models(self, owner: str) -> list[TaughtRecord]:
-        """List the private models of an owner, and those that others share with them.
-
-        Args:
-            owner: As in `create`.
-        """
-        mine, now = self._hashed(owner), self._clock()
-        return [
-            each
-            for each in self._taught.all()
-            if mine in (each.owner, *each.users) and (each.expires is None or now < each.expires)
-        ]
-
-    def owns(self, owner: str, model: str) -> bool:
-        """Return whether a private model is an owner's own, not one that others share."""
-        record = self._taught.find(model)
-        return record is not None and hmac.compare_digest(record.owner, self._hashed(owner))
 
     def more(
         self,
@@ -292,7 +268,7 @@ class Teaching:
         """Remove a person's photos from all private models, and teach these again.
 
         A class that is left with fewer than three photos is dropped, and a model with fewer than
-        two classes, or whose base has changed since, is deleted.
+        two classes, whose base has changed since, or whose examples cannot be read, is deleted.
 
         Args:
             sender: As in `LabelledPhoto.sender`.
@@ -307,80 +283,17 @@ class Teaching:
                 record = self._taught.find(each.id)
                 if record is None:
                     continue
-                examples = self._examples(record.id)
+                try:
+                    examples = self._examples(record.id)
+                except TeachingError:
+                    # Nobody can tell whether their photos are among those of this model.
+                    self._delete(record)
+                    found.append(Forgotten(record, None, ()))
+                    continue
                 left = examples.without_sender(theirs)
                 if len(left) < len(examples):
                     found.append(self._without(record, left))
         return found
-
-    def share(self, owner: str, model: str) -> str:
-        """Return the key with which others can add a private model; see `add_shared`.
-
-        Raises:
-            ModelNotFoundError: The owner has no such model.
-            OutputError: TENSIGHT_HOME cannot be written.
-        """
-        with self._changing_owned(owner, model) as record:
-            key = record.share_key or secrets.token_hex(16)
-            self._taught.save(record.model_copy(update={"share_key": key}))
-        return key
-
-    def unshare(self, owner: str, model: str) -> tuple[str, ...]:
-        """End sharing; others no longer list the model.
-
-        Returns:
-            Hashes (see `hashed`) of the others who had added it, to be told.
-
-        Raises:
-            ModelNotFoundError: The owner has no such model.
-            OutputError: TENSIGHT_HOME cannot be written.
-        """
-        with self._changing_owned(owner, model) as record:
-            self._taught.save(record.model_copy(update={"share_key": None, "users": ()}))
-        return record.users
-
-    def add_shared(self, user: str, share_key: str) -> TaughtRecord:
-        """Add a model that its owner shares to the models of somebody else.
-
-        Args:
-            user: The visitor, chat or group that adds it.
-            share_key: The result of `share`.
-
-        Raises:
-            ModelNotFoundError: No model is shared with this key any more.
-            OutputError: TENSIGHT_HOME cannot be written.
-        """
-        theirs = self._hashed(user)
-        for each in self._taught.all():
-            if not _is_key(each, share_key):
-                continue
-            with self._taught.changing(each.id):
-                record = self._taught.find(each.id)
-                if record is None or not _is_key(record, share_key):
-                    break
-                if theirs not in (record.owner, *record.users):
-                    record = record.model_copy(update={"users": (*record.users, theirs)})
-                    self._taught.save(record)
-                return record
-        raise ModelNotFoundError("This model is no longer shared. Ask its owner for a new link.")
-
-    def offer(self, owner: str, model: str) -> None:
-        """Offer a private model to the operator for publication; see `offers`.
-
-        Raises:
-            ModelNotFoundError: The owner has no such model.
-            OutputError: TENSIGHT_HOME cannot be written.
-        """
-        with self._changing_owned(owner, model) as record:
-            self._taught.save(record.model_copy(update={"offered": True}))
-
-    def offers(self) -> list[TaughtRecord]:
-        """List the private models that are offered to the operator."""
-        return [each for each in self._taught.all() if each.offered]
-
-    def count(self) -> int:
-        """Return how many private models there are."""
-        return len(self._taught.all())
 
     def publish(self, model: str, name: str) -> Bundle:
         """Install a copy of a private model under a public name, as a candidate.
@@ -402,21 +315,6 @@ class Teaching:
             public = rename_taught(bundle, Path(scratch) / name, offered=True)
             return install_taught(self._settings.home, self._base_of(bundle), public)
 
-    def bundle(self, model: str) -> Bundle:
-        """Return the model folder of a private model, for download.
-
-        Raises:
-            ModelNotFoundError: There is no such model.
-            BundleError: Its model folder is missing or damaged.
-        """
-        record = self._taught.find(model)
-        if record is None:
-            raise _no_model(model)
-        found = self._revisions.find(record.id, record.revision)
-        if found is None:
-            raise BundleError(f"The files of {model} are gone. Teach it again.")
-        return found
-
     def download(self, owner: str, model: str) -> tuple[str, bytes]:
         """Return a private model as a zip file, which `core.load` reads once it is unpacked.
 
@@ -432,18 +330,8 @@ class Teaching:
             ModelNotFoundError: The owner has no such model.
             BundleError: Its model folder is missing or damaged.
         """
-        record = self._owned(owner, model)
-        name = _file_name(record.title)
-        buffer = BytesIO()
-        with (
-            tempfile.TemporaryDirectory(prefix="tensight-taught-") as scratch,
-            zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive,
-        ):
-            folder = Path(scratch) / name
-            rename_taught(self.bundle(model), folder, offered=True)
-            for file in sorted(folder.iterdir()):
-                archive.write(file, f"{name}/{file.name}")
-        return name, buffer.getvalue()
+        name = folder_name(self._owned(owner, model).title)
+        return name, zip_taught(self.bundle(model), name)
 
     def purge(self) -> list[TaughtRecord]:
         """Delete the private models whose time is over, and return them as they were.
@@ -458,10 +346,6 @@ class Teaching:
                 self._delete(record)
         return over
 
-    def hashed(self, owner: str) -> str:
-        """Return the keyed hash that stands for an owner in records, 64 hex digits."""
-        return self._hashed(owner)
-
     def _without(self, record: TaughtRecord, left: StoredExamples) -> Forgotten:
         counts = left.counts()
         kept = tuple(name for name in left.classes if counts[name] >= MIN_PHOTOS)
@@ -475,7 +359,7 @@ class Teaching:
             model = self._install(
                 record.id, record.title, Collected(examples, names, (), 0), record
             )
-        except TeachingError:
+        except (TeachingError, MissingExtraError):
             # What is left cannot be taught, and what was asked to be forgotten must go.
             self._delete(record)
             return Forgotten(record, None, dropped)
@@ -532,19 +416,6 @@ class Teaching:
                 if folder.name == revision:
                     self._revisions.remove(folder)
 
-    @contextmanager
-    def _changing_owned(self, owner: str, model: str) -> Iterator[TaughtRecord]:
-        """Hold the lock of an owner's model, and yield its record."""
-        self._owned(owner, model)
-        with self._taught.changing(model):
-            yield self._owned(owner, model)
-
-    def _owned(self, owner: str, model: str) -> TaughtRecord:
-        record = self._taught.find(model)
-        if record is None or not hmac.compare_digest(record.owner, self._hashed(owner)):
-            raise _no_model(model)
-        return record
-
     def _examples(self, name: str) -> StoredExamples:
         content = self._taught.examples(name)
         if content is None:
@@ -556,7 +427,7 @@ class Teaching:
         return StoredExamples.from_bytes(content)
 
     def _refuse_more_models(self, owner: str) -> None:
-        mine = self._hashed(owner)
+        mine = self.hashed(owner)
         if sum(each.owner == mine for each in self._taught.all()) >= self._max_models:
             raise TeachingError(
                 "many_models",
@@ -579,9 +450,6 @@ class Teaching:
         found = Bases(self._settings.models, self._revisions).of(bundle)
         return self._base if found is None else TeachingBase(found)
 
-    def _hashed(self, owner: str) -> str:
-        return hmac.new(self._key, f"owner {owner}".encode(), hashlib.sha256).hexdigest()
-
 
 def _in_order(examples: StoredExamples) -> StoredExamples:
     """Return the same photos in the order that `collect` gives them."""
@@ -592,33 +460,3 @@ def _in_order(examples: StoredExamples) -> StoredExamples:
         (int(n), photo.tobytes()) for n, photo in zip(ordered.labels, ordered.photos, strict=True)
     ]
     return ordered.take(np.asarray(sorted(range(len(keys)), key=keys.__getitem__), np.int64))
-
-
-def _file_name(title: str) -> str:
-    """Return a name for a model folder that resembles a title."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    name = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:40].rstrip("-")
-    return name if name and not is_private(name) else "classifier"
-
-
-def _is_key(record: TaughtRecord, share_key: str) -> bool:
-    mine = record.share_key
-    return mine is not None and secrets.compare_digest(mine.encode(), share_key.encode())
-
-
-def _title(title: str) -> str:
-    stored = title.strip()
-    if not stored or len(stored) > MAX_NAME or has_hidden(stored):
-        raise TeachingError(
-            "bad_model",
-            f"The name of a classifier has 1 to {MAX_NAME} visible characters, unlike "
-            f"{printable(stored, MAX_NAME)!r}. Choose another one.",
-            printable(stored, MAX_NAME),
-        )
-    return stored
-
-
-def _no_model(model: str) -> ModelNotFoundError:
-    return ModelNotFoundError(
-        f"There is no classifier {printable(model, MAX_NAME)!r} of yours. It may have been deleted."
-    )

@@ -11,6 +11,7 @@ from core.training.ablation_results import read_ablation
 from core.training.evaluation.report import card_file
 from core.training.evaluation.results_page import results_page
 from core.training.evaluation.tables import index
+from core.training.evaluation.teaching_results import read_teaching
 from core.training.recipes import RECIPES
 
 __all__ = ["write_cards", "write_pages"]
@@ -29,7 +30,7 @@ def write_pages(models: Path) -> None:
     (models / CARD).write_text(index(results), "utf-8")
     docs = models.parent / "docs"
     if docs.is_dir():
-        page = results_page(results, read_ablation(models), RECIPES)
+        page = results_page(results, read_ablation(models), RECIPES, read_teaching(models))
         (docs / "RESULTS.md").write_text(page, "utf-8")
 
 

@@ -11,6 +11,7 @@ from core.photos.formats.kind import ACCEPTED
 __all__ = [
     "BODY",
     "METRICS_EXAMPLE",
+    "PHOTO_BODY",
     "AnswerOut",
     "ComparisonOut",
     "EmbeddingOut",
@@ -70,6 +71,13 @@ _PREDICTION = {
     "timing_ms": {"decode": 5.2, "infer": 3.1},
     "saliency": None,
 }
+_EMBEDDING = {
+    "model": "efficientnet",
+    "revision": "0123456789ab",
+    "embedding": {"shape": [2], "dtype": "<f4", "data": "AACAPwAAAEA="},
+    "features": None,
+    "timing_ms": {"decode": 5.2, "infer": 3.1},
+}
 _FAILURE = {
     "photo": None,
     "error": {
@@ -99,6 +107,8 @@ class AnswerOut(BaseModel):
 
 class EmbeddingOut(BaseModel):
     """Embedding of a photo, and the feature maps behind it where they are requested."""
+
+    model_config = _example(_EMBEDDING)
 
     model: str
     revision: str
@@ -197,16 +207,25 @@ class HealthOut(BaseModel):
 METRICS_EXAMPLE = 'tensight_photos_total{model="efficientnet",verdict="known"} 12.0'
 _IMAGE_TYPES = ("jpeg", "png", "webp", "gif", "bmp", "avif", "heic")
 
+_PHOTO: dict[str, Any] = {
+    f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in _IMAGE_TYPES
+}
+_PHOTO_FORMATS = (
+    f"{ACCEPTED}, at most 20 MB. The format is detected from the content, whatever the content "
+    "type."
+)
+
+PHOTO_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "description": _PHOTO_FORMATS, "content": _PHOTO}
+}
+"""OpenAPI description of a request body with one photo."""
+
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": f"{ACCEPTED}, at most 20 MB. The format is detected from the content, "
-        "whatever the content type.",
+        "description": _PHOTO_FORMATS,
         "content": {
-            **{
-                f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
-                for kind in _IMAGE_TYPES
-            },
+            **_PHOTO,
             "multipart/form-data": {
                 "example": {"photo": ["one.jpg", "two.png"]},
                 "schema": {

@@ -21,7 +21,7 @@ from core.registry.releases import Releases
 from core.serving.heads import LocalHeads
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
-from core.serving.teaching import embedding_by
+from core.serving.teaching import connect_teaching, embedding_by
 from core.settings import Settings
 from core.teaching.base import TeachingBase
 from core.teaching.collect import LabelledPhoto
@@ -104,6 +104,21 @@ def test_features_of_the_served_base_average_to_the_embedding(catalog: Catalog) 
     np.testing.assert_allclose(found.features.mean(axis=(0, 1)), found.vector, atol=1e-3)
     again = Embedding.from_dict(found.to_dict())
     np.testing.assert_array_equal(again.features, found.features)
+
+
+def test_front_teaches_on_the_served_base(url: str, tmp_path: Path) -> None:
+    front = Settings(models=MODELS, home=tmp_path / "front", threads=1)
+    heads = LocalHeads(Catalog(front))
+    with closing(RemotePredictor(url, patience_s=PATIENCE_S, heads=heads)) as predictor:
+        with closing(connect_teaching(front, predictor)) as connected:
+            model = connected.teaching.create("chat:1", "Shapes", drawn())
+        assert model.record is not None
+        assert model.bundle.config.base == find_teaching_base(front).reference
+        photo = shape_jpeg("square", 9)
+        prediction = asyncio.run(predictor.predict(photo, model=model.record.id, saliency=True))
+    assert prediction.label == "square"
+    assert prediction.saliency is not None
+    assert prediction.saliency.shape == (192, 192)
 
 
 def test_private_model_answers_in_the_front_alone(

@@ -77,6 +77,16 @@ def test_base_is_installed_once(teaching: Teaching, settings: Settings) -> None:
     assert names == ["classic", "others", "shapes"]
 
 
+def test_examples_go_with_the_last_revision(teaching: Teaching, settings: Settings) -> None:
+    teaching.teach_named("shapes", drawn("circle", "square"))
+    kept = teaching.create("chat:1", "Shapes", drawn("circle", "bars"))
+    assert kept.record is not None
+    with closing(Releases(settings)) as releases:
+        releases.gc()
+    assert TaughtStore(settings.home).examples("shapes") is None
+    assert TaughtStore(settings.home).examples(kept.record.id) is not None
+
+
 def test_private_model_is_listed_to_its_owner_only(teaching: Teaching, settings: Settings) -> None:
     model = teaching.create("chat:1", "Shapes", drawn("circle", "square"))
     assert model.record is not None
@@ -163,6 +173,16 @@ def test_forgetting_a_sender_teaches_again_without_their_photos(
     assert gone.model is None
     assert teaching.models("chat:1") == []
     assert not (settings.home / "taught" / model.record.id).exists()
+
+
+def test_model_with_unreadable_examples_is_deleted_when_a_sender_is_forgotten(
+    teaching: Teaching, settings: Settings
+) -> None:
+    model = teaching.create("chat:1", "Shapes", drawn("circle", "square", sender="person:1"))
+    assert model.record is not None
+    TaughtStore(settings.home).save_examples(model.record.id, b"damaged")
+    assert [each.model for each in teaching.forget_sender("person:2")] == [None]
+    assert teaching.models("chat:1") == []
 
 
 def test_shared_model_is_listed_until_it_is_forgotten(teaching: Teaching) -> None:

@@ -12,7 +12,7 @@ from core.errors import RequestError
 from core.serving.http.body_limit import is_form
 from core.serving.http.context import PROTECTED, Context, failures
 from core.serving.http.disconnect import cancel_on_disconnect
-from core.serving.http.schemas import EmbeddingOut
+from core.serving.http.schemas import PHOTO_BODY, EmbeddingOut
 
 __all__ = ["router"]
 
@@ -23,7 +23,7 @@ router = APIRouter()
     "/v1/embed",
     response_model=EmbeddingOut,
     responses=failures(400, 401, 404, 408, 413, 415, 429, 500, 503, 504),
-    openapi_extra={"requestBody": {"content": {"image/*": {}}, "required": True}},
+    openapi_extra=PHOTO_BODY,
     dependencies=PROTECTED,
     summary="Compute the embedding of the photo in the request body.",
 )
@@ -37,6 +37,7 @@ async def embed(
         str, Query(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its model.tflite.")
     ],
     features: Annotated[bool, Query(description="Also return the feature maps.")] = False,
+    best_effort: Annotated[bool, Query(description="As for /v1/predict.")] = False,
 ) -> JSONResponse:
     """Embed a photo with the model that taught models name as their base."""
     if is_form(request.headers.get("content-type", "")):
@@ -46,5 +47,6 @@ async def embed(
         Base(name=model, sha256=sha256),
         features=features,
         client=request.state.client,
+        best_effort=best_effort,
     )
     return JSONResponse((await cancel_on_disconnect(request, asked)).to_dict())

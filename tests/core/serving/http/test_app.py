@@ -11,18 +11,19 @@ def test_openapi_description_has_examples(url: str) -> None:
     example = description["components"]["schemas"]["PredictionOut"]["examples"][0]
     assert example["verdict"] == "known"
     assert set(description["paths"]) == {
-        *("/v1/predict", "/v1/models", "/v1/models/{name}"),
+        *("/v1/predict", "/v1/embed", "/v1/models", "/v1/models/{name}"),
         *("/healthz", "/readyz", "/metrics"),
     }
     operations = [each for path in description["paths"].values() for each in path.values()]
     assert not any("422" in operation["responses"] for operation in operations)
     assert description["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     schemas = description["components"]["schemas"]
-    parts = {"ErrorOut", "SaliencyOut", "TimingOut"}
+    parts = {"ArrayOut", "ErrorOut", "SaliencyOut", "TimingOut"}
     assert len(schemas) > len(parts)
     for name, schema in schemas.items():
         assert name in parts or schema["examples"], name
-    assert "image/jpeg" in description["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    for route in ("/v1/predict", "/v1/embed"):
+        assert "image/jpeg" in description["paths"][route]["post"]["requestBody"]["content"]
 
 
 def test_service_never_redirects(url: str, jpeg: bytes) -> None:

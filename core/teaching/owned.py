@@ -1,0 +1,169 @@
+"""Private taught models: whose they are, and with whom they are shared."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.bundle.folder import Bundle
+from core.errors import BundleError, ModelNotFoundError
+from core.registry.revisions import RevisionStore
+from core.registry.taught import TaughtRecord, TaughtStore
+from core.teaching.limits import MAX_NAME
+from core.text import printable
+
+__all__ = ["OwnedModels"]
+
+
+class OwnedModels:
+    """The private taught models of a machine. Safe to share between threads and processes.
+
+    Owners are named by strings of the front's choice, such as `chat:123`, of which only keyed
+    hashes are stored.
+
+    Args:
+        home: TENSIGHT_HOME.
+        key: Key of the hashes.
+        clock: Returns the time, in seconds since 1970.
+    """
+
+    def __init__(self, home: Path, key: bytes, *, clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._clock = clock
+        self._taught = TaughtStore(home)
+        self._revisions = RevisionStore(home)
+
+    def models(self, owner: str) -> list[TaughtRecord]:
+        """List the private models of an owner, and those that others share with them.
+
+        Args:
+            owner: The visitor, chat or group.
+        """
+        mine, now = self.hashed(owner), self._clock()
+        return [
+            each
+            for each in self._taught.all()
+            if mine in (each.owner, *each.users) and (each.expires is None or now < each.expires)
+        ]
+
+    def owns(self, owner: str, model: str) -> bool:
+        """Return whether a private model is an owner's own, not one that others share."""
+        record = self._taught.find(model)
+        return record is not None and hmac.compare_digest(record.owner, self.hashed(owner))
+
+    def count(self) -> int:
+        """Return how many private models there are."""
+        return len(self._taught.all())
+
+    def share(self, owner: str, model: str) -> str:
+        """Return the key with which others can add a private model; see `add_shared`.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            key = record.share_key or secrets.token_hex(16)
+            self._taught.save(record.model_copy(update={"share_key": key}))
+        return key
+
+    def unshare(self, owner: str, model: str) -> tuple[str, ...]:
+        """End sharing; others no longer list the model.
+
+        Returns:
+            Hashes (see `hashed`) of the others who had added it, to be told.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            self._taught.save(record.model_copy(update={"share_key": None, "users": ()}))
+        return record.users
+
+    def add_shared(self, user: str, share_key: str) -> TaughtRecord:
+        """Add a model that its owner shares to the models of somebody else.
+
+        Args:
+            user: The visitor, chat or group that adds it.
+            share_key: The result of `share`.
+
+        Raises:
+            ModelNotFoundError: No model is shared with this key any more.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        theirs = self.hashed(user)
+        for each in self._taught.all():
+            if not _is_key(each, share_key):
+                continue
+            with self._taught.changing(each.id):
+                record = self._taught.find(each.id)
+                if record is None or not _is_key(record, share_key):
+                    break
+                if theirs not in (record.owner, *record.users):
+                    record = record.model_copy(update={"users": (*record.users, theirs)})
+                    self._taught.save(record)
+                return record
+        raise ModelNotFoundError("This model is no longer shared. Ask its owner for a new link.")
+
+    def offer(self, owner: str, model: str) -> None:
+        """Offer a private model to the operator for publication; see `offers`.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            self._taught.save(record.model_copy(update={"offered": True}))
+
+    def offers(self) -> list[TaughtRecord]:
+        """List the private models that are offered to the operator."""
+        return [each for each in self._taught.all() if each.offered]
+
+    def bundle(self, model: str) -> Bundle:
+        """Return the model folder of a private model, for download.
+
+        Raises:
+            ModelNotFoundError: There is no such model.
+            BundleError: Its model folder is missing or damaged.
+        """
+        record = self._taught.find(model)
+        if record is None:
+            raise _no_model(model)
+        found = self._revisions.find(record.id, record.revision)
+        if found is None:
+            raise BundleError(f"The files of {model} are gone. Teach it again.")
+        return found
+
+    def hashed(self, owner: str) -> str:
+        """Return the keyed hash that stands for an owner in records, 64 hex digits."""
+        return hmac.new(self._key, f"owner {owner}".encode(), hashlib.sha256).hexdigest()
+
+    @contextmanager
+    def _changing_owned(self, owner: str, model: str) -> Iterator[TaughtRecord]:
+        """Hold the lock of an owner's model, and yield its record."""
+        self._owned(owner, model)
+        with self._taught.changing(model):
+            yield self._owned(owner, model)
+
+    def _owned(self, owner: str, model: str) -> TaughtRecord:
+        record = self._taught.find(model)
+        if record is None or not hmac.compare_digest(record.owner, self.hashed(owner)):
+            raise _no_model(model)
+        return record
+
+
+def _is_key(record: TaughtRecord, share_key: str) -> bool:
+    mine = record.share_key
+    return mine is not None and secrets.compare_digest(mine.encode(), share_key.encode())
+
+
+def _no_model(model: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"There is no classifier {printable(model, MAX_NAME)!r} of yours. It may have been deleted."
+    )

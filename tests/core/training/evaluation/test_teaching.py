@@ -1,0 +1,69 @@
+"""Episodes that evaluate teaching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.teaching.space import fit_space
+from core.training.data.real_photos import KEPT_BACK_KINDS
+from core.training.evaluation.results_page import results_page
+from core.training.evaluation.teaching import ALIKE_KINDS, EmbeddedPhotos, evaluate_teaching
+from core.training.evaluation.teaching_results import (
+    TeachingResults,
+    read_teaching,
+    write_teaching,
+)
+
+_D = 32
+
+
+@pytest.fixture(scope="module")
+def photos() -> EmbeddedPhotos:
+    """Photos of each kind around a center of its own; MobileNetV2's embeddings are noise."""
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(sorted({*KEPT_BACK_KINDS, *ALIKE_KINDS}), 14)
+    centers = {kind: rng.normal(0, 3, _D) for kind in np.unique(kinds)}
+    plain = np.stack([centers[kind] for kind in kinds]) + rng.normal(0, 1, (len(kinds), _D))
+    views = np.stack([plain, plain + rng.normal(0, 0.2, plain.shape)], axis=1)
+    return EmbeddedPhotos(
+        views.astype(np.float32), rng.normal(size=(len(kinds), 8)).astype(np.float32), kinds
+    )
+
+
+def test_taught_models_are_compared_with_both_baselines(
+    photos: EmbeddedPhotos, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    space = fit_space(
+        rng.normal(0, 3, (200, _D)).astype(np.float32), np.repeat([*"abcde"], 40), rank=8
+    )
+    suites = evaluate_teaching(photos, space, episodes=2)
+    assert [(each.suite, each.classes, each.photos) for each in suites] == [
+        ("apart", 5, 5),
+        ("apart", 10, 10),
+        ("alike", 5, 5),
+        ("alike", 10, 10),
+    ]
+    for each in suites:
+        assert each.episodes == 2
+        assert each.taught.mean > 0.95
+        assert each.nearest_mean.mean > 0.95
+        assert each.teachable_machine.mean < 0.6
+        assert each.fewer_errors.low > 0
+        assert each.auroc.mean > 0.9
+    results = TeachingResults(
+        base="base", sha256="0" * 64, command="tensight evaluate-teaching", date="x", suites=suites
+    )
+    write_teaching(tmp_path, results)
+    assert read_teaching(tmp_path) == results
+    page = results_page([], None, {}, results)
+    assert f"| apart | 5 × 5 | {suites[0].taught.mean:.4f}" in page
+
+
+def test_same_photos_give_the_same_results(photos: EmbeddedPhotos) -> None:
+    space = fit_space(photos.views[:, 0], photos.kinds, rank=8)
+    first, second = (evaluate_teaching(photos, space, episodes=2) for _ in range(2))
+    assert first == second
