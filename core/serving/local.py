@@ -49,7 +49,7 @@ from core.serving.predictor import (
 from core.settings import processors
 
 if TYPE_CHECKING:
-    from core.rollout.traffic import Rollouts
+    from core.rollout.traffic import Rollouts, RolloutStatus
 
 __all__ = ["LocalPredictor"]
 
@@ -177,6 +177,10 @@ class LocalPredictor(Predictor):
     @override
     def default_model(self) -> str:
         return self._catalog.default()
+
+    def rollouts(self) -> list[RolloutStatus]:
+        """Return the shadows and canaries that are active here."""
+        return [] if self._rollouts is None else self._rollouts.status()
 
     @contextmanager
     def reporting_model_failures(self, report: FailureListener) -> Iterator[None]:
