@@ -6,7 +6,7 @@ CLUSTER := .venv-cluster/bin
 SOURCES := pyproject.toml core/_version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-all cluster test-cluster check bench docs structure requirements python-is-new-enough
+.PHONY: help run setup test test-all cluster test-cluster check bench docs structure image requirements python-is-new-enough
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ docs: .venv-dev/installed ## Write the generated pages and the pictures of the R
 
 structure: .venv-dev/installed ## Print the packages: files, lines, and imports between them
 	$(DEV)/python -m tests.support.structure
+
+image: ## Build the container image with buildah
+	deploy/build-image
 
 requirements: .venv-dev/installed ## Renew the pinned versions in requirements/
 	UV=$(DEV)/uv requirements/renew

@@ -38,6 +38,8 @@ _ROUNDS = 5
 _SECONDS = 3.0
 _PHOTOS = 2_000
 _MODEL = "classic"
+# That of the client where nothing else is given.
+_PATIENCE_S = 5.0
 _OUTER_S = 3_600.0
 
 
@@ -138,7 +140,7 @@ def _report(what: str, cluster: Cluster, fail: Callable[[Cluster, Load], int]) -
     log = logging.getLogger("core.serving.remote")
     log.addHandler(retries)
     log.setLevel(logging.DEBUG)
-    load = Load(cluster.url, photos, clients=16, model=_MODEL)
+    load = Load(cluster.url, photos, clients=16, model=_MODEL, patience_s=_PATIENCE_S)
     failures = 0
     cluster.wait_until_ready(2)
     with load.running():

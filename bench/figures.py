@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "document",
     "environment",
     "process",
+    "processor_s",
     "resident_mb",
 ]
 
@@ -133,10 +135,35 @@ def resident_mb(pid: int) -> float:
         pid: Id of the process.
     """
     rows = list(_processes())
+    family = _family(pid, rows)
+    return sum(size for each, _, size in rows if each in family) / 2**20
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time of a process and its running descendants in seconds.
+
+    Args:
+        pid: Id of the process.
+
+    Raises:
+        RuntimeError: This system has no /proc.
+    """
+    if not Path("/proc/self/stat").is_file():
+        raise RuntimeError("Processor time is read from /proc, which this system does not have.")
+    ticks = 0
+    for each in _family(pid, list(_processes())):
+        with suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
+            fields = Path(f"/proc/{each}/stat").read_text("ascii", errors="replace")
+            ticks += sum(map(int, fields.rpartition(") ")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int, rows: list[tuple[int, int, int]]) -> set[int]:
+    """Return the ids of a process and its descendants."""
     family = {pid}
     while more := {child for child, parent, _ in rows if parent in family} - family:
         family |= more
-    return sum(size for each, _, size in rows if each in family) / 2**20
+    return family
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:

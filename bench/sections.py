@@ -19,9 +19,11 @@ SECTIONS = {
     "decoding": ("latency", "decoding"),
     "throughput": ("throughput", "throughput"),
     "startup": ("startup", "startup"),
+    "page": ("page", "page"),
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
     "security": ("security", "security"),
+    "scaling": ("scaling", "scaling"),
 }
 
 

@@ -17,7 +17,7 @@ from bench.figures import ROUNDS, Section
 from bench.photos import Photos
 from tests.support.servers import free_port, wait_until_it_answers
 
-__all__ = ["throughput"]
+__all__ = ["load", "throughput"]
 
 _SECONDS = 3.0
 _CLIENTS = (1, 16, 64)
@@ -75,10 +75,10 @@ def _measure(
     rates: dict[str, list[float]] = {name: [] for name in asked}
     taken: dict[str, list[float]] = {name: [] for name in asked}
     for kind, url in asked.values():
-        _load(kind, url, photo, clients, 0.5)
+        load(kind, url, photo, clients, 0.5)
     for _ in range(ROUNDS):
         for name, (kind, url) in asked.items():
-            answers = _load(kind, url, photo, clients, _SECONDS)
+            answers = load(kind, url, photo, clients, _SECONDS)
             rates[name].append(len(answers) / _SECONDS)
             taken[name] += answers
     what = f"{clients} client{'s' if clients > 1 else ''}"
@@ -97,7 +97,22 @@ def _measure(
         section.add(f"{what}: ours relative to {name}", medians["ours"] / medians[name], "times")
 
 
-def _load(kind: str, url: str, photo: Path, clients: int, seconds: float) -> list[float]:
+def load(kind: str, url: str, photo: Path, clients: int, seconds: float) -> list[float]:
+    """Load a server from a process of its own.
+
+    Args:
+        kind: `raw` or `gradio`.
+        url: URL that the photo is sent to.
+        photo: Path of the photo.
+        clients: Number of clients that send one after another.
+        seconds: How long they send.
+
+    Returns:
+        Duration in ms of each request that was answered.
+
+    Raises:
+        RuntimeError: A request failed.
+    """
     command = [sys.executable, "-m", "bench.load", kind, url, str(photo)]
     run = subprocess.run(
         [*command, str(clients), str(seconds)], capture_output=True, text=True, check=False

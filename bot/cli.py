@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -40,8 +39,11 @@ def bot(
     ] = 8443,
     metrics_port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port of 127.0.0.1 for Prometheus metrics."),
+        typer.Option(min=1, max=65535, help="Port for Prometheus metrics."),
     ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Address that the port for Prometheus metrics binds to.")
+    ] = "127.0.0.1",
 ) -> None:
     """Run the Telegram bot, which classifies the photos that it is sent."""
     settings = read_settings()
@@ -63,7 +65,13 @@ def bot(
         if webhook is not None:
             address = WebhookAddress(webhook, host or settings.host, port)
         application = prepare(settings, predictor, store)
-        serve(application, webhook=address, metrics_port=metrics_port, say=say)
+        serve(
+            application,
+            webhook=address,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+            say=say,
+        )
 
 
 @contextmanager
@@ -86,6 +94,8 @@ def companion(
     if settings.telegram_token is None:
         yield
         return
+    import asyncio
+
     from bot.runner import prepare, run
     from core.store.store import Store
 

@@ -123,18 +123,22 @@ class Inbox:
         # Ids of the updates in memory by lane, and lanes without any that are still owned.
         self._lanes: dict[Lane, set[int]] = {}
         self._emptied: set[Lane] = set()
-        self._keeping_lanes: asyncio.Task[None] | None = None
+        self._repeated: list[asyncio.Task[None]] = []
+        self._has_ended = False
         # Whether there may be lanes that were left unclaimed for want of room.
         self._left_lanes = False
         self._wants_lanes = asyncio.Event()
         # Of its own: neither a prediction nor a slow query may delay the renewal of the lease.
-        self._beats = ThreadPoolExecutor(1, thread_name_prefix="lease")
+        self._lease_thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
+        self._wants_lease = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unfinished: dict[int, _Unfinished] = {}
         self._done: dict[int, None] = {}
         self._dropped: set[int] = set()
         # Updates of others about photos of users who have asked to be forgotten since.
         self._about_forgotten: set[int] = set()
+        # Updates that are being attempted, or wait for the quarantine of others to end.
+        self._attempted: set[int] = set()
         # Updates whose current attempt is counted in the database and has not ended.
         self._begun: set[int] = set()
         self._quarantine = Quarantine(timings.quarantine_s)
@@ -167,9 +171,13 @@ class Inbox:
             StoreError: The database cannot be used; may be called again.
         """
         self._handler = handler
-        await self._beat()
-        if self._keeping_lanes is None:
-            self._keeping_lanes = asyncio.create_task(self._keep_lanes())
+        await self._renew()
+        await self._claim()
+        if not self._repeated:
+            self._repeated = [
+                asyncio.create_task(self._repeat(self._renew, self._wants_lease)),
+                asyncio.create_task(self._repeat(self._claim_and_release, self._wants_lanes)),
+            ]
 
     async def receive(self, updates: Sequence[dict[str, Any]]) -> None:
         """Store updates and enqueue them; they are persistent when this returns.
@@ -244,12 +252,19 @@ class Inbox:
         """Find unfinished updates: those that a user sent, and those about their photos."""
         of_user, about_user = [], []
         for number, content in self._table.waiting(self._bot.id):
-            update = parse_update(json.loads(content), self._bot)
+            update = self._read(content)
             if update is not None and is_sent_by(update, user):
                 of_user.append(number)
             elif update is not None and is_reply_to(update, user):
                 about_user.append(number)
         return of_user, about_user
+
+    def _read(self, content: str) -> Update | None:
+        """Parse a stored update; return None where it is damaged."""
+        try:
+            return parse_update(json.loads(content), self._bot)
+        except ValueError:
+            return None
 
     async def stop(self) -> None:
         """Stop handling updates; running handlers get some time to finish, the rest stays."""
@@ -261,51 +276,66 @@ class Inbox:
             await asyncio.gather(*running, return_exceptions=True)
         # Attempts that were cancelled here did not kill the process.
         await self._settle(list(self._begun))
-        if self._keeping_lanes is not None:
-            loop = asyncio.get_running_loop()
-            self._keeping_lanes.cancel()
-            await asyncio.gather(self._keeping_lanes, return_exceptions=True)
+        if self._repeated:
+            self._has_ended = True
+            self._wants_lease.set()
+            self._wants_lanes.set()
+            # Not cancelled, since a thread that still claims would do so after the process left.
+            await asyncio.gather(*self._repeated, return_exceptions=True)
             try:
-                # In the thread of the beats, so that none of them claims anything afterwards.
-                await loop.run_in_executor(self._beats, self._keeper.leave)
+                await asyncio.to_thread(self._keeper.leave)
             except StoreError:
                 logger.exception("Other processes take over this one's chats only later")
-        self._beats.shutdown()
+        self._lease_thread.shutdown()
 
     @property
     def _room(self) -> int:
         """Number of lanes that this process can handle in addition to those that it owns."""
         return max(0, _MAX_LANES - max(0, len(self._lanes) - len(self._deferred)))
 
-    async def _keep_lanes(self) -> None:
-        """Renew the lease at intervals, and claim lanes whenever there is room for them."""
+    async def _repeat(self, act: Callable[[], Awaitable[None]], wake: asyncio.Event) -> None:
+        """Do something at intervals and when it is asked for, until all handlers have ended."""
         fails = False
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wants_lanes.wait(), self._timings.claim_s)
-            self._wants_lanes.clear()
+                await asyncio.wait_for(wake.wait(), self._timings.claim_s)
+            if self._has_ended:
+                return
+            wake.clear()
             try:
-                await self._beat()
-                await self._release(())
+                await act()
             except StoreError as error:
                 if not fails:
-                    logger.warning("The lease on updates cannot be renewed: %s", error)
+                    logger.warning("The chats of this process cannot be kept: %s", error)
                 fails = True
             else:
                 fails = False
 
-    async def _beat(self) -> None:
-        """Renew the lease, claim lanes, and enqueue the updates of owned lanes.
+    async def _renew(self) -> None:
+        """Renew the lease.
+
+        Raises:
+            StoreError: The database cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._lease_thread, self._keeper.renew)
+
+    async def _claim(self) -> None:
+        """Claim lanes, and enqueue updates of owned lanes that are not in memory.
 
         Raises:
             StoreError: The database cannot be used.
         """
         room = 0 if self._stopping.is_set() else self._room
         known = frozenset(self._unfinished)
-        loop = asyncio.get_running_loop()
-        stored = await loop.run_in_executor(self._beats, self._keeper.beat, known, room)
-        self._left_lanes = self._keeper.claimed == room
+        stored = await asyncio.to_thread(self._keeper.claim, known, room)
+        self._left_lanes = self._keeper.claimed == room and not self._stopping.is_set()
         await self._admit(stored)
+
+    async def _claim_and_release(self) -> None:
+        """Claim lanes, and give up those that could not be given up before."""
+        await self._claim()
+        await self._release(())
 
     async def _admit(self, stored: Sequence[StoredUpdate]) -> None:
         """Enqueue updates from the database."""
@@ -313,7 +343,7 @@ class Inbox:
         for each in stored:
             if each.number in self._unfinished or each.number in self._done:
                 continue  # It was received, or done, while this was read.
-            update = parse_update(json.loads(each.payload), self._bot)
+            update = self._read(each.payload)
             if update is None:
                 unreadable.append(each.number)
                 continue
@@ -396,10 +426,12 @@ class Inbox:
             while queue and not self._stopping.is_set():
                 if attempts and await wait_or_stop(self._stopping, pause):
                     return  # They stay in the inbox.
+                if not queue:
+                    return  # The lane was lost in the meantime.
                 updates = queue[0]
                 later = await self._attempt(updates)
                 if later is not None and not queue:
-                    self._lose(updates[0])
+                    self._lose(updates)
                 elif later is not None:
                     attempts, pause = attempts + 1, backoff.next(pause)
                     others_succeed = self._succeeded_at > began_at
@@ -434,7 +466,7 @@ class Inbox:
             if is_complete:
                 # Items may have arrived at other processes.
                 with suppress(StoreError):
-                    await self._beat()
+                    await self._claim()
                 continue
             queue.added.clear()
             try:
@@ -451,26 +483,34 @@ class Inbox:
 
     async def _attempt(self, updates: Sequence[Update]) -> RetryLater | None:
         """Handle updates; return why they are to be handled again, or None when they are done."""
+        self._attempted.update(update.update_id for update in updates)
+        try:
+            async with self._quarantine.section(updates):
+                return await self._attempt_now(updates)
+        finally:
+            self._attempted.difference_update(update.update_id for update in updates)
+
+    async def _attempt_now(self, updates: Sequence[Update]) -> RetryLater | None:
+        """Handle updates as `_attempt` does, without waiting for others."""
         numbers = [update.update_id for update in updates]
-        async with self._quarantine.section(updates):
-            if not self._dropped.issuperset(numbers):
-                try:
-                    begun = await self._begin(numbers)
-                    if begun is None:
-                        self._lose(updates[0])
-                        return None
-                    if begun:
-                        await self._handlers.handle(updates)
-                        self._succeeded_at = _now()
-                    else:
-                        await self._handlers.abandon(updates)
-                except RetryLater as later:
-                    logger.info("An update is deferred: %s", later)
-                    await self._settle([each for each in numbers if each in self._begun])
-                    return later
-                except Exception:
-                    logger.exception("An update could not be handled")
-            await self._finish(updates)
+        if not self._dropped.issuperset(numbers):
+            try:
+                begun = await self._begin(numbers)
+                if begun is None:
+                    self._lose(updates)
+                    return None
+                if begun:
+                    await self._handlers.handle(updates)
+                    self._succeeded_at = _now()
+                else:
+                    await self._handlers.abandon(updates)
+            except RetryLater as later:
+                logger.info("An update is deferred: %s", later)
+                await self._settle([each for each in numbers if each in self._begun])
+                return later
+            except Exception:
+                logger.exception("An update could not be handled")
+        await self._finish(updates)
         return None
 
     async def _begin(self, numbers: Sequence[int]) -> bool | None:
@@ -503,7 +543,7 @@ class Inbox:
         if not numbers:
             return
         try:
-            await asyncio.to_thread(self._table.settle, self._bot.id, numbers)
+            await asyncio.to_thread(self._table.settle, self._bot.id, numbers, self.owner)
         except StoreError:
             logger.exception("The end of attempts at updates could not be recorded")
         else:
@@ -531,19 +571,20 @@ class Inbox:
         except StoreError:
             logger.exception("A chat could not be given up yet")
 
-    def _lose(self, update: Update) -> None:
-        """Remove the updates of a lane from memory, which another process may own by now.
+    def _lose(self, updates: Sequence[Update]) -> None:
+        """Remove updates and those after them from memory, as another process may own the lane.
 
-        If none does, the next beat returns all of them, in order.
+        If none does, the next claim returns all of them, in order.
         """
-        lane = Lane.of(update.update_id, _chat_of(update))
+        own = {update.update_id for update in updates}
+        lane = Lane.of(updates[0].update_id, _chat_of(updates[0]))
         logger.info("The lease on %s updates is lost", len(self._lanes.get(lane, ())))
         if (queue := self._queues.get(lane)) is not None:
             queue.waiting.clear()
         if (deferred := self._deferred.get(lane)) is not None:
             deferred.clear()
-        numbers = [each for each in self._lanes.get(lane, ()) if each not in self._begun]
-        self._emptied.update(self._remove(numbers))
+        others = self._lanes.get(lane, set()) - self._attempted
+        self._emptied.update(self._remove(own | others))
 
     def _remove(self, numbers: Collection[int]) -> set[Lane]:
         """Remove updates from memory; return the lanes that have no others."""

@@ -35,7 +35,7 @@ class LaneKeeper:
 
     Attributes:
         owner: Name of this process in the database.
-        elsewhere: Number of unfinished updates that this process did not own at the last beat.
+        elsewhere: Number of unfinished updates that this process did not own at the last claim.
         claimed: Number of lanes that it claimed then.
     """
 
@@ -60,24 +60,24 @@ class LaneKeeper:
         self.elsewhere = 0
         self.claimed = 0
 
-    def beat(self, known: Set[int], room: int) -> list[StoredUpdate]:
-        """Renew the lease and claim lanes; return the updates of owned lanes that are not known.
+    def renew(self) -> None:
+        """Begin the lease, or renew it."""
+        try:
+            if self._frees_all:
+                self._lanes.free_all(self._bot.id)
+                self._frees_all = False
+            self._lanes.renew(self._bot.id, self.owner, self._timings.lease_s)
+        except StoreError:
+            self._reachable_since = math.inf
+            raise
+
+    def claim(self, known: Set[int], room: int) -> list[StoredUpdate]:
+        """Claim lanes; return the updates of owned lanes that are not known.
 
         Args:
             known: Ids of the updates that this process has in memory.
             room: Maximum number of lanes to claim.
         """
-        try:
-            return self._beat(known, room)
-        except StoreError:
-            self._reachable_since = math.inf
-            raise
-
-    def _beat(self, known: Set[int], room: int) -> list[StoredUpdate]:
-        if self._frees_all:
-            self._lanes.free_all(self._bot.id)
-            self._frees_all = False
-        self._lanes.renew(self._bot.id, self.owner, self._timings.lease_s)
         take_over = self._may_take_over()
         claimed = (
             self._lanes.claim(self._bot.id, self.owner, room, take_over=take_over) if room else []

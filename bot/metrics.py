@@ -39,17 +39,21 @@ class BotMetrics:
         )
 
     @contextmanager
-    def serve_metrics(self, port: int | None) -> Iterator[None]:
-        """Serve the metrics on a port of 127.0.0.1 in this context; None serves nothing.
+    def serve_metrics(self, port: int | None, host: str = "127.0.0.1") -> Iterator[None]:
+        """Serve the metrics in this context.
+
+        Args:
+            port: Port to bind to; None to serve nothing.
+            host: Address to bind to.
 
         Raises:
-            ListenError: The port is in use or not permitted.
+            ListenError: The address cannot be bound to.
         """
         if port is None:
             yield
             return
-        probe("127.0.0.1", port)
-        server, thread = start_http_server(port, "127.0.0.1", self.registry)
+        probe(host, port)
+        server, thread = start_http_server(port, host.strip("[]"), self.registry)
         try:
             yield
         finally:

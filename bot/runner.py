@@ -166,6 +166,7 @@ def serve(
     *,
     webhook: WebhookAddress | None = None,
     metrics_port: int | None = None,
+    metrics_host: str = "127.0.0.1",
     say: Callable[[str], None],
 ) -> None:
     """Run the bot until the process is stopped, by Ctrl-C or a signal.
@@ -173,7 +174,8 @@ def serve(
     Args:
         application: Application from `prepare`.
         webhook: Where updates are received; None to fetch them by polling.
-        metrics_port: Port of 127.0.0.1 for Prometheus; None to serve no metrics.
+        metrics_port: Port for Prometheus; None to serve no metrics.
+        metrics_host: Address that this port is bound to.
         say: Called with one line when updates are received.
 
     Raises:
@@ -184,7 +186,7 @@ def serve(
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        with application.bot_data.metrics.serve_metrics(metrics_port):
+        with application.bot_data.metrics.serve_metrics(metrics_port, metrics_host):
             await run(application, stop, webhook=webhook, say=say)
 
     asyncio.run(run_until_signal())

@@ -164,10 +164,9 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
         selected = (await self.chat_settings()).language
         user = self.current_update.effective_user
         for tag in (selected, user.language_code if user is not None else None):
-            for language in locale.LANGUAGES:
-                # The library does not validate the type of a language code.
-                if isinstance(tag, str) and tag.split("-")[0].lower() == language:
-                    return language
+            language = locale.language_of_tag(tag)
+            if language is not None:
+                return language
         return "en"
 
     async def texts(self) -> dict[str, str]:

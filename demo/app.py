@@ -1,4 +1,4 @@
-"""The web page: photos in, predictions in words, bars and heat maps; six tabs, one file each."""
+"""The web page: builds it from its tabs and serves it with everything that runs beside it."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ from demo.uploads import UploadFolder, upload_folder
 __all__ = ["McpFactory", "build_page", "launch", "serve"]
 
 McpFactory = Callable[[Predictor, ClientRateLimiter, TrustedHosts], Endpoint]
-"""Makes the MCP endpoint of a page."""
+"""Creates the MCP endpoint of a page."""
 
-# How often uploads are looked through, how old they may get, and how large all of them.
+# Interval between sweeps of the upload folder, maximum age of an upload, and total size of all.
 _SWEEP_S = 60.0
 _UPLOADS_KEPT_S = 300.0
 _MAX_UPLOADS_BYTES = 4 * 2**30
@@ -61,13 +61,13 @@ _SCRIPT_TEXTS = (
     *("share_copied", "share_downloaded"),
     *("live_busy", "live_denied", "live_hidden", "live_insecure", "live_lost", "live_rate"),
 )
-# Events of all visitors that may wait; Gradio refuses more.
+# Maximum number of waiting events of all visitors; Gradio refuses more.
 _EVENTS = 500
-# Photos of batches that are asked for at once: the predictor has places for others.
+# Maximum number of concurrent photos of all batches; the predictor's other places stay free.
 _OF_BATCHES = 8
-# Photos, and uploads, that a visitor may send in a minute where nothing else is said.
+# Default rate limit of a visitor: photos, and uploads, per minute.
 _UPLOADS = 240
-# Answers that one visitor may judge in a day: nobody is told from another in what is stored.
+# Predictions that a visitor may rate in a day: stored feedback does not tell visitors apart.
 _JUDGEMENTS = 200
 _DAY_S = 24 * 3600.0
 _RETRY_S = 2.0
@@ -87,23 +87,24 @@ def serve(
     beside: Callable[[Predictor], AbstractContextManager[None]] | None = None,
     mcp: McpFactory | None = None,
 ) -> None:
-    """Serve the page until the process is told to stop, by Ctrl-C, a signal or a closed terminal.
+    """Serve the page until the process receives a signal to stop, or its terminal is closed.
 
     Args:
-        settings: Where the models are, and how much is answered at once.
-        host: Address to listen on.
-        port: Port to listen on.
+        settings: Settings of models, predictor, limits and database.
+        host: Address to bind to.
+        port: Port to bind to.
         open_browser: Whether to open the page in the browser of this desktop.
-        say: Gets one line, once the page answers.
-        share: Also make it reachable for everybody, through Gradio's tunnel.
-        samples: Gives some images of the data set, where it is here.
-        beside: What else runs in this process, with the same predictor, as long as the page does.
-        mcp: Makes the MCP endpoint; None: there is none.
+        say: Receives one line as soon as the page responds.
+        share: Whether to make the page public through Gradio's tunnel.
+        samples: Returns sample images of the data set; None where it is not available.
+        beside: Returns a context manager of whatever else runs in this process with the same
+            predictor while the page is served.
+        mcp: Creates the MCP endpoint; None for no endpoint.
 
     Raises:
         ModelNotFoundError: There is no model.
         BundleError: The default model is damaged.
-        ListenError: The address cannot be listened on.
+        ListenError: The page cannot bind to the address.
     """
     stopped = threading.Event()
     on_stop_signal(stopped.set)
@@ -151,13 +152,13 @@ def serve(
             stack.enter_context(beside(predictor))
         say(f"TenSight answers on {page.local_url}")
         if shared:
-            say(f"Everybody who has this address can use it: {shared}")
+            say(f"Public address, for everybody who knows it: {shared}")
         stopped.wait()
 
 
 @contextmanager
 def _upload_folder() -> Iterator[UploadFolder]:
-    """Make a folder for this process's uploads, and tell Gradio to use it.
+    """Create a folder for this process's uploads, and configure Gradio to use it.
 
     Gradio names an upload by its content, so two processes that shared a folder would delete each
     other's uploads. It reads the variable when the page is built.
@@ -168,7 +169,7 @@ def _upload_folder() -> Iterator[UploadFolder]:
 
 
 def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str], None]) -> bool:
-    """Wait until a predictor elsewhere is there; False where told to stop before."""
+    """Wait until a remote predictor is available; return False if stopped before."""
     told = False
     while not stopped.is_set():
         try:
@@ -184,8 +185,8 @@ def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str
 
 
 def _store(settings: Settings) -> Store | None:
-    """Open the store for feedback; return None where feedback would be lost or not be stored."""
-    # A Space has no disk that lasts.
+    """Open the store for feedback; return None where feedback cannot be kept."""
+    # The disk of a Space is not persistent.
     if "SPACE_ID" in os.environ and settings.database_url is None:
         return None
     try:
@@ -209,27 +210,27 @@ def launch(
     mcp: Callable[[TrustedHosts], Endpoint] | None = None,
     live: LiveFrames | None = None,
 ) -> str | None:
-    """Start serving a page, and return.
+    """Start serving a page in the background.
 
     Args:
-        page: As `build_page` gives it.
-        host: Address to listen on.
-        port: Port to listen on.
-        uploaders: Counts the uploads of each visitor, apart from what is then asked of the photos;
-            None: 240 a minute.
-        uploads: Where uploads go; None: their bytes are not bounded in all.
-        proxies: Number of trusted reverse proxies in context.
-        bodies: Limits on the bodies of requests; None: the default ones.
+        page: Output of `build_page`.
+        host: Address to bind to.
+        port: Port to bind to.
+        uploaders: Rate limiter of uploads, which are counted apart from predictions; None for 240
+            a minute.
+        uploads: Folder of the uploads; None for no limit on their total size.
+        proxies: Number of trusted reverse proxies in front.
+        bodies: Limits on request bodies; None for the defaults.
         open_browser: Whether to open the page in the browser of this desktop.
-        share: Also make it reachable for everybody, through Gradio's tunnel.
-        mcp: Makes the MCP endpoint; None: there is none.
-        live: Classifies the frames of cameras; None: there is no live prediction.
+        share: Whether to make the page public through Gradio's tunnel.
+        mcp: Creates the MCP endpoint; None for no endpoint.
+        live: Classifies the frames of cameras; None for no live predictions.
 
     Returns:
-        Its address for everybody, where it is shared.
+        The public address if the page is shared, otherwise None.
 
     Raises:
-        ListenError: The address cannot be listened on.
+        ListenError: The page cannot bind to the address.
     """
     host = host.strip("[]")
     look: dict[str, Any] = {
@@ -253,10 +254,11 @@ def launch(
     )
     hosts = TrustedHosts(host, proxies=proxies, shared=share)
     root_path = os.environ.get("GRADIO_ROOT_PATH", "")
-    head = Middleware(PageHead, hosts=hosts, root_path=root_path)
+    in_space = "SPACE_ID" in os.environ
+    head = Middleware(PageHead, hosts=hosts, root_path=root_path, framed=in_space)
     endpoint = None if mcp is None else mcp(hosts)
     frames = None if live is None else live.route
-    if "SPACE_ID" in os.environ:
+    if in_space:
         _launch_in_space(
             page, host, port, [*middleware, head], look, page_routes(endpoint, frames), endpoint
         )
@@ -288,15 +290,15 @@ def _launch_in_space(
     routes: list[BaseRoute],
     mcp: Endpoint | None,
 ) -> None:
-    """Let Gradio's own server serve the page, as ZeroGPU wants it; the Hub's proxy guards it."""
-    # Gradio's own errors do not tell a taken port from a wrong address.
+    """Serve the page with Gradio's own server, as ZeroGPU requires, behind the Hub's proxy."""
+    # Gradio's own errors do not distinguish a port in use from an invalid address.
     probe(host, port)
     app: dict[str, Any] = {"middleware": middleware, "redirect_slashes": False}
     if mcp is not None:
         app["lifespan"] = mcp.lifespan
-    # Else its uvicorn would believe X-Forwarded-For of whoever asks from this machine.
+    # By default uvicorn trusts X-Forwarded-For of every client on this machine.
     os.environ["FORWARDED_ALLOW_IPS"] = ""
-    with on_loopback():  # it asks the page itself whether it has started; no proxy leads there
+    with on_loopback():  # Gradio polls the page until it responds, which no proxy could reach
         page.launch(
             server_name=f"[{host}]" if ":" in host else host,
             server_port=port,
@@ -306,16 +308,16 @@ def _launch_in_space(
             **look,
         )
     keep_little(page, page.app)
-    # Before Gradio's own, which answer every path.
+    # They go before Gradio's routes, which match every path.
     page.app.router.routes[:0] = routes
 
 
 @contextmanager
 def _reaching_gradio() -> Iterator[None]:
-    """Reach Gradio's servers as the environment says, and the page itself directly.
+    """Use the proxies of the environment for Gradio's servers, but not for the page itself.
 
     Raises:
-        SettingsError: What the environment says cannot be used.
+        SettingsError: The environment variables of the proxies are invalid.
     """
     broken = broken_variable()
     if broken is not None:
@@ -347,15 +349,15 @@ def build_page(
     """Build the page without serving it.
 
     Args:
-        predictor: Who answers.
-        store: Where feedback goes; None: visitors are not asked for it.
-        visitors: Counts what each sends; None: 240 photos a minute.
-        judges: Counts the answers that each judges; None: 200 a day.
-        unbundled: Figures of models whose weights are not kept.
-        samples: Gives some images of the data set; None where it is not here.
-        share: What `launch` will be told: the page says where photos go.
-        mcp: Whether `launch` will be given an MCP endpoint: the page says how to reach it.
-        live: Whether `launch` will be given live frames: the page offers them.
+        predictor: Predictor that classifies the photos.
+        store: Database for feedback; None to show no feedback form.
+        visitors: Rate limiter of photos; None for 240 a minute.
+        judges: Rate limiter of feedback; None for 200 predictions a day.
+        unbundled: Models whose weights are not stored, for their metrics.
+        samples: Returns sample images of the data set; None where it is not available.
+        share: Whether `launch` will share the page, which the page then mentions.
+        mcp: Whether `launch` will serve an MCP endpoint, which the page then describes.
+        live: Whether `launch` will serve live predictions, which the page then offers.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -370,14 +372,14 @@ def build_page(
         tuple(unbundled),
         samples,
     )
-    # Gradio deletes what it was sent whole; the sweep of `serve` what broke off, too.
+    # Gradio deletes complete uploads only; the sweep of `serve` also deletes incomplete ones.
     page = gr.Blocks(
         title="TenSight",
         analytics_enabled=False,
         delete_cache=(int(_SWEEP_S), int(_UPLOADS_KEPT_S)),
     )
     with page:
-        # First: a handler of a tab that is called the same would take an endpoint's name.
+        # The endpoints go first: a tab's handler of the same name would take an endpoint's name.
         api.build(context, page.GRADIO_CACHE)
         gr.HTML("<h1>TenSight</h1>", elem_id="title")
         text_html(context.words("intro"), elem_id="intro")
@@ -389,9 +391,10 @@ def build_page(
 def _build_tabs(
     context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool, live: bool
 ) -> None:
-    """Build the tabs; the texts and charts of all but the first come when one is opened."""
+    """Build the tabs; all but the first load their texts and charts when they are opened."""
     words = context.words
-    with gr.Tabs() as tabs:
+    # A second row of tabs is easier to find than a menu of those that do not fit.
+    with gr.Tabs(overflow_behavior="wrap") as tabs:
         with gr.Tab(words("tab_predict"), id="predict"):
             first = predict.build(context, page, live=live)
         with gr.Tab(words("tab_compare"), id="compare") as tab:
@@ -404,7 +407,7 @@ def _build_tabs(
             data.build(context, tab)
         with gr.Tab(words("tab_about"), id="about") as tab:
             about.build(context, tab, share=share, mcp=mcp)
-    # The photo of the first tab is handed on to the second.
+    # The button Compare of the first tab opens the second one with the same photo.
     first.compare.click(
         lambda photo: (gr.Tabs(selected="compare"), photo),
         first.photo,
@@ -420,7 +423,7 @@ def _words() -> gr.I18n:
 
 
 def _script() -> str:
-    """Return the script of the page, with its words in all languages."""
+    """Return the script of the page, with its texts in all languages."""
     too_large = ImageError("too_large", "")
     words = {}
     for each in locale.LANGUAGES:
@@ -431,11 +434,11 @@ def _script() -> str:
 
 
 def _theme() -> gr.themes.Base:
-    """Fonts of the visitor's own device: nothing is fetched from elsewhere."""
+    """Return the theme, with system fonts, so that no font is loaded from another site."""
     theme = gr.themes.Soft(
         font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
-    # Darker than the theme's own, which are too pale to read for many (WCAG 2, level AA).
+    # The theme's own colours have too little contrast (WCAG 2, level AA).
     return theme.set(
         block_label_text_color="*primary_800",
         block_title_text_color="*primary_800",
@@ -450,7 +453,7 @@ def _theme() -> gr.themes.Base:
         link_text_color_dark="*primary_300",
         color_accent="*primary_600",
         button_secondary_background_fill_hover_dark="*primary_600",
-        # Edges that can be seen, too.
+        # So have its borders.
         block_border_width="1px",
         block_border_color="*neutral_300",
         checkbox_border_color="*neutral_500",

@@ -111,15 +111,6 @@ class PageContext:
         """Texts of the page, translated to the language of the browser."""
         return gr.I18n(**{language: locale.page_texts(language) for language in locale.LANGUAGES})
 
-    def result(self, name: str) -> ModelInfo:
-        """Return an available model by name.
-
-        Raises:
-            ModelNotFoundError: There is no model of that name.
-            UnavailableError: The predictor is not available.
-        """
-        return self.predictor.model(name)
-
 
 def language_of(request: gr.Request | Request) -> locale.Language:
     """Return the browser's preferred language if it is supported, otherwise English.

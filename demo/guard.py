@@ -1,4 +1,4 @@
-"""What a request to the page may cost and may ask for: the middleware of all its routes."""
+"""Middleware of all routes of the page: limits on requests, and rejection of unwanted ones."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ __all__ = ["LIVE_PATH", "MAX_EVENT_BYTES", "MAX_MCP_BYTES", "MCP_PATH", "page_mi
 LIVE_PATH = "/live"
 MCP_PATH = "/mcp"
 MAX_MCP_BYTES = 32 * 2**20
-"""Bytes of an MCP message: a photo somewhat larger than is taken is still told so by its tool."""
+"""Maximum size of an MCP message; it leaves room for a tool to report that a photo is too large."""
 
-# Bytes of one upload of many files: a batch, and its files' names.
+# Maximum size of an upload: a batch, and the names of its files.
 _MAX_UPLOAD_BYTES = MAX_PHOTOS * MAX_BYTES + 2**20
-# The largest event of the page itself, a batch of 100 photos with long names, has 77 kB.
+# The page's largest event, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
 _MAX_OTHER_BYTES = 64 * 2**10
 # A frame of the camera usually has 20 kB, and one of pure noise 100 kB.
 _MAX_FRAME_BYTES = 128 * 2**10
-# Bodies that are read at once, and bytes of those that are kept in memory.
+# Maximum number of concurrent request bodies, and total size of those in memory.
 _BODIES = BodyLimits(bodies=256, held_bytes=64 * 2**20)
-# Requests of one client that are answered at once; an open tab has two.
+# Maximum number of concurrent requests of one client; an open tab has two.
 _OPEN_OF_ONE_CLIENT = 250
-# A Space is shown in a frame of the Hub's pages.
+# The Hub embeds Spaces in a frame.
 _FRAMED_BY = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.space"
 
 _API = "/gradio_api/"
@@ -66,15 +66,15 @@ def page_middleware(
     bodies: BodyLimits | None = None,
     mcp: bool = False,
 ) -> list[Middleware]:
-    """Return the middleware that stands before every route of the page.
+    """Return the middleware of all routes of the page.
 
     Args:
-        uploaders: Counts the uploads of each visitor.
-        uploads: Where uploads go; None: their bytes are not bounded in all.
-        unheard: Is told who listens to events.
+        uploaders: Rate limiter of uploads.
+        uploads: Folder of the uploads; None for no limit on their total size.
+        unheard: Is notified of clients that listen to events.
         proxies: Number of trusted reverse proxies in front.
-        bodies: Limits on all bodies together; None: the default ones.
-        mcp: Whether there is an MCP endpoint, which bounds what its bodies hold by itself.
+        bodies: Limits on all request bodies together; None for the defaults.
+        mcp: Whether there is an MCP endpoint, which limits the memory of its bodies by itself.
     """
     rule_of = _rule_with_mcp if mcp else _rule_of
     return [
@@ -89,7 +89,7 @@ def page_middleware(
 
 
 class _Refusals:
-    """Refuses what would make this server fetch from elsewhere, and what the page does not use."""
+    """Rejects requests that make the server fetch URLs, and routes that the page does not use."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -120,7 +120,7 @@ def _refused(scope: Scope) -> RequestError | None:
 
 
 class _Uploads:
-    """Refuses uploads that are too many, or larger than what there is room for."""
+    """Rejects uploads beyond the rate limit or the free space of the upload folder."""
 
     def __init__(
         self, app: ASGIApp, visitors: ClientRateLimiter, folder: UploadFolder | None
@@ -150,7 +150,7 @@ class _Uploads:
 
 
 class _Events:
-    """Refuses events that name photos elsewhere, and tells who listens to events."""
+    """Rejects events with URLs of photos, and reports which events clients listen to."""
 
     def __init__(self, app: ASGIApp, unheard: UnheardEvents) -> None:
         self._app = app
@@ -165,7 +165,7 @@ class _Events:
             await self._hear(scope, receive, send)
 
     async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an event on, once its body was read and looked through."""
+        """Read and check the body of an event, then pass it on."""
         body = await _read(receive)
         if body is None:
             return
@@ -179,7 +179,7 @@ class _Events:
         await self._app(scope, _replay(body, receive), send)
 
     async def _hear(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on a request that is no event, and note where it listens to one."""
+        """Pass on any other request, and report the event that it listens to, if any."""
         asked, heard = _asked(scope), ""
         if asked == "queue/data":
             query = parse_qs(scope["query_string"].decode("latin-1"))
@@ -187,7 +187,7 @@ class _Events:
         elif scope["method"] == "GET" and (event := _HEARD.fullmatch(asked)):
             heard = event[1]
             if not self._unheard.knows(heard):
-                # Gradio would break off an answer that it has begun, and log where.
+                # Gradio would abort the response after its headers, and log a traceback.
                 error = RequestError("There is no such event, or nobody listened to it in time.")
                 await _response(error, status=404)(scope, receive, send)
                 return
@@ -196,7 +196,7 @@ class _Events:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """Read a whole body; None where its sender leaves."""
+    """Read a whole request body; return None if the client disconnects."""
     parts, more = [], True
     while more:
         message = await receive()
@@ -208,7 +208,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
-    """Give a body that was read, and what comes after it."""
+    """Return a `receive` that yields a body that was read, and then later messages."""
     given = False
 
     async def again() -> Message:
@@ -222,11 +222,11 @@ def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
 
 
 def _names_another_server(body: bytes) -> bool:
-    """Return whether a file in the body of an event is to be fetched from an address."""
+    """Return whether the body of an event refers to a file by URL."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return False  # Gradio says what is wrong with it
+        return False  # Gradio reports the error
     return any(_is_elsewhere(each) for each in _objects(value))
 
 
@@ -234,13 +234,13 @@ def _is_elsewhere(given: dict[str, Any]) -> bool:
     path, url = given.get("path"), given.get("url")
     if isinstance(path, str) and _ADDRESS.match(path):
         return True
-    # Browsers send an upload's path, and beside it the address where they show it from.
+    # Browsers send the path of an upload together with the URL that they display it from.
     has_path = isinstance(path, str) and path != ""
     return not has_path and isinstance(url, str) and _ADDRESS.match(url) is not None
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object within a value."""
+    """Yield every JSON object within a value."""
     parts = [value]
     while parts:
         part = parts.pop()
@@ -252,9 +252,8 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _asked(scope: Scope) -> str:
-    """Path within Gradio's API; empty for what is none of it."""
-    before, api, asked = scope["path"].partition(_API)
-    del before
+    """Return the path within Gradio's API; empty outside of it."""
+    _, api, asked = scope["path"].partition(_API)
     return asked.removesuffix("/") if api else ""
 
 
@@ -264,7 +263,7 @@ def _is_upload(scope: Scope) -> bool:
 
 def _rule_of(scope: Scope) -> BodyRule:
     if _is_upload(scope):
-        return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is written to a file as it comes
+        return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is streamed to a file
     if _EVENT.fullmatch(_asked(scope)):
         return BodyRule(MAX_EVENT_BYTES)
     if scope["path"] == LIVE_PATH:
@@ -277,7 +276,7 @@ def _rule_with_mcp(scope: Scope) -> BodyRule:
 
 
 def _response(error: TenSightError, /, *, status: int | None = None) -> JSONResponse:
-    """Answer with an error as the service does, and as Gradio's clients read it."""
+    """Return an error response for clients of the service's format and of Gradio's."""
     response = error_response(error)
     content = {"detail": str(error), "error": error_message(error)}
     headers = {

@@ -44,9 +44,11 @@ def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
     accuracy = f"{locale.decimal(100 * share, 0, language)}%"
     if photos is None:
         accuracy = words["model_on_test"].format(accuracy=accuracy)
-    speed = f"{locale.decimal(figures.milliseconds, 1, language)} ms"
-    # Some titles say how the model was trained.
-    parts = [] if family.lower() in title.lower() else [family]
+    places = 1 if figures.milliseconds < 10 else 0
+    speed = f"{locale.decimal(figures.milliseconds, places, language)} ms"
+    # Some titles say in English how the model was trained, such as "VGG16, transferred".
+    english = locale.page_texts("en")[f"family_{result.config.family}"].partition(" ")[0]
+    parts = [] if english in title.lower() else [family]
     # The family comes last, where a narrow screen cuts the text off.
     return " · ".join([title, accuracy, speed, *parts]), result.config.name
 

@@ -15,6 +15,13 @@
         event.target.parentElement.querySelector("output").textContent = event.target.value;
     });
 
+    // ---- The options fold. ----
+    document.addEventListener("click", event => {
+        const toggle = event.target.closest?.("#options-toggle");
+        if (!toggle) return;
+        toggle.setAttribute("aria-expanded", String(toggle.getAttribute("aria-expanded") !== "true"));
+    });
+
     // ---- A prediction that is being replaced is dimmed. ----
     // Gradio applies style.css within the page alone, so the states stand on a part of it.
     const state = () => byId("predict-row")?.dataset ?? {};
@@ -202,6 +209,8 @@
             session.stream = session.video.srcObject = stream;
             // The button was pressed again before the camera was there.
             if (session !== live) return stream.getTracks().forEach(track => track.stop());
+            // The camera is unplugged, or its permission withdrawn.
+            stream.getTracks()[0].addEventListener("ended", () => { if (session === live) stopLive(said.live_denied); });
             await session.video.play();
         } catch {
             if (session === live) stopLive(said.live_denied);
@@ -271,6 +280,8 @@
             const part = byId(name);
             if (part && !part.hasAttribute("aria-live")) part.setAttribute("aria-live", "polite");
         }
+        const toggle = byId("options-toggle");
+        if (toggle && !toggle.hasAttribute("aria-expanded")) toggle.setAttribute("aria-expanded", "false");
         for (const part of document.querySelectorAll("[data-testid=toast-text]"))
             if (part.textContent.startsWith("File(s) exceed")) part.firstChild.data = said.too_large;
     };

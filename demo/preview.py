@@ -22,12 +22,18 @@ _GRADIOS = re.compile(
     rb'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*'
     rb'|<link rel="manifest"[^>]*>\s*'
 )
+# A script that adapts the height of a frame of another site, as the Hub shows a Space in.
+_RESIZER = re.compile(
+    rb"<script>(?:(?!</script>).)*iframeResizer(?:(?!</script>).)*</script>\s*", re.DOTALL
+)
 # Gradio's script loads the style sheet late and renders components in any order. What stands below
 # one that is not there yet is hidden until it is, so that nothing shifts in view.
 _PLACES = (
     "<style>"
     ".gradio-container{width:100%!important;max-width:1100px!important;margin:0 auto!important}"
     "@media(min-width:701px){#predict-row{min-height:420px}}"
+    "@media(max-width:700px){.tabs .tab-container{justify-content:space-between}"
+    ".tabs .tab-container button{padding:0 .25rem;font-size:.75rem}}"
     "body:not(:has(#intro p)) .tabs,"
     "body:not(:has(#predict-row #photo)) :is(#examples-title,#examples,#options)"
     "{visibility:hidden}"
@@ -48,12 +54,16 @@ class PageHead:
         app: Gradio's application, before it compresses what it answers.
         hosts: Which Host headers are believed.
         root_path: Path, or whole address, that a proxy serves the page below.
+        framed: Whether pages of another site show the page in a frame.
     """
 
-    def __init__(self, app: ASGIApp, hosts: TrustedHosts, root_path: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: TrustedHosts, root_path: str = "", *, framed: bool = False
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._root_path = root_path.rstrip("/")
+        self._framed = framed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -83,6 +93,8 @@ class PageHead:
 
     def _with_head(self, page: bytes, request: Request) -> bytes:
         head, end, rest = page.partition(b"</head>")
+        if not self._framed:
+            head = _RESIZER.sub(b"", head)
         tags = self._tags(request).encode()
         head = _BEGINNING.sub(lambda found: found[0] + tags, _GRADIOS.sub(b"", head), count=1)
         return head + end + rest

@@ -1,4 +1,4 @@
-"""The server of the page: Gradio's application within the limits of every server here."""
+"""The server of the page: Gradio's application behind our middleware and connection limits."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = ["Endpoint", "open_in_browser", "page_routes", "serve_page", "share_pa
 
 
 class Endpoint(Protocol):
-    """A route that works only within the lifespan of the application."""
+    """A route that needs the lifespan of the application."""
 
     @property
     def route(self) -> Route:
         """The route."""
 
     def lifespan(self, app: Any, /) -> AbstractAsyncContextManager[None]:
-        """Return what is entered before the first request, and left after the last."""
+        """Return a context manager that is entered before the first request."""
 
 
 _STOPPING_S = 3
@@ -58,21 +58,21 @@ def serve_page(
     live: Route | None = None,
     limits: ConnectionLimits | None = None,
 ) -> None:
-    """Start serving a page in a thread; `page.close()` ends it.
+    """Start serving a page in a thread; `page.close()` stops it.
 
     Args:
-        page: It gets `local_url`, as if Gradio had launched it.
-        host: Address to listen on.
-        port: Port to listen on.
-        middleware: Stands before every route.
-        look: What `Blocks.launch` is told of the page's appearance and limits.
-        inside: Stands between Gradio's own middleware, which compresses, and its routes.
-        mcp: The MCP endpoint; None: there is none.
-        live: The route of live frames; None: there is none.
-        limits: Of connections; None: the default ones.
+        page: The page. Its attributes, such as `local_url`, are set as by `Blocks.launch`.
+        host: Address to bind to.
+        port: Port to bind to.
+        middleware: Middleware of all routes.
+        look: Arguments of `Blocks.launch` for appearance and limits.
+        inside: Middleware between Gradio's own, which compresses, and its routes.
+        mcp: The MCP endpoint; None for no endpoint.
+        live: The route of live frames; None for no live predictions.
+        limits: Limits on connections; None for the defaults.
 
     Raises:
-        ListenError: The address cannot be listened on.
+        ListenError: The page cannot bind to the address.
     """
     listening = listen(host, port)
     outer = FastAPI(
@@ -95,11 +95,11 @@ def serve_page(
         app_kwargs={"redirect_slashes": False, "middleware": list(inside)},
         **look,
     )
-    inner = outer.routes[-1].app  # type: ignore[attr-defined]  # what was just mounted
+    inner = outer.routes[-1].app  # type: ignore[attr-defined]  # mounted above
     server = _Server(
         server_config(outer, stopping_s=_STOPPING_S, limits=limits, lifespan="on"), inner
     )
-    # As `Blocks.launch` leaves it.
+    # The same attributes as after `Blocks.launch`.
     launched: Any = page
     launched.app = launched.server_app = inner
     launched.local_url = _address(host, port)
@@ -111,7 +111,7 @@ def serve_page(
 
 
 def page_routes(mcp: Endpoint | None, live: Route | None) -> list[BaseRoute]:
-    """Return the routes that are ours: they come before Gradio's, which answer every path."""
+    """Return our own routes, which must precede Gradio's, as those match every path."""
     routes: list[BaseRoute] = [Route("/healthz", _health, methods=["GET", "HEAD"])]
     routes += manifest.routes()
     if mcp is not None:
@@ -122,15 +122,15 @@ def page_routes(mcp: Endpoint | None, live: Route | None) -> list[BaseRoute]:
 
 
 def open_in_browser(page: gr.Blocks) -> None:
-    """Open a page that is served in the browser of this desktop."""
+    """Open a served page in the browser of this desktop."""
     webbrowser.open(str(page.local_url))
 
 
 def share_page(page: gr.Blocks) -> str | None:
-    """Make a page that is served reachable for everybody, through Gradio's tunnel.
+    """Make a served page public through Gradio's tunnel.
 
     Returns:
-        Its address; None where the tunnel cannot be set up.
+        The public address; None if the tunnel cannot be set up.
     """
     page.share = True
     try:
@@ -141,15 +141,15 @@ def share_page(page: gr.Blocks) -> str | None:
             share_server_address=None,
             share_server_tls_certificate=None,
         )
-    except Exception as error:  # noqa: BLE001  # Gradio raises whatever went wrong
+    except Exception as error:  # noqa: BLE001  # Gradio does not document its errors
         logger.error("The page cannot be shared: %s", error)
         return None
     return f"https://{address.partition('://')[2]}"
 
 
 def _address(host: str, port: int) -> str:
-    """Return the address that a browser on this machine opens."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104  # it is told as what it stands for
+    """Return the address for a browser on this machine."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104  # a comparison, no bind
         host = "localhost"
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
@@ -159,10 +159,10 @@ async def _health(_: Request) -> Response:
 
 
 class _Server(uvicorn.Server):
-    """A server in a thread of its own, with the interface that Gradio's pages close.
+    """A server in its own thread, with the `close` that Gradio's pages call.
 
     Args:
-        config: As `server_config` gives it.
+        config: Output of `server_config`.
         app: Gradio's application.
     """
 
@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
         self._started_or_failed = threading.Event()
 
     def start(self, listening: Any) -> None:
-        """Serve on a socket that listens already.
+        """Serve on a listening socket.
 
         Raises:
             ListenError: The server does not start.
@@ -191,19 +191,19 @@ class _Server(uvicorn.Server):
         self._thread.start()
         self._started_or_failed.wait(_START_S)
         if not self.started:
-            raise ListenError("The page does not start; the log says why.")
+            raise ListenError("The page did not start. See the log for the reason.")
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
-        """Start, and tell who waits for that."""
+        """Start, and wake up `start`."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
         self._started_or_failed.set()
 
     def close(self) -> None:
-        """Stop, once what runs is answered or has had a few seconds."""
+        """Stop after the running requests, or after a few seconds."""
         self.should_exit = True
         if self._loop is not None and not self._loop.is_closed():
-            # What pages that are open listen to would else go on.
+            # End the event streams of open pages.
             self._loop.call_soon_threadsafe(self._app.stop_event.set)
         tunnels: list[Any] = list(tunneling.CURRENT_TUNNELS)
         for tunnel in tunnels:

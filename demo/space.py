@@ -1,4 +1,4 @@
-"""A Space on the Hugging Face Hub with the page: everything that it needs, in one folder."""
+"""Build the page as a Space for the Hugging Face Hub, and publish it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.settings import Settings
 
 __all__ = ["build", "push"]
 
-# Among those that Spaces offer, and that the project says it runs on.
+# Python version of the Space; Spaces offer it, and the project supports it.
 _PYTHON = "3.12"
 _EXTRAS = ("heif", "postgres", "teach")
 _LEFT_OUT = ("__pycache__", "*.pyc", "training")
@@ -82,18 +82,18 @@ if __name__ == "__main__":
 def build(settings: Settings, folder: Path) -> None:
     """Write the folder of a Space.
 
-    The models of the settings go with it. Where TENSIGHT_HUB_REPO is set, the Space also takes the
-    models of TENSIGHT_HUB_REVISION from there when it starts: of the commit that this is now.
+    It contains the models of the settings. If TENSIGHT_HUB_REPO is set, the Space also pulls the
+    models of that repository when it starts, pinned to the current commit of TENSIGHT_HUB_REVISION.
 
     Args:
         settings: `models`, `hub_repo`, `hub_revision` and `hub_token` are used.
-        folder: Must not be there yet, or be empty.
+        folder: Folder to create; it may exist if it is empty.
 
     Raises:
         ModelNotFoundError: There is no model.
         BundleError: A model is damaged.
-        HubError: The repository cannot be asked for its commit.
-        OutputError: The folder holds something, or cannot be written.
+        HubError: The commit of the repository cannot be resolved.
+        OutputError: The folder is not empty, or cannot be written.
     """
     bundles = [Bundle.open(each) for each in find_bundles(settings.models)]
     if not bundles:
@@ -131,24 +131,24 @@ def build(settings: Settings, folder: Path) -> None:
 
 
 def push(settings: Settings, repo: str, *, message: str, private: bool, bars: bool = False) -> str:
-    """Build a Space and publish it; it is made where there is none.
+    """Build a Space and publish it; the Space is created if it does not exist.
 
     Args:
-        settings: As for `build`; `hub_token` must be one that may write.
-        repo: `owner/name` of the Space.
-        message: Of the commit.
-        private: Whether a Space that is made can be seen by its owner alone.
-        bars: Whether stderr shows how far it is.
+        settings: As for `build`; `hub_token` needs write access.
+        repo: Space as `owner/name`.
+        message: Commit message.
+        private: Whether to create the Space as private.
+        bars: Whether to show progress bars on stderr.
 
     Returns:
         The commit, 40 hex digits.
 
     Raises:
-        SettingsError: `repo` is not of that form.
+        SettingsError: `repo` is malformed.
         ModelNotFoundError, BundleError, HubError, OutputError: As in `build`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", repo):
-        raise SettingsError(f"{repo!r} names no Space. Give it as OWNER/NAME.")
+        raise SettingsError(f"{repo!r} is not the name of a Space. Give it as OWNER/NAME.")
     with tempfile.TemporaryDirectory(prefix="tensight-space-") as scratch:
         folder = Path(scratch) / "space"
         build(settings, folder)
@@ -169,7 +169,7 @@ def push(settings: Settings, repo: str, *, message: str, private: bool, bars: bo
 
 
 def _requirements() -> list[str]:
-    """Return the requirements of the page, pinned to the versions that are installed here."""
+    """Return the requirements of the page, pinned to the installed versions."""
     needed = []
     for each in metadata.requires("tensight") or []:
         what, _, marker = each.partition(";")
@@ -181,6 +181,6 @@ def _requirements() -> list[str]:
         try:
             needed.append(f"{name[0]}=={metadata.version(bare)}")
         except metadata.PackageNotFoundError:
-            # An extra that is not installed here: the newest will do.
+            # An extra that is not installed: use its newest version.
             needed.append(name[0])
     return sorted(needed, key=str.lower)

@@ -1,4 +1,4 @@
-"""A bound on what Gradio keeps for events that nobody listens to."""
+"""A limit on the memory that Gradio uses for events without a listener."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import gradio as gr
 
 __all__ = ["UnheardEvents"]
 
-# Bytes of what waits with nobody listening, and of all that is not answered yet.
+# Maximum size of events without a listener, and of all unanswered events.
 _MAX_UNHEARD_BYTES = 16 * 2**20
 _MAX_BYTES = 64 * 2**20
 
 
 @dataclass
 class _Session:
-    """Events that wait for one session.
+    """Events and unread messages of one session.
 
     Attributes:
-        asked: Bytes of each event that is not answered yet.
-        answered: Bytes of the messages that are not read yet.
-        listeners: How many read them just now.
-        joining: Events that are being put into the queue just now.
-        own: Whether it is that of a single call, made for it.
+        asked: Size in bytes of each unanswered event, by its id.
+        answered: Size in bytes of the unread messages.
+        listeners: Number of requests that read the messages at the moment.
+        joining: Number of events that are being put into the queue at the moment.
+        own: Whether Gradio created the session for a single API call.
     """
 
     asked: dict[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class _Session:
 
     @property
     def size(self) -> int:
-        """Bytes of all that waits."""
+        """Size in bytes of all events and messages."""
         return sum(self.asked.values()) + self.answered
 
     @property
@@ -46,15 +46,15 @@ class _Session:
 
 
 class UnheardEvents:
-    """Forgets the oldest events that nobody listens to, once they hold too much.
+    """Drops the oldest events without a listener when they use too much memory.
 
-    Gradio keeps what was asked and what was answered until somebody reads it, for up to 2,000
-    sessions, however large it is. Everything here happens on the page's event loop.
+    Gradio keeps the events and answers of up to 2,000 sessions until a client reads them, whatever
+    their size. All methods run on the page's event loop.
 
     Args:
-        page: Its queue is watched from now on.
-        max_unheard: Bytes of events that nobody listens to.
-        max_bytes: Bytes of all events that are not answered; more are told to come back.
+        page: Page whose queue is monitored.
+        max_unheard: Maximum size in bytes of events without a listener.
+        max_bytes: Maximum size in bytes of all unanswered events; further ones are refused.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class UnheardEvents:
         self._queue = cast(Any, page._queue)
         self._max_unheard = max_unheard
         self._max_bytes = max_bytes
-        # The longest unheard first.
+        # In order of the time without a listener, longest first.
         self._sessions: dict[str, _Session] = {}
         self._push = self._queue.push
         self._send = self._queue.send_message
@@ -77,16 +77,16 @@ class UnheardEvents:
 
     @property
     def held(self) -> int:
-        """Bytes of events that nobody listens to."""
+        """Size in bytes of events and messages without a listener."""
         return sum(each.size for each in self._sessions.values() if not each.listeners)
 
     def knows(self, session_or_event: str) -> bool:
-        """Return whether there is anything to hear of a session, or of an event."""
+        """Return whether there are messages for a session, or for the session of an event."""
         return self._session_of(session_or_event) in self._queue.pending_messages_per_session
 
     @contextmanager
     def listening(self, session_or_event: str) -> Iterator[None]:
-        """Note that somebody listens to a session, or to the session of an event, meanwhile."""
+        """Count a listener of a session, or of the session of an event, within the context."""
         name = self._session_of(session_or_event)
         session = self._sessions.setdefault(name, _Session())
         session.listeners += 1
@@ -96,7 +96,7 @@ class UnheardEvents:
             session.listeners -= 1
             if not session.listeners:
                 self._measure(name, session)
-                # What was left unread waits from now on.
+                # Unread messages wait from now on, so the session moves to the end.
                 self._sessions[name] = self._sessions.pop(name)
                 self._forget_if_empty(name)
 
@@ -104,12 +104,12 @@ class UnheardEvents:
         size = _size(body.data)
         waiting = sum(sum(each.asked.values()) for each in self._sessions.values())
         if waiting + size > self._max_bytes:
-            return False, "Too much waits to be answered. Try again later.", "queue_full"
+            return False, "Too many events are waiting. Try again later.", "queue_full"
         joined = body.session_hash
         session = (
             _Session(own=True) if joined is None else self._sessions.setdefault(joined, _Session())
         )
-        # Else its messages would be forgotten when somebody stops listening meanwhile.
+        # It protects the session's messages if a listener leaves during the `await` below.
         session.joining += 1
         try:
             success, event_id, state = await self._push(
@@ -127,7 +127,7 @@ class UnheardEvents:
 
     def _sent(self, event: Any, event_message: Any) -> None:
         if event.session_hash not in self._queue.pending_messages_per_session:
-            event.alive = False  # it was forgotten while it ran
+            event.alive = False  # it was dropped while it ran
             return
         self._send(event, event_message)
         session = self._sessions.get(event.session_hash)
@@ -148,12 +148,12 @@ class UnheardEvents:
             self._forget(name)
 
     def _surplus(self, newest: str) -> list[str]:
-        """Return the oldest sessions, without which the others are within the bound."""
+        """Return the oldest sessions that must be dropped for the rest to be within the limit."""
         surplus: list[str] = []
         held = self.held
         if held <= self._max_unheard:
             return surplus
-        # The newest goes last, as its client may be about to listen.
+        # The newest one is dropped last, since its client may be about to listen.
         for name in sorted(self._sessions, key=newest.__eq__):
             session = self._sessions[name]
             if held > self._max_unheard and session.size and session.may_go:
@@ -162,7 +162,7 @@ class UnheardEvents:
         return surplus
 
     def _measure(self, name: str, session: _Session) -> None:
-        """Count anew what waits for a session."""
+        """Update the sizes of a session's events and messages."""
         messages = self._queue.pending_messages_per_session.get(name)
         if messages is None or messages.empty():
             session.answered = 0
@@ -176,7 +176,7 @@ class UnheardEvents:
         if session.own:
             self._forget(name)
         else:
-            # A browser may be about to listen to it again; of an empty queue Gradio keeps little.
+            # A browser may listen to it again; an empty queue needs little memory.
             del self._sessions[name]
 
     def _forget(self, name: str) -> None:
@@ -195,7 +195,7 @@ class UnheardEvents:
 
 
 def _size(value: Any) -> int:
-    """Bytes of a JSON value, roughly."""
+    """Estimate the size of a JSON value in bytes."""
     total, parts = 0, [value]
     while parts:
         part = parts.pop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import pytest
 from bench.attacks import other_client, write_tables
 from bench.figures import Section, alternate, process, resident_mb
 from bench.load import main as load
+from bench.scaling import measure_model
 from bench.sections import SECTIONS
 from core.registry.catalog import Catalog
 from core.settings import Settings
@@ -90,6 +92,18 @@ def test_security_tables_replace_those_of_the_page(tmp_path: Path) -> None:
     page.write_text("no markers", "utf-8")
     with pytest.raises(ValueError, match="does not contain <!-- bench security: begin -->"):
         write_tables(["x"], page)
+
+
+def test_cost_of_a_photo_is_measured(tmp_path: Path, photo: Path) -> None:
+    seconds, memory = measure_model("classic", photo, tmp_path, seconds=1)
+    assert 0 < seconds < 60
+    assert memory > 50
+
+
+def test_page_on_scaling_has_a_place_for_the_costs(tmp_path: Path) -> None:
+    page = shutil.copy(ROOT / "docs" / "SCALING.md", tmp_path)
+    write_tables(["| a |"], Path(page), section="scaling")
+    assert "bench scaling`; do not edit.\n\n| a |\n<!--" in Path(page).read_text("utf-8")
 
 
 def test_sections_name_functions_that_exist() -> None:

@@ -32,14 +32,18 @@ ONLY_HELP = {"bot", "mcp", "serve", "train", "web"}
 ASK_THE_HUB = {("models", each) for each in ("pull", "push", "rollback")} | {("space", "push")}
 # tests/e2e/test_feedback.py runs this after a visitor has given feedback with a photo.
 NEED_VISITORS = {("feedback", "export")}
-NEED_DATA = {"evaluate", "explore"}
+NEED_DATA = {"draw-mistakes", "evaluate", "explore"}
 # Each takes more than half a minute.
 LONG = {
     ".venv-dev/bin/tensight evaluate classic",
-    ".venv-dev/bin/tensight evaluate classic --pictures pictures",
+    ".venv-dev/bin/tensight draw-mistakes classic pictures",
 }
-# This takes more than an hour; tests/core/training/evaluation/test_measure.py uses small data.
-HOURS = {".venv-dev/bin/tensight evaluate --all"}
+# These take longer, up to hours; tests/core/training/ runs them on small data.
+HOURS = {
+    ".venv-dev/bin/tensight ablate --resume",
+    ".venv-dev/bin/tensight calibrate classic",
+    ".venv-dev/bin/tensight evaluate --all",
+}
 
 
 def commands_of(page: str) -> list[str]:
@@ -81,10 +85,10 @@ def test_documented_command_runs(
         assert program in {".venv/bin/tensight", ".venv-dev/bin/tensight"}
         if arguments[0] in ONLY_HELP or tuple(arguments[:2]) in ASK_THE_HUB | NEED_VISITORS:
             arguments.append("--help")
+        (tmp_path / "photos").mkdir()
+        shutil.copy("photo.jpg", tmp_path / "photos")
+        (tmp_path / "photos" / "labels.csv").write_text("file,label\nphoto.jpg,ship\n")
         if arguments[0] in NEED_DATA:
-            (tmp_path / "photos").mkdir()
-            shutil.copy("photo.jpg", tmp_path / "photos")
-            (tmp_path / "photos" / "labels.csv").write_text("file,label\nphoto.jpg,ship\n")
             settings["TENSIGHT_DATA"] = str(request.getfixturevalue("data_folder"))
             settings["TENSIGHT_MODELS"] = str(tmp_path / "models")  # evaluate writes there
             shutil.copytree(ROOT / "models", tmp_path / "models")
@@ -121,7 +125,7 @@ def test_long_commands_are_documented() -> None:
 
 
 def test_relative_links_resolve() -> None:
-    for page in (*PAGES, "CONTRIBUTING.md"):
+    for page in (*PAGES, "CONTRIBUTING.md", "docs/SCALING.md", "docs/SECURITY.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text("utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 

@@ -8,7 +8,6 @@ registers what runs beside the page (see `Companion`).
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import (
@@ -100,6 +99,8 @@ def _registered(group: str) -> EntryPoints | list[EntryPoint]:
     except PackageNotFoundError:
         if not _PYPROJECT.is_file():
             return []
+        import tomllib
+
         project = tomllib.loads(_PYPROJECT.read_text("utf-8")).get("project", {})
         registered = project.get("entry-points", {}).get(group, {})
         return [EntryPoint(name, value, group) for name, value in registered.items()]

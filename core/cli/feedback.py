@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from core.cli.console import JsonOption, ModelOption, print_json, print_table, read_settings, say
+from core.cli.panels import PanelGroup
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Evaluate and export user feedback.", no_args_is_help=True)
+app = typer.Typer(cls=PanelGroup, help="Evaluate and export user feedback.", no_args_is_help=True)
 
 
 @app.command("stats")

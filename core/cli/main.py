@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from core._version import __version__
 from core.cli import (
@@ -30,6 +29,7 @@ from core.cli import (
 )
 from core.cli.console import MODELS, RUN, read_settings, say
 from core.cli.extensions import add_commands
+from core.cli.panels import PanelGroup
 from core.errors import ModelNotFoundError, SettingsError, TenSightError
 
 __all__ = ["build_app", "main"]
@@ -84,6 +84,7 @@ def build_app() -> typer.Typer:
         help="Classify photos with calibrated confidence, and detect photos of none of the labels.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,
     )
     # Without add_typer, `tensight --help` lists all commands in the order of registration.
     app.registered_commands += predict.app.registered_commands
@@ -98,11 +99,11 @@ def build_app() -> typer.Typer:
     app.registered_commands += rollout.app.registered_commands
     app.add_typer(models.app, name="models", rich_help_panel=MODELS)
     app.add_typer(feedback.app, name="feedback", rich_help_panel=MODELS)
-    app.callback(cls=TyperGroup if fronts else _WithoutFronts)(_root)
+    app.callback(cls=PanelGroup if fronts else _WithoutFronts)(_root)
     return app
 
 
-class _WithoutFronts(TyperGroup):
+class _WithoutFronts(PanelGroup):
     """A group that names what to install when a command of a front is missing."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

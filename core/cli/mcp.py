@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 from contextlib import closing
 from typing import Any
@@ -36,6 +35,8 @@ def mcp() -> None:
     """Answer a program on this machine over MCP: on standard input and output."""
     require_mcp("This command")
     settings = read_settings()
+    import asyncio
+
     from core.serving.connect import connect
     from core.serving.local import LocalPredictor
     from core.serving.mcp import build_server, serve_stdio

@@ -16,6 +16,7 @@ from core.cli.console import (
     read_settings,
     say,
 )
+from core.cli.panels import PanelGroup
 from core.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, install, promote and publish models.", no_args_is_help=True)
+app = typer.Typer(
+    cls=PanelGroup, help="List, install, promote and publish models.", no_args_is_help=True
+)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]
 RepoOption = Annotated[
     str | None,

@@ -32,20 +32,24 @@ def serve(
         ),
     ] = "process",
     replicas: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Replicas for `--engine ray`: a number, a range such as 2-8 that follows the "
             "load, or `auto`, 1 to one for each processor.",
+            show_default="auto",
         ),
-    ] = "auto",
+    ] = None,
 ) -> None:
     """Serve predictions over HTTP."""
+    if replicas is not None and engine != "ray":
+        raise typer.BadParameter("--replicas needs --engine ray.", param_hint="--replicas")
     settings = read_settings()
     host, port = host or settings.host, port or settings.service_port
     if engine == "ray":
         from core.serving.cluster import serve_cluster
 
-        serve_cluster(settings, host=host, port=port, replicas=replicas, say=say)
+        wanted = replicas or "auto"
+        serve_cluster(settings, host=host, port=port, replicas=wanted, say=say)
         return
     from core.serving.http import server
 

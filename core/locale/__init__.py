@@ -115,9 +115,16 @@ def decimal(value: float, places: int, language: Language = "en") -> str:
     return f"{value:,.{places}f}".translate(own)
 
 
-def language_of_tag(tag: str | None) -> Language | None:
-    """Return the language of an IETF tag such as `de-AT`; None where there is no file for it."""
-    code = (tag or "").split("-")[0].strip().lower()
+def language_of_tag(tag: object) -> Language | None:
+    """Return the language of an IETF tag such as `de-AT`.
+
+    Args:
+        tag: The tag, as it was received from outside; it may be missing or of any type.
+
+    Returns:
+        None if it is not a string, or if there is no file for its language.
+    """
+    code = tag.split("-")[0].strip().lower() if isinstance(tag, str) else ""
     return code if code in LANGUAGES else None
 
 

@@ -228,6 +228,38 @@ class Catalog:
                 self._classifiers[name], _ = self._loaded(name)
             return self._classifiers[name]
 
+    def find_revision(self, name: str, revision: str) -> Bundle | None:
+        """Open a revision of a model, live or not; None where it is not installed.
+
+        Args:
+            name: Name of the model.
+            revision: Its revision, 12 hex digits.
+
+        Raises:
+            BundleError: It is installed, but its config.json is invalid.
+        """
+        bundled = self.bundled(name)
+        if bundled is not None and bundled.revision == revision:
+            return bundled
+        return self._revisions.find(name, revision)
+
+    def folders(self, bundle: Bundle) -> list[Path]:
+        """Return the model folder of a bundle, and that of its base where it has one.
+
+        Raises:
+            BundleError: The base is not installed.
+        """
+        base = self._bases.of(bundle)
+        return [each.folder for each in (bundle, base) if each is not None]
+
+    def load_revision(self, bundle: Bundle) -> Classifier:
+        """Load the classifier of a bundle, which is not cached.
+
+        Raises:
+            BundleError: It cannot be loaded.
+        """
+        return self._loader.load(bundle)
+
     def load_folder(self, folder: Path) -> Classifier:
         """Load a model from a folder that need not be installed.
 

@@ -407,7 +407,9 @@ class Releases:
         return found
 
     def gc(self) -> tuple[list[str], int]:
-        """Delete installed revisions that are neither live nor last good, and the download cache.
+        """Delete installed revisions that nothing needs, and the download cache.
+
+        Live and last good revisions are kept, and candidates of active rollouts.
 
         What a taught model was taught with is deleted with its last revision.
         Private taught models are kept, and the bases of all taught models that are kept or
@@ -423,6 +425,7 @@ class Releases:
         with self._revisions.changing():
             live = self.live().values()
             kept = {revision for row in live for revision in (row.revision, row.last_good)}
+            kept |= self._compared()
             taught = TaughtStore(self._settings.home)
             kept |= {record.revision for record in taught.all()}
             kept |= self._needed_bases(kept)
@@ -436,6 +439,12 @@ class Releases:
                 freed += sum(f.lstat().st_size for f in folder.rglob("*") if f.is_file())
                 shutil.rmtree(folder, ignore_errors=True)
         return [folder.name for folder in gone], freed
+
+    def _compared(self) -> set[str | None]:
+        """Return the revisions that active rollouts compare."""
+        store = self._find_store()
+        active = [] if store is None else store.rollouts.active()
+        return {revision for each in active for revision in (each.candidate, each.live)}
 
     def _tried(self, folders: Sequence[Path], commit: Commit) -> list[Bundle]:
         """Open downloaded model folders, and load and run each model in a subprocess.

@@ -25,7 +25,7 @@ __all__ = [
     "simulate_days",
 ]
 
-ALARM_P = 0.0005
+ALARM_P = 0.0002
 """p-value below which a difference is an alarm; simulated, see docs/ROLLOUT.md."""
 
 MIN_CHANGE = 0.1

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.rollout.drift import ALARM_P, MIN_CHANGE, MIN_PHOTOS, DriftScenario, simulate_days
-from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, SLOW_ALPHA
+from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, MAX_PER_PERSON, SLOW_ALPHA
 from core.rollout.simulate import Scenario, photos_until_alarm
 
 __all__ = ["rollout_page"]
@@ -50,14 +50,14 @@ independent photos; it comes from Ville's inequality. The evidence is an e-proce
   Anytime-Valid Inference. arXiv:2210.01948.
 
 Photos are compared in blocks of fixed numbers from both revisions within a true class, so the
-test assumes nothing about how many photos of either revision are judged. At most three judged
-photos of a person count for each class and revision.
+test assumes nothing about how many photos of either revision are judged. At most {most}
+judged photos of a person count for each class and revision.
 
 ### False alarms of the accuracy test
 
 {runs:,} canaries with a candidate that is equal to the live revision, ten classes,
 {photos:,} judged photos each, evidence looked at after every photo. *Correlated* means that the
-three photos of a person have a correlation of {correlation}: they are not independent, and the
+{most} photos of a person have a correlation of {correlation}: they are not independent, and the
 bound does not hold for them exactly.
 
 {false_alarms}
@@ -102,6 +102,7 @@ def rollout_page(
         accuracy=ACCURACY_ALPHA,
         errors=ERRORS_ALPHA,
         slow=SLOW_ALPHA,
+        most=MAX_PER_PERSON,
         total=ACCURACY_ALPHA + ERRORS_ALPHA + SLOW_ALPHA,
         runs=runs,
         power_runs=power_runs,

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 __all__ = [
     "ACCURACY_ALPHA",
     "ERRORS_ALPHA",
+    "MAX_PER_PERSON",
     "SLOW_ALPHA",
     "Blocks",
     "block_sizes",
@@ -44,6 +45,12 @@ __all__ = [
 
 ACCURACY_ALPHA, ERRORS_ALPHA, SLOW_ALPHA = 0.03, 0.01, 0.01
 """Probabilities of a false alarm of the tests of judged answers, of errors and of slow answers."""
+
+MAX_PER_PERSON = 2
+"""Number of judged photos of a person that count for each true class and revision.
+
+One person's photos are alike, and the bound on false alarms is exact for independent ones only.
+"""
 
 _LIVE_RATES = np.array([0.003, 0.03, 0.1, 0.25, 0.5])
 # Of the photos that the live revision gets right, the share that the candidate gets wrong.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core.rollout.sequential import (
     ACCURACY_ALPHA,
+    MAX_PER_PERSON,
     Blocks,
     block_sizes,
     combined,
@@ -19,7 +20,6 @@ from core.rollout.sequential import (
 __all__ = ["Scenario", "photos_until_alarm"]
 
 _NEVER = -1
-_PHOTOS_PER_PERSON = 3
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Scenario:
         classes: Number of classes.
         alarm_at: Evidence at which the candidate is rolled back.
         photos: Number of judged photos after which a run ends.
-        spread: Correlation between the answers of one person's photos of a class, of which three
-            follow each other; 0 for independent photos.
+        spread: Correlation between the answers of one person's photos of a class, of which
+            `MAX_PER_PERSON` follow each other; 0 for independent photos.
     """
 
     share: float = 0.5
@@ -132,6 +132,6 @@ class _Answers:
         new = self._rng.beta(rates * strength, (1 - rates) * strength)
         person = np.where(left == 0, new, self._person[run, label])
         self._person[run, label] = person
-        used = np.where(left == 0, _PHOTOS_PER_PERSON, left) - taken
+        used = np.where(left == 0, MAX_PER_PERSON, left) - taken
         self._left[run, label] = np.where(taken, used, left)
         return person

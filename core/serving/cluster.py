@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from core.errors import BusyError, MissingExtraError, UnavailableError
+from core.errors import BusyError, MissingExtraError, OutputError, UnavailableError
 from core.inference.prediction import Prediction
 from core.network import is_loopback
 from core.output import PRIVATE_FILE, private_folder, replacing
@@ -72,6 +72,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_agent_register_timeout_ms": "120000",
 }
 _GATHER_S = 5.0
+# A machine with many processors has many replicas, or runs other programs.
+_DECODERS = 2
 # Name of the file with the probe photo, which tells its predictions from those of clients.
 _PROBE_FILE = "tensight-probe.png"
 # Starting Ray, or a replica, fails for good after this many attempts.
@@ -98,7 +100,7 @@ class ServiceReplica:
         self._name = str(context.replica_id.unique_id)
         self._settings = settings
         self._telemetry = _ClusterTelemetry(self._name)
-        self._predictor = local_predictor(settings, self._telemetry)
+        self._predictor = local_predictor(settings, self._telemetry, decoders=_DECODERS)
         self._telemetry.watch_queue(lambda: self._predictor.waiting, settings.queue_size)
         self._telemetry.watch_models(self._predictor.models)
         self._releases = Releases(settings)
@@ -180,21 +182,19 @@ class _ClusterTelemetry(Telemetry):
 
 
 def application(_args: dict[str, str] | None = None) -> Any:
-    """Build the Ray Serve application; Serve configuration files name this function.
+    """Build the Ray Serve application; configuration files name this function and set options.
 
     Returns:
-        A `ray.serve.Application` with one replica. Configuration files override its options.
+        A `ray.serve.Application`.
     """
-    return _application(Replicas(1, 1), Settings.read())
+    return _application({})
 
 
-def _application(replicas: Replicas, settings: Settings) -> Any:
+def _application(options: Mapping[str, Any]) -> Any:
     from ray import serve
 
     deployment = serve.deployment(serve.ingress()(ServiceReplica)).options(
-        name=DEPLOYMENT,
-        max_constructor_retry_count=_STARTS,
-        **deployment_options(replicas, settings),
+        name=DEPLOYMENT, max_constructor_retry_count=_STARTS, **options
     )
     return deployment.bind()
 
@@ -282,8 +282,8 @@ def _joined_cluster(settings: Settings) -> Iterator[None]:
         ray.init(logging_level=settings.log_level)
     except Exception as error:
         raise UnavailableError(
-            f"The cluster at {os.environ['RAY_ADDRESS']} cannot be joined: {error} Check "
-            "RAY_ADDRESS, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
+            f"The cluster at {os.environ['RAY_ADDRESS']} cannot be joined. Check RAY_ADDRESS, and "
+            f"RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH. Ray says: {error}"
         ) from error
     try:
         yield
@@ -314,7 +314,8 @@ def _local_cluster(settings: Settings, replicas: Replicas) -> Iterator[None]:
             logger.warning("Ray has not started: %s", error)
             if attempt == _STARTS - 1:
                 raise UnavailableError(
-                    f"Ray cannot be started: {error} Its logs are in /tmp/ray/session_latest/logs."
+                    "Ray cannot be started; its logs are in /tmp/ray/session_latest/logs. Ray "
+                    f"says: {error}"
                 ) from error
     try:
         yield
@@ -335,9 +336,10 @@ def _deploy(settings: Settings, replicas: Replicas, host: str, port: int) -> Non
             http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
             logging_config=LOGGING,
         )
-        serve.run(_application(replicas, settings), name=APPLICATION, route_prefix="/")
+        options = deployment_options(replicas, settings)
+        serve.run(_application(options), name=APPLICATION, route_prefix="/")
     except Exception as error:
-        raise UnavailableError(f"The replicas cannot be started: {error}") from error
+        raise UnavailableError(f"The replicas cannot be started. Ray says: {error}") from error
 
 
 def _withdraw() -> None:
@@ -357,13 +359,22 @@ def _use_token_of(settings: Settings) -> None:
     """Name a file with a secret token for Ray, unless the environment has one.
 
     Ray would write one into the user's home folder, readable for everybody.
+
+    Raises:
+        OutputError: The file cannot be written.
     """
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     path = settings.home / "ray-token"
-    private_folder(settings.home)
-    if not path.exists():
-        with replacing(path) as new:
-            new.touch(mode=PRIVATE_FILE)
-            new.write_text(secrets.token_hex(32), "ascii")
+    try:
+        private_folder(settings.home)
+        if not path.exists():
+            with replacing(path) as new:
+                new.touch(mode=PRIVATE_FILE)
+                new.write_text(secrets.token_hex(32), "ascii")
+    except OSError as error:
+        raise OutputError(
+            f"The token for Ray cannot be written to {path}: {error.strerror or error}. Give this "
+            "user permission to write there, or set RAY_AUTH_TOKEN_PATH."
+        ) from error
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
@@ -10,6 +13,10 @@ from core.serving.local import LocalPredictor
 from core.serving.predictor import Observer
 from core.serving.remote import RemotePredictor
 from core.settings import Settings, processors
+
+if TYPE_CHECKING:
+    from core.rollout.traffic import Rollouts
+    from core.store.store import Store
 
 __all__ = ["command_pool", "connect", "connect_command", "local_predictor", "photo_pool"]
 
@@ -32,27 +39,56 @@ def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
     return _local(settings, photos, None)
 
 
-def local_predictor(settings: Settings, observer: Observer | None = None) -> LocalPredictor:
+def local_predictor(
+    settings: Settings, observer: Observer | None = None, *, decoders: int | None = None
+) -> LocalPredictor:
     """Create a predictor with the models in this process and worker processes that decode.
 
     Args:
         settings: The settings of models, queue and photo limits are used.
         observer: Receives the outcome of each photo; None for no observer.
+        decoders: As for `LocalPredictor`.
     """
     # One client may occupy as many workers as there are processors, so others have as many.
-    return _local(settings, photo_pool(settings, workers=2 * processors()), observer)
+    photos = photo_pool(settings, workers=2 * (decoders or processors()))
+    return _local(settings, photos, observer, decoders, with_rollouts=True)
 
 
-def _local(settings: Settings, photos: PhotoPool, observer: Observer | None) -> LocalPredictor:
+def _local(
+    settings: Settings,
+    photos: PhotoPool,
+    observer: Observer | None,
+    decoders: int | None = None,
+    *,
+    with_rollouts: bool = False,
+) -> LocalPredictor:
+    catalog = Catalog(settings)
+
+    def rollouts(is_idle: Callable[[], bool]) -> Rollouts:
+        from core.rollout.traffic import Rollouts  # noqa: PLC0415  # imports the database
+
+        return Rollouts(catalog, lambda: _find_store(settings), is_idle=is_idle)
+
     return LocalPredictor(
-        Catalog(settings),
+        catalog,
         queue_size=settings.queue_size,
         deadline_s=settings.deadline_s,
         observer=observer,
         photos=photos,
         client_share=settings.client_share,
         pixels_at_once=settings.megapixels_at_once * 1_000_000,
+        decoders=decoders,
+        rollouts=rollouts if with_rollouts else None,
     )
+
+
+def _find_store(settings: Settings) -> Store | None:
+    """Open the database of the settings; None where there is none yet."""
+    if not settings.has_database():
+        return None
+    from core.store.store import Store  # noqa: PLC0415  # a slow import that few callers need
+
+    return Store.find(settings)
 
 
 def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:

@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,9 @@ from core.serving.predictor import (
     wait_for_result,
 )
 from core.settings import processors
+
+if TYPE_CHECKING:
+    from core.rollout.traffic import Rollouts
 
 __all__ = ["LocalPredictor"]
 
@@ -97,6 +101,7 @@ class _Decoded:
     classifier: Classifier
     seen: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
+    copy: Photo | None = None  # for the shadow of a candidate
 
 
 class LocalPredictor(Predictor):
@@ -116,6 +121,10 @@ class LocalPredictor(Predictor):
             of this process.
         client_share: Share of the queue that one client may hold while others hold any.
         pixels_at_once: Maximum number of pixels that are decoded at the same time.
+        decoders: Maximum number of photos of one client that are decoded at the same time; None for
+            the number of processors.
+        rollouts: Returns the rollouts of candidate revisions, given a function that tells whether
+            no photo waits or runs; they start with `warm`. None for no rollouts.
     """
 
     def __init__(
@@ -128,15 +137,18 @@ class LocalPredictor(Predictor):
         photos: PhotoPool | None = None,
         client_share: float = 0.25,
         pixels_at_once: int = 100_000_000,
+        decoders: int | None = None,
+        rollouts: Callable[[Callable[[], bool]], Rollouts] | None = None,
     ) -> None:
         self._catalog = catalog
         self._deadline_s = deadline_s
         self._observer: Observer = observer or NullObserver()
         self._photos = photos
-        self._n_decoders = processors()
+        self._n_decoders = decoders or processors()
         self._queue: FairQueue[_Job] = FairQueue(
             QueueLimits(queue_size, client_share, self._n_decoders, pixels_at_once)
         )
+        self._rollouts = None if rollouts is None else rollouts(lambda: self.waiting == 0)
         self._decoders: list[threading.Thread] = []
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="infer")
         self._lock = threading.Lock()
@@ -194,6 +206,8 @@ class LocalPredictor(Predictor):
                     self._catalog.load(result.config.name)
         starting.result()
         self._catalog.watch()
+        if self._rollouts is not None:
+            self._rollouts.start()
 
     @override
     async def predict(
@@ -287,6 +301,8 @@ class LocalPredictor(Predictor):
         for thread in self._decoders:
             thread.join()
         self._runner.shutdown()
+        if self._rollouts is not None:
+            self._rollouts.close()
         if self._photos is not None:
             self._photos.close()
         self._catalog.close()
@@ -326,11 +342,10 @@ class LocalPredictor(Predictor):
         if photo is None or not job.future.set_running_or_notify_cancel():
             return
         try:
-            if job.base is None:
-                classifier = self._catalog.load(job.model)
-            else:
-                classifier = self._catalog.load_base(job.base)
+            classifier = self._classifier(job)
             decoded = self._preprocess(job, photo, classifier)
+            if self._rollouts is not None and self._rollouts.wants_photo(classifier.name):
+                decoded = replace(decoded, copy=photo)
         except Exception as error:  # noqa: BLE001  # raised to the caller
             self._fail([job], error)
             return
@@ -342,6 +357,28 @@ class LocalPredictor(Predictor):
             start_run, self._running = not self._running, True
         if start_run:
             self._runner.submit(self._run)
+
+    def _classifier(self, job: _Job) -> Classifier:
+        """Return the classifier that answers a job's client, or that of the job's base."""
+        if job.base is not None:
+            return self._catalog.load_base(job.base)
+        if self._rollouts is None:
+            return self._catalog.load(job.model)
+        return self._rollouts.classifier(job.model, job.client)
+
+    def _infer(self, batch: list[_Decoded]) -> Sequence[Prediction | Embedding]:
+        """Run a model on a batch; where a canary fails, the live revision answers instead."""
+        classifier = batch[0].classifier
+        try:
+            return _infer(batch, classifier)
+        except Exception as error:
+            is_embedding = batch[0].job.base is not None
+            if self._rollouts is None or is_embedding:
+                raise
+            stand_in = self._rollouts.stand_in(classifier, error)
+            if stand_in is None:
+                raise
+            return _infer(batch, stand_in)
 
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process if there are any."""
@@ -376,7 +413,7 @@ class LocalPredictor(Predictor):
         jobs = [each.job for each in batch]
         started = time.perf_counter()
         try:
-            results = _infer(batch)
+            results = self._infer(batch)
         except Exception as error:  # noqa: BLE001  # raised to the callers
             self._fail(jobs, error)
             return
@@ -396,6 +433,10 @@ class LocalPredictor(Predictor):
                 spent = result.timing_ms.decode / 1000 + infer
                 waited = max(ended - job.entered - spent, 0.0)
                 self._notify(partial(self._observer.on_answer, result, waited, infer))
+        if self._rollouts is not None:
+            for each, result in zip(batch, results, strict=True):
+                if isinstance(result, Prediction):
+                    self._notify(partial(self._rollouts.on_answer, result, each.copy))
 
     def _next_batch(self) -> list[_Decoded]:
         """Take the next batch: the oldest photo and others for the same model.
@@ -441,9 +482,9 @@ def _kind(each: _Decoded) -> tuple[int, bool]:
     return id(each.classifier), each.job.base is None
 
 
-def _infer(batch: list[_Decoded]) -> Sequence[Prediction | Embedding]:
+def _infer(batch: list[_Decoded], classifier: Classifier) -> Sequence[Prediction | Embedding]:
     """Classify or embed a batch of photos of one kind."""
-    classifier, seen = batch[0].classifier, [each.seen for each in batch]
+    seen = [each.seen for each in batch]
     explained = [each.job.saliency for each in batch]
     if batch[0].job.base is None:
         return classifier.infer(seen, saliency=explained)

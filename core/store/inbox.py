@@ -188,11 +188,15 @@ class InboxTable:
                 connection.execute(count.values(attempts=INBOX.c.attempts + 1))
         return failed
 
-    def settle(self, bot: int, updates: Sequence[int]) -> None:
-        """Reset the attempts of updates, since the last one ended without a crash."""
+    def settle(self, bot: int, updates: Sequence[int], owner: str) -> None:
+        """Reset the attempts of updates, since the last one ended without a crash.
+
+        Those that another process handles by now are not changed.
+        """
+        is_mine = sa.exists().where(same_lane(), LANES.c.owner == owner).correlate(INBOX)
         change = (
             sa.update(INBOX)
-            .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates))
+            .where(INBOX.c.bot == bot, INBOX.c.update_id.in_(updates), is_mine)
             .values(attempts=0)
         )
         with self._database.write() as connection:

@@ -33,7 +33,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     words = context.words
     intro = gr.HTML(elem_id="batch-intro")
     with gr.Row():
-        with gr.Column(scale=1, min_width=280):
+        with gr.Column(scale=1, min_width=340):
             files = _files_input(words("batch_photos"))
             folder = gr.HTML(elem_id="batch-folder-choice")
             choices, default = default_choices(context.predictor)
@@ -60,20 +60,24 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     ) -> tuple[Any, ...]:
         return await _classify(context, paths, model, request, progress)
 
-    def show_choices(request: gr.Request) -> tuple[str, str, dict[str, Any]]:
+    def show_choices(request: gr.Request) -> tuple[Any, ...]:
         here = locale.page_texts(language_of(request))
-        texts = here["batch_intro"].format(most=MAX_PHOTOS), _folder_html(here["batch_folder"])
+        shown = (
+            here["batch_intro"].format(most=MAX_PHOTOS),
+            _folder_html(here["batch_folder"]),
+            gr.update(visible=True),
+        )
         try:
             there, value = chosen(context, request)
         except TenSightError:
-            return *texts, gr.update()
-        return *texts, gr.update(choices=there, value=value)
+            return *shown, gr.update()
+        return *shown, gr.update(choices=there, value=value)
 
     private: dict[str, Any] = {"api_visibility": "private"}
     tab.select(
         show_choices,
         None,
-        [intro, folder, model],
+        [intro, folder, files, model],
         **private,
         concurrency_limit=None,
         show_progress="hidden",
@@ -89,7 +93,10 @@ def build(context: PageContext, tab: gr.Tab) -> None:
 
 def _files_input(label: Any) -> gr.File:
     """Create the upload of many files; handlers receive their paths, as `uploaded` returns them."""
-    files = gr.File(file_count="multiple", label=label, elem_id="batch-photos", height=220)
+    # Invisible until the tab is opened, since Gradio loads the scripts of all visible components.
+    files = gr.File(
+        file_count="multiple", label=label, visible=False, elem_id="batch-photos", height=220
+    )
 
     def paths(payload: ListFiles | None) -> list[str]:
         return [uploaded(each.path, files.GRADIO_CACHE) for each in payload or []]

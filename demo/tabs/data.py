@@ -50,7 +50,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
         language = language_of(request)
         try:
             results = context.predictor.models()
-            default = context.result(context.predictor.default_model())
+            default = context.predictor.model(context.predictor.default_model())
         except TenSightError:
             return _counts(language) + _pixels(language)
         known = _known_classes(results, language)

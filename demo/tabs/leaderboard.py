@@ -23,9 +23,10 @@ def leaderboard(results: Sequence[ModelInfo], language: locale.Language) -> str:
     """Render the results of models as an HTML table, highest accuracy on photos first."""
     here = locale.page_texts(language)
     rows = [_row(result, language) for result in sorted(results, key=sort_key)]
+    # A phone shows two columns beside the name; the others are reached by scrolling.
     columns = (
-        *("family", "photos", "accuracy", "report", "told_none"),
-        *("ece", "time", "size", "parameters"),
+        *("photos", "time", "accuracy", "report", "told_none"),
+        *("ece", "family", "size", "parameters"),
     )
     head = [here["models_name"], *(here[f"models_{column}"] for column in columns)]
     return table(head, rows, here["tab_models"])
@@ -48,13 +49,13 @@ def _row(result: ModelInfo, language: locale.Language) -> list[str]:
     rejected = _rejected(result)
     return [
         result.config.title,
-        here[f"family_{result.config.family}"],
         on_photos,
+        locale.decimal(figures.milliseconds, 1, language),
         share(figures.test.accuracy),
         share(figures.reported.accuracy if figures.reported else None),
         share(rejected.share if rejected else None),
         share(figures.test.ece),
-        locale.decimal(figures.milliseconds, 1, language),
+        here[f"family_{result.config.family}"],
         locale.decimal(figures.bytes / 1e6, 1, language),
         locale.decimal(figures.parameters, 0, language),
     ]

@@ -42,25 +42,27 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     )
     note = gr.HTML(elem_id="picked-note")
     with gr.Row():
-        curves = gr.HTML(elem_id="curves")
-        reliability = gr.HTML(elem_id="reliability")
+        curves = gr.HTML(elem_id="curves", min_width=280)
+        reliability = gr.HTML(elem_id="reliability", min_width=280)
     confusion = gr.HTML(elem_id="confusion")
     classes = gr.HTML(elem_id="classes")
-    with gr.Accordion(words("models_card"), open=False, elem_id="card"):
+    # Invisible until the tab is opened, since Gradio loads the scripts of all visible components.
+    with gr.Accordion(words("models_card"), open=False, visible=False, elem_id="card") as details:
         text = gr.HTML()
 
-    def show_all(request: gr.Request) -> tuple[str, str, dict[str, Any]]:
+    def show_all(request: gr.Request) -> tuple[Any, ...]:
         """Render the leaderboard of the current models, and update the selector."""
         language = language_of(request)
         try:
             results = _all(context)
         except TenSightError as error:
-            return refusal_html(error, language), "", gr.update()
+            return refusal_html(error, language), "", gr.update(), gr.update()
         served = [result for result in results if result.revision]
         return (
             leaderboard(results, language),
             models_chart(served, language),
             gr.update(choices=_choices(results)),
+            gr.update(visible=True),
         )
 
     def show(name: str, request: gr.Request) -> tuple[Any, ...]:
@@ -69,7 +71,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     private |= {"concurrency_limit": None}
-    tab.select(show_all, None, [board, chart, picked], **private)
+    tab.select(show_all, None, [board, chart, picked, details], **private)
     gr.on(
         [tab.select, picked.change],
         show,

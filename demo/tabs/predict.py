@@ -118,9 +118,12 @@ def _layout(context: PageContext, *, live: bool) -> PredictTab:
             )
     text_html(words("examples"), "h3", elem_id="examples-title")
     parts["examples"] = examples.thumbnails()
-    with gr.Accordion(words("options"), open=False, elem_id="options"):
-        parts["options"] = gr.HTML(elem_id="options-view")
-        parts["details"] = gr.HTML(elem_id="details")
+    # Not an accordion, whose scripts every visitor would load; page.js opens and closes it.
+    with gr.Column(elem_id="options"):
+        gr.Button(words("options"), size="md", elem_id="options-toggle")
+        with gr.Column(elem_id="options-content"):
+            parts["options"] = gr.HTML(elem_id="options-view")
+            parts["details"] = gr.HTML(elem_id="details")
     return PredictTab(**parts)
 
 
@@ -231,7 +234,7 @@ class _Handlers:
             prediction = await context.predictor.predict(
                 read_path(photo), model=model, client=context.visitors.client(request)
             )
-            result = await asyncio.to_thread(context.result, model)
+            result = await asyncio.to_thread(context.predictor.model, model)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
             return self._nothing(refusal_html(error, language))
         return self._answer(ShownPrediction(photo, prediction, result), language)

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 # Packages that take long to import; the command line needs none of them to print its help.
 HEAVY = {"PIL", "ai_edge_litert", "gradio", "httpx2", "huggingface_hub", "numpy", "pydantic"}
-HEAVY |= {"pydantic_settings", "sqlalchemy", "telegram"}
+HEAVY |= {"asyncio", "pydantic_settings", "rich", "sqlalchemy", "telegram"}
 
 
 def loaded(program: str) -> set[str]:
@@ -33,8 +33,14 @@ def test_core_imports_only_the_standard_library() -> None:
     assert added - sys.stdlib_module_names == {"core"}
 
 
-def test_building_the_command_line_imports_nothing_heavy() -> None:
-    assert not loaded("from core.cli.main import build_app; build_app()") & HEAVY
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_printing_help_imports_nothing_heavy(option: str) -> None:
+    program = (
+        f"sys.argv = ['tensight', {option!r}]\n"
+        "from core.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code"
+    )
+    assert not loaded(program) & HEAVY
 
 
 @pytest.mark.parametrize("module", ["core.inference.classifier", "core.registry.catalog"])

@@ -114,11 +114,10 @@ def test_texts_fit_a_narrow_phone(language: locale.Language) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "language"), [("de-AT", "de"), ("nl", "nl"), ("fr", None), ("", None), (None, None)]
+    ("tag", "language"),
+    [("de-AT", "de"), ("NL", "nl"), ("fr", None), ("", None), (None, None), (7, None)],
 )
-def test_language_of_tag_ignores_the_region(
-    tag: str | None, language: locale.Language | None
-) -> None:
+def test_language_of_tag_ignores_the_region(tag: object, language: locale.Language | None) -> None:
     assert locale.language_of_tag(tag) == language
 
 

@@ -7,7 +7,7 @@ from demo.components import markdown_html
 _TABLE = "| class | F1 |\n| --- | ---: |\n| cat | 0.9 |\n"
 
 
-def test_markdown_tables_scroll_with_the_keyboard_under_the_name_of_their_heading() -> None:
+def test_markdown_tables_are_focusable_and_named_after_their_heading() -> None:
     rendered = markdown_html(
         f'# Cat\n\n{_TABLE}\n## Figures & "more"\n\nText.\n\n{_TABLE}\nText.\n\n{_TABLE}'
     )

@@ -6,7 +6,7 @@ from core.errors import RateError
 from demo.context import ClientRateLimiter
 
 
-def test_visitors_are_counted_within_a_day_where_asked_to() -> None:
+def test_rate_limiter_counts_within_a_longer_window() -> None:
     judges = ClientRateLimiter(2, window_s=24 * 3600)
     for _ in range(2):
         judges.check_address("192.0.2.1")

@@ -75,24 +75,24 @@ def test_other_body_of_more_than_64_kb_is_refused(url: str, path: str) -> None:
     assert post(url, path, {"x": "x" * 2**16}).status_code in (403, 413)
 
 
-def test_page_writes_no_link_to_what_a_visitor_saw(url: str) -> None:
+def test_deep_links_are_refused(url: str) -> None:
     assert httpx.get(f"{url}{API}/deep_link?session_hash=s").status_code == 403
 
 
-def test_body_outside_the_api_is_bounded(url: str) -> None:
+def test_body_outside_the_api_is_limited(url: str) -> None:
     for path in ("/", "/config", "/login", "/gradio_api"):
         assert httpx.post(f"{url}{path}", content=bytes(2**16 + 1)).status_code == 413
 
 
 @pytest.mark.parametrize("path", [*EVENTS, "cancel"])
-def test_body_that_does_not_tell_its_length_is_bounded(url: str, path: str) -> None:
+def test_chunked_body_is_limited(url: str, path: str) -> None:
     head = f"POST {API}/{path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"10000\r\n" + b"x" * 2**16 + b"\r\n"
     assert status_of(exchange(port_of(url), head.encode() + chunk * 40)) in (0, 413)
 
 
 @pytest.mark.parametrize("path", [*EVENTS, "cancel", "upload"])
-def test_body_that_does_not_come_is_given_up(predictor: LocalPredictor, path: str) -> None:
+def test_stalled_body_times_out(predictor: LocalPredictor, path: str) -> None:
     with served(predictor, bodies=BodyLimits(16, grace_s=0.3)) as url:
         head = (
             f"POST {API}/{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n"
@@ -105,7 +105,7 @@ def test_body_that_does_not_come_is_given_up(predictor: LocalPredictor, path: st
         assert b'"too_slow"' in answer
 
 
-def test_bodies_are_bounded_in_all(predictor: LocalPredictor) -> None:
+def test_bodies_are_limited_in_total(predictor: LocalPredictor) -> None:
     with served(predictor, bodies=BodyLimits(16, held_bytes=2**19)) as url:
         head = f"POST {API}/queue/join HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n"
         with connected(port_of(url)) as held:
@@ -160,7 +160,7 @@ def elsewhere() -> Iterator[tuple[str, list[str]]]:
         "%66ile={}/x.jpg",
     ],
 )
-def test_page_fetches_no_file_from_elsewhere(
+def test_page_fetches_no_file_from_other_servers(
     url: str, elsewhere: tuple[str, list[str]], path: str, method: str
 ) -> None:
     address, asked = elsewhere
@@ -176,7 +176,7 @@ def file_at(**fields: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("endpoint", ["call/predict", "call/v2/predict", "queue/join"])
 @pytest.mark.parametrize("kind", ["path", "path-and-url", "url", "upper", "nested", "empty-path"])
-def test_page_fetches_no_photo_from_elsewhere(
+def test_page_fetches_no_photo_from_other_servers(
     url: str, elsewhere: tuple[str, list[str]], kind: str, endpoint: str
 ) -> None:
     address, asked = elsewhere
@@ -198,7 +198,7 @@ def test_page_fetches_no_photo_from_elsewhere(
     assert asked == []
 
 
-def test_photo_that_was_uploaded_may_name_where_it_is_shown(url: str, photo: Path) -> None:
+def test_uploaded_photo_may_carry_its_display_url(url: str, photo: Path) -> None:
     path = upload(url, photo)
     shown = file_at(path=path, url=f"{url}{API}/file={path}")
     event = post(url, "call/predict", {"data": [shown, "classic", False]}).json()["event_id"]
@@ -237,9 +237,7 @@ def test_upload_of_a_client_that_offers_http2_is_kept(url: str, photo: Path) -> 
         ("name=files", 4 * 2**20, "has no file name"),
     ],
 )
-def test_upload_of_what_is_no_file_is_refused(
-    url: str, disposition: str, size: int, told: str
-) -> None:
+def test_upload_without_a_file_is_refused(url: str, disposition: str, size: int, told: str) -> None:
     head = f"--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
     body = head.encode() + bytes(size) + b"\r\n--B--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=B"}
@@ -249,7 +247,7 @@ def test_upload_of_what_is_no_file_is_refused(
 
 
 @pytest.mark.parametrize("space", [False, True], ids=["own-server", "space"])
-def test_forwarded_address_is_not_believed_without_a_declared_proxy(
+def test_forwarded_address_is_ignored_without_a_declared_proxy(
     predictor: LocalPredictor, photo: Path, monkeypatch: pytest.MonkeyPatch, *, space: bool
 ) -> None:
     if space:
@@ -265,9 +263,7 @@ def test_forwarded_address_is_not_believed_without_a_declared_proxy(
     assert statuses == [200, 429]
 
 
-def test_visitors_are_told_apart_by_what_the_declared_proxy_adds(
-    predictor: LocalPredictor, photo: Path
-) -> None:
+def test_declared_proxy_distinguishes_visitors(predictor: LocalPredictor, photo: Path) -> None:
     with served(
         predictor, visitors=ClientRateLimiter(1), uploaders=ClientRateLimiter(9), proxies=1
     ) as url:
@@ -290,7 +286,7 @@ def test_visitors_are_told_apart_by_what_the_declared_proxy_adds(
             assert ("too_many_requests" not in ask(*lines)) == answered, lines
 
 
-def test_client_that_breaks_off_an_upload_leaves_no_error(
+def test_aborted_upload_logs_no_error(
     predictor: LocalPredictor, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=2**20)
@@ -307,7 +303,9 @@ def test_client_that_breaks_off_an_upload_leaves_no_error(
     assert caplog.records == []
 
 
-def test_uploads_are_bounded_in_all(predictor: LocalPredictor, photo: Path, tmp_path: Path) -> None:
+def test_uploads_are_limited_in_total(
+    predictor: LocalPredictor, photo: Path, tmp_path: Path
+) -> None:
     size = photo.stat().st_size
     (tmp_path / "uploads").mkdir()
     folder = UploadFolder(tmp_path / "uploads", max_age_s=300, max_bytes=2 * size)

@@ -67,6 +67,10 @@ def test_pictures_are_served(url: str, name: str, kind: str, size: tuple[int, in
     assert Image.open(BytesIO(answer.content)).size == size
 
 
+def test_page_that_is_in_no_frame_does_not_load_the_script_for_frames(url: str) -> None:
+    assert "iframeResizer" not in httpx.get(url).text.partition("<gradio-app")[0]
+
+
 @pytest.mark.parametrize("language", locale.LANGUAGES)
 def test_preview_describes_this_page_and_not_gradio(url: str, language: locale.Language) -> None:
     tags = tags_of(url, **{"Accept-Language": language})
@@ -81,14 +85,14 @@ def test_preview_describes_this_page_and_not_gradio(url: str, language: locale.L
 
 
 @pytest.mark.parametrize("host", ["other.example", "a/b", 'a"><script>', "127.0.0.1:1@x"])
-def test_host_that_is_not_believed_is_not_repeated(url: str, host: str) -> None:
+def test_untrusted_host_is_not_repeated(url: str, host: str) -> None:
     tags = tags_of(url, Host=host)
     assert tags["og:title"] == "TenSight"
     assert "og:image" not in tags
     assert "og:url" not in tags
 
 
-def test_forwarded_host_is_not_believed(url: str) -> None:
+def test_forwarded_host_is_ignored(url: str) -> None:
     tags = tags_of(url, **{"X-Forwarded-Host": "other.example", "X-Forwarded-Proto": "https"})
     assert tags["og:image"] == f"{url}/preview.png"
 
@@ -112,7 +116,7 @@ def test_declared_proxy_passes_on_host_and_scheme(predictor: LocalPredictor) -> 
         ("0.0.0.0", {}, "photos.example/x", None),  # noqa: S104
     ],
 )
-def test_origin_is_told_where_the_host_is_believed(
+def test_origin_is_returned_only_for_trusted_hosts(
     listens_on: str, how: dict[str, Any], host: str, origin: str | None
 ) -> None:
     scope = {"type": "http", "scheme": "http", "headers": [(b"host", host.encode())]}

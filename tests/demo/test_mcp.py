@@ -114,7 +114,7 @@ def test_client_lists_and_calls_the_tools(
 
 @pytest.mark.parametrize("tool", ["predict", "compare"])
 @pytest.mark.parametrize("argument", ["photo", "path", "url"])
-def test_address_is_refused_and_nothing_is_fetched(
+def test_url_is_refused_and_not_fetched(
     url: str, elsewhere: tuple[str, list[str]], tool: str, argument: str
 ) -> None:
     address, asked = elsewhere
@@ -125,7 +125,7 @@ def test_address_is_refused_and_nothing_is_fetched(
 
 
 @pytest.mark.parametrize("tool", ["predict", "compare"])
-def test_no_path_is_read_over_http(url: str, photo: Path, tool: str) -> None:
+def test_path_is_refused_over_http(url: str, photo: Path, tool: str) -> None:
     for given in ({"path": str(photo)}, {"path": "/etc/passwd", "photo": in_base64(photo)}):
         error = error_of(ask(url, tool, given))
         assert error["code"] == "bad_request"
@@ -139,9 +139,7 @@ def test_photo_of_too_many_bytes_is_a_tool_error(url: str) -> None:
     assert error_of(ask(url, "predict", {"photo": photo}))["code"] == "too_large"
 
 
-def test_photos_count_together_with_those_of_the_page(
-    predictor: LocalPredictor, photo: Path
-) -> None:
+def test_photos_share_the_rate_limit_of_the_page(predictor: LocalPredictor, photo: Path) -> None:
     visitors = ClientRateLimiter(1)
     with served(
         predictor, visitors=visitors, mcp=partial(McpEndpoint, predictor, visitors)
@@ -185,7 +183,7 @@ def test_own_origin_is_accepted(url: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "OPTIONS"])
-def test_endpoint_answers_post_alone(url: str, method: str) -> None:
+def test_endpoint_accepts_only_post(url: str, method: str) -> None:
     answer = httpx.request(method, url)
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import pytest
+
+from core import locale
 from core.registry.catalog import Catalog
 from demo.model_choice import choice, photo_accuracy, sort_key
 
 
 def test_choice_shows_family_accuracy_on_photos_and_time(catalog: Catalog) -> None:
-    (result,) = [each for each in catalog.models() if each.config.name == "efficientnet"]
-    photos = photo_accuracy(result.metrics)
+    (found,) = [each for each in catalog.models() if each.config.name == "efficientnet"]
+    photos = photo_accuracy(found.metrics)
     assert photos is not None
-    shown, name = choice(result, "en")
-    speed = f"{result.metrics.milliseconds:.1f} ms"
-    assert shown == f"EfficientNet-Lite2 · {photos.share:.0%} · {speed} · fine-tuned"
-    assert name == "efficientnet"
+    for milliseconds, speed in ((1.25, "1.2 ms"), (11.9, "12 ms")):
+        metrics = found.metrics.model_copy(update={"milliseconds": milliseconds})
+        shown, name = choice(type(found)(found.config, metrics, found.revision), "en")
+        assert shown == f"EfficientNet-Lite2 · {photos.share:.0%} · {speed} · fine-tuned"
+        assert name == "efficientnet"
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_choice_does_not_repeat_the_family_of_the_title(
+    catalog: Catalog, language: locale.Language
+) -> None:
+    named = [each for each in catalog.models() if "VGG16" in each.config.title]
+    assert named
+    assert all(choice(each, language)[0].endswith(" ms") for each in named)
 
 
 def test_choice_falls_back_to_the_test_set(catalog: Catalog) -> None:

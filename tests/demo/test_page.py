@@ -64,7 +64,7 @@ def ask(
     return client.predict(gradio_client.handle_file(photo), model, api_name="/predict", **how)
 
 
-def test_the_api_answers_as_the_classifier_does(
+def test_api_returns_the_predictions_of_the_classifier(
     client: gradio_client.Client, photo: Path, catalog: Catalog
 ) -> None:
     answer = ask(client, photo)
@@ -74,7 +74,9 @@ def test_the_api_answers_as_the_classifier_does(
     assert answer == expected | {"photo": None}
 
 
-def test_answers_are_those_of_the_command_line(client: gradio_client.Client, photo: Path) -> None:
+def test_api_returns_the_predictions_of_the_command_line(
+    client: gradio_client.Client, photo: Path
+) -> None:
     run = subprocess.run(
         [
             sys.executable,
@@ -99,7 +101,7 @@ def test_answers_are_those_of_the_command_line(client: gradio_client.Client, pho
         assert answer[name] == told[name], name
 
 
-def test_the_answer_changes_with_the_model(client: gradio_client.Client, photo: Path) -> None:
+def test_prediction_changes_with_the_model(client: gradio_client.Client, photo: Path) -> None:
     answers = {name: ask(client, photo, name) for name in ("baseline", "classic", None)}
     assert [answer["model"] for answer in answers.values()] == [
         "baseline",
@@ -109,12 +111,12 @@ def test_the_answer_changes_with_the_model(client: gradio_client.Client, photo: 
     assert answers["baseline"]["scores"] != answers["classic"]["scores"]
 
 
-def test_the_api_explains_on_request(client: gradio_client.Client, photo: Path) -> None:
+def test_api_returns_saliency_on_request(client: gradio_client.Client, photo: Path) -> None:
     assert "saliency" not in ask(client, photo)
     assert ask(client, photo, saliency=True)["saliency"]["shape"] == [32, 32]
 
 
-def test_every_model_is_compared(
+def test_compare_asks_every_model(
     client: gradio_client.Client, photo: Path, catalog: Catalog
 ) -> None:
     answer = client.predict(gradio_client.handle_file(photo), api_name="/compare")
@@ -133,7 +135,7 @@ def test_every_model_is_compared(
         assert answer["answers"][name]["scores"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_bad_photo_of_a_batch_fails_alone(
+def test_bad_photo_of_a_batch_fails_alone(
     client: gradio_client.Client, photo: Path, tmp_path: Path, catalog: Catalog
 ) -> None:
     text = tmp_path / "text.jpg"
@@ -144,7 +146,7 @@ def test_a_bad_photo_of_a_batch_fails_alone(
     assert first["scores"] == last["scores"] == catalog.load("classic").predict(photo).scores
 
 
-def test_a_batch_waits_where_the_predictor_is_full(photo: Path) -> None:
+def test_batch_waits_while_the_predictor_is_busy(photo: Path) -> None:
     predictor = LocalPredictor(
         Catalog(Settings(models=ROOT / "models")), queue_size=2, deadline_s=30
     )
@@ -156,12 +158,12 @@ def test_a_batch_waits_where_the_predictor_is_full(photo: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [0, MAX_PHOTOS + 1])
-def test_a_batch_has_its_limits(client: gradio_client.Client, n: int) -> None:
+def test_batch_size_is_limited(client: gradio_client.Client, n: int) -> None:
     (answer,) = client.predict([{"path": "x"}] * n, api_name="/predict_batch")
     assert answer["error"]["code"] == "bad_request"
 
 
-def test_the_models_are_listed(client: gradio_client.Client, catalog: Catalog) -> None:
+def test_models_are_listed(client: gradio_client.Client, catalog: Catalog) -> None:
     rows = client.predict(api_name="/models")
     assert [row["name"] for row in rows] == [entry.name for entry in catalog.models()]
     assert [row["name"] for row in rows if row["default"]] == [catalog.default()]
@@ -180,7 +182,7 @@ class Leaving(LocalPredictor):
         return super().models()
 
 
-def test_models_that_cannot_be_listed_are_told_so(catalog: Catalog) -> None:
+def test_unavailable_predictor_lists_an_error(catalog: Catalog) -> None:
     predictor = Leaving(catalog, queue_size=1, deadline_s=30)
     with serving(predictor) as client:
         predictor.away = True
@@ -190,14 +192,16 @@ def test_models_that_cannot_be_listed_are_told_so(catalog: Catalog) -> None:
     assert "unavailable right now" in row["error"]["message"]
 
 
-def test_results_have_types(client: gradio_client.Client) -> None:
+def test_api_describes_the_types_of_results(client: gradio_client.Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/predict", "/predict_batch", "/compare", "/models"}
     assert "confidence: float" in endpoints["/predict"]["returns"][0]["python_type"]["type"]
     assert "error: " in endpoints["/models"]["returns"][0]["python_type"]["type"]
 
 
-def test_curl_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_path: Path) -> None:
+def test_curl_example_of_the_page_runs(
+    client: gradio_client.Client, photo: Path, tmp_path: Path
+) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     shutil.copy(photo, tmp_path / "photo.jpg")
@@ -216,7 +220,9 @@ def test_curl_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_pa
     assert "label" in answer
 
 
-def test_python_as_the_page_says(client: gradio_client.Client, photo: Path, tmp_path: Path) -> None:
+def test_python_example_of_the_page_runs(
+    client: gradio_client.Client, photo: Path, tmp_path: Path
+) -> None:
     shutil.copy(photo, tmp_path / "photo.jpg")
     program = about.PYTHON.replace("http://127.0.0.1:7860", client.src)
     run = subprocess.run(
@@ -272,7 +278,7 @@ export class Client {
 """
 
 
-def test_javascript_as_the_page_says(
+def test_javascript_example_of_the_page_runs(
     client: gradio_client.Client, photo: Path, tmp_path: Path
 ) -> None:
     node = shutil.which("node")
@@ -298,7 +304,7 @@ def test_javascript_as_the_page_says(
     assert (label, float(confidence)) == (answer["label"], answer["confidence"])
 
 
-def test_no_photo_is_told_so_in_words(client: gradio_client.Client, tmp_path: Path) -> None:
+def test_file_that_is_no_photo_is_an_error(client: gradio_client.Client, tmp_path: Path) -> None:
     text = tmp_path / "photo.jpg"
     text.write_text("not a photo at all")
     error = ask(client, text)["error"]
@@ -306,7 +312,7 @@ def test_no_photo_is_told_so_in_words(client: gradio_client.Client, tmp_path: Pa
     assert "This file is not a photo" in error["message"]
 
 
-def test_a_broken_model_is_no_stack_trace(
+def test_broken_model_is_an_error_without_a_traceback(
     client: gradio_client.Client, photo: Path, catalog: Catalog, monkeypatch: Any
 ) -> None:
     def broken(*_arguments: object, **_how: object) -> None:
@@ -318,14 +324,14 @@ def test_a_broken_model_is_no_stack_trace(
     assert "secret" not in str(answer)
 
 
-def test_files_over_the_limit_are_not_taken(client: gradio_client.Client, tmp_path: Path) -> None:
+def test_file_over_the_size_limit_is_refused(client: gradio_client.Client, tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
     large.write_bytes(bytes(21 * 2**20))
     with pytest.raises(Exception, match=r"413|exceed|too large"):
         ask(client, large)
 
 
-def test_who_sends_many_photos_waits(predictor: LocalPredictor, photo: Path) -> None:
+def test_photos_beyond_the_rate_limit_are_refused(predictor: LocalPredictor, photo: Path) -> None:
     with serving(predictor, visitors=ClientRateLimiter(2)) as client:
         answers = [ask(client, photo) for _ in range(3)]
         assert [answer.get("error", {}).get("code") for answer in answers] == [
@@ -339,7 +345,7 @@ def test_who_sends_many_photos_waits(predictor: LocalPredictor, photo: Path) -> 
         assert [each["error"]["code"] for each in refused] == ["too_many_requests"] * 3
 
 
-def test_uploads_have_limits(predictor: LocalPredictor, photo: Path) -> None:
+def test_uploads_are_limited_in_rate_and_size(predictor: LocalPredictor, photo: Path) -> None:
     def send(client: gradio_client.Client, **headers: str) -> int:
         with photo.open("rb") as stream:
             sent = {"files": stream}
@@ -368,7 +374,7 @@ def told_of(client: gradio_client.Client, size: int) -> bytes:
         return asking.recv(100)
 
 
-def test_a_batch_may_be_as_large_as_its_photos(client: gradio_client.Client) -> None:
+def test_upload_may_hold_a_whole_batch(client: gradio_client.Client) -> None:
     assert told_of(client, MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
 
 
@@ -379,7 +385,7 @@ def test_a_batch_may_be_as_large_as_its_photos(client: gradio_client.Client) -> 
         *("gradio_api/runs", "gradio_api/run-history/buckets", "gradio_api/run-history/records"),
     ],
 )
-def test_what_visitors_have_no_use_for_is_off(client: gradio_client.Client, path: str) -> None:
+def test_unused_gradio_routes_are_disabled(client: gradio_client.Client, path: str) -> None:
     assert httpx.get(f"{client.src}{path}").status_code in (403, 404)
     assert client.config["footer_links"] == ["api"]
 
@@ -398,7 +404,7 @@ def test_model_selector_shows_measured_figures(
     assert model["props"]["value"] == catalog.default()
 
 
-def test_without_a_model_there_is_no_page(tmp_path: Path) -> None:
+def test_page_needs_a_model(tmp_path: Path) -> None:
     predictor = LocalPredictor(Catalog(Settings(models=tmp_path)), queue_size=1, deadline_s=1)
     with pytest.raises(ModelNotFoundError, match="tensight train"):
         build_page(predictor)
@@ -432,7 +438,7 @@ def call(client: gradio_client.Client, payload: dict[str, str | None]) -> str:
         {"path": None},
     ],
 )
-def test_only_uploads_are_read(
+def test_path_outside_the_uploads_is_refused(
     client: gradio_client.Client, payload: dict[str, str | None]
 ) -> None:
     answer = call(client, payload)
@@ -441,11 +447,11 @@ def test_only_uploads_are_read(
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "pyproject.toml"), "../etc/passwd"])
-def test_no_file_of_the_server_is_given_away(client: gradio_client.Client, path: str) -> None:
+def test_files_of_the_server_are_not_served(client: gradio_client.Client, path: str) -> None:
     assert httpx.get(f"{client.src}gradio_api/file={path}").status_code in (403, 404)
 
 
-def test_an_upload_that_was_deleted_is_told_so(client: gradio_client.Client, photo: Path) -> None:
+def test_deleted_upload_is_an_error(client: gradio_client.Client, photo: Path) -> None:
     with photo.open("rb") as stream:
         (path,) = httpx.post(f"{client.src}gradio_api/upload", files={"files": stream}).json()
     assert '"label"' in call(client, {"path": path})
@@ -453,7 +459,7 @@ def test_an_upload_that_was_deleted_is_told_so(client: gradio_client.Client, pho
     assert "De foto is niet meer beschikbaar." in call(client, {"path": path})
 
 
-def test_a_busy_page_says_when_to_come_back(photo: Path) -> None:
+def test_busy_page_says_when_to_retry(photo: Path) -> None:
     catalog = SlowCatalog()
     predictor = LocalPredictor(catalog, queue_size=2, deadline_s=30)
     try:
@@ -478,11 +484,11 @@ def test_uploads_are_deleted_after_minutes(predictor: LocalPredictor) -> None:
     assert build_page(predictor).delete_cache == (60, 300)
 
 
-def test_the_page_tells_that_it_is_up(client: gradio_client.Client) -> None:
+def test_health_route_responds(client: gradio_client.Client) -> None:
     assert httpx.get(f"{client.src}healthz").json() == {"status": "ok"}
 
 
-def test_cells_that_begin_like_a_formula_are_text(tmp_path: Path, catalog: Catalog) -> None:
+def test_csv_cells_that_look_like_formulas_are_text(tmp_path: Path, catalog: Catalog) -> None:
     evil = tmp_path / "=cmd.jpg"
     Image.new("RGB", (40, 40)).save(evil)
     prediction = catalog.load("classic").predict(evil)

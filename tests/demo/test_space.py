@@ -34,7 +34,7 @@ def hub() -> Iterator[HubServer]:
         yield server
 
 
-def test_a_folder_has_all_that_a_space_needs(tmp_path: Path) -> None:
+def test_folder_of_a_space_is_complete(tmp_path: Path) -> None:
     folder = tmp_path / "space"
     space.build(SETTINGS, folder)
     head = (folder / "README.md").read_text().split("---")[1]
@@ -87,7 +87,7 @@ def only_what_is_named(folder: Path, requirements: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def test_it_starts_where_nothing_else_is_installed(tmp_path: Path, photo: Path) -> None:
+def test_space_starts_without_an_installation(tmp_path: Path, photo: Path) -> None:
     folder = tmp_path / "space"
     space.build(SETTINGS, folder)
     python = only_what_is_named(tmp_path / "clean", folder / "requirements.txt")
@@ -118,7 +118,7 @@ def test_it_starts_where_nothing_else_is_installed(tmp_path: Path, photo: Path) 
     assert "Traceback" not in log.read_text()
 
 
-def test_it_takes_the_models_of_one_commit(tmp_path: Path, hub: HubServer) -> None:
+def test_space_pins_the_commit_of_its_models(tmp_path: Path, hub: HubServer) -> None:
     hub.repos["owner/models"] = Repo()
     commit = hub.repos["owner/models"].commit({"README.md": b"models"})
     run = command(hub, "build", "space", TENSIGHT_HUB_REPO="owner/models", folder=tmp_path)
@@ -127,7 +127,7 @@ def test_it_takes_the_models_of_one_commit(tmp_path: Path, hub: HubServer) -> No
     assert "models:\n  - owner/models\n" in (tmp_path / "space" / "README.md").read_text()
 
 
-def test_it_is_published(tmp_path: Path, hub: HubServer) -> None:
+def test_space_is_published(tmp_path: Path, hub: HubServer) -> None:
     run = command(hub, "push", "owner/page", folder=tmp_path)
     assert run.returncode == 0, run.stderr
     repo = hub.repos["spaces/owner/page"]

@@ -93,7 +93,7 @@ def served() -> Iterator[Served]:
         yield served
 
 
-def test_answers_that_nobody_hears_are_bounded(served: Served) -> None:
+def test_unread_answers_are_limited(served: Served) -> None:
     events = [served.ask(["x" * 10_000, 2]) for _ in range(50)]
     wait_for(lambda: not served.page._queue.event_ids_to_events)
     assert served.unheard.held <= MAX_UNHEARD
@@ -102,7 +102,7 @@ def test_answers_that_nobody_hears_are_bounded(served: Served) -> None:
     assert served.hear(events[0]).status_code == 404
 
 
-def test_questions_that_nobody_hears_are_bounded(served: Served) -> None:
+def test_events_without_a_listener_are_limited(served: Served) -> None:
     first = served.ask(["first"], "slow")
     for _ in range(50):
         served.ask(["x" * 10_000], "slow")
@@ -113,14 +113,14 @@ def test_questions_that_nobody_hears_are_bounded(served: Served) -> None:
     assert served.hear(first, "slow").status_code == 404
 
 
-def test_one_session_holds_no_more_than_all_may(served: Served) -> None:
+def test_single_session_is_limited(served: Served) -> None:
     for _ in range(50):
         served.ask(["x" * 10_000, 2], session="one")
     wait_for(lambda: not served.page._queue.event_ids_to_events)
     assert served.waiting() <= 1.2 * MAX_UNHEARD
 
 
-def test_sessions_keep_nothing_of_what_was_sent_and_answered(served: Served) -> None:
+def test_sessions_keep_no_inputs_and_outputs(served: Served) -> None:
     events = [served.ask(["x" * 10_000, 2]) for _ in range(20)]
     named = served.ask(["x" * 10_000, 2], session="named")
     wait_for(lambda: not served.page._queue.event_ids_to_events)
@@ -131,7 +131,7 @@ def test_sessions_keep_nothing_of_what_was_sent_and_answered(served: Served) -> 
     assert all("x" * 1000 not in str(vars(each)) for each in states.values())
 
 
-def test_event_that_somebody_hears_is_kept(served: Served) -> None:
+def test_event_with_a_listener_is_kept(served: Served) -> None:
     heard = served.ask(["heard"], "slow")
     answers: list[str] = []
     listener = threading.Thread(target=lambda: answers.append(served.hear(heard, "slow").text))
@@ -144,7 +144,7 @@ def test_event_that_somebody_hears_is_kept(served: Served) -> None:
     assert "heard" in answers[0]
 
 
-def test_answers_that_were_heard_are_not_counted(served: Served) -> None:
+def test_read_answers_are_not_counted(served: Served) -> None:
     for _ in range(30):
         event = served.ask(["x" * 10_000, 2])
         assert "x" * 20_000 in served.hear(event).text
@@ -154,7 +154,7 @@ def test_answers_that_were_heard_are_not_counted(served: Served) -> None:
     assert not queue.pending_event_ids_session
 
 
-def test_more_than_all_may_hold_is_told_to_come_back() -> None:
+def test_events_beyond_the_total_limit_are_refused() -> None:
     with serving(max_unheard=10**6, max_bytes=50_000) as served:
         for _ in range(4):
             served.ask(["x" * 10_000], "slow")

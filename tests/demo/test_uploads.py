@@ -101,7 +101,7 @@ def test_folder_of_a_killed_process_is_deleted_at_the_next_start(
     assert list(tmp_path.glob("tensight-uploads-*")) == []
 
 
-def test_folder_that_another_process_is_about_to_lock_is_left(
+def test_folder_about_to_be_locked_by_another_process_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

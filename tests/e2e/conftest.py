@@ -14,12 +14,12 @@ from core.serving.local import LocalPredictor
 from core.store.store import Store
 from tests.demo.running import served
 from tests.e2e.visit import (
-    FLAGS,
     PATIENCE_MS,
     new_page,
     serving,
     visit,
 )
+from tests.support.chromium import FLAGS
 
 
 @pytest.fixture(scope="package")

@@ -16,6 +16,7 @@ from tests.e2e.visit import (
     give,
     keep_screenshot,
     language_of,
+    open_tab,
     settle,
     visit,
 )
@@ -104,4 +105,8 @@ def test_page_has_no_serious_accessibility_violation(
             page.locator("#examples button").first.hover()
         settle(page)
         found |= serious(page)
+    open_tab(page, words["tab_predict"])
+    page.locator("#live").click()
+    expect(page.locator("#live-answer h2")).to_be_visible()
+    found |= serious(page)
     assert found <= _GRADIOS

@@ -99,6 +99,8 @@ def test_space_without_a_database_asks_for_no_feedback(
         give(page, photo)
         expect(page.locator("#action-why")).to_be_enabled()
         expect(page.locator("#action-right")).not_to_be_visible()
+        # The Hub shows it in a frame.
+        assert "iframeResizer.contentWindow" in page.content()
         page.close()
     assert not (tmp_path / "home" / "tensight.db").exists()
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from core import locale
+from core.registry.catalog import Catalog
+from demo.model_choice import choice
 from tests.e2e.visit import (
     SIZES,
+    TAB_KEYS,
     TABS,
     fill,
     give,
     keep_screenshot,
+    language_of,
     open_tab,
     settle,
 )
+
+_BOXES = """parts => parts.map(part => {
+    const box = part.getBoundingClientRect();
+    return {x: box.x, y: box.y, right: box.right};
+})"""
+_CUT_OFF = """(input, texts) => texts.filter(text => {
+    input.value = text;
+    return input.scrollWidth > input.clientWidth;
+})"""
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
@@ -39,8 +54,31 @@ def test_first_screen_holds_photo_verdict_and_three_bars(
     keep_screenshot(page, f"answer-{width}")
 
 
-@pytest.mark.parametrize("width", [360, 375])
-def test_phone_needs_no_horizontal_scrolling(
+@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+def test_tabs_of_a_phone_stand_in_one_row(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    words = locale.page_texts(language_of(page))
+    tabs = page.get_by_role("tab")
+    expect(tabs).to_have_text([words[key] for key in TAB_KEYS])
+    boxes = tabs.evaluate_all(_BOXES)
+    assert len({box["y"] for box in boxes}) == 1
+    assert all(0 <= box["x"] <= box["right"] <= 360 for box in boxes)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+def test_model_selector_cuts_nothing_off(page: Page, catalog: Catalog, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    language = language_of(page)
+    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
+    texts = [choice(each, language)[0] for each in catalog.models()]
+    assert page.locator("#model input").evaluate(_CUT_OFF, texts) == []
+    open_tab(page, locale.page_texts(language)["tab_batch"])
+    assert page.locator("#batch-model input").evaluate(_CUT_OFF, texts) == []
+
+
+@pytest.mark.parametrize("width", [360, 375, 768])
+def test_narrow_page_needs_no_horizontal_scrolling(
     page: Page, photo: Path, text: Path, width: int
 ) -> None:
     page.set_viewport_size({"width": width, "height": 700})
@@ -50,7 +88,7 @@ def test_phone_needs_no_horizontal_scrolling(
     wide = {}
     for name in TABS:
         fill(page, name, photo, text)
-        keep_screenshot(page, f"phone-{width}-{name.lower()}")
+        keep_screenshot(page, f"{width}-{name.lower()}")
         wide[name] = page.evaluate("document.documentElement.scrollWidth")
     assert wide == dict.fromkeys(TABS, width)
 
@@ -60,6 +98,7 @@ def test_desktop_shows_models_side_by_side(page: Page, photo: Path, text: Path) 
     wide = set()
     for name in TABS:
         fill(page, name, photo, text)
+        keep_screenshot(page, f"1280-{name.lower()}")
         wide.add(page.evaluate("document.querySelector('.gradio-container').clientWidth"))
     assert wide == {1100}
     page.set_viewport_size({"width": 1000, "height": 800})

@@ -16,7 +16,7 @@ from tests.support.servers import free_port, wait_until_it_answers
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_make_run_in_a_fresh_clone(tmp_path: Path, photo: Path) -> None:
+def test_make_run_serves_the_page_from_a_fresh_clone(tmp_path: Path, photo: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     port = free_port()

@@ -18,7 +18,6 @@ from tests.conftest import ROOT
 from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = [
-    "FLAGS",
     "PATIENCE_MS",
     "SIZES",
     "TABS",
@@ -37,17 +36,6 @@ __all__ = [
 
 # Generous: the machine may be busy with other things.
 PATIENCE_MS = 240_000
-# A root user's Chromium needs --no-sandbox; the rest keeps it from calling home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-]
 
 _SCREENSHOTS = ROOT / "screenshots"
 # An element of each tab.
@@ -114,12 +102,7 @@ def give(page: Page, photo: Path, where: str = "#photo") -> None:
 
 
 def open_tab(page: Page, name: str) -> None:
-    """Open a tab; if the page is too narrow for all tabs, from the menu beside them."""
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if tab.count() == 0:
-        page.get_by_label("More tabs").click()
-        tab = page.locator(".overflow-dropdown").get_by_role("button", name=name, exact=True)
-    tab.click()
+    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def choose_model(page: Page, title: str) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,7 +127,7 @@ class Cluster:
         return sum(map(float, values))
 
 
-def listening_addresses(processes: list[int]) -> set[str]:
+def listening_addresses(processes: Iterable[int]) -> set[str]:
     """Return the addresses that processes listen on over TCP, as `host:port`."""
     sockets: set[str] = set()
     for process in processes:
@@ -152,15 +152,21 @@ def listening_addresses(processes: list[int]) -> set[str]:
 
 @contextmanager
 def running_cluster(
-    home: Path, *, replicas: int = 2, environment: Mapping[str, str] | None = None
+    home: Path, *, replicas: str = "2", environment: Mapping[str, str] | None = None
 ) -> Iterator[Cluster]:
-    """Run a cluster, which must stop with status 0."""
+    """Run a cluster, which must stop with status 0.
+
+    Args:
+        home: TENSIGHT_HOME of the cluster.
+        replicas: The option `--replicas`.
+        environment: Further variables.
+    """
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*_COMMAND, "--replicas", str(replicas), "--port", str(port)],
+            [*_COMMAND, "--replicas", replicas, "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ
@@ -175,7 +181,7 @@ def running_cluster(
 
     try:
         wait_for(started, seconds=START_S)
-        cluster.wait_until_ready(replicas)
+        cluster.wait_until_ready(int(replicas.partition("-")[0]))
         yield cluster
         process.terminate()
         assert process.wait(PATIENCE_S) == 0, log.read_text()
@@ -195,6 +201,7 @@ class Load:
         photos: The photos, asked for in turn.
         clients: Number of clients at the same time.
         model: Name of the model.
+        patience_s: Timeout in seconds of a photo, with all retries.
         answers: Number of the photo, and prediction or error, in order of arrival.
         seconds: Duration of each, with all retries.
     """
@@ -203,6 +210,7 @@ class Load:
     photos: Sequence[bytes]
     clients: int
     model: str = "classic"
+    patience_s: float = PATIENCE_S
     answers: list[tuple[int, Prediction | Exception]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -220,7 +228,7 @@ class Load:
         assert not thread.is_alive()
 
     async def _ask(self, stopped: threading.Event) -> None:
-        with closing(RemotePredictor(self.url, patience_s=PATIENCE_S)) as remote:
+        with closing(RemotePredictor(self.url, patience_s=self.patience_s)) as remote:
 
             async def client(number: int) -> None:
                 while not stopped.is_set():

@@ -129,7 +129,7 @@ class TelegramServer:
 
     @contextmanager
     def running(self) -> Iterator[TelegramServer]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        server = _Server(("127.0.0.1", 0), _handler(self))
         server.daemon_threads = True
         self.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
@@ -404,6 +404,10 @@ def _chat(number: int) -> dict[str, Any]:
     return {"id": number, "type": "private", "first_name": f"P{number}"}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # Several processes connect at once.
+
+
 def _handler(telegram: TelegramServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -422,7 +426,10 @@ def _handler(telegram: TelegramServer) -> type[BaseHTTPRequestHandler]:
                 self._send(200, content)
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # The client was killed while it sent the request.
             data, files = _fields(self.headers.get("Content-Type", ""), body)
             token, _, method = self.path.removeprefix("/bot").partition("/")
             if token != TOKEN:

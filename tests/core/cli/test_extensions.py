@@ -58,7 +58,7 @@ def test_absent_front_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> N
     run = CliRunner().invoke(build_app(), ["web"])
     assert run.exit_code == 2
     assert "No such command 'web'" in run.output
-    assert "are not installed" in unwrapped(run.output)
+    assert "are not installed" in run.output
 
 
 def test_entry_points_register_functions_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +69,11 @@ def test_entry_points_register_functions_and_groups(monkeypatch: pytest.MonkeyPa
     assert [group.name for group in app.registered_groups] == ["space"]
 
 
-def test_help_lists_commands_in_order() -> None:
+def test_help_lists_commands_in_panels() -> None:
     help_text = CliRunner().invoke(build_app(), ["--help"]).output
-    listed = re.findall(r"^│ ([a-z-]+) +\S", help_text, re.MULTILINE)
+    panels = re.findall(r"^([A-Z][a-z ]+):$", help_text, re.MULTILINE)
+    assert panels == ["Options", "Answer photos", "Run", "Train", "Models"]
+    listed = re.findall(r"^  ([a-z-]+)  +\S", help_text, re.MULTILINE)
     core = ["predict", "explain", "serve", "config", "explore", "train", "export", "evaluate"]
     assert [each for each in listed if each in core] == core
 
@@ -119,11 +121,6 @@ def test_companion_without_its_library_leaves_the_page_running(
     with closing(connect(settings)) as predictor, companions(settings, predictor, None):
         pass
     assert "bot does not run beside the page: bot.cli cannot be loaded" in capsys.readouterr().err
-
-
-def unwrapped(text: str) -> str:
-    """Return the text of an error box without its border and line breaks."""
-    return " ".join(text.replace("│", " ").split())
 
 
 def cloned(tmp_path: Path, *packages: str) -> Path:
@@ -185,4 +182,4 @@ def test_folder_without_pyproject_has_commands_of_core_only(tmp_path: Path) -> N
     assert run_uninstalled(folder, "--version").returncode == 0
     run = run_uninstalled(folder, "web")
     assert run.returncode == 2
-    assert "are not installed" in unwrapped(run.stderr)
+    assert "are not installed" in run.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema
 import pytest
 import yaml
 
@@ -24,6 +24,8 @@ from core.serving.replicas import Replicas
 from core.settings import Settings
 from tests.conftest import ROOT, need
 from tests.support.http_service import MODELS, PATIENCE_S, port_of, post, serving
+from tests.support.kuberay import RAY_SERVICE
+from tests.support.ray_cluster import need_ray
 from tests.support.servers import free_port, wait_until_it_answers
 
 
@@ -67,6 +69,11 @@ def test_ray_service_has_a_pod_for_each_replica_and_a_token() -> None:
     assert serve["http_options"]["host"] == "0.0.0.0"  # noqa: S104  # in its pod
 
 
+@pytest.mark.parametrize("replicas", [Replicas(1, 1), Replicas(2, 8)])
+def test_ray_service_has_fields_of_kuberay_alone(replicas: Replicas) -> None:
+    jsonschema.validate(objects(files(replicas)["rayservice.yaml"])["RayService"], RAY_SERVICE)
+
+
 def test_pods_of_ray_are_confined_and_reached_through_caddy_alone() -> None:
     found = objects(files(Replicas(1, 1))["rayservice.yaml"])
     cluster = found["RayService"]["spec"]["rayClusterConfig"]
@@ -100,8 +107,25 @@ def test_files_contain_no_secret() -> None:
     assert secret not in "".join(written.values())
 
 
+def test_config_command_writes_a_new_folder(tmp_path: Path) -> None:
+    need_ray()
+    folder = tmp_path / "cluster"
+    command = [sys.executable, "-m", "core.cli", "cluster", "config", str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    written = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert set(written) == {"serve.yaml", "rayservice.yaml", "Caddyfile"}
+    again = subprocess.run(
+        [*command, "--replicas", "1"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert again.returncode == 1
+    assert "is not empty" in again.stderr
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == written
+
+
 def test_files_match_the_schema_of_ray_serve() -> None:
-    need("ray", importlib.util.find_spec("ray") is not None, "the extra cluster is not installed")
+    need_ray()
     from core.serving.cluster import check_serve_config
 
     for replicas in (Replicas(1, 1), Replicas(2, 8)):

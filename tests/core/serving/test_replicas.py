@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from core.errors import SettingsError
 from core.serving.replicas import Replicas, deployment_options
 from core.settings import Settings
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -43,3 +48,15 @@ def test_replica_stops_after_its_running_photos() -> None:
     options = deployment_options(Replicas(1, 1), Settings(deadline_s=90))
     assert options["graceful_shutdown_timeout_s"] > 90
     assert options["health_check_timeout_s"] > 90
+
+
+def test_replicas_without_ray_are_refused() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "core.cli", "serve", "--replicas", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert run.returncode == 2
+    assert "--replicas needs --engine ray" in run.stderr

@@ -42,7 +42,9 @@ def test_attempts_are_counted_until_they_end(each: Settings) -> None:
         assert store.inbox.begin(BOT, [3], 2, OWNER) == 0
         assert store.inbox.unsettled(BOT) == {1, 3}
         assert store.inbox.unsettled(OTHER) == set()
-        store.inbox.settle(BOT, [3])
+        store.inbox.settle(BOT, [3], "b" * 32)
+        assert store.inbox.unsettled(BOT) == {1, 3}, "they belong to another process"
+        store.inbox.settle(BOT, [3], OWNER)
         store.inbox.finish(BOT, [1])
         assert store.inbox.begin(BOT, [1], 2, OWNER) is None, "it is finished"
         assert store.inbox.unsettled(BOT) == set()

@@ -1,0 +1,117 @@
+"""Start and end rollouts on behalf of an operator."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Literal
+
+import numpy as np
+
+from core.bundle.folder import BUNDLED
+from core.errors import ModelNotFoundError, StoreError
+from core.inference.classifier import Classifier, PreprocessedPhoto
+from core.registry.catalog import Catalog
+from core.registry.releases import Releases
+from core.store.rollouts import Rollout
+from core.store.store import Store
+
+__all__ = ["begin_rollout", "end_rollout"]
+
+_RUNS = 9
+_SLOW = 2.0
+_LEAST_SLOW_MS = 1.0
+
+
+def begin_rollout(
+    store: Store,
+    catalog: Catalog,
+    releases: Releases,
+    *,
+    model: str,
+    revision: str,
+    kind: Literal["shadow", "canary"],
+    share: float,
+) -> Rollout:
+    """Start a shadow or a canary of an installed revision; running servers follow in a second.
+
+    Args:
+        store: The database.
+        catalog: The models.
+        releases: The installed revisions.
+        model: Name of the model.
+        revision: The candidate, or a unique prefix of it, or `bundled`.
+        kind: `shadow` or `canary`.
+        share: Share of the photos of a shadow, of the clients of a canary; at most 1, and less
+            than 1 for a canary.
+
+    Raises:
+        ModelNotFoundError: The revision is not installed, is live already, or has other labels.
+        BundleError: A revision is damaged.
+        StoreError: Another rollout of the model is active, or the database is not available.
+    """
+    resolved = releases.resolve_revision(model, revision)
+    bundle = catalog.bundled(model) if resolved == BUNDLED else None
+    if bundle is None:
+        bundle = catalog.find_revision(model, resolved)
+    live = catalog.load(model)
+    if bundle is None or bundle.revision == live.revision:
+        raise ModelNotFoundError(
+            f"{model} {resolved} is live already. `tensight models list` shows the revisions that "
+            f"can be compared with it."
+        )
+    if bundle.config.labels != live.labels:
+        raise ModelNotFoundError(
+            f"{model} {bundle.revision} has other labels than the live revision {live.revision}, "
+            "so their answers cannot be compared. Promote it under another name."
+        )
+    catalog.load_revision(bundle)  # a candidate that cannot be loaded is refused here
+    return store.rollouts.begin(
+        model,
+        kind,
+        candidate=bundle.revision,
+        live=live.revision,
+        share=share,
+        slow_ms=max(_SLOW * _usual_ms(live), _LEAST_SLOW_MS),
+    )
+
+
+def end_rollout(
+    store: Store, model: str, kind: Literal["shadow", "canary"], *, reason: str
+) -> Rollout:
+    """End the active rollout of a model; the live revision answers all photos again.
+
+    Args:
+        store: The database.
+        model: Name of the model.
+        kind: Its kind.
+        reason: Why it ends, in words.
+
+    Returns:
+        The rollout that was ended.
+
+    Raises:
+        StoreError: There is none, or the database is not available.
+    """
+    for each in store.rollouts.active():
+        if (each.model, each.kind) == (model, kind):
+            outcome: Literal["rolled_back", "stopped"]
+            outcome = "rolled_back" if kind == "canary" else "stopped"
+            if store.rollouts.end(each.number, outcome, reason):
+                return each
+    raise StoreError(
+        f"There is no active {kind} of {model}. `tensight {kind}` without a model lists them."
+    )
+
+
+def _usual_ms(classifier: Classifier) -> float:
+    """Measure the median duration of one inference on this machine, in milliseconds."""
+    spec = classifier.config.input
+    crops = np.full((1, spec.height, spec.width, 3), 127, np.uint8)
+    photo = PreprocessedPhoto(None, crops, 0.0)
+    spent = []
+    for _ in range(_RUNS):
+        started = time.perf_counter()
+        classifier.infer([photo], saliency=[False])
+        spent.append(1000 * (time.perf_counter() - started))
+    return statistics.median(spent)

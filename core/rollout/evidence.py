@@ -1,0 +1,284 @@
+"""The evidence of a rollout: what speaks against the candidate of a canary or a shadow."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from core.bundle.metrics import ProportionEstimate
+from core.rollout.sequential import (
+    ACCURACY_ALPHA,
+    ERRORS_ALPHA,
+    MAX_PER_PERSON,
+    SLOW_ALPHA,
+    Blocks,
+    block_sizes,
+    combined,
+    log_evidence,
+)
+from core.store.feedback import NONE
+from core.store.rollouts import Comparison, JudgedAnswer, Rollout, RolloutTable, TrafficCounts
+
+__all__ = ["CanaryEvidence", "ShadowEvidence", "TestEvidence", "canary_evidence", "shadow_evidence"]
+
+_MOST_CHANGES = 10
+
+
+@dataclass(frozen=True)
+class TestEvidence:
+    """Result of one test of a canary.
+
+    Attributes:
+        test: `accuracy` (failed photos were answered wrongly), `errors` or `slow`.
+        candidate, live: Numbers of photos.
+        candidate_failed, live_failed: Numbers of those that failed.
+        evidence: The evidence against the candidate; 1 at the start.
+        alarm_at: Evidence at which the candidate is rolled back.
+    """
+
+    __test__ = False  # no class of tests, whatever pytest takes its name for
+
+    test: Literal["accuracy", "errors", "slow"]
+    candidate: int
+    candidate_failed: int
+    live: int
+    live_failed: int
+    evidence: float
+    alarm_at: float
+
+    @property
+    def is_alarm(self) -> bool:
+        """Return whether the candidate is worse beyond chance."""
+        return self.evidence >= self.alarm_at
+
+    def sentence(self) -> str:
+        """Describe the counts and the evidence."""
+        return (
+            f"{self.test}: {self.candidate_failed} of {self.candidate} photos of the candidate "
+            f"failed, {self.live_failed} of {self.live} of the live revision; evidence "
+            f"{self.evidence:.3g} of {self.alarm_at:.3g}"
+        )
+
+
+@dataclass(frozen=True)
+class CanaryEvidence:
+    """Evidence about a canary.
+
+    Attributes:
+        tests: Results of the three tests.
+        classes: By true label: judged photos and wrong answers of candidate and live revision.
+    """
+
+    tests: tuple[TestEvidence, ...]
+    classes: dict[str, dict[str, int]]
+
+    @property
+    def alarm(self) -> TestEvidence | None:
+        """Return the first test that finds the candidate worse; None where none does."""
+        return next((each for each in self.tests if each.is_alarm), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ShadowEvidence:
+    """Evidence about a shadow.
+
+    Attributes:
+        photos: Number of photos that both revisions answered.
+        failed: Number of photos that the candidate did not answer: errors and passed deadlines.
+        agreement: Share of photos with the same label and verdict, by the live answer's label.
+        changes: The most frequent changes: live answer, candidate's answer, number of photos.
+        milliseconds: Median and 95th percentile of inference, by `live` and `candidate`.
+        judged: Number of photos with feedback on the live answer.
+        right: Shares of these that each revision answered rightly, with 95% intervals.
+        changed_right: Of judged photos on which one revision alone is right, how many are the
+            `candidate`'s and the `live` revision's.
+    """
+
+    photos: int
+    failed: int
+    agreement: dict[str, ProportionEstimate]
+    changes: list[tuple[str, str, int]]
+    milliseconds: dict[str, tuple[float, float]]
+    judged: int
+    right: dict[str, ProportionEstimate]
+    changed_right: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON types."""
+        return asdict(self) | {
+            "agreement": {label: each.model_dump() for label, each in self.agreement.items()},
+            "right": {which: each.model_dump() for which, each in self.right.items()},
+        }
+
+
+def canary_evidence(
+    table: RolloutTable, rollout: Rollout, labels: Collection[str]
+) -> CanaryEvidence:
+    """Compute the evidence about a canary.
+
+    Args:
+        table: The stored rollouts.
+        rollout: The canary.
+        labels: Labels of the model, which are the strata of the test together with `none`.
+
+    Raises:
+        StoreError: The database is not available.
+    """
+    judged = _bounded(table.judged(rollout, [rollout.candidate, rollout.live]))
+    traffic = table.traffic(rollout.number)
+    classes = {
+        label: _class_counts(rollout, [each for each in judged if each.truth == label])
+        for label in (*labels, NONE)
+    }
+    return CanaryEvidence(
+        (
+            _accuracy(rollout, judged, list(classes)),
+            _operation("errors", traffic, ERRORS_ALPHA),
+            _operation("slow", traffic, SLOW_ALPHA),
+        ),
+        {label: counts for label, counts in classes.items() if any(counts.values())},
+    )
+
+
+def _bounded(judged: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
+    """Keep the first answers of each person for each class and revision."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    kept = []
+    for each in judged:
+        if each.person is not None:
+            key = (each.person, each.truth, each.revision)
+            seen[key] += 1
+            if seen[key] > MAX_PER_PERSON:
+                continue
+        kept.append(each)
+    return kept
+
+
+def _class_counts(rollout: Rollout, judged: Sequence[JudgedAnswer]) -> dict[str, int]:
+    mine = [each.right for each in judged if each.revision == rollout.candidate]
+    live = [each.right for each in judged if each.revision == rollout.live]
+    return {
+        "candidate": len(mine),
+        "candidate_wrong": mine.count(False),
+        "live": len(live),
+        "live_wrong": live.count(False),
+    }
+
+
+def _accuracy(
+    rollout: Rollout, judged: Sequence[JudgedAnswer], labels: Sequence[str]
+) -> TestEvidence:
+    sizes = block_sizes(rollout.share)
+    wrong: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
+    for each in judged:
+        wrong[each.truth, each.revision].append(not each.right)
+    strata = [
+        log_evidence(_blocks(wrong[label, rollout.candidate], wrong[label, rollout.live], sizes))
+        for label in labels
+    ]
+    all_candidate = [each.right for each in judged if each.revision == rollout.candidate]
+    all_live = [each.right for each in judged if each.revision == rollout.live]
+    return TestEvidence(
+        "accuracy",
+        len(all_candidate),
+        all_candidate.count(False),
+        len(all_live),
+        all_live.count(False),
+        _from_log(float(combined(np.array(strata)))),
+        1 / ACCURACY_ALPHA,
+    )
+
+
+def _blocks(candidate: Sequence[bool], live: Sequence[bool], sizes: tuple[int, int]) -> Blocks:
+    """Divide the photos of a class into blocks, in their order; those left over wait."""
+    n = min(len(candidate) // sizes[0], len(live) // sizes[1])
+    failed = np.array(candidate[: n * sizes[0]], np.int64).reshape(n, sizes[0]).sum(axis=1)
+    live_failed = np.array(live[: n * sizes[1]], np.int64).reshape(n, sizes[1]).sum(axis=1)
+    return Blocks(np.full(n, sizes[0]), failed, np.full(n, sizes[1]), live_failed)
+
+
+def _operation(
+    test: Literal["errors", "slow"], traffic: Sequence[TrafficCounts], alpha: float
+) -> TestEvidence:
+    """Test the photos of each stretch of time as one block."""
+    rows = np.array(
+        [
+            (each.candidate, each.candidate_errors, each.live, each.live_errors)
+            if test == "errors"
+            else (each.candidate, each.candidate_slow, each.live, each.live_slow)
+            for each in traffic
+        ],
+        np.int64,
+    ).reshape(-1, 4)
+    candidate, candidate_failed, live, live_failed = map(int, rows.sum(axis=0))
+    evidence = _from_log(log_evidence(Blocks(*rows.T)))
+    return TestEvidence(test, candidate, candidate_failed, live, live_failed, evidence, 1 / alpha)
+
+
+def _from_log(value: float) -> float:
+    # JSON has no infinity.
+    return float(np.exp(min(value, 700.0)))
+
+
+def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
+    """Compute the evidence about a shadow.
+
+    Args:
+        table: The stored rollouts.
+        rollout: The shadow.
+
+    Raises:
+        StoreError: The database is not available.
+    """
+    comparisons = table.comparisons(rollout.number)
+    truths = {each.answer: each.truth for each in table.judged(rollout, [rollout.live])}
+    agreed: defaultdict[str, list[bool]] = defaultdict(list)
+    changes: Counter[tuple[str, str]] = Counter()
+    for each in comparisons:
+        before, after = _answer(each, "live"), _answer(each, "candidate")
+        agreed[each.live.label].append(before == after)
+        if before != after:
+            changes[before, after] += 1
+    judged = [each for each in comparisons if each.answer in truths]
+    rights = {
+        which: [_answer(each, which) == truths[each.answer] for each in judged]
+        for which in ("live", "candidate")
+    }
+    alone = Counter(zip(rights["candidate"], rights["live"], strict=True))
+    return ShadowEvidence(
+        len(comparisons),
+        sum(each.candidate_errors for each in table.traffic(rollout.number)),
+        {
+            label: ProportionEstimate.of(same.count(True), len(same))
+            for label, same in sorted(agreed.items())
+        },
+        [(*change, n) for change, n in changes.most_common(_MOST_CHANGES)],
+        {} if not comparisons else {which: _quantiles(comparisons, which) for which in rights},
+        len(judged),
+        {
+            which: ProportionEstimate.of(right.count(True), len(right))
+            for which, right in rights.items()
+            if right
+        },
+        {"candidate": alone[True, False], "live": alone[False, True]},
+    )
+
+
+def _answer(comparison: Comparison, which: str) -> str:
+    """Return the label that a revision answered, or `none`."""
+    said = comparison.live if which == "live" else comparison.candidate
+    return NONE if said.verdict == NONE else said.label
+
+
+def _quantiles(comparisons: Sequence[Comparison], which: str) -> tuple[float, float]:
+    each = [c.live.ms if which == "live" else c.candidate.ms for c in comparisons]
+    median, p95 = np.quantile(each, [0.5, 0.95])
+    return float(median), float(p95)

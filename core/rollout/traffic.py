@@ -1,0 +1,395 @@
+"""The rollouts of a serving process: who gets a candidate, and what is counted about it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from core.bundle.folder import Bundle
+from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightError
+from core.inference.classifier import Classifier
+from core.inference.prediction import Prediction
+from core.photos.decode import Photo
+from core.registry.taught import is_private
+from core.rollout.evidence import canary_evidence
+from core.rollout.shadow import ShadowRunner
+from core.store.drift import AnswerHistograms
+from core.store.feedback import NONE
+from core.store.rollouts import Outcome, Rollout, TrafficCounts
+from core.store.store import Store
+
+__all__ = ["Rollouts", "Timings", "confidence_bin", "is_assigned"]
+
+logger = logging.getLogger(__name__)
+
+_CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
+_SCORE_BINS = 16  # for each unit of the known score
+_MAX_SCORE = 64.0
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Intervals of the rollouts, in seconds.
+
+    Attributes:
+        poll_s: Interval of reading the active rollouts.
+        store_s: Interval of storing counts, and of looking at the evidence.
+    """
+
+    poll_s: float = 1.0
+    store_s: float = 10.0
+
+
+class Models(Protocol):
+    """The part of `Catalog` that rollouts need."""
+
+    def load(self, name: str | None = None) -> Classifier:
+        """Return the classifier of a model's live revision."""
+
+    def default(self) -> str:
+        """Return the name of the default model."""
+
+    def find_revision(self, name: str, revision: str) -> Bundle | None:
+        """Open an installed or bundled revision; None where it is not installed."""
+
+    def folders(self, bundle: Bundle) -> list[Path]:
+        """Return the model folder of a bundle, and that of its base where it has one."""
+
+    def load_revision(self, bundle: Bundle) -> Classifier:
+        """Load the classifier of a bundle."""
+
+
+@dataclass
+class _Active:
+    """An active rollout of this process.
+
+    Attributes:
+        rollout: The rollout.
+        candidate: The candidate's classifier, for a canary.
+        shadow: The runner of a shadow.
+        counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
+    """
+
+    rollout: Rollout
+    candidate: Classifier | None = None
+    shadow: ShadowRunner | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Rollouts:
+    """Applies the active rollouts of the database, and stores what is counted about them.
+
+    A thread reads the active rollouts, so that photos never wait for the database. Where the
+    database is not available, the last known rollouts go on.
+
+    Args:
+        models: The models.
+        open_store: Returns the database; None where there is none yet.
+        is_idle: Returns whether no photo of a visitor waits or runs.
+        timings: Intervals.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        open_store: Callable[[], Store | None],
+        *,
+        is_idle: Callable[[], bool],
+        timings: Timings | None = None,
+    ) -> None:
+        self._models = models
+        self._open_store = open_store
+        self._is_idle = is_idle
+        self._timings = timings or Timings()
+        self._store: Store | None = None
+        self._active: dict[str, _Active] = {}
+        self._histograms: dict[tuple[str, str], AnswerHistograms] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._logged: set[str] = set()
+        self._dropped: Counter[str] = Counter()
+
+    def start(self) -> None:
+        """Start the thread that applies rollouts, until `close`."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="rollouts", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Store the last counts, and stop."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join()
+        with suppress(StoreError):
+            self.store()
+        for active in self._active.values():
+            if active.shadow is not None:
+                active.shadow.close()
+        if self._store is not None:
+            self._store.close()
+
+    def classifier(self, model: str | None, client: str | None) -> Classifier:
+        """Return the classifier that answers a client: the candidate of a canary, or the live one.
+
+        Args:
+            model: Name of the model; None for the default model.
+            client: Key of the client; None for a trusted caller, whom no canary answers.
+
+        Raises:
+            TenSightError: As in `Catalog.load`.
+        """
+        if self._active and client is not None:
+            active = self._active.get(model or self._models.default())
+            if active is not None and active.candidate and is_assigned(active.rollout, client):
+                return active.candidate
+        return self._models.load(model)
+
+    def stand_in(self, failed: Classifier, error: Exception) -> Classifier | None:
+        """Count a failure of a model, and return the live classifier that can take its photos.
+
+        Args:
+            failed: The classifier that failed.
+            error: Its error.
+
+        Returns:
+            None where the live model failed, or takes another input.
+        """
+        active = self._active.get(failed.name)
+        if active is None or active.rollout.kind != "canary":
+            return None
+        is_candidate = failed.revision == active.rollout.candidate
+        if not is_candidate and failed.revision != active.rollout.live:
+            return None
+        which = "candidate" if is_candidate else "live"
+        with self._lock:
+            active.counts.update({which: 1, f"{which}_errors": 1})
+        if not is_candidate:
+            return None
+        self._log_once(f"The canary of {failed.name} {failed.revision} failed: {error}")
+        try:
+            live = self._models.load(failed.name)
+        except TenSightError:
+            return None
+        return live if live.config.input == failed.config.input else None
+
+    def wants_photo(self, model: str) -> bool:
+        """Return whether photos that a model answers are to be passed to `on_answer`."""
+        active = self._active.get(model)
+        return active is not None and active.shadow is not None
+
+    def on_answer(self, prediction: Prediction, photo: Photo | None) -> None:
+        """Count an answer, and offer its photo to the shadow of its model.
+
+        Args:
+            prediction: The answer.
+            photo: The photo, where `wants_photo`; else None.
+        """
+        active = self._active.get(prediction.model)
+        with self._lock:
+            key = prediction.model, prediction.revision
+            if not is_private(prediction.model):
+                _count(self._histograms.setdefault(key, AnswerHistograms()), prediction)
+            if active is not None and active.rollout.kind == "canary":
+                _count_traffic(active, prediction)
+        if active is None or active.shadow is None or not isinstance(photo, bytes):
+            return
+        rollout = active.rollout
+        if prediction.revision == rollout.live and _is_sampled(rollout, photo):
+            active.shadow.offer(photo, prediction)
+
+    def dropped(self) -> dict[str, int]:
+        """Return by model how many copies of photos its shadows have dropped in this process."""
+        return dict(self._dropped)
+
+    def active(self) -> list[Rollout]:
+        """List the rollouts that this process applies."""
+        return [each.rollout for each in self._active.values()]
+
+    def refresh(self) -> None:
+        """Read the active rollouts and apply them.
+
+        Raises:
+            StoreError: The database is not available.
+        """
+        store = self._find_store()
+        if store is None:
+            return
+        wanted = {each.model: each for each in store.rollouts.active()}
+        for model, active in list(self._active.items()):
+            if model not in wanted or wanted[model].number != active.rollout.number:
+                self._store_counts(store, active)
+                self._stop(model)
+        for model, rollout in wanted.items():
+            if model not in self._active:
+                self._begin(store, rollout)
+
+    def store(self) -> None:
+        """Store what was counted, and roll back canaries that are worse beyond chance.
+
+        Raises:
+            StoreError: The database is not available; what was counted is kept.
+        """
+        store = self._find_store()
+        if store is None:
+            return
+        with self._lock:
+            histograms, self._histograms = self._histograms, {}
+        if histograms:
+            try:
+                store.drift.add(histograms)
+            except StoreError:
+                with self._lock:
+                    for key, counted in histograms.items():
+                        self._histograms.setdefault(key, AnswerHistograms()).add(counted)
+                raise
+        for active in list(self._active.values()):
+            self._store_counts(store, active)
+            if active.candidate is not None:
+                self._judge(store, active.rollout, active.candidate)
+
+    def _watch(self) -> None:
+        stored = time.monotonic()
+        while not self._closed.wait(self._timings.poll_s):
+            try:
+                self.refresh()
+                if time.monotonic() - stored >= self._timings.store_s:
+                    stored = time.monotonic()
+                    self.store()
+                self._logged = {each for each in self._logged if "database" not in each}
+            except StoreError as error:
+                self._log_once(str(error))
+            except Exception:
+                # One failure must not end all rollouts of this process.
+                logger.exception("The rollouts were not refreshed")
+
+    def _find_store(self) -> Store | None:
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store
+
+    def _begin(self, store: Store, rollout: Rollout) -> None:
+        """Load the candidate of a rollout; one that cannot be loaded is rolled back."""
+        try:
+            bundle = self._models.find_revision(rollout.model, rollout.candidate)
+            if bundle is None:
+                self._log_once(
+                    f"Revision {rollout.candidate} of {rollout.model} is not installed here, so "
+                    f"its {rollout.kind} does not run in this process. Install it with `tensight "
+                    "models pull`."
+                )
+                return
+            active = _Active(rollout)
+            if rollout.kind == "canary":
+                active.candidate = self._models.load_revision(bundle)
+            else:
+                active.shadow = ShadowRunner(
+                    rollout, *self._models.folders(bundle), is_idle=self._is_idle
+                )
+        except (BundleError, ModelNotFoundError) as error:
+            self._end(store, rollout, f"the candidate cannot be loaded: {error}")
+            return
+        self._active[rollout.model] = active
+
+    def _stop(self, model: str) -> None:
+        active = self._active.pop(model, None)
+        if active is not None and active.shadow is not None:
+            active.shadow.close()
+
+    def _store_counts(self, store: Store, active: _Active) -> None:
+        number = active.rollout.number
+        if active.shadow is not None:
+            done, failed, dropped = active.shadow.collect()
+            store.rollouts.add_comparisons(number, done)
+            self._dropped[active.rollout.model] += dropped
+            if done or failed:
+                n = len(done) + failed
+                counts = TrafficCounts(candidate=n, candidate_errors=failed, live=n)
+                store.rollouts.add_traffic(number, counts)
+            return
+        with self._lock:
+            counted, active.counts = active.counts, Counter()
+        if counted:
+            try:
+                store.rollouts.add_traffic(number, TrafficCounts(**counted))
+            except StoreError:
+                with self._lock:
+                    active.counts.update(counted)
+                raise
+
+    def _judge(self, store: Store, rollout: Rollout, candidate: Classifier) -> None:
+        evidence = canary_evidence(store.rollouts, rollout, candidate.labels)
+        if (alarm := evidence.alarm) is not None:
+            self._end(store, rollout, f"worse than the live revision: {alarm.sentence()}")
+            self._stop(rollout.model)
+
+    def _end(self, store: Store, rollout: Rollout, reason: str) -> None:
+        act = f"{rollout.kind} {rollout.model} {rollout.candidate}"
+        outcome: Outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
+        if store.rollouts.end(rollout.number, outcome, reason, act=act):
+            logger.error(
+                "The %s of %s %s was ended: %s",
+                rollout.kind,
+                rollout.model,
+                rollout.candidate,
+                reason,
+            )
+
+    def _log_once(self, problem: str) -> None:
+        if problem not in self._logged:
+            self._logged.add(problem)
+            logger.error(problem)
+
+
+def is_assigned(rollout: Rollout, client: str) -> bool:
+    """Return whether a canary answers a client: the same in every process, for all of its time.
+
+    Args:
+        rollout: The canary.
+        client: Key of the client.
+    """
+    return _fraction(rollout, client.encode()) < rollout.share
+
+
+def _is_sampled(rollout: Rollout, photo: bytes) -> bool:
+    return rollout.share >= 1 or _fraction(rollout, photo) < rollout.share
+
+
+def _fraction(rollout: Rollout, text: bytes) -> float:
+    """Return a number in [0, 1) by a hash whose key is the rollout."""
+    key = f"{rollout.model} {rollout.candidate} {rollout.began_at.isoformat()}".encode()
+    digest = hashlib.blake2b(text, key=hashlib.sha256(key).digest(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def confidence_bin(confidence: float) -> str:
+    """Return the name of the bin of a confidence, 0 to 1: its lower bound."""
+    # Half a thousandth more, so that a bin's own lower bound is in it.
+    place = min(math.floor(confidence * _CONFIDENCE_BINS + 5e-4), _CONFIDENCE_BINS - 1)
+    return f"{place / _CONFIDENCE_BINS:.3f}"
+
+
+def _count(histograms: AnswerHistograms, prediction: Prediction) -> None:
+    label = NONE if prediction.verdict == NONE else prediction.label
+    histograms.labels[label] += 1
+    score = min(max(prediction.known_score, -_MAX_SCORE), _MAX_SCORE)
+    histograms.known_scores[f"{math.floor(score * _SCORE_BINS) / _SCORE_BINS:g}"] += 1
+    histograms.confidences[confidence_bin(prediction.confidence)] += 1
+
+
+def _count_traffic(active: _Active, prediction: Prediction) -> None:
+    rollout = active.rollout
+    for which, revision in (("candidate", rollout.candidate), ("live", rollout.live)):
+        if prediction.revision == revision:
+            active.counts[which] += 1
+            if prediction.timing_ms.infer > rollout.slow_ms:
+                active.counts[f"{which}_slow"] += 1

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.rollout.evidence import canary_evidence, shadow_evidence
+from core.settings import Settings
+from core.store.feedback import Feedback
+from core.store.rollouts import (
+    AnswerSummary,
+    Comparison,
+    Rollout,
+    TrafficCounts,
+    answer_digest,
+)
+from core.store.store import Store
+
+LABELS = ("cat", "dog", "ship")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(Settings(home=tmp_path / "home"))
+    yield store
+    store.close()
+
+
+def canary(store: Store, share: float = 0.5) -> Rollout:
+    return store.rollouts.begin(
+        "a", "canary", candidate="new", live="old", share=share, slow_ms=50.0
+    )
+
+
+def judge(
+    store: Store, revision: str, truth: str, answer: str, n: int, person: str | None = None
+) -> None:
+    for _ in range(n):
+        store.feedback.add(
+            Feedback("bot", "a", revision, answer, "known", {answer: 1.0}, truth, person)
+        )
+
+
+def test_candidate_that_fails_on_one_class_is_found(store: Store) -> None:
+    rollout = canary(store)
+    for revision in ("new", "old"):
+        judge(store, revision, "dog", "dog", 30)
+    judge(store, "old", "cat", "cat", 25)
+    judge(store, "new", "cat", "dog", 20)
+    judge(store, "new", "cat", "cat", 5)
+    evidence = canary_evidence(store.rollouts, rollout, LABELS)
+    assert evidence.alarm is evidence.tests[0]
+    assert evidence.classes["cat"] == {
+        "candidate": 25,
+        "candidate_wrong": 20,
+        "live": 25,
+        "live_wrong": 0,
+    }
+    assert "20 of 55 photos of the candidate failed, 0 of 55" in evidence.tests[0].sentence()
+
+
+def test_equal_candidate_is_no_alarm(store: Store) -> None:
+    rollout = canary(store)
+    for revision in ("new", "old"):
+        judge(store, revision, "cat", "cat", 40)
+        judge(store, revision, "cat", "dog", 5)
+    evidence = canary_evidence(store.rollouts, rollout, LABELS)
+    assert evidence.alarm is None
+    assert evidence.tests[0].evidence < 1.5
+
+
+def test_better_candidate_is_no_alarm(store: Store) -> None:
+    rollout = canary(store)
+    judge(store, "new", "cat", "cat", 40)
+    judge(store, "old", "cat", "dog", 40)
+    assert canary_evidence(store.rollouts, rollout, LABELS).alarm is None
+
+
+def test_one_person_alone_cannot_cause_an_alarm(store: Store) -> None:
+    rollout = canary(store)
+    judge(store, "old", "cat", "cat", 40)
+    judge(store, "new", "cat", "dog", 40, person="one")
+    evidence = canary_evidence(store.rollouts, rollout, LABELS)
+    assert evidence.alarm is None
+    assert evidence.classes["cat"]["candidate"] == 2
+
+
+def test_errors_and_slow_answers_are_alarms(store: Store) -> None:
+    rollout = canary(store)
+    for _ in range(30):
+        store.rollouts.add_traffic(rollout.number, TrafficCounts(candidate=5, live=5))
+    assert canary_evidence(store.rollouts, rollout, LABELS).alarm is None
+    for _ in range(10):
+        counts = TrafficCounts(candidate=5, candidate_errors=3, candidate_slow=5, live=5)
+        store.rollouts.add_traffic(rollout.number, counts)
+    errors, slow = canary_evidence(store.rollouts, rollout, LABELS).tests[1:]
+    assert errors.is_alarm
+    assert slow.is_alarm
+    assert (slow.candidate, slow.candidate_failed, slow.live_failed) == (200, 50, 0)
+
+
+def test_canary_without_photos_has_no_evidence(store: Store) -> None:
+    evidence = canary_evidence(store.rollouts, canary(store, 0.1), LABELS)
+    assert [each.evidence for each in evidence.tests] == pytest.approx([1, 1, 1])
+    assert evidence.classes == {}
+
+
+def test_shadow_is_compared_by_class_and_on_judged_photos(store: Store) -> None:
+    rollout = store.rollouts.begin(
+        "a", "shadow", candidate="new", live="old", share=1.0, slow_ms=50.0
+    )
+    cat, dog, none = (
+        AnswerSummary(label, verdict, 0.9, 0.8, ms)
+        for label, verdict, ms in (("cat", "known", 2), ("dog", "known", 4), ("cat", "none", 6))
+    )
+    scores = [{"cat": 0.9 + i / 1000} for i in range(4)]
+    digests = [answer_digest("a", "old", each) for each in scores]
+    pairs = [(cat, cat), (cat, dog), (cat, none), (dog, dog)]
+    store.rollouts.add_comparisons(
+        rollout.number, [Comparison(d, *pair) for d, pair in zip(digests, pairs, strict=True)]
+    )
+    store.rollouts.add_traffic(rollout.number, TrafficCounts(candidate=6, candidate_errors=2))
+    for each, truth in zip(scores[:3], ("cat", "dog", "cat"), strict=True):
+        store.feedback.add(Feedback("page", "a", "old", "cat", "known", each, truth))
+    found = shadow_evidence(store.rollouts, rollout)
+    assert (found.photos, found.failed, found.judged) == (4, 2, 3)
+    assert found.agreement["cat"].share == pytest.approx(1 / 3)
+    assert found.agreement["dog"].share == 1
+    assert sorted(found.changes) == [("cat", "dog", 1), ("cat", "none", 1)]
+    assert found.milliseconds["live"][0] == 2
+    assert {which: each.share for which, each in found.right.items()} == pytest.approx(
+        {"live": 2 / 3, "candidate": 2 / 3}
+    )
+    assert found.changed_right == {"candidate": 1, "live": 1}
+    assert found.to_dict()["agreement"]["dog"]["n"] == 1
+
+
+def test_shadow_without_photos_has_no_shares(store: Store) -> None:
+    rollout = store.rollouts.begin(
+        "a", "shadow", candidate="new", live="old", share=1.0, slow_ms=50.0
+    )
+    found = shadow_evidence(store.rollouts, rollout)
+    assert (found.photos, found.agreement, found.right, found.milliseconds) == (0, {}, {}, {})

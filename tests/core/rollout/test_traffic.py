@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from core.bundle.folder import Bundle
+from core.errors import BundleError
+from core.inference.classifier import Classifier, PreprocessedPhoto
+from core.inference.prediction import Prediction
+from core.registry.catalog import Catalog
+from core.registry.releases import Releases
+from core.rollout.traffic import Rollouts, Timings, is_assigned
+from core.serving.local import LocalPredictor
+from core.settings import Settings
+from core.store.feedback import Feedback
+from core.store.rollouts import AUTOMATIC, Rollout, TrafficCounts
+from core.store.store import Store
+from tests.support.rollouts import MODEL, install_candidate, settings_with_model
+from tests.support.servers import wait_for
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FAST = Timings(poll_s=0.02, store_s=0.05)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_with_model(tmp_path)
+
+
+def begin(store: Store, settings: Settings, candidate: str, kind: str = "canary") -> Rollout:
+    live = Bundle.open(settings.models / MODEL).revision
+    return store.rollouts.begin(
+        MODEL,
+        "shadow" if kind == "shadow" else "canary",
+        candidate=candidate,
+        live=live,
+        share=1.0 if kind == "shadow" else 0.5,
+        slow_ms=1e6,
+    )
+
+
+def predictor(settings: Settings, catalog: Catalog | None = None) -> LocalPredictor:
+    catalog = catalog or Catalog(settings)
+    return LocalPredictor(
+        catalog,
+        queue_size=8,
+        deadline_s=60,
+        rollouts=lambda is_idle: Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=is_idle, timings=FAST
+        ),
+    )
+
+
+def ask(predictor: LocalPredictor, photo: Path, client: str | None) -> Prediction:
+    return asyncio.run(predictor.predict(photo.read_bytes(), model=MODEL, client=client))
+
+
+def client_of(rollout: Rollout, *, assigned: bool) -> str:
+    return next(c for i in range(99) if is_assigned(rollout, c := f"chat:{i}") == assigned)
+
+
+def test_share_of_clients_is_stable_and_as_asked() -> None:
+    began = datetime.now(UTC)
+    rollout = Rollout(1, MODEL, "canary", "new", "old", 0.1, 50.0, began)
+    clients = [f"chat:{i}" for i in range(5000)]
+    mine = {c for c in clients if is_assigned(rollout, c)}
+    assert 0.08 < len(mine) / len(clients) < 0.12
+    assert mine == {c for c in clients if is_assigned(replace(rollout), c)}
+    larger = replace(rollout, share=0.5)
+    assert mine < {c for c in clients if is_assigned(larger, c)}
+    later = replace(rollout, began_at=began + timedelta(days=1))
+    assert mine != {c for c in clients if is_assigned(later, c)}, "another canary, other clients"
+
+
+def test_canary_answers_its_clients_until_it_ends(settings: Settings, photo: Path) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(predictor(settings)) as running:
+        running.warm()
+        rollout = begin(store, settings, candidate)
+        inside, outside = (client_of(rollout, assigned=each) for each in (True, False))
+        wait_for(lambda: ask(running, photo, inside).revision == candidate)
+        assert ask(running, photo, outside).revision == rollout.live
+        assert ask(running, photo, None).revision == rollout.live, "the command line"
+        wait_for(lambda: sum(t.live for t in store.rollouts.traffic(rollout.number)) >= 2)
+        assert store.rollouts.end(rollout.number, "stopped", "by hand")
+        wait_for(lambda: ask(running, photo, inside).revision == rollout.live)
+        with closing(predictor(settings)) as restarted:
+            restarted.warm()
+            assert ask(restarted, photo, inside).revision == rollout.live
+
+
+def test_worse_candidate_is_rolled_back_by_itself(settings: Settings, photo: Path) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(predictor(settings)) as running:
+        rollout = begin(store, settings, candidate)
+        running.warm()
+        inside = client_of(rollout, assigned=True)
+        wait_for(lambda: ask(running, photo, inside).revision == candidate)
+        for i in range(25):
+            for revision, answer in ((candidate, "dog"), (rollout.live, "cat")):
+                scores = {answer: 1.0}
+                said = Feedback(
+                    "bot", MODEL, revision, answer, "known", scores, "cat", f"person {i}"
+                )
+                store.feedback.add(said)
+        wait_for(lambda: store.rollouts.active() == [])
+        wait_for(lambda: ask(running, photo, inside).revision == rollout.live)
+        ended = store.rollouts.latest(MODEL)
+        assert ended is not None
+        assert ended.outcome == "rolled_back"
+        assert "worse than the live revision: accuracy: " in str(ended.reason)
+        (entry,) = store.audit.recent(9)
+        assert (entry.operator, entry.act) == (AUTOMATIC, f"canary {MODEL} {candidate}")
+
+
+def test_equal_candidate_stays(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    catalog = Catalog(settings)
+    with closing(Store.open(settings)) as store, closing(catalog):
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        for revision in (candidate, rollout.live):
+            for answer in ["cat"] * 20 + ["dog"] * 3:
+                scores = {answer: 1.0}
+                store.feedback.add(Feedback("bot", MODEL, revision, answer, "known", scores, "cat"))
+        rollouts.store()
+        assert rollouts.active() == store.rollouts.active() == [rollout]
+        rollouts.close()
+
+
+class CatalogWithFailingCandidate(Catalog):
+    """A catalog whose candidates fail at every photo."""
+
+    def load_revision(self, bundle: Bundle) -> Classifier:
+        loaded = super().load_revision(bundle)
+
+        class Failing(Classifier):
+            def __init__(self) -> None:
+                self.__dict__ |= loaded.__dict__
+
+            def infer(
+                self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+            ) -> list[Prediction]:
+                raise BundleError("it cannot run")
+
+        return Failing()
+
+
+def test_visitor_of_a_failing_canary_gets_the_live_answer(settings: Settings, photo: Path) -> None:
+    candidate = install_candidate(settings)
+    catalog = CatalogWithFailingCandidate(settings)
+    with closing(Store.open(settings)) as store:
+        rollout = begin(store, settings, candidate)
+        inside = client_of(rollout, assigned=True)
+        with closing(predictor(settings, catalog)) as running:
+            running.warm()
+
+            def failures() -> int:
+                assert ask(running, photo, inside).revision == rollout.live
+                return sum(t.candidate_errors for t in store.rollouts.traffic(rollout.number))
+
+            wait_for(lambda: failures() >= 2)
+
+
+def test_damaged_candidate_is_rolled_back(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    (settings.home / "revisions" / candidate / MODEL / "model.tflite").write_bytes(b"damaged")
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        ended = store.rollouts.latest(MODEL)
+        rollouts.close()
+    assert ended is not None
+    assert ended.outcome == "rolled_back"
+    assert "cannot be loaded" in str(ended.reason)
+
+
+def test_candidate_that_is_not_installed_here_is_left_alone(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, "0" * 12)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        rollouts.refresh()
+        assert rollouts.active() == []
+        assert store.rollouts.active() == [rollout], "another replica may have it"
+        rollouts.close()
+    assert caplog.text.count("is not installed here") == 1
+
+
+def test_shadow_compares_answers_and_changes_none(settings: Settings, photo: Path) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(predictor(settings)) as running:
+        rollout = begin(store, settings, candidate, "shadow")
+        running.warm()
+
+        def compared() -> int:
+            assert ask(running, photo, "chat:1").revision == rollout.live
+            return len(store.rollouts.comparisons(rollout.number))
+
+        wait_for(lambda: compared() >= 2)
+        first = store.rollouts.comparisons(rollout.number)[0]
+        assert first.live.label == first.candidate.label, "the weights are the same"
+
+
+def test_answers_are_counted_for_drift(settings: Settings, photo: Path) -> None:
+    with closing(Store.open(settings)) as store:
+        with closing(predictor(settings)) as running:
+            running.warm()
+            found = ask(running, photo, "chat:1")
+        # What was counted is stored when the predictor closes, if not before.
+        (histograms,) = store.drift.between(EPOCH, EPOCH + timedelta(days=99_999)).values()
+    assert sum(histograms.labels.values()) == 1
+    (low,) = histograms.confidences
+    assert float(low) - 0.001 <= found.confidence <= float(low) + 0.068
+
+
+def test_garbage_collection_keeps_candidates(settings: Settings) -> None:
+    candidate, other = install_candidate(settings), install_candidate(settings, "Other")
+    with closing(Store.open(settings)) as store:
+        begin(store, settings, candidate)
+        assert Releases(settings, store).gc()[0] == [other]
+
+
+def test_counts_are_stored_when_the_process_stops(settings: Settings, photo: Path) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        inside = client_of(rollout, assigned=True)
+        classifier = rollouts.classifier(MODEL, inside)
+        rollouts.on_answer(classifier.predict(photo), None)
+        rollouts.close()
+        assert store.rollouts.traffic(rollout.number) == [TrafficCounts(candidate=1)]

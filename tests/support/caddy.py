@@ -1,0 +1,119 @@
+"""Caddy with the configuration of deploy/, on free ports of loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.conftest import ROOT
+from tests.support.servers import free_port, wait_for
+from tests.support.tools import require, run_tool
+
+__all__ = ["CADDYFILE", "Proxy", "adapted", "proxy_running"]
+
+CADDYFILE = ROOT / "deploy" / "Caddyfile"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A running Caddy.
+
+    Attributes:
+        public: URL that visitors use.
+        internal: URL that fronts use for the replicas of the HTTP service.
+        metrics: URL that Prometheus asks.
+        authority: Certificate of the authority that signed for the public URL.
+    """
+
+    public: str
+    internal: str
+    metrics: str
+    authority: Path
+
+    def client(self) -> httpx.Client:
+        """Return a client of the public URL."""
+        verify = ssl.create_default_context(cafile=self.authority)
+        return httpx.Client(base_url=self.public, verify=verify, timeout=120)
+
+
+def adapted(**environment: str) -> dict[str, Any]:
+    """Return the configuration as Caddy reads it."""
+    done = run_tool(
+        "caddy", "adapt", "--config", CADDYFILE, "--adapter", "caddyfile", **environment
+    )
+    assert done.returncode == 0, done.stderr
+    configuration: dict[str, Any] = json.loads(done.stdout)
+    return configuration
+
+
+@contextmanager
+def proxy_running(
+    folder: Path, *, page: str = "", services: Sequence[str] = (), bots: str = ""
+) -> Iterator[Proxy]:
+    """Run Caddy in front of servers; a server that is not named is one that nobody listens at.
+
+    Args:
+        folder: Folder for its files.
+        page: Address of the page.
+        services: Addresses of the replicas of the HTTP service.
+        bots: Address of the bot's webhook.
+    """
+    nobody = f"127.0.0.1:{free_port()}"
+    port, internal, metrics = free_port(), free_port(), free_port()
+    own = {
+        "DOMAIN": f"localhost:{port}",
+        "PAGE": page or nobody,
+        "SERVICES": " ".join(services) or nobody,
+        "BOTS": bots or nobody,
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "XDG_DATA_HOME": str(folder),
+    }
+    configuration = adapted(**own)
+    moved = {f":{port}": port, "127.0.0.1:8000": internal, "127.0.0.1:2020": metrics}
+    for server in configuration["apps"]["http"]["servers"].values():
+        server["listen"] = [f"127.0.0.1:{moved[each]}" for each in server["listen"]]
+        # What else Caddy listens at, and installs on the machine.
+        server["automatic_https"] = {"disable_redirects": True}
+    configuration["admin"] = {"disabled": True}
+    authorities = {"local": {"install_trust": False}}
+    configuration["apps"]["pki"] = {"certificate_authorities": authorities}
+    file = folder / "caddy.json"
+    file.write_text(json.dumps(configuration))
+    proxy = Proxy(
+        f"https://localhost:{port}",
+        f"http://127.0.0.1:{internal}",
+        f"http://127.0.0.1:{metrics}/metrics",
+        folder / "caddy" / "pki" / "authorities" / "local" / "root.crt",
+    )
+    with (folder / "caddy.log").open("wb") as log:
+        process = subprocess.Popen(
+            [require("caddy"), "run", "--config", str(file)], stderr=log, env=os.environ | own
+        )
+    try:
+        wait_for(lambda: process.poll() is not None or _answers(proxy))
+        assert process.poll() is None, (folder / "caddy.log").read_text()
+        yield proxy
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(proxy: Proxy) -> bool:
+    if not proxy.authority.is_file():
+        return False
+    try:
+        with proxy.client() as client:
+            client.get("/metrics")
+    except httpx.HTTPError:
+        return False
+    return True
