@@ -37,6 +37,7 @@ NEED_DATA = {"draw-mistakes", "evaluate", "explore"}
 LONG = {
     ".venv-dev/bin/tensight evaluate classic",
     ".venv-dev/bin/tensight draw-mistakes classic pictures",
+    ".venv-dev/bin/tensight explore",
 }
 # These take longer, up to hours; tests/core/training/ runs them on small data.
 HOURS = {

@@ -118,6 +118,7 @@ def test_unbundled_recipe_stores_metrics_only(made_models: Path, tmp_path: Path)
     assert len(Catalog(settings).models()) == 1, "and the rest can still be listed"
 
 
+@pytest.mark.long
 def test_model_that_is_bundled_later_has_one_row(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     begin([made.recipe(name="one", epochs=1, bundled=False)], made.dataset(), settings)
