@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
-# docs/ADD_A_MODEL.md is run by tests/core/training/export/test_keras_import.py.
+# docs/ADD_A_MODEL.md is run by tests/core/training/export/test_keras_import.py, docs/TEACH.md by
+# tests/core/cli/test_teach.py.
 PAGES = [
     "README.md",
     *(
@@ -36,6 +37,7 @@ NEED_DATA = {"draw-mistakes", "evaluate", "explore"}
 LONG = {
     ".venv-dev/bin/tensight evaluate classic",
     ".venv-dev/bin/tensight draw-mistakes classic pictures",
+    ".venv-dev/bin/tensight explore",
 }
 # These take longer, up to hours; tests/core/training/ runs them on small data.
 HOURS = {

@@ -62,7 +62,7 @@ def shadow(
     Its answers are compared with those of the live revision, see `tensight evidence`. Nobody gets
     them, and no photo waits for them.
     """
-    _rollout("shadow", model, revision, _share(share, below_one=False), stop, as_json)
+    _rollout("shadow", model, revision, share, stop, as_json)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -80,7 +80,7 @@ def canary(
     It is rolled back by itself when its errors, milliseconds or judged accuracy are worse beyond
     chance, see docs/ROLLOUT.md, and by hand with --stop. `tensight models promote` makes it live.
     """
-    _rollout("canary", model, revision, _share(share, below_one=True), stop, as_json)
+    _rollout("canary", model, revision, share, stop, as_json)
 
 
 @app.command(rich_help_panel=MODELS)
@@ -192,7 +192,7 @@ def _rollout(
     kind: Literal["shadow", "canary"],
     model: str | None,
     revision: str | None,
-    share: float,
+    share: str,
     stop: bool,
     as_json: bool,
 ) -> None:
@@ -203,8 +203,12 @@ def _rollout(
         raise typer.BadParameter("give the candidate's REVISION, or --stop")
     from core.registry.catalog import Catalog
     from core.registry.releases import Releases
-    from core.rollout.control import begin_rollout, end_rollout
+    from core.rollout.control import begin_rollout, end_rollout, parse_share
 
+    try:
+        parsed = parse_share(share, kind)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--share") from error
     settings = read_settings()
     with _open_store(settings) as store:
         if model is None:
@@ -216,9 +220,9 @@ def _rollout(
             return
         with closing(Catalog(settings)) as catalog, closing(Releases(settings, store)) as releases:
             begun = begin_rollout(
-                store, catalog, releases, model=model, revision=revision, kind=kind, share=share
+                store, catalog, releases, model=model, revision=revision, kind=kind, share=parsed
             )
-        _report(store, f"{kind} {model} {begun.candidate} {share:.0%}", begun, "began", as_json)
+        _report(store, f"{kind} {model} {begun.candidate} {parsed:.0%}", begun, "began", as_json)
 
 
 def _report(store: Store, act: str, rollout: Rollout, what: str, as_json: bool) -> None:
@@ -228,20 +232,6 @@ def _report(store: Store, act: str, rollout: Rollout, what: str, as_json: bool) 
         print_json(_row(rollout))
         return
     typer.echo(f"The {rollout.kind} of {rollout.model} {rollout.candidate} {what}.")
-
-
-def _share(text: str, *, below_one: bool) -> float:
-    """Parse a share such as `10%` or `0.1`."""
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1 or (below_one and share == 1):
-        most = "less than 100%" if below_one else "at most 100%"
-        raise typer.BadParameter(
-            f"{text} is not a share of more than 0 and {most}, such as 10%", param_hint="--share"
-        )
-    return share
 
 
 @contextmanager

@@ -349,6 +349,10 @@ class Catalog:
         """Undo `add_failure_listener`."""
         self._listeners.remove(listener)
 
+    def report(self, problem: str) -> None:
+        """Log a problem with a model as an error, and tell the failure listeners, once."""
+        self._log_once(problem)
+
     def watch(self) -> None:
         """Start a thread that applies promotions and rollbacks within a second, until `close`."""
         if self._watcher is None:

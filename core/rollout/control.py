@@ -16,7 +16,7 @@ from core.registry.releases import Releases
 from core.store.rollouts import Rollout
 from core.store.store import Store
 
-__all__ = ["begin_rollout", "end_rollout"]
+__all__ = ["begin_rollout", "end_rollout", "parse_share"]
 
 _RUNS = 9
 _SLOW = 2.0
@@ -102,6 +102,27 @@ def end_rollout(
     raise StoreError(
         f"There is no active {kind} of {model}. `tensight {kind}` without a model lists them."
     )
+
+
+def parse_share(text: str, kind: Literal["shadow", "canary"]) -> float:
+    """Parse the share of a rollout, such as `10%` or `0.1`.
+
+    Args:
+        text: The share.
+        kind: A canary's share is less than 100%.
+
+    Raises:
+        ValueError: It is no share; the message says what is allowed.
+    """
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    is_canary = kind == "canary"
+    if not 0 < share <= 1 or (is_canary and share == 1):
+        most = "less than 100%" if is_canary else "at most 100%"
+        raise ValueError(f"{text} is not a share of more than 0 and {most}, such as 10%")
+    return share
 
 
 def _usual_ms(classifier: Classifier) -> float:

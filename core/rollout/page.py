@@ -22,6 +22,30 @@ _TEXT = """# Release on evidence
 
 This page is written by `{command}`. All its figures come from simulations with seed 0.
 
+| command | effect |
+| --- | --- |
+| `tensight shadow MODEL REVISION` | a candidate answers copies of photos in the background |
+| `tensight canary MODEL REVISION --share 10%` | it answers a share of the chats and visitors |
+| `tensight evidence MODEL` | shows what speaks for and against it |
+| `tensight models promote MODEL REVISION` | makes it live, which ends its shadow or canary |
+| `tensight canary MODEL --stop` | rolls it back by hand |
+| `tensight drift` | compares the last day's photos with those of the month before |
+
+Without a model, `shadow` and `canary` list the active ones; with `--json`, all of them print
+JSON. The candidate is an installed revision (`tensight models pull`). A model has one shadow or
+canary at a time. Its state is in the database: all processes that share it follow within a
+second, and a restart changes nothing. Machines on which the candidate is not installed go on
+with the live revision.
+
+## Shadow
+
+The candidate runs in a process of its own, at the lowest priority and with limits on memory and
+time, and only while no photo waits. At most 16 copies wait, for at most 30 seconds; further
+ones are dropped, so that a candidate that hangs or crashes costs visitors nothing. Of each
+photo are kept, for as long as answers are: label, verdict, confidence, known score and
+milliseconds of both revisions, and a digest of the live answer's scores, by which feedback is
+matched and `/forget` finds the rows. Neither the photo nor its sender is stored.
+
 ## Canary
 
 A canary gives a candidate revision to a share of the chats and visitors. Who gets it is decided

@@ -27,7 +27,7 @@ from core.store.feedback import NONE
 from core.store.rollouts import Outcome, Rollout, TrafficCounts
 from core.store.store import Store
 
-__all__ = ["Rollouts", "Timings", "confidence_bin", "is_assigned"]
+__all__ = ["RolloutStatus", "Rollouts", "Timings", "confidence_bin", "is_assigned"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +67,24 @@ class Models(Protocol):
     def load_revision(self, bundle: Bundle) -> Classifier:
         """Load the classifier of a bundle."""
 
+    def report(self, problem: str) -> None:
+        """Log a problem and tell the operators, once."""
+
+
+@dataclass(frozen=True)
+class RolloutStatus:
+    """An active rollout as this process sees it.
+
+    Attributes:
+        rollout: The rollout.
+        evidence: Evidence against the candidate of a canary, by test.
+        photos: Copies of photos of a shadow in this process: `compared`, `failed`, `dropped`.
+    """
+
+    rollout: Rollout
+    evidence: dict[str, float]
+    photos: dict[str, int]
+
 
 @dataclass
 class _Active:
@@ -77,12 +95,16 @@ class _Active:
         candidate: The candidate's classifier, for a canary.
         shadow: The runner of a shadow.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
+        evidence: As of `RolloutStatus`.
+        photos: As of `RolloutStatus`.
     """
 
     rollout: Rollout
     candidate: Classifier | None = None
     shadow: ShadowRunner | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    evidence: dict[str, float] = field(default_factory=dict)
+    photos: Counter[str] = field(default_factory=Counter)
 
 
 class Rollouts:
@@ -117,7 +139,6 @@ class Rollouts:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self._logged: set[str] = set()
-        self._dropped: Counter[str] = Counter()
 
     def start(self) -> None:
         """Start the thread that applies rollouts, until `close`."""
@@ -130,8 +151,9 @@ class Rollouts:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
-        with suppress(StoreError):
-            self.store()
+        if self._active or self._histograms:
+            with suppress(StoreError):
+                self.store()
         for active in self._active.values():
             if active.shadow is not None:
                 active.shadow.close()
@@ -207,13 +229,12 @@ class Rollouts:
         if prediction.revision == rollout.live and _is_sampled(rollout, photo):
             active.shadow.offer(photo, prediction)
 
-    def dropped(self) -> dict[str, int]:
-        """Return by model how many copies of photos its shadows have dropped in this process."""
-        return dict(self._dropped)
-
-    def active(self) -> list[Rollout]:
-        """List the rollouts that this process applies."""
-        return [each.rollout for each in self._active.values()]
+    def status(self) -> list[RolloutStatus]:
+        """Return the rollouts that this process applies."""
+        return [
+            RolloutStatus(each.rollout, dict(each.evidence), dict(each.photos))
+            for each in list(self._active.values())
+        ]
 
     def refresh(self) -> None:
         """Read the active rollouts and apply them.
@@ -255,7 +276,7 @@ class Rollouts:
         for active in list(self._active.values()):
             self._store_counts(store, active)
             if active.candidate is not None:
-                self._judge(store, active.rollout, active.candidate)
+                self._judge(store, active, active.candidate)
 
     def _watch(self) -> None:
         stored = time.monotonic()
@@ -264,13 +285,19 @@ class Rollouts:
                 self.refresh()
                 if time.monotonic() - stored >= self._timings.store_s:
                     stored = time.monotonic()
-                    self.store()
-                self._logged = {each for each in self._logged if "database" not in each}
+                    self._try_to_store()
             except StoreError as error:
-                self._log_once(str(error))
+                # The catalog reports a database that is not available.
+                logger.debug("The rollouts were not read: %s", error)
             except Exception:
                 # One failure must not end all rollouts of this process.
                 logger.exception("The rollouts were not refreshed")
+
+    def _try_to_store(self) -> None:
+        try:
+            self.store()
+        except StoreError as error:
+            self._log_once(f"The evidence of rollouts was not stored: {error}")
 
     def _find_store(self) -> Store | None:
         if self._store is None:
@@ -310,7 +337,7 @@ class Rollouts:
         if active.shadow is not None:
             done, failed, dropped = active.shadow.collect()
             store.rollouts.add_comparisons(number, done)
-            self._dropped[active.rollout.model] += dropped
+            active.photos.update(compared=len(done), failed=failed, dropped=dropped)
             if done or failed:
                 n = len(done) + failed
                 counts = TrafficCounts(candidate=n, candidate_errors=failed, live=n)
@@ -326,8 +353,10 @@ class Rollouts:
                     active.counts.update(counted)
                 raise
 
-    def _judge(self, store: Store, rollout: Rollout, candidate: Classifier) -> None:
+    def _judge(self, store: Store, active: _Active, candidate: Classifier) -> None:
+        rollout = active.rollout
         evidence = canary_evidence(store.rollouts, rollout, candidate.labels)
+        active.evidence = {each.test: each.evidence for each in evidence.tests}
         if (alarm := evidence.alarm) is not None:
             self._end(store, rollout, f"worse than the live revision: {alarm.sentence()}")
             self._stop(rollout.model)
@@ -336,13 +365,7 @@ class Rollouts:
         act = f"{rollout.kind} {rollout.model} {rollout.candidate}"
         outcome: Outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
         if store.rollouts.end(rollout.number, outcome, reason, act=act):
-            logger.error(
-                "The %s of %s %s was ended: %s",
-                rollout.kind,
-                rollout.model,
-                rollout.candidate,
-                reason,
-            )
+            self._models.report(f"The {act} was ended: {reason}")
 
     def _log_once(self, problem: str) -> None:
         if problem not in self._logged:

@@ -11,18 +11,16 @@ import importlib.util
 import logging
 import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from core.errors import BusyError, MissingExtraError, OutputError, UnavailableError
-from core.inference.prediction import Prediction
 from core.network import is_loopback
 from core.output import PRIVATE_FILE, private_folder, replacing
 from core.photos.decode import configure_pillow_limits
@@ -74,8 +72,6 @@ _LOCAL_ENVIRONMENT = {
 _GATHER_S = 5.0
 # A machine with many processors has many replicas, or runs other programs.
 _DECODERS = 2
-# Name of the file with the probe photo, which tells its predictions from those of clients.
-_PROBE_FILE = "tensight-probe.png"
 # Starting Ray, or a replica, fails for good after this many attempts.
 _STARTS = 3
 
@@ -106,9 +102,9 @@ class ServiceReplica:
         self._releases = Releases(settings)
         # A promotion reaches other nodes as soon as they have the model's files.
         self._sync = HubSync(settings, self._releases, Timings(poll_s=1.0))
-        self._folder = tempfile.TemporaryDirectory(prefix="tensight-probe-")
-        self._probe = Path(self._folder.name) / _PROBE_FILE
-        probe_photo().save(self._probe)
+        probe_file = BytesIO()
+        probe_photo().save(probe_file, "PNG")
+        self._probe = probe_file.getvalue()
         self._predictor.warm()
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # the name that Ray calls
@@ -123,7 +119,7 @@ class ServiceReplica:
             PredictorError: The photo was not classified.
         """
         try:
-            prediction: Prediction = await self._predictor.predict(self._probe)
+            prediction = await self._predictor.check(self._probe)
         except BusyError:
             return  # it works on the photos of others, which have a deadline
         check_scores(prediction, prediction.model)
@@ -137,8 +133,6 @@ class ServiceReplica:
         for part in ("_sync", "_releases", "_predictor"):
             if hasattr(self, part):
                 getattr(self, part).close()
-        if hasattr(self, "_folder"):
-            self._folder.cleanup()
 
 
 class _ClusterTelemetry(Telemetry):
@@ -152,12 +146,6 @@ class _ClusterTelemetry(Telemetry):
         super().__init__()
         self._replica = replica
         self._handle: Any = None
-
-    @override
-    def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
-        # Health checks are no predictions of clients.
-        if prediction.photo is None or not prediction.photo.endswith(_PROBE_FILE):
-            super().on_answer(prediction, waited_s, infer_s)
 
     def own_text(self) -> bytes:
         """Render the metrics of this replica alone."""

@@ -49,7 +49,7 @@ from core.serving.predictor import (
 from core.settings import processors
 
 if TYPE_CHECKING:
-    from core.rollout.traffic import Rollouts
+    from core.rollout.traffic import Rollouts, RolloutStatus
 
 __all__ = ["LocalPredictor"]
 
@@ -69,6 +69,7 @@ class _Job:
         base: The model to compute an embedding with; None for a prediction by `model`. Feature maps
             are computed where `saliency` is set.
         best_effort: Whether to fail the photo unless a worker is idle.
+        counted: Whether observer and rollouts hear of the outcome.
         future: The result; running from the start of decoding.
         abandoned: Whether the caller no longer waits for the result.
         pixels: Number of pixels according to the file's header.
@@ -82,6 +83,7 @@ class _Job:
     preview: int | None = None
     base: Base | None = None
     best_effort: bool = False
+    counted: bool = True
     future: Future[_Answer] = field(default_factory=Future)
     abandoned: bool = False
     pixels: int = 0
@@ -176,6 +178,10 @@ class LocalPredictor(Predictor):
     def default_model(self) -> str:
         return self._catalog.default()
 
+    def rollouts(self) -> list[RolloutStatus]:
+        """Return the shadows and canaries that are active here."""
+        return [] if self._rollouts is None else self._rollouts.status()
+
     @contextmanager
     def reporting_model_failures(self, report: FailureListener) -> Iterator[None]:
         """Report models that fail to load while the context is open.
@@ -222,6 +228,14 @@ class LocalPredictor(Predictor):
         job = _Job(photo, model, saliency, client, best_effort=best_effort)
         return _prediction(await self._observed(job))
 
+    async def check(self, photo: Photo) -> Prediction:
+        """Classify a photo as others are, with the default model, and count it nowhere.
+
+        Raises:
+            TenSightError: As for `predict`.
+        """
+        return _prediction(await self._observed(_Job(photo, None, False, counted=False)))
+
     @override
     async def predict_with_preview(
         self,
@@ -266,7 +280,7 @@ class LocalPredictor(Predictor):
             return await self._answered(job)
         except Exception as error:
             # A busy predictor is the usual case for best effort, and nothing to count.
-            if not (job.best_effort and isinstance(error, BusyError)):
+            if job.counted and not (job.best_effort and isinstance(error, BusyError)):
                 self._notify(partial(self._observer.on_error, error))
             raise
 
@@ -428,14 +442,14 @@ class LocalPredictor(Predictor):
         for each, result in zip(batch, results, strict=True):
             each.job.future.set_result(_Answer(result, each.seen, each.preview))
         for job, result, waits in zip(jobs, results, waited_for, strict=True):
-            if waits and isinstance(result, Prediction):
+            if waits and job.counted and isinstance(result, Prediction):
                 infer = ended - started
                 spent = result.timing_ms.decode / 1000 + infer
                 waited = max(ended - job.entered - spent, 0.0)
                 self._notify(partial(self._observer.on_answer, result, waited, infer))
         if self._rollouts is not None:
             for each, result in zip(batch, results, strict=True):
-                if isinstance(result, Prediction):
+                if each.job.counted and isinstance(result, Prediction):
                     self._notify(partial(self._rollouts.on_answer, result, each.copy))
 
     def _next_batch(self) -> list[_Decoded]:

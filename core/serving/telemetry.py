@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -12,6 +13,9 @@ from core.bundle.leaderboard import ModelInfo
 from core.errors import TenSightError
 from core.inference.prediction import Prediction
 from core.registry.taught import is_private
+
+if TYPE_CHECKING:
+    from core.rollout.traffic import RolloutStatus
 
 __all__ = ["CONTENT_TYPE", "Telemetry"]
 
@@ -81,6 +85,10 @@ class Telemetry:
         """Export the live revision of each model."""
         self.registry.register(_Live(models))
 
+    def watch_rollouts(self, status: Callable[[], list[RolloutStatus]]) -> None:
+        """Export the active shadows and canaries, and the evidence against canaries."""
+        self.registry.register(_Rollouts(status))
+
     def text(self) -> bytes:
         """Render the current metrics in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -97,3 +105,35 @@ class _Live(Collector):
         for result in self._models():
             family.add_metric([result.config.name, result.revision or ""], 1)
         return [family]
+
+
+class _Rollouts(Collector):
+    def __init__(self, status: Callable[[], list[RolloutStatus]]) -> None:
+        self._status = status
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        shares = GaugeMetricFamily(
+            "tensight_rollout_share",
+            "Share of the photos of a shadow, or of the clients of a canary.",
+            labels=["model", "kind", "candidate"],
+        )
+        evidence = GaugeMetricFamily(
+            "tensight_canary_evidence",
+            "Evidence that the candidate of a canary is worse; 1 at the start.",
+            labels=["model", "test"],
+        )
+        photos = GaugeMetricFamily(
+            "tensight_shadow_photos",
+            "Copies of photos since the shadow began in this process, by outcome.",
+            labels=["model", "outcome"],
+        )
+        for each in self._status():
+            model = each.rollout.model
+            shares.add_metric(
+                [model, each.rollout.kind, each.rollout.candidate], each.rollout.share
+            )
+            for test, value in each.evidence.items():
+                evidence.add_metric([model, test], value)
+            for outcome, n in each.photos.items():
+                photos.add_metric([model, outcome], n)
+        return [shares, evidence, photos]

@@ -19,6 +19,8 @@ from core.text import printable
 
 __all__ = ["OwnedModels"]
 
+_MAX_USERS = 1_000
+
 
 class OwnedModels:
     """The private taught models of a machine. Safe to share between threads and processes.
@@ -94,7 +96,7 @@ class OwnedModels:
             share_key: The result of `share`.
 
         Raises:
-            ModelNotFoundError: No model is shared with this key any more.
+            ModelNotFoundError: No model is shared with this key any more, or with too many already.
             OutputError: TENSIGHT_HOME cannot be written.
         """
         theirs = self.hashed(user)
@@ -106,6 +108,11 @@ class OwnedModels:
                 if record is None or not _is_key(record, share_key):
                     break
                 if theirs not in (record.owner, *record.users):
+                    if len(record.users) >= _MAX_USERS:
+                        raise ModelNotFoundError(
+                            f"This model is shared with {_MAX_USERS} others already. Ask its "
+                            "owner for a copy."
+                        )
                     record = record.model_copy(update={"users": (*record.users, theirs)})
                     self._taught.save(record)
                 return record

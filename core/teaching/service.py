@@ -150,11 +150,12 @@ class Teaching(OwnedModels):
             OutputError: TENSIGHT_HOME cannot be written.
         """
         check_model_name(name, self._untaught_names())
+        title = model_title(title or name)
         check_installed()
         collected = collect(
             photos, self._base, self._embed, self._pool, self._key, progress=progress
         )
-        model = self._install(name, model_title(title or name), collected, None)
+        model = self._install(name, title, collected, None)
         self._taught.save_examples(name, collected.examples.to_bytes())
         return model
 

@@ -43,6 +43,9 @@ def test_printing_help_imports_nothing_heavy(option: str) -> None:
     assert not loaded(program) & HEAVY
 
 
-@pytest.mark.parametrize("module", ["core.inference.classifier", "core.registry.catalog"])
-def test_loading_models_imports_no_database_and_no_hub_client(module: str) -> None:
-    assert not loaded(f"import {module}") & {"sqlalchemy", "huggingface_hub", "gradio", "telegram"}
+@pytest.mark.parametrize(
+    "module", ["core.inference.classifier", "core.registry.catalog", "core.serving.connect"]
+)
+def test_loading_models_imports_no_database_and_no_client(module: str) -> None:
+    clients = {"httpx2", "huggingface_hub", "gradio", "telegram"}
+    assert not loaded(f"import {module}") & (clients | {"sqlalchemy"})

@@ -53,6 +53,12 @@ def test_one_file_imports_the_hub_client(file: Path) -> None:
     assert not clients or module_of(file) == "core.registry.hub"
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_one_file_imports_ray(file: Path) -> None:
+    ray = {name for name in imported(file) if name.split(".")[0] == "ray"}
+    assert not ray or module_of(file) == "core.serving.cluster"
+
+
 def test_serving_imports_nothing_of_training() -> None:
     program = (
         "import sys, core, core.serving.local, core.locale, core.cli.main, demo.app, bot.app\n"

@@ -23,7 +23,7 @@ def test_texts_follow_the_models(made_models: Path, visiting: Callable[..., Page
     made = Catalog(Settings(models=made_models))
     page = visiting(LocalPredictor(made, queue_size=1, deadline_s=30), share=True)
     open_tab(page, "Data")
-    known = page.get_by_text("The models here know: red square, green bar, blue sky.")
+    known = page.get_by_text("The models here recognise: red square, green bar, blue sky.")
     expect(known).to_be_visible()
     open_tab(page, "About")
     expect(page.locator("#about")).to_contain_text("at 32 pixels a side")

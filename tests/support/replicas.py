@@ -96,6 +96,9 @@ def start_replica(
         TENSIGHT_DATABASE_URL=f"{url}&application_name=bot{number}",
         TENSIGHT_SECRET=_SECRET,
         TENSIGHT_LOG_LEVEL="INFO",
+        # A busy machine may take longer for a photo than users would wait.
+        TENSIGHT_DEADLINE_S="600",
+        TENSIGHT_PHOTO_SECONDS="300",
     )
 
 

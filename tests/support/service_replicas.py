@@ -22,9 +22,11 @@ class Replica:
 
     Args:
         folder: Folder for its log.
+        settings: Environment variables.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._settings = settings
         self.port = free_port()
         self._log = folder / f"{self.port}.log"
         self._process = self._start()
@@ -67,14 +69,16 @@ class Replica:
                 [sys.executable, "-m", "core.cli", "serve", "--port", str(self.port)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "TENSIGHT_MODEL": "classic"},
+                env=os.environ
+                | {"PYTHONPATH": str(ROOT), "TENSIGHT_MODEL": "classic"}
+                | self._settings,
             )
 
 
 @contextmanager
-def replica(folder: Path) -> Iterator[Replica]:
+def replica(folder: Path, **settings: str) -> Iterator[Replica]:
     """Run a replica while the context is open."""
-    running = Replica(folder)
+    running = Replica(folder, **settings)
     try:
         running.wait_until_ready()
         yield running

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,8 @@ def test_commands_of_the_guide_run(tmp_path: Path) -> None:
     (photos / "square" / "again.jpg").write_bytes(shape_jpeg("square", 0))
     (photos / ".hidden").mkdir()
     (tmp_path / "photo.jpg").write_bytes(shape_jpeg("circle", 40))
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "TEACH.md").read_text(), re.DOTALL)
+    guide = (ROOT / "docs" / "TEACH.md").read_text("utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", guide, re.DOTALL)
     teach, promote, predict, explain, push = [
         shlex.split(line)[1:] for block in blocks for line in block.splitlines()
     ]
@@ -49,6 +51,10 @@ def test_commands_of_the_guide_run(tmp_path: Path) -> None:
     explained = run_tensight(*explain)
     assert explained.returncode == 0, explained.stderr
     assert (tmp_path / "why.png").is_file()
+    (python,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    result: dict[str, Any] = {}
+    exec(python, result)  # noqa: S102  # to run the code of the guide is the test
+    assert result["prediction"].revision == revision
     # tests/core/registry/test_taught_releases.py pushes to a Hub on loopback.
     assert run_tensight(*push[:3], "--help").returncode == 0
 

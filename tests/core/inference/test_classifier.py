@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import core
-from core.bundle.config import MODEL, View
+from core.bundle.config import MODEL, VERDICT, VerdictConfig, View
 from core.bundle.folder import find_bundles, write_bundle
 from core.errors import BundleError, ImageError
 from core.inference.calibration import softmax
@@ -100,20 +100,19 @@ def test_invalid_photo_raises_image_error(catalog: Catalog) -> None:
 def test_verdict_follows_the_thresholds(
     catalog: Catalog, ship: Image.Image, tmp_path: Path
 ) -> None:
-    classic = catalog.bundle("classic")
-    confidence = catalog.load("classic").predict(ship).confidence
+    plain = {"exponent": 1.0, "beta": (1.0, 1.0, 0.0)}
+    confidence = with_config(catalog, tmp_path, **plain).predict(ship).confidence
     verdicts = []
     for none_below, unsure_below in (
         (confidence + 0.01, 0.0),
         (confidence - 0.01, min(confidence + 0.01, 1.0)),
         (confidence - 0.02, confidence - 0.01),
     ):
-        verdict = classic.config.verdict.model_copy(
-            update={"none_below": none_below, "unsure_below": unsure_below}
+        verdict = VerdictConfig(
+            method="max_softmax", none_below=none_below, unsure_below=unsure_below
         )
-        config = classic.config.model_copy(update={"verdict": verdict})
-        bundle = write_bundle(tmp_path / "classic", config, {MODEL: classic.read(MODEL)})
-        verdicts.append(Classifier(bundle, threads=1).predict(ship).verdict)
+        classifier = with_config(catalog, tmp_path, **plain, verdict=verdict)
+        verdicts.append(classifier.predict(ship).verdict)
     assert verdicts == ["none", "unsure", "known"]
 
 
@@ -133,7 +132,8 @@ def with_config(catalog: Catalog, folder: Path, **changes: object) -> Classifier
     """Return `classic` with changes to its config.json."""
     classic = catalog.bundle("classic")
     config = classic.config.model_copy(update=changes)
-    bundle = write_bundle(folder / "classic", config, {MODEL: classic.read(MODEL)})
+    files = {name: classic.read(name) for name in (MODEL, VERDICT) if name in config.sha256}
+    bundle = write_bundle(folder / "classic", config, files)
     return Classifier(bundle, threads=1)
 
 
@@ -164,7 +164,9 @@ def test_views_are_averaged(catalog: Catalog, ship: Image.Image, tmp_path: Path)
 
 def test_three_crops_are_averaged(catalog: Catalog, tmp_path: Path) -> None:
     spec = catalog.bundle("classic").config.input.model_copy(update={"resize": "three_crops"})
-    classifier = with_config(catalog, tmp_path, input=spec, temperature=1.0)
+    classifier = with_config(
+        catalog, tmp_path, input=spec, temperature=1.0, exponent=1.0, beta=(1.0, 1.0, 0.0)
+    )
     wide, square = drawings.ship(60, 48), drawings.ship(64, 64)
     both = classifier.predict_many([wide, square, wide], saliency=True)
     seen = crops(np.asarray(wide), spec)

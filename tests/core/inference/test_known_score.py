@@ -36,7 +36,8 @@ NONE: OodParams = {}
 
 def at(temperature: float) -> Config:
     config = Bundle.open(ROOT / "models" / "classic").config
-    return config.model_copy(update={"temperature": temperature, "exponent": 1.0})
+    plain = {"temperature": temperature, "exponent": 1.0, "beta": (1.0, 1.0, 0.0)}
+    return config.model_copy(update=plain)
 
 
 def test_softmax_is_stable_for_large_logits() -> None:

@@ -121,8 +121,7 @@ def test_worse_candidate_is_rolled_back_by_itself(settings: Settings, photo: Pat
 
 def test_equal_candidate_stays(settings: Settings) -> None:
     candidate = install_candidate(settings)
-    catalog = Catalog(settings)
-    with closing(Store.open(settings)) as store, closing(catalog):
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
@@ -131,7 +130,9 @@ def test_equal_candidate_stays(settings: Settings) -> None:
                 scores = {answer: 1.0}
                 store.feedback.add(Feedback("bot", MODEL, revision, answer, "known", scores, "cat"))
         rollouts.store()
-        assert rollouts.active() == store.rollouts.active() == [rollout]
+        (status,) = rollouts.status()
+        assert store.rollouts.active() == [status.rollout] == [rollout]
+        assert 0 < status.evidence["accuracy"] < 2
         rollouts.close()
 
 
@@ -174,6 +175,8 @@ def test_damaged_candidate_is_rolled_back(settings: Settings) -> None:
     (settings.home / "revisions" / candidate / MODEL / "model.tflite").write_bytes(b"damaged")
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         begin(store, settings, candidate)
+        reported: list[str] = []
+        catalog.add_failure_listener(reported.append)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
         ended = store.rollouts.latest(MODEL)
@@ -181,6 +184,7 @@ def test_damaged_candidate_is_rolled_back(settings: Settings) -> None:
     assert ended is not None
     assert ended.outcome == "rolled_back"
     assert "cannot be loaded" in str(ended.reason)
+    assert reported == [f"The canary {MODEL} {candidate} was ended: {ended.reason}"], "operators"
 
 
 def test_candidate_that_is_not_installed_here_is_left_alone(
@@ -191,7 +195,7 @@ def test_candidate_that_is_not_installed_here_is_left_alone(
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
         rollouts.refresh()
-        assert rollouts.active() == []
+        assert rollouts.status() == []
         assert store.rollouts.active() == [rollout], "another replica may have it"
         rollouts.close()
     assert caplog.text.count("is not installed here") == 1

@@ -20,13 +20,16 @@ from core.errors import (
     UnavailableError,
 )
 from core.inference.prediction import Prediction
+from core.photos.decode import Photo
 from core.registry.catalog import Catalog
+from core.rollout.traffic import Rollouts
 from core.serving.local import LocalPredictor
+from core.serving.telemetry import Telemetry
 from core.settings import Settings, processors
 from tests.conftest import ROOT
 from tests.support import drawings
 from tests.support.catalogs import CountingCatalog, FailingCatalog, RecordingObserver, SlowCatalog
-from tests.support.http_service import MODELS
+from tests.support.http_service import MODELS, PATIENCE_S
 
 WORKERS = processors()
 
@@ -376,3 +379,32 @@ def test_best_effort_photo_is_dropped_unless_a_worker_is_idle(
     # A dropped photo is no failure to report.
     assert observer.errors == []
     assert len(observer.answers) == WORKERS + 1
+
+
+def test_check_classifies_and_is_counted_nowhere(catalog: Catalog, jpeg: bytes) -> None:
+    counted: list[Prediction] = []
+
+    class Counting(Rollouts):
+        def on_answer(self, prediction: Prediction, photo: Photo | None) -> None:
+            counted.append(prediction)
+
+    telemetry = Telemetry()
+    predictor = LocalPredictor(
+        catalog,
+        queue_size=4,
+        deadline_s=PATIENCE_S,
+        observer=telemetry,
+        rollouts=lambda is_idle: Counting(catalog, lambda: None, is_idle=is_idle),
+    )
+    checked = asyncio.run(predictor.check(jpeg))
+    with pytest.raises(ImageError):
+        asyncio.run(predictor.check(b"no photo"))
+    assert counted == []
+    asked = asyncio.run(predictor.predict(jpeg))
+    predictor.close()
+    assert asked.scores == checked.scores
+    assert len(counted) == 1
+    text = telemetry.text().decode()
+    labels = f'model="{asked.model}",verdict="{asked.verdict}"'
+    assert f"tensight_photos_total{{{labels}}} 1.0" in text
+    assert "tensight_errors_total{" not in text

@@ -41,7 +41,7 @@ def any_size(shape: cnn.Shape, classes: int) -> keras.Model:
 @pytest.mark.parametrize(
     "recipe",
     [
-        get_recipe("baseline"),
+        pytest.param(get_recipe("baseline"), marks=pytest.mark.long),
         get_recipe("classic"),
         # Optimiser, number format and flips of scratch, and progressive resizing of mobilenet.
         made.like(
@@ -77,6 +77,7 @@ def test_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path, recipe: Reci
         assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=0.01, abs=1e-5)
 
 
+@pytest.mark.long
 def test_killed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     """Kill a run after its second epoch or later, of eight."""
     recipe = "made.recipe(epochs=8, patience=8, optimizer=AdamW(1e-4))"

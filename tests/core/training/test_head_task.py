@@ -134,6 +134,7 @@ def test_linear_head_is_trained_on_the_mean_of_a_feature_map(tmp_path: Path) -> 
     assert bundle.metrics().test.accuracy > 0.3, "the shades are easy"
 
 
+@pytest.mark.long
 def test_features_depend_on_views_but_not_on_epochs(tmp_path: Path) -> None:
     assert _train(tmp_path, _recipe()) is not None
     shorter = PhotoPlan(

@@ -143,6 +143,7 @@ def test_held_out_sources_are_evaluated(tmp_path: Path) -> None:
     assert [each.source for each in metrics.real_photos.sources] == ["one/photos"]
 
 
+@pytest.mark.long
 def test_own_photos_are_trained_on_with_a_plan(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -174,6 +175,7 @@ def test_own_photos_are_trained_on_with_a_plan(tmp_path: Path) -> None:
     assert "including 2 photos of the user's own" in data
 
 
+@pytest.mark.long
 def test_exported_explanation_has_features_and_exact_maps(tmp_path: Path) -> None:
     bundle = _train(tmp_path, _recipe())
     assert bundle is not None
@@ -194,6 +196,7 @@ def test_exported_explanation_has_features_and_exact_maps(tmp_path: Path) -> Non
     assert seen.shape == (24, 24)
 
 
+@pytest.mark.long
 def test_evaluate_keeps_metrics_of_the_frozen_baseline(tmp_path: Path) -> None:
     bundle = _train(tmp_path, _recipe())
     assert bundle is not None

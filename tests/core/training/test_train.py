@@ -97,6 +97,7 @@ def _train_ten(
     )
 
 
+@pytest.mark.long
 def test_tiny_imagenet_recipe_is_measured_on_photos(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -109,7 +109,7 @@ def test_unbundled_recipe_stores_metrics_only(made_models: Path, tmp_path: Path)
     page = results_page([first, second], None, RECIPES)
     row = f"| Baseline CNN (`seen`) | 0.6527 | {seen.metrics().test.accuracy:.4f} |"
     assert page.count(row) == 1
-    assert "Of `seen` only the metrics are stored, not the weights." in page
+    assert "The weights of `seen` are not stored, only their metrics." in page
     begin([recipe], made.dataset(), settings, resume=True)
     assert len(read_models(settings.models)) == 2, "the old figures were replaced"
     (settings.models / "unbundled.json").write_text("{}x")
@@ -118,6 +118,7 @@ def test_unbundled_recipe_stores_metrics_only(made_models: Path, tmp_path: Path)
     assert len(Catalog(settings).models()) == 1, "and the rest can still be listed"
 
 
+@pytest.mark.long
 def test_model_that_is_bundled_later_has_one_row(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     begin([made.recipe(name="one", epochs=1, bundled=False)], made.dataset(), settings)

@@ -84,6 +84,7 @@ def test_exported_feedback_is_trained_and_evaluated_on(settings: Settings, tmp_p
     assert evaluate_photos(Classifier(bundle, threads=1), wild).n == 3
 
 
+@pytest.mark.long
 def test_photos_of_none_are_outliers_of_recipes_with_outliers(tmp_path: Path) -> None:
     settings = Settings(
         data=made.tiny_imagenet(tmp_path), models=tmp_path / "models", home=tmp_path / "home"

@@ -67,6 +67,7 @@ def test_parquet_and_binary_layouts_hold_the_same_rows(
             assert np.array_equal(part.images[:, 5, 7], COLOURS[part.labels])
 
 
+@pytest.mark.long
 def test_published_cifar10_has_its_known_statistics(data_folder: Path) -> None:
     dataset = load_cifar10(Settings(data=data_folder))
     assert dataset.train.images.mean() / 255 == pytest.approx(0.4734, abs=1e-4)

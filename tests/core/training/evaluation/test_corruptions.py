@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from core.registry.catalog import Catalog
 from core.training.data.datasets import Split
@@ -34,6 +35,7 @@ def test_corruptions_are_deterministic(ships: Split) -> None:
     assert _state() == state, "others draw on as before"
 
 
+@pytest.mark.long
 def test_measure_corruptions_covers_models_and_severities(
     catalog: Catalog, made_models: object
 ) -> None:

@@ -26,8 +26,19 @@ def flatbuffer(name: str, precision: Precision) -> bytes:
     return to_flatbuffer(served(name), precision)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
-@pytest.mark.parametrize("name", NETWORKS)
+# Each precision is tested with one network at least, and each network of a bundled model with one
+# precision; the rest takes a minute.
+_QUICK = {("baseline", "float32"), ("classic", "float16"), ("scratch", "int8")}
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param(name, precision, marks=[pytest.mark.long] * ((name, precision) not in _QUICK))
+        for name in NETWORKS
+        for precision in ("float32", "float16", "int8")
+    ],
+)
 def test_flatbuffer_computes_what_the_model_computes(name: str, precision: Precision) -> None:
     side, _ = NETWORKS[name]
     engine = Engine(flatbuffer(name, precision), shape=(side, side), classes=4, threads=1)
