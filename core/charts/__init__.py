@@ -1,0 +1,1 @@
+"""Charts for phones, drawn by matplotlib in a worker process."""

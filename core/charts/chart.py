@@ -1,0 +1,66 @@
+"""Content of a chart: panels of horizontal bars."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Bar", "Chart", "Panel", "Row"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Bar(_Part):
+    """A bar.
+
+    Attributes:
+        value: Its length, at least 0, in the unit of its panel.
+        text: Text beside it.
+        low, high: Ends of an interval around the value; None without an interval.
+    """
+
+    value: float
+    text: str
+    low: float | None = None
+    high: float | None = None
+
+
+class Row(_Part):
+    """The bars of all series about one thing.
+
+    Attributes:
+        name: Name of the thing.
+        bars: One for each series of the chart; None where a series has none.
+    """
+
+    name: str
+    bars: tuple[Bar | None, ...]
+
+
+class Panel(_Part):
+    """Rows with a common unit, at least one.
+
+    Attributes:
+        title: Title of the panel.
+        rows: The rows, the first one on top.
+        end: Value at the end of the axis; None for that of the longest bar.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    end: float | None = None
+
+
+class Chart(_Part):
+    """A chart.
+
+    Attributes:
+        title: Title of the chart.
+        series: Names of the series, at least one and at most two.
+        panels: The panels from top to bottom, at least one.
+    """
+
+    title: str
+    series: tuple[str, ...]
+    panels: tuple[Panel, ...]

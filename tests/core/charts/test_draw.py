@@ -1,0 +1,51 @@
+"""Charts, and the worker process that draws them."""
+
+from __future__ import annotations
+
+import sys
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from core.charts.chart import Bar, Chart, Panel, Row
+from core.charts.draw import WIDTH, draw_chart
+from core.charts.drawer import ChartDrawer
+
+
+def chart(rows: int = 2, name: str = "cat") -> Chart:
+    bars = Bar(value=0.5, text="50% (n=4)", low=0.2, high=0.8), None
+    panel = Panel(title="Same answer", rows=tuple(Row(name=name, bars=bars) for _ in range(rows)))
+    return Chart(title="classic", series=("candidate", "live"), panels=(panel,))
+
+
+def test_chart_is_as_wide_as_a_phone_and_grows_with_its_rows() -> None:
+    few, many = (Image.open(BytesIO(draw_chart(chart(rows)))) for rows in (2, 20))
+    assert few.format == "PNG"
+    assert few.width == many.width == WIDTH
+    assert many.height > 2 * few.height
+
+
+@pytest.mark.parametrize("name", ["$x_{", "long " * 40, "ij → ß"])
+def test_label_is_drawn_as_it_is(name: str) -> None:
+    assert draw_chart(chart(name=name)).startswith(b"\x89PNG")
+
+
+def test_worker_draws_a_chart() -> None:
+    drawn = ChartDrawer().draw(chart())
+    assert drawn is not None
+    assert drawn.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "drawer",
+    [
+        ChartDrawer(is_installed=False),
+        ChartDrawer((sys.executable, "-c", "raise SystemExit('broken')")),
+        ChartDrawer((sys.executable, "-c", "input()\nwhile True: pass"), limit_s=0.5),
+        ChartDrawer(("no-such-program",)),
+    ],
+    ids=["missing extra", "failure", "hang", "missing program"],
+)
+def test_chart_that_cannot_be_drawn_is_left_out(drawer: ChartDrawer) -> None:
+    assert drawer.draw(chart()) is None
