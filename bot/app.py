@@ -48,7 +48,9 @@ from bot.timings import Timings
 from core.errors import BotError
 from core.network import broken_variable, is_loopback
 from core.registry.releases import Releases
+from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
+from core.serving.telemetry import RolloutCollector
 from core.settings import Settings
 from core.store.hash_key import load_hash_key
 from core.store.store import Store
@@ -127,6 +129,9 @@ def _build_state(
     tasks, language_of = BackgroundTasks(), partial(operator_language, store.chats)
     alone = not store.database.is_shared
     keeper = LaneKeeper(store.inbox, store.lanes, bot, timings, alone=alone)
+    metrics = BotMetrics()
+    if isinstance(predictor, LocalPredictor):
+        metrics.registry.register(RolloutCollector(predictor.rollouts))
     return BotState(
         settings=settings,
         predictor=predictor,
@@ -141,7 +146,7 @@ def _build_state(
         inbox=Inbox(store.inbox, keeper, bot, timings, alone=alone),
         alarms=Alarms(bot, settings.operators, language_of, tasks, timings),
         tasks=tasks,
-        metrics=BotMetrics(),
+        metrics=metrics,
     )
 
 

@@ -17,7 +17,7 @@ from core.registry.taught import is_private
 if TYPE_CHECKING:
     from core.rollout.traffic import RolloutStatus
 
-__all__ = ["CONTENT_TYPE", "Telemetry"]
+__all__ = ["CONTENT_TYPE", "RolloutCollector", "Telemetry"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Histogram buckets in seconds, from a small photo to a passed deadline.
@@ -87,7 +87,7 @@ class Telemetry:
 
     def watch_rollouts(self, status: Callable[[], list[RolloutStatus]]) -> None:
         """Export the active shadows and canaries, and the evidence against canaries."""
-        self.registry.register(_Rollouts(status))
+        self.registry.register(RolloutCollector(status))
 
     def text(self) -> bytes:
         """Render the current metrics in Prometheus' text format."""
@@ -107,11 +107,18 @@ class _Live(Collector):
         return [family]
 
 
-class _Rollouts(Collector):
+class RolloutCollector(Collector):
+    """Collects the active shadows and canaries, and the evidence against canaries.
+
+    Args:
+        status: Returns the rollouts that are active in this process.
+    """
+
     def __init__(self, status: Callable[[], list[RolloutStatus]]) -> None:
         self._status = status
 
     def collect(self) -> list[GaugeMetricFamily]:
+        """Return the current metrics."""
         shares = GaugeMetricFamily(
             "tensight_rollout_share",
             "Share of the photos of a shadow, or of the clients of a canary.",
