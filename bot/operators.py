@@ -18,7 +18,9 @@ from telegram.constants import ChatType, MessageLimit
 from telegram.error import TelegramError
 from telegram.ext import CallbackQueryHandler, CommandHandler, filters
 
-from bot import replies
+from bot import rollouts
+from bot.confirmations import acknowledge, ask_to_confirm
+from bot.evidence import on_rollout_button, show_evidence
 from bot.operator_audit import run_command
 from bot.outcome import Outcome
 from bot.state import BotApplication, BotContext, BotState
@@ -35,7 +37,10 @@ from core.system import peak_memory_bytes
 
 __all__ = ["COMMANDS", "add_handlers"]
 
-COMMANDS = ("status", "models", "pull", "promote", "rollback", "feedback", "maintenance", "audit")
+COMMANDS = (
+    *("status", "models", "pull", "promote", "rollback", *rollouts.HANDLERS, "evidence"),
+    *("feedback", "maintenance", "audit"),
+)
 """Commands of operators, in addition to those that everyone may use."""
 
 _AUDIT_ENTRIES = 20
@@ -57,12 +62,15 @@ def add_handlers(application: BotApplication) -> None:
         "pull": _pull,
         "promote": _promote,
         "rollback": _rollback,
+        **rollouts.HANDLERS,
+        "evidence": show_evidence,
         "feedback": _feedback,
         "maintenance": _maintenance,
         "audit": _audit,
     }.items():
         application.add_handler(CommandHandler(name, handler, filters=from_operators))
     application.add_handler(CallbackQueryHandler(_on_confirmation, pattern=r"^(do|drop):"))
+    application.add_handler(CallbackQueryHandler(on_rollout_button, pattern=r"^(release|end):"))
 
 
 async def _status(update: Update, context: BotContext) -> None:
@@ -181,7 +189,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     live = row.revision if row is not None else BUNDLED
     command = f"promote {name} {revision}"
     question = texts["promote_asked"].format(act=command, live=live)
-    await _ask(update, context, command, question)
+    await ask_to_confirm(update, context, command, question)
 
 
 async def _rollback(update: Update, context: BotContext) -> None:
@@ -198,7 +206,7 @@ async def _rollback(update: Update, context: BotContext) -> None:
 
     command = f"rollback {name}"
     question = texts["rollback_asked"].format(act=command, live=row.revision, to=row.last_good)
-    await _ask(update, context, command, question, seen=asdict(row))
+    await ask_to_confirm(update, context, command, question, seen=asdict(row))
 
 
 def _live_outcome(state: BotState, key: str, values: Mapping[str, object]) -> Outcome:
@@ -219,7 +227,7 @@ async def _maintenance(update: Update, context: BotContext) -> None:
     (mode,) = arguments
 
     command = f"maintenance {mode}"
-    await _ask(update, context, command, command)
+    await ask_to_confirm(update, context, command, command)
 
 
 async def _feedback(update: Update, context: BotContext) -> None:
@@ -261,33 +269,6 @@ async def _audit(update: Update, context: BotContext) -> None:
     await _send(update, "\n".join(lines) or (await context.texts())["audit_none"])
 
 
-async def _ask(
-    update: Update,
-    context: BotContext,
-    command: str,
-    question: str,
-    *,
-    seen: Mapping[str, object] | None = None,
-) -> None:
-    """Ask the operator to confirm a command, which `_run_confirmed` runs.
-
-    Args:
-        update: The operator's update.
-        context: Its context.
-        command: The command with its arguments, as in the audit log.
-        question: What is to be confirmed, in the operator's language.
-        seen: What the question shows, and the command depends on.
-    """
-    message, operator, state = update.effective_message, context.person, context.bot_data
-    if operator is None or message is None:
-        return
-    language, valid_s = await context.language(), state.timings.confirm_s
-    add = state.store.confirmations.add
-    key = await asyncio.to_thread(add, operator, command, seen or {}, valid_s)
-    text = locale.bot_texts(language)["confirm"].format(act=question)
-    await message.reply_text(text, reply_markup=replies.confirm_buttons(key, language))
-
-
 async def _on_confirmation(update: Update, context: BotContext) -> None:
     """Run or cancel a command whose button was pressed by the operator who gave it."""
     query = update.callback_query
@@ -295,15 +276,15 @@ async def _on_confirmation(update: Update, context: BotContext) -> None:
         return
     state, chat, texts = context.bot_data, update.effective_chat, await context.texts()
     if not context.is_operator or chat is None or chat.type != ChatType.PRIVATE:
-        await _acknowledge(query)
+        await acknowledge(query)
         return
     answer, _, key = query.data.partition(":")
     confirmations = state.store.confirmations
     pending = await asyncio.to_thread(confirmations.get, key)
     if pending is not None and pending.operator != context.person:
-        await _acknowledge(query, texts["not_yours"])
+        await acknowledge(query, texts["not_yours"])
         return
-    await _acknowledge(query)
+    await acknowledge(query)
     if pending is not None and pending.result is not None:
         await _replace_text(query, pending.result)
     elif pending is None or not pending.is_valid:
@@ -324,6 +305,10 @@ async def _on_confirmation(update: Update, context: BotContext) -> None:
 def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
     """Run a command that an operator confirmed; it may have been given to another process."""
     name, *arguments = pending.act.split()
+    if not rollouts.is_current(state.store, pending.seen):
+        return Outcome("rollout_over")
+    if name in rollouts.HANDLERS:
+        return rollouts.run_confirmed(state, pending)
     if name == "promote":
         model, revision = arguments
         promoted = state.releases.promote(model, revision)
@@ -336,11 +321,6 @@ def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
     (mode,) = arguments
     state.set_maintenance(on=mode == "on")
     return Outcome(f"maintenance_{mode}")
-
-
-async def _acknowledge(query: CallbackQuery, alert: str | None = None) -> None:
-    with suppress(TelegramError):  # A press can be answered for a short time only.
-        await query.answer(alert, show_alert=alert is not None)
 
 
 async def _send(update: Update, text: str) -> None:

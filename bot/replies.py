@@ -13,6 +13,7 @@ from core.errors import TenSightError
 from core.inference.prediction import Prediction
 from core.locale import Language
 from core.store.feedback import NONE
+from core.store.rollouts import Rollout
 
 __all__ = [
     "JUDGED",
@@ -26,6 +27,7 @@ __all__ = [
     "model_buttons",
     "model_code",
     "privacy_text",
+    "rollout_buttons",
 ]
 
 JUDGED = "judged"
@@ -165,6 +167,18 @@ def confirm_buttons(key: str, language: Language) -> InlineKeyboardMarkup:
     texts = locale.bot_texts(language)
     return InlineKeyboardMarkup(
         [[_button(texts["yes"], "do", key), _button(texts["cancel"], "drop", key)]]
+    )
+
+
+def rollout_buttons(rollout: Rollout, language: Language) -> InlineKeyboardMarkup:
+    """Build the keyboard that promotes the candidate of an active rollout, or ends the rollout."""
+    texts, number = locale.bot_texts(language), str(rollout.number)
+    promote = texts["promote_button"].format(revision=rollout.candidate)
+    return InlineKeyboardMarkup(
+        [
+            [_button(promote, "release", number)],
+            [_button(texts[f"end_{rollout.kind}"], "end", number)],
+        ]
     )
 
 

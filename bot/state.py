@@ -23,6 +23,7 @@ from bot.tasks import BackgroundTasks
 from bot.timings import Timings
 from bot.updates import client_of, user_id_of
 from core import locale
+from core.charts.drawer import ChartDrawer
 from core.inference.prediction import Prediction
 from core.locale import Language
 from core.registry.releases import Releases
@@ -58,6 +59,7 @@ class BotState:
         alarms: Notifications to operators.
         tasks: Background tasks.
         metrics: Prometheus metrics.
+        charts: Draws charts for operators.
         hour: Statistics of the last hour.
         started_at: Time of the start, in seconds since the epoch.
         token_revoked: Set when Telegram no longer accepts the token.
@@ -77,6 +79,7 @@ class BotState:
     alarms: Alarms
     tasks: BackgroundTasks
     metrics: BotMetrics
+    charts: ChartDrawer = field(default_factory=ChartDrawer)
     hour: HourlyStats = field(default_factory=HourlyStats)
     started_at: float = field(default_factory=time.time)
     token_revoked: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,122 @@
+"""Texts about the evidence of a rollout, as pure functions of the evidence and a language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core import locale
+from core.bundle.metrics import ProportionEstimate
+from core.locale import Language
+from core.rollout.evidence import CanaryEvidence, ShadowEvidence
+from core.store.feedback import NONE
+from core.store.rollouts import Rollout
+
+__all__ = ["evidence_text", "format_share", "label_text"]
+
+_MOST_ROWS = 10
+_MOST_CHARACTERS = 3500  # a question follows in the same message
+
+
+def evidence_text(
+    rollout: Rollout, evidence: CanaryEvidence | ShadowEvidence, language: Language
+) -> str:
+    """Describe a rollout and the evidence about its candidate.
+
+    Args:
+        rollout: The rollout.
+        evidence: The evidence about it.
+        language: Language of the text.
+    """
+    lines = list(_head(rollout, language))
+    if isinstance(evidence, CanaryEvidence):
+        lines += _canary(evidence, language)
+    else:
+        lines += _shadow(evidence, language)
+    return "\n".join(lines)[:_MOST_CHARACTERS]
+
+
+def format_share(share: float, language: Language) -> str:
+    """Format a share, 0 to 1, as a percentage with at most one decimal place."""
+    places = 0 if round(100 * share, 1).is_integer() else 1
+    return f"{locale.decimal(100 * share, places, language)}%"
+
+
+def label_text(label: str, language: Language) -> str:
+    """Return the name of a label, or of the answer that a photo shows none of them."""
+    if label == NONE:
+        return locale.bot_texts(language)["none_of_these"]
+    return locale.label_name(label, language)
+
+
+def _head(rollout: Rollout, language: Language) -> Iterator[str]:
+    texts = locale.bot_texts(language)
+    yield texts[f"evidence_{rollout.kind}"].format(
+        model=rollout.model,
+        candidate=rollout.candidate,
+        live=rollout.live,
+        share=format_share(rollout.share, language),
+        since=f"{rollout.began_at:%Y-%m-%d %H:%M} UTC",
+    )
+    if rollout.ended_at is not None:
+        yield texts["evidence_ended"].format(
+            at=f"{rollout.ended_at:%Y-%m-%d %H:%M} UTC",
+            outcome=texts[f"outcome_{rollout.outcome}"],
+            reason=rollout.reason,
+        )
+
+
+def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[str]:
+    texts = locale.bot_texts(language)
+    yield ""
+    for test in evidence.tests:
+        yield texts["evidence_test"].format(
+            test=texts[f"evidence_{test.test}"],
+            failed=test.candidate_failed,
+            n=test.candidate,
+            live_failed=test.live_failed,
+            live_n=test.live,
+            evidence=locale.decimal(test.evidence, 1, language),
+            alarm_at=locale.decimal(test.alarm_at, 0, language),
+        )
+    if evidence.classes:
+        yield ""
+        yield texts["evidence_classes"]
+    for label, counts in sorted(
+        evidence.classes.items(), key=lambda each: -each[1]["candidate_wrong"]
+    )[:_MOST_ROWS]:
+        yield texts["evidence_class"].format(label=label_text(label, language), **counts)
+
+
+def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
+    texts = locale.bot_texts(language)
+    yield texts["evidence_photos"].format(n=evidence.photos, failed=evidence.failed)
+    if evidence.agreement:
+        same = sum(round(each.share * each.n) for each in evidence.agreement.values())
+        agreed = ProportionEstimate.of(same, sum(each.n for each in evidence.agreement.values()))
+        yield texts["evidence_agreement"].format(share=_estimate(agreed, language))
+    for which, (median, p95) in evidence.milliseconds.items():
+        yield texts["evidence_ms"].format(
+            which=texts[f"evidence_of_{which}"],
+            median=locale.decimal(median, 1, language),
+            p95=locale.decimal(p95, 1, language),
+        )
+    for which, right in evidence.right.items():
+        yield texts["evidence_right"].format(
+            which=texts[f"evidence_of_{which}"], n=right.n, share=_estimate(right, language)
+        )
+    if evidence.right:
+        yield texts["evidence_alone"].format(**evidence.changed_right)
+    if evidence.changes:
+        yield ""
+        yield texts["evidence_changes"]
+    for before, after, n in evidence.changes[:_MOST_ROWS]:
+        yield f"{label_text(before, language)} → {label_text(after, language)}: {n}"
+
+
+def _estimate(estimate: ProportionEstimate, language: Language) -> str:
+    """Format a share with its 95% interval."""
+    return locale.bot_texts(language)["evidence_interval"].format(
+        share=format_share(estimate.share, language),
+        low=format_share(estimate.low, language),
+        high=format_share(estimate.high, language),
+    )

@@ -1,0 +1,165 @@
+"""Operators' commands that release revisions on evidence: shadow, canary and evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Literal
+
+from telegram import Update
+
+from bot.confirmations import ask_to_confirm
+from bot.outcome import Outcome
+from bot.sending import reply
+from bot.state import BotContext, BotState
+from bot.tasks import run_in_daemon_thread
+from core.bundle.folder import BUNDLED
+from core.errors import BundleError, ModelNotFoundError
+from core.registry.catalog import Catalog
+from core.rollout.control import begin_rollout, end_rollout, parse_share
+from core.serving.local import LocalPredictor
+from core.store.confirmations import PendingCommand
+from core.store.rollouts import Rollout
+from core.store.store import Store
+
+__all__ = ["HANDLERS", "is_current", "run_confirmed"]
+
+_STOP = "stop"
+_DEFAULT_SHARES: Mapping[str, str] = {"shadow": "100%", "canary": "10%"}
+
+
+async def _shadow(update: Update, context: BotContext) -> None:
+    """Answer /shadow: ask to confirm that a shadow begins or ends, or list the active ones."""
+    await _rollout(update, context, "shadow")
+
+
+async def _canary(update: Update, context: BotContext) -> None:
+    """Answer /canary: ask to confirm that a canary begins or ends, or list the active ones."""
+    await _rollout(update, context, "canary")
+
+
+async def _rollout(update: Update, context: BotContext, kind: Literal["shadow", "canary"]) -> None:
+    match context.args or []:
+        case []:
+            await _list_active(update, context, kind)
+        case [model, "stop"]:
+            await _ask_to_end(update, context, kind, model)
+        case [model, revision]:
+            await _ask_to_begin(update, context, kind, model, revision, _DEFAULT_SHARES[kind])
+        case [model, revision, share]:
+            await _ask_to_begin(update, context, kind, model, revision, share)
+        case _:
+            await reply(update.effective_message, (await context.texts())[f"{kind}_how"])
+
+
+async def _list_active(
+    update: Update, context: BotContext, kind: Literal["shadow", "canary"]
+) -> None:
+    texts = await context.texts()
+    active = await asyncio.to_thread(context.bot_data.store.rollouts.active)
+    lines = [
+        texts["rollout_row"].format(
+            model=each.model,
+            candidate=each.candidate,
+            live=each.live,
+            share=_share(each.share),
+            since=f"{each.began_at:%Y-%m-%d %H:%M} UTC",
+        )
+        for each in active
+        if each.kind == kind
+    ]
+    lines.append(texts[f"{kind}_how"])
+    await reply(update.effective_message, "\n".join(lines))
+
+
+async def _ask_to_begin(
+    update: Update,
+    context: BotContext,
+    kind: Literal["shadow", "canary"],
+    model: str,
+    prefix: str,
+    share: str,
+) -> None:
+    state, texts = context.bot_data, await context.texts()
+
+    def resolve() -> str:
+        return state.releases.resolve_revision(model, prefix)
+
+    try:
+        parsed = parse_share(share, kind)
+    except ValueError:
+        await reply(update.effective_message, texts[f"{kind}_how"])
+        return
+    try:
+        revision = await run_in_daemon_thread(resolve)
+    except (BundleError, ModelNotFoundError) as error:
+        await reply(update.effective_message, texts["act_refused"].format(error=error))
+        return
+    row = (await asyncio.to_thread(state.store.live.all)).get(model)
+    live = row.revision if row is not None else BUNDLED
+    command = f"{kind} {model} {revision} {_share(parsed)}"
+    question = texts["promote_asked"].format(act=command, live=live)
+    await ask_to_confirm(update, context, command, question)
+
+
+async def _ask_to_end(
+    update: Update, context: BotContext, kind: Literal["shadow", "canary"], model: str
+) -> None:
+    rollout = await asyncio.to_thread(_find_active, context.bot_data.store, model, kind)
+    if rollout is None:
+        text = (await context.texts())["rollout_none"].format(kind=kind, model=model)
+        await reply(update.effective_message, text)
+        return
+    command = f"{kind} {model} {_STOP}"
+    await ask_to_confirm(update, context, command, command, seen={"rollout": rollout.number})
+
+
+def is_current(store: Store, seen: Mapping[str, object]) -> bool:
+    """Return whether the rollout is active that a question showed; True where it showed none."""
+    number = seen.get("rollout")
+    return number is None or any(each.number == number for each in store.rollouts.active())
+
+
+def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
+    """Begin or end a rollout, as an operator confirmed.
+
+    Raises:
+        ModelNotFoundError, BundleError, StoreError: As in `begin_rollout` and `end_rollout`.
+    """
+    name, model, *arguments = pending.act.split()
+    kind: Literal["shadow", "canary"] = "shadow" if name == "shadow" else "canary"
+    if arguments == [_STOP]:
+        ended = end_rollout(state.store, model, kind, reason="by hand")
+        values = {"kind": kind, "model": model, "candidate": ended.candidate, "live": ended.live}
+        return Outcome("rollout_ended", values)
+    revision, share = arguments
+    with closing(Catalog(state.settings)) as catalog:
+        begun = begin_rollout(
+            state.store,
+            catalog,
+            state.releases,
+            model=model,
+            revision=revision,
+            kind=kind,
+            share=parse_share(share, kind),
+        )
+    note = None if isinstance(state.predictor, LocalPredictor) else "live_elsewhere"
+    values = {"model": model, "candidate": begun.candidate, "share": _share(begun.share)}
+    return Outcome(f"{kind}_begun", values, note)
+
+
+def _find_active(
+    store: Store, model: str, kind: Literal["shadow", "canary"] | None = None
+) -> Rollout | None:
+    """Return the active rollout of a model, of one kind or of any."""
+    mine = (each for each in store.rollouts.active() if each.model == model)
+    return next((each for each in mine if kind in (None, each.kind)), None)
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+HANDLERS = {"shadow": _shadow, "canary": _canary}
+"""Handlers of the commands by name."""
