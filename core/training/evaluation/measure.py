@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from core.bundle.config import MODEL, VERDICT, Config
+from core.bundle.config import MODEL, SPACE, VERDICT, Config
 from core.bundle.folder import Bundle, write_bundle
 from core.bundle.metrics import (
     BaselineMetrics,
@@ -125,8 +125,8 @@ def recalibrate(
         probe = Classifier(bundle, threads=settings.threads).ood_params
     config, files, resizing = complete_config(bundle, data, settings, probe)
     history = replace(_history(bundle), resize=resizing)
-    weights = {MODEL: bundle.read(MODEL)}
-    return measure(bundle.folder, config, weights | files, history, data, settings, command)
+    kept = {name: file for name, file in _stored_files(bundle).items() if name != VERDICT}
+    return measure(bundle.folder, config, kept | files, history, data, settings, command)
 
 
 def _history(bundle: Bundle) -> History:
@@ -236,8 +236,9 @@ def add_corruptions(bundle: Bundle, shift: Mapping[str, CorruptionMetrics], n: i
 
 
 def _stored_files(bundle: Bundle) -> dict[str, bytes]:
-    """Return the weights and the parameters of the verdict method by file name."""
-    return {name: bundle.read(name) for name in (MODEL, VERDICT) if name in bundle.config.sha256}
+    """Return the files that no evaluation can make again, by file name."""
+    names = (MODEL, VERDICT, SPACE)
+    return {name: bundle.read(name) for name in names if name in bundle.config.sha256}
 
 
 def _single_view_accuracy(bundle: Bundle, test: Split, settings: Settings) -> float:

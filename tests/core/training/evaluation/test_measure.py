@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from core.bundle.config import MODEL
+from core.bundle.config import MODEL, SPACE
 from core.bundle.folder import Bundle, find_bundles, write_bundle
 from core.cli import evaluate as evaluate_command
 from core.inference.calibration import confidences
@@ -23,6 +23,7 @@ from core.training.evaluation.corruptions import CORRUPTED_ROWS, corrupt, corrup
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import evaluate
 from core.training.evaluation.ood import run_inference
+from core.training.teaching_space import add_space
 from tests.conftest import ROOT
 from tests.support import made
 
@@ -72,7 +73,10 @@ def test_calibrate_replaces_calibration_and_thresholds(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder,) = find_bundles(models)
-    trained = Bundle.open(folder)
+    rng = np.random.default_rng(0)
+    trained = add_space(
+        Bundle.open(folder), rng.normal(size=(40, 32)).astype(np.float32), np.repeat([*"ab"], 20)
+    )
     verdict = trained.config.verdict.model_copy(update={"none_below": 0.9, "unsure_below": 0.9})
     files = {name: trained.read(name) for name in trained.config.sha256}
     write_bundle(
@@ -85,7 +89,8 @@ def test_calibrate_replaces_calibration_and_thresholds(
     calibrated.verify()
     same_files = {"sha256": trained.config.sha256}
     assert calibrated.config.model_copy(update=same_files) == trained.config
-    assert calibrated.read(MODEL) == trained.read(MODEL)
+    for name in (MODEL, SPACE):
+        assert calibrated.read(name) == trained.read(name)
     assert json.loads(printed)["test"]["n"] == 12
 
 
