@@ -232,18 +232,7 @@ def launch(
     Raises:
         ListenError: The page cannot bind to the address.
     """
-    host = host.strip("[]")
-    look: dict[str, Any] = {
-        "max_file_size": MAX_BYTES,
-        "enable_monitoring": False,
-        "run_history": False,
-        "ssr_mode": False,
-        "footer_links": ["api"],
-        "i18n": _words(),
-        "theme": _theme(),
-        "css_paths": _STYLE,
-        "js": _script(),
-    }
+    host, look = host.strip("[]"), _gradio_options()
     middleware = page_middleware(
         uploaders=uploaders or ClientRateLimiter(_UPLOADS),
         uploads=uploads,
@@ -279,6 +268,21 @@ def launch(
         return None
     with _reaching_gradio():
         return share_page(page)
+
+
+def _gradio_options() -> dict[str, Any]:
+    """Return Gradio's options for the looks and limits of the page."""
+    return {
+        "max_file_size": MAX_BYTES,
+        "enable_monitoring": False,
+        "run_history": False,
+        "ssr_mode": False,
+        "footer_links": ["api"],
+        "i18n": _words(),
+        "theme": _theme(),
+        "css_paths": _STYLE,
+        "js": _script(),
+    }
 
 
 def _launch_in_space(
