@@ -44,6 +44,8 @@ from bot.refusals import UNKNOWN_BOT
 from bot.shared_pace import SharedPace
 from bot.state import BotApplication, BotContext, BotState
 from bot.tasks import BackgroundTasks
+from bot.taught_models import TaughtModels
+from bot.teach import start, teach
 from bot.timings import Timings
 from core.errors import BotError
 from core.network import broken_variable, is_loopback
@@ -140,6 +142,7 @@ def _build_state(
         hash_key=hash_key,
         timings=timings,
         models=ModelList(predictor),
+        taught=TaughtModels(settings, predictor, hash_key),
         # Half the predictor's places, so that the bot's own photos do not fill its queue.
         photos=PhotoDownloads(bot, max(1, settings.queue_size // 2)),
         photo_rate=PhotoRateLimiter(settings.chat_photos_per_minute),
@@ -180,9 +183,10 @@ def _request(settings: Settings, timings: Timings) -> HTTPXRequest:
 def add_handlers(application: BotApplication) -> None:
     """Add the handlers of what everyone may send; operators' commands are in `bot.operators`."""
     commands: dict[str, Handler] = {
-        "start": reply_with("start"),
+        "start": start,
         "help": show_help,
         "model": choose_model,
+        "teach": teach,
         "compare": on_compare,
         "explain": on_explain,
         "what": on_what,

@@ -283,7 +283,7 @@ async def _on_models(press: _ButtonPress) -> _Notice | None:
     answer = await press.answer()
     if answer is None:
         return press.notice("gone")
-    models = await press.context.bot_data.models.selectable(answer.model)
+    models = await press.context.selectable(answer.model)
     buttons = replies.model_buttons(
         models, press.language, answer.model, press.key, back=press.value
     )
@@ -293,7 +293,7 @@ async def _on_models(press: _ButtonPress) -> _Notice | None:
 
 async def _on_model(press: _ButtonPress) -> _Notice | None:
     """Select the chat's model; under an answer, classify its photo with another model."""
-    models = await press.context.bot_data.models.all()
+    models = await press.context.models()
     selected = [each for each in models if replies.model_code(each.config.name) == press.value]
     if not selected:
         return press.notice("no_model")
@@ -337,7 +337,8 @@ async def _on_keep(press: _ButtonPress) -> _Notice | None:
     keeps = press.value == "1"
     await press.context.change_chat_settings(keep_photos=keeps)
     days = press.context.bot_data.settings.retention_days
-    await press.show(*replies.privacy_text(days, press.language, keeps))
+    taught = await press.context.taught_titles()
+    await press.show(*replies.privacy_text(days, press.language, keeps, taught))
     return None
 
 

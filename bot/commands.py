@@ -10,7 +10,9 @@ from telegram.constants import ChatType
 from bot import replies
 from bot.sending import reply
 from bot.state import BotContext
+from bot.teach import forget_sender
 from core import locale
+from core.registry.taught import is_private
 
 __all__ = [
     "choose_language",
@@ -34,7 +36,7 @@ async def show_help(update: Update, context: BotContext) -> None:
 async def choose_model(update: Update, context: BotContext) -> None:
     """Answer /model: one button for each model."""
     selected, language = await context.model(), await context.language()
-    models = await context.bot_data.models.selectable(selected)
+    models = await context.selectable(selected)
     text = locale.bot_texts(language)["choose_model"]
     await reply(update.effective_message, text, replies.model_buttons(models, language, selected))
 
@@ -65,6 +67,8 @@ async def show_stats(update: Update, context: BotContext) -> None:
     if by_model:
         lines += ["", texts["stats_models"]]
     for row in by_model:
+        if is_private(row.model):
+            continue  # Whoever knows its id may use it.
         name = f"{titles.get(row.model, row.model)} ({row.revision})"
         lines.append(texts["stats_model"].format(model=name, right=row.right, n=row.n))
     await reply(update.effective_message, "\n".join(lines))
@@ -76,6 +80,7 @@ async def show_privacy(update: Update, context: BotContext) -> None:
         context.bot_data.settings.retention_days,
         await context.language(),
         await context.keeps_photos(),
+        await context.taught_titles(),
     )
     chat = update.effective_chat
     is_private = chat is not None and chat.type == ChatType.PRIVATE
@@ -87,6 +92,8 @@ async def forget(update: Update, context: BotContext) -> None:
     state, texts, user = context.bot_data, await context.texts(), context.user_id
     if user is not None:
         await state.inbox.forget(user, lambda: state.forget(user))
+        # Afterwards, since it takes seconds; the command is repeated if the process dies meanwhile.
+        await forget_sender(context, state.person(user) or "")
     text = texts["forgotten_operator" if context.is_operator else "forgotten"]
     await reply(update.effective_message, text)
 
@@ -99,9 +106,11 @@ async def whoami(update: Update, context: BotContext) -> None:
 
 
 async def on_migration(update: Update, context: BotContext) -> None:
-    """Copy the settings of a group to the supergroup that it became, which has another id."""
+    """Pass settings and taught models of a group to the supergroup that it became."""
     message = update.message
     if message is not None and message.migrate_to_chat_id is not None:
         settings = await context.chat_settings()
-        chats = context.bot_data.store.chats
-        await asyncio.to_thread(chats.set, message.migrate_to_chat_id, settings)
+        state, new_chat = context.bot_data, message.migrate_to_chat_id
+        await asyncio.to_thread(state.store.chats.set, new_chat, settings)
+        await asyncio.to_thread(state.store.lessons.move, message.chat.id, new_chat)
+        await state.taught.move(message.chat.id, new_chat)

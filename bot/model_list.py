@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from core.bundle.leaderboard import ModelInfo, selectable
 from core.errors import PredictorError, UnavailableError
+from core.registry.taught import is_private
 from core.serving.predictor import Predictor, find_model
 
 __all__ = ["ModelList"]
@@ -50,12 +51,14 @@ class ModelList:
         return (await self._current()).models
 
     async def get(self, name: str) -> ModelInfo:
-        """Return a model by name.
+        """Return a model by name, or a private one by its id.
 
         Raises:
             ModelNotFoundError: There is no model of that name.
             UnavailableError: The models cannot be listed now.
         """
+        if is_private(name):
+            return await asyncio.to_thread(self._predictor.model, name)
         return find_model(await self.all(), name)
 
     async def name_or_default(self, name: str | None) -> str:

@@ -41,11 +41,16 @@ class PhotoRateLimiter:
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
-        self._private = RateLimit(photos_per_minute, window_s=_WINDOW_S, clock=clock)
-        in_groups = min(photos_per_minute, _MAX_GROUP_PHOTOS)
-        self._group = RateLimit(in_groups, window_s=_WINDOW_S, clock=clock)
+        self._in_private = photos_per_minute
+        self._in_group = min(photos_per_minute, _MAX_GROUP_PHOTOS)
+        self._private = RateLimit(self._in_private, window_s=_WINDOW_S, clock=clock)
+        self._group = RateLimit(self._in_group, window_s=_WINDOW_S, clock=clock)
         self._counted: dict[int, None] = {}
         self._warned: dict[int, float] = {}
+
+    def photos_per_minute(self, *, in_group: bool) -> int:
+        """Return how many photos a chat may send in a minute."""
+        return self._in_group if in_group else self._in_private
 
     def check(self, update: Update, photos: int) -> None:
         """Count the photos of an update, unless it was counted before.

@@ -13,6 +13,7 @@ from telegram.ext import filters
 
 from bot import replies
 from bot.guards import is_addressed, may_ask, reply_with, with_error_replies
+from bot.lessons import take_photos
 from bot.sending import reply, reply_photo
 from bot.state import BotContext
 from bot.updates import client_of, photo_of
@@ -47,7 +48,9 @@ class HasPhoto(filters.MessageFilter):
 async def on_photo(update: Update, context: BotContext) -> None:
     """Answer a photo that is meant for the bot."""
     message = update.message
-    if message is not None and is_addressed(message, context):
+    if message is None or await take_photos(context, [message]):
+        return
+    if is_addressed(message, context):
         await _answer(context, message)
 
 
@@ -179,7 +182,9 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
         context: Context of the first item.
     """
     messages = [update.message for update in updates if update.message is not None]
-    if not messages or not any(is_addressed(message, context) for message in messages):
+    if not messages or await take_photos(context, messages):
+        return
+    if not any(is_addressed(message, context) for message in messages):
         return
     state, n_photos = context.bot_data, sum(photo_of(each) is not None for each in messages)
     if n_photos == 0:

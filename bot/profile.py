@@ -22,7 +22,18 @@ from core.locale import Language
 __all__ = ["publish_profile"]
 
 _COMMANDS = (
-    *("start", "help", "model", "compare", "explain", "what", "stats", "language", "privacy"),
+    *(
+        "start",
+        "help",
+        "model",
+        "teach",
+        "compare",
+        "explain",
+        "what",
+        "stats",
+        "language",
+        "privacy",
+    ),
     *("forget", "whoami"),
 )
 

@@ -19,7 +19,15 @@ __all__ = ["TelegramRateLimiter"]
 
 # Methods that send no message to a chat.
 UNLIMITED_METHODS = (
-    *("answerCallbackQuery", "getChat", "getFile", "getMe", "getWebhookInfo", "sendChatAction"),
+    *(
+        "answerCallbackQuery",
+        "getChat",
+        "getChatMember",
+        "getFile",
+        "getMe",
+        "getWebhookInfo",
+        "sendChatAction",
+    ),
     *("deleteWebhook", "setWebhook", "getMyCommands", "getMyName", "getMyDescription"),
     *("getMyShortDescription", "setMyCommands", "setMyName", "setMyDescription"),
     "setMyShortDescription",

@@ -28,6 +28,7 @@ __all__ = [
     "model_code",
     "privacy_text",
     "rollout_buttons",
+    "use_button",
 ]
 
 JUDGED = "judged"
@@ -191,15 +192,27 @@ def _button(text: str, *parts: str) -> InlineKeyboardButton:
     return InlineKeyboardButton(text, callback_data=":".join(parts))
 
 
-def privacy_text(days: int, language: Language, keeps: bool) -> tuple[str, InlineKeyboardMarkup]:
+def use_button(model: str, language: Language) -> InlineKeyboardMarkup:
+    """Build the keyboard that makes a taught model the one that answers in the chat."""
+    text = locale.bot_texts(language)["teach_use"]
+    return InlineKeyboardMarkup([[_button(text, "model", "", model_code(model))]])
+
+
+def privacy_text(
+    days: int, language: Language, keeps: bool, taught: Sequence[str]
+) -> tuple[str, InlineKeyboardMarkup]:
     """Format the privacy notice and build the button that turns storage of photos on or off.
 
     Args:
         days: Retention period in days.
         language: Language of the texts.
         keeps: Whether the user's photos are stored now.
+        taught: Names of the models that the chat taught.
     """
     texts = locale.bot_texts(language)
     text = texts["privacy"].format(days=days, kept=texts["kept" if keeps else "not_kept"])
+    if taught:
+        names = ", ".join(f"“{title}”" for title in taught)
+        text = f"{text}\n\n{texts['privacy_taught'].format(titles=names)}"
     label, change = (texts["keep_on"], "0") if keeps else (texts["keep_off"], "1")
     return text, InlineKeyboardMarkup([[_button(label, "keep", "", change)]])

@@ -65,6 +65,7 @@ async def run(
             await _receive(application, stop, webhook, say)
     finally:
         await application.shutdown()
+        state.taught.close()
     if state.token_revoked.is_set():
         raise BotError(UNKNOWN_BOT)
 

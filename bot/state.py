@@ -20,13 +20,16 @@ from bot.photo_downloads import PhotoDownloads
 from bot.photo_rate import PhotoRateLimiter
 from bot.sending import reply
 from bot.tasks import BackgroundTasks
+from bot.taught_models import TaughtModels
 from bot.timings import Timings
 from bot.updates import client_of, user_id_of
 from core import locale
+from core.bundle.leaderboard import ModelInfo
 from core.charts.drawer import ChartDrawer
 from core.inference.prediction import Prediction
 from core.locale import Language
 from core.registry.releases import Releases
+from core.registry.taught import is_private
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
@@ -53,6 +56,7 @@ class BotState:
         hash_key: Key of the hashes that stand for users.
         timings: Intervals and timeouts.
         models: Models of the predictor.
+        taught: Models that chats taught.
         photos: Downloads of photos.
         photo_rate: Rate limit on photos.
         inbox: Queue of updates.
@@ -73,6 +77,7 @@ class BotState:
     hash_key: bytes = field(repr=False)
     timings: Timings
     models: ModelList
+    taught: TaughtModels
     photos: PhotoDownloads
     photo_rate: PhotoRateLimiter
     inbox: Inbox
@@ -102,9 +107,10 @@ class BotState:
         self.store.flags.set(_MAINTENANCE, on=on)
 
     async def forget(self, user: int) -> None:
-        """Delete a user's answers, feedback and private chat settings.
+        """Delete a user's answers, feedback, private chat settings and photos to learn from.
 
-        The settings of a group belong to all of its members and stay.
+        What was learned is not changed. The settings of a group belong to all of its members and
+        stay.
         """
         # The id of a private chat is the id of its user.
         await asyncio.to_thread(self.store.chats.forget, self.person(user) or "", {user})
@@ -179,21 +185,52 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
     async def model(self) -> str:
         """Return the name of the chat's model.
 
-        If the model is no longer available, the chat is told so, and uses the default model from
-        then on.
+        A taught model answers in the chats that own or have added it. If the model is no longer
+        available, the chat is told so, and uses the default model from then on.
 
         Raises:
             ModelNotFoundError, UnavailableError: As in `ModelList.all`.
         """
         selected = (await self.chat_settings()).model
+        if selected is not None and await self._may_use(selected):
+            return selected
         name = await self.bot_data.models.name_or_default(selected)
         if selected is not None and name != selected:
             model = await self.bot_data.models.get(name)
-            text = (await self.texts())["model_gone"]
+            # Whoever knows the id of a taught model may use it.
+            text = (await self.texts())["taught_gone" if is_private(selected) else "model_gone"]
             message = self.current_update.effective_message
             await reply(message, text.format(old=selected, new=model.config.title))
             await self.change_chat_settings(model=None)
         return name
+
+    async def models(self) -> list[ModelInfo]:
+        """Return all models that may answer in the chat.
+
+        Raises:
+            ModelNotFoundError, UnavailableError: As in `ModelList.all`.
+        """
+        return [*await self.bot_data.models.all(), *await self._taught()]
+
+    async def selectable(self, chosen: str) -> list[ModelInfo]:
+        """Return the models that the chat may select, as `ModelList.selectable`."""
+        return [*await self.bot_data.models.selectable(chosen), *await self._taught()]
+
+    async def taught_titles(self) -> list[str]:
+        """Return the names of the chat's own taught models."""
+        chat, taught = self.current_update.effective_chat, self.bot_data.taught
+        if chat is None:
+            return []
+        return [e.title for e in await taught.of_chat(chat.id) if taught.is_own(chat.id, e)]
+
+    async def _taught(self) -> list[ModelInfo]:
+        chat = self.current_update.effective_chat
+        return [] if chat is None else await self.bot_data.taught.infos(chat.id)
+
+    async def _may_use(self, model: str) -> bool:
+        """Return whether a model is a taught one that may answer in the chat."""
+        chat = self.current_update.effective_chat
+        return chat is not None and await self.bot_data.taught.may_use(chat.id, model)
 
     async def keeps_photos(self) -> bool:
         """Return whether the sender agreed, in the private chat, to the storage of photos."""

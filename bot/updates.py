@@ -6,13 +6,14 @@ import logging
 import mimetypes
 from typing import Any, NamedTuple
 
-from telegram import Bot, Message, Update
+from telegram import Bot, Document, Message, PhotoSize, Update
 
 __all__ = [
     "PhotoFile",
     "album_of",
     "chat_id_of",
     "client_of",
+    "content_id_of",
     "has_file",
     "is_forget_command",
     "is_reply_to",
@@ -112,11 +113,24 @@ def client_of(update: Update) -> str:
 
 def photo_of(message: Message | None) -> PhotoFile | None:
     """Return the photo of a message, or the image sent as a file; None where it has neither."""
+    found = _photo_or_image(message)
+    return None if found is None else PhotoFile(found.file_id, found.file_size)
+
+
+def content_id_of(message: Message | None) -> str | None:
+    """Return Telegram's id of what a message's photo shows; None where it has none.
+
+    It is the same whoever sends the photo again; it cannot be downloaded with it.
+    """
+    found = _photo_or_image(message)
+    return None if found is None else found.file_unique_id
+
+
+def _photo_or_image(message: Message | None) -> PhotoSize | Document | None:
     if message is None:
         return None
     if message.photo:
-        largest = max(message.photo, key=lambda size: size.width * size.height)
-        return PhotoFile(largest.file_id, largest.file_size)
+        return max(message.photo, key=lambda size: size.width * size.height)
     document = message.document
     if document is None:
         return None
@@ -124,6 +138,4 @@ def photo_of(message: Message | None) -> PhotoFile | None:
     if kind in (None, _UNKNOWN_TYPE):
         # Some clients send no type; the file's name may tell it.
         kind, _ = mimetypes.guess_type(document.file_name or "")
-    if (kind or "").startswith("image/"):
-        return PhotoFile(document.file_id, document.file_size)
-    return None
+    return document if (kind or "").startswith("image/") else None

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from core.store.database import Database
 from core.store.feedback import right
 from core.store.rollouts import answer_digest
-from core.store.tables import ANSWERS, CHATS, COMPARISONS, FEEDBACK
+from core.store.tables import ANSWERS, CHATS, COMPARISONS, FEEDBACK, LESSON_PHOTOS, LESSONS
 
 __all__ = ["Chat", "ChatTable", "UserStats"]
 
@@ -71,6 +71,12 @@ class ChatTable:
             if done.rowcount == 0:
                 connection.execute(sa.insert(CHATS).values(values | {"chat": chat}))
 
+    def all(self) -> dict[int, Chat]:
+        """Return the settings of all chats that have some, by id."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(CHATS)).all()
+        return {row.chat: Chat(row.model, row.language, row.keep_photos) for row in rows}
+
     def user_stats(self, person: str) -> UserStats:
         """Count the stored answers and feedback of a user.
 
@@ -86,17 +92,22 @@ class ChatTable:
         return UserStats(n, len(rows), n_right)
 
     def forget(self, person: str, chats: Collection[int]) -> None:
-        """Delete a user's answers, feedback and comparisons, and the settings of chats.
+        """Delete a user's answers, feedback, comparisons and photos to learn from.
+
+        The settings and lessons of chats are deleted, too.
 
         Args:
             person: Keyed hash of the user's id.
-            chats: Ids of the chats whose settings are deleted.
+            chats: Ids of these chats.
         """
         with self._database.write() as connection:
             _delete_comparisons(connection, person)
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
-            connection.execute(sa.delete(CHATS).where(CHATS.c.chat.in_(chats)))
+            mine = LESSON_PHOTOS.c.person == person
+            connection.execute(sa.delete(LESSON_PHOTOS).where(mine))
+            for table in (LESSON_PHOTOS, LESSONS, CHATS):
+                connection.execute(sa.delete(table).where(table.c.chat.in_(chats)))
         self._database.scrub()
 
 

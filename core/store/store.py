@@ -17,10 +17,18 @@ from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
 from core.store.lanes import LaneTable
+from core.store.lessons import LessonTable
 from core.store.live import LiveModels
 from core.store.rollouts import RolloutTable
 from core.store.send_slots import SendSlotTable
-from core.store.tables import ANSWERS, COMPARISONS, CONFIRMATIONS, INBOX
+from core.store.tables import (
+    ANSWERS,
+    COMPARISONS,
+    CONFIRMATIONS,
+    INBOX,
+    LESSON_PHOTOS,
+    LESSONS,
+)
 
 __all__ = ["Store"]
 
@@ -45,6 +53,7 @@ class Store:
     confirmations: ConfirmationTable
     rollouts: RolloutTable
     drift: DriftTable
+    lessons: LessonTable
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -62,6 +71,7 @@ class Store:
             ConfirmationTable(database),
             RolloutTable(database),
             DriftTable(database),
+            LessonTable(database),
         )
 
     @classmethod
@@ -88,11 +98,13 @@ class Store:
         self.database.close()
 
     def purge_before(self, moment: datetime) -> None:
-        """Delete answers, comparisons, updates and confirmations from before a time."""
+        """Delete answers, comparisons, updates, confirmations and lessons from before a time."""
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
             connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
+            connection.execute(sa.delete(LESSON_PHOTOS).where(LESSON_PHOTOS.c.at < moment))
+            connection.execute(sa.delete(LESSONS).where(LESSONS.c.at < moment))
             expired = CONFIRMATIONS.c.expires_at < moment
             connection.execute(sa.delete(CONFIRMATIONS).where(expired))
         self.database.scrub()

@@ -16,6 +16,8 @@ __all__ = [
     "HEAD",
     "INBOX",
     "LANES",
+    "LESSONS",
+    "LESSON_PHOTOS",
     "LIVE",
     "ORIGINS",
     "ROLLOUTS",
@@ -25,7 +27,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0009"
+HEAD = "0010"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -216,4 +218,33 @@ DRIFT = sa.Table(
     sa.Column("labels", sa.JSON, nullable=False),
     sa.Column("known_scores", sa.JSON, nullable=False),
     sa.Column("confidences", sa.JSON, nullable=False),
+)
+LESSONS = sa.Table(
+    "lessons",
+    TABLES,
+    sa.Column("chat", sa.BigInteger, primary_key=True, autoincrement=False),
+    # When it began, or the last photo was added.
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    # Keyed hash of the user who began it.
+    sa.Column("teacher", sa.String(64)),
+    # The taught model that learns more; none for a new one.
+    sa.Column("model", sa.String(63)),
+    # Class of photos without a caption.
+    sa.Column("label", sa.Text),
+    # Name of the new model, once it is being learned.
+    sa.Column("title", sa.Text),
+)
+LESSON_PHOTOS = sa.Table(
+    "lesson_photos",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("chat", sa.BigInteger, nullable=False),
+    # Telegram's id of the content, the same whoever sends it again.
+    sa.Column("photo", sa.Text, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("person", sa.String(64), index=True),
+    # Telegram's reference to download it with.
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Index("ix_lesson_photos_photo", "chat", "photo", unique=True),
 )

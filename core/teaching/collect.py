@@ -42,13 +42,15 @@ class LabelledPhoto:
 
     Attributes:
         label: Name of its class.
-        photo: Content or path of its file.
+        photo: Content or path of its file, or a function that returns the content when it is
+            needed, so that not all photos are in memory; it is called in a thread, and raises
+            PhotoReadError where there is no content.
         name: What people know it by, such as its file name.
         sender: Key of the person who sent it; None for nobody in particular.
     """
 
     label: str
-    photo: bytes | Path
+    photo: bytes | Path | Callable[[], bytes]
     name: str
     sender: str | None = None
 
@@ -170,7 +172,8 @@ def _embedded(
 
     def prepare(photo: LabelledPhoto) -> tuple[bytes, list[NDArray[np.uint8]]] | SkippedPhoto:
         try:
-            views = views_of(pool.prepare(photo.photo, wanted), base.input)
+            content = photo.photo() if callable(photo.photo) else photo.photo
+            views = views_of(pool.prepare(content, wanted), base.input)
         except (ImageError, PhotoReadError) as error:
             return SkippedPhoto(printable(photo.name), str(error))
         return _keyed(key, b"photo", views[0].tobytes()), views

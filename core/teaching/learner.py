@@ -13,8 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from core.inference.head import EmbeddingSpace, Head
+from core.teaching.examples import Examples
 
-__all__ = ["Examples", "TaughtHead", "teach_head"]
+__all__ = ["TaughtHead", "teach_head"]
 
 _FOLDS = 5
 _MAX_DIMENSIONS = 256
@@ -27,33 +28,6 @@ _CENTER_WEIGHT = 20.0
 _ACCEPTED = 0.95
 _MAX_ITERATIONS = 1000
 _TEMPERATURES = (0.05, 20.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Embeddings of photos to learn from.
-
-    Attributes:
-        embeddings: Of each photo and each of its views, shape (n, v, d), float32; the first view is
-            the unchanged photo.
-        labels: Class indices, 0 to k - 1, shape (n,), int64; at least three photos of each class.
-    """
-
-    embeddings: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-    @property
-    def classes(self) -> int:
-        """Return the number of classes, k."""
-        return int(self.labels.max()) + 1
-
-    def take(self, rows: NDArray[np.int64]) -> Examples:
-        """Return some of the photos.
-
-        Args:
-            rows: Their indices.
-        """
-        return Examples(self.embeddings[rows], self.labels[rows])
 
 
 @dataclass(frozen=True, eq=False)

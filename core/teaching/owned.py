@@ -58,6 +58,13 @@ class OwnedModels:
         record = self._taught.find(model)
         return record is not None and hmac.compare_digest(record.owner, self.hashed(owner))
 
+    def may_use(self, user: str, model: str) -> bool:
+        """Return whether a private model is somebody's own, or shared with them."""
+        record, now = self._taught.find(model), self._clock()
+        if record is None or (record.expires is not None and record.expires <= now):
+            return False
+        return self.hashed(user) in (record.owner, *record.users)
+
     def count(self) -> int:
         """Return how many private models there are."""
         return len(self._taught.all())
@@ -117,6 +124,36 @@ class OwnedModels:
                     self._taught.save(record)
                 return record
         raise ModelNotFoundError("This model is no longer shared. Ask its owner for a new link.")
+
+    def leave(self, user: str, model: str) -> None:
+        """Remove a model that others share from the models of somebody who added it.
+
+        Raises:
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        theirs = self.hashed(user)
+        with self._taught.changing(model):
+            record = self._taught.find(model)
+            if record is not None and theirs in record.users:
+                left = tuple(each for each in record.users if each != theirs)
+                self._taught.save(record.model_copy(update={"users": left}))
+
+    def move(self, owner: str, new_owner: str) -> None:
+        """Pass all models of an owner, and those shared with them, to a new owner.
+
+        Raises:
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        old, new = self.hashed(owner), self.hashed(new_owner)
+        for each in self.models(owner):
+            with self._taught.changing(each.id):
+                record = self._taught.find(each.id)
+                if record is None:
+                    continue
+                users = tuple(dict.fromkeys(new if user == old else user for user in record.users))
+                is_own = record.owner == old
+                changed = {"users": users} | ({"owner": new} if is_own else {})
+                self._taught.save(record.model_copy(update=changed))
 
     def offer(self, owner: str, model: str) -> None:
         """Offer a private model to the operator for publication; see `offers`.

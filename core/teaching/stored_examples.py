@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core.errors import TeachingError
 from core.inference.npz import CORRUPT, read_arrays, write_arrays
-from core.teaching.learner import Examples
+from core.teaching.examples import Examples
 from core.teaching.limits import MAX_PHOTOS_IN_ALL
 from core.teaching.views import MAX_VIEWS
 

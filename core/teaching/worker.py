@@ -15,7 +15,8 @@ import numpy as np
 from core.inference.head import read_space, write_head
 from core.inference.npz import read_arrays, write_arrays
 from core.system import lower_limit
-from core.teaching.learner import Examples, teach_head
+from core.teaching.examples import Examples
+from core.teaching.learner import teach_head
 
 __all__ = ["main"]
 

@@ -35,7 +35,7 @@ _TEXTS = {
 }
 _NO_MESSAGE = {
     *("answerCallbackQuery", "deleteWebhook", "getFile", "getMe", "getUpdates", "setWebhook"),
-    *("getWebhookInfo", "sendChatAction"),
+    *("getWebhookInfo", "sendChatAction", "getChatMember"),
     *_TEXTS,
 }
 
@@ -114,6 +114,8 @@ class TelegramServer:
         self.faults = Faults()
         self.files: dict[str, bytes] = {}
         self.webhook: dict[str, Any] = {}
+        # Users who administrate every group.
+        self.administrators: set[int] = set()
         self.texts: dict[tuple[str, str | None], str] = {}
         # Addresses of several processes, to which a proxy passes the requests of the webhook.
         self.replicas: list[str] = []
@@ -324,6 +326,8 @@ class TelegramServer:
                 return _refused(400, "Bad Request: wrong file_id")
             about = {"file_id": name, "file_unique_id": name, "file_path": f"photos/{name}"}
             return 200, {"ok": True, "result": about | {"file_size": len(self.files[name])}}
+        if method == "getChatMember":
+            return 200, {"ok": True, "result": self._member(int(data["user_id"]))}
         if method in ("setWebhook", "deleteWebhook"):
             local = self.webhook.get("local")
             self.webhook = data if method == "setWebhook" else {}
@@ -358,6 +362,18 @@ class TelegramServer:
             "text": data.get("text", ""),
         }
         return 200, {"ok": True, "result": result}
+
+    def _member(self, user: int) -> dict[str, Any]:
+        if user not in self.administrators:
+            return {"user": self.user(user), "status": "member"}
+        rights = (
+            *("can_be_edited", "is_anonymous", "can_manage_chat", "can_delete_messages"),
+            *("can_manage_video_chats", "can_restrict_members", "can_promote_members"),
+            *("can_change_info", "can_invite_users", "can_post_stories", "can_edit_stories"),
+            "can_delete_stories",
+        )
+        member = {"user": self.user(user), "status": "administrator"}
+        return member | dict.fromkeys(rights, True)
 
     def _poll(self, data: dict[str, Any]) -> tuple[int, Any]:
         if self.faults.conflict:

@@ -14,7 +14,8 @@ from sklearn.neural_network import MLPClassifier
 
 from core.inference.head import EmbeddingSpace
 from core.inference.reliability import ece, reliability
-from core.teaching.learner import Examples, TaughtHead, teach_head
+from core.teaching.examples import Examples
+from core.teaching.learner import TaughtHead, teach_head
 from core.training.data.real_photos import KEPT_BACK_KINDS
 from core.training.evaluation.teaching_results import Interval, SuiteResult
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from core.inference.head import EmbeddingSpace
-from core.teaching.learner import Examples, teach_head
+from core.teaching.examples import Examples
+from core.teaching.learner import teach_head
 from core.teaching.space import fit_space
 
 FEATURES = 40

@@ -1,0 +1,228 @@
+"""Learn from the photos of a chat's lesson: /teach done."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from telegram import Message
+from telegram.constants import ChatType
+
+from bot import replies
+from bot.photo_downloads import PhotoDownloads
+from bot.sending import reply
+from bot.state import BotContext
+from bot.tasks import run_in_daemon_thread
+from bot.taught_models import TaughtModels, owner_of
+from bot.teaching_texts import report_text
+from core.errors import TeachingError
+from core.registry.taught import TaughtRecord
+from core.store.lessons import LessonPhoto
+from core.teaching.collect import LabelledPhoto
+from core.teaching.limits import MAX_NAME, comparable, model_title
+from core.teaching.service import TaughtModel
+
+__all__ = ["finish_lesson", "pause_s"]
+
+_MINUTE_S = 60.0
+
+
+async def finish_lesson(context: BotContext, message: Message, title: str) -> None:
+    """Learn from the photos of a chat's lesson, say how good the result is, and end the lesson.
+
+    If the process dies meanwhile, the update is handled again, and the same is learned.
+
+    Args:
+        context: Context of the update.
+        message: The command.
+        title: Name of the new model; empty for one made of the names of its classes.
+
+    Raises:
+        TeachingError: It cannot be taught; the lesson goes on.
+        Exception: As in `Teaching.create`.
+    """
+    chat, state, texts = message.chat.id, context.bot_data, await context.texts()
+    if await asyncio.to_thread(state.store.lessons.find, chat) is None:
+        await reply(message, texts["teach_nothing"])
+        return
+    if not context.is_operator and await state.maintenance():
+        await reply(message, texts["teach_maintenance"])
+        return
+    photos = await asyncio.to_thread(state.store.lessons.photos, chat)
+    if not photos:
+        raise TeachingError("no_photos", "No photo was sent.")
+    model, title = await _choose_model(context, chat, photos, title)
+    await _wait_for_turn(context, message, photos)
+    names, result = await _learn(context, chat, photos, model, title)
+    if await _forget_missing(context, chat, photos):
+        await reply(message, texts["teach_changed"])
+    else:
+        config, language = result.bundle.config, await context.language()
+        text = report_text(config.title, result.report, names, language)
+        await reply(message, text, replies.use_button(config.name, language))
+    await asyncio.to_thread(state.store.lessons.end, chat)
+
+
+def pause_s(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
+    """Return the seconds to wait until a chat's photos are no more than its photos a minute.
+
+    Args:
+        photos: Its photos.
+        limit: Photos a minute.
+        now: Current time, in seconds since the epoch.
+    """
+    recent = sum(photo.at.timestamp() > now - _MINUTE_S for photo in photos)
+    return max(0, recent - limit) * _MINUTE_S / limit
+
+
+class _Downloads:
+    """Downloads by threads that wait for the event loop, until they are stopped.
+
+    Create it in the event loop.
+
+    Args:
+        photos: Downloads of photos.
+    """
+
+    def __init__(self, photos: PhotoDownloads) -> None:
+        self._photos = photos
+        self._loop = asyncio.get_running_loop()
+        self._running: set[concurrent.futures.Future[bytes]] = set()
+        self._stopped = threading.Event()
+
+    def fetch(self, file: str) -> bytes:
+        """Download a photo; called from a thread.
+
+        Raises:
+            concurrent.futures.CancelledError: Downloads are stopped.
+            Exception: As in `PhotoDownloads.open`.
+        """
+        if self._stopped.is_set():
+            raise concurrent.futures.CancelledError
+        future = asyncio.run_coroutine_threadsafe(self._download(file), self._loop)
+        self._running.add(future)
+        if self._stopped.is_set():
+            future.cancel()
+        try:
+            return future.result()
+        finally:
+            self._running.discard(future)
+
+    def stop(self) -> None:
+        """Cancel all downloads, since threads would wait forever for a loop that has ended."""
+        self._stopped.set()
+        for future in list(self._running):
+            future.cancel()
+
+    async def _download(self, file: str) -> bytes:
+        async with self._photos.open(file) as photo:
+            return photo
+
+
+async def _choose_model(
+    context: BotContext, chat: int, photos: Sequence[LessonPhoto], wanted: str
+) -> tuple[str | None, str]:
+    """Return the model that learns more, None for a new one, and the title of a new one.
+
+    Raises:
+        TeachingError: The title cannot be used.
+    """
+    taught, lessons = context.bot_data.taught, context.bot_data.store.lessons
+    lesson = await asyncio.to_thread(lessons.find, chat)
+    if lesson is None or lesson.model is not None:
+        return (None if lesson is None else lesson.model), wanted
+    own = [each for each in await taught.of_chat(chat) if taught.is_own(chat, each)]
+    earlier = _titled(own, lesson.title) if lesson.title is not None else None
+    if earlier is not None:
+        # Made of this lesson by an attempt that was interrupted before the lesson ended.
+        return earlier.id, earlier.title
+    if wanted:
+        title = model_title(wanted)
+        if _titled(own, title) is not None:
+            raise TeachingError("taken_model", "The chat has a classifier of that name.", title)
+    else:
+        title = _default_title(photos, own)
+    await asyncio.to_thread(lessons.set_title, chat, title)
+    return None, title
+
+
+def _default_title(photos: Sequence[LessonPhoto], own: Sequence[TaughtRecord]) -> str:
+    """Return a title that names the classes and is not taken."""
+    named = ", ".join(dict.fromkeys(photo.label for photo in photos))
+    title, number = named[:MAX_NAME].strip(), 2
+    while _titled(own, title) is not None:
+        suffix = f" ({number})"
+        title, number = named[: MAX_NAME - len(suffix)].strip() + suffix, number + 1
+    return title
+
+
+def _titled(records: Sequence[TaughtRecord], title: str) -> TaughtRecord | None:
+    wanted = comparable(title)
+    return next((each for each in records if comparable(each.title) == wanted), None)
+
+
+async def _wait_for_turn(
+    context: BotContext, message: Message, photos: Sequence[LessonPhoto]
+) -> None:
+    """Tell the chat that learning begins, and wait if it has sent too many photos in a minute."""
+    texts = await context.texts()
+    in_group = message.chat.type != ChatType.PRIVATE
+    limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
+    seconds = pause_s(photos, limit, time.time())
+    lines = [texts["teach_learning"].format(n=len(photos))]
+    if seconds:
+        lines.append(texts["teach_wait"].format(limit=limit, seconds=round(seconds + 0.5)))
+    await reply(message, "\n".join(lines))
+    await asyncio.sleep(seconds)
+
+
+async def _learn(
+    context: BotContext, chat: int, photos: Sequence[LessonPhoto], model: str | None, title: str
+) -> tuple[set[str], TaughtModel]:
+    """Teach a model; return the names by which its report calls the photos, and the model."""
+    state, numbers, labelled = context.bot_data, Counter[str](), []
+    downloads = _Downloads(state.photos)
+    for photo in photos:
+        numbers[photo.label] += 1
+        name = f"{photo.label} {numbers[photo.label]}"
+        fetch = partial(downloads.fetch, photo.file)
+        labelled.append(LabelledPhoto(photo.label, fetch, name, photo.person))
+    work = partial(_teach, state.taught, owner_of(chat), model, title, labelled)
+    async with state.taught.places:
+        try:
+            result = await run_in_daemon_thread(work)
+        finally:
+            downloads.stop()
+    return {photo.name for photo in labelled}, result
+
+
+def _teach(
+    taught: TaughtModels,
+    owner: str,
+    model: str | None,
+    title: str,
+    photos: Sequence[LabelledPhoto],
+) -> TaughtModel:
+    teaching = taught.teaching()
+    if model is None:
+        return teaching.create(owner, title, photos)
+    return teaching.more(owner, model, photos)
+
+
+async def _forget_missing(context: BotContext, chat: int, photos: Sequence[LessonPhoto]) -> bool:
+    """Forget those who asked for it while their photos were learned; return whether any did.
+
+    /forget deletes the references to their photos first, and looks for models afterwards.
+    """
+    state = context.bot_data
+    left = {photo.photo for photo in await asyncio.to_thread(state.store.lessons.photos, chat)}
+    missing = {photo.person for photo in photos if photo.photo not in left and photo.person}
+    for person in missing:
+        teaching = await run_in_daemon_thread(state.taught.teaching)
+        await run_in_daemon_thread(partial(teaching.forget_sender, person))
+    return bool(missing)

@@ -1,0 +1,175 @@
+"""Take the photos of a chat that is teaching the bot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+from telegram import Message, MessageEntity
+from telegram.constants import ChatMemberStatus, ChatType
+
+from bot.guards import is_addressed
+from bot.sending import reply
+from bot.state import BotContext
+from bot.teaching_texts import refusal
+from bot.updates import content_id_of, photo_of
+from core.errors import TeachingError
+from core.store.lessons import Lesson, LessonPhoto
+from core.teaching.limits import (
+    MAX_CLASSES,
+    MAX_PHOTOS,
+    MAX_PHOTOS_IN_ALL,
+    class_name,
+    comparable,
+)
+
+__all__ = ["labels_of", "may_teach", "take_photos"]
+
+
+async def may_teach(context: BotContext, message: Message) -> bool:
+    """Return whether the sender of a message may teach in its chat: in a group, administrators."""
+    if message.chat.type == ChatType.PRIVATE:
+        return True
+    if message.sender_chat is not None:
+        # Administrators may write in the name of the group.
+        return message.sender_chat.id == message.chat.id
+    if message.from_user is None:
+        return False
+    member = await context.bot.get_chat_member(message.chat.id, message.from_user.id)
+    return member.status in (ChatMemberStatus.ADMINISTRATOR, ChatMemberStatus.OWNER)
+
+
+async def take_photos(context: BotContext, messages: Sequence[Message]) -> bool:
+    """Add the photos of a message or album to the lesson of its chat.
+
+    Args:
+        context: Context of the update.
+        messages: The message, or the items of the album in order.
+
+    Returns:
+        False if they are not meant for a lesson: nothing was done.
+    """
+    chat, lessons = messages[0].chat.id, context.bot_data.store.lessons
+    photos = [message for message in messages if photo_of(message) is not None]
+    lesson = await asyncio.to_thread(lessons.find, chat) if photos else None
+    if lesson is None or not await _is_for_lesson(context, messages, lesson):
+        return False
+    language, texts = await context.language(), await context.texts()
+    known = await asyncio.to_thread(lessons.photos, chat)
+    try:
+        labels = labels_of(
+            [_caption_of(message, context.bot.username) for message in messages],
+            lesson.label,
+            await _known_labels(context, lesson, known),
+        )
+        taken = [
+            found
+            for message, label in zip(messages, labels, strict=True)
+            if label and (found := _lesson_photo(context, message, label)) is not None
+        ]
+        counts = _counts(known, taken)
+    except TeachingError as error:
+        await reply(messages[0], refusal(error, language))
+        return True
+    async with context.keeping() as may_keep:
+        if not may_keep:
+            return True
+        if taken:
+            await asyncio.to_thread(lessons.add, chat, taken)
+    touched = dict.fromkeys(photo.label for photo in taken)
+    lines = [texts["teach_count"].format(label=label, n=counts[label]) for label in touched]
+    if len(taken) < len(photos):
+        lines.append(texts["teach_no_caption"])
+    elif touched.keys() - {photo.label for photo in known}:
+        lines.append(texts["teach_next"])
+    await reply(messages[0], "\n".join(lines))
+    return True
+
+
+def labels_of(
+    captions: Sequence[str], current: str | None, known: Sequence[str]
+) -> list[str | None]:
+    """Return the class of each photo of a message or album.
+
+    A caption holds for the photos from there on. If an album has one caption only and no class was
+    named before, it holds for all photos of the album.
+
+    Args:
+        captions: Caption of each photo; empty for none.
+        current: Class of photos without a caption.
+        known: Names of classes so far; of names that read the same, the first one is used.
+
+    Raises:
+        TeachingError: A caption cannot be the name of a class.
+    """
+    spellings: dict[str, str] = {}
+    for label in known:
+        spellings.setdefault(comparable(label), label)
+    named = [class_name(caption) if caption else None for caption in captions]
+    distinct = {comparable(name) for name in named if name}
+    if current is None and len(distinct) == 1:
+        current = next(name for name in named if name)
+    found: list[str | None] = []
+    for name in named:
+        current = current if name is None else spellings.setdefault(comparable(name), name)
+        found.append(current)
+    return found
+
+
+async def _is_for_lesson(context: BotContext, messages: Sequence[Message], lesson: Lesson) -> bool:
+    """Return whether photos are meant for a lesson.
+
+    All photos of the person who began it are; in a group, also those that other administrators
+    address to the bot.
+    """
+    if messages[0].chat.type == ChatType.PRIVATE or context.person == lesson.teacher:
+        return True
+    addressed = any(is_addressed(message, context) for message in messages)
+    return addressed and await may_teach(context, messages[0])
+
+
+async def _known_labels(
+    context: BotContext, lesson: Lesson, photos: Sequence[LessonPhoto]
+) -> list[str]:
+    """Return the classes of a lesson, and of the model that it adds to."""
+    labels = [photo.label for photo in photos]
+    if lesson.model is None:
+        return labels
+    return [*(await context.bot_data.models.get(lesson.model)).config.labels, *labels]
+
+
+def _caption_of(message: Message, username: str) -> str:
+    """Return the caption of a message in one line, without mentions of the bot."""
+    caption = message.caption or ""
+    for entity, text in message.parse_caption_entities([MessageEntity.MENTION]).items():
+        if text.lower() == f"@{username}".lower():
+            caption = caption.replace(message.parse_caption_entity(entity), "")
+    return " ".join(caption.split())
+
+
+def _lesson_photo(context: BotContext, message: Message, label: str) -> LessonPhoto | None:
+    found, content = photo_of(message), content_id_of(message)
+    if found is None or content is None:
+        return None
+    sender = message.from_user
+    person = context.bot_data.person(sender.id if sender is not None else None)
+    return LessonPhoto(content, found.file_id, label, person, message.date)
+
+
+def _counts(known: Sequence[LessonPhoto], added: Sequence[LessonPhoto]) -> Counter[str]:
+    """Count the photos of each class once some were added.
+
+    Raises:
+        TeachingError: There would be more than can be taught.
+    """
+    labels = {photo.photo: photo.label for photo in (*known, *added)}
+    counts = Counter(labels.values())
+    many = [label for label, n in counts.items() if n > MAX_PHOTOS]
+    if many:
+        raise TeachingError("many_photos", "Too many photos of a class.", *many)
+    if len(counts) > MAX_CLASSES:
+        raise TeachingError("many_classes", "Too many classes.")
+    if counts.total() > MAX_PHOTOS_IN_ALL:
+        raise TeachingError("many_in_all", "Too many photos.")
+    return counts

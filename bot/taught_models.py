@@ -1,0 +1,102 @@
+"""Classifiers that chats taught: whose they are, and access to the interface that teaches."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Collection
+
+from core.bundle.leaderboard import ModelInfo
+from core.errors import BundleError, ModelNotFoundError
+from core.registry.taught import TaughtRecord, is_private
+from core.serving.predictor import Predictor
+from core.serving.teaching import ConnectedTeaching, connect_teaching
+from core.settings import Settings
+from core.teaching.owned import OwnedModels
+from core.teaching.service import Teaching
+
+__all__ = ["TaughtModels", "owner_of"]
+
+# Each takes a processor or two while it learns.
+_LESSONS_AT_ONCE = 2
+
+
+def owner_of(chat: int) -> str:
+    """Return the name of a chat as the owner of taught models."""
+    return f"chat:{chat}"
+
+
+class TaughtModels:
+    """The taught models of chats.
+
+    Args:
+        settings: Settings.
+        predictor: Answers with the models, and computes the embeddings for teaching.
+        hash_key: Key of the hashes that stand for chats and users.
+    """
+
+    def __init__(self, settings: Settings, predictor: Predictor, hash_key: bytes) -> None:
+        self._settings = settings
+        self._predictor = predictor
+        self._owned = OwnedModels(settings.home, hash_key)
+        self._connected: ConnectedTeaching | None = None
+        self._lock = threading.Lock()
+        self.places = asyncio.Semaphore(_LESSONS_AT_ONCE)
+
+    def teaching(self) -> Teaching:
+        """Return the interface that teaches; it blocks, so call it and its methods in a thread.
+
+        Raises:
+            BundleError: The model to teach on is not there or is damaged.
+        """
+        with self._lock:
+            if self._connected is None:
+                self._connected = connect_teaching(
+                    self._settings, self._predictor, command="the Telegram bot"
+                )
+            return self._connected.teaching
+
+    def close(self) -> None:
+        """End the worker processes."""
+        with self._lock:
+            if self._connected is not None:
+                self._connected.close()
+                self._connected = None
+
+    async def may_use(self, chat: int, model: str) -> bool:
+        """Return whether a model is a taught one that a chat owns or has added."""
+        if not is_private(model):
+            return False
+        return await asyncio.to_thread(self._owned.may_use, owner_of(chat), model)
+
+    async def of_chat(self, chat: int) -> list[TaughtRecord]:
+        """List the taught models of a chat, its own before those that others share."""
+        records = await asyncio.to_thread(self._owned.models, owner_of(chat))
+        return sorted(records, key=lambda record: not self.is_own(chat, record))
+
+    async def exist(self) -> bool:
+        """Return whether there are any private taught models."""
+        return await asyncio.to_thread(self._owned.count) > 0
+
+    def is_own(self, chat: int, record: TaughtRecord) -> bool:
+        """Return whether a taught model is a chat's own, not one that others share."""
+        return record.owner == self._owned.hashed(owner_of(chat))
+
+    def is_among(self, chat: int, users: Collection[str]) -> bool:
+        """Return whether a chat is among the users of a record."""
+        return self._owned.hashed(owner_of(chat)) in users
+
+    async def move(self, chat: int, new_chat: int) -> None:
+        """Pass the taught models of a group to the supergroup that it became."""
+        await asyncio.to_thread(self._owned.move, owner_of(chat), owner_of(new_chat))
+
+    async def infos(self, chat: int) -> list[ModelInfo]:
+        """Describe the taught models of a chat; those whose files are gone are left out."""
+        records = await self.of_chat(chat)
+        return [info for each in records if (info := await asyncio.to_thread(self._info, each.id))]
+
+    def _info(self, model: str) -> ModelInfo | None:
+        try:
+            return self._predictor.model(model)
+        except (ModelNotFoundError, BundleError):
+            return None

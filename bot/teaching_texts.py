@@ -1,0 +1,111 @@
+"""What the bot says about teaching, as pure functions of results and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from core import locale
+from core.bundle.leaderboard import ModelInfo
+from core.errors import TeachingError
+from core.locale import Language
+from core.teaching.limits import (
+    MAX_CLASSES,
+    MAX_NAME,
+    MAX_PHOTOS,
+    MAX_PHOTOS_IN_ALL,
+    MIN_CLASSES,
+    MIN_PHOTOS,
+)
+from core.teaching.report import TeachingReport
+
+__all__ = ["list_line", "quoted", "refusal", "report_text"]
+
+_MAX_LINES = 5
+_LIMITS = {
+    "min_classes": MIN_CLASSES,
+    "max_classes": MAX_CLASSES,
+    "min_photos": MIN_PHOTOS,
+    "max_photos": MAX_PHOTOS,
+    "max_in_all": MAX_PHOTOS_IN_ALL,
+    "max_name": MAX_NAME,
+}
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Format names as a list in quotation marks."""
+    return ", ".join(f"“{name}”" for name in names)
+
+
+def refusal(error: TeachingError, language: Language) -> str:
+    """Format why a classifier cannot be taught, and what to do about it."""
+    text = locale.bot_texts(language)[f"teach_error_{error.reason}"]
+    return text.format(names=quoted(error.names), **_LIMITS)
+
+
+def report_text(
+    title: str, report: TeachingReport, own_names: Collection[str], language: Language
+) -> str:
+    """Format how good a taught model is, and what to do about it.
+
+    Args:
+        title: Name of the model.
+        report: The report.
+        own_names: Names of the photos of this lesson; others are of earlier ones.
+        language: Language of the text.
+    """
+    texts = locale.bot_texts(language)
+    accuracy = report.accuracy
+    blocks = [
+        texts["teach_result"].format(
+            title=title,
+            classes=quoted(report.classes),
+            n=accuracy.n,
+            percent=f"{accuracy.share:.0%}",
+            low=f"{accuracy.low:.0%}",
+            high=f"{accuracy.high:.0%}",
+        )
+    ]
+    if confused := _confusion_lines(report, texts):
+        blocks.append("\n".join([texts["teach_confusion"], *confused]))
+    if report.doubtful:
+        lines = [
+            texts["teach_doubtful_photo"].format(
+                photo=each.name if each.name in own_names else texts["teach_earlier"],
+                label=each.label,
+                other=each.looks_like,
+            )
+            for each in report.doubtful[:_MAX_LINES]
+        ]
+        blocks.append("\n".join([texts["teach_doubtful"], *lines]))
+    if report.weak:
+        blocks.append(texts["teach_weak"].format(classes=quoted(report.weak)))
+    if report.skipped:
+        blocks.append(texts["teach_skipped"].format(n=len(report.skipped)))
+    if report.duplicates:
+        blocks.append(texts["teach_duplicates"].format(n=report.duplicates))
+    return "\n\n".join([*blocks, texts["teach_use_how"]])
+
+
+def _confusion_lines(report: TeachingReport, texts: Mapping[str, str]) -> list[str]:
+    """Format the most frequent confusions, the most frequent first."""
+    pairs = [
+        (n, report.classes[i], report.classes[j])
+        for i, row in enumerate(report.confusion)
+        for j, n in enumerate(row)
+        if i != j and n
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    line = texts["teach_confused"]
+    return [line.format(n=n, label=label, other=other) for n, label, other in pairs[:_MAX_LINES]]
+
+
+def list_line(model: ModelInfo, *, is_own: bool, language: Language) -> str:
+    """Format a taught model for the list of a chat's models."""
+    taught = model.metrics.taught
+    text = locale.bot_texts(language)["teach_list_own" if is_own else "teach_list_shared"]
+    return text.format(
+        title=model.config.title,
+        classes=quoted(model.config.labels),
+        n=0 if taught is None else sum(taught.photos),
+        percent="?" if taught is None else f"{taught.accuracy.share:.0%}",
+    )

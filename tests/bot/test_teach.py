@@ -1,0 +1,173 @@
+"""Teaching the bot by photos in a chat: /teach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bot.learning import pause_s
+from bot.lessons import labels_of
+from core.store.lessons import LessonPhoto
+from tests.support.drawings import shape_jpeg
+from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
+from tests.support.telegram_server import Call, TelegramServer
+
+T = texts()
+ADMINISTRATOR, MEMBER = 71, 72
+
+
+def send_class(
+    telegram: TelegramServer, chat: int, label: str, seeds: Sequence[int], user: int | None = None
+) -> None:
+    """Send an album of a shape, with its name as the caption of the first photo."""
+    album = f"{chat} {label} {seeds[0]}"
+    for i, seed in enumerate(seeds):
+        caption = label if i == 0 else None
+        shape = shape_jpeg(label, seed)
+        telegram.photo(chat, shape, caption=caption, media_group_id=album, user=user or abs(chat))
+
+
+def teach_shapes(telegram: TelegramServer, chat: int) -> Call:
+    """Teach circles and squares, and return the result."""
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+    for label in ("circle", "square"):
+        ask(telegram, chat, lambda label=label: send_class(telegram, chat, label, range(4)))  # type: ignore[misc]
+    before = len(telegram.sent(chat))
+    telegram.text(chat, "/teach done Shapes")
+    return telegram.wait_for(before + 2, chat)[-1]
+
+
+@pytest.fixture(scope="module")
+def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
+    """Return a bot that the tests of this module share."""
+    with (
+        TelegramServer().running() as server,
+        running_bot(server, tmp_path_factory.mktemp("teach")) as bot,
+    ):
+        server.administrators.add(ADMINISTRATOR)
+        yield bot
+
+
+def test_taught_model_is_told_selected_and_forgotten(teaching: RunningBot, chat: int) -> None:
+    telegram = teaching.telegram
+    result = teach_shapes(telegram, chat)
+    assert result.text.startswith("“Shapes” is ready. It knows “circle”, “square”.")
+    assert "Of 8 photos, it recognises 100%" in result.text
+    assert T["teach_weak"].format(classes="“circle”, “square”") in result.text
+    shown, _ = press(telegram, chat, result, T["teach_use"])
+    assert shown.text == T["chosen_model"].format(model="Shapes")
+    reply = ask(telegram, chat, lambda: telegram.photo(chat, shape_jpeg("square", 9)))
+    assert reply.text.startswith("Square (")
+    assert reply.text.endswith("Shapes")
+    offer = ask(telegram, chat, lambda: telegram.text(chat, "/model"))
+    assert any(name.startswith("✓ Shapes") for name in offer.buttons())
+    other = ask(telegram, chat + 5000, lambda: telegram.text(chat + 5000, "/model"))
+    assert not any("Shapes" in name for name in other.buttons())
+    privacy = ask(telegram, chat, lambda: telegram.text(chat, "/privacy"))
+    assert "“Shapes”" in privacy.text
+    listed = ask(telegram, chat, lambda: telegram.text(chat, "/teach list"))
+    assert listed.text == "“Shapes”: “circle”, “square”; photos: 8; accuracy: 100%"
+    ask(telegram, chat, lambda: telegram.text(chat, "/forget"))
+    listed = ask(telegram, chat, lambda: telegram.text(chat, "/teach list"))
+    assert listed.text == T["teach_list_none"]
+
+
+def test_lesson_survives_a_restart_and_keeps_no_photo(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    sent = [shape_jpeg(label, seed) for label in ("circle", "square") for seed in range(4)]
+    with running_bot(telegram, tmp_path):
+        ask(telegram, 1, lambda: telegram.text(1, "/teach"))
+        ask(telegram, 1, lambda: send_class(telegram, 1, "circle", range(4)))
+    with running_bot(telegram, tmp_path):
+        reply = ask(telegram, 1, lambda: send_class(telegram, 1, "square", range(4)))
+        assert reply.text.startswith(T["teach_count"].format(label="square", n=4))
+        before = len(telegram.sent(1))
+        telegram.text(1, "/teach done")
+        result = telegram.wait_for(before + 2, 1)[-1]
+        assert result.text.startswith("“circle, square” is ready.")
+        stored = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert not any(photo[100:200] in content for photo in sent for content in stored)
+
+
+def test_shared_model_is_used_elsewhere_until_it_is_forgotten(
+    teaching: RunningBot, chat: int
+) -> None:
+    telegram, other = teaching.telegram, chat + 6000
+    teach_shapes(telegram, chat)
+    shared = ask(telegram, chat, lambda: telegram.text(chat, "/teach share"))
+    command = next(line for line in shared.text.splitlines() if line.startswith("/teach add "))
+    added = ask(telegram, other, lambda: telegram.text(other, command))
+    press(telegram, other, added, T["teach_use"])
+    reply = ask(telegram, other, lambda: telegram.photo(other, shape_jpeg("circle", 9)))
+    assert reply.text.endswith("Shapes")
+    told = ask(telegram, other, lambda: telegram.text(chat, "/teach forget shapes"))
+    assert told.text == T["teach_ended"].format(title="Shapes")
+    reply = ask(telegram, other, lambda: telegram.photo(other, shape_jpeg("circle", 9)))
+    assert reply.text.endswith("Classic CNN")
+
+
+def test_administrators_teach_a_group(teaching: RunningBot, group: int) -> None:
+    telegram = teaching.telegram
+
+    def command(text: str, user: int) -> Call:
+        return ask(telegram, group, lambda: telegram.text(group, text, user=user))
+
+    refused = command("/teach@tensight_bot", MEMBER)
+    assert refused.text == T["teach_admins"]
+    begun = command("/teach@tensight_bot", ADMINISTRATOR)
+    assert T["teach_group"].format(bot="tensight_bot") in begun.text
+    for label in ("circle", "square"):
+        send_class(telegram, group, label, range(3), user=ADMINISTRATOR)
+        telegram.wait_for(len(telegram.sent(group)) + 1, group)
+    assert command("/teach@tensight_bot done", MEMBER).text == T["teach_admins"]
+    before = len(telegram.sent(group))
+    telegram.text(group, "/teach@tensight_bot done", user=ADMINISTRATOR)
+    result = telegram.wait_for(before + 2, group)[-1]
+    assert "Of 6 photos" in result.text
+
+
+def test_too_few_photos_are_refused_and_the_lesson_goes_on(teaching: RunningBot, chat: int) -> None:
+    telegram = teaching.telegram
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+    for label, seeds in (("circle", range(3)), ("square", range(2))):
+        send = lambda label=label, seeds=seeds: send_class(telegram, chat, label, seeds)  # noqa: E731
+        ask(telegram, chat, send)
+    before = len(telegram.sent(chat))
+    telegram.text(chat, "/teach done")
+    refused = telegram.wait_for(before + 2, chat)[-1]
+    assert "Send more of “square”" in refused.text
+    reply = ask(telegram, chat, lambda: telegram.photo(chat, shape_jpeg("square", 5)))
+    assert reply.text == T["teach_count"].format(label="square", n=3)
+    cancelled = ask(telegram, chat, lambda: telegram.text(chat, "/teach cancel"))
+    assert cancelled.text == T["teach_cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("captions", "current", "labels"),
+    [
+        (["cat", "", "dog", ""], None, ["cat", "cat", "dog", "dog"]),
+        (["", "cat", ""], None, ["cat", "cat", "cat"]),
+        (["", "", "dog"], "cat", ["cat", "cat", "dog"]),
+        ([""], None, [None]),
+        (["CAT"], None, ["Cat"]),
+    ],
+)
+def test_caption_names_the_photos_from_there_on(
+    captions: list[str], current: str | None, labels: list[str | None]
+) -> None:
+    known = ["Cat"] if captions == ["CAT"] else []
+    assert labels_of(captions, current, known) == labels
+
+
+def test_chat_over_its_photos_a_minute_waits() -> None:
+    now = 1_000_000.0
+    photos = [
+        LessonPhoto(str(i), "file", "cat", None, datetime.fromtimestamp(now - age, UTC))
+        for i, age in enumerate([90, 50, 40, 30, 20])
+    ]
+    assert pause_s(photos, 2, now) == 60
+    assert pause_s(photos, 4, now) == 0
