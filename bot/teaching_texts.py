@@ -1,4 +1,4 @@
-"""What the bot says about teaching, as pure functions of results and texts."""
+"""Replies about teaching, as pure functions of results and texts."""
 
 from __future__ import annotations
 

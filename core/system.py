@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import platform
 import signal
 import sys
@@ -20,6 +21,7 @@ from core.errors import UnsupportedSystemError
 
 __all__ = [
     "ResourceLimit",
+    "become_background_worker",
     "has_resource_limits",
     "ignore_stop_signals",
     "lower_limit",
@@ -30,6 +32,8 @@ __all__ = [
     "set_pipe_size",
     "stop_signals",
 ]
+
+_LOWEST_PRIORITY = 19
 
 ResourceLimit = Literal["RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE"]
 """Name of a resource limit, as in the standard library's module `resource`."""
@@ -78,6 +82,23 @@ def lower_limit(limit: ResourceLimit, most: int) -> None:
     _, hard = resource.getrlimit(which)
     bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(which, (bound, bound))
+
+
+def become_background_worker(memory: int) -> None:
+    """Give this process the lowest priority and a memory limit, and ignore stop signals.
+
+    Its parent ends it. Limits that the system lacks are left out.
+
+    Args:
+        memory: Maximum address space in bytes.
+    """
+    ignore_stop_signals()
+    with suppress(OSError, AttributeError):  # Windows has no priorities of this kind
+        os.nice(_LOWEST_PRIORITY)
+    limits: tuple[tuple[ResourceLimit, int], ...] = (("RLIMIT_AS", memory), ("RLIMIT_CORE", 0))
+    for limit, most in limits:
+        with suppress(ValueError, OSError, UnsupportedSystemError):
+            lower_limit(limit, most)
 
 
 def open_file_limit() -> int | None:

@@ -354,7 +354,7 @@ class PointingMetrics(Record):
 
 
 class TaughtMetrics(Record):
-    """What a taught model was learned from, and what cross-validation says of it.
+    """Photos of a taught model and its metrics by cross-validation.
 
     Attributes:
         photos: Number of photos of each class, in the order of the labels.

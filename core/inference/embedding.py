@@ -16,7 +16,7 @@ __all__ = ["Embedding"]
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What a base model makes of a photo, for the heads of taught models.
+    """Embedding of a photo by a base model, for the heads of taught models.
 
     Attributes:
         model, revision: Name and revision of the base.

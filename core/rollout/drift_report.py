@@ -1,4 +1,4 @@
-"""What differs between the last day's photos, those of the month before, and validation."""
+"""Drift of the last day's photos against the month before and validation."""
 
 from __future__ import annotations
 

@@ -8,9 +8,7 @@ Photos are read from standard input and answers written to standard output, see
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,22 +19,16 @@ from core.inference.classifier import Classifier
 from core.photos.decode import MAX_BYTES, configure_pillow_limits
 from core.photos.messages import read_message, write_message
 from core.store.rollouts import AnswerSummary
-from core.system import ignore_stop_signals, lower_limit
+from core.system import become_background_worker
 
 __all__ = ["main"]
 
 _MEMORY = 4 * 2**30
-_LOWEST_PRIORITY = 19
 
 
 def main() -> None:
     """Answer photos until standard input is closed."""
-    ignore_stop_signals()
-    with suppress(OSError, AttributeError):  # Windows has no priorities of this kind
-        os.nice(_LOWEST_PRIORITY)
-    for limit, most in (("RLIMIT_AS", _MEMORY), ("RLIMIT_CORE", 0)):
-        with suppress(ValueError, OSError):
-            lower_limit(limit, most)  # type: ignore[arg-type]  # both are names of limits
+    become_background_worker(_MEMORY)
     configure_pillow_limits()
     bundle, *base = (Bundle.open(Path(folder)) for folder in sys.argv[1:])
     backbone = Backbone.load(base[0], threads=1) if base else None

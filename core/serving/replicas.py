@@ -34,7 +34,7 @@ _TARGET_REQUESTS = 20
 
 @dataclass(frozen=True)
 class Replicas:
-    """How many replicas to run.
+    """Number of replicas to run.
 
     Attributes:
         least: Number of replicas without load.

@@ -120,7 +120,7 @@ class Database:
 
     @property
     def is_shared(self) -> bool:
-        """Whether processes on several machines can use it at once."""
+        """True if processes on several machines can use the database at once."""
         return self._url.get_backend_name() != "sqlite"
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Which process of a bot handles the updates of which chat."""
+"""Ownership of chats by the processes of a bot."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["Lesson", "LessonPhoto", "LessonTable"]
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a chat is teaching.
+    """The lesson of a chat in progress.
 
     Attributes:
         teacher: Keyed hash of the user who began it.

@@ -33,7 +33,7 @@ AUTOMATIC = "tensight"
 """Operator of audit entries about what TenSight did by itself."""
 
 Outcome = Literal["promoted", "rolled_back", "stopped", "superseded"]
-"""How a rollout ended; `superseded` by the promotion of another revision."""
+"""Outcome of a rollout; `superseded` by the promotion of another revision."""
 
 _MAX_COMPARISONS = 20_000
 _DIGEST_SCORES = 5
@@ -89,7 +89,7 @@ class TrafficCounts:
 
 @dataclass(frozen=True)
 class AnswerSummary:
-    """What is kept of an answer in a comparison; fields as in `Prediction`, `ms` of inference."""
+    """Stored part of an answer in a comparison; fields of `Prediction`, `ms` of inference."""
 
     label: str
     verdict: str

@@ -49,7 +49,7 @@ class TeachingBase:
 
     @property
     def input(self) -> InputSpec:
-        """How photos are prepared for it."""
+        """Input specification of the base."""
         return self.bundle.config.input
 
     def space(self, embeddings: NDArray[np.floating]) -> EmbeddingSpace:

@@ -1,4 +1,4 @@
-"""What the learner learns from; apart from it, since serving does not need scikit-learn."""
+"""Training examples of the learner, importable without scikit-learn."""
 
 from __future__ import annotations
 

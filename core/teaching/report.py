@@ -1,4 +1,4 @@
-"""What is known of a taught model before it is used, from cross-validation on its photos."""
+"""Report on a taught model, from cross-validation on its photos."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class DoubtfulPhoto:
 
 @dataclass(frozen=True)
 class TeachingReport:
-    """How good a taught model is, and what to do about it.
+    """Quality of a taught model, and advice on its photos.
 
     Attributes:
         classes: Names of the classes.

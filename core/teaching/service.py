@@ -62,7 +62,7 @@ class TaughtModel:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What became of a private model from which a sender's photos were removed.
+    """Outcome of removing a sender's photos from a private model.
 
     Attributes:
         record: The model, as it was.

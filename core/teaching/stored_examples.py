@@ -1,4 +1,4 @@
-"""What a model was taught with: examples.npz, embeddings and labels of photos, but no photo."""
+"""Content of examples.npz: embeddings and labels of the photos a model was taught with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the image is made of; tests/deploy/test_image.py builds and runs it."""
+"""Content of the image; tests/deploy/test_image.py builds and runs it."""
 
 from __future__ import annotations
 

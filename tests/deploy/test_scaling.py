@@ -1,4 +1,4 @@
-"""What docs/SCALING.md promises: backups can be restored, and nothing is lost with a replica."""
+"""Backup, restore, restarts and failures as docs/SCALING.md describes them."""
 
 from __future__ import annotations
 

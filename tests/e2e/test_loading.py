@@ -1,4 +1,4 @@
-"""What loading the page costs: requests and shifts of the layout."""
+"""Cost of loading the page: requests and layout shifts."""
 
 from __future__ import annotations
 

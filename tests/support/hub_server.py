@@ -147,7 +147,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """What the Hub and its large file storage share: faults, files, and answers."""
+    """Base of the handlers of the Hub and its file storage: faults, files and answers."""
 
     server: _Server
     protocol_version = "HTTP/1.1"

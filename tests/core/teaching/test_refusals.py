@@ -1,4 +1,4 @@
-"""What cannot be taught is refused with a sentence, and nothing is changed."""
+"""Refusals of teaching: a clear error, and no change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a taught model before it is used."""
+"""Reports on taught models."""
 
 from __future__ import annotations
 

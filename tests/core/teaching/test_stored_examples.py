@@ -1,4 +1,4 @@
-"""What is kept of the photos that a model was taught with."""
+"""Storage of the examples that a model was taught with."""
 
 from __future__ import annotations
 
