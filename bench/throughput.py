@@ -19,6 +19,7 @@ from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = ["load", "throughput"]
 
+_ROOT = Path(__file__).resolve().parent.parent
 _SECONDS = 3.0
 _CLIENTS = (1, 16, 64)
 _LITSERVE = {
@@ -115,7 +116,11 @@ def load(kind: str, url: str, photo: Path, clients: int, seconds: float) -> list
     """
     command = [sys.executable, "-m", "bench.load", kind, url, str(photo)]
     run = subprocess.run(
-        [*command, str(clients), str(seconds)], capture_output=True, text=True, check=False
+        [*command, str(clients), str(seconds)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(_ROOT)},
     )
     if run.returncode != 0:
         raise RuntimeError(f"The load of {clients} clients on {url} failed: {run.stderr}")
