@@ -30,6 +30,7 @@ from core.inference.prediction import Prediction
 from core.locale import Language
 from core.registry.releases import Releases
 from core.registry.taught import is_private
+from core.rollout.drift_process import DriftProcess
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
@@ -64,6 +65,7 @@ class BotState:
         tasks: Background tasks.
         metrics: Prometheus metrics.
         charts: Draws charts for operators.
+        drift: Compares the photos of days.
         hour: Statistics of the last hour.
         started_at: Time of the start, in seconds since the epoch.
         token_revoked: Set when Telegram no longer accepts the token.
@@ -85,6 +87,7 @@ class BotState:
     tasks: BackgroundTasks
     metrics: BotMetrics
     charts: ChartDrawer = field(default_factory=ChartDrawer)
+    drift: DriftProcess = field(default_factory=DriftProcess)
     hour: HourlyStats = field(default_factory=HourlyStats)
     started_at: float = field(default_factory=time.time)
     token_revoked: asyncio.Event = field(default_factory=asyncio.Event)

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
-import os
-import subprocess
 import sys
 import threading
-from pathlib import Path
 
 from core.charts.chart import Chart
+from core.worker_process import run_worker
 
 __all__ = ["ChartDrawer"]
-
-logger = logging.getLogger(__name__)
-
-# Environment variables of the worker: it must see no token, key or password.
-_KEPT = (
-    *("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG"),
-    *("HOME", "USERPROFILE", "XDG_CACHE_HOME", "MPLCONFIGDIR"),
-)
 
 
 class ChartDrawer:
@@ -50,25 +39,10 @@ class ChartDrawer:
         """Draw a chart as PNG; None where the extra `charts` is missing, or the worker fails."""
         if not self._is_installed:
             return None
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with self._lock:
-            try:
-                run = subprocess.run(
-                    self._command,
-                    input=chart.model_dump_json().encode(),
-                    env=environment | {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"},
-                    cwd=Path(__file__).resolve().parents[2],
-                    capture_output=True,
-                    timeout=self._limit_s,
-                    check=True,
-                )
-            except subprocess.TimeoutExpired:
-                logger.error("A chart was not drawn within %.0f s", self._limit_s)
-            except (OSError, subprocess.CalledProcessError) as error:
-                details = getattr(error, "stderr", None) or b""
-                logger.error(
-                    "A chart was not drawn: %s %s", error, details.decode(errors="replace")
-                )
-            else:
-                return run.stdout
-        return None
+            return run_worker(
+                self._command,
+                chart.model_dump_json().encode(),
+                limit_s=self._limit_s,
+                task="Drawing a chart",
+            )

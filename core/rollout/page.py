@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.rollout.drift import ALARM_P, MIN_CHANGE, MIN_PHOTOS, DriftScenario, simulate_days
+from core.rollout.drift import MIN_PHOTOS, DriftScenario, simulate_days
+from core.rollout.drift_result import ALARM_P, MIN_CHANGE
 from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, MAX_PER_PERSON, SLOW_ALPHA
 from core.rollout.simulate import Scenario, photos_until_alarm
 

@@ -27,13 +27,27 @@ from core.store.feedback import NONE
 from core.store.rollouts import Outcome, Rollout, TrafficCounts
 from core.store.store import Store
 
-__all__ = ["RolloutStatus", "Rollouts", "Timings", "confidence_bin", "is_assigned"]
+__all__ = [
+    "CONFIDENCE_BIN_WIDTH",
+    "SCORE_BIN_WIDTH",
+    "RolloutStatus",
+    "Rollouts",
+    "Timings",
+    "confidence_bin",
+    "is_assigned",
+]
 
 logger = logging.getLogger(__name__)
 
 _CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
 _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
+
+CONFIDENCE_BIN_WIDTH = 1 / _CONFIDENCE_BINS
+"""Width of a bin of the stored confidences."""
+
+SCORE_BIN_WIDTH = 1 / _SCORE_BINS
+"""Width of a bin of the stored known scores."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from core.store.inbox import InboxTable
 from core.store.lanes import LaneTable
 from core.store.lessons import LessonTable
 from core.store.live import LiveModels
+from core.store.notices import NoticeTable
 from core.store.rollouts import RolloutTable
 from core.store.send_slots import SendSlotTable
 from core.store.tables import (
@@ -54,6 +55,7 @@ class Store:
     rollouts: RolloutTable
     drift: DriftTable
     lessons: LessonTable
+    notices: NoticeTable
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -72,6 +74,7 @@ class Store:
             RolloutTable(database),
             DriftTable(database),
             LessonTable(database),
+            NoticeTable(database),
         )
 
     @classmethod

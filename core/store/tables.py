@@ -19,6 +19,7 @@ __all__ = [
     "LESSONS",
     "LESSON_PHOTOS",
     "LIVE",
+    "NOTICES",
     "ORIGINS",
     "ROLLOUTS",
     "SEND_SLOTS",
@@ -27,7 +28,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0010"
+HEAD = "0011"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -247,4 +248,11 @@ LESSON_PHOTOS = sa.Table(
     sa.Column("file", sa.Text, nullable=False),
     sa.Column("label", sa.Text, nullable=False),
     sa.Index("ix_lesson_photos_photo", "chat", "photo", unique=True),
+)
+NOTICES = sa.Table(
+    "notices",
+    TABLES,
+    sa.Column("name", sa.String(32), primary_key=True),
+    # When it may be sent again.
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
 )

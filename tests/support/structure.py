@@ -16,7 +16,7 @@ LAYERS = [
     {"core.errors", "core._version", "core.network", "core.text"},
     {
         *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
-        "core.system",
+        *("core.system", "core.worker_process"),
     },
     {"core.photos"},
     {"core.bundle"},
