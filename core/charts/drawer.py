@@ -15,6 +15,9 @@ __all__ = ["ChartDrawer"]
 class ChartDrawer:
     """Draws charts, each in a process of its own, one at a time. Safe to share between threads.
 
+    Attributes:
+        is_installed: Whether charts can be drawn.
+
     Args:
         command: Command line of the worker.
         limit_s: Seconds after which a worker is killed. The first one on a machine lists its fonts.
@@ -32,12 +35,12 @@ class ChartDrawer:
         self._limit_s = limit_s
         if is_installed is None:
             is_installed = importlib.util.find_spec("matplotlib") is not None
-        self._is_installed = is_installed
+        self.is_installed = is_installed
         self._lock = threading.Lock()
 
     def draw(self, chart: Chart) -> bytes | None:
         """Draw a chart as PNG; None where the extra `charts` is missing, or the worker fails."""
-        if not self._is_installed:
+        if not self.is_installed:
             return None
         with self._lock:
             return run_worker(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from core.store.database import Database
 from core.store.feedback import right
 from core.store.rollouts import answer_digest
-from core.store.tables import ANSWERS, CHATS, COMPARISONS, FEEDBACK, LESSON_PHOTOS, LESSONS
+from core.store.tables import ANSWERS, CHATS, COMPARISONS, DIGESTS, FEEDBACK, LESSON_PHOTOS, LESSONS
 
 __all__ = ["Chat", "ChatTable", "UserStats"]
 
@@ -94,7 +94,7 @@ class ChatTable:
     def forget(self, person: str, chats: Collection[int]) -> None:
         """Delete a user's answers, feedback, comparisons and photos to learn from.
 
-        The settings and lessons of chats are deleted, too.
+        An operator gets no digests any more. The settings and lessons of chats are deleted, too.
 
         Args:
             person: Keyed hash of the user's id.
@@ -104,6 +104,7 @@ class ChatTable:
             _delete_comparisons(connection, person)
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
+            connection.execute(sa.delete(DIGESTS).where(DIGESTS.c.operator == person))
             mine = LESSON_PHOTOS.c.person == person
             connection.execute(sa.delete(LESSON_PHOTOS).where(mine))
             for table in (LESSON_PHOTOS, LESSONS, CHATS):

@@ -165,13 +165,19 @@ class FeedbackTable:
         connection.execute(sa.insert(FEEDBACK).values(values))
         return StoreResult(feedback=True, photo=photo is not None)
 
-    def stats(self) -> list[FeedbackStats]:
-        """Return the counts of each revision, sorted by model, then most recent feedback first."""
+    def stats(self, since: datetime | None = None) -> list[FeedbackStats]:
+        """Return the counts of each revision, sorted by model, then most recent feedback first.
+
+        Args:
+            since: Time from which feedback counts; None for all.
+        """
         columns = (FEEDBACK.c.model, FEEDBACK.c.revision)
         said = (FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         counted = sa.func.count().label("n")
         last = sa.func.max(FEEDBACK.c.at).label("last")
         select = sa.select(*columns, *said, counted, last).group_by(*columns, *said)
+        if since is not None:
+            select = select.where(FEEDBACK.c.at >= since)
         with self._database.read() as connection:
             rows = connection.execute(select.order_by(last.desc())).all()
         found: dict[tuple[str, str], FeedbackStats] = {}

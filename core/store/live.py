@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
-from core.store.database import Database
+from core.store.database import Database, in_utc
 from core.store.rollouts import end_for_promotion
 from core.store.tables import LIVE, ORIGINS
 
@@ -58,6 +58,12 @@ class LiveModels:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(LIVE)).all()
         return {row.model: LiveRevision(row.revision, row.last_good) for row in rows}
+
+    def changed_at(self) -> dict[str, datetime]:
+        """Return since when the live revisions are live, in UTC, by model; as `all`."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(LIVE.c.model, LIVE.c.changed_at)).all()
+        return {row.model: in_utc(row.changed_at) for row in rows}
 
     def sources(self) -> dict[str, HubSource]:
         """Return the Hub commits of promoted revisions, where they were recorded."""

@@ -8,10 +8,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from core.settings import Settings
+from core.store.activity import ActivityTable
 from core.store.audit import AuditLog
 from core.store.chats import ChatTable
 from core.store.confirmations import ConfirmationTable
 from core.store.database import Database
+from core.store.digests import DigestTable
 from core.store.drift import DriftTable
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
@@ -56,6 +58,8 @@ class Store:
     drift: DriftTable
     lessons: LessonTable
     notices: NoticeTable
+    digests: DigestTable
+    activity: ActivityTable
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -75,6 +79,8 @@ class Store:
             DriftTable(database),
             LessonTable(database),
             NoticeTable(database),
+            DigestTable(database),
+            ActivityTable(database),
         )
 
     @classmethod

@@ -7,10 +7,12 @@ import sqlalchemy as sa
 __all__ = [
     "ANSWERS",
     "AUDIT",
+    "BOT_HOURS",
     "BOT_PROCESSES",
     "CHATS",
     "COMPARISONS",
     "CONFIRMATIONS",
+    "DIGESTS",
     "DRIFT",
     "FEEDBACK",
     "HEAD",
@@ -28,7 +30,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0011"
+HEAD = "0012"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -255,4 +257,24 @@ NOTICES = sa.Table(
     sa.Column("name", sa.String(32), primary_key=True),
     # When it may be sent again.
     sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+)
+DIGESTS = sa.Table(
+    "digests",
+    TABLES,
+    # Keyed hash of the operator who wants digests.
+    sa.Column("operator", sa.String(64), primary_key=True),
+    # Days between two of them.
+    sa.Column("days", sa.Integer, nullable=False),
+    # When the next one is due.
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+)
+BOT_HOURS = sa.Table(
+    "bot_hours",
+    TABLES,
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    # Each process counts in rows of its own.
+    sa.Column("process", sa.String(16), primary_key=True),
+    sa.Column("verdicts", sa.JSON, nullable=False),
+    sa.Column("seconds", sa.JSON, nullable=False),
+    sa.Column("errors", sa.Integer, nullable=False),
 )
