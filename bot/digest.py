@@ -26,6 +26,7 @@ __all__ = ["Digest", "DiskUse", "LiveModel", "collect_digest", "store_activity"]
 
 # Bars of a digest of one day; others have a bar for each day.
 _HOURS_PER_BAR = {1: 4}
+_LABELS = 20
 _A_DAY = timedelta(days=1)
 _AN_HOUR = timedelta(hours=1)
 
@@ -76,6 +77,8 @@ class Digest:
         drift: Drift of the last 24 hours; None where it cannot be found.
         disk: Use of the disk.
         live: The live models, those that answered most photos first; None if they are unknown.
+        labels: Share of the photos that operators labelled which the live revisions had answered
+            rightly; None unless another 20 photos have been labelled.
     """
 
     days: int
@@ -87,6 +90,7 @@ class Digest:
     drift: list[DriftReport] | None
     disk: DiskUse
     live: list[LiveModel] | None
+    labels: ProportionEstimate | None
 
 
 async def collect_digest(state: BotState, days: int) -> Digest:
@@ -154,6 +158,7 @@ def _collect(
         drift,
         _disk_use(home),
         None if models is None else _live(store, models, start),
+        None if models is None else _label_estimate(store, models, start),
     )
 
 
@@ -162,6 +167,19 @@ def _estimate(rows: Sequence[FeedbackStats]) -> ProportionEstimate | None:
     rows = [row for row in rows if not is_private(row.model)]
     n = sum(row.n for row in rows)
     return ProportionEstimate.of(sum(row.right for row in rows), n) if n else None
+
+
+def _label_estimate(
+    store: Store, models: Sequence[ModelInfo], start: datetime
+) -> ProportionEstimate | None:
+    """Estimate the accuracy of the live revisions on labelled photos, after every 20 new ones."""
+    rows = store.feedback.stats(labels=True)
+    n = sum(row.n for row in rows)
+    n_before = n - sum(row.n for row in store.feedback.stats(since=start, labels=True))
+    if n // _LABELS == n_before // _LABELS:
+        return None
+    live = {_key(model) for model in models}
+    return _estimate([row for row in rows if (row.model, row.revision) in live])
 
 
 def _live(store: Store, models: Sequence[ModelInfo], start: datetime) -> list[LiveModel]:

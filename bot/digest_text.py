@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bot.digest import Digest, LiveModel
 from bot.evidence_text import format_share
 from core import locale
+from core.bundle.metrics import ProportionEstimate
 from core.charts.chart import Fact
 from core.locale import Language
 
@@ -19,13 +20,13 @@ _MB = 1e6
 
 def digest_caption(digest: Digest, language: Language) -> str:
     """Describe a digest whose figures are in a picture: its time, and what asks for attention."""
-    return "\n".join([_head(digest, language), *_drift_lines(digest, language)])
+    return "\n".join([_head(digest, language), *_attention(digest, language)])
 
 
 def digest_text(digest: Digest, language: Language) -> str:
     """Describe a digest in words alone."""
     facts = (f"{fact.name}: {fact.value}" for fact in digest_facts(digest, language))
-    lines = [_head(digest, language), *facts, *_drift_lines(digest, language)]
+    lines = [_head(digest, language), *facts, *_attention(digest, language)]
     return "\n".join([*lines, *live_lines(digest, language)])
 
 
@@ -34,11 +35,7 @@ def digest_facts(digest: Digest, language: Language) -> list[Fact]:
     texts, activity, disk = locale.bot_texts(language), digest.activity, digest.disk
     judged, home = texts["digest_none"], locale.decimal(disk.home / _MB, 0, language)
     if digest.judged is not None:
-        judged = texts["digest_share"].format(
-            share=format_share(digest.judged.share, language),
-            low=locale.decimal(100 * digest.judged.low, 0, language),
-            high=locale.decimal(100 * digest.judged.high, 0, language),
-        )
+        judged = _share(digest.judged, language)
     n_judged = 0 if digest.judged is None else digest.judged.n
     values = {
         "photos": _whole(activity.photos, language),
@@ -110,7 +107,8 @@ def _drift(digest: Digest, language: Language) -> str:
     return texts["digest_drift_yes"]
 
 
-def _drift_lines(digest: Digest, language: Language) -> Iterator[str]:
+def _attention(digest: Digest, language: Language) -> Iterator[str]:
+    """Yield what asks for attention: drift, and what operators' labels show."""
     texts = locale.bot_texts(language)
     for report in digest.drift or []:
         if report.alarms:
@@ -118,6 +116,19 @@ def _drift_lines(digest: Digest, language: Language) -> Iterator[str]:
                 model=report.model,
                 statistics=", ".join(texts[f"drift_{name}"] for name in report.alarms),
             )
+    if digest.labels is not None:
+        yield texts["digest_labels"].format(
+            n=_whole(digest.labels.n, language), share=_share(digest.labels, language)
+        )
+
+
+def _share(estimate: ProportionEstimate, language: Language) -> str:
+    """Format a share with its 95% interval, briefly."""
+    return locale.bot_texts(language)["digest_share"].format(
+        share=format_share(estimate.share, language),
+        low=locale.decimal(100 * estimate.low, 0, language),
+        high=locale.decimal(100 * estimate.high, 0, language),
+    )
 
 
 def _seconds(digest: Digest, share: float, language: Language) -> str:

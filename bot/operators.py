@@ -22,6 +22,7 @@ from bot import rollouts
 from bot.confirmations import acknowledge, ask_to_confirm
 from bot.digest_sender import choose_digest, show_digest_picture
 from bot.evidence import on_rollout_button, show_evidence
+from bot.labelling import on_label_button, show_label_queue
 from bot.operator_audit import run_command
 from bot.outcome import Outcome
 from bot.state import BotApplication, BotContext, BotState
@@ -40,7 +41,7 @@ __all__ = ["COMMANDS", "add_handlers"]
 
 COMMANDS = (
     *("status", "models", "pull", "promote", "rollback", *rollouts.HANDLERS, "evidence"),
-    *("feedback", "digest", "maintenance", "audit"),
+    *("feedback", "label", "digest", "maintenance", "audit"),
 )
 """Commands of operators, in addition to those that everyone may use."""
 
@@ -66,6 +67,7 @@ def add_handlers(application: BotApplication) -> None:
         **rollouts.HANDLERS,
         "evidence": show_evidence,
         "feedback": _feedback,
+        "label": show_label_queue,
         "digest": choose_digest,
         "maintenance": _maintenance,
         "audit": _audit,
@@ -73,6 +75,7 @@ def add_handlers(application: BotApplication) -> None:
         application.add_handler(CommandHandler(name, handler, filters=from_operators))
     application.add_handler(CallbackQueryHandler(_on_confirmation, pattern=r"^(do|drop):"))
     application.add_handler(CallbackQueryHandler(on_rollout_button, pattern=r"^(release|end):"))
+    application.add_handler(CallbackQueryHandler(on_label_button, pattern=r"^label:"))
 
 
 async def _status(update: Update, context: BotContext) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from core.errors import StoreError
 from core.store.database import Database, in_utc
-from core.store.feedback import right
+from core.store.feedback import LABEL, right
 from core.store.tables import AUDIT, COMPARISONS, FEEDBACK, ROLLOUTS, TRAFFIC
 
 __all__ = [
@@ -274,6 +274,8 @@ class RolloutTable:
             FEEDBACK.c.model == rollout.model,
             FEEDBACK.c.revision.in_(revisions),
             FEEDBACK.c.at >= rollout.began_at,
+            # Operators label the photos that were hardest for the revision that answered.
+            FEEDBACK.c.front != LABEL,
         )
         if rollout.ended_at is not None:
             select = select.where(FEEDBACK.c.at <= rollout.ended_at)

@@ -18,6 +18,7 @@ from core.store.drift import DriftTable
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
+from core.store.labels import LabelQueue
 from core.store.lanes import LaneTable
 from core.store.lessons import LessonTable
 from core.store.live import LiveModels
@@ -60,6 +61,7 @@ class Store:
     notices: NoticeTable
     digests: DigestTable
     activity: ActivityTable
+    labels: LabelQueue
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -81,6 +83,7 @@ class Store:
             NoticeTable(database),
             DigestTable(database),
             ActivityTable(database),
+            LabelQueue(database),
         )
 
     @classmethod

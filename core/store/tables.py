@@ -30,7 +30,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0012"
+HEAD = "0013"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -128,6 +128,8 @@ CHATS = sa.Table(
     sa.Column("model", sa.String(63)),
     sa.Column("language", sa.String(2)),
     sa.Column("keep_photos", sa.Boolean, nullable=False),
+    # Whether the user lets operators see and label photos.
+    sa.Column("may_label", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 ANSWERS = sa.Table(
     "answers",
@@ -142,6 +144,10 @@ ANSWERS = sa.Table(
     sa.Column("verdict", sa.String(8), nullable=False),
     sa.Column("scores", sa.JSON, nullable=False),
     sa.Column("judged", sa.Boolean, nullable=False),
+    # Whether the sender lets operators see and label the photo.
+    sa.Column("may_label", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Whether an operator has labelled or skipped the photo.
+    sa.Column("labelled", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 SWITCHES = sa.Table(
     "switches",
