@@ -308,14 +308,20 @@ def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def end_for_promotion(connection: sa.Connection, model: str, revision: str) -> None:
-    """End the active rollout of a model in the transaction that changes its live revision."""
+def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str]) -> None:
+    """End the active rollout of a model in the transaction that changes its live revision.
+
+    Args:
+        connection: The transaction.
+        model: Name of the model.
+        names: Names of the revision that is made live, the usual one first.
+    """
     mine = ROLLOUTS.c.model == model
     for which, outcome in (
-        (mine & (ROLLOUTS.c.candidate == revision), "promoted"),
+        (mine & ROLLOUTS.c.candidate.in_(names), "promoted"),
         (mine, "superseded"),
     ):
-        _end(connection, which, outcome, f"{revision} was made live")
+        _end(connection, which, outcome, f"{names[0]} was made live")
 
 
 def _end(

@@ -249,7 +249,7 @@ def test_model_is_pulled_promoted_and_rolled_back(
         wait_for(lambda: answers_with(old))
 
         stale = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/rollback classic"))
-        bot.store.live.promote({"classic": new}, {"classic"})
+        bot.store.live.promote({"classic": new}, {"classic": "0"})
         press(telegram, OPERATOR, stale, T["yes"])
         wait_for(lambda: last_text(telegram).startswith("⚠ "))
         assert bot.store.live.all()["classic"].revision == new
