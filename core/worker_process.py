@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 _KEPT = (
     *("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG"),
     *("HOME", "USERPROFILE", "XDG_CACHE_HOME", "MPLCONFIGDIR"),
+    *("TMPDIR", "TEMP", "TMP"),
 )
 
 
