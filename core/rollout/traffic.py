@@ -132,6 +132,7 @@ class Rollouts:
         open_store: Returns the database; None where there is none yet.
         is_idle: Returns whether no photo of a visitor waits or runs.
         timings: Intervals.
+        run_shadow: Runs the candidate of a shadow; arguments as those of `ShadowRunner`.
     """
 
     def __init__(
@@ -141,8 +142,10 @@ class Rollouts:
         *,
         is_idle: Callable[[], bool],
         timings: Timings | None = None,
+        run_shadow: Callable[..., ShadowRunner] = ShadowRunner,
     ) -> None:
         self._models = models
+        self._run_shadow = run_shadow
         self._open_store = open_store
         self._is_idle = is_idle
         self._timings = timings or Timings()
@@ -333,7 +336,7 @@ class Rollouts:
             if rollout.kind == "canary":
                 active.candidate = self._models.load_revision(bundle)
             else:
-                active.shadow = ShadowRunner(
+                active.shadow = self._run_shadow(
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle
                 )
         except (BundleError, ModelNotFoundError) as error:
