@@ -27,7 +27,11 @@ State = tuple[str | None, tuple[str, ...], str | None]
 def state_of(store: Store) -> State:
     live, latest = store.live.all().get(MODEL), store.rollouts.latest(MODEL)
     active = tuple(each.kind for each in store.rollouts.active())
-    return live and live.revision, active, latest and latest.outcome
+    return (
+        None if live is None else live.revision,
+        active,
+        None if latest is None else latest.outcome,
+    )
 
 
 @pytest.mark.long
