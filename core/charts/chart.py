@@ -1,10 +1,10 @@
-"""Content of a chart: panels of horizontal bars."""
+"""Content of a chart: facts, panels of horizontal bars, and notes."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Bar", "Chart", "Panel", "Row"]
+__all__ = ["Bar", "Chart", "Fact", "Panel", "Row"]
 
 
 class _Part(BaseModel):
@@ -52,15 +52,33 @@ class Panel(_Part):
     end: float | None = None
 
 
+class Fact(_Part):
+    """A figure in large type, below its name.
+
+    Attributes:
+        name: Name of the figure.
+        value: The figure.
+        is_warning: Whether it asks for attention.
+    """
+
+    name: str
+    value: str
+    is_warning: bool = False
+
+
 class Chart(_Part):
-    """A chart.
+    """A chart, with at least one fact or one panel.
 
     Attributes:
         title: Title of the chart.
         series: Names of the series, at least one and at most two.
-        panels: The panels from top to bottom, at least one.
+        panels: The panels from top to bottom.
+        facts: Figures above the panels, two in a row.
+        notes: Lines below the panels.
     """
 
     title: str
     series: tuple[str, ...]
-    panels: tuple[Panel, ...]
+    panels: tuple[Panel, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    notes: tuple[str, ...] = ()
