@@ -7,15 +7,18 @@ import concurrent.futures
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 
 from telegram import Message
 from telegram.constants import ChatType
+from telegram.error import BadRequest
 
 from bot import replies
+from bot.confusion_chart import confusion_caption, confusion_chart
 from bot.photo_downloads import PhotoDownloads
-from bot.sending import reply
+from bot.sending import reply, reply_photo
 from bot.state import BotContext
 from bot.tasks import run_in_daemon_thread
 from bot.taught_models import TaughtModels, owner_of
@@ -62,10 +65,9 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
     if await _forget_missing(context, chat, photos):
         await reply(message, texts["teach_changed"])
     else:
-        config, language = result.bundle.config, await context.language()
-        text = report_text(config.title, result.report, names, language)
-        await reply(message, text, replies.use_button(config.name, language))
+        await _send_result(context, message, result, names)
     await asyncio.to_thread(state.store.lessons.end, chat)
+    state.learning_notices.discard(context.current_update.update_id)
 
 
 def pause_s(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
@@ -124,6 +126,21 @@ class _Downloads:
             return photo
 
 
+async def _send_result(
+    context: BotContext, message: Message, result: TaughtModel, names: Collection[str]
+) -> None:
+    """Say how good a taught model is, in words and by a picture of its confusion."""
+    config, language = result.bundle.config, await context.language()
+    chart = confusion_chart(config.title, result.report, language)
+    # Drawn before anything is sent, since all is repeated if the process dies meanwhile.
+    picture = await run_in_daemon_thread(partial(context.bot_data.charts.draw, chart))
+    text = report_text(config.title, result.report, names, language)
+    await reply(message, text, replies.use_button(config.name, language))
+    if picture is not None:
+        with suppress(BadRequest):  # The chat may not allow photos.
+            await reply_photo(message, picture, confusion_caption(chart, language))
+
+
 async def _choose_model(
     context: BotContext, chat: int, photos: Sequence[LessonPhoto], wanted: str
 ) -> tuple[str | None, str]:
@@ -134,10 +151,11 @@ async def _choose_model(
     """
     taught, lessons = context.bot_data.taught, context.bot_data.store.lessons
     lesson = await asyncio.to_thread(lessons.find, chat)
-    if lesson is None or lesson.model is not None:
-        return (None if lesson is None else lesson.model), wanted
     own = [each for each in await taught.of_chat(chat) if taught.is_own(chat, each)]
-    earlier = _titled(own, lesson.title) if lesson.title is not None else None
+    if lesson is not None and any(each.id == lesson.model for each in own):
+        return lesson.model, wanted
+    # A new one, also where the model that should learn more has been deleted since.
+    earlier = _titled(own, lesson.title) if lesson is not None and lesson.title else None
     if earlier is not None:
         # Made of this lesson by an attempt that was interrupted before the lesson ended.
         return earlier.id, earlier.title
@@ -169,15 +187,20 @@ def _titled(records: Sequence[TaughtRecord], title: str) -> TaughtRecord | None:
 async def _wait_for_turn(
     context: BotContext, message: Message, photos: Sequence[LessonPhoto]
 ) -> None:
-    """Tell the chat that learning begins, and wait if it has sent too many photos in a minute."""
-    texts = await context.texts()
+    """Tell the chat that learning begins, and wait if it has sent too many photos in a minute.
+
+    It is told once, however often learning is tried.
+    """
+    texts, notices = await context.texts(), context.bot_data.learning_notices
     in_group = message.chat.type != ChatType.PRIVATE
     limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
     seconds = pause_s(photos, limit, time.time())
     lines = [texts["teach_learning"].format(n=len(photos))]
     if seconds:
         lines.append(texts["teach_wait"].format(limit=limit, seconds=round(seconds + 0.5)))
-    await reply(message, "\n".join(lines))
+    if context.current_update.update_id not in notices:
+        await reply(message, "\n".join(lines))
+        notices.add(context.current_update.update_id)
     await asyncio.sleep(seconds)
 
 

@@ -14,7 +14,7 @@ from bot.sending import reply
 from bot.state import BotContext
 from bot.teaching_texts import refusal
 from bot.updates import content_id_of, photo_of
-from core.errors import TeachingError
+from core.errors import ModelNotFoundError, TeachingError
 from core.store.lessons import Lesson, LessonPhoto
 from core.teaching.limits import (
     MAX_CLASSES,
@@ -136,7 +136,11 @@ async def _known_labels(
     labels = [photo.label for photo in photos]
     if lesson.model is None:
         return labels
-    return [*(await context.bot_data.models.get(lesson.model)).config.labels, *labels]
+    try:
+        model = await context.bot_data.models.get(lesson.model)
+    except ModelNotFoundError:
+        return labels  # It has been deleted since: the lesson makes a new one.
+    return [*model.config.labels, *labels]
 
 
 def _caption_of(message: Message, username: str) -> str:

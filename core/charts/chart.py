@@ -1,10 +1,10 @@
-"""Content of a chart: panels of horizontal bars."""
+"""Content of a chart: panels of horizontal bars, and matrices of counts."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Bar", "Chart", "Panel", "Row"]
+__all__ = ["Bar", "Chart", "Matrix", "Panel", "Row"]
 
 
 class _Part(BaseModel):
@@ -52,15 +52,30 @@ class Panel(_Part):
     end: float | None = None
 
 
+class Matrix(_Part):
+    """Counts by two kinds of the same classes, such as a confusion matrix.
+
+    Attributes:
+        title: Title of the matrix, above its columns.
+        names: Names of the classes, at most ten to be legible on a phone. Columns show their
+            numbers only.
+        counts: One row for each class, with one count for each class.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
 class Chart(_Part):
     """A chart.
 
     Attributes:
         title: Title of the chart.
-        series: Names of the series, at least one and at most two.
         panels: The panels from top to bottom, at least one.
+        series: Names of the series of the bars, at most two; empty where there are only matrices.
     """
 
     title: str
-    series: tuple[str, ...]
-    panels: tuple[Panel, ...]
+    panels: tuple[Panel | Matrix, ...]
+    series: tuple[str, ...] = ()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from io import BytesIO
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from core.charts.chart import Chart, Panel
+from core.charts.chart import Chart, Matrix, Panel
 
 __all__ = ["WIDTH", "draw_chart"]
 
@@ -19,19 +22,30 @@ _DPI = 200
 _INCHES_PER_BAR = 0.19
 _INCHES_PER_ROW = 0.1
 _INCHES_PER_PANEL = 0.45
+_INCHES_PER_MATRIX_ROW = 0.34
 _INCHES_AROUND = 0.8
 _FONT = 11
 _NAME_CHARACTERS = 18
 _TITLE_CHARACTERS = 40
 # Distinguishable with any colour vision: Okabe and Ito (2008).
 _COLOURS = ("#D55E00", "#0072B2")
+# Text on a darker cell is white.
+_DARK = 0.55
+# For names in scripts that the first font lacks; those that are not installed are left out.
+_FONTS = (
+    *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Noto Sans Arabic"),
+    *("Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Emoji", "Arial Unicode MS"),
+)
 
 
 def draw_chart(chart: Chart) -> bytes:
     """Draw a chart as PNG, 1,080 pixels wide, on white in light and dark themes."""
     heights = [_panel_inches(panel) for panel in chart.panels]
     # Without its parser for formulas, since a label may contain dollar signs.
-    with matplotlib.rc_context({"font.size": _FONT, "text.parse_math": False}):
+    fonts = _installed_fonts()
+    with matplotlib.rc_context(
+        {"font.size": _FONT, "font.family": fonts, "text.parse_math": False}
+    ):
         figure = Figure(
             figsize=(WIDTH / _DPI, _INCHES_AROUND + sum(heights)),
             dpi=_DPI,
@@ -41,7 +55,10 @@ def draw_chart(chart: Chart) -> bytes:
         figure.suptitle(_shorten(chart.title, _TITLE_CHARACTERS), weight="bold")
         axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
         for each, panel in zip(axes.flat, chart.panels, strict=True):
-            _draw_panel(each, panel)
+            if isinstance(panel, Matrix):
+                _draw_matrix(each, panel)
+            else:
+                _draw_panel(each, panel)
         if len(chart.series) > 1:
             colours = zip(chart.series, _COLOURS, strict=False)
             handles = [axes[0, 0].barh(0, 0, color=colour, label=name) for name, colour in colours]
@@ -53,7 +70,14 @@ def draw_chart(chart: Chart) -> bytes:
     return stream.getvalue()
 
 
-def _panel_inches(panel: Panel) -> float:
+def _installed_fonts() -> list[str]:
+    known = set(font_manager.get_font_names())
+    return [name for name in _FONTS if name in known]
+
+
+def _panel_inches(panel: Panel | Matrix) -> float:
+    if isinstance(panel, Matrix):
+        return _INCHES_PER_PANEL + (len(panel.names) + 1) * _INCHES_PER_MATRIX_ROW
     row = _INCHES_PER_ROW + len(_series(panel)) * _INCHES_PER_BAR
     return _INCHES_PER_PANEL + len(panel.rows) * row
 
@@ -91,6 +115,30 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(left=False, bottom=False, labelbottom=False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _draw_matrix(axes: Axes, matrix: Matrix) -> None:
+    """Draw the counts of a matrix, shaded by their share of the row: blue where both agree."""
+    n = len(matrix.names)
+    for i, row in enumerate(matrix.counts):
+        for j, count in enumerate(row):
+            if not count:
+                continue
+            share = count / sum(row)
+            colour = to_rgba(_COLOURS[i == j], 0.15 + 0.85 * share)
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour))
+            shade = "white" if share > _DARK else "black"
+            axes.text(j, i, str(count), ha="center", va="center", color=shade)
+    names = [f"{i}  {_shorten(name, _NAME_CHARACTERS)}" for i, name in enumerate(matrix.names, 1)]
+    axes.set_title(_shorten(matrix.title, _TITLE_CHARACTERS), loc="left", size=_FONT)
+    axes.set_xlim(-0.5, n - 0.5)
+    axes.set_ylim(n - 0.5, -0.5)
+    axes.set_yticks(range(n), names)
+    axes.set_xticks(range(n), [str(i) for i in range(1, n + 1)])
+    axes.xaxis.tick_top()
+    axes.tick_params(left=False, top=False)
+    axes.hlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color="#cccccc", linewidth=0.8)
+    axes.vlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color="#cccccc", linewidth=0.8)
 
 
 def _shorten(text: str, most: int) -> str:

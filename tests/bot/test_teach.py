@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from bot.learning import pause_s
 from bot.lessons import labels_of
+from core.charts.draw import WIDTH
 from core.store.lessons import LessonPhoto
 from tests.support.drawings import shape_jpeg
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
@@ -35,9 +39,14 @@ def teach_shapes(telegram: TelegramServer, chat: int) -> Call:
     ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
     for label in ("circle", "square"):
         ask(telegram, chat, lambda label=label: send_class(telegram, chat, label, range(4)))  # type: ignore[misc]
+    return learn(telegram, chat, "/teach done Shapes")
+
+
+def learn(telegram: TelegramServer, chat: int, command: str, **more: Any) -> Call:
+    """End a lesson: wait for the words and the picture, and return the words."""
     before = len(telegram.sent(chat))
-    telegram.text(chat, "/teach done Shapes")
-    return telegram.wait_for(before + 2, chat)[-1]
+    telegram.text(chat, command, **more)
+    return telegram.wait_for(before + 3, chat)[before + 1]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +66,9 @@ def test_taught_model_is_told_selected_and_forgotten(teaching: RunningBot, chat:
     assert result.text.startswith("“Shapes” is ready. It knows “circle”, “square”.")
     assert "Of 8 photos, it recognises 100%" in result.text
     assert T["teach_weak"].format(classes="“circle”, “square”") in result.text
+    (picture,) = telegram.wait_for(1, chat, "sendPhoto")
+    assert picture.text == T["chart_confusion_how"] + "\n\n1 circle\n2 square"
+    assert Image.open(BytesIO(next(iter(picture.files.values())))).width == WIDTH
     shown, _ = press(telegram, chat, result, T["teach_use"])
     assert shown.text == T["chosen_model"].format(model="Shapes")
     reply = ask(telegram, chat, lambda: telegram.photo(chat, shape_jpeg("square", 9)))
@@ -85,9 +97,7 @@ def test_lesson_survives_a_restart_and_keeps_no_photo(
     with running_bot(telegram, tmp_path):
         reply = ask(telegram, 1, lambda: send_class(telegram, 1, "square", range(4)))
         assert reply.text.startswith(T["teach_count"].format(label="square", n=4))
-        before = len(telegram.sent(1))
-        telegram.text(1, "/teach done")
-        result = telegram.wait_for(before + 2, 1)[-1]
+        result = learn(telegram, 1, "/teach done")
         assert result.text.startswith("“circle, square” is ready.")
         stored = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(photo[100:200] in content for photo in sent for content in stored)
@@ -124,9 +134,7 @@ def test_administrators_teach_a_group(teaching: RunningBot, group: int) -> None:
         send_class(telegram, group, label, range(3), user=ADMINISTRATOR)
         telegram.wait_for(len(telegram.sent(group)) + 1, group)
     assert command("/teach@tensight_bot done", MEMBER).text == T["teach_admins"]
-    before = len(telegram.sent(group))
-    telegram.text(group, "/teach@tensight_bot done", user=ADMINISTRATOR)
-    result = telegram.wait_for(before + 2, group)[-1]
+    result = learn(telegram, group, "/teach@tensight_bot done", user=ADMINISTRATOR)
     assert "Of 6 photos" in result.text
 
 
