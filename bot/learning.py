@@ -13,16 +13,17 @@ from functools import partial
 
 from telegram import Message
 from telegram.constants import ChatType
-from telegram.error import BadRequest
+from telegram.error import TelegramError
 
 from bot import replies
 from bot.confusion_chart import confusion_caption, confusion_chart
 from bot.photo_downloads import PhotoDownloads
 from bot.sending import reply, reply_photo
-from bot.state import BotContext
+from bot.state import BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from bot.taught_models import TaughtModels, owner_of
 from bot.teaching_texts import report_text
+from core.charts.chart import Chart
 from core.errors import TeachingError
 from core.registry.taught import TaughtRecord
 from core.store.lessons import LessonPhoto
@@ -129,16 +130,21 @@ class _Downloads:
 async def _send_result(
     context: BotContext, message: Message, result: TaughtModel, names: Collection[str]
 ) -> None:
-    """Say how good a taught model is, in words and by a picture of its confusion."""
+    """Say how good a taught model is; a picture of its confusion follows."""
     config, language = result.bundle.config, await context.language()
-    chart = confusion_chart(config.title, result.report, language)
-    # Drawn before anything is sent, since all is repeated if the process dies meanwhile.
-    picture = await run_in_daemon_thread(partial(context.bot_data.charts.draw, chart))
     text = report_text(config.title, result.report, names, language)
     await reply(message, text, replies.use_button(config.name, language))
+    chart = confusion_chart(config.title, result.report, language)
+    caption = confusion_caption(chart, language)
+    # In the background: the chat's next photos do not wait for a picture.
+    context.bot_data.tasks.start(_send_picture(context.bot_data, message, chart, caption))
+
+
+async def _send_picture(state: BotState, message: Message, chart: Chart, caption: str) -> None:
+    picture = await run_in_daemon_thread(partial(state.charts.draw, chart))
     if picture is not None:
-        with suppress(BadRequest):  # The chat may not allow photos.
-            await reply_photo(message, picture, confusion_caption(chart, language))
+        with suppress(TelegramError):  # The chat may not allow photos.
+            await reply_photo(message, picture, caption)
 
 
 async def _choose_model(

@@ -17,12 +17,14 @@ from core.store.rollouts import Rollout
 
 __all__ = [
     "JUDGED",
+    "NOTHING",
     "album",
     "answer",
     "answer_buttons",
     "class_buttons",
     "comparison",
     "confirm_buttons",
+    "correction_buttons",
     "greeting",
     "model_buttons",
     "model_code",
@@ -31,13 +33,16 @@ __all__ = [
     "use_button",
 ]
 
+NOTHING = "nothing"
+"""Callback data part of the button that declines to teach a model again."""
+
 JUDGED = "judged"
 """Callback data part that marks an answer without feedback buttons, for the button Back."""
 
 _TOP_LABELS = 3
 _BUTTONS_PER_ROW = 3
-# A model may have up to 1,000 labels.
-_MAX_LABEL_BUTTONS = 30
+# A model may have up to 1,000 labels, a taught one 50.
+_MAX_LABEL_BUTTONS = 50
 _MAX_LABEL_NAMES = 20
 
 
@@ -123,7 +128,7 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
 
     Args:
         key: Key of the answer in the database.
-        labels: Labels in descending order of probability; the first 30 get a button.
+        labels: Labels in descending order of probability; the first 50 get a button.
         language: Language of the button texts.
     """
     texts = locale.bot_texts(language)
@@ -136,6 +141,27 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
     rows.append([_button(texts["none_of_these"], "truth", key, NONE)])
     rows.append([_button(texts["back"], "back", key)])
     return InlineKeyboardMarkup(rows)
+
+
+def correction_buttons(
+    key: str, number: str, label: str, language: Language
+) -> InlineKeyboardMarkup:
+    """Build the keyboard that asks whether a taught model learns the photo of an answer.
+
+    Args:
+        key: Key of the answer in the database.
+        number: Index of the class among the sorted labels of the answer.
+        label: Name of the class.
+        language: Language of the button texts.
+    """
+    texts = locale.bot_texts(language)
+    learn = texts["teach_again"].format(label=label)
+    return InlineKeyboardMarkup(
+        [
+            [_button(learn, "learn", key, number)],
+            [_button(texts["teach_again_not"], "learn", key, NOTHING)],
+        ]
+    )
 
 
 def model_buttons(

@@ -69,6 +69,12 @@ class TaughtModels:
             return False
         return await asyncio.to_thread(self._owned.may_use, owner_of(chat), model)
 
+    async def owns(self, chat: int, model: str) -> bool:
+        """Return whether a model is a taught one of a chat's own."""
+        if not is_private(model):
+            return False
+        return await asyncio.to_thread(self._owned.owns, owner_of(chat), model)
+
     async def of_chat(self, chat: int) -> list[TaughtRecord]:
         """List the taught models of a chat, its own before those that others share."""
         records = await asyncio.to_thread(self._owned.models, owner_of(chat))

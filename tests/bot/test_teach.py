@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,39 +13,15 @@ from PIL import Image
 from bot.learning import pause_s
 from bot.lessons import labels_of
 from core.charts.draw import WIDTH
+from core.charts.drawer import ChartDrawer
 from core.store.lessons import LessonPhoto
 from tests.support.drawings import shape_jpeg
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
+from tests.support.teaching_chats import bot_without_pictures, learn, send_class, teach_shapes
 from tests.support.telegram_server import Call, TelegramServer
 
 T = texts()
 ADMINISTRATOR, MEMBER = 71, 72
-
-
-def send_class(
-    telegram: TelegramServer, chat: int, label: str, seeds: Sequence[int], user: int | None = None
-) -> None:
-    """Send an album of a shape, with its name as the caption of the first photo."""
-    album = f"{chat} {label} {seeds[0]}"
-    for i, seed in enumerate(seeds):
-        caption = label if i == 0 else None
-        shape = shape_jpeg(label, seed)
-        telegram.photo(chat, shape, caption=caption, media_group_id=album, user=user or abs(chat))
-
-
-def teach_shapes(telegram: TelegramServer, chat: int) -> Call:
-    """Teach circles and squares, and return the result."""
-    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
-    for label in ("circle", "square"):
-        ask(telegram, chat, lambda label=label: send_class(telegram, chat, label, range(4)))  # type: ignore[misc]
-    return learn(telegram, chat, "/teach done Shapes")
-
-
-def learn(telegram: TelegramServer, chat: int, command: str, **more: Any) -> Call:
-    """End a lesson: wait for the words and the picture, and return the words."""
-    before = len(telegram.sent(chat))
-    telegram.text(chat, command, **more)
-    return telegram.wait_for(before + 3, chat)[before + 1]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +29,7 @@ def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
     """Return a bot that the tests of this module share."""
     with (
         TelegramServer().running() as server,
-        running_bot(server, tmp_path_factory.mktemp("teach")) as bot,
+        bot_without_pictures(server, tmp_path_factory.mktemp("teach")) as bot,
     ):
         server.administrators.add(ADMINISTRATOR)
         yield bot
@@ -66,9 +41,6 @@ def test_taught_model_is_told_selected_and_forgotten(teaching: RunningBot, chat:
     assert result.text.startswith("“Shapes” is ready. It knows “circle”, “square”.")
     assert "Of 8 photos, it recognises 100%" in result.text
     assert T["teach_weak"].format(classes="“circle”, “square”") in result.text
-    (picture,) = telegram.wait_for(1, chat, "sendPhoto")
-    assert picture.text == T["chart_confusion_how"] + "\n\n1 circle\n2 square"
-    assert Image.open(BytesIO(next(iter(picture.files.values())))).width == WIDTH
     shown, _ = press(telegram, chat, result, T["teach_use"])
     assert shown.text == T["chosen_model"].format(model="Shapes")
     reply = ask(telegram, chat, lambda: telegram.photo(chat, shape_jpeg("square", 9)))
@@ -91,14 +63,18 @@ def test_lesson_survives_a_restart_and_keeps_no_photo(
     telegram: TelegramServer, tmp_path: Path
 ) -> None:
     sent = [shape_jpeg(label, seed) for label in ("circle", "square") for seed in range(4)]
-    with running_bot(telegram, tmp_path):
+    with bot_without_pictures(telegram, tmp_path):
         ask(telegram, 1, lambda: telegram.text(1, "/teach"))
         ask(telegram, 1, lambda: send_class(telegram, 1, "circle", range(4)))
-    with running_bot(telegram, tmp_path):
+    with running_bot(telegram, tmp_path) as bot:
+        bot.state.charts = ChartDrawer(limit_s=300)
         reply = ask(telegram, 1, lambda: send_class(telegram, 1, "square", range(4)))
         assert reply.text.startswith(T["teach_count"].format(label="square", n=4))
         result = learn(telegram, 1, "/teach done")
         assert result.text.startswith("“circle, square” is ready.")
+        (picture,) = telegram.wait_for(1, 1, "sendPhoto", seconds=300)
+        assert picture.text == T["chart_confusion_how"] + "\n\n1 circle\n2 square"
+        assert Image.open(BytesIO(next(iter(picture.files.values())))).width == WIDTH
         stored = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(photo[100:200] in content for photo in sent for content in stored)
 
