@@ -167,12 +167,19 @@ async def _choose_model(
         return earlier.id, earlier.title
     if wanted:
         title = model_title(wanted)
-        if _titled(own, title) is not None:
+        if _titled(own, title) is not None or await _is_listed(context, title):
             raise TeachingError("taken_model", "The chat has a classifier of that name.", title)
     else:
         title = _default_title(photos, own)
     await asyncio.to_thread(lessons.set_title, chat, title)
     return None, title
+
+
+async def _is_listed(context: BotContext, title: str) -> bool:
+    """Return whether a title is that of a model that all chats may select, or its name."""
+    models = await context.bot_data.models.all()
+    names = [name for each in models for name in (each.config.name, each.config.title)]
+    return comparable(title) in {comparable(name) for name in names}
 
 
 def _default_title(photos: Sequence[LessonPhoto], own: Sequence[TaughtRecord]) -> str:

@@ -19,7 +19,7 @@ from core.teaching.limits import (
 )
 from core.teaching.report import TeachingReport
 
-__all__ = ["correction_text", "list_line", "quoted", "refusal", "report_text"]
+__all__ = ["correction_text", "list_line", "listed", "quoted", "refusal", "report_text"]
 
 _MAX_LINES = 5
 # Fifty names of 64 characters would not fit into one message with the rest.
@@ -39,7 +39,7 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"“{name}”" for name in names)
 
 
-def _listed(names: Sequence[str], texts: Mapping[str, str]) -> str:
+def listed(names: Sequence[str], texts: Mapping[str, str]) -> str:
     """Format the first names of a list, and the number of the others."""
     shown = quoted(names[:_MAX_NAMES])
     if len(names) <= _MAX_NAMES:
@@ -57,7 +57,7 @@ def refusal(error: TeachingError, language: Language, *, failed: str = "teach_er
     """
     texts = locale.bot_texts(language)
     text = texts[failed if error.reason == "failed" else f"teach_error_{error.reason}"]
-    return text.format(names=_listed(error.names, texts), **_LIMITS)
+    return text.format(names=listed(error.names, texts), **_LIMITS)
 
 
 def report_text(
@@ -76,7 +76,7 @@ def report_text(
     blocks = [
         texts["teach_result"].format(
             title=title,
-            classes=_listed(report.classes, texts),
+            classes=listed(report.classes, texts),
             n=accuracy.n,
             percent=f"{accuracy.share:.0%}",
             low=f"{accuracy.low:.0%}",
@@ -96,10 +96,10 @@ def report_text(
         ]
         blocks.append("\n".join([texts["teach_doubtful"], *lines]))
     if report.weak:
-        blocks.append(texts["teach_weak"].format(classes=_listed(report.weak, texts)))
+        blocks.append(texts["teach_weak"].format(classes=listed(report.weak, texts)))
     if report.skipped:
         names = [each.name for each in report.skipped]
-        blocks.append(texts["teach_skipped"].format(photos=_listed(names, texts)))
+        blocks.append(texts["teach_skipped"].format(photos=listed(names, texts)))
     if report.duplicates:
         blocks.append(texts["teach_duplicates"].format(n=report.duplicates))
     return "\n\n".join([*blocks, texts["teach_use_how"]])
@@ -153,7 +153,7 @@ def list_line(model: ModelInfo, *, is_own: bool, language: Language) -> str:
     texts = locale.bot_texts(language)
     return texts["teach_list_own" if is_own else "teach_list_shared"].format(
         title=model.config.title,
-        classes=_listed(model.config.labels, texts),
+        classes=listed(model.config.labels, texts),
         n=0 if taught is None else sum(taught.photos),
         percent="?" if taught is None else f"{taught.accuracy.share:.0%}",
     )
