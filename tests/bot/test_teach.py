@@ -16,12 +16,12 @@ from core.charts.draw import WIDTH
 from core.charts.drawer import ChartDrawer
 from core.store.lessons import LessonPhoto
 from tests.support.drawings import shape_jpeg
-from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
+from tests.support.running_bot import MENTION, RunningBot, ask, press, running_bot, texts
 from tests.support.teaching_chats import bot_without_pictures, learn, send_class, teach_shapes
 from tests.support.telegram_server import Call, TelegramServer
 
 T = texts()
-ADMINISTRATOR, MEMBER = 71, 72
+ADMINISTRATOR, MEMBER, OTHER = 71, 72, 73
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
         TelegramServer().running() as server,
         bot_without_pictures(server, tmp_path_factory.mktemp("teach")) as bot,
     ):
-        server.administrators.add(ADMINISTRATOR)
+        server.administrators.update((ADMINISTRATOR, OTHER))
         yield bot
 
 
@@ -96,6 +96,14 @@ def test_shared_model_is_used_elsewhere_until_it_is_forgotten(
     assert reply.text.endswith("Classic CNN")
 
 
+def send_bars(telegram: TelegramServer, group: int) -> None:
+    """Send an album to a group as another administrator, who mentions the bot."""
+    for i in range(3):
+        caption = MENTION | {"caption": "@tensight_bot bars"} if i == 0 else {}
+        item = caption | {"media_group_id": "bars", "user": OTHER}
+        telegram.photo(group, shape_jpeg("bars", i), **item)
+
+
 def test_administrators_teach_a_group(teaching: RunningBot, group: int) -> None:
     telegram = teaching.telegram
 
@@ -109,9 +117,14 @@ def test_administrators_teach_a_group(teaching: RunningBot, group: int) -> None:
     for label in ("circle", "square"):
         send_class(telegram, group, label, range(3), user=ADMINISTRATOR)
         telegram.wait_for(len(telegram.sent(group)) + 1, group)
+    ask(telegram, group, lambda: send_bars(telegram, group))
     assert command("/teach@tensight_bot done", MEMBER).text == T["teach_admins"]
     result = learn(telegram, group, "/teach@tensight_bot done", user=ADMINISTRATOR)
-    assert "Of 6 photos" in result.text
+    assert "Of 9 photos" in result.text
+    # Who asks to be forgotten takes all photos of a class along.
+    ask(telegram, OTHER, lambda: telegram.text(OTHER, "/forget"))
+    listed = command("/teach@tensight_bot list", MEMBER)
+    assert "“circle”, “square”; photos: 6" in listed.text
 
 
 def test_too_few_photos_are_refused_and_the_lesson_goes_on(teaching: RunningBot, chat: int) -> None:
