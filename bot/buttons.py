@@ -265,12 +265,28 @@ async def _on_language(press: ButtonPress) -> Notice | None:
 
 async def _on_keep(press: ButtonPress) -> Notice | None:
     """Turn the storage of photos on or off."""
-    keeps = press.value == "1"
-    await press.context.change_chat_settings(keep_photos=keeps)
-    days = press.context.bot_data.settings.retention_days
-    taught = await press.context.taught_titles()
-    await press.show(*replies.privacy_text(days, press.language, keeps, taught))
+    await press.context.change_chat_settings(keep_photos=press.value == "1")
+    await _show_privacy(press)
     return None
+
+
+async def _on_labels(press: ButtonPress) -> Notice | None:
+    """Allow operators to label the user's photos, or withdraw them from the queue."""
+    allowed, context = press.value == "1", press.context
+    await context.change_chat_settings(may_label=allowed)
+    if not allowed:
+        queue = context.bot_data.store.labels
+        await asyncio.to_thread(queue.withdraw, context.person or "")
+    await _show_privacy(press)
+    return None
+
+
+async def _show_privacy(press: ButtonPress) -> None:
+    """Show the privacy notice with the settings of now."""
+    context, days = press.context, press.context.bot_data.settings.retention_days
+    consent = await context.keeps_photos(), await context.lets_label()
+    taught = await context.taught_titles()
+    await press.show(*replies.privacy_text(days, press.language, *consent, taught))
 
 
 _HANDLERS: dict[str, Callable[[ButtonPress], Coroutine[Any, Any, Notice | None]]] = {
@@ -285,4 +301,5 @@ _HANDLERS: dict[str, Callable[[ButtonPress], Coroutine[Any, Any, Notice | None]]
     "back": _on_back,
     "language": _on_language,
     "keep": _on_keep,
+    "labels": _on_labels,
 }

@@ -80,6 +80,7 @@ async def show_privacy(update: Update, context: BotContext) -> None:
         context.bot_data.settings.retention_days,
         await context.language(),
         await context.keeps_photos(),
+        await context.lets_label(),
         await context.taught_titles(),
     )
     chat = update.effective_chat

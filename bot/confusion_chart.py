@@ -32,7 +32,7 @@ def confusion_chart(title: str, report: TeachingReport, language: Language) -> C
     if len(shown) < len(report.classes):
         names.append(texts["chart_other_classes"].format(n=len(report.classes) - len(shown)))
     matrix = Matrix(title=texts["chart_taken_for"], names=tuple(names), counts=counts)
-    return Chart(title=title, panels=(matrix,))
+    return Chart(title=title, matrix=matrix)
 
 
 def confusion_caption(chart: Chart, language: Language) -> str:
@@ -44,8 +44,8 @@ def confusion_caption(chart: Chart, language: Language) -> str:
         chart: The result of `confusion_chart`.
         language: Language of the text.
     """
-    (matrix,) = (panel for panel in chart.panels if isinstance(panel, Matrix))
-    names = "\n".join(f"{i} {name}" for i, name in enumerate(matrix.names, 1))
+    shown = () if chart.matrix is None else chart.matrix.names
+    names = "\n".join(f"{i} {name}" for i, name in enumerate(shown, 1))
     return f"{locale.bot_texts(language)['chart_confusion_how']}\n\n{names}"
 
 

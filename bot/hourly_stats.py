@@ -1,4 +1,4 @@
-"""Statistics of the last hour."""
+"""Statistics of the last hour, and counts that are to be stored."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from core.errors import ImageError, PhotoReadError, RateError
+from core.store.activity import Activity
 
 __all__ = ["HourlyStats", "HourlySummary"]
 
@@ -43,15 +44,27 @@ class HourlyStats:
         self._clock = clock
         self._answers: deque[tuple[float, float]] = deque(maxlen=_MAX_ENTRIES)
         self._errors: deque[float] = deque(maxlen=_MAX_ENTRIES)
+        self._pending = Activity()
 
-    def record_answer(self, seconds: float) -> None:
-        """Record an answered photo and its latency in seconds."""
+    def record_answer(self, seconds: float, verdict: str) -> None:
+        """Record an answered photo: its latency in seconds, and the verdict of the answer."""
         self._answers.append((self._clock(), seconds))
+        self._pending.record_answer(seconds, verdict)
 
     def record_error(self, error: BaseException) -> None:
         """Record an error, unless the photo caused it or the chat exceeded its rate limit."""
         if not isinstance(error, (ImageError, PhotoReadError, RateError)):
             self._errors.append(self._clock())
+            self._pending.errors += 1
+
+    def take_pending(self) -> Activity:
+        """Return what was recorded since the last call."""
+        pending, self._pending = self._pending, Activity()
+        return pending
+
+    def put_back(self, pending: Activity) -> None:
+        """Return what was taken and could not be stored."""
+        self._pending.add(pending)
 
     def summary(self) -> HourlySummary:
         """Summarise the last hour."""

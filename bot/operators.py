@@ -19,7 +19,9 @@ from telegram.ext import CallbackQueryHandler, CommandHandler, filters
 
 from bot import publishing, rollouts
 from bot.confirmations import acknowledge, ask_to_confirm
+from bot.digest_sender import choose_digest, show_digest_picture
 from bot.evidence import on_rollout_button, show_evidence
+from bot.labelling import on_label_button, show_label_queue
 from bot.operator_audit import run_command
 from bot.outcome import Outcome, live_outcome
 from bot.state import BotApplication, BotContext, BotState
@@ -39,7 +41,7 @@ __all__ = ["COMMANDS", "add_handlers"]
 COMMANDS = (
     *("status", "models", "pull", "promote", "rollback", *rollouts.HANDLERS, "evidence"),
     *publishing.HANDLERS,
-    *("feedback", "maintenance", "audit"),
+    *("feedback", "label", "digest", "maintenance", "audit"),
 )
 """Commands of operators, in addition to those that everyone may use."""
 
@@ -66,16 +68,22 @@ def add_handlers(application: BotApplication) -> None:
         "evidence": show_evidence,
         **publishing.HANDLERS,
         "feedback": _feedback,
+        "label": show_label_queue,
+        "digest": choose_digest,
         "maintenance": _maintenance,
         "audit": _audit,
     }.items():
         application.add_handler(CommandHandler(name, handler, filters=from_operators))
     application.add_handler(CallbackQueryHandler(_on_confirmation, pattern=r"^(do|drop):"))
     application.add_handler(CallbackQueryHandler(on_rollout_button, pattern=r"^(release|end):"))
+    application.add_handler(CallbackQueryHandler(on_label_button, pattern=r"^label:"))
 
 
 async def _status(update: Update, context: BotContext) -> None:
-    """Answer /status; it answers also if the database or the predictor is unavailable."""
+    """Answer /status: the state of the system in words, then the last day in a picture.
+
+    The words come also if the database or the predictor is unavailable.
+    """
     state, hour = context.bot_data, context.bot_data.hour.summary()
     language: Language = "en"
     try:
@@ -110,6 +118,8 @@ async def _status(update: Update, context: BotContext) -> None:
         maintenance=maintenance,
     )
     await _send(update, text)
+    with suppress(StoreError):  # The words have said so.
+        await show_digest_picture(update, context)
 
 
 def _error_text(error: TenSightError, language: Language) -> str:

@@ -168,7 +168,7 @@ async def _answer(context: BotContext, message: Message) -> None:
         title = (await state.models.get(model)).config.title
         text = replies.answer(prediction, title, language)
         await reply(message, text, replies.answer_buttons(key, language))
-        state.hour.record_answer(context.waited_s)
+        state.hour.record_answer(context.waited_s, prediction.verdict)
 
     if await may_ask(context, 1):
         await with_error_replies(context, act)
@@ -214,7 +214,7 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
             if isinstance(answer, TenSightError):
                 state.hour.record_error(answer)
             elif answer is not None:
-                state.hour.record_answer(context.waited_s)
+                state.hour.record_answer(context.waited_s, answer.verdict)
 
     if await may_ask(context, n_photos):
         await with_error_replies(context, act)

@@ -26,6 +26,7 @@ __all__ = [
     "confirm_buttons",
     "correction_buttons",
     "greeting",
+    "label_buttons",
     "model_buttons",
     "model_code",
     "privacy_text",
@@ -131,16 +132,36 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
         labels: Labels in descending order of probability; the first 50 get a button.
         language: Language of the button texts.
     """
+    rows = _class_rows("truth", key, labels, language)
+    rows.append([_button(locale.bot_texts(language)["back"], "back", key)])
+    return InlineKeyboardMarkup(rows)
+
+
+def label_buttons(key: str, labels: Sequence[str], language: Language) -> InlineKeyboardMarkup:
+    """Build the keyboard with which an operator labels a photo; arguments as `class_buttons`."""
     texts = locale.bot_texts(language)
+    rows = _class_rows("label", key, labels, language)
+    rows.append(
+        [
+            _button(texts["label_skip"], "label", key, "skip"),
+            _button(texts["label_end"], "label", key, "end"),
+        ]
+    )
+    return InlineKeyboardMarkup(rows)
+
+
+def _class_rows(
+    action: str, key: str, labels: Sequence[str], language: Language
+) -> list[list[InlineKeyboardButton]]:
+    """Build the rows with a button for each class and one for none of them."""
     indices = {label: i for i, label in enumerate(sorted(labels))}
     buttons = [
-        _button(locale.label_name(label, language), "truth", key, str(indices[label]))
+        _button(locale.label_name(label, language), action, key, str(indices[label]))
         for label in sorted(labels[:_MAX_LABEL_BUTTONS])
     ]
     rows = [buttons[i : i + _BUTTONS_PER_ROW] for i in range(0, len(buttons), _BUTTONS_PER_ROW)]
-    rows.append([_button(texts["none_of_these"], "truth", key, NONE)])
-    rows.append([_button(texts["back"], "back", key)])
-    return InlineKeyboardMarkup(rows)
+    none = locale.bot_texts(language)["none_of_these"]
+    return [*rows, [_button(none, action, key, NONE)]]
 
 
 def correction_buttons(
@@ -225,20 +246,27 @@ def use_button(model: str, language: Language) -> InlineKeyboardMarkup:
 
 
 def privacy_text(
-    days: int, language: Language, keeps: bool, taught: Sequence[str]
+    days: int, language: Language, keeps: bool, labels: bool, taught: Sequence[str]
 ) -> tuple[str, InlineKeyboardMarkup]:
-    """Format the privacy notice and build the button that turns storage of photos on or off.
+    """Format the privacy notice and build the buttons that turn the user's consent on or off.
 
     Args:
         days: Retention period in days.
         language: Language of the texts.
-        keeps: Whether the user's photos are stored now.
+        keeps: Whether the user's photos are stored now, with feedback.
+        labels: Whether operators may label the user's photos now.
         taught: Names of the models that the chat taught.
     """
     texts = locale.bot_texts(language)
-    text = texts["privacy"].format(days=days, kept=texts["kept" if keeps else "not_kept"])
+    kept = texts["kept" if keeps else "not_kept"]
+    if labels:
+        kept = f"{kept} {texts['labels_on']}" if keeps else texts["labels_on"]
+    text = texts["privacy"].format(days=days, kept=kept)
     if taught:
         names = ", ".join(f"“{title}”" for title in taught)
         text = f"{text}\n\n{texts['privacy_taught'].format(titles=names)}"
-    label, change = (texts["keep_on"], "0") if keeps else (texts["keep_off"], "1")
-    return text, InlineKeyboardMarkup([[_button(label, "keep", "", change)]])
+    rows = [
+        [_button(texts[f"{name}_on" if on else f"{name}_off"], action, "", "0" if on else "1")]
+        for name, action, on in (("keep", "keep", keeps), ("let_label", "labels", labels))
+    ]
+    return text, InlineKeyboardMarkup(rows)

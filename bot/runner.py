@@ -15,7 +15,9 @@ from telegram.error import InvalidToken, NetworkError
 from bot import log_redaction
 from bot.alarms import model_failure_reporter
 from bot.app import build_application
+from bot.digest_sender import watch_digests
 from bot.dispatcher import Dispatcher
+from bot.drift_alarm import watch_drift
 from bot.operator_audit import close_interrupted_commands
 from bot.polling import Poller
 from bot.profile import publish_profile
@@ -83,6 +85,8 @@ async def _receive(
     if state.store.database.is_shared:
         state.tasks.start(_clean_up_after_others(bot, state))
     state.tasks.start(publish_profile(application))
+    state.tasks.start(watch_drift(bot, state))
+    state.tasks.start(watch_digests(bot, state))
     # A revoked token stops the bot; it is reported by `run`.
     state.tasks.start(set_after(state.token_revoked, stop))
 

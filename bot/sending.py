@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from telegram import InlineKeyboardMarkup, Message
-from telegram.constants import MessageLimit
+import logging
 
-__all__ = ["reply", "reply_photo"]
+from telegram import Bot, InlineKeyboardMarkup, Message
+from telegram.constants import MessageLimit
+from telegram.error import TelegramError, TimedOut
+
+__all__ = ["reply", "reply_photo", "send_message"]
+
+logger = logging.getLogger(__name__)
 
 
 async def reply(
@@ -30,3 +35,29 @@ async def reply_photo(message: Message | None, photo: bytes, caption: str) -> No
             do_quote=True,
             allow_sending_without_reply=True,
         )
+
+
+async def send_message(bot: Bot, chat: int, text: str, picture: bytes | None = None) -> bool:
+    """Send a text, below a picture if there is one, that nobody has asked for.
+
+    Args:
+        bot: The bot.
+        chat: Chat that gets it.
+        text: The text.
+        picture: The picture.
+
+    Returns:
+        Whether it was delivered, as far as is known; other failures are logged.
+    """
+    try:
+        if picture is None:
+            await bot.send_message(chat, text[: MessageLimit.MAX_TEXT_LENGTH])
+        else:
+            await bot.send_photo(chat, picture, caption=text[: MessageLimit.CAPTION_LENGTH])
+    except TimedOut as error:
+        # It may have arrived, and is not sent twice.
+        logger.warning("It is not known whether an operator got a message: %s", error)
+    except TelegramError as error:
+        logger.warning("A message could not be sent to an operator: %s", error)
+        return False
+    return True

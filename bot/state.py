@@ -30,6 +30,7 @@ from core.inference.prediction import Prediction
 from core.locale import Language
 from core.registry.releases import Releases
 from core.registry.taught import is_private
+from core.rollout.drift_process import DriftProcess
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.store.chats import Chat
@@ -64,6 +65,7 @@ class BotState:
         tasks: Background tasks.
         metrics: Prometheus metrics.
         charts: Draws charts.
+        drift: Compares the photos of days.
         hour: Statistics of the last hour.
         started_at: Time of the start, in seconds since the epoch.
         token_revoked: Set when Telegram no longer accepts the token.
@@ -86,6 +88,7 @@ class BotState:
     tasks: BackgroundTasks
     metrics: BotMetrics
     charts: ChartDrawer = field(default_factory=ChartDrawer)
+    drift: DriftProcess = field(default_factory=DriftProcess)
     hour: HourlyStats = field(default_factory=HourlyStats)
     started_at: float = field(default_factory=time.time)
     token_revoked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -236,12 +239,20 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
 
     async def keeps_photos(self) -> bool:
         """Return whether the sender agreed, in the private chat, to the storage of photos."""
+        return (await self._private_settings()).keep_photos
+
+    async def lets_label(self) -> bool:
+        """Return whether the sender agreed, in the private chat, that operators label photos."""
+        return (await self._private_settings()).may_label
+
+    async def _private_settings(self) -> Chat:
+        """Return the settings of the sender's private chat."""
         user, chat = self.user_id, self.current_update.effective_chat
         if user is None:
-            return False
+            return Chat()
         if chat is not None and chat.id == user:
-            return (await self.chat_settings()).keep_photos
-        return (await asyncio.to_thread(self.bot_data.store.chats.get, user)).keep_photos
+            return await self.chat_settings()
+        return await asyncio.to_thread(self.bot_data.store.chats.get, user)
 
     def keeping(self) -> AbstractAsyncContextManager[bool]:
         """Enter a section that stores data of the update, as `Inbox.keeping`."""
@@ -271,6 +282,9 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
         """
         about = f"{self.bot.id}:{self.current_update.update_id}:{prediction.revision}"
         key = keyed_hash(self.bot_data.hash_key, about)[:_ANSWER_KEY_LENGTH]
+        # Nobody consents for another; and what a chat taught is its own.
+        may_label = person is not None and person == self.person
+        may_label = may_label and not is_private(prediction.model) and await self.lets_label()
         answer = StoredAnswer(
             person=person,
             file=file_id,
@@ -279,6 +293,7 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
             answer=prediction.label,
             verdict=prediction.verdict,
             scores=prediction.scores,
+            may_label=may_label,
         )
         await asyncio.to_thread(self.bot_data.store.feedback.add_answer, key, answer)
         return key

@@ -48,6 +48,9 @@ class Timings:
         database_alarm_s: Time that the database may fail before operators are notified.
         alarm_repeat_s: Interval after which an alarm of the same kind is sent again.
         confirm_s: Time that an operator has to confirm a command.
+        digest_check_s: Interval in which counts of photos are stored and digests sent.
+        digest_retry_s: Time after which a digest that could not be delivered is sent again.
+        drift_check_s: Interval between comparisons of the last day's photos with the month's.
     """
 
     reconnect: Backoff = Backoff(1.0, 60.0)
@@ -66,3 +69,6 @@ class Timings:
     database_alarm_s: float = 60.0
     alarm_repeat_s: float = 3600.0
     confirm_s: float = 300.0
+    digest_check_s: float = 60.0
+    digest_retry_s: float = 3600.0
+    drift_check_s: float = 1800.0

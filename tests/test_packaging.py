@@ -106,7 +106,7 @@ def test_pins_have_hashes_and_no_index(lock: Path) -> None:
 
 def test_serving_requirements_contain_no_training_packages() -> None:
     text = (ROOT / "requirements" / "serve.txt").read_text("utf-8")
-    for package in ("tensorflow", "keras", "pyarrow", "matplotlib", "pytest"):
+    for package in ("tensorflow", "keras", "pyarrow", "pytest"):
         assert not re.search(rf"^{package}==", text, re.MULTILINE), package
     serve = set(re.findall(r"^(\S+==\S+)", text, re.MULTILINE))
     dev = (ROOT / "requirements" / "dev.txt").read_text("utf-8")

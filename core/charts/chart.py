@@ -1,10 +1,10 @@
-"""Content of a chart: panels of horizontal bars, and matrices of counts."""
+"""Content of a chart: facts, panels of horizontal bars, matrices of counts, and notes."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Bar", "Chart", "Matrix", "Panel", "Row"]
+__all__ = ["Bar", "Chart", "Fact", "Matrix", "Panel", "Row"]
 
 
 class _Part(BaseModel):
@@ -67,15 +67,35 @@ class Matrix(_Part):
     counts: tuple[tuple[int, ...], ...]
 
 
+class Fact(_Part):
+    """A figure in large type, below its name.
+
+    Attributes:
+        name: Name of the figure.
+        value: The figure.
+        is_warning: Whether it asks for attention.
+    """
+
+    name: str
+    value: str
+    is_warning: bool = False
+
+
 class Chart(_Part):
-    """A chart.
+    """A chart, with at least one fact, panel or matrix.
 
     Attributes:
         title: Title of the chart.
-        panels: The panels from top to bottom, at least one.
-        series: Names of the series of the bars, at most two; empty where there are only matrices.
+        series: Names of the series of the bars, at most two; empty where there are none.
+        panels: The panels from top to bottom.
+        matrix: The matrix below the panels; None for none.
+        facts: Figures above the panels, two in a row.
+        notes: Lines below the panels.
     """
 
     title: str
-    panels: tuple[Panel | Matrix, ...]
     series: tuple[str, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    matrix: Matrix | None = None
+    facts: tuple[Fact, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 
 import matplotlib
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
 from core.charts.chart import Chart, Matrix, Panel
@@ -23,10 +24,17 @@ _INCHES_PER_BAR = 0.19
 _INCHES_PER_ROW = 0.1
 _INCHES_PER_PANEL = 0.45
 _INCHES_PER_MATRIX_ROW = 0.34
-_INCHES_AROUND = 0.8
+_INCHES_PER_FACT = 0.55
+_INCHES_PER_NOTE = 0.24
+_INCHES_PER_LEGEND = 0.3
+_INCHES_AROUND = 0.5
+_FACTS_PER_ROW = 2
 _FONT = 11
 _NAME_CHARACTERS = 18
 _TITLE_CHARACTERS = 40
+_FACT_CHARACTERS = 20
+_NOTE_CHARACTERS = 56
+_MUTED = "#555555"
 # Distinguishable with any colour vision: Okabe and Ito (2008).
 _COLOURS = ("#D55E00", "#0072B2")
 # Text on a darker cell is white.
@@ -40,7 +48,17 @@ _FONTS = (
 
 def draw_chart(chart: Chart) -> bytes:
     """Draw a chart as PNG, 1,080 pixels wide, on white in light and dark themes."""
-    heights = [_panel_inches(panel) for panel in chart.panels]
+    parts = [
+        (inches, draw)
+        for inches, draw in (
+            (_facts_inches(chart), _draw_facts),
+            (_panels_inches(chart), _draw_panels),
+            (_matrix_inches(chart), _draw_matrix),
+            (len(chart.notes) * _INCHES_PER_NOTE, _draw_notes),
+        )
+        if inches
+    ]
+    heights = [inches for inches, _ in parts]
     # Without its parser for formulas, since a label may contain dollar signs.
     fonts = _installed_fonts()
     with matplotlib.rc_context(
@@ -53,18 +71,9 @@ def draw_chart(chart: Chart) -> bytes:
             layout="constrained",
         )
         figure.suptitle(_shorten(chart.title, _TITLE_CHARACTERS), weight="bold")
-        axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
-        for each, panel in zip(axes.flat, chart.panels, strict=True):
-            if isinstance(panel, Matrix):
-                _draw_matrix(each, panel)
-            else:
-                _draw_panel(each, panel)
-        if len(chart.series) > 1:
-            colours = zip(chart.series, _COLOURS, strict=False)
-            handles = [axes[0, 0].barh(0, 0, color=colour, label=name) for name, colour in colours]
-            figure.legend(
-                handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
-            )
+        places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
+        for place, (_, draw) in zip(places.flat, parts, strict=True):
+            draw(place, chart)
         stream = BytesIO()
         figure.savefig(stream, format="png")
     return stream.getvalue()
@@ -75,9 +84,55 @@ def _installed_fonts() -> list[str]:
     return [name for name in _FONTS if name in known]
 
 
-def _panel_inches(panel: Panel | Matrix) -> float:
-    if isinstance(panel, Matrix):
-        return _INCHES_PER_PANEL + (len(panel.names) + 1) * _INCHES_PER_MATRIX_ROW
+def _facts_inches(chart: Chart) -> float:
+    return math.ceil(len(chart.facts) / _FACTS_PER_ROW) * _INCHES_PER_FACT
+
+
+def _panels_inches(chart: Chart) -> float:
+    legend = _INCHES_PER_LEGEND if len(chart.series) > 1 else 0.0
+    return sum(map(_panel_inches, chart.panels)) + (legend if chart.panels else 0.0)
+
+
+def _matrix_inches(chart: Chart) -> float:
+    if chart.matrix is None:
+        return 0.0
+    return _INCHES_PER_PANEL + (len(chart.matrix.names) + 1) * _INCHES_PER_MATRIX_ROW
+
+
+def _draw_facts(figure: SubFigure, chart: Chart) -> None:
+    """Draw the facts, two in a row: the name small, the value large below it."""
+    rows = math.ceil(len(chart.facts) / _FACTS_PER_ROW)
+    for i, fact in enumerate(chart.facts):
+        x = 0.04 + (i % _FACTS_PER_ROW) / _FACTS_PER_ROW
+        top = 1 - (i // _FACTS_PER_ROW) / rows
+        name = _shorten(fact.name, _FACT_CHARACTERS + 8)
+        figure.text(x, top - 0.12 / rows, name, va="top", size=_FONT - 2, color=_MUTED)
+        colour = _COLOURS[0] if fact.is_warning else "black"
+        value, y = _shorten(fact.value, _FACT_CHARACTERS), top - 0.42 / rows
+        figure.text(x, y, value, va="top", size=_FONT + 4, weight="bold", color=colour)
+
+
+def _draw_panels(figure: SubFigure, chart: Chart) -> None:
+    heights = [_panel_inches(panel) for panel in chart.panels]
+    axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)
+    for each, panel in zip(axes.flat, chart.panels, strict=True):
+        _draw_panel(each, panel, _colours(chart))
+    if len(chart.series) > 1:
+        colours = zip(chart.series, _colours(chart), strict=True)
+        handles = [axes[0, 0].barh(0, 0, color=colour, label=name) for name, colour in colours]
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
+        )
+
+
+def _draw_notes(figure: SubFigure, chart: Chart) -> None:
+    n = len(chart.notes)
+    for i, note in enumerate(chart.notes):
+        text = _shorten(note, _NOTE_CHARACTERS)
+        figure.text(0.04, 1 - i / n, text, va="top", size=_FONT - 2)
+
+
+def _panel_inches(panel: Panel) -> float:
     row = _INCHES_PER_ROW + len(_series(panel)) * _INCHES_PER_BAR
     return _INCHES_PER_PANEL + len(panel.rows) * row
 
@@ -87,7 +142,12 @@ def _series(panel: Panel) -> list[int]:
     return sorted({j for row in panel.rows for j, bar in enumerate(row.bars) if bar is not None})
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
+def _colours(chart: Chart) -> tuple[str, ...]:
+    """Return the colours of the series; that of warnings is not the only one."""
+    return _COLOURS if len(chart.series) > 1 else _COLOURS[1:]
+
+
+def _draw_panel(axes: Axes, panel: Panel, colours: tuple[str, ...]) -> None:
     """Draw the rows of a panel; lengths are shares of its axis."""
     series = _series(panel)
     ends = [
@@ -101,7 +161,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             if bar is None:
                 continue
             y = i + (place - (len(series) - 1) / 2) * thickness
-            axes.barh(y, bar.value / longest, thickness * 0.9, color=_COLOURS[j])
+            axes.barh(y, bar.value / longest, thickness * 0.9, color=colours[j])
             end = bar.value
             if bar.low is not None and bar.high is not None:
                 ends_at = [bar.low / longest, bar.high / longest]
@@ -117,7 +177,12 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _draw_matrix(axes: Axes, matrix: Matrix) -> None:
+def _draw_matrix(figure: SubFigure, chart: Chart) -> None:
+    if chart.matrix is not None:
+        _draw_counts(figure.subplots(), chart.matrix)
+
+
+def _draw_counts(axes: Axes, matrix: Matrix) -> None:
     """Draw the counts of a matrix, shaded by their share of the row: blue where both agree."""
     n = len(matrix.names)
     for i, row in enumerate(matrix.counts):

@@ -127,10 +127,12 @@ def drift(model: ModelArgument = None, as_json: JsonOption = False) -> None:
 
     from core.registry.catalog import Catalog
     from core.rollout.drift_report import drift_reports
+    from core.rollout.drift_samples import drift_samples
 
     settings = read_settings()
     with _open_store(settings) as store, closing(Catalog(settings)) as catalog:
-        reports = drift_reports(store.drift, catalog, datetime.now(UTC), model=model)
+        samples = drift_samples(store.drift, catalog.models(), datetime.now(UTC), model=model)
+    reports = drift_reports(samples)
     if as_json:
         print_json([each.to_dict() for each in reports])
         return

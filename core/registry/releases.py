@@ -257,7 +257,7 @@ class Releases:
                 )
             if row is not None and row.last_good is not None:
                 self.resolve_revision(name, row.last_good)
-            return store.live.roll_back(name)
+            return store.live.roll_back(name, self._bundled().get(name))
 
     def push(
         self,
@@ -489,7 +489,6 @@ class Releases:
         return {each.revision for each in installed if each.config.sha256.get(MODEL) in needed}
 
     def _make_live(self, revisions: Mapping[str, str], *, first: bool = False) -> None:
-        bundled = {folder.name for folder in find_bundles(self._settings.models)}
         origins = {
             each.bundle.revision: HubSource(each.repo, each.commit)
             for each in self._revisions.all()
@@ -497,7 +496,17 @@ class Releases:
             and each.repo is not None
             and each.commit is not None
         }
-        self._open_store().live.promote(revisions, bundled, first=first, origins=origins)
+        self._open_store().live.promote(revisions, self._bundled(), first=first, origins=origins)
+
+    def _bundled(self) -> dict[str, str]:
+        """Return the revisions of the bundled models; of a damaged one, a name that none has."""
+        found = {}
+        for folder in find_bundles(self._settings.models):
+            try:
+                found[folder.name] = Bundle.open(folder).revision
+            except BundleError:
+                found[folder.name] = BUNDLED
+        return found
 
     def _open_store(self) -> Store:
         """Return the database, which is created where there is none."""

@@ -15,21 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = [
-    "ALARM_P",
-    "MIN_CHANGE",
-    "MIN_PHOTOS",
-    "Difference",
-    "DriftScenario",
-    "compare",
-    "simulate_days",
-]
+from core.rollout.drift_result import BinGroup, Difference
 
-ALARM_P = 0.0002
-"""p-value below which a difference is an alarm; simulated, see docs/ROLLOUT.md."""
-
-MIN_CHANGE = 0.1
-"""Smallest difference that is worth an alarm, see `Difference.change`."""
+__all__ = ["MIN_PHOTOS", "DriftScenario", "compare", "simulate_days"]
 
 MIN_PHOTOS = 50
 """Number of photos of a day below which it is not compared."""
@@ -38,30 +26,6 @@ _PHOTOS_PER_PERSON = 3
 # Mean of the squares over the mean of geometric numbers of photos.
 _DESIGN_EFFECT = 2 * _PHOTOS_PER_PERSON - 1
 _GROUPS = 10
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference between the histograms of a day and of a reference.
-
-    Attributes:
-        n, reference_n: Numbers of photos.
-        change: Total variation distance, 0 to 1: the share of photos that would have to change
-            their bin to make the histograms equal.
-        p: p-value of the corrected chi-squared test; 1 where there is too little to compare.
-        largest: Bin, or group of bins, whose share changed most.
-    """
-
-    n: int
-    reference_n: int
-    change: float
-    p: float
-    largest: str
-
-    @property
-    def is_alarm(self) -> bool:
-        """Return whether the difference is beyond chance, and large enough to matter."""
-        return self.p < ALARM_P and self.change >= MIN_CHANGE
 
 
 def compare(
@@ -76,23 +40,25 @@ def compare(
             are grouped.
     """
     n, reference_n = sum(day.values()), sum(reference.values())
-    names, counts = _grouped(day, reference, ordered=ordered)
-    if n < MIN_PHOTOS or reference_n < MIN_PHOTOS or len(names) < 2:
+    groups, counts = _grouped(day, reference, ordered=ordered)
+    if n < MIN_PHOTOS or reference_n < MIN_PHOTOS or len(groups) < 2:
         return Difference(n, reference_n, 0.0, 1.0, "")
     shares = counts / counts.sum(axis=1, keepdims=True)
     change = np.abs(shares[0] - shares[1])
     tested = stats.chi2_contingency(counts, correction=False)
     p = float(stats.chi2.sf(tested.statistic / _DESIGN_EFFECT, tested.dof))
-    return Difference(n, reference_n, float(change.sum() / 2), p, names[int(change.argmax())])
+    largest = _name(groups[int(change.argmax())], ordered=ordered)
+    found = tuple(map(BinGroup, groups, *shares.tolist()))
+    return Difference(n, reference_n, float(change.sum() / 2), p, largest, found)
 
 
 def _grouped(
     day: Mapping[str, int], reference: Mapping[str, int], *, ordered: bool
-) -> tuple[list[str], NDArray[np.float64]]:
+) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
     """Group bins until each group holds about a tenth, or is not rare.
 
     Returns:
-        Names of the groups, and counts of shape (2, groups): of the day and of the reference.
+        Bins of the groups, and counts of shape (2, groups): of the day and of the reference.
     """
     bins = sorted({*day, *reference}, key=(lambda each: (float(each), each)) if ordered else None)
     both = np.array([[h.get(each, 0) for each in bins] for h in (day, reference)], np.float64)
@@ -111,11 +77,11 @@ def _grouped(
             size = 0.0
     rest = groups.pop() if len(groups) > 1 else []
     groups[-1] += rest
-    names = [_name([bins[i] for i in group], ordered=ordered) for group in groups]
+    names = [tuple(bins[i] for i in group) for group in groups]
     return names, np.stack([both[:, group].sum(axis=1) for group in groups], axis=1)
 
 
-def _name(bins: list[str], *, ordered: bool) -> str:
+def _name(bins: tuple[str, ...], *, ordered: bool) -> str:
     if ordered and len(bins) > 1:
         return f"{bins[0]} to {bins[-1]}"
     return ", ".join(bins)

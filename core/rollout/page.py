@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.rollout.drift import ALARM_P, MIN_CHANGE, MIN_PHOTOS, DriftScenario, simulate_days
+from core.rollout.drift import MIN_PHOTOS, DriftScenario, simulate_days
+from core.rollout.drift_result import ALARM_P, MIN_CHANGE
 from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, MAX_PER_PERSON, SLOW_ALPHA
 from core.rollout.simulate import Scenario, photos_until_alarm
 
@@ -30,6 +31,9 @@ This page is written by `{command}`. All its figures come from simulations with 
 | `tensight models promote MODEL REVISION` | makes it live, which ends its shadow or canary |
 | `tensight canary MODEL --stop` | rolls it back by hand |
 | `tensight drift` | compares the last day's photos with those of the month before |
+
+The bot's operators have `/shadow`, `/canary`, `/evidence` and `/promote` in their chat, and
+Prometheus and the dashboard in `deploy/` show what is active and the evidence against canaries.
 
 Without a model, `shadow` and `canary` list the active ones; with `--json`, all of them print
 JSON. The candidate is an installed revision (`tensight models pull`). A model has one shadow or
@@ -75,7 +79,8 @@ independent photos; it comes from Ville's inequality. The evidence is an e-proce
 
 Photos are compared in blocks of fixed numbers from both revisions within a true class, so the
 test assumes nothing about how many photos of either revision are judged. At most {most}
-judged photos of a person count for each class and revision.
+judged photos of a person count for each class and revision. Labels that operators give
+(`/label`) do not count: they are of photos that were hard for the revision that answered.
 
 ### False alarms of the accuracy test
 
@@ -101,6 +106,11 @@ corrected for people who send several photos of one subject, is below {p:g}, and
 variation distance is at least {change:.0%}. Days with fewer than {min_photos} photos are not
 compared. The difference from validation is shown without an alarm, since what people send
 differs from a data set on the first day.
+
+The bot looks twice an hour and tells its operators at most once a day, however many processes
+it has: with a picture of the day beside the month, and what to look at (see
+[TELEGRAM.md](TELEGRAM.md#what-the-bot-tells-operators-by-itself)). The counts are kept by the
+hour for 35 days and refer to neither photos nor people.
 
 Days without drift and days on which some photos all show one class, of eleven classes and
 verdicts; {days:,} days each, people who send three photos of one class on average:

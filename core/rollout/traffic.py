@@ -27,13 +27,27 @@ from core.store.feedback import NONE
 from core.store.rollouts import Outcome, Rollout, TrafficCounts
 from core.store.store import Store
 
-__all__ = ["RolloutStatus", "Rollouts", "Timings", "confidence_bin", "is_assigned"]
+__all__ = [
+    "CONFIDENCE_BIN_WIDTH",
+    "SCORE_BIN_WIDTH",
+    "RolloutStatus",
+    "Rollouts",
+    "Timings",
+    "confidence_bin",
+    "is_assigned",
+]
 
 logger = logging.getLogger(__name__)
 
 _CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
 _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
+
+CONFIDENCE_BIN_WIDTH = 1 / _CONFIDENCE_BINS
+"""Width of a bin of the stored confidences."""
+
+SCORE_BIN_WIDTH = 1 / _SCORE_BINS
+"""Width of a bin of the stored known scores."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,7 @@ class Rollouts:
         open_store: Returns the database; None where there is none yet.
         is_idle: Returns whether no photo of a visitor waits or runs.
         timings: Intervals.
+        run_shadow: Runs the candidate of a shadow; arguments as those of `ShadowRunner`.
     """
 
     def __init__(
@@ -127,8 +142,10 @@ class Rollouts:
         *,
         is_idle: Callable[[], bool],
         timings: Timings | None = None,
+        run_shadow: Callable[..., ShadowRunner] = ShadowRunner,
     ) -> None:
         self._models = models
+        self._run_shadow = run_shadow
         self._open_store = open_store
         self._is_idle = is_idle
         self._timings = timings or Timings()
@@ -319,7 +336,7 @@ class Rollouts:
             if rollout.kind == "canary":
                 active.candidate = self._models.load_revision(bundle)
             else:
-                active.shadow = ShadowRunner(
+                active.shadow = self._run_shadow(
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle
                 )
         except (BundleError, ModelNotFoundError) as error:

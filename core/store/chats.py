@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from core.store.database import Database
-from core.store.feedback import right
+from core.store.feedback import LABEL, right
 from core.store.rollouts import answer_digest
-from core.store.tables import ANSWERS, CHATS, COMPARISONS, FEEDBACK, LESSON_PHOTOS, LESSONS
+from core.store.tables import ANSWERS, CHATS, COMPARISONS, DIGESTS, FEEDBACK, LESSON_PHOTOS, LESSONS
 
 __all__ = ["Chat", "ChatTable", "UserStats"]
 
@@ -26,11 +26,13 @@ class Chat:
         model: Name of the model that answers in the chat.
         language: `en` or `nl`.
         keep_photos: Whether the user agreed to store photos together with feedback on them.
+        may_label: Whether the user lets operators see photos, and store them with labels.
     """
 
     model: str | None = None
     language: str | None = None
     keep_photos: bool = False
+    may_label: bool = False
 
 
 class UserStats(NamedTuple):
@@ -61,7 +63,7 @@ class ChatTable:
         """Return the settings of a chat; the defaults where none are stored."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(CHATS).where(CHATS.c.chat == chat)).first()
-        return Chat() if row is None else Chat(row.model, row.language, row.keep_photos)
+        return Chat() if row is None else _chat(row)
 
     def set(self, chat: int, settings: Chat) -> None:
         """Store the settings of a chat, replacing earlier ones."""
@@ -75,7 +77,7 @@ class ChatTable:
         """Return the settings of all chats that have some, by id."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(CHATS)).all()
-        return {row.chat: Chat(row.model, row.language, row.keep_photos) for row in rows}
+        return {row.chat: _chat(row) for row in rows}
 
     def user_stats(self, person: str) -> UserStats:
         """Count the stored answers and feedback of a user.
@@ -83,18 +85,19 @@ class ChatTable:
         Args:
             person: Keyed hash of the user's id.
         """
-        mine = sa.select(sa.func.count()).where(ANSWERS.c.person == person)
+        answered = sa.select(sa.func.count()).where(ANSWERS.c.person == person)
         said = sa.select(FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         with self._database.read() as connection:
-            n = connection.execute(mine).scalar_one()
-            rows = connection.execute(said.where(FEEDBACK.c.person == person)).all()
+            n = connection.execute(answered).scalar_one()
+            mine = FEEDBACK.c.person == person, FEEDBACK.c.front != LABEL
+            rows = connection.execute(said.where(*mine)).all()
         n_right = sum(right(row.answer, row.verdict, row.truth) for row in rows)
         return UserStats(n, len(rows), n_right)
 
     def forget(self, person: str, chats: Collection[int]) -> None:
         """Delete a user's answers, feedback, comparisons and photos to learn from.
 
-        The settings and lessons of chats are deleted, too.
+        An operator gets no digests any more. The settings and lessons of chats are deleted, too.
 
         Args:
             person: Keyed hash of the user's id.
@@ -104,11 +107,16 @@ class ChatTable:
             _delete_comparisons(connection, person)
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
+            connection.execute(sa.delete(DIGESTS).where(DIGESTS.c.operator == person))
             mine = LESSON_PHOTOS.c.person == person
             connection.execute(sa.delete(LESSON_PHOTOS).where(mine))
             for table in (LESSON_PHOTOS, LESSONS, CHATS):
                 connection.execute(sa.delete(table).where(table.c.chat.in_(chats)))
         self._database.scrub()
+
+
+def _chat(row: sa.Row[Any]) -> Chat:
+    return Chat(row.model, row.language, row.keep_photos, row.may_label)
 
 
 def _delete_comparisons(connection: sa.Connection, person: str) -> None:

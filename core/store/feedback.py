@@ -13,18 +13,29 @@ from core.store.database import Database
 from core.store.tables import ANSWERS, FEEDBACK
 
 __all__ = [
+    "LABEL",
     "NONE",
+    "WAITS_FOR_LABEL",
     "Feedback",
     "FeedbackStats",
     "FeedbackTable",
     "StorageLimits",
     "StoreResult",
     "StoredAnswer",
+    "mark_labelled",
     "right",
 ]
 
+WAITS_FOR_LABEL = sa.and_(
+    ANSWERS.c.may_label.is_(True), ANSWERS.c.judged.is_(False), ANSWERS.c.labelled.is_(False)
+)
+"""Condition of the answers in the label queue."""
+
 # Scores to store for each answer, the highest ones: a model may have 1,000 labels.
 _MAX_SCORES = 100
+
+LABEL = "label"
+"""Front of operators' labels, which statistics of feedback leave out: their photos are chosen."""
 
 NONE = "none"
 """The true label of a photo that shows none of the labels."""
@@ -70,6 +81,7 @@ class StoredAnswer:
         file: Telegram file id, with which the photo can be downloaded again.
         model, revision, answer, verdict, scores: Fields of the prediction; `answer` is its label.
         judged: Whether feedback was given.
+        may_label: Whether the sender lets operators see and label the photo.
     """
 
     person: str | None
@@ -80,6 +92,7 @@ class StoredAnswer:
     verdict: str
     scores: Mapping[str, float]
     judged: bool = False
+    may_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,14 +100,15 @@ class Feedback:
     """A user's feedback on an answer.
 
     Attributes:
-        front: Where it was given, `page` or `bot`.
+        front: Where it was given, `page` or `bot`; `label` for an operator's label.
         model, revision, answer, verdict, scores: Fields of the prediction; `answer` is its label.
         truth: The true label, or `none`.
-        person: Keyed hash of the user's id; None for anonymous feedback.
+        person: Keyed hash of the user's id; None for anonymous feedback. Of a label, that of the
+            photo's sender.
         photo: JPEG without EXIF data, the output of `to_archival_jpeg`; None without consent.
     """
 
-    front: Literal["page", "bot"]
+    front: Literal["page", "bot", "label"]
     model: str
     revision: str
     answer: str
@@ -165,13 +179,22 @@ class FeedbackTable:
         connection.execute(sa.insert(FEEDBACK).values(values))
         return StoreResult(feedback=True, photo=photo is not None)
 
-    def stats(self) -> list[FeedbackStats]:
-        """Return the counts of each revision, sorted by model, then most recent feedback first."""
+    def stats(self, since: datetime | None = None, *, labels: bool = False) -> list[FeedbackStats]:
+        """Return the counts of each revision, sorted by model, then most recent feedback first.
+
+        Args:
+            since: Time from which feedback counts; None for all.
+            labels: Whether to count operators' labels instead of users' feedback.
+        """
         columns = (FEEDBACK.c.model, FEEDBACK.c.revision)
         said = (FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         counted = sa.func.count().label("n")
         last = sa.func.max(FEEDBACK.c.at).label("last")
         select = sa.select(*columns, *said, counted, last).group_by(*columns, *said)
+        is_label = FEEDBACK.c.front == LABEL
+        select = select.where(is_label if labels else sa.not_(is_label))
+        if since is not None:
+            select = select.where(FEEDBACK.c.at >= since)
         with self._database.read() as connection:
             rows = connection.execute(select.order_by(last.desc())).all()
         found: dict[tuple[str, str], FeedbackStats] = {}
@@ -233,6 +256,7 @@ class FeedbackTable:
             row.verdict,
             row.scores,
             row.judged,
+            row.may_label,
         )
 
     def judge(self, key: str, feedback: Feedback) -> StoreResult | None:
@@ -254,6 +278,32 @@ class FeedbackTable:
             if connection.execute(first).rowcount == 0:
                 return None
             return self._insert(connection, feedback)
+
+    def label(self, key: str, feedback: Feedback) -> StoreResult | None:
+        """Store an operator's label of the photo of an answer, once.
+
+        Args:
+            key: Key of the answer.
+            feedback: The label; see `add` for the bounds.
+
+        Returns:
+            What was stored; None where the photo has a label, or its sender does not allow it.
+        """
+        with self._database.write() as connection:
+            if not mark_labelled(connection, key):
+                return None
+            return self._insert(connection, feedback)
+
+
+def mark_labelled(connection: sa.Connection, key: str) -> bool:
+    """Remove the photo of an answer from the label queue; return whether it was in it."""
+    claimed = sa.update(ANSWERS).where(ANSWERS.c.key == key, WAITS_FOR_LABEL)
+    if not connection.execute(claimed.values(labelled=True)).rowcount:
+        return False
+    # All answers to the photo.
+    file = sa.select(ANSWERS.c.file).where(ANSWERS.c.key == key).scalar_subquery()
+    connection.execute(sa.update(ANSWERS).where(ANSWERS.c.file == file).values(labelled=True))
+    return True
 
 
 class _Usage(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
-from core.store.database import Database
+from core.store.database import Database, in_utc
 from core.store.rollouts import end_for_promotion
 from core.store.tables import LIVE, ORIGINS
 
@@ -59,6 +59,12 @@ class LiveModels:
             rows = connection.execute(sa.select(LIVE)).all()
         return {row.model: LiveRevision(row.revision, row.last_good) for row in rows}
 
+    def changed_at(self) -> dict[str, datetime]:
+        """Return since when the live revisions are live, in UTC, by model; as `all`."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(LIVE.c.model, LIVE.c.changed_at)).all()
+        return {row.model: in_utc(row.changed_at) for row in rows}
+
     def sources(self) -> dict[str, HubSource]:
         """Return the Hub commits of promoted revisions, where they were recorded."""
         with self._database.read() as connection:
@@ -68,7 +74,7 @@ class LiveModels:
     def promote(
         self,
         revisions: Mapping[str, str],
-        bundled: Collection[str],
+        bundled: Mapping[str, str],
         *,
         first: bool = False,
         origins: Mapping[str, HubSource] | None = None,
@@ -79,8 +85,8 @@ class LiveModels:
 
         Args:
             revisions: Revision, or `BUNDLED`, by model.
-            bundled: Models with a bundled revision; it becomes the last good one at a model's first
-                promotion.
+            bundled: Revisions of the bundled models, 12 hex digits, by model; `BUNDLED` becomes the
+                last good one at a model's first promotion.
             first: Whether to skip models that were promoted before.
             origins: Hub commits by revision, recorded so that other machines can pull them.
         """
@@ -98,14 +104,19 @@ class LiveModels:
                     last_good = BUNDLED if model in bundled else None
                     new = values | {"model": model, "last_good": last_good}
                     connection.execute(sa.insert(LIVE).values(new))
-                    end_for_promotion(connection, model, revision)
+                    if revision != BUNDLED:  # which has been live before
+                        end_for_promotion(connection, model, (revision,))
                 elif row.revision != revision and not first:
                     new = values | {"last_good": row.revision}
                     connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(new))
-                    end_for_promotion(connection, model, revision)
+                    end_for_promotion(connection, model, _names(revision, bundled.get(model)))
 
-    def roll_back(self, model: str) -> LiveRevision:
+    def roll_back(self, model: str, bundled: str | None = None) -> LiveRevision:
         """Swap the live and the last good revision of a model.
+
+        Args:
+            model: Name of the model.
+            bundled: Revision of the bundled model, 12 hex digits; None where there is none.
 
         Returns:
             The state after the swap.
@@ -126,5 +137,10 @@ class LiveModels:
                 "changed_at": datetime.now(UTC),
             }
             connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(swapped))
-            end_for_promotion(connection, model, row.last_good)
+            end_for_promotion(connection, model, _names(row.last_good, bundled))
         return LiveRevision(row.last_good, row.revision)
+
+
+def _names(revision: str, bundled: str | None) -> tuple[str, ...]:
+    """Return the names by which a rollout may know a revision, which may be `BUNDLED`."""
+    return (revision, bundled) if revision == BUNDLED and bundled is not None else (revision,)

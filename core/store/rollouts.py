@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from core.errors import StoreError
 from core.store.database import Database, in_utc
-from core.store.feedback import right
+from core.store.feedback import LABEL, right
 from core.store.tables import AUDIT, COMPARISONS, FEEDBACK, ROLLOUTS, TRAFFIC
 
 __all__ = [
@@ -274,6 +274,8 @@ class RolloutTable:
             FEEDBACK.c.model == rollout.model,
             FEEDBACK.c.revision.in_(revisions),
             FEEDBACK.c.at >= rollout.began_at,
+            # Operators label the photos that were hardest for the revision that answered.
+            FEEDBACK.c.front != LABEL,
         )
         if rollout.ended_at is not None:
             select = select.where(FEEDBACK.c.at <= rollout.ended_at)
@@ -306,14 +308,20 @@ def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def end_for_promotion(connection: sa.Connection, model: str, revision: str) -> None:
-    """End the active rollout of a model in the transaction that changes its live revision."""
+def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str]) -> None:
+    """End the active rollout of a model in the transaction that changes its live revision.
+
+    Args:
+        connection: The transaction.
+        model: Name of the model.
+        names: Names of the revision that is made live, the usual one first.
+    """
     mine = ROLLOUTS.c.model == model
     for which, outcome in (
-        (mine & (ROLLOUTS.c.candidate == revision), "promoted"),
+        (mine & ROLLOUTS.c.candidate.in_(names), "promoted"),
         (mine, "superseded"),
     ):
-        _end(connection, which, outcome, f"{revision} was made live")
+        _end(connection, which, outcome, f"{names[0]} was made live")
 
 
 def _end(

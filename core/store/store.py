@@ -8,17 +8,21 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from core.settings import Settings
+from core.store.activity import ActivityTable
 from core.store.audit import AuditLog
 from core.store.chats import ChatTable
 from core.store.confirmations import ConfirmationTable
 from core.store.database import Database
+from core.store.digests import DigestTable
 from core.store.drift import DriftTable
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
+from core.store.labels import LabelQueue
 from core.store.lanes import LaneTable
 from core.store.lessons import LessonTable
 from core.store.live import LiveModels
+from core.store.notices import NoticeTable
 from core.store.rollouts import RolloutTable
 from core.store.send_slots import SendSlotTable
 from core.store.tables import (
@@ -54,6 +58,10 @@ class Store:
     rollouts: RolloutTable
     drift: DriftTable
     lessons: LessonTable
+    notices: NoticeTable
+    digests: DigestTable
+    activity: ActivityTable
+    labels: LabelQueue
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -72,6 +80,10 @@ class Store:
             RolloutTable(database),
             DriftTable(database),
             LessonTable(database),
+            NoticeTable(database),
+            DigestTable(database),
+            ActivityTable(database),
+            LabelQueue(database),
         )
 
     @classmethod

@@ -7,10 +7,12 @@ import sqlalchemy as sa
 __all__ = [
     "ANSWERS",
     "AUDIT",
+    "BOT_HOURS",
     "BOT_PROCESSES",
     "CHATS",
     "COMPARISONS",
     "CONFIRMATIONS",
+    "DIGESTS",
     "DRIFT",
     "FEEDBACK",
     "HEAD",
@@ -19,6 +21,7 @@ __all__ = [
     "LESSONS",
     "LESSON_PHOTOS",
     "LIVE",
+    "NOTICES",
     "ORIGINS",
     "ROLLOUTS",
     "SEND_SLOTS",
@@ -27,7 +30,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0010"
+HEAD = "0013"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -125,6 +128,8 @@ CHATS = sa.Table(
     sa.Column("model", sa.String(63)),
     sa.Column("language", sa.String(2)),
     sa.Column("keep_photos", sa.Boolean, nullable=False),
+    # Whether the user lets operators see and label photos.
+    sa.Column("may_label", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 ANSWERS = sa.Table(
     "answers",
@@ -139,6 +144,10 @@ ANSWERS = sa.Table(
     sa.Column("verdict", sa.String(8), nullable=False),
     sa.Column("scores", sa.JSON, nullable=False),
     sa.Column("judged", sa.Boolean, nullable=False),
+    # Whether the sender lets operators see and label the photo.
+    sa.Column("may_label", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Whether an operator has labelled or skipped the photo.
+    sa.Column("labelled", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 SWITCHES = sa.Table(
     "switches",
@@ -247,4 +256,31 @@ LESSON_PHOTOS = sa.Table(
     sa.Column("file", sa.Text, nullable=False),
     sa.Column("label", sa.Text, nullable=False),
     sa.Index("ix_lesson_photos_photo", "chat", "photo", unique=True),
+)
+NOTICES = sa.Table(
+    "notices",
+    TABLES,
+    sa.Column("name", sa.String(32), primary_key=True),
+    # When it may be sent again.
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+)
+DIGESTS = sa.Table(
+    "digests",
+    TABLES,
+    # Keyed hash of the operator who wants digests.
+    sa.Column("operator", sa.String(64), primary_key=True),
+    # Days between two of them.
+    sa.Column("days", sa.Integer, nullable=False),
+    # When the next one is due.
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+)
+BOT_HOURS = sa.Table(
+    "bot_hours",
+    TABLES,
+    sa.Column("hour", sa.DateTime(timezone=True), primary_key=True),
+    # Each process counts in rows of its own.
+    sa.Column("process", sa.String(16), primary_key=True),
+    sa.Column("verdicts", sa.JSON, nullable=False),
+    sa.Column("seconds", sa.JSON, nullable=False),
+    sa.Column("errors", sa.Integer, nullable=False),
 )

@@ -15,7 +15,7 @@ from core.photos.preprocess import InputSpec
 
 __all__ = ["BASE_MODEL", "TeachingBase"]
 
-BASE_MODEL = "efficientnet"
+BASE_MODEL = "efficientnet-frozen"
 """Name of the bundled model that new classifiers are taught on."""
 
 

@@ -98,7 +98,7 @@ def test_privacy_lets_users_agree_to_the_storage_of_photos(
     assert offer.text.endswith(T["not_kept"])
     agreed, _ = press(telegram, chat, offer, T["keep_off"])
     assert agreed.text.endswith(T["kept"])
-    assert list(agreed.buttons()) == [T["keep_on"]]
+    assert list(agreed.buttons()) == [T["keep_on"], T["let_label_off"]]
     *_, (truth, photo) = stored_after_feedback()
     assert truth == "ship"
     with Image.open(io.BytesIO(photo)) as image:

@@ -23,9 +23,8 @@ def chart_of(confusion: Sequence[Sequence[int]]) -> tuple[Chart, Matrix]:
         weak=(),
     )
     chart = confusion_chart("Letters", report, "en")
-    (matrix,) = chart.panels
-    assert isinstance(matrix, Matrix)
-    return chart, matrix
+    assert chart.matrix is not None
+    return chart, chart.matrix
 
 
 def test_chart_shows_every_class_of_a_few() -> None:

@@ -11,12 +11,24 @@ from core.errors import ImageError, PhotoReadError, PredictorError, RateError
 def test_summary_covers_the_last_hour() -> None:
     now = 0.0
     stats = HourlyStats(clock=lambda: now)
-    stats.record_answer(9.0)
+    stats.record_answer(9.0, "known")
     stats.record_error(PredictorError(""))
     now = 3600.0
     for seconds in range(1, 101):
-        stats.record_answer(seconds)
+        stats.record_answer(seconds, "known")
     assert stats.summary() == (100, 51, 95, 0)
+
+
+def test_what_was_recorded_is_taken_once() -> None:
+    stats = HourlyStats()
+    stats.record_answer(1.0, "known")
+    stats.record_error(PredictorError(""))
+    taken = stats.take_pending()
+    assert (taken.photos, taken.errors) == (1, 1)
+    assert not stats.take_pending()
+    stats.record_answer(2.0, "none")
+    stats.put_back(taken)
+    assert stats.take_pending().verdicts == {"known": 1, "none": 1}
 
 
 def test_summary_of_nothing_is_zero() -> None:

@@ -15,6 +15,7 @@ import pytest
 from bot.timings import Backoff, Timings
 from core import locale
 from core.bundle.folder import Bundle, write_bundle
+from core.charts.drawer import ChartDrawer
 from core.errors import PredictorError, StoreError
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
@@ -38,6 +39,7 @@ OPERATOR, OTHER, USER = 501, 502, 503
 def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
     """Return a bot with two operators."""
     with running_bot(telegram, tmp_path / "home", operators=(OPERATOR, OTHER)) as bot:
+        bot.state.charts = ChartDrawer(is_installed=False)
         yield bot
 
 
@@ -247,7 +249,7 @@ def test_model_is_pulled_promoted_and_rolled_back(
         wait_for(lambda: answers_with(old))
 
         stale = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/rollback classic"))
-        bot.store.live.promote({"classic": new}, {"classic"})
+        bot.store.live.promote({"classic": new}, {"classic": "0"})
         press(telegram, OPERATOR, stale, T["yes"])
         wait_for(lambda: last_text(telegram).startswith("⚠ "))
         assert bot.store.live.all()["classic"].revision == new
@@ -295,6 +297,7 @@ def test_pull_delays_no_other_command(
     how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
     try:
         with running_bot(telegram, tmp_path / "home", **how) as bot:
+            bot.state.charts = ChartDrawer(is_installed=False)
             telegram.text(OPERATOR, "/pull v1")
             wait_for(lambda: bool(hub.asked))
             assert "SQLite" in command(telegram, "/status")
@@ -329,6 +332,7 @@ def test_status_translates_the_error_of_an_unavailable_predictor(
         closing(RemotePredictor(url, patience_s=0.2)) as predictor,
         running_bot(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot,
     ):
+        bot.state.charts = ChartDrawer(is_installed=False)
         assert T["status_models"].format(error=why) in command(telegram, "/status")
         bot.store.chats.set(OPERATOR, Chat(language="nl"))
         text = command(telegram, "/status")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
+from core.bundle.folder import Bundle
 from core.charts.drawer import ChartDrawer
 from core.registry.catalog import Catalog
 from core.rollout.traffic import Rollouts, Timings
@@ -273,6 +274,21 @@ def test_candidate_is_promoted_by_button_with_the_evidence_shown(rolling: Rollin
     message = rolling.ask(f"/evidence {MODEL}")
     assert T["outcome_promoted"] in message.text
     assert message.buttons() == {}
+
+
+def test_bundled_candidate_is_promoted_by_button(rolling: Rolling) -> None:
+    store, releases = rolling.store, rolling.bot.state.releases
+    releases.promote(MODEL, rolling.candidate)
+    bundled = Bundle.open(rolling.bot.settings.models / MODEL).revision
+    begin = store.rollouts.begin
+    begin(MODEL, "canary", candidate=bundled, live=rolling.candidate, share=0.1, slow_ms=9.0)
+    message = rolling.ask(f"/evidence {MODEL}")
+    press(rolling.telegram, OPERATOR, message, T["promote_button"].format(revision=bundled))
+    rolling.press(rolling.telegram.wait_for(2, OPERATOR)[-1], T["yes"])
+    assert store.live.all()[MODEL].revision == "bundled"
+    ended = store.rollouts.latest(MODEL)
+    assert ended is not None
+    assert ended.outcome == "promoted"
 
 
 def test_canary_is_rolled_back_by_button(rolling: Rolling) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.support.bot_process import start_process
 from tests.support.drawings import shape_jpeg
+from tests.support.forks import Fork
 from tests.support.running_bot import texts
 from tests.support.servers import wait_for
 from tests.support.teaching_chats import send_class
@@ -23,7 +23,7 @@ CHAT = 1
 _PATIENCE_S = 300
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Fork) -> None:
     """End a process at once."""
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -56,7 +56,7 @@ def test_lesson_goes_on_after_kills_and_leaves_no_photo(
     home = tmp_path / "home"
     with ExitStack() as stack:
 
-        def start() -> subprocess.Popen[bytes]:
+        def start() -> Fork:
             process = start_process(telegram, home)
             stack.callback(process.wait, 120)
             stack.callback(process.terminate)

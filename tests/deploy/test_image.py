@@ -47,7 +47,15 @@ def test_image_is_small_and_has_nothing_to_install_with(image: str) -> None:
         assert sum(each.st_blocks * 512 for each in files) < _MAX_BYTES
         assert not list(root.glob("opt/tensight/bin/pip*"))
         packages = {path.name for path in root.glob("opt/tensight/lib/python3*/site-packages/*")}
-    assert {"gradio", "mcp", "pillow_heif", "psycopg", "telegram"} <= packages
+    assert {
+        "gradio",
+        "matplotlib",
+        "mcp",
+        "pillow_heif",
+        "psycopg",
+        "scipy",
+        "telegram",
+    } <= packages
     assert not packages & {"setuptools", "tensorflow", "pytest"}
 
 

@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from bot.metrics import BotMetrics
-from core.serving.telemetry import Telemetry
+from core.serving.telemetry import RolloutCollector, Telemetry
 from tests.conftest import ROOT
 from tests.support.tools import run_tool
 
@@ -27,7 +27,10 @@ def _exported() -> set[str]:
     telemetry = Telemetry()
     telemetry.watch_queue(lambda: 0, 1)
     telemetry.watch_models(list)
-    return set(_names(telemetry.registry)) | set(_names(BotMetrics().registry))
+    rollouts = CollectorRegistry()
+    rollouts.register(RolloutCollector(list))
+    registries = telemetry.registry, BotMetrics().registry, rollouts
+    return {name for each in registries for name in _names(each)}
 
 
 def _names(registry: CollectorRegistry) -> Iterator[str]:

@@ -74,7 +74,7 @@ def test_taken_port_is_reported(url: str) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert run.returncode == 1
@@ -99,10 +99,12 @@ def test_stopping_page_leaves_the_uploads_of_others(photo: Path, tmp_path: Path)
         with serving(tmp_path / "other") as (other_url, _):
             for address in (url, other_url):
                 with photo.open("rb") as stream:
-                    sent = httpx.post(f"{address}/gradio_api/upload", files={"files": stream})
+                    sent = httpx.post(
+                        f"{address}/gradio_api/upload", files={"files": stream}, timeout=120
+                    )
                 paths += sent.json()
         call = f"{url}/gradio_api/call/predict"
-        asked = httpx.post(call, json={"data": [{"path": paths[0]}, "classic", False]})
+        asked = httpx.post(call, json={"data": [{"path": paths[0]}, "classic", False]}, timeout=120)
         event = asked.json()["event_id"]
         assert '"label"' in httpx.get(f"{call}/{event}", timeout=120).text
     assert paths[0] != paths[1]

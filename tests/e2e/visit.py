@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from core import locale
 from tests.conftest import ROOT
+from tests.support.forks import Fork
 from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = [
@@ -61,18 +61,19 @@ _SETTLE = """async () => {
 @contextmanager
 def serving(
     folder: Path, front: str = "web", *options: str, **settings: str
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+) -> Iterator[tuple[str, Fork]]:
     """Run `tensight web` or another command, and yield its address and the process."""
     port = free_port()
     log = folder / "web.log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TENSIGHT_")}
     with log.open("wb") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "core.cli", front, "--port", str(port), *options],
-            cwd=folder,
-            env=environment | {"PYTHONPATH": str(ROOT)} | settings,
+        server = Fork(
+            ["-m", "core.cli", front, "--port", str(port), *options],
+            environment | {"PYTHONPATH": str(ROOT)} | settings,
+            folder=folder,
             stdout=stream,
             stderr=subprocess.STDOUT,
+            kind="page",
         )
     host = settings.get("TENSIGHT_HOST", "127.0.0.1").strip("[]")
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.support.forks import Fork
 from tests.support.telegram_server import TelegramServer
 
 __all__ = ["start_process"]
@@ -21,7 +21,7 @@ def start_process(
     front: str = "bot",
     module: Sequence[str] = ("core.cli",),
     **settings: str,
-) -> subprocess.Popen[bytes]:
+) -> Fork:
     """Start `tensight bot`; it logs to bot.log in its home.
 
     Args:
@@ -37,10 +37,11 @@ def start_process(
     own |= {"TENSIGHT_HOME": str(home), "TENSIGHT_MODEL": "classic", "TENSIGHT_LOG_LEVEL": "DEBUG"}
     home.mkdir(exist_ok=True)
     with (home / "bot.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", *module, front, *arguments],
-            env=environment | {"PYTHONPATH": str(ROOT)} | own | settings,
-            cwd=home,
+        return Fork(
+            ["-m", *module, front, *arguments],
+            environment | {"PYTHONPATH": str(ROOT)} | own | settings,
+            folder=home,
+            kind="page" if front == "web" else "commands",
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from core.store.live import LiveRevision
 from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support import drawings
+from tests.support.forks import Fork
 from tests.support.hub_server import HubServer
 
 REPO = "owner/models"
@@ -66,36 +66,32 @@ class Installation:
             "TENSIGHT_HUB_REPO": REPO,
         }
 
-    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "core.cli", "models", *arguments],
-            env=self.environment | settings,
+    def start(self, *arguments: str, **settings: str) -> Fork:
+        return Fork(
+            ["-m", "core.cli", "models", *arguments],
+            self.environment | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
-    def python(self, code: str, **settings: str) -> subprocess.Popen[str]:
+    def python(self, code: str, **settings: str) -> Fork:
         """Start a Python process: the client reads HF_ENDPOINT once, when it is imported."""
-        return subprocess.Popen(
-            [sys.executable, "-c", code],
-            env=self.environment | settings,
+        return Fork(
+            ["-c", code],
+            self.environment | settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     @contextmanager
-    def server(
-        self, *command: str, **settings: str
-    ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    def server(self, *command: str, **settings: str) -> Iterator[tuple[Fork, Path]]:
         """Run a server within a block, and yield it with its log; it must stop with status 0."""
         log = self.home.parent / f"{command[0]}.log"
         with log.open("wb") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "core.cli", *command],
-                env=self.environment | settings,
+            process = Fork(
+                ["-m", "core.cli", *command],
+                self.environment | settings,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )
@@ -110,7 +106,7 @@ class Installation:
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **settings)
         out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return subprocess.CompletedProcess(process.args, process.wait(), out, err)
 
     def succeed(self, *arguments: str, **settings: str) -> str:
         """Run `tensight models ...`, which must succeed, and return its output."""

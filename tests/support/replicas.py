@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from core.store.database import Database
 from core.store.lanes import same_lane
 from core.store.tables import BOT_PROCESSES, INBOX, LANES
 from tests.support.bot_process import start_process
+from tests.support.forks import Fork
 from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import TelegramServer
 
@@ -40,7 +40,7 @@ class Replicas:
     """
 
     database: Database
-    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[int, Fork] = field(default_factory=dict)
     owners: dict[int, str] = field(default_factory=dict)
 
     def kill(self, number: int) -> set[tuple[int, int]]:
@@ -87,7 +87,7 @@ class Replicas:
 
 def start_replica(
     telegram: TelegramServer, folder: Path, url: str, number: int, *arguments: str
-) -> subprocess.Popen[bytes]:
+) -> Fork:
     """Start a bot process with a home of its own, as on another machine."""
     return start_process(
         telegram,

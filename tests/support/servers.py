@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
 LOOK_S = 0.02
 """Poll interval in seconds for `serve_forever` of http.server; its default of 0.5 s adds up."""
+
+
+class HasStatus(Protocol):
+    """A process."""
+
+    def poll(self) -> int | None:
+        """Return its exit status; None while it runs."""
 
 
 def free_port() -> int:
@@ -22,7 +29,7 @@ def free_port() -> int:
     return port
 
 
-def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_it_answers(url: str, server: HasStatus, log: Path) -> None:
     """Wait until a server responds; fail with its log if it exits before."""
     while True:
         try:

@@ -17,7 +17,7 @@ LAYERS = [
     {"core.network"},
     {
         *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
-        "core.system",
+        *("core.system", "core.worker_process"),
     },
     {"core.photos"},
     {"core.bundle"},

@@ -16,23 +16,13 @@ from core.bundle.folder import find_bundles
 from core.cli.main import build_app
 from core.registry.catalog import Catalog
 from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
 
 TRAINING = {"tensorflow", "keras", "sklearn", "matplotlib", "scipy", "pyarrow", "gradio"}
 
 
-def tensight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "core.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-    )
-
-
 def test_predict_prints_one_line_for_each_photo(photo: Path) -> None:
-    run = tensight("predict", photo)
+    run = run_tensight("predict", photo)
     assert run.returncode == 0
     assert run.stdout.startswith(f"{photo}: ")
     assert run.stdout.count("\n") == 1
@@ -43,7 +33,7 @@ def test_predict_json_prints_one_object_for_each_photo(
 ) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("no photo")
-    run = tensight("predict", photo, text, tmp_path / "missing.png", photo, "--json")
+    run = run_tensight("predict", photo, text, tmp_path / "missing.png", photo, "--json")
     assert run.returncode == 1
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     assert [line["photo"] for line in lines] == [
@@ -72,7 +62,7 @@ def test_predict_json_prints_one_object_for_each_photo(
 
 
 def test_predict_reports_failures_on_stderr(photo: Path, tmp_path: Path) -> None:
-    run = tensight("predict", tmp_path / "missing.png", photo)
+    run = run_tensight("predict", tmp_path / "missing.png", photo)
     assert run.returncode == 1
     assert "missing.png: There is no file" in run.stderr
     assert run.stdout.startswith(f"{photo}: ")
@@ -82,15 +72,15 @@ def test_predict_accepts_file_name_that_is_not_utf8(photo: Path, tmp_path: Path)
     odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
     os.rename(photo, odd)  # noqa: PTH104  # pathlib would hide the bytes
     name = os.fsdecode(odd)
-    run = tensight("predict", name, "--json", PYTHONIOENCODING="utf-8:strict")
+    run = run_tensight("predict", name, "--json", PYTHONIOENCODING="utf-8:strict")
     assert (run.returncode, json.loads(run.stdout)["photo"]) == (0, name)
-    assert tensight("predict", name, PYTHONIOENCODING="utf-8:strict").returncode == 0
+    assert run_tensight("predict", name, PYTHONIOENCODING="utf-8:strict").returncode == 0
 
 
 def test_predict_uses_model_of_option_or_setting(photo: Path) -> None:
-    chosen = json.loads(tensight("predict", photo, "-m", "baseline", "--json").stdout)
+    chosen = json.loads(run_tensight("predict", photo, "-m", "baseline", "--json").stdout)
     assert chosen["model"] == "baseline"
-    by_setting = tensight("predict", photo, "--json", TENSIGHT_MODEL="baseline")
+    by_setting = run_tensight("predict", photo, "--json", TENSIGHT_MODEL="baseline")
     assert json.loads(by_setting.stdout)["scores"] == chosen["scores"]
 
 
@@ -108,14 +98,14 @@ def test_predict_uses_model_of_option_or_setting(photo: Path) -> None:
     ],
 )
 def test_usage_error_exits_with_status_2(arguments: list[str], message: str) -> None:
-    run = tensight(*arguments)
+    run = run_tensight(*arguments)
     assert run.returncode == 2
     assert message in run.stderr
     assert run.stdout == ""
 
 
 def test_invalid_setting_exits_with_status_2() -> None:
-    run = tensight("models", "list", TENSIGHT_THREADS="0")
+    run = run_tensight("models", "list", TENSIGHT_THREADS="0")
     assert run.returncode == 2
     assert run.stderr.startswith("TENSIGHT_THREADS=0: Input should be greater than or equal to 1")
 
@@ -137,12 +127,12 @@ def test_predict_imports_no_training_packages(photo: Path) -> None:
 
 
 def test_models_list_shows_stored_metrics(catalog: Catalog) -> None:
-    rows = json.loads(tensight("models", "list", "--json").stdout)
+    rows = json.loads(run_tensight("models", "list", "--json").stdout)
     results = [*catalog.models(), *catalog.unbundled()]
     assert {entry.name for entry in catalog.models()} <= {result.config.name for result in results}
     assert [row["name"] for row in rows] == [result.config.name for result in results]
     assert [row["name"] for row in rows if row["default"]] == [catalog.default()]
-    table = tensight("models", "list").stdout
+    table = run_tensight("models", "list").stdout
     lines = (ROOT / "docs" / "RESULTS.md").read_text("utf-8").splitlines()
     for row, result in zip(rows, results, strict=True):
         metrics, training = result.metrics, result.config.training
@@ -175,20 +165,20 @@ def test_models_list_shows_stored_metrics(catalog: Catalog) -> None:
 
 
 def test_models_list_of_empty_folder_exits_with_status_2(tmp_path: Path) -> None:
-    assert tensight("models", "list", "--json", TENSIGHT_MODELS=str(tmp_path)).stdout == "[]\n"
-    run = tensight("models", "list", TENSIGHT_MODELS=str(tmp_path))
+    assert run_tensight("models", "list", "--json", TENSIGHT_MODELS=str(tmp_path)).stdout == "[]\n"
+    run = run_tensight("models", "list", TENSIGHT_MODELS=str(tmp_path))
     assert run.returncode == 2
     assert "There is no usable model in" in run.stderr
 
 
 def test_models_verify_reports_corrupt_model(tmp_path: Path) -> None:
-    run = tensight("models", "verify")
+    run = run_tensight("models", "verify")
     names = {f"{folder.name}:" for folder in find_bundles(ROOT / "models")}
     assert (run.returncode, set(run.stdout.split())) == (0, names | {"good"})
     spoiled = tmp_path / "models"
     shutil.copytree(ROOT / "models", spoiled)
     (spoiled / "classic" / "model.tflite").write_bytes(b"spoiled")
-    run = tensight("models", "verify", TENSIGHT_MODELS=str(spoiled))
+    run = run_tensight("models", "verify", TENSIGHT_MODELS=str(spoiled))
     assert run.returncode == 1
     assert "baseline: good" in run.stdout
     assert "SHA-256 differs" in run.stdout
@@ -196,14 +186,14 @@ def test_models_verify_reports_corrupt_model(tmp_path: Path) -> None:
 
 def test_config_masks_secrets(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("TENSIGHT_HUB_TOKEN=hf_very_secret\nTENSIGHT_PORT=4242\n")
-    run = tensight("config")
+    run = run_tensight("config")
     assert "TENSIGHT_PORT=4242" in run.stdout
     assert "TENSIGHT_HUB_TOKEN=**" in run.stdout
     assert "hf_very_secret" not in run.stdout + run.stderr
 
 
 def test_version_is_printed() -> None:
-    run = tensight("--version")
+    run = run_tensight("--version")
     assert (run.returncode, run.stdout) == (0, "tensight 0.1.0\n")
 
 
@@ -228,7 +218,7 @@ def test_training_command_without_the_extra_says_what_to_install() -> None:
 @pytest.mark.parametrize("command", ["train", "evaluate", "explore"])
 def test_missing_data_names_the_folder_that_was_searched(command: str, tmp_path: Path) -> None:
     name = {"explore": [], "evaluate": ["classic"], "train": ["--all"]}[command]
-    run = tensight(command, *name, TENSIGHT_DATA=str(tmp_path))
+    run = run_tensight(command, *name, TENSIGHT_DATA=str(tmp_path))
     assert run.returncode == 1
     assert f"TENSIGHT_DATA is {tmp_path}, which contains neither" in run.stderr
 

@@ -30,7 +30,7 @@ def test_promoted_model_is_loaded_before_its_first_request(models: Path, tmp_pat
         catalog.load("baseline")
         catalog.refresh()
         assert catalog.loaded() == ["baseline"]
-        store.live.promote({"classic": BUNDLED}, ["baseline", "classic"])
+        store.live.promote({"classic": BUNDLED}, {"baseline": "0", "classic": "0"})
         catalog.refresh()
         assert catalog.loaded() == ["baseline", "classic"]
 

@@ -214,10 +214,10 @@ def test_damaged_revision_does_not_delay_next_promotion(
     assert catalog.load("classic").revision == first
     store = Store.open(deployed.settings)
     (RevisionStore(deployed.home).path("classic", second) / MODEL).write_bytes(b"damaged")
-    store.live.promote({"classic": second}, NAMES)
+    store.live.promote({"classic": second}, dict.fromkeys(NAMES, "0"))
     catalog.refresh()
     assert catalog.load("classic").revision == first, "the last good one"
-    store.live.promote({"classic": BUNDLED}, NAMES)
+    store.live.promote({"classic": BUNDLED}, dict.fromkeys(NAMES, "0"))
     catalog.refresh()
     assert catalog.load("classic").revision == bundled
     store.close()

@@ -162,6 +162,22 @@ def test_failed_pull_changes_nothing_and_says_what_to_do(
         assert "its publisher must publish it again" in err, "pulling again would not help"
     assert (deployed.live(), deployed.serving(), deployed.installed()) == before
     assert [p.name for p in (deployed.home / "revisions").glob(".staging*")] == []
+
+
+# These leave something in the cache of downloads; the others leave nothing at all.
+_QUICK = ("truncated", "wrong bytes", "crashing")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] * (name not in _QUICK)) for name in FAULTS],
+)
+def test_pull_succeeds_once_the_fault_is_gone(
+    name: str, deployed: Installation, versions: dict[str, Path]
+) -> None:
+    break_it, _ = FAULTS[name]
+    break_it(deployed, versions)
+    assert deployed.run("pull", "--promote").returncode == 1
     deployed.hub.faults = Faults()
     deployed.hub.repos.setdefault(REPO, Repo()).commit(files_of(versions["second"]))
     deployed.succeed("pull", "--promote")

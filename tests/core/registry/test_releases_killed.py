@@ -6,6 +6,8 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -175,7 +177,13 @@ def test_promotion_does_not_wait_for_a_pull(
     (site / "sitecustomize.py").write_text(SLOW_PROBE)
     hold = Hold(site)
     releases = Releases(deployed.settings)
-    pulling = deployed.start("pull", PYTHONPATH=f"{site}{os.pathsep}{ROOT}")
+    pulling = subprocess.Popen(
+        [sys.executable, "-m", "core.cli", "models", "pull"],
+        env=deployed.environment | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         hold.wait()
         assert releases.roll_back("classic").revision == BUNDLED

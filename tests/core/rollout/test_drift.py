@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.rollout.drift import Difference, DriftScenario, compare, simulate_days
+from core.rollout.drift import DriftScenario, compare, simulate_days
+from core.rollout.drift_result import Difference
 
 MONTH = {"cat": 3000, "dog": 3000, "none": 1000}
 

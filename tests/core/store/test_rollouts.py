@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
+from core.bundle.folder import BUNDLED
 from core.errors import StoreError
 from core.settings import Settings
 from core.store.drift import AnswerHistograms
@@ -49,16 +50,43 @@ def test_one_rollout_of_a_model_is_active_at_a_time(each: Settings) -> None:
 
 def test_promotion_ends_the_rollout_in_its_transaction(each: Settings) -> None:
     with closing(Store.open(each)) as store:
-        store.live.promote({"a": "1", "b": "1"}, set())
+        store.live.promote({"a": "1", "b": "1"}, {})
         begin(store), begin(store, "b")
-        store.live.promote({"a": "1"}, set())
+        store.live.promote({"a": "1"}, {})
         assert len(store.rollouts.active()) == 2, "nothing has changed"
-        store.live.promote({"a": "2", "b": "3"}, set())
+        store.live.promote({"a": "2", "b": "3"}, {})
         ended = [store.rollouts.latest(model) for model in ("a", "b")]
         assert [each.outcome for each in ended if each] == ["promoted", "superseded"]
         begin(store)
         store.live.roll_back("a")
         assert store.rollouts.active() == []
+
+
+@pytest.mark.parametrize(
+    ("candidate", "outcome"), [("2" * 12, "promoted"), ("3" * 12, "superseded")]
+)
+@pytest.mark.parametrize("way", ["promotion", "rollback"])
+def test_promoted_bundled_revision_ends_its_own_rollout_as_promoted(
+    each: Settings, candidate: str, outcome: str, way: str
+) -> None:
+    bundled = {"a": "2" * 12}
+    with closing(Store.open(each)) as store:
+        store.live.promote({"a": "1"}, bundled)
+        store.rollouts.begin("a", "canary", candidate=candidate, live="1", share=0.1, slow_ms=9.0)
+        if way == "promotion":
+            store.live.promote({"a": BUNDLED}, bundled)
+        else:
+            assert store.live.roll_back("a", bundled["a"]).revision == BUNDLED
+        ended = store.rollouts.latest("a")
+        assert ended is not None
+        assert (ended.outcome, ended.reason) == (outcome, "bundled was made live")
+
+
+def test_promotion_of_the_bundled_revision_that_is_live_ends_no_rollout(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        begin(store)
+        store.live.promote({"a": BUNDLED}, {"a": "1"})
+        assert len(store.rollouts.active()) == 1
 
 
 def test_evidence_is_stored_in_order(each: Settings) -> None:

@@ -19,14 +19,16 @@ FLOORS = {
     "classic": (0.7446, math.inf, 0.5, 0.5),
     "scratch": (0.95, 10.0, 0.88, 0.7),
     "efficientnet": (0.965, 12.0, 0.9, 0.8),
+    "efficientnet-frozen": (0.90, 12.0, 0.9, 0.8),
     "transfer": (0.80, math.inf, 0.80, 0.80),
     "finetuned": (0.90, math.inf, 0.90, 0.90),
 }
 
 
 # Rows and photos have the same weight in calibration. The two small networks are less accurate on
-# photos than on rows by several hundredths, which no calibration of both can follow.
-ECE_LIMITS = {"baseline": 0.012, "classic": 0.025}
+# photos than on rows by several hundredths, which no calibration of both can follow; the frozen one
+# is more accurate on photos than on rows by nine hundredths.
+ECE_LIMITS = {"baseline": 0.012, "classic": 0.025, "efficientnet-frozen": 0.012}
 
 
 # Photos of the ten classes and of other things, validation part: accuracy, recall of the worst

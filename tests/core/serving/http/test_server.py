@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from core.settings import Settings
 from core.sockets import listen
 from tests.support.catalogs import SlowCatalog
 from tests.support.command_line import start_service
+from tests.support.forks import Fork
 from tests.support.held_program import Hold
 from tests.support.http_service import MODELS, PATIENCE_S, post, serving
 from tests.support.servers import free_port, wait_for
@@ -50,7 +50,7 @@ def test_serve_answers_and_exits_on_a_stop_signal(stop: signal.Signals, jpeg: by
 
 
 @contextmanager
-def held_up(at: str, folder: Path) -> Iterator[tuple[str, subprocess.Popen[str], Hold]]:
+def held_up(at: str, folder: Path) -> Iterator[tuple[str, Fork, Hold]]:
     """Run a `tensight serve` that is held up at a method: its address, process and hold."""
     models = folder / "models"
     shutil.copytree(MODELS / "classic", models / "classic")

@@ -1,0 +1,217 @@
+"""The content of a digest: what happened in the last day or week, and what is live."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bot.drift_alarm import find_drift
+from bot.state import BotState
+from core.bundle.leaderboard import ModelInfo
+from core.bundle.metrics import ProportionEstimate
+from core.errors import TenSightError
+from core.registry.taught import is_private
+from core.rollout.drift_result import DriftReport
+from core.store.activity import Activity
+from core.store.feedback import FeedbackStats
+from core.store.rollouts import Rollout
+from core.store.store import Store
+
+__all__ = ["Digest", "DiskUse", "LiveModel", "collect_digest", "store_activity"]
+
+# Bars of a digest of one day; others have a bar for each day.
+_HOURS_PER_BAR = {1: 4}
+_LABELS = 20
+_A_DAY = timedelta(days=1)
+_AN_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class DiskUse:
+    """Use of the disk with the data folder, in bytes.
+
+    Attributes:
+        free, total: Free space and size of the disk.
+        home: Size of the data folder.
+    """
+
+    free: int
+    total: int
+    home: int
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A live model.
+
+    Attributes:
+        name, revision: The live revision.
+        since: Since when it is live, in UTC; None if it came with TenSight.
+        photos: Photos that it answered, in all fronts that share the database.
+        rollout: The active shadow or canary beside it.
+    """
+
+    name: str
+    revision: str
+    since: datetime | None
+    photos: int
+    rollout: Rollout | None
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A digest.
+
+    Attributes:
+        days: Days that it is about.
+        end: Their end, in UTC.
+        activity: What the bot did.
+        parts: Photos by stretches of equal length: their starts in UTC, and the numbers.
+        people: People who got an answer to a single photo.
+        judged: Share of judged answers that were right, in all fronts; None without feedback.
+        drift: Drift of the last 24 hours; None where it cannot be found.
+        disk: Use of the disk.
+        live: The live models, those that answered most photos first; None if they are unknown.
+        labels: Share of the photos that operators labelled which the live revisions had answered
+            rightly; None unless another 20 photos have been labelled.
+    """
+
+    days: int
+    end: datetime
+    activity: Activity
+    parts: list[tuple[datetime, int]]
+    people: int
+    judged: ProportionEstimate | None
+    drift: list[DriftReport] | None
+    disk: DiskUse
+    live: list[LiveModel] | None
+    labels: ProportionEstimate | None
+
+
+async def collect_digest(state: BotState, days: int) -> Digest:
+    """Collect a digest of the last days, to the full hour.
+
+    Args:
+        state: The bot's state.
+        days: Number of days.
+
+    Raises:
+        StoreError: The database is not available.
+    """
+    await store_activity(state)
+    drift = await find_drift(state)
+    try:
+        models = await state.models.all()
+    except TenSightError:
+        models = None
+    end = datetime.now(UTC)
+    return await asyncio.to_thread(
+        _collect, state.store, state.settings.home, models, drift, days, end
+    )
+
+
+async def store_activity(state: BotState) -> None:
+    """Store what was counted in this process, for the digests of all processes.
+
+    Raises:
+        StoreError: The database is not available; what was counted is kept.
+    """
+    pending = state.hour.take_pending()
+    if pending:
+        try:
+            await asyncio.to_thread(state.store.activity.add, pending)
+        except BaseException:
+            state.hour.put_back(pending)
+            raise
+
+
+def _collect(
+    store: Store,
+    home: Path,
+    models: Sequence[ModelInfo] | None,
+    drift: list[DriftReport] | None,
+    days: int,
+    end: datetime,
+) -> Digest:
+    # Counts are stored by the hour: the current one belongs to the last day.
+    start = end.replace(minute=0, second=0, microsecond=0) + _AN_HOUR - days * _A_DAY
+    hours, total = store.activity.since(start), Activity()
+    for each in hours.values():
+        total.add(each)
+    length = timedelta(hours=_HOURS_PER_BAR.get(days, 24))
+    starts = [start + i * length for i in range(days * _A_DAY // length)]
+    return Digest(
+        days,
+        end,
+        total,
+        [
+            (each, sum(a.photos for hour, a in hours.items() if each <= hour < each + length))
+            for each in starts
+        ],
+        store.activity.people(start),
+        _estimate(store.feedback.stats(since=start)),
+        drift,
+        _disk_use(home),
+        None if models is None else _live(store, models, start),
+        None if models is None else _label_estimate(store, models, start),
+    )
+
+
+def _estimate(rows: Sequence[FeedbackStats]) -> ProportionEstimate | None:
+    # Whoever knows the id of a taught model may use it: it is no matter of the operators.
+    rows = [row for row in rows if not is_private(row.model)]
+    n = sum(row.n for row in rows)
+    return ProportionEstimate.of(sum(row.right for row in rows), n) if n else None
+
+
+def _label_estimate(
+    store: Store, models: Sequence[ModelInfo], start: datetime
+) -> ProportionEstimate | None:
+    """Estimate the accuracy of the live revisions on labelled photos, after every 20 new ones."""
+    rows = store.feedback.stats(labels=True)
+    n = sum(row.n for row in rows)
+    n_before = n - sum(row.n for row in store.feedback.stats(since=start, labels=True))
+    if n // _LABELS == n_before // _LABELS:
+        return None
+    live = {_key(model) for model in models}
+    return _estimate([row for row in rows if (row.model, row.revision) in live])
+
+
+def _live(store: Store, models: Sequence[ModelInfo], start: datetime) -> list[LiveModel]:
+    since = store.live.changed_at()
+    rollouts = {each.model: each for each in store.rollouts.active()}
+    answers = store.drift.between(start, datetime.now(UTC) + _AN_HOUR)
+    found = [
+        LiveModel(
+            model.config.name,
+            model.revision or "",
+            since.get(model.config.name),
+            answers[key].labels.total() if (key := _key(model)) in answers else 0,
+            rollouts.get(model.config.name),
+        )
+        for model in models
+    ]
+    return sorted(found, key=lambda each: (-each.photos, each.name))
+
+
+def _key(model: ModelInfo) -> tuple[str, str]:
+    return model.config.name, model.revision or ""
+
+
+def _disk_use(home: Path) -> DiskUse:
+    # With an external database, the data folder may not have been created.
+    there = next((each for each in (home, *home.absolute().parents) if each.is_dir()), Path("/"))
+    usage = shutil.disk_usage(there)
+    size = 0
+    for folder, _, files in os.walk(home):
+        for name in files:
+            try:
+                size += (Path(folder) / name).lstat().st_size
+            except OSError:
+                continue  # deleted in the meantime
+    return DiskUse(usage.free, usage.total, size)

@@ -1,0 +1,111 @@
+"""Send digests: at the times that operators chose, and on request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from telegram import Bot, Update
+
+from bot.alarms import operator_language
+from bot.digest import Digest, collect_digest, store_activity
+from bot.digest_chart import digest_chart
+from bot.digest_text import digest_caption, digest_text
+from bot.sending import reply, reply_photo, send_message
+from bot.state import BotContext, BotState
+from core.errors import StoreError
+from core.locale import Language
+
+__all__ = ["choose_digest", "show_digest_picture", "watch_digests"]
+
+logger = logging.getLogger(__name__)
+
+_DAYS = {"daily": 1, "weekly": 7}
+
+
+async def choose_digest(update: Update, context: BotContext) -> None:
+    """Answer /digest: send one now, or switch the regular ones."""
+    message, texts = update.effective_message, await context.texts()
+    digests, operator = context.bot_data.store.digests, context.person or ""
+    match context.args or []:
+        case []:
+            days = await asyncio.to_thread(digests.days, operator)
+            await _show(update, context, days or 1)
+            await reply(message, texts[_choice(days)] + "\n" + texts["digest_how"])
+        case ["daily" | "weekly" | "off" as choice]:
+            days = _DAYS.get(choice)
+            async with context.keeping() as may_keep:
+                if may_keep:
+                    await asyncio.to_thread(digests.set, operator, days)
+            await reply(message, texts[_choice(days)])
+        case _:
+            await reply(message, texts["digest_how"])
+
+
+async def show_digest_picture(update: Update, context: BotContext) -> None:
+    """Reply with the picture of the last day's digest, if pictures can be drawn."""
+    state, language = context.bot_data, await context.language()
+    if not state.charts.is_installed:
+        return
+    digest = await collect_digest(state, 1)
+    picture = await _draw(state, digest, language)
+    if picture is not None:
+        await reply_photo(update.effective_message, picture, digest_caption(digest, language))
+
+
+async def watch_digests(bot: Bot, state: BotState) -> None:
+    """Store what was counted, and send digests that are due, for as long as the bot runs."""
+    try:
+        while True:
+            await asyncio.sleep(state.timings.digest_check_s)
+            try:
+                await store_activity(state)
+                await _send_due(bot, state)
+            except StoreError as error:
+                logger.warning("Digests: %s", error)
+            except Exception:
+                # One failure must not end all digests.
+                logger.exception("Digests could not be sent")
+    finally:
+        with suppress(StoreError):
+            await store_activity(state)
+
+
+async def _send_due(bot: Bot, state: BotState) -> None:
+    digests = state.store.digests
+    for operator in state.settings.operators:
+        person = state.person(operator) or ""
+        days = await asyncio.to_thread(digests.claim, person)
+        if days is None:
+            continue
+        delivered = False
+        try:
+            language = await operator_language(state.store.chats, operator)
+            digest = await collect_digest(state, days)
+            picture = await _draw(state, digest, language)
+            text = digest_text if picture is None else digest_caption
+            delivered = await send_message(bot, operator, text(digest, language), picture)
+        finally:
+            if not delivered:
+                retry_s = state.timings.digest_retry_s
+                await asyncio.to_thread(digests.postpone, person, retry_s)
+
+
+async def _show(update: Update, context: BotContext, days: int) -> None:
+    state, language = context.bot_data, await context.language()
+    digest = await collect_digest(state, days)
+    picture = await _draw(state, digest, language)
+    if picture is None:
+        await reply(update.effective_message, digest_text(digest, language))
+    else:
+        await reply_photo(update.effective_message, picture, digest_caption(digest, language))
+
+
+async def _draw(state: BotState, digest: Digest, language: Language) -> bytes | None:
+    return await asyncio.to_thread(state.charts.draw, digest_chart(digest, language))
+
+
+def _choice(days: int | None) -> str:
+    """Return the key of the text that says how often an operator gets a digest."""
+    return {None: "digest_off", 1: "digest_daily"}.get(days, "digest_weekly")

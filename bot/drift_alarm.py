@@ -1,0 +1,89 @@
+"""Tell operators, at most once a day, that the photos of the last day differ from the month's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from telegram import Bot
+
+from bot.alarms import operator_language
+from bot.drift_chart import drift_chart
+from bot.drift_text import drift_text
+from bot.sending import send_message
+from bot.state import BotState
+from core.errors import StoreError, UnavailableError
+from core.locale import Language
+from core.rollout.drift_result import DriftReport
+from core.rollout.drift_samples import drift_samples
+
+__all__ = ["find_drift", "watch_drift"]
+
+logger = logging.getLogger(__name__)
+
+_NOTICE = "drift"
+_DAY_S = 24 * 3600.0
+
+
+async def watch_drift(bot: Bot, state: BotState) -> None:
+    """Look for drift at intervals and alarm the operators, for as long as the bot runs."""
+    while state.settings.operators:
+        await asyncio.sleep(state.timings.drift_check_s)
+        try:
+            await _check(bot, state)
+        except StoreError as error:
+            logger.warning("Looking for drift: %s", error)
+        except Exception:
+            # One failure must not end the alarms.
+            logger.exception("Looking for drift failed")
+
+
+async def find_drift(state: BotState) -> list[DriftReport] | None:
+    """Compare the photos of the last 24 hours with those of the month before, by revision.
+
+    Returns:
+        None where the extra `charts` is missing, or the comparison fails.
+
+    Raises:
+        StoreError: The database is not available.
+    """
+    try:
+        models = await state.models.all()
+    except UnavailableError:
+        models = []  # only the comparison with validation is left out
+    samples = await asyncio.to_thread(drift_samples, state.store.drift, models, datetime.now(UTC))
+    return await asyncio.to_thread(state.drift.compare, samples)
+
+
+async def _check(bot: Bot, state: BotState) -> None:
+    notices = state.store.notices
+    if not await asyncio.to_thread(notices.is_due, _NOTICE):
+        return
+    alarms = [each for each in await find_drift(state) or [] if each.alarms]
+    if not alarms:
+        return
+    # Several processes may have found it; one of them tells the operators.
+    if not await asyncio.to_thread(notices.claim, _NOTICE, _DAY_S):
+        return
+    worst = max(alarms, key=lambda each: max(each.month[name].change for name in each.alarms))
+    delivered = False
+    try:
+        delivered = await _tell_operators(bot, state, worst)
+    finally:
+        if not delivered:
+            await asyncio.to_thread(notices.release, _NOTICE)
+
+
+async def _tell_operators(bot: Bot, state: BotState, report: DriftReport) -> bool:
+    """Send the alarm to all operators; return whether one of them got it."""
+    pictures: dict[Language, bytes | None] = {}
+    delivered = False
+    for operator in state.settings.operators:
+        language = await operator_language(state.store.chats, operator)
+        if language not in pictures:
+            chart = drift_chart(report, language)
+            pictures[language] = await asyncio.to_thread(state.charts.draw, chart)
+        text = drift_text(report, language)
+        delivered |= await send_message(bot, operator, text, pictures[language])
+    return delivered

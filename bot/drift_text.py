@@ -1,0 +1,68 @@
+"""Text of a drift alarm, as a pure function of a report and a language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bot.evidence_text import format_share, label_text
+from core import locale
+from core.locale import Language
+from core.rollout.drift_result import BinGroup, Difference, DriftReport
+from core.rollout.traffic import CONFIDENCE_BIN_WIDTH, SCORE_BIN_WIDTH
+from core.store.feedback import NONE
+
+__all__ = ["drift_text", "group_name"]
+
+
+def drift_text(report: DriftReport, language: Language) -> str:
+    """Describe in which way a revision's photos of the last day differ, and what to look at.
+
+    Args:
+        report: The report, with at least one alarm.
+        language: Language of the text.
+    """
+    texts = locale.bot_texts(language)
+    lines = [texts["drift_alarm"].format(model=report.model, revision=report.revision)]
+    lines += (_difference(name, report.month[name], language) for name in report.alarms)
+    lines += ["", texts["drift_look"], *(f"• {hint}" for hint in _hints(report, language))]
+    return "\n".join(lines)
+
+
+def group_name(statistic: str, group: BinGroup, language: Language) -> str:
+    """Name the bins of a group: labels, a range of confidences or one of known scores."""
+    if statistic == "labels":
+        return ", ".join(label_text(each, language) for each in group.bins)
+    low, high = float(group.bins[0]), float(group.bins[-1])
+    if statistic == "confidences":
+        ends = f"{100 * low:.0f}", f"{100 * (high + CONFIDENCE_BIN_WIDTH):.0f}%"
+    else:
+        bounds = low, high + SCORE_BIN_WIDTH
+        ends = locale.decimal(bounds[0], 2, language), locale.decimal(bounds[1], 2, language)
+    return locale.bot_texts(language)["drift_range"].format(low=ends[0], high=ends[1])
+
+
+def _difference(statistic: str, difference: Difference, language: Language) -> str:
+    most = difference.most_changed[0]
+    return locale.bot_texts(language)["drift_difference"].format(
+        statistic=locale.bot_texts(language)[f"drift_{statistic}"],
+        change=format_share(difference.change, language),
+        n=difference.n,
+        most=group_name(statistic, most, language),
+        before=format_share(most.reference_share, language),
+        now=format_share(most.share, language),
+    )
+
+
+def _hints(report: DriftReport, language: Language) -> Iterator[str]:
+    """Yield what an operator should look at, for each statistic that differs."""
+    texts = locale.bot_texts(language)
+    for name in report.alarms:
+        difference = report.month[name]
+        if name == "labels":
+            rises = next(g for g in difference.most_changed if g.share > g.reference_share)
+            hint = "drift_look_none" if rises.bins == (NONE,) else "drift_look_labels"
+            yield texts[hint].format(most=group_name(name, rises, language))
+        else:
+            direction = "higher" if difference.is_higher else "lower"
+            yield texts[f"drift_look_{name}_{direction}"]
+    yield texts["drift_look_model"].format(model=report.model)

@@ -1,0 +1,181 @@
+"""Digests for operators."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bot.digest import Digest, DiskUse, LiveModel
+from bot.digest_chart import digest_chart
+from bot.digest_text import digest_text
+from bot.timings import Timings
+from core import locale
+from core.bundle.metrics import ProportionEstimate
+from core.charts.drawer import ChartDrawer
+from core.store.activity import Activity
+from core.store.chats import Chat
+from core.store.feedback import Feedback
+from core.store.rollouts import Rollout
+from core.store.store import Store
+from core.store.tables import DIGESTS
+from tests.support.drift import DRIFTED, USUAL, store_answers
+from tests.support.rollouts import MODEL, settings_with_model
+from tests.support.running_bot import RunningBot, ask, running_bot, texts
+from tests.support.servers import wait_for
+from tests.support.telegram_server import Call, TelegramServer
+
+T = texts()
+OPERATOR, USER = 501, 503
+NOW = datetime(2026, 5, 3, 10, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
+    """Run a bot that looks for digests all the time; it draws no pictures."""
+    settings = settings_with_model(tmp_path)
+    how: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    how |= {"operators": (OPERATOR,), "timings": Timings(digest_check_s=0.05)}
+    with running_bot(telegram, settings.home, **how) as bot:
+        bot.state.charts = ChartDrawer(is_installed=False)
+        yield bot
+
+
+def command(bot: RunningBot, text: str) -> Call:
+    return ask(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, text))
+
+
+def make_due(store: Store) -> None:
+    """Let a digest be due now."""
+    with store.database.write() as connection:
+        connection.execute(sa.update(DIGESTS).values(due_at=datetime.now(UTC) - timedelta(hours=1)))
+
+
+def digest(days: int = 1) -> Digest:
+    activity = Activity(errors=2)
+    for seconds, verdict in ((0.5, "known"), (0.5, "unsure"), (2.0, "none"), (0.5, "known")):
+        activity.record_answer(seconds, verdict)
+    canary = Rollout(1, "classic", "canary", "2" * 12, "1" * 12, 0.1, 9.0, NOW)
+    return Digest(
+        days,
+        NOW,
+        activity,
+        [(NOW - timedelta(hours=4), 3), (NOW, 1)],
+        2,
+        ProportionEstimate.of(8, 10),
+        [],
+        DiskUse(5 * 10**9, 20 * 10**9, 7 * 10**6),
+        [LiveModel("classic", "1" * 12, NOW, 4, canary), LiveModel("scratch", "3", None, 0, None)],
+        ProportionEstimate.of(15, 24),
+    )
+
+
+@pytest.mark.parametrize("choice", ["daily", "weekly"])
+def test_digest_comes_by_itself_once_it_was_switched_on(operated: RunningBot, choice: str) -> None:
+    store, person = operated.store, operated.state.person(OPERATOR) or ""
+    assert command(operated, f"/digest {choice}").text == T[f"digest_{choice}"]
+    make_due(store)
+    message = operated.telegram.wait_for(2, OPERATOR)[-1]
+    days = {"daily": 1, "weekly": 7}[choice]
+    assert re.match(r"Digest of the last (24 hours|7 days), ", message.text)
+    assert store.digests.days(person) == days
+    assert command(operated, "/digest off").text == T["digest_off"]
+    assert store.digests.days(person) is None
+
+
+def test_digest_that_was_not_delivered_comes_later(operated: RunningBot) -> None:
+    telegram, store = operated.telegram, operated.store
+    command(operated, "/digest daily")
+    telegram.faults.closed[OPERATOR] = "bot was blocked"
+    make_due(store)
+
+    def postponed() -> bool:
+        with store.database.read() as connection:
+            due = connection.execute(sa.select(DIGESTS.c.due_at)).scalar_one()
+        left: timedelta = due.replace(tzinfo=UTC) - datetime.now(UTC)
+        return timedelta(minutes=30) < left < timedelta(minutes=90)
+
+    wait_for(postponed)
+    telegram.faults.closed.clear()
+    make_due(store)
+    assert telegram.wait_for(2, OPERATOR)[-1].text.startswith("Digest of the last 24 hours")
+
+
+def test_digest_counts_what_happened(operated: RunningBot, content: bytes) -> None:
+    telegram, store = operated.telegram, operated.store
+    store_answers(store, MODEL, "0123456789ab", USUAL, hours_ago=48)
+    store_answers(store, MODEL, "0123456789ab", DRIFTED)
+    for truth in ("ship", "cat"):
+        said = Feedback("bot", MODEL, "0" * 12, "ship", "known", {"ship": 1.0}, truth)
+        store.feedback.add(said)
+    ask(telegram, USER, lambda: telegram.photo(USER, content))
+    operated.wait_until_idle()
+    telegram.text(OPERATOR, "/digest")
+    text, how = (message.text for message in telegram.wait_for(2, OPERATOR))
+    for part in (
+        "Photos in chats: 1",
+        "People: 1",
+        "Errors: 0",
+        "Judged right, of 2: 50% (9–91%)",
+        "Drift, 24 hours: yes",
+        f"⚠ {MODEL}: photos differ",
+        f"{MODEL} {(operated.state.predictor.model(MODEL).revision)} as installed: ",
+    ):
+        assert part in text
+    assert how == f"{T['digest_off']}\n{T['digest_how']}"
+
+
+def test_digest_command_explains_its_arguments(operated: RunningBot) -> None:
+    assert command(operated, "/digest hourly").text == T["digest_how"]
+    assert (
+        ask(operated.telegram, USER, lambda: operated.telegram.text(USER, "/digest")).text
+        == (T["unknown"])
+    )
+
+
+def test_status_is_followed_by_the_digest_in_a_picture(operated: RunningBot) -> None:
+    operated.state.charts = ChartDrawer()
+    operated.store.chats.set(OPERATOR, Chat(language="de"))
+    operated.telegram.text(OPERATOR, "/status")
+    words, picture = operated.telegram.wait_for(2, OPERATOR)
+    assert words.text.startswith("TenSight ")
+    assert picture.method == "sendPhoto"
+    assert next(iter(picture.files.values())).startswith(b"\x89PNG")
+    assert picture.text.startswith("Überblick über die letzten 24 Stunden")
+
+
+@pytest.mark.parametrize(
+    ("language", "parts"),
+    [
+        ("en", ("Response time, p95: 2.0", "Judged right, of 10: 80% (49–94%)", "5.0 of 20 GB")),
+        ("nl", ("Antwoordtijd, p95: 2,0", "Goed beoordeeld, van 10: 80%", "5,0 van 20 GB")),
+        ("de", ("Antwortzeit, p95: 2,0", "Richtig, von 10 beurteilten: 80%", "5,0 von 20 GB")),
+    ],
+)
+def test_digest_is_written_in_the_language_of_the_chat(
+    language: locale.Language, parts: tuple[str, ...]
+) -> None:
+    text = digest_text(digest(), language)
+    for part in (*parts, "classic 111111111111", "anary 222222222222"):
+        assert part in text
+    assert "2026-05-03 10:30" in text
+
+
+def test_picture_shows_all_figures() -> None:
+    chart = digest_chart(digest(7), "en")
+    assert chart.title == "Last 7 days"
+    assert [fact.value for fact in chart.facts][:2] == ["4", "2"]
+    assert [fact.is_warning for fact in chart.facts if fact.name == "Errors"] == [True]
+    verdicts, photos = chart.panels
+    assert [row.bars[0].text for row in verdicts.rows if row.bars[0]] == [
+        "2 (50%)",
+        "1 (25%)",
+        "1 (25%)",
+    ]
+    assert [row.name for row in photos.rows] == ["05-03", "05-03"]
+    assert any("canary 222222222222, 10%" in note for note in chart.notes)

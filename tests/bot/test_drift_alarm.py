@@ -1,0 +1,129 @@
+"""The operators' alarm about photos that differ from those of the month before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.drift_chart import drift_chart
+from bot.drift_text import drift_text
+from bot.timings import Timings
+from core import locale
+from core.charts.drawer import ChartDrawer
+from core.rollout.drift_report import drift_reports
+from core.rollout.drift_result import DriftReport
+from core.rollout.drift_samples import DriftSample
+from core.store.chats import Chat
+from tests.support.drift import DRIFTED, USUAL, store_answers
+from tests.support.rollouts import MODEL, settings_with_model
+from tests.support.running_bot import RunningBot, running_bot
+from tests.support.servers import wait_for
+from tests.support.telegram_server import TelegramServer
+
+OPERATOR, OTHER = 501, 502
+REVISION = "0123456789ab"
+
+
+@pytest.fixture
+def watched(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
+    """Run a bot that looks for drift all the time; it draws no pictures."""
+    settings = settings_with_model(tmp_path)
+    how: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    how |= {"operators": (OPERATOR, OTHER), "timings": Timings(drift_check_s=0.1)}
+    with running_bot(telegram, settings.home, **how) as bot:
+        bot.state.charts = ChartDrawer(is_installed=False)
+        yield bot
+
+
+def drift(bot: RunningBot) -> None:
+    """Store a month, and a day that differs from it."""
+    store_answers(bot.store, MODEL, REVISION, USUAL, hours_ago=48)
+    store_answers(bot.store, MODEL, REVISION, DRIFTED)
+
+
+def report() -> DriftReport:
+    (found,) = drift_reports([DriftSample(MODEL, REVISION, DRIFTED, USUAL, None)])
+    return found
+
+
+def test_drift_is_told_to_all_operators_once_a_day(watched: RunningBot) -> None:
+    telegram, store = watched.telegram, watched.store
+    store.chats.set(OTHER, Chat(language="nl"))
+    drift(watched)
+    assert telegram.wait_for(1, OPERATOR)[0].text == drift_text(report(), "en")
+    assert telegram.wait_for(1, OTHER)[0].text == drift_text(report(), "nl")
+    assert not store.notices.is_due("drift")
+    # As if a day had passed.
+    store.notices.release("drift")
+    telegram.wait_for(2, OPERATOR)
+    telegram.wait_for(2, OTHER)
+    wait_for(lambda: not store.notices.is_due("drift"))
+    assert len(telegram.sent(OPERATOR)) == 2
+
+
+def test_drift_is_told_with_a_picture(watched: RunningBot) -> None:
+    watched.state.charts = ChartDrawer()
+    drift(watched)
+    picture = watched.telegram.wait_for(1, OPERATOR)[0]
+    assert picture.method == "sendPhoto"
+    assert next(iter(picture.files.values())).startswith(b"\x89PNG")
+    assert picture.text == drift_text(report(), "en")
+
+
+def test_drift_that_no_operator_was_told_is_told_later(watched: RunningBot) -> None:
+    telegram = watched.telegram
+    telegram.faults.closed = {OPERATOR: "bot was blocked", OTHER: "bot was blocked"}
+    drift(watched)
+    wait_for(lambda: not watched.store.notices.is_due("drift"))
+    wait_for(lambda: watched.store.notices.is_due("drift"))
+    telegram.faults.closed.clear()
+    telegram.wait_for(1, OPERATOR)
+
+
+def test_alarm_names_the_class_that_became_frequent() -> None:
+    more_cats = replace(USUAL, labels=Counter(cat=700, dog=100, ship=100, none=50))
+    (found,) = drift_reports([DriftSample(MODEL, REVISION, more_cats, USUAL, None)])
+    text = drift_text(found, "en")
+    assert locale.bot_texts("en")["drift_look_labels"].format(most="cat") in text
+    assert "30% before, 73.7% now" in text
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_alarm_says_what_moved_and_what_to_look_at(language: locale.Language) -> None:
+    texts, text = locale.bot_texts(language), drift_text(report(), language)
+    assert len(text) <= 1024, "a caption"
+    for name in ("labels", "known_scores", "confidences"):
+        assert texts[f"drift_{name}"] in text
+    none = texts["none_of_these"]
+    decimal = locale.decimal(13.3, 1, language)
+    moved = texts["drift_difference"].format(
+        statistic=texts["drift_labels"],
+        change=f"{locale.decimal(61.7, 1, language)}%",
+        n=400,
+        most=none,
+        before=f"{decimal}%",
+        now="75%",
+    )
+    assert moved in text
+    assert texts["drift_look_none"] in text
+    assert texts["drift_look_known_scores_lower"] in text
+    assert texts["drift_look_confidences_lower"] in text
+
+
+def test_picture_shows_day_beside_month() -> None:
+    chart = drift_chart(report(), "en")
+    labels, scores, confidences = chart.panels
+    none, month = labels.rows[0].bars
+    assert labels.rows[0].name == "None of these"
+    assert none is not None
+    assert month is not None
+    assert (none.text, month.text) == ("75%", "13.3%")
+    assert [row.name for row in scores.rows] == sorted(
+        (row.name for row in scores.rows), key=lambda name: float(name.split()[0])
+    )
+    assert [row.name for row in confidences.rows] == ["47 to 53%", "87 to 93%", "93 to 100%"]

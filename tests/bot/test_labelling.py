@@ -1,0 +1,162 @@
+"""The operators' command /label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.charts.drawer import ChartDrawer
+from core.store.chats import Chat
+from core.store.feedback import Feedback
+from core.store.feedback_export import export_photos
+from tests.support.rollouts import MODEL, settings_with_model
+from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
+from tests.support.telegram_server import Call, TelegramServer
+
+T = texts()
+OPERATOR, USER, OTHER = 501, 503, 504
+
+
+@pytest.fixture
+def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
+    settings = settings_with_model(tmp_path)
+    how: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    with running_bot(telegram, settings.home, operators=(OPERATOR,), **how) as bot:
+        bot.state.charts = ChartDrawer(is_installed=False)
+        yield bot
+
+
+def consent(bot: RunningBot, user: int = USER, button: str = "let_label_off") -> Call:
+    """Let operators label the photos of a user, from now on."""
+    offer = ask(bot.telegram, user, lambda: bot.telegram.text(user, "/privacy"))
+    return press(bot.telegram, user, offer, T[button])[0]
+
+
+def send(bot: RunningBot, content: bytes, user: int = USER) -> None:
+    ask(bot.telegram, user, lambda: bot.telegram.photo(user, content))
+    bot.wait_until_idle()
+
+
+def show(bot: RunningBot) -> Call:
+    return ask(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, "/label"))
+
+
+def push(bot: RunningBot, message: Call, button: str) -> list[Call]:
+    """Press a button; return the calls that follow."""
+    before = len(bot.telegram.sent(OPERATOR))
+    press(bot.telegram, OPERATOR, message, button, photo=True)
+    bot.wait_until_idle()
+    return bot.telegram.sent(OPERATOR)[before:]
+
+
+def test_photos_of_consenting_people_are_labelled_one_by_one(
+    operated: RunningBot, content: bytes, tmp_path: Path
+) -> None:
+    send(operated, content)  # before its sender agrees
+    agreed = consent(operated)
+    assert T["labels_on"] in agreed.text
+    send(operated, content)
+    send(operated, content + b"\0")
+    send(operated, content, OTHER)
+    message = show(operated)
+    assert message.method == "sendPhoto"
+    assert message.text == T["label_asked"].format(n=2)
+    assert list(message.buttons())[-3:] == [T["none_of_these"], T["label_skip"], T["label_end"]]
+    (photo,) = message.files.values()
+    assert b"Exif" not in photo
+    (following,) = push(operated, message, "ship")
+    assert following.method == "editMessageMedia"
+    assert following.text == T["label_asked"].format(n=1)
+    message.data["reply_markup"] = following.data["reply_markup"]
+    deleted, ended = push(operated, message, T["none_of_these"])
+    assert deleted.method == "deleteMessage"
+    assert ended.text == T["label_none"]
+    assert export_photos(operated.settings, tmp_path / "export", ["ship"]) == (0, 1), (
+        "the same photo with two labels"
+    )
+    assert sorted(truth for _, truth, _ in operated.store.feedback.photos()) == ["none", "ship"]
+
+
+def test_skipped_photo_is_not_stored(operated: RunningBot, content: bytes) -> None:
+    consent(operated)
+    send(operated, content)
+    push(operated, show(operated), T["label_skip"])
+    assert show(operated).text == T["label_none"]
+    assert list(operated.store.feedback.photos()) == []
+
+
+def test_labelling_can_be_stopped(operated: RunningBot, content: bytes) -> None:
+    consent(operated)
+    send(operated, content)
+    deleted, ended = push(operated, show(operated), T["label_end"])
+    assert deleted.method == "deleteMessage"
+    assert ended.text == T["label_ended"].format(n=1)
+    assert show(operated).method == "sendPhoto"
+
+
+@pytest.mark.parametrize("way", ["withdrawn", "forgotten"])
+def test_photo_of_who_no_longer_agrees_is_not_stored(
+    operated: RunningBot, content: bytes, way: str
+) -> None:
+    consent(operated)
+    send(operated, content)
+    message = show(operated)
+    if way == "withdrawn":
+        ended = consent(operated, button="let_label_on")
+        assert T["not_kept"] in ended.text
+    else:
+        ask(operated.telegram, USER, lambda: operated.telegram.text(USER, "/forget"))
+    _, notice = press(operated.telegram, OPERATOR, message, "ship", photo=True)
+    assert notice.text == T["label_gone"]
+    assert list(operated.store.feedback.photos()) == []
+
+
+def test_photo_that_telegram_no_longer_has_is_left_out(
+    operated: RunningBot, content: bytes
+) -> None:
+    consent(operated)
+    send(operated, content)
+    operated.telegram.faults.gone = set(operated.telegram.files)
+    assert show(operated).text == T["label_none"]
+    assert operated.store.labels.waiting() == []
+
+
+def test_nobody_else_can_label(operated: RunningBot, content: bytes) -> None:
+    consent(operated)
+    send(operated, content)
+    message, telegram = show(operated), operated.telegram
+    press(telegram, OPERATOR, message, "ship", user=USER, photo=True)
+    assert ask(telegram, USER, lambda: telegram.text(USER, "/label")).text == T["unknown"]
+    assert len(operated.store.labels.waiting()) == 1
+
+
+def test_photo_asked_about_by_another_user_is_not_in_the_queue(
+    operated: RunningBot, content: bytes
+) -> None:
+    operated.store.chats.set(USER, Chat(may_label=True))
+    telegram, group = operated.telegram, -77
+    file = telegram.add_file(content)
+    size = {"file_id": file, "file_unique_id": file, "width": 640, "height": 480}
+    chat = {"id": group, "type": "supergroup"}
+    asked = {"message_id": 4, "date": 1, "chat": chat, "photo": [size]}
+    about = asked | {"from": telegram.user(OTHER)}
+    ask(telegram, group, lambda: telegram.text(group, "/what", user=USER, reply_to_message=about))
+    operated.wait_until_idle()
+    assert operated.store.labels.waiting() == []
+
+
+@pytest.mark.parametrize(("n", "shown"), [(19, False), (20, True)])
+def test_digest_says_what_new_labels_show(operated: RunningBot, n: int, shown: bool) -> None:
+    revision = operated.state.predictor.model(MODEL).revision or ""
+    for i in range(n):
+        truth = "cat" if i < 15 else "dog"
+        said = Feedback("label", MODEL, revision, "cat", "known", {"cat": 1.0}, truth)
+        operated.store.feedback.add(said)
+    telegram = operated.telegram
+    telegram.text(OPERATOR, "/digest")
+    text = telegram.wait_for(2, OPERATOR)[0].text
+    line = T["digest_labels"].format(n=20, share="75% (53–89%)")
+    assert (line in text) == shown
