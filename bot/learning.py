@@ -7,19 +7,23 @@ import concurrent.futures
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 
 from telegram import Message
 from telegram.constants import ChatType
+from telegram.error import TelegramError
 
 from bot import replies
+from bot.confusion_chart import confusion_caption, confusion_chart
 from bot.photo_downloads import PhotoDownloads
-from bot.sending import reply
-from bot.state import BotContext
+from bot.sending import reply, reply_photo
+from bot.state import BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from bot.taught_models import TaughtModels, owner_of
 from bot.teaching_texts import report_text
+from core.charts.chart import Chart
 from core.errors import TeachingError
 from core.registry.taught import TaughtRecord
 from core.store.lessons import LessonPhoto
@@ -62,10 +66,9 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
     if await _forget_missing(context, chat, photos):
         await reply(message, texts["teach_changed"])
     else:
-        config, language = result.bundle.config, await context.language()
-        text = report_text(config.title, result.report, names, language)
-        await reply(message, text, replies.use_button(config.name, language))
+        await _send_result(context, message, result, names)
     await asyncio.to_thread(state.store.lessons.end, chat)
+    state.learning_notices.discard(context.current_update.update_id)
 
 
 def pause_s(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
@@ -124,6 +127,26 @@ class _Downloads:
             return photo
 
 
+async def _send_result(
+    context: BotContext, message: Message, result: TaughtModel, names: Collection[str]
+) -> None:
+    """Say how good a taught model is; a picture of its confusion follows."""
+    config, language = result.bundle.config, await context.language()
+    text = report_text(config.title, result.report, names, language)
+    await reply(message, text, replies.use_button(config.name, language))
+    chart = confusion_chart(config.title, result.report, language)
+    caption = confusion_caption(chart, language)
+    # In the background: the chat's next photos do not wait for a picture.
+    context.bot_data.tasks.start(_send_picture(context.bot_data, message, chart, caption))
+
+
+async def _send_picture(state: BotState, message: Message, chart: Chart, caption: str) -> None:
+    picture = await run_in_daemon_thread(partial(state.charts.draw, chart))
+    if picture is not None:
+        with suppress(TelegramError):  # The chat may not allow photos.
+            await reply_photo(message, picture, caption)
+
+
 async def _choose_model(
     context: BotContext, chat: int, photos: Sequence[LessonPhoto], wanted: str
 ) -> tuple[str | None, str]:
@@ -134,21 +157,29 @@ async def _choose_model(
     """
     taught, lessons = context.bot_data.taught, context.bot_data.store.lessons
     lesson = await asyncio.to_thread(lessons.find, chat)
-    if lesson is None or lesson.model is not None:
-        return (None if lesson is None else lesson.model), wanted
     own = [each for each in await taught.of_chat(chat) if taught.is_own(chat, each)]
-    earlier = _titled(own, lesson.title) if lesson.title is not None else None
+    if lesson is not None and any(each.id == lesson.model for each in own):
+        return lesson.model, wanted
+    # A new one, also where the model that should learn more has been deleted since.
+    earlier = _titled(own, lesson.title) if lesson is not None and lesson.title else None
     if earlier is not None:
         # Made of this lesson by an attempt that was interrupted before the lesson ended.
         return earlier.id, earlier.title
     if wanted:
         title = model_title(wanted)
-        if _titled(own, title) is not None:
+        if _titled(own, title) is not None or await _is_listed(context, title):
             raise TeachingError("taken_model", "The chat has a classifier of that name.", title)
     else:
         title = _default_title(photos, own)
     await asyncio.to_thread(lessons.set_title, chat, title)
     return None, title
+
+
+async def _is_listed(context: BotContext, title: str) -> bool:
+    """Return whether a title is that of a model that all chats may select, or its name."""
+    models = await context.bot_data.models.all()
+    names = [name for each in models for name in (each.config.name, each.config.title)]
+    return comparable(title) in {comparable(name) for name in names}
 
 
 def _default_title(photos: Sequence[LessonPhoto], own: Sequence[TaughtRecord]) -> str:
@@ -169,15 +200,20 @@ def _titled(records: Sequence[TaughtRecord], title: str) -> TaughtRecord | None:
 async def _wait_for_turn(
     context: BotContext, message: Message, photos: Sequence[LessonPhoto]
 ) -> None:
-    """Tell the chat that learning begins, and wait if it has sent too many photos in a minute."""
-    texts = await context.texts()
+    """Tell the chat that learning begins, and wait if it has sent too many photos in a minute.
+
+    It is told once, however often learning is tried.
+    """
+    texts, notices = await context.texts(), context.bot_data.learning_notices
     in_group = message.chat.type != ChatType.PRIVATE
     limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
     seconds = pause_s(photos, limit, time.time())
     lines = [texts["teach_learning"].format(n=len(photos))]
     if seconds:
         lines.append(texts["teach_wait"].format(limit=limit, seconds=round(seconds + 0.5)))
-    await reply(message, "\n".join(lines))
+    if context.current_update.update_id not in notices:
+        await reply(message, "\n".join(lines))
+        notices.add(context.current_update.update_id)
     await asyncio.sleep(seconds)
 
 

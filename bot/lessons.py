@@ -6,15 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from telegram import Message, MessageEntity
-from telegram.constants import ChatMemberStatus, ChatType
+from telegram import Chat, Message, MessageEntity, User
+from telegram.constants import ChatType
 
 from bot.guards import is_addressed
 from bot.sending import reply
 from bot.state import BotContext
 from bot.teaching_texts import refusal
 from bot.updates import content_id_of, photo_of
-from core.errors import TeachingError
+from core.errors import ModelNotFoundError, TeachingError
 from core.store.lessons import Lesson, LessonPhoto
 from core.teaching.limits import (
     MAX_CLASSES,
@@ -24,7 +24,7 @@ from core.teaching.limits import (
     comparable,
 )
 
-__all__ = ["labels_of", "may_teach", "take_photos"]
+__all__ = ["is_teacher", "labels_of", "may_teach", "take_photos"]
 
 
 async def may_teach(context: BotContext, message: Message) -> bool:
@@ -34,10 +34,18 @@ async def may_teach(context: BotContext, message: Message) -> bool:
     if message.sender_chat is not None:
         # Administrators may write in the name of the group.
         return message.sender_chat.id == message.chat.id
-    if message.from_user is None:
+    return await is_teacher(context, message.chat, message.from_user)
+
+
+async def is_teacher(context: BotContext, chat: Chat, user: User | None) -> bool:
+    """Return whether a user may teach in a chat: in a group, administrators."""
+    if chat.type == ChatType.PRIVATE:
+        return True
+    if user is None:
         return False
-    member = await context.bot.get_chat_member(message.chat.id, message.from_user.id)
-    return member.status in (ChatMemberStatus.ADMINISTRATOR, ChatMemberStatus.OWNER)
+    # Bots that are no administrators themselves may ask for these, and for no other member.
+    administrators = await context.bot.get_chat_administrators(chat.id)
+    return any(member.user.id == user.id for member in administrators)
 
 
 async def take_photos(context: BotContext, messages: Sequence[Message]) -> bool:
@@ -136,7 +144,11 @@ async def _known_labels(
     labels = [photo.label for photo in photos]
     if lesson.model is None:
         return labels
-    return [*(await context.bot_data.models.get(lesson.model)).config.labels, *labels]
+    try:
+        model = await context.bot_data.models.get(lesson.model)
+    except ModelNotFoundError:
+        return labels  # It has been deleted since: the lesson makes a new one.
+    return [*model.config.labels, *labels]
 
 
 def _caption_of(message: Message, username: str) -> str:

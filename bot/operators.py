@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 import mmap
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,13 +17,13 @@ from telegram.constants import ChatType, MessageLimit
 from telegram.error import TelegramError
 from telegram.ext import CallbackQueryHandler, CommandHandler, filters
 
-from bot import rollouts
+from bot import publishing, rollouts
 from bot.confirmations import acknowledge, ask_to_confirm
 from bot.digest_sender import choose_digest, show_digest_picture
 from bot.evidence import on_rollout_button, show_evidence
 from bot.labelling import on_label_button, show_label_queue
 from bot.operator_audit import run_command
-from bot.outcome import Outcome
+from bot.outcome import Outcome, live_outcome
 from bot.state import BotApplication, BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from core import __version__, locale
@@ -41,6 +40,7 @@ __all__ = ["COMMANDS", "add_handlers"]
 
 COMMANDS = (
     *("status", "models", "pull", "promote", "rollback", *rollouts.HANDLERS, "evidence"),
+    *publishing.HANDLERS,
     *("feedback", "label", "digest", "maintenance", "audit"),
 )
 """Commands of operators, in addition to those that everyone may use."""
@@ -66,6 +66,7 @@ def add_handlers(application: BotApplication) -> None:
         "rollback": _rollback,
         **rollouts.HANDLERS,
         "evidence": show_evidence,
+        **publishing.HANDLERS,
         "feedback": _feedback,
         "label": show_label_queue,
         "digest": choose_digest,
@@ -105,6 +106,7 @@ async def _status(update: Update, context: BotContext) -> None:
         since=datetime.fromtimestamp(state.started_at, UTC).strftime("%Y-%m-%d %H:%M UTC"),
         models=listed,
         queue=queue,
+        taught=publishing.summary(await state.taught.describe_all(), texts),
         inbox=state.inbox.waiting,
         photos=hour.photos,
         median=f"{hour.median_s:.2f}",
@@ -219,15 +221,6 @@ async def _rollback(update: Update, context: BotContext) -> None:
     await ask_to_confirm(update, context, command, question, seen=asdict(row))
 
 
-def _live_outcome(state: BotState, key: str, values: Mapping[str, object]) -> Outcome:
-    """Build the outcome of a promotion, with a note if a remote service answers photos.
-
-    The promotion is stored in this bot's database; the service may use another one.
-    """
-    is_local = isinstance(state.predictor, LocalPredictor)
-    return Outcome(key, values, None if is_local else "live_elsewhere")
-
-
 async def _maintenance(update: Update, context: BotContext) -> None:
     """Answer /maintenance: ask to confirm that maintenance mode is turned on or off."""
     arguments = context.args or []
@@ -319,15 +312,17 @@ def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
         return Outcome("rollout_over")
     if name in rollouts.HANDLERS:
         return rollouts.run_confirmed(state, pending)
+    if name == "publish":
+        return publishing.run_confirmed(state, pending)
     if name == "promote":
         model, revision = arguments
         promoted = state.releases.promote(model, revision)
-        return _live_outcome(state, "promote_done", {"model": model, "revision": promoted})
+        return live_outcome(state, "promote_done", {"model": model, "revision": promoted})
     if name == "rollback":
         (model,) = arguments
         now = state.releases.roll_back(model, seen=LiveRevision(**pending.seen))
         values = {"model": model, "revision": now.revision, "before": now.last_good}
-        return _live_outcome(state, "rollback_done", values)
+        return live_outcome(state, "rollback_done", values)
     (mode,) = arguments
     state.set_maintenance(on=mode == "on")
     return Outcome(f"maintenance_{mode}")

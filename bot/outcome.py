@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bot.state import BotState
 from core import locale
 from core.locale import Language
+from core.serving.local import LocalPredictor
 
-__all__ = ["Outcome"]
+__all__ = ["Outcome", "live_outcome"]
 
 
 @dataclass(frozen=True)
@@ -30,3 +32,12 @@ class Outcome:
         texts = locale.bot_texts(language)
         text = texts[self.key].format(**self.values)
         return text if self.note is None else f"{text}\n{texts[self.note]}"
+
+
+def live_outcome(state: BotState, key: str, values: Mapping[str, object]) -> Outcome:
+    """Build the outcome of a promotion, with a note if a remote service answers photos.
+
+    The promotion is stored in this bot's database; the service may use another one.
+    """
+    is_local = isinstance(state.predictor, LocalPredictor)
+    return Outcome(key, values, None if is_local else "live_elsewhere")

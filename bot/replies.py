@@ -17,12 +17,14 @@ from core.store.rollouts import Rollout
 
 __all__ = [
     "JUDGED",
+    "NOTHING",
     "album",
     "answer",
     "answer_buttons",
     "class_buttons",
     "comparison",
     "confirm_buttons",
+    "correction_buttons",
     "greeting",
     "label_buttons",
     "model_buttons",
@@ -32,13 +34,16 @@ __all__ = [
     "use_button",
 ]
 
+NOTHING = "nothing"
+"""Callback data part of the button that declines to teach a model again."""
+
 JUDGED = "judged"
 """Callback data part that marks an answer without feedback buttons, for the button Back."""
 
 _TOP_LABELS = 3
 _BUTTONS_PER_ROW = 3
-# A model may have up to 1,000 labels.
-_MAX_LABEL_BUTTONS = 30
+# A model may have up to 1,000 labels, a taught one 50.
+_MAX_LABEL_BUTTONS = 50
 _MAX_LABEL_NAMES = 20
 
 
@@ -124,7 +129,7 @@ def class_buttons(key: str, labels: Sequence[str], language: Language) -> Inline
 
     Args:
         key: Key of the answer in the database.
-        labels: Labels in descending order of probability; the first 30 get a button.
+        labels: Labels in descending order of probability; the first 50 get a button.
         language: Language of the button texts.
     """
     rows = _class_rows("truth", key, labels, language)
@@ -157,6 +162,27 @@ def _class_rows(
     rows = [buttons[i : i + _BUTTONS_PER_ROW] for i in range(0, len(buttons), _BUTTONS_PER_ROW)]
     none = locale.bot_texts(language)["none_of_these"]
     return [*rows, [_button(none, action, key, NONE)]]
+
+
+def correction_buttons(
+    key: str, number: str, label: str, language: Language
+) -> InlineKeyboardMarkup:
+    """Build the keyboard that asks whether a taught model learns the photo of an answer.
+
+    Args:
+        key: Key of the answer in the database.
+        number: Index of the class among the sorted labels of the answer.
+        label: Name of the class.
+        language: Language of the button texts.
+    """
+    texts = locale.bot_texts(language)
+    learn = texts["teach_again"].format(label=label)
+    return InlineKeyboardMarkup(
+        [
+            [_button(learn, "learn", key, number)],
+            [_button(texts["teach_again_not"], "learn", key, NOTHING)],
+        ]
+    )
 
 
 def model_buttons(

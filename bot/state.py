@@ -64,12 +64,13 @@ class BotState:
         alarms: Notifications to operators.
         tasks: Background tasks.
         metrics: Prometheus metrics.
-        charts: Draws charts for operators.
+        charts: Draws charts.
         drift: Compares the photos of days.
         hour: Statistics of the last hour.
         started_at: Time of the start, in seconds since the epoch.
         token_revoked: Set when Telegram no longer accepts the token.
         unavailable_notices: Ids of updates whose senders know that the predictor is unavailable.
+        learning_notices: Ids of updates whose senders know that learning begins.
     """
 
     settings: Settings
@@ -92,6 +93,7 @@ class BotState:
     started_at: float = field(default_factory=time.time)
     token_revoked: asyncio.Event = field(default_factory=asyncio.Event)
     unavailable_notices: set[int] = field(default_factory=set)
+    learning_notices: set[int] = field(default_factory=set)
 
     def person(self, user: int | None) -> str | None:
         """Return the keyed hash that stands for a user in the database; None without a user."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Collection
+from dataclasses import dataclass
 
+from bot.replies import model_code
 from core.bundle.leaderboard import ModelInfo
+from core.bundle.metrics import TaughtMetrics
 from core.errors import BundleError, ModelNotFoundError
 from core.registry.taught import TaughtRecord, is_private
 from core.serving.predictor import Predictor
@@ -15,7 +18,7 @@ from core.settings import Settings
 from core.teaching.owned import OwnedModels
 from core.teaching.service import Teaching
 
-__all__ = ["TaughtModels", "owner_of"]
+__all__ = ["HeldModel", "TaughtModels", "owner_of"]
 
 # Each takes a processor or two while it learns.
 _LESSONS_AT_ONCE = 2
@@ -24,6 +27,33 @@ _LESSONS_AT_ONCE = 2
 def owner_of(chat: int) -> str:
     """Return the name of a chat as the owner of taught models."""
     return f"chat:{chat}"
+
+
+@dataclass(frozen=True)
+class HeldModel:
+    """A private taught model as operators see it.
+
+    Attributes:
+        record: Its record.
+        labels: Names of its classes.
+        metrics: What it was taught with, and how good it is.
+        bytes: Size of its head and of what it was taught with.
+    """
+
+    record: TaughtRecord
+    labels: tuple[str, ...]
+    metrics: TaughtMetrics | None
+    bytes: int
+
+    @property
+    def code(self) -> str:
+        """Name for operators: whoever knows the id may use the model."""
+        return model_code(self.record.id)
+
+    @property
+    def photos(self) -> int:
+        """Number of photos that it was taught with."""
+        return 0 if self.metrics is None else sum(self.metrics.photos)
 
 
 class TaughtModels:
@@ -52,7 +82,10 @@ class TaughtModels:
         with self._lock:
             if self._connected is None:
                 self._connected = connect_teaching(
-                    self._settings, self._predictor, command="the Telegram bot"
+                    self._settings,
+                    self._predictor,
+                    command="the Telegram bot",
+                    max_models=self._settings.chat_models,
                 )
             return self._connected.teaching
 
@@ -68,6 +101,12 @@ class TaughtModels:
         if not is_private(model):
             return False
         return await asyncio.to_thread(self._owned.may_use, owner_of(chat), model)
+
+    async def owns(self, chat: int, model: str) -> bool:
+        """Return whether a model is a taught one of a chat's own."""
+        if not is_private(model):
+            return False
+        return await asyncio.to_thread(self._owned.owns, owner_of(chat), model)
 
     async def of_chat(self, chat: int) -> list[TaughtRecord]:
         """List the taught models of a chat, its own before those that others share."""
@@ -90,10 +129,32 @@ class TaughtModels:
         """Pass the taught models of a group to the supergroup that it became."""
         await asyncio.to_thread(self._owned.move, owner_of(chat), owner_of(new_chat))
 
+    async def may_create(self, chat: int) -> bool:
+        """Return whether a chat may teach another model."""
+        own = [each for each in await self.of_chat(chat) if self.is_own(chat, each)]
+        return len(own) < self._settings.chat_models
+
+    async def describe_all(self) -> list[HeldModel]:
+        """Describe the private taught models of all chats and visitors, the newest first."""
+        return await asyncio.to_thread(self.describe_now)
+
     async def infos(self, chat: int) -> list[ModelInfo]:
         """Describe the taught models of a chat; those whose files are gone are left out."""
         records = await self.of_chat(chat)
         return [info for each in records if (info := await asyncio.to_thread(self._info, each.id))]
+
+    def describe_now(self) -> list[HeldModel]:
+        """Do what `describe_all` does, from a thread."""
+        found = []
+        for record in reversed(self._owned.all()):
+            try:
+                bundle = self._owned.bundle(record.id)
+                labels, metrics = bundle.config.labels, bundle.metrics()
+            except (BundleError, ModelNotFoundError):
+                continue  # It was deleted meanwhile, or its files are gone.
+            size = metrics.bytes + self._owned.examples_bytes(record.id)
+            found.append(HeldModel(record, labels, metrics.taught, size))
+        return found
 
     def _info(self, model: str) -> ModelInfo | None:
         try:

@@ -15,16 +15,18 @@ from telegram.error import TelegramError
 from bot import replies
 from bot.learning import finish_lesson
 from bot.lessons import may_teach
+from bot.publishing import announce
 from bot.sending import reply
 from bot.state import BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from bot.taught_models import owner_of
 from bot.teaching_texts import list_line, quoted, refusal
 from core import locale
-from core.errors import TeachingError
+from core.errors import MissingExtraError, TeachingError
 from core.locale import Language
 from core.registry.taught import TaughtRecord
 from core.store.lessons import Lesson
+from core.teaching.learning import check_installed
 from core.teaching.limits import MIN_CLASSES, MIN_PHOTOS, comparable
 from core.teaching.service import Forgotten
 
@@ -137,6 +139,8 @@ async def _run(update: Update, context: BotContext, action: str, name: str) -> N
         await _ACTIONS.get(action, _explain)(command)
     except TeachingError as error:
         await reply(message, refusal(error, language))
+    except MissingExtraError:
+        await command.say("teach_missing")
 
 
 async def _explain(command: _Command) -> None:
@@ -152,6 +156,8 @@ async def _begin(command: _Command) -> None:
         labels = quoted(dict.fromkeys(photo.label for photo in photos))
         await command.say("teach_open", classes=labels or "–")
         return
+    if not await command.state.taught.may_create(command.chat):
+        raise TeachingError("many_models", "The chat has too many classifiers.")
     if await _begin_lesson(command, None):
         text = command.texts["teach_begin"].format(classes=MIN_CLASSES, photos=MIN_PHOTOS)
         await reply(command.message, text + _group_hint(command))
@@ -173,7 +179,12 @@ async def _more(command: _Command) -> None:
 
 
 async def _begin_lesson(command: _Command, model: str | None) -> bool:
-    """Store a new lesson; return False if the sender has asked to be forgotten."""
+    """Store a new lesson; return False if the sender has asked to be forgotten.
+
+    Raises:
+        MissingExtraError: Nothing could be learned.
+    """
+    check_installed()
     lesson = Lesson(command.context.person, model)
     await _remember_chat(command.context)
     async with command.context.keeping() as may_keep:
@@ -257,6 +268,21 @@ async def _unshare(command: _Command) -> None:
         await _tell_ended(command.context, record, users)
 
 
+async def _offer(command: _Command) -> None:
+    """Offer a model to the operators, who may publish it for everybody."""
+    record = await command.find(own=True)
+    if record is None:
+        return
+    if not command.state.settings.operators:
+        await command.say("teach_no_operator")
+        return
+    teaching = await run_in_daemon_thread(command.state.taught.teaching)
+    await asyncio.to_thread(teaching.offer, command.owner, record.id)
+    await command.say("teach_offered", title=record.title)
+    if not record.offered:
+        await announce(command.context.bot, command.state, record.id)
+
+
 async def _add(command: _Command) -> None:
     """Add a model that another chat shares."""
     key = command.name.strip().lower()
@@ -293,5 +319,6 @@ _ACTIONS: dict[str, Callable[[_Command], Awaitable[None]]] = {
     "forget": _forget,
     "share": _share,
     "unshare": _unshare,
+    "offer": _offer,
     "add": _add,
 }

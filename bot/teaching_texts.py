@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
+from core.bundle.metrics import ProportionEstimate
 from core.errors import TeachingError
 from core.locale import Language
 from core.teaching.limits import (
@@ -18,9 +19,11 @@ from core.teaching.limits import (
 )
 from core.teaching.report import TeachingReport
 
-__all__ = ["list_line", "quoted", "refusal", "report_text"]
+__all__ = ["correction_text", "list_line", "listed", "quoted", "refusal", "report_text"]
 
 _MAX_LINES = 5
+# Fifty names of 64 characters would not fit into one message with the rest.
+_MAX_NAMES = 12
 _LIMITS = {
     "min_classes": MIN_CLASSES,
     "max_classes": MAX_CLASSES,
@@ -36,10 +39,25 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"“{name}”" for name in names)
 
 
-def refusal(error: TeachingError, language: Language) -> str:
-    """Format why a classifier cannot be taught, and what to do about it."""
-    text = locale.bot_texts(language)[f"teach_error_{error.reason}"]
-    return text.format(names=quoted(error.names), **_LIMITS)
+def listed(names: Sequence[str], texts: Mapping[str, str]) -> str:
+    """Format the first names of a list, and the number of the others."""
+    shown = quoted(names[:_MAX_NAMES])
+    if len(names) <= _MAX_NAMES:
+        return shown
+    return f"{shown} {texts['others'].format(n=len(names) - _MAX_NAMES)}"
+
+
+def refusal(error: TeachingError, language: Language, *, failed: str = "teach_error_failed") -> str:
+    """Format why a classifier cannot be taught, and what to do about it.
+
+    Args:
+        error: The error.
+        language: Language of the text.
+        failed: Key of the text for a failure that may not happen again.
+    """
+    texts = locale.bot_texts(language)
+    text = texts[failed if error.reason == "failed" else f"teach_error_{error.reason}"]
+    return text.format(names=listed(error.names, texts), **_LIMITS)
 
 
 def report_text(
@@ -58,7 +76,7 @@ def report_text(
     blocks = [
         texts["teach_result"].format(
             title=title,
-            classes=quoted(report.classes),
+            classes=listed(report.classes, texts),
             n=accuracy.n,
             percent=f"{accuracy.share:.0%}",
             low=f"{accuracy.low:.0%}",
@@ -78,12 +96,42 @@ def report_text(
         ]
         blocks.append("\n".join([texts["teach_doubtful"], *lines]))
     if report.weak:
-        blocks.append(texts["teach_weak"].format(classes=quoted(report.weak)))
+        blocks.append(texts["teach_weak"].format(classes=listed(report.weak, texts)))
     if report.skipped:
-        blocks.append(texts["teach_skipped"].format(n=len(report.skipped)))
+        names = [each.name for each in report.skipped]
+        blocks.append(texts["teach_skipped"].format(photos=listed(names, texts)))
     if report.duplicates:
         blocks.append(texts["teach_duplicates"].format(n=report.duplicates))
     return "\n\n".join([*blocks, texts["teach_use_how"]])
+
+
+def correction_text(
+    title: str,
+    before: ProportionEstimate,
+    after: ProportionEstimate,
+    verdict: str,
+    language: Language,
+) -> str:
+    """Format by how much a taught model got better when it learned one photo more.
+
+    Args:
+        title: Name of the model.
+        before: Its accuracy before, on the photos that it was taught with.
+        after: Its accuracy now.
+        verdict: What it now says of the photo.
+        language: Language of the text.
+    """
+    change = 100 * (after.share - before.share)
+    sign = "+" if change > 0 else "±" if round(change, 1) == 0 else "−"
+    return locale.bot_texts(language)["teach_better"].format(
+        title=title,
+        before=f"{before.share:.0%}",
+        before_n=before.n,
+        after=f"{after.share:.0%}",
+        after_n=after.n,
+        change=sign + locale.decimal(abs(change), 1, language),
+        verdict=verdict,
+    )
 
 
 def _confusion_lines(report: TeachingReport, texts: Mapping[str, str]) -> list[str]:
@@ -102,10 +150,10 @@ def _confusion_lines(report: TeachingReport, texts: Mapping[str, str]) -> list[s
 def list_line(model: ModelInfo, *, is_own: bool, language: Language) -> str:
     """Format a taught model for the list of a chat's models."""
     taught = model.metrics.taught
-    text = locale.bot_texts(language)["teach_list_own" if is_own else "teach_list_shared"]
-    return text.format(
+    texts = locale.bot_texts(language)
+    return texts["teach_list_own" if is_own else "teach_list_shared"].format(
         title=model.config.title,
-        classes=quoted(model.config.labels),
+        classes=listed(model.config.labels, texts),
         n=0 if taught is None else sum(taught.photos),
         percent="?" if taught is None else f"{taught.accuracy.share:.0%}",
     )

@@ -37,7 +37,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "HTTP service": ("service_port", "api_keys", "trusted_keys", "rate_per_minute"),
     "Client of an HTTP service": ("predictor_url", "predictor_key"),
     "Telegram bot": (
-        *("telegram_token", "operators", "chat_photos_per_minute", "retention_days", "secret"),
+        *("telegram_token", "operators", "chat_photos_per_minute", "chat_models"),
+        *("retention_days", "secret"),
         *("telegram_proxy", "telegram_webhook_secret", "telegram_api_url", "telegram_file_url"),
     ),
     "Models on the Hugging Face Hub": ("hub_repo", "hub_revision", "hub_token"),
@@ -327,6 +328,14 @@ class Settings(BaseSettings):
     chat_photos_per_minute: Annotated[
         int, Field(ge=1, description="Rate limit of the bot: photos per minute of a chat.")
     ] = 60
+    chat_models: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000,
+            description="Maximum number of classifiers that a chat may teach the bot (`/teach`).",
+        ),
+    ] = 10
     retention_days: Annotated[
         int,
         Field(

@@ -1,10 +1,10 @@
-"""Content of a chart: facts, panels of horizontal bars, and notes."""
+"""Content of a chart: facts, panels of horizontal bars, matrices of counts, and notes."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Bar", "Chart", "Fact", "Panel", "Row"]
+__all__ = ["Bar", "Chart", "Fact", "Matrix", "Panel", "Row"]
 
 
 class _Part(BaseModel):
@@ -52,6 +52,21 @@ class Panel(_Part):
     end: float | None = None
 
 
+class Matrix(_Part):
+    """Counts by two kinds of the same classes, such as a confusion matrix.
+
+    Attributes:
+        title: Title of the matrix, above its columns.
+        names: Names of the classes, at most ten to be legible on a phone. Columns show their
+            numbers only.
+        counts: One row for each class, with one count for each class.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
 class Fact(_Part):
     """A figure in large type, below its name.
 
@@ -67,18 +82,20 @@ class Fact(_Part):
 
 
 class Chart(_Part):
-    """A chart, with at least one fact or one panel.
+    """A chart, with at least one fact, panel or matrix.
 
     Attributes:
         title: Title of the chart.
-        series: Names of the series, at least one and at most two.
+        series: Names of the series of the bars, at most two; empty where there are none.
         panels: The panels from top to bottom.
+        matrix: The matrix below the panels; None for none.
         facts: Figures above the panels, two in a row.
         notes: Lines below the panels.
     """
 
     title: str
-    series: tuple[str, ...]
+    series: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
+    matrix: Matrix | None = None
     facts: tuple[Fact, ...] = ()
     notes: tuple[str, ...] = ()

@@ -6,10 +6,13 @@ import math
 from io import BytesIO
 
 import matplotlib
+from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
 
-from core.charts.chart import Chart, Panel
+from core.charts.chart import Chart, Matrix, Panel
 
 __all__ = ["WIDTH", "draw_chart"]
 
@@ -20,6 +23,7 @@ _DPI = 200
 _INCHES_PER_BAR = 0.19
 _INCHES_PER_ROW = 0.1
 _INCHES_PER_PANEL = 0.45
+_INCHES_PER_MATRIX_ROW = 0.34
 _INCHES_PER_FACT = 0.55
 _INCHES_PER_NOTE = 0.24
 _INCHES_PER_LEGEND = 0.3
@@ -33,6 +37,13 @@ _NOTE_CHARACTERS = 56
 _MUTED = "#555555"
 # Distinguishable with any colour vision: Okabe and Ito (2008).
 _COLOURS = ("#D55E00", "#0072B2")
+# Text on a darker cell is white.
+_DARK = 0.55
+# For names in scripts that the first font lacks; those that are not installed are left out.
+_FONTS = (
+    *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Noto Sans Arabic"),
+    *("Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Emoji", "Arial Unicode MS"),
+)
 
 
 def draw_chart(chart: Chart) -> bytes:
@@ -42,13 +53,17 @@ def draw_chart(chart: Chart) -> bytes:
         for inches, draw in (
             (_facts_inches(chart), _draw_facts),
             (_panels_inches(chart), _draw_panels),
+            (_matrix_inches(chart), _draw_matrix),
             (len(chart.notes) * _INCHES_PER_NOTE, _draw_notes),
         )
         if inches
     ]
     heights = [inches for inches, _ in parts]
     # Without its parser for formulas, since a label may contain dollar signs.
-    with matplotlib.rc_context({"font.size": _FONT, "text.parse_math": False}):
+    fonts = _installed_fonts()
+    with matplotlib.rc_context(
+        {"font.size": _FONT, "font.family": fonts, "text.parse_math": False}
+    ):
         figure = Figure(
             figsize=(WIDTH / _DPI, _INCHES_AROUND + sum(heights)),
             dpi=_DPI,
@@ -64,6 +79,11 @@ def draw_chart(chart: Chart) -> bytes:
     return stream.getvalue()
 
 
+def _installed_fonts() -> list[str]:
+    known = set(font_manager.get_font_names())
+    return [name for name in _FONTS if name in known]
+
+
 def _facts_inches(chart: Chart) -> float:
     return math.ceil(len(chart.facts) / _FACTS_PER_ROW) * _INCHES_PER_FACT
 
@@ -71,6 +91,12 @@ def _facts_inches(chart: Chart) -> float:
 def _panels_inches(chart: Chart) -> float:
     legend = _INCHES_PER_LEGEND if len(chart.series) > 1 else 0.0
     return sum(map(_panel_inches, chart.panels)) + (legend if chart.panels else 0.0)
+
+
+def _matrix_inches(chart: Chart) -> float:
+    if chart.matrix is None:
+        return 0.0
+    return _INCHES_PER_PANEL + (len(chart.matrix.names) + 1) * _INCHES_PER_MATRIX_ROW
 
 
 def _draw_facts(figure: SubFigure, chart: Chart) -> None:
@@ -149,6 +175,35 @@ def _draw_panel(axes: Axes, panel: Panel, colours: tuple[str, ...]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(left=False, bottom=False, labelbottom=False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _draw_matrix(figure: SubFigure, chart: Chart) -> None:
+    if chart.matrix is not None:
+        _draw_counts(figure.subplots(), chart.matrix)
+
+
+def _draw_counts(axes: Axes, matrix: Matrix) -> None:
+    """Draw the counts of a matrix, shaded by their share of the row: blue where both agree."""
+    n = len(matrix.names)
+    for i, row in enumerate(matrix.counts):
+        for j, count in enumerate(row):
+            if not count:
+                continue
+            share = count / sum(row)
+            colour = to_rgba(_COLOURS[i == j], 0.15 + 0.85 * share)
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour))
+            shade = "white" if share > _DARK else "black"
+            axes.text(j, i, str(count), ha="center", va="center", color=shade)
+    names = [f"{i}  {_shorten(name, _NAME_CHARACTERS)}" for i, name in enumerate(matrix.names, 1)]
+    axes.set_title(_shorten(matrix.title, _TITLE_CHARACTERS), loc="left", size=_FONT)
+    axes.set_xlim(-0.5, n - 0.5)
+    axes.set_ylim(n - 0.5, -0.5)
+    axes.set_yticks(range(n), names)
+    axes.set_xticks(range(n), [str(i) for i in range(1, n + 1)])
+    axes.xaxis.tick_top()
+    axes.tick_params(left=False, top=False)
+    axes.hlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color="#cccccc", linewidth=0.8)
+    axes.vlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color="#cccccc", linewidth=0.8)
 
 
 def _shorten(text: str, most: int) -> str:

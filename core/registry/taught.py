@@ -121,6 +121,13 @@ class TaughtStore:
         except OSError:
             return None
 
+    def examples_bytes(self, name: str) -> int:
+        """Return the size of examples.npz of a taught model; 0 where there is none."""
+        try:
+            return (self._folder / name / _EXAMPLES).stat().st_size
+        except OSError:
+            return 0
+
     def save_examples(self, name: str, content: bytes) -> None:
         """Write examples.npz of a taught model.
 

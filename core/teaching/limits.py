@@ -170,14 +170,15 @@ def model_title(title: str) -> str:
     """Return the name of a classifier for people as it is stored: without spaces around it.
 
     Raises:
-        TeachingError: It is empty or too long, or has characters that cannot be seen.
+        TeachingError: It is empty or too long, has characters that cannot be seen, or is `none`.
     """
     stored = title.strip()
-    if not stored or len(stored) > MAX_NAME or has_hidden(stored):
+    is_none = comparable(stored) == _NONE
+    if not stored or len(stored) > MAX_NAME or has_hidden(stored) or is_none:
         raise TeachingError(
             "bad_model",
-            f"The name of a classifier has 1 to {MAX_NAME} visible characters, unlike "
-            f"{printable(stored, MAX_NAME)!r}. Choose another one.",
+            f"The name of a classifier has 1 to {MAX_NAME} visible characters and is not `none`, "
+            f"unlike {printable(stored, MAX_NAME)!r}. Choose another one.",
             printable(stored, MAX_NAME),
         )
     return stored

@@ -46,12 +46,8 @@ class OwnedModels:
         Args:
             owner: The visitor, chat or group.
         """
-        mine, now = self.hashed(owner), self._clock()
-        return [
-            each
-            for each in self._taught.all()
-            if mine in (each.owner, *each.users) and (each.expires is None or now < each.expires)
-        ]
+        mine = self.hashed(owner)
+        return [each for each in self.all() if mine in (each.owner, *each.users)]
 
     def owns(self, owner: str, model: str) -> bool:
         """Return whether a private model is an owner's own, not one that others share."""
@@ -68,6 +64,15 @@ class OwnedModels:
     def count(self) -> int:
         """Return how many private models there are."""
         return len(self._taught.all())
+
+    def all(self) -> list[TaughtRecord]:
+        """List the private models of all owners that have not expired, the oldest first."""
+        now = self._clock()
+        return [e for e in self._taught.all() if e.expires is None or now < e.expires]
+
+    def examples_bytes(self, model: str) -> int:
+        """Return the size of what a private model was taught with; 0 where nothing is stored."""
+        return self._taught.examples_bytes(model)
 
     def share(self, owner: str, model: str) -> str:
         """Return the key with which others can add a private model; see `add_shared`.

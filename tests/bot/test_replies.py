@@ -9,10 +9,10 @@ from bot import replies
 LABELS = [f"label-{i}-{'x' * 40}" for i in range(1_000)]
 
 
-def test_class_buttons_show_thirty_labels_within_the_limit_on_callback_data() -> None:
+def test_class_buttons_show_fifty_labels_within_the_limit_on_callback_data() -> None:
     keyboard = replies.class_buttons("k" * 16, LABELS, "en").inline_keyboard
     buttons = [button for row in keyboard for button in row]
-    assert len(buttons) == 32, "thirty labels, none of these, and back"
+    assert len(buttons) == 52, "fifty labels, none of these, and back"
     assert all(len(str(button.callback_data).encode()) <= 64 for button in buttons)
 
 

@@ -35,7 +35,7 @@ _TEXTS = {
 }
 _NO_MESSAGE = {
     *("answerCallbackQuery", "deleteWebhook", "getFile", "getMe", "getUpdates", "setWebhook"),
-    *("getWebhookInfo", "sendChatAction", "getChatMember"),
+    *("getWebhookInfo", "sendChatAction", "getChatAdministrators"),
     *_TEXTS,
 }
 
@@ -326,8 +326,9 @@ class TelegramServer:
                 return _refused(400, "Bad Request: wrong file_id")
             about = {"file_id": name, "file_unique_id": name, "file_path": f"photos/{name}"}
             return 200, {"ok": True, "result": about | {"file_size": len(self.files[name])}}
-        if method == "getChatMember":
-            return 200, {"ok": True, "result": self._member(int(data["user_id"]))}
+        if method == "getChatAdministrators":
+            members = [self._administrator(user) for user in sorted(self.administrators)]
+            return 200, {"ok": True, "result": members}
         if method in ("setWebhook", "deleteWebhook"):
             local = self.webhook.get("local")
             self.webhook = data if method == "setWebhook" else {}
@@ -363,9 +364,7 @@ class TelegramServer:
         }
         return 200, {"ok": True, "result": result}
 
-    def _member(self, user: int) -> dict[str, Any]:
-        if user not in self.administrators:
-            return {"user": self.user(user), "status": "member"}
+    def _administrator(self, user: int) -> dict[str, Any]:
         rights = (
             *("can_be_edited", "is_anonymous", "can_manage_chat", "can_delete_messages"),
             *("can_manage_video_chats", "can_restrict_members", "can_promote_members"),

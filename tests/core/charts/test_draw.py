@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from core.charts.chart import Bar, Chart, Panel, Row
+from core.charts.chart import Bar, Chart, Matrix, Panel, Row
 from core.charts.draw import WIDTH, draw_chart
 from core.charts.drawer import ChartDrawer
 
@@ -29,6 +29,16 @@ def test_chart_is_as_wide_as_a_phone_and_grows_with_its_rows() -> None:
 @pytest.mark.parametrize("name", ["$x_{", "long " * 40, "ij → ß"])
 def test_label_is_drawn_as_it_is(name: str) -> None:
     assert draw_chart(chart(name=name)).startswith(b"\x89PNG")
+
+
+def test_matrix_is_blue_where_both_agree_and_white_without_counts() -> None:
+    matrix = Matrix(title="Columns", names=("cat", "dog"), counts=((5, 0), (1, 4)))
+    picture = Image.open(BytesIO(draw_chart(Chart(title="Pets", matrix=matrix))))
+    assert picture.width == WIDTH
+    colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}  # type: ignore[union-attr]
+    assert (0, 114, 178) in colours
+    # Text beside a white cell is legible in light and dark themes.
+    assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_worker_draws_a_chart() -> None:

@@ -1,0 +1,106 @@
+"""Correct an answer of a taught model: its photo joins the right class, and it is taught again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bot import replies
+from bot.button_press import ButtonPress, Notice
+from bot.lessons import is_teacher
+from bot.sending import reply
+from bot.tasks import run_in_daemon_thread
+from bot.taught_models import TaughtModels, owner_of
+from bot.teaching_texts import correction_text, refusal
+from core import locale
+from core.errors import TeachingError
+from core.store.feedback import StoredAnswer
+from core.teaching.collect import LabelledPhoto
+from core.teaching.service import TaughtModel
+
+__all__ = ["is_own", "may_teach", "offer", "on_learn"]
+
+
+async def is_own(press: ButtonPress, answer: StoredAnswer) -> bool:
+    """Return whether an answer is one of a model that was taught in the chat."""
+    return await press.context.bot_data.taught.owns(press.message.chat.id, answer.model)
+
+
+async def may_teach(press: ButtonPress) -> bool:
+    """Return whether who pressed a button may teach in the chat."""
+    return await is_teacher(press.context, press.message.chat, press.query.from_user)
+
+
+async def offer(press: ButtonPress, label: str) -> None:
+    """Ask to confirm that the photo of an answer joins a class.
+
+    Args:
+        press: The press that said what the photo shows; its value is the number of the class.
+        label: Name of the class.
+    """
+    buttons = replies.correction_buttons(press.key, press.value, label, press.language)
+    await press.show_buttons(buttons)
+
+
+async def on_learn(press: ButtonPress) -> Notice | None:
+    """Teach the model of an answer again with its photo, and say by how much it got better.
+
+    If the process dies meanwhile, the press is handled again, and the photo counts once.
+    """
+    answer = await press.answer()
+    if answer is None:
+        return press.notice("gone")
+    if not await is_own(press, answer):
+        return press.notice("no_model")
+    if not await may_teach(press):
+        return press.notice("teach_admins")
+    label = press.label(answer)
+    if label is not None:
+        try:
+            text = await _learn(press, answer, label)
+        except TeachingError as error:
+            # The buttons stay, so that it can be tried again.
+            await reply(press.message, refusal(error, press.language, failed="teach_again_failed"))
+            return None
+        if text is None:
+            return press.notice("gone")
+        await reply(press.message, text)
+    await press.show_buttons(replies.answer_buttons(press.key, press.language, judged=True))
+    return None
+
+
+async def _learn(press: ButtonPress, answer: StoredAnswer, label: str) -> str | None:
+    """Teach a model one photo more; return what to say, or None if its sender was forgotten.
+
+    Raises:
+        TeachingError: It cannot be taught; nothing was changed.
+        Exception: As in `Teaching.more`.
+    """
+    context, taught = press.context, press.context.bot_data.taught
+    before = (await context.bot_data.models.get(answer.model)).metrics.taught
+    async with press.photo(answer) as content:
+        photo = LabelledPhoto(label, content, label, answer.person)
+    owner = owner_of(press.message.chat.id)
+    async with taught.places:
+        result = await run_in_daemon_thread(partial(_teach, taught, owner, answer.model, photo))
+    if answer.person is not None and await press.answer() is None:
+        # The sender has asked to be forgotten meanwhile, which deleted the answer.
+        await run_in_daemon_thread(partial(_forget, taught, answer.person))
+        return None
+    prediction = await context.predict(content, answer.model)
+    verdict = locale.format_verdict(prediction, press.language)
+    accuracy = result.report.accuracy
+    return correction_text(
+        result.bundle.config.title,
+        accuracy if before is None else before.accuracy,
+        accuracy,
+        verdict,
+        press.language,
+    )
+
+
+def _teach(taught: TaughtModels, owner: str, model: str, photo: LabelledPhoto) -> TaughtModel:
+    return taught.teaching().more(owner, model, [photo])
+
+
+def _forget(taught: TaughtModels, person: str) -> None:
+    taught.teaching().forget_sender(person)

@@ -1,0 +1,91 @@
+"""What the bot refuses to learn: it says why, and the lesson goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from bot.teaching_texts import refusal
+from core.errors import TeachingError, TeachingReason
+from tests.support.drawings import shape_jpeg
+from tests.support.running_bot import RunningBot, ask, texts
+from tests.support.teaching_chats import bot_without_pictures, learn, send_class
+from tests.support.telegram_server import TelegramServer
+
+T = texts()
+
+
+def refused(reason: TeachingReason, *names: str) -> str:
+    """Return the text of a refusal."""
+    return refusal(TeachingError(reason, "", *names), "en")
+
+
+def with_pixel(photo: bytes, level: int) -> bytes:
+    """Return a photo with another pixel in its corner, which nobody sees."""
+    image = Image.open(BytesIO(photo)).convert("RGB")
+    image.putpixel((0, 0), (level, level, level))
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def send_album(telegram: TelegramServer, chat: int, label: str, photos: Sequence[bytes]) -> None:
+    """Send photos as an album with a caption."""
+    for i, photo in enumerate(photos):
+        caption = label if i == 0 else None
+        telegram.photo(chat, photo, caption=caption, media_group_id=f"{chat} {label}")
+
+
+@pytest.fixture(scope="module")
+def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
+    """Return a bot that the tests of this module share."""
+    with (
+        TelegramServer().running() as server,
+        bot_without_pictures(server, tmp_path_factory.mktemp("refuse")) as bot,
+    ):
+        yield bot
+
+
+def test_names_and_a_single_class_are_refused(teaching: RunningBot, chat: int) -> None:
+    telegram = teaching.telegram
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+    for caption in ("None", "ｎｏｎｅ", "x" * 65, "a\u202eb"):
+        photo = partial(telegram.photo, chat, shape_jpeg("circle", 0), caption=caption)
+        assert ask(telegram, chat, photo).text == refused("bad_class")
+    ask(telegram, chat, partial(send_class, telegram, chat, "Circle", range(3)))
+    same = partial(telegram.photo, chat, shape_jpeg("circle", 3), caption="ＣＩＲＣＬＥ")
+    assert ask(telegram, chat, same).text == T["teach_count"].format(label="Circle", n=4)
+    assert learn(telegram, chat, "/teach done").text == refused("few_classes")
+    for title in ("classic", "Classic CNN", "EFFICIENTNET"):
+        done = partial(telegram.text, chat, f"/teach done {title}")
+        assert ask(telegram, chat, done).text == refused("taken_model", title)
+    for title in ("none", "x" * 65, "a\u202eb"):
+        done = partial(telegram.text, chat, f"/teach done {title}")
+        assert ask(telegram, chat, done).text == refused("bad_model")
+    listed = ask(telegram, chat, lambda: telegram.text(chat, "/teach list"))
+    assert listed.text == T["teach_list_none"], "nothing is half made"
+
+
+def test_photos_that_cannot_be_told_apart_are_refused(teaching: RunningBot, chat: int) -> None:
+    telegram = teaching.telegram
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+    circles = [shape_jpeg("circle", seed) for seed in range(3)]
+    ask(telegram, chat, partial(send_album, telegram, chat, "circle", circles))
+    alike = [with_pixel(shape_jpeg("square", 0), level) for level in (110, 114, 118)]
+    ask(telegram, chat, partial(send_album, telegram, chat, "square", alike))
+    assert learn(telegram, chat, "/teach done").text == refused("alike", "square")
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach cancel"))
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+    ask(telegram, chat, partial(send_album, telegram, chat, "ring", circles))
+    copies = [with_pixel(circle, 116) for circle in circles]
+    ask(telegram, chat, partial(send_album, telegram, chat, "round", copies))
+    assert learn(telegram, chat, "/teach done").text == refused("copy", "ring", "round")
+    ask(telegram, chat, partial(telegram.photo, chat, circles[0], caption="round"))
+    twice = learn(telegram, chat, "/teach done").text
+    assert twice == refused("two_classes", "ring", "round", "round 4")
+    listed = ask(telegram, chat, lambda: telegram.text(chat, "/teach list"))
+    assert listed.text == T["teach_list_none"], "nothing is half made"

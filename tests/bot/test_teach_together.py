@@ -1,0 +1,75 @@
+"""Chats that teach at once, and a bot whose photos are embedded by a remote predictor."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.charts.drawer import ChartDrawer
+from core.registry.catalog import Catalog
+from core.serving.connect import connect
+from core.settings import Settings
+from tests.support.drawings import shape_jpeg
+from tests.support.http_service import KEYS, MODELS, serving
+from tests.support.running_bot import ask, press, running_bot, settings_for, texts
+from tests.support.teaching_chats import bot_without_pictures, learn, send_class
+from tests.support.telegram_server import Call, TelegramServer
+
+T = texts()
+
+
+def send_classes(telegram: TelegramServer, chat: int, *labels: str) -> None:
+    """Begin a lesson, and send three photos of each class."""
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+    for label in labels:
+        ask(telegram, chat, partial(send_class, telegram, chat, label, range(3)))
+
+
+def test_two_chats_teach_at_once_while_photos_of_others_are_answered(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    first, second, other = 1, 2, 3
+    with bot_without_pictures(telegram, tmp_path):
+        send_classes(telegram, first, "circle", "square")
+        ask(telegram, first, lambda: telegram.photo(first, b"no photo"))
+        ask(telegram, first, lambda: telegram.photo(first, shape_jpeg("square", 2)))
+        send_classes(telegram, second, "circle", "bars")
+        before = {chat: len(telegram.sent(chat)) for chat in (first, second)}
+        for chat in before:
+            telegram.text(chat, "/teach done")
+        for chat, n in before.items():
+            telegram.wait_for(n + 1, chat)
+        photo = ask(telegram, other, lambda: telegram.photo(other, shape_jpeg("circle", 9)))
+        results: list[Call] = [
+            telegram.wait_for(n + 2, chat, seconds=300)[-1] for chat, n in before.items()
+        ]
+    assert photo.at < max(result.at for result in results), "it waited for both lessons"
+    assert results[0].text.startswith("“circle, square” is ready.")
+    assert T["teach_skipped"].format(photos="“square 4”") in results[0].text
+    assert T["teach_duplicates"].format(n=1) in results[0].text
+    assert results[1].text.startswith("“circle, bars” is ready.")
+
+
+def test_chat_teaches_where_the_predictor_is_remote(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    chat = 1
+    service = Settings(models=MODELS, home=tmp_path / "service", model="classic", api_keys=KEYS)
+    with serving(service, Catalog(service)) as url:
+        home = tmp_path / "home"
+        remote: dict[str, Any] = {"predictor_url": url, "predictor_key": KEYS[0]}
+        settings = settings_for(telegram, home, **remote)
+        with (
+            closing(connect(settings)) as predictor,
+            running_bot(telegram, home, predictor=predictor, **remote) as bot,
+        ):
+            bot.state.charts = ChartDrawer(is_installed=False)
+            send_classes(telegram, chat, "circle", "square")
+            result = learn(telegram, chat, "/teach done")
+            assert "Of 6 photos" in result.text
+            press(telegram, chat, result, T["teach_use"])
+            reply = ask(telegram, chat, lambda: telegram.photo(chat, shape_jpeg("square", 9)))
+            assert reply.text.startswith("Square (")
+            assert reply.text.endswith("circle, square")
