@@ -69,6 +69,10 @@ class OwnedModels:
         """Return how many private models there are."""
         return len(self._taught.all())
 
+    def count_temporary(self) -> int:
+        """Return how many private models there are that `Teaching.purge` will delete."""
+        return sum(each.expires is not None for each in self._taught.all())
+
     def share(self, owner: str, model: str) -> str:
         """Return the key with which others can add a private model; see `add_shared`.
 

@@ -43,11 +43,15 @@ TABS = {
     "Predict": "#photo",
     "Compare": "#compared-photo",
     "Batch": "#batch-photos",
+    "Teach": "#teach-cards .card >> nth=0",
     "Models": "#leaderboard",
     "Data": "#data-counts",
     "About": "#programs",
 }
-TAB_KEYS = ("tab_predict", "tab_compare", "tab_batch", "tab_models", "tab_data", "tab_about")
+TAB_KEYS = (
+    *("tab_predict", "tab_compare", "tab_batch", "tab_teach", "tab_models", "tab_data"),
+    "tab_about",
+)
 SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desktop": (1280, 900)}
 # Two frames, so that what the last change starts is waited for too; what never ends is not.
 _SETTLE = """async () => {
