@@ -409,7 +409,7 @@ def _build_tabs(
 ) -> None:
     """Build the tabs; all but the first load their texts and charts when they are opened."""
     words = context.words
-    # A second row of tabs is easier to find than a menu of those that do not fit.
+    # A row that scrolls (see demo.preview) is easier to find than a menu of what does not fit.
     with gr.Tabs(overflow_behavior="wrap") as tabs:
         with gr.Tab(words("tab_predict"), id="predict"):
             first = predict.build(context, page, live=live)
@@ -419,7 +419,7 @@ def _build_tabs(
             batch.build(context, tab)
         if teaching is not None:
             with gr.Tab(words("tab_teach"), id="teach") as tab:
-                teach.build(context, teaching, tab)
+                teach.build(context, teaching, tab, live=live)
         with gr.Tab(words("tab_models"), id="models") as tab:
             models.build(context, tab)
         with gr.Tab(words("tab_data"), id="data") as tab:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, Field, ValidationError
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 
 from core.bundle.leaderboard import ModelInfo
 from core.errors import (
     BundleError,
+    BusyError,
     MissingExtraError,
     RequestError,
     StoreError,
@@ -26,18 +25,10 @@ from core.serving.teaching import connect_teaching
 from core.settings import Settings
 from core.teaching.collect import LabelledPhoto
 from core.teaching.learning import check_installed
-from core.teaching.limits import MAX_PHOTOS_IN_ALL
 from core.teaching.service import TaughtModel, Teaching
-from demo.components import uploaded
+from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft
 
-__all__ = [
-    "LIFETIME_S",
-    "MAX_MODELS",
-    "PageFullError",
-    "PageTeaching",
-    "PhotosToTeach",
-    "page_teaching",
-]
+__all__ = ["LIFETIME_S", "MAX_MODELS", "PageFullError", "PageTeaching", "page_teaching"]
 
 LIFETIME_S = 24 * 3600.0
 """Seconds until a visitor's classifier is deleted."""
@@ -46,62 +37,17 @@ MAX_MODELS = 5
 
 # Of all visitors together, at most 12 MB each.
 _MAX_ALL_MODELS = 100
+# Classifiers that are learned at once, each of which takes a processor, and that wait for it.
+_AT_ONCE = 2
+_MAX_UNFINISHED = 8
+_RETRY_S = 60
 _PURGE_S = 300.0
 
 logger = logging.getLogger(__name__)
 
 
-class _UploadedPhoto(BaseModel):
-    """A photo of a class: its upload, and the name of its file."""
-
-    label: str
-    path: str
-    name: str = ""
-
-
-class PhotosToTeach(BaseModel):
-    """What the browser sends to teach a classifier.
-
-    Attributes:
-        title: Name of the classifier.
-        photos: Its photos, in the order in which the browser shows them.
-        replaces: Id of the visitor's classifier that the new one replaces; empty for none.
-    """
-
-    title: str
-    photos: Annotated[list[_UploadedPhoto], Field(max_length=MAX_PHOTOS_IN_ALL)]
-    replaces: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> PhotosToTeach:
-        """Read the JSON text of a request, which programs can send too.
-
-        Raises:
-            RequestError: It is invalid.
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise RequestError(
-                f"The photos to teach cannot be read: {error.errors()[0]['msg']}. Reload the page."
-            ) from error
-
-    def labelled(self, folder: str) -> list[LabelledPhoto]:
-        """Return the photos, named by their number from 1 on and the name of their file.
-
-        Args:
-            folder: Gradio's upload folder; a path outside of it cannot be read.
-        """
-        return [
-            LabelledPhoto(
-                each.label, Path(uploaded(each.path, folder) or folder), f"{i}. {each.name}"
-            )
-            for i, each in enumerate(self.photos, 1)
-        ]
-
-
 class PageTeaching:
-    """Teaching within the limits of the page. All methods block.
+    """Teaching within the limits of the page. Methods block, except `teach`.
 
     Visitors are told apart by a random key that their browser keeps, of which only a keyed hash is
     stored.
@@ -109,11 +55,36 @@ class PageTeaching:
     Args:
         teaching: Teaches the classifiers.
         max_models: Maximum number of classifiers of all visitors.
+        max_unfinished: Maximum number of classifiers that are learned or wait for it.
     """
 
-    def __init__(self, teaching: Teaching, *, max_models: int = _MAX_ALL_MODELS) -> None:
+    def __init__(
+        self,
+        teaching: Teaching,
+        *,
+        max_models: int = _MAX_ALL_MODELS,
+        max_unfinished: int = _MAX_UNFINISHED,
+    ) -> None:
         self._teaching = teaching
         self._max_models = max_models
+        self._free = threading.BoundedSemaphore(max_unfinished)
+        self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="teaching")
+
+    def check(self, visitor: str, draft: TeachingDraft) -> None:
+        """Check whether a classifier can be taught, before its photos are uploaded.
+
+        Args:
+            visitor: Key of the visitor.
+            draft: What is to be taught.
+
+        Raises:
+            TeachingError: Names or numbers of photos are not accepted, or the visitor has too many
+                classifiers.
+            RequestError: The visitor has no valid key.
+            PageFullError: There are too many classifiers of all visitors.
+        """
+        draft.check()
+        self._check_room(_owner(visitor), draft.replaces)
 
     def teach(
         self,
@@ -121,8 +92,11 @@ class PageTeaching:
         asked: PhotosToTeach,
         folder: str,
         progress: Callable[[int, int], None] | None = None,
-    ) -> TaughtModel:
-        """Teach a classifier; the uploads are left to the sweep of their folder.
+    ) -> Future[TaughtModel]:
+        """Begin to teach a classifier; the uploads are left to the sweep of their folder.
+
+        The future raises what `check`, `Teaching.create`, `Teaching.teach_again` and
+        `Teaching.more` raise.
 
         Args:
             visitor: Key of the visitor.
@@ -131,23 +105,28 @@ class PageTeaching:
             progress: Called with the number of photos that are done, and of all.
 
         Raises:
-            TeachingError, OutputError: As raised by `Teaching.create`.
             RequestError: The visitor has no valid key.
-            PageFullError: There are too many classifiers of all visitors.
+            BusyError: Too many classifiers wait already.
         """
-        owner, photos = _owner(visitor), asked.labelled(folder)
-        self._teaching.purge()
-        mine = {each.id for each in self._teaching.models(owner)}
-        if len(mine - {asked.replaces}) >= MAX_MODELS:
-            raise TeachingError("many_models", f"You have {MAX_MODELS} classifiers. Delete one.")
-        if self._teaching.count_temporary() >= self._max_models:
-            raise PageFullError
-        taught = self._teaching.create(
-            owner, asked.title, photos, lifetime_s=LIFETIME_S, progress=progress
-        )
-        if asked.replaces in mine:
-            self._teaching.forget(owner, asked.replaces)
-        return taught
+        owner = _owner(visitor)
+        if not self._free.acquire(blocking=False):
+            raise BusyError(_RETRY_S)
+        at_end = ExitStack()
+        at_end.callback(self._free.release)
+        try:
+            claimed = at_end.enter_context(closing(ClaimedPhotos(asked, folder)))
+
+            def work() -> TaughtModel:
+                with at_end:
+                    return self._teach(owner, asked, claimed.photos, progress)
+
+            future = self._workers.submit(work)
+        except BaseException:
+            at_end.close()
+            raise
+        # It never begins if the page ends before.
+        future.add_done_callback(lambda _: at_end.close())
+        return future
 
     def models(self, visitor: str) -> list[TaughtRecord]:
         """List the classifiers of a visitor, the newest first; none without a valid key."""
@@ -155,6 +134,10 @@ class PageTeaching:
             return self._teaching.models(_owner(visitor))[::-1]
         except RequestError:
             return []
+
+    def find(self, visitor: str, model: str | None) -> TaughtRecord | None:
+        """Return a classifier of a visitor by its id; None where there is none."""
+        return next((each for each in self.models(visitor) if each.id == model), None)
 
     def describe(self, model: str) -> ModelInfo:
         """Describe a classifier by its id.
@@ -191,6 +174,10 @@ class PageTeaching:
         """
         self._teaching.forget(_owner(visitor), model)
 
+    def close(self) -> None:
+        """Learn no more classifiers; those that wait are dropped."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
     @contextmanager
     def purged(self, every_s: float = _PURGE_S) -> Iterator[None]:
         """Delete classifiers whose time is over, as long as the context is open.
@@ -215,6 +202,33 @@ class PageTeaching:
             ended.set()
             thread.join()
 
+    def _teach(
+        self,
+        owner: str,
+        asked: PhotosToTeach,
+        photos: Sequence[LabelledPhoto],
+        progress: Callable[[int, int], None] | None,
+    ) -> TaughtModel:
+        self._check_room(owner, asked.replaces)
+        teaching = self._teaching
+        if asked.adds:
+            return teaching.more(owner, asked.replaces, photos, progress=progress)
+        if asked.replaces in {each.id for each in teaching.models(owner)}:
+            teach = partial(teaching.teach_again, owner, asked.replaces)
+        else:
+            teach = partial(teaching.create, owner)
+        return teach(asked.title, photos, lifetime_s=LIFETIME_S, progress=progress)
+
+    def _check_room(self, owner: str, replaces: str) -> None:
+        self._teaching.purge()
+        mine = {each.id for each in self._teaching.models(owner)}
+        if replaces in mine:
+            return
+        if len(mine) >= MAX_MODELS:
+            raise TeachingError("many_models", f"You have {MAX_MODELS} classifiers. Delete one.")
+        if self._teaching.count_temporary() >= self._max_models:
+            raise PageFullError
+
 
 class PageFullError(RequestError):
     """Visitors have taught as many classifiers as the page can hold."""
@@ -235,18 +249,19 @@ def page_teaching(settings: Settings, predictor: Predictor) -> Iterator[PageTeac
     """
     try:
         check_installed()
-        # One more, so that a classifier can be replaced.
         connected = connect_teaching(
-            settings, predictor, command="tensight web", max_models=MAX_MODELS + 1
+            settings, predictor, command="tensight web", max_models=MAX_MODELS
         )
     except (BundleError, MissingExtraError, StoreError) as error:
         logger.info("Visitors cannot teach classifiers: %s", error)
         yield None
         return
-    with closing(connected):
-        teaching = PageTeaching(connected.teaching)
-        with teaching.purged():
-            yield teaching
+    with (
+        closing(connected),
+        closing(PageTeaching(connected.teaching)) as teaching,
+        teaching.purged(),
+    ):
+        yield teaching
 
 
 def _owner(visitor: str) -> str:

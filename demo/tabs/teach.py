@@ -6,7 +6,7 @@ import asyncio
 import html
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,49 +16,61 @@ from gradio.blocks import Block
 
 from core import locale
 from core.errors import TeachingError, TenSightError
-from core.photos.decode import MAX_BYTES
-from core.teaching.limits import MAX_CLASSES, MAX_NAME, MIN_PHOTOS
 from demo.components import photo_input, read_path, text_html
 from demo.context import ClientRateLimiter, PageContext, language_of, refusal_html
-from demo.tabs.answer import WAITING_SCORES, scores_html, verdict_html
-from demo.tabs.teach_report import format_teaching_error, model_html, report_html
-from demo.teaching import LIFETIME_S, PageFullError, PageTeaching, PhotosToTeach
+from demo.tabs.answer import WAITING_BARS, bars_html, verdict_html
+from demo.tabs.teach_form import form_html
+from demo.tabs.teach_report import (
+    model_html,
+    progress_html,
+    refusal_of,
+    report_html,
+    use_html,
+)
+from demo.teaching import PageFullError, PageTeaching
+from demo.teaching_photos import PhotosToTeach, TeachingDraft
 
 __all__ = ["TeachTab", "build"]
 
 # Photos that one client may teach in an hour, apart from the photos a minute.
 _PHOTOS_PER_HOUR = 5_000
 _HOUR_S = 3600.0
-# Learning takes a processor for seconds.
-_AT_ONCE = 2
+# Interval between two steps of the progress.
+_STEP_S = 0.3
+_CHECKED, _TAUGHT = "checked", "taught"
 
 
 @dataclass(frozen=True)
 class TeachTab:
     """Components of the tab.
 
-    `visitor` and `asked` carry what the browser alone knows: the visitor's key, and the photos.
-    `taught` holds the id of the classifier that was taught last, and `file` the path of a download.
+    `visitor`, `draft` and `asked` carry what the browser alone knows: the visitor's key, and the
+    photos. `checked` tells how far an attempt came, `taught` holds the id of the classifier that
+    was taught last, and `file` the path of a download.
     """
 
     visitor: gr.HTML
+    draft: gr.HTML
+    checked: gr.HTML
     asked: gr.HTML
     taught: gr.HTML
-    cards: gr.HTML
+    form: gr.HTML
     start: gr.Button
     said: gr.HTML
     report: gr.HTML
     notes: gr.HTML
+    empty: gr.HTML
     own: gr.Column
     model: gr.Dropdown
-    link: gr.HTML
+    photo: gr.Image
+    live: gr.Button
+    verdict: gr.HTML
+    scores: gr.HTML
+    about: gr.HTML
     download: gr.Button
     offer: gr.Button
     delete: gr.Button
     file: gr.HTML
-    photo: gr.Image
-    verdict: gr.HTML
-    scores: gr.HTML
 
 
 def build(
@@ -66,6 +78,8 @@ def build(
     teaching: PageTeaching,
     tab: gr.Tab,
     teachers: ClientRateLimiter | None = None,
+    *,
+    live: bool,
 ) -> TeachTab:
     """Build the tab inside the page's current Gradio context.
 
@@ -74,88 +88,141 @@ def build(
         teaching: Teaches the classifiers.
         tab: The tab, whose opening fills it.
         teachers: Rate limiter of photos to teach; None for 5,000 an hour.
+        live: Whether to offer live predictions.
 
     Returns:
         The components of the tab.
     """
-    parts = _layout(context)
+    parts = _layout(context, live=live)
     limiter = teachers or ClientRateLimiter(_PHOTOS_PER_HOUR, window_s=_HOUR_S)
     _connect(parts, _Handlers(context, teaching, limiter, parts), tab)
     return parts
 
 
-def _layout(context: PageContext) -> TeachTab:
+def _layout(context: PageContext, *, live: bool) -> TeachTab:
     """Create the components, in the order of a narrow screen."""
     words = context.words
     parts: dict[str, Any] = {}
-    for name in ("visitor", "asked", "taught", "file"):
+    for name in ("visitor", "draft", "checked", "asked", "taught", "file"):
         parts[name] = gr.HTML(visible=False)
-    with gr.Row():
-        with gr.Column(scale=3, min_width=300):
+    with gr.Row(elem_id="teach-row"):
+        with gr.Column(scale=3, min_width=300, elem_id="teach-main"):
             # The cards of the classes are filled by teach.js.
-            parts["cards"] = gr.HTML(elem_id="teach-view")
+            parts["form"] = gr.HTML(elem_id="teach-view", elem_classes="teach-plain")
             parts["start"] = gr.Button(
                 words("teach_start"), variant="primary", elem_id="teach-start"
             )
+            # The notice of teach.js, whose place is not rendered again.
+            gr.HTML('<p id="teach-notice" role="status"></p>', elem_id="teach-notices")
             parts["said"] = gr.HTML(elem_id="teach-said")
             parts["report"] = gr.HTML(elem_id="teach-report")
             parts["notes"] = gr.HTML(elem_id="teach-notes")
-        # Invisible until there is a classifier, since Gradio loads the scripts of all visible
-        # components.
-        with gr.Column(scale=2, min_width=300, visible=False, elem_id="teach-own") as own:
-            parts["own"] = own
-            parts["model"] = gr.Dropdown(
-                [], label=words("teach_mine"), filterable=False, elem_id="teach-model"
-            )
-            parts["link"] = gr.HTML(elem_id="teach-link")
-            text_html(words("teach_try"), "h3")
-            parts["photo"] = photo_input(words("photo"), "teach-photo")
-            parts["verdict"] = gr.HTML(elem_id="teach-verdict")
-            parts["scores"] = gr.HTML(elem_id="teach-scores")
-            with gr.Row(elem_id="teach-actions"):
-                for name in ("download", "offer", "delete"):
-                    parts[name] = gr.Button(
-                        words(f"teach_{name}"), size="sm", min_width=0, elem_id=f"teach-{name}"
-                    )
+        with gr.Column(scale=2, min_width=300, elem_id="teach-side"):
+            text_html(words("teach_try"), "h3", elem_id="teach-try-title")
+            parts["empty"] = text_html(words("teach_nothing"), elem_id="teach-empty")
+            # Invisible until there is a classifier, since Gradio loads the scripts of all visible
+            # components.
+            with gr.Column(visible=False, elem_id="teach-own") as own:
+                parts["own"] = own
+                parts |= _own_layout(context, live=live)
     return TeachTab(**parts)
+
+
+def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
+    """Create what a visitor does with a classifier."""
+    words = context.words
+    model = gr.Dropdown([], label=words("teach_mine"), filterable=False, elem_id="teach-model")
+    with gr.Column(elem_id="teach-try"):
+        with gr.Column(elem_id="teach-photo-column"):
+            photo = photo_input(words("photo"), "teach-photo")
+            # Camera and live answer are filled by page.js.
+            gr.HTML(elem_id="teach-live-camera")
+            live_button = gr.Button(
+                words("live"), size="sm", min_width=0, visible=live, elem_id="teach-live"
+            )
+        gr.HTML(elem_id="teach-live-answer")
+        gr.HTML('<p id="teach-live-notice" role="status"></p>', elem_id="teach-live-notices")
+        verdict = gr.HTML(elem_id="teach-verdict")
+        scores = gr.HTML(elem_id="teach-scores")
+    about = gr.HTML(elem_id="teach-about", elem_classes="teach-plain")
+    with gr.Row(elem_id="teach-actions"):
+        download, offer, delete = (
+            gr.Button(words(f"teach_{name}"), size="sm", min_width=0, elem_id=f"teach-{name}")
+            for name in ("download", "offer", "delete")
+        )
+    return {
+        "model": model,
+        "photo": photo,
+        "live": live_button,
+        "verdict": verdict,
+        "scores": scores,
+        "about": about,
+        "download": download,
+        "offer": offer,
+        "delete": delete,
+    }
 
 
 def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
     """Attach the handlers to the events of the components."""
     private: dict[str, Any] = {"api_visibility": "private"}
     free: dict[str, Any] = private | {"concurrency_limit": None, "show_progress": "hidden"}
-    key = "given => [window.tensight.teach.visitor()]"
     key_and_model = "(given, model) => [window.tensight.teach.visitor(), model]"
     chosen = [parts.visitor, parts.model]
-    own = [parts.own, parts.model]
-    tab.select(handlers.open, parts.visitor, [parts.cards, *own], js=key, **free)
-    parts.start.click(
+    own = [parts.own, parts.empty, parts.model]
+    tab.select(handlers.open, chosen, [parts.form, *own], js=key_and_model, **free)
+    taught = parts.start.click(
+        handlers.check,
+        [parts.visitor, parts.draft],
+        [parts.said, parts.checked],
+        js="async () => [window.tensight.teach.visitor(), await window.tensight.teach.draft()]",
+        **free,
+    ).then(
         handlers.teach,
-        [parts.visitor, parts.asked],
-        [parts.said, parts.notes, parts.taught, *own],
-        js="async () => [window.tensight.teach.visitor(), await window.tensight.teach.collect()]",
+        [parts.visitor, parts.asked, parts.checked],
+        [parts.said, parts.notes, parts.checked, parts.taught, *own],
+        js="async (given, asked, checked) => [window.tensight.teach.visitor(), "
+        "await window.tensight.teach.collect(checked), checked]",
+        **free,
+    )
+    taught.then(
+        None,
+        [parts.checked, parts.taught],
+        js=f"(state, model) => window.tensight.teach.finish(state === '{_TAUGHT}' ? model : '')",
         **private,
-        concurrency_limit=_AT_ONCE,
-    ).then(None, parts.taught, js="model => window.tensight.teach.taught(model)", **private)
-    parts.model.change(
-        handlers.describe,
-        [parts.model, parts.taught],
-        [parts.report, parts.notes, parts.link],
-        **free,
     )
-    gr.on(
-        [parts.photo.change, parts.model.change],
-        handlers.classify,
-        [parts.photo, parts.model],
-        [parts.verdict, parts.scores],
-        **free,
-        trigger_mode="always_last",
-    )
+    # A classifier that is taught again keeps its id.
+    for event in (parts.model.change, taught.then):
+        event(
+            handlers.describe,
+            [parts.visitor, parts.model, parts.taught],
+            [parts.report, parts.notes, parts.about, parts.offer],
+            js="(given, ...others) => [window.tensight.teach.visitor(), ...others]",
+            **free,
+        )
+    for event in (parts.photo.change, parts.model.change, taught.then):
+        event(
+            handlers.classify,
+            [parts.photo, parts.model],
+            [parts.verdict, parts.scores],
+            **free,
+            trigger_mode="always_last",
+        )
+    live = "window.tensight.{}(model, 'teach')"
+    parts.live.click(None, parts.model, js=f"model => {live.format('toggleLive')}", **private)
+    parts.model.change(None, parts.model, js=f"model => {live.format('setLiveModel')}", **private)
     parts.download.click(handlers.download, chosen, parts.file, js=key_and_model, **free).then(
         None, parts.file, js="path => window.tensight.teach.save(path)", **private
     )
-    parts.offer.click(handlers.offer, chosen, None, js=key_and_model, **free)
-    parts.delete.click(handlers.delete, chosen, own, js=key_and_model, **free)
+    parts.offer.click(handlers.offer, chosen, parts.offer, js=key_and_model, **free)
+    parts.delete.click(
+        handlers.delete,
+        chosen,
+        own,
+        js="(given, model) => "
+        "[window.tensight.teach.visitor(), window.tensight.teach.confirmed(model)]",
+        **free,
+    )
 
 
 class _Handlers:
@@ -181,57 +248,82 @@ class _Handlers:
         self._parts = parts
         self._folder = parts.photo.GRADIO_CACHE
 
-    def open(self, visitor: str, request: gr.Request) -> dict[Block, Any]:
+    def open(self, visitor: str, model: str | None, request: gr.Request) -> dict[Block, Any]:
         """Show the form, and the classifiers of the visitor."""
-        return {self._parts.cards: _cards_html(language_of(request))} | self._own(visitor)
+        return {self._parts.form: form_html(language_of(request))} | self._own(visitor, model)
+
+    def check(self, visitor: str, draft: str, request: gr.Request) -> dict[Block, Any]:
+        """Check names and numbers before the photos are uploaded."""
+        parts = self._parts
+        # The browser sends nothing while it teaches already.
+        if not draft:
+            return {parts.checked: ""}
+        try:
+            self._teaching.check(visitor, TeachingDraft.parse(draft))
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            refused = _refusal(error, language_of(request))
+            return {parts.checked: "", parts.said: refused}
+        return {parts.checked: _CHECKED, parts.said: ""}
 
     async def teach(
         self,
         visitor: str,
         asked: str,
+        checked: str,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio injects it by its default
-    ) -> Any:
-        """Teach a classifier with photos that the browser has uploaded."""
+    ) -> AsyncIterator[dict[Block, Any]]:
+        """Teach a classifier with photos that the browser has uploaded, and show the progress."""
         language, parts = language_of(request), self._parts
         here = locale.page_texts(language)
-        if not asked:
-            return gr.skip()  # the browser has said why
-
-        def step(done: int, total: int) -> None:
-            progress((done, total), unit=here["batch_progress"])
-
+        # The browser, or the check, has said why.
+        if not asked or checked != _CHECKED:
+            # Without an answer Gradio would clear all outputs.
+            yield {parts.checked: ""}
+            return
+        progress = _Progress(language)
         try:
             photos = PhotosToTeach.parse(asked)
             self._teachers.check_rate(request, max(len(photos.photos), 1))
-            taught = await asyncio.to_thread(
-                self._teaching.teach, visitor, photos, self._folder, step
+            future = await asyncio.to_thread(
+                self._teaching.teach, visitor, photos, self._folder, progress.step
             )
+            yield {parts.said: progress.to_html()}
+            # If the visitor leaves, it goes on: the classifier is there when they return.
+            finished = asyncio.wrap_future(future)
+            async for rendered in progress.until(finished):
+                yield {parts.said: rendered}
+            taught = await finished
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
-            return {parts.said: _refusal(error, language)}
-        return {
-            parts.said: f"<p>{html.escape(here['teach_done'])}</p>",
+            yield {parts.said: _refusal(error, language)}
+            return
+        yield {
+            parts.said: f"<h2>✓ {html.escape(here['teach_done'])}</h2>",
             parts.notes: report_html(taught.report, language),
+            parts.checked: _TAUGHT,
             parts.taught: taught.bundle.config.name,
             **self._own(visitor, taught.bundle.config.name),
         }
 
     def describe(
-        self, model: str | None, taught: str | None, request: gr.Request
-    ) -> tuple[Any, Any, str]:
-        """Say how good the chosen classifier is, and link to it."""
+        self, visitor: str, model: str | None, taught: str | None, request: gr.Request
+    ) -> tuple[Any, Any, Any, Any]:
+        """Say how good the chosen classifier is, and how to use it."""
         language = language_of(request)
         # The notes are known of the classifier that was taught last alone.
         notes = gr.skip() if model == taught else ""
-        if not model:
-            return "", notes, ""
+        record = self._teaching.find(visitor, model)
+        if record is None:
+            return "", notes, "", gr.skip()
         try:
-            shown = model_html(self._teaching.describe(model), language)
+            result = self._teaching.describe(record.id)
         except TenSightError as error:
-            return refusal_html(error, language), notes, ""
-        link = html.escape(locale.page_texts(language)["teach_link"])
-        address = f"?model={html.escape(model)}"
-        return shown, notes, f'<a href="{address}" target="_blank">{link}</a>'
+            return refusal_html(error, language), notes, "", gr.skip()
+        here = locale.page_texts(language)
+        offer = gr.update(
+            value=here["teach_was_offered" if record.offered else "teach_offer"],
+            interactive=not record.offered,
+        )
+        return model_html(result, language), notes, use_html(record, result, language), offer
 
     async def classify(
         self, photo: str | None, model: str | None, request: gr.Request
@@ -239,16 +331,15 @@ class _Handlers:
         """Classify a photo with the chosen classifier."""
         language, context = language_of(request), self._context
         if photo is None or not model:
-            return locale.page_texts(language)["verdict_waits"], WAITING_SCORES
+            return "", WAITING_BARS
         try:
             context.visitors.check_rate(request)
             prediction = await context.predictor.predict(
                 read_path(photo), model=model, client=context.visitors.client(request)
             )
-            result = await asyncio.to_thread(context.predictor.model, model)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
-            return refusal_html(error, language), WAITING_SCORES
-        return verdict_html(prediction, language), scores_html(prediction, result, language)
+            return refusal_html(error, language), WAITING_BARS
+        return verdict_html(prediction, language), bars_html(prediction, language)
 
     def download(self, visitor: str, model: str | None, request: gr.Request) -> str:
         """Write a classifier as a zip file, and return its path; empty where it is gone."""
@@ -256,21 +347,27 @@ class _Handlers:
             request, lambda: _write_zip(*self._teaching.download(visitor, model or ""))
         )
 
-    def offer(self, visitor: str, model: str | None, request: gr.Request) -> None:
+    def offer(self, visitor: str, model: str | None, request: gr.Request) -> Any:
         """Offer a classifier to the operator."""
+        here = locale.page_texts(language_of(request))
 
         def offer() -> str:
             self._teaching.offer(visitor, model or "")
-            return locale.page_texts(language_of(request))["teach_offered"]
+            return here["teach_offered"]
 
-        if told := self._act(request, offer):
-            gr.Info(told)
+        told = self._act(request, offer)
+        if not told:
+            return gr.skip()
+        gr.Info(told)
+        return gr.update(value=here["teach_was_offered"], interactive=False)
 
-    def delete(self, visitor: str, model: str | None, request: gr.Request) -> dict[Block, Any]:
-        """Delete a classifier."""
+    def delete(self, visitor: str, model: str | None, request: gr.Request) -> Any:
+        """Delete a classifier, if the visitor has confirmed it."""
+        if not model:
+            return gr.skip()
 
         def delete() -> str:
-            self._teaching.forget(visitor, model or "")
+            self._teaching.forget(visitor, model)
             return ""
 
         self._act(request, delete)
@@ -288,21 +385,55 @@ class _Handlers:
         """Show the classifiers of a visitor, one of which is chosen: the newest if not given."""
         mine = self._teaching.models(visitor)
         choices = [(each.title, each.id) for each in mine]
-        chosen = model or (mine[0].id if mine else None)
+        ids = [each.id for each in mine]
+        chosen = model if model in ids else next(iter(ids), None)
         return {
             self._parts.own: gr.update(visible=bool(mine)),
+            self._parts.empty: gr.update(visible=not mine),
             self._parts.model: gr.update(choices=choices, value=chosen),
         }
 
 
+class _Progress:
+    """Progress of teaching, as HTML.
+
+    Args:
+        language: Language of the texts.
+    """
+
+    def __init__(self, language: locale.Language) -> None:
+        self._here = locale.page_texts(language)
+        self._done, self._total = 0, 0
+
+    def step(self, done: int, total: int) -> None:
+        """Note that a photo was read; called by another thread."""
+        self._done, self._total = done, total
+
+    async def until(self, finished: asyncio.Future[Any]) -> AsyncIterator[str]:
+        """Yield the progress whenever it has changed, until a future is done."""
+        shown = ""
+        while not finished.done():
+            await asyncio.wait({finished}, timeout=_STEP_S)
+            if (rendered := self.to_html()) != shown:
+                yield rendered
+            shown = rendered
+
+    def to_html(self) -> str:
+        """Render the current step and its progress."""
+        if not self._total:
+            return progress_html(self._here["teach_waiting"], None)
+        if self._done == self._total:
+            return progress_html(self._here["teach_learning"], None)
+        told = self._here["teach_reading"].format(n=self._done, all=self._total)
+        return progress_html(told, self._done / self._total)
+
+
 def _refusal(error: Exception, language: locale.Language) -> str:
     if isinstance(error, TeachingError):
-        told = format_teaching_error(error, language)
-    elif isinstance(error, PageFullError):
-        told = locale.page_texts(language)["teach_full"]
-    else:
-        return refusal_html(error, language)
-    return f'<p class="refusal">⚠ {html.escape(told)}</p>'
+        return refusal_of(error, language)
+    if isinstance(error, PageFullError):
+        return f'<p class="refusal">⚠ {html.escape(locale.page_texts(language)["teach_full"])}</p>'
+    return refusal_html(error, language)
 
 
 def _write_zip(name: str, content: bytes) -> str:
@@ -310,38 +441,3 @@ def _write_zip(name: str, content: bytes) -> str:
     file = folder / f"{name}.zip"
     file.write_bytes(content)
     return str(file)
-
-
-def _cards_html(language: locale.Language) -> str:
-    """Render the form, whose cards and texts teach.js uses."""
-    here = {key: html.escape(text) for key, text in locale.page_texts(language).items()}
-    intro = here["teach_intro"].format(least=MIN_PHOTOS, hours=round(LIFETIME_S / 3600))
-    data = "".join(
-        f' data-{name.replace("_", "-")}="{here[key]}"'
-        for name, key in {
-            "count": "teach_count",
-            "remove": "teach_remove",
-            "too_large": "teach_too_large",
-            "uploading": "teach_uploading",
-            "failed": "teach_failed",
-            "denied": "live_denied",
-        }.items()
-    )
-    return (
-        f"<p>{intro}</p>"
-        f'<label class="teach-field">{here["teach_title"]}'
-        f'<input id="teach-title" maxlength="{MAX_NAME}" value="{here["teach_untitled"]}"></label>'
-        f'<div id="teach-cards" data-max-bytes="{MAX_BYTES}" data-max-classes="{MAX_CLASSES}"'
-        f"{data}></div>"
-        '<template id="teach-card"><section class="card">'
-        f'<label class="teach-field">{here["teach_class"]}'
-        f'<input class="teach-name" maxlength="{MAX_NAME}"></label>'
-        f'<label class="folder">{here["teach_add_photos"]}'
-        '<input type="file" class="teach-files" accept="image/*,.heic,.heif" multiple></label>'
-        f'<button type="button" class="teach-camera">{here["teach_camera"]}</button>'
-        '<p class="small" role="status"></p><ul class="teach-photos"></ul>'
-        f'<button type="button" class="teach-drop">{here["teach_drop"]}</button>'
-        "</section></template>"
-        f'<button type="button" id="teach-add">{here["teach_add"]}</button>'
-        '<p id="teach-notice" role="status"></p>'
-    )

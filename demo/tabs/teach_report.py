@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import html
+import json
+from datetime import UTC, datetime
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
 from core.errors import TeachingError
+from core.registry.taught import TaughtRecord
 from core.teaching.limits import MAX_CLASSES, MAX_NAME, MAX_PHOTOS, MAX_PHOTOS_IN_ALL, MIN_PHOTOS
 from core.teaching.report import DoubtfulPhoto, TeachingReport
 from demo.components import count_bars
 from demo.tabs.model_details import confusion_matrix
 from demo.teaching import MAX_MODELS
 
-__all__ = ["format_teaching_error", "model_html", "report_html"]
+__all__ = [
+    "format_teaching_error",
+    "model_html",
+    "progress_html",
+    "refusal_of",
+    "report_html",
+    "use_html",
+]
 
 _MAX_DOUBTFUL = 12
 _MAX_NAMES = 5
@@ -23,10 +33,13 @@ def format_teaching_error(error: TeachingError, language: locale.Language) -> st
     """Format the reason why nothing was taught, and what to do about it."""
     # The reason `two_classes` names the classes, and the photo after them.
     given = error.names[:2] if error.reason == "two_classes" else error.names
-    names = [f"“{name}”" for name in given[:_MAX_NAMES]]
+    here = locale.page_texts(language)
+    names = [here["teach_quoted"].format(name=name) for name in given[:_MAX_NAMES]]
     if len(given) > _MAX_NAMES:
         names.append("…")
-    return locale.page_texts(language)[f"teach_error_{error.reason}"].format(
+    unnamed = error.reason == "bad_class" and not any(given)
+    key = "teach_error_no_name" if unnamed else f"teach_error_{error.reason}"
+    return here[key].format(
         names=", ".join(names),
         photo=error.names[-1].partition(". ")[2] if error.names else "",
         least=MIN_PHOTOS,
@@ -36,6 +49,25 @@ def format_teaching_error(error: TeachingError, language: locale.Language) -> st
         length=MAX_NAME,
         models=MAX_MODELS,
     )
+
+
+def refusal_of(error: TeachingError, language: locale.Language) -> str:
+    """Render the reason why nothing was taught; teach.js puts it beside what it is about."""
+    names = html.escape(json.dumps(error.names))
+    told = html.escape(format_teaching_error(error, language))
+    return f'<p class="refusal" data-reason="{error.reason}" data-names="{names}">⚠ {told}</p>'
+
+
+def progress_html(told: str, share: float | None) -> str:
+    """Render a step of teaching with a progress bar.
+
+    Args:
+        told: What is being done.
+        share: How much of it is done, 0 to 1; None where that is not known.
+    """
+    name = html.escape(told)
+    value = "" if share is None else f' value="{share:.3f}"'
+    return f'<p>{name}</p><progress aria-label="{name}"{value}></progress>'
 
 
 def model_html(result: ModelInfo, language: locale.Language) -> str:
@@ -55,18 +87,49 @@ def model_html(result: ModelInfo, language: locale.Language) -> str:
         low=f"{accuracy.low:.0%}",
         high=f"{accuracy.high:.0%}",
     )
-    rows = [(each.label, f"{each.recall:.0%}", each.recall) for each in result.metrics.test.classes]
-    parts = [
-        f"<h2>{html.escape(here['teach_share'].format(share=f'{accuracy.share:.0%}'))}</h2>",
-        f"<p>{html.escape(told)}</p>",
-        f"<h3>{html.escape(here['teach_recall'])}</h3>",
-        count_bars(rows, here["teach_recall"]),
-        confusion_matrix(result, language),
+    rows = [
+        (
+            each.label,
+            f"{each.recall:.0%}"
+            + (f" · {here['teach_weak']}" if each.label in taught.weak else ""),
+            each.recall,
+        )
+        for each in result.metrics.test.classes
     ]
-    if taught.weak:
-        weak = here["teach_weak"].format(names=", ".join(taught.weak))
-        parts.append(f'<p class="weak">{html.escape(weak)}</p>')
-    return "".join(parts)
+    return "".join(
+        (
+            f"<h3>{html.escape(here['teach_share'].format(share=f'{accuracy.share:.0%}'))}</h3>",
+            f"<p>{html.escape(told)}</p>",
+            f"<h3>{html.escape(here['teach_recall'])}</h3>",
+            count_bars(rows, here["teach_recall"]),
+            confusion_matrix(result, language),
+        )
+    )
+
+
+def use_html(record: TaughtRecord, result: ModelInfo, language: locale.Language) -> str:
+    """Render until when there is a classifier, its private link, and a button to teach it more.
+
+    Args:
+        record: The classifier.
+        result: Its description.
+        language: Language of the texts.
+    """
+    here = {key: html.escape(text) for key, text in locale.page_texts(language).items()}
+    link = f"?model={record.id}"
+    counts = () if result.metrics.taught is None else result.metrics.taught.photos
+    classes = html.escape(json.dumps(list(zip(result.config.labels, counts, strict=False))))
+    until = "" if record.expires is None else _time_html(record.expires)
+    return (
+        f'<p class="small">{until}</p>'
+        f'<p><a href="{link}" target="_blank">{here["teach_link"]}</a></p>'
+        f'<div class="teach-buttons"><button type="button" id="teach-copy" data-link="{link}">'
+        f"{here['teach_copy']}</button>"
+        f'<button type="button" id="teach-continue" data-model="{record.id}"'
+        f' data-title="{html.escape(record.title)}" data-classes="{classes}">'
+        f"{here['teach_continue']}</button></div>"
+        '<p id="teach-copied" class="small" role="status"></p>'
+    )
 
 
 def report_html(report: TeachingReport, language: locale.Language) -> str:
@@ -90,6 +153,11 @@ def report_html(report: TeachingReport, language: locale.Language) -> str:
     if report.duplicates:
         parts.append(f"<p>{here['teach_duplicates'].format(n=report.duplicates)}</p>")
     return "".join(parts)
+
+
+def _time_html(seconds: float) -> str:
+    """Render a time without text, which teach.js adds in the visitor's time zone."""
+    return f'<time datetime="{datetime.fromtimestamp(seconds, UTC).isoformat()}"></time>'
 
 
 def _doubtful(photo: DoubtfulPhoto, here: dict[str, str]) -> str:
