@@ -61,7 +61,9 @@
     // ---- Photos are added as small as teaching needs them, without place and time. ----
     const shortSide = 480;
     let preparing = Promise.resolve();
-    const shrink = async file => {
+    const shrink = async given => {
+        // A copy, since a file on disk that is changed later can no longer be uploaded.
+        const file = new Blob([await given.arrayBuffer()], {type: given.type});
         let picture;
         try {
             picture = await createImageBitmap(file);
@@ -91,8 +93,8 @@
         // One after the other, since a photo of a phone takes 50 MB of memory.
         for (const file of files.filter(file => file.size <= limit("maxBytes")))
             preparing = preparing.then(async () => {
-                const small = await shrink(file);
-                if (classes.includes(each)) keep(each, small, file.name);
+                const small = await shrink(file).catch(() => refuse(cardOf(each), fill("unreadable", {name: file.name})));
+                if (small && classes.includes(each)) keep(each, small, file.name);
             });
     };
     const discard = photos => photos.forEach(photo => { if (!sent.includes(photo)) URL.revokeObjectURL(photo.url); });
@@ -277,6 +279,7 @@
         setBusy(true);
         closeBooth();
         acceptAll();
+        notify("");
         await preparing;
         return request({classes: given().map(each => ({name: each.name, photos: each.photos.length + each.earlier}))});
     };
@@ -311,6 +314,9 @@
     // Called at the end of every attempt; without a model where it failed.
     const finish = model => {
         setBusy(false);
+        const refused = document.querySelector("#teach-said [data-names]");
+        // The same refusal again does not change the page.
+        if (refused) placeRefusal(refused);
         if (!model) return;
         replaces = model;
         if (adds) restart(classes.map(each => newClass(each.name, each.earlier + each.photos.length)), model, title, true);

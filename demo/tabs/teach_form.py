@@ -18,6 +18,7 @@ _SCRIPT_TEXTS = {
     "earlier": "teach_earlier",
     "remove": "teach_remove",
     "tooLarge": "teach_too_large",
+    "unreadable": "teach_unreadable",
     "uploading": "teach_uploading",
     "failed": "teach_failed",
     "denied": "live_denied",
