@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import os
-import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,24 +16,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-__all__ = ["broken_variable", "is_loopback", "network_hint", "on_loopback", "without_credentials"]
+from core.redaction import without_credentials
 
-# Replacement of a secret in a message.
-_MASK = "**********"
-# Tokens of Telegram and of the Hub, which users paste into the wrong settings.
-_TOKENS = re.compile(r"\d{5,}:[\w-]{20,}|hf_\w{8,}")
+__all__ = ["broken_variable", "is_loopback", "network_hint", "on_loopback"]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _NO_PROXY = "no_proxy"
 _SCHEMES = ("http", "https")
 _SOCKS = ("socks5", "socks5h")
-
-
-def without_credentials(text: str) -> str:
-    """Mask user names, passwords and query strings of URLs in a text, and tokens."""
-    text = re.sub(r"//[^\s]*@", f"//{_MASK}@", text)
-    text = re.sub(r"(://\S*\?)\S+", rf"\1{_MASK}", text)
-    return _TOKENS.sub(_MASK, text)
 
 
 def is_loopback(url: str) -> bool:

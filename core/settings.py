@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.errors import SettingsError
-from core.network import without_credentials
+from core.redaction import without_credentials
 
 __all__ = ["Settings", "processors"]
 

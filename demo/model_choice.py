@@ -8,31 +8,18 @@ import gradio as gr
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo, selectable
-from core.bundle.metrics import Metrics, ProportionEstimate
 from core.errors import ModelNotFoundError
 from core.registry.taught import is_private
 from core.serving.predictor import Predictor
 from demo.context import PageContext, language_of
 
-__all__ = ["choice", "chosen", "default_choices", "photo_accuracy", "sort_key"]
-
-
-def photo_accuracy(metrics: Metrics) -> ProportionEstimate | None:
-    """Return a model's accuracy on photos, by which models can be compared.
-
-    Returns:
-        The share on the test photos with its 95% interval; for a model that was not evaluated on
-        them, that on the validation part of the real photos; None where neither was measured.
-    """
-    if metrics.photos is not None and metrics.photos.accuracy is not None:
-        return metrics.photos.accuracy
-    return None if metrics.real_photos is None else metrics.real_photos.accuracy
+__all__ = ["choice", "chosen", "default_choices", "sort_key"]
 
 
 def sort_key(result: ModelInfo) -> tuple[bool, float, float]:
     """Sort models by accuracy on photos, highest first; those without come last, by test set."""
-    photos = photo_accuracy(result.metrics)
-    return (photos is None, -(photos.share if photos else 0.0), -result.metrics.test.accuracy)
+    photos = result.metrics.photo_accuracy
+    return (photos is None, -(photos[0].share if photos else 0.0), -result.metrics.test.accuracy)
 
 
 def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
@@ -43,8 +30,8 @@ def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
     """
     words, figures = locale.page_texts(language), result.metrics
     title, family = result.config.title, words[f"family_{result.config.family}"]
-    photos = photo_accuracy(figures)
-    share = figures.test.accuracy if photos is None else photos.share
+    photos = figures.photo_accuracy
+    share = figures.test.accuracy if photos is None else photos[0].share
     accuracy = f"{locale.decimal(100 * share, 0, language)}%"
     if photos is None:
         accuracy = words["model_on_test"].format(accuracy=accuracy)

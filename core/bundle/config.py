@@ -76,7 +76,8 @@ Kind = TypeVar("Kind", bound="Record")
 class Record(BaseModel):
     """Base of all JSON records: frozen, unknown fields are rejected."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Building validators on first use spares those of nested records, which nobody uses alone.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @field_validator("*", mode="after")
     @classmethod

@@ -9,13 +9,16 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from core._version import __version__
 from core.bundle.config import CONFIG, METRICS, Config, first_problem
-from core.bundle.metrics import Metrics
 from core.errors import BundleError
+
+if TYPE_CHECKING:
+    from core.bundle.metrics import Metrics
 
 __all__ = ["BUNDLED", "Bundle", "find_bundles", "write_bundle"]
 
@@ -104,6 +107,8 @@ class Bundle:
         Raises:
             BundleError: The file is missing, does not match its digest, or is invalid.
         """
+        from core.bundle.metrics import Metrics  # noqa: PLC0415  # models load without it
+
         try:
             metrics = Metrics.model_validate_json(self.read(METRICS))
         except ValidationError as error:

@@ -459,3 +459,17 @@ class Metrics(Record):
     def lost(self) -> float | None:
         """Accuracy lost to quantisation: `float32` minus test accuracy; negative for a gain."""
         return None if self.float32 is None else self.float32 - self.test.accuracy
+
+    @property
+    def photo_accuracy(self) -> tuple[ProportionEstimate, str] | None:
+        """Accuracy on photos of known classes, and a description of the photos.
+
+        It is that on the test photos of the data folder, by which models can be compared: they took
+        no part in training or selection. For a model that was not evaluated on them, it is that on
+        the validation part of the real photos; None where it was evaluated on neither.
+        """
+        if self.photos is not None and self.photos.accuracy is not None:
+            return self.photos.accuracy, "photos/"
+        if self.real_photos is not None:
+            return self.real_photos.accuracy, self.real_photos.data
+        return None

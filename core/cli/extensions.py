@@ -97,11 +97,13 @@ def _registered(group: str) -> EntryPoints | list[EntryPoint]:
     try:
         distribution("tensight")
     except PackageNotFoundError:
-        if not _PYPROJECT.is_file():
+        try:
+            text = _PYPROJECT.read_text("utf-8")
+        except OSError:  # it does not exist, or this user may not read it
             return []
         import tomllib
 
-        project = tomllib.loads(_PYPROJECT.read_text("utf-8")).get("project", {})
+        project = tomllib.loads(text).get("project", {})
         registered = project.get("entry-points", {}).get(group, {})
         return [EntryPoint(name, value, group) for name, value in registered.items()]
     return entry_points(group=group)

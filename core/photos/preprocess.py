@@ -37,7 +37,7 @@ class InputSpec(BaseModel):
             scale 0 to 1; the model gets (value / 255 - mean) / std.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     height: Annotated[int, Field(ge=8, le=1024)]
     width: Annotated[int, Field(ge=8, le=1024)]

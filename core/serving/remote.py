@@ -38,11 +38,12 @@ from core.errors import (
 from core.inference.embedding import Embedding
 from core.inference.prediction import Prediction
 from core.inference.remote_head import HeadClassifier
-from core.network import broken_variable, is_loopback, network_hint, without_credentials
+from core.network import broken_variable, is_loopback, network_hint
 from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation
+from core.redaction import without_credentials
 from core.serving.heads import LocalHeads
 from core.serving.predictor import Predictor, PreviewedPrediction, wait_for_result
 from core.settings import processors

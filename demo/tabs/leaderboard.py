@@ -11,7 +11,7 @@ from core.bundle.leaderboard import ModelInfo
 from core.bundle.metrics import ProportionEstimate
 from demo.charts import Axis, Dot, scatter_chart
 from demo.components import table
-from demo.model_choice import photo_accuracy, sort_key
+from demo.model_choice import sort_key
 
 __all__ = ["leaderboard", "models_chart"]
 
@@ -38,12 +38,12 @@ def _row(result: ModelInfo, language: locale.Language) -> list[str]:
     def share(value: float | None) -> str:
         return _NONE if value is None else f"{locale.decimal(100 * value, 1, language)}%"
 
-    photos = photo_accuracy(figures)
+    found = figures.photo_accuracy
     on_photos = (
         here["models_photos_of"].format(
-            share=share(photos.share), n=locale.decimal(photos.n, 0, language)
+            share=share(found[0].share), n=locale.decimal(found[0].n, 0, language)
         )
-        if photos
+        if found
         else _NONE
     )
     rejected = _rejected(result)
@@ -77,8 +77,8 @@ def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str
         language: Language of titles and numbers.
     """
     here = locale.page_texts(language)
-    photos = [photo_accuracy(each.metrics) for each in results]
-    shares = [photo.share for photo in photos if photo is not None]
+    measured = [each.metrics.photo_accuracy for each in results]
+    shares = [found[0].share for found in measured if found is not None]
     on_photos = len(shares) == len(results)
     if not on_photos:
         shares = [each.metrics.test.accuracy for each in results]

@@ -9,7 +9,6 @@ from core.bundle.leaderboard import ModelInfo
 from core.bundle.metrics import Metrics
 from demo.charts import Axis, Series, line_chart
 from demo.components import table
-from demo.model_choice import photo_accuracy
 
 __all__ = ["calibration", "class_table", "confusion_matrix", "learning_curves"]
 
@@ -72,13 +71,13 @@ def _calibration_text(metrics: Metrics, language: locale.Language) -> str:
             ece=f"{locale.decimal(100 * metrics.test.ece, 1, language)}%",
         )
     ]
-    photos, measured = photo_accuracy(metrics), metrics.photos or metrics.real_photos
-    if photos is not None and measured is not None and measured.confidence is not None:
+    found, measured = metrics.photo_accuracy, metrics.photos or metrics.real_photos
+    if found is not None and measured is not None and measured.confidence is not None:
         sentences.append(
             here["calibrated_on_photos"].format(
-                n=locale.decimal(photos.n, 0, language),
+                n=locale.decimal(found[0].n, 0, language),
                 confidence=f"{measured.confidence:.0%}",
-                right=f"{photos.share:.0%}",
+                right=f"{found[0].share:.0%}",
             )
         )
     return " ".join(sentences)

@@ -6,13 +6,14 @@ import pytest
 
 from core import locale
 from core.registry.catalog import Catalog
-from demo.model_choice import choice, photo_accuracy, sort_key
+from demo.model_choice import choice, sort_key
 
 
 def test_choice_shows_family_accuracy_on_photos_and_time(catalog: Catalog) -> None:
     (found,) = [each for each in catalog.models() if each.config.name == "efficientnet"]
-    photos = photo_accuracy(found.metrics)
-    assert photos is not None
+    measured = found.metrics.photo_accuracy
+    assert measured is not None
+    photos, _ = measured
     for milliseconds, speed in ((1.25, "1.2 ms"), (11.9, "12 ms")):
         metrics = found.metrics.model_copy(update={"milliseconds": milliseconds})
         shown, name = choice(type(found)(found.config, metrics, found.revision), "en")

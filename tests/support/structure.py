@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Lower layers first: a module imports from its own package and from layers below. A name covers the
 # modules below it, unless they are named themselves.
 LAYERS = [
-    {"core.errors", "core._version", "core.network", "core.text"},
+    {"core.errors", "core._version", "core.redaction", "core.text"},
+    {"core.network"},
     {
         *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
         "core.system",

@@ -14,7 +14,7 @@ from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
 from core.inference.reliability import calibrated_ece_interval
 from core.training.ablation_results import Ablation
 from core.training.evaluation.pointing_game import CHANCE
-from core.training.evaluation.tables import best_first, display_name, measured_on, photo_accuracy
+from core.training.evaluation.tables import best_first, display_name, measured_on
 from core.training.evaluation.teaching_results import TeachingResults
 from core.training.recipe import Recipe
 
@@ -79,7 +79,7 @@ def _accuracy(results: Sequence[ModelInfo]) -> list[str]:
             f"{interval.low:.4f} to {interval.high:.4f}",
             f"{test.n:,}",
         ]
-        if (found := photo_accuracy(result.metrics)) is None:
+        if (found := result.metrics.photo_accuracy) is None:
             cells += [""] * 4
         else:
             cells += [*_estimate_cells(found[0]), found[1]]

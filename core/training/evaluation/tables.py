@@ -5,23 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.bundle.leaderboard import ModelInfo
-from core.bundle.metrics import Metrics, ProportionEstimate
 
-__all__ = ["best_first", "display_name", "index", "measured_on", "photo_accuracy", "readme_table"]
-
-
-def photo_accuracy(metrics: Metrics) -> tuple[ProportionEstimate, str] | None:
-    """Return the accuracy on photos of known classes, and a description of the photos.
-
-    It is that on the test set `photos/`, by which models can be compared: it took no part in
-    training or selection. For a model that was not evaluated on it, it is that on the validation
-    part of the real photos; None where it was evaluated on neither.
-    """
-    if metrics.photos is not None and metrics.photos.accuracy is not None:
-        return metrics.photos.accuracy, "photos/"
-    if metrics.real_photos is not None:
-        return metrics.real_photos.accuracy, metrics.real_photos.data
-    return None
+__all__ = ["best_first", "display_name", "index", "measured_on", "readme_table"]
 
 
 def best_first(results: Sequence[ModelInfo]) -> list[ModelInfo]:
@@ -46,7 +31,7 @@ def readme_table(results: Sequence[ModelInfo]) -> str:
     for result in best_first(results):
         metrics = result.metrics
         on_photos = ""
-        if (found := photo_accuracy(metrics)) is not None:
+        if (found := metrics.photo_accuracy) is not None:
             photos, _ = found
             on_photos = (
                 f"{photos.share:.3f} ({photos.low:.3f} to {photos.high:.3f}, n = {photos.n:,})"
@@ -83,7 +68,7 @@ def _leaderboard(results: Sequence[ModelInfo]) -> str:
         metrics = result.metrics
         test = metrics.test
         reported = f"{metrics.reported.accuracy:.4f}" if metrics.reported else ""
-        found = photo_accuracy(metrics)
+        found = metrics.photo_accuracy
         on_photos = "" if found is None else f"{found[0].share:.3f}"
         told_none = metrics.photos.told_none if metrics.photos is not None else None
         detected = "" if told_none is None else f"{told_none.share:.3f}"
@@ -104,7 +89,7 @@ def measured_on(results: Sequence[ModelInfo]) -> str:
         f"{'; '.join(tests)}, measured on the stored weights; latency per photo at batch size 1, "
         f"without decoding, on {'; '.join(machines)}."
     )
-    known = [found for r in results if (found := photo_accuracy(r.metrics)) is not None]
+    known = [found for r in results if (found := r.metrics.photo_accuracy) is not None]
     for name in dict.fromkeys(name for _, name in known):
         counts = sorted({estimate.n for estimate, each in known if each == name})
         text += f" Accuracy on photos: {_either(counts)} photos of known classes ({name})."

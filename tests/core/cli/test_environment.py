@@ -17,10 +17,15 @@ from tests.conftest import ROOT
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 
-# Everything is imported before the rights are given up: the environment may belong to root.
+# A command that only reads imports everything before the rights are given up: the project and its
+# environment may lie where only root may read.
 NOBODY = """
-import os, sys
+import contextlib, io, os, sys
 import core.cli.main, core.cli.predict, core.locale, core.serving.connect
+command, sys.argv[1:] = sys.argv[1:], ["config"]
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    core.cli.main.main()
+sys.argv[1:] = command
 os.environ.pop("HOME", None), os.environ.pop("XDG_DATA_HOME", None)
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(54321), os.setuid(54321)

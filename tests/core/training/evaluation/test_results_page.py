@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.bundle.leaderboard import ModelInfo, read_models
 from core.bundle.metrics import PointingMetrics, ProportionEstimate, RealPhotoMetrics
 from core.training.evaluation.results_page import results_page
-from core.training.evaluation.tables import photo_accuracy, readme_table
+from core.training.evaluation.tables import readme_table
 from core.training.recipes import RECIPES
 from tests.conftest import ROOT
 
@@ -57,13 +57,13 @@ def test_photo_accuracy_prefers_the_test_photos() -> None:
     classic = _classic()
     with_real = _with_real_photos(classic).metrics
     for metrics in (classic.metrics, with_real):
-        found = photo_accuracy(metrics)
+        found = metrics.photo_accuracy
         assert found is not None
         assert (found[0].n, found[1]) == (38, "photos/")
-    found = photo_accuracy(with_real.model_copy(update={"photos": None}))
+    found = with_real.model_copy(update={"photos": None}).photo_accuracy
     assert found is not None
     assert (found[0].n, found[1]) == (693, "real photos, valid")
-    assert photo_accuracy(classic.metrics.model_copy(update={"photos": None})) is None
+    assert classic.metrics.model_copy(update={"photos": None}).photo_accuracy is None
 
 
 def test_readme_table_has_four_columns_with_intervals() -> None:
