@@ -120,7 +120,6 @@ def serve(
         uploads = stack.enter_context(_upload_folder())
         local = isinstance(predictor, LocalPredictor)
         visitors = ClientRateLimiter(settings.photos_per_minute)
-        teaching = stack.enter_context(page_teaching(settings, predictor))
         page = build_page(
             predictor,
             store,
@@ -131,7 +130,7 @@ def serve(
             share=share,
             mcp=mcp is not None,
             live=True,
-            teaching=teaching,
+            teaching=stack.enter_context(page_teaching(settings, predictor)),
         )
         uploads.keep_what_is_there()
         stack.enter_context(uploads.swept(_SWEEP_S))
