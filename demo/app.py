@@ -41,7 +41,8 @@ from demo.live import LiveFrames
 from demo.preview import PageHead
 from demo.server import Endpoint, open_in_browser, page_routes, serve_page, share_page
 from demo.sessions import keep_little
-from demo.tabs import about, batch, compare, data, models, predict
+from demo.tabs import about, batch, compare, data, models, predict, teach
+from demo.teaching import PageTeaching, page_teaching
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder, upload_folder
 
@@ -56,6 +57,7 @@ _UPLOADS_KEPT_S = 300.0
 _MAX_UPLOADS_BYTES = 4 * 2**30
 _STYLE = Path(__file__).with_name("style.css")
 _SCRIPT = Path(__file__).with_name("page.js")
+_TEACH_SCRIPT = Path(__file__).with_name("teach.js")
 # Texts of the page that its script shows.
 _SCRIPT_TEXTS = (
     *("share_copied", "share_downloaded"),
@@ -128,6 +130,7 @@ def serve(
             share=share,
             mcp=mcp is not None,
             live=True,
+            teaching=stack.enter_context(page_teaching(settings, predictor)),
         )
         uploads.keep_what_is_there()
         stack.enter_context(uploads.swept(_SWEEP_S))
@@ -349,6 +352,7 @@ def build_page(
     share: bool = False,
     mcp: bool = False,
     live: bool = False,
+    teaching: PageTeaching | None = None,
 ) -> gr.Blocks:
     """Build the page without serving it.
 
@@ -362,6 +366,7 @@ def build_page(
         share: Whether `launch` will share the page, which the page then mentions.
         mcp: Whether `launch` will serve an MCP endpoint, which the page then describes.
         live: Whether `launch` will serve live predictions, which the page then offers.
+        teaching: Teaches classifiers for visitors; None to offer no teaching.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -387,17 +392,23 @@ def build_page(
         api.build(context, page.GRADIO_CACHE)
         gr.HTML("<h1>TenSight</h1>", elem_id="title")
         text_html(context.words("intro"), elem_id="intro")
-        _build_tabs(context, page, share=share, mcp=mcp, live=live)
+        _build_tabs(context, page, teaching, share=share, mcp=mcp, live=live)
     page.queue(max_size=_EVENTS)
     return page
 
 
 def _build_tabs(
-    context: PageContext, page: gr.Blocks, *, share: bool, mcp: bool, live: bool
+    context: PageContext,
+    page: gr.Blocks,
+    teaching: PageTeaching | None,
+    *,
+    share: bool,
+    mcp: bool,
+    live: bool,
 ) -> None:
     """Build the tabs; all but the first load their texts and charts when they are opened."""
     words = context.words
-    # A second row of tabs is easier to find than a menu of those that do not fit.
+    # A row that scrolls (see demo.preview) is easier to find than a menu of what does not fit.
     with gr.Tabs(overflow_behavior="wrap") as tabs:
         with gr.Tab(words("tab_predict"), id="predict"):
             first = predict.build(context, page, live=live)
@@ -405,6 +416,9 @@ def _build_tabs(
             compared = compare.build(context, tab)
         with gr.Tab(words("tab_batch"), id="batch") as tab:
             batch.build(context, tab)
+        if teaching is not None:
+            with gr.Tab(words("tab_teach"), id="teach") as tab:
+                teach.build(context, teaching, tab, live=live)
         with gr.Tab(words("tab_models"), id="models") as tab:
             models.build(context, tab)
         with gr.Tab(words("tab_data"), id="data") as tab:
@@ -427,14 +441,15 @@ def _words() -> gr.I18n:
 
 
 def _script() -> str:
-    """Return the script of the page, with its texts in all languages."""
+    """Return the scripts of the page, with their texts in all languages."""
     too_large = ImageError("too_large", "")
     words = {}
     for each in locale.LANGUAGES:
         texts = locale.page_texts(each)
         words[each] = {key: texts[key] for key in _SCRIPT_TEXTS}
         words[each]["too_large"] = locale.format_error(too_large, each)
-    return _SCRIPT.read_text("utf-8").replace("__WORDS__", json.dumps(words))
+    page = _SCRIPT.read_text("utf-8").replace("__WORDS__", json.dumps(words))
+    return f"() => {{ ({page})(); ({_TEACH_SCRIPT.read_text('utf-8')})(); }}"
 
 
 def _theme() -> gr.themes.Base:

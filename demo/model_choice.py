@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import gradio as gr
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo, selectable
+from core.errors import ModelNotFoundError
+from core.registry.taught import is_private
 from core.serving.predictor import Predictor
 from demo.context import PageContext, language_of
 
@@ -67,6 +71,10 @@ def chosen(context: PageContext, request: gr.Request) -> tuple[list[tuple[str, s
     """
     results, default = context.predictor.models(), context.predictor.default_model()
     value = request.query_params.get("model", "")
+    if is_private(value):
+        # Models do not list it; whoever is given its id may use it.
+        with suppress(ModelNotFoundError):
+            results = [*results, context.predictor.model(value)]
     if value not in [result.config.name for result in results]:
         value = default
     shown = sorted(selectable(results, default, value), key=sort_key)

@@ -15,6 +15,11 @@
         event.target.parentElement.querySelector("output").textContent = event.target.value;
     });
 
+    // ---- The row of tabs scrolls on a phone. ----
+    document.addEventListener("click", event => {
+        event.target.closest?.("[role=tab]")?.scrollIntoView({block: "nearest", inline: "center", behavior: "smooth"});
+    });
+
     // ---- The options fold. ----
     document.addEventListener("click", event => {
         const toggle = event.target.closest?.("#options-toggle");
@@ -128,7 +133,12 @@
     const [frameSide, frameMs, patienceMs] = [384, 100, 2000];
     // Bars move: a number that the browser knows of can change gradually.
     CSS.registerProperty?.({name: "--share", syntax: "<number>", inherits: true, initialValue: "0"});
-    let live = null, liveModel = "";
+    // The tabs that show the camera, by the ids of their parts.
+    const livePlaces = {
+        predict: {row: "predict-row", button: "live", camera: "live-camera", answer: "live-answer", notice: "notice", model: ""},
+        teach: {row: "teach-try", button: "teach-live", camera: "teach-live-camera", answer: "teach-live-answer", notice: "teach-live-notice", model: ""},
+    };
+    let live = null;
     const stopLive = reason => {
         if (!live) return;
         const ended = live;
@@ -137,10 +147,10 @@
         ended.stream?.getTracks().forEach(track => track.stop());
         ended.video.remove();
         ended.answer.remove();
-        delete state().live;
-        byId("live")?.setAttribute("aria-pressed", "false");
+        delete byId(ended.place.row)?.dataset.live;
+        byId(ended.place.button)?.setAttribute("aria-pressed", "false");
         // It stays until the next start: the page may be hidden for long.
-        if (reason) notify(reason);
+        if (reason) byId(ended.place.notice).textContent = reason;
     };
     const showLive = (session, {verdict, scores}) => {
         session.answer.querySelector(".says").innerHTML = verdict;
@@ -173,7 +183,7 @@
             if (!session.video.offsetParent) return stopLive();
             const started = performance.now();
             const body = await grab(session);
-            const response = await fetch(`./live?model=${encodeURIComponent(liveModel)}`, {
+            const response = await fetch(`./live?model=${encodeURIComponent(session.place.model)}`, {
                 method: "POST", body, headers: {"Content-Type": "image/jpeg"}, signal: session.request.signal,
             });
             const answer = await response.json();
@@ -189,21 +199,23 @@
             await new Promise(done => setTimeout(done, Math.max(pause, started + frameMs - performance.now())));
         }
     };
-    const startLive = async () => {
-        if (!navigator.mediaDevices) return notify(said.live_insecure);
-        notify("");
+    const startLive = async place => {
+        byId(place.notice).textContent = navigator.mediaDevices ? "" : said.live_insecure;
+        if (!navigator.mediaDevices) return;
+        window.tensight.teach?.closeBooth();
         const session = live = {
+            place,
             video: Object.assign(document.createElement("video"), {muted: true, playsInline: true, autoplay: true}),
             canvas: document.createElement("canvas"),
             answer: document.createElement("div"),
             request: new AbortController(),
             times: [],
         };
-        state().live = "";
-        byId("live").setAttribute("aria-pressed", "true");
+        byId(place.row).dataset.live = "";
+        byId(place.button).setAttribute("aria-pressed", "true");
         session.answer.innerHTML = '<div class="says"></div><div class="scores"></div><p class="rate"></p>';
-        byId("live-camera").append(session.video);
-        byId("live-answer").append(session.answer);
+        byId(place.camera).append(session.video);
+        byId(place.answer).append(session.answer);
         try {
             const stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment", width: {ideal: 640}}});
             session.stream = session.video.srcObject = stream;
@@ -223,10 +235,10 @@
             if (session === live) stopLive(said.live_lost);
         }
     };
-    const setLiveModel = model => { liveModel = model; };
-    const toggleLive = model => {
-        setLiveModel(model);
-        if (live) stopLive(); else startLive();
+    const setLiveModel = (model, name = "predict") => { livePlaces[name].model = model; };
+    const toggleLive = (model, name = "predict") => {
+        setLiveModel(model, name);
+        if (live) stopLive(); else startLive(livePlaces[name]);
     };
     document.addEventListener("visibilitychange", () => { if (document.hidden) stopLive(said.live_hidden); });
     document.addEventListener("click", event => { if (event.target.closest?.("#examples button")) stopLive(); });
@@ -289,5 +301,5 @@
     new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
     look();
 
-    window.tensight = {pending, settle, toggleOverlay, share, toggleLive, setLiveModel};
+    window.tensight = {pending, settle, toggleOverlay, share, toggleLive, setLiveModel, stopLive};
 }

@@ -32,8 +32,10 @@ _PLACES = (
     "<style>"
     ".gradio-container{width:100%!important;max-width:1100px!important;margin:0 auto!important}"
     "@media(min-width:701px){#predict-row{min-height:420px}}"
-    "@media(max-width:700px){.tabs .tab-container{justify-content:space-between}"
-    ".tabs .tab-container button{padding:0 .25rem;font-size:.75rem}}"
+    # The tabs of a phone stand in one row, which scrolls where a language has long names.
+    "@media(max-width:700px){.tabs .tab-container.wrap{justify-content:space-between;"
+    "flex-wrap:nowrap!important;overflow-x:auto!important;scrollbar-width:none}"
+    ".tabs .tab-container button{padding:0 .25rem;font-size:.75rem;flex:none}}"
     "body:not(:has(#intro p)) .tabs,"
     "body:not(:has(#predict-row #photo)) :is(#examples-title,#examples,#options)"
     "{visibility:hidden}"

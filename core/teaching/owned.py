@@ -74,6 +74,10 @@ class OwnedModels:
         """Return the size of what a private model was taught with; 0 where nothing is stored."""
         return self._taught.examples_bytes(model)
 
+    def count_temporary(self) -> int:
+        """Return how many private models there are that `Teaching.purge` will delete."""
+        return sum(each.expires is not None for each in self._taught.all())
+
     def share(self, owner: str, model: str) -> str:
         """Return the key with which others can add a private model; see `add_shared`.
 

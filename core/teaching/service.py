@@ -187,16 +187,50 @@ class Teaching(OwnedModels):
         collected = collect(
             photos, self._base, self._embed, self._pool, self._key, progress=progress
         )
-        now = self._clock()
         record = TaughtRecord(
             id=new_id(),
             title=title,
             owner=self.hashed(owner),
             revision="0" * 12,
-            created=now,
-            expires=None if lifetime_s is None else now + lifetime_s,
+            created=self._clock(),
+            expires=self._expiry(lifetime_s),
         )
         return self._install(record.id, title, collected, record)
+
+    def teach_again(
+        self,
+        owner: str,
+        model: str,
+        title: str,
+        photos: Sequence[LabelledPhoto],
+        *,
+        lifetime_s: float | None = None,
+        progress: Progress | None = None,
+    ) -> TaughtModel:
+        """Teach a private model anew; it keeps its id, and forgets what it was taught before.
+
+        Args:
+            owner: Its owner.
+            model: Its id.
+            title: Name that the owner gives it.
+            photos: All its photos.
+            lifetime_s: Seconds from now until `purge` deletes it; None for never.
+            progress: As in `teach_named`.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            TeachingError, MissingExtraError, OutputError: As in `teach_named`. The model goes on
+                answering as before.
+        """
+        title = model_title(title)
+        self._owned(owner, model)
+        check_installed()
+        collected = collect(
+            photos, self._base, self._embed, self._pool, self._key, progress=progress
+        )
+        with self._changing_owned(owner, model) as record:
+            again = record.model_copy(update={"title": title, "expires": self._expiry(lifetime_s)})
+            return self._install(record.id, title, collected, again)
 
     def more(
         self,
@@ -416,6 +450,9 @@ class Teaching(OwnedModels):
             for folder in self._revisions.folders():
                 if folder.name == revision:
                     self._revisions.remove(folder)
+
+    def _expiry(self, lifetime_s: float | None) -> float | None:
+        return None if lifetime_s is None else self._clock() + lifetime_s
 
     def _examples(self, name: str) -> StoredExamples:
         content = self._taught.examples(name)

@@ -10,22 +10,34 @@ from core.bundle.leaderboard import ModelInfo
 from core.inference.prediction import Prediction
 from demo.components import bars
 
-__all__ = ["MAX_BARS", "WAITING_SCORES", "json_html", "scores_html", "verdict_html"]
+__all__ = [
+    "MAX_BARS",
+    "WAITING_BARS",
+    "WAITING_SCORES",
+    "bars_html",
+    "json_html",
+    "scores_html",
+    "verdict_html",
+]
 
 MAX_BARS = 20
 """Maximum number of classes with a bar."""
 
-WAITING_SCORES = (
-    '<ol class="bars waiting" aria-hidden="true"><li></li><li></li><li></li></ol>'
-    '<p id="timing">&nbsp;</p>'
-)
+WAITING_BARS = '<ol class="bars waiting" aria-hidden="true"><li></li><li></li><li></li></ol>'
 """Stands in the place of the bars until there is a prediction."""
+WAITING_SCORES = f'{WAITING_BARS}<p id="timing">&nbsp;</p>'
+"""The same for bars with the latency below them."""
 
 
 def verdict_html(prediction: Prediction, language: locale.Language) -> str:
     """Render the verdict as a heading."""
     says = html.escape(locale.format_verdict(prediction, language))
     return f'<h2 class="{prediction.verdict}">{says}</h2>'
+
+
+def bars_html(prediction: Prediction, language: locale.Language) -> str:
+    """Render the bars of the most probable classes."""
+    return bars(prediction.scores, MAX_BARS, language, locale.page_texts(language)["scores"])
 
 
 def scores_html(prediction: Prediction, result: ModelInfo, language: locale.Language) -> str:
@@ -39,7 +51,7 @@ def scores_html(prediction: Prediction, result: ModelInfo, language: locale.Lang
         decode=locale.decimal(timing.decode, 1, language),
         infer=locale.decimal(timing.infer, 1, language),
     )
-    shown = bars(prediction.scores, MAX_BARS, language, here["scores"])
+    shown = bars_html(prediction, language)
     return (
         f'<div data-model="{html.escape(prediction.model)}">{shown}<p id="timing">{told}</p></div>'
     )

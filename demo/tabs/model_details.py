@@ -98,7 +98,8 @@ def confusion_matrix(result: ModelInfo, language: locale.Language) -> str:
             for n in counts
         )
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
-    caption = html.escape(here["models_confusion"])
+    taught = result.metrics.taught is not None
+    caption = html.escape(here["teach_confused" if taught else "models_confusion"])
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{caption}">'
         f'<table class="confusion"><caption>{caption}</caption>'

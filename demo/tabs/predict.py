@@ -12,6 +12,8 @@ from gradio.blocks import Block
 
 from core import locale
 from core.errors import RateError, TenSightError
+from core.inference.prediction import Prediction
+from core.registry.taught import is_private
 from core.serving.predictor import find_model
 from core.settings import processors
 from core.store.feedback import NONE
@@ -258,8 +260,8 @@ class _Handlers:
         """Show a prediction, and enable what can be done with it."""
         tab, prediction, on = self._tab, shown.prediction, gr.update(interactive=True)
         # An unsure prediction ("cat or dog") is neither right nor wrong: only the class is asked.
-        unsure, asks = prediction.verdict == "unsure", self._context.store is not None
-        judge = gr.update(interactive=not unsure)
+        unsure, asks = prediction.verdict == "unsure", self._asks(prediction)
+        judge = gr.update(interactive=not unsure, visible=asks)
         return {
             tab.shown: shown,
             tab.verdict: verdict_html(prediction, language),
@@ -275,6 +277,13 @@ class _Handlers:
             tab.keep: gr.update(value=False, visible=asks),
             tab.thanks: "",
         }
+
+    def _asks(self, prediction: Prediction) -> bool:
+        """Return whether a visitor is asked if a prediction is right.
+
+        What visitors taught is theirs: the hub's own models learn nothing from it.
+        """
+        return self._context.store is not None and not is_private(prediction.model)
 
     async def explain(self, shown: ShownPrediction | None, request: gr.Request) -> Any:
         """Render the explanation of the prediction, once; then the browser shows or hides it."""
@@ -316,8 +325,8 @@ class _Handlers:
             return self._judged(here["feedback_gone"])
         if truth is None:
             return {tab.thanks: here["feedback_truth"]}
-        if truth not in {NONE, *shown.prediction.scores}:
-            return {tab.thanks: ""}  # a class of the previous prediction
+        if truth not in {NONE, *shown.prediction.scores} or not self._asks(shown.prediction):
+            return {tab.thanks: ""}  # a class of the previous prediction, or a program's call
         shown.judged = True
         try:
             context.visitors.check_rate(request)

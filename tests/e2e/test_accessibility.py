@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from core import locale
@@ -17,12 +16,10 @@ from tests.e2e.visit import (
     keep_screenshot,
     language_of,
     open_tab,
+    serious_violations,
     settle,
     visit,
 )
-
-# Serious violations in Gradio's own components, by rule and selector.
-_GRADIOS = {("nested-interactive", 'button[aria-label="common.upload"]')}
 
 
 def tab_to(page: Page, what: str) -> None:
@@ -60,17 +57,6 @@ def test_keyboard_alone_is_enough(page: Page, photo: Path) -> None:
     expect(page.locator("#compared-photo")).to_be_visible()
 
 
-def serious(page: Page) -> set[tuple[str, str]]:
-    """Return rule and selector of each serious violation that axe finds."""
-    found = Axe().run(page).response["violations"]
-    return {
-        (each["id"], " ".join(map(str, node["target"])))
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    }
-
-
 @pytest.mark.parametrize(
     ("blank", "theme", "width"),
     # The first two have each theme and each width; each takes a quarter of a minute.
@@ -105,9 +91,9 @@ def test_page_has_no_serious_accessibility_violation(
         if name == "Predict":
             page.locator("#examples button").first.hover()
         settle(page)
-        found |= serious(page)
+        found |= serious_violations(page)
     open_tab(page, words["tab_predict"])
     page.locator("#live").click()
     expect(page.locator("#live-answer h2")).to_be_visible()
-    found |= serious(page)
-    assert found <= _GRADIOS
+    found |= serious_violations(page)
+    assert found == set()

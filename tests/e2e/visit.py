@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from core import locale
@@ -29,6 +30,7 @@ __all__ = [
     "language_of",
     "new_page",
     "open_tab",
+    "serious_violations",
     "serving",
     "settle",
     "visit",
@@ -43,12 +45,18 @@ TABS = {
     "Predict": "#photo",
     "Compare": "#compared-photo",
     "Batch": "#batch-photos",
+    "Teach": "#teach-cards .card >> nth=0",
     "Models": "#leaderboard",
     "Data": "#data-counts",
     "About": "#programs",
 }
-TAB_KEYS = ("tab_predict", "tab_compare", "tab_batch", "tab_models", "tab_data", "tab_about")
+TAB_KEYS = (
+    *("tab_predict", "tab_compare", "tab_batch", "tab_teach", "tab_models", "tab_data"),
+    "tab_about",
+)
 SIZES = {"phone": (360, 740), "tablet": (768, 1024), "desktop": (1280, 900)}
+# Serious violations in Gradio's own components, by rule and selector.
+_GRADIOS = {("nested-interactive", 'button[aria-label="common.upload"]')}
 # Two frames, so that what the last change starts is waited for too; what never ends is not.
 _SETTLE = """async () => {
     for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
@@ -120,6 +128,17 @@ def language_of(page: Page) -> locale.Language:
 def settle(page: Page) -> None:
     """Wait until animations have ended."""
     page.evaluate(_SETTLE)
+
+
+def serious_violations(page: Page) -> set[tuple[str, str]]:
+    """Return rule and selector of each serious violation that axe finds, except Gradio's own."""
+    found = Axe().run(page).response["violations"]
+    return {
+        (each["id"], " ".join(map(str, node["target"])))
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    } - _GRADIOS
 
 
 def keep_screenshot(page: Page, name: str) -> None:

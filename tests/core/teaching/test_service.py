@@ -140,6 +140,25 @@ def test_more_photos_and_classes_are_taught(teaching: Teaching, settings: Settin
     assert teaching.models("chat:1")[0].revision == again.bundle.revision
 
 
+def test_model_that_is_taught_again_forgets_what_was_before(
+    teaching: Teaching, settings: Settings
+) -> None:
+    first = teaching.create("chat:1", "Shapes", drawn("circle", "square"))
+    assert first.record is not None
+    model = first.record.id
+    again = teaching.teach_again("chat:1", model, "Forms", drawn("circle", "bars"), lifetime_s=60)
+    assert again.bundle.config.labels == ("bars", "circle")
+    (record,) = teaching.models("chat:1")
+    assert (record.id, record.title, record.revision) == (model, "Forms", again.bundle.revision)
+    assert record.expires is not None
+    assert not RevisionStore(settings.home).path(model, first.bundle.revision).exists()
+    with pytest.raises(ModelNotFoundError):
+        teaching.teach_again("chat:2", model, "Forms", drawn("circle", "bars"))
+    with pytest.raises(TeachingError):
+        teaching.teach_again("chat:1", model, "Forms", drawn("circle"))
+    assert teaching.models("chat:1") == [record]
+
+
 def test_photo_that_was_taught_moves_to_its_new_class(teaching: Teaching) -> None:
     photos = drawn("circle", "square", each=4)
     wrong = LabelledPhoto("circle", shape_jpeg("square", 60), "wrong")

@@ -1,0 +1,443 @@
+"""The tab Teach: a visitor teaches a classifier of their own, and tries it."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+
+from core import locale
+from core.errors import TeachingError, TenSightError
+from demo.components import photo_input, read_path, text_html
+from demo.context import ClientRateLimiter, PageContext, language_of, refusal_html
+from demo.tabs.answer import WAITING_BARS, bars_html, verdict_html
+from demo.tabs.teach_form import form_html
+from demo.tabs.teach_report import (
+    model_html,
+    progress_html,
+    refusal_of,
+    report_html,
+    use_html,
+)
+from demo.teaching import PageFullError, PageTeaching
+from demo.teaching_photos import PhotosToTeach, TeachingDraft
+
+__all__ = ["TeachTab", "build"]
+
+# Photos that one client may teach in an hour, apart from the photos a minute.
+_PHOTOS_PER_HOUR = 5_000
+_HOUR_S = 3600.0
+# Interval between two steps of the progress.
+_STEP_S = 0.3
+_CHECKED, _TAUGHT = "checked", "taught"
+
+
+@dataclass(frozen=True)
+class TeachTab:
+    """Components of the tab.
+
+    `visitor`, `draft` and `asked` carry what the browser alone knows: the visitor's key, and the
+    photos. `checked` tells how far an attempt came, `taught` holds the id of the classifier that
+    was taught last, and `file` the path of a download.
+    """
+
+    visitor: gr.HTML
+    draft: gr.HTML
+    checked: gr.HTML
+    asked: gr.HTML
+    taught: gr.HTML
+    form: gr.HTML
+    start: gr.Button
+    said: gr.HTML
+    report: gr.HTML
+    notes: gr.HTML
+    empty: gr.HTML
+    own: gr.Column
+    model: gr.Dropdown
+    photo: gr.Image
+    live: gr.Button
+    verdict: gr.HTML
+    scores: gr.HTML
+    about: gr.HTML
+    download: gr.Button
+    offer: gr.Button
+    delete: gr.Button
+    file: gr.HTML
+
+
+def build(
+    context: PageContext,
+    teaching: PageTeaching,
+    tab: gr.Tab,
+    teachers: ClientRateLimiter | None = None,
+    *,
+    live: bool,
+) -> TeachTab:
+    """Build the tab inside the page's current Gradio context.
+
+    Args:
+        context: Context of the page.
+        teaching: Teaches the classifiers.
+        tab: The tab, whose opening fills it.
+        teachers: Rate limiter of photos to teach; None for 5,000 an hour.
+        live: Whether to offer live predictions.
+
+    Returns:
+        The components of the tab.
+    """
+    parts = _layout(context, live=live)
+    limiter = teachers or ClientRateLimiter(_PHOTOS_PER_HOUR, window_s=_HOUR_S)
+    _connect(parts, _Handlers(context, teaching, limiter, parts), tab)
+    return parts
+
+
+def _layout(context: PageContext, *, live: bool) -> TeachTab:
+    """Create the components, in the order of a narrow screen."""
+    words = context.words
+    parts: dict[str, Any] = {}
+    for name in ("visitor", "draft", "checked", "asked", "taught", "file"):
+        parts[name] = gr.HTML(visible=False)
+    with gr.Row(elem_id="teach-row"):
+        with gr.Column(scale=3, min_width=300, elem_id="teach-main"):
+            # The cards of the classes are filled by teach.js.
+            parts["form"] = gr.HTML(elem_id="teach-view", elem_classes="teach-plain")
+            parts["start"] = gr.Button(
+                words("teach_start"), variant="primary", elem_id="teach-start"
+            )
+            # The notice of teach.js, whose place is not rendered again.
+            gr.HTML('<p id="teach-notice" role="status"></p>', elem_id="teach-notices")
+            parts["said"] = gr.HTML(elem_id="teach-said")
+            parts["report"] = gr.HTML(elem_id="teach-report")
+            parts["notes"] = gr.HTML(elem_id="teach-notes")
+        with gr.Column(scale=2, min_width=300, elem_id="teach-side"):
+            text_html(words("teach_try"), "h3", elem_id="teach-try-title")
+            parts["empty"] = text_html(words("teach_nothing"), elem_id="teach-empty")
+            # Invisible until there is a classifier, since Gradio loads the scripts of all visible
+            # components.
+            with gr.Column(visible=False, elem_id="teach-own") as own:
+                parts["own"] = own
+                parts |= _own_layout(context, live=live)
+    return TeachTab(**parts)
+
+
+def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
+    """Create what a visitor does with a classifier."""
+    words = context.words
+    model = gr.Dropdown([], label=words("teach_mine"), filterable=False, elem_id="teach-model")
+    with gr.Column(elem_id="teach-try"):
+        with gr.Column(elem_id="teach-photo-column"):
+            photo = photo_input(words("photo"), "teach-photo")
+            # Camera and live answer are filled by page.js.
+            gr.HTML(elem_id="teach-live-camera")
+            live_button = gr.Button(
+                words("live"), size="sm", min_width=0, visible=live, elem_id="teach-live"
+            )
+        gr.HTML(elem_id="teach-live-answer")
+        gr.HTML('<p id="teach-live-notice" role="status"></p>', elem_id="teach-live-notices")
+        verdict = gr.HTML(elem_id="teach-verdict")
+        scores = gr.HTML(elem_id="teach-scores")
+    about = gr.HTML(elem_id="teach-about", elem_classes="teach-plain")
+    with gr.Row(elem_id="teach-actions"):
+        download, offer, delete = (
+            gr.Button(words(f"teach_{name}"), size="sm", min_width=0, elem_id=f"teach-{name}")
+            for name in ("download", "offer", "delete")
+        )
+    return {
+        "model": model,
+        "photo": photo,
+        "live": live_button,
+        "verdict": verdict,
+        "scores": scores,
+        "about": about,
+        "download": download,
+        "offer": offer,
+        "delete": delete,
+    }
+
+
+def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
+    """Attach the handlers to the events of the components."""
+    private: dict[str, Any] = {"api_visibility": "private"}
+    free: dict[str, Any] = private | {"concurrency_limit": None, "show_progress": "hidden"}
+    key_and_model = "(given, model) => [window.tensight.teach.visitor(), model]"
+    chosen = [parts.visitor, parts.model]
+    own = [parts.own, parts.empty, parts.model]
+    tab.select(handlers.open, chosen, [parts.form, *own], js=key_and_model, **free)
+    taught = parts.start.click(
+        handlers.check,
+        [parts.visitor, parts.draft],
+        [parts.said, parts.checked],
+        js="async () => [window.tensight.teach.visitor(), await window.tensight.teach.draft()]",
+        **free,
+    ).then(
+        handlers.teach,
+        [parts.visitor, parts.asked, parts.checked],
+        [parts.said, parts.notes, parts.checked, parts.taught, *own],
+        js="async (given, asked, checked) => [window.tensight.teach.visitor(), "
+        "await window.tensight.teach.collect(checked), checked]",
+        **free,
+    )
+    taught.then(
+        None,
+        [parts.checked, parts.taught],
+        js=f"(state, model) => window.tensight.teach.finish(state === '{_TAUGHT}' ? model : '')",
+        **private,
+    )
+    # A classifier that is taught again keeps its id.
+    for event in (parts.model.change, taught.then):
+        event(
+            handlers.describe,
+            [parts.visitor, parts.model, parts.taught],
+            [parts.report, parts.notes, parts.about, parts.offer],
+            js="(given, ...others) => [window.tensight.teach.visitor(), ...others]",
+            **free,
+        )
+    for event in (parts.photo.change, parts.model.change, taught.then):
+        event(
+            handlers.classify,
+            [parts.photo, parts.model],
+            [parts.verdict, parts.scores],
+            **free,
+            trigger_mode="always_last",
+        )
+    live = "window.tensight.{}(model, 'teach')"
+    parts.live.click(None, parts.model, js=f"model => {live.format('toggleLive')}", **private)
+    parts.model.change(None, parts.model, js=f"model => {live.format('setLiveModel')}", **private)
+    parts.download.click(handlers.download, chosen, parts.file, js=key_and_model, **free).then(
+        None, parts.file, js="path => window.tensight.teach.save(path)", **private
+    )
+    parts.offer.click(handlers.offer, chosen, parts.offer, js=key_and_model, **free)
+    parts.delete.click(
+        handlers.delete,
+        chosen,
+        own,
+        js="(given, model) => "
+        "[window.tensight.teach.visitor(), window.tensight.teach.confirmed(model)]",
+        **free,
+    )
+
+
+class _Handlers:
+    """Handlers of the tab's events.
+
+    Args:
+        context: Context of the page.
+        teaching: Teaches the classifiers.
+        teachers: Rate limiter of photos to teach.
+        parts: Components of the tab.
+    """
+
+    def __init__(
+        self,
+        context: PageContext,
+        teaching: PageTeaching,
+        teachers: ClientRateLimiter,
+        parts: TeachTab,
+    ) -> None:
+        self._context = context
+        self._teaching = teaching
+        self._teachers = teachers
+        self._parts = parts
+        self._folder = parts.photo.GRADIO_CACHE
+
+    def open(self, visitor: str, model: str | None, request: gr.Request) -> dict[Block, Any]:
+        """Show the form, and the classifiers of the visitor."""
+        return {self._parts.form: form_html(language_of(request))} | self._own(visitor, model)
+
+    def check(self, visitor: str, draft: str, request: gr.Request) -> dict[Block, Any]:
+        """Check names and numbers before the photos are uploaded."""
+        parts = self._parts
+        # The browser sends nothing while it teaches already.
+        if not draft:
+            return {parts.checked: ""}
+        try:
+            self._teaching.check(visitor, TeachingDraft.parse(draft))
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            refused = _refusal(error, language_of(request))
+            return {parts.checked: "", parts.said: refused}
+        return {parts.checked: _CHECKED, parts.said: ""}
+
+    async def teach(
+        self,
+        visitor: str,
+        asked: str,
+        checked: str,
+        request: gr.Request,
+    ) -> AsyncIterator[dict[Block, Any]]:
+        """Teach a classifier with photos that the browser has uploaded, and show the progress."""
+        language, parts = language_of(request), self._parts
+        here = locale.page_texts(language)
+        # The browser, or the check, has said why.
+        if not asked or checked != _CHECKED:
+            # Without an answer Gradio would clear all outputs.
+            yield {parts.checked: ""}
+            return
+        progress = _Progress(language)
+        try:
+            photos = PhotosToTeach.parse(asked)
+            self._teachers.check_rate(request, max(len(photos.photos), 1))
+            future = await asyncio.to_thread(
+                self._teaching.teach, visitor, photos, self._folder, progress.step
+            )
+            yield {parts.said: progress.to_html()}
+            # If the visitor leaves, it goes on: the classifier is there when they return.
+            finished = asyncio.wrap_future(future)
+            async for rendered in progress.until(finished):
+                yield {parts.said: rendered}
+            taught = await finished
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            yield {parts.said: _refusal(error, language)}
+            return
+        yield {
+            parts.said: f"<h2>✓ {html.escape(here['teach_done'])}</h2>",
+            parts.notes: report_html(taught.report, language),
+            parts.checked: _TAUGHT,
+            parts.taught: taught.bundle.config.name,
+            **self._own(visitor, taught.bundle.config.name),
+        }
+
+    def describe(
+        self, visitor: str, model: str | None, taught: str | None, request: gr.Request
+    ) -> tuple[Any, Any, Any, Any]:
+        """Say how good the chosen classifier is, and how to use it."""
+        language = language_of(request)
+        # The notes are known of the classifier that was taught last alone.
+        notes = gr.skip() if model == taught else ""
+        record = self._teaching.find(visitor, model)
+        if record is None:
+            return "", notes, "", gr.skip()
+        try:
+            result = self._teaching.describe(record.id)
+        except TenSightError as error:
+            return refusal_html(error, language), notes, "", gr.skip()
+        here = locale.page_texts(language)
+        offer = gr.update(
+            value=here["teach_was_offered" if record.offered else "teach_offer"],
+            interactive=not record.offered,
+        )
+        return model_html(result, language), notes, use_html(record, result, language), offer
+
+    async def classify(
+        self, photo: str | None, model: str | None, request: gr.Request
+    ) -> tuple[str, str]:
+        """Classify a photo with the chosen classifier."""
+        language, context = language_of(request), self._context
+        if photo is None or not model:
+            return "", WAITING_BARS
+        try:
+            context.visitors.check_rate(request)
+            prediction = await context.predictor.predict(
+                read_path(photo), model=model, client=context.visitors.client(request)
+            )
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            return refusal_html(error, language), WAITING_BARS
+        return verdict_html(prediction, language), bars_html(prediction, language)
+
+    def download(self, visitor: str, model: str | None, request: gr.Request) -> str:
+        """Write a classifier as a zip file, and return its path; empty where it is gone."""
+        return self._act(
+            request, lambda: _write_zip(*self._teaching.download(visitor, model or ""))
+        )
+
+    def offer(self, visitor: str, model: str | None, request: gr.Request) -> Any:
+        """Offer a classifier to the operator."""
+        here = locale.page_texts(language_of(request))
+
+        def offer() -> str:
+            self._teaching.offer(visitor, model or "")
+            return here["teach_offered"]
+
+        told = self._act(request, offer)
+        if not told:
+            return gr.skip()
+        gr.Info(told)
+        return gr.update(value=here["teach_was_offered"], interactive=False)
+
+    def delete(self, visitor: str, model: str | None, request: gr.Request) -> Any:
+        """Delete a classifier, if the visitor has confirmed it."""
+        if not model:
+            return gr.skip()
+
+        def delete() -> str:
+            self._teaching.forget(visitor, model)
+            return ""
+
+        self._act(request, delete)
+        return self._own(visitor)
+
+    def _act(self, request: gr.Request, act: Callable[[], str]) -> str:
+        """Return the result of an action; where it fails, say why and return an empty string."""
+        try:
+            return act()
+        except TenSightError as error:
+            gr.Warning(locale.format_error(error, language_of(request)))
+            return ""
+
+    def _own(self, visitor: str, model: str | None = None) -> dict[Block, Any]:
+        """Show the classifiers of a visitor, one of which is chosen: the newest if not given."""
+        mine = self._teaching.models(visitor)
+        choices = [(each.title, each.id) for each in mine]
+        ids = [each.id for each in mine]
+        chosen = model if model in ids else next(iter(ids), None)
+        return {
+            self._parts.own: gr.update(visible=bool(mine)),
+            self._parts.empty: gr.update(visible=not mine),
+            self._parts.model: gr.update(choices=choices, value=chosen),
+        }
+
+
+class _Progress:
+    """Progress of teaching, as HTML.
+
+    Args:
+        language: Language of the texts.
+    """
+
+    def __init__(self, language: locale.Language) -> None:
+        self._here = locale.page_texts(language)
+        self._done, self._total = 0, 0
+
+    def step(self, done: int, total: int) -> None:
+        """Note that a photo was read; called by another thread."""
+        self._done, self._total = done, total
+
+    async def until(self, finished: asyncio.Future[Any]) -> AsyncIterator[str]:
+        """Yield the progress whenever it has changed, until a future is done."""
+        shown = ""
+        while not finished.done():
+            await asyncio.wait({finished}, timeout=_STEP_S)
+            if (rendered := self.to_html()) != shown:
+                yield rendered
+            shown = rendered
+
+    def to_html(self) -> str:
+        """Render the current step and its progress."""
+        if not self._total:
+            return progress_html(self._here["teach_waiting"], None)
+        if self._done == self._total:
+            return progress_html(self._here["teach_learning"], None)
+        told = self._here["teach_reading"].format(n=self._done, all=self._total)
+        return progress_html(told, self._done / self._total)
+
+
+def _refusal(error: Exception, language: locale.Language) -> str:
+    if isinstance(error, TeachingError):
+        return refusal_of(error, language)
+    if isinstance(error, PageFullError):
+        return f'<p class="refusal">⚠ {html.escape(locale.page_texts(language)["teach_full"])}</p>'
+    return refusal_html(error, language)
+
+
+def _write_zip(name: str, content: bytes) -> str:
+    folder = Path(tempfile.mkdtemp(prefix="taught-", dir=os.environ.get("GRADIO_TEMP_DIR")))
+    file = folder / f"{name}.zip"
+    file.write_bytes(content)
+    return str(file)

@@ -1,0 +1,275 @@
+"""Classifiers that visitors of the page teach: whose they are, their limits, and their end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+
+from core.bundle.leaderboard import ModelInfo
+from core.errors import (
+    BundleError,
+    BusyError,
+    MissingExtraError,
+    RequestError,
+    StoreError,
+    TeachingError,
+    TenSightError,
+)
+from core.registry.taught import TaughtRecord
+from core.serving.predictor import Predictor
+from core.serving.teaching import connect_teaching
+from core.settings import Settings
+from core.teaching.collect import LabelledPhoto
+from core.teaching.learning import check_installed
+from core.teaching.service import TaughtModel, Teaching
+from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft
+
+__all__ = ["LIFETIME_S", "MAX_MODELS", "PageFullError", "PageTeaching", "page_teaching"]
+
+LIFETIME_S = 24 * 3600.0
+"""Seconds until a visitor's classifier is deleted."""
+MAX_MODELS = 5
+"""Classifiers of one visitor."""
+
+# Of all visitors together, at most 12 MB each.
+_MAX_ALL_MODELS = 100
+# Classifiers that are learned at once, each of which takes a processor, and that wait for it.
+_AT_ONCE = 2
+_MAX_UNFINISHED = 8
+_RETRY_S = 60
+_PURGE_S = 300.0
+
+logger = logging.getLogger(__name__)
+
+
+class PageTeaching:
+    """Teaching within the limits of the page. Methods block, except `teach`.
+
+    Visitors are told apart by a random key that their browser keeps, of which only a keyed hash is
+    stored.
+
+    Args:
+        teaching: Teaches the classifiers.
+        max_models: Maximum number of classifiers of all visitors.
+        max_unfinished: Maximum number of classifiers that are learned or wait for it.
+    """
+
+    def __init__(
+        self,
+        teaching: Teaching,
+        *,
+        max_models: int = _MAX_ALL_MODELS,
+        max_unfinished: int = _MAX_UNFINISHED,
+    ) -> None:
+        self._teaching = teaching
+        self._max_models = max_models
+        self._free = threading.BoundedSemaphore(max_unfinished)
+        self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="teaching")
+
+    def check(self, visitor: str, draft: TeachingDraft) -> None:
+        """Check whether a classifier can be taught, before its photos are uploaded.
+
+        Args:
+            visitor: Key of the visitor.
+            draft: What is to be taught.
+
+        Raises:
+            TeachingError: Names or numbers of photos are not accepted, or the visitor has too many
+                classifiers.
+            RequestError: The visitor has no valid key.
+            PageFullError: There are too many classifiers of all visitors.
+        """
+        draft.check()
+        self._check_room(_owner(visitor), draft.replaces)
+
+    def teach(
+        self,
+        visitor: str,
+        asked: PhotosToTeach,
+        folder: str,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Future[TaughtModel]:
+        """Begin to teach a classifier; the uploads are left to the sweep of their folder.
+
+        The future raises what `check`, `Teaching.create`, `Teaching.teach_again` and
+        `Teaching.more` raise.
+
+        Args:
+            visitor: Key of the visitor.
+            asked: The photos.
+            folder: Gradio's upload folder.
+            progress: Called with the number of photos that are done, and of all.
+
+        Raises:
+            RequestError: The visitor has no valid key.
+            BusyError: Too many classifiers wait already.
+        """
+        owner = _owner(visitor)
+        if not self._free.acquire(blocking=False):
+            raise BusyError(_RETRY_S)
+        at_end = ExitStack()
+        at_end.callback(self._free.release)
+        try:
+            claimed = at_end.enter_context(closing(ClaimedPhotos(asked, folder)))
+
+            def work() -> TaughtModel:
+                with at_end:
+                    return self._teach(owner, asked, claimed.photos, progress)
+
+            future = self._workers.submit(work)
+        except BaseException:
+            at_end.close()
+            raise
+        # It never begins if the page ends before.
+        future.add_done_callback(lambda _: at_end.close())
+        return future
+
+    def models(self, visitor: str) -> list[TaughtRecord]:
+        """List the classifiers of a visitor, the newest first; none without a valid key."""
+        try:
+            return self._teaching.models(_owner(visitor))[::-1]
+        except RequestError:
+            return []
+
+    def find(self, visitor: str, model: str | None) -> TaughtRecord | None:
+        """Return a classifier of a visitor by its id; None where there is none."""
+        return next((each for each in self.models(visitor) if each.id == model), None)
+
+    def describe(self, model: str) -> ModelInfo:
+        """Describe a classifier by its id.
+
+        Raises:
+            ModelNotFoundError, BundleError: As raised by `Teaching.bundle`.
+        """
+        return ModelInfo.of(self._teaching.bundle(model))
+
+    def download(self, visitor: str, model: str) -> tuple[str, bytes]:
+        """Return the folder name and the zip file of a visitor's classifier.
+
+        Raises:
+            RequestError: The visitor has no valid key.
+            ModelNotFoundError, BundleError: As raised by `Teaching.download`.
+        """
+        return self._teaching.download(_owner(visitor), model)
+
+    def offer(self, visitor: str, model: str) -> None:
+        """Offer a visitor's classifier to the operator.
+
+        Raises:
+            RequestError: The visitor has no valid key.
+            ModelNotFoundError, OutputError: As raised by `Teaching.offer`.
+        """
+        self._teaching.offer(_owner(visitor), model)
+
+    def forget(self, visitor: str, model: str) -> None:
+        """Delete a visitor's classifier.
+
+        Raises:
+            RequestError: The visitor has no valid key.
+            ModelNotFoundError, OutputError: As raised by `Teaching.forget`.
+        """
+        self._teaching.forget(_owner(visitor), model)
+
+    def close(self) -> None:
+        """Learn no more classifiers; those that wait are dropped."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def purged(self, every_s: float = _PURGE_S) -> Iterator[None]:
+        """Delete classifiers whose time is over, as long as the context is open.
+
+        Args:
+            every_s: Seconds between two deletions.
+        """
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(every_s):
+                try:
+                    self._teaching.purge()
+                except TenSightError:
+                    logger.exception("Classifiers of visitors cannot be deleted")
+
+        thread = threading.Thread(target=work, name="taught", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _teach(
+        self,
+        owner: str,
+        asked: PhotosToTeach,
+        photos: Sequence[LabelledPhoto],
+        progress: Callable[[int, int], None] | None,
+    ) -> TaughtModel:
+        self._check_room(owner, asked.replaces)
+        teaching = self._teaching
+        if asked.adds:
+            return teaching.more(owner, asked.replaces, photos, progress=progress)
+        if asked.replaces in {each.id for each in teaching.models(owner)}:
+            teach = partial(teaching.teach_again, owner, asked.replaces)
+        else:
+            teach = partial(teaching.create, owner)
+        return teach(asked.title, photos, lifetime_s=LIFETIME_S, progress=progress)
+
+    def _check_room(self, owner: str, replaces: str) -> None:
+        self._teaching.purge()
+        mine = {each.id for each in self._teaching.models(owner)}
+        if replaces in mine:
+            return
+        if len(mine) >= MAX_MODELS:
+            raise TeachingError("many_models", f"You have {MAX_MODELS} classifiers. Delete one.")
+        if self._teaching.count_temporary() >= self._max_models:
+            raise PageFullError
+
+
+class PageFullError(RequestError):
+    """Visitors have taught as many classifiers as the page can hold."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Visitors have taught as many classifiers as this page can hold. Try again later."
+        )
+
+
+@contextmanager
+def page_teaching(settings: Settings, predictor: Predictor) -> Iterator[PageTeaching | None]:
+    """Prepare to teach for visitors; None where nothing can be taught.
+
+    Args:
+        settings: The settings.
+        predictor: Computes the embeddings.
+    """
+    try:
+        check_installed()
+        connected = connect_teaching(
+            settings, predictor, command="tensight web", max_models=MAX_MODELS
+        )
+    except (BundleError, MissingExtraError, StoreError) as error:
+        logger.info("Visitors cannot teach classifiers: %s", error)
+        yield None
+        return
+    with (
+        closing(connected),
+        closing(PageTeaching(connected.teaching)) as teaching,
+        teaching.purged(),
+    ):
+        yield teaching
+
+
+def _owner(visitor: str) -> str:
+    """Return the owner's name for the key of a visitor, 32 hex digits.
+
+    Raises:
+        RequestError: It is invalid.
+    """
+    if len(visitor) != 32 or set(visitor) - set("0123456789abcdef"):
+        raise RequestError("The key of this browser is missing. Reload the page.")
+    return f"visitor:{visitor}"

@@ -1,0 +1,138 @@
+"""What the browser sends to teach a classifier, and the uploads that it refers to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, Field, ValidationError
+
+from core.errors import RequestError
+from core.teaching.collect import LabelledPhoto
+from core.teaching.limits import (
+    MAX_CLASSES,
+    MAX_PHOTOS_IN_ALL,
+    check_classes,
+    check_counts,
+    class_name,
+    model_title,
+)
+from demo.components import uploaded
+
+__all__ = ["ClaimedPhotos", "PhotosToTeach", "TeachingDraft"]
+
+
+class _Request(BaseModel):
+    """JSON that the browser sends, as programs can too.
+
+    Attributes:
+        title: Name of the classifier.
+        replaces: Id of the visitor's classifier that is taught again; empty for a new one.
+    """
+
+    title: str
+    replaces: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the JSON text of a request.
+
+        Raises:
+            RequestError: It is invalid.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise RequestError(
+                f"The photos to teach cannot be read: {error.errors()[0]['msg']}. Reload the page."
+            ) from error
+
+
+class _DraftClass(BaseModel):
+    """A class of a draft: its name as typed, and its number of photos."""
+
+    name: str
+    photos: Annotated[int, Field(ge=0)]
+
+
+class TeachingDraft(_Request):
+    """What is to be taught, without the photos, which are uploaded once it has been checked.
+
+    Attributes:
+        classes: The classes in the order in which the browser shows them.
+    """
+
+    classes: Annotated[list[_DraftClass], Field(max_length=2 * MAX_CLASSES)]
+
+    def check(self) -> None:
+        """Check names and numbers of photos.
+
+        Raises:
+            TeachingError: They are not accepted.
+        """
+        names = [class_name(each.name) for each in self.classes]
+        check_classes(names)
+        check_counts({n: each.photos for n, each in zip(names, self.classes, strict=True)})
+        model_title(self.title)
+
+
+class _UploadedPhoto(BaseModel):
+    """A photo of a class: its upload, and the name of its file."""
+
+    label: str
+    path: str
+    name: str = ""
+
+
+class PhotosToTeach(_Request):
+    """Photos that the browser has uploaded.
+
+    Attributes:
+        photos: The photos, in the order in which the browser shows them.
+        adds: Whether they are added to those that `replaces` was taught before.
+    """
+
+    photos: Annotated[list[_UploadedPhoto], Field(max_length=MAX_PHOTOS_IN_ALL)]
+    adds: bool = False
+
+
+class ClaimedPhotos:
+    """Uploads that are kept until they have been learned from; close them then.
+
+    The sweep of the upload folder would delete them while the visitor waits for others.
+
+    Args:
+        asked: The request that names them.
+        uploads: Gradio's upload folder; a path outside of it cannot be read.
+
+    Attributes:
+        photos: The photos, named by their number from 1 on and the name of their file.
+    """
+
+    photos: Sequence[LabelledPhoto]
+
+    def __init__(self, asked: PhotosToTeach, uploads: str) -> None:
+        # Beside the uploads, so that links can be made, and both end with the process.
+        parent = Path(uploads).resolve().parent
+        self._folder = Path(tempfile.mkdtemp(prefix="tensight-taught-", dir=parent))
+        self.photos = [
+            LabelledPhoto(each.label, self._claim(i, each.path, uploads), f"{i}. {each.name}")
+            for i, each in enumerate(asked.photos, 1)
+        ]
+
+    def close(self) -> None:
+        """Delete them."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _claim(self, number: int, path: str, uploads: str) -> Path:
+        """Return the path of a link to an upload, which does not exist where the upload is gone."""
+        claimed = self._folder / str(number)
+        if upload := uploaded(path, uploads):
+            with suppress(OSError):
+                os.link(Path(upload).resolve(), claimed)
+        return claimed

@@ -1,0 +1,221 @@
+"""Classifiers that visitors of the page teach."""
+
+from __future__ import annotations
+
+import json
+import threading
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from core import locale
+from core.errors import (
+    BusyError,
+    ModelNotFoundError,
+    RequestError,
+    TeachingError,
+    TeachingReason,
+)
+from core.inference.backbone import Backbone
+from core.inference.classifier import Classifier
+from core.photos.limits import PhotoLimits
+from core.photos.pool import PhotoPool
+from core.settings import Settings
+from core.teaching.service import TaughtModel, Teaching
+from demo.tabs.teach_report import format_teaching_error, model_html, refusal_of, use_html
+from demo.teaching import LIFETIME_S, PageFullError, PageTeaching
+from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft
+from tests.support.drawings import shape_jpeg
+from tests.support.taught import learn_here, teachable
+
+VISITOR, OTHER = "a" * 32, "b" * 32
+PATIENCE_S = 120
+
+
+@pytest.fixture
+def teaching(tmp_path: Path) -> Iterator[Teaching]:
+    """Return teaching with a small base, in this process."""
+    base = teachable(tmp_path / "models")
+    classifier = Classifier(base.bundle, threads=1, backbone=Backbone.load(base.bundle, threads=1))
+
+    def embed(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return classifier.embed([image[None] for image in images])
+
+    pool = PhotoPool(PhotoLimits(), workers=1, inline_pixels=1_000_000)
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models", threads=1)
+    yield Teaching(settings, base, embed, pool, b"key", learner=learn_here)
+    pool.close()
+
+
+@pytest.fixture
+def page(teaching: Teaching) -> Iterator[PageTeaching]:
+    """Return teaching with room for two classifiers, one of which is taught at a time."""
+    page = PageTeaching(teaching, max_models=2, max_unfinished=1)
+    yield page
+    page.close()
+
+
+def ask(
+    folder: Path, *classes: str, replaces: str = "", adds: bool = False, seeds: range = range(4)
+) -> PhotosToTeach:
+    """Upload drawn photos of each class, and ask to teach them."""
+    folder.mkdir(exist_ok=True)
+    photos = []
+    for label in classes:
+        for seed in seeds:
+            file = folder / f"{label}-{seed}.jpg"
+            file.write_bytes(shape_jpeg(label, seed))
+            photos.append({"label": label, "path": str(file), "name": file.name})
+    asked = {"title": "Shapes", "photos": photos, "replaces": replaces, "adds": adds}
+    return PhotosToTeach.parse(json.dumps(asked))
+
+
+def teach(page: PageTeaching, visitor: str, asked: PhotosToTeach, folder: Path) -> TaughtModel:
+    return page.teach(visitor, asked, str(folder)).result(PATIENCE_S)
+
+
+def draft(*classes: tuple[str, int], title: str = "Shapes") -> TeachingDraft:
+    given = [{"name": name, "photos": photos} for name, photos in classes]
+    return TeachingDraft.parse(json.dumps({"title": title, "classes": given}))
+
+
+def test_visitor_owns_a_classifier_for_a_day(page: PageTeaching, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    teach(page, VISITOR, ask(folder, "circle", "square"), folder)
+    (record,) = page.models(VISITOR)
+    assert record.expires is not None
+    assert record.expires == pytest.approx(record.created + LIFETIME_S, abs=1)
+    described = page.describe(record.id)
+    for language in locale.LANGUAGES:
+        rendered = model_html(described, language)
+        assert "8" in rendered
+        assert "CIFAR" not in rendered
+        assert f"?model={record.id}" in use_html(record, described, language)
+    assert page.download(VISITOR, record.id)[0] == "shapes"
+    assert page.models(OTHER) == page.models("") == []
+    assert page.find(OTHER, record.id) is None
+    with pytest.raises(ModelNotFoundError):
+        page.forget(OTHER, record.id)
+    page.offer(VISITOR, record.id)
+    assert page.models(VISITOR)[0].offered
+    page.forget(VISITOR, record.id)
+    assert page.models(VISITOR) == []
+
+
+def test_classifier_that_is_taught_again_keeps_its_link(page: PageTeaching, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
+    teach(page, VISITOR, ask(folder, "circle", "bars", replaces=model), folder)
+    assert [each.id for each in page.models(VISITOR)] == [model]
+    assert page.describe(model).config.labels == ("bars", "circle")
+    more = ask(folder, "square", replaces=model, adds=True, seeds=range(10, 14))
+    teach(page, VISITOR, more, folder)
+    assert page.describe(model).config.labels == ("bars", "circle", "square")
+    with pytest.raises(ModelNotFoundError):
+        teach(page, OTHER, ask(folder, "circle", replaces=model, adds=True), folder)
+    # A stranger's classifier cannot be replaced: the result is a new one.
+    stranger = ask(folder, "circle", "square", replaces=model)
+    assert teach(page, OTHER, stranger, folder).bundle.config.name != model
+
+
+def test_refused_photos_leave_the_classifier_as_it_was(page: PageTeaching, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
+    before = page.models(VISITOR)
+    few = ask(folder, "circle", "bars", replaces=model, seeds=range(2))
+    with pytest.raises(TeachingError, match="at least 3"):
+        teach(page, VISITOR, few, folder)
+    assert page.models(VISITOR) == before
+    assert page.describe(model).config.labels == ("circle", "square")
+
+
+def test_page_holds_a_bounded_number_of_classifiers(page: PageTeaching, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    for visitor in (VISITOR, OTHER):
+        teach(page, visitor, ask(folder, "circle", "square"), folder)
+    with pytest.raises(PageFullError):
+        teach(page, OTHER, ask(folder, "circle", "square"), folder)
+    with pytest.raises(PageFullError):
+        page.check(OTHER, draft(("circle", 4), ("square", 4)))
+
+
+def test_teaching_is_refused_while_too_many_wait(page: PageTeaching, tmp_path: Path) -> None:
+    folder, begun, go_on = tmp_path / "uploads", threading.Event(), threading.Event()
+
+    def hold(done: int, _total: int) -> None:
+        if done == 1:
+            begun.set()
+            go_on.wait(PATIENCE_S)
+
+    first = page.teach(VISITOR, ask(folder, "circle", "square"), str(folder), hold)
+    assert begun.wait(PATIENCE_S)
+    # What was uploaded may be swept meanwhile.
+    asked = ask(folder, "circle", "bars")
+    for file in folder.iterdir():
+        file.unlink()
+    with pytest.raises(BusyError):
+        page.teach(OTHER, asked, str(folder))
+    go_on.set()
+    assert first.result(PATIENCE_S).report.photos == (4, 4)
+    assert list(tmp_path.glob("tensight-taught-*")) == []
+
+
+def test_photo_outside_the_upload_folder_is_not_read(page: PageTeaching, tmp_path: Path) -> None:
+    asked, folder = ask(tmp_path / "elsewhere", "circle", "square"), tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "link.jpg").symlink_to(asked.photos[0].path)
+    asked.photos[0].path = str(folder / "link.jpg")
+    claimed = ClaimedPhotos(asked, str(folder))
+    assert not any(Path(str(each.photo)).exists() for each in claimed.photos)
+    claimed.close()
+    with pytest.raises(TeachingError) as refused:
+        teach(page, VISITOR, asked, folder)
+    assert refused.value.reason == "few_photos"
+    assert "“circle”, “square”" in format_teaching_error(refused.value, "en")
+    assert "„circle“, „square“" in format_teaching_error(refused.value, "de")
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "names"),
+    [
+        (draft(("circle", 3)), "few_classes", ()),
+        (draft(("circle", 3), ("square", 2)), "few_photos", ("square",)),
+        (draft(("circle", 201), ("square", 3)), "many_photos", ("circle",)),
+        (draft(("circle", 3), ("", 3)), "bad_class", ("",)),
+        (draft(("circle", 3), ("None", 3)), "bad_class", ("None",)),
+        (draft(("circle", 3), ("Circle ", 3)), "same_class", ("circle", "Circle")),
+        (draft(("circle", 3), ("square", 3), title=" "), "bad_model", ("",)),
+    ],
+)
+def test_draft_is_refused_before_photos_are_uploaded(
+    page: PageTeaching, asked: TeachingDraft, reason: str, names: tuple[str, ...]
+) -> None:
+    with pytest.raises(TeachingError) as refused:
+        page.check(VISITOR, asked)
+    assert (refused.value.reason, refused.value.names) == (reason, names)
+    assert f'data-reason="{reason}"' in refusal_of(refused.value, "en")
+    page.check(VISITOR, draft(("circle", 3), ("square", 3)))
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_every_refusal_has_a_sentence_in_each_language(language: locale.Language) -> None:
+    for reason in typing.get_args(TeachingReason):
+        error = TeachingError(reason, "", "<circle>", "square", "1. photo.jpg")
+        assert "{" not in format_teaching_error(error, language)
+        assert "<circle>" not in refusal_of(error, language)
+
+
+@pytest.mark.parametrize("visitor", ["", "A" * 32, "a" * 31, "../" + "a" * 29])
+def test_invalid_key_of_a_visitor_is_refused(
+    page: PageTeaching, tmp_path: Path, visitor: str
+) -> None:
+    with pytest.raises(RequestError):
+        page.teach(visitor, ask(tmp_path / "uploads", "circle"), str(tmp_path))
+    with pytest.raises(RequestError):
+        page.check(visitor, draft(("circle", 3), ("square", 3)))
+    with pytest.raises(RequestError):
+        PhotosToTeach.parse("[]")

@@ -1,0 +1,190 @@
+"""The tab Teach in Chromium: classes are taught, used and downloaded."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+import core
+from core import locale
+from tests.e2e.visit import (
+    SIZES,
+    give,
+    keep_screenshot,
+    language_of,
+    open_tab,
+    serious_violations,
+    visit,
+)
+from tests.support.drawings import shape_jpeg
+
+_EACH = 5
+_BURST = 10
+_CAMERA_IS_OFF = "() => window.track.readyState === 'ended'"
+
+
+def draw(folder: Path, kind: str, seeds: range) -> list[Path]:
+    files = []
+    for seed in seeds:
+        file = folder / f"{kind}-{seed}.jpg"
+        file.write_bytes(shape_jpeg(kind, seed))
+        files.append(file)
+    return files
+
+
+def open_teach(page: Page) -> Locator:
+    """Open the tab, and return the cards of its classes."""
+    open_tab(page, locale.page_texts(language_of(page))["tab_teach"])
+    cards = page.locator("#teach-cards .card")
+    expect(cards).to_have_count(2)
+    return cards
+
+
+def add_class(card: Locator, name: str, files: list[Path]) -> None:
+    """Name a class and give it photos."""
+    card.locator(".teach-name").fill(name)
+    before = card.locator(".teach-photos img").count()
+    card.locator(".teach-files").set_input_files(files)
+    expect(card.locator(".teach-photos img")).to_have_count(before + len(files))
+
+
+def take_burst(card: Locator) -> None:
+    """Give a class photos of the camera."""
+    card.locator(".teach-camera").click()
+    expect(card.locator(".teach-shoot")).to_be_focused()
+    card.locator(".teach-shoot").click()
+    expect(card.locator(".teach-photos img")).to_have_count(_BURST)
+
+
+def teach_shapes(page: Page, folder: Path) -> None:
+    cards = open_teach(page)
+    for card, kind in zip(cards.all(), ("circle", "square"), strict=True):
+        add_class(card, kind, draw(folder, kind, range(_EACH)))
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-said h2")).to_be_visible()
+
+
+def test_two_classes_are_taught_used_and_downloaded(page: Page, url: str, tmp_path: Path) -> None:
+    cards = open_teach(page)
+    expect(page.locator("#teach-own")).to_be_hidden()
+    page.locator("#teach-title").fill("Circle or camera")
+    add_class(cards.first, "circle", draw(tmp_path, "circle", range(_EACH + 1)))
+    cards.first.locator(".teach-remove").last.click()
+    expect(cards.first.locator(".teach-count")).to_have_text(f"Photos: {_EACH}")
+    cards.last.locator(".teach-name").fill("camera")
+    take_burst(cards.last)
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-said")).to_contain_text("Your classifier is ready")
+    expect(page.locator("#teach-report")).to_contain_text(f"of {_EACH + _BURST} photos were")
+    expect(page.locator("#teach-report .confusion tbody tr")).to_have_count(2)
+    (unseen,) = draw(tmp_path, "circle", range(50, 51))
+    give(page, unseen, "#teach-photo")
+    shown = page.locator("#teach-scores .bars li").first
+    expect(shown).to_contain_text("circle")
+    page.locator("#teach-live").click()
+    expect(page.locator("#teach-live-answer h2")).to_contain_text("Camera")
+    keep_screenshot(page, "teach")
+    page.locator("#teach-live").click()
+
+    with page.expect_download() as told:
+        page.locator("#teach-download").click()
+    assert told.value.suggested_filename == "circle-or-camera.zip"
+    with zipfile.ZipFile(told.value.path()) as archive:
+        archive.extractall(tmp_path / "download")
+    prediction = core.load(str(tmp_path / "download" / "circle-or-camera")).predict(unseen)
+    assert prediction.label == "circle"
+    expect(shown).to_contain_text(locale.percent(prediction.confidence))
+
+    page.locator("#teach-copy").click()
+    expect(page.locator("#teach-copied")).to_contain_text("Link copied.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{url}/?model=taught-")
+    visit(page, link)
+    give(page, unseen)
+    expect(page.locator("#timing")).to_contain_text("Circle or camera · ")
+    # What a visitor taught is theirs: nobody is asked whether it is right.
+    expect(page.locator("#action-right")).to_be_hidden()
+    expect(page.locator("#action-wrong")).to_be_hidden()
+    expect(page.locator("#action-why")).to_be_enabled()
+
+
+def test_classifier_is_taught_more_offered_and_deleted(
+    page: Page, url: str, tmp_path: Path
+) -> None:
+    teach_shapes(page, tmp_path)
+    page.locator("#teach-offer").click()
+    expect(page.locator("#teach-offer")).to_have_text("Offered")
+    # The browser forgets the photos, and the page never kept them.
+    visit(page, url)
+    cards = open_teach(page)
+    expect(page.locator("#teach-model input")).to_have_value("My classifier")
+    expect(page.locator("#teach-offer")).to_be_disabled()
+    page.locator("#teach-continue").click()
+    expect(cards.first.locator(".teach-count")).to_have_text(f"Taught already: {_EACH} · Photos: 0")
+    page.locator("#teach-add").click()
+    add_class(cards.last, "bars", draw(tmp_path, "bars", range(_EACH)))
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-report .confusion tbody tr")).to_have_count(3)
+    expect(cards.last.locator(".teach-count")).to_contain_text(f"Taught already: {_EACH}")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.locator("#teach-delete").click()
+    expect(page.locator("#teach-empty")).to_be_visible()
+    expect(page.locator("#teach-own")).to_be_hidden()
+
+
+@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+def test_refusals_stand_beside_their_class_and_lose_nothing(page: Page, tmp_path: Path) -> None:
+    words = locale.page_texts(language_of(page))
+    cards = open_teach(page)
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-said")).to_contain_text(words["teach_error_few_classes"])
+    add_class(cards.first, "circle", draw(tmp_path, "circle", range(_EACH)))
+    add_class(cards.last, "", draw(tmp_path, "square", range(2)))
+    uploads: list[str] = []
+    page.on("request", lambda r: uploads.append(r.url) if r.url.endswith("/upload") else None)
+    refusal = cards.last.locator(".refusal")
+    page.locator("#teach-start").click()
+    expect(refusal).to_contain_text(words["teach_error_no_name"])
+    expect(cards.last.locator(".teach-name")).to_be_focused()
+    cards.last.locator(".teach-name").fill("square")
+    expect(refusal).to_be_hidden()
+    page.locator("#teach-start").click()
+    expect(refusal).to_contain_text("square")
+    expect(cards.first.locator(".refusal")).to_be_hidden()
+    assert uploads == []
+    # The same photo in another class is found only once the photos are read.
+    add_class(cards.last, "square", draw(tmp_path, "circle", range(1)))
+    page.locator("#teach-start").click()
+    expect(refusal).to_contain_text("circle-0.jpg")
+    keep_screenshot(page, f"teach-refused-{language_of(page)}")
+    expect(cards.first.locator(".teach-photos img")).to_have_count(_EACH)
+    cards.last.locator(".teach-remove").last.click()
+    add_class(cards.last, "square", draw(tmp_path, "square", range(2, _EACH)))
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-said")).to_contain_text(words["teach_done"])
+
+
+def test_camera_of_a_class_stops_when_another_tab_is_opened(page: Page) -> None:
+    cards = open_teach(page)
+    take_burst(cards.first)
+    page.evaluate(
+        "window.track = document.querySelector('.teach-booth video').srcObject.getTracks()[0]"
+    )
+    open_tab(page, "Predict")
+    page.wait_for_function(_CAMERA_IS_OFF)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_taught_classifier_fits_the_width(
+    page: Page, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    teach_shapes(page, tmp_path)
+    give(page, draw(tmp_path, "square", range(50, 51))[0], "#teach-photo")
+    expect(page.locator("#teach-scores .bars li").first).to_contain_text("square")
+    keep_screenshot(page, f"teach-{size[0]}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    assert serious_violations(page) == set()
