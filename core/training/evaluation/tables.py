@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.bundle.leaderboard import ModelInfo
+from core.bundle.metrics import ProportionEstimate
 
 __all__ = ["best_first", "display_name", "index", "measured_on", "readme_table"]
 
@@ -22,30 +23,36 @@ def display_name(result: ModelInfo) -> str:
 def readme_table(results: Sequence[ModelInfo]) -> str:
     """Render the table of the README, most accurate model first.
 
-    Accuracy on photos comes with its 95% interval (Wilson 1927) and the number of photos.
+    Accuracy on photos comes with its 95% interval (Wilson 1927) and the number of photos. The
+    validation part of the real photos selected calibration and thresholds; the test photos took no
+    part in training or selection.
     """
     lines = [
-        "| model | accuracy on CIFAR-10 | accuracy on photos | ms per photo |",
-        "| --- | ---: | ---: | ---: |",
+        "| model | CIFAR-10, test | photos, validation | photos, test | ms per photo |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
     for result in best_first(results):
         metrics = result.metrics
-        on_photos = ""
-        if (found := metrics.photo_accuracy) is not None:
-            photos, _ = found
-            on_photos = (
-                f"{photos.share:.3f} ({photos.low:.3f} to {photos.high:.3f}, n = {photos.n:,})"
-            )
+        valid = metrics.real_photos.accuracy if metrics.real_photos is not None else None
+        test = metrics.photos.accuracy if metrics.photos is not None else None
         lines.append(
-            f"| {display_name(result)} | {metrics.test.accuracy:.4f} | {on_photos} "
-            f"| {metrics.milliseconds:.1f} |"
+            f"| {display_name(result)} | {metrics.test.accuracy:.4f} | {_with_interval(valid)} "
+            f"| {_with_interval(test)} | {metrics.milliseconds:.1f} |"
         )
     machines = sorted({result.metrics.origin.hardware for result in results})
     return (
         "\n".join(lines)
-        + "\n\nMeasured on the stored weights; accuracy on photos with 95% intervals; latency per "
-        f"photo at batch size 1, without decoding, on {'; '.join(machines)}.\n"
+        + "\n\nAccuracy of the stored weights, with 95% intervals for photos of the ten classes. "
+        "The validation photos selected calibration and thresholds, and come from the same sources "
+        "as those that some models were trained on; the test photos took no part in either. "
+        f"Latency per photo at batch size 1, without decoding, on {'; '.join(machines)}.\n"
     )
+
+
+def _with_interval(estimate: ProportionEstimate | None) -> str:
+    if estimate is None:
+        return "not measured"
+    return f"{estimate.share:.3f} ({estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n:,})"
 
 
 def index(results: Sequence[ModelInfo]) -> str:

@@ -66,13 +66,16 @@ def test_photo_accuracy_prefers_the_test_photos() -> None:
     assert classic.metrics.model_copy(update={"photos": None}).photo_accuracy is None
 
 
-def test_readme_table_has_four_columns_with_intervals() -> None:
+def test_readme_table_has_both_sets_of_photos_with_intervals() -> None:
     classic = _classic()
     header, _, row, *_ = readme_table([_with_real_photos(classic)]).splitlines()
-    assert header == "| model | accuracy on CIFAR-10 | accuracy on photos | ms per photo |"
+    assert header == (
+        "| model | CIFAR-10, test | photos, validation | photos, test | ms per photo |"
+    )
+    assert row.count("n = 693)") == 1
     assert "| 0.658 (0.499 to 0.788, n = 38) |" in row
     row = readme_table([classic]).splitlines()[2]
-    assert "n = 38)" in row
+    assert "| not measured | 0.658" in row
 
 
 def test_results_page_compares_real_photos_with_the_frozen_baseline() -> None:
