@@ -11,7 +11,7 @@
     let title = null, sent = [], replaces = "", adds = false;
     const notify = (told, share) => {
         byId("teach-notice").textContent = told;
-        if (share !== undefined) byId("teach-notice").append(element("progress", {value: share, ariaLabel: told}));
+        if (share !== undefined) byId("teach-notice").append(element("progress", {className: "teach-progress", value: share, ariaLabel: told}));
     };
 
     // ---- The cards of the classes ----

@@ -67,7 +67,7 @@ def progress_html(told: str, share: float | None) -> str:
     """
     name = html.escape(told)
     value = "" if share is None else f' value="{share:.3f}"'
-    return f'<p>{name}</p><progress aria-label="{name}"{value}></progress>'
+    return f'<p>{name}</p><progress class="teach-progress" aria-label="{name}"{value}></progress>'
 
 
 def model_html(result: ModelInfo, language: locale.Language) -> str:
