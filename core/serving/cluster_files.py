@@ -141,6 +141,12 @@ def caddyfile(upstream: str, address: str) -> str:
 	request_body @photos {{
 		max_size {MAX_BYTES // 2**20}MiB
 	}}
+	# Otherwise the replica could refuse such a body first, and break off the connection to Caddy.
+	@declared_too_large {{
+		not header Content-Type multipart/form-data*
+		expression `{{header.Content-Length}} != "" && int({{header.Content-Length}}) > {MAX_BYTES}`
+	}}
+	respond @declared_too_large 413
 
 	reverse_proxy {upstream} {{
 		health_uri {_HEALTH}

@@ -141,7 +141,7 @@ _FROZEN_PLAN = PhotoPlan(
 _FROZEN = replace(
     _EFFICIENTNET,
     name="efficientnet-frozen",
-    title="EfficientNet-Lite2, frozen",
+    title="EfficientNet-Lite2, transferred",
     description="EfficientNet-Lite2 with frozen ImageNet weights and a linear head, trained on "
     "CIFAR-10 and on real photos of the same classes and of other things. Models of your own "
     "classes are taught on its embedding.",

@@ -309,7 +309,7 @@ def test_unknown_method_is_explained_to_the_chat_that_needs_it(
         _, notice = press(telegram, SENDER, reply, T["why"])
         assert notice.text == T["not_here"]
         (alarm,) = telegram.wait_for(1, OPERATOR)
-        assert "buttons.py:" in alarm.text
+        assert "button_press.py:" in alarm.text
         reply = ask(telegram, OTHER, lambda: telegram.photo(OTHER, content))
         assert reply.text.startswith("A ship")
         telegram.faults.unknown.add("sendPhoto")

@@ -119,5 +119,5 @@ def test_each_refusal_of_telegram_raises_an_alarm_of_its_own(
         press_data = reply.buttons()[texts()["wrong"]]
         telegram.press(OTHER, press_data, message=int(reply.data["message_id"]))
         (*_, third) = telegram.wait_for(3, OPERATOR)
-    assert "buttons.py:" in third.text
+    assert "button_press.py:" in third.text
     assert all("photos.py:" in call.text for call in alarms)

@@ -100,7 +100,7 @@ def test_features_of_the_served_base_average_to_the_embedding(catalog: Catalog) 
     with closing(LocalPredictor(catalog, queue_size=4, deadline_s=PATIENCE_S)) as local:
         found = asyncio.run(local.embed(shape_jpeg("circle", 1), base.reference, features=True))
     assert found.features is not None
-    assert found.features.shape == (6, 6, 1280)
+    assert found.features.shape == (7, 7, 1280)
     np.testing.assert_allclose(found.features.mean(axis=(0, 1)), found.vector, atol=1e-3)
     again = Embedding.from_dict(found.to_dict())
     np.testing.assert_array_equal(again.features, found.features)
@@ -118,7 +118,8 @@ def test_front_teaches_on_the_served_base(url: str, tmp_path: Path) -> None:
         prediction = asyncio.run(predictor.predict(photo, model=model.record.id, saliency=True))
     assert prediction.label == "square"
     assert prediction.saliency is not None
-    assert prediction.saliency.shape == (192, 192)
+    spec = find_teaching_base(front).input
+    assert prediction.saliency.shape == (spec.height, spec.width)
 
 
 def test_private_model_answers_in_the_front_alone(
