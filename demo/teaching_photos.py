@@ -1,4 +1,4 @@
-"""What the browser sends to teach a classifier, and the uploads that it refers to."""
+"""Requests of the browser to teach a classifier, and the uploads that they refer to."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _DraftClass(BaseModel):
 
 
 class TeachingDraft(_Request):
-    """What is to be taught, without the photos, which are uploaded once it has been checked.
+    """A request to teach, without the photos, which are uploaded once it has been checked.
 
     Attributes:
         classes: The classes in the order in which the browser shows them.

@@ -1,4 +1,4 @@
-"""Which operators want a digest, how often, and when the next one is due."""
+"""Table of the operators who want a digest: the interval, and when the next one is due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a taught classifier, as HTML."""
+"""Render the report on a taught classifier as HTML."""
 
 from __future__ import annotations
 

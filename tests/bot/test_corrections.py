@@ -102,8 +102,8 @@ def test_members_of_a_group_give_feedback_and_administrators_teach(
     result = teach_shapes(telegram, group, ADMINISTRATOR, mention=AT)
     press(telegram, group, result, T["teach_use"], user=ADMINISTRATOR)
     mention = MENTION | {"user": MEMBER}
-    send = lambda: telegram.photo(group, shape_jpeg("square", 9), **mention)  # noqa: E731
-    reply = ask(telegram, group, send)
+    photo = shape_jpeg("square", 9)
+    reply = ask(telegram, group, lambda: telegram.photo(group, photo, **mention))
     judged = choose(telegram, group, reply, "square", MEMBER)
     assert T["wrong"] in judged.buttons(), "the administrator can still correct it"
     feedback = teaching.store.feedback.stats()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def models(telegram: TelegramServer) -> Call:
 
 def confirm(telegram: TelegramServer, question: Call, button: str) -> str:
     """Press a button of a question and return what the question becomes."""
-    press_it = lambda: press(telegram, OPERATOR, question, button)  # noqa: E731
+    press_it = partial(press, telegram, OPERATOR, question, button)
     return ask(telegram, OPERATOR, press_it, "editMessageText").text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -139,8 +140,7 @@ def test_too_few_photos_are_refused_and_the_lesson_goes_on(teaching: RunningBot,
     telegram = teaching.telegram
     ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
     for label, seeds in (("circle", range(3)), ("square", range(2))):
-        send = lambda label=label, seeds=seeds: send_class(telegram, chat, label, seeds)  # noqa: E731
-        ask(telegram, chat, send)
+        ask(telegram, chat, partial(send_class, telegram, chat, label, seeds))
     before = len(telegram.sent(chat))
     telegram.text(chat, "/teach done")
     refused = telegram.wait_for(before + 2, chat)[-1]

@@ -1,4 +1,4 @@
-"""What the bot refuses to learn: it says why, and the lesson goes on."""
+"""Refusals of the bot while it is taught: it says why, and the lesson goes on."""
 
 from __future__ import annotations
 

@@ -122,6 +122,7 @@ def _run(request: Request) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     sys.path[0] = request.folder
+    # The type stubs call the original streams final; here they are those of the fork server.
     sys.stdin = sys.__stdin__ = _stream(0, "r")  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = _stream(1, "w")  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _stream(2, "w", "backslashreplace")  # type: ignore[misc]

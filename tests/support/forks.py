@@ -30,7 +30,7 @@ from tests.support.fork_server import NUMBER, Request
 __all__ = ["Fork", "Kind"]
 
 Kind = Literal["commands", "page"]
-"""What a process has imported: what most commands need, or also the page.
+"""Set of modules that a process has imported: those of most commands, or also the page.
 
 The page imports huggingface_hub, which reads HF_ENDPOINT then: a process that asks a Hub of the
 tests is forked from the other kind.

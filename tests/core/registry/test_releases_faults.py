@@ -164,7 +164,7 @@ def test_failed_pull_changes_nothing_and_says_what_to_do(
     assert [p.name for p in (deployed.home / "revisions").glob(".staging*")] == []
 
 
-# These leave something in the cache of downloads; the others leave nothing at all.
+# One fault of each way to leave the cache of downloads; the repetitions are long.
 _QUICK = ("truncated", "wrong bytes", "crashing")
 
 
