@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -184,14 +184,18 @@ def _processes() -> Iterator[tuple[int, int, int]]:
         yield int(file.parent.name), int(fields[1]), int(fields[21]) * mmap.PAGESIZE
 
 
-def environment() -> str:
-    """Describe processor, operating system, Python and package versions in a sentence."""
+def environment(packages: Sequence[str] = _PACKAGES) -> str:
+    """Describe processor, operating system, Python and package versions in a sentence.
+
+    Args:
+        packages: Packages to name.
+    """
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":", 1)[1].strip() if names else model
-    versions = ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return (
         f"{os.cpu_count()} × {model}, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}; {versions}"
