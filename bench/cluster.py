@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.attacks import run_server, write_tables
-from bench.figures import ROUNDS, environment
+from bench.figures import ROUNDS, SERVING_PACKAGES, environment
 from bench.throughput import load
 from core.registry.catalog import Catalog
 from core.settings import Settings, processors
@@ -30,13 +30,13 @@ _PAGE = ROOT / "docs" / "SCALING.md"
 _AT_ONCE = (1, 16)
 _SECONDS = 3.0
 _MODEL = "classic"
-_PACKAGES = ("ai-edge-litert", "numpy", "pillow", "ray", "uvicorn")
 # That of the client where nothing else is given.
 _PATIENCE_S = 5.0
 
 
 def main() -> None:
     """Measure overhead and failures, print them, and write them to the page."""
+    machine = environment((*SERVING_PACKAGES, "ray"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for each in [each for each in os.environ if each.startswith("TENSIGHT_")]:
@@ -45,7 +45,7 @@ def main() -> None:
         ratios = _compare(folder)
         with running_cluster(folder / "failures") as cluster:
             outcomes = _fail(folder, cluster)
-    paragraphs = tables(environment(_PACKAGES), ratios, outcomes)
+    paragraphs = tables(machine, ratios, outcomes)
     sys.stdout.write("\n\n".join(paragraphs) + "\n")
     write_tables(paragraphs, _PAGE, section="cluster", command="python -m bench.cluster")
 

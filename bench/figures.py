@@ -17,6 +17,7 @@ from pathlib import Path
 
 __all__ = [
     "ROUNDS",
+    "SERVING_PACKAGES",
     "Section",
     "alternate",
     "document",
@@ -31,6 +32,8 @@ _PACKAGES = (
     *("ai-edge-litert", "gradio", "keras", "litserve", "numpy", "openvino", "pillow"),
     *("python-telegram-bot", "tensorflow", "uvicorn"),
 )
+SERVING_PACKAGES = ("ai-edge-litert", "numpy", "pillow", "uvicorn")
+"""Packages that determine the speed of the HTTP service, installed wherever it is."""
 
 
 @dataclass

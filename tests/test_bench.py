@@ -16,7 +16,14 @@ import pytest
 
 from bench.attacks import other_client, write_tables
 from bench.cluster import tables
-from bench.figures import Section, alternate, process, resident_mb
+from bench.figures import (
+    SERVING_PACKAGES,
+    Section,
+    alternate,
+    environment,
+    process,
+    resident_mb,
+)
 from bench.load import main as load
 from bench.scaling import measure_model, measure_replicas
 from bench.sections import SECTIONS
@@ -45,6 +52,12 @@ def test_section_stores_what_it_prints(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     assert "12.3 ms   (under 20)" in printed
     assert "A finding." in printed
+
+
+def test_cost_of_a_photo_is_measured_without_compared_libraries() -> None:
+    pins = (ROOT / "requirements" / "serve.txt").read_text("utf-8")
+    assert all(f"\n{package}==" in f"\n{pins}" for package in SERVING_PACKAGES)
+    assert "numpy" in environment(SERVING_PACKAGES)
 
 
 def test_failed_process_is_not_measured() -> None:
