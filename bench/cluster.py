@@ -45,6 +45,9 @@ def main() -> None:
         ratios = _compare(folder)
         with running_cluster(folder / "failures") as cluster:
             outcomes = _fail(folder, cluster)
+    for what, outcome in outcomes:
+        for message in outcome.lost:
+            sys.stdout.write(f"{what}: {message}\n")
     paragraphs = tables(machine, ratios, outcomes)
     sys.stdout.write("\n\n".join(paragraphs) + "\n")
     write_tables(paragraphs, _PAGE, section="cluster", command="python -m bench.cluster")
@@ -71,7 +74,7 @@ def tables(
     failed = ["| what happens | times | photos | lost | wrong | sent again | median | p99 |"]
     failed.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     failed += [
-        f"| {what} | {each.failures} | {each.photos:,} | {each.lost} | {each.wrong} | "
+        f"| {what} | {each.failures} | {each.photos:,} | {len(each.lost)} | {each.wrong} | "
         f"{each.retries} | {each.median_s * 1e3:,.0f} ms | {each.p99_s * 1e3:,.0f} ms |"
         for what, each in outcomes
     ]

@@ -129,7 +129,7 @@ def test_page_on_scaling_has_a_place_for_the_figures(section: str, tmp_path: Pat
 
 
 def test_tables_of_ray_have_a_cell_for_each_heading() -> None:
-    outcome = Outcome(2000, 3, lost=0, wrong=0, retries=5, median_s=0.1, p99_s=1.5)
+    outcome = Outcome(2000, 3, lost=(), wrong=0, retries=5, median_s=0.1, p99_s=1.5)
     written = tables("A machine", [(16, 2, 0.5, 2.0)], [("a failure", outcome)])
     rows = [line for each in written for line in each.splitlines() if line.startswith("|")]
     assert rows[2] == "| 16 | 2 | 0.50 | 2.00 |"

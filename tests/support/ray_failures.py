@@ -35,7 +35,7 @@ class Outcome:
     Attributes:
         photos: Photos that were sent.
         failures: How many times something failed.
-        lost: Photos that the client gave up.
+        lost: Why the client gave up photos, a message each.
         wrong: Answers that differ from those of this process by more than 1e-5.
         retries: Requests that the client sent again.
         median_s: Median of the seconds until an answer, with all retries.
@@ -44,7 +44,7 @@ class Outcome:
 
     photos: int
     failures: int
-    lost: int
+    lost: tuple[str, ...]
     wrong: int
     retries: int
     median_s: float
@@ -83,7 +83,11 @@ def outcome_of(
     return Outcome(
         len(load.answers),
         failures,
-        lost=sum(isinstance(answer, Exception) for _, answer in load.answers),
+        lost=tuple(
+            f"{type(answer).__name__} after {taken:.1f} s: {answer}"
+            for (_, answer), taken in zip(load.answers, load.seconds, strict=True)
+            if isinstance(answer, Exception)
+        ),
         wrong=sum(
             answer.scores != pytest.approx(expected[photo], abs=1e-5)
             for photo, answer in load.answers
