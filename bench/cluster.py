@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.attacks import run_server, write_tables
-from bench.figures import ROUNDS, SERVING_PACKAGES, environment
+from bench.attacks import run_server
+from bench.figures import ROUNDS, environment, write_tables
 from bench.throughput import load
 from core.registry.catalog import Catalog
 from core.settings import Settings, processors
@@ -36,7 +36,6 @@ _PATIENCE_S = 5.0
 
 def main() -> None:
     """Measure overhead and failures, print them, and write them to the page."""
-    machine = environment((*SERVING_PACKAGES, "ray"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for each in [each for each in os.environ if each.startswith("TENSIGHT_")]:
@@ -48,7 +47,7 @@ def main() -> None:
     for what, outcome in outcomes:
         for message in outcome.lost:
             sys.stdout.write(f"{what}: {message}\n")
-    paragraphs = tables(machine, ratios, outcomes)
+    paragraphs = tables(environment(), ratios, outcomes)
     sys.stdout.write("\n\n".join(paragraphs) + "\n")
     write_tables(paragraphs, _PAGE, section="cluster", command="python -m bench.cluster")
 

@@ -7,15 +7,8 @@ import statistics
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.attacks import run_server, write_tables
-from bench.figures import (
-    ROUNDS,
-    SERVING_PACKAGES,
-    Section,
-    environment,
-    processor_s,
-    resident_mb,
-)
+from bench.attacks import run_server
+from bench.figures import ROUNDS, Section, environment, processor_s, resident_mb, write_tables
 from bench.photos import Photos
 from bench.throughput import load
 from core.registry.catalog import Catalog
@@ -45,7 +38,6 @@ def scaling(photos: Photos, folder: Path) -> Section:
     """
     if shutil.which("caddy") is None:
         raise RuntimeError("Caddy is not installed. On Debian: apt-get install caddy")
-    machine = environment(SERVING_PACKAGES)
     section = Section(
         "Cost of a photo",
         f"{_CLIENTS} clients send the photo of 200 kB to `tensight serve` with one thread for "
@@ -73,7 +65,7 @@ def scaling(photos: Photos, folder: Path) -> Section:
         f"`{catalog.default()}` from one replica and {two:,.0f} from two, {two / one:.2f} times as "
         f"many (medians of {ROUNDS} alternating rounds of {_ROUND_S:g} s)."
     )
-    paragraphs = [f"{section.how} {machine}.", "\n".join(rows), replicas]
+    paragraphs = [f"{section.how} {environment()}.", "\n".join(rows), replicas]
     write_tables(paragraphs, _PAGE, section="scaling")
     return section
 

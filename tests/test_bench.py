@@ -14,16 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.attacks import other_client, write_tables
+from bench.attacks import other_client
 from bench.cluster import tables
-from bench.figures import (
-    SERVING_PACKAGES,
-    Section,
-    alternate,
-    environment,
-    process,
-    resident_mb,
-)
+from bench.figures import Section, alternate, process, resident_mb, write_section, write_tables
 from bench.load import main as load
 from bench.scaling import measure_model, measure_replicas
 from bench.sections import SECTIONS
@@ -52,12 +45,6 @@ def test_section_stores_what_it_prints(capsys: pytest.CaptureFixture[str]) -> No
     printed = capsys.readouterr().out
     assert "12.3 ms   (under 20)" in printed
     assert "A finding." in printed
-
-
-def test_cost_of_a_photo_is_measured_without_compared_libraries() -> None:
-    pins = (ROOT / "requirements" / "serve.txt").read_text("utf-8")
-    assert all(f"\n{package}==" in f"\n{pins}" for package in SERVING_PACKAGES)
-    assert "numpy" in environment(SERVING_PACKAGES)
 
 
 def test_failed_process_is_not_measured() -> None:
@@ -98,7 +85,7 @@ def test_security_tables_replace_those_of_the_page(tmp_path: Path) -> None:
     page = tmp_path / "SECURITY.md"
     page.write_text((ROOT / "docs" / "SECURITY.md").read_text("utf-8"), "utf-8")
     for paragraphs in (["first"], ["| a |", "second"]):
-        write_tables(paragraphs, page)
+        write_tables(paragraphs, page, section="security")
     begin, end = "<!-- bench security: begin -->", "<!-- bench security: end -->"
     before, _, rest = page.read_text("utf-8").partition(begin)
     written, _, after = rest.partition(end)
@@ -107,7 +94,7 @@ def test_security_tables_replace_those_of_the_page(tmp_path: Path) -> None:
     assert "## Data at rest" in after
     page.write_text("no markers", "utf-8")
     with pytest.raises(ValueError, match="does not contain <!-- bench security: begin -->"):
-        write_tables(["x"], page)
+        write_tables(["x"], page, section="security")
 
 
 def test_cost_of_a_photo_is_measured(tmp_path: Path, photo: Path) -> None:
@@ -135,6 +122,26 @@ def test_tables_of_ray_have_a_cell_for_each_heading() -> None:
     assert rows[2] == "| 16 | 2 | 0.50 | 2.00 |"
     assert rows[5] == "| a failure | 3 | 2,000 | 0 | 0 | 5 | 100 ms | 1,500 ms |"
     assert [row.count("|") for row in rows] == [5] * 3 + [9] * 3
+
+
+def test_measured_section_replaces_its_tables_alone(tmp_path: Path) -> None:
+    page = Path(shutil.copy(ROOT / "docs" / "BENCHMARKS.md", tmp_path))
+    before = page.read_text("utf-8")
+    section = Section("Latency", "One photo.", notes=["A note."])
+    section.add("a photo", 1.234, "ms", "under 5 ms")
+    write_section(section, "latency", page, "2026-01-02", "abc")
+    begin, end = "<!-- bench latency: begin -->", "<!-- bench latency: end -->"
+    head, _, rest = page.read_text("utf-8").partition(begin)
+    written, _, after = rest.partition(end)
+    assert "## Latency" in written
+    assert "| a photo | 1.23 ms | under 5 ms |" in written
+    assert "Measured on 2026-01-02, code abc" in written
+    assert (head, after) == (before.partition(begin)[0], before.partition(end)[2])
+
+
+def test_page_of_benchmarks_has_a_place_for_each_section() -> None:
+    page = (ROOT / "docs" / "BENCHMARKS.md").read_text("utf-8")
+    assert [name for name in SECTIONS if f"<!-- bench {name}: begin -->" not in page] == []
 
 
 def test_sections_name_functions_that_exist() -> None:
