@@ -134,7 +134,7 @@ def test_mounted_files_exist_and_images_are_pinned(deploy: Path) -> None:
             source = volume.split(":")[0]
             assert "/" not in source or Path(source).exists(), source
         if name in OTHERS:
-            assert re.fullmatch(r"[a-z/]+:v?\d[\d.]*", service["image"])
+            assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?", service["image"])
 
 
 def test_new_env_writes_private_secrets_once(deploy: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,8 +45,9 @@ def _ended(running: Container) -> int:
 
 def test_image_is_small_and_has_nothing_to_install_with(image: str) -> None:
     with unpacked(image) as (root, _):
-        files = [path.lstat() for path in root.rglob("*")]
-        assert sum(each.st_blocks * 512 for each in files) < _MAX_BYTES
+        size = sum(path.lstat().st_blocks * 512 for path in root.rglob("*"))
+        sys.stdout.write(f"The image has {size / 1e6:,.0f} MB.\n")  # shown by `pytest -rP`
+        assert size < _MAX_BYTES
         assert not list(root.glob("opt/tensight/bin/pip*"))
         packages = {path.name for path in root.glob("opt/tensight/lib/python3*/site-packages/*")}
     assert {
@@ -65,8 +68,11 @@ def test_page_answers_without_privileges_on_a_read_only_root(
     port = free_port()
     own = {"TENSIGHT_PORT": str(port), "TENSIGHT_HOST": "127.0.0.1"}
     url = f"http://127.0.0.1:{port}"
+    began_at = time.monotonic()
     with container(image, tmp_path / "page", **own) as page:
-        wait_until_it_answers(url, page.process, page.log)
+        wait_until_it_answers(f"{url}/healthz", page.process, page.log)
+        seconds = time.monotonic() - began_at
+        sys.stdout.write(f"The page was ready after {seconds:.1f} s.\n")
         client = gradio_client.Client(url, verbose=False)
         sent = gradio_client.handle_file(photo)
         assert client.predict(sent, "classic", api_name="/predict")["model"] == "classic"

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from core.serving.remote import RemotePredictor
 from core.settings import Settings
@@ -21,6 +22,7 @@ from tests.support import postgres
 from tests.support.caddy import proxy_running
 from tests.support.servers import wait_for
 from tests.support.service_replicas import replica
+from tests.support.stand_ins import stand_ins
 from tests.support.tools import require
 
 PAGE = (ROOT / "docs" / "SCALING.md").read_text("utf-8")
@@ -28,7 +30,8 @@ PAGE = (ROOT / "docs" / "SCALING.md").read_text("utf-8")
 
 def commands_of(heading: str) -> list[str]:
     """Return the shell blocks below a heading."""
-    section = re.split(r"^#+ ", PAGE.split(f"\n### {heading}\n")[1], flags=re.MULTILINE)[0]
+    _, below = re.split(rf"^#+ {heading}$", PAGE, flags=re.MULTILINE)
+    section = re.split(r"^#+ ", below, flags=re.MULTILINE)[0]
     return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
 
 
@@ -84,6 +87,27 @@ def test_postgresql_database_is_restored_by_the_documented_commands(tmp_path: Pa
     assert (tmp_path / "tensight-backup.dump").stat().st_mode & 0o077 == 0
 
 
+def test_database_of_compose_is_restored_by_the_documented_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("postgres", postgres.is_there(), "Debian's package postgresql is not installed")
+    backup, restore = commands_of("Compose")
+    calls: list[list[str]] = []
+    with postgres.running() as server, stand_ins(tmp_path / "bin", calls.append) as path:
+        settings = Settings(database_url=server.database("tensight"))
+        monkeypatch.setenv("PGHOST", str(server.folder))
+        set_flag(settings, True)
+        run_block(backup, PATH=path)
+        set_flag(settings, False)
+        run_block(restore, PATH=path)
+        assert flag_of(settings)
+    stopped, started = (call[4:] for call in calls)
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yml").read_text("utf-8"))["services"]
+    ours = {name for name, service in services.items() if service["image"] == "tensight"}
+    assert (stopped[0], set(stopped[1:])) == ("stop", ours)
+    assert started == ["up", "--detach"]
+
+
 class Clients:
     """Clients that send photos one after another, as page and bot do."""
 
@@ -121,26 +145,40 @@ def clients_of(url: str, photo: bytes, many: int) -> Iterator[Clients]:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_no_photo_is_lost_while_replicas_are_restarted_and_killed(
+def test_no_photo_is_lost_while_replicas_are_upgraded_and_killed(
     tmp_path: Path, photo: Path
 ) -> None:
+    require("curl")
     with (
         replica(tmp_path) as first,
         replica(tmp_path) as second,
         proxy_running(tmp_path, services=[first.address, second.address]) as proxy,
         clients_of(proxy.internal, photo.read_bytes(), 4) as clients,
     ):
+        restarted: list[str] = []
+
+        def restart(command: list[str]) -> None:
+            """Do what systemd or Compose does for the last argument."""
+            restarted.append(command[-1])
+            each = {"1": first, "2": second}[command[-1][-1]]
+            each.restart()
+            if "--wait" in command:
+                each.wait_until_ready()
 
         def more_answers() -> None:
             before = clients.answers
             wait_for(lambda: clients.answers >= before + 20, seconds=300)
 
         more_answers()
-        for each in (first, second):
-            each.restart()
-            more_answers()
+        with stand_ins(tmp_path / "bin", restart) as path:
+            for block in commands_of("Upgrade without a gap"):
+                run_block(block.replace("127.0.0.1:8001", first.address), PATH=path)
+                second.wait_until_ready()
+                more_answers()
+        assert restarted == ["tensight-serve@1", "tensight-serve@2", "service-1", "service-2"]
         first.kill()
         more_answers()
         first.restart()
+        first.wait_until_ready()
         more_answers()
     assert not clients.errors

@@ -31,9 +31,9 @@ class Postgres:
     process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def database(self) -> str:
-        """Address of a new, empty database."""
-        name = f"test{next(self._numbers)}"
+    def database(self, name: str | None = None) -> str:
+        """Create an empty database and return its address; None for a name of its own."""
+        name = name or f"test{next(self._numbers)}"
         subprocess.run(
             [_program("createdb"), "-h", self.folder, "-U", "tensight", name], check=True
         )

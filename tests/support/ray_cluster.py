@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import random
 import re
 import signal
 import socket
@@ -25,7 +26,7 @@ from core.serving.remote import RemotePredictor
 from tests.conftest import ROOT, need
 from tests.support.http_service import PATIENCE_S, port_of
 from tests.support.processes import is_running
-from tests.support.servers import free_port, wait_for
+from tests.support.servers import wait_for
 
 __all__ = [
     "START_S",
@@ -150,6 +151,21 @@ def listening_addresses(processes: Iterable[int]) -> set[str]:
     return addresses
 
 
+def _lasting_port() -> int:
+    """Return a free port that stays free while Ray starts, which opens many connections.
+
+    The system gives ports from 32768 on to connections, and Ray those up to 19999 to its workers.
+    """
+    for port in random.sample(range(20_000, 32_768), 100):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("100 ports between 20000 and 32767 are in use.")
+
+
 @contextmanager
 def running_cluster(
     home: Path, *, replicas: str = "2", environment: Mapping[str, str] | None = None
@@ -162,7 +178,7 @@ def running_cluster(
         environment: Further variables.
     """
     home.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = _lasting_port()
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

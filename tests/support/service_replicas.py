@@ -42,10 +42,9 @@ class Replica:
         assert self._process.poll() is None, self._log.read_text()
 
     def restart(self) -> None:
-        """Stop it as systemd does, and start it again."""
+        """Stop it as systemd does, and start it again, without waiting until it is ready."""
         self.stop()
         self._process = self._start()
-        self.wait_until_ready()
 
     def kill(self) -> None:
         """End it in the middle of what it does."""

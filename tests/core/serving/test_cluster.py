@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +28,7 @@ from tests.support.ray_cluster import (
     need_ray,
     running_cluster,
 )
+from tests.support.ray_failures import PHOTOS, Failure, kill_one, outcome_of, replace_all
 from tests.support.releases import NAMES, REPO, Installation, files_of, retitled, revisions_in
 from tests.support.servers import wait_for
 
@@ -101,35 +102,17 @@ def test_ports_of_ray_are_on_loopback_or_require_the_token(cluster: Cluster) -> 
             assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_killed_replica_loses_no_photo(
-    cluster: Cluster, catalog: Catalog, photos: list[bytes]
+@pytest.mark.parametrize("failure", [kill_one, replace_all])
+def test_clients_lose_no_photo_while_replicas_fail(
+    cluster: Cluster, catalog: Catalog, photos: list[bytes], failure: Failure
 ) -> None:
     expected = scores_in_process(catalog, photos)
-    cluster.wait_until_ready(2)
-    victim = cluster.replicas()[0]
-    load = Load(cluster.url, photos, clients=4)
-    with load.running():
-        wait_for(lambda: len(load.answers) >= 10, seconds=START_S)
-        os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: not is_running(victim))
-        answered = len(load.answers)
-        wait_for(lambda: len(load.answers) >= answered + 20, seconds=START_S)
-        cluster.wait_until_ready(2)
-    load.check(expected)
-
-
-def test_deploying_again_replaces_all_replicas_and_loses_no_photo(
-    cluster: Cluster, catalog: Catalog, photos: list[bytes]
-) -> None:
-    expected = scores_in_process(catalog, photos)
-    cluster.wait_until_ready(2)
-    before = set(cluster.replicas())
-    load = Load(cluster.url, photos, clients=4)
-    with load.running():
-        cluster.deploy_again()
-        wait_for(lambda: not before & set(cluster.replicas()), seconds=START_S)
-        cluster.wait_until_ready(2)
-    load.check(expected)
+    outcome = outcome_of(failure, cluster, photos, expected, patience_s=PATIENCE_S)
+    sys.stdout.write(f"{failure.__name__}: {outcome}\n")  # shown by `pytest -rP`
+    assert outcome.photos >= PHOTOS
+    assert outcome.failures > 0
+    assert not outcome.lost
+    assert outcome.wrong == 0
 
 
 def test_stopping_ends_every_process(tmp_path: Path) -> None:
