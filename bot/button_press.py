@@ -1,4 +1,4 @@
-"""A pressed button, and what whoever pressed it is told."""
+"""A button press, and the notice that is shown in response."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ButtonPress", "Notice"]
 
 @dataclass(frozen=True)
 class Notice:
-    """Text shown to whoever pressed a button.
+    """Text shown to the user who pressed a button.
 
     Attributes:
         text: The text.

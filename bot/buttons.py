@@ -54,7 +54,7 @@ async def on_button(update: Update, context: BotContext) -> None:
 async def _try_handling(
     query: CallbackQuery, data: str, context: BotContext
 ) -> tuple[Notice | None, Exception | None]:
-    """Handle a press; return what the user is told, and an error that is to be reported."""
+    """Handle a press; return the notice for the user, and an error to report."""
     language = await context.language()
     texts = locale.bot_texts(language)
     try:
@@ -154,7 +154,7 @@ async def _on_wrong(press: ButtonPress) -> Notice | None:
     if answer is None:
         return press.notice("gone")
     if answer.judged:
-        # Who may teach corrects an answer that others have judged, too.
+        # A user who may teach can also correct an answer that others have judged.
         is_own = await corrections.is_own(press, answer)
         if not (is_own and await corrections.may_teach(press)):
             return press.toast("said_before")
@@ -282,7 +282,7 @@ async def _on_labels(press: ButtonPress) -> Notice | None:
 
 
 async def _show_privacy(press: ButtonPress) -> None:
-    """Show the privacy notice with the settings of now."""
+    """Show the privacy notice with the current settings."""
     context, days = press.context, press.context.bot_data.settings.retention_days
     consent = await context.keeps_photos(), await context.lets_label()
     taught = await context.taught_titles()

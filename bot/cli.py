@@ -45,7 +45,7 @@ def bot(
         str, typer.Option(help="Address that the port for Prometheus metrics binds to.")
     ] = "127.0.0.1",
 ) -> None:
-    """Run the Telegram bot, which classifies the photos that it is sent."""
+    """Run the Telegram bot, which classifies the photos sent to it."""
     settings = read_settings()
     from bot.runner import prepare, serve
     from bot.webhook import WebhookAddress

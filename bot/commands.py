@@ -68,7 +68,7 @@ async def show_stats(update: Update, context: BotContext) -> None:
         lines += ["", texts["stats_models"]]
     for row in by_model:
         if is_private(row.model):
-            continue  # Whoever knows its id may use it.
+            continue  # Anyone who knows the id of a taught model may use it.
         name = f"{titles.get(row.model, row.model)} ({row.revision})"
         lines.append(texts["stats_model"].format(model=name, right=row.right, n=row.n))
     await reply(update.effective_message, "\n".join(lines))

@@ -32,7 +32,7 @@ async def ask_to_confirm(
         context: Its context.
         command: The command with its arguments, as in the audit log.
         question: What is to be confirmed, in the operator's language.
-        seen: What the question shows, and the command depends on.
+        seen: State that the question shows, which must not have changed when the command runs.
         above: Text above the question.
     """
     message, operator, state = update.effective_message, context.person, context.bot_data

@@ -1,4 +1,4 @@
-"""The picture of what a taught model confuses, as a chart in a language."""
+"""Chart of a taught model's confusion matrix, with localised texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_CLASSES = 10
 
 
 def confusion_chart(title: str, report: TeachingReport, language: Language) -> Chart:
-    """Build the chart of the confusion of a taught model.
+    """Build the chart of a taught model's confusion matrix.
 
     Of more than ten classes, those that are confused most are shown, and the others together.
 

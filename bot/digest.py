@@ -1,4 +1,4 @@
-"""The content of a digest: what happened in the last day or week, and what is live."""
+"""Content of a digest: activity of the last day or week, and the live models."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ async def collect_digest(state: BotState, days: int) -> Digest:
 
 
 async def store_activity(state: BotState) -> None:
-    """Store what was counted in this process, for the digests of all processes.
+    """Store the counts of this process, for the digests of all processes.
 
     Raises:
-        StoreError: The database is not available; what was counted is kept.
+        StoreError: The database is not available; the counts are kept.
     """
     pending = state.hour.take_pending()
     if pending:
@@ -163,7 +163,7 @@ def _collect(
 
 
 def _estimate(rows: Sequence[FeedbackStats]) -> ProportionEstimate | None:
-    # Whoever knows the id of a taught model may use it: it is no matter of the operators.
+    # Private taught models are left out of the operators' statistics.
     rows = [row for row in rows if not is_private(row.model)]
     n = sum(row.n for row in rows)
     return ProportionEstimate.of(sum(row.right for row in rows), n) if n else None

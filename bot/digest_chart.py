@@ -1,4 +1,4 @@
-"""The picture of a digest, as a chart in a language."""
+"""Chart of a digest, with localised texts."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _DAYS = {"daily": 1, "weekly": 7}
 
 
 async def choose_digest(update: Update, context: BotContext) -> None:
-    """Answer /digest: send one now, or switch the regular ones."""
+    """Answer /digest: send a digest now, or turn regular digests on or off."""
     message, texts = update.effective_message, await context.texts()
     digests, operator = context.bot_data.store.digests, context.person or ""
     match context.args or []:
@@ -55,7 +55,7 @@ async def show_digest_picture(update: Update, context: BotContext) -> None:
 
 
 async def watch_digests(bot: Bot, state: BotState) -> None:
-    """Store what was counted, and send digests that are due, for as long as the bot runs."""
+    """Store the counts of this process and send due digests, for as long as the bot runs."""
     try:
         while True:
             await asyncio.sleep(state.timings.digest_check_s)

@@ -19,12 +19,12 @@ _MB = 1e6
 
 
 def digest_caption(digest: Digest, language: Language) -> str:
-    """Describe a digest whose figures are in a picture: its time, and what asks for attention."""
+    """Format the caption of a digest's picture: its period, and what needs attention."""
     return "\n".join([_head(digest, language), *_attention(digest, language)])
 
 
 def digest_text(digest: Digest, language: Language) -> str:
-    """Describe a digest in words alone."""
+    """Format a digest as text."""
     facts = (f"{fact.name}: {fact.value}" for fact in digest_facts(digest, language))
     lines = [_head(digest, language), *facts, *_attention(digest, language)]
     return "\n".join([*lines, *live_lines(digest, language)])
@@ -108,7 +108,7 @@ def _drift(digest: Digest, language: Language) -> str:
 
 
 def _attention(digest: Digest, language: Language) -> Iterator[str]:
-    """Yield what asks for attention: drift, and what operators' labels show."""
+    """Yield what needs attention: drift, and the accuracy on operators' labels."""
     texts = locale.bot_texts(language)
     for report in digest.drift or []:
         if report.alarms:

@@ -1,4 +1,4 @@
-"""Tell operators, at most once a day, that the photos of the last day differ from the month's."""
+"""Notify operators, at most once a day, of photos that differ from those of the month before."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DAY_S = 24 * 3600.0
 
 
 async def watch_drift(bot: Bot, state: BotState) -> None:
-    """Look for drift at intervals and alarm the operators, for as long as the bot runs."""
+    """Check for drift at intervals and notify the operators, for as long as the bot runs."""
     while state.settings.operators:
         await asyncio.sleep(state.timings.drift_check_s)
         try:
@@ -43,7 +43,7 @@ async def find_drift(state: BotState) -> list[DriftReport] | None:
     """Compare the photos of the last 24 hours with those of the month before, by revision.
 
     Returns:
-        None where the extra `charts` is missing, or the comparison fails.
+        None if the extra `charts` is missing, or the comparison fails.
 
     Raises:
         StoreError: The database is not available.

@@ -1,4 +1,4 @@
-"""The picture of a drift alarm, as a chart in a language."""
+"""Chart of a drift alarm, with localised texts."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["drift_text", "group_name"]
 
 
 def drift_text(report: DriftReport, language: Language) -> str:
-    """Describe in which way a revision's photos of the last day differ, and what to look at.
+    """Describe how a revision's photos of the last day differ, and what to check.
 
     Args:
         report: The report, with at least one alarm.
@@ -54,7 +54,7 @@ def _difference(statistic: str, difference: Difference, language: Language) -> s
 
 
 def _hints(report: DriftReport, language: Language) -> Iterator[str]:
-    """Yield what an operator should look at, for each statistic that differs."""
+    """Yield what an operator should check, for each statistic that differs."""
     texts = locale.bot_texts(language)
     for name in report.alarms:
         difference = report.month[name]

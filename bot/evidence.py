@@ -1,4 +1,4 @@
-"""The operators' command /evidence, and the buttons that promote or end what it shows."""
+"""The operators' command /evidence, with buttons that promote a candidate or end its rollout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["on_rollout_button", "show_evidence"]
 
 
 async def show_evidence(update: Update, context: BotContext) -> None:
-    """Answer /evidence: what speaks for and against the latest candidate of a model."""
+    """Answer /evidence: show the evidence for and against the latest candidate of a model."""
     state, texts, language = context.bot_data, await context.texts(), await context.language()
     arguments, message = context.args or [], update.effective_message
     if len(arguments) != 1:

@@ -1,4 +1,4 @@
-"""The picture of the evidence of a rollout, as a chart in a language."""
+"""Chart of the evidence about a rollout, with localised texts."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def reply_with(key: str) -> Handler:
 
 
 async def may_ask(context: BotContext, photos: int) -> bool:
-    """Return whether photos may be classified; if not, the chat has been told why.
+    """Return whether photos may be classified; if not, tell the chat why.
 
     Args:
         context: Context of the update.

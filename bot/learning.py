@@ -37,9 +37,9 @@ _MINUTE_S = 60.0
 
 
 async def finish_lesson(context: BotContext, message: Message, title: str) -> None:
-    """Learn from the photos of a chat's lesson, say how good the result is, and end the lesson.
+    """Learn from the photos of a chat's lesson, report the accuracy, and end the lesson.
 
-    If the process dies meanwhile, the update is handled again, and the same is learned.
+    If the process dies in between, the update is handled again, with the same result.
 
     Args:
         context: Context of the update.
@@ -130,7 +130,7 @@ class _Downloads:
 async def _send_result(
     context: BotContext, message: Message, result: TaughtModel, names: Collection[str]
 ) -> None:
-    """Say how good a taught model is; a picture of its confusion follows."""
+    """Report the accuracy of a taught model; a picture of its confusion matrix follows."""
     config, language = result.bundle.config, await context.language()
     text = report_text(config.title, result.report, names, language)
     await reply(message, text, replies.use_button(config.name, language))
@@ -202,7 +202,7 @@ async def _wait_for_turn(
 ) -> None:
     """Tell the chat that learning begins, and wait if it has sent too many photos in a minute.
 
-    It is told once, however often learning is tried.
+    The chat is told once, however often learning is retried.
     """
     texts, notices = await context.texts(), context.bot_data.learning_notices
     in_group = message.chat.type != ChatType.PRIVATE
@@ -220,7 +220,7 @@ async def _wait_for_turn(
 async def _learn(
     context: BotContext, chat: int, photos: Sequence[LessonPhoto], model: str | None, title: str
 ) -> tuple[set[str], TaughtModel]:
-    """Teach a model; return the names by which its report calls the photos, and the model."""
+    """Teach a model; return the names of the photos in its report, and the model."""
     state, numbers, labelled = context.bot_data, Counter[str](), []
     downloads = _Downloads(state.photos)
     for photo in photos:

@@ -80,9 +80,9 @@ def add_handlers(application: BotApplication) -> None:
 
 
 async def _status(update: Update, context: BotContext) -> None:
-    """Answer /status: the state of the system in words, then the last day in a picture.
+    """Answer /status: the state of the system as text, then a picture of the last day.
 
-    The words come also if the database or the predictor is unavailable.
+    The text is also sent if the database or the predictor is unavailable.
     """
     state, hour = context.bot_data, context.bot_data.hour.summary()
     language: Language = "en"
@@ -118,7 +118,7 @@ async def _status(update: Update, context: BotContext) -> None:
         maintenance=maintenance,
     )
     await _send(update, text)
-    with suppress(StoreError):  # The words have said so.
+    with suppress(StoreError):  # The text reports that.
         await show_digest_picture(update, context)
 
 

@@ -119,7 +119,7 @@ class Poller:
             self._conflicts = 0
         if updates:
             self._state.alarms.on_database_success()
-            # The next request with this offset tells Telegram to forget them.
+            # The next request acknowledges them by this offset.
             self._offset = max(update["update_id"] for update in updates) + 1
 
     async def _on_conflict(self, error: Conflict, stop: asyncio.Event) -> None:

@@ -28,7 +28,7 @@ _MOST_ROWS = 20
 
 
 def summary(models: Sequence[HeldModel], texts: Mapping[str, str]) -> str:
-    """Format how many private taught models there are, and what they hold."""
+    """Format the number of private taught models, and their size."""
     return texts["taught_summary"].format(
         n=len(models),
         owners=len({each.record.owner for each in models}),
@@ -57,7 +57,7 @@ async def announce(bot: Bot, state: BotState, model: str) -> None:
 
 
 async def _taught(update: Update, context: BotContext) -> None:
-    """Answer /taught: how many taught models there are, what they hold, and which are offered."""
+    """Answer /taught: number and size of the taught models, and those that are offered."""
     state, language = context.bot_data, await context.language()
     texts, held = locale.bot_texts(language), await state.taught.describe_all()
     held = sorted(held, key=lambda each: not _may_publish(context, each.record))

@@ -38,7 +38,7 @@ async def reply_photo(message: Message | None, photo: bytes, caption: str) -> No
 
 
 async def send_message(bot: Bot, chat: int, text: str, picture: bytes | None = None) -> bool:
-    """Send a text, below a picture if there is one, that nobody has asked for.
+    """Send an unsolicited text, below a picture if there is one.
 
     Args:
         bot: The bot.

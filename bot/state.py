@@ -69,8 +69,8 @@ class BotState:
         hour: Statistics of the last hour.
         started_at: Time of the start, in seconds since the epoch.
         token_revoked: Set when Telegram no longer accepts the token.
-        unavailable_notices: Ids of updates whose senders know that the predictor is unavailable.
-        learning_notices: Ids of updates whose senders know that learning begins.
+        unavailable_notices: Ids of updates whose senders were told of an unavailable predictor.
+        learning_notices: Ids of updates whose senders were told that learning begins.
     """
 
     settings: Settings
@@ -112,7 +112,7 @@ class BotState:
         self.store.flags.set(_MAINTENANCE, on=on)
 
     async def forget(self, user: int) -> None:
-        """Delete a user's answers, feedback, private chat settings and photos to learn from.
+        """Delete a user's answers, feedback, private chat settings and lessons.
 
         What was learned is not changed. The settings of a group belong to all of its members and
         stay.
@@ -202,7 +202,7 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
         name = await self.bot_data.models.name_or_default(selected)
         if selected is not None and name != selected:
             model = await self.bot_data.models.get(name)
-            # Whoever knows the id of a taught model may use it.
+            # Anyone who knows the id of a taught model may use it.
             text = (await self.texts())["taught_gone" if is_private(selected) else "model_gone"]
             message = self.current_update.effective_message
             await reply(message, text.format(old=selected, new=model.config.title))
@@ -282,7 +282,7 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
         """
         about = f"{self.bot.id}:{self.current_update.update_id}:{prediction.revision}"
         key = keyed_hash(self.bot_data.hash_key, about)[:_ANSWER_KEY_LENGTH]
-        # Nobody consents for another; and what a chat taught is its own.
+        # Users consent for themselves only, and taught models belong to their chats.
         may_label = person is not None and person == self.person
         may_label = may_label and not is_private(prediction.model) and await self.lets_label()
         answer = StoredAnswer(

@@ -1,4 +1,4 @@
-"""Classifiers that chats taught: whose they are, and access to the interface that teaches."""
+"""Taught classifiers of chats: their owners, and access to the interface that teaches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command /teach: a classifier of a chat's own, taught by its photos."""
+"""The command /teach: train a classifier of a chat's own classes on its photos."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def start(update: Update, context: BotContext) -> None:
 
 
 async def forget_sender(context: BotContext, person: str) -> None:
-    """Remove a person's photos from all taught models, and tell the chats whose model has ended."""
+    """Remove a person's photos from all taught models; notify chats whose model is deleted."""
     state = context.bot_data
     if not await state.taught.exist():
         return
@@ -144,7 +144,7 @@ async def _run(update: Update, context: BotContext, action: str, name: str) -> N
 
 
 async def _explain(command: _Command) -> None:
-    """Say which subcommands there are."""
+    """List the subcommands."""
     await command.say("teach_how")
 
 
@@ -194,7 +194,7 @@ async def _begin_lesson(command: _Command, model: str | None) -> bool:
 
 
 async def _remember_chat(context: BotContext) -> None:
-    """Store the chat's settings, so that it is known and told when a model of it ends."""
+    """Store the chat's settings, so that it can be notified when a model of it is deleted."""
     await context.change_chat_settings()
 
 
@@ -249,7 +249,7 @@ async def _forget(command: _Command) -> None:
 
 
 async def _share(command: _Command) -> None:
-    """Give out a key with which other chats can use a model."""
+    """Create a key with which other chats can use a model."""
     record = await command.find(own=True)
     if record is not None:
         teaching = await run_in_daemon_thread(command.state.taught.teaching)
@@ -297,7 +297,7 @@ async def _add(command: _Command) -> None:
 
 
 async def _tell_ended(context: BotContext, record: TaughtRecord, users: Collection[str]) -> None:
-    """Tell the chats that used a model that it has ended; the default model answers there."""
+    """Notify the chats that used a deleted model; they use the default model from now on."""
     state = context.bot_data
     for chat, settings in (await asyncio.to_thread(state.store.chats.all)).items():
         if not state.taught.is_among(chat, users):

@@ -63,7 +63,7 @@ def refusal(error: TeachingError, language: Language, *, failed: str = "teach_er
 def report_text(
     title: str, report: TeachingReport, own_names: Collection[str], language: Language
 ) -> str:
-    """Format how good a taught model is, and what to do about it.
+    """Format the accuracy of a taught model, and how to improve it.
 
     Args:
         title: Name of the model.
@@ -112,7 +112,7 @@ def correction_text(
     verdict: str,
     language: Language,
 ) -> str:
-    """Format by how much a taught model got better when it learned one photo more.
+    """Format by how much one more photo improved a taught model.
 
     Args:
         title: Name of the model.

@@ -18,6 +18,7 @@ __all__ = [
     "is_forget_command",
     "is_reply_to",
     "is_sent_by",
+    "ordering_chat_of",
     "parse_update",
     "photo_of",
     "user_id_of",
@@ -98,6 +99,12 @@ def chat_id_of(update: Update) -> int | None:
     if update.effective_chat is not None:
         return update.effective_chat.id
     return user_id_of(update)
+
+
+def ordering_chat_of(update: Update) -> int | None:
+    """Return the chat in whose order an update is handled; None for one that is handled alone."""
+    # A request to be forgotten does not wait for answers.
+    return None if is_forget_command(update) else chat_id_of(update)
 
 
 def user_id_of(update: Update) -> int | None:

@@ -239,7 +239,7 @@ def _build_app(receive: Callable[[Request], Awaitable[Response]]) -> Starlette:
 
 
 def _webhook_secret(state: BotState) -> str:
-    """Return the secret that Telegram sends with each update, which nobody else knows.
+    """Return the secret that authenticates Telegram's requests.
 
     Raises:
         BotError: The secret of the settings has characters that Telegram does not accept.

@@ -209,7 +209,7 @@ class _Endpoints:
             request: Request, whose language error messages are in.
 
         Returns:
-            One row a model; or a single one with `error`, as of `/predict`.
+            One row for each model; or a single one with `error`, as of `/predict`.
         """
         predictor = self._context.predictor
         try:
@@ -246,7 +246,7 @@ def _path(photo: Any, uploads: str) -> str:
 
 
 def _fields(answer: Prediction, *, saliency: bool = False) -> Answer:
-    # The path of the upload means nothing to who sent it.
+    # The path of the upload is of no use to the client.
     return cast(Answer, answer.to_dict(saliency=saliency) | {"photo": None})
 
 

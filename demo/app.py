@@ -1,4 +1,4 @@
-"""The web page: builds it from its tabs and serves it with everything that runs beside it."""
+"""Build the web page from its tabs, and serve it with everything that runs beside it."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def serve(
             stack.enter_context(beside(predictor))
         say(f"TenSight answers on {page.local_url}")
         if shared:
-            say(f"Public address, for everybody who knows it: {shared}")
+            say(f"Public address, for anyone who has the link: {shared}")
         stopped.wait()
 
 
@@ -472,7 +472,7 @@ def _theme() -> gr.themes.Base:
         link_text_color_dark="*primary_300",
         color_accent="*primary_600",
         button_secondary_background_fill_hover_dark="*primary_600",
-        # So have its borders.
+        # The same holds for its borders.
         block_border_width="1px",
         block_border_color="*neutral_300",
         checkbox_border_color="*neutral_500",

@@ -1,4 +1,4 @@
-"""The icon of the page and the picture of its link previews, drawn here."""
+"""Draw the icon of the page and the picture of its link previews."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def web(
     share: Annotated[
         bool,
         typer.Option(
-            "--share", help="Also make the page reachable for everybody, through Gradio's servers."
+            "--share", help="Also make the page public, through a tunnel of Gradio's servers."
         ),
     ] = False,
     mcp: Annotated[
@@ -51,18 +51,16 @@ def web(
     ] = False,
     metrics_port: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=65535, help="Port of 127.0.0.1 where Prometheus may ask about the bot."
-        ),
+        typer.Option(min=1, max=65535, help="Port on 127.0.0.1 for Prometheus metrics of the bot."),
     ] = None,
 ) -> None:
-    """Serve the web page; and, where TENSIGHT_TELEGRAM_TOKEN is set, the bot."""
+    """Serve the web page, and run the bot if TENSIGHT_TELEGRAM_TOKEN is set."""
     from core.network import on_loopback
 
     if mcp:
         require_mcp("--mcp")
     settings = read_settings()
-    with on_loopback():  # Gradio makes a client of the network when it is imported
+    with on_loopback():  # Gradio creates an HTTP client when it is imported
         from demo.app import serve
 
     if share:
@@ -100,10 +98,10 @@ def push_space(
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Name of the Space.")],
     message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Publish the page",
     private: Annotated[
-        bool, typer.Option("--private", help="A Space that is made is seen by its owner alone.")
+        bool, typer.Option("--private", help="Create the Space as private.")
     ] = False,
 ) -> None:
-    """Publish the page as a Space; it is made where there is none."""
+    """Publish the page as a Space, which is created if it does not exist."""
     from demo.space import push
 
     commit = push(read_settings(), repo, message=message, private=private, bars=sys.stderr.isatty())
@@ -113,7 +111,7 @@ def push_space(
 def _mcp_endpoint(
     predictor: Predictor, visitors: ClientRateLimiter, hosts: TrustedHosts
 ) -> Endpoint:
-    """Make the MCP endpoint; its module needs the extra `mcp`."""
+    """Create the MCP endpoint; its module needs the extra `mcp`."""
     from demo.mcp import McpEndpoint
 
     return McpEndpoint(predictor, visitors, hosts)

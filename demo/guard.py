@@ -107,15 +107,15 @@ class _Refusals:
 def _refused(scope: Scope) -> RequestError | None:
     asked = _asked(scope)
     if asked.startswith("proxy="):
-        return RequestError("This page passes no requests on to other servers.")
+        return RequestError("This page does not proxy requests to other servers.")
     if asked.startswith("deep_link"):
-        return RequestError("This page makes no links to what a visitor saw.")
+        return RequestError("This page does not create links to a visitor's session.")
     if asked.startswith("component_server"):
-        return RequestError("This page has no component with functions of its own.")
+        return RequestError("This page has no components with server functions.")
     if asked.startswith("file/") or (
         asked.startswith("file=") and not PurePath(asked.removeprefix("file=")).is_absolute()
     ):
-        return RequestError("This page shows files that were uploaded to it, and no others.")
+        return RequestError("This page serves only files that were uploaded to it.")
     return None
 
 
@@ -135,7 +135,7 @@ class _Uploads:
             return
         length = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
         if not length.isdecimal():
-            message = "An upload must tell its length. Send a Content-Length."
+            message = "The request has no Content-Length header, which uploads need. Send it."
             await _response(RequestError(message), status=411)(scope, receive, send)
             return
         try:
@@ -188,7 +188,9 @@ class _Events:
             heard = event[1]
             if not self._unheard.knows(heard):
                 # Gradio would abort the response after its headers, and log a traceback.
-                error = RequestError("There is no such event, or nobody listened to it in time.")
+                error = RequestError(
+                    "There is no such event, or its result was not fetched in time."
+                )
                 await _response(error, status=404)(scope, receive, send)
                 return
         with self._unheard.listening(heard) if heard else nullcontext():

@@ -1,4 +1,4 @@
-"""The address of the page as its clients see it, and which Host headers are believed."""
+"""Address of the page as its clients see it, and validation of Host headers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _HOST = re.compile(
 
 
 class TrustedHosts:
-    """Decides by its Host header whether a request was meant for this page.
+    """Validates the Host headers of requests.
 
-    A page that listens on a loopback address alone is believed to have a loopback name only: a
-    website can point a name of its own at 127.0.0.1 and have a visitor's browser ask for it (DNS
-    rebinding). Behind a declared proxy or Gradio's tunnel, and on other addresses, the page can
-    have any name. X-Forwarded-Host is never read: many proxies pass on what clients send in it.
+    A page that listens on a loopback address only accepts loopback names only: a website can
+    point its own domain at 127.0.0.1 and make a visitor's browser send requests (DNS rebinding).
+    Behind a declared proxy or Gradio's tunnel, and on other addresses, the page can have any name.
+    X-Forwarded-Host is never read: many proxies pass on what clients send in it.
 
     Args:
         listens_on: Address that the page listens on.
@@ -37,7 +37,7 @@ class TrustedHosts:
         """Return scheme and host of a request, such as `https://example.org`.
 
         Returns:
-            None where the Host header is missing, repeated, malformed or not believed.
+            None if the Host header is missing, repeated, malformed or not trusted.
         """
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")

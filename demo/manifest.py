@@ -25,7 +25,7 @@ _PICTURES: dict[str, tuple[str, Callable[[], bytes]]] = {
     ICON: ("image/png", lambda: as_png(draw_icon(192))),
     "icon-512.png": ("image/png", lambda: as_png(draw_icon(512))),
     "icon-maskable-512.png": ("image/png", lambda: as_png(draw_icon(512, full_bleed=True))),
-    # iOS rounds the corners, and paints what is transparent black.
+    # iOS rounds the corners, and paints transparent pixels black.
     APPLE_ICON: ("image/png", lambda: as_png(draw_icon(180, full_bleed=True))),
     "favicon.ico": ("image/x-icon", lambda: as_ico(draw_icon(48))),
     PREVIEW: ("image/png", lambda: as_png(draw_preview())),

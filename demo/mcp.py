@@ -24,18 +24,18 @@ from demo.hosts import TrustedHosts
 
 __all__ = ["McpEndpoint"]
 
-# A large photo in base64 is held several times while it is read, so few are at once.
+# A large photo in base64 is in memory several times while it is parsed, so few run at once.
 _BODIES = BodyLimits(bodies=64, held_bytes=4 * MAX_MCP_BYTES)
 
 
 class McpEndpoint:
-    """Answers MCP clients over HTTP, each request on its own: no session is kept.
+    """Serves MCP clients over HTTP without sessions.
 
     Args:
         predictor: Classifies the photos.
         visitors: Counts the photos of each client, together with those of the page.
-        hosts: Which Host headers are believed.
-        bodies: Limits on all bodies together; None: the default ones.
+        hosts: Validates Host headers.
+        bodies: Limits on all bodies together; None for the defaults.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class McpEndpoint:
 
     @property
     def route(self) -> Route:
-        """The route of the endpoint, for all methods."""
+        """Route of the endpoint, for all methods."""
         return Route(MCP_PATH, self)
 
     @asynccontextmanager
     async def lifespan(self, _: Any) -> AsyncIterator[None]:
-        """Answer as long as the page does."""
+        """Serve requests while the context is open."""
         async with self._manager.run():
             yield
 
@@ -86,15 +86,15 @@ class McpEndpoint:
             await self._app(scope, receive, send)
 
     def _refused(self, scope: Scope) -> RequestError | None:
-        """Return why a request is not answered that a browser may have been tricked into."""
+        """Return the error for a request that another site may have made a browser send."""
         here = self._hosts.origin(scope)
         if here is None:
             return RequestError(
-                "This address is not known here. Ask for the one that the page was started with; "
+                "This host name is not accepted. Use the address that the page was started with; "
                 "behind a reverse proxy, set TENSIGHT_PROXIES."
             )
         origin = Headers(scope=scope).get("origin")
-        # The scheme may differ behind a proxy with TLS that does not tell it.
+        # The scheme may differ behind a proxy that terminates TLS without saying so.
         if origin is not None and _host_of(origin.lower()) != _host_of(here):
             return RequestError("Pages of other sites cannot use the MCP server from a browser.")
         return None
@@ -109,7 +109,7 @@ def _rule_of(_: Any) -> BodyRule:
 
 
 def _refusal(error: TenSightError, /, *, status: int | None = None) -> JSONResponse:
-    """Answer with an error that MCP clients read: as JSON-RPC, with our code in its data."""
+    """Return an error in the format of JSON-RPC, with our code in its data."""
     plain = error_response(error)
     content = {
         "jsonrpc": "2.0",

@@ -1,4 +1,4 @@
-"""The model selector: which models it lists, and the two figures that it shows of each."""
+"""The model selector: the models that it lists, each with accuracy and latency."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def chosen(context: PageContext, request: gr.Request) -> tuple[list[tuple[str, s
     results, default = context.predictor.models(), context.predictor.default_model()
     value = request.query_params.get("model", "")
     if is_private(value):
-        # Models do not list it; whoever is given its id may use it.
+        # It is not listed, but anyone who has its id may use it.
         with suppress(ModelNotFoundError):
             results = [*results, context.predictor.model(value)]
     if value not in [result.config.name for result in results]:

@@ -49,12 +49,12 @@ class PageHead:
 
     It also sets there the sizes that keep the page from shifting while it loads.
 
-    Addresses in a preview must be absolute. They are made from the request's Host header only where
-    that is believed; otherwise the preview has no picture.
+    URLs in a preview must be absolute. They are built from the request's Host header if that is
+    trusted; otherwise the preview has no picture.
 
     Args:
         app: Gradio's application, before it compresses what it answers.
-        hosts: Which Host headers are believed.
+        hosts: Validates Host headers.
         root_path: Path, or whole address, that a proxy serves the page below.
         framed: Whether pages of another site show the page in a frame.
     """
@@ -138,7 +138,7 @@ class PageHead:
         )
 
     def _base(self, request: Request) -> str | None:
-        """Return the address that the page's paths are appended to."""
+        """Return the URL that the page's paths are appended to."""
         if self._root_path.startswith(("http://", "https://")):
             return self._root_path
         origin = self._hosts.origin(request.scope)

@@ -1,4 +1,4 @@
-"""Sessions of the page that keep what its tabs need, and no copy of what was sent and shown."""
+"""Sessions of the page that store the state of its tabs, and no copies of inputs and outputs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["keep_little"]
 
 
 def keep_little(page: gr.Blocks, app: Any) -> None:
-    """Let the sessions of a page keep the values of `gr.State`, and no others.
+    """Store only the values of `gr.State` in the sessions of a page.
 
-    Gradio keeps the last value of every component in each of up to 10,000 sessions, of which every
-    call of a program is one, for links to a page as somebody saw it. This page offers none.
+    Gradio stores the last value of every component in up to 10,000 sessions, one for each API
+    call, to create links to a page as a visitor saw it. This page has no such links.
 
     Args:
         page: The page.
@@ -28,7 +28,7 @@ def keep_little(page: gr.Blocks, app: Any) -> None:
 
 class _Sessions(StateHolder):
     def __getitem__(self, session_id: str) -> SessionState:
-        """Return a session, which is made where there is none."""
+        """Return a session; create it if it does not exist."""
         if session_id not in self.session_data:
             self.session_data[session_id] = _Session(self.blocks)
         return super().__getitem__(session_id)
@@ -36,13 +36,13 @@ class _Sessions(StateHolder):
 
 class _Session(SessionState):
     def __init__(self, blocks: gr.Blocks) -> None:
-        # Of no blocks the values are copied, which takes as long as answering a small photo.
+        # Without blocks, no values are copied; a copy takes as long as classifying a small photo.
         super().__init__(
             cast(Any, SimpleNamespace(default_config=blocks.default_config, blocks=()))
         )
 
     def __setitem__(self, key: int, value: Any) -> None:
-        """Keep the value of a `gr.State`, or how a component was changed."""
+        """Store the value of a `gr.State`, or the changed configuration of a component."""
         super().__setitem__(key, value)
         self.config_values.clear()
 

@@ -1,4 +1,4 @@
-"""The folder of uploads: emptied by age, bounded in size, and removed with its process."""
+"""The folder of uploads: cleaned by age, bounded in size, and deleted with its process."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["UploadFolder", "upload_folder"]
 _PREFIX = "tensight-uploads-"
 _LOCK = "lock"
 _FILES = "files"
-# A process that starts makes its folder and then the lock in it.
+# A starting process creates its folder before the lock in it.
 _WITHOUT_LOCK_S = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 class UploadFolder:
-    """A folder whose files are deleted by age, whoever made them and however that ended.
+    """A folder whose files are deleted by age, including those of interrupted uploads.
 
     Args:
         path: The folder.
-        max_age_s: Seconds since a file was last written.
-        max_bytes: Of all files.
+        max_age_s: Age at which a file is deleted, in seconds since it was last written.
+        max_bytes: Maximum size of all files together.
     """
 
     def __init__(self, path: Path, *, max_age_s: float, max_bytes: int) -> None:
@@ -40,15 +40,15 @@ class UploadFolder:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._bytes = 0
-        # What the page itself put there when it was built.
+        # Files that the page itself created when it was built.
         self._kept: set[Path] = set()
 
     def keep_what_is_there(self) -> None:
-        """Never delete the files that are there now."""
+        """Exempt the existing files from deletion."""
         self._kept = {path for path in self.path.rglob("*") if path.is_file()}
 
     def take(self, size: int) -> bool:
-        """Return whether there is room for so many bytes, and count them until the next sweep."""
+        """Reserve an upload's size until the next sweep; return False if there is no room."""
         with self._lock:
             if self._bytes + size > self._max_bytes:
                 return False
@@ -56,7 +56,7 @@ class UploadFolder:
             return True
 
     def give_back(self, size: int) -> None:
-        """Count less, as an upload was refused."""
+        """Release the reserved size of an upload that was refused."""
         with self._lock:
             self._bytes = max(self._bytes - size, 0)
 
@@ -69,14 +69,14 @@ class UploadFolder:
                 path = Path(folder, name)
                 with suppress(FileNotFoundError):
                     about = path.lstat()
-                    # One from the future was written before the clock was set back.
+                    # A time in the future means that the clock was set back.
                     old = about.st_mtime < before or about.st_mtime > time.time() + 60
                     if old and path not in self._kept:
                         path.unlink()
                     else:
                         size += about.st_size
             with suppress(OSError):
-                # An upload moves its file into a folder that it has just made.
+                # An upload moves its file into a folder that it has just created.
                 if Path(folder) != self.path and Path(folder).stat().st_mtime < before:
                     Path(folder).rmdir()
         with self._lock:
@@ -84,7 +84,7 @@ class UploadFolder:
 
     @contextmanager
     def swept(self, every_s: float) -> Iterator[None]:
-        """Sweep every so many seconds, as long as it is needed."""
+        """Sweep at intervals of `every_s` seconds while the context is open."""
         ended = threading.Event()
 
         def work() -> None:
@@ -105,10 +105,10 @@ class UploadFolder:
 
 @contextmanager
 def upload_folder(*, max_age_s: float, max_bytes: int) -> Iterator[UploadFolder]:
-    """Make a folder for the uploads of this process, and delete it at the end.
+    """Create a folder for the uploads of this process, and delete it at the end.
 
     Folders of processes that were killed before they could do so are deleted first: a lock in each
-    tells whether its process lives.
+    shows whether its process is running.
     """
     parent = Path(tempfile.gettempdir())
     _delete_abandoned(parent)

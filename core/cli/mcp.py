@@ -32,7 +32,7 @@ def require_mcp(purpose: str) -> None:
 
 @app.command(rich_help_panel=RUN)
 def mcp() -> None:
-    """Answer a program on this machine over MCP: on standard input and output."""
+    """Serve the MCP tools to a program on this machine, over standard input and output."""
     require_mcp("This command")
     settings = read_settings()
     import asyncio

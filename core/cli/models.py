@@ -252,8 +252,8 @@ def push(
 ) -> None:
     """Publish models with their cards to a repository on the Hub.
 
-    The repository is created if it does not exist. All models are verified first. What a model was
-    taught with is not published.
+    The repository is created if it does not exist. All models are verified first. The training data
+    of taught models is not published.
     """
     from core.registry.releases import Releases
 

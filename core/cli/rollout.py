@@ -77,8 +77,8 @@ def canary(
 ) -> None:
     """Let a candidate answer a share of the chats and visitors, or list the canaries.
 
-    It is rolled back by itself when its errors, milliseconds or judged accuracy are worse beyond
-    chance, see docs/ROLLOUT.md, and by hand with --stop. `tensight models promote` makes it live.
+    It is rolled back automatically if its errors, latency or judged accuracy are significantly
+    worse, see docs/ROLLOUT.md, and manually with --stop. `tensight models promote` makes it live.
     """
     _rollout("canary", model, revision, share, stop, as_json)
 
@@ -120,7 +120,7 @@ def evidence(
 def drift(model: ModelArgument = None, as_json: JsonOption = False) -> None:
     """Compare the photos of the last 24 hours with those of the month before and validation.
 
-    The exit status is 0 also where they differ.
+    The exit status is 0 even if they differ.
     """
     _require_scipy()
     from datetime import UTC, datetime

@@ -38,7 +38,7 @@ def teach(
     """Teach a classifier of your own classes with a few photos of each.
 
     It is installed as a candidate: `tensight models promote` makes it live. Name and revision are
-    printed to stdout, and what is known of it to stderr.
+    printed to stdout, and the report on its photos to stderr.
     """
     from core.serving.teaching import connect_teaching
     from core.teaching.folder import read_folder
@@ -73,7 +73,7 @@ def _progress(total: int) -> Iterator[Callable[[int, int], None]]:
 
 
 def _lines(report: TeachingReport) -> Iterator[str]:
-    """Say what is known of a taught model."""
+    """Describe the accuracy of a taught model, and how to improve it."""
     accuracy = report.accuracy
     yield (
         f"{accuracy.share:.1%} of {accuracy.n} photos are classified correctly by a model taught "

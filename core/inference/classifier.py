@@ -67,7 +67,7 @@ class Classifier:
         self._backbone = backbone
         self._engine = backbone.engine
         self._head = _head_of(bundle, backbone)
-        self._arrays = read_ood_params(bundle, self._engine.features)
+        self._ood_params = read_ood_params(bundle, self._engine.features)
 
     @property
     def config(self) -> Config:
@@ -101,8 +101,8 @@ class Classifier:
 
     @property
     def ood_params(self) -> OodParams:
-        """Parameters of the model's known_score method, see `known_score.ARRAYS`."""
-        return self._arrays
+        """Parameters of the model's known_score method, see `known_score.OOD_PARAMS`."""
+        return self._ood_params
 
     def predict(self, photo: Photo, *, saliency: bool = False) -> Prediction:
         """Classify one photo.
@@ -150,7 +150,7 @@ class Classifier:
         return PreprocessedPhoto(name_of(photo), windows, _milliseconds_since(started))
 
     def preparation(self, *, preview: int | None = None) -> Preparation:
-        """Return the parameters with which another process can do the work of `see`.
+        """Return the parameters with which another process can do the work of `preprocess`.
 
         Args:
             preview: Longer side in pixels of a preview to render as well; None for none.
@@ -163,7 +163,7 @@ class Classifier:
         """Run the model on preprocessed photos: the second half of `predict`.
 
         Args:
-            seen: At most `MAX_BATCH` outputs of this classifier's `see`.
+            seen: At most `MAX_BATCH` outputs of this classifier's `preprocess`.
             saliency: For each of them, whether to compute a saliency map.
         """
         if not seen:
@@ -340,7 +340,7 @@ class Classifier:
         if self._head is not None:
             return self._head.known_scores(outputs.embedding)
         config = self.config
-        return known_scores(config.verdict.method, outputs, config, self._arrays)
+        return known_scores(config.verdict.method, outputs, config, self._ood_params)
 
     def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Yield normalised batches, ordered by view first and image second."""

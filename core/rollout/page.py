@@ -109,7 +109,7 @@ differs from a data set on the first day.
 
 The bot looks twice an hour and tells its operators at most once a day, however many processes
 it has: with a picture of the day beside the month, and what to look at (see
-[TELEGRAM.md](TELEGRAM.md#what-the-bot-tells-operators-by-itself)). The counts are kept by the
+[TELEGRAM.md](TELEGRAM.md#notifications-to-operators)). The counts are kept by the
 hour for 35 days and refer to neither photos nor people.
 
 Days without drift and days on which some photos all show one class, of eleven classes and

@@ -43,7 +43,7 @@ _PORT = 8000
 _CADDY_PORT = 8080
 _NAME = "tensight"
 _HEALTH = "/readyz"
-# docs/SECURITY.md, "What an operator must do", for one processor, and Ray's own processes.
+# docs/SECURITY.md, "Operations", for one processor, and Ray's own processes.
 _REPLICA_MEMORY = "3Gi"
 _HEAD_MEMORY = "4Gi"
 

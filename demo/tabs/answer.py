@@ -24,7 +24,7 @@ MAX_BARS = 20
 """Maximum number of classes with a bar."""
 
 WAITING_BARS = '<ol class="bars waiting" aria-hidden="true"><li></li><li></li><li></li></ol>'
-"""Stands in the place of the bars until there is a prediction."""
+"""Placeholder for the bars until there is a prediction."""
 WAITING_SCORES = f'{WAITING_BARS}<p id="timing">&nbsp;</p>'
 """The same for bars with the latency below them."""
 

@@ -1,4 +1,4 @@
-"""The tab Data: the training data set, its classes, and how hard they are."""
+"""The tab Data: the training data set, its classes, and the recall of each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     view = gr.HTML(elem_id="data-view")
 
     def show_figures(request: gr.Request) -> str:
-        """Describe the data set, and how the default model does on its classes."""
+        """Describe the data set, and the default model's results on its classes."""
         language = language_of(request)
         try:
             results = context.predictor.models()
@@ -79,7 +79,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
 
 
 def _known_classes(results: Sequence[ModelInfo], language: locale.Language) -> str:
-    """Say whether the models know the classes of the data set, or which others."""
+    """Describe which classes the models know, those of the data set or others."""
     here = locale.page_texts(language)
     labels = dict.fromkeys(label for result in results for label in result.config.labels)
     if set(labels) == set(_CIFAR10):

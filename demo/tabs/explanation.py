@@ -1,4 +1,4 @@
-"""The explanation of a prediction: a heat map for the photo, and what the model sees of it."""
+"""The explanation of a prediction: a heat map over the photo, and the model's input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feedback of visitors on a prediction: what they may answer, and how it is stored."""
+"""Feedback of visitors on a prediction: the choices, and its storage."""
 
 from __future__ import annotations
 

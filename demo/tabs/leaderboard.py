@@ -1,4 +1,4 @@
-"""All models side by side: a table of their results, and a chart of accuracy and time."""
+"""All models side by side: a table of their results, and a chart of accuracy and latency."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _rejected(result: ModelInfo) -> ProportionEstimate | None:
 
 
 def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str:
-    """Draw accuracy against time, a dot a model; accuracy on photos where all have it.
+    """Draw accuracy against latency, a dot for each model; accuracy on photos if all have it.
 
     Args:
         results: The models, at least one.

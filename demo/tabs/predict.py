@@ -281,7 +281,7 @@ class _Handlers:
     def _asks(self, prediction: Prediction) -> bool:
         """Return whether a visitor is asked if a prediction is right.
 
-        What visitors taught is theirs: the hub's own models learn nothing from it.
+        Visitors are not asked about models that they taught: feedback is for the other models.
         """
         return self._context.store is not None and not is_private(prediction.model)
 
@@ -344,7 +344,7 @@ class _Handlers:
         return self._judged(here[told].format(title=html.escape(shown.result.config.title)))
 
     def _judged(self, told: str) -> dict[Block, Any]:
-        """Thank for feedback, and take back the form."""
+        """Show thanks for the feedback, and hide the form."""
         tab, off, hidden = self._tab, gr.update(interactive=False), gr.update(visible=False)
         return {
             tab.thanks: told,
