@@ -323,6 +323,20 @@
         byId("teach-new").hidden = false;
         byId("teach-said").scrollIntoView({block: "start", behavior: "smooth"});
     };
+    // Called after every correction; without text where it failed. Teaching anew must not forget the photo.
+    const learned = async (told, photo) => {
+        if (!told) return;
+        const {model, label} = JSON.parse(told);
+        const each = classes.find(({name}) => same(name) === same(label));
+        if (!each || model !== replaces) return;
+        if (adds) {
+            each.earlier++;
+            return drawPhotos(each);
+        }
+        if (!photo?.url) return;
+        const blob = await (await fetch(photo.url)).blob();
+        add(each, [new File([blob], photo.orig_name ?? "photo.jpg", {type: blob.type})]);
+    };
     const confirmed = model => model && confirm(text("confirmDelete")) ? model : "";
     const save = path => {
         if (!path) return;
@@ -341,11 +355,11 @@
             time.textContent = fill("until", {time: new Date(time.dateTime).toLocaleString(document.documentElement.lang || undefined, {dateStyle: "medium", timeStyle: "short"})});
         const told = document.querySelector("#teach-said [data-names]:not([data-placed])");
         if (told && cards) placeRefusal(told);
-        for (const name of ["teach-said", "teach-verdict"])
+        for (const name of ["teach-said", "teach-verdict", "teach-corrected"])
             if (byId(name) && !byId(name).hasAttribute("aria-live")) byId(name).setAttribute("aria-live", "polite");
     };
     new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
     look();
 
-    window.tensight.teach = {visitor, draft, collect, finish, confirmed, save, closeBooth};
+    window.tensight.teach = {visitor, draft, collect, finish, learned, confirmed, save, closeBooth};
 }

@@ -135,6 +135,28 @@ def test_classifier_is_taught_more_offered_and_deleted(
     expect(page.locator("#teach-own")).to_be_hidden()
 
 
+def test_wrong_answer_is_taught_to_its_class(page: Page, tmp_path: Path) -> None:
+    teach_shapes(page, tmp_path)
+    (photo,) = draw(tmp_path, "square", range(50, 51))
+    expect(page.locator("#teach-wrong")).to_be_hidden()
+    give(page, photo, "#teach-photo")
+    page.locator("#teach-wrong").click()
+    page.locator("#teach-learn").click()
+    told = page.locator("#teach-corrected")
+    expect(told).to_contain_text("What is in the photo?")
+    page.locator("#teach-truth input").click()
+    page.get_by_role("option", name="circle").click()
+    page.locator("#teach-learn").click()
+    expect(told).to_contain_text("“My classifier” has learned from this photo.")
+    expect(told).to_contain_text(f"of its {2 * _EACH + 1} photos; before, it was")
+    expect(page.locator("#teach-correction")).to_be_hidden()
+    keep_screenshot(page, "teach-corrected")
+    # The photo is among those of its class, and is not forgotten when they are taught anew.
+    counts = page.locator("#teach-cards .teach-count")
+    expect(counts).to_have_text([f"Photos: {_EACH + 1}", f"Photos: {_EACH}"])
+    expect(page.locator("#teach-report")).to_contain_text(f"of {2 * _EACH + 1} photos were")
+
+
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
 def test_refusals_stand_beside_their_class_and_lose_nothing(page: Page, tmp_path: Path) -> None:
     words = locale.page_texts(language_of(page))
