@@ -190,6 +190,15 @@ class PageTeaching:
         """
         self._teaching.offer(_owner(visitor), model)
 
+    def withdraw(self, visitor: str, model: str) -> None:
+        """Withdraw the offer of a visitor's classifier.
+
+        Raises:
+            RequestError: The visitor has no valid key.
+            ModelNotFoundError, OutputError: As raised by `Teaching.withdraw`.
+        """
+        self._teaching.withdraw(_owner(visitor), model)
+
     def forget(self, visitor: str, model: str) -> None:
         """Delete a visitor's classifier.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency
 
 from core import locale
 from core.errors import TeachingError, TenSightError
@@ -77,6 +78,7 @@ class TeachTab:
     about: gr.HTML
     download: gr.Button
     offer: gr.Button
+    withdraw: gr.Button
     delete: gr.Button
     file: gr.HTML
 
@@ -155,9 +157,16 @@ def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
         correcting = _correction_layout(context)
     about = gr.HTML(elem_id="teach-about", elem_classes="teach-plain")
     with gr.Row(elem_id="teach-actions"):
-        download, offer, delete = (
-            gr.Button(words(f"teach_{name}"), size="sm", min_width=0, elem_id=f"teach-{name}")
-            for name in ("download", "offer", "delete")
+        # One of the two about the offer is visible.
+        download, offer, withdraw, delete = (
+            gr.Button(
+                words(f"teach_{name}"),
+                size="sm",
+                min_width=0,
+                visible=name != "withdraw",
+                elem_id=f"teach-{name}",
+            )
+            for name in ("download", "offer", "withdraw", "delete")
         )
     return {
         "model": model,
@@ -169,6 +178,7 @@ def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
         "about": about,
         "download": download,
         "offer": offer,
+        "withdraw": withdraw,
         "delete": delete,
     }
 
@@ -220,12 +230,20 @@ def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
         js=f"(state, model) => window.tensight.teach.finish(state === '{_TAUGHT}' ? model : '')",
         **private,
     )
+    corrected = _connect_correction(parts, handlers, private, free)
+    offered = [
+        button.click(handler, chosen, None, js=key_and_model, **free)
+        for button, handler in (
+            (parts.offer, handlers.offer),
+            (parts.withdraw, handlers.withdraw),
+        )
+    ]
     # A classifier that is taught again keeps its id.
-    for event in (parts.model.change, taught.then):
+    for event in (parts.model.change, *(each.then for each in (taught, corrected, *offered))):
         event(
             handlers.describe,
             [parts.visitor, parts.model, parts.taught],
-            [parts.report, parts.notes, parts.about, parts.offer],
+            [parts.report, parts.notes, parts.about, parts.offer, parts.withdraw],
             js="(given, ...others) => [window.tensight.teach.visitor(), ...others]",
             **free,
         )
@@ -246,14 +264,12 @@ def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
         [parts.wrong, parts.correction],
         **free,
     )
-    _connect_correction(parts, handlers, private, free)
     live = "window.tensight.{}(model, 'teach')"
     parts.live.click(None, parts.model, js=f"model => {live.format('toggleLive')}", **private)
     parts.model.change(None, parts.model, js=f"model => {live.format('setLiveModel')}", **private)
     parts.download.click(handlers.download, chosen, parts.file, js=key_and_model, **free).then(
         None, parts.file, js="path => window.tensight.teach.save(path)", **private
     )
-    parts.offer.click(handlers.offer, chosen, parts.offer, js=key_and_model, **free)
     parts.delete.click(
         handlers.delete,
         chosen,
@@ -266,9 +282,9 @@ def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
 
 def _connect_correction(
     parts: TeachTab, handlers: _Handlers, private: dict[str, Any], free: dict[str, Any]
-) -> None:
-    """Attach the handlers with which an answer is corrected."""
-    corrected = parts.learn.click(
+) -> Dependency:
+    """Attach the handlers with which an answer is corrected; return their event."""
+    corrected: Dependency = parts.learn.click(
         handlers.correct,
         [parts.visitor, parts.photo, parts.model, parts.truth],
         [parts.corrected, parts.correction, parts.verdict, parts.scores, parts.learned],
@@ -281,13 +297,7 @@ def _connect_correction(
         js="(learned, photo) => window.tensight.teach.learned(learned, photo)",
         **private,
     )
-    corrected.then(
-        handlers.describe,
-        [parts.visitor, parts.model, parts.taught],
-        [parts.report, parts.notes, parts.about, parts.offer],
-        js="(given, ...others) => [window.tensight.teach.visitor(), ...others]",
-        **free,
-    )
+    return corrected
 
 
 class _Handlers:
@@ -371,24 +381,21 @@ class _Handlers:
 
     def describe(
         self, visitor: str, model: str | None, taught: str | None, request: gr.Request
-    ) -> tuple[Any, Any, Any, Any]:
+    ) -> tuple[Any, ...]:
         """Say how good the chosen classifier is, and how to use it."""
         language = language_of(request)
         # The notes are known of the classifier that was taught last alone.
         notes = gr.skip() if model == taught else ""
         record = self._teaching.find(visitor, model)
         if record is None:
-            return "", notes, "", gr.skip()
+            return "", notes, "", gr.skip(), gr.skip()
         try:
             result = self._teaching.describe(record.id)
         except TenSightError as error:
-            return refusal_html(error, language), notes, "", gr.skip()
-        here = locale.page_texts(language)
-        offer = gr.update(
-            value=here["teach_was_offered" if record.offered else "teach_offer"],
-            interactive=not record.offered,
-        )
-        return model_html(result, language), notes, use_html(record, result, language), offer
+            return refusal_html(error, language), notes, "", gr.skip(), gr.skip()
+        about = use_html(record, result, language)
+        buttons = (gr.update(visible=shown) for shown in (not record.offered, record.offered))
+        return model_html(result, language), notes, about, *buttons
 
     async def classify(
         self, photo: str | None, model: str | None, request: gr.Request
@@ -463,19 +470,24 @@ class _Handlers:
             request, lambda: _write_zip(*self._teaching.download(visitor, model or ""))
         )
 
-    def offer(self, visitor: str, model: str | None, request: gr.Request) -> Any:
+    def offer(self, visitor: str, model: str | None, request: gr.Request) -> None:
         """Offer a classifier to the operator."""
-        here = locale.page_texts(language_of(request))
 
         def offer() -> str:
             self._teaching.offer(visitor, model or "")
-            return here["teach_offered"]
+            return locale.page_texts(language_of(request))["teach_offered"]
 
-        told = self._act(request, offer)
-        if not told:
-            return gr.skip()
-        gr.Info(told)
-        return gr.update(value=here["teach_was_offered"], interactive=False)
+        if told := self._act(request, offer):
+            gr.Info(told)
+
+    def withdraw(self, visitor: str, model: str | None, request: gr.Request) -> None:
+        """Withdraw the offer of a classifier."""
+
+        def withdraw() -> str:
+            self._teaching.withdraw(visitor, model or "")
+            return ""
+
+        self._act(request, withdraw)
 
     def delete(self, visitor: str, model: str | None, request: gr.Request) -> Any:
         """Delete a classifier, if the visitor has confirmed it."""

@@ -101,9 +101,36 @@ def test_visitor_owns_a_classifier_for_a_day(page: PageTeaching, tmp_path: Path)
     assert page.find(OTHER, record.id) is None
     with pytest.raises(ModelNotFoundError):
         page.forget(OTHER, record.id)
-    page.offer(VISITOR, record.id)
-    assert page.models(VISITOR)[0].offered
     page.forget(VISITOR, record.id)
+    assert page.models(VISITOR) == []
+
+
+def test_offer_is_withdrawn_and_publication_is_shown(
+    page: PageTeaching, teaching: Teaching, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
+
+    def shown() -> str:
+        return use_html(page.models(VISITOR)[0], page.describe(model), "en")
+
+    page.offer(VISITOR, model)
+    assert "Offered to the operator." in shown()
+    with pytest.raises(ModelNotFoundError):
+        page.withdraw(OTHER, model)
+    page.withdraw(VISITOR, model)
+    assert "Offered" not in shown()
+    assert teaching.offers() == []
+    page.offer(VISITOR, model)
+    teaching.mark_published(model, "shapes")
+    assert "published a copy as shapes" in shown()
+    assert teaching.offers() == []
+    # It is still known once the owner has taught it more.
+    more = ask(folder, "circle", replaces=model, adds=True, seeds=range(10, 14))
+    teach(page, VISITOR, more, folder)
+    assert "published a copy as shapes" in shown()
+    page.forget(VISITOR, model)
+    teaching.mark_published(model, "shapes")
     assert page.models(VISITOR) == []
 
 

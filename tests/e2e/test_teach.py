@@ -116,12 +116,15 @@ def test_classifier_is_taught_more_offered_and_deleted(
 ) -> None:
     teach_shapes(page, tmp_path)
     page.locator("#teach-offer").click()
-    expect(page.locator("#teach-offer")).to_have_text("Offered")
+    page.locator("#teach-withdraw").click()
+    page.locator("#teach-offer").click()
+    expect(page.locator("#teach-about")).to_contain_text("Offered to the operator.")
     # The browser forgets the photos, and the page never kept them.
     visit(page, url)
     cards = open_teach(page)
     expect(page.locator("#teach-model input")).to_have_value("My classifier")
-    expect(page.locator("#teach-offer")).to_be_disabled()
+    expect(page.locator("#teach-withdraw")).to_be_visible()
+    expect(page.locator("#teach-offer")).to_be_hidden()
     page.locator("#teach-continue").click()
     expect(cards.first.locator(".teach-count")).to_have_text(f"Taught already: {_EACH} · Photos: 0")
     page.locator("#teach-add").click()
