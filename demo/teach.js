@@ -283,17 +283,34 @@
         await preparing;
         return request({classes: given().map(each => ({name: each.name, photos: each.photos.length + each.earlier}))});
     };
-    const atOnce = 20;
+    const [atOnce, attempts, renewMs] = [20, 10, 60_000];
+    // A server that has no room for more says when it will have.
+    const send = async body => {
+        for (let i = 1; ; i++) {
+            const response = await fetch("./gradio_api/upload", {method: "POST", body});
+            const wait = Number(response.headers.get("Retry-After"));
+            if (response.ok || !wait || i === attempts) return response;
+            await new Promise(done => setTimeout(done, 1000 * wait));
+        }
+    };
     const upload = async photos => {
         const paths = [];
-        for (let i = 0; i < photos.length; i += atOnce) {
-            notify(fill("uploading", {n: i, all: photos.length}), i / photos.length);
-            const body = new FormData();
-            photos.slice(i, i + atOnce).forEach(({blob, name}) => body.append("files", blob, name));
-            const response = await fetch("./gradio_api/upload", {method: "POST", body});
-            const answer = await response.json();
-            if (!response.ok) throw new Error(answer.detail);
-            paths.push(...answer);
+        // Uploads are deleted after a few minutes, and many photos take longer on a slow connection.
+        const renewal = setInterval(() => {
+            if (paths.length) fetch("./held", {method: "POST", body: JSON.stringify(paths)}).catch(() => {});
+        }, renewMs);
+        try {
+            for (let i = 0; i < photos.length; i += atOnce) {
+                notify(fill("uploading", {n: i, all: photos.length}), i / photos.length);
+                const body = new FormData();
+                photos.slice(i, i + atOnce).forEach(({blob, name}) => body.append("files", blob, name));
+                const response = await send(body);
+                const answer = await response.json();
+                if (!response.ok) throw new Error(answer.detail);
+                paths.push(...answer);
+            }
+        } finally {
+            clearInterval(renewal);
         }
         return paths;
     };

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 import core
 from core import locale
@@ -190,6 +190,34 @@ def test_refusals_stand_beside_their_class_and_lose_nothing(page: Page, tmp_path
     add_class(cards.last, "square", draw(tmp_path, "square", range(2, _EACH)))
     page.locator("#teach-start").click()
     expect(page.locator("#teach-said")).to_contain_text(words["teach_done"])
+
+
+def test_slow_upload_keeps_its_first_photos(page: Page, tmp_path: Path) -> None:
+    cards = open_teach(page)
+    for card, kind in zip(cards.all(), ("circle", "square"), strict=True):
+        add_class(card, kind, draw(tmp_path, kind, range(11)))
+    page.clock.install()
+    asked: list[str] = []
+
+    def upload(route: Route) -> None:
+        asked.append("upload")
+        if len(asked) == 1:
+            route.fulfill(status=503, headers={"Retry-After": "1"})
+        elif len(asked) == 2:
+            route.continue_()
+        else:
+            page.clock.fast_forward(61_000)
+            route.continue_()
+
+    def renew(route: Route) -> None:
+        asked.append(f"renewed: {len(route.request.post_data_json)}")
+        route.continue_()
+
+    page.route("**/upload", upload)
+    page.route("**/held", renew)
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-said h2")).to_be_visible()
+    assert asked == ["upload", "upload", "upload", "renewed: 20"]
 
 
 def test_camera_of_a_class_stops_when_another_tab_is_opened(page: Page) -> None:
