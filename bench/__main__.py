@@ -1,6 +1,6 @@
 """Run the benchmarks: `python -m bench [SECTION ...]`, on an otherwise idle machine.
 
-Without section names, all sections run and docs/BENCHMARKS.md is written.
+Without section names, all sections run. Each replaces its tables in docs/BENCHMARKS.md.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.figures import document
+from bench.figures import write_section
 from bench.photos import make_photos
 from bench.sections import SECTIONS, measure
 from core.training.evaluation.provenance import commit, today
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PAGE = _ROOT / "docs" / "BENCHMARKS.md"
-# Hand-written analysis of missed targets, appended to the page.
-_FINDINGS = _ROOT / "bench" / "FINDINGS.md"
 
 
 def main() -> None:
@@ -29,17 +27,14 @@ def main() -> None:
         sys.exit(
             f"Unknown section: {', '.join(sorted(unknown))}. Choose from: {', '.join(SECTIONS)}."
         )
-    sections = []
     with tempfile.TemporaryDirectory() as folder:
         _forget_settings(Path(folder))
         photos = make_photos(Path(folder))
         for name in names:
             # Each section runs in its own process, so that none starts with another's memory.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                sections.append(pool.apply(measure, (name, photos, Path(folder))))
-    if len(names) == len(SECTIONS):
-        page = document(sections, today(), commit()) + "\n" + _FINDINGS.read_text("utf-8")
-        _PAGE.write_text(page, "utf-8")
+                section = pool.apply(measure, (name, photos, Path(folder)))
+            write_section(section, name, _PAGE, today(), commit())
 
 
 def _forget_settings(folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.attacks import run_server, write_tables
-from bench.figures import Section, environment, processor_s, resident_mb
+from bench.attacks import run_server
+from bench.figures import Section, environment, processor_s, resident_mb, write_tables
 from bench.photos import Photos
 from bench.throughput import load
 from core.registry.catalog import Catalog

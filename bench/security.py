@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.attacks import write_tables
-from bench.figures import Section
+from bench.figures import Section, write_tables
 from bench.photos import Photos
 from bench.security_connections import attack_connections
 from bench.security_photos import attack_photos
 
 __all__ = ["security"]
+
+_PAGE = Path(__file__).resolve().parent.parent / "docs" / "SECURITY.md"
 
 
 def security(photos: Photos, folder: Path) -> Section:
@@ -26,5 +27,5 @@ def security(photos: Photos, folder: Path) -> Section:
         "server and the other client run on the same processors.",
     )
     tables = [*attack_photos(section, photos, folder), *attack_connections(section, folder)]
-    write_tables(tables)
+    write_tables(tables, _PAGE, section="security")
     return section

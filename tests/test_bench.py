@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.attacks import other_client, write_tables
-from bench.figures import Section, alternate, process, resident_mb
+from bench.attacks import other_client
+from bench.figures import Section, alternate, process, resident_mb, write_section, write_tables
 from bench.load import main as load
 from bench.photos import Photos
 from bench.scaling import measure_model
@@ -84,7 +84,7 @@ def test_security_tables_replace_those_of_the_page(tmp_path: Path) -> None:
     page = tmp_path / "SECURITY.md"
     page.write_text((ROOT / "docs" / "SECURITY.md").read_text("utf-8"), "utf-8")
     for tables in (["first"], ["| a |", "second"]):
-        write_tables(tables, page)
+        write_tables(tables, page, section="security")
     begin, end = "<!-- bench security: begin -->", "<!-- bench security: end -->"
     before, _, rest = page.read_text("utf-8").partition(begin)
     written, _, after = rest.partition(end)
@@ -93,7 +93,7 @@ def test_security_tables_replace_those_of_the_page(tmp_path: Path) -> None:
     assert "## Data at rest" in after
     page.write_text("no markers", "utf-8")
     with pytest.raises(ValueError, match="does not contain <!-- bench security: begin -->"):
-        write_tables(["x"], page)
+        write_tables(["x"], page, section="security")
 
 
 def test_cost_of_a_photo_is_measured(tmp_path: Path, photo: Path) -> None:
@@ -118,6 +118,26 @@ def test_page_on_scaling_has_a_place_for_the_costs(tmp_path: Path) -> None:
     page = shutil.copy(ROOT / "docs" / "SCALING.md", tmp_path)
     write_tables(["| a |"], Path(page), section="scaling")
     assert "bench scaling`; do not edit.\n\n| a |\n<!--" in Path(page).read_text("utf-8")
+
+
+def test_measured_section_replaces_its_tables_alone(tmp_path: Path) -> None:
+    page = Path(shutil.copy(ROOT / "docs" / "BENCHMARKS.md", tmp_path))
+    before = page.read_text("utf-8")
+    section = Section("Latency", "One photo.", notes=["A note."])
+    section.add("a photo", 1.234, "ms", "under 5 ms")
+    write_section(section, "latency", page, "2026-01-02", "abc")
+    begin, end = "<!-- bench latency: begin -->", "<!-- bench latency: end -->"
+    head, _, rest = page.read_text("utf-8").partition(begin)
+    written, _, after = rest.partition(end)
+    assert "## Latency" in written
+    assert "| a photo | 1.23 ms | under 5 ms |" in written
+    assert "Measured on 2026-01-02, code abc" in written
+    assert (head, after) == (before.partition(begin)[0], before.partition(end)[2])
+
+
+def test_page_of_benchmarks_has_a_place_for_each_section() -> None:
+    page = (ROOT / "docs" / "BENCHMARKS.md").read_text("utf-8")
+    assert [name for name in SECTIONS if f"<!-- bench {name}: begin -->" not in page] == []
 
 
 def test_sections_name_functions_that_exist() -> None:

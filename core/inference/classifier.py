@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from core.bundle.config import HEAD, MODEL, Config, View
 from core.bundle.folder import Bundle
 from core.errors import BundleError
-from core.inference.answer import make_prediction, saliency_of
+from core.inference.answer import make_prediction
 from core.inference.backbone import Backbone
 from core.inference.embedding import Embedding
 from core.inference.engine import Outputs
+from core.inference.evidence import Evidence
 from core.inference.head import Head, read_head
 from core.inference.known_score import OodParams, known_scores, read_ood_params
 from core.inference.prediction import Prediction, Timing
@@ -171,11 +172,11 @@ class Classifier:
         outputs = self.outputs_of_crops([each.crops for each in seen])
         known = self._known_scores(outputs)
         explained = [i for i, wanted in enumerate(saliency) if wanted]
-        maps: dict[int, NDArray[np.float32]] = {}
+        evidence: dict[int, Evidence] = {}
         if explained:
             # With several crops, the saliency map is that of the middle crop.
             middle = np.stack([seen[i].crops[len(seen[i].crops) // 2] for i in explained])
-            maps = dict(zip(explained, self.maps(middle), strict=True))
+            evidence = dict(zip(explained, map(self._evidence, self.maps(middle)), strict=True))
         infer = _milliseconds_since(started) / len(seen)
         return [
             make_prediction(
@@ -183,7 +184,7 @@ class Classifier:
                 each.photo,
                 outputs.logits[i],
                 float(known[i]),
-                maps.get(i),
+                evidence.get(i),
                 Timing(each.decode_ms, infer),
             )
             for i, each in enumerate(seen)
@@ -306,7 +307,10 @@ class Classifier:
         Returns:
             As `Prediction.saliency`.
         """
-        return saliency_of(self.maps(seen[None])[0], label, self.config.input)
+        return self._evidence(self.maps(seen[None])[0]).saliency(label, self.config.input)
+
+    def _evidence(self, maps: NDArray[np.float32]) -> Evidence:
+        return Evidence(maps, activation=self._head is not None or self._engine.has_features)
 
     def _classified(self, outputs: Outputs) -> Outputs:
         """Replace the logits of the base by those of the head, where the model has one."""

@@ -60,6 +60,8 @@ class Engine:
 
     Attributes:
         features: Length d of an embedding.
+        has_features: Whether `explain` returns the feature map; `maps` are then class activation
+            maps, whose means are the logits.
 
     Args:
         model: Content of model.tflite.
@@ -94,6 +96,7 @@ class Engine:
             )
             for wanted in ("logits", _MAPS)
         )
+        self.has_features = any(_FEATURES in signatures[name]["outputs"] for name in expected)
         self._lock = threading.Lock()
         image = np.zeros((1, *shape, 3), np.float32)
         answer, maps = self.run(image), self.explain(image)

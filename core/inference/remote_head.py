@@ -8,6 +8,7 @@ from core.bundle.config import HEAD
 from core.bundle.folder import Bundle
 from core.inference.answer import make_prediction
 from core.inference.embedding import Embedding
+from core.inference.evidence import Evidence
 from core.inference.head import Head, read_head
 from core.inference.prediction import Prediction
 
@@ -43,7 +44,7 @@ class HeadClassifier:
             photo,
             head.logits(vector)[0],
             float(head.known_scores(vector)[0]),
-            None if features is None else head.maps(features[None])[0],
+            None if features is None else Evidence(head.maps(features[None])[0], activation=True),
             embedding.timing_ms,
         )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import layers
+from numpy.typing import NDArray
 
 from core.bundle.config import Pretrained
 from core.bundle.metrics import RealPhotoMetrics
@@ -18,6 +20,7 @@ from core.training.classification_task import ClassificationTask
 from core.training.data.datasets import Split
 from core.training.data.photo_batches import PhotoTrainingData
 from core.training.evaluation.evaluation_data import EvaluationData
+from core.training.export.equalisation import equalise_features
 from core.training.fit import FitResult, Reporter, fit
 from core.training.frozen_baseline import measure_frozen_baseline
 from core.training.head_task import HeadTask, attach_head
@@ -166,10 +169,7 @@ def _run_with_photos(
     run, network, weights = trained
     images = training.probe_images(plan.probe_rows, options.seed)
     final = refit_head(network, weights, images, plan, selection)
-    classes = len(dataset.labels)
-    model = recipe.build((recipe.input.height, recipe.input.width, 3), classes)
-    *below, kernel, bias = network.get_weights()
-    model.set_weights([*below, kernel[:, :classes], bias[:classes]])
+    model, kernel, bias = _served_network(recipe, network, len(dataset.labels))
     names = (dataset.hub, *(pretrained.datasets if pretrained else ()))
     return TrainedNetwork(
         run=run,
@@ -248,6 +248,26 @@ def _train_head(
         return None
     network = attach_head(task, run.model, settings)
     return run, network, measure_weights(network, selection, 1.0)
+
+
+def _served_network(
+    recipe: Recipe, network: keras.Model, classes: int
+) -> tuple[keras.Model, NDArray[np.float32], NDArray[np.float32]]:
+    """Separate the outputs of the labels from the head with an output for none of them.
+
+    Returns:
+        A network in float32, for the served image size, whose logits are those of the labels; and
+        the weights of the whole head on its embedding, shapes (d, k + 1) and (k + 1,).
+    """
+    whole = recipe.build((recipe.input.height, recipe.input.width, 3), classes + 1)
+    whole.set_weights(network.get_weights())
+    whole = equalise_features(whole)
+    head = whole.get_layer("logits")
+    kernel, bias = head.get_weights()
+    logits = layers.Dense(classes, dtype="float32", name="logits")
+    model = keras.Model(whole.input, logits(head.input), name=whole.name)
+    logits.set_weights([kernel[:, :classes], bias[:classes]])
+    return model, kernel, bias
 
 
 def _can_export() -> bool:
