@@ -22,6 +22,7 @@ SECTIONS = {
     "page": ("page", "page"),
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
+    "shadows": ("shadows", "shadows"),
     "security": ("security", "security"),
     "scaling": ("scaling", "scaling"),
 }

@@ -10,12 +10,12 @@ from bot.lessons import is_teacher
 from bot.sending import reply
 from bot.tasks import run_in_daemon_thread
 from bot.taught_models import TaughtModels, owner_of
-from bot.teaching_texts import correction_text, refusal
+from bot.teaching_texts import refusal
 from core import locale
 from core.errors import TeachingError
 from core.store.feedback import StoredAnswer
 from core.teaching.collect import LabelledPhoto
-from core.teaching.service import TaughtModel
+from core.teaching.corrections import Correction, correct
 
 __all__ = ["is_own", "may_teach", "offer", "on_learn"]
 
@@ -73,10 +73,9 @@ async def _learn(press: ButtonPress, answer: StoredAnswer, label: str) -> str | 
 
     Raises:
         TeachingError: It cannot be taught; nothing was changed.
-        Exception: As in `Teaching.more`.
+        Exception: As in `correct`.
     """
     context, taught = press.context, press.context.bot_data.taught
-    before = (await context.bot_data.models.get(answer.model)).metrics.taught
     async with press.photo(answer) as content:
         photo = LabelledPhoto(label, content, label, answer.person)
     owner = owner_of(press.message.chat.id)
@@ -88,18 +87,12 @@ async def _learn(press: ButtonPress, answer: StoredAnswer, label: str) -> str | 
         return None
     prediction = await context.predict(content, answer.model)
     verdict = locale.format_verdict(prediction, press.language)
-    accuracy = result.report.accuracy
-    return correction_text(
-        result.bundle.config.title,
-        accuracy if before is None else before.accuracy,
-        accuracy,
-        verdict,
-        press.language,
-    )
+    texts = locale.bot_texts(press.language)
+    return texts["teach_better"].format(**result.texts(press.language), verdict=verdict)
 
 
-def _teach(taught: TaughtModels, owner: str, model: str, photo: LabelledPhoto) -> TaughtModel:
-    return taught.teaching().more(owner, model, [photo])
+def _teach(taught: TaughtModels, owner: str, model: str, photo: LabelledPhoto) -> Correction:
+    return correct(taught.teaching(), owner, model, photo)
 
 
 def _forget(taught: TaughtModels, person: str) -> None:

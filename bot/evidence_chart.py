@@ -113,7 +113,7 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[Panel]:
     if evidence.changes:
         changes = (
             Row(
-                name=f"{label_text(before, language)} → {label_text(after, language)}",
+                name=f"{label_text(before, language)} →\n{label_text(after, language)}",
                 bars=(Bar(value=n, text=str(n)), None),
             )
             for before, after, n in evidence.changes[:_MOST_ROWS]
@@ -146,7 +146,8 @@ def _proportion(hits: int, n: int, language: Language) -> Bar | None:
 def _estimate(estimate: ProportionEstimate, language: Language) -> Bar:
     return Bar(
         value=estimate.share,
-        text=f"{format_share(estimate.share, language)} (n={estimate.n})",
+        text=f"{format_share(estimate.share, language)} "
+        f"(n={locale.decimal(estimate.n, 0, language)})",
         low=estimate.low,
         high=estimate.high,
     )

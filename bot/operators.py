@@ -303,6 +303,8 @@ async def _on_confirmation(update: Update, context: BotContext) -> None:
         with suppress(StoreError):  # The command has been run, and must not be run again.
             await asyncio.to_thread(confirmations.finish, key, result)
         await _replace_text(query, result)
+        if pending.act.startswith("publish "):
+            await publishing.tell_owner(context, pending)
 
 
 def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:

@@ -21,6 +21,7 @@ from core import locale
 from core.errors import StoreError, TenSightError, UnavailableError
 from core.inference.prediction import Prediction
 from core.photos.saliency import overlay
+from core.registry.taught import is_private
 from core.serving.ask import ask_all
 
 __all__ = [
@@ -208,6 +209,9 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
                 return error
 
         answers = await asyncio.gather(*map(classify, messages))
+        # What a chat taught is its own.
+        if not is_private(model):
+            await _store_to_label(context, updates, answers)
         title = (await state.models.get(model)).config.title
         await reply(messages[0], replies.album(answers, title, language))
         for answer in answers:
@@ -218,3 +222,24 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
 
     if await may_ask(context, n_photos):
         await with_error_replies(context, act)
+
+
+async def _store_to_label(
+    context: BotContext,
+    updates: Sequence[Update],
+    answers: Sequence[Prediction | TenSightError | None],
+) -> None:
+    """Store the answers to an album if its sender lets operators label the photos.
+
+    Nothing else needs them, since there are no buttons under the reply to an album.
+    """
+    if not await context.lets_label():
+        return
+    items = [update for update in updates if update.message is not None]
+    async with context.keeping() as may_keep:
+        if not may_keep:
+            return
+        for update, answer in zip(items, answers, strict=True):
+            found = photo_of(update.message)
+            if isinstance(answer, Prediction) and found is not None:
+                await context.store_answer(context.person, found.file_id, answer, update=update)

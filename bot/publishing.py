@@ -14,6 +14,7 @@ from bot.outcome import Outcome, live_outcome
 from bot.sending import reply
 from bot.state import BotContext, BotState
 from bot.taught_models import HeldModel
+from bot.taught_notices import chats_among, tell_chats
 from bot.teaching_texts import listed
 from core import locale
 from core.errors import ModelNotFoundError, TeachingError
@@ -22,7 +23,7 @@ from core.registry.taught import TaughtRecord
 from core.store.confirmations import PendingCommand
 from core.teaching.limits import check_model_name
 
-__all__ = ["HANDLERS", "announce", "run_confirmed", "summary"]
+__all__ = ["HANDLERS", "announce", "run_confirmed", "summary", "tell_owner"]
 
 _MOST_ROWS = 20
 
@@ -103,8 +104,8 @@ def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
 
     Raises:
         ModelNotFoundError: It has been deleted or taught again since the question was asked.
-        TeachingError, BundleError, OutputError, StoreError: As in `Teaching.publish` and
-            `Releases.promote`.
+        TeachingError, BundleError, OutputError, StoreError: As in `Teaching.publish`,
+            `Releases.promote` and `Teaching.mark_published`.
     """
     _, code, name = pending.act.split()
     held = _find(state.taught.describe_now(), code)
@@ -114,7 +115,27 @@ def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
         )
     bundle = state.taught.teaching().publish(held.record.id, name)
     revision = state.releases.promote(name, bundle.revision)
+    state.taught.teaching().mark_published(held.record.id, name)
     return live_outcome(state, "promote_done", {"model": name, "revision": revision})
+
+
+async def tell_owner(context: BotContext, pending: PendingCommand) -> None:
+    """Tell the chat whose model was published, unless it is the operator's own.
+
+    Visitors read it beside their model on the page.
+
+    Args:
+        context: Context of the operator's update.
+        pending: The command that was run; nothing happens if it failed.
+    """
+    _, code, name = pending.act.split()
+    state = context.bot_data
+    held = _find(await state.taught.describe_all(), code)
+    if held is None or held.record.published != name:
+        return
+    chats = await chats_among(state, (held.record.owner,))
+    chats.pop(context.user_id or 0, None)
+    await tell_chats(context.bot, chats, "teach_published", title=held.record.title, name=name)
 
 
 def _find(models: Sequence[HeldModel], code: str) -> HeldModel | None:

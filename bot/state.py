@@ -269,18 +269,27 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
             photo, model=model, client=client_of(self.current_update)
         )
 
-    async def store_answer(self, person: str | None, file_id: str, prediction: Prediction) -> str:
-        """Store an answer for the buttons under it.
+    async def store_answer(
+        self,
+        person: str | None,
+        file_id: str,
+        prediction: Prediction,
+        *,
+        update: Update | None = None,
+    ) -> str:
+        """Store an answer for the buttons under it, and for the operators' label queue.
 
         Args:
             person: Keyed hash of the user who sent the photo.
             file_id: Id of the photo on Telegram's servers.
             prediction: The answer.
+            update: Update of the photo; None for that of the context.
 
         Returns:
             Key of the answer, the same if the update is handled again.
         """
-        about = f"{self.bot.id}:{self.current_update.update_id}:{prediction.revision}"
+        number = (update or self.current_update).update_id
+        about = f"{self.bot.id}:{number}:{prediction.revision}"
         key = keyed_hash(self.bot_data.hash_key, about)[:_ANSWER_KEY_LENGTH]
         # Users consent for themselves only, and taught models belong to their chats.
         may_label = person is not None and person == self.person

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from telegram import Message, Update
 from telegram.constants import ChatType
-from telegram.error import TelegramError
 
 from bot import replies
 from bot.learning import finish_lesson
@@ -20,8 +18,8 @@ from bot.sending import reply
 from bot.state import BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from bot.taught_models import owner_of
+from bot.taught_notices import chats_among, tell_chats
 from bot.teaching_texts import list_line, quoted, refusal
-from core import locale
 from core.errors import MissingExtraError, TeachingError
 from core.locale import Language
 from core.registry.taught import TaughtRecord
@@ -283,6 +281,19 @@ async def _offer(command: _Command) -> None:
         await announce(command.context.bot, command.state, record.id)
 
 
+async def _withdraw(command: _Command) -> None:
+    """Withdraw the offer of a model."""
+    record = await command.find(own=True)
+    if record is None:
+        return
+    if not record.offered:
+        await command.say("teach_not_offered", title=record.title)
+        return
+    teaching = await run_in_daemon_thread(command.state.taught.teaching)
+    await asyncio.to_thread(teaching.withdraw, command.owner, record.id)
+    await command.say("teach_withdrawn", title=record.title)
+
+
 async def _add(command: _Command) -> None:
     """Add a model that another chat shares."""
     key = command.name.strip().lower()
@@ -299,15 +310,11 @@ async def _add(command: _Command) -> None:
 async def _tell_ended(context: BotContext, record: TaughtRecord, users: Collection[str]) -> None:
     """Notify the chats that used a deleted model; they use the default model from now on."""
     state = context.bot_data
-    for chat, settings in (await asyncio.to_thread(state.store.chats.all)).items():
-        if not state.taught.is_among(chat, users):
-            continue
+    chats = await chats_among(state, users)
+    for chat, settings in chats.items():
         if settings.model == record.id:
             await asyncio.to_thread(state.store.chats.set, chat, replace(settings, model=None))
-        language = locale.language_of_tag(settings.language) or "en"
-        text = locale.bot_texts(language)["teach_ended"].format(title=record.title)
-        with suppress(TelegramError):  # The bot may have been removed from the chat.
-            await context.bot.send_message(chat, text)
+    await tell_chats(context.bot, chats, "teach_ended", title=record.title)
 
 
 _ACTIONS: dict[str, Callable[[_Command], Awaitable[None]]] = {
@@ -320,5 +327,6 @@ _ACTIONS: dict[str, Callable[[_Command], Awaitable[None]]] = {
     "share": _share,
     "unshare": _unshare,
     "offer": _offer,
+    "withdraw": _withdraw,
     "add": _add,
 }

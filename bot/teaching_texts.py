@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
-from core.bundle.metrics import ProportionEstimate
 from core.errors import TeachingError
 from core.locale import Language
 from core.teaching.limits import (
@@ -19,7 +18,7 @@ from core.teaching.limits import (
 )
 from core.teaching.report import TeachingReport
 
-__all__ = ["correction_text", "list_line", "listed", "quoted", "refusal", "report_text"]
+__all__ = ["list_line", "listed", "quoted", "refusal", "report_text"]
 
 _MAX_LINES = 5
 # Fifty names of 64 characters would not fit into one message with the rest.
@@ -103,35 +102,6 @@ def report_text(
     if report.duplicates:
         blocks.append(texts["teach_duplicates"].format(n=report.duplicates))
     return "\n\n".join([*blocks, texts["teach_use_how"]])
-
-
-def correction_text(
-    title: str,
-    before: ProportionEstimate,
-    after: ProportionEstimate,
-    verdict: str,
-    language: Language,
-) -> str:
-    """Format by how much one more photo improved a taught model.
-
-    Args:
-        title: Name of the model.
-        before: Its accuracy before, on the photos that it was taught with.
-        after: Its accuracy now.
-        verdict: What it now says of the photo.
-        language: Language of the text.
-    """
-    change = 100 * (after.share - before.share)
-    sign = "+" if change > 0 else "±" if round(change, 1) == 0 else "−"
-    return locale.bot_texts(language)["teach_better"].format(
-        title=title,
-        before=f"{before.share:.0%}",
-        before_n=before.n,
-        after=f"{after.share:.0%}",
-        after_n=after.n,
-        change=sign + locale.decimal(abs(change), 1, language),
-        verdict=verdict,
-    )
 
 
 def _confusion_lines(report: TeachingReport, texts: Mapping[str, str]) -> list[str]:

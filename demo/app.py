@@ -36,6 +36,7 @@ from demo import api
 from demo.components import text_html
 from demo.context import ClientRateLimiter, PageContext, Samples
 from demo.guard import page_middleware
+from demo.held_uploads import HeldUploads
 from demo.hosts import TrustedHosts
 from demo.live import LiveFrames
 from demo.preview import PageHead
@@ -249,10 +250,12 @@ def launch(
     in_space = "SPACE_ID" in os.environ
     head = Middleware(PageHead, hosts=hosts, root_path=root_path, framed=in_space)
     endpoint = None if mcp is None else mcp(hosts)
-    frames = None if live is None else live.route
+    own = [] if live is None else [live.route]
+    if uploads is not None:
+        own.append(HeldUploads(uploads).route)
     if in_space:
         _launch_in_space(
-            page, host, port, [*middleware, head], look, page_routes(endpoint, frames), endpoint
+            page, host, port, [*middleware, head], look, page_routes(endpoint, own), endpoint
         )
         return None
     serve_page(
@@ -263,7 +266,7 @@ def launch(
         look=look,
         inside=[head],
         mcp=endpoint,
-        live=frames,
+        own=own,
     )
     if open_browser:
         open_in_browser(page)

@@ -28,8 +28,16 @@ from demo.context import ClientRateLimiter
 from demo.unheard import UnheardEvents
 from demo.uploads import UploadFolder
 
-__all__ = ["LIVE_PATH", "MAX_EVENT_BYTES", "MAX_MCP_BYTES", "MCP_PATH", "page_middleware"]
+__all__ = [
+    "HELD_PATH",
+    "LIVE_PATH",
+    "MAX_EVENT_BYTES",
+    "MAX_MCP_BYTES",
+    "MCP_PATH",
+    "page_middleware",
+]
 
+HELD_PATH = "/held"
 LIVE_PATH = "/live"
 MCP_PATH = "/mcp"
 MAX_MCP_BYTES = 32 * 2**20
@@ -266,7 +274,7 @@ def _is_upload(scope: Scope) -> bool:
 def _rule_of(scope: Scope) -> BodyRule:
     if _is_upload(scope):
         return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is streamed to a file
-    if _EVENT.fullmatch(_asked(scope)):
+    if _EVENT.fullmatch(_asked(scope)) or scope["path"] == HELD_PATH:
         return BodyRule(MAX_EVENT_BYTES)
     if scope["path"] == LIVE_PATH:
         return BodyRule(_MAX_FRAME_BYTES)

@@ -55,7 +55,7 @@ def serve_page(
     look: Mapping[str, Any],
     inside: Sequence[Middleware] = (),
     mcp: Endpoint | None = None,
-    live: Route | None = None,
+    own: Sequence[Route] = (),
     limits: ConnectionLimits | None = None,
 ) -> None:
     """Start serving a page in a thread; `page.close()` stops it.
@@ -68,7 +68,7 @@ def serve_page(
         look: Arguments of `Blocks.launch` for appearance and limits.
         inside: Middleware between Gradio's own, which compresses, and its routes.
         mcp: The MCP endpoint; None for no endpoint.
-        live: The route of live frames; None for no live predictions.
+        own: Other routes of the page.
         limits: Limits on connections; None for the defaults.
 
     Raises:
@@ -77,7 +77,7 @@ def serve_page(
     listening = listen(host, port)
     outer = FastAPI(
         middleware=middleware,
-        routes=page_routes(mcp, live),
+        routes=page_routes(mcp, own),
         lifespan=None if mcp is None else mcp.lifespan,
         openapi_url=None,
         docs_url=None,
@@ -110,15 +110,13 @@ def serve_page(
     server.start(listening)
 
 
-def page_routes(mcp: Endpoint | None, live: Route | None) -> list[BaseRoute]:
+def page_routes(mcp: Endpoint | None, own: Sequence[Route]) -> list[BaseRoute]:
     """Return our own routes, which must precede Gradio's, as those match every path."""
     routes: list[BaseRoute] = [Route("/healthz", _health, methods=["GET", "HEAD"])]
     routes += manifest.routes()
     if mcp is not None:
         routes.append(mcp.route)
-    if live is not None:
-        routes.append(live)
-    return routes
+    return [*routes, *own]
 
 
 def open_in_browser(page: gr.Blocks) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from core.output import new_folder
 from core.registry import hub
 from core.settings import Settings
 
-__all__ = ["build", "push"]
+__all__ = ["build", "push", "space_requirements"]
 
 # Python version of the Space; Spaces offer it, and the project supports it.
 _PYTHON = "3.12"
-_EXTRAS = ("heif", "postgres", "teach")
+_EXTRAS = ("charts", "heif", "postgres", "teach")
 _LEFT_OUT = ("__pycache__", "*.pyc", "training")
 
 _README = """---
@@ -111,12 +112,13 @@ def build(settings: Settings, folder: Path) -> None:
         )
         models = f"models:\n  - {settings.hub_repo}\n"
         answers = f"the models of {settings.hub_repo}, commit {commit}"
+    needed = space_requirements(metadata.requires("tensight") or [])
     texts = {
         "README.md": _README.format(
             gradio=metadata.version("gradio"), python=_PYTHON, models=models, answers=answers
         ),
         "app.py": _APP.format(hub=source),
-        "requirements.txt": "".join(f"{each}\n" for each in _requirements()),
+        "requirements.txt": "".join(f"{each}\n" for each in needed),
     }
     with new_folder(folder) as new:
         for package in (core, demo):
@@ -168,10 +170,14 @@ def push(settings: Settings, repo: str, *, message: str, private: bool, bars: bo
         )
 
 
-def _requirements() -> list[str]:
-    """Return the requirements of the page, pinned to the installed versions."""
-    needed = []
-    for each in metadata.requires("tensight") or []:
+def space_requirements(declared: Iterable[str]) -> list[str]:
+    """Return the requirements of a Space, pinned to the installed versions.
+
+    Args:
+        declared: Requirements of the project, in the form of its metadata.
+    """
+    needed = set()
+    for each in declared:
         what, _, marker = each.partition(";")
         name = re.match(r"[\w.-]+(\[[\w,-]+\])?", what.strip())
         extra = re.search(r"extra == .(\w+)", marker)
@@ -179,8 +185,8 @@ def _requirements() -> list[str]:
             continue
         bare = name[0].partition("[")[0]
         try:
-            needed.append(f"{name[0]}=={metadata.version(bare)}")
+            needed.add(f"{name[0]}=={metadata.version(bare)}")
         except metadata.PackageNotFoundError:
             # An extra that is not installed: use its newest version.
-            needed.append(name[0])
+            needed.add(name[0])
     return sorted(needed, key=str.lower)

@@ -283,17 +283,34 @@
         await preparing;
         return request({classes: given().map(each => ({name: each.name, photos: each.photos.length + each.earlier}))});
     };
-    const atOnce = 20;
+    const [atOnce, attempts, renewMs] = [20, 10, 60_000];
+    // A server that has no room for more says when it will have.
+    const send = async body => {
+        for (let i = 1; ; i++) {
+            const response = await fetch("./gradio_api/upload", {method: "POST", body});
+            const wait = Number(response.headers.get("Retry-After"));
+            if (response.ok || !wait || i === attempts) return response;
+            await new Promise(done => setTimeout(done, 1000 * wait));
+        }
+    };
     const upload = async photos => {
         const paths = [];
-        for (let i = 0; i < photos.length; i += atOnce) {
-            notify(fill("uploading", {n: i, all: photos.length}), i / photos.length);
-            const body = new FormData();
-            photos.slice(i, i + atOnce).forEach(({blob, name}) => body.append("files", blob, name));
-            const response = await fetch("./gradio_api/upload", {method: "POST", body});
-            const answer = await response.json();
-            if (!response.ok) throw new Error(answer.detail);
-            paths.push(...answer);
+        // Uploads are deleted after a few minutes, and many photos take longer on a slow connection.
+        const renewal = setInterval(() => {
+            if (paths.length) fetch("./held", {method: "POST", body: JSON.stringify(paths)}).catch(() => {});
+        }, renewMs);
+        try {
+            for (let i = 0; i < photos.length; i += atOnce) {
+                notify(fill("uploading", {n: i, all: photos.length}), i / photos.length);
+                const body = new FormData();
+                photos.slice(i, i + atOnce).forEach(({blob, name}) => body.append("files", blob, name));
+                const response = await send(body);
+                const answer = await response.json();
+                if (!response.ok) throw new Error(answer.detail);
+                paths.push(...answer);
+            }
+        } finally {
+            clearInterval(renewal);
         }
         return paths;
     };
@@ -323,6 +340,20 @@
         byId("teach-new").hidden = false;
         byId("teach-said").scrollIntoView({block: "start", behavior: "smooth"});
     };
+    // Called after every correction; without text where it failed. Teaching anew must not forget the photo.
+    const learned = async (told, photo) => {
+        if (!told) return;
+        const {model, label} = JSON.parse(told);
+        const each = classes.find(({name}) => same(name) === same(label));
+        if (!each || model !== replaces) return;
+        if (adds) {
+            each.earlier++;
+            return drawPhotos(each);
+        }
+        if (!photo?.url) return;
+        const blob = await (await fetch(photo.url)).blob();
+        add(each, [new File([blob], photo.orig_name ?? "photo.jpg", {type: blob.type})]);
+    };
     const confirmed = model => model && confirm(text("confirmDelete")) ? model : "";
     const save = path => {
         if (!path) return;
@@ -341,11 +372,11 @@
             time.textContent = fill("until", {time: new Date(time.dateTime).toLocaleString(document.documentElement.lang || undefined, {dateStyle: "medium", timeStyle: "short"})});
         const told = document.querySelector("#teach-said [data-names]:not([data-placed])");
         if (told && cards) placeRefusal(told);
-        for (const name of ["teach-said", "teach-verdict"])
+        for (const name of ["teach-said", "teach-verdict", "teach-corrected"])
             if (byId(name) && !byId(name).hasAttribute("aria-live")) byId(name).setAttribute("aria-live", "polite");
     };
     new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
     look();
 
-    window.tensight.teach = {visitor, draft, collect, finish, confirmed, save, closeBooth};
+    window.tensight.teach = {visitor, draft, collect, finish, learned, confirmed, save, closeBooth};
 }

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 from core.bundle.leaderboard import ModelInfo
 from core.errors import (
     BundleError,
     BusyError,
     MissingExtraError,
+    PhotoReadError,
     RequestError,
     StoreError,
     TeachingError,
@@ -24,9 +27,10 @@ from core.serving.predictor import Predictor
 from core.serving.teaching import connect_teaching
 from core.settings import Settings
 from core.teaching.collect import LabelledPhoto
+from core.teaching.corrections import Correction, correct
 from core.teaching.learning import check_installed
 from core.teaching.service import TaughtModel, Teaching
-from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft
+from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft, UploadedPhoto
 
 __all__ = ["LIFETIME_S", "MAX_MODELS", "PageFullError", "PageTeaching", "page_teaching"]
 
@@ -43,11 +47,13 @@ _MAX_UNFINISHED = 8
 _RETRY_S = 60
 _PURGE_S = 300.0
 
+_Result = TypeVar("_Result")
+
 logger = logging.getLogger(__name__)
 
 
 class PageTeaching:
-    """Teaching within the limits of the page. Methods block, except `teach`.
+    """Teaching within the limits of the page. Methods block, except `teach` and `correct`.
 
     Visitors are told apart by a random key that their browser keeps, of which only a keyed hash is
     stored.
@@ -109,24 +115,43 @@ class PageTeaching:
             BusyError: Too many classifiers wait already.
         """
         owner = _owner(visitor)
-        if not self._free.acquire(blocking=False):
-            raise BusyError(_RETRY_S)
-        at_end = ExitStack()
-        at_end.callback(self._free.release)
-        try:
-            claimed = at_end.enter_context(closing(ClaimedPhotos(asked, folder)))
 
-            def work() -> TaughtModel:
-                with at_end:
-                    return self._teach(owner, asked, claimed.photos, progress)
+        def work(photos: Sequence[LabelledPhoto]) -> TaughtModel:
+            return self._teach(owner, asked, photos, progress)
 
-            future = self._workers.submit(work)
-        except BaseException:
-            at_end.close()
-            raise
-        # It never begins if the page ends before.
-        future.add_done_callback(lambda _: at_end.close())
-        return future
+        return self._begin(asked.photos, folder, work)
+
+    def correct(
+        self,
+        visitor: str,
+        model: str,
+        photo: UploadedPhoto,
+        folder: str,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Future[Correction]:
+        """Begin to teach a visitor's classifier a photo that it got wrong.
+
+        The future raises PhotoReadError where the upload is gone, and what `correct` of
+        core.teaching raises.
+
+        Args:
+            visitor: Key of the visitor.
+            model: Id of the classifier.
+            photo: The photo with its true class.
+            folder: Gradio's upload folder.
+            progress: As in `teach`.
+
+        Raises:
+            RequestError, BusyError: As in `teach`.
+        """
+        owner = _owner(visitor)
+
+        def work(photos: Sequence[LabelledPhoto]) -> Correction:
+            if not Path(str(photos[0].photo)).exists():
+                raise PhotoReadError("The upload has been deleted, as it was too old.")
+            return correct(self._teaching, owner, model, photos[0], progress=progress)
+
+        return self._begin([photo], folder, work)
 
     def models(self, visitor: str) -> list[TaughtRecord]:
         """List the classifiers of a visitor, the newest first; none without a valid key."""
@@ -165,6 +190,15 @@ class PageTeaching:
         """
         self._teaching.offer(_owner(visitor), model)
 
+    def withdraw(self, visitor: str, model: str) -> None:
+        """Withdraw the offer of a visitor's classifier.
+
+        Raises:
+            RequestError: The visitor has no valid key.
+            ModelNotFoundError, OutputError: As raised by `Teaching.withdraw`.
+        """
+        self._teaching.withdraw(_owner(visitor), model)
+
     def forget(self, visitor: str, model: str) -> None:
         """Delete a visitor's classifier.
 
@@ -201,6 +235,32 @@ class PageTeaching:
         finally:
             ended.set()
             thread.join()
+
+    def _begin(
+        self,
+        photos: Sequence[UploadedPhoto],
+        folder: str,
+        learn: Callable[[Sequence[LabelledPhoto]], _Result],
+    ) -> Future[_Result]:
+        """Claim uploads, and learn from them once a worker is free."""
+        if not self._free.acquire(blocking=False):
+            raise BusyError(_RETRY_S)
+        at_end = ExitStack()
+        at_end.callback(self._free.release)
+        try:
+            claimed = at_end.enter_context(closing(ClaimedPhotos(photos, folder)))
+
+            def work() -> _Result:
+                with at_end:
+                    return learn(claimed.photos)
+
+            future = self._workers.submit(work)
+        except BaseException:
+            at_end.close()
+            raise
+        # It never begins if the page ends before.
+        future.add_done_callback(lambda _: at_end.close())
+        return future
 
     def _teach(
         self,

@@ -24,7 +24,7 @@ from core.teaching.limits import (
 )
 from demo.components import uploaded
 
-__all__ = ["ClaimedPhotos", "PhotosToTeach", "TeachingDraft"]
+__all__ = ["ClaimedPhotos", "PhotosToTeach", "TeachingDraft", "UploadedPhoto"]
 
 
 class _Request(BaseModel):
@@ -81,7 +81,7 @@ class TeachingDraft(_Request):
         model_title(self.title)
 
 
-class _UploadedPhoto(BaseModel):
+class UploadedPhoto(BaseModel):
     """A photo of a class: its upload, and the name of its file."""
 
     label: str
@@ -97,7 +97,7 @@ class PhotosToTeach(_Request):
         adds: Whether they are added to those that `replaces` was taught before.
     """
 
-    photos: Annotated[list[_UploadedPhoto], Field(max_length=MAX_PHOTOS_IN_ALL)]
+    photos: Annotated[list[UploadedPhoto], Field(max_length=MAX_PHOTOS_IN_ALL)]
     adds: bool = False
 
 
@@ -107,7 +107,7 @@ class ClaimedPhotos:
     The sweep of the upload folder would delete them while the visitor waits for others.
 
     Args:
-        asked: The request that names them.
+        photos: The uploads.
         uploads: Gradio's upload folder; a path outside of it cannot be read.
 
     Attributes:
@@ -116,13 +116,13 @@ class ClaimedPhotos:
 
     photos: Sequence[LabelledPhoto]
 
-    def __init__(self, asked: PhotosToTeach, uploads: str) -> None:
+    def __init__(self, photos: Sequence[UploadedPhoto], uploads: str) -> None:
         # Beside the uploads, so that links can be made, and both end with the process.
         parent = Path(uploads).resolve().parent
         self._folder = Path(tempfile.mkdtemp(prefix="tensight-taught-", dir=parent))
         self.photos = [
             LabelledPhoto(each.label, self._claim(i, each.path, uploads), f"{i}. {each.name}")
-            for i, each in enumerate(asked.photos, 1)
+            for i, each in enumerate(photos, 1)
         ]
 
     def close(self) -> None:

@@ -8,8 +8,9 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,8 +22,26 @@ _LOCK = "lock"
 _FILES = "files"
 # A starting process creates its folder before the lock in it.
 _WITHOUT_LOCK_S = 60.0
+# Time that a renewed file is kept in all, and share of the folder that renewed files may take.
+_MAX_HELD_S = 3600.0
+_MAX_HELD_SHARE = 0.5
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A renewed file.
+
+    Attributes:
+        written_ns: Time when it was written, as `st_mtime_ns`.
+        renewed_ns: Its `st_mtime_ns` since it was renewed.
+        size: Its size in bytes.
+    """
+
+    written_ns: int
+    renewed_ns: int
+    size: int
 
 
 class UploadFolder:
@@ -30,7 +49,7 @@ class UploadFolder:
 
     Args:
         path: The folder.
-        max_age_s: Age at which a file is deleted, in seconds since it was last written.
+        max_age_s: Age at which a file is deleted, in seconds since it was last written or renewed.
         max_bytes: Maximum size of all files together.
     """
 
@@ -42,6 +61,7 @@ class UploadFolder:
         self._bytes = 0
         # Files that the page itself created when it was built.
         self._kept: set[Path] = set()
+        self._held: dict[Path, _Held] = {}
 
     def keep_what_is_there(self) -> None:
         """Exempt the existing files from deletion."""
@@ -59,6 +79,32 @@ class UploadFolder:
         """Release the reserved size of an upload that was refused."""
         with self._lock:
             self._bytes = max(self._bytes - size, 0)
+
+    def renew(self, paths: Iterable[Path]) -> None:
+        """Keep files as if they were written now, as their sender is still sending others.
+
+        A file is renewed for at most an hour, and renewed files take at most half of the folder;
+        those beyond that are deleted at their age.
+
+        Args:
+            paths: Files of the folder; those that do not exist are ignored.
+        """
+        now = time.time_ns()
+        with self._lock:
+            room = self._max_bytes * _MAX_HELD_SHARE - sum(e.size for e in self._held.values())
+            for path in paths:
+                with suppress(OSError):
+                    about, held = path.lstat(), self._held.get(path)
+                    added = about.st_size - (0 if held is None else held.size)
+                    written_ns = about.st_mtime_ns
+                    # Otherwise an upload of the same content has written the file again.
+                    if held is not None and held.renewed_ns == written_ns:
+                        written_ns = held.written_ns
+                    if added > room or now - written_ns > _MAX_HELD_S * 1e9:
+                        continue
+                    os.utime(path, ns=(now, now), follow_symlinks=False)
+                    room -= added
+                    self._held[path] = _Held(written_ns, path.lstat().st_mtime_ns, about.st_size)
 
     def sweep(self) -> None:
         """Delete old files and the folders that they leave empty, and measure what remains."""
@@ -81,6 +127,7 @@ class UploadFolder:
                     Path(folder).rmdir()
         with self._lock:
             self._bytes = size
+            self._held = {path: held for path, held in self._held.items() if path.exists()}
 
     @contextmanager
     def swept(self, every_s: float) -> Iterator[None]:

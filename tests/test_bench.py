@@ -18,8 +18,10 @@ from bench.attacks import other_client
 from bench.cluster import tables
 from bench.figures import Section, alternate, process, resident_mb, write_section, write_tables
 from bench.load import main as load
+from bench.photos import Photos
 from bench.scaling import measure_model, measure_replicas
 from bench.sections import SECTIONS
+from bench.shadows import ShadowLoad, shadows
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
@@ -101,6 +103,18 @@ def test_cost_of_a_photo_is_measured(tmp_path: Path, photo: Path) -> None:
     seconds, memory = measure_model("classic", photo, tmp_path, seconds=1)
     assert 0 < seconds < 60
     assert memory > 50
+
+
+def test_latency_is_measured_without_and_with_a_shadow(photo: Path, tmp_path: Path) -> None:
+    small = ShadowLoad(model="baseline", rounds=2, photos=3, pause_s=0.0)
+    section = shadows(Photos(photo, photo, photo), tmp_path, small)
+    kinds = ("no shadow", "a shadow", "a shadow that hangs")
+    measured = [what for what, _, _ in section.rows]
+    assert measured[:6] == [f"{kind}, {name}" for kind in kinds for name in ("median", "p95")]
+    assert measured[6:] == [
+        f"{kind}: {name} against none" for kind in kinds[1:] for name in ("median", "p95")
+    ]
+    assert "3 in each of 2 rounds" in section.how
 
 
 def test_throughput_of_replicas_is_measured(tmp_path: Path, photo: Path) -> None:

@@ -30,7 +30,7 @@ class Row(_Part):
     """The bars of all series about one thing.
 
     Attributes:
-        name: Name of the thing.
+        name: Name of the thing, in one or two lines.
         bars: One for each series of the chart; None where a series has none.
     """
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from io import BytesIO
 
 import matplotlib
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from core.charts.chart import Chart, Matrix, Panel
 
@@ -21,6 +25,7 @@ WIDTH = 1080
 
 _DPI = 200
 _INCHES_PER_BAR = 0.19
+_INCHES_PER_LINE = 0.2
 _INCHES_PER_ROW = 0.1
 _INCHES_PER_PANEL = 0.45
 _INCHES_PER_MATRIX_ROW = 0.34
@@ -31,9 +36,17 @@ _INCHES_AROUND = 0.5
 _FACTS_PER_ROW = 2
 _FONT = 11
 _NAME_CHARACTERS = 18
+_TEXT_CHARACTERS = 28
 _TITLE_CHARACTERS = 40
-_FACT_CHARACTERS = 20
-_NOTE_CHARACTERS = 56
+_FACT_CHARACTERS = 36
+_NOTE_CHARACTERS = 80
+# Left of facts and notes, as a share of the width.
+_MARGIN = 0.04
+# Usual width of a character, as a share of its height, and of a point in inches.
+_CHARACTER = 0.62
+_POINT = 1 / 72
+# End of the axis of a panel, in lengths of the longest bar, to leave room for the text beside it.
+_AXIS_END = 1.45
 _MUTED = "#555555"
 # Distinguishable with any colour vision: Okabe and Ito (2008).
 _COLOURS = ("#D55E00", "#0072B2")
@@ -68,8 +81,9 @@ def draw_chart(chart: Chart) -> bytes:
             figsize=(WIDTH / _DPI, _INCHES_AROUND + sum(heights)),
             dpi=_DPI,
             facecolor="white",
-            layout="constrained",
+            layout=ConstrainedLayoutEngine(w_pad=0.1),
         )
+        FigureCanvasAgg(figure)
         figure.suptitle(_shorten(chart.title, _TITLE_CHARACTERS), weight="bold")
         places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
         for place, (_, draw) in zip(places.flat, parts, strict=True):
@@ -103,13 +117,16 @@ def _draw_facts(figure: SubFigure, chart: Chart) -> None:
     """Draw the facts, two in a row: the name small, the value large below it."""
     rows = math.ceil(len(chart.facts) / _FACTS_PER_ROW)
     for i, fact in enumerate(chart.facts):
-        x = 0.04 + (i % _FACTS_PER_ROW) / _FACTS_PER_ROW
+        x = _MARGIN + (i % _FACTS_PER_ROW) / _FACTS_PER_ROW
         top = 1 - (i // _FACTS_PER_ROW) / rows
-        name = _shorten(fact.name, _FACT_CHARACTERS + 8)
-        figure.text(x, top - 0.12 / rows, name, va="top", size=_FONT - 2, color=_MUTED)
+        width = 1 / _FACTS_PER_ROW - 1.5 * _MARGIN
+        name = figure.text(x, top - 0.12 / rows, _shorten(fact.name, _FACT_CHARACTERS), va="top")
+        name.set(size=_FONT - 2, color=_MUTED)
+        _fit(name, width)
+        value = figure.text(x, top - 0.42 / rows, _shorten(fact.value, _FACT_CHARACTERS), va="top")
         colour = _COLOURS[0] if fact.is_warning else "black"
-        value, y = _shorten(fact.value, _FACT_CHARACTERS), top - 0.42 / rows
-        figure.text(x, y, value, va="top", size=_FONT + 4, weight="bold", color=colour)
+        value.set(size=_FONT + 4, weight="bold", color=colour)
+        _fit(value, width)
 
 
 def _draw_panels(figure: SubFigure, chart: Chart) -> None:
@@ -128,13 +145,22 @@ def _draw_panels(figure: SubFigure, chart: Chart) -> None:
 def _draw_notes(figure: SubFigure, chart: Chart) -> None:
     n = len(chart.notes)
     for i, note in enumerate(chart.notes):
-        text = _shorten(note, _NOTE_CHARACTERS)
-        figure.text(0.04, 1 - i / n, text, va="top", size=_FONT - 2)
+        text = figure.text(_MARGIN, 1 - i / n, _shorten(note, _NOTE_CHARACTERS), va="top")
+        text.set(size=_FONT - 2)
+        _fit(text, 1 - 1.5 * _MARGIN)
+
+
+def _fit(text: Text, width: float) -> None:
+    """Make a text smaller if it is wider than a share of the picture."""
+    extent = text.get_window_extent(dpi=_DPI).width
+    if extent > width * WIDTH:
+        text.set_size(text.get_size() * width * WIDTH / extent)
 
 
 def _panel_inches(panel: Panel) -> float:
-    row = _INCHES_PER_ROW + len(_series(panel)) * _INCHES_PER_BAR
-    return _INCHES_PER_PANEL + len(panel.rows) * row
+    lines = max(len(row.name.splitlines()) for row in panel.rows)
+    row = max(len(_series(panel)) * _INCHES_PER_BAR, (lines > 1) * lines * _INCHES_PER_LINE)
+    return _INCHES_PER_PANEL + len(panel.rows) * (_INCHES_PER_ROW + row)
 
 
 def _series(panel: Panel) -> list[int]:
@@ -155,6 +181,7 @@ def _draw_panel(axes: Axes, panel: Panel, colours: tuple[str, ...]) -> None:
     ]
     longest = panel.end or max([*ends, 0.0]) or 1.0
     thickness = 0.8 / max(len(series), 1)
+    texts: list[tuple[float, str]] = []
     for i, row in enumerate(panel.rows):
         for place, j in enumerate(series):
             bar = row.bars[j]
@@ -167,14 +194,36 @@ def _draw_panel(axes: Axes, panel: Panel, colours: tuple[str, ...]) -> None:
                 ends_at = [bar.low / longest, bar.high / longest]
                 axes.plot(ends_at, [y, y], color="black", linewidth=1.5)
                 end = max(end, bar.high)
-            axes.text(end / longest + 0.02, y, bar.text, va="center", size=_FONT - 1)
+            beside = end / longest + 0.02
+            text = _shorten(bar.text, _TEXT_CHARACTERS)
+            texts.append((beside, text))
+            axes.text(beside, y, text, va="center", size=_FONT - 1)
     axes.set_title(_shorten(panel.title, _TITLE_CHARACTERS), loc="left", size=_FONT)
-    names = [_shorten(row.name, _NAME_CHARACTERS) for row in panel.rows]
+    names = [
+        "\n".join(_shorten(line, _NAME_CHARACTERS) for line in row.name.splitlines())
+        for row in panel.rows
+    ]
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlim(0, 1.45)
+    axes.set_xlim(0, _axis_end(texts, names))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(left=False, bottom=False, labelbottom=False)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _axis_end(texts: Sequence[tuple[float, str]], names: Sequence[str]) -> float:
+    """Return the end of an axis, in lengths of its longest bar, at which all texts fit.
+
+    Args:
+        texts: Where each text beside a bar begins, in the same unit, and the text.
+        names: Names on the left of the axis.
+    """
+    longest = max((len(line) for name in names for line in name.splitlines()), default=0)
+    inches = WIDTH / _DPI * (1 - _MARGIN) - longest * _CHARACTER * _FONT * _POINT
+    ends = (
+        start / (1 - len(text) * _CHARACTER * (_FONT - 1) * _POINT / inches)
+        for start, text in texts
+    )
+    return max([_AXIS_END, *ends])
 
 
 def _draw_matrix(figure: SubFigure, chart: Chart) -> None:

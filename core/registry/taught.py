@@ -51,6 +51,7 @@ class TaughtRecord(Record):
         share_key: Key with which others can add it to their models; null while it is not shared.
         users: Keyed hashes of the others who have added it.
         offered: Whether its owner offers it to the operator for publication.
+        published: Name under which the operator last published a copy; null if never.
     """
 
     id: Annotated[str, Field(pattern=f"^{_ID.pattern}$")]
@@ -62,6 +63,7 @@ class TaughtRecord(Record):
     share_key: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     users: tuple[Digest, ...] = ()
     offered: bool = False
+    published: Line | None = None
 
 
 class TaughtStore:

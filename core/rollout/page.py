@@ -45,10 +45,11 @@ with the live revision.
 
 The candidate runs in a process of its own, at the lowest priority and with limits on memory and
 time, and only while no photo waits. At most 16 copies wait, for at most 30 seconds; further
-ones are dropped, so that a candidate that hangs or crashes costs visitors nothing. Of each
-photo are kept, for as long as answers are: label, verdict, confidence, known score and
-milliseconds of both revisions, and a digest of the live answer's scores, by which feedback is
-matched and `/forget` finds the rows. Neither the photo nor its sender is stored.
+ones are dropped, so that a candidate that hangs or crashes costs visitors nothing
+(`python -m bench shadows` measures it). Of each photo are kept, for as long as answers are:
+label, verdict, confidence, known score and milliseconds of both revisions, and a digest of the
+live answer's scores, by which feedback is matched and `/forget` finds the rows. Neither the
+photo nor its sender is stored.
 
 ## Canary
 

@@ -165,7 +165,7 @@ class OwnedModels:
                 self._taught.save(record.model_copy(update=changed))
 
     def offer(self, owner: str, model: str) -> None:
-        """Offer a private model to the operator for publication; see `offers`.
+        """Offer a private model to the operator for publication; see `offers` and `withdraw`.
 
         Raises:
             ModelNotFoundError: The owner has no such model.
@@ -173,6 +173,32 @@ class OwnedModels:
         """
         with self._changing_owned(owner, model) as record:
             self._taught.save(record.model_copy(update={"offered": True}))
+
+    def withdraw(self, owner: str, model: str) -> None:
+        """End the offer of a private model to the operator; nothing happens without an offer.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            self._taught.save(record.model_copy(update={"offered": False}))
+
+    def mark_published(self, model: str, name: str) -> None:
+        """Note that a copy of a private model is public, for its owner; its offer has ended.
+
+        Args:
+            model: Its id; nothing happens if it has been deleted meanwhile.
+            name: The public name.
+
+        Raises:
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._taught.changing(model):
+            record = self._taught.find(model)
+            if record is not None:
+                done = {"offered": False, "published": name}
+                self._taught.save(record.model_copy(update=done))
 
     def offers(self) -> list[TaughtRecord]:
         """List the private models that are offered to the operator."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -13,9 +14,11 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.events import Dependency
 
 from core import locale
 from core.errors import TeachingError, TenSightError
+from core.inference.prediction import Prediction
 from demo.components import photo_input, read_path, text_html
 from demo.context import ClientRateLimiter, PageContext, language_of, refusal_html
 from demo.tabs.answer import WAITING_BARS, bars_html, verdict_html
@@ -28,7 +31,7 @@ from demo.tabs.teach_report import (
     use_html,
 )
 from demo.teaching import PageFullError, PageTeaching
-from demo.teaching_photos import PhotosToTeach, TeachingDraft
+from demo.teaching_photos import PhotosToTeach, TeachingDraft, UploadedPhoto
 
 __all__ = ["TeachTab", "build"]
 
@@ -46,7 +49,7 @@ class TeachTab:
 
     `visitor`, `draft` and `asked` carry what the browser alone knows: the visitor's key, and the
     photos. `checked` tells how far an attempt came, `taught` holds the id of the classifier that
-    was taught last, and `file` the path of a download.
+    was taught last, `learned` which photo corrected which one, and `file` the path of a download.
     """
 
     visitor: gr.HTML
@@ -66,9 +69,16 @@ class TeachTab:
     live: gr.Button
     verdict: gr.HTML
     scores: gr.HTML
+    wrong: gr.Button
+    correction: gr.Column
+    truth: gr.Dropdown
+    learn: gr.Button
+    corrected: gr.HTML
+    learned: gr.HTML
     about: gr.HTML
     download: gr.Button
     offer: gr.Button
+    withdraw: gr.Button
     delete: gr.Button
     file: gr.HTML
 
@@ -103,7 +113,7 @@ def _layout(context: PageContext, *, live: bool) -> TeachTab:
     """Create the components, in the order of a narrow screen."""
     words = context.words
     parts: dict[str, Any] = {}
-    for name in ("visitor", "draft", "checked", "asked", "taught", "file"):
+    for name in ("visitor", "draft", "checked", "asked", "taught", "learned", "file"):
         parts[name] = gr.HTML(visible=False)
     with gr.Row(elem_id="teach-row"):
         with gr.Column(scale=3, min_width=300, elem_id="teach-main"):
@@ -144,11 +154,19 @@ def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
         gr.HTML('<p id="teach-live-notice" role="status"></p>', elem_id="teach-live-notices")
         verdict = gr.HTML(elem_id="teach-verdict")
         scores = gr.HTML(elem_id="teach-scores")
+        correcting = _correction_layout(context)
     about = gr.HTML(elem_id="teach-about", elem_classes="teach-plain")
     with gr.Row(elem_id="teach-actions"):
-        download, offer, delete = (
-            gr.Button(words(f"teach_{name}"), size="sm", min_width=0, elem_id=f"teach-{name}")
-            for name in ("download", "offer", "delete")
+        # One of the two about the offer is visible.
+        download, offer, withdraw, delete = (
+            gr.Button(
+                words(f"teach_{name}"),
+                size="sm",
+                min_width=0,
+                visible=name != "withdraw",
+                elem_id=f"teach-{name}",
+            )
+            for name in ("download", "offer", "withdraw", "delete")
         )
     return {
         "model": model,
@@ -156,10 +174,31 @@ def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
         "live": live_button,
         "verdict": verdict,
         "scores": scores,
+        **correcting,
         "about": about,
         "download": download,
         "offer": offer,
+        "withdraw": withdraw,
         "delete": delete,
+    }
+
+
+def _correction_layout(context: PageContext) -> dict[str, Block]:
+    """Create the form with which a visitor corrects an answer, hidden until there is one."""
+    words = context.words
+    wrong = gr.Button(
+        words("action_wrong"), size="sm", min_width=0, visible=False, elem_id="teach-wrong"
+    )
+    with gr.Column(visible=False, elem_id="teach-correction") as correction:
+        truth = gr.Dropdown([], label=words("feedback_truth"), elem_id="teach-truth")
+        learn = gr.Button(words("teach_correct"), size="md", elem_id="teach-learn")
+    corrected = gr.HTML(elem_id="teach-corrected")
+    return {
+        "wrong": wrong,
+        "correction": correction,
+        "truth": truth,
+        "learn": learn,
+        "corrected": corrected,
     }
 
 
@@ -191,12 +230,20 @@ def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
         js=f"(state, model) => window.tensight.teach.finish(state === '{_TAUGHT}' ? model : '')",
         **private,
     )
+    corrected = _connect_correction(parts, handlers, private, free)
+    offered = [
+        button.click(handler, chosen, None, js=key_and_model, **free)
+        for button, handler in (
+            (parts.offer, handlers.offer),
+            (parts.withdraw, handlers.withdraw),
+        )
+    ]
     # A classifier that is taught again keeps its id.
-    for event in (parts.model.change, taught.then):
+    for event in (parts.model.change, *(each.then for each in (taught, corrected, *offered))):
         event(
             handlers.describe,
             [parts.visitor, parts.model, parts.taught],
-            [parts.report, parts.notes, parts.about, parts.offer],
+            [parts.report, parts.notes, parts.about, parts.offer, parts.withdraw],
             js="(given, ...others) => [window.tensight.teach.visitor(), ...others]",
             **free,
         )
@@ -204,17 +251,25 @@ def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
         event(
             handlers.classify,
             [parts.photo, parts.model],
-            [parts.verdict, parts.scores],
+            [
+                *(parts.verdict, parts.scores),
+                *(parts.wrong, parts.correction, parts.truth, parts.corrected),
+            ],
             **free,
             trigger_mode="always_last",
         )
+    parts.wrong.click(
+        lambda: (gr.update(visible=False), gr.update(visible=True)),
+        None,
+        [parts.wrong, parts.correction],
+        **free,
+    )
     live = "window.tensight.{}(model, 'teach')"
     parts.live.click(None, parts.model, js=f"model => {live.format('toggleLive')}", **private)
     parts.model.change(None, parts.model, js=f"model => {live.format('setLiveModel')}", **private)
     parts.download.click(handlers.download, chosen, parts.file, js=key_and_model, **free).then(
         None, parts.file, js="path => window.tensight.teach.save(path)", **private
     )
-    parts.offer.click(handlers.offer, chosen, parts.offer, js=key_and_model, **free)
     parts.delete.click(
         handlers.delete,
         chosen,
@@ -223,6 +278,26 @@ def _connect(parts: TeachTab, handlers: _Handlers, tab: gr.Tab) -> None:
         "[window.tensight.teach.visitor(), window.tensight.teach.confirmed(model)]",
         **free,
     )
+
+
+def _connect_correction(
+    parts: TeachTab, handlers: _Handlers, private: dict[str, Any], free: dict[str, Any]
+) -> Dependency:
+    """Attach the handlers with which an answer is corrected; return their event."""
+    corrected: Dependency = parts.learn.click(
+        handlers.correct,
+        [parts.visitor, parts.photo, parts.model, parts.truth],
+        [parts.corrected, parts.correction, parts.verdict, parts.scores, parts.learned],
+        js="(given, ...others) => [window.tensight.teach.visitor(), ...others]",
+        **free,
+    )
+    corrected.then(
+        None,
+        [parts.learned, parts.photo],
+        js="(learned, photo) => window.tensight.teach.learned(learned, photo)",
+        **private,
+    )
+    return corrected
 
 
 class _Handlers:
@@ -306,40 +381,88 @@ class _Handlers:
 
     def describe(
         self, visitor: str, model: str | None, taught: str | None, request: gr.Request
-    ) -> tuple[Any, Any, Any, Any]:
+    ) -> tuple[Any, ...]:
         """Say how good the chosen classifier is, and how to use it."""
         language = language_of(request)
         # The notes are known of the classifier that was taught last alone.
         notes = gr.skip() if model == taught else ""
         record = self._teaching.find(visitor, model)
         if record is None:
-            return "", notes, "", gr.skip()
+            return "", notes, "", gr.skip(), gr.skip()
         try:
             result = self._teaching.describe(record.id)
         except TenSightError as error:
-            return refusal_html(error, language), notes, "", gr.skip()
-        here = locale.page_texts(language)
-        offer = gr.update(
-            value=here["teach_was_offered" if record.offered else "teach_offer"],
-            interactive=not record.offered,
-        )
-        return model_html(result, language), notes, use_html(record, result, language), offer
+            return refusal_html(error, language), notes, "", gr.skip(), gr.skip()
+        about = use_html(record, result, language)
+        buttons = (gr.update(visible=shown) for shown in (not record.offered, record.offered))
+        return model_html(result, language), notes, about, *buttons
 
     async def classify(
         self, photo: str | None, model: str | None, request: gr.Request
-    ) -> tuple[str, str]:
+    ) -> dict[Block, Any]:
         """Classify a photo with the chosen classifier."""
-        language, context = language_of(request), self._context
+        language, parts, hidden = language_of(request), self._parts, gr.update(visible=False)
+        shown: dict[Block, Any] = dict.fromkeys((parts.wrong, parts.correction), hidden)
+        shown |= {parts.verdict: "", parts.scores: WAITING_BARS, parts.corrected: ""}
         if photo is None or not model:
-            return "", WAITING_BARS
+            return shown
         try:
-            context.visitors.check_rate(request)
-            prediction = await context.predictor.predict(
-                read_path(photo), model=model, client=context.visitors.client(request)
-            )
+            self._context.visitors.check_rate(request)
+            prediction = await self._predict(photo, model, request)
         except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
-            return refusal_html(error, language), WAITING_BARS
-        return verdict_html(prediction, language), bars_html(prediction, language)
+            return shown | {parts.verdict: refusal_html(error, language)}
+        classes = sorted((locale.label_name(label, language), label) for label in prediction.scores)
+        return shown | {
+            parts.verdict: verdict_html(prediction, language),
+            parts.scores: bars_html(prediction, language),
+            parts.wrong: gr.update(visible=True),
+            parts.truth: gr.update(choices=classes, value=None),
+        }
+
+    async def correct(
+        self,
+        visitor: str,
+        photo: str | None,
+        model: str | None,
+        truth: str | None,
+        request: gr.Request,
+    ) -> AsyncIterator[dict[Block, Any]]:
+        """Teach a classifier the photo that it got wrong, and say by how much it got better."""
+        language, parts = language_of(request), self._parts
+        here = locale.page_texts(language)
+        if not truth or not model:
+            yield {parts.corrected: html.escape(here["feedback_truth"]), parts.learned: ""}
+            return
+        progress = _Progress(language)
+        try:
+            self._teachers.check_rate(request)
+            added = UploadedPhoto(label=truth, path=read_path(photo))
+            future = await asyncio.to_thread(
+                self._teaching.correct, visitor, model, added, self._folder, progress.step
+            )
+            yield {parts.corrected: progress.to_html()}
+            finished = asyncio.wrap_future(future)
+            async for rendered in progress.until(finished):
+                yield {parts.corrected: rendered}
+            correction = await finished
+            prediction = await self._predict(added.path, model, request)
+        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+            yield {parts.corrected: _refusal(error, language), parts.learned: ""}
+            return
+        told = here["teach_corrected"].format(**correction.texts(language))
+        yield {
+            parts.corrected: f"<p>✓ {html.escape(told)}</p>",
+            parts.correction: gr.update(visible=False),
+            parts.verdict: verdict_html(prediction, language),
+            parts.scores: bars_html(prediction, language),
+            parts.learned: json.dumps({"model": model, "label": truth}),
+        }
+
+    async def _predict(self, photo: str, model: str, request: gr.Request) -> Prediction:
+        context = self._context
+        return await context.predictor.predict(
+            read_path(photo), model=model, client=context.visitors.client(request)
+        )
 
     def download(self, visitor: str, model: str | None, request: gr.Request) -> str:
         """Write a classifier as a zip file, and return its path; empty where it is gone."""
@@ -347,19 +470,24 @@ class _Handlers:
             request, lambda: _write_zip(*self._teaching.download(visitor, model or ""))
         )
 
-    def offer(self, visitor: str, model: str | None, request: gr.Request) -> Any:
+    def offer(self, visitor: str, model: str | None, request: gr.Request) -> None:
         """Offer a classifier to the operator."""
-        here = locale.page_texts(language_of(request))
 
         def offer() -> str:
             self._teaching.offer(visitor, model or "")
-            return here["teach_offered"]
+            return locale.page_texts(language_of(request))["teach_offered"]
 
-        told = self._act(request, offer)
-        if not told:
-            return gr.skip()
-        gr.Info(told)
-        return gr.update(value=here["teach_was_offered"], interactive=False)
+        if told := self._act(request, offer):
+            gr.Info(told)
+
+    def withdraw(self, visitor: str, model: str | None, request: gr.Request) -> None:
+        """Withdraw the offer of a classifier."""
+
+        def withdraw() -> str:
+            self._teaching.withdraw(visitor, model or "")
+            return ""
+
+        self._act(request, withdraw)
 
     def delete(self, visitor: str, model: str | None, request: gr.Request) -> Any:
         """Delete a classifier, if the visitor has confirmed it."""

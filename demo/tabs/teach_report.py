@@ -108,7 +108,9 @@ def model_html(result: ModelInfo, language: locale.Language) -> str:
 
 
 def use_html(record: TaughtRecord, result: ModelInfo, language: locale.Language) -> str:
-    """Render until when there is a classifier, its private link, and a button to teach it more.
+    """Render until when there is a classifier, whether it is offered or published, and its use.
+
+    Its use is a private link, and a button to teach it more.
 
     Args:
         record: The classifier.
@@ -120,8 +122,14 @@ def use_html(record: TaughtRecord, result: ModelInfo, language: locale.Language)
     counts = () if result.metrics.taught is None else result.metrics.taught.photos
     classes = html.escape(json.dumps(list(zip(result.config.labels, counts, strict=False))))
     until = "" if record.expires is None else _time_html(record.expires)
+    public = ""
+    if record.published is not None:
+        told = here["teach_published"].format(name=html.escape(record.published))
+        public = f'<p class="public">✓ {told}</p>'
+    if record.offered:
+        public += f'<p class="public">{here["teach_was_offered"]}</p>'
     return (
-        f'<p class="small">{until}</p>'
+        f'<p class="small">{until}</p>{public}'
         f'<p><a href="{link}" target="_blank">{here["teach_link"]}</a></p>'
         f'<div class="teach-buttons"><button type="button" id="teach-copy" data-link="{link}">'
         f"{here['teach_copy']}</button>"

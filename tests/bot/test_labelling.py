@@ -80,6 +80,34 @@ def test_photos_of_consenting_people_are_labelled_one_by_one(
     assert sorted(truth for _, truth, _ in operated.store.feedback.photos()) == ["none", "ship"]
 
 
+def send_album(bot: RunningBot, *photos: bytes, user: int = USER) -> None:
+    album = f"album-{len(bot.telegram.files)}"
+
+    def send_all() -> None:
+        for photo in photos:
+            bot.telegram.photo(user, photo, media_group_id=album)
+
+    ask(bot.telegram, user, send_all)
+    bot.wait_until_idle()
+
+
+def test_photos_of_an_album_wait_for_labels(operated: RunningBot, content: bytes) -> None:
+    photos = content + b"\0", b"no photo", content + b"\0\0"
+    send_album(operated, *photos)  # before its sender agrees
+    assert operated.store.labels.waiting() == []
+    consent(operated)
+    send_album(operated, *photos)
+    assert len({each.key for each in operated.store.labels.waiting()}) == 2
+    message = show(operated)
+    assert message.text == T["label_asked"].format(n=2)
+    (following,) = push(operated, message, "ship")
+    assert following.text == T["label_asked"].format(n=1)
+    ((_, truth, _),) = operated.store.feedback.photos()
+    assert truth == "ship"
+    ask(operated.telegram, USER, lambda: operated.telegram.text(USER, "/forget"))
+    assert operated.store.labels.waiting() == []
+
+
 def test_skipped_photo_is_not_stored(operated: RunningBot, content: bytes) -> None:
     consent(operated)
     send(operated, content)

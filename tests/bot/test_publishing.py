@@ -70,12 +70,21 @@ def test_operator_publishes_a_model_that_its_owner_offers(operated: RunningBot) 
     assert "comes with TenSight" in command(
         telegram, OPERATOR, publish.replace("shapes", "classic")
     )
+    withdrawn = T["teach_withdrawn"].format(title="Shapes")
+    assert command(telegram, TEACHER, "/teach withdraw shapes") == withdrawn
+    assert command(telegram, OPERATOR, publish) == T["publish_private"]
+    not_offered = T["teach_not_offered"].format(title="Shapes")
+    assert command(telegram, TEACHER, "/teach withdraw") == not_offered
+    ask(telegram, OPERATOR, lambda: telegram.text(TEACHER, "/teach offer"))
     question = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, publish))
     assert confirm(telegram, question, T["cancel"]) == T["cancelled"]
     assert not any("Shapes" in name for name in models(telegram).buttons())
 
     question = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, publish))
     assert confirm(telegram, question, T["yes"]).endswith(" is live")
+    published = T["teach_published"].format(title="Shapes", name="shapes")
+    wait_for(lambda: telegram.sent(TEACHER)[-1].text == published)
+    assert command(telegram, OPERATOR, publish) == T["publish_private"], "the offer has ended"
     assert f"publish {code} shapes: shapes " in command(telegram, OPERATOR, "/audit")
     # Running processes pick up what became live within a second.
     wait_for(lambda: "Shapes" in [name.split(" · ")[0] for name in models(telegram).buttons()])

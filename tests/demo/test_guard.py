@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -301,6 +303,25 @@ def test_aborted_upload_logs_no_error(
             everything(connection)
         assert httpx.get(f"{url}/healthz").status_code == 200
     assert caplog.records == []
+
+
+def test_first_uploads_are_kept_while_a_visitor_sends_the_last(
+    predictor: LocalPredictor, photo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "uploads").mkdir()
+    elsewhere = tmp_path / "elsewhere.jpg"
+    folder = UploadFolder(tmp_path / "uploads", max_age_s=300, max_bytes=2**30)
+    files = [folder.path / "first.jpg", folder.path / "last.jpg", elsewhere]
+    with served(predictor, uploads=folder) as url:
+        for file in files:
+            file.write_bytes(b"x")
+            os.utime(file, (time.time() - 299,) * 2)
+        sent = [str(files[0]), str(elsewhere), str(folder.path / "../elsewhere.jpg"), "\0"]
+        assert httpx.post(f"{url}/held", json=sent).status_code == 200
+        for nonsense in (b"", b"[1]", b'{"a": 1}', json.dumps(["x"] * 2501).encode()):
+            assert httpx.post(f"{url}/held", content=nonsense).status_code == 400
+    ages = [time.time() - file.stat().st_mtime for file in files]
+    assert [age < 250 for age in ages] == [True, False, False]
 
 
 def test_uploads_are_limited_in_total(

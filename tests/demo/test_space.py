@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Iterator
 from importlib import metadata
@@ -57,6 +58,22 @@ def test_folder_of_a_space_is_complete(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="There is no model"):
         space.build(Settings(models=tmp_path / "none"), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_space_needs_the_extras_of_page_and_bot() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = [
+        f'{each}; extra == "{extra}"'
+        for extra, several in project["optional-dependencies"].items()
+        for each in several
+    ]
+    needed = space.space_requirements([*project["dependencies"], *declared])
+    names = [re.split(r"[\[=]", each)[0] for each in needed]
+    for extra in ("charts", "heif", "postgres", "teach"):
+        for each in project["optional-dependencies"][extra]:
+            assert Requirement(each).name in names
+    assert "tensorflow" not in names
+    assert len(names) == len(set(names)), "pip refuses a package that is named twice"
 
 
 def only_what_is_named(folder: Path, requirements: Path) -> Path:

@@ -16,6 +16,7 @@ from core import locale
 from core.errors import (
     BusyError,
     ModelNotFoundError,
+    PhotoReadError,
     RequestError,
     TeachingError,
     TeachingReason,
@@ -28,7 +29,7 @@ from core.settings import Settings
 from core.teaching.service import TaughtModel, Teaching
 from demo.tabs.teach_report import format_teaching_error, model_html, refusal_of, use_html
 from demo.teaching import LIFETIME_S, PageFullError, PageTeaching
-from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft
+from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft, UploadedPhoto
 from tests.support.drawings import shape_jpeg
 from tests.support.taught import learn_here, teachable
 
@@ -100,9 +101,36 @@ def test_visitor_owns_a_classifier_for_a_day(page: PageTeaching, tmp_path: Path)
     assert page.find(OTHER, record.id) is None
     with pytest.raises(ModelNotFoundError):
         page.forget(OTHER, record.id)
-    page.offer(VISITOR, record.id)
-    assert page.models(VISITOR)[0].offered
     page.forget(VISITOR, record.id)
+    assert page.models(VISITOR) == []
+
+
+def test_offer_is_withdrawn_and_publication_is_shown(
+    page: PageTeaching, teaching: Teaching, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
+
+    def shown() -> str:
+        return use_html(page.models(VISITOR)[0], page.describe(model), "en")
+
+    page.offer(VISITOR, model)
+    assert "Offered to the operator." in shown()
+    with pytest.raises(ModelNotFoundError):
+        page.withdraw(OTHER, model)
+    page.withdraw(VISITOR, model)
+    assert "Offered" not in shown()
+    assert teaching.offers() == []
+    page.offer(VISITOR, model)
+    teaching.mark_published(model, "shapes")
+    assert "published a copy as shapes" in shown()
+    assert teaching.offers() == []
+    # It is still known once the owner has taught it more.
+    more = ask(folder, "circle", replaces=model, adds=True, seeds=range(10, 14))
+    teach(page, VISITOR, more, folder)
+    assert "published a copy as shapes" in shown()
+    page.forget(VISITOR, model)
+    teaching.mark_published(model, "shapes")
     assert page.models(VISITOR) == []
 
 
@@ -120,6 +148,46 @@ def test_classifier_that_is_taught_again_keeps_its_link(page: PageTeaching, tmp_
     # A stranger's classifier cannot be replaced: the result is a new one.
     stranger = ask(folder, "circle", "square", replaces=model)
     assert teach(page, OTHER, stranger, folder).bundle.config.name != model
+
+
+def test_wrong_answer_is_taught_and_said_by_how_much(page: PageTeaching, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
+    before = page.describe(model).metrics.taught
+    assert before is not None
+    ((photo,), steps) = (ask(folder, "square", seeds=range(20, 21)).photos, list[int]())
+    done = page.correct(VISITOR, model, photo, str(folder), lambda n, _: steps.append(n))
+    correction = done.result(PATIENCE_S)
+    assert (correction.before, correction.after.n) == (before.accuracy, 9)
+    assert correction.model.report.photos == (4, 5)
+    assert steps == [1]
+    for language in locale.LANGUAGES:
+        told = locale.page_texts(language)["teach_corrected"].format(**correction.texts(language))
+        assert "Shapes" in told
+        assert ("±0.0" if language == "en" else "±0,0") in told
+    # The same photo counts once, in the class that was named last.
+    moved = UploadedPhoto(label="circle", path=photo.path)
+    again = page.correct(VISITOR, model, moved, str(folder)).result(PATIENCE_S)
+    assert again.model.report.photos == (5, 4)
+
+
+def test_correction_is_refused_without_changing_anything(
+    page: PageTeaching, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
+    before = page.models(VISITOR)
+    (photo,) = ask(folder, "square", seeds=range(20, 21)).photos
+    with pytest.raises(ModelNotFoundError):
+        page.correct(OTHER, model, photo, str(folder)).result(PATIENCE_S)
+    unknown = UploadedPhoto(label="bars", path=photo.path)
+    with pytest.raises(TeachingError, match="at least 3"):
+        page.correct(VISITOR, model, unknown, str(folder)).result(PATIENCE_S)
+    Path(photo.path).unlink()  # as the sweep of the uploads does
+    with pytest.raises(PhotoReadError):
+        page.correct(VISITOR, model, photo, str(folder)).result(PATIENCE_S)
+    assert page.models(VISITOR) == before
+    assert page.describe(model).config.labels == ("circle", "square")
 
 
 def test_refused_photos_leave_the_classifier_as_it_was(page: PageTeaching, tmp_path: Path) -> None:
@@ -169,7 +237,7 @@ def test_photo_outside_the_upload_folder_is_not_read(page: PageTeaching, tmp_pat
     folder.mkdir()
     (folder / "link.jpg").symlink_to(asked.photos[0].path)
     asked.photos[0].path = str(folder / "link.jpg")
-    claimed = ClaimedPhotos(asked, str(folder))
+    claimed = ClaimedPhotos(asked.photos, str(folder))
     assert not any(Path(str(each.photo)).exists() for each in claimed.photos)
     claimed.close()
     with pytest.raises(TeachingError) as refused:

@@ -60,6 +60,52 @@ def test_sweep_measures_what_remains(tmp_path: Path) -> None:
     assert folder.take(90)
 
 
+def passes(folder: Path, seconds: float) -> None:
+    """Make all files older."""
+    for path in folder.rglob("*"):
+        written = path.stat().st_mtime - seconds
+        os.utime(path, (written, written))
+
+
+def test_renewed_files_outlive_a_slow_upload_of_others(tmp_path: Path) -> None:
+    folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=1000)
+    first, other = (aged(tmp_path / name, 240) for name in ("first.jpg", "other.jpg"))
+    folder.renew([first, tmp_path / "gone.jpg"])
+    assert time.time() - first.stat().st_mtime < 60
+    aged(other, 301)
+    folder.sweep()
+    assert (first.exists(), other.exists()) == (True, False)
+    passes(tmp_path, 301)
+    folder.sweep()
+    assert not first.exists()
+
+
+def test_files_are_renewed_for_an_hour_unless_written_again(tmp_path: Path) -> None:
+    folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=1000)
+    path = aged(tmp_path / "photo.jpg", 3590)
+    folder.renew([path])
+    young = path.stat().st_mtime
+    kept = aged(tmp_path / "old.jpg", 3700)
+    folder.renew([kept])
+    assert kept.stat().st_mtime < young - 3600
+    aged(kept, 250)  # uploaded again
+    folder.renew([kept])
+    assert kept.stat().st_mtime >= young
+
+
+def test_renewed_files_leave_room_for_those_of_others(tmp_path: Path) -> None:
+    folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=50)
+    paths = [aged(tmp_path / f"{i}.jpg", 200) for i in range(3)]
+    for _ in range(2):
+        folder.renew(paths)
+        renewed = [time.time() - path.stat().st_mtime < 100 for path in paths]
+        assert renewed == [True, True, False]
+    paths[0].unlink()
+    folder.sweep()
+    folder.renew(paths)
+    assert time.time() - paths[2].stat().st_mtime < 100
+
+
 def test_old_files_are_swept_while_the_page_runs(tmp_path: Path) -> None:
     folder = UploadFolder(tmp_path, max_age_s=0.05, max_bytes=100)
     with folder.swept(0.02):

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 import core
 from core import locale
@@ -116,12 +116,15 @@ def test_classifier_is_taught_more_offered_and_deleted(
 ) -> None:
     teach_shapes(page, tmp_path)
     page.locator("#teach-offer").click()
-    expect(page.locator("#teach-offer")).to_have_text("Offered")
+    page.locator("#teach-withdraw").click()
+    page.locator("#teach-offer").click()
+    expect(page.locator("#teach-about")).to_contain_text("Offered to the operator.")
     # The browser forgets the photos, and the page never kept them.
     visit(page, url)
     cards = open_teach(page)
     expect(page.locator("#teach-model input")).to_have_value("My classifier")
-    expect(page.locator("#teach-offer")).to_be_disabled()
+    expect(page.locator("#teach-withdraw")).to_be_visible()
+    expect(page.locator("#teach-offer")).to_be_hidden()
     page.locator("#teach-continue").click()
     expect(cards.first.locator(".teach-count")).to_have_text(f"Taught already: {_EACH} · Photos: 0")
     page.locator("#teach-add").click()
@@ -133,6 +136,28 @@ def test_classifier_is_taught_more_offered_and_deleted(
     page.locator("#teach-delete").click()
     expect(page.locator("#teach-empty")).to_be_visible()
     expect(page.locator("#teach-own")).to_be_hidden()
+
+
+def test_wrong_answer_is_taught_to_its_class(page: Page, tmp_path: Path) -> None:
+    teach_shapes(page, tmp_path)
+    (photo,) = draw(tmp_path, "square", range(50, 51))
+    expect(page.locator("#teach-wrong")).to_be_hidden()
+    give(page, photo, "#teach-photo")
+    page.locator("#teach-wrong").click()
+    page.locator("#teach-learn").click()
+    told = page.locator("#teach-corrected")
+    expect(told).to_contain_text("What is in the photo?")
+    page.locator("#teach-truth input").click()
+    page.get_by_role("option", name="circle").click()
+    page.locator("#teach-learn").click()
+    expect(told).to_contain_text("“My classifier” has learned from this photo.")
+    expect(told).to_contain_text(f"of its {2 * _EACH + 1} photos; before, it was")
+    expect(page.locator("#teach-correction")).to_be_hidden()
+    keep_screenshot(page, "teach-corrected")
+    # The photo is among those of its class, and is not forgotten when they are taught anew.
+    counts = page.locator("#teach-cards .teach-count")
+    expect(counts).to_have_text([f"Photos: {_EACH + 1}", f"Photos: {_EACH}"])
+    expect(page.locator("#teach-report")).to_contain_text(f"of {2 * _EACH + 1} photos were")
 
 
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
@@ -165,6 +190,34 @@ def test_refusals_stand_beside_their_class_and_lose_nothing(page: Page, tmp_path
     add_class(cards.last, "square", draw(tmp_path, "square", range(2, _EACH)))
     page.locator("#teach-start").click()
     expect(page.locator("#teach-said")).to_contain_text(words["teach_done"])
+
+
+def test_slow_upload_keeps_its_first_photos(page: Page, tmp_path: Path) -> None:
+    cards = open_teach(page)
+    for card, kind in zip(cards.all(), ("circle", "square"), strict=True):
+        add_class(card, kind, draw(tmp_path, kind, range(11)))
+    page.clock.install()
+    asked: list[str] = []
+
+    def upload(route: Route) -> None:
+        asked.append("upload")
+        if len(asked) == 1:
+            route.fulfill(status=503, headers={"Retry-After": "1"})
+        elif len(asked) == 2:
+            route.continue_()
+        else:
+            page.clock.fast_forward(61_000)
+            route.continue_()
+
+    def renew(route: Route) -> None:
+        asked.append(f"renewed: {len(route.request.post_data_json)}")
+        route.continue_()
+
+    page.route("**/upload", upload)
+    page.route("**/held", renew)
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-said h2")).to_be_visible()
+    assert asked == ["upload", "upload", "upload", "renewed: 20"]
 
 
 def test_camera_of_a_class_stops_when_another_tab_is_opened(page: Page) -> None:

@@ -17,19 +17,19 @@ __all__ = ["MODEL", "fake_worker", "install_candidate", "settings_with_model"]
 MODEL = "baseline"
 
 
-def settings_with_model(folder: Path) -> Settings:
+def settings_with_model(folder: Path, model: str = MODEL) -> Settings:
     """Return settings with one bundled model and a home of their own."""
-    shutil.copytree(ROOT / "models" / MODEL, folder / "models" / MODEL)
+    shutil.copytree(ROOT / "models" / model, folder / "models" / model)
     return Settings(models=folder / "models", home=folder / "home", threads=1)
 
 
-def install_candidate(settings: Settings, title: str = "Candidate") -> str:
+def install_candidate(settings: Settings, title: str = "Candidate", model: str = MODEL) -> str:
     """Install another revision of the model, with the same weights, and return its name."""
     revisions = RevisionStore(settings.home)
     with revisions.staging() as staging:
-        shutil.copytree(settings.models / MODEL, staging / MODEL)
-        retitled(staging / MODEL, title)
-        stored = StoredRevision(Bundle.open(staging / MODEL), "owner/models", "0" * 40, "2026")
+        shutil.copytree(settings.models / model, staging / model)
+        retitled(staging / model, title)
+        stored = StoredRevision(Bundle.open(staging / model), "owner/models", "0" * 40, "2026")
         with revisions.changing():
             return revisions.add(stored).revision
 

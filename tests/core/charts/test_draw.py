@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from io import BytesIO
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from core.charts.chart import Bar, Chart, Matrix, Panel, Row
+from core.charts.chart import Bar, Chart, Fact, Matrix, Panel, Row
 from core.charts.draw import WIDTH, draw_chart
 from core.charts.drawer import ChartDrawer
 
@@ -29,6 +30,24 @@ def test_chart_is_as_wide_as_a_phone_and_grows_with_its_rows() -> None:
 @pytest.mark.parametrize("name", ["$x_{", "long " * 40, "ij → ß"])
 def test_label_is_drawn_as_it_is(name: str) -> None:
     assert draw_chart(chart(name=name)).startswith(b"\x89PNG")
+
+
+def test_long_texts_are_not_cut_at_the_edge() -> None:
+    long = "none of these →\nvery long name of"
+    bars = Bar(value=1.0, text="96.2% (n=1,234,567,890)", low=0.9, high=1.0), None
+    drawn = Chart(
+        title="efficientnet-frozen",
+        series=("candidate", "live"),
+        facts=(
+            Fact(name="Disk free (data: 1,234,567 MB)", value="123,456.7 of 1,234,567 GB"),
+            Fact(name="Disk free (data: 1,234,567 MB)", value="123,456.7 of 1,234,567 GB"),
+        ),
+        panels=(Panel(title="Changed answers", rows=(Row(name=long, bars=bars),)),),
+        notes=("efficientnet-frozen 333333333333 since 2026-11-27 06:00: 1,234,567 photos",),
+    )
+    picture = np.asarray(Image.open(BytesIO(draw_chart(drawn))).convert("L"))
+    margin = 8
+    assert picture[:, :margin].min() == picture[:, -margin:].min() == 255
 
 
 def test_matrix_is_blue_where_both_agree_and_white_without_counts() -> None:
