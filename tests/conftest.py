@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
+from core.output import new_folder
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.support import drawings
@@ -103,20 +105,35 @@ def catalog() -> Catalog:
 
 @pytest.fixture(scope="session")
 def made_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a model, `shapes`, trained by the whole pipeline on generated data."""
+    """Return a folder with a model, `shapes`, trained by the whole pipeline on generated data.
+
+    Its run is in `home` beside it. Processes that share the tests copy what one of them trained.
+    """
+    folder = tmp_path_factory.mktemp("made")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _train_shapes(folder)
+    else:
+        shared = tmp_path_factory.getbasetemp().parent / "made"
+        with FileLock(shared.with_suffix(".lock")):
+            if not shared.exists():
+                with new_folder(shared) as new:
+                    _train_shapes(new)
+        shutil.copytree(shared, folder, dirs_exist_ok=True)
+    return folder / "models"
+
+
+def _train_shapes(folder: Path) -> None:
     from core.training.run import RunOptions
     from core.training.train import train
     from tests.support import made
 
-    folder = tmp_path_factory.mktemp("made")
     train(
-        made.recipe(name="shapes", title="Shapes"),
+        made.shapes(),
         made.dataset(),
         Settings(models=folder / "models", home=folder / "home"),
         RunOptions(0, False, made.Recorder()),
         command="tests",
     )
-    return folder / "models"
 
 
 _DATA = os.environ.get("TENSIGHT_DATA")

@@ -123,7 +123,6 @@ class HeadTask(RecipeTask):
         del steps
         schedule = plan_schedule(self.plan, self.batches)
         optimizer = self.recipe.anchored_optimizer.build(schedule)
-        optimizer.build(model.trainable_variables)
         self.compile(model, optimizer)
 
     def batches(self, epoch: int) -> PrefetchDataset:

@@ -92,7 +92,6 @@ class PhotoTask(RecipeTask):
             scales |= self.recipe.step_scales(self.plan.stage_decay)
         schedule = plan_schedule(self.plan, self.batches)
         optimizer = self.recipe.anchored_optimizer.build(schedule, scales)
-        optimizer.build(model.trainable_variables)
         self.compile(model, optimizer)
 
     def batches(self, epoch: int) -> PhotoBatches:

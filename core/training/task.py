@@ -52,6 +52,8 @@ class RecipeTask:
 
     def compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
         """Compile a model with the loss of the recipe and the metric `accuracy`."""
+        # TensorFlow would trace the step that creates the variables of the optimiser a second time.
+        optimizer.build(model.trainable_variables)
         model.compile(
             optimizer=optimizer,
             loss=PartialCrossentropy(self.recipe.label_smoothing),

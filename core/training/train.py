@@ -119,7 +119,6 @@ def _export(
         TrainingError: The network is not the one that was trained, or quantisation costs too much.
     """
     model = _ADD_MAPS[recipe.saliency](trained.model)
-    weights = to_flatbuffer(model, recipe.precision)
     draft = draft_config(
         name=recipe.name,
         title=recipe.title,
@@ -134,12 +133,13 @@ def _export(
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
-        exact = write_bundle(
-            folder / "float32" / recipe.name, draft, {MODEL: to_flatbuffer(model, "float32")}
-        )
+        weights = to_flatbuffer(model, "float32")
+        bundle = exact = write_bundle(folder / "float32" / recipe.name, draft, {MODEL: weights})
         check_network(exact, trained.validation, trained.accuracy, settings)
-        check_precision(bundle, exact, data.validation, settings)
+        if recipe.precision != "float32":
+            weights = to_flatbuffer(model, recipe.precision)
+            bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
+            check_precision(bundle, exact, data.validation, settings)
         config, files, resizing = complete_config(bundle, data, settings, trained.ood_params)
         float32 = Classifier(exact, threads=settings.threads)
         test = run_inference(float32, data.dataset.test.images, "test")

@@ -53,7 +53,15 @@ def test_live_predictions_stop_at_the_button(page: Page) -> None:
     expect(page.locator("#verdict")).to_be_visible()
 
 
-@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+@pytest.mark.parametrize(
+    "blank",
+    [
+        pytest.param("en-US", marks=pytest.mark.long),
+        "nl-NL",
+        pytest.param("de-DE", marks=pytest.mark.long),
+    ],
+    indirect=True,
+)
 def test_live_predictions_stop_when_the_page_is_hidden(page: Page) -> None:
     start_live(page)
     page.evaluate(_HIDE)

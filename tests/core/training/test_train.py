@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,7 +74,7 @@ def test_failed_run_keeps_the_old_model(made_models: Path, tmp_path: Path) -> No
     before = Bundle.open(folder).revision
     with pytest.raises(KeyboardInterrupt):
         train(
-            made.recipe(name="shapes", title="Shapes"),
+            made.shapes(),
             made.dataset(),
             Settings(models=made_models, home=tmp_path),
             RunOptions(1, False, made.Recorder(stop_after=1)),
@@ -144,16 +145,20 @@ def test_costly_quantisation_is_refused(tmp_path: Path) -> None:
     """One weight that no image uses is so large that beside it int8 knows only zeros."""
 
     def build(shape: cnn.Shape, classes: int) -> keras.Model:
-        model = cnn.baseline(shape, classes)
-        embedding, logits = model.get_layer("embedding"), model.get_layer("logits")
+        x = inputs = keras.layers.Input(shape)
+        x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        # The weights of smaller layers are not quantised.
+        embedding = keras.layers.Dense(128, activation="relu", name="embedding")
+        logits = keras.layers.Dense(classes, name="logits")
+        model = keras.Model(inputs, logits(embedding(x)))
         # Of the first feature: its bias is so low that it never fires.
-        embedding.bias.assign(np.eye(embedding.bias.shape[0])[0] * -1e6)
+        embedding.bias.assign(np.eye(128)[0] * -1e6)
         kernel = np.array(logits.kernel)
         kernel[0] = 1e6
         logits.kernel.assign(kernel)
         return model
 
-    build.__name__ = "baseline"
     with pytest.raises(
         TrainingError, match=r"int8 weights cost ten 0\.\d+ of its validation accuracy"
     ):
@@ -167,7 +172,7 @@ def test_changed_network_is_not_exported(made_models: Path, tmp_path: Path) -> N
 
     def go_on(build: Callable[[cnn.Shape, int], keras.Model]) -> None:
         train(
-            made.recipe(name="shapes", title="Shapes", build=build),
+            replace(made.shapes(), build=build),
             made.dataset(),
             Settings(models=tmp_path / "models", home=tmp_path / "home"),
             RunOptions(0, True, made.Recorder()),

@@ -79,7 +79,7 @@ def test_vgg16_comes_before_recipes_that_need_it() -> None:
 
 def test_unfinished_run_is_reported_before_the_first_recipe(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, models=tmp_path / "models")
-    recipe = made.recipe()
+    recipe = made.recipe(epochs=2)
     with pytest.raises(KeyboardInterrupt):
         train(
             recipe,

@@ -77,7 +77,7 @@ def test_exported_feedback_is_trained_and_evaluated_on(settings: Settings, tmp_p
     known, none = load_own_splits(wild, made.LABELS)
     assert (known.images.shape, none.images.shape) == ((2, 64, 64, 3), (1, 64, 64, 3))
     assert known.labels.tolist() == [0, 1]
-    bundle = learned(made.recipe(), made.dataset(), settings, wild)
+    bundle = learned(made.recipe(epochs=1), made.dataset(), settings, wild)
     description = bundle.config.training.data
     assert "542 train rows; including 2 photos of the user's own" in description
     assert description.endswith("; without 1 of none of the classes, which this recipe cannot use")
@@ -128,7 +128,7 @@ def test_run_resumes_only_with_the_same_photos(settings: Settings, tmp_path: Pat
 
     def run(*, resume: bool, extra: Path | None, stop: bool = False) -> None:
         train(
-            made.recipe(),
+            made.recipe(epochs=2),
             made.dataset(),
             settings,
             RunOptions(0, resume, made.Recorder(stop_after=1 if stop else None), extra),

@@ -13,12 +13,16 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from core.bundle.config import Precision, Pretrained
-from core.bundle.folder import Bundle
+from core.bundle.config import MODEL, Precision, Pretrained
+from core.bundle.folder import Bundle, write_bundle
+from core.cli.training import app
 from core.errors import DataError, TenSightError
 from core.photos.preprocess import normalise
 from core.settings import Settings
+from core.training.export.evidence_maps import occlusion_model
+from core.training.export.flatbuffer import to_flatbuffer
 from core.training.networks import cnn
 from core.training.networks.vgg16 import (
     VGG16_INPUT,
@@ -122,23 +126,18 @@ def test_imagenet_weights_file_loads(body: keras.Model, tmp_path: Path) -> None:
 def test_train_vgg16_command_imports_a_file(body: keras.Model, tmp_path: Path) -> None:
     file = as_published(body, tmp_path / "published.h5")
 
-    def train(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "core.cli", "train", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=os.environ | {"TENSIGHT_HOME": str(tmp_path / "home")},
-            check=False,
-        )
+    def train(*arguments: str) -> tuple[int, str]:
+        environment = {"TENSIGHT_HOME": str(tmp_path / "home")}
+        run = CliRunner().invoke(app, ["train", *arguments], env=environment)
+        return run.exit_code, run.output
 
-    run = train("vgg16", "--weights", str(file))
-    assert run.returncode == 0, run.stderr
-    assert "VGG16 with the weights of the file published.h5." in run.stderr + run.stdout
+    code, output = train("vgg16", "--weights", str(file))
+    assert code == 0, output
+    assert "VGG16 with the weights of the file published.h5." in output
     assert describe_vgg16(Settings(home=tmp_path / "home")).source.endswith("published.h5")
-    run = train("baseline", "--weights", str(file))
-    assert run.returncode == 2
-    assert "--weights goes with vgg16 or --all" in run.stderr
+    code, output = train("baseline", "--weights", str(file))
+    assert code == 2
+    assert "--weights goes with vgg16 or --all" in output
 
 
 def test_vgg16_input_matches_keras_preprocessing() -> None:
@@ -166,11 +165,9 @@ def test_weights_saved_by_keras_load(body: keras.Model, tmp_path: Path) -> None:
     assert import_vgg16(str(file), Settings(home=tmp_path / "home")).license == "other"
 
 
-@pytest.mark.parametrize(
-    ("precision", "error"),
-    [pytest.param("float16", 1e-3, marks=pytest.mark.long), ("int8", 1e-2)],
-)
-def test_frozen_weights_are_read_from_a_model(
+@pytest.mark.long
+@pytest.mark.parametrize(("precision", "error"), [("float16", 1e-3), ("int8", 1e-2)])
+def test_frozen_weights_are_read_from_a_trained_model(
     body: keras.Model, precision: Precision, error: float, tmp_path: Path
 ) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
@@ -178,8 +175,30 @@ def test_frozen_weights_are_read_from_a_model(
     recipe = short_transfer(precision)
     (bundle,) = ask(["transfer"], settings, recipes=[recipe])
     assert isinstance(bundle, Bundle), bundle
-    here = Settings(home=tmp_path / "here")
+    _check_that_weights_are_read(bundle, body, kept, error, tmp_path / "here")
+
+
+def test_frozen_weights_are_read_from_a_model(body: keras.Model, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    kept = save_vgg16(body, ABOUT, settings)
+    model = cnn.transfer(SHAPE, 10)
+    load_vgg16(model, settings)
+    other = Bundle.open(ROOT / "models" / "transfer")
+    config = other.config.model_copy(
+        update={"training": other.config.training.model_copy(update={"pretrained": kept})}
+    )
+    files = {name: other.read(name) for name in config.sha256}
+    files[MODEL] = to_flatbuffer(occlusion_model(model), config.precision)
+    bundle = write_bundle(tmp_path / "transfer", config, files)
+    _check_that_weights_are_read(bundle, body, kept, 1e-2, tmp_path / "here")
+
+
+def _check_that_weights_are_read(
+    bundle: Bundle, body: keras.Model, kept: Pretrained, error: float, home: Path
+) -> None:
+    here = Settings(home=home)
     about = import_vgg16(str(bundle.folder), here)
+    precision = bundle.config.precision
     said = f"learned from made-up images; read back from the {precision} weights of `transfer`"
     assert about == kept.model_copy(update={"source": said, "sha256": about.sha256})
     model = cnn.transfer(SHAPE, 10)
