@@ -26,9 +26,10 @@ def draw_curves(metrics: Metrics) -> bytes:
     accuracy.plot(epochs, [c.accuracy for c in metrics.curves], label="train")
     accuracy.plot(epochs, [c.validation_accuracy for c in metrics.curves], label="validation")
     accuracy.set(xlabel="epoch", ylabel="accuracy")
-    for axes in (loss, accuracy):
+    # To search for the best place can take seconds, of which matplotlib warns.
+    for axes, place in ((loss, "upper right"), (accuracy, "lower right")):
         axes.axvline(metrics.best_epoch or 0, color="grey", linewidth=0.8, linestyle=":")
-        axes.legend()
+        axes.legend(loc=place)
         axes.grid(alpha=0.3)
     return _png(figure)
 
