@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from core.bundle.folder import find_bundles
@@ -28,8 +29,7 @@ GROUNDS = [(128, 128, 128), (200, 200, 200), (60, 60, 60), (230, 220, 200)]
 PLACES = [(16, 16), (160, 16), (16, 160), (160, 160)]
 
 
-def mass_of_the_object(classifier: Classifier, photo: Image.Image, place: tuple[int, int]) -> float:
-    saliency = classifier.predict(photo, saliency=True).saliency
+def mass_of_the_object(saliency: NDArray[np.float32] | None, place: tuple[int, int]) -> float:
     assert saliency is not None
     scale = saliency.shape[0] / SIDE
     left, top = (int(edge * scale) for edge in place)
@@ -44,8 +44,8 @@ def seen_on_plain_ground(classifier: Classifier) -> list[tuple[float, str]]:
         for place in PLACES:
             photo = Image.new("RGB", (SIDE, SIDE), ground)
             photo.paste(drawings.seascape(PASTED, PASTED), place)
-            mass = mass_of_the_object(classifier, photo, place)
-            seen.append((mass, classifier.predict(photo).label))
+            prediction = classifier.predict(photo, saliency=True)
+            seen.append((mass_of_the_object(prediction.saliency, place), prediction.label))
     return seen
 
 
@@ -123,7 +123,7 @@ def test_saliency_of_many_photos_takes_no_more_memory_than_one() -> None:
         "from core.registry.catalog import Catalog\n"
         "from core.settings import Settings\n"
         "classifier = Catalog(Settings.read()).load('scratch')\n"
-        "photos = [Image.fromarray(np.full((64, 64, 3), i, np.uint8)) for i in range(16)]\n"
+        "photos = [Image.fromarray(np.full((64, 64, 3), i, np.uint8)) for i in range(8)]\n"
         "one = classifier.predict(photos[0], saliency=True)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "many = classifier.predict_many(photos, saliency=True)\n"

@@ -13,7 +13,7 @@ def test_bundled_cards_hold_what_metrics_json_holds() -> None:
     for folder in find_bundles(ROOT / "models"):
         bundle = Bundle.open(folder)
         card = bundle.read("README.md").decode()
-        assert card == report.files(bundle.config, bundle.metrics())["README.md"].decode()
+        assert card == report.card_file(bundle.config, bundle.metrics()).decode()
         head = yaml.safe_load(card.split("---")[1])
         (result,) = head["model-index"][0]["results"]
         accuracy = next(m["value"] for m in result["metrics"] if m["type"] == "accuracy")

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.inference.head import EmbeddingSpace
 from core.teaching.space import fit_space
 from core.training.data.real_photos import KEPT_BACK_KINDS
 from core.training.evaluation.results_page import results_page
 from core.training.evaluation.teaching import ALIKE_KINDS, EmbeddedPhotos, evaluate_teaching
 from core.training.evaluation.teaching_results import (
+    SuiteResult,
     TeachingResults,
     read_teaching,
     write_teaching,
@@ -33,14 +35,22 @@ def photos() -> EmbeddedPhotos:
     )
 
 
-def test_taught_models_are_compared_with_both_baselines(
-    photos: EmbeddedPhotos, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def space() -> EmbeddingSpace:
     rng = np.random.default_rng(1)
-    space = fit_space(
+    return fit_space(
         rng.normal(0, 3, (200, _D)).astype(np.float32), np.repeat([*"abcde"], 40), rank=8
     )
-    suites = evaluate_teaching(photos, space, episodes=2)
+
+
+@pytest.fixture(scope="module")
+def suites(photos: EmbeddedPhotos, space: EmbeddingSpace) -> tuple[SuiteResult, ...]:
+    return evaluate_teaching(photos, space, episodes=2)
+
+
+def test_taught_models_are_compared_with_both_baselines(
+    suites: tuple[SuiteResult, ...], tmp_path: Path
+) -> None:
     assert [(each.suite, each.classes, each.photos) for each in suites] == [
         ("apart", 5, 5),
         ("apart", 10, 10),
@@ -63,7 +73,7 @@ def test_taught_models_are_compared_with_both_baselines(
     assert f"| apart | 5 × 5 | {suites[0].taught.mean:.4f}" in page
 
 
-def test_same_photos_give_the_same_results(photos: EmbeddedPhotos) -> None:
-    space = fit_space(photos.views[:, 0], photos.kinds, rank=8)
-    first, second = (evaluate_teaching(photos, space, episodes=2) for _ in range(2))
-    assert first == second
+def test_same_photos_give_the_same_results(
+    photos: EmbeddedPhotos, space: EmbeddingSpace, suites: tuple[SuiteResult, ...]
+) -> None:
+    assert evaluate_teaching(photos, space, episodes=2) == suites
