@@ -33,25 +33,25 @@ _CUT_OFF = """(input, texts) => texts.filter(text => {
 })"""
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-def test_first_screen_holds_photo_verdict_and_three_bars(
-    page: Page, photo: Path, size: tuple[int, int]
-) -> None:
-    width, height = size
+def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path) -> None:
+    width, height = SIZES["phone"]
     page.set_viewport_size({"width": width, "height": height})
     give(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
-    settle(page)
-    assert page.evaluate("scrollY") == 0
     bars = page.locator("#scores li:visible")
-    expect(bars).to_have_count(3)
-    for part in (page.locator("#photo .image-frame img"), page.locator("#verdict"), bars.last):
-        box = part.bounding_box()
-        assert box is not None
-        assert box["y"] >= 0
-        assert box["y"] + box["height"] <= height
-        assert box["x"] + box["width"] <= width
-    keep_screenshot(page, f"answer-{width}")
+    parts = (page.locator("#photo .image-frame img"), page.locator("#verdict"), bars.last)
+    for width, height in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
+        settle(page)
+        assert page.evaluate("scrollY") == 0
+        expect(bars).to_have_count(3)
+        for part in parts:
+            box = part.bounding_box()
+            assert box is not None
+            assert box["y"] >= 0
+            assert box["y"] + box["height"] <= height
+            assert box["x"] + box["width"] <= width
+        keep_screenshot(page, f"answer-{width}")
 
 
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
@@ -80,20 +80,20 @@ def test_model_selector_cuts_nothing_off(page: Page, catalog: Catalog) -> None:
             assert page.locator(selector).evaluate(_CUT_OFF, texts) == [], (tab, width)
 
 
-@pytest.mark.parametrize("width", [360, 375, 768])
-def test_narrow_page_needs_no_horizontal_scrolling(
-    page: Page, photo: Path, text: Path, width: int
-) -> None:
-    page.set_viewport_size({"width": width, "height": 700})
+def test_narrow_page_needs_no_horizontal_scrolling(page: Page, photo: Path, text: Path) -> None:
+    widths = (360, 375, 768)
+    page.set_viewport_size({"width": widths[0], "height": 700})
     give(page, photo)
     page.locator("#action-why").click()
     expect(page.locator("#explained .seen")).to_be_visible()
     wide = {}
     for name in TABS:
         fill(page, name, photo, text)
-        keep_screenshot(page, f"{width}-{name.lower()}")
-        wide[name] = page.evaluate("document.documentElement.scrollWidth")
-    assert wide == dict.fromkeys(TABS, width)
+        for width in widths:
+            page.set_viewport_size({"width": width, "height": 700})
+            keep_screenshot(page, f"{width}-{name.lower()}")
+            wide[name, width] = page.evaluate("document.documentElement.scrollWidth")
+    assert wide == {(name, width): width for name in TABS for width in widths}
 
 
 def test_desktop_shows_models_side_by_side(page: Page, photo: Path, text: Path) -> None:
