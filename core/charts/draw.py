@@ -154,7 +154,7 @@ def _fit(text: Text, width: float) -> None:
     """Make a text smaller if it is wider than a share of the picture."""
     extent = text.get_window_extent(dpi=_DPI).width
     if extent > width * WIDTH:
-        text.set_size(text.get_size() * width * WIDTH / extent)
+        text.set_fontsize(text.get_fontsize() * width * WIDTH / extent)
 
 
 def _panel_inches(panel: Panel) -> float:

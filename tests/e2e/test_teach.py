@@ -210,7 +210,7 @@ def test_slow_upload_keeps_its_first_photos(page: Page, tmp_path: Path) -> None:
             route.continue_()
 
     def renew(route: Route) -> None:
-        asked.append(f"renewed: {len(route.request.post_data_json)}")
+        asked.append(f"renewed: {len(route.request.post_data_json or [])}")
         route.continue_()
 
     page.route("**/upload", upload)
