@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import gradio
 import litserve
+import litserve.server
 from fastapi import Body
 from PIL import Image
 
@@ -56,6 +57,8 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is not typed
 
 
 def _litserve(port: int, workers: int, batch: int) -> None:
+    # LitServe's MCP routes need mcp 1, and fail with the mcp 2 of the extra `mcp`.
+    vars(litserve.server)["_MCP_AVAILABLE"] = False
     # The timeout for filling a batch is about the duration of one photo; our service does not wait.
     api = Api(max_batch_size=batch, batch_timeout=0.002 if batch > 1 else 0.0)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
