@@ -32,7 +32,7 @@ _WARM_UP = 3
 
 @dataclass(frozen=True)
 class ShadowLoad:
-    """What is measured with.
+    """Size of a measurement.
 
     Attributes:
         model: Model that answers, and of which another revision is the shadow.

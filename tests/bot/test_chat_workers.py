@@ -200,7 +200,7 @@ def test_attempts_that_a_stop_interrupts_are_not_counted(
     telegram.photo(SENDER, content)
     for run in range(1, 4):
         with running_bot(telegram, tmp_path, predictor=held, timings=Timings(stop_s=0.1)) as bot:
-            wait_for(lambda: held.attempts == run)  # noqa: B023
+            wait_for(lambda: held.attempts == run)  # noqa: B023  # called before the next pass
             assert bot.store.inbox.unsettled(BOT_ID) == {1}
     held.release()
     with running_bot(telegram, tmp_path, predictor=held):

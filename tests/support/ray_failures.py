@@ -30,7 +30,7 @@ _OUTER_S = 900.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the clients noticed.
+    """Effects of failures on clients.
 
     Attributes:
         photos: Photos that were sent.
