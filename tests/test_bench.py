@@ -76,9 +76,13 @@ def test_load_measures_latencies_of_the_service(
     settings = Settings(models=ROOT / "models", model="classic")
     with serving(settings, Catalog(settings)) as url:
         address = f"{url}/v1/predict?model=classic"
-        monkeypatch.setattr("sys.argv", ["load", "raw", address, str(photo), "2", "0.3"])
-        load()
-    answers = json.loads(capsys.readouterr().out)
+        # Responses after the deadline are not counted, so a busy machine needs a later one.
+        for seconds in ("0.3", "5", "60"):
+            monkeypatch.setattr("sys.argv", ["load", "raw", address, str(photo), "2", seconds])
+            load()
+            answers = json.loads(capsys.readouterr().out)
+            if len(answers) >= 2:
+                break
     assert len(answers) >= 2
     assert min(answers) > 0
 
