@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Protocol
 
 from telegram import Bot, Update
@@ -55,6 +56,14 @@ class UpdateHandler(Protocol):
         Raises:
             RetryLater: They are to be reported again.
         """
+
+
+class _Beginning(Enum):
+    """Result of beginning an attempt."""
+
+    COUNTED = auto()
+    EXHAUSTED = auto()  # Too many attempts ended with the process.
+    LOST = auto()  # Another process may own the lane.
 
 
 @dataclass
@@ -244,15 +253,15 @@ class ChatWorkers:
         numbers = [update.update_id for update in updates]
         if not self._in_flight.are_dropped(numbers):
             try:
-                begun = await self._begin(numbers)
-                if begun is None:
-                    self._lose(updates)
-                    return None
-                if begun:
-                    await self._started_handler.handle(updates)
-                    self._succeeded_at = _now()
-                else:
-                    await self._started_handler.abandon(updates)
+                match await self._begin(numbers):
+                    case _Beginning.LOST:
+                        self._lose(updates)
+                        return None
+                    case _Beginning.COUNTED:
+                        await self._started_handler.handle(updates)
+                        self._succeeded_at = _now()
+                    case _Beginning.EXHAUSTED:
+                        await self._started_handler.abandon(updates)
             except RetryLater as later:
                 logger.info("An update is deferred: %s", later)
                 await self._settle([each for each in numbers if each in self._in_flight.begun])
@@ -262,17 +271,15 @@ class ChatWorkers:
         await self._finish(updates)
         return None
 
-    async def _begin(self, numbers: Sequence[int]) -> bool | None:
-        """Count an attempt; return False where too many attempts ended with the process.
-
-        None where this process is not to handle the updates any more.
+    async def _begin(self, numbers: Sequence[int]) -> _Beginning:
+        """Count an attempt at updates, unless they must not be attempted.
 
         Raises:
             RetryLater: It cannot be counted.
         """
         new = [number for number in numbers if number not in self._in_flight.begun]
         if not new:
-            return True
+            return _Beginning.COUNTED
         try:
             unfinished = await asyncio.to_thread(
                 self._table.begin, self._bot.id, new, _MAX_UNFINISHED_ATTEMPTS, self._lanes.owner
@@ -280,11 +287,11 @@ class ChatWorkers:
         except StoreError as error:
             raise RetryLater(Service.DATABASE, error) from error
         if unfinished is None:
-            return None
+            return _Beginning.LOST
         if unfinished >= _MAX_UNFINISHED_ATTEMPTS:
-            return False
+            return _Beginning.EXHAUSTED
         self._in_flight.begun.update(new)
-        return True
+        return _Beginning.COUNTED
 
     async def _settle(self, numbers: Sequence[int]) -> None:
         """Record that attempts ended without killing the process."""

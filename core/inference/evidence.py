@@ -31,7 +31,7 @@ class Evidence:
     def saliency(self, label: int, spec: InputSpec) -> NDArray[np.float32] | None:
         """Compute the saliency map for a label.
 
-        Both ways were chosen by the grid pointing game (docs/RESULTS.md).
+        docs/TRAINING.md, "Saliency maps", compares both ways.
 
         Args:
             label: Index of the label.

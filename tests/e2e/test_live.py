@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from core import locale
 from tests.e2e.visit import (
+    ONE_LANGUAGE,
     SIZES,
     choose_model,
     give,
@@ -64,15 +64,7 @@ def test_live_predictions_stop_at_the_button(page: Page) -> None:
     expect(page.locator("#verdict")).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    "blank",
-    [
-        pytest.param("en-US", marks=pytest.mark.long),
-        "nl-NL",
-        pytest.param("de-DE", marks=pytest.mark.long),
-    ],
-    indirect=True,
-)
+@ONE_LANGUAGE
 def test_live_predictions_stop_when_the_page_is_hidden(page: Page) -> None:
     start_live(page)
     page.evaluate(_HIDE)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 import core
 from core import locale
 from tests.e2e.visit import (
+    ONE_LANGUAGE,
     SIZES,
     give,
     keep_screenshot,
@@ -160,15 +160,7 @@ def test_wrong_answer_is_taught_to_its_class(page: Page, tmp_path: Path) -> None
     expect(page.locator("#teach-report")).to_contain_text(f"of {2 * _EACH + 1} photos were")
 
 
-@pytest.mark.parametrize(
-    "blank",
-    [
-        pytest.param("en-US", marks=pytest.mark.long),
-        "nl-NL",
-        pytest.param("de-DE", marks=pytest.mark.long),
-    ],
-    indirect=True,
-)
+@ONE_LANGUAGE
 def test_refusals_stand_beside_their_class_and_lose_nothing(page: Page, tmp_path: Path) -> None:
     words = locale.page_texts(language_of(page))
     cards = open_teach(page)

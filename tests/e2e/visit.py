@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
@@ -19,6 +20,7 @@ from tests.support.forks import Fork
 from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = [
+    "ONE_LANGUAGE",
     "PATIENCE_MS",
     "SIZES",
     "TABS",
@@ -35,6 +37,17 @@ __all__ = [
     "settle",
     "visit",
 ]
+
+ONE_LANGUAGE = pytest.mark.parametrize(
+    "blank",
+    [
+        pytest.param("en-US", marks=pytest.mark.long),
+        "nl-NL",
+        pytest.param("de-DE", marks=pytest.mark.long),
+    ],
+    indirect=True,
+)
+"""Runs a test in one language, and in all of them if long tests run."""
 
 # Generous: the machine may be busy with other things.
 PATIENCE_MS = 240_000

@@ -15,7 +15,7 @@ _FEATURES = "features"
 
 
 def equalise_features(model: keras.Model) -> keras.Model:
-    """Scale the parts of the layer `features` so that each matters as much for its size.
+    """Scale the parts of the layer `features` so that their weights are of the same size.
 
     With int8 weights, LiteRT quantises the input of a dense layer with one scale for all features.
     VGG16's blocks differ in scale by a factor of a hundred, so the features of the last block would
@@ -24,7 +24,8 @@ def equalise_features(model: keras.Model) -> keras.Model:
     (weight equalisation, Nagel et al. 2019, arXiv 1906.04721).
 
     Args:
-        model: Network in which a dense layer follows the layer `features`, possibly after pooling.
+        model: Network in which a dense layer follows the layer `features`, possibly after pooling,
+            in which case the output of the layer `embedding` is scaled, too.
 
     Returns:
         A copy that computes the same logits; `model` itself if `features` does not concatenate
