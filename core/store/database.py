@@ -54,6 +54,9 @@ class Database:
                 hide_parameters=True,  # errors must not show what users wrote
             )
         self._reading = self.engine.execution_options(reading=True)
+        self._closings = 0
+        sa.event.listen(self.engine, "connect", self._on_connect)
+        sa.event.listen(self.engine, "checkin", self._on_checkin)
         if url.get_backend_name() == "sqlite":
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -67,7 +70,7 @@ class Database:
         """
         url = _url(settings)
         database = cls(url)
-        with database.translate_errors(), _locked(url):
+        with database._closed_on_error(), database.translate_errors(), _locked(url):
             if database._version() != HEAD:
                 database._migrate()
         return database
@@ -83,7 +86,7 @@ class Database:
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
             return None
         database = cls(url)
-        with database.translate_errors():
+        with database._closed_on_error(), database.translate_errors():
             version = database._version()
         if version == HEAD:
             return database
@@ -124,7 +127,8 @@ class Database:
         return self._url.get_backend_name() != "sqlite"
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; those in use are closed when their transaction ends."""
+        self._closings += 1
         self.engine.dispose()
 
     @contextmanager
@@ -155,6 +159,22 @@ class Database:
                 f"The database {self._shown} is not available: {reason}. Check that it exists, "
                 "that this user can write to it, and that TENSIGHT_DATABASE_URL is correct."
             ) from error
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _on_connect(self, _connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        record.info["closings"] = self._closings
+
+    def _on_checkin(self, _connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        # The pool of a connection that was opened before `close` is gone: nobody would close it.
+        if record.info.get("closings") != self._closings:
+            record.invalidate()
 
     def _version(self) -> str | None:
         """Return the schema version; None if there are no tables."""

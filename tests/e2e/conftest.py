@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from core.serving.local import LocalPredictor
 from core.store.store import Store
@@ -32,32 +39,70 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def browser(chromium: str) -> Iterator[Browser]:
-    """Start Debian's Chromium without a window.
+def playwright() -> Iterator[Playwright]:
+    """Start Playwright.
 
-    Playwright runs an event loop in this thread meanwhile, so no test here can call asyncio.run.
+    It runs an event loop in this thread meanwhile, so no test here can call asyncio.run.
     """
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         expect.set_options(timeout=PATIENCE_MS)
+        yield playwright
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright, chromium: str) -> Iterator[Browser]:
+    """Start Debian's Chromium without a window."""
+    with closing(playwright.chromium.launch(executable_path=chromium, args=FLAGS)) as browser:
         yield browser
-        browser.close()
+
+
+@pytest.fixture(scope="package")
+def profile(
+    playwright: Playwright, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrowserContext]:
+    """Start Chromium with a cache on disk, which halves the CPU time of every visit but the first.
+
+    Only `blank` uses it, which erases what a page has stored.
+    """
+    with closing(
+        playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"), executable_path=chromium, args=FLAGS, locale="en-US"
+        )
+    ) as context:
+        yield context
 
 
 @pytest.fixture
-def blank(url: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def blank(url: str, request: pytest.FixtureRequest) -> Iterator[Page]:
     """Open an empty tab; a request to anything but the page fails the test."""
-    context = browser.new_context(
-        locale=getattr(request, "param", "en-US"),
-        permissions=["camera", "clipboard-read", "clipboard-write"],
-    )
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    asked: list[str] = []
-    page.on("request", lambda r: asked.append(r.url))
-    yield page
-    context.close()
+    language = getattr(request, "param", "en-US")
+    with ExitStack() as stack:
+        if language == "en-US":
+            context: BrowserContext = request.getfixturevalue("profile")
+            stack.callback(_erase, context, url)
+        else:
+            browser: Browser = request.getfixturevalue("browser")
+            context = stack.enter_context(closing(browser.new_context(locale=language)))
+        context.grant_permissions(["camera", "clipboard-read", "clipboard-write"])
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        asked: list[str] = []
+        page.on("request", lambda r: asked.append(r.url))
+        yield page
     assert [a for a in asked if not a.startswith((url, "data:", "blob:"))] == []
+
+
+def _erase(context: BrowserContext, url: str) -> None:
+    """Close the tabs of a test, and erase what its pages have stored in the browser."""
+    first, *others = context.pages  # Without any tab, the browser would end.
+    for page in others:
+        page.close()
+    context.clear_cookies()
+    context.clear_permissions()
+    kinds = "local_storage,indexeddb,service_workers,cache_storage,file_systems"
+    session = context.new_cdp_session(first)
+    session.send("Storage.clearDataForOrigin", {"origin": url, "storageTypes": kinds})
+    session.detach()
 
 
 @pytest.fixture

@@ -2,27 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from playwright.sync_api import Browser, Page
-
-from tests.e2e.visit import PATIENCE_MS
-from tests.support.chromium import FLAGS
-
-
-@pytest.fixture
-def profile(browser: Browser, tmp_path: Path) -> Iterator[Page]:
-    """Open a tab of a browser with a profile; nothing can be installed from an incognito window."""
-    context = browser.browser_type.launch_persistent_context(
-        tmp_path / "profile", executable_path=shutil.which("chromium"), args=FLAGS
-    )
-    context.set_default_timeout(PATIENCE_MS)
-    context.set_default_navigation_timeout(PATIENCE_MS)
-    yield context.new_page()
-    context.close()
+from playwright.sync_api import Page
 
 
 def errors_of(page: Page) -> list[str]:
@@ -32,9 +12,10 @@ def errors_of(page: Page) -> list[str]:
     return [each["errorId"] for each in answer["installabilityErrors"]]
 
 
-def test_page_can_be_installed(profile: Page, url: str) -> None:
-    profile.goto(url)
-    assert errors_of(profile) == []
+def test_page_can_be_installed(blank: Page, url: str) -> None:
+    # Nothing can be installed from an incognito window; this tab has a profile.
+    blank.goto(url)
+    assert errors_of(blank) == []
     # Chromium does check: this route has no manifest.
-    profile.goto(f"{url}/healthz")
-    assert errors_of(profile) == ["no-manifest"]
+    blank.goto(f"{url}/healthz")
+    assert errors_of(blank) == ["no-manifest"]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import sqlite3
+import gc
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -37,14 +38,25 @@ def test_concurrent_processes_create_the_tables_once(each: Settings) -> None:
     assert [run.wait(300) for run in runs] == [0] * 4
 
 
-def test_newer_schema_is_rejected(settings: Settings) -> None:
-    Store.open(settings).close()
-    with sqlite3.connect(settings.database_file) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+def test_newer_schema_is_rejected(each: Settings) -> None:
+    with closing(Database.open(each)) as database, database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     for use in (Store.open, Store.find):
         with pytest.raises(StoreError, match=r"to a newer version of TenSight.*Upgrade TenSight"):
-            use(settings)
+            use(each)
+    # A connection left open would warn when it is collected, which fails the test.
+    gc.collect()
+
+
+def test_connection_in_use_is_closed_at_the_end_of_its_transaction(each: Settings) -> None:
+    database = Database.open(each)
+    with database.read() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        database.close()
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    with pytest.raises(database.engine.dialect.loaded_dbapi.Error, match="closed"):
+        driver.cursor()
 
 
 def test_file_that_is_not_a_database_is_reported(settings: Settings) -> None:
