@@ -33,7 +33,7 @@ def teach(
         ),
     ],
     title: Annotated[
-        str | None, typer.Option(help="Title to show to users.", show_default="NAME")
+        str | None, typer.Option(help="Display name of the model.", show_default="NAME")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
