@@ -322,7 +322,7 @@ def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
         return live_outcome(state, "promote_done", {"model": model, "revision": promoted})
     if name == "rollback":
         (model,) = arguments
-        now = state.releases.roll_back(model, seen=LiveRevision(**pending.seen))
+        now = state.releases.roll_back(model, expected=LiveRevision(**pending.seen))
         values = {"model": model, "revision": now.revision, "before": now.last_good}
         return live_outcome(state, "rollback_done", values)
     (mode,) = arguments

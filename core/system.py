@@ -66,12 +66,12 @@ def has_resource_limits() -> bool:
     return importlib.util.find_spec("resource") is not None
 
 
-def lower_limit(limit: ResourceLimit, most: int) -> None:
+def lower_limit(limit: ResourceLimit, value: int) -> None:
     """Lower a resource limit of this process; a hard limit below it stays as it is.
 
     Args:
         limit: Name of the limit.
-        most: New limit, in the unit of the limit: bytes, seconds or files.
+        value: New limit, in the unit of the limit: bytes, seconds or files.
 
     Raises:
         UnsupportedSystemError: This system has no resource limits.
@@ -80,7 +80,7 @@ def lower_limit(limit: ResourceLimit, most: int) -> None:
     resource = _unix_module("resource")
     which = getattr(resource, limit)
     _, hard = resource.getrlimit(which)
-    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(which, (bound, bound))
 
 
@@ -96,9 +96,9 @@ def become_background_worker(memory: int) -> None:
     with suppress(OSError, AttributeError):  # Windows has no priorities of this kind
         os.nice(_LOWEST_PRIORITY)
     limits: tuple[tuple[ResourceLimit, int], ...] = (("RLIMIT_AS", memory), ("RLIMIT_CORE", 0))
-    for limit, most in limits:
+    for limit, value in limits:
         with suppress(ValueError, OSError, UnsupportedSystemError):
-            lower_limit(limit, most)
+            lower_limit(limit, value)
 
 
 def open_file_limit() -> int | None:
@@ -122,7 +122,7 @@ def peak_memory_bytes() -> int:
 
 
 def processor_name() -> str:
-    """Return the name of this machine's processor, as far as the system tells it."""
+    """Return the model name of this machine's processor, or else its architecture."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
@@ -132,7 +132,7 @@ def processor_name() -> str:
 
 
 def set_pipe_size(pipe: BinaryIO, size: int) -> None:
-    """Set how many bytes a pipe buffers, where the system and the user's quota allow it."""
+    """Set the capacity of a pipe in bytes, where the system and the user's quota allow it."""
     if sys.platform == "linux":
         fcntl = _unix_module("fcntl")
         with suppress(OSError):

@@ -49,15 +49,15 @@ def strings_in(value: object) -> Iterator[str]:
             yield from strings_in(each)
 
 
-def printable(text: str, most: int = 200) -> str:
+def printable(text: str, max_characters: int = 200) -> str:
     """Format untrusted text for a message: escaped, on one line, and truncated.
 
     Args:
         text: The text.
-        most: Maximum number of characters.
+        max_characters: Maximum number of characters.
     """
     shown = _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    return shown if len(shown) <= max_characters else f"{shown[: max_characters - 1]}…"
 
 
 def escape_markdown(text: str, *, keep_code: bool = False) -> str:

@@ -27,7 +27,7 @@ def run_worker(
     Args:
         command: Command line of the worker.
         content: Its standard input.
-        limit_s: Seconds after which it is killed.
+        limit_s: Time limit in seconds, after which it is killed.
         task: What the worker does, for the log.
 
     Returns:

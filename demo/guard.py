@@ -88,7 +88,7 @@ def page_middleware(
     return [
         Middleware(SecurityHeaders, framed_by=_FRAMED_BY),
         Middleware(ClientAddress, proxies=proxies),
-        Middleware(ClientShare, most=_OPEN_OF_ONE_CLIENT),
+        Middleware(ClientShare, max_requests=_OPEN_OF_ONE_CLIENT),
         Middleware(_Refusals),
         Middleware(BodyLimit, limits=bodies or _BODIES, rule_of=rule_of, respond=_response),
         Middleware(_Uploads, visitors=uploaders, folder=uploads),

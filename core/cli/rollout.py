@@ -44,7 +44,7 @@ RevisionArgument = Annotated[
         show_default=False,
     ),
 ]
-StopOption = Annotated[bool, typer.Option("--stop", help="End the active one of the model.")]
+StopOption = Annotated[bool, typer.Option("--stop", help="End the active rollout of the model.")]
 
 
 @app.command(rich_help_panel=MODELS)
@@ -200,7 +200,7 @@ def _rollout(
 ) -> None:
     """Start, end or list rollouts of a kind."""
     if (model is None and stop) or (stop and revision is not None):
-        raise typer.BadParameter("--stop goes with the name of a model alone")
+        raise typer.BadParameter("--stop needs the name of a model, and takes no revision")
     if model is not None and revision is None and not stop:
         raise typer.BadParameter("give the candidate's REVISION, or --stop")
     from core.registry.catalog import Catalog
@@ -214,7 +214,8 @@ def _rollout(
     settings = read_settings()
     with _open_store(settings) as store:
         if model is None:
-            _print_active([each for each in store.rollouts.active() if each.kind == kind], as_json)
+            active = [each for each in store.rollouts.active() if each.kind == kind]
+            _print_active(kind, active, as_json)
             return
         if revision is None:
             ended = end_rollout(store, model, kind, reason="by hand")
@@ -253,12 +254,12 @@ def _row(rollout: Rollout) -> dict[str, Any]:
     return asdict(rollout) | times
 
 
-def _print_active(rollouts: list[Rollout], as_json: bool) -> None:
+def _print_active(kind: str, rollouts: list[Rollout], as_json: bool) -> None:
     if as_json:
         print_json([_row(each) for each in rollouts])
         return
     if not rollouts:
-        say("There is none.")
+        say(f"No {kind} is active.")
         return
     print_table(
         ["model", "candidate", "live", "share", "since"],

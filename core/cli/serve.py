@@ -35,7 +35,7 @@ def serve(
         str | None,
         typer.Option(
             help="Replicas for `--engine ray`: a number, a range such as 2-8 that follows the "
-            "load, or `auto`, 1 to one for each processor.",
+            "load, or `auto`: from 1 to the number of processors.",
             show_default="auto",
         ),
     ] = None,

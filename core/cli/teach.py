@@ -32,7 +32,9 @@ def teach(
             "label.",
         ),
     ],
-    title: Annotated[str | None, typer.Option(help="Name for people.", show_default="NAME")] = None,
+    title: Annotated[
+        str | None, typer.Option(help="Display name of the model.", show_default="NAME")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Teach a classifier of your own classes with a few photos of each.

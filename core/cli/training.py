@@ -107,9 +107,9 @@ def train(
     if [everything, ablation, name is not None].count(True) != 1:
         raise typer.BadParameter("give the name of a recipe, or --all")
     if weights is not None and not everything and name != "vgg16":
-        raise typer.BadParameter("--weights goes with vgg16 or --all")
+        raise typer.BadParameter("--weights requires the recipe vgg16, or --all")
     if extra is not None and (name is None or name == "vgg16"):
-        raise typer.BadParameter("--extra goes with the name of a recipe")
+        raise typer.BadParameter("--extra requires the name of a recipe other than vgg16")
     if seed is not None and ablation:
         raise typer.BadParameter("--ablation has seeds of its own; leave out --seed")
     if ablation:
@@ -286,7 +286,7 @@ def export(
     precision: Annotated[
         str, typer.Option(help="Number format of the weights: float32, float16 or int8.")
     ] = "float16",
-    title: Annotated[str | None, typer.Option(help="Name for display.")] = None,
+    title: Annotated[str | None, typer.Option(help="Display name of the model.")] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace an existing model folder.")
     ] = False,

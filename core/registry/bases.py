@@ -1,4 +1,4 @@
-"""The models that others were taught on: where they lie, and their engines, loaded once."""
+"""Bases of taught models: their folders, and their engines, each loaded once."""
 
 from __future__ import annotations
 

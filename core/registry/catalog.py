@@ -400,7 +400,7 @@ class Catalog:
     def _private_bundle(self, record: TaughtRecord) -> Bundle:
         found = self._revisions.find(record.id, record.revision)
         if found is None:
-            raise BundleError(f"The files of {record.id} are gone. Teach it again.")
+            raise BundleError(f"The files of {record.id} are missing. Teach it again.")
         return found
 
     def _refresh(self, name: str) -> None:

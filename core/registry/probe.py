@@ -47,7 +47,7 @@ def probe(folder: Path, base: Path | None = None) -> None:
 
 
 def probe_photo() -> Image.Image:
-    """Return the synthetic image that models and running replicas are tried with."""
+    """Return the synthetic image that models and running replicas are tested with."""
     stripes = np.indices((48, 64))[1][..., None] * np.array([3, 5, 7]) % 256
     return Image.fromarray(stripes.astype(np.uint8))
 

@@ -228,12 +228,12 @@ class Releases:
         self._bases.of(matches[0])
         return matches[0].revision
 
-    def roll_back(self, name: str, *, seen: LiveRevision | None = None) -> LiveRevision:
+    def roll_back(self, name: str, *, expected: LiveRevision | None = None) -> LiveRevision:
         """Swap the live and the last good revision of a model.
 
         Args:
             name: Name of the model.
-            seen: Expected state before the swap, as it was shown to the operator who confirmed it;
+            expected: State before the swap, as it was shown to the operator who confirmed it;
                 None to accept any.
 
         Returns:
@@ -243,17 +243,17 @@ class Releases:
             ModelNotFoundError: The last good revision is no longer installed.
             BundleError: The last good revision is damaged.
             OutputError: TENSIGHT_HOME cannot be written.
-            StoreError: There is no last good revision, the state differs from `seen`, or the
+            StoreError: There is no last good revision, the state differs from `expected`, or the
                 database is not available.
         """
         with self._revisions.changing():
             store = self._open_store()
             row = store.live.all().get(name)
-            if seen is not None and row != seen:
+            if expected is not None and row != expected:
                 raise StoreError(
-                    f"The rollback of {name} from {seen.revision} to {seen.last_good} was not "
-                    "made: another revision was promoted in the meantime. Run `tensight models "
-                    "list` to see which one is live, then decide again."
+                    f"The rollback of {name} from {expected.revision} to {expected.last_good} was "
+                    "not made: another revision was promoted in the meantime. Run `tensight "
+                    "models list` to see which one is live, then decide again."
                 )
             if row is not None and row.last_good is not None:
                 self.resolve_revision(name, row.last_good)
@@ -499,7 +499,7 @@ class Releases:
         self._open_store().live.promote(revisions, self._bundled(), first=first, origins=origins)
 
     def _bundled(self) -> dict[str, str]:
-        """Return the revisions of the bundled models; of a damaged one, a name that none has."""
+        """Return the revisions of the bundled models; an impossible name for a damaged one."""
         found = {}
         for folder in find_bundles(self._settings.models):
             try:

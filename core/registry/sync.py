@@ -104,12 +104,12 @@ class HubSync:
         except Exception as error:  # the top of a thread: errors are logged, not lost
             # After `close`, the database may be closed under a download in progress.
             if str(error) != self._logged and not self._closed.is_set():
-                ours = None if isinstance(error, TenSightError) else error
+                unexpected = None if isinstance(error, TenSightError) else error
                 logger.error(
                     "Cannot install models from %s: %s",
                     self._settings.hub_repo,
                     error,
-                    exc_info=ours,
+                    exc_info=unexpected,
                 )
                 self._logged = str(error)
 

@@ -34,21 +34,21 @@ def try_bundle(bundle: Bundle, base: Bundle | None = None) -> None:
     folders = [str(each.folder) for each in (bundle, base) if each is not None]
     command = [sys.executable, "-m", "core.registry.probe", *folders]
     what = f"{bundle.config.name} {bundle.revision}"
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as stderr_file:
         try:
             code = subprocess.run(
                 command,
                 env=environment,
                 cwd=Path(__file__).resolve().parents[2],
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=stderr_file,
                 timeout=_TIMEOUT_S,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:
             raise BundleError(f"{what} did not classify an image within {_TIMEOUT_S} s.") from error
-        said.seek(max(0, said.seek(0, os.SEEK_END) - _MAX_QUOTED_CHARACTERS))
-        lines = said.read().decode(errors="replace").splitlines()
+        stderr_file.seek(max(0, stderr_file.seek(0, os.SEEK_END) - _MAX_QUOTED_CHARACTERS))
+        lines = stderr_file.read().decode(errors="replace").splitlines()
     if code < 0:
         raise BundleError(f"{what} crashes the inference engine (signal {-code}).")
     if code != 0:

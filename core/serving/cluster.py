@@ -290,7 +290,7 @@ def _local_cluster(settings: Settings, replicas: Replicas) -> Iterator[None]:
             ray.init(
                 address="local",
                 # Ray reserves processors by counting: there may be more replicas than processors.
-                num_cpus=max(processors(), replicas.most * PROCESSORS_PER_REPLICA),
+                num_cpus=max(processors(), replicas.maximum * PROCESSORS_PER_REPLICA),
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=False,
                 logging_level=settings.log_level,

@@ -179,9 +179,9 @@ def kubernetes_manifest(
     """
     workers = {
         "groupName": "replicas",
-        "replicas": replicas.least,
-        "minReplicas": replicas.least,
-        "maxReplicas": replicas.most,
+        "replicas": replicas.minimum,
+        "minReplicas": replicas.minimum,
+        "maxReplicas": replicas.maximum,
         "rayStartParams": {"num-cpus": str(PROCESSORS_PER_REPLICA)},
         "template": _pod("ray-worker", image, _REPLICA_MEMORY),
     }
@@ -189,7 +189,7 @@ def kubernetes_manifest(
         "rayVersion": ray_version,
         # The operator makes the token, and hands it to all pods.
         "authOptions": {"mode": "token"},
-        "enableInTreeAutoscaling": replicas.least != replicas.most,
+        "enableInTreeAutoscaling": replicas.minimum != replicas.maximum,
         "headGroupSpec": {
             # The head runs no replicas.
             "rayStartParams": {"num-cpus": "0"},

@@ -172,9 +172,9 @@ class FairQueue(Generic[_J]):
         if client is not None:
             if self._running[client] >= limits.running:
                 return False
-            mine = self._pixels[client]
+            running_pixels = self._pixels[client]
             # Half of the pixels are for other clients, unless this is the client's only job.
-            if mine and mine + job.pixels > limits.pixels // 2:
+            if running_pixels and running_pixels + job.pixels > limits.pixels // 2:
                 return False
         return not pixels or pixels + job.pixels <= limits.pixels
 

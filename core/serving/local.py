@@ -69,7 +69,7 @@ class _Job:
         base: The model to compute an embedding with; None for a prediction by `model`. Feature maps
             are computed where `saliency` is set.
         best_effort: Whether to fail the photo unless a worker is idle.
-        counted: Whether observer and rollouts hear of the outcome.
+        counted: Whether the observer and the rollouts are notified of the outcome.
         future: The result; running from the start of decoding.
         abandoned: Whether the caller no longer waits for the result.
         pixels: Number of pixels according to the file's header.
@@ -93,7 +93,7 @@ class _Job:
 @dataclass(frozen=True)
 class _Answer:
     result: Prediction | Embedding
-    seen: PreprocessedPhoto
+    preprocessed: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
 
 
@@ -101,7 +101,7 @@ class _Answer:
 class _Decoded:
     job: _Job
     classifier: Classifier
-    seen: PreprocessedPhoto
+    preprocessed: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
     copy: Photo | None = None  # for the shadow of a candidate
 
@@ -249,7 +249,7 @@ class LocalPredictor(Predictor):
         answer = await self._observed(_Job(photo, model, saliency, client, preview=side))
         if answer.preview is None:
             raise PredictorError("The prediction came without its preview. Try again.")
-        crops = answer.seen.crops
+        crops = answer.preprocessed.crops
         return PreviewedPrediction(_prediction(answer), answer.preview, crops[len(crops) // 2])
 
     @override
@@ -397,17 +397,17 @@ class LocalPredictor(Predictor):
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process if there are any."""
         if self._photos is None:
-            seen, preview = classifier.preprocess(photo), None
+            preprocessed, preview = classifier.preprocess(photo), None
             if job.preview is not None:
                 preview = prepare(photo, Preparation(preview=job.preview)).preview
-            return _Decoded(job, classifier, seen, preview)
+            return _Decoded(job, classifier, preprocessed, preview)
         started = time.perf_counter()
         prepared = self._photos.prepare(photo, classifier.preparation(preview=job.preview))
-        spent = 1000 * (time.perf_counter() - started)
+        decode_ms = 1000 * (time.perf_counter() - started)
         if prepared.crops is None:
             raise PredictorError("The photo was decoded without the model's input. Try again.")
-        seen = PreprocessedPhoto(name_of(photo), prepared.crops, spent)
-        return _Decoded(job, classifier, seen, prepared.preview)
+        preprocessed = PreprocessedPhoto(name_of(photo), prepared.crops, decode_ms)
+        return _Decoded(job, classifier, preprocessed, prepared.preview)
 
     def _prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
         return (prepare if self._photos is None else self._photos.prepare)(photo, wanted)
@@ -435,17 +435,17 @@ class LocalPredictor(Predictor):
         with self._lock:
             # Decoders run in parallel; there is one runner.
             decode_s = sum(r.timing_ms.decode for r in results) / 1000 / self._n_decoders
-            spent = max(ended - started, decode_s) / len(batch)
-            self._seconds += 0.1 * (spent - self._seconds)
+            photo_s = max(ended - started, decode_s) / len(batch)
+            self._seconds += 0.1 * (photo_s - self._seconds)
         # Read before the results are set: their callers then mark the jobs as abandoned.
         waited_for = [not job.abandoned for job in jobs]
         for each, result in zip(batch, results, strict=True):
-            each.job.future.set_result(_Answer(result, each.seen, each.preview))
+            each.job.future.set_result(_Answer(result, each.preprocessed, each.preview))
         for job, result, waits in zip(jobs, results, waited_for, strict=True):
             if waits and job.counted and isinstance(result, Prediction):
                 infer = ended - started
-                spent = result.timing_ms.decode / 1000 + infer
-                waited = max(ended - job.entered - spent, 0.0)
+                processing_s = result.timing_ms.decode / 1000 + infer
+                waited = max(ended - job.entered - processing_s, 0.0)
                 self._notify(partial(self._observer.on_answer, result, waited, infer))
         if self._rollouts is not None:
             for each, result in zip(batch, results, strict=True):
@@ -498,11 +498,11 @@ def _kind(each: _Decoded) -> tuple[int, bool]:
 
 def _infer(batch: list[_Decoded], classifier: Classifier) -> Sequence[Prediction | Embedding]:
     """Classify or embed a batch of photos of one kind."""
-    seen = [each.seen for each in batch]
+    preprocessed = [each.preprocessed for each in batch]
     explained = [each.job.saliency for each in batch]
     if batch[0].job.base is None:
-        return classifier.infer(seen, saliency=explained)
-    return classifier.embeddings(seen, features=explained)
+        return classifier.infer(preprocessed, saliency=explained)
+    return classifier.embeddings(preprocessed, features=explained)
 
 
 def _prediction(answer: _Answer) -> Prediction:

@@ -105,7 +105,7 @@ async def serve_stdio(server: Server[Any]) -> None:
 
 
 def error_fields(error: TenSightError) -> dict[str, Any]:
-    """Return the JSON object of an error, with the seconds after which a new try is taken."""
+    """Return the JSON object of an error; `retry_after`, where present, is in seconds."""
     fields: dict[str, Any] = dict(error_message(error))
     if isinstance(error, BusyError | RateError):
         fields["retry_after"] = error.retry_after
@@ -113,7 +113,7 @@ def error_fields(error: TenSightError) -> dict[str, Any]:
 
 
 class _Tools:
-    """The tools: what they are called with, and what they answer."""
+    """The tools: their schemas, the checks of their arguments, and their results."""
 
     def __init__(self, predictor: Predictor, admit: Admit, *, reads_paths: bool) -> None:
         self._predictor = predictor
@@ -199,9 +199,9 @@ class _Tools:
         given = {
             model.config.name: answer for model, (_, answer) in zip(models, answers, strict=True)
         }
-        answer, most, of = votes(given)
+        answer, n_votes, n_answers = votes(given)
         return {
-            "agreement": {"answer": answer, "models": most, "of": of},
+            "agreement": {"answer": answer, "models": n_votes, "of": n_answers},
             "answers": {
                 name: each.to_dict()
                 if isinstance(each, Prediction)
@@ -248,7 +248,7 @@ class _Tools:
         """Return the bytes of the photo.
 
         Raises:
-            RequestError: It is no text, or no base64.
+            RequestError: The argument is not text, or not base64.
             PhotoReadError: The path cannot be read.
         """
         name = next(each for each in self._photo if arguments.get(each) is not None)
@@ -259,10 +259,10 @@ class _Tools:
 
 
 def _decoded(text: str) -> bytes:
-    """Decode base64, also where it is broken into lines.
+    """Decode base64, ignoring white space such as line breaks.
 
     Raises:
-        RequestError: It is no base64.
+        RequestError: The text is not base64.
     """
     try:
         return base64.b64decode("".join(text.split()), validate=True)

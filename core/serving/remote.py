@@ -75,7 +75,7 @@ class RemotePredictor(Predictor):
         secret: Key of the hashes that stand for clients; None for a random one.
         photos: Worker processes that make previews, closed with the predictor; None for new ones.
         heads: The taught models of this machine, closed with the predictor: the service embeds
-            photos for them. None for none.
+            photos for them. None for no taught models.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class RemotePredictor(Predictor):
             results.append(self._models[name, revision])
         if self._heads is None:
             return results
-        there = {each.name for each in results}
-        mine = [each for each in self._heads.models() if each.name not in there]
-        return sorted([*results, *mine], key=lambda each: each.name)
+        remote_names = {each.name for each in results}
+        local = [each for each in self._heads.models() if each.name not in remote_names]
+        return sorted([*results, *local], key=lambda each: each.name)
 
     @override
     def model(self, name: str) -> ModelInfo:
-        mine = None if self._heads is None else self._heads.model(name)
-        return mine or super().model(name)
+        local = None if self._heads is None else self._heads.model(name)
+        return local or super().model(name)
 
     @override
     def default_model(self) -> str:
@@ -262,14 +262,16 @@ class RemotePredictor(Predictor):
         """Send a request and wait for its result; see `_start`."""
         return self._start(method, path, read).result()
 
-    def _start(self, method: str, path: str, read: Callable[[Any], _T], **how: Any) -> Future[_T]:
+    def _start(
+        self, method: str, path: str, read: Callable[[Any], _T], **options: Any
+    ) -> Future[_T]:
         """Start a request on the predictor's own event loop.
 
         Args:
             method: HTTP method.
             path: Path of the URL.
             read: Converts the JSON of the response to the result.
-            **how: Further arguments of the HTTP client.
+            **options: Further arguments of the HTTP client.
 
         Raises:
             BusyError: Too many requests are running.
@@ -281,13 +283,13 @@ class RemotePredictor(Predictor):
             if len(self._requests) >= _MAX_REQUESTS:
                 raise BusyError(1)
             request = asyncio.run_coroutine_threadsafe(
-                self._ask(method, path, read, **how), self._loop
+                self._ask(method, path, read, **options), self._loop
             )
             self._requests.add(request)
         request.add_done_callback(self._requests.discard)
         return request
 
-    async def _ask(self, method: str, path: str, read: Callable[[Any], _T], **how: Any) -> _T:
+    async def _ask(self, method: str, path: str, read: Callable[[Any], _T], **options: Any) -> _T:
         """Send a request, retrying until the service responds or the timeout passes."""
         pause, why = _FIRST_PAUSE_S, "it did not respond in time"
         try:
@@ -296,14 +298,14 @@ class RemotePredictor(Predictor):
                     self._client = self._connect()
                 while True:
                     try:
-                        response = await self._client.request(method, path, **how)
+                        response = await self._client.request(method, path, **options)
                     except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
                         raise self._unavailable(str(error)) from error
                     except httpx2.TransportError as error:
                         why = str(error) or type(error).__name__
                     else:
-                        # Without a code of ours it comes from a proxy in front of the service;
-                        # Ray's returns 500 where a replica has died.
+                        # A response without a TenSight error code comes from a proxy in front
+                        # of the service; Ray's returns 500 where a replica has died.
                         if response.status_code not in (500, 502, 503, 504) or _code(response):
                             return self._read(response, read)
                         why = f"a proxy in front of it returned status {response.status_code}"
@@ -313,7 +315,7 @@ class RemotePredictor(Predictor):
                     pause *= 2
         except TimeoutError as error:
             if isinstance(error, TenSightError):
-                raise  # the deadline of the service, not ours
+                raise  # the service's deadline, not that of this client
             raise self._unavailable(f"{why}, within {self._patience_s:g} s") from error
 
     def _connect(self) -> httpx2.AsyncClient:

@@ -21,7 +21,7 @@ APPLICATION = "tensight"
 """Name of the application in the cluster."""
 DEPLOYMENT = "service"
 """Name of its deployment."""
-# A line for each request would cost more than its routing.
+# Writing a log line for each request would take longer than routing it.
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 """Options of Ray Serve's logs."""
 PROCESSORS_PER_REPLICA = 1
@@ -37,16 +37,16 @@ class Replicas:
     """Number of replicas to run.
 
     Attributes:
-        least: Number of replicas without load.
-        most: Maximum number of replicas; equal to `least` where it is fixed.
+        minimum: Number of replicas without load.
+        maximum: Number of replicas under full load; equal to `minimum` where the number is fixed.
     """
 
-    least: int
-    most: int
+    minimum: int
+    maximum: int
 
     @classmethod
     def parse(cls, text: str, processors: int) -> Replicas:
-        """Read an option: a number, `MIN-MAX`, or `auto` for 1 to one for each processor.
+        """Read an option: a number, `MIN-MAX`, or `auto` for 1 to the number of processors.
 
         Raises:
             SettingsError: The text is none of these.
@@ -55,9 +55,9 @@ class Replicas:
             return cls(1, max(1, processors // PROCESSORS_PER_REPLICA))
         first, dash, last = text.partition("-")
         if first.isdecimal() and (last.isdecimal() if dash else not last):
-            least, most = int(first), int(last if dash else first)
-            if 1 <= least <= most <= _MAX_REPLICAS:
-                return cls(least, most)
+            minimum, maximum = int(first), int(last if dash else first)
+            if 1 <= minimum <= maximum <= _MAX_REPLICAS:
+                return cls(minimum, maximum)
         raise SettingsError(
             f"--replicas is {text!r}. Give a number from 1 to {_MAX_REPLICAS:,}, a range such as "
             "2-8, or auto."
@@ -85,12 +85,12 @@ def deployment_options(replicas: Replicas, settings: Settings) -> dict[str, Any]
         "logging_config": LOGGING,
         "ray_actor_options": {"num_cpus": float(PROCESSORS_PER_REPLICA)},
     }
-    if replicas.least == replicas.most:
-        return {"num_replicas": replicas.least} | options
+    if replicas.minimum == replicas.maximum:
+        return {"num_replicas": replicas.minimum} | options
     scaling = {
-        "min_replicas": replicas.least,
-        "initial_replicas": replicas.least,
-        "max_replicas": replicas.most,
+        "min_replicas": replicas.minimum,
+        "initial_replicas": replicas.minimum,
+        "max_replicas": replicas.maximum,
         "target_ongoing_requests": min(_TARGET_REQUESTS, max(1, settings.queue_size // 2)),
         "upscale_delay_s": 5.0,
         "downscale_delay_s": 300.0,

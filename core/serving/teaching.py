@@ -54,11 +54,11 @@ def connect_teaching(
     Args:
         settings: The settings.
         predictor: Computes the embeddings, and is not closed; None for one of the settings.
-        command: What the models' cards say they were made by.
-        max_models: How many private models one owner may have.
+        command: Command that the models' cards name as their origin.
+        max_models: Maximum number of private models of one owner.
 
     Raises:
-        BundleError: The model to teach on is not there or is damaged.
+        BundleError: The model to teach on is not installed or is damaged.
         StoreError: The key of the hashes cannot be read or created.
     """
     base, key = find_teaching_base(settings), load_hash_key(settings)
@@ -82,7 +82,7 @@ def connect_teaching(
 
 
 def embedding_by(predictor: Predictor, base: TeachingBase) -> Embed:
-    """Return a function that has images embedded by a predictor, waiting while it is busy.
+    """Return a function that embeds images with a predictor, and retries while it is busy.
 
     It blocks, and must not be called from an event loop.
 

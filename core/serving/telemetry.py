@@ -51,7 +51,7 @@ class Telemetry:
 
     def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
         """Record a prediction and its durations."""
-        # Whoever knows the id of a private model may use it.
+        # The name of a private model is its secret: whoever knows it may use the model.
         model = "taught" if is_private(prediction.model) else prediction.model
         self._photos.labels(model, prediction.verdict).inc()
         self._seconds.labels("decode").observe(prediction.timing_ms.decode / 1000)
@@ -74,12 +74,12 @@ class Telemetry:
             "tensight_queue", "Number of photos that wait or run.", registry=self.registry
         )
         queue.set_function(waiting)
-        most = Gauge(
+        capacity = Gauge(
             "tensight_queue_size",
             "Maximum number of photos that wait or run.",
             registry=self.registry,
         )
-        most.set(size)
+        capacity.set(size)
 
     def watch_models(self, models: Callable[[], list[ModelInfo]]) -> None:
         """Export the live revision of each model."""
@@ -102,8 +102,8 @@ class _Live(Collector):
         family = GaugeMetricFamily(
             "tensight_live_revision", "1 for the live revision.", labels=["model", "revision"]
         )
-        for result in self._models():
-            family.add_metric([result.config.name, result.revision or ""], 1)
+        for model in self._models():
+            family.add_metric([model.config.name, model.revision or ""], 1)
         return [family]
 
 

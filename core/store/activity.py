@@ -16,9 +16,9 @@ from core.store.tables import ANSWERS, BOT_HOURS
 __all__ = ["Activity", "ActivityTable"]
 
 _KEPT_DAYS = 35
-# Response times are counted in bins whose bounds grow by a tenth, so quantiles are 5% exact.
+# Response times are counted in bins whose bounds grow by a tenth, so quantiles are accurate to 5%.
 _GROWTH = math.log(1.1)
-_LEAST_S = 0.001
+_MIN_S = 0.001
 
 
 @dataclass
@@ -47,10 +47,10 @@ class Activity:
     def record_answer(self, seconds: float, verdict: str) -> None:
         """Count an answered photo, and the seconds from receiving it to the answer."""
         self.verdicts[verdict] += 1
-        self.seconds[str(math.floor(math.log(max(seconds, _LEAST_S)) / _GROWTH))] += 1
+        self.seconds[str(math.floor(math.log(max(seconds, _MIN_S)) / _GROWTH))] += 1
 
     def add(self, other: Activity) -> None:
-        """Add the counts of another stretch of time."""
+        """Add the counts of another period."""
         self.verdicts.update(other.verdicts)
         self.seconds.update(other.seconds)
         self.errors += other.errors
@@ -87,11 +87,11 @@ class ActivityTable:
         """Add counts to the current hour, and delete those of more than 35 days ago."""
         now = datetime.now(UTC)
         hour = now.replace(minute=0, second=0, microsecond=0)
-        mine = sa.and_(BOT_HOURS.c.hour == hour, BOT_HOURS.c.process == self._process)
+        this_row = sa.and_(BOT_HOURS.c.hour == hour, BOT_HOURS.c.process == self._process)
         with self._database.write() as connection:
             expired = BOT_HOURS.c.hour < now - timedelta(_KEPT_DAYS)
             connection.execute(sa.delete(BOT_HOURS).where(expired))
-            row = connection.execute(sa.select(BOT_HOURS).where(mine)).first()
+            row = connection.execute(sa.select(BOT_HOURS).where(this_row)).first()
             total = Activity() if row is None else _activity(row)
             total.add(new)
             values = {
@@ -103,7 +103,7 @@ class ActivityTable:
                 key = {"hour": hour, "process": self._process}
                 connection.execute(sa.insert(BOT_HOURS).values(key | values))
             else:
-                connection.execute(sa.update(BOT_HOURS).where(mine).values(values))
+                connection.execute(sa.update(BOT_HOURS).where(this_row).values(values))
 
     def since(self, start: datetime) -> dict[datetime, Activity]:
         """Return the counts of all processes since a time, by the hour in UTC."""

@@ -105,10 +105,10 @@ class AuditLog:
     def _finish(
         self,
         connection: sa.Connection,
-        which: sa.ColumnElement[bool],
+        condition: sa.ColumnElement[bool],
         outcome: Callable[[str], str],
     ) -> list[AuditEntry]:
-        change = sa.update(AUDIT).where(which).values(doing=None).returning(AUDIT)
+        change = sa.update(AUDIT).where(condition).values(doing=None).returning(AUDIT)
         rows = sorted(connection.execute(change).all(), key=lambda row: int(row.id))
         now = datetime.now(UTC)
         ended = [AuditEntry(now, row.operator, row.act, outcome(row.act)) for row in rows]
@@ -116,13 +116,13 @@ class AuditLog:
             connection.execute(sa.insert(AUDIT).values(asdict(each)))
         return ended
 
-    def recent(self, most: int) -> list[AuditEntry]:
+    def recent(self, limit: int) -> list[AuditEntry]:
         """Return the latest entries, newest first.
 
         Args:
-            most: Maximum number of entries.
+            limit: Maximum number of entries.
         """
-        select = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(most)
+        select = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
         with self._database.read() as connection:
             rows = connection.execute(select).all()
         return [AuditEntry(in_utc(row.at), row.operator, row.act, row.outcome) for row in rows]

@@ -86,11 +86,11 @@ class ChatTable:
             person: Keyed hash of the user's id.
         """
         answered = sa.select(sa.func.count()).where(ANSWERS.c.person == person)
-        said = sa.select(FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
+        judgements = sa.select(FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         with self._database.read() as connection:
             n = connection.execute(answered).scalar_one()
-            mine = FEEDBACK.c.person == person, FEEDBACK.c.front != LABEL
-            rows = connection.execute(said.where(*mine)).all()
+            own_feedback = FEEDBACK.c.person == person, FEEDBACK.c.front != LABEL
+            rows = connection.execute(judgements.where(*own_feedback)).all()
         n_right = sum(right(row.answer, row.verdict, row.truth) for row in rows)
         return UserStats(n, len(rows), n_right)
 
@@ -108,8 +108,8 @@ class ChatTable:
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
             connection.execute(sa.delete(DIGESTS).where(DIGESTS.c.operator == person))
-            mine = LESSON_PHOTOS.c.person == person
-            connection.execute(sa.delete(LESSON_PHOTOS).where(mine))
+            own_photos = LESSON_PHOTOS.c.person == person
+            connection.execute(sa.delete(LESSON_PHOTOS).where(own_photos))
             for table in (LESSON_PHOTOS, LESSONS, CHATS):
                 connection.execute(sa.delete(table).where(table.c.chat.in_(chats)))
         self._database.scrub()

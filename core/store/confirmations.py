@@ -82,9 +82,9 @@ class ConfirmationTable:
             key: Key of the command.
             result: Result of a command that was run.
         """
-        mine = CONFIRMATIONS.c.key == key
+        this_row = CONFIRMATIONS.c.key == key
         with self._database.write() as connection:
             if result is None:
-                connection.execute(sa.delete(CONFIRMATIONS).where(mine))
+                connection.execute(sa.delete(CONFIRMATIONS).where(this_row))
             else:
-                connection.execute(sa.update(CONFIRMATIONS).where(mine).values(result=result))
+                connection.execute(sa.update(CONFIRMATIONS).where(this_row).values(result=result))

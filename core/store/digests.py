@@ -53,20 +53,22 @@ class DigestTable:
         Returns:
             The days that it is about; None where none is due, or another process has claimed it.
         """
-        mine, now = DIGESTS.c.operator == operator, datetime.now(UTC)
+        own_row, now = DIGESTS.c.operator == operator, datetime.now(UTC)
         with self._database.read() as connection:
-            row = connection.execute(sa.select(DIGESTS).where(mine)).first()
+            row = connection.execute(sa.select(DIGESTS).where(own_row)).first()
         if row is None or in_utc(row.due_at) > now:
             return None
         pause, late = timedelta(row.days), now - in_utc(row.due_at)
         following = in_utc(row.due_at) + (late // pause + 1) * pause
-        seen = sa.and_(mine, DIGESTS.c.due_at == row.due_at, DIGESTS.c.days == row.days)
+        unchanged = sa.and_(own_row, DIGESTS.c.due_at == row.due_at, DIGESTS.c.days == row.days)
         with self._database.write() as connection:
-            claimed = connection.execute(sa.update(DIGESTS).where(seen).values(due_at=following))
+            claimed = connection.execute(
+                sa.update(DIGESTS).where(unchanged).values(due_at=following)
+            )
         return int(row.days) if claimed.rowcount else None
 
     def postpone(self, operator: str, seconds: float) -> None:
-        """Let a digest that could not be sent be due again after some seconds."""
+        """Make a digest that could not be sent due again after some seconds."""
         change = sa.update(DIGESTS).where(DIGESTS.c.operator == operator)
         with self._database.write() as connection:
             due_at = datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""Hourly statistics of answers, from which drift is found."""
+"""Hourly statistics of answers, for the detection of drift."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class DriftTable:
             for (model, revision), new in counted.items():
                 key = {"hour": hour, "model": model, "revision": revision}
                 key["process"] = self._process
-                mine = sa.and_(*(DRIFT.c[name] == value for name, value in key.items()))
-                row = connection.execute(sa.select(DRIFT).where(mine)).first()
+                this_row = sa.and_(*(DRIFT.c[name] == value for name, value in key.items()))
+                row = connection.execute(sa.select(DRIFT).where(this_row)).first()
                 total = AnswerHistograms() if row is None else _histograms(row)
                 total.add(new)
                 values = {
@@ -74,7 +74,7 @@ class DriftTable:
                 if row is None:
                     connection.execute(sa.insert(DRIFT).values(key | values))
                 else:
-                    connection.execute(sa.update(DRIFT).where(mine).values(values))
+                    connection.execute(sa.update(DRIFT).where(this_row).values(values))
 
     def between(self, start: datetime, end: datetime) -> dict[tuple[str, str], AnswerHistograms]:
         """Return the histograms of the hours from a start to an end, by model and revision."""

@@ -187,10 +187,10 @@ class FeedbackTable:
             labels: Whether to count operators' labels instead of users' feedback.
         """
         columns = (FEEDBACK.c.model, FEEDBACK.c.revision)
-        said = (FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
+        judgement = (FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth)
         counted = sa.func.count().label("n")
         last = sa.func.max(FEEDBACK.c.at).label("last")
-        select = sa.select(*columns, *said, counted, last).group_by(*columns, *said)
+        select = sa.select(*columns, *judgement, counted, last).group_by(*columns, *judgement)
         is_label = FEEDBACK.c.front == LABEL
         select = select.where(is_label if labels else sa.not_(is_label))
         if since is not None:
@@ -232,12 +232,12 @@ class FeedbackTable:
         values = {**asdict(answer), "key": key, "at": datetime.now(UTC)}
         values["scores"] = _most_probable(answer.scores)
         there = sa.select(ANSWERS.c.key).where(ANSWERS.c.key == key)
-        mine = ANSWERS.c.person == answer.person
+        own_answers = ANSWERS.c.person == answer.person
         with self._database.write() as connection:
             if connection.execute(there).first() is not None:
                 return
             if answer.person is not None:
-                _drop_oldest(connection, mine, self._bounds.person_answers - 1)
+                _drop_oldest(connection, own_answers, self._bounds.person_answers - 1)
             _drop_oldest(connection, sa.true(), self._bounds.answers - 1)
             connection.execute(sa.insert(ANSWERS).values(values))
 
@@ -323,10 +323,10 @@ def _usage(connection: sa.Connection, person: str | None) -> _Usage:
     return _Usage(int(rows), int(photos), int(photo_bytes))
 
 
-def _drop_oldest(connection: sa.Connection, of: sa.ColumnElement[bool], most: int) -> None:
-    """Delete the oldest answers, so that at most `most` are left."""
+def _drop_oldest(connection: sa.Connection, of: sa.ColumnElement[bool], limit: int) -> None:
+    """Delete the oldest answers, so that at most `limit` are left."""
     count = sa.select(sa.func.count()).select_from(ANSWERS).where(of)
-    too_many = int(connection.execute(count).scalar_one()) - most
+    too_many = int(connection.execute(count).scalar_one()) - limit
     if too_many > 0:
         oldest = sa.select(ANSWERS.c.key).where(of).order_by(ANSWERS.c.at).limit(too_many)
         connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.key.in_(oldest)))

@@ -79,8 +79,8 @@ class InboxTable:
             if not owned:
                 return set()
             unfinished = sa.select(INBOX.c.update_id).join(LANES, same_lane())
-            mine = (LANES.c.bot == bot) & among(owned) & INBOX.c.done_at.is_(None)
-            return set(connection.execute(unfinished.where(mine)).scalars())
+            owned_lanes = (LANES.c.bot == bot) & among(owned) & INBOX.c.done_at.is_(None)
+            return set(connection.execute(unfinished.where(owned_lanes)).scalars())
 
     def waiting(self, bot: int) -> list[tuple[int, str]]:
         """Return id and content of each unfinished update of a bot, oldest first."""
@@ -122,7 +122,7 @@ class InboxTable:
         ]
 
     def owned(self, bot: int, owner: str) -> set[int]:
-        """Return the ids of the unfinished updates that a process is to handle."""
+        """Return the ids of the unfinished updates in the lanes of a process."""
         select = (
             sa.select(INBOX.c.update_id)
             .join(LANES, same_lane())
@@ -157,13 +157,13 @@ class InboxTable:
         with self._database.write() as connection:
             connection.execute(change)
 
-    def begin(self, bot: int, updates: Sequence[int], most: int, owner: str) -> int | None:
+    def begin(self, bot: int, updates: Sequence[int], max_attempts: int, owner: str) -> int | None:
         """Count an attempt to handle updates, before it starts.
 
         Args:
             bot: Id of the bot.
             updates: Ids of the updates that are handled together.
-            most: Maximum number of attempts; beyond it, none is counted.
+            max_attempts: Maximum number of attempts; beyond it, none is counted.
             owner: Process that handles them.
 
         Returns:
@@ -176,14 +176,14 @@ class InboxTable:
             sa.select(INBOX.c.update_id, INBOX.c.attempts)
             .join(LANES, same_lane())
             .where(unfinished, INBOX.c.update_id.in_(updates), LANES.c.owner == owner)
-            # Nobody takes over the lane before the attempt is counted.
+            # No other process takes over the lane before the attempt is counted.
             .with_for_update(of=LANES)
         )
         with self._database.write() as connection:
-            mine = connection.execute(select.where(is_alive(connection, LANES)))
-            attempts = {row.update_id: row.attempts for row in mine}
+            rows = connection.execute(select.where(is_alive(connection, LANES)))
+            attempts = {row.update_id: row.attempts for row in rows}
             failed = max(attempts.values(), default=None)
-            if failed is not None and failed < most:
+            if failed is not None and failed < max_attempts:
                 count = sa.update(INBOX).where(INBOX.c.bot == bot, INBOX.c.update_id.in_(attempts))
                 connection.execute(count.values(attempts=INBOX.c.attempts + 1))
         return failed

@@ -1,4 +1,4 @@
-"""The queue of photos that operators label: those from which a model can learn most."""
+"""The queue of photos that operators label: those that are most informative for training."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ class LabelQueue:
         Args:
             person: Keyed hash of the user's id.
         """
-        mine = sa.update(ANSWERS).where(ANSWERS.c.person == person)
+        own_answers = sa.update(ANSWERS).where(ANSWERS.c.person == person)
         with self._database.write() as connection:
-            connection.execute(mine.values(may_label=False))
+            connection.execute(own_answers.values(may_label=False))
 
 
 def _least_sure(answers: Sequence[tuple[QueuedPhoto, str]]) -> QueuedPhoto:

@@ -68,13 +68,13 @@ class LaneTable:
             dead = BOT_PROCESSES.c.alive_until < clock(connection, -_REMEMBERED_S)
             connection.execute(sa.delete(BOT_PROCESSES).where(dead))
 
-    def claim(self, bot: int, owner: str, most: int, *, take_over: bool = True) -> list[Lane]:
+    def claim(self, bot: int, owner: str, limit: int, *, take_over: bool = True) -> list[Lane]:
         """Become the owner of lanes that have none, the longest waiting ones first.
 
         Args:
             bot: Id of the bot.
             owner: Name of the process.
-            most: Maximum number of lanes.
+            limit: Maximum number of lanes.
             take_over: Whether to claim the lanes of dead processes, too.
         """
         with self._database.write() as connection:
@@ -86,7 +86,7 @@ class LaneTable:
                 sa.select(LANES.c.chat, LANES.c.update_id)
                 .where(LANES.c.bot == bot, is_free)
                 .order_by(LANES.c.since)
-                .limit(most)
+                .limit(limit)
                 .with_for_update(skip_locked=True)
             )
             lanes = [Lane(row.chat, row.update_id) for row in connection.execute(select)]
@@ -106,25 +106,25 @@ class LaneTable:
         Returns:
             Ids of the unfinished updates of the others, which the process still owns.
         """
-        mine = sa.and_(LANES.c.bot == bot, LANES.c.owner == owner, among(lanes))
+        owned = sa.and_(LANES.c.bot == bot, LANES.c.owner == owner, among(lanes))
         order = (LANES.c.chat, LANES.c.update_id)
-        lock = sa.select(*order).where(mine).order_by(*order).with_for_update()
+        lock = sa.select(*order).where(owned).order_by(*order).with_for_update()
         unfinished = INBOX.c.done_at.is_(None) & same_lane()
-        more = sa.select(INBOX.c.update_id).join(LANES, unfinished).where(mine)
+        more = sa.select(INBOX.c.update_id).join(LANES, unfinished).where(owned)
         with self._database.write() as connection:
-            # Whoever adds an update locks its lane, too: none is added between these statements.
+            # Adding an update locks its lane, too, so none is added between these statements.
             connection.execute(lock).all()
             left = set(connection.execute(more).scalars())
             connection.execute(
-                sa.delete(LANES).where(mine, ~sa.exists().where(unfinished).correlate(LANES))
+                sa.delete(LANES).where(owned, ~sa.exists().where(unfinished).correlate(LANES))
             )
         return left
 
     def leave(self, bot: int, owner: str) -> None:
         """Free all lanes of a process that ends."""
-        mine = sa.and_(LANES.c.bot == bot, LANES.c.owner == owner)
+        owned = sa.and_(LANES.c.bot == bot, LANES.c.owner == owner)
         with self._database.write() as connection:
-            connection.execute(sa.update(LANES).where(mine).values(owner=None))
+            connection.execute(sa.update(LANES).where(owned).values(owner=None))
             connection.execute(sa.delete(BOT_PROCESSES).where(BOT_PROCESSES.c.owner == owner))
 
     def free_all(self, bot: int) -> None:

@@ -1,4 +1,4 @@
-"""Lessons: what chats are teaching the bot, until it has learned it."""
+"""Lessons in progress: the classes and photos with which chats teach the bot."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Lesson:
 
     Attributes:
         teacher: Keyed hash of the user who began it.
-        model: Id of the taught model that learns more; None for a new one.
+        model: Id of the taught model to extend; None for a new one.
         label: Class of photos without a caption; None before the first caption.
-        title: Name of the new model, once it is being learned.
+        title: Name of the new model, once its training has started.
     """
 
     teacher: str | None
@@ -61,7 +61,7 @@ class LessonTable:
         self._database = database
 
     def find(self, chat: int) -> Lesson | None:
-        """Return what a chat is teaching; None if it teaches nothing."""
+        """Return the lesson of a chat; None if it has none."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(LESSONS).where(LESSONS.c.chat == chat)).first()
         return None if row is None else Lesson(row.teacher, row.model, row.label, row.title)
@@ -101,7 +101,7 @@ class LessonTable:
             connection.execute(change.values(label=photos[-1].label, at=datetime.now(UTC)))
 
     def set_title(self, chat: int, title: str) -> None:
-        """Store the name of the model that a chat's lesson is being made to."""
+        """Store the name of the model that is being trained on a chat's lesson."""
         change = sa.update(LESSONS).where(LESSONS.c.chat == chat).values(title=title)
         with self._database.write() as connection:
             connection.execute(change)

@@ -60,7 +60,7 @@ class LiveModels:
         return {row.model: LiveRevision(row.revision, row.last_good) for row in rows}
 
     def changed_at(self) -> dict[str, datetime]:
-        """Return since when the live revisions are live, in UTC, by model; as `all`."""
+        """Return the times in UTC since which the revisions of `all` are live, by model."""
         with self._database.read() as connection:
             rows = connection.execute(sa.select(LIVE.c.model, LIVE.c.changed_at)).all()
         return {row.model: in_utc(row.changed_at) for row in rows}

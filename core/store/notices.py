@@ -1,4 +1,4 @@
-"""Notices that are sent at most once in a while by all processes together."""
+"""Notices that all processes together send at most once per period."""
 
 from __future__ import annotations
 

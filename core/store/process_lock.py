@@ -46,7 +46,7 @@ class ProcessLock:
             return self._lock_session() if self._database.is_shared else self._lock_file()
 
     def is_held(self) -> bool:
-        """Return whether the lock is still held; PostgreSQL frees it if the connection is lost."""
+        """Return whether the lock is still held; a lost connection to PostgreSQL releases it."""
         with self._guard:
             if self._session is None:
                 return self._file is not None

@@ -41,7 +41,7 @@ _DIGEST_SCORES = 5
 
 @dataclass(frozen=True)
 class Rollout:
-    """A candidate revision that is tried beside the live one.
+    """A candidate revision that is tested beside the live one.
 
     Attributes:
         number: Number of the rollout.
@@ -71,7 +71,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class TrafficCounts:
-    """Photos that both revisions of a canary answered in a stretch of time.
+    """Photos that both revisions of a canary answered in a period of time.
 
     Attributes:
         candidate, live: Photos, failed ones included.
@@ -234,10 +234,10 @@ class RolloutTable:
             | {"candidate": asdict(each.candidate)}
             for each in comparisons
         ]
-        mine = COMPARISONS.c.rollout == number
+        of_rollout = COMPARISONS.c.rollout == number
         newest = (
             sa.select(COMPARISONS.c.id)
-            .where(mine)
+            .where(of_rollout)
             .order_by(COMPARISONS.c.id.desc())
             .offset(_MAX_COMPARISONS)
             .limit(1)
@@ -246,14 +246,16 @@ class RolloutTable:
             connection.execute(sa.insert(COMPARISONS), rows)
             last = connection.execute(newest).scalar()
             if last is not None:
-                connection.execute(sa.delete(COMPARISONS).where(mine, COMPARISONS.c.id <= last))
+                connection.execute(
+                    sa.delete(COMPARISONS).where(of_rollout, COMPARISONS.c.id <= last)
+                )
 
     def comparisons(self, number: int) -> list[Comparison]:
         """Return the stored comparisons of a shadow, oldest first."""
         columns = COMPARISONS.c.answer, COMPARISONS.c.live, COMPARISONS.c.candidate
-        mine = sa.select(*columns).where(COMPARISONS.c.rollout == number)
+        select = sa.select(*columns).where(COMPARISONS.c.rollout == number)
         with self._database.read() as connection:
-            rows = connection.execute(mine.order_by(COMPARISONS.c.id)).all()
+            rows = connection.execute(select.order_by(COMPARISONS.c.id)).all()
         return [
             Comparison(row.answer, AnswerSummary(**row.live), AnswerSummary(**row.candidate))
             for row in rows
@@ -269,8 +271,8 @@ class RolloutTable:
         Returns:
             The feedback, oldest first.
         """
-        said = FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth, FEEDBACK.c.scores
-        select = sa.select(FEEDBACK.c.revision, FEEDBACK.c.person, *said).where(
+        judgement = FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth, FEEDBACK.c.scores
+        select = sa.select(FEEDBACK.c.revision, FEEDBACK.c.person, *judgement).where(
             FEEDBACK.c.model == rollout.model,
             FEEDBACK.c.revision.in_(revisions),
             FEEDBACK.c.at >= rollout.began_at,
@@ -294,7 +296,7 @@ class RolloutTable:
 
 
 def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str:
-    """Compute a digest that recognises an answer, without a reference to who asked.
+    """Compute a digest that identifies an answer without a reference to its user.
 
     The highest scores of two photos virtually never agree in all digits.
 
@@ -316,10 +318,10 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
         model: Name of the model.
         names: Names of the revision that is made live, the usual one first.
     """
-    mine = ROLLOUTS.c.model == model
+    of_model = ROLLOUTS.c.model == model
     for which, outcome in (
-        (mine & ROLLOUTS.c.candidate.in_(names), "promoted"),
-        (mine, "superseded"),
+        (of_model & ROLLOUTS.c.candidate.in_(names), "promoted"),
+        (of_model, "superseded"),
     ):
         _end(connection, which, outcome, f"{names[0]} was made live")
 

@@ -1,4 +1,4 @@
-"""The pace of messages to Telegram, which the processes of a bot share."""
+"""Rate limits on messages to Telegram, shared by the processes of a bot."""
 
 from __future__ import annotations
 

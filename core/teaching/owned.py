@@ -216,7 +216,7 @@ class OwnedModels:
             raise _no_model(model)
         found = self._revisions.find(record.id, record.revision)
         if found is None:
-            raise BundleError(f"The files of {model} are gone. Teach it again.")
+            raise BundleError(f"The files of {model} are missing. Teach it again.")
         return found
 
     def hashed(self, owner: str) -> str:

@@ -66,7 +66,7 @@ def build_service(
         api.include_router(each.router)
     add_exception_handlers(api)
     api.add_middleware(BodyLimit, limits=bodies or BodyLimits(settings.queue_size))
-    api.add_middleware(ClientShare, most=_CLIENT_REQUESTS)
+    api.add_middleware(ClientShare, max_requests=_CLIENT_REQUESTS)
     api.add_middleware(ClientAddress, proxies=settings.proxies)
     api.add_middleware(SecurityHeaders)
     _describe_errors(api)

@@ -71,28 +71,28 @@ class Guard:
             AccessError: The request has no valid key.
             RateError: The client exceeds its rate limit.
         """
-        who = client_key(request.client.host if request.client else "")
+        client = client_key(request.client.host if request.client else "")
         if self._keys:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
             key = given.strip().encode() if scheme.lower() == "bearer" else b""
             digest = hashlib.sha256(key).hexdigest()
-            if (who, digest) not in self._known and self._guesses.is_spent(who):
-                await self._slow_down(who)
+            if (client, digest) not in self._known and self._guesses.is_spent(client):
+                await self._slow_down(client)
             # Compare with all keys in constant time, so that the duration reveals nothing.
             if sum(hmac.compare_digest(key, each) for each in self._keys) == 0:
-                self._guesses.hit(who)
+                self._guesses.hit(client)
                 raise AccessError
-            self._remember(who, digest)
-            who = digest
+            self._remember(client, digest)
+            client = digest
             named = request.headers.get(CLIENT_HEADER, "")
             if key in self._trusted and _IS_HASH(named):
-                who = f"{who}:{named}"
-        request.state.client = who
+                client = f"{client}:{named}"
+        request.state.client = client
         if self._limit is not None:
-            self._limit.hit(who)
+            self._limit.hit(client)
 
-    async def _slow_down(self, who: str) -> None:
-        guesses = self._guessing.setdefault(who, _Guesses())
+    async def _slow_down(self, client: str) -> None:
+        guesses = self._guessing.setdefault(client, _Guesses())
         if guesses.waiting >= _MAX_WAITING:
             raise RateError(max(1, math.ceil(_MAX_WAITING * self._guess_s)))
         guesses.waiting += 1
@@ -102,10 +102,10 @@ class Guard:
         finally:
             guesses.waiting -= 1
             if guesses.waiting == 0:
-                self._guessing.pop(who, None)
+                self._guessing.pop(client, None)
 
-    def _remember(self, who: str, digest: str) -> None:
-        self._known.pop((who, digest), None)
-        self._known[who, digest] = None
+    def _remember(self, client: str, digest: str) -> None:
+        self._known.pop((client, digest), None)
+        self._known[client, digest] = None
         while len(self._known) > _MAX_KNOWN:
             del self._known[next(iter(self._known))]

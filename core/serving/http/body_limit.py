@@ -234,8 +234,8 @@ def is_form(kind: str) -> bool:
     return kind.lower().startswith("multipart/form-data")
 
 
-def _too_large(most: int) -> ImageError:
-    size = f"{most // 2**20} MB" if most >= 2**20 else f"{most // 2**10} kB"
+def _too_large(max_bytes: int) -> ImageError:
+    size = f"{max_bytes // 2**20} MB" if max_bytes >= 2**20 else f"{max_bytes // 2**10} kB"
     return ImageError(
         "too_large", f"The request body is larger than {size}. Send smaller or fewer photos."
     )

@@ -20,12 +20,12 @@ class ClientShare:
 
     Args:
         app: The ASGI application.
-        most: Maximum number of concurrent requests of one client.
+        max_requests: Maximum number of concurrent requests of one client.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, max_requests: int) -> None:
         self._app = app
-        self._most = most
+        self._max_requests = max_requests
         self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,7 +34,7 @@ class ClientShare:
             await self._app(scope, receive, send)
             return
         key = client_key(scope["client"][0] if scope.get("client") else "")
-        if self._open[key] >= self._most:
+        if self._open[key] >= self._max_requests:
             await error_response(RateError(1))(scope, receive, send)
             return
         self._open[key] += 1

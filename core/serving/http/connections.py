@@ -93,8 +93,10 @@ def server_config(
         **where: `host` and `port`, unless the server is given a socket.
     """
     limits = limits or ConnectionLimits()
-    most = limits.connections or _default_connections()
-    protocol: Any = partial(LimitedProtocol, limits=limits, others=_Connections(most))
+    max_connections = limits.connections or _default_connections()
+    protocol: Any = partial(
+        LimitedProtocol, limits=limits, connections=_Connections(max_connections)
+    )
     return uvicorn.Config(
         app,
         http=protocol,
@@ -103,7 +105,7 @@ def server_config(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # core/serving/http/client.py reads them behind trusted proxies
-        backlog=_backlog(most),
+        backlog=_backlog(max_connections),
         timeout_keep_alive=limits.idle_s,
         timeout_graceful_shutdown=stopping_s,
         lifespan=lifespan,
@@ -115,18 +117,18 @@ class _Connections:
     """The open connections of a server.
 
     Args:
-        most: Maximum number of connections.
+        max_connections: Maximum number of connections.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_connections: int) -> None:
+        self._max_connections = max_connections
         self._open: set[LimitedProtocol] = set()
         # Ordered by the time since which they wait for a request.
         self._waiting: dict[LimitedProtocol, None] = {}
 
     def add(self, new: LimitedProtocol) -> bool:
         """Add a connection, closing the longest idle one if necessary; False if all are busy."""
-        if len(self._open) >= self._most:
+        if len(self._open) >= self._max_connections:
             oldest = next(iter(self._waiting), None)
             if oldest is None:
                 return False
@@ -136,19 +138,19 @@ class _Connections:
         self._waiting[new] = None
         return True
 
-    def waits(self, one: LimitedProtocol) -> None:
+    def mark_waiting(self, connection: LimitedProtocol) -> None:
         """Mark a connection as waiting for its next request."""
-        if one in self._open:
-            self._waiting[one] = None
+        if connection in self._open:
+            self._waiting[connection] = None
 
-    def works(self, one: LimitedProtocol) -> None:
+    def mark_busy(self, connection: LimitedProtocol) -> None:
         """Mark a connection as handling a request."""
-        self._waiting.pop(one, None)
+        self._waiting.pop(connection, None)
 
-    def remove(self, one: LimitedProtocol) -> None:
+    def remove(self, connection: LimitedProtocol) -> None:
         """Remove a closed connection."""
-        self._open.discard(one)
-        self._waiting.pop(one, None)
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -165,7 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
         app_state: State of the application, passed by uvicorn.
         _loop: Event loop; None for the running one.
         limits: Limits on connections.
-        others: The open connections of the same server.
+        connections: The open connections of the same server.
     """
 
     def __init__(
@@ -176,12 +178,12 @@ class LimitedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
-        others: _Connections,
+        connections: _Connections,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
-        self._others = others
-        # Received bytes that were not passed to the parser yet.
+        self._connections = connections
+        # Received bytes that have not been passed to the parser yet.
         self._held = b""
         self._in_message = False
         self._in_head = False
@@ -194,14 +196,14 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, or reject it if all others are busy."""
         super().connection_made(transport)
-        if self._others.add(self):
+        if self._connections.add(self):
             self._expect_head()
         else:
             self._refuse(503)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release everything that the connection holds."""
-        self._others.remove(self)
+        self._connections.remove(self)
         self._stop_timers()
         self._held = b""
         super().connection_lost(exc)
@@ -252,7 +254,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._progressed = True
         self._stop_head_timer()
-        self._others.works(self)
+        self._connections.mark_busy(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -274,7 +276,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._abort_if_stalled()
         else:
-            self._others.waits(self)
+            self._connections.mark_waiting(self)
             if self._held:
                 self.loop.call_soon(self._handle_held)
 

@@ -136,7 +136,7 @@ def test_train_vgg16_command_imports_a_file(body: keras.Model, tmp_path: Path) -
     assert describe_vgg16(Settings(home=tmp_path / "home")).source.endswith("published.h5")
     code, output = train("baseline", "--weights", str(file))
     assert code == 2
-    assert "--weights goes with vgg16 or --all" in output
+    assert "--weights requires the recipe vgg16, or --all" in output
 
 
 def test_vgg16_input_matches_keras_preprocessing() -> None:
