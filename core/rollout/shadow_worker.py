@@ -23,12 +23,12 @@ from core.system import become_background_worker
 
 __all__ = ["main"]
 
-_MEMORY = 4 * 2**30
+_MEMORY_BYTES = 4 * 2**30
 
 
 def main() -> None:
     """Answer photos until standard input is closed."""
-    become_background_worker(_MEMORY)
+    become_background_worker(_MEMORY_BYTES)
     configure_pillow_limits()
     bundle, *base = (Bundle.open(Path(folder)) for folder in sys.argv[1:])
     backbone = Backbone.load(base[0], threads=1) if base else None
