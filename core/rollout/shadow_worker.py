@@ -44,16 +44,16 @@ def main() -> None:
 
 def _answer(classifier: Classifier, photo: bytes) -> dict[str, object]:
     try:
-        found = classifier.predict(photo)
+        prediction = classifier.predict(photo)
     except TenSightError as error:
         return {"error": str(error)}
     return asdict(
         AnswerSummary(
-            found.label,
-            found.verdict,
-            found.confidence,
-            found.known_score,
-            found.timing_ms.infer,
+            prediction.label,
+            prediction.verdict,
+            prediction.confidence,
+            prediction.known_score,
+            prediction.timing_ms.infer,
         )
     )
 
