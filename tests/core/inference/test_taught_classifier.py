@@ -144,7 +144,7 @@ def test_card_says_what_is_known(taught: Bundle) -> None:
         "# Circles and squares",
         "It knows 2 labels: circle, square.",
         "on the\nmodel `classic`",
-        "| right label | 6 | 1.000 | 0.610 to 1.000 |",
+        "| correct label | 6 | 1.000 | 0.610 to 1.000 |",
         "More photos would help: square.",
         "1 of the photos may be in the wrong class.",
         "| circle | 3 | 0 |",
