@@ -24,8 +24,8 @@ class Server:
     """A server under attack.
 
     Attributes:
-        process: Its process.
-        port: Its port on 127.0.0.1.
+        process: Process of the server.
+        port: Port on 127.0.0.1.
     """
 
     process: subprocess.Popen[bytes]
@@ -72,30 +72,30 @@ def run_server(front: str, folder: Path, **settings: str) -> Iterator[Server]:
 
 
 @contextmanager
-def other_client(ask: Callable[[], object], pause_s: float) -> Iterator[list[float]]:
+def other_client(send: Callable[[], object], pause_s: float) -> Iterator[list[float]]:
     """Send requests in a thread while the context is open.
 
     Args:
-        ask: Sends a request and waits for its response.
+        send: Sends a request and waits for its response.
         pause_s: Pause in seconds between two requests.
 
     Yields:
         Duration of each request in seconds, appended as they end.
     """
-    ended = threading.Event()
-    waits: list[float] = []
+    stopped = threading.Event()
+    durations: list[float] = []
 
     def loop() -> None:
-        while not ended.is_set():
+        while not stopped.is_set():
             started = time.perf_counter()
-            ask()
-            waits.append(time.perf_counter() - started)
-            ended.wait(pause_s)
+            send()
+            durations.append(time.perf_counter() - started)
+            stopped.wait(pause_s)
 
     thread = threading.Thread(target=loop)
     thread.start()
     try:
-        yield waits
+        yield durations
     finally:
-        ended.set()
+        stopped.set()
         thread.join()

@@ -14,7 +14,7 @@ from tests.support.telegram_server import TelegramServer
 
 __all__ = ["bot"]
 
-_CHATS, _PHOTOS, _A_SECOND = 200, 1_000, 20
+_CHATS, _PHOTOS, _PHOTOS_PER_SECOND = 200, 1_000, 20
 
 
 def bot(photos: Photos, folder: Path) -> Section:
@@ -26,36 +26,38 @@ def bot(photos: Photos, folder: Path) -> Section:
     """
     section = Section(
         "Telegram bot",
-        f"{_PHOTOS:,} photos of 200 kB in {_CHATS} chats, {_A_SECOND} per second, classified by "
-        "the default model. A fake Bot API server on loopback sends them from the same Python "
-        "process. The latency runs from the update being available to the reply being passed to "
-        "the rate limiter: it includes polling, persisting the update, downloading the photo and "
-        "inference, but not the wait for Telegram's rate limits.",
+        f"{_PHOTOS:,} photos of 200 kB in {_CHATS} chats, {_PHOTOS_PER_SECOND} per second, "
+        "classified by the default model. A fake Bot API server on loopback sends them from the "
+        "same Python process. The latency runs from the update being available to the reply being "
+        "passed to the rate limiter: it includes polling, persisting the update, downloading the "
+        "photo and inference, but not the wait for Telegram's rate limits.",
     )
-    handed: dict[int, list[float]] = defaultdict(list)
-    sent: dict[int, list[float]] = defaultdict(list)
-    limiter = TelegramRateLimiter(on_handed=lambda chat: handed[chat].append(time.perf_counter()))
+    replied_at: dict[int, list[float]] = defaultdict(list)
+    sent_at: dict[int, list[float]] = defaultdict(list)
+    limiter = TelegramRateLimiter(
+        on_handed=lambda chat: replied_at[chat].append(time.perf_counter())
+    )
     telegram = TelegramServer()
     with (
         telegram.running(),
         running_bot(telegram, folder / "bot", rate_limiter=limiter, model="efficientnet"),
     ):
-        file = telegram.add_file(photos.usual.read_bytes())
+        file = telegram.add_file(photos.typical.read_bytes())
         size = {"file_id": file, "file_unique_id": file, "width": 1280, "height": 960}
-        began = time.perf_counter()
+        started = time.perf_counter()
         for i in range(_PHOTOS):
-            time.sleep(max(0.0, began + i / _A_SECOND - time.perf_counter()))
+            time.sleep(max(0.0, started + i / _PHOTOS_PER_SECOND - time.perf_counter()))
             chat = 1 + i % _CHATS
-            sent[chat].append(time.perf_counter())
+            sent_at[chat].append(time.perf_counter())
             telegram.message(chat, photo=[size])
         telegram.wait_for(_PHOTOS, seconds=120)
-    waits = sorted(
+    latencies = sorted(
         (at - since) * 1e3
-        for chat, times in sent.items()
-        for since, at in zip(times, handed[chat], strict=True)
+        for chat, times in sent_at.items()
+        for since, at in zip(times, replied_at[chat], strict=True)
     )
-    section.add("replies", len(waits), "", f"{_PHOTOS:,}")
-    section.add("reply latency, median", waits[len(waits) // 2], "ms")
-    section.add("reply latency, p95", waits[int(0.95 * len(waits))], "ms", "under 300")
-    section.add("reply latency, maximum", waits[-1], "ms")
+    section.add("replies", len(latencies), "", f"{_PHOTOS:,}")
+    section.add("reply latency, median", latencies[len(latencies) // 2], "ms")
+    section.add("reply latency, p95", latencies[int(0.95 * len(latencies))], "ms", "under 300")
+    section.add("reply latency, maximum", latencies[-1], "ms")
     return section

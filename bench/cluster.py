@@ -27,10 +27,10 @@ from tests.support.ray_failures import CLIENTS, PHOTOS, Outcome, kill_one, outco
 __all__ = ["main", "tables"]
 
 _PAGE = ROOT / "docs" / "SCALING.md"
-_AT_ONCE = (1, 16)
+_CONCURRENCY = (1, 16)
 _SECONDS = 3.0
 _MODEL = "classic"
-# That of the client where nothing else is given.
+# Default of `tests.support.ray_failures` for how long a client retries a photo.
 _PATIENCE_S = 5.0
 
 
@@ -41,9 +41,9 @@ def main() -> None:
         for each in [each for each in os.environ if each.startswith("TENSIGHT_")]:
             del os.environ[each]
         os.environ |= {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(folder / "home")}
-        ratios = _compare(folder)
+        ratios = _compare_throughput(folder)
         with running_cluster(folder / "failures") as cluster:
-            outcomes = _fail(folder, cluster)
+            outcomes = _measure_failures(folder, cluster)
     for what, outcome in outcomes:
         for message in outcome.lost:
             sys.stdout.write(f"{what}: {message}\n")
@@ -89,8 +89,8 @@ def tables(
     ]
 
 
-def _compare(folder: Path) -> list[tuple[int, int, float, float]]:
-    """Load Ray and the process in turn, and return the ratios of their medians."""
+def _compare_throughput(folder: Path) -> list[tuple[int, int, float, float]]:
+    """Load Ray and the single process in turn, and return the ratios of their medians."""
     photo = folder / "photo.jpg"
     drawings.ship(640, 480).save(photo, quality=90)
     ratios = []
@@ -104,7 +104,7 @@ def _compare(folder: Path) -> list[tuple[int, int, float, float]]:
                 )
             )
             process = servers.enter_context(run_server("serve", folder))
-            for clients in _AT_ONCE:
+            for clients in _CONCURRENCY:
                 rates, latencies = _medians([ray.url, process.url], photo, clients)
                 ratios.append((clients, replicas, rates[0] / rates[1], latencies[0] / latencies[1]))
     return ratios
@@ -117,15 +117,15 @@ def _medians(urls: Sequence[str], photo: Path, clients: int) -> tuple[list[float
     for _ in range(ROUNDS):
         for number, url in enumerate(urls):
             target = f"{url}/v1/predict?model={_MODEL}"
-            taken = load("raw", target, photo, clients, _SECONDS)
-            rates[number].append(len(taken) / _SECONDS)
-            latencies[number].append(statistics.median(taken))
+            sample = load("raw", target, photo, clients, _SECONDS)
+            rates[number].append(len(sample) / _SECONDS)
+            latencies[number].append(statistics.median(sample))
     return [statistics.median(each) for each in rates], [
         statistics.median(each) for each in latencies
     ]
 
 
-def _fail(folder: Path, cluster: Cluster) -> list[tuple[str, Outcome]]:
+def _measure_failures(folder: Path, cluster: Cluster) -> list[tuple[str, Outcome]]:
     """Return what clients notice of each failure."""
     photos = []
     for side in (320, 480, 640, 960):

@@ -20,7 +20,7 @@ __all__ = [
     "Section",
     "alternate",
     "environment",
-    "process",
+    "measure_process",
     "processor_s",
     "resident_mb",
     "write_section",
@@ -40,29 +40,29 @@ class Section:
 
     Attributes:
         title: Heading.
-        how: Description of the method.
+        method: Description of how the results were measured.
         rows: Name, value with unit, and target of each result.
         notes: Remarks below the table.
     """
 
     title: str
-    how: str
+    method: str
     rows: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, what: str, value: float, unit: str, wanted: str = "") -> None:
+    def add(self, name: str, value: float, unit: str, target: str = "") -> None:
         """Add a result and print it.
 
         Args:
-            what: Name of the result.
-            value: Its value; at least three significant digits are shown, and all integer digits.
+            name: Name of the result.
+            value: The result; at least three significant digits are shown, and all integer digits.
             unit: Unit such as ms, MB or photos/s; `times` for ratios.
-            wanted: Target in words; empty for none.
+            target: Target in words; empty for none.
         """
         digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
         shown = f"{value:,.{digits}f} {unit}"
-        self.rows.append((what, shown, wanted))
-        sys.stdout.write(f"{what:<74} {shown:>16}{f'   ({wanted})' if wanted else ''}\n")
+        self.rows.append((name, shown, target))
+        sys.stdout.write(f"{name:<74} {shown:>16}{f'   ({target})' if target else ''}\n")
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
@@ -72,33 +72,33 @@ class Section:
 
 
 def alternate(
-    works: Mapping[str, Callable[[], object]], *, calls: int = 1, rounds: int = ROUNDS
+    functions: Mapping[str, Callable[[], object]], *, calls: int = 1, rounds: int = ROUNDS
 ) -> dict[str, float]:
     """Time several functions in alternating rounds, so that all see the same machine load.
 
     Each function is called once before the first round as a warm-up.
 
     Args:
-        works: Functions by name.
+        functions: Functions by name.
         calls: Calls of each function in a round; their mean is one sample.
         rounds: Number of rounds.
 
     Returns:
         Median duration of a call in seconds, by name.
     """
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for work in works.values():
-        work()
+    durations: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
     for _ in range(rounds):
-        for name, work in works.items():
+        for name, function in functions.items():
             started = time.perf_counter()
             for _ in range(calls):
-                work()
-            times[name].append((time.perf_counter() - started) / calls)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+                function()
+            durations[name].append((time.perf_counter() - started) / calls)
+    return {name: statistics.median(taken) for name, taken in durations.items()}
 
 
-def process(command: list[str], **environment: str) -> tuple[float, float]:
+def measure_process(command: list[str], **environment: str) -> tuple[float, float]:
     """Run a process and measure it.
 
     Args:
@@ -136,8 +136,8 @@ def resident_mb(pid: int) -> float:
         pid: Id of the process.
     """
     rows = list(_processes())
-    family = _family(pid, rows)
-    return sum(size for each, _, size in rows if each in family) / 2**20
+    tree = _process_tree(pid, rows)
+    return sum(size for each, _, size in rows if each in tree) / 2**20
 
 
 def processor_s(pid: int) -> float:
@@ -152,19 +152,19 @@ def processor_s(pid: int) -> float:
     if not Path("/proc/self/stat").is_file():
         raise RuntimeError("Processor time is read from /proc, which this system does not have.")
     ticks = 0
-    for each in _family(pid, list(_processes())):
+    for each in _process_tree(pid, list(_processes())):
         with suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
             fields = Path(f"/proc/{each}/stat").read_text("ascii", errors="replace")
             ticks += sum(map(int, fields.rpartition(") ")[2].split()[11:13]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _family(pid: int, rows: list[tuple[int, int, int]]) -> set[int]:
+def _process_tree(pid: int, rows: list[tuple[int, int, int]]) -> set[int]:
     """Return the ids of a process and its descendants."""
-    family = {pid}
-    while more := {child for child, parent, _ in rows if parent in family} - family:
-        family |= more
-    return family
+    tree = {pid}
+    while more := {child for child, parent, _ in rows if parent in tree} - tree:
+        tree |= more
+    return tree
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:
@@ -219,11 +219,11 @@ def write_section(section: Section, name: str, page: Path, date: str, commit: st
     Raises:
         ValueError: The page does not have the markers of the section.
     """
-    rows = [f"| {what.strip()} | {shown} | {wanted} |" for what, shown, wanted in section.rows]
+    rows = [f"| {name.strip()} | {shown} | {target} |" for name, shown, target in section.rows]
     table = ["| measurement | value | target |", "| --- | ---: | --- |", *rows]
     measured = f"Measured on {date}, code {commit}: {environment()}."
     write_tables(
-        [f"## {section.title}", section.how, "\n".join(table), *section.notes, measured],
+        [f"## {section.title}", section.method, "\n".join(table), *section.notes, measured],
         page,
         section=name,
     )

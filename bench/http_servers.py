@@ -77,23 +77,25 @@ def _chunked() -> bytes:
     return head + b"1\r\nx\r\n" * _CHUNKS + b"0\r\n\r\n"
 
 
-async def _ask(port: int, request: bytes, until: float) -> int:
+async def _send_requests(port: int, request: bytes, until: float) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    answers = 0
+    responses = 0
     while time.perf_counter() < until:
         writer.write(request)
         await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
         await reader.readexactly(length)
-        answers += 1
+        responses += 1
     writer.close()
-    return answers
+    return responses
 
 
 async def _count(port: int, request: bytes, clients: int) -> int:
     until = time.perf_counter() + _SECONDS
-    return sum(await asyncio.gather(*(_ask(port, request, until) for _ in range(clients))))
+    return sum(
+        await asyncio.gather(*(_send_requests(port, request, until) for _ in range(clients)))
+    )
 
 
 def _wait_for(port: int) -> None:
@@ -108,19 +110,19 @@ def _wait_for(port: int) -> None:
 
 def _processor_s(kind: str, request: bytes, clients: int) -> tuple[float, int]:
     """Return the CPU time of a server in seconds, and its number of responses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     command = [sys.executable, "-m", "bench.http_servers", "serve", kind, str(port)]
     server = subprocess.Popen(command)
     try:
         _wait_for(port)
-        answers = asyncio.run(_count(port, request, clients)) if clients else 0
+        responses = asyncio.run(_count(port, request, clients)) if clients else 0
     finally:
         server.terminate()
         _, status, usage = os.wait4(server.pid, 0)
         server.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_utime + usage.ru_stime, answers
+    return usage.ru_utime + usage.ru_stime, responses
 
 
 def main() -> None:
@@ -128,7 +130,7 @@ def main() -> None:
     if sys.argv[1:2] == ["serve"]:
         _serve(sys.argv[2], int(sys.argv[3]))
         return
-    works = {
+    requests = {
         "a small request": (_request(b""), _CLIENTS),
         f"a photo of {_PHOTO_BYTES:,} bytes": (_request(bytes(_PHOTO_BYTES)), _CLIENTS),
         f"{_CHUNKS:,} chunks of one byte": (_chunked(), 1),
@@ -138,9 +140,11 @@ def main() -> None:
             sys.stdout.write("granian: not installed\n")
             continue
         start_s, _ = _processor_s(kind, b"", 0)
-        for what, (request, clients) in works.items():
-            used_s, answers = _processor_s(kind, request, clients)
-            sys.stdout.write(f"{kind}: {(used_s - start_s) / answers * 1e6:,.0f} µs for {what}\n")
+        for what, (request, clients) in requests.items():
+            total_s, responses = _processor_s(kind, request, clients)
+            sys.stdout.write(
+                f"{kind}: {(total_s - start_s) / responses * 1e6:,.0f} µs for {what}\n"
+            )
 
 
 if __name__ == "__main__":

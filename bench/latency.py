@@ -35,7 +35,7 @@ from core.training.recipes import get_recipe
 __all__ = ["bytes_to_label", "decoding", "engines"]
 
 _SERVED = ("efficientnet", "scratch", "finetuned", "transfer")
-_MUCH_FASTER = 1.5
+_NOTABLE_SPEEDUP = 1.5
 _Batch = NDArray[np.float32]
 
 
@@ -59,49 +59,52 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
     keras.utils.set_random_seed(0)
     recipe = get_recipe("scratch")
     network = recipe.build((recipe.input.height, recipe.input.width, 3), 10)
-    like = Catalog(settings).bundled("scratch")
-    if like is None:
+    bundled = Catalog(settings).bundled("scratch")
+    if bundled is None:
         raise RuntimeError("The model scratch is missing in models/; restore it with git.")
-    config = like.config
+    config = bundled.config
     model = to_flatbuffer(occlusion_model(network), config.precision)
     bundle = write_bundle(folder / "scratch", config, {MODEL: model})
     ours = Classifier(bundle, threads=settings.threads)
     compiled = tf.function(network, reduce_retracing=True)
-    raw, other = _litert(bundle, settings.threads), _openvino(bundle, "f32", settings.threads)
+    raw, openvino_engine = (
+        _litert(bundle, settings.threads),
+        _openvino(bundle, "f32", settings.threads),
+    )
 
-    def as_the_student(data: bytes, answer: Callable[[_Batch], Any]) -> int:
+    def student_app(data: bytes, infer: Callable[[_Batch], Any]) -> int:
         spec = config.input
         with Image.open(BytesIO(data)) as photo:
             small = photo.convert("RGB").resize((spec.width, spec.height))
-        normal = normalise(np.asarray(small)[None], spec)
-        return int(np.asarray(answer(normal)).argmax())
+        normalised = normalise(np.asarray(small)[None], spec)
+        return int(np.asarray(infer(normalised)).argmax())
 
-    def as_ours(data: bytes, answer: Callable[[_Batch], NDArray[np.float32]]) -> int:
-        return int(answer(_views(ours, ours.preprocess(data))).mean(axis=0).argmax())
+    def our_pipeline(data: bytes, infer: Callable[[_Batch], NDArray[np.float32]]) -> int:
+        return int(infer(_views(ours, ours.preprocess(data))).mean(axis=0).argmax())
 
-    def ways(data: bytes) -> dict[str, Callable[[], object]]:
+    def pipelines(data: bytes) -> dict[str, Callable[[], object]]:
         return {
             "ours": lambda: ours.predict(data),
-            "student app": lambda: as_the_student(
+            "student app": lambda: student_app(
                 data, lambda batch: network.predict(batch, verbose=0)
             ),
-            "student app with tf.function": lambda: as_the_student(data, compiled),
-            "OpenVINO, float32": lambda: as_ours(data, other),
-            "raw LiteRT call": lambda: as_ours(data, raw),
+            "student app with tf.function": lambda: student_app(data, compiled),
+            "OpenVINO, float32": lambda: our_pipeline(data, openvino_engine),
+            "raw LiteRT call": lambda: our_pipeline(data, raw),
         }
 
-    for what, file, calls, floor, aim in (
+    for what, file, calls, minimum, goal in (
         ("12 megapixels", photos.large, 5, 4, 8),
-        ("200 kB", photos.usual, 20, 15, 30),
+        ("200 kB", photos.typical, 20, 15, 30),
     ):
         data = file.read_bytes()
-        taken = alternate(ways(data), calls=calls)
-        for name, seconds in taken.items():
+        durations = alternate(pipelines(data), calls=calls)
+        for name, seconds in durations.items():
             section.add(f"{what} ({len(data) / 1e6:.1f} MB): {name}", seconds * 1e3, "ms")
-        for name, seconds in list(taken.items())[1:]:
-            wanted = f"at least {floor}, aim {aim}" if name == "student app" else ""
-            speedup = seconds / taken["ours"]
-            section.add(f"{what}: speed-up of ours over {name}", speedup, "times", wanted)
+        for name, seconds in list(durations.items())[1:]:
+            target = f"at least {minimum}, aim {goal}" if name == "student app" else ""
+            speedup = seconds / durations["ours"]
+            section.add(f"{what}: speed-up of ours over {name}", speedup, "times", target)
     return section
 
 
@@ -126,27 +129,32 @@ def engines(photos: Photos, folder: Path) -> Section:
         bundle = catalog.bundled(name)
         if bundle is None:
             continue
-        batch, works = _on_engines(bundle, photos, settings.threads)
-        taken = alternate(works, calls=100)
-        for way, seconds in taken.items():
-            section.add(f"{name}, batch of {batch}: {way}", seconds * 1e3, "ms")
-        over = taken["ours"] - taken["LiteRT"]
+        batch, works = _engine_calls(bundle, photos, settings.threads)
+        durations = alternate(works, calls=100)
+        for engine, seconds in durations.items():
+            section.add(f"{name}, batch of {batch}: {engine}", seconds * 1e3, "ms")
+        overhead = durations["ours"] - durations["LiteRT"]
         section.add(
             f"{name}: overhead of ours over LiteRT",
-            over * 1e3,
+            overhead * 1e3,
             "ms",
             "under 0.3 ms, or under 15%",
         )
         section.add(
-            f"{name}: overhead of ours over LiteRT", over / taken["LiteRT"] * 100, "%", "the same"
+            f"{name}: overhead of ours over LiteRT",
+            overhead / durations["LiteRT"] * 100,
+            "%",
+            "the same",
         )
-        for way in ("OpenVINO, float32", "OpenVINO, bfloat16"):
-            ratio = taken["LiteRT"] / taken[way]
-            section.add(f"{name}: speed-up of {way} over LiteRT", ratio, "times")
-            if ratio > _MUCH_FASTER:
-                section.note(f"{way} runs `{name}` {ratio:.2f} times as fast as LiteRT.")
+        for engine in ("OpenVINO, float32", "OpenVINO, bfloat16"):
+            ratio = durations["LiteRT"] / durations[engine]
+            section.add(f"{name}: speed-up of {engine} over LiteRT", ratio, "times")
+            if ratio > _NOTABLE_SPEEDUP:
+                section.note(f"{engine} runs `{name}` {ratio:.2f} times as fast as LiteRT.")
     if not section.notes:
-        section.note(f"OpenVINO is at most {_MUCH_FASTER} times as fast as LiteRT for every model.")
+        section.note(
+            f"OpenVINO is at most {_NOTABLE_SPEEDUP} times as fast as LiteRT for every model."
+        )
     return section
 
 
@@ -164,37 +172,37 @@ def decoding(photos: Photos, folder: Path) -> Section:
     )
     del folder
     classifier = Catalog(Settings.read()).load()
-    for kind, photo, wanted in (
+    for kind, photo, target in (
         ("baseline", photos.large, "at least 1.5"),
         ("progressive", photos.progressive, ""),
     ):
         data = photo.read_bytes()
-        taken = alternate(_decodings(classifier, data), calls=3)
-        for name, seconds in taken.items():
+        durations = alternate(_decodings(classifier, data), calls=3)
+        for name, seconds in durations.items():
             section.add(f"{kind}, {len(data) / 1e6:.1f} MB, {name}", seconds * 1e3, "ms")
         section.add(
             f"{kind}: speed-up of reduced over full scale",
-            taken["full scale"] / taken["reduced"],
+            durations["full scale"] / durations["reduced"],
             "times",
-            wanted,
+            target,
         )
     return section
 
 
-def _on_engines(
+def _engine_calls(
     bundle: Bundle, photos: Photos, threads: int
 ) -> tuple[int, dict[str, Callable[[], object]]]:
     """Return the batch size of one photo in all views, and the functions to time."""
     classifier = Classifier(bundle, threads=threads)
-    seen = classifier.preprocess(photos.usual.read_bytes())
-    batch = _views(classifier, seen)
+    preprocessed = classifier.preprocess(photos.typical.read_bytes())
+    batch = _views(classifier, preprocessed)
     raw = _litert(bundle, threads)
-    exact, fastest = (_openvino(bundle, each, threads) for each in ("f32", "bf16"))
+    float32, bfloat16 = (_openvino(bundle, each, threads) for each in ("f32", "bf16"))
     return len(batch), {
         "LiteRT": lambda: raw(batch),
-        "ours": lambda: classifier.infer([seen], saliency=[False]),
-        "OpenVINO, float32": lambda: exact(batch),
-        "OpenVINO, bfloat16": lambda: fastest(batch),
+        "ours": lambda: classifier.infer([preprocessed], saliency=[False]),
+        "OpenVINO, float32": lambda: float32(batch),
+        "OpenVINO, bfloat16": lambda: bfloat16(batch),
     }
 
 
@@ -202,21 +210,21 @@ def _decodings(classifier: Classifier, data: bytes) -> dict[str, Callable[[], ob
     return {"reduced": lambda: classifier.decode(data), "full scale": lambda: decode(data)}
 
 
-def _views(classifier: Classifier, seen: PreprocessedPhoto) -> _Batch:
+def _views(classifier: Classifier, preprocessed: PreprocessedPhoto) -> _Batch:
     """Build the engine's input for a photo: all crops, then their mirror images."""
-    normal = normalise(seen.crops, classifier.config.input)
-    return np.concatenate([normal, normal[:, :, ::-1]])
+    normalised = normalise(preprocessed.crops, classifier.config.input)
+    return np.concatenate([normalised, normalised[:, :, ::-1]])
 
 
 def _litert(bundle: Bundle, threads: int) -> Callable[[_Batch], NDArray[np.float32]]:
     interpreter = Interpreter(model_content=bundle.read(MODEL), num_threads=threads)
     runner = interpreter.get_signature_runner(PREDICT)
 
-    def answer(batch: _Batch) -> NDArray[np.float32]:
+    def infer(batch: _Batch) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = runner(**{INPUT: batch})["logits"]
         return logits
 
-    return answer
+    return infer
 
 
 def _openvino(
@@ -225,40 +233,40 @@ def _openvino(
     core = openvino.Core()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / MODEL
-        file.write_bytes(_predict_alone(bundle.read(MODEL)))
+        file.write_bytes(_extract_predict_graph(bundle.read(MODEL)))
         model = core.read_model(file)
     spec = bundle.config.input
     model.reshape([-1, spec.height, spec.width, 3])
-    how = {
+    options = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = core.compile_model(model, "CPU", how)
+    compiled = core.compile_model(model, "CPU", options)
     request = compiled.create_infer_request()
     labels = len(bundle.config.labels)
     # OpenVINO drops the names of the outputs, so the logits are found by their length.
-    (place,) = (
+    (index,) = (
         i
         for i, output in enumerate(compiled.outputs)
         if output.partial_shape[-1].is_static and output.partial_shape[-1].get_length() == labels
     )
 
-    def answer(batch: _Batch) -> NDArray[np.float32]:
+    def infer(batch: _Batch) -> NDArray[np.float32]:
         request.infer([batch], share_inputs=True)
-        logits: NDArray[np.float32] = request.get_output_tensor(place).data
+        logits: NDArray[np.float32] = request.get_output_tensor(index).data
         return logits
 
-    return answer
+    return infer
 
 
-def _predict_alone(content: bytes) -> bytes:
+def _extract_predict_graph(content: bytes) -> bytes:
     """Reduce a flatbuffer to the signature `predict`, since OpenVINO runs its first graph only."""
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    (chosen,) = (each for each in model.signatureDefs if each.signatureKey.decode() == PREDICT)
-    model.subgraphs = [model.subgraphs[chosen.subgraphIndex]]
-    chosen.subgraphIndex = 0
-    model.signatureDefs = [chosen]
+    (signature,) = (each for each in model.signatureDefs if each.signatureKey.decode() == PREDICT)
+    model.subgraphs = [model.subgraphs[signature.subgraphIndex]]
+    signature.subgraphIndex = 0
+    model.signatureDefs = [signature]
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

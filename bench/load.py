@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["main"]
 
-_Ask = Callable[[], Awaitable[None]]
+_Request = Callable[[], Awaitable[None]]
 
 
 class _Connection:
@@ -68,7 +68,7 @@ class _Connection:
         return await self._reader.readexactly(int(fields["content-length"]))
 
 
-def _raw(connection: _Connection, url: str, photo: bytes) -> _Ask:
+def _raw(connection: _Connection, url: str, photo: bytes) -> _Request:
     """Create a client that posts the photo as the request body."""
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -80,13 +80,13 @@ def _raw(connection: _Connection, url: str, photo: bytes) -> _Ask:
     return ask
 
 
-def _gradio(connection: _Connection, url: str, photo: bytes) -> _Ask:
+def _gradio(connection: _Connection, url: str, photo: bytes) -> _Request:
     """Create a client that uploads the photo, queues the prediction and waits for its result."""
     del url
-    limit = b"--bench"
+    boundary = b"--bench"
     form = b'Content-Disposition: form-data; name="files"; filename="photo.jpg"\r\n'
-    body = limit + b"\r\n" + form + b"Content-Type: image/jpeg\r\n\r\n" + photo
-    body += b"\r\n" + limit + b"--\r\n"
+    body = boundary + b"\r\n" + form + b"Content-Type: image/jpeg\r\n\r\n" + photo
+    body += b"\r\n" + boundary + b"--\r\n"
     kind = "multipart/form-data; boundary=bench"
     upload = connection.request("POST", "/gradio_api/upload", kind, body)
 
@@ -97,9 +97,11 @@ def _gradio(connection: _Connection, url: str, photo: bytes) -> _Ask:
             "POST", "/gradio_api/call/predict", "application/json", data.encode()
         )
         event = json.loads(await connection.ask(call))["event_id"]
-        told = await connection.ask(connection.request("GET", f"/gradio_api/call/predict/{event}"))
-        if b"event: complete" not in told:
-            raise RuntimeError(told.decode())
+        result = await connection.ask(
+            connection.request("GET", f"/gradio_api/call/predict/{event}")
+        )
+        if b"event: complete" not in result:
+            raise RuntimeError(result.decode())
 
     return ask
 
@@ -107,33 +109,37 @@ def _gradio(connection: _Connection, url: str, photo: bytes) -> _Ask:
 _KINDS = {"raw": _raw, "gradio": _gradio}
 
 
-async def _client(ask: _Ask, until: float, taken: list[float]) -> None:
+async def _client(ask: _Request, until: float, latencies: list[float]) -> None:
     while (began := time.perf_counter()) < until:
         await ask()
         # Responses after the deadline are not counted: they would favour slow servers, whose rate
         # is computed over the nominal duration.
         if (ended := time.perf_counter()) < until:
-            taken.append((ended - began) * 1e3)
+            latencies.append((ended - began) * 1e3)
 
 
-async def _work(kind: str, url: str, photo: bytes, clients: int, seconds: float) -> list[float]:
+async def _run_clients(
+    kind: str, url: str, photo: bytes, clients: int, seconds: float
+) -> list[float]:
     connections = [_Connection(url) for _ in range(clients)]
     for each in connections:
         await each.open()
-    asks = [_KINDS[kind](each, url, photo) for each in connections]
-    taken: list[float] = []
+    requests = [_KINDS[kind](each, url, photo) for each in connections]
+    latencies: list[float] = []
     until = time.perf_counter() + seconds
-    await asyncio.gather(*(_client(ask, until, taken) for ask in asks))
+    await asyncio.gather(*(_client(ask, until, latencies) for ask in requests))
     for each in connections:
         await each.close()
-    return taken
+    return latencies
 
 
 def main() -> None:
     """Run the load that the command line describes."""
     kind, url, photo, clients, seconds = sys.argv[1:]
-    taken = asyncio.run(_work(kind, url, Path(photo).read_bytes(), int(clients), float(seconds)))
-    sys.stdout.write(json.dumps(taken))
+    latencies = asyncio.run(
+        _run_clients(kind, url, Path(photo).read_bytes(), int(clients), float(seconds))
+    )
+    sys.stdout.write(json.dumps(latencies))
 
 
 if __name__ == "__main__":

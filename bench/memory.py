@@ -17,7 +17,7 @@ from core.settings import Settings
 __all__ = ["memory"]
 
 _PREDICTIONS = 100_000
-_FIRST = 2_000
+_BASELINE_PREDICTIONS = 2_000
 _CLIENTS = 32
 
 
@@ -32,33 +32,33 @@ def memory(photos: Photos, folder: Path) -> Section:
         "Memory growth",
         f"Resident memory after {_PREDICTIONS:,} photos of 160 × 120 pixels, {_CLIENTS} "
         "concurrently, through the local predictor with the model `scratch`, compared with that "
-        f"after the first {_FIRST:,}.",
+        f"after the first {_BASELINE_PREDICTIONS:,}.",
     )
     del folder
-    with Image.open(photos.usual) as photo:
+    with Image.open(photos.typical) as photo:
         buffer = BytesIO()
         photo.resize((160, 120)).save(buffer, "JPEG", quality=85)
-    before, after = asyncio.run(_grow(buffer.getvalue()))
-    section.add(f"resident after {_FIRST:,} photos", before, "MB")
+    before, after = asyncio.run(_measure_growth(buffer.getvalue()))
+    section.add(f"resident after {_BASELINE_PREDICTIONS:,} photos", before, "MB")
     section.add(f"resident after {_PREDICTIONS:,} photos", after, "MB")
     section.add("growth", (after / before - 1) * 100, "%", "under 5%")
     return section
 
 
-async def _grow(photo: bytes) -> tuple[float, float]:
+async def _measure_growth(photo: bytes) -> tuple[float, float]:
     predictor = local_predictor(Settings(queue_size=2 * _CLIENTS, deadline_s=60))
     predictor.warm()
-    left = 0
+    remaining = 0
 
     async def client() -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
+        nonlocal remaining
+        while remaining > 0:
+            remaining -= 1
             await predictor.predict(photo, model="scratch")
 
     resident = []
-    for many in (_FIRST, _PREDICTIONS - _FIRST):
-        left = many
+    for count in (_BASELINE_PREDICTIONS, _PREDICTIONS - _BASELINE_PREDICTIONS):
+        remaining = count
         await asyncio.gather(*(client() for _ in range(_CLIENTS)))
         resident.append(resident_mb(os.getpid()))
     predictor.close()

@@ -115,10 +115,10 @@ def page(photos: Photos, folder: Path) -> Section:
     ):
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         # The first round warms the servers up.
-        for turn in range(ROUNDS + 1):
+        for round_number in range(ROUNDS + 1):
             for front, address in ((_OURS, ours), (_PLAIN, plain)):
-                figures = _visit(browser, front, address, photos.usual)
-                if turn:
+                figures = _visit(browser, front, address, photos.typical)
+                if round_number:
                     visits[front.name].append(figures)
         browser.close()
     _report(section, _median(visits[_OURS.name]), _median(visits[_PLAIN.name]))
@@ -128,8 +128,8 @@ def page(photos: Photos, folder: Path) -> Section:
 def _report(section: Section, ours: _Visit, plain: _Visit) -> None:
     """Add the figures of both, and their ratios."""
     for front, figures in ((_OURS, ours), (_PLAIN, plain)):
-        wanted = "at most 70" if front is _OURS else ""
-        section.add(f"requests: {front.name}", figures.requests, "requests", wanted)
+        target = "at most 70" if front is _OURS else ""
+        section.add(f"requests: {front.name}", figures.requests, "requests", target)
         section.add(f"received: {front.name}", figures.kilobytes, "kB")
         section.add(f"until usable: {front.name}", figures.usable_s, "s")
         section.add(f"from photo to answer: {front.name}", figures.answer_s, "s")

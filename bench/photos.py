@@ -19,12 +19,12 @@ class Photos:
     Attributes:
         large: Baseline JPEG of 12 megapixels, as from a phone camera.
         progressive: The same image as a progressive JPEG, as on web sites.
-        usual: JPEG of 1280 × 960 pixels and about 200 kB, as from a messenger.
+        typical: JPEG of 1280 × 960 pixels and about 200 kB, as from a messenger.
     """
 
     large: Path
     progressive: Path
-    usual: Path
+    typical: Path
 
 
 def make_photos(folder: Path) -> Photos:
@@ -39,18 +39,18 @@ def make_photos(folder: Path) -> Photos:
     Raises:
         RuntimeError: The photos could not be generated.
     """
-    photos = Photos(folder / "large.jpg", folder / "progressive.jpg", folder / "usual.jpg")
+    photos = Photos(folder / "large.jpg", folder / "progressive.jpg", folder / "typical.jpg")
     # A child inherits its parent's resident size as its own peak, so the memory-intensive work is
     # done in a separate process.
-    maker = multiprocessing.get_context("spawn").Process(target=_make, args=(photos,))
-    maker.start()
-    maker.join()
-    if maker.exitcode != 0:
+    generator = multiprocessing.get_context("spawn").Process(target=_generate, args=(photos,))
+    generator.start()
+    generator.join()
+    if generator.exitcode != 0:
         raise RuntimeError("The photos could not be generated; the error is printed above.")
     return photos
 
 
-def _make(photos: Photos) -> None:
+def _generate(photos: Photos) -> None:
     width, height = 4000, 3000
     rng = np.random.default_rng(0)
     total = np.zeros((height, width, 3), np.float32)
@@ -62,4 +62,4 @@ def _make(photos: Photos) -> None:
     photo = Image.fromarray(np.clip(128 + total * 0.35, 0, 255).astype(np.uint8))
     photo.save(photos.large, "JPEG", quality=85)
     photo.save(photos.progressive, "JPEG", quality=85, progressive=True)
-    photo.resize((1280, 960), Image.Resampling.BICUBIC).save(photos.usual, "JPEG", quality=78)
+    photo.resize((1280, 960), Image.Resampling.BICUBIC).save(photos.typical, "JPEG", quality=78)

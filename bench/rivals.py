@@ -40,12 +40,12 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is not typed
         return inputs
 
     def predict(
-        self, seen: PreprocessedPhoto | list[PreprocessedPhoto]
+        self, photos: PreprocessedPhoto | list[PreprocessedPhoto]
     ) -> Prediction | list[Prediction]:
         """Classify one photo, or a batch where LitServe batches requests."""
-        many = seen if isinstance(seen, list) else [seen]
-        answers = self._classifier.infer(many, saliency=[False] * len(many))
-        return answers if isinstance(seen, list) else answers[0]
+        batch = photos if isinstance(photos, list) else [photos]
+        predictions = self._classifier.infer(batch, saliency=[False] * len(batch))
+        return predictions if isinstance(photos, list) else predictions[0]
 
     def unbatch(self, output: list[Prediction]) -> list[Prediction]:
         """Split a batch into its predictions."""

@@ -50,13 +50,13 @@ def scaling(photos: Photos, folder: Path) -> Section:
     ]
     catalog = Catalog(Settings())
     for model in [each.config.name for each in catalog.models()]:
-        seconds, memory = measure_model(model, photos.usual, folder, seconds=_SECONDS)
+        seconds, memory = measure_model(model, photos.typical, folder, seconds=_SECONDS)
         section.add(f"{model}: core-seconds per million photos", seconds * _MILLION, "s")
         section.add(f"{model}: resident memory", memory, "MB")
         rows.append(
             f"| `{model}` | {1 / seconds:,.0f} | {seconds * _MILLION:,.0f} | {memory:,.0f} MB |"
         )
-    one, two = measure_replicas(catalog.default(), photos.usual, folder, seconds=_ROUND_S)
+    one, two = measure_replicas(catalog.default(), photos.typical, folder, seconds=_ROUND_S)
     section.add("one replica behind Caddy", one, "photos/s")
     section.add("two replicas behind Caddy", two, "photos/s")
     section.add("two replicas relative to one, on one machine", two / one, "times")
@@ -65,7 +65,7 @@ def scaling(photos: Photos, folder: Path) -> Section:
         f"`{catalog.default()}` from one replica and {two:,.0f} from two, {two / one:.2f} times as "
         f"many (medians of {ROUNDS} alternating rounds of {_ROUND_S:g} s)."
     )
-    paragraphs = [f"{section.how} {environment()}.", "\n".join(rows), replicas]
+    paragraphs = [f"{section.method} {environment()}.", "\n".join(rows), replicas]
     write_tables(paragraphs, _PAGE, section="scaling")
     return section
 

@@ -38,5 +38,7 @@ def measure(name: str, photos: Photos, folder: Path) -> Section:
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)
     file, function = SECTIONS[name]
-    work: Callable[[Photos, Path], Section] = getattr(import_module(f"bench.{file}"), function)
-    return work(photos, folder)
+    run_section: Callable[[Photos, Path], Section] = getattr(
+        import_module(f"bench.{file}"), function
+    )
+    return run_section(photos, folder)

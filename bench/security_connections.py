@@ -20,7 +20,7 @@ from bench.figures import Section, resident_mb
 __all__ = ["attack_connections"]
 
 _MB = 2**20
-_IDLE = 1_100
+_CONNECTIONS = 1_100
 _PAUSE_S = 0.05
 
 
@@ -45,10 +45,10 @@ def _many_fields(server: Server) -> None:
     _send(server, b"GET / HTTP/1.1\r\nHost: a\r\n", *[b"a:\r\n" * (_MB // 4)] * 64)
 
 
-def _half_heads(server: Server) -> None:
+def _incomplete_heads(server: Server) -> None:
     connections = []
     with contextlib.suppress(OSError):
-        for _ in range(_IDLE):
+        for _ in range(_CONNECTIONS):
             connections.append(_connect(server))
             connections[-1].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
     time.sleep(1)
@@ -59,7 +59,7 @@ def _half_heads(server: Server) -> None:
 def _idle(server: Server) -> None:
     connections: list[socket.socket] = []
     with contextlib.suppress(OSError):
-        connections.extend(_connect(server) for _ in range(_IDLE))
+        connections.extend(_connect(server) for _ in range(_CONNECTIONS))
     time.sleep(1)
     for each in connections:
         each.close()
@@ -86,7 +86,7 @@ def _large_events(server: Server) -> None:
         each.join()
 
 
-def _unheard_events(server: Server) -> None:
+def _events_without_listener(server: Server) -> None:
     body = json.dumps({"data": [{"path": "x"}, "x" * 1_000_000, False]}).encode()
     url = f"http://127.0.0.1:{server.port}/gradio_api/call/predict"
     with httpx.Client(timeout=60) as client:
@@ -103,19 +103,19 @@ def _field_upload(server: Server) -> None:
     _send(server, head.encode(), *[b"x" * _MB] * 300)
 
 
-_OF_ALL: dict[str, Callable[[Server], None]] = {
+_COMMON_ATTACKS: dict[str, Callable[[Server], None]] = {
     "a header field of 64 MB": _large_head,
     "64 MB of header fields": _many_fields,
-    f"{_IDLE:,} half-sent heads": _half_heads,
-    f"{_IDLE:,} idle connections": _idle,
+    f"{_CONNECTIONS:,} half-sent heads": _incomplete_heads,
+    f"{_CONNECTIONS:,} idle connections": _idle,
 }
-_OF_SERVICE = _OF_ALL | {
+_SERVICE_ATTACKS = _COMMON_ATTACKS | {
     "a body in 1,000,000 chunks of a byte": _tiny_chunks,
     "a trailer of 64 MB": _large_trailer,
 }
-_OF_PAGE = _OF_ALL | {
+_PAGE_ATTACKS = _COMMON_ATTACKS | {
     "four events of 300 MB": _large_events,
-    "300 events of 1 MB without a listener": _unheard_events,
+    "300 events of 1 MB without a listener": _events_without_listener,
     "an upload of 300 MB that is not a file": _field_upload,
 }
 
@@ -124,31 +124,32 @@ def attack_connections(section: Section, folder: Path) -> list[str]:
     """Attack service and page in turn, and send requests as another client meanwhile.
 
     Args:
-        section: Gets the highest costs.
+        section: Section that the highest costs are added to.
         folder: Folder for log files.
 
     Returns:
         Method, and a table with a row for each attack.
     """
-    rows, waits, grown = [], [], []
-    for front, attacks in (("serve", _OF_SERVICE), ("web", _OF_PAGE)):
+    rows, waits, memory_growth = [], [], []
+    for front, attacks in (("serve", _SERVICE_ATTACKS), ("web", _PAGE_ATTACKS)):
         with run_server(front, folder) as server:
             for name, attack in attacks.items():
                 before = resident_mb(server.process.pid)
                 started = time.perf_counter()
-                with other_client(partial(_ask, server.url), _PAUSE_S) as each:
+                with other_client(partial(_request_health, server.url), _PAUSE_S) as durations:
                     attack(server)
                     taken = time.perf_counter() - started
-                grown.append(max(resident_mb(server.process.pid) - before, 0.0))
-                waits.append(max(each, default=0.0))
-                what = "service" if front == "serve" else "page"
+                memory_growth.append(max(resident_mb(server.process.pid) - before, 0.0))
+                waits.append(max(durations, default=0.0))
+                target = "service" if front == "serve" else "page"
                 rows.append(
-                    f"| {what}: {name} | {taken:.2f} | {grown[-1]:,.0f} | {waits[-1]:.2f} |"
+                    f"| {target}: {name} | {taken:.2f} | {memory_growth[-1]:,.0f} "
+                    f"| {waits[-1]:.2f} |"
                 )
                 sys.stdout.write(f"{rows[-1]}\n")
     section.add("hostile connections: longest wait of another client", max(waits), "s", "under 1")
-    section.add("hostile connections: highest memory", max(grown), "MB")
-    how = (
+    section.add("hostile connections: highest memory", max(memory_growth), "MB")
+    method = (
         "One client sends each input to a running service or page, while another client requests "
         "/healthz twenty times a second: seconds until the input is rejected or processed, and the "
         "memory that it leaves."
@@ -158,9 +159,9 @@ def attack_connections(section: Section, folder: Path) -> list[str]:
         "| --- | ---: | ---: | ---: |",
         *rows,
     ]
-    return [how, "\n".join(table)]
+    return [method, "\n".join(table)]
 
 
-def _ask(url: str) -> None:
+def _request_health(url: str) -> None:
     with contextlib.suppress(httpx.HTTPError):
         httpx.get(f"{url}/healthz", timeout=60)

@@ -67,62 +67,62 @@ def attack_photos(section: Section, photos: Photos, folder: Path) -> list[str]:
     """Send the largest photo of each hostile kind over several connections of one client.
 
     Args:
-        section: Gets the highest costs.
+        section: Section that the highest costs are added to.
         photos: Photos that the other client sends meanwhile.
         folder: Folder for log files.
 
     Returns:
         Method, and a table with a row for each kind.
     """
-    at_once = 4 * processors()
-    usual = photos.usual.read_bytes()
+    connections = 4 * processors()
+    typical = photos.typical.read_bytes()
     costs = []
     settings = {"TENSIGHT_TRUSTED_KEYS": _KEY, "TENSIGHT_DEADLINE_S": "60"}
     with run_server("serve", folder, **settings) as server:
         for _ in range(5):
-            _ask(server.url, usual, "b")  # the first photos take longer
-        alone = statistics.median(_ask(server.url, usual, "b")[1] for _ in range(20))
-        section.add("photo of another client, without an attack", 1000 * alone, "ms")
+            _send_photo(server.url, typical, "b")  # the first photos take longer
+        baseline = statistics.median(_send_photo(server.url, typical, "b")[1] for _ in range(20))
+        section.add("photo of another client, without an attack", 1000 * baseline, "ms")
         for kind, make in _KINDS.items():
-            costs.append(_cost(kind, make(), server, usual, at_once))
+            costs.append(_cost(kind, make(), server, typical, connections))
             sys.stdout.write(f"{costs[-1].row()}\n")
     longest = max(cost.wait for cost in costs)
     section.add("hostile photos: longest wait of another client", longest, "s", "under 1")
     section.add("hostile photos: highest memory", max(cost.memory for cost in costs), "MB")
-    how = (
-        f"One client sends a photo of each kind over {at_once} connections, while another client "
-        f"repeatedly sends a photo of 200 kB to the model `{_MODEL}`."
+    method = (
+        f"One client sends a photo of each kind over {connections} connections, while another "
+        f"client repeatedly sends a photo of 200 kB to the model `{_MODEL}`."
     )
     table = [
         "| kind | file, MB | answer | seconds | memory, MB | another client waits, s |",
         "| --- | ---: | --- | ---: | ---: | ---: |",
         *(cost.row() for cost in costs),
     ]
-    return [how, "\n".join(table)]
+    return [method, "\n".join(table)]
 
 
-def _cost(kind: str, photo: bytes, server: Server, usual: bytes, at_once: int) -> _Cost:
+def _cost(kind: str, photo: bytes, server: Server, typical: bytes, connections: int) -> _Cost:
     answers: list[tuple[str, float]] = []
     senders = [
-        threading.Thread(target=lambda: answers.append(_ask(server.url, photo, "a")))
-        for _ in range(at_once)
+        threading.Thread(target=lambda: answers.append(_send_photo(server.url, photo, "a")))
+        for _ in range(connections)
     ]
     before, peak = resident_mb(server.process.pid), 0.0
     ended = threading.Event()
 
-    def watch() -> None:
+    def sample_memory() -> None:
         nonlocal peak
         while not ended.wait(_SAMPLE_S):
             peak = max(peak, resident_mb(server.process.pid))
 
-    watcher = threading.Thread(target=watch)
-    with other_client(lambda: _ask(server.url, usual, "b"), 0.0) as waits:
-        for thread in [watcher, *senders]:
+    sampler = threading.Thread(target=sample_memory)
+    with other_client(lambda: _send_photo(server.url, typical, "b"), 0.0) as waits:
+        for thread in [sampler, *senders]:
             thread.start()
         for thread in senders:
             thread.join()
     ended.set()
-    watcher.join()
+    sampler.join()
     # Photos beyond the client's share are rejected at once; the others show the cost.
     decoded = [each for each in answers if "busy" not in each[0]] or answers
     answer, seconds = min(decoded, key=lambda each: each[1])
@@ -131,7 +131,7 @@ def _cost(kind: str, photo: bytes, server: Server, usual: bytes, at_once: int) -
     )
 
 
-def _ask(url: str, photo: bytes, client: str) -> tuple[str, float]:
+def _send_photo(url: str, photo: bytes, client: str) -> tuple[str, float]:
     """Send a photo, and return status and error code of the response, and its time in seconds."""
     headers = {
         "Authorization": f"Bearer {_KEY}",
@@ -143,10 +143,10 @@ def _ask(url: str, photo: bytes, client: str) -> tuple[str, float]:
     try:
         with build_opener(ProxyHandler({})).open(request, timeout=_TIMEOUT_S) as response:
             response.read()
-            said = str(response.status)
+            answer = str(response.status)
     except HTTPError as error:
-        said = f"{error.code} {json.load(error)['error']['code']}"
-    return said, time.perf_counter() - started
+        answer = f"{error.code} {json.load(error)['error']['code']}"
+    return answer, time.perf_counter() - started
 
 
 def _exif(kind: str) -> bytes:
@@ -162,8 +162,8 @@ def _heic_exif() -> bytes:
 
 
 def _png_text() -> bytes:
-    packed = zlib.compress(bytes(900_000), 9)
-    return hostile.png(*[hostile.png_chunk(b"zTXt", b"a\0\0" + packed)] * 8_000)
+    compressed = zlib.compress(bytes(900_000), 9)
+    return hostile.png(*[hostile.png_chunk(b"zTXt", b"a\0\0" + compressed)] * 8_000)
 
 
 def _large(kind: str, mode: str = "RGB", **options: object) -> bytes:

@@ -63,13 +63,13 @@ def shadows(photos: Photos, folder: Path, load: ShadowLoad | None = None) -> Sec
         f"of {load.rounds} rounds without a shadow, with one of the same model on all photos, and "
         "with one that hangs. The rounds alternate, so that all see the same load of the machine.",
     )
-    taken = _measure(photos.usual, folder / "shadows", load)
-    for kind, waits in taken.items():
+    latencies = _measure(photos.typical, folder / "shadows", load)
+    for kind, waits in latencies.items():
         for name, share in (("median", 0.5), ("p95", 0.95)):
             section.add(f"{kind}, {name}", float(np.quantile(waits, share)), "ms")
     for kind in (_WITH, _HANGING):
         for name, share in (("median", 0.5), ("p95", 0.95)):
-            ratio = np.quantile(taken[kind], share) / np.quantile(taken[_WITHOUT], share)
+            ratio = np.quantile(latencies[kind], share) / np.quantile(latencies[_WITHOUT], share)
             section.add(f"{kind}: {name} against none", float(ratio), "times", "at most 1.1")
     return section
 
@@ -99,14 +99,14 @@ def _measure(photo: Path, folder: Path, load: ShadowLoad) -> dict[str, list[floa
         ),
     )
     live, content = Bundle.open(settings.models / load.model).revision, photo.read_bytes()
-    taken: dict[str, list[float]] = {kind: [] for kind in (_WITHOUT, _WITH, _HANGING)}
+    latencies: dict[str, list[float]] = {kind: [] for kind in (_WITHOUT, _WITH, _HANGING)}
     rng = np.random.default_rng(0)
     with closing(Store.open(settings)) as store, closing(predictor):
         predictor.warm()
         classify = partial(_classify, predictor, content)
         begin = partial(store.rollouts.begin, load.model, "shadow", candidate=candidate, live=live)
         for _ in range(load.rounds):
-            for kind, waits in taken.items():
+            for kind, waits in latencies.items():
                 runners.hang = kind == _HANGING
                 with _active(None if kind == _WITHOUT else begin, store, predictor):
                     asyncio.run(classify([0.0] * _WARM_UP))
@@ -115,7 +115,7 @@ def _measure(photo: Path, folder: Path, load: ShadowLoad) -> dict[str, list[floa
                         wait_for(lambda: bool(predictor.rollouts()[0].photos.get("compared")))
                     pauses = rng.exponential(load.pause_s, load.photos).tolist()
                     waits.extend(asyncio.run(classify(pauses)))
-    return taken
+    return latencies
 
 
 class _Runners:
@@ -153,10 +153,10 @@ def _active(
 
 async def _classify(predictor: LocalPredictor, content: bytes, pauses: list[float]) -> list[float]:
     """Classify a photo after each pause in seconds; return the milliseconds that they took."""
-    taken = []
+    latencies = []
     for pause in pauses:
         await asyncio.sleep(pause)
         started = time.perf_counter()
         await predictor.predict(content)
-        taken.append(1000 * (time.perf_counter() - started))
-    return taken
+        latencies.append(1000 * (time.perf_counter() - started))
+    return latencies

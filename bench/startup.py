@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from gradio_client import Client, handle_file
 
-from bench.figures import ROUNDS, Section, process, resident_mb
+from bench.figures import ROUNDS, Section, measure_process, resident_mb
 from bench.photos import Photos
 from tests.support.servers import free_port
 
@@ -40,29 +40,29 @@ def startup(photos: Photos, folder: Path) -> Section:
     predict = [*_PROGRAM, "predict", str(photos.large), "--json"]
     tensorflow = [sys.executable, "-c", "import tensorflow"]
     gradio = [sys.executable, "-c", "import gradio"]
-    taken: dict[str, list[float]] = {}
+    durations: dict[str, list[float]] = {}
     memory: dict[str, list[float]] = {}
-    for turn in range(ROUNDS + 1):
+    for round_number in range(ROUNDS + 1):
         for name, command in (
             ("tensight predict", predict),
             ("import tensorflow", tensorflow),
             ("import gradio", gradio),
         ):
-            seconds, peak = process(command)
-            if turn:
-                taken.setdefault(name, []).append(seconds)
+            seconds, peak = measure_process(command)
+            if round_number:
+                durations.setdefault(name, []).append(seconds)
                 memory.setdefault(name, []).append(peak)
-        for name, command, path, ask in (
-            ("tensight web", [*_PROGRAM, "web"], "/healthz", _ask_the_page),
-            ("tensight serve", [*_PROGRAM, "serve"], "/readyz", _ask_the_service),
+        for name, command, path, predict_on in (
+            ("tensight web", [*_PROGRAM, "web"], "/healthz", _predict_on_page),
+            ("tensight serve", [*_PROGRAM, "serve"], "/readyz", _predict_on_service),
         ):
-            seconds, resident = _until_it_answers(
-                command, path, ask, photos.usual, folder / "startup.log"
+            seconds, resident = _measure_server(
+                command, path, predict_on, photos.typical, folder / "startup.log"
             )
-            if turn:
-                taken.setdefault(name, []).append(seconds)
+            if round_number:
+                durations.setdefault(name, []).append(seconds)
                 memory.setdefault(name, []).append(resident)
-    medians = {name: statistics.median(each) for name, each in taken.items()}
+    medians = {name: statistics.median(each) for name, each in durations.items()}
     for name, seconds in medians.items():
         section.add(f"start-up: {name}", seconds * 1e3, "ms")
     section.add(
@@ -77,36 +77,36 @@ def startup(photos: Photos, folder: Path) -> Section:
         "times",
         "at most 2",
     )
-    for name, wanted in (
+    for name, target in (
         ("tensight predict", "under 250"),
         ("tensight web", ""),
         ("tensight serve", ""),
         ("import tensorflow", ""),
         ("import gradio", ""),
     ):
-        section.add(f"memory: {name}", max(memory[name]), "MB", wanted)
+        section.add(f"memory: {name}", max(memory[name]), "MB", target)
     return section
 
 
-def _ask_the_service(address: str, photo: Path) -> None:
+def _predict_on_service(address: str, photo: Path) -> None:
     httpx.post(f"{address}/v1/predict", content=photo.read_bytes()).raise_for_status()
 
 
-def _ask_the_page(address: str, photo: Path) -> None:
+def _predict_on_page(address: str, photo: Path) -> None:
     page = Client(address, verbose=False)
     page.predict(handle_file(str(photo)), api_name="/predict")
     page.close()
 
 
-def _until_it_answers(
-    command: list[str], path: str, ask: Callable[[str, Path], None], photo: Path, log: Path
+def _measure_server(
+    command: list[str], path: str, predict_on: Callable[[str, Path], None], photo: Path, log: Path
 ) -> tuple[float, float]:
     """Start a server, send it a photo and stop it.
 
     Args:
         command: Command line without the port.
         path: Path that returns status 200 once the server is ready.
-        ask: Sends a photo to an address.
+        predict_on: Sends a photo to an address.
         photo: The photo.
         log: File for the server's output.
 
@@ -137,7 +137,7 @@ def _until_it_answers(
                     raise RuntimeError(log.read_text())
                 time.sleep(0.01)
             seconds = time.perf_counter() - started
-            ask(address, photo)
+            predict_on(address, photo)
             return seconds, resident_mb(server.pid)
         finally:
             server.send_signal(signal.SIGTERM)

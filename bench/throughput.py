@@ -46,12 +46,12 @@ def throughput(photos: Photos, folder: Path) -> Section:
         "serves a plain `gr.Interface` of it.",
     )
     with ExitStack() as servers:
-        asked: dict[str, tuple[str, str]] = {}
+        targets: dict[str, tuple[str, str]] = {}
         port = free_port()
         ours = [sys.executable, "-m", "core.cli", "serve", "--port", str(port)]
         ready = f"http://127.0.0.1:{port}/readyz"
         servers.enter_context(_server(ours, ready, folder / "ours.log"))
-        asked["ours"] = ("raw", f"http://127.0.0.1:{port}/v1/predict?model=scratch")
+        targets["ours"] = ("raw", f"http://127.0.0.1:{port}/v1/predict?model=scratch")
         for name, (workers, batch) in _LITSERVE.items():
             port = free_port()
             command = [sys.executable, "-m", "bench.rivals", "litserve", str(port)]
@@ -59,43 +59,45 @@ def throughput(photos: Photos, folder: Path) -> Section:
             address = f"http://127.0.0.1:{port}"
             log = folder / f"litserve-{workers}-{batch}.log"
             servers.enter_context(_server(command, f"{address}/health", log))
-            asked[name] = ("raw", f"{address}/predict")
+            targets[name] = ("raw", f"{address}/predict")
         port = free_port()
         command = [sys.executable, "-m", "bench.rivals", "gradio", str(port), "1", "1"]
         address = f"http://127.0.0.1:{port}"
         servers.enter_context(_server(command, address, folder / "gradio.log"))
-        asked["gr.Interface"] = ("gradio", address)
+        targets["gr.Interface"] = ("gradio", address)
         for clients in _CLIENTS:
-            _measure(section, asked, photos.usual, clients)
+            _measure(section, targets, photos.typical, clients)
     return section
 
 
 def _measure(
-    section: Section, asked: dict[str, tuple[str, str]], photo: Path, clients: int
+    section: Section, targets: dict[str, tuple[str, str]], photo: Path, clients: int
 ) -> None:
-    rates: dict[str, list[float]] = {name: [] for name in asked}
-    taken: dict[str, list[float]] = {name: [] for name in asked}
-    for kind, url in asked.values():
+    rates: dict[str, list[float]] = {name: [] for name in targets}
+    latencies: dict[str, list[float]] = {name: [] for name in targets}
+    for kind, url in targets.values():
         load(kind, url, photo, clients, 0.5)
     for _ in range(ROUNDS):
-        for name, (kind, url) in asked.items():
-            answers = load(kind, url, photo, clients, _SECONDS)
-            rates[name].append(len(answers) / _SECONDS)
-            taken[name] += answers
-    what = f"{clients} client{'s' if clients > 1 else ''}"
+        for name, (kind, url) in targets.items():
+            sample = load(kind, url, photo, clients, _SECONDS)
+            rates[name].append(len(sample) / _SECONDS)
+            latencies[name] += sample
+    load_name = f"{clients} client{'s' if clients > 1 else ''}"
     medians = {name: statistics.median(each) for name, each in rates.items()}
     for name, rate in medians.items():
-        section.add(f"{what}: {name}", rate, "photos/s")
-        for share, at in (("median", 0.5), ("p95", 0.95)):
-            within = sorted(taken[name])[int(at * (len(taken[name]) - 1))]
-            section.add(f"{what}: {name}, latency, {share}", within, "ms")
+        section.add(f"{load_name}: {name}", rate, "photos/s")
+        for share, level in (("median", 0.5), ("p95", 0.95)):
+            quantile = sorted(latencies[name])[int(level * (len(latencies[name]) - 1))]
+            section.add(f"{load_name}: {name}, latency, {share}", quantile, "ms")
     best = max((name for name in medians if name in _LITSERVE), key=medians.__getitem__)
-    wanted = "at least 1.5" if clients == 16 else ""
+    target = "at least 1.5" if clients == 16 else ""
     section.add(
-        f"{what}: ours relative to {best}", medians["ours"] / medians[best], "times", wanted
+        f"{load_name}: ours relative to {best}", medians["ours"] / medians[best], "times", target
     )
     for name in ("LitServe, defaults", "gr.Interface"):
-        section.add(f"{what}: ours relative to {name}", medians["ours"] / medians[name], "times")
+        section.add(
+            f"{load_name}: ours relative to {name}", medians["ours"] / medians[name], "times"
+        )
 
 
 def load(kind: str, url: str, photo: Path, clients: int, seconds: float) -> list[float]:
@@ -124,8 +126,8 @@ def load(kind: str, url: str, photo: Path, clients: int, seconds: float) -> list
     )
     if run.returncode != 0:
         raise RuntimeError(f"The load of {clients} clients on {url} failed: {run.stderr}")
-    answers: list[float] = json.loads(run.stdout)
-    return answers
+    latencies: list[float] = json.loads(run.stdout)
+    return latencies
 
 
 @contextmanager

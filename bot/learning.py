@@ -28,7 +28,7 @@ from core.errors import TeachingError
 from core.registry.taught import TaughtRecord
 from core.store.lessons import LessonPhoto
 from core.teaching.collect import LabelledPhoto
-from core.teaching.limits import MAX_NAME, comparable, model_title
+from core.teaching.limits import MAX_NAME_LENGTH, comparison_key, model_title
 from core.teaching.service import TaughtModel
 
 __all__ = ["finish_lesson", "pause_s"]
@@ -179,22 +179,22 @@ async def _is_listed(context: BotContext, title: str) -> bool:
     """Return whether a title is that of a model that all chats may select, or its name."""
     models = await context.bot_data.models.all()
     names = [name for each in models for name in (each.config.name, each.config.title)]
-    return comparable(title) in {comparable(name) for name in names}
+    return comparison_key(title) in {comparison_key(name) for name in names}
 
 
 def _default_title(photos: Sequence[LessonPhoto], own: Sequence[TaughtRecord]) -> str:
     """Return a title that names the classes and is not taken."""
     named = ", ".join(dict.fromkeys(photo.label for photo in photos))
-    title, number = named[:MAX_NAME].strip(), 2
+    title, number = named[:MAX_NAME_LENGTH].strip(), 2
     while _titled(own, title) is not None:
         suffix = f" ({number})"
-        title, number = named[: MAX_NAME - len(suffix)].strip() + suffix, number + 1
+        title, number = named[: MAX_NAME_LENGTH - len(suffix)].strip() + suffix, number + 1
     return title
 
 
 def _titled(records: Sequence[TaughtRecord], title: str) -> TaughtRecord | None:
-    wanted = comparable(title)
-    return next((each for each in records if comparable(each.title) == wanted), None)
+    wanted = comparison_key(title)
+    return next((each for each in records if comparison_key(each.title) == wanted), None)
 
 
 async def _wait_for_turn(
@@ -247,7 +247,7 @@ def _teach(
     teaching = taught.teaching()
     if model is None:
         return teaching.create(owner, title, photos)
-    return teaching.more(owner, model, photos)
+    return teaching.add_photos(owner, model, photos)
 
 
 async def _forget_missing(context: BotContext, chat: int, photos: Sequence[LessonPhoto]) -> bool:

@@ -19,9 +19,9 @@ from core.store.lessons import Lesson, LessonPhoto
 from core.teaching.limits import (
     MAX_CLASSES,
     MAX_PHOTOS,
-    MAX_PHOTOS_IN_ALL,
+    MAX_TOTAL_PHOTOS,
     class_name,
-    comparable,
+    comparison_key,
 )
 
 __all__ = ["is_teacher", "labels_of", "may_teach", "take_photos"]
@@ -113,14 +113,14 @@ def labels_of(
     """
     spellings: dict[str, str] = {}
     for label in known:
-        spellings.setdefault(comparable(label), label)
+        spellings.setdefault(comparison_key(label), label)
     named = [class_name(caption) if caption else None for caption in captions]
-    distinct = {comparable(name) for name in named if name}
+    distinct = {comparison_key(name) for name in named if name}
     if current is None and len(distinct) == 1:
         current = next(name for name in named if name)
     found: list[str | None] = []
     for name in named:
-        current = current if name is None else spellings.setdefault(comparable(name), name)
+        current = current if name is None else spellings.setdefault(comparison_key(name), name)
         found.append(current)
     return found
 
@@ -182,6 +182,6 @@ def _counts(known: Sequence[LessonPhoto], added: Sequence[LessonPhoto]) -> Count
         raise TeachingError("many_photos", "Too many photos of a class.", *many)
     if len(counts) > MAX_CLASSES:
         raise TeachingError("many_classes", "Too many classes.")
-    if counts.total() > MAX_PHOTOS_IN_ALL:
+    if counts.total() > MAX_TOTAL_PHOTOS:
         raise TeachingError("many_in_all", "Too many photos.")
     return counts

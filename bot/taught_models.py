@@ -119,11 +119,11 @@ class TaughtModels:
 
     def is_own(self, chat: int, record: TaughtRecord) -> bool:
         """Return whether a taught model is a chat's own, not one that others share."""
-        return record.owner == self._owned.hashed(owner_of(chat))
+        return record.owner == self._owned.hash_owner(owner_of(chat))
 
     def is_among(self, chat: int, users: Collection[str]) -> bool:
         """Return whether a chat is among the users of a record."""
-        return self._owned.hashed(owner_of(chat)) in users
+        return self._owned.hash_owner(owner_of(chat)) in users
 
     async def move(self, chat: int, new_chat: int) -> None:
         """Pass the taught models of a group to the supergroup that it became."""

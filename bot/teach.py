@@ -25,8 +25,8 @@ from core.locale import Language
 from core.registry.taught import TaughtRecord
 from core.store.lessons import Lesson
 from core.teaching.learning import check_installed
-from core.teaching.limits import MIN_CLASSES, MIN_PHOTOS, comparable
-from core.teaching.service import Forgotten
+from core.teaching.limits import MIN_CLASSES, MIN_PHOTOS, comparison_key
+from core.teaching.service import SenderRemoval
 
 __all__ = ["forget_sender", "start", "teach"]
 
@@ -83,8 +83,8 @@ class _Command:
         records = await self.state.taught.of_chat(self.chat)
         if own:
             records = [each for each in records if self.state.taught.is_own(self.chat, each)]
-        wanted = comparable(self.name)
-        named = [each for each in records if comparable(each.title) == wanted or not wanted]
+        wanted = comparison_key(self.name)
+        named = [each for each in records if comparison_key(each.title) == wanted or not wanted]
         if not records:
             await self.say("teach_list_none")
         elif not named or (not wanted and len(named) > 1):
@@ -116,7 +116,7 @@ async def forget_sender(context: BotContext, person: str) -> None:
     if not await state.taught.exist():
         return
 
-    def work() -> list[Forgotten]:
+    def work() -> list[SenderRemoval]:
         return state.taught.teaching().forget_sender(person)
 
     for each in await run_in_daemon_thread(work):

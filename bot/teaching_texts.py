@@ -10,9 +10,9 @@ from core.errors import TeachingError
 from core.locale import Language
 from core.teaching.limits import (
     MAX_CLASSES,
-    MAX_NAME,
+    MAX_NAME_LENGTH,
     MAX_PHOTOS,
-    MAX_PHOTOS_IN_ALL,
+    MAX_TOTAL_PHOTOS,
     MIN_CLASSES,
     MIN_PHOTOS,
 )
@@ -28,8 +28,8 @@ _LIMITS = {
     "max_classes": MAX_CLASSES,
     "min_photos": MIN_PHOTOS,
     "max_photos": MAX_PHOTOS,
-    "max_in_all": MAX_PHOTOS_IN_ALL,
-    "max_name": MAX_NAME,
+    "max_in_all": MAX_TOTAL_PHOTOS,
+    "max_name": MAX_NAME_LENGTH,
 }
 
 

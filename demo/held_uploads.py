@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from core.errors import RateError, RequestError
 from core.serving.http.errors import error_response
-from core.teaching.limits import MAX_PHOTOS_IN_ALL
+from core.teaching.limits import MAX_TOTAL_PHOTOS
 from demo.components import uploaded
 from demo.context import ClientRateLimiter
 from demo.guard import HELD_PATH
@@ -24,7 +24,7 @@ __all__ = ["HeldUploads"]
 # The page sends one a minute; several visitors may share an address.
 _REQUESTS_PER_MINUTE = 60
 _PATHS: TypeAdapter[list[str]] = TypeAdapter(
-    Annotated[list[str], Field(max_length=MAX_PHOTOS_IN_ALL)]
+    Annotated[list[str], Field(max_length=MAX_TOTAL_PHOTOS)]
 )
 
 

@@ -272,7 +272,7 @@ class PageTeaching:
         self._check_room(owner, asked.replaces)
         teaching = self._teaching
         if asked.adds:
-            return teaching.more(owner, asked.replaces, photos, progress=progress)
+            return teaching.add_photos(owner, asked.replaces, photos, progress=progress)
         if asked.replaces in {each.id for each in teaching.models(owner)}:
             teach = partial(teaching.teach_again, owner, asked.replaces)
         else:

@@ -16,7 +16,7 @@ from core.errors import RequestError
 from core.teaching.collect import LabelledPhoto
 from core.teaching.limits import (
     MAX_CLASSES,
-    MAX_PHOTOS_IN_ALL,
+    MAX_TOTAL_PHOTOS,
     check_classes,
     check_counts,
     class_name,
@@ -97,7 +97,7 @@ class PhotosToTeach(_Request):
         adds: Whether they are added to those that `replaces` was taught before.
     """
 
-    photos: Annotated[list[UploadedPhoto], Field(max_length=MAX_PHOTOS_IN_ALL)]
+    photos: Annotated[list[UploadedPhoto], Field(max_length=MAX_TOTAL_PHOTOS)]
     adds: bool = False
 
 

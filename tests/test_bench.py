@@ -16,7 +16,14 @@ import pytest
 
 from bench.attacks import other_client
 from bench.cluster import tables
-from bench.figures import Section, alternate, process, resident_mb, write_section, write_tables
+from bench.figures import (
+    Section,
+    alternate,
+    measure_process,
+    resident_mb,
+    write_section,
+    write_tables,
+)
 from bench.load import main as load
 from bench.photos import Photos
 from bench.scaling import measure_model, measure_replicas
@@ -50,11 +57,11 @@ def test_section_stores_what_it_prints(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_failed_process_is_not_measured() -> None:
-    seconds, peak = process([sys.executable, "-c", "x = bytearray(60 << 20)"])
+    seconds, peak = measure_process([sys.executable, "-c", "x = bytearray(60 << 20)"])
     assert seconds > 0
     assert peak > 60
     with pytest.raises(RuntimeError, match="exited with status 3"):
-        process([sys.executable, "-c", "raise SystemExit(3)"])
+        measure_process([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_resident_memory_includes_descendants() -> None:
@@ -118,7 +125,7 @@ def test_latency_is_measured_without_and_with_a_shadow(photo: Path, tmp_path: Pa
     assert measured[6:] == [
         f"{kind}: {name} against none" for kind in kinds[1:] for name in ("median", "p95")
     ]
-    assert "3 in each of 2 rounds" in section.how
+    assert "3 in each of 2 rounds" in section.method
 
 
 def test_throughput_of_replicas_is_measured(tmp_path: Path, photo: Path) -> None:

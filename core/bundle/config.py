@@ -50,7 +50,7 @@ MODEL = "model.tflite"
 METRICS = "metrics.json"
 VERDICT = "verdict.npz"
 HEAD = "head.npz"
-"""The weights of a taught model, which has no model.tflite of its own."""
+"""Head of a taught model, which has no model.tflite of its own."""
 SPACE = "space.npz"
 """Parameters of the embedding space of a model that others can be taught on."""
 CARD = "README.md"
@@ -70,36 +70,36 @@ _MAX_FILES = 100
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
-Kind = TypeVar("Kind", bound="Record")
+RecordType = TypeVar("RecordType", bound="Record")
 
 
 class Record(BaseModel):
-    """Base of all JSON records: frozen, unknown fields are rejected."""
+    """Base class of all JSON records: frozen, and without unknown fields."""
 
-    # Building validators on first use spares those of nested records, which nobody uses alone.
+    # Validators are built on first use: those of nested records are not needed on their own.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @field_validator("*", mode="after")
     @classmethod
-    def _can_be_shown(cls, value: Any) -> Any:
-        # Whoever wrote it, it is shown on terminals, on pages and in chats.
+    def _check_printable(cls, value: Any) -> Any:
+        # A bundle may come from a stranger; its texts appear on terminals, pages and in chats.
         for text in strings_in(value):
             if has_hidden(text):
                 raise ValueError(
-                    f"{printable(text, 60)!r} holds a character that cannot be seen, or that "
-                    "changes how others are seen"
+                    f"{printable(text, 60)!r} contains a character that cannot be seen, or that "
+                    "changes how others are displayed"
                 )
             if len(text) > _MAX_CHARACTERS:
                 raise ValueError(f"a text has more than {_MAX_CHARACTERS:,} characters")
         return value
 
 
-def read_record(file: Path, kind: type[Kind]) -> Kind | None:
+def read_record(file: Path, record_type: type[RecordType]) -> RecordType | None:
     """Read a JSON record; None where the file does not exist.
 
     Args:
         file: Path of the JSON file.
-        kind: Model to validate it with.
+        record_type: Type of the record.
 
     Raises:
         BundleError: The file cannot be read or is invalid.
@@ -107,12 +107,12 @@ def read_record(file: Path, kind: type[Kind]) -> Kind | None:
     if not file.is_file():
         return None
     try:
-        return kind.model_validate_json(file.read_bytes())
+        return record_type.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        why = first_problem(error) if isinstance(error, ValidationError) else error
+        reason = first_problem(error) if isinstance(error, ValidationError) else error
         raise BundleError(
-            f"{file} is invalid: {why} Restore it with git, or delete it and run the training or "
-            "ablation that writes it again."
+            f"{file} is invalid: {reason} Restore it with git, or delete it and run the training "
+            "or ablation that writes it again."
         ) from error
 
 
@@ -209,11 +209,11 @@ class Training(Record):
 
 
 class Base(Record):
-    """The model whose embeddings a taught model classifies.
+    """Reference to the base, the model whose embeddings a taught model classifies.
 
     Attributes:
-        name: Its name.
-        sha256: Digest of its model.tflite, 64 hex digits.
+        name: Name of the base.
+        sha256: Digest of the base's model.tflite, 64 hex digits.
     """
 
     name: ModelName
@@ -226,7 +226,7 @@ class Config(Record):
     Attributes:
         schema_version: Version of this schema: 2 for a taught model, which has a base, else 1.
         name: Name of the model and of its folder: lower-case letters, digits, `_` and `-`.
-        title: Name for people.
+        title: Name shown to people.
         description: What the model is, in sentences; at most 1,000 characters.
         family: How the model was trained.
         labels: Name of each class in the order of the logits, 2 to 1,000 of them.
@@ -267,7 +267,7 @@ class Config(Record):
 
     @field_validator("labels")
     @classmethod
-    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
             raise ValueError("labels must differ from each other and must not be empty")
         if "none" in labels:
@@ -278,15 +278,15 @@ class Config(Record):
 
     @field_validator("views")
     @classmethod
-    def _views_differ(cls, views: tuple[View, ...]) -> tuple[View, ...]:
-        # Each costs as much as the first.
+    def _check_views(cls, views: tuple[View, ...]) -> tuple[View, ...]:
+        # Each view costs one inference, so a repeated one must be a mistake.
         if len(set(views)) != len(views):
             raise ValueError("views must differ")
         return views
 
     @field_validator("sha256")
     @classmethod
-    def _plain_names(cls, sha256: dict[str, str]) -> dict[str, str]:
+    def _check_file_names(cls, sha256: dict[str, str]) -> dict[str, str]:
         for name in sha256:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name == CONFIG:
                 raise ValueError(
@@ -295,7 +295,7 @@ class Config(Record):
         return sha256
 
     @model_validator(mode="after")
-    def _has_weights(self) -> Config:
+    def _check_weights(self) -> Config:
         taught = self.base is not None
         weights, others = (HEAD, MODEL) if taught else (MODEL, HEAD)
         if weights not in self.sha256 or (taught and others in self.sha256):
@@ -307,8 +307,8 @@ class Config(Record):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_base(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Versions that do not know bases refuse the field.
+    def _omit_absent_base(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Versions without taught models reject this field.
         fields: dict[str, Any] = serialise(self)
         if fields.get("base") is None:
             fields.pop("base", None)
@@ -318,5 +318,5 @@ class Config(Record):
 def first_problem(error: ValidationError) -> str:
     """Format the first validation error as `field.path: message.`."""
     problem = error.errors()[0]
-    place = printable(".".join(str(part) for part in problem["loc"]), 100) or "the file"
-    return f"{place}: {problem['msg']}."
+    location = printable(".".join(str(part) for part in problem["loc"]), 100) or "the file"
+    return f"{location}: {problem['msg']}."

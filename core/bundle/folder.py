@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLED", "Bundle", "find_bundles", "write_bundle"]
 
 BUNDLED = "bundled"
-"""Stands for a revision: whichever revision TENSIGHT_MODELS holds, also after an upgrade."""
+"""Placeholder for the revision in TENSIGHT_MODELS, whichever it is, also after an upgrade."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Bundle:
                 f"{folder / CONFIG} names the model {config.name!r}. The folder and the model must "
                 "have the same name: rename the folder."
             )
-        if _numbers(config.minimum_version) > _numbers(__version__):
+        if _parse_version(config.minimum_version) > _parse_version(__version__):
             raise BundleError(
                 f"The model in {folder} needs TenSight {config.minimum_version} or newer; this is "
                 f"{__version__}. Update TenSight."
@@ -133,8 +133,8 @@ class Bundle:
         """
         for name in self.config.sha256:
             self.read(name)
-        found = {file.name for file in self.folder.iterdir()}
-        if unknown := sorted(found - set(self.config.sha256) - {CONFIG}):
+        names = {file.name for file in self.folder.iterdir()}
+        if unknown := sorted(names - set(self.config.sha256) - {CONFIG}):
             raise BundleError(
                 f"{self.folder} contains files without a digest in {CONFIG}: "
                 f"{', '.join(unknown)}. Remove them, or download the model again."
@@ -197,7 +197,7 @@ def write_bundle(folder: Path, config: Config, files: dict[str, bytes]) -> Bundl
     return Bundle.open(folder)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _parse_version(version: str) -> tuple[int, ...]:
     numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
     if numbers is None:
         raise BundleError(f"{version!r} is not a version; expected three numbers, such as 1.2.3.")

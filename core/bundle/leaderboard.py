@@ -26,9 +26,9 @@ __all__ = [
 OOD_METHODS: tuple[VerdictMethod, ...] = tuple(m for m in get_args(VerdictMethod) if m != "center")
 """All methods of computing known_score of a model with its own model.tflite."""
 
-# Methods that store training embeddings beside the model cost megabytes and time, so they must be
-# better by this much AUROC.
-_STORING: tuple[VerdictMethod, ...] = ("knn",)
+# Methods that store training embeddings beside the model.
+_EMBEDDING_METHODS: tuple[VerdictMethod, ...] = ("knn",)
+# Gain in mean AUROC that justifies their megabytes and time.
 _MIN_GAIN = 0.005
 
 _UNBUNDLED = "unbundled.json"
@@ -101,14 +101,14 @@ class ModelInfo:
         }
 
 
-def selectable(models: Sequence[ModelInfo], *named: str) -> list[ModelInfo]:
+def selectable(models: Sequence[ModelInfo], *always: str) -> list[ModelInfo]:
     """Filter the models that are listed for selection, keeping their order.
 
     Args:
         models: All available models.
-        named: Names that are listed in any case, such as the default or the selected model.
+        always: Names that are listed in any case, such as the default or the selected model.
     """
-    return [each for each in models if each.config.offered or each.name in named]
+    return [each for each in models if each.config.offered or each.name in always]
 
 
 def best_method(separations: Sequence[OodMetrics]) -> VerdictMethod:
@@ -122,10 +122,12 @@ def best_method(separations: Sequence[OodMetrics]) -> VerdictMethod:
             in all of them.
     """
     measured = [m for m in OOD_METHODS if all(m in each.auroc for each in separations)]
-    areas = {m: statistics.mean(each.auroc[m] for each in separations) for m in measured}
-    best = max(measured, key=areas.__getitem__)
-    alone = max((m for m in measured if m not in _STORING), key=areas.__getitem__)
-    return best if areas[best] >= areas[alone] + _MIN_GAIN else alone
+    mean_auroc = {m: statistics.mean(each.auroc[m] for each in separations) for m in measured}
+    best = max(measured, key=mean_auroc.__getitem__)
+    best_compact = max(
+        (m for m in measured if m not in _EMBEDDING_METHODS), key=mean_auroc.__getitem__
+    )
+    return best if mean_auroc[best] >= mean_auroc[best_compact] + _MIN_GAIN else best_compact
 
 
 def mean_and_spread(shares: Sequence[float]) -> tuple[float, float]:

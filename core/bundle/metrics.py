@@ -88,6 +88,7 @@ class SplitMetrics(Record):
         data: The split in words.
         hub: Hub name of the data set; null where it is not on the Hub.
         n: Number of images.
+        accuracy: Share of correct labels, whatever the verdict.
         precision, recall, f1: Macro averages over the classes.
         log_loss: Mean negative log-likelihood of the calibrated probabilities, in nats.
         ece: Expected calibration error, 15 equal-width bins of confidence.
@@ -148,11 +149,15 @@ class ProportionEstimate(Record):
     @classmethod
     def of(cls, hits: int, n: int) -> ProportionEstimate:
         """Estimate a proportion from `hits` of `n` photos; n at least 1."""
-        share, square = hits / n, _Z**2
-        middle = (share + square / (2 * n)) / (1 + square / n)
-        half = _Z / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n**2))
-        # Rounding may put a bound of 0 or 1 just outside.
-        return cls(n=n, share=share, low=max(middle - half, 0.0), high=min(middle + half, 1.0))
+        share, z_squared = hits / n, _Z**2
+        center = (share + z_squared / (2 * n)) / (1 + z_squared / n)
+        half_width = (
+            _Z / (1 + z_squared / n) * sqrt(share * (1 - share) / n + z_squared / (4 * n**2))
+        )
+        # Rounding may put a bound just outside 0 to 1.
+        return cls(
+            n=n, share=share, low=max(center - half_width, 0.0), high=min(center + half_width, 1.0)
+        )
 
 
 class PhotoMetrics(Record):
@@ -164,7 +169,7 @@ class PhotoMetrics(Record):
         n: Number of photos.
         accuracy: Accuracy on photos of a known class, whatever the verdict.
         recall: Recall of each class that has photos.
-        known_and_right: Share of photos of a known class with the verdict `known` and the right
+        known_and_right: Share of photos of a known class with the verdict `known` and the correct
             label.
         known_told_none: Share of photos of a known class with the verdict `none`.
         told_none: Share of photos of no known class with the verdict `none`.
@@ -360,7 +365,7 @@ class TaughtMetrics(Record):
         photos: Number of photos of each class, in the order of the labels.
         views: Number of views of each photo.
         accuracy: Share of the photos that a head learned without them classifies correctly.
-        none: Share of the photos that such a head takes for none of the classes.
+        none: Share of the photos to which such a head gives the verdict `none`.
         doubtful: Number of photos that are probably in the wrong class.
         weak: Labels of the classes that need more photos.
     """
@@ -448,8 +453,8 @@ class Metrics(Record):
     origin: Provenance
 
     @model_serializer(mode="wrap")
-    def _without_absent_results(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Versions that do not know taught models refuse the field.
+    def _omit_absent_results(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Versions without taught models reject this field.
         fields: dict[str, Any] = serialise(self)
         if fields.get("taught") is None:
             fields.pop("taught", None)
@@ -464,9 +469,9 @@ class Metrics(Record):
     def photo_accuracy(self) -> tuple[ProportionEstimate, str] | None:
         """Accuracy on photos of known classes, and a description of the photos.
 
-        It is that on the test photos of the data folder, by which models can be compared: they took
-        no part in training or selection. For a model that was not evaluated on them, it is that on
-        the validation part of the real photos; None where it was evaluated on neither.
+        Measured on the test photos of the data folder, which took no part in training or selection,
+        so that models can be compared; otherwise on the validation part of the real photos. None
+        for a model that was evaluated on neither.
         """
         if self.photos is not None and self.photos.accuracy is not None:
             return self.photos.accuracy, "photos/"

@@ -15,8 +15,8 @@ class Bar(_Part):
     """A bar.
 
     Attributes:
-        value: Its length, at least 0, in the unit of its panel.
-        text: Text beside it.
+        value: Length of the bar, at least 0, in the unit of its panel.
+        text: Text beside the bar.
         low, high: Ends of an interval around the value; None without an interval.
     """
 
@@ -27,10 +27,10 @@ class Bar(_Part):
 
 
 class Row(_Part):
-    """The bars of all series about one thing.
+    """One item, with a bar for each series.
 
     Attributes:
-        name: Name of the thing, in one or two lines.
+        name: Name of the item, in one or two lines.
         bars: One for each series of the chart; None where a series has none.
     """
 
@@ -39,7 +39,7 @@ class Row(_Part):
 
 
 class Panel(_Part):
-    """Rows with a common unit, at least one.
+    """One or more rows with a common unit.
 
     Attributes:
         title: Title of the panel.
@@ -53,7 +53,7 @@ class Panel(_Part):
 
 
 class Matrix(_Part):
-    """Counts by two kinds of the same classes, such as a confusion matrix.
+    """Counts by two assignments to the same classes, such as a confusion matrix.
 
     Attributes:
         title: Title of the matrix, above its columns.

@@ -34,24 +34,24 @@ _INCHES_PER_NOTE = 0.24
 _INCHES_PER_LEGEND = 0.3
 _INCHES_AROUND = 0.5
 _FACTS_PER_ROW = 2
-_FONT = 11
+_FONT_SIZE = 11
 _NAME_CHARACTERS = 18
 _TEXT_CHARACTERS = 28
 _TITLE_CHARACTERS = 40
 _FACT_CHARACTERS = 36
 _NOTE_CHARACTERS = 80
-# Left of facts and notes, as a share of the width.
+# Margin on the left of facts and notes, as a fraction of the width.
 _MARGIN = 0.04
-# Usual width of a character, as a share of its height, and of a point in inches.
-_CHARACTER = 0.62
-_POINT = 1 / 72
+# Typical width of a character relative to its height, and inches per point.
+_CHARACTER_ASPECT = 0.62
+_INCHES_PER_POINT = 1 / 72
 # End of the axis of a panel, in lengths of the longest bar, to leave room for the text beside it.
 _AXIS_END = 1.45
 _MUTED = "#555555"
 # Distinguishable with any colour vision: Okabe and Ito (2008).
 _COLOURS = ("#D55E00", "#0072B2")
-# Text on a darker cell is white.
-_DARK = 0.55
+# Share of a row above which a cell is so dark that its text is white.
+_WHITE_TEXT_ABOVE = 0.55
 # For names in scripts that the first font lacks; those that are not installed are left out.
 _FONTS = (
     *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Noto Sans Arabic"),
@@ -72,10 +72,10 @@ def draw_chart(chart: Chart) -> bytes:
         if inches
     ]
     heights = [inches for inches, _ in parts]
-    # Without its parser for formulas, since a label may contain dollar signs.
+    # Formulas are not parsed, since a label may contain dollar signs.
     fonts = _installed_fonts()
     with matplotlib.rc_context(
-        {"font.size": _FONT, "font.family": fonts, "text.parse_math": False}
+        {"font.size": _FONT_SIZE, "font.family": fonts, "text.parse_math": False}
     ):
         figure = Figure(
             figsize=(WIDTH / _DPI, _INCHES_AROUND + sum(heights)),
@@ -85,17 +85,17 @@ def draw_chart(chart: Chart) -> bytes:
         )
         FigureCanvasAgg(figure)
         figure.suptitle(_shorten(chart.title, _TITLE_CHARACTERS), weight="bold")
-        places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
-        for place, (_, draw) in zip(places.flat, parts, strict=True):
-            draw(place, chart)
+        subfigures = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
+        for subfigure, (_, draw) in zip(subfigures.flat, parts, strict=True):
+            draw(subfigure, chart)
         stream = BytesIO()
         figure.savefig(stream, format="png")
     return stream.getvalue()
 
 
 def _installed_fonts() -> list[str]:
-    known = set(font_manager.get_font_names())
-    return [name for name in _FONTS if name in known]
+    installed = set(font_manager.get_font_names())
+    return [name for name in _FONTS if name in installed]
 
 
 def _facts_inches(chart: Chart) -> float:
@@ -121,12 +121,12 @@ def _draw_facts(figure: SubFigure, chart: Chart) -> None:
         top = 1 - (i // _FACTS_PER_ROW) / rows
         width = 1 / _FACTS_PER_ROW - 1.5 * _MARGIN
         name = figure.text(x, top - 0.12 / rows, _shorten(fact.name, _FACT_CHARACTERS), va="top")
-        name.set(size=_FONT - 2, color=_MUTED)
-        _fit(name, width)
+        name.set(size=_FONT_SIZE - 2, color=_MUTED)
+        _shrink_to_width(name, width)
         value = figure.text(x, top - 0.42 / rows, _shorten(fact.value, _FACT_CHARACTERS), va="top")
         colour = _COLOURS[0] if fact.is_warning else "black"
-        value.set(size=_FONT + 4, weight="bold", color=colour)
-        _fit(value, width)
+        value.set(size=_FONT_SIZE + 4, weight="bold", color=colour)
+        _shrink_to_width(value, width)
 
 
 def _draw_panels(figure: SubFigure, chart: Chart) -> None:
@@ -146,12 +146,12 @@ def _draw_notes(figure: SubFigure, chart: Chart) -> None:
     n = len(chart.notes)
     for i, note in enumerate(chart.notes):
         text = figure.text(_MARGIN, 1 - i / n, _shorten(note, _NOTE_CHARACTERS), va="top")
-        text.set(size=_FONT - 2)
-        _fit(text, 1 - 1.5 * _MARGIN)
+        text.set(size=_FONT_SIZE - 2)
+        _shrink_to_width(text, 1 - 1.5 * _MARGIN)
 
 
-def _fit(text: Text, width: float) -> None:
-    """Make a text smaller if it is wider than a share of the picture."""
+def _shrink_to_width(text: Text, width: float) -> None:
+    """Reduce the font size of a text that is wider than a fraction of the picture."""
     extent = text.get_window_extent(dpi=_DPI).width
     if extent > width * WIDTH:
         text.set_fontsize(float(text.get_fontsize()) * width * WIDTH / extent)
@@ -159,23 +159,25 @@ def _fit(text: Text, width: float) -> None:
 
 def _panel_inches(panel: Panel) -> float:
     lines = max(len(row.name.splitlines()) for row in panel.rows)
-    row = max(len(_series(panel)) * _INCHES_PER_BAR, (lines > 1) * lines * _INCHES_PER_LINE)
+    row = max(
+        len(_series_with_bars(panel)) * _INCHES_PER_BAR, (lines > 1) * lines * _INCHES_PER_LINE
+    )
     return _INCHES_PER_PANEL + len(panel.rows) * (_INCHES_PER_ROW + row)
 
 
-def _series(panel: Panel) -> list[int]:
-    """Return the places of the series that have bars in a panel."""
+def _series_with_bars(panel: Panel) -> list[int]:
+    """Return the indices of the series that have bars in a panel."""
     return sorted({j for row in panel.rows for j, bar in enumerate(row.bars) if bar is not None})
 
 
 def _colours(chart: Chart) -> tuple[str, ...]:
-    """Return the colours of the series; that of warnings is not the only one."""
+    """Return the colours of the series; a single one does not get the colour of warnings."""
     return _COLOURS if len(chart.series) > 1 else _COLOURS[1:]
 
 
 def _draw_panel(axes: Axes, panel: Panel, colours: tuple[str, ...]) -> None:
-    """Draw the rows of a panel; lengths are shares of its axis."""
-    series = _series(panel)
+    """Draw the rows of a panel; lengths are relative to the end of its axis."""
+    series = _series_with_bars(panel)
     ends = [
         max(bar.value, bar.high or 0.0) for row in panel.rows for bar in row.bars if bar is not None
     ]
@@ -183,22 +185,22 @@ def _draw_panel(axes: Axes, panel: Panel, colours: tuple[str, ...]) -> None:
     thickness = 0.8 / max(len(series), 1)
     texts: list[tuple[float, str]] = []
     for i, row in enumerate(panel.rows):
-        for place, j in enumerate(series):
+        for subfigure, j in enumerate(series):
             bar = row.bars[j]
             if bar is None:
                 continue
-            y = i + (place - (len(series) - 1) / 2) * thickness
+            y = i + (subfigure - (len(series) - 1) / 2) * thickness
             axes.barh(y, bar.value / longest, thickness * 0.9, color=colours[j])
             end = bar.value
             if bar.low is not None and bar.high is not None:
-                ends_at = [bar.low / longest, bar.high / longest]
-                axes.plot(ends_at, [y, y], color="black", linewidth=1.5)
+                interval = [bar.low / longest, bar.high / longest]
+                axes.plot(interval, [y, y], color="black", linewidth=1.5)
                 end = max(end, bar.high)
-            beside = end / longest + 0.02
+            text_x = end / longest + 0.02
             text = _shorten(bar.text, _TEXT_CHARACTERS)
-            texts.append((beside, text))
-            axes.text(beside, y, text, va="center", size=_FONT - 1)
-    axes.set_title(_shorten(panel.title, _TITLE_CHARACTERS), loc="left", size=_FONT)
+            texts.append((text_x, text))
+            axes.text(text_x, y, text, va="center", size=_FONT_SIZE - 1)
+    axes.set_title(_shorten(panel.title, _TITLE_CHARACTERS), loc="left", size=_FONT_SIZE)
     names = [
         "\n".join(_shorten(line, _NAME_CHARACTERS) for line in row.name.splitlines())
         for row in panel.rows
@@ -218,9 +220,11 @@ def _axis_end(texts: Sequence[tuple[float, str]], names: Sequence[str]) -> float
         names: Names on the left of the axis.
     """
     longest = max((len(line) for name in names for line in name.splitlines()), default=0)
-    inches = WIDTH / _DPI * (1 - _MARGIN) - longest * _CHARACTER * _FONT * _POINT
+    inches = (
+        WIDTH / _DPI * (1 - _MARGIN) - longest * _CHARACTER_ASPECT * _FONT_SIZE * _INCHES_PER_POINT
+    )
     ends = (
-        start / (1 - len(text) * _CHARACTER * (_FONT - 1) * _POINT / inches)
+        start / (1 - len(text) * _CHARACTER_ASPECT * (_FONT_SIZE - 1) * _INCHES_PER_POINT / inches)
         for start, text in texts
     )
     return max([_AXIS_END, *ends])
@@ -241,10 +245,10 @@ def _draw_counts(axes: Axes, matrix: Matrix) -> None:
             share = count / sum(row)
             colour = to_rgba(_COLOURS[i == j], 0.15 + 0.85 * share)
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour))
-            shade = "white" if share > _DARK else "black"
-            axes.text(j, i, str(count), ha="center", va="center", color=shade)
+            text_colour = "white" if share > _WHITE_TEXT_ABOVE else "black"
+            axes.text(j, i, str(count), ha="center", va="center", color=text_colour)
     names = [f"{i}  {_shorten(name, _NAME_CHARACTERS)}" for i, name in enumerate(matrix.names, 1)]
-    axes.set_title(_shorten(matrix.title, _TITLE_CHARACTERS), loc="left", size=_FONT)
+    axes.set_title(_shorten(matrix.title, _TITLE_CHARACTERS), loc="left", size=_FONT_SIZE)
     axes.set_xlim(-0.5, n - 0.5)
     axes.set_ylim(n - 0.5, -0.5)
     axes.set_yticks(range(n), names)
@@ -255,6 +259,6 @@ def _draw_counts(axes: Axes, matrix: Matrix) -> None:
     axes.vlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color="#cccccc", linewidth=0.8)
 
 
-def _shorten(text: str, most: int) -> str:
-    """Cut a text to some characters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _shorten(text: str, max_characters: int) -> str:
+    """Shorten a text with an ellipsis if it is too long."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"

@@ -13,12 +13,12 @@ from core.system import become_background_worker
 
 __all__ = ["main"]
 
-_MEMORY = 2 * 2**30
+_MEMORY_BYTES = 2 * 2**30
 
 
 def main() -> None:
-    """Draw the chart of standard input."""
-    become_background_worker(_MEMORY)
+    """Read a chart from standard input, and write its picture to standard output."""
+    become_background_worker(_MEMORY_BYTES)
     chart = Chart.model_validate_json(sys.stdin.buffer.read())
     sys.stdout.buffer.write(draw_chart(chart))
 

@@ -174,11 +174,11 @@ def draw_mistakes(
     metrics = bundle.metrics().test
     prepare_training()
     from core.training.data.cifar10 import CIFAR10_LABELS, load_cifar10_test
-    from core.training.evaluation.measure import refuse_other_labels
-    from core.training.evaluation.mistakes import draw, refuse_without_mistakes
+    from core.training.evaluation.measure import check_same_labels
+    from core.training.evaluation.mistakes import check_has_mistakes, draw
 
-    refuse_other_labels(bundle, "CIFAR-10", CIFAR10_LABELS)
-    refuse_without_mistakes(name, metrics)
+    check_same_labels(bundle, "CIFAR-10", CIFAR10_LABELS)
+    check_has_mistakes(name, metrics)
     say("Reading the test set of CIFAR-10 ...")
     for file in draw(classifier, metrics, load_cifar10_test(settings), folder):
         typer.echo(str(file))

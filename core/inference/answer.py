@@ -1,4 +1,4 @@
-"""From the outputs of a model to a prediction."""
+"""Turn the outputs of a model into a prediction."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def make_prediction(
     Args:
         bundle: The model folder.
         photo: Path of the photo; None for bytes and PIL images.
-        logits: Shape (k,), float32.
-        known_score: On the scale of the model's method.
+        logits: Logits of the k labels, shape (k,), float32.
+        known_score: Out-of-distribution score, on the scale of the model's method.
         evidence: Class evidence maps; None for no saliency map.
-        timing: Durations.
+        timing: Durations of decoding and inference.
     """
     config = bundle.config
     scores = calibrated(logits, config)

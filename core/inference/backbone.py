@@ -1,4 +1,4 @@
-"""The engine of a model folder, which classifiers may share."""
+"""A loaded model.tflite, which several classifiers can share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Backbone"]
 class Backbone:
     """A loaded model.tflite and the model folder that it belongs to.
 
-    The classifier of that folder uses it, and those of all models that were taught on it.
+    The classifier of that folder shares it with those of all models that were taught on it.
     """
 
     bundle: Bundle

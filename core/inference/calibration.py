@@ -11,7 +11,7 @@ from core.bundle.config import Config
 
 __all__ = ["calibrated", "confidences", "probabilities", "softmax"]
 
-_NEAR = 0.01
+_SMOOTHING = 0.01
 
 
 def probabilities(
@@ -33,7 +33,7 @@ def probabilities(
     """
     centred = np.asarray(logits, np.float64)
     centred = centred - centred.mean(axis=-1, keepdims=True)
-    return softmax(centred * (centred**2 + _NEAR) ** ((exponent - 1) / 2) / temperature)
+    return softmax(centred * (centred**2 + _SMOOTHING) ** ((exponent - 1) / 2) / temperature)
 
 
 def calibrated(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.float64]:
@@ -62,19 +62,19 @@ def calibrated(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.
     # Summing the others is more precise than 1 - p, which cancels for p near 1.
     rest = np.maximum(others.sum(axis=-1, keepdims=True), 1e-300)
     odds = a * np.log(largest) - b * np.log(rest) + c
-    sure = 1 / (1 + np.exp(-odds))
+    calibrated_largest = 1 / (1 + np.exp(-odds))
     second = others.max(axis=-1, keepdims=True) / rest
-    sure = np.maximum(sure, second / (1 + second) + 1e-9)
-    moved = others / rest * (1 - sure)
-    np.put_along_axis(moved, best, sure, axis=-1)
-    return np.asarray(moved)
+    calibrated_largest = np.maximum(calibrated_largest, second / (1 + second) + 1e-9)
+    rescaled = others / rest * (1 - calibrated_largest)
+    np.put_along_axis(rescaled, best, calibrated_largest, axis=-1)
+    return np.asarray(rescaled)
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Compute the softmax along the last axis: shape (..., k) to the same shape, float64."""
     scaled = np.asarray(logits, np.float64)
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
 def confidences(logits: NDArray[np.floating[Any]], config: Config) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Image classification: from a photo to a `Prediction`."""
+"""Classify photos: decode, run the model, calibrate and decide on the verdict."""
 
 from __future__ import annotations
 
@@ -62,11 +62,10 @@ class Classifier:
     def __init__(self, bundle: Bundle, *, threads: int, backbone: Backbone | None = None) -> None:
         self._bundle = bundle
         if backbone is None:
-            backbone = Backbone.load(_with_own_weights(bundle), threads=threads)
-        # Kept for as long as a classifier uses its engine.
+            backbone = Backbone.load(_require_own_weights(bundle), threads=threads)
         self._backbone = backbone
         self._engine = backbone.engine
-        self._head = _head_of(bundle, backbone)
+        self._head = _read_own_head(bundle, backbone)
         self._ood_params = read_ood_params(bundle, self._engine.features)
 
     @property
@@ -132,8 +131,8 @@ class Classifier:
         """
         predictions: list[Prediction] = []
         for start in range(0, len(photos), MAX_BATCH):
-            seen = [self.preprocess(photo) for photo in photos[start : start + MAX_BATCH]]
-            predictions += self.infer(seen, saliency=[saliency] * len(seen))
+            batch = [self.preprocess(photo) for photo in photos[start : start + MAX_BATCH]]
+            predictions += self.infer(batch, saliency=[saliency] * len(batch))
         return predictions
 
     def preprocess(self, photo: Photo) -> PreprocessedPhoto:
@@ -146,8 +145,8 @@ class Classifier:
             ImageError, PhotoReadError: As in `predict`.
         """
         started = time.perf_counter()
-        windows = crops(self.decode(photo), self.config.input)
-        return PreprocessedPhoto(name_of(photo), windows, _milliseconds_since(started))
+        input_crops = crops(self.decode(photo), self.config.input)
+        return PreprocessedPhoto(name_of(photo), input_crops, _milliseconds_since(started))
 
     def preparation(self, *, preview: int | None = None) -> Preparation:
         """Return the parameters with which another process can do the work of `preprocess`.
@@ -158,36 +157,36 @@ class Classifier:
         return Preparation(self.config.input, preview)
 
     def infer(
-        self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+        self, photos: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
     ) -> list[Prediction]:
         """Run the model on preprocessed photos: the second half of `predict`.
 
         Args:
-            seen: At most `MAX_BATCH` outputs of this classifier's `preprocess`.
+            photos: At most `MAX_BATCH` outputs of this classifier's `preprocess`.
             saliency: For each of them, whether to compute a saliency map.
         """
-        if not seen:
+        if not photos:
             return []
         started = time.perf_counter()
-        outputs = self.outputs_of_crops([each.crops for each in seen])
-        known = self._known_scores(outputs)
-        explained = [i for i, wanted in enumerate(saliency) if wanted]
+        outputs = self.outputs_of_crops([photo.crops for photo in photos])
+        scores = self._known_scores(outputs)
+        explain = [i for i, requested in enumerate(saliency) if requested]
         evidence: dict[int, Evidence] = {}
-        if explained:
+        if explain:
             # With several crops, the saliency map is that of the middle crop.
-            middle = np.stack([seen[i].crops[len(seen[i].crops) // 2] for i in explained])
-            evidence = dict(zip(explained, map(self._evidence, self.maps(middle)), strict=True))
-        infer = _milliseconds_since(started) / len(seen)
+            middle = np.stack([photos[i].crops[len(photos[i].crops) // 2] for i in explain])
+            evidence = dict(zip(explain, map(self._evidence, self.maps(middle)), strict=True))
+        infer = _milliseconds_since(started) / len(photos)
         return [
             make_prediction(
                 self._bundle,
-                each.photo,
+                photo.photo,
                 outputs.logits[i],
-                float(known[i]),
+                float(scores[i]),
                 evidence.get(i),
-                Timing(each.decode_ms, infer),
+                Timing(photo.decode_ms, infer),
             )
-            for i, each in enumerate(seen)
+            for i, photo in enumerate(photos)
         ]
 
     def decode(self, photo: Photo) -> NDArray[np.uint8]:
@@ -202,66 +201,66 @@ class Classifier:
         return decode(photo, min_side=decoded_side(self.config.input))
 
     def embeddings(
-        self, seen: Sequence[PreprocessedPhoto], *, features: Sequence[bool]
+        self, photos: Sequence[PreprocessedPhoto], *, features: Sequence[bool]
     ) -> list[Embedding]:
         """Compute the embeddings of preprocessed photos.
 
         Args:
-            seen: At most `MAX_BATCH` outputs of this classifier's `preprocess`, at least one.
+            photos: At most `MAX_BATCH` outputs of this classifier's `preprocess`, at least one.
             features: For each of them, whether to return feature maps, of the middle crop.
         """
         started = time.perf_counter()
-        vectors = self.embed([each.crops for each in seen])
+        vectors = self.embed([photo.crops for photo in photos])
         maps = [
-            self.features(each.crops[len(each.crops) // 2][None])[0] if wanted else None
-            for each, wanted in zip(seen, features, strict=True)
+            self.features(photo.crops[len(photo.crops) // 2][None])[0] if requested else None
+            for photo, requested in zip(photos, features, strict=True)
         ]
-        infer = _milliseconds_since(started) / len(seen)
+        infer = _milliseconds_since(started) / len(photos)
         return [
-            Embedding(self.name, self.revision, vector, of, Timing(each.decode_ms, infer))
-            for each, vector, of in zip(seen, vectors, maps, strict=True)
+            Embedding(self.name, self.revision, vector, feature_map, Timing(photo.decode_ms, infer))
+            for photo, vector, feature_map in zip(photos, vectors, maps, strict=True)
         ]
 
-    def embed(self, seen: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def embed(self, photos: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Compute embeddings of photos, averaged over crops and views.
 
         Args:
-            seen: As for `outputs_of_crops`; not empty.
+            photos: As for `outputs_of_crops`; not empty.
 
         Returns:
             Array of shape (n, d), float32.
         """
-        return self.outputs_of_crops(seen).embedding
+        return self.outputs_of_crops(photos).embedding
 
-    def outputs(self, seen: NDArray[np.uint8]) -> Outputs:
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
         """Run the model on images of its input size and average over all views.
 
         Args:
-            seen: Array of shape (n, height, width, 3), uint8, RGB: outputs of `preprocess.resize`.
+            images: Outputs of `preprocess.resize`, shape (n, height, width, 3), uint8, RGB.
 
         Returns:
             Mean logits and embeddings of the n images.
         """
-        parts = [self._engine.run(batch) for batch in self._batches(seen)]
-        return self._classified(
+        parts = [self._engine.run(batch) for batch in self._batches(images)]
+        return self._apply_head(
             Outputs(
                 np.concatenate([self._by_view(part.logits).mean(axis=0) for part in parts]),
                 np.concatenate([self._by_view(part.embedding).mean(axis=0) for part in parts]),
             )
         )
 
-    def outputs_of_crops(self, seen: Sequence[NDArray[np.uint8]]) -> Outputs:
+    def outputs_of_crops(self, photos: Sequence[NDArray[np.uint8]]) -> Outputs:
         """Run the model on the crops of photos and average over crops and views.
 
         Args:
-            seen: One array for each photo, the output of `crops`: shape (c, height, width, 3),
+            photos: One array for each photo, the output of `crops`: shape (c, height, width, 3),
                 uint8, RGB; c may differ.
 
         Returns:
             Mean logits and embeddings, one row for each photo.
         """
-        outputs = self.outputs(np.concatenate(seen))
-        counts = [len(crops) for crops in seen]
+        outputs = self.outputs(np.concatenate(photos))
+        counts = [len(crops) for crops in photos]
         if set(counts) == {1}:
             return outputs
         starts = np.cumsum([0, *counts[:-1]])
@@ -270,49 +269,49 @@ class Classifier:
         def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
             return np.asarray(np.add.reduceat(values, starts) / divisors, np.float32)
 
-        return self._classified(Outputs(means(outputs.logits), means(outputs.embedding)))
+        return self._apply_head(Outputs(means(outputs.logits), means(outputs.embedding)))
 
-    def maps(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute class evidence maps, averaged over all views.
 
         Args:
-            seen: As for `outputs`; n at least 1.
+            images: As for `outputs`; n at least 1.
 
         Returns:
             Array of shape (n, h, w, k), float32, where h × w is the model's map resolution, lower
             than that of the image.
         """
         if self._head is not None:
-            return self._head.maps(self.features(seen))
-        return self._mean_maps(seen, self._engine.explain)
+            return self._head.maps(self.features(images))
+        return self._mean_maps(images, self._engine.explain)
 
-    def features(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the feature maps behind the embeddings, averaged over all views.
 
         Args:
-            seen: As for `outputs`; n at least 1.
+            images: As for `outputs`; n at least 1.
 
         Returns:
             Array of shape (n, h, w, d), float32.
         """
-        return self._mean_maps(seen, self._engine.features_of)
+        return self._mean_maps(images, self._engine.features_of)
 
-    def saliency(self, seen: NDArray[np.uint8], label: int) -> NDArray[np.float32] | None:
+    def saliency(self, image: NDArray[np.uint8], label: int) -> NDArray[np.float32] | None:
         """Compute the saliency map of one image for any label.
 
         Args:
-            seen: Array of the model's input size, shape (height, width, 3), uint8, RGB.
+            image: Array of the model's input size, shape (height, width, 3), uint8, RGB.
             label: Index of the label.
 
         Returns:
             As `Prediction.saliency`.
         """
-        return self._evidence(self.maps(seen[None])[0]).saliency(label, self.config.input)
+        return self._evidence(self.maps(image[None])[0]).saliency(label, self.config.input)
 
     def _evidence(self, maps: NDArray[np.float32]) -> Evidence:
         return Evidence(maps, activation=self._head is not None or self._engine.has_features)
 
-    def _classified(self, outputs: Outputs) -> Outputs:
+    def _apply_head(self, outputs: Outputs) -> Outputs:
         """Replace the logits of the base by those of the head, where the model has one."""
         if self._head is None:
             return outputs
@@ -320,21 +319,23 @@ class Classifier:
 
     def _mean_maps(
         self,
-        seen: NDArray[np.uint8],
+        images: NDArray[np.uint8],
         compute: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     ) -> NDArray[np.float32]:
         """Compute maps of each image and average them over all views."""
         views = self.config.views
-        found = []
+        means = []
         # One image at a time: some models allocate 100 MB for each, and the engine keeps the memory
         # of its largest batch.
-        for image in seen:
+        for image in images:
             (batch,) = self._batches(image[None])
-            part = self._by_view(compute(batch))
-            found.append(
-                np.mean([_unmirrored(m, view) for m, view in zip(part, views, strict=True)], axis=0)
+            maps = self._by_view(compute(batch))
+            means.append(
+                np.mean(
+                    [_undo_mirror(m, view) for m, view in zip(maps, views, strict=True)], axis=0
+                )
             )
-        return np.concatenate(found)
+        return np.concatenate(means)
 
     def _known_scores(self, outputs: Outputs) -> NDArray[np.float64]:
         if self._head is not None:
@@ -342,22 +343,22 @@ class Classifier:
         config = self.config
         return known_scores(config.verdict.method, outputs, config, self._ood_params)
 
-    def _batches(self, seen: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    def _batches(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         """Yield normalised batches, ordered by view first and image second."""
-        for start in range(0, len(seen), MAX_BATCH):
-            normal = normalise(seen[start : start + MAX_BATCH], self.config.input)
-            yield np.concatenate([_view(normal, view) for view in self.config.views])
+        for start in range(0, len(images), MAX_BATCH):
+            normalised = normalise(images[start : start + MAX_BATCH], self.config.input)
+            yield np.concatenate([_apply_view(normalised, view) for view in self.config.views])
 
     def _by_view(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Split the views from the batch axis: (v · n, ...) to (v, n, ...)."""
         return values.reshape(len(self.config.views), -1, *values.shape[1:])
 
 
-def _with_own_weights(bundle: Bundle) -> Bundle:
+def _require_own_weights(bundle: Bundle) -> Bundle:
     """Return a bundle that has a model.tflite.
 
     Raises:
-        BundleError: It is that of a taught model, which needs its base.
+        BundleError: The bundle is a taught model, which needs its base.
     """
     base = bundle.config.base
     if base is not None:
@@ -367,24 +368,24 @@ def _with_own_weights(bundle: Bundle) -> Bundle:
     return bundle
 
 
-def _head_of(bundle: Bundle, backbone: Backbone) -> Head | None:
+def _read_own_head(bundle: Bundle, backbone: Backbone) -> Head | None:
     """Read the head of a taught model; None for a model with its own model.tflite.
 
     Raises:
         BundleError: The head is damaged, or the backbone is not that of its base.
     """
-    config, below = bundle.config, backbone.bundle.config
+    config, base_config = bundle.config, backbone.bundle.config
     if config.base is None:
         return None
-    if config.base.sha256 != below.sha256[MODEL]:
+    if config.base.sha256 != base_config.sha256[MODEL]:
         raise BundleError(
-            f"{config.name} was taught on another model than {below.name} "
+            f"{config.name} was taught on a model other than {base_config.name} "
             f"{backbone.bundle.revision}."
         )
-    if (config.input, config.views) != (below.input, below.views):
+    if (config.input, config.views) != (base_config.input, base_config.views):
         raise BundleError(
-            f"{config.name} prepares photos in another way than its base {below.name}. Teach it "
-            "again."
+            f"{config.name} preprocesses photos differently from its base {base_config.name}. "
+            "Teach it again."
         )
     return read_head(bundle.read(HEAD), backbone.engine.features, len(config.labels))
 
@@ -394,18 +395,18 @@ def name_of(photo: Photo) -> str | None:
     return os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
 
 
-def _view(normal: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+def _apply_view(images: NDArray[np.float32], view: View) -> NDArray[np.float32]:
     """Apply one view, a test-time augmentation, to normalised images of shape (n, h, w, 3)."""
     if view.startswith("mirror"):
-        normal = normal[:, :, ::-1]
+        images = images[:, :, ::-1]
     if view.endswith("up_left"):
-        return np.pad(normal[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)), mode="reflect")
+        return np.pad(images[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)), mode="reflect")
     if view.endswith("down_right"):
-        return np.pad(normal[:, :-1, :-1], ((0, 0), (1, 0), (1, 0), (0, 0)), mode="reflect")
-    return normal
+        return np.pad(images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0), (0, 0)), mode="reflect")
+    return images
 
 
-def _unmirrored(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:
+def _undo_mirror(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:
     """Undo the mirroring of a view's maps.
 
     Shifts are not undone: one pixel is much smaller than a cell of the maps.

@@ -15,7 +15,7 @@ __all__ = ["EXPLAIN", "INPUT", "PREDICT", "Engine", "Outputs"]
 
 INPUT = "image"
 PREDICT, EXPLAIN = "predict", "explain"
-_ANSWERS = ("logits", "embedding")
+_PREDICT_OUTPUTS = ("logits", "embedding")
 _MAPS = "maps"
 _FEATURES = "features"
 """The feature map that the embedding is computed from, an optional output of `explain`."""
@@ -34,20 +34,20 @@ class Outputs:
     embedding: NDArray[np.float32]
 
 
-def _expected(signatures: list[str]) -> dict[str, set[str]]:
+def _expected_outputs(signatures: list[str]) -> dict[str, set[str]]:
     """Return the required outputs of each signature.
 
     Raises:
         BundleError: The flatbuffer has other signatures.
     """
     if len(signatures) == 1:
-        return {signatures[0]: {*_ANSWERS, _MAPS}}
+        return {signatures[0]: {*_PREDICT_OUTPUTS, _MAPS}}
     if set(signatures) != {PREDICT, EXPLAIN}:
         raise BundleError(
             f"model.tflite has the signatures {sorted(signatures)}; expected {PREDICT} and "
             f"{EXPLAIN}, or a single one. Export the model again."
         )
-    return {PREDICT: {*_ANSWERS}, EXPLAIN: {_MAPS}}
+    return {PREDICT: {*_PREDICT_OUTPUTS}, EXPLAIN: {_MAPS}}
 
 
 class Engine:
@@ -81,7 +81,7 @@ class Engine:
             raise BundleError(
                 f"model.tflite cannot be loaded: {error}. Download or export the model again."
             ) from error
-        expected = _expected(list(signatures))
+        expected = _expected_outputs(list(signatures))
         for name, outputs in expected.items():
             found = signatures[name]
             if found["inputs"] != [INPUT] or set(found["outputs"]) - {_FEATURES} != outputs:
@@ -92,16 +92,16 @@ class Engine:
                 )
         self._predict, self._explain = (
             self._interpreter.get_signature_runner(
-                next(name for name, outputs in expected.items() if wanted in outputs)
+                next(name for name, outputs in expected.items() if output in outputs)
             )
-            for wanted in ("logits", _MAPS)
+            for output in ("logits", _MAPS)
         )
         self.has_features = any(_FEATURES in signatures[name]["outputs"] for name in expected)
         self._lock = threading.Lock()
         image = np.zeros((1, *shape, 3), np.float32)
-        answer, maps = self.run(image), self.explain(image)
-        logits = answer.logits
-        self.features = answer.embedding.shape[-1]
+        prediction, maps = self.run(image), self.explain(image)
+        logits = prediction.logits
+        self.features = prediction.embedding.shape[-1]
         if logits.shape != (1, classes) or maps.shape[-1] != classes:
             raise BundleError(
                 f"model.tflite returns logits of shape {logits.shape} and maps of shape "
@@ -119,7 +119,7 @@ class Engine:
             BundleError: The model does not accept this shape.
         """
         outputs = self._call(self._predict, images)
-        return Outputs(**{name: outputs[name] for name in _ANSWERS})
+        return Outputs(**{name: outputs[name] for name in _PREDICT_OUTPUTS})
 
     def explain(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute class evidence maps.

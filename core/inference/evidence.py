@@ -31,7 +31,7 @@ class Evidence:
     def saliency(self, label: int, spec: InputSpec) -> NDArray[np.float32] | None:
         """Compute the saliency map for a label.
 
-        docs/TRAINING.md, "Saliency maps", compares both ways.
+        docs/TRAINING.md, "Saliency maps", compares the two methods.
 
         Args:
             label: Index of the label.
@@ -43,7 +43,7 @@ class Evidence:
         """
         if min(self.maps.shape[:2]) < _MIN_CELLS:
             return None
-        support = self._lead(label) if self.activation else self._unlike_border(label)
+        support = self._lead(label) if self.activation else self._contrast_to_border(label)
         if not support.any():
             support = np.maximum(self.maps[:, :, label], 0)
         support = support / max(float(support.max()), 1e-12)
@@ -61,14 +61,14 @@ class Evidence:
         lead: NDArray[np.float32] = np.maximum(self.maps[:, :, label] - others, 0) ** 2
         return lead
 
-    def _unlike_border(self, label: int) -> NDArray[np.float32]:
-        """Return positive evidence times the squared distance from the evidence along the border.
+    def _contrast_to_border(self, label: int) -> NDArray[np.float32]:
+        """Weight positive evidence by its squared distance from the median along the border.
 
         Without these weights, the weak evidence of a large uniform background would outweigh a
         small object.
         """
         maps = self.maps
         edges = np.concatenate([maps[0], maps[-1], maps[1:-1, 0], maps[1:-1, -1]])
-        unlike = ((maps - np.median(edges, axis=0)) ** 2).sum(axis=2)
-        weighted: NDArray[np.float32] = np.maximum(maps[:, :, label], 0) * unlike
+        contrast = ((maps - np.median(edges, axis=0)) ** 2).sum(axis=2)
+        weighted: NDArray[np.float32] = np.maximum(maps[:, :, label], 0) * contrast
         return weighted

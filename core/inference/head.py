@@ -54,9 +54,9 @@ class EmbeddingSpace:
         Args:
             offsets: Shape (..., d).
         """
-        standard = offsets / self.scale
-        along = standard @ self.axes
-        return np.asarray(standard + (along * (self.gains - 1)) @ self.axes.T, np.float32)
+        standardised = offsets / self.scale
+        coordinates = standardised @ self.axes
+        return np.asarray(standardised + (coordinates * (self.gains - 1)) @ self.axes.T, np.float32)
 
     def project(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return whitened embeddings of unit length, shape (n, d), float32.
@@ -64,9 +64,9 @@ class EmbeddingSpace:
         Args:
             embeddings: Shape (n, d).
         """
-        white = self.whiten(embeddings)
-        lengths = np.maximum(np.linalg.norm(white, axis=-1, keepdims=True), _MIN_LENGTH)
-        return np.asarray(white / lengths, np.float32)
+        whitened = self.whiten(embeddings)
+        lengths = np.maximum(np.linalg.norm(whitened, axis=-1, keepdims=True), _MIN_LENGTH)
+        return np.asarray(whitened / lengths, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +113,10 @@ class Head:
         """
         pooled = self.space.whiten(features.mean(axis=(1, 2)))
         lengths = np.maximum(np.linalg.norm(pooled, axis=-1), _MIN_LENGTH)
-        white = self.space.whiten_offsets(features - self.space.mean)
+        whitened = self.space.whiten_offsets(features - self.space.mean)
         places = features.shape[1] * features.shape[2]
         return np.asarray(
-            white @ self.weights / (lengths[:, None, None, None] * places), np.float32
+            whitened @ self.weights / (lengths[:, None, None, None] * places), np.float32
         )
 
 
@@ -128,8 +128,8 @@ def write_head(head: Head) -> bytes:
     Args:
         head: The head.
     """
-    own = {"weights": head.weights, "bias": head.bias, "centers": head.centers}
-    return write_arrays(_space_arrays(head.space) | own)
+    head_arrays = {"weights": head.weights, "bias": head.bias, "centers": head.centers}
+    return write_arrays(_space_arrays(head.space) | head_arrays)
 
 
 def read_head(content: bytes, features: int, classes: int) -> Head:
@@ -149,7 +149,7 @@ def read_head(content: bytes, features: int, classes: int) -> Head:
         "bias": (classes,),
         "centers": (classes, features),
     }
-    arrays, space = _read("head.npz", content, features, expected)
+    arrays, space = _read_arrays("head.npz", content, features, expected)
     return Head(space, arrays["weights"], arrays["bias"], arrays["centers"])
 
 
@@ -172,7 +172,7 @@ def read_space(content: bytes, features: int) -> EmbeddingSpace:
     Raises:
         BundleError: The file is corrupt or larger than 4 MB, or does not fit the base model.
     """
-    return _read("space.npz", content, features, {})[1]
+    return _read_arrays("space.npz", content, features, {})[1]
 
 
 def _space_arrays(space: EmbeddingSpace) -> dict[str, NDArray[Any]]:
@@ -180,12 +180,12 @@ def _space_arrays(space: EmbeddingSpace) -> dict[str, NDArray[Any]]:
     return arrays | {"axes": space.axes.astype(np.float16)}
 
 
-def _read(
+def _read_arrays(
     file: str, content: bytes, features: int, others: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, NDArray[np.float32]], EmbeddingSpace]:
-    """Read and validate an embedding space and other arrays, by the shapes of the latter."""
+    """Read and validate an embedding space and other arrays, whose expected shapes are given."""
     names = [*(field.name for field in fields(EmbeddingSpace)), *others]
-    again = "Teach or download the model again."
+    advice = "Teach or download the model again."
     try:
         with np.errstate(over="ignore"):
             arrays = {
@@ -195,7 +195,7 @@ def _read(
     except CORRUPT as error:
         raise BundleError(
             f"{file} cannot be read: {error}. Expected are at most {_MAX_BYTES:,} bytes with the "
-            f"arrays {', '.join(names)}. {again}"
+            f"arrays {', '.join(names)}. {advice}"
         ) from error
     rank = arrays["gains"].shape[0] if arrays["gains"].ndim == 1 else -1
     expected = {
@@ -209,8 +209,8 @@ def _read(
         if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise BundleError(
                 f"{name} of {file} has shape {arrays[name].shape}; expected are finite values of "
-                f"shape {shape}, for embeddings of {features} values. {again}"
+                f"shape {shape}, for embeddings of {features} values. {advice}"
             )
     if (arrays["scale"] <= 0).any():
-        raise BundleError(f"scale of {file} must be positive. {again}")
+        raise BundleError(f"scale of {file} must be positive. {advice}")
     return arrays, EmbeddingSpace(*(arrays[field.name] for field in fields(EmbeddingSpace)))

@@ -38,8 +38,8 @@ OOD_PARAMS: Mapping[VerdictMethod, tuple[str, ...]] = {
     # Linear layer on the embedding, (d, k + 1) and (k + 1,); its last output is the class "none".
     "probe": ("kernel", "bias"),
 }
-_GAMMA = 0.1
-_NEIGHBOUR = 10
+_GEN_GAMMA = 0.1
+_NEIGHBOUR_RANK = 10
 _MAX_BYTES = 4_000_000
 
 
@@ -111,7 +111,7 @@ def read_ood_params(bundle: Bundle, features: int) -> OodParams:
     content = bundle.read(VERDICT)
     try:
         arrays = read_arrays(content, expected, max_bytes=_MAX_BYTES)
-        ood_params = {name: _checked(name, values) for name, values in arrays.items()}
+        ood_params = {name: _to_finite_float32(name, values) for name, values in arrays.items()}
         _check_shapes(ood_params, features, k)
     except CORRUPT as error:
         raise BundleError(
@@ -121,7 +121,7 @@ def read_ood_params(bundle: Bundle, features: int) -> OodParams:
     return ood_params
 
 
-def _checked(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+def _to_finite_float32(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
     if values.dtype.kind != "f":
         raise ValueError(f"{name} has dtype {values.dtype}; expected a float dtype")
     with np.errstate(over="ignore"):
@@ -134,19 +134,21 @@ def _checked(name: str, values: NDArray[Any]) -> NDArray[np.float32]:
 def _check_shapes(ood_params: OodParams, features: int, k: int) -> None:
     shapes = {name: values.shape for name, values in ood_params.items()}
     if "distances" in ood_params:
-        good = shapes == {"distances": (k, k), "center": (features,)}
-        good = good and bool((ood_params["distances"] + np.eye(k) > 0).all())
-        wanted = f"distances above 0 of shape {(k, k)} and a center of shape {(features,)}"
+        fits = shapes == {"distances": (k, k), "center": (features,)}
+        fits = fits and bool((ood_params["distances"] + np.eye(k) > 0).all())
+        requirement = f"distances above 0 of shape {(k, k)} and a center of shape {(features,)}"
     elif "kernel" in ood_params:
-        good = shapes == {"kernel": (features, k + 1), "bias": (k + 1,)}
-        wanted = f"a kernel of shape {(features, k + 1)} and a bias of shape {(k + 1,)}"
+        fits = shapes == {"kernel": (features, k + 1), "bias": (k + 1,)}
+        requirement = f"a kernel of shape {(features, k + 1)} and a bias of shape {(k + 1,)}"
     else:
         axes, neighbours = shapes["axes"], shapes["neighbours"]
-        good = len(axes) == len(neighbours) == 2 and axes == (features, neighbours[1])
-        good = good and neighbours[0] >= _NEIGHBOUR
-        wanted = f"axes of shape ({features}, p) and at least {_NEIGHBOUR} neighbours of length p"
-    if not good:
-        raise ValueError(f"the model requires {wanted}, but the shapes are {shapes}")
+        fits = len(axes) == len(neighbours) == 2 and axes == (features, neighbours[1])
+        fits = fits and neighbours[0] >= _NEIGHBOUR_RANK
+        requirement = (
+            f"axes of shape ({features}, p) and at least {_NEIGHBOUR_RANK} neighbours of length p"
+        )
+    if not fits:
+        raise ValueError(f"the model requires {requirement}, but the shapes are {shapes}")
 
 
 def write_ood_params(ood_params: OodParams) -> bytes:
@@ -167,14 +169,14 @@ def _gen(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     k = probabilities.shape[-1]
     # 1 - p is summed from the other probabilities: for p near 1 the difference would round to 0.
     others = probabilities @ (1 - np.eye(k))
-    return np.asarray(-((probabilities * others) ** _GAMMA).sum(axis=-1))
+    return np.asarray(-((probabilities * others) ** _GEN_GAMMA).sum(axis=-1))
 
 
 def _knn(embedding: NDArray[np.float32], ood_params: OodParams) -> NDArray[np.float64]:
     # The squared distance between unit vectors is 2 minus twice their inner product.
     products = project_embeddings(embedding, ood_params) @ ood_params["neighbours"].T
-    place = products.shape[1] - _NEIGHBOUR
-    nearest = np.partition(products, place, axis=1)[:, place]
+    kth = products.shape[1] - _NEIGHBOUR_RANK
+    nearest = np.partition(products, kth, axis=1)[:, kth]
     return np.asarray(2 * nearest.astype(np.float64) - 2)
 
 
@@ -206,5 +208,5 @@ def _fdbd(outputs: Outputs, ood_params: OodParams) -> NDArray[np.float64]:
     lengths = ood_params["distances"][best] + np.eye(logits.shape[-1])[best]
     to_boundaries = (logits.max(axis=-1, keepdims=True) - logits) / lengths
     mean = to_boundaries.sum(axis=-1) / (logits.shape[-1] - 1)
-    off_center = np.linalg.norm(outputs.embedding - ood_params["center"], axis=1)
-    return np.asarray(mean / np.maximum(off_center, 1e-12))
+    center_distance = np.linalg.norm(outputs.embedding - ood_params["center"], axis=1)
+    return np.asarray(mean / np.maximum(center_distance, 1e-12))

@@ -35,11 +35,11 @@ def read_arrays(
     Args:
         content: Content of the file.
         names: Names of the arrays.
-        max_bytes: Maximum size of the file, and half of that of its arrays.
+        max_bytes: Maximum size of the file in bytes; unpacked, it may have twice as many.
 
     Raises:
         ValueError: The file or its content is too large.
-        Exception: One of `CORRUPT`.
+        Exception: One of `CORRUPT`: the file is corrupt, or an array is missing.
     """
     if len(content) > max_bytes:
         raise ValueError(f"it has {len(content):,} bytes; the limit is {max_bytes:,}")

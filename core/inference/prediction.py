@@ -101,10 +101,10 @@ def pack_array(values: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def unpack_array(packed: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Convert the output of `pack_array` back.
+    """Decode the output of `pack_array`.
 
     Raises:
-        ValueError, KeyError, TypeError: It is malformed.
+        ValueError, KeyError, TypeError: A field is missing or malformed.
     """
     values = np.frombuffer(base64.b64decode(packed["data"], validate=True), "<f4")
     return values.reshape(packed["shape"]).astype(np.float32)

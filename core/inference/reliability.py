@@ -19,7 +19,7 @@ _BINS = 15
 _MIN_PROBABILITY = 1e-300
 _SIMULATIONS = 2_000
 _TARGET_ACCURACY = 0.95
-_MIN_CONFIDENCE = 0.5  # below it a prediction is more likely wrong than right
+_MIN_CONFIDENCE = 0.5  # a less confident prediction is more likely wrong than right
 
 
 def log_loss(
@@ -34,8 +34,10 @@ def log_loss(
         labels: Class indices, shape (n,).
         weights: Weight of each row, shape (n,); None for equal weights.
     """
-    of_labels = probabilities[np.arange(len(labels)), labels]
-    return float(np.average(-np.log(np.maximum(of_labels, _MIN_PROBABILITY)), weights=weights))
+    label_probabilities = probabilities[np.arange(len(labels)), labels]
+    return float(
+        np.average(-np.log(np.maximum(label_probabilities, _MIN_PROBABILITY)), weights=weights)
+    )
 
 
 def reliability(
@@ -51,15 +53,15 @@ def reliability(
     index = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, _BINS - 1)
     bins = []
     for i in range(_BINS):
-        inside = index == i
-        n = int(inside.sum())
+        in_bin = index == i
+        n = int(in_bin.sum())
         bins.append(
             ReliabilityBin(
                 low=float(edges[i]),
                 high=float(edges[i + 1]),
                 n=n,
-                confidence=float(confidences[inside].mean()) if n else None,
-                accuracy=float(correct[inside].mean()) if n else None,
+                confidence=float(confidences[in_bin].mean()) if n else None,
+                accuracy=float(correct[in_bin].mean()) if n else None,
             )
         )
     return tuple(bins)
@@ -91,8 +93,8 @@ def calibrated_ece_interval(bins: tuple[ReliabilityBin, ...]) -> tuple[float, fl
     Args:
         bins: Reliability diagram, whose confidences and row counts are used.
     """
-    filled = [(each.n, each.confidence) for each in bins if each.confidence is not None]
-    rows, confidences = (np.asarray(column) for column in zip(*filled, strict=True))
+    nonempty = [(each.n, each.confidence) for each in bins if each.confidence is not None]
+    rows, confidences = (np.asarray(column) for column in zip(*nonempty, strict=True))
     correct = np.random.default_rng(0).binomial(rows, confidences, (_SIMULATIONS, len(rows)))
     errors = np.abs(correct - rows * confidences).sum(axis=1) / rows.sum()
     low, high = np.quantile(errors, [0.05, 0.95])
@@ -106,7 +108,7 @@ def fit_unsure_threshold(
     *,
     min_accepted: int = 50,
 ) -> float:
-    """Return the smallest threshold, 0.5 or more, at which 95% of the accepted are correct.
+    """Return the smallest threshold of 0.5 or more at which 95% of accepted predictions are right.
 
     Args:
         confidence: Confidences, shape (n,), 0 to 1.
@@ -122,7 +124,9 @@ def fit_unsure_threshold(
     descending = confidence[order]
     # A threshold accepts all predictions of its confidence, so only the last of equal ones counts.
     last_of_equal = np.append(descending[1:] < descending[:-1], True)
-    enough = np.arange(1, len(order) + 1) >= min_accepted
+    accepts_enough = np.arange(1, len(order) + 1) >= min_accepted
     # The tolerance covers rounding: ten weights of 0.1 do not sum to exactly 1.
-    reached = np.flatnonzero((accuracies >= _TARGET_ACCURACY - 1e-9) & last_of_equal & enough)
+    reached = np.flatnonzero(
+        (accuracies >= _TARGET_ACCURACY - 1e-9) & last_of_equal & accepts_enough
+    )
     return max(float(descending[reached[-1]]), _MIN_CONFIDENCE) if len(reached) else 1.0

@@ -1,4 +1,4 @@
-"""Classify with the head of a taught model where its base runs elsewhere."""
+"""Classify with the head of a taught model whose base runs in another process."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class HeadClassifier:
         """Classify a photo by its embedding.
 
         Args:
-            embedding: That of the base; with features, the prediction has a saliency map.
+            embedding: Embedding by the base; if it has features, the prediction has a saliency map.
             photo: Path of the photo; None for bytes and PIL images.
 
         Raises:
             BundleError: The head is damaged, or does not fit the embedding.
         """
-        head = self._loaded(embedding.vector.shape[-1])
+        head = self._load_head(embedding.vector.shape[-1])
         vector, features = embedding.vector[None], embedding.features
         return make_prediction(
             self.bundle,
@@ -48,7 +48,7 @@ class HeadClassifier:
             embedding.timing_ms,
         )
 
-    def _loaded(self, features: int) -> Head:
+    def _load_head(self, features: int) -> Head:
         with self._lock:
             if self._head is None:
                 labels = len(self.bundle.config.labels)

@@ -59,13 +59,13 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
-_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_PIXEL_LIMIT_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 # Pillow loads these plugins only with all others, which takes longer than decoding a small photo.
 _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
 
 # Number of rows that are converted to RGB at a time.
-_STRIP = 256
+_STRIP_ROWS = 256
 
 _T = TypeVar("_T")
 
@@ -91,7 +91,7 @@ def decode(photo: Photo, *, min_side: int | None = None) -> NDArray[np.uint8]:
     """
     if isinstance(photo, Image.Image):
         _check_size(*photo.size)
-        return _guarded(lambda: _to_rgb(photo, _orientation_of(photo)))
+        return _translate_errors(lambda: _to_rgb(photo, _orientation_of(photo)))
     data = photo if isinstance(photo, bytes) else read_photo(photo)
     check_bytes(data)
     kind = kind_of(data)
@@ -113,7 +113,7 @@ def inspect(data: bytes, kind: str) -> Inspected:
     Raises:
         ImageError: The file exceeds a limit or is damaged.
     """
-    inspected = _guarded(lambda: INSPECTORS[kind](data))
+    inspected = _translate_errors(lambda: INSPECTORS[kind](data))
     if inspected.width or inspected.height:
         _check_size(inspected.width, inspected.height)
     return inspected
@@ -178,7 +178,7 @@ def _open(data: bytes, kind: str) -> Image.Image:
             "unsupported", "AVIF is not supported on this computer. Send the photo as JPEG or PNG."
         )
     # The signature was checked before, so an error here means that the rest is damaged.
-    return _guarded(lambda: Image.open(BytesIO(data), formats=(kind,)))
+    return _translate_errors(lambda: Image.open(BytesIO(data), formats=(kind,)))
 
 
 def _decode_with_pillow(inspected: Inspected, kind: str, min_side: int | None) -> NDArray[np.uint8]:
@@ -186,7 +186,7 @@ def _decode_with_pillow(inspected: Inspected, kind: str, min_side: int | None) -
     _check_size(*image.size)
     if kind == "JPEG" and min_side is not None:
         image.draft(None, (min_side, min_side))
-    return _guarded(lambda: _to_rgb(image, inspected.orientation))
+    return _translate_errors(lambda: _to_rgb(image, inspected.orientation))
 
 
 def _decode_jpeg_without_end(inspected: Inspected, min_side: int | None) -> NDArray[np.uint8]:
@@ -214,17 +214,19 @@ def _decode_heif(inspected: Inspected) -> NDArray[np.uint8]:
             f"HEIC photos are not supported here: {MissingExtraError('heif', 'HEIC')} "
             "Or send the photo as JPEG or PNG.",
         ) from None
-    heif = _guarded(lambda: pillow_heif.open_heif(inspected.data, convert_hdr_to_8bit=True))
-    _check_size(*_guarded(lambda: heif.size))
+    heif = _translate_errors(
+        lambda: pillow_heif.open_heif(inspected.data, convert_hdr_to_8bit=True)
+    )
+    _check_size(*_translate_errors(lambda: heif.size))
     # libheif has applied the rotation already; the format says to ignore EXIF for it.
-    return _guarded(lambda: _to_rgb(heif.to_pillow(), orientation=1))
+    return _translate_errors(lambda: _to_rgb(heif.to_pillow(), orientation=1))
 
 
-def _guarded(work: Callable[[], _T]) -> _T:
+def _translate_errors(work: Callable[[], _T]) -> _T:
     """Call Pillow, and translate its exceptions to ImageError."""
     try:
         return work()
-    except _BOMB as error:
+    except _PIXEL_LIMIT_ERRORS as error:
         raise _too_many_pixels() from error
     except ImageError:
         raise
@@ -263,10 +265,10 @@ def _orientation_of(image: Image.Image) -> int:
     try:
         # `getexif` loads the whole block, so it is called only where there is none: it then returns
         # the tags of a TIFF file and those set since the image was opened.
-        found = None if stored else image.getexif().get(ExifTags.Base.Orientation)
+        orientation = None if stored else image.getexif().get(ExifTags.Base.Orientation)
     except _DECODER_ERRORS:
-        found = None
-    return found or stored_orientation(image.info) or 1
+        orientation = None
+    return orientation or stored_orientation(image.info) or 1
 
 
 _TRANSPOSE: dict[object, Image.Transpose] = {
@@ -290,9 +292,9 @@ def _to_rgb(image: Image.Image, orientation: int | None) -> NDArray[np.uint8]:
     image.load()
     if orientation is None:
         orientation = stored_orientation(image.info) or 1
-    turn = _TRANSPOSE.get(orientation)
-    if turn is not None:
-        image = image.transpose(turn)
+    transposition = _TRANSPOSE.get(orientation)
+    if transposition is not None:
+        image = image.transpose(transposition)
     if image.mode in ("F", "La", "RGBa"):
         raise ImageError(
             "unsupported", f"Pillow's image mode {image.mode} is not supported. Convert it to RGB."
@@ -300,23 +302,23 @@ def _to_rgb(image: Image.Image, orientation: int | None) -> NDArray[np.uint8]:
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.asarray(image)
     # Many programs write 32-bit BMP files whose fourth byte is unused.
-    unused = (
+    alpha_is_unused = (
         image.format == "BMP"
         and image.mode == "RGBA"
         and image.getchannel("A").getextrema() == (0, 0)
     )
     # In strips, since the intermediate images take several times the memory of the result.
     rgb = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _STRIP):
-        bottom = min(top + _STRIP, image.height)
+    for top in range(0, image.height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, image.height)
         strip = image.crop((0, top, image.width, bottom))
-        rgb[top:bottom] = np.asarray(_strip_to_rgb(strip, alpha_is_unused=unused))
+        rgb[top:bottom] = np.asarray(_strip_to_rgb(strip, alpha_is_unused=alpha_is_unused))
     return rgb
 
 
 def _strip_to_rgb(strip: Image.Image, *, alpha_is_unused: bool) -> Image.Image:
     if strip.mode == "I" or strip.mode.startswith("I;16"):
-        strip = _grey_of_16_bits(strip)
+        strip = _scale_16_bit_grey(strip)
     if strip.has_transparency_data and not alpha_is_unused:
         rgba = strip.convert("RGBA")
         strip = Image.new("RGB", rgba.size, "white")
@@ -324,7 +326,7 @@ def _strip_to_rgb(strip: Image.Image, *, alpha_is_unused: bool) -> Image.Image:
     return strip.convert("RGB")
 
 
-def _grey_of_16_bits(image: Image.Image) -> Image.Image:
+def _scale_16_bit_grey(image: Image.Image) -> Image.Image:
     """Scale 0..65535 to 0..255; Pillow's own conversion would clip at 255."""
     grey = np.asarray(image)
     transparent = image.info.get("transparency")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.system import has_resource_limits, lower_limit
 
-__all__ = ["PhotoLimits", "bound_memory", "processor_time"]
+__all__ = ["PhotoLimits", "limit_memory", "limit_processor_time"]
 
 _MAX_FILES = 64
 
@@ -29,7 +29,7 @@ class PhotoLimits:
     wall_s: float = 20.0
 
 
-def bound_memory(memory_mb: int) -> None:
+def limit_memory(memory_mb: int) -> None:
     """Limit the address space of this process, and forbid it to write files.
 
     This has no effect on systems without such limits: Windows has none, macOS ignores the one on
@@ -44,12 +44,12 @@ def bound_memory(memory_mb: int) -> None:
     lower_limit("RLIMIT_CORE", 0)
     lower_limit("RLIMIT_FSIZE", 0)
     lower_limit("RLIMIT_NOFILE", _MAX_FILES)
-    held = _address_space()
-    if held is not None:
-        lower_limit("RLIMIT_AS", held + memory_mb * 2**20)
+    in_use = _address_space()
+    if in_use is not None:
+        lower_limit("RLIMIT_AS", in_use + memory_mb * 2**20)
 
 
-def processor_time(seconds: float) -> None:
+def limit_processor_time(seconds: float) -> None:
     """Terminate this process after an amount of processor time, counted from now.
 
     It receives SIGPROF, whose default action the kernel takes even while a decoder runs.

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 __all__ = ["MessageError", "read_message", "write_message"]
 
-_LENGTHS = struct.Struct(">II")
+_LENGTHS_PREFIX = struct.Struct(">II")
 _MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -32,7 +32,7 @@ def write_message(stream: BinaryIO, header: dict[str, Any], *body: bytes | memor
         OSError: The other side has closed the stream.
     """
     text = json.dumps(header).encode()
-    stream.write(_LENGTHS.pack(len(text), sum(map(len, body))))
+    stream.write(_LENGTHS_PREFIX.pack(len(text), sum(map(len, body))))
     stream.write(text)
     for part in body:
         stream.write(part)
@@ -53,19 +53,19 @@ def read_message(stream: BinaryIO, *, max_bytes: int) -> tuple[dict[str, Any], b
         EOFError: The other side has closed the stream.
         MessageError: The data is not a message, or exceeds the limit.
     """
-    header_length, length = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
+    header_length, length = _LENGTHS_PREFIX.unpack(_read_exactly(stream, _LENGTHS_PREFIX.size))
     if header_length > _MAX_HEADER_BYTES or length > max_bytes:
         raise MessageError(f"message too large: header of {header_length} bytes, body of {length}")
     try:
-        header = json.loads(_exactly(stream, header_length))
+        header = json.loads(_read_exactly(stream, header_length))
     except ValueError as error:
         raise MessageError("the header is not JSON") from error
     if not isinstance(header, dict):
         raise MessageError("the header is not a JSON object")
-    return header, _exactly(stream, length)
+    return header, _read_exactly(stream, length)
 
 
-def _exactly(stream: BinaryIO, length: int) -> bytes:
+def _read_exactly(stream: BinaryIO, length: int) -> bytes:
     data = stream.read(length)
     if len(data) < length:
         raise EOFError

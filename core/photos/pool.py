@@ -29,7 +29,7 @@ from core.photos.formats.claimed import claimed_pixels, is_plain
 from core.photos.limits import PhotoLimits
 from core.photos.messages import MessageError, read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
-from core.photos.worker import as_header
+from core.photos.worker import request_to_header
 from core.system import set_pipe_size
 
 __all__ = ["PhotoPool"]
@@ -38,8 +38,8 @@ _START_S = 60.0
 _PIPE_BYTES = 2**20
 _WATCH_S = 0.1
 _ARCHIVAL_BYTES = 4 * 2**20
-# Environment variables of the workers: they must see no token, key or password.
-_KEPT = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
+# Environment variables that the workers inherit: they must see no token, key or password.
+_INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
 
 
 class PhotoPool:
@@ -56,7 +56,7 @@ class PhotoPool:
 
     def __init__(self, limits: PhotoLimits, *, workers: int, inline_pixels: int = 0) -> None:
         self._limits = limits
-        self._most = workers
+        self._max_workers = workers
         self._inline_pixels = inline_pixels
         self._lock = threading.Condition()
         self._idle: list[_Worker] = []
@@ -67,7 +67,7 @@ class PhotoPool:
     @property
     def workers(self) -> int:
         """Maximum number of photos that are prepared at the same time."""
-        return self._most
+        return self._max_workers
 
     def start(self, count: int) -> None:
         """Start workers concurrently and wait until they are ready.
@@ -78,7 +78,7 @@ class PhotoPool:
         Raises:
             UnavailableError: A worker cannot be started.
         """
-        count = min(count, self._most)
+        count = min(count, self._max_workers)
         with ThreadPoolExecutor(count) as threads:
             starting = [threads.submit(self._take) for _ in range(count)]
         for each in starting:
@@ -92,14 +92,14 @@ class PhotoPool:
         with self._lock:
             return [worker.pid for worker in [*self._idle, *self._busy]]
 
-    def prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
+    def prepare(self, photo: Photo, request: Preparation) -> PreparedPhoto:
         """Decode a photo and derive the requested images, see `core.photos.prepare`.
 
         A PIL image, which the caller has opened, is prepared in this process.
 
         Args:
             photo: The photo.
-            wanted: The requested images.
+            request: The requested images.
 
         Raises:
             ImageError: As in `decode`; `unsupported` if the photo exceeds a time limit or crashes
@@ -108,18 +108,18 @@ class PhotoPool:
             UnavailableError: The pool is closed, or a worker cannot be started.
         """
         if isinstance(photo, Image.Image):
-            return prepare(photo, wanted)
+            return prepare(photo, request)
         data = photo if isinstance(photo, bytes) else read_photo(photo)
         check_bytes(data)
         if self._inline_pixels and is_plain(data) and claimed_pixels(data) <= self._inline_pixels:
-            return prepare(data, wanted)
-        for again in (True, False):
+            return prepare(data, request)
+        for may_retry in (True, False):
             worker = self._take()
             try:
-                return worker.prepare(data, wanted)
+                return worker.prepare(data, request)
             except _WorkerEndedError as ended:
                 # The system may kill a worker when other processes use up the memory.
-                if not (again and ended.by_others):
+                if not (may_retry and ended.may_be_external):
                     raise ended.as_image_error(self._limits) from ended
             finally:
                 self._give_back(worker)
@@ -140,7 +140,7 @@ class PhotoPool:
     def _take(self) -> _Worker:
         """Return an idle worker or a new one, waiting for it if necessary."""
         with self._lock:
-            while not self._closed and not self._idle and len(self._busy) >= self._most:
+            while not self._closed and not self._idle and len(self._busy) >= self._max_workers:
                 self._lock.wait()
             if self._closed:
                 raise UnavailableError.closed()
@@ -148,7 +148,9 @@ class PhotoPool:
             self._busy.add(worker)
             if not self._watching:
                 self._watching = True
-                threading.Thread(target=self._watch, name="photo limits", daemon=True).start()
+                threading.Thread(
+                    target=self._kill_overdue, name="photo limits", daemon=True
+                ).start()
         try:
             worker.ensure_started()
         except (_WorkerEndedError, OSError) as error:
@@ -168,7 +170,7 @@ class PhotoPool:
         if self._closed:
             worker.end()
 
-    def _watch(self) -> None:
+    def _kill_overdue(self) -> None:
         """Kill workers beyond their time limit, while any is running."""
         while True:
             time.sleep(_WATCH_S)
@@ -178,36 +180,36 @@ class PhotoPool:
                     self._watching = False
                     return
             for worker in busy:
-                worker.kill_if_late()
+                worker.kill_if_overdue()
 
 
 class _WorkerEndedError(Exception):
     """A worker ended without a result.
 
     Attributes:
-        late: Whether it was killed for exceeding the elapsed time.
+        timed_out: Whether it was killed for exceeding the limit on elapsed time.
         signal: Number of the signal that ended it; 0 for any other reason.
     """
 
-    def __init__(self, *, late: bool, signal_number: int) -> None:
-        super().__init__("timeout" if late else f"signal {signal_number}")
-        self.late = late
+    def __init__(self, *, timed_out: bool, signal_number: int) -> None:
+        super().__init__("timeout" if timed_out else f"signal {signal_number}")
+        self.timed_out = timed_out
         self.signal = signal_number
 
     @property
-    def by_others(self) -> bool:
+    def may_be_external(self) -> bool:
         """Return whether something other than the photo may have ended the worker."""
-        return not self.late and self.signal == getattr(signal, "SIGKILL", 9)
+        return not self.timed_out and self.signal == getattr(signal, "SIGKILL", 9)
 
     def as_image_error(self, limits: PhotoLimits) -> ImageError:
         """Return the error for the sender of the photo."""
-        if self.late or self.signal == getattr(signal, "SIGPROF", -1):
+        if self.timed_out or self.signal == getattr(signal, "SIGPROF", -1):
             return ImageError(
                 "unsupported",
                 f"Decoding the photo takes more than {limits.processor_s:g} s of processor time or "
                 f"{limits.wall_s:g} s in total. Save it again as JPEG or PNG.",
             )
-        if self.by_others:
+        if self.may_be_external:
             return ImageError(
                 "too_many_pixels",
                 "The photo needs more memory than is available. Send a smaller one.",
@@ -224,7 +226,7 @@ class _Worker:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline = float("inf")
-        self._late = False
+        self._timed_out = False
         self._lock = threading.Lock()
 
     @property
@@ -235,12 +237,12 @@ class _Worker:
         if self._process is not None and self._process.poll() is None:
             return
         self.end()
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-        # Otherwise each thread of a decoder would reserve address space of its own.
+        # Without this, each thread of a decoder reserves an arena of address space.
         environment |= {"MALLOC_ARENA_MAX": "2"}
         limits = (str(self._limits.memory_mb), str(self._limits.processor_s))
-        self._late, self._deadline = False, time.monotonic() + _START_S
+        self._timed_out, self._deadline = False, time.monotonic() + _START_S
         self._process = subprocess.Popen(
             [sys.executable, "-m", "core.photos.worker", *limits],
             env=environment,
@@ -253,39 +255,39 @@ class _Worker:
             set_pipe_size(cast("BinaryIO", stream), _PIPE_BYTES)
         self._receive(0)
 
-    def prepare(self, data: bytes, wanted: Preparation) -> PreparedPhoto:
+    def prepare(self, data: bytes, request: Preparation) -> PreparedPhoto:
         if self._process is None or self._process.stdin is None:
-            raise _WorkerEndedError(late=False, signal_number=0)
+            raise _WorkerEndedError(timed_out=False, signal_number=0)
         self._deadline = time.monotonic() + self._limits.wall_s
         try:
-            write_message(cast("Any", self._process.stdin), as_header(wanted), data)
+            write_message(cast("Any", self._process.stdin), request_to_header(request), data)
         except OSError:
             self._fail()
-        header, body = self._receive(_most_bytes(wanted))
-        return self._read(header, body, wanted)
+        header, body = self._receive(_max_response_bytes(request))
+        return self._parse_response(header, body, request)
 
     def kill(self) -> None:
         with self._lock:
             if self._process is not None:
                 self._process.kill()
 
-    def kill_if_late(self) -> None:
+    def kill_if_overdue(self) -> None:
         with self._lock:
             if self._process is not None and time.monotonic() > self._deadline:
-                self._late = True
+                self._timed_out = True
                 self._process.kill()
 
-    def _receive(self, most: int) -> tuple[dict[str, Any], bytes]:
+    def _receive(self, max_bytes: int) -> tuple[dict[str, Any], bytes]:
         process = self._process
         if process is None or process.stdout is None:
-            raise _WorkerEndedError(late=False, signal_number=0)
+            raise _WorkerEndedError(timed_out=False, signal_number=0)
         try:
-            received = read_message(cast("Any", process.stdout), max_bytes=most)
+            received = read_message(cast("Any", process.stdout), max_bytes=max_bytes)
         except (EOFError, OSError, MessageError):
             self._fail()
         with self._lock:
-            self._deadline, late = float("inf"), self._late
-        if late:
+            self._deadline, timed_out = float("inf"), self._timed_out
+        if timed_out:
             self.end()  # the result arrived just as the process was killed
         return received
 
@@ -294,19 +296,19 @@ class _Worker:
         process = self._process
         code = 0
         if process is not None:
-            # The exit of a process becomes visible a moment after that of its pipes.
+            # The pipes close a moment before the exit status is available.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.5)
             process.kill()
             code = process.wait()
-        late = self._late
+        timed_out = self._timed_out
         self.end()
-        raise _WorkerEndedError(late=late, signal_number=max(0, -code))
+        raise _WorkerEndedError(timed_out=timed_out, signal_number=max(0, -code))
 
     def end(self) -> None:
         with self._lock:
             process, self._process = self._process, None
-            self._late, self._deadline = False, float("inf")
+            self._timed_out, self._deadline = False, float("inf")
         if process is not None:
             process.kill()
             process.wait()
@@ -315,25 +317,27 @@ class _Worker:
                     with suppress(OSError):
                         stream.close()
 
-    def _read(self, header: dict[str, Any], body: bytes, wanted: Preparation) -> PreparedPhoto:
+    def _parse_response(
+        self, header: dict[str, Any], body: bytes, request: Preparation
+    ) -> PreparedPhoto:
         """Convert a worker's message, which is untrusted, to its result or its error."""
         code = header.get("code")
         if code is not None:
-            known = code if code in get_args(ImageErrorCode) else "unsupported"
-            raise ImageError(cast("ImageErrorCode", known), str(header.get("message"))[:500])
+            valid_code = code if code in get_args(ImageErrorCode) else "unsupported"
+            raise ImageError(cast("ImageErrorCode", valid_code), str(header.get("message"))[:500])
         try:
-            crops, rest = _pixels(header, "crops", body, 4, wanted.spec is not None)
-            preview, rest = _pixels(header, "preview", rest, 3, wanted.preview is not None)
-            archival = rest[: int(header["archival"])] if wanted.archival else None
+            crops, rest = _parse_pixels(header, "crops", body, 4, request.spec is not None)
+            preview, rest = _parse_pixels(header, "preview", rest, 3, request.preview is not None)
+            archival = rest[: int(header["archival"])] if request.archival else None
         except (KeyError, TypeError, ValueError):
             self._fail()
         return PreparedPhoto(crops, preview, archival)
 
 
-def _pixels(
-    header: dict[str, Any], name: str, body: bytes, dimensions: int, wanted: bool
+def _parse_pixels(
+    header: dict[str, Any], name: str, body: bytes, dimensions: int, request: bool
 ) -> tuple[NDArray[np.uint8] | None, bytes]:
-    if not wanted:
+    if not request:
         return None, body
     shape = tuple(int(n) for n in header[name])
     size = int(np.prod(shape))
@@ -342,8 +346,8 @@ def _pixels(
     return np.frombuffer(body, np.uint8, size).reshape(shape), body[size:]
 
 
-def _most_bytes(wanted: Preparation) -> int:
-    spec = wanted.spec
+def _max_response_bytes(request: Preparation) -> int:
+    spec = request.spec
     inputs = 3 * spec.height * spec.width * 3 if spec is not None else 0
-    preview = 3 * wanted.preview**2 if wanted.preview is not None else 0
-    return inputs + preview + (_ARCHIVAL_BYTES if wanted.archival else 0)
+    preview = 3 * request.preview**2 if request.preview is not None else 0
+    return inputs + preview + (_ARCHIVAL_BYTES if request.archival else 0)

@@ -73,30 +73,30 @@ def decoded_side(spec: InputSpec) -> int:
     return 2 * max(spec.height, spec.width)
 
 
-def prepare(photo: Photo, wanted: Preparation) -> PreparedPhoto:
+def prepare(photo: Photo, request: Preparation) -> PreparedPhoto:
     """Decode a photo and derive the requested images.
 
     Args:
         photo: The photo.
-        wanted: The requested images.
+        request: The requested images.
 
     Raises:
         ImageError, PhotoReadError: As in `decode`.
     """
-    windows = rgb = None
-    if wanted.spec is not None:
-        rgb = decode(photo, min_side=decoded_side(wanted.spec))
-        windows = crops(rgb, wanted.spec)
-    side = MAX_PREVIEW if wanted.archival else wanted.preview
+    input_crops = rgb = None
+    if request.spec is not None:
+        rgb = decode(photo, min_side=decoded_side(request.spec))
+        input_crops = crops(rgb, request.spec)
+    side = MAX_PREVIEW if request.archival else request.preview
     if side is None:
-        return PreparedPhoto(windows)
+        return PreparedPhoto(input_crops)
     if rgb is None or max(rgb.shape[:2]) < side:
         # The JPEG was decoded at a reduced scale, smaller than this.
         rgb = decode(photo, min_side=side)
     return PreparedPhoto(
-        windows,
-        None if wanted.preview is None else np.asarray(_scaled(rgb, wanted.preview)),
-        _jpeg(_scaled(rgb, MAX_PREVIEW)) if wanted.archival else None,
+        input_crops,
+        None if request.preview is None else np.asarray(_downscale(rgb, request.preview)),
+        _encode_jpeg(_downscale(rgb, MAX_PREVIEW)) if request.archival else None,
     )
 
 
@@ -109,13 +109,13 @@ def to_archival_jpeg(photo: Photo) -> bytes:
     return prepare(photo, Preparation(archival=True)).archival or b""
 
 
-def _scaled(rgb: NDArray[np.uint8], side: int) -> Image.Image:
+def _downscale(rgb: NDArray[np.uint8], side: int) -> Image.Image:
     image = Image.fromarray(rgb)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def _encode_jpeg(image: Image.Image) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

@@ -66,7 +66,7 @@ def resize(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
         Array of shape (spec.height, spec.width, 3), uint8; the image itself if it already has this
         size.
     """
-    return _cut(rgb, spec, 0.5)
+    return _crop_and_resize(rgb, spec, 0.5)
 
 
 def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
@@ -83,15 +83,15 @@ def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     height, width = rgb.shape[:2]
     if spec.resize != "three_crops" or height * spec.width == width * spec.height:
         return resize(rgb, spec)[None]
-    return np.stack([_cut(rgb, spec, place) for place in (0.0, 0.5, 1.0)])
+    return np.stack([_crop_and_resize(rgb, spec, position) for position in (0.0, 0.5, 1.0)])
 
 
 def center_crop_box(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
     """Return the part of an image that `resize` uses: left, top, right and bottom in pixels."""
-    return _box(width, height, spec, 0.5)
+    return _crop_box(width, height, spec, 0.5)
 
 
-def _cut(rgb: NDArray[np.uint8], spec: InputSpec, place: float) -> NDArray[np.uint8]:
+def _crop_and_resize(rgb: NDArray[np.uint8], spec: InputSpec, position: float) -> NDArray[np.uint8]:
     """Return the crop at a relative position on the longer side, 0 to 1."""
     height, width = rgb.shape[:2]
     if (height, width) == (spec.height, spec.width):
@@ -99,19 +99,19 @@ def _cut(rgb: NDArray[np.uint8], spec: InputSpec, place: float) -> NDArray[np.ui
     scaled = Image.fromarray(rgb).resize(
         (spec.width, spec.height),
         _RESAMPLING[spec.interpolation],
-        box=_box(width, height, spec, place),
+        box=_crop_box(width, height, spec, position),
     )
     return np.asarray(scaled)
 
 
-def _box(
-    width: int, height: int, spec: InputSpec, place: float
+def _crop_box(
+    width: int, height: int, spec: InputSpec, position: float
 ) -> tuple[float, float, float, float]:
     if spec.resize == "squash":
         return 0.0, 0.0, float(width), float(height)
     scale = min(width / spec.width, height / spec.height)
-    left = (width - scale * spec.width) * place
-    top = (height - scale * spec.height) * place
+    left = (width - scale * spec.width) * position
+    top = (height - scale * spec.height) * position
     right, bottom = left + scale * spec.width, top + scale * spec.height
     # Rounding may put an edge slightly outside, which Pillow rejects.
     return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)

@@ -30,16 +30,16 @@ def heat(saliency: NDArray[np.float32], size: tuple[int, int], spec: InputSpec) 
         RGBA image of that size, transparent where the map is 0 or does not cover the photo.
     """
     left, top, right, bottom = (round(edge) for edge in center_crop_box(*size, spec))
-    share = np.asarray(
+    strength = np.asarray(
         Image.fromarray(saliency).resize((right - left, bottom - top), Image.Resampling.BILINEAR),
         np.float32,
     ).clip(0, 1)
     steps = np.linspace(0, 1, len(_COLOURS))
-    channels = [np.interp(share, steps, colour) for colour in _COLOURS.T]
-    pixels = np.stack([*channels, np.round(255 * share)], axis=-1).astype(np.uint8)
-    drawn = Image.new("RGBA", size)
-    drawn.paste(Image.fromarray(pixels), (left, top))
-    return drawn
+    channels = [np.interp(strength, steps, colour) for colour in _COLOURS.T]
+    pixels = np.stack([*channels, np.round(255 * strength)], axis=-1).astype(np.uint8)
+    heat_map = Image.new("RGBA", size)
+    heat_map.paste(Image.fromarray(pixels), (left, top))
+    return heat_map
 
 
 def overlay(
@@ -58,6 +58,8 @@ def overlay(
     """
     photo = Image.fromarray(rgb)
     photo.thumbnail((MAX_SIDE, MAX_SIDE))
-    drawn = heat(saliency, photo.size, spec)
-    photo.paste(drawn, (0, 0), drawn.getchannel("A").point(lambda level: round(level * opacity)))
+    heat_map = heat(saliency, photo.size, spec)
+    photo.paste(
+        heat_map, (0, 0), heat_map.getchannel("A").point(lambda level: round(level * opacity))
+    )
     return photo

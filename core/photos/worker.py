@@ -19,13 +19,13 @@ from PIL import Image
 
 from core.errors import ImageError, PhotoReadError
 from core.photos.decode import MAX_BYTES, configure_pillow_limits
-from core.photos.limits import bound_memory, processor_time
+from core.photos.limits import limit_memory, limit_processor_time
 from core.photos.messages import read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.photos.preprocess import InputSpec
 from core.system import ignore_stop_signals
 
-__all__ = ["as_header", "main", "preparation_of", "serve"]
+__all__ = ["main", "request_from_header", "request_to_header", "serve"]
 
 # Number of decoder threads; one for each of 64 processors would need gigabytes of address space.
 _THREADS = 2
@@ -38,62 +38,62 @@ def main() -> None:
     # need it.
     ignore_stop_signals()
     # Output of a decoder must not mix with the messages.
-    answers = os.fdopen(os.dup(1), "wb")
+    results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _load_decoders()
-    bound_memory(memory_mb)
+    limit_memory(memory_mb)
     with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
-        serve(sys.stdin.buffer, answers, processor_s=processor_s)
+        serve(sys.stdin.buffer, results, processor_s=processor_s)
     # Skip Python's clean-up, as there is nothing to clean up.
     os._exit(0)
 
 
-def serve(questions: BinaryIO, answers: BinaryIO, *, processor_s: float) -> None:
+def serve(requests: BinaryIO, results: BinaryIO, *, processor_s: float) -> None:
     """Handle requests until the stream is closed.
 
     Args:
-        questions: Stream of requests.
-        answers: Stream of results.
+        requests: Stream of requests.
+        results: Stream of results.
         processor_s: Limit on the processor time of a photo, in seconds.
 
     Raises:
         EOFError: The stream of requests was closed.
         OSError: The stream of results was closed.
     """
-    write_message(answers, {"ready": True})
+    write_message(results, {"ready": True})
     while True:
-        header, photo = read_message(questions, max_bytes=MAX_BYTES + 1)
-        processor_time(processor_s)
-        answer, body = _answer(header, photo)
-        processor_time(0)
-        write_message(answers, answer, *body)
+        header, photo = read_message(requests, max_bytes=MAX_BYTES + 1)
+        limit_processor_time(processor_s)
+        result, body = _handle(header, photo)
+        limit_processor_time(0)
+        write_message(results, result, *body)
 
 
-def preparation_of(header: dict[str, Any]) -> Preparation:
-    """Deserialize a request, the result of `as_header`."""
+def request_from_header(header: dict[str, Any]) -> Preparation:
+    """Deserialize a request, the result of `request_to_header`."""
     spec = header["spec"]
     return Preparation(**header | {"spec": spec and InputSpec.model_validate(spec)})
 
 
-def as_header(wanted: Preparation) -> dict[str, Any]:
+def request_to_header(request: Preparation) -> dict[str, Any]:
     """Serialize a request as the JSON object of a message."""
-    spec = wanted.spec and wanted.spec.model_dump(mode="json")
-    return asdict(wanted) | {"spec": spec}
+    spec = request.spec and request.spec.model_dump(mode="json")
+    return asdict(request) | {"spec": spec}
 
 
-def _answer(header: dict[str, Any], photo: bytes) -> tuple[dict[str, Any], list[bytes]]:
+def _handle(header: dict[str, Any], photo: bytes) -> tuple[dict[str, Any], list[bytes]]:
     try:
-        prepared = prepare(photo, preparation_of(header))
+        prepared = prepare(photo, request_from_header(header))
     except (ImageError, PhotoReadError) as error:
         return {"code": error.code, "message": str(error)}, []
     except MemoryError:
         # For example in resizing, after decoding has used almost all memory.
         message = "The photo needs more memory than is available. Send a smaller one."
         return {"code": "too_many_pixels", "message": message}, []
-    return _described(prepared)
+    return _to_message(prepared)
 
 
-def _described(prepared: PreparedPhoto) -> tuple[dict[str, Any], list[bytes]]:
+def _to_message(prepared: PreparedPhoto) -> tuple[dict[str, Any], list[bytes]]:
     header: dict[str, Any] = {}
     body = []
     for name, pixels in (("crops", prepared.crops), ("preview", prepared.preview)):
@@ -116,12 +116,12 @@ def _load_decoders() -> None:
     with suppress(ImportError):
         heif: Any = importlib.import_module("pillow_heif")
         heif.options.DECODE_THREADS = _THREADS
-    # Pillow and NumPy load some modules with the first image.
+    # Pillow and NumPy import some modules when they process their first image.
     with suppress(ImageError):
-        prepare(_first_photo(), Preparation(preview=8, archival=True))
+        prepare(_warm_up_photo(), Preparation(preview=8, archival=True))
 
 
-def _first_photo() -> bytes:
+def _warm_up_photo() -> bytes:
     buffer = BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "JPEG")
     return buffer.getvalue()

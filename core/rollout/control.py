@@ -18,9 +18,9 @@ from core.store.store import Store
 
 __all__ = ["begin_rollout", "end_rollout", "parse_share"]
 
-_RUNS = 9
-_SLOW = 2.0
-_LEAST_SLOW_MS = 1.0
+_LATENCY_RUNS = 9
+_SLOW_FACTOR = 2.0
+_MIN_SLOW_MS = 1.0
 
 
 def begin_rollout(
@@ -33,7 +33,7 @@ def begin_rollout(
     kind: Literal["shadow", "canary"],
     share: float,
 ) -> Rollout:
-    """Start a shadow or a canary of an installed revision; running servers follow in a second.
+    """Start a shadow or a canary of an installed revision; running servers apply it in a second.
 
     Args:
         store: The database.
@@ -42,8 +42,8 @@ def begin_rollout(
         model: Name of the model.
         revision: The candidate, or a unique prefix of it, or `bundled`.
         kind: `shadow` or `canary`.
-        share: Share of the photos of a shadow, of the clients of a canary; at most 1, and less
-            than 1 for a canary.
+        share: Share of the photos (shadow) or of the clients (canary) that the candidate gets: more
+            than 0 and at most 1, less than 1 for a canary.
 
     Raises:
         ModelNotFoundError: The revision is not installed, is live already, or has other labels.
@@ -72,7 +72,7 @@ def begin_rollout(
         candidate=bundle.revision,
         live=live.revision,
         share=share,
-        slow_ms=max(_SLOW * _usual_ms(live), _LEAST_SLOW_MS),
+        slow_ms=max(_SLOW_FACTOR * _median_latency_ms(live), _MIN_SLOW_MS),
     )
 
 
@@ -84,14 +84,14 @@ def end_rollout(
     Args:
         store: The database.
         model: Name of the model.
-        kind: Its kind.
-        reason: Why it ends, in words.
+        kind: Kind of the rollout.
+        reason: Why it ends, as text for operators.
 
     Returns:
         The rollout that was ended.
 
     Raises:
-        StoreError: There is none, or the database is not available.
+        StoreError: There is no such rollout, or the database is not available.
     """
     for each in store.rollouts.active():
         if (each.model, each.kind) == (model, kind):
@@ -112,7 +112,7 @@ def parse_share(text: str, kind: Literal["shadow", "canary"]) -> float:
         kind: A canary's share is less than 100%.
 
     Raises:
-        ValueError: It is no share; the message says what is allowed.
+        ValueError: The text is not an allowed share; the message says what is.
     """
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
@@ -120,19 +120,19 @@ def parse_share(text: str, kind: Literal["shadow", "canary"]) -> float:
         share = 0.0
     is_canary = kind == "canary"
     if not 0 < share <= 1 or (is_canary and share == 1):
-        most = "less than 100%" if is_canary else "at most 100%"
-        raise ValueError(f"{text} is not a share of more than 0 and {most}, such as 10%")
+        limit = "less than 100%" if is_canary else "at most 100%"
+        raise ValueError(f"{text} is not a share of more than 0 and {limit}, such as 10%")
     return share
 
 
-def _usual_ms(classifier: Classifier) -> float:
+def _median_latency_ms(classifier: Classifier) -> float:
     """Measure the median duration of one inference on this machine, in milliseconds."""
     spec = classifier.config.input
     crops = np.full((1, spec.height, spec.width, 3), 127, np.uint8)
     photo = PreprocessedPhoto(None, crops, 0.0)
-    spent = []
-    for _ in range(_RUNS):
+    durations = []
+    for _ in range(_LATENCY_RUNS):
         started = time.perf_counter()
         classifier.infer([photo], saliency=[False])
-        spent.append(1000 * (time.perf_counter() - started))
-    return statistics.median(spent)
+        durations.append(1000 * (time.perf_counter() - started))
+    return statistics.median(durations)

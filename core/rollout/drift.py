@@ -23,9 +23,10 @@ MIN_PHOTOS = 50
 """Number of photos of a day below which it is not compared."""
 
 _PHOTOS_PER_PERSON = 3
-# Mean of the squares over the mean of geometric numbers of photos.
+# E[n²] / E[n] of a geometrically distributed number n of photos.
 _DESIGN_EFFECT = 2 * _PHOTOS_PER_PERSON - 1
-_GROUPS = 10
+# Maximum number of groups of bins, each of which holds at least an equal share of the photos.
+_ORDERED_GROUPS, _UNORDERED_GROUPS = 10, 200
 
 
 def compare(
@@ -35,53 +36,53 @@ def compare(
 
     Args:
         day: Number of photos by bin.
-        reference: The same of the reference.
-        ordered: Whether bins are numbers, neighbours of which may be grouped; otherwise rare bins
+        reference: The same for the reference.
+        ordered: Whether the bins are numbers, so that neighbours are grouped; otherwise rare bins
             are grouped.
     """
     n, reference_n = sum(day.values()), sum(reference.values())
-    groups, counts = _grouped(day, reference, ordered=ordered)
+    groups, counts = _group_bins(day, reference, ordered=ordered)
     if n < MIN_PHOTOS or reference_n < MIN_PHOTOS or len(groups) < 2:
         return Difference(n, reference_n, 0.0, 1.0, "")
     shares = counts / counts.sum(axis=1, keepdims=True)
     change = np.abs(shares[0] - shares[1])
-    tested = stats.chi2_contingency(counts, correction=False)
-    p = float(stats.chi2.sf(tested.statistic / _DESIGN_EFFECT, tested.dof))
-    largest = _name(groups[int(change.argmax())], ordered=ordered)
+    test = stats.chi2_contingency(counts, correction=False)
+    p = float(stats.chi2.sf(test.statistic / _DESIGN_EFFECT, test.dof))
+    largest = _group_name(groups[int(change.argmax())], ordered=ordered)
     found = tuple(map(BinGroup, groups, *shares.tolist()))
     return Difference(n, reference_n, float(change.sum() / 2), p, largest, found)
 
 
-def _grouped(
+def _group_bins(
     day: Mapping[str, int], reference: Mapping[str, int], *, ordered: bool
 ) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
-    """Group bins until each group holds about a tenth, or is not rare.
+    """Group bins until each group holds a tenth of the photos (ordered) or 0.5% (unordered).
 
     Returns:
         Bins of the groups, and counts of shape (2, groups): of the day and of the reference.
     """
     bins = sorted({*day, *reference}, key=(lambda each: (float(each), each)) if ordered else None)
-    both = np.array([[h.get(each, 0) for each in bins] for h in (day, reference)], np.float64)
-    total = both.sum()
+    bin_counts = np.array([[h.get(each, 0) for each in bins] for h in (day, reference)], np.float64)
+    total = bin_counts.sum()
     if not total:
-        return [], both
-    least = total / _GROUPS if ordered else total / 200
-    order = range(len(bins)) if ordered else np.argsort(both.sum(axis=0), kind="stable")
+        return [], bin_counts
+    min_size = total / _ORDERED_GROUPS if ordered else total / _UNORDERED_GROUPS
+    order = range(len(bins)) if ordered else np.argsort(bin_counts.sum(axis=0), kind="stable")
     groups: list[list[int]] = [[]]
     size = 0.0
     for i in order:
         groups[-1].append(int(i))
-        size += both[:, i].sum()
-        if size >= least:
+        size += bin_counts[:, i].sum()
+        if size >= min_size:
             groups.append([])
             size = 0.0
     rest = groups.pop() if len(groups) > 1 else []
     groups[-1] += rest
     names = [tuple(bins[i] for i in group) for group in groups]
-    return names, np.stack([both[:, group].sum(axis=1) for group in groups], axis=1)
+    return names, np.stack([bin_counts[:, group].sum(axis=1) for group in groups], axis=1)
 
 
-def _name(bins: tuple[str, ...], *, ordered: bool) -> str:
+def _group_name(bins: tuple[str, ...], *, ordered: bool) -> str:
     if ordered and len(bins) > 1:
         return f"{bins[0]} to {bins[-1]}"
     return ", ".join(bins)
@@ -94,7 +95,7 @@ class DriftScenario:
     Attributes:
         photos: Photos a day.
         classes: Number of classes, which are equally frequent in the month.
-        moved: Share of the day's photos that show the first class instead of any.
+        moved: Share of the day's photos that all show the first class.
     """
 
     photos: int

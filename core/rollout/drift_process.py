@@ -21,7 +21,7 @@ SAMPLES = TypeAdapter(list[DriftSample])
 """Input of the worker as JSON."""
 
 REPORTS = TypeAdapter(list[DriftReport])
-"""Its output."""
+"""Output of the worker as JSON."""
 
 
 class DriftProcess:
@@ -59,5 +59,5 @@ class DriftProcess:
         try:
             return REPORTS.validate_json(output)
         except ValidationError as error:
-            logger.error("Looking for drift: the worker's output cannot be read: %s", error)
+            logger.error("The output of the drift worker cannot be read: %s", error)
             return None

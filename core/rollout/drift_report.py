@@ -26,13 +26,15 @@ def drift_reports(samples: Sequence[DriftSample]) -> list[DriftReport]:
                 ),
                 "confidences": compare(each.day.confidences, each.month.confidences, ordered=True),
             },
-            {} if each.validation is None else _from_validation(each.day, each.validation),
+            {} if each.validation is None else _compare_with_validation(each.day, each.validation),
         )
         for each in samples
     ]
 
 
-def _from_validation(day: AnswerHistograms, validation: AnswerHistograms) -> dict[str, Difference]:
+def _compare_with_validation(
+    day: AnswerHistograms, validation: AnswerHistograms
+) -> dict[str, Difference]:
     # The confusion matrix counts labels whatever the verdict.
     labels = {label: n for label, n in day.labels.items() if label != NONE}
     return {

@@ -11,7 +11,7 @@ ALARM_P = 0.0002
 """p-value below which a difference is an alarm; simulated, see docs/ROLLOUT.md."""
 
 MIN_CHANGE = 0.1
-"""Smallest difference that is worth an alarm, see `Difference.change`."""
+"""Smallest `Difference.change` that raises an alarm."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Difference:
         change: Total variation distance, 0 to 1: the share of photos that would have to change
             their bin to make the histograms equal.
         p: p-value of the corrected chi-squared test; 1 where there is too little to compare.
-        largest: Bin, or group of bins, whose share changed most.
+        largest: Name of the bin, or group of bins, whose share changed most.
         groups: The groups of bins that were compared; ascending where bins are numbers.
     """
 
@@ -77,8 +77,8 @@ class DriftReport:
         model, revision: The revision.
         month: Differences of the last day from the 30 days before it, by `labels`, `known_scores`
             and `confidences`.
-        validation: The same from validation, whose known scores are not stored. Its differences
-            are no alarms: what people send differs from a data set on the first day.
+        validation: Differences from the validation set, whose known scores are not stored. They are
+            no alarms: what people send differs from a data set from the first day on.
     """
 
     model: str

@@ -66,13 +66,13 @@ def drift_samples(
         info = known.get((name, revision))
         validation = None
         if info is not None:
-            validation = _of_validation(info.metrics.validation, info.config.labels)
+            validation = _validation_histograms(info.metrics.validation, info.config.labels)
         month = months.get((name, revision), AnswerHistograms())
         samples.append(DriftSample(name, revision, day, month, validation))
     return samples
 
 
-def _of_validation(metrics: SplitMetrics, labels: tuple[str, ...]) -> AnswerHistograms:
+def _validation_histograms(metrics: SplitMetrics, labels: tuple[str, ...]) -> AnswerHistograms:
     predicted = [sum(row[j] for row in metrics.confusion) for j in range(len(labels))]
     return AnswerHistograms(
         labels=Counter(dict(zip(labels, predicted, strict=True))),

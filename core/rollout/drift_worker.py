@@ -14,12 +14,12 @@ from core.system import become_background_worker
 
 __all__ = ["main"]
 
-_MEMORY = 2 * 2**30
+_MEMORY_BYTES = 2 * 2**30
 
 
 def main() -> None:
     """Compare the samples of standard input."""
-    become_background_worker(_MEMORY)
+    become_background_worker(_MEMORY_BYTES)
     samples = SAMPLES.validate_json(sys.stdin.buffer.read())
     sys.stdout.buffer.write(REPORTS.dump_json(drift_reports(samples)))
 

@@ -1,4 +1,4 @@
-"""The evidence of a rollout: what speaks against the candidate of a canary or a shadow."""
+"""Compute the evidence against the candidate of a canary or a shadow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.rollout.sequential import (
     SLOW_ALPHA,
     Blocks,
     block_sizes,
-    combined,
+    combine_strata,
     log_evidence,
 )
 from core.store.feedback import NONE
@@ -25,7 +25,7 @@ from core.store.rollouts import Comparison, JudgedAnswer, Rollout, RolloutTable,
 
 __all__ = ["CanaryEvidence", "ShadowEvidence", "TestEvidence", "canary_evidence", "shadow_evidence"]
 
-_MOST_CHANGES = 10
+_MAX_CHANGES = 10
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class TestEvidence:
     """Result of one test of a canary.
 
     Attributes:
-        test: `accuracy` (failed photos were answered wrongly), `errors` or `slow`.
-        candidate, live: Numbers of photos.
-        candidate_failed, live_failed: Numbers of those that failed.
-        evidence: The evidence against the candidate; 1 at the start.
+        test: `accuracy` (a wrong answer counts as a failure), `errors` or `slow`.
+        candidate, live: Numbers of photos that either revision answered.
+        candidate_failed, live_failed: Numbers of these photos that failed.
+        evidence: Value of the e-process against the candidate; 1 at the start.
         alarm_at: Evidence at which the candidate is rolled back.
     """
 
-    __test__ = False  # no class of tests, whatever pytest takes its name for
+    __test__ = False  # otherwise pytest would collect this class, because of its name
 
     test: Literal["accuracy", "errors", "slow"]
     candidate: int
@@ -70,7 +70,7 @@ class CanaryEvidence:
 
     Attributes:
         tests: Results of the three tests.
-        classes: By true label: judged photos and wrong answers of candidate and live revision.
+        classes: Numbers of judged photos and wrong answers of either revision, by true label.
     """
 
     tests: tuple[TestEvidence, ...]
@@ -97,9 +97,9 @@ class ShadowEvidence:
         changes: The most frequent changes: live answer, candidate's answer, number of photos.
         milliseconds: Median and 95th percentile of inference, by `live` and `candidate`.
         judged: Number of photos with feedback on the live answer.
-        right: Shares of these that each revision answered rightly, with 95% intervals.
-        changed_right: Of judged photos on which one revision alone is right, how many are the
-            `candidate`'s and the `live` revision's.
+        right: Share of these that each revision answered correctly, with its 95% interval.
+        changed_right: Numbers of judged photos that only the `candidate`, or only the `live`
+            revision, answered correctly.
     """
 
     photos: int
@@ -132,7 +132,7 @@ def canary_evidence(
     Raises:
         StoreError: The database is not available.
     """
-    judged = _bounded(table.judged(rollout, [rollout.candidate, rollout.live]))
+    judged = _limit_per_person(table.judged(rollout, [rollout.candidate, rollout.live]))
     traffic = table.traffic(rollout.number)
     classes = {
         label: _class_counts(rollout, [each for each in judged if each.truth == label])
@@ -140,40 +140,40 @@ def canary_evidence(
     }
     return CanaryEvidence(
         (
-            _accuracy(rollout, judged, list(classes)),
-            _operation("errors", traffic, ERRORS_ALPHA),
-            _operation("slow", traffic, SLOW_ALPHA),
+            _test_accuracy(rollout, judged, list(classes)),
+            _test_operation("errors", traffic, ERRORS_ALPHA),
+            _test_operation("slow", traffic, SLOW_ALPHA),
         ),
         {label: counts for label, counts in classes.items() if any(counts.values())},
     )
 
 
-def _bounded(judged: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
+def _limit_per_person(judged: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     """Keep the first answers of each person for each class and revision."""
-    seen: Counter[tuple[str, str, str]] = Counter()
+    counts: Counter[tuple[str, str, str]] = Counter()
     kept = []
     for each in judged:
         if each.person is not None:
             key = (each.person, each.truth, each.revision)
-            seen[key] += 1
-            if seen[key] > MAX_PER_PERSON:
+            counts[key] += 1
+            if counts[key] > MAX_PER_PERSON:
                 continue
         kept.append(each)
     return kept
 
 
 def _class_counts(rollout: Rollout, judged: Sequence[JudgedAnswer]) -> dict[str, int]:
-    mine = [each.right for each in judged if each.revision == rollout.candidate]
+    candidate = [each.right for each in judged if each.revision == rollout.candidate]
     live = [each.right for each in judged if each.revision == rollout.live]
     return {
-        "candidate": len(mine),
-        "candidate_wrong": mine.count(False),
+        "candidate": len(candidate),
+        "candidate_wrong": candidate.count(False),
         "live": len(live),
         "live_wrong": live.count(False),
     }
 
 
-def _accuracy(
+def _test_accuracy(
     rollout: Rollout, judged: Sequence[JudgedAnswer], labels: Sequence[str]
 ) -> TestEvidence:
     sizes = block_sizes(rollout.share)
@@ -192,23 +192,23 @@ def _accuracy(
         all_candidate.count(False),
         len(all_live),
         all_live.count(False),
-        _from_log(float(combined(np.array(strata)))),
+        _finite_exp(float(combine_strata(np.array(strata)))),
         1 / ACCURACY_ALPHA,
     )
 
 
 def _blocks(candidate: Sequence[bool], live: Sequence[bool], sizes: tuple[int, int]) -> Blocks:
-    """Divide the photos of a class into blocks, in their order; those left over wait."""
+    """Divide the photos of a class into blocks, in order; incomplete blocks are left out."""
     n = min(len(candidate) // sizes[0], len(live) // sizes[1])
     failed = np.array(candidate[: n * sizes[0]], np.int64).reshape(n, sizes[0]).sum(axis=1)
     live_failed = np.array(live[: n * sizes[1]], np.int64).reshape(n, sizes[1]).sum(axis=1)
     return Blocks(np.full(n, sizes[0]), failed, np.full(n, sizes[1]), live_failed)
 
 
-def _operation(
+def _test_operation(
     test: Literal["errors", "slow"], traffic: Sequence[TrafficCounts], alpha: float
 ) -> TestEvidence:
-    """Test the photos of each stretch of time as one block."""
+    """Test errors or slow answers; each stored row of counts is one block."""
     rows = np.array(
         [
             (each.candidate, each.candidate_errors, each.live, each.live_errors)
@@ -219,12 +219,12 @@ def _operation(
         np.int64,
     ).reshape(-1, 4)
     candidate, candidate_failed, live, live_failed = map(int, rows.sum(axis=0))
-    evidence = _from_log(log_evidence(Blocks(*rows.T)))
+    evidence = _finite_exp(log_evidence(Blocks(*rows.T)))
     return TestEvidence(test, candidate, candidate_failed, live, live_failed, evidence, 1 / alpha)
 
 
-def _from_log(value: float) -> float:
-    # JSON has no infinity.
+def _finite_exp(value: float) -> float:
+    # JSON cannot represent infinity.
     return float(np.exp(min(value, 700.0)))
 
 
@@ -248,11 +248,11 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
         if before != after:
             changes[before, after] += 1
     judged = [each for each in comparisons if each.answer in truths]
-    rights = {
+    is_right = {
         which: [_answer(each, which) == truths[each.answer] for each in judged]
         for which in ("live", "candidate")
     }
-    alone = Counter(zip(rights["candidate"], rights["live"], strict=True))
+    pairs = Counter(zip(is_right["candidate"], is_right["live"], strict=True))
     return ShadowEvidence(
         len(comparisons),
         sum(each.candidate_errors for each in table.traffic(rollout.number)),
@@ -260,25 +260,25 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
             label: ProportionEstimate.of(same.count(True), len(same))
             for label, same in sorted(agreed.items())
         },
-        [(*change, n) for change, n in changes.most_common(_MOST_CHANGES)],
-        {} if not comparisons else {which: _quantiles(comparisons, which) for which in rights},
+        [(*change, n) for change, n in changes.most_common(_MAX_CHANGES)],
+        {} if not comparisons else {which: _quantiles(comparisons, which) for which in is_right},
         len(judged),
         {
             which: ProportionEstimate.of(right.count(True), len(right))
-            for which, right in rights.items()
+            for which, right in is_right.items()
             if right
         },
-        {"candidate": alone[True, False], "live": alone[False, True]},
+        {"candidate": pairs[True, False], "live": pairs[False, True]},
     )
 
 
 def _answer(comparison: Comparison, which: str) -> str:
     """Return the label that a revision answered, or `none`."""
-    said = comparison.live if which == "live" else comparison.candidate
-    return NONE if said.verdict == NONE else said.label
+    answer = comparison.live if which == "live" else comparison.candidate
+    return NONE if answer.verdict == NONE else answer.label
 
 
 def _quantiles(comparisons: Sequence[Comparison], which: str) -> tuple[float, float]:
-    each = [c.live.ms if which == "live" else c.candidate.ms for c in comparisons]
-    median, p95 = np.quantile(each, [0.5, 0.95])
+    durations = [c.live.ms if which == "live" else c.candidate.ms for c in comparisons]
+    median, p95 = np.quantile(durations, [0.5, 0.95])
     return float(median), float(p95)

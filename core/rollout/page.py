@@ -15,11 +15,11 @@ from core.rollout.simulate import Scenario, photos_until_alarm
 __all__ = ["rollout_page"]
 
 _SHARES = (0.5, 0.1)
-_FAILING = (0.05, 0.15)
+_ERROR_RATES = (0.05, 0.15)
 _WORSE_BY = (0.2, 0.4, 0.6)
-_LONGEST = {0.5: 8_000, 0.1: 20_000}
+_MAX_PHOTOS = {0.5: 8_000, 0.1: 20_000}
 _CORRELATION = 0.3
-_TEXT = """# Release on evidence
+_TEMPLATE = """# Release on evidence
 
 This page is written by `{command}`. All its figures come from simulations with seed 0.
 
@@ -79,7 +79,7 @@ independent photos; it comes from Ville's inequality. The evidence is an e-proce
   Anytime-Valid Inference. arXiv:2210.01948.
 
 Photos are compared in blocks of fixed numbers from both revisions within a true class, so the
-test assumes nothing about how many photos of either revision are judged. At most {most}
+test assumes nothing about how many photos of either revision are judged. At most {limit}
 judged photos of a person count for each class and revision. Labels that operators give
 (`/label`) do not count: they are of photos that were hard for the revision that answered.
 
@@ -87,7 +87,7 @@ judged photos of a person count for each class and revision. Labels that operato
 
 {runs:,} canaries with a candidate that is equal to the live revision, ten classes,
 {photos:,} judged photos each, evidence looked at after every photo. *Correlated* means that the
-{most} photos of a person have a correlation of {correlation}: they are not independent, and the
+{limit} photos of a person have a correlation of {correlation}: they are not independent, and the
 bound does not hold for them exactly.
 
 {false_alarms}
@@ -126,18 +126,18 @@ def rollout_page(
     """Run the simulations and return the page.
 
     Args:
-        runs: Number of canaries for each false-alarm rate; a tenth as many for each power, and as
-            many days for drift.
+        runs: Number of simulated canaries for each false-alarm rate; a tenth of it is the number of
+            canaries for each power, and of days for each alarm rate of drift.
         command: The command line, for the page.
         progress: Called with the name of each simulation.
     """
     power_runs = days = max(1, runs // 10)
-    return _TEXT.format(
+    return _TEMPLATE.format(
         command=command,
         accuracy=ACCURACY_ALPHA,
         errors=ERRORS_ALPHA,
         slow=SLOW_ALPHA,
-        most=MAX_PER_PERSON,
+        limit=MAX_PER_PERSON,
         total=ACCURACY_ALPHA + ERRORS_ALPHA + SLOW_ALPHA,
         runs=runs,
         power_runs=power_runs,
@@ -148,59 +148,59 @@ def rollout_page(
         p=ALARM_P,
         change=MIN_CHANGE,
         min_photos=MIN_PHOTOS,
-        false_alarms=_false_alarms(runs, progress),
-        power=_power(power_runs, progress),
-        drift=_drift(days, progress),
+        false_alarms=_false_alarm_table(runs, progress),
+        power=_power_table(power_runs, progress),
+        drift=_drift_table(days, progress),
     )
 
 
-def _false_alarms(runs: int, progress: Callable[[str], None]) -> str:
+def _false_alarm_table(runs: int, progress: Callable[[str], None]) -> str:
     rows = []
     for share in _SHARES:
-        for failing in _FAILING:
-            scenario = Scenario(share=share, failing=failing)
-            row = [f"{share:.0%}", f"{1 - failing:.0%}"]
-            for spread in (0.0, _CORRELATION):
-                progress(f"false alarms at a share of {share:.0%}, {failing:.0%} wrong")
-                ended = photos_until_alarm(replace(scenario, spread=spread), runs)
-                row.append(f"{np.mean(ended > 0):.2%}")
+        for error_rate in _ERROR_RATES:
+            scenario = Scenario(share=share, error_rate=error_rate)
+            row = [f"{share:.0%}", f"{1 - error_rate:.0%}"]
+            for correlation in (0.0, _CORRELATION):
+                progress(f"false alarms at a share of {share:.0%}, {error_rate:.0%} wrong")
+                alarm_photos = photos_until_alarm(replace(scenario, correlation=correlation), runs)
+                row.append(f"{np.mean(alarm_photos > 0):.2%}")
             rows.append(row)
     header = ["share", "accuracy of both", "independent photos", "correlated photos"]
     return _table(header, rows)
 
 
-def _power(runs: int, progress: Callable[[str], None]) -> str:
+def _power_table(runs: int, progress: Callable[[str], None]) -> str:
     rows = []
     for share in _SHARES:
-        for failing in _FAILING:
+        for error_rate in _ERROR_RATES:
             for worse_by in _WORSE_BY:
                 progress(f"power at a share of {share:.0%}, {worse_by:.0%} worse")
                 scenario = Scenario(
-                    share=share, failing=failing, worse_by=worse_by, photos=_LONGEST[share]
+                    share=share, error_rate=error_rate, worse_by=worse_by, photos=_MAX_PHOTOS[share]
                 )
-                ended = photos_until_alarm(scenario, runs)
-                waits = np.where(ended > 0, ended, np.inf)
+                alarm_photos = photos_until_alarm(scenario, runs)
+                waits = np.where(alarm_photos > 0, alarm_photos, np.inf)
                 rows.append(
                     [
                         f"{share:.0%}",
-                        f"{1 - failing:.0%}",
+                        f"{1 - error_rate:.0%}",
                         f"{100 * worse_by:.0f} points",
-                        *(_photos(float(np.quantile(waits, q)), share) for q in (0.5, 0.95)),
+                        *(_format_wait(float(np.quantile(waits, q)), share) for q in (0.5, 0.95)),
                     ]
                 )
     return _table(["share", "accuracy of the live revision", "worse by", "median", "95%"], rows)
 
 
-def _photos(waits: float, share: float) -> str:
-    return f"{waits:,.0f}" if np.isfinite(waits) else f"more than {_LONGEST[share]:,}"
+def _format_wait(waits: float, share: float) -> str:
+    return f"{waits:,.0f}" if np.isfinite(waits) else f"more than {_MAX_PHOTOS[share]:,}"
 
 
-def _drift(days: int, progress: Callable[[str], None]) -> str:
+def _drift_table(days: int, progress: Callable[[str], None]) -> str:
     rows = []
     moved = (0.0, 0.2, 0.5)
     for photos in (100, 1000):
         progress(f"drift with {photos} photos a day")
-        # The share of days without drift is small, and needs more of them.
+        # Alarms on days without drift are rare, so more days are needed to estimate their rate.
         shares = (
             simulate_days(
                 DriftScenario(photos, moved=each), days if not each else max(1, days // 10)

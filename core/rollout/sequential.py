@@ -36,15 +36,15 @@ __all__ = [
     "MAX_PER_PERSON",
     "SLOW_ALPHA",
     "Blocks",
+    "average_alternatives",
     "block_sizes",
-    "combined",
+    "combine_strata",
     "log_evidence",
     "log_factors",
-    "mixed",
 ]
 
 ACCURACY_ALPHA, ERRORS_ALPHA, SLOW_ALPHA = 0.03, 0.01, 0.01
-"""Probabilities of a false alarm of the tests of judged answers, of errors and of slow answers."""
+"""Maximum false-alarm probabilities of the tests of judged answers, errors and slow answers."""
 
 MAX_PER_PERSON = 2
 """Number of judged photos of a person that count for each true class and revision.
@@ -80,7 +80,8 @@ def block_sizes(share: float) -> tuple[int, int]:
     Args:
         share: Share of the photos that the candidate gets, more than 0 and less than 1.
     """
-    # Somewhat fewer than arrive meanwhile: one revision's photos would wait for the other's.
+    # Two thirds of the expected ratio, so that blocks rarely wait for photos of the revision with
+    # the larger share.
     ratio = (1 - share) / share
     live = int(np.clip(ratio * 2 / 3, 1, _MAX_PER_BLOCK))
     candidate = int(np.clip(2 / 3 / ratio, 1, _MAX_PER_BLOCK))
@@ -99,7 +100,7 @@ def log_factors(blocks: Blocks) -> NDArray[np.float64]:
     n_a, x_a, n_b, x_b = (np.asarray(each, np.float64)[..., None] for each in blocks)
     total = np.maximum(n_a + n_b, 1)
     common = (n_a * _CANDIDATE + n_b * _LIVE) / total
-    # A block without photos of one revision tells nothing: the common rate is that of the other.
+    # An empty block has the factor 1; with a common rate of 0 it would be 0 × infinity.
     common = np.where(n_a + n_b > 0, common, _LIVE)
     return np.asarray(
         x_a * np.log(_CANDIDATE / common)
@@ -110,7 +111,7 @@ def log_factors(blocks: Blocks) -> NDArray[np.float64]:
     )
 
 
-def mixed(log_wealth: NDArray[np.float64]) -> NDArray[np.float64]:
+def average_alternatives(log_wealth: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average the evidence over the alternatives.
 
     Args:
@@ -130,11 +131,11 @@ def log_evidence(blocks: Blocks) -> float:
     Args:
         blocks: Blocks; arrays of shape (n,).
     """
-    return float(mixed(log_factors(blocks).sum(axis=0)))
+    return float(average_alternatives(log_factors(blocks).sum(axis=0)))
 
 
-def combined(log_strata: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Combine the evidence of strata: any subset of them may be worse, a small one most likely.
+def combine_strata(log_strata: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Combine the evidence of strata, of which any subset, most likely a small one, may be worse.
 
     With k strata, each is worse with prior probability 1 / k. The result is an e-process, since
     each block changes the factor of one stratum only.

@@ -1,4 +1,4 @@
-"""The runner of a shadow: a candidate answers copies of photos without any cost to visitors."""
+"""Run a shadow: a candidate answers copies of photos without slowing down visitors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from core.store.rollouts import AnswerSummary, Comparison, Rollout, answer_diges
 
 __all__ = ["ShadowLimits", "ShadowRunner"]
 
-# Environment variables of the worker: it must see no token, key or password.
-_KEPT = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
+# Environment variables that the worker inherits: it must see no token, key or password.
+_INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
 _POLL_S = 0.05
 
 
@@ -31,9 +31,9 @@ class ShadowLimits:
 
     Attributes:
         photos: Maximum number of copies that wait; further ones are dropped.
-        photo_bytes: Maximum size of these in bytes.
+        photo_bytes: Maximum total size of the waiting copies, in bytes.
         wait_s: Seconds after which a waiting copy is dropped.
-        answer_s: Seconds that an answer may take; then its process is killed.
+        answer_s: Seconds that an answer may take; beyond them, its process is killed.
         start_s: Seconds that the start of the process may take.
     """
 
@@ -80,14 +80,14 @@ class ShadowRunner:
         self._thread.start()
 
     def offer(self, photo: bytes, prediction: Prediction) -> bool:
-        """Take a copy of a photo that was answered, unless too many wait; never blocks.
+        """Queue a copy of an answered photo, unless too many wait; never blocks.
 
         Args:
             photo: The photo.
             prediction: The live revision's answer.
 
         Returns:
-            Whether the copy was taken.
+            Whether the copy was queued.
         """
         limits = self._limits
         with self._lock:
@@ -111,7 +111,7 @@ class ShadowRunner:
         return found
 
     def close(self) -> None:
-        """Stop, and drop the copies that wait."""
+        """Stop the worker, and drop the copies that wait."""
         self._closed.set()
         self._copies.put(None)
         self._kill()
@@ -119,8 +119,8 @@ class ShadowRunner:
 
     def _run(self) -> None:
         while (copy := self._copies.get()) is not None and not self._closed.is_set():
-            entered, photo, prediction = copy
-            if self._wait_until_idle(entered):
+            queued_at, photo, prediction = copy
+            if self._wait_until_idle(queued_at):
                 self._compare(photo, prediction)
             else:
                 with self._lock:
@@ -131,8 +131,8 @@ class ShadowRunner:
             del copy, photo
         self._end_process()
 
-    def _wait_until_idle(self, entered: float) -> bool:
-        while time.monotonic() - entered < self._limits.wait_s:
+    def _wait_until_idle(self, queued_at: float) -> bool:
+        while time.monotonic() - queued_at < self._limits.wait_s:
             if self._is_idle():
                 return True
             if self._closed.wait(_POLL_S):
@@ -141,13 +141,13 @@ class ShadowRunner:
 
     def _compare(self, photo: bytes, live: Prediction) -> None:
         try:
-            said = self._ask(photo)
+            answer = self._request_answer(photo)
             candidate = AnswerSummary(
-                str(said["label"]),
-                str(said["verdict"]),
-                float(said["confidence"]),
-                float(said["known_score"]),
-                float(said["ms"]),
+                str(answer["label"]),
+                str(answer["verdict"]),
+                float(answer["confidence"]),
+                float(answer["known_score"]),
+                float(answer["ms"]),
             )
         except (OSError, EOFError, MessageError, KeyError, TypeError, ValueError):
             self._end_process()
@@ -157,11 +157,11 @@ class ShadowRunner:
         summary = AnswerSummary(
             live.label, live.verdict, live.confidence, live.known_score, live.timing_ms.infer
         )
-        answer = answer_digest(live.model, live.revision, live.scores)
+        digest = answer_digest(live.model, live.revision, live.scores)
         with self._lock:
-            self._done.append(Comparison(answer, summary, candidate))
+            self._done.append(Comparison(digest, summary, candidate))
 
-    def _ask(self, photo: bytes) -> Mapping[str, Any]:
+    def _request_answer(self, photo: bytes) -> Mapping[str, Any]:
         """Send a photo to the worker process, which is started if necessary."""
         if self._process is None or self._process.poll() is not None:
             self._end_process()
@@ -174,7 +174,7 @@ class ShadowRunner:
         return self._receive(self._limits.answer_s)
 
     def _start(self) -> None:
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
         with self._lock:
             if self._closed.is_set():
@@ -216,10 +216,10 @@ class ShadowRunner:
 
 
 class _Deadline:
-    """A context that calls a function if it is still open after some seconds."""
+    """Context manager that calls a function if it is still open after some seconds."""
 
-    def __init__(self, seconds: float, act: Callable[[], None]) -> None:
-        self._timer = threading.Timer(seconds, act)
+    def __init__(self, seconds: float, on_timeout: Callable[[], None]) -> None:
+        self._timer = threading.Timer(seconds, on_timeout)
         self._timer.daemon = True
 
     def __enter__(self) -> None:

@@ -23,12 +23,12 @@ from core.system import become_background_worker
 
 __all__ = ["main"]
 
-_MEMORY = 4 * 2**30
+_MEMORY_BYTES = 4 * 2**30
 
 
 def main() -> None:
     """Answer photos until standard input is closed."""
-    become_background_worker(_MEMORY)
+    become_background_worker(_MEMORY_BYTES)
     configure_pillow_limits()
     bundle, *base = (Bundle.open(Path(folder)) for folder in sys.argv[1:])
     backbone = Backbone.load(base[0], threads=1) if base else None
@@ -44,16 +44,16 @@ def main() -> None:
 
 def _answer(classifier: Classifier, photo: bytes) -> dict[str, object]:
     try:
-        found = classifier.predict(photo)
+        prediction = classifier.predict(photo)
     except TenSightError as error:
         return {"error": str(error)}
     return asdict(
         AnswerSummary(
-            found.label,
-            found.verdict,
-            found.confidence,
-            found.known_score,
-            found.timing_ms.infer,
+            prediction.label,
+            prediction.verdict,
+            prediction.confidence,
+            prediction.known_score,
+            prediction.timing_ms.infer,
         )
     )
 

@@ -1,4 +1,4 @@
-"""The rollouts of a serving process: who gets a candidate, and what is counted about it."""
+"""The rollouts of a serving process: route clients to candidates, and count the outcomes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Timings:
 
     Attributes:
         poll_s: Interval of reading the active rollouts.
-        store_s: Interval of storing counts, and of looking at the evidence.
+        store_s: Interval of storing counts, and of evaluating the evidence.
     """
 
     poll_s: float = 1.0
@@ -109,8 +109,7 @@ class _Active:
         candidate: The candidate's classifier, for a canary.
         shadow: The runner of a shadow.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
-        evidence: As of `RolloutStatus`.
-        photos: As of `RolloutStatus`.
+        evidence, photos: See `RolloutStatus`.
     """
 
     rollout: Rollout
@@ -122,10 +121,10 @@ class _Active:
 
 
 class Rollouts:
-    """Applies the active rollouts of the database, and stores what is counted about them.
+    """Applies the active rollouts of the database, and stores counts of their outcomes.
 
     A thread reads the active rollouts, so that photos never wait for the database. Where the
-    database is not available, the last known rollouts go on.
+    database is not available, the last known rollouts continue.
 
     Args:
         models: The models.
@@ -160,7 +159,7 @@ class Rollouts:
     def start(self) -> None:
         """Start the thread that applies rollouts, until `close`."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="rollouts", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="rollouts", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -182,7 +181,7 @@ class Rollouts:
 
         Args:
             model: Name of the model; None for the default model.
-            client: Key of the client; None for a trusted caller, whom no canary answers.
+            client: Key of the client; None for a trusted caller, who always gets the live revision.
 
         Raises:
             TenSightError: As in `Catalog.load`.
@@ -193,7 +192,7 @@ class Rollouts:
                 return active.candidate
         return self._models.load(model)
 
-    def stand_in(self, failed: Classifier, error: Exception) -> Classifier | None:
+    def fallback(self, failed: Classifier, error: Exception) -> Classifier | None:
         """Count a failure of a model, and return the live classifier that can take its photos.
 
         Args:
@@ -201,7 +200,7 @@ class Rollouts:
             error: Its error.
 
         Returns:
-            None where the live model failed, or takes another input.
+            The live classifier; None where it is the one that failed, or where its input differs.
         """
         active = self._active.get(failed.name)
         if active is None or active.rollout.kind != "canary":
@@ -231,7 +230,7 @@ class Rollouts:
 
         Args:
             prediction: The answer.
-            photo: The photo, where `wants_photo`; else None.
+            photo: The photo if `wants_photo` is true for its model; otherwise None.
         """
         active = self._active.get(prediction.model)
         with self._lock:
@@ -266,10 +265,10 @@ class Rollouts:
         for model, active in list(self._active.items()):
             if model not in wanted or wanted[model].number != active.rollout.number:
                 self._store_counts(store, active)
-                self._stop(model)
+                self._discard(model)
         for model, rollout in wanted.items():
             if model not in self._active:
-                self._begin(store, rollout)
+                self._start_rollout(store, rollout)
 
     def store(self) -> None:
         """Store what was counted, and roll back canaries that are worse beyond chance.
@@ -293,9 +292,9 @@ class Rollouts:
         for active in list(self._active.values()):
             self._store_counts(store, active)
             if active.candidate is not None:
-                self._judge(store, active, active.candidate)
+                self._evaluate_canary(store, active, active.candidate)
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         stored = time.monotonic()
         while not self._closed.wait(self._timings.poll_s):
             try:
@@ -304,7 +303,7 @@ class Rollouts:
                     stored = time.monotonic()
                     self._try_to_store()
             except StoreError as error:
-                # The catalog reports a database that is not available.
+                # Not an error here: the catalog already reports an unavailable database.
                 logger.debug("The rollouts were not read: %s", error)
             except Exception:
                 # One failure must not end all rollouts of this process.
@@ -321,8 +320,8 @@ class Rollouts:
             self._store = self._open_store()
         return self._store
 
-    def _begin(self, store: Store, rollout: Rollout) -> None:
-        """Load the candidate of a rollout; one that cannot be loaded is rolled back."""
+    def _start_rollout(self, store: Store, rollout: Rollout) -> None:
+        """Load the candidate of a rollout; end the rollout if it cannot be loaded."""
         try:
             bundle = self._models.find_revision(rollout.model, rollout.candidate)
             if bundle is None:
@@ -340,11 +339,11 @@ class Rollouts:
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle
                 )
         except (BundleError, ModelNotFoundError) as error:
-            self._end(store, rollout, f"the candidate cannot be loaded: {error}")
+            self._end_rollout(store, rollout, f"the candidate cannot be loaded: {error}")
             return
         self._active[rollout.model] = active
 
-    def _stop(self, model: str) -> None:
+    def _discard(self, model: str) -> None:
         active = self._active.pop(model, None)
         if active is not None and active.shadow is not None:
             active.shadow.close()
@@ -370,19 +369,19 @@ class Rollouts:
                     active.counts.update(counted)
                 raise
 
-    def _judge(self, store: Store, active: _Active, candidate: Classifier) -> None:
+    def _evaluate_canary(self, store: Store, active: _Active, candidate: Classifier) -> None:
         rollout = active.rollout
         evidence = canary_evidence(store.rollouts, rollout, candidate.labels)
         active.evidence = {each.test: each.evidence for each in evidence.tests}
         if (alarm := evidence.alarm) is not None:
-            self._end(store, rollout, f"worse than the live revision: {alarm.sentence()}")
-            self._stop(rollout.model)
+            self._end_rollout(store, rollout, f"worse than the live revision: {alarm.sentence()}")
+            self._discard(rollout.model)
 
-    def _end(self, store: Store, rollout: Rollout, reason: str) -> None:
-        act = f"{rollout.kind} {rollout.model} {rollout.candidate}"
+    def _end_rollout(self, store: Store, rollout: Rollout, reason: str) -> None:
+        name = f"{rollout.kind} {rollout.model} {rollout.candidate}"
         outcome: Outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
-        if store.rollouts.end(rollout.number, outcome, reason, act=act):
-            self._models.report(f"The {act} was ended: {reason}")
+        if store.rollouts.end(rollout.number, outcome, reason, act=name):
+            self._models.report(f"The {name} was ended: {reason}")
 
     def _log_once(self, problem: str) -> None:
         if problem not in self._logged:
@@ -391,21 +390,21 @@ class Rollouts:
 
 
 def is_assigned(rollout: Rollout, client: str) -> bool:
-    """Return whether a canary answers a client: the same in every process, for all of its time.
+    """Return whether a canary answers a client; equal in every process throughout the rollout.
 
     Args:
         rollout: The canary.
         client: Key of the client.
     """
-    return _fraction(rollout, client.encode()) < rollout.share
+    return _hash_fraction(rollout, client.encode()) < rollout.share
 
 
 def _is_sampled(rollout: Rollout, photo: bytes) -> bool:
-    return rollout.share >= 1 or _fraction(rollout, photo) < rollout.share
+    return rollout.share >= 1 or _hash_fraction(rollout, photo) < rollout.share
 
 
-def _fraction(rollout: Rollout, text: bytes) -> float:
-    """Return a number in [0, 1) by a hash whose key is the rollout."""
+def _hash_fraction(rollout: Rollout, text: bytes) -> float:
+    """Hash a text to a number in [0, 1), with the rollout as the key."""
     key = f"{rollout.model} {rollout.candidate} {rollout.began_at.isoformat()}".encode()
     digest = hashlib.blake2b(text, key=hashlib.sha256(key).digest(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
@@ -413,9 +412,9 @@ def _fraction(rollout: Rollout, text: bytes) -> float:
 
 def confidence_bin(confidence: float) -> str:
     """Return the name of the bin of a confidence, 0 to 1: its lower bound."""
-    # Half a thousandth more, so that a bin's own lower bound is in it.
-    place = min(math.floor(confidence * _CONFIDENCE_BINS + 5e-4), _CONFIDENCE_BINS - 1)
-    return f"{place / _CONFIDENCE_BINS:.3f}"
+    # Names of bins are rounded lower bounds: the tolerance keeps each of them in its own bin.
+    index = min(math.floor(confidence * _CONFIDENCE_BINS + 5e-4), _CONFIDENCE_BINS - 1)
+    return f"{index / _CONFIDENCE_BINS:.3f}"
 
 
 def _count(histograms: AnswerHistograms, prediction: Prediction) -> None:

@@ -34,7 +34,7 @@ from core.inference.classifier import MAX_BATCH, Classifier, PreprocessedPhoto, 
 from core.inference.embedding import Embedding
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, read_photo
-from core.photos.formats.claimed import BEGINNING, claimed_pixels
+from core.photos.formats.claimed import PREFIX_BYTES, claimed_pixels
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.registry.catalog import Catalog, FailureListener
@@ -389,10 +389,10 @@ class LocalPredictor(Predictor):
             is_embedding = batch[0].job.base is not None
             if self._rollouts is None or is_embedding:
                 raise
-            stand_in = self._rollouts.stand_in(classifier, error)
-            if stand_in is None:
+            fallback = self._rollouts.fallback(classifier, error)
+            if fallback is None:
                 raise
-            return _infer(batch, stand_in)
+            return _infer(batch, fallback)
 
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process if there are any."""
@@ -523,6 +523,6 @@ async def _pixels_of(photo: Photo) -> int:
     if isinstance(photo, Image.Image):
         return photo.width * photo.height
     try:
-        return claimed_pixels(await asyncio.to_thread(read_photo, photo, BEGINNING))
+        return claimed_pixels(await asyncio.to_thread(read_photo, photo, PREFIX_BYTES))
     except PhotoReadError:
         return 0

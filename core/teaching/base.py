@@ -21,10 +21,10 @@ BASE_MODEL = "efficientnet-frozen"
 
 @dataclass(frozen=True)
 class TeachingBase:
-    """A model whose embeddings heads can be learned from.
+    """A model on whose embeddings classification heads can be learned.
 
     Attributes:
-        bundle: Its model folder.
+        bundle: Model folder of the base.
     """
 
     bundle: Bundle
@@ -37,8 +37,8 @@ class TeachingBase:
             )
         if self.bundle.config.input.resize == "three_crops":
             raise BundleError(
-                f"Nothing can be taught on {self.bundle.config.name}, which looks at three parts "
-                "of a photo."
+                f"Nothing can be taught on {self.bundle.config.name}: it looks at three crops of a "
+                f"photo. Use the model {BASE_MODEL} that comes with TenSight."
             )
 
     @property
@@ -56,9 +56,9 @@ class TeachingBase:
         """Read the space in which heads are learned.
 
         Args:
-            embeddings: Some of its embeddings, shape (..., d).
+            embeddings: Embeddings of the base, shape (..., d); only d is used.
 
         Raises:
-            BundleError: The file is damaged, or does not fit the embeddings.
+            BundleError: space.npz is damaged, or does not fit the embeddings.
         """
         return read_space(self.bundle.read(SPACE), embeddings.shape[-1])

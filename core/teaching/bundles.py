@@ -1,4 +1,4 @@
-"""Make model folders of taught models, and install them with their base."""
+"""Write the model folders of taught models, and install them together with their base."""
 
 from __future__ import annotations
 
@@ -70,22 +70,22 @@ def write_taught_bundle(
     seconds: float,
     offered: bool = True,
 ) -> Bundle:
-    """Write the model folder of a taught model. Equal heads and figures give equal folders.
+    """Write the model folder of a taught model. Equal heads and metrics give equal folders.
 
     Args:
         folder: Target path; its name is that of the model.
-        base: What it was taught on.
+        base: Base that the head was learned on.
         classes: Names of the classes.
         learned: The head.
-        findings: What is known of it.
-        title: Name for people.
-        command: What it was made by.
+        findings: Its evaluation.
+        title: Name shown to people.
+        command: Command that made the model, for its metadata.
         seconds: Duration of learning, in seconds; rounded up to minutes.
         offered: Whether page and bot list it for selection.
     """
-    below, counts = base.bundle.config, findings.taught.photos
+    base_config, counts = base.bundle.config, findings.taught.photos
     date = datetime.now(UTC).date().isoformat()
-    data = f"{sum(counts):,} photos of {len(classes)} classes, on the model {below.name}"
+    data = f"{sum(counts):,} photos of {len(classes)} classes, on the model {base_config.name}"
     config = Config(
         schema_version=2,
         name=folder.name,
@@ -93,8 +93,8 @@ def write_taught_bundle(
         description=f"Taught with {data}.",
         family="taught",
         labels=tuple(classes),
-        input=below.input,
-        views=below.views,
+        input=base_config.input,
+        views=base_config.views,
         precision="float32",
         temperature=learned.temperature,
         offered=offered,
@@ -108,18 +108,18 @@ def write_taught_bundle(
         training=Training(
             recipe="teach",
             data=data,
-            license=below.training.license,
+            license=base_config.training.license,
             hardware=_hardware(),
             date=date,
             commit=__version__,
         ),
         minimum_version=FORMAT_SINCE,
     )
-    figures = Metrics(
+    metrics = Metrics(
         test=findings.split,
         validation=findings.split,
         curves=(),
-        parameters=_parameters(learned),
+        parameters=_count_parameters(learned),
         bytes=len(learned.head),
         milliseconds=base.bundle.metrics().milliseconds,
         # The same photos taught again on the same day make the same revision.
@@ -134,7 +134,7 @@ def write_taught_bundle(
             versions={"scikit-learn": metadata.version("scikit-learn")},
         ),
     )
-    return write_bundle(folder, config, _files(config, figures, learned.head))
+    return write_bundle(folder, config, _bundle_files(config, metrics, learned.head))
 
 
 def rename_taught(bundle: Bundle, folder: Path, *, offered: bool) -> Bundle:
@@ -146,7 +146,7 @@ def rename_taught(bundle: Bundle, folder: Path, *, offered: bool) -> Bundle:
         offered: Whether page and bot list it for selection.
     """
     config = bundle.config.model_copy(update={"name": folder.name, "offered": offered})
-    return write_bundle(folder, config, _files(config, bundle.metrics(), bundle.read(HEAD)))
+    return write_bundle(folder, config, _bundle_files(config, bundle.metrics(), bundle.read(HEAD)))
 
 
 def install_taught(
@@ -154,15 +154,15 @@ def install_taught(
     base: TeachingBase,
     bundle: Bundle,
     *,
-    then: Callable[[], None] | None = None,
+    on_installed: Callable[[], None] | None = None,
 ) -> Bundle:
     """Install a taught model as a candidate, and its base once.
 
     Args:
         home: TENSIGHT_HOME.
-        base: What it was taught on.
+        base: Base of the model.
         bundle: The model folder.
-        then: Called once both are installed, before other processes may delete revisions.
+        on_installed: Called once both are installed, before other processes may delete revisions.
 
     Raises:
         OutputError: TENSIGHT_HOME cannot be written.
@@ -171,18 +171,18 @@ def install_taught(
     date = datetime.now(UTC).isoformat(timespec="seconds")
     with store.staging() as staging:
         drafts = []
-        for each in (base.bundle, bundle):
-            if each is base.bundle and _is_installed(store, base):
+        for source in (base.bundle, bundle):
+            if source is base.bundle and _is_installed(store, base):
                 continue
-            copy = staging / each.config.name
+            copy = staging / source.config.name
             copy.mkdir()
-            for file in (CONFIG, *each.config.sha256):
-                shutil.copyfile(each.folder / file, copy / file)
+            for file in (CONFIG, *source.config.sha256):
+                shutil.copyfile(source.folder / file, copy / file)
             drafts.append(StoredRevision(Bundle.open(copy), None, None, date))
         with store.changing():
             installed = [replace(draft, bundle=store.add(draft)) for draft in drafts]
-            if then is not None:
-                then()
+            if on_installed is not None:
+                on_installed()
     return installed[-1].bundle
 
 
@@ -207,8 +207,8 @@ def zip_taught(bundle: Bundle, name: str) -> bytes:
 
 def folder_name(title: str) -> str:
     """Return a name for a model folder that resembles a title."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    name = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:40].rstrip("-")
+    ascii_title = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = re.sub("[^a-z0-9]+", "-", ascii_title).strip("-")[:40].rstrip("-")
     return name if name and not is_private(name) else "classifier"
 
 
@@ -216,11 +216,11 @@ def _is_installed(store: RevisionStore, base: TeachingBase) -> bool:
     return any(each.config.sha256.get(MODEL) == base.reference.sha256 for each in store.bundles())
 
 
-def _files(config: Config, figures: Metrics, head: bytes) -> dict[str, bytes]:
+def _bundle_files(config: Config, metrics: Metrics, head: bytes) -> dict[str, bytes]:
     return {
         HEAD: head,
-        METRICS: (figures.model_dump_json(indent=2) + "\n").encode(),
-        CARD: (_HEADER + card(config, figures)).encode(),
+        METRICS: (metrics.model_dump_json(indent=2) + "\n").encode(),
+        CARD: (_HEADER + card(config, metrics)).encode(),
     }
 
 
@@ -228,7 +228,7 @@ def _hardware() -> str:
     return f"{processors()} × {processor_name()}"
 
 
-def _parameters(learned: LearnedHead) -> int:
+def _count_parameters(learned: LearnedHead) -> int:
     """Return the number of weights and biases of a head."""
     arrays = read_arrays(learned.head, ("weights", "bias"), max_bytes=len(learned.head))
     return int(arrays["weights"].size + arrays["bias"].size)

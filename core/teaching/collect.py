@@ -1,4 +1,4 @@
-"""From photos to embeddings: read, prepare and embed what a classifier is to be taught with."""
+"""Read, prepare and embed the photos that a classifier is taught with."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from core.photos.prepare import Preparation
 from core.teaching.base import TeachingBase
 from core.teaching.limits import (
     MAX_PHOTOS,
-    MAX_PHOTOS_IN_ALL,
+    MAX_TOTAL_PHOTOS,
     check_classes,
     check_counts,
     class_name,
-    comparable,
+    comparison_key,
 )
 from core.teaching.stored_examples import HASH_BYTES, StoredExamples, views_that_fit
 from core.teaching.views import preview_side, views_of
@@ -32,8 +32,9 @@ __all__ = ["Collected", "Embed", "LabelledPhoto", "SkippedPhoto", "collect", "se
 Embed = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
 """Computes embeddings, shape (n, d), of images of the base's input size, (height, width, 3)."""
 
-_AT_ONCE = 16
-_NOBODY = bytes(HASH_BYTES)
+# Number of photos that are in memory at a time.
+_CHUNK_PHOTOS = 16
+_NO_SENDER = bytes(HASH_BYTES)
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class LabelledPhoto:
         photo: Content or path of its file, or a function that returns the content when it is
             needed, so that not all photos are in memory; it is called in a thread, and raises
             PhotoReadError where there is no content.
-        name: What people know it by, such as its file name.
-        sender: Key of the person who sent it; None for nobody in particular.
+        name: Name shown to people, such as the file name.
+        sender: Key of the person who sent it; None where nobody needs to be named.
     """
 
     label: str
@@ -65,13 +66,13 @@ class SkippedPhoto:
 
 @dataclass(frozen=True)
 class Collected:
-    """Photos that can be learned from, and what became of the others.
+    """Photos that can be learned from, and which others were left out.
 
     Attributes:
         examples: The different, readable photos, with the classes in alphabetical order.
-        names: What people know them by, in the order of the examples.
+        names: Their names shown to people, in the order of the examples.
         skipped: Photos that cannot be read.
-        duplicates: Number of photos that show exactly what another one of their class shows.
+        duplicates: Number of photos whose pixels equal those of another photo of their class.
     """
 
     examples: StoredExamples
@@ -81,7 +82,9 @@ class Collected:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _EmbeddedPhoto:
+    """A photo that can be learned from, with the embeddings of all its views."""
+
     label: str
     name: str
     embeddings: NDArray[np.float16]
@@ -91,7 +94,7 @@ class _Row:
 
 def sender_hash(key: bytes, sender: str | None) -> bytes:
     """Return the keyed hash that stands for a sender, 16 bytes; zeros for nobody."""
-    return _NOBODY if sender is None else _keyed(key, b"sender", sender.encode())
+    return _NO_SENDER if sender is None else _keyed_hash(key, b"sender", sender.encode())
 
 
 def collect(
@@ -109,27 +112,27 @@ def collect(
     Args:
         photos: The photos.
         base: The model to teach on.
-        embed: Computes its embeddings.
+        embed: Computes the base's embeddings.
         pool: Decodes the photos.
         key: Key of the hashes of senders and photos.
         complete: Whether these are all photos of a new classifier, so that too few classes or
-            photos are refused; otherwise they are added to others.
-        progress: Called with the number of photos that are done, and of all.
+            photos are refused; otherwise they are added to those of an existing one.
+        progress: Called with the number of photos that are done, and their total number.
 
     Raises:
         TeachingError: Names or numbers of photos are not accepted, or a photo is in two classes.
     """
     names = {photo.label: class_name(photo.label) for photo in photos}
-    classes = sorted(dict.fromkeys(names.values()), key=lambda name: (comparable(name), name))
+    classes = sorted(dict.fromkeys(names.values()), key=lambda name: (comparison_key(name), name))
     if complete:
         check_classes(classes)
     if not photos:
         raise TeachingError("no_photos", "There is no photo to learn from. Add photos.")
-    rows: dict[bytes, _Row] = {}
+    rows: dict[bytes, _EmbeddedPhoto] = {}
     skipped: list[SkippedPhoto] = []
     counts = dict.fromkeys(classes, 0)
     duplicates = 0
-    for done, (photo, found) in enumerate(_embedded(photos, base, embed, pool, key), 1):
+    for done, (photo, found) in enumerate(_embed_photos(photos, base, embed, pool, key), 1):
         if isinstance(found, SkippedPhoto):
             skipped.append(found)
         elif found.photo in rows:
@@ -138,7 +141,7 @@ def collect(
         else:
             rows[found.photo] = found
             counts[found.label] += 1
-            if counts[found.label] > MAX_PHOTOS or len(rows) > MAX_PHOTOS_IN_ALL:
+            if counts[found.label] > MAX_PHOTOS or len(rows) > MAX_TOTAL_PHOTOS:
                 check_counts({found.label: counts[found.label]})
                 check_counts(counts)
         if progress is not None:
@@ -153,44 +156,45 @@ def collect(
         )
     ordered = sorted(rows.values(), key=lambda row: (classes.index(row.label), row.photo))
     return Collected(
-        _stored(ordered, classes, base),
+        _to_stored_examples(ordered, classes, base),
         tuple(row.name for row in ordered),
         tuple(skipped),
         duplicates,
     )
 
 
-def _embedded(
+def _embed_photos(
     photos: Sequence[LabelledPhoto],
     base: TeachingBase,
     embed: Embed,
     pool: PhotoPool,
     key: bytes,
-) -> Iterator[tuple[LabelledPhoto, _Row | SkippedPhoto]]:
+) -> Iterator[tuple[LabelledPhoto, _EmbeddedPhoto | SkippedPhoto]]:
     """Yield each photo with its embeddings, or with the reason why it is skipped."""
-    wanted = Preparation(base.input, preview=preview_side(base.input))
+    preparation = Preparation(base.input, preview=preview_side(base.input))
 
     def prepare(photo: LabelledPhoto) -> tuple[bytes, list[NDArray[np.uint8]]] | SkippedPhoto:
         try:
             content = photo.photo() if callable(photo.photo) else photo.photo
-            views = views_of(pool.prepare(content, wanted), base.input)
+            views = views_of(pool.prepare(content, preparation), base.input)
         except (ImageError, PhotoReadError) as error:
             return SkippedPhoto(printable(photo.name), str(error))
-        return _keyed(key, b"photo", views[0].tobytes()), views
+        return _keyed_hash(key, b"photo", views[0].tobytes()), views
 
     with ThreadPoolExecutor(pool.workers) as threads:
-        for start in range(0, len(photos), _AT_ONCE):
-            some = photos[start : start + _AT_ONCE]
-            for photo, prepared in zip(some, threads.map(prepare, some), strict=True):
+        for start in range(0, len(photos), _CHUNK_PHOTOS):
+            chunk = photos[start : start + _CHUNK_PHOTOS]
+            for photo, prepared in zip(chunk, threads.map(prepare, chunk), strict=True):
                 if isinstance(prepared, SkippedPhoto):
                     yield photo, prepared
                     continue
                 content, views = prepared
-                # All views of one photo and no others, so that neither depends on the order.
+                # One call for each photo: in larger batches, the rounding of its embeddings would
+                # depend on the other photos, and so on their order.
                 embeddings = embed(views).astype(np.float16)
                 yield (
                     photo,
-                    _Row(
+                    _EmbeddedPhoto(
                         class_name(photo.label),
                         printable(photo.name),
                         embeddings,
@@ -200,7 +204,9 @@ def _embedded(
                 )
 
 
-def _refuse_two_classes(first: _Row, second: _Row, photo: LabelledPhoto) -> None:
+def _refuse_two_classes(
+    first: _EmbeddedPhoto, second: _EmbeddedPhoto, photo: LabelledPhoto
+) -> None:
     if first.label != second.label:
         raise TeachingError(
             "two_classes",
@@ -212,7 +218,9 @@ def _refuse_two_classes(first: _Row, second: _Row, photo: LabelledPhoto) -> None
         )
 
 
-def _stored(rows: Sequence[_Row], classes: Sequence[str], base: TeachingBase) -> StoredExamples:
+def _to_stored_examples(
+    rows: Sequence[_EmbeddedPhoto], classes: Sequence[str], base: TeachingBase
+) -> StoredExamples:
     embeddings = np.stack([row.embeddings for row in rows])
     views = min(embeddings.shape[1], views_that_fit(len(rows), embeddings.shape[2]))
     return StoredExamples(
@@ -225,7 +233,7 @@ def _stored(rows: Sequence[_Row], classes: Sequence[str], base: TeachingBase) ->
     )
 
 
-def _keyed(key: bytes, kind: bytes, content: bytes) -> bytes:
-    # A key of BLAKE2b has at most 64 bytes.
-    short = hashlib.sha256(key).digest()
-    return hashlib.blake2b(content, key=short, digest_size=HASH_BYTES, person=kind).digest()
+def _keyed_hash(key: bytes, kind: bytes, content: bytes) -> bytes:
+    # BLAKE2b accepts keys of up to 64 bytes only.
+    hash_key = hashlib.sha256(key).digest()
+    return hashlib.blake2b(content, key=hash_key, digest_size=HASH_BYTES, person=kind).digest()

@@ -1,4 +1,4 @@
-"""Corrections: a photo that a taught model got wrong is added to its class, and taught."""
+"""Corrections: add a photo that a taught model got wrong to its true class, and teach again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Correction:
     """A model that has been taught again with a photo that it got wrong.
 
     Attributes:
-        model: The model as it is now.
-        before: Accuracy before, on the photos that it was taught with then.
+        model: The corrected model.
+        before: Cross-validated accuracy before the correction, on the photos of that time.
     """
 
     model: TaughtModel
@@ -28,7 +28,7 @@ class Correction:
 
     @property
     def after(self) -> ProportionEstimate:
-        """Accuracy now, on all photos that it was taught with."""
+        """Cross-validated accuracy after the correction, on all photos including the new one."""
         return self.model.report.accuracy
 
     def texts(self, language: Language) -> dict[str, str]:
@@ -62,16 +62,17 @@ def correct(
     """Add a photo to its class, and teach the private model again.
 
     Args:
-        teaching: Teaches it.
-        owner: Its owner.
-        model: Its id.
+        teaching: The teaching service.
+        owner: Owner of the model.
+        model: Id of the model.
         photo: The photo with its true class.
-        progress: Called with the number of photos that are done, and of all.
+        progress: Called with the number of photos that are done, and their total number.
 
     Raises:
-        ModelNotFoundError, TeachingError, MissingExtraError, OutputError: As in `Teaching.more`.
+        ModelNotFoundError, TeachingError, MissingExtraError, OutputError: As in
+            `Teaching.add_photos`.
         BundleError: As in `Teaching.bundle`.
     """
     before = teaching.bundle(model).metrics().taught
-    result = teaching.more(owner, model, [photo], progress=progress)
+    result = teaching.add_photos(owner, model, [photo], progress=progress)
     return Correction(result, result.report.accuracy if before is None else before.accuracy)

@@ -15,8 +15,8 @@ class Examples:
     """Embeddings of photos to learn from.
 
     Attributes:
-        embeddings: Of each photo and each of its views, shape (n, v, d), float32; the first view is
-            the unchanged photo.
+        embeddings: One for each view of each photo, shape (n, v, d), float32; the first view is the
+            unchanged photo.
         labels: Class indices, 0 to k - 1, shape (n,), int64; at least three photos of each class.
     """
 
@@ -29,9 +29,9 @@ class Examples:
         return int(self.labels.max()) + 1
 
     def take(self, rows: NDArray[np.int64]) -> Examples:
-        """Return some of the photos.
+        """Select photos.
 
         Args:
-            rows: Their indices.
+            rows: Indices of the photos, shape (m,).
         """
         return Examples(self.embeddings[rows], self.labels[rows])

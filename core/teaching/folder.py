@@ -24,32 +24,32 @@ def read_folder(folder: Path) -> list[LabelledPhoto]:
         folder: The folder.
 
     Raises:
-        TeachingError: The folder cannot be read, or has neither.
+        TeachingError: The folder cannot be read, or has neither a labels.csv nor folders of photos.
     """
     try:
         if (folder / _LABELS).is_file():
-            return _of_table(folder)
-        found = [
-            LabelledPhoto(inside.name, file, str(file.relative_to(folder)))
-            for inside in sorted(folder.iterdir())
-            if inside.is_dir() and not inside.name.startswith(".")
-            for file in sorted(inside.iterdir())
+            return _read_table(folder)
+        photos = [
+            LabelledPhoto(subfolder.name, file, str(file.relative_to(folder)))
+            for subfolder in sorted(folder.iterdir())
+            if subfolder.is_dir() and not subfolder.name.startswith(".")
+            for file in sorted(subfolder.iterdir())
             if not file.is_dir() and not file.name.startswith(".")
         ]
     except OSError as error:
         raise TeachingError(
             "no_photos", f"{folder} cannot be read: {error.strerror or error}. Check the path."
         ) from error
-    if not found:
+    if not photos:
         raise TeachingError(
             "no_photos",
             f"{folder} has no folders with photos in it. Make a folder for each class, with its "
             f"photos in it, or a {_LABELS} with the columns file and label.",
         )
-    return found
+    return photos
 
 
-def _of_table(folder: Path) -> list[LabelledPhoto]:
+def _read_table(folder: Path) -> list[LabelledPhoto]:
     table = folder / _LABELS
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:

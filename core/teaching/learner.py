@@ -19,31 +19,32 @@ __all__ = ["TaughtHead", "teach_head"]
 
 _FOLDS = 5
 _MAX_DIMENSIONS = 256
-# Relative to the largest: directions of rounding errors are left out.
+# Relative to the largest eigenvalue: directions below it are rounding errors.
 _MIN_EIGENVALUE = 1e-12
+# Candidates for `C` of scikit-learn's LogisticRegression, for one view of each photo.
 _STRENGTHS = (3.0, 30.0, 300.0)
-# Weight of the similarity to the class centers beside the logistic regression. Chosen, as the
-# strengths are, by episodes of the ten classes.
+# Weight of the cosine similarity to the class centers, which is added to the logits of the
+# regression. It and the strengths were chosen on teaching episodes with CIFAR-10's ten classes.
 _CENTER_WEIGHT = 20.0
-_ACCEPTED = 0.95
+_ACCEPTED_FRACTION = 0.95
 _MAX_ITERATIONS = 1000
 _TEMPERATURES = (0.05, 20.0)
 
 
 @dataclass(frozen=True, eq=False)
 class TaughtHead:
-    """A head, and what cross-validation says of it.
+    """A head with its calibration and its cross-validated predictions.
 
     Attributes:
-        head: Learned from all photos.
-        temperature: Divisor of its logits with the least log loss, 0.05 to 20.
+        head: Head learned from all photos.
+        temperature: Divisor of the logits that minimises the cross-validated log loss, 0.05 to 20.
         none_below: Value of `Head.known_scores` below which the verdict is `none`: 95% of the
             held-out photos lie above it.
-        probabilities: Of each photo, by a head that was learned without it and calibrated with
-            `temperature`; shape (n, k), in the order of the examples.
+        probabilities: Probabilities of each photo's classes by a head that was learned without it,
+            calibrated with `temperature`; shape (n, k), in the order of the examples.
         known_scores: `Head.known_scores` of each photo by a head that was learned without it, shape
             (n,), in the order of the examples.
-        strength: Inverse of the regularisation of the logistic regression.
+        strength: Inverse regularisation strength of the logistic regression, one of `_STRENGTHS`.
     """
 
     head: Head
@@ -82,11 +83,11 @@ def teach_head(examples: Examples, space: EmbeddingSpace) -> TaughtHead:
     probabilities[order] = _softmax(logits / temperature)
     known_scores = np.empty_like(similarities)
     known_scores[order] = similarities
-    ((weights, bias, centers),) = _fit(projected, ordered.labels, (strength,))
+    ((weights, bias, centers),) = _fit_heads(projected, ordered.labels, (strength,))
     return TaughtHead(
         Head(space, weights, bias, centers),
         temperature,
-        float(np.quantile(similarities, 1 - _ACCEPTED)),
+        float(np.quantile(similarities, 1 - _ACCEPTED_FRACTION)),
         probabilities,
         known_scores,
         strength,
@@ -122,29 +123,29 @@ def _cross_validate(
         For each of `_STRENGTHS`, logits of shape (n, k) and similarities of shape (n,).
     """
     n, k = len(labels), int(labels.max()) + 1
-    found = {strength: (np.empty((n, k)), np.empty(n)) for strength in _STRENGTHS}
-    for learn, held_out in folds:
+    results = {strength: (np.empty((n, k)), np.empty(n)) for strength in _STRENGTHS}
+    for train, held_out in folds:
         unchanged = projected[held_out, 0]
-        fitted = _fit(projected[learn], labels[learn], _STRENGTHS)
+        fitted = _fit_heads(projected[train], labels[train], _STRENGTHS)
         for strength, (weights, bias, centers) in zip(_STRENGTHS, fitted, strict=True):
-            logits, similarities = found[strength]
+            logits, similarities = results[strength]
             logits[held_out] = unchanged @ weights + bias
             similarities[held_out] = (unchanged @ centers.T).max(axis=1)
-    return found
+    return results
 
 
-def _fit(
+def _fit_heads(
     projected: NDArray[np.float32], labels: NDArray[np.int64], strengths: Sequence[float]
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
     """Return weights (d, k), bias (k,) and class centers (k, d) for each strength, in order.
 
-    Each regression starts from the one before, which saves most of its iterations.
+    Each regression is warm-started from the one before, which saves most of its iterations.
     """
     n, views, features = projected.shape
     rows = projected.reshape(n * views, features).astype(np.float64)
-    repeated = np.repeat(labels, views)
+    view_labels = np.repeat(labels, views)
     classes = int(labels.max()) + 1
-    centers = np.stack([rows[repeated == label].mean(axis=0) for label in range(classes)])
+    centers = np.stack([rows[view_labels == label].mean(axis=0) for label in range(classes)])
     centers /= np.maximum(np.linalg.norm(centers, axis=1, keepdims=True), 1e-12)
     basis = _principal_axes(rows)
     reduced = rows @ basis.T
@@ -152,9 +153,9 @@ def _fit(
     heads = []
     for strength in strengths:
         regression.set_params(C=strength / views)
-        regression.fit(reduced, repeated)
+        regression.fit(reduced, view_labels)
         kernel, bias = regression.coef_, regression.intercept_
-        if classes == 2:  # scikit-learn keeps one row for two classes
+        if classes == 2:  # scikit-learn has a single row of coefficients then
             kernel, bias = np.concatenate([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
         weights = (kernel @ basis).T + _CENTER_WEIGHT * centers.T
         heads.append(
@@ -186,13 +187,13 @@ def _best_temperature(
 ) -> tuple[float, float]:
     """Return the temperature with the least log loss, and that loss in nats."""
 
-    def loss(power: float) -> float:
-        scores = _softmax(logits / np.exp(power))[np.arange(len(labels)), labels]
+    def loss(log_temperature: float) -> float:
+        scores = _softmax(logits / np.exp(log_temperature))[np.arange(len(labels)), labels]
         return float(-np.log(np.maximum(scores, 1e-300)).mean())
 
     low, high = np.log(_TEMPERATURES)
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
+    minimum = minimize_scalar(loss, bounds=(low, high), method="bounded")
+    return float(np.exp(minimum.x)), float(minimum.fun)
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,20 +22,19 @@ __all__ = ["LearnedHead", "check_installed", "learn"]
 
 _TIMEOUT_S = 300.0
 _MAX_OUTPUT_BYTES = 16_000_000
-# They must see no token, key or password.
-_KEPT = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+# Environment variables that the worker inherits: it must see no token, key or password.
+_INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _OUTPUTS = ("head", "numbers", "probabilities", "known_scores")
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedHead:
-    """A head, and what cross-validation says of it.
+    """A serialised head with its calibration and its cross-validated predictions.
 
     Attributes:
         head: Content of head.npz.
-        temperature, none_below: See `core.teaching.learner.TaughtHead`.
-        probabilities: Of each photo, by a head learned without it; shape (n, k).
-        known_scores: Of each photo, likewise, shape (n,).
+        temperature, none_below, probabilities, known_scores: See
+            `core.teaching.learner.TaughtHead`.
     """
 
     head: bytes
@@ -70,24 +69,24 @@ def learn(
         TeachingError: The worker failed, or did not finish in time.
     """
     check_installed()
-    given = write_arrays(
+    inputs = write_arrays(
         {
             "embeddings": examples.embeddings,
             "labels": examples.labels,
             "space": np.frombuffer(write_space(space), np.uint8),
         }
     )
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    # With more threads than this, they wait for each other.
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    # More threads than this spend their time waiting for each other.
     threads = str(min(2, processors()))
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": threads}
     environment |= {"OMP_NUM_THREADS": threads}
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "core.teaching.worker"],
             env=environment,
             cwd=Path(__file__).resolve().parents[2],
-            input=given,
+            input=inputs,
             capture_output=True,
             timeout=timeout_s,
             check=False,
@@ -95,40 +94,40 @@ def learn(
     except subprocess.TimeoutExpired as error:
         raise TeachingError(
             "failed",
-            f"Learning was not finished within {timeout_s:g} s. Nothing was changed. Try again "
+            f"Learning did not finish within {timeout_s:g} s. Nothing was changed. Try again "
             "with fewer photos, or when the computer is less busy.",
         ) from error
     except OSError as error:
         raise TeachingError(
-            "failed", f"The process that learns cannot be started: {error}. Try again."
+            "failed", f"The learning process cannot be started: {error}. Try again."
         ) from error
-    return _read(done)
+    return _read_output(completed)
 
 
-def _read(done: subprocess.CompletedProcess[bytes]) -> LearnedHead:
+def _read_output(completed: subprocess.CompletedProcess[bytes]) -> LearnedHead:
     """Convert the output of the worker.
 
     Raises:
         TeachingError: The worker failed.
     """
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").splitlines() or ["it was killed"]
+    if completed.returncode != 0:
+        lines = completed.stderr.decode(errors="replace").splitlines() or ["it was killed"]
         raise TeachingError(
             "failed",
             f"Learning failed: {lines[-1][:300]}. Nothing was changed. Try again with fewer "
             "photos.",
         )
     try:
-        found = read_arrays(done.stdout, _OUTPUTS, max_bytes=_MAX_OUTPUT_BYTES)
-        temperature, none_below, _ = map(float, found["numbers"])
+        arrays = read_arrays(completed.stdout, _OUTPUTS, max_bytes=_MAX_OUTPUT_BYTES)
+        temperature, none_below, _ = map(float, arrays["numbers"])
     except CORRUPT as error:
         raise TeachingError(
-            "failed", f"The process that learns gave no usable result: {error}. Try again."
+            "failed", f"The learning process returned an unreadable result: {error}. Try again."
         ) from error
     return LearnedHead(
-        found["head"].tobytes(),
+        arrays["head"].tobytes(),
         temperature,
         none_below,
-        np.asarray(found["probabilities"], np.float64),
-        np.asarray(found["known_scores"], np.float64),
+        np.asarray(arrays["probabilities"], np.float64),
+        np.asarray(arrays["known_scores"], np.float64),
     )

@@ -11,48 +11,48 @@ from core.text import has_hidden, printable
 
 __all__ = [
     "MAX_CLASSES",
-    "MAX_NAME",
+    "MAX_NAME_LENGTH",
     "MAX_PHOTOS",
-    "MAX_PHOTOS_IN_ALL",
+    "MAX_TOTAL_PHOTOS",
     "MIN_CLASSES",
     "MIN_PHOTOS",
     "check_classes",
     "check_counts",
     "check_model_name",
     "class_name",
-    "comparable",
+    "comparison_key",
     "model_title",
 ]
 
 MIN_CLASSES, MAX_CLASSES = 2, 50
 MIN_PHOTOS, MAX_PHOTOS = 3, 200
-"""Photos of one class."""
-MAX_PHOTOS_IN_ALL = 2_500
-MAX_NAME = 64
-"""Characters of the name of a class or of a model."""
+"""Numbers of photos of one class."""
+MAX_TOTAL_PHOTOS = 2_500
+MAX_NAME_LENGTH = 64
+"""Maximum length of the name of a class or of a model, in characters."""
 
 _NONE = "none"
 
 
-def comparable(name: str) -> str:
-    """Return the form of a name in which names that read the same are equal."""
+def comparison_key(name: str) -> str:
+    """Return a key that is equal for names that read the same, such as `Cat` and `cat`."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
 def class_name(name: str) -> str:
-    """Return the name of a class as it is stored: composed, and without spaces around it.
+    """Return the stored form of a class name: Unicode form NFC, without surrounding spaces.
 
     Raises:
         TeachingError: The name is empty or too long, has characters that cannot be seen, or is
             `none`, which stands for photos of none of the classes.
     """
     stored = unicodedata.normalize("NFC", name).strip()
-    shown = printable(stored, MAX_NAME)
-    if not stored or len(stored) > MAX_NAME:
+    shown = printable(stored, MAX_NAME_LENGTH)
+    if not stored or len(stored) > MAX_NAME_LENGTH:
         raise TeachingError(
             "bad_class",
-            f"The name of a class has 1 to {MAX_NAME} characters; {shown!r} has {len(stored)}. "
-            "Rename the class.",
+            f"The name of a class has 1 to {MAX_NAME_LENGTH} characters; {shown!r} has "
+            f"{len(stored)}. Rename the class.",
             shown,
         )
     if has_hidden(stored):
@@ -61,7 +61,7 @@ def class_name(name: str) -> str:
             f"The name of the class {shown!r} has characters that cannot be seen. Rename it.",
             shown,
         )
-    if comparable(stored) == _NONE:
+    if comparison_key(stored) == _NONE:
         raise TeachingError(
             "bad_class",
             f"The name {shown!r} stands for photos of none of the classes. Rename the class.",
@@ -92,8 +92,8 @@ def check_classes(names: Sequence[str]) -> None:
         )
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.get(comparable(name))
-        seen[comparable(name)] = name
+        other = seen.get(comparison_key(name))
+        seen[comparison_key(name)] = name
         if other is not None:
             raise TeachingError(
                 "same_class",
@@ -115,24 +115,24 @@ def check_counts(counts: dict[str, int]) -> None:
     """
     few = [name for name, n in counts.items() if n < MIN_PHOTOS]
     if few:
-        told = ", ".join(f"{name!r} has {counts[name]}" for name in few)
+        listed = ", ".join(f"{name!r} has {counts[name]}" for name in few)
         raise TeachingError(
             "few_photos",
-            f"A class needs at least {MIN_PHOTOS} different photos: {told}. Add photos.",
+            f"A class needs at least {MIN_PHOTOS} different photos: {listed}. Add photos.",
             *few,
         )
     many = [name for name, n in counts.items() if n > MAX_PHOTOS]
     if many:
-        told = ", ".join(f"{name!r} has more" for name in many)
+        listed = ", ".join(f"{name!r} has more" for name in many)
         raise TeachingError(
             "many_photos",
-            f"A class has at most {MAX_PHOTOS} photos: {told}. Leave some out.",
+            f"A class has at most {MAX_PHOTOS} photos: {listed}. Leave some out.",
             *many,
         )
-    if sum(counts.values()) > MAX_PHOTOS_IN_ALL:
+    if sum(counts.values()) > MAX_TOTAL_PHOTOS:
         raise TeachingError(
             "many_in_all",
-            f"All classes together have at most {MAX_PHOTOS_IN_ALL:,} photos. Leave some out.",
+            f"All classes together have at most {MAX_TOTAL_PHOTOS:,} photos. Leave some out.",
         )
 
 
@@ -147,12 +147,12 @@ def check_model_name(name: str, taken: Collection[str]) -> None:
         TeachingError: The name cannot be used.
     """
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789_-")
-    if not name or len(name) >= MAX_NAME or set(name) - allowed or name[0] in "_-":
+    if not name or len(name) >= MAX_NAME_LENGTH or set(name) - allowed or name[0] in "_-":
         raise TeachingError(
             "bad_model",
-            f"{printable(name, MAX_NAME)!r} cannot be the name of a model. Use 1 to "
-            f"{MAX_NAME - 1} lower-case letters, digits, `_` and `-`, such as `my-birds`.",
-            printable(name, MAX_NAME),
+            f"{printable(name, MAX_NAME_LENGTH)!r} cannot be the name of a model. Use 1 to "
+            f"{MAX_NAME_LENGTH - 1} lower-case letters, digits, `_` and `-`, such as `my-birds`.",
+            printable(name, MAX_NAME_LENGTH),
         )
     if is_private(name) or name == _NONE:
         raise TeachingError(
@@ -167,18 +167,18 @@ def check_model_name(name: str, taken: Collection[str]) -> None:
 
 
 def model_title(title: str) -> str:
-    """Return the name of a classifier for people as it is stored: without spaces around it.
+    """Return the stored form of a classifier's title: without surrounding spaces.
 
     Raises:
         TeachingError: It is empty or too long, has characters that cannot be seen, or is `none`.
     """
     stored = title.strip()
-    is_none = comparable(stored) == _NONE
-    if not stored or len(stored) > MAX_NAME or has_hidden(stored) or is_none:
+    is_none = comparison_key(stored) == _NONE
+    if not stored or len(stored) > MAX_NAME_LENGTH or has_hidden(stored) or is_none:
         raise TeachingError(
             "bad_model",
-            f"The name of a classifier has 1 to {MAX_NAME} visible characters and is not `none`, "
-            f"unlike {printable(stored, MAX_NAME)!r}. Choose another one.",
-            printable(stored, MAX_NAME),
+            f"The name of a classifier has 1 to {MAX_NAME_LENGTH} visible characters and is not "
+            f"`none`, unlike {printable(stored, MAX_NAME_LENGTH)!r}. Choose another one.",
+            printable(stored, MAX_NAME_LENGTH),
         )
     return stored

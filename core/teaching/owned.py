@@ -1,4 +1,4 @@
-"""Private taught models: whose they are, and with whom they are shared."""
+"""Private taught models: their owners, and the users they are shared with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.bundle.folder import Bundle
 from core.errors import BundleError, ModelNotFoundError
 from core.registry.revisions import RevisionStore
 from core.registry.taught import TaughtRecord, TaughtStore
-from core.teaching.limits import MAX_NAME
+from core.teaching.limits import MAX_NAME_LENGTH
 from core.text import printable
 
 __all__ = ["OwnedModels"]
@@ -46,36 +46,36 @@ class OwnedModels:
         Args:
             owner: The visitor, chat or group.
         """
-        mine = self.hashed(owner)
-        return [each for each in self.all() if mine in (each.owner, *each.users)]
+        owner_hash = self.hash_owner(owner)
+        return [each for each in self.all() if owner_hash in (each.owner, *each.users)]
 
     def owns(self, owner: str, model: str) -> bool:
-        """Return whether a private model is an owner's own, not one that others share."""
+        """Return whether somebody owns a private model; a shared one is not owned by its users."""
         record = self._taught.find(model)
-        return record is not None and hmac.compare_digest(record.owner, self.hashed(owner))
+        return record is not None and hmac.compare_digest(record.owner, self.hash_owner(owner))
 
     def may_use(self, user: str, model: str) -> bool:
-        """Return whether a private model is somebody's own, or shared with them."""
+        """Return whether somebody owns, or has added, a private model that has not expired."""
         record, now = self._taught.find(model), self._clock()
         if record is None or (record.expires is not None and record.expires <= now):
             return False
-        return self.hashed(user) in (record.owner, *record.users)
+        return self.hash_owner(user) in (record.owner, *record.users)
 
     def count(self) -> int:
-        """Return how many private models there are."""
+        """Return the number of private models."""
         return len(self._taught.all())
 
     def all(self) -> list[TaughtRecord]:
         """List the private models of all owners that have not expired, the oldest first."""
         now = self._clock()
-        return [e for e in self._taught.all() if e.expires is None or now < e.expires]
+        return [each for each in self._taught.all() if each.expires is None or now < each.expires]
 
     def examples_bytes(self, model: str) -> int:
-        """Return the size of what a private model was taught with; 0 where nothing is stored."""
+        """Return the size of a model's stored examples in bytes; 0 where none are stored."""
         return self._taught.examples_bytes(model)
 
     def count_temporary(self) -> int:
-        """Return how many private models there are that `Teaching.purge` will delete."""
+        """Return the number of private models with an expiry, which `Teaching.purge` deletes."""
         return sum(each.expires is not None for each in self._taught.all())
 
     def share(self, owner: str, model: str) -> str:
@@ -94,7 +94,7 @@ class OwnedModels:
         """End sharing; others no longer list the model.
 
         Returns:
-            Hashes (see `hashed`) of the others who had added it, to be told.
+            Hashes (see `hash_owner`) of the others who had added it, to be told.
 
         Raises:
             ModelNotFoundError: The owner has no such model.
@@ -115,21 +115,21 @@ class OwnedModels:
             ModelNotFoundError: No model is shared with this key any more, or with too many already.
             OutputError: TENSIGHT_HOME cannot be written.
         """
-        theirs = self.hashed(user)
+        user_hash = self.hash_owner(user)
         for each in self._taught.all():
-            if not _is_key(each, share_key):
+            if not _has_share_key(each, share_key):
                 continue
             with self._taught.changing(each.id):
                 record = self._taught.find(each.id)
-                if record is None or not _is_key(record, share_key):
+                if record is None or not _has_share_key(record, share_key):
                     break
-                if theirs not in (record.owner, *record.users):
+                if user_hash not in (record.owner, *record.users):
                     if len(record.users) >= _MAX_USERS:
                         raise ModelNotFoundError(
                             f"This model is shared with {_MAX_USERS} others already. Ask its "
                             "owner for a copy."
                         )
-                    record = record.model_copy(update={"users": (*record.users, theirs)})
+                    record = record.model_copy(update={"users": (*record.users, user_hash)})
                     self._taught.save(record)
                 return record
         raise ModelNotFoundError("This model is no longer shared. Ask its owner for a new link.")
@@ -140,12 +140,12 @@ class OwnedModels:
         Raises:
             OutputError: TENSIGHT_HOME cannot be written.
         """
-        theirs = self.hashed(user)
+        user_hash = self.hash_owner(user)
         with self._taught.changing(model):
             record = self._taught.find(model)
-            if record is not None and theirs in record.users:
-                left = tuple(each for each in record.users if each != theirs)
-                self._taught.save(record.model_copy(update={"users": left}))
+            if record is not None and user_hash in record.users:
+                remaining = tuple(each for each in record.users if each != user_hash)
+                self._taught.save(record.model_copy(update={"users": remaining}))
 
     def move(self, owner: str, new_owner: str) -> None:
         """Pass all models of an owner, and those shared with them, to a new owner.
@@ -153,7 +153,7 @@ class OwnedModels:
         Raises:
             OutputError: TENSIGHT_HOME cannot be written.
         """
-        old, new = self.hashed(owner), self.hashed(new_owner)
+        old, new = self.hash_owner(owner), self.hash_owner(new_owner)
         for each in self.models(owner):
             with self._taught.changing(each.id):
                 record = self._taught.find(each.id)
@@ -185,7 +185,7 @@ class OwnedModels:
             self._taught.save(record.model_copy(update={"offered": False}))
 
     def mark_published(self, model: str, name: str) -> None:
-        """Note that a copy of a private model is public, for its owner; its offer has ended.
+        """Record that a copy of a private model was published, and end its offer.
 
         Args:
             model: Its id; nothing happens if it has been deleted meanwhile.
@@ -197,8 +197,8 @@ class OwnedModels:
         with self._taught.changing(model):
             record = self._taught.find(model)
             if record is not None:
-                done = {"offered": False, "published": name}
-                self._taught.save(record.model_copy(update=done))
+                changes = {"offered": False, "published": name}
+                self._taught.save(record.model_copy(update=changes))
 
     def offers(self) -> list[TaughtRecord]:
         """List the private models that are offered to the operator."""
@@ -213,13 +213,13 @@ class OwnedModels:
         """
         record = self._taught.find(model)
         if record is None:
-            raise _no_model(model)
+            raise _not_found(model)
         found = self._revisions.find(record.id, record.revision)
         if found is None:
             raise BundleError(f"The files of {model} are missing. Teach it again.")
         return found
 
-    def hashed(self, owner: str) -> str:
+    def hash_owner(self, owner: str) -> str:
         """Return the keyed hash that stands for an owner in records, 64 hex digits."""
         return hmac.new(self._key, f"owner {owner}".encode(), hashlib.sha256).hexdigest()
 
@@ -232,17 +232,18 @@ class OwnedModels:
 
     def _owned(self, owner: str, model: str) -> TaughtRecord:
         record = self._taught.find(model)
-        if record is None or not hmac.compare_digest(record.owner, self.hashed(owner)):
-            raise _no_model(model)
+        if record is None or not hmac.compare_digest(record.owner, self.hash_owner(owner)):
+            raise _not_found(model)
         return record
 
 
-def _is_key(record: TaughtRecord, share_key: str) -> bool:
-    mine = record.share_key
-    return mine is not None and secrets.compare_digest(mine.encode(), share_key.encode())
+def _has_share_key(record: TaughtRecord, share_key: str) -> bool:
+    expected = record.share_key
+    return expected is not None and secrets.compare_digest(expected.encode(), share_key.encode())
 
 
-def _no_model(model: str) -> ModelNotFoundError:
+def _not_found(model: str) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"There is no classifier {printable(model, MAX_NAME)!r} of yours. It may have been deleted."
+        f"There is no classifier {printable(model, MAX_NAME_LENGTH)!r} of yours. It may have been "
+        "deleted."
     )

@@ -22,15 +22,15 @@ from core.teaching.collect import SkippedPhoto
 from core.teaching.learning import LearnedHead
 from core.teaching.stored_examples import StoredExamples
 
-__all__ = ["DoubtfulPhoto", "Findings", "TeachingReport", "refuse_alike", "report_on"]
+__all__ = ["DoubtfulPhoto", "Findings", "TeachingReport", "check_distinguishable", "evaluate_head"]
 
 _MAX_MISTAKES = 20
 # A photo is doubtful where another class is this much more probable than its own.
 _DOUBTFUL_ODDS = 9.0
 _WEAK_RECALL = 0.9
-_MIN_PHOTOS_FOR_SURE = 5
-# Distance of two embeddings, relative to their length. Two photos of one thing differ by tenths.
-_SAME = 0.01
+_MIN_PHOTOS_FOR_RECALL = 5
+# Relative to the mean length of the embeddings. Even two photos of one object differ by tenths.
+_MAX_SAME_DISTANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class DoubtfulPhoto:
     """A photo that may be in the wrong class.
 
     Attributes:
-        name: What people know it by.
+        name: Name shown to people.
         label: Its class.
-        looks_like: The class that it is taken for by a model taught without it.
+        looks_like: The class predicted by a model that was taught without it.
         confidence: Probability of that class, 0 to 1.
     """
 
@@ -59,12 +59,12 @@ class TeachingReport:
         photos: Number of photos of each class.
         accuracy: Share of the photos that a model taught without them classifies correctly, with
             its 95% interval.
-        recall: The same by class.
-        confusion: Number of photos by class and by the class that they are taken for.
+        recall: The same for each class.
+        confusion: Number of photos by class (rows) and predicted class (columns).
         doubtful: Photos that may be in the wrong class, the most doubtful ones first.
-        weak: Classes that need more photos.
+        weak: Classes with a recall below 90% or fewer than five photos, which need more photos.
         skipped: Photos that could not be read.
-        duplicates: Number of photos that were there twice, and counted once.
+        duplicates: Number of exact duplicates, which were left out.
     """
 
     classes: tuple[str, ...]
@@ -97,12 +97,12 @@ class TeachingReport:
 
 @dataclass(frozen=True)
 class Findings:
-    """The report for people, and its figures as a model folder holds them.
+    """Evaluation of a taught head: a report for people, and metrics for its model folder.
 
     Attributes:
-        report: For people.
-        split: Results of cross-validation.
-        taught: The same in short, with the photos that it was taught with.
+        report: Shown to people.
+        split: Results of cross-validation, as metrics.json has them.
+        taught: Their summary, with the numbers of photos that the head was taught with.
         unsure_below: Threshold of the verdict `unsure`.
     """
 
@@ -112,32 +112,36 @@ class Findings:
     unsure_below: float
 
 
-def refuse_alike(examples: StoredExamples) -> None:
-    """Refuse photos that cannot be told apart, by their unchanged view.
+def check_distinguishable(examples: StoredExamples) -> None:
+    """Check that the classes have distinguishable photos, by their unchanged views.
 
     Raises:
         TeachingError: All photos of a class look the same, or each photo of a class looks like one
             of another class and the other way round.
     """
-    plain = examples.embeddings[:, 0].astype(np.float32)
-    lengths = np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12)
-    groups = [plain[examples.labels == i] for i in range(len(examples.classes))]
+    unchanged = examples.embeddings[:, 0].astype(np.float32)
+    lengths = np.maximum(np.linalg.norm(unchanged, axis=1, keepdims=True), 1e-12)
+    groups = [unchanged[examples.labels == i] for i in range(len(examples.classes))]
     mean = float(lengths.mean())
-    alike = [
+    identical = [
         name
         for name, group in zip(examples.classes, groups, strict=True)
-        if len(group) and _farthest(group) < _SAME * mean
+        if len(group) and _max_distance(group) < _MAX_SAME_DISTANCE * mean
     ]
-    if alike:
+    if identical:
         raise TeachingError(
             "alike",
-            f"All photos of {', '.join(map(repr, alike))} look the same. Add photos that show it "
-            "in other places, from other sides or in other light.",
-            *alike,
+            f"All photos of {', '.join(map(repr, identical))} look the same. Add photos that show "
+            "it in other places, from other sides or in other light.",
+            *identical,
         )
     for i, first in enumerate(groups):
         for j in range(i):
-            if len(first) and len(groups[j]) and _is_copy(first, groups[j], _SAME * mean):
+            if (
+                len(first)
+                and len(groups[j])
+                and _are_copies(first, groups[j], _MAX_SAME_DISTANCE * mean)
+            ):
                 raise TeachingError(
                     "copy",
                     f"The photos of {examples.classes[j]!r} and {examples.classes[i]!r} look the "
@@ -147,7 +151,7 @@ def refuse_alike(examples: StoredExamples) -> None:
                 )
 
 
-def report_on(
+def evaluate_head(
     examples: StoredExamples,
     learned: LearnedHead,
     *,
@@ -158,11 +162,11 @@ def report_on(
     """Evaluate a head by the cross-validation that it was learned with.
 
     Args:
-        examples: What it was taught with.
-        learned: The head.
-        names: What people know the photos by; None for their numbers.
+        examples: The photos that the head was taught with.
+        learned: The head, with its predictions from cross-validation.
+        names: Names of the photos shown to people; None to number them.
         skipped: Photos that could not be read.
-        duplicates: Number of photos that were there twice.
+        duplicates: Number of exact duplicates that were left out.
     """
     labels, probabilities = examples.labels, learned.probabilities
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
@@ -178,10 +182,10 @@ def report_on(
     weak = tuple(
         name
         for name, each in zip(examples.classes, recall, strict=True)
-        if each.share < _WEAK_RECALL or each.n < _MIN_PHOTOS_FOR_SURE
+        if each.share < _WEAK_RECALL or each.n < _MIN_PHOTOS_FOR_RECALL
     )
-    own = probabilities[np.arange(len(labels)), labels]
-    doubtful = np.flatnonzero(confidence > _DOUBTFUL_ODDS * own)
+    label_probability = probabilities[np.arange(len(labels)), labels]
+    doubtful = np.flatnonzero(confidence > _DOUBTFUL_ODDS * label_probability)
     doubtful = doubtful[np.argsort(-confidence[doubtful], kind="stable")]
     unsure_below = fit_unsure_threshold(confidence, right, np.ones(len(labels)), min_accepted=1)
     is_none = learned.known_scores < learned.none_below
@@ -213,11 +217,11 @@ def report_on(
         weak=weak,
     )
     unsure = ~is_none & (confidence < unsure_below)
-    split = _split(examples, probabilities, confusion, is_none, unsure)
+    split = _split_metrics(examples, probabilities, confusion, is_none, unsure)
     return Findings(report, split, taught, unsure_below)
 
 
-def _split(
+def _split_metrics(
     examples: StoredExamples,
     probabilities: NDArray[np.float64],
     confusion: NDArray[np.int64],
@@ -227,7 +231,7 @@ def _split(
     labels = examples.labels
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == labels
-    classes = _by_class(examples.classes, confusion)
+    classes = _class_metrics(examples.classes, confusion)
     bins = reliability(confidence, right)
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_MISTAKES]
@@ -260,7 +264,7 @@ def _split(
     )
 
 
-def _by_class(names: Sequence[str], confusion: NDArray[np.int64]) -> tuple[ClassMetrics, ...]:
+def _class_metrics(names: Sequence[str], confusion: NDArray[np.int64]) -> tuple[ClassMetrics, ...]:
     hits, support = confusion.diagonal(), confusion.sum(axis=1)
     precision = hits / np.maximum(confusion.sum(axis=0), 1)
     recall = hits / np.maximum(support, 1)
@@ -271,12 +275,12 @@ def _by_class(names: Sequence[str], confusion: NDArray[np.int64]) -> tuple[Class
     )
 
 
-def _farthest(group: NDArray[np.float32]) -> float:
+def _max_distance(group: NDArray[np.float32]) -> float:
     """Return the largest distance of a row from the first one."""
     return float(np.linalg.norm(group - group[0], axis=1).max())
 
 
-def _is_copy(first: NDArray[np.float32], second: NDArray[np.float32], distance: float) -> bool:
+def _are_copies(first: NDArray[np.float32], second: NDArray[np.float32], distance: float) -> bool:
     """Return whether each row of either array is within a distance of one of the other."""
     squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     near = np.maximum(squares, 0) < distance**2

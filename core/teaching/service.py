@@ -1,4 +1,4 @@
-"""Teach classifiers, and keep what belongs to whom: the interface for command line and fronts."""
+"""Teach, share, publish and delete classifiers: the interface for command line and fronts."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from core.teaching.limits import (
     check_classes,
     check_counts,
     check_model_name,
-    comparable,
+    comparison_key,
     model_title,
 )
 from core.teaching.owned import OwnedModels
-from core.teaching.report import TeachingReport, refuse_alike, report_on
+from core.teaching.report import TeachingReport, check_distinguishable, evaluate_head
 from core.teaching.stored_examples import StoredExamples
 
-__all__ = ["Forgotten", "TaughtModel", "Teaching", "find_teaching_base"]
+__all__ = ["SenderRemoval", "TaughtModel", "Teaching", "find_teaching_base"]
 
 Progress = Callable[[int, int], None]
 
@@ -51,8 +51,8 @@ class TaughtModel:
 
     Attributes:
         bundle: The installed model folder.
-        report: What is known of it.
-        record: Whose it is; None for a model of the command line.
+        report: Its quality, from cross-validation.
+        record: Record of a private model; None for one that the command line taught.
     """
 
     bundle: Bundle
@@ -61,12 +61,12 @@ class TaughtModel:
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class SenderRemoval:
     """Outcome of removing a sender's photos from a private model.
 
     Attributes:
-        record: The model, as it was.
-        model: The model taught again; None where it was deleted.
+        record: The model's record before the removal.
+        model: The model as it was taught again; None where it was deleted.
         dropped: Classes that were left with too few photos.
     """
 
@@ -80,10 +80,10 @@ def find_teaching_base(settings: Settings, name: str = BASE_MODEL) -> TeachingBa
 
     Args:
         settings: `models` is used.
-        name: Its name.
+        name: Name of the model.
 
     Raises:
-        BundleError: It is not there, is damaged, or nothing can be taught on it.
+        BundleError: The model is missing or damaged, or nothing can be taught on it.
     """
     return TeachingBase(Bundle.open(settings.models / name))
 
@@ -97,12 +97,12 @@ class Teaching(OwnedModels):
     Args:
         settings: `home` and `models` are used.
         base: The model to teach on.
-        embed: Computes its embeddings.
+        embed: Computes the base's embeddings.
         pool: Decodes photos.
         key: Key of the hashes of owners, senders and photos.
         learner: Learns the heads; the default does so in a worker process.
-        max_models: How many models one owner may have.
-        command: What the models' cards say they were made by.
+        max_models: Maximum number of models of one owner.
+        command: Command that is named in the models' metadata.
         clock: Returns the time, in seconds since 1970.
     """
 
@@ -141,8 +141,8 @@ class Teaching(OwnedModels):
         Args:
             name: Name of the model; a taught model of that name gets another revision.
             photos: All its photos.
-            title: Name for people; None for `name`.
-            progress: Called with the number of photos that are done, and of all.
+            title: Name shown to people; None for `name`.
+            progress: Called with the number of photos that are done, and their total number.
 
         Raises:
             TeachingError: Names or photos are not accepted, or learning failed; nothing is changed.
@@ -190,7 +190,7 @@ class Teaching(OwnedModels):
         record = TaughtRecord(
             id=new_id(),
             title=title,
-            owner=self.hashed(owner),
+            owner=self.hash_owner(owner),
             revision="0" * 12,
             created=self._clock(),
             expires=self._expiry(lifetime_s),
@@ -210,16 +210,16 @@ class Teaching(OwnedModels):
         """Teach a private model anew; it keeps its id, and forgets what it was taught before.
 
         Args:
-            owner: Its owner.
-            model: Its id.
-            title: Name that the owner gives it.
+            owner: Owner of the model.
+            model: Id of the model.
+            title: New name that the owner gives it.
             photos: All its photos.
             lifetime_s: Seconds from now until `purge` deletes it; None for never.
             progress: As in `teach_named`.
 
         Raises:
             ModelNotFoundError: The owner has no such model.
-            TeachingError, MissingExtraError, OutputError: As in `teach_named`. The model goes on
+            TeachingError, MissingExtraError, OutputError: As in `teach_named`. The model keeps
                 answering as before.
         """
         title = model_title(title)
@@ -232,7 +232,7 @@ class Teaching(OwnedModels):
             again = record.model_copy(update={"title": title, "expires": self._expiry(lifetime_s)})
             return self._install(record.id, title, collected, again)
 
-    def more(
+    def add_photos(
         self,
         owner: str,
         model: str,
@@ -240,19 +240,19 @@ class Teaching(OwnedModels):
         *,
         progress: Progress | None = None,
     ) -> TaughtModel:
-        """Teach a private model further photos, also of new classes.
+        """Add photos, also of new classes, to a private model and teach it again.
 
-        A photo that it was taught already, in whichever class, moves to its new class.
+        A photo that the model has already moves from its old class to the new one.
 
         Args:
-            owner: Its owner.
-            model: Its id.
-            photos: The further photos.
+            owner: Owner of the model.
+            model: Id of the model.
+            photos: The photos to add.
             progress: As in `teach_named`.
 
         Raises:
             ModelNotFoundError: The owner has no such model.
-            TeachingError: As in `teach_named`; or the base has changed since. The model goes on
+            TeachingError: As in `teach_named`; or the base has changed since. The model keeps
                 answering as before.
             MissingExtraError, OutputError: As in `teach_named`.
         """
@@ -268,7 +268,7 @@ class Teaching(OwnedModels):
             progress=progress,
         )
         with self._changing_owned(owner, model) as record:
-            merged = _in_order(self._examples(record.id).merged(new.examples))
+            merged = _in_canonical_order(self._examples(record.id).merged(new.examples))
             check_classes(merged.classes)
             check_counts(merged.counts())
             names = dict(
@@ -278,18 +278,18 @@ class Teaching(OwnedModels):
                 names.get(photo.tobytes(), f"earlier photo {i + 1}")
                 for i, photo in enumerate(merged.photos)
             ]
-            together = Collected(merged, tuple(known), new.skipped, new.duplicates)
-            return self._install(record.id, record.title, together, record)
+            collected = Collected(merged, tuple(known), new.skipped, new.duplicates)
+            return self._install(record.id, record.title, collected, record)
 
     def forget(self, owner: str, model: str) -> tuple[str, ...]:
         """Delete a private model and everything it was taught with.
 
         Args:
-            owner: Its owner.
-            model: Its id.
+            owner: Owner of the model.
+            model: Id of the model.
 
         Returns:
-            Hashes (see `hashed`) of the others who had added it, to be told.
+            Hashes (see `hash_owner`) of the others who had added it, to be told.
 
         Raises:
             ModelNotFoundError: The owner has no such model.
@@ -299,7 +299,7 @@ class Teaching(OwnedModels):
             self._delete(record)
         return record.users
 
-    def forget_sender(self, sender: str) -> list[Forgotten]:
+    def forget_sender(self, sender: str) -> list[SenderRemoval]:
         """Remove a person's photos from all private models, and teach these again.
 
         A class that is left with fewer than three photos is dropped, and a model with fewer than
@@ -311,8 +311,8 @@ class Teaching(OwnedModels):
         Raises:
             OutputError: TENSIGHT_HOME cannot be written.
         """
-        theirs = sender_hash(self._key, sender)
-        found = []
+        hashed_sender = sender_hash(self._key, sender)
+        removals = []
         for each in self._taught.all():
             with self._taught.changing(each.id):
                 record = self._taught.find(each.id)
@@ -321,22 +321,22 @@ class Teaching(OwnedModels):
                 try:
                     examples = self._examples(record.id)
                 except TeachingError:
-                    # Nobody can tell whether their photos are among those of this model.
+                    # Unreadable examples may include this sender's photos, so the model goes.
                     self._delete(record)
-                    found.append(Forgotten(record, None, ()))
+                    removals.append(SenderRemoval(record, None, ()))
                     continue
-                left = examples.without_sender(theirs)
-                if len(left) < len(examples):
-                    found.append(self._without(record, left))
-        return found
+                remaining = examples.without_sender(hashed_sender)
+                if len(remaining) < len(examples):
+                    removals.append(self._teach_remaining(record, remaining))
+        return removals
 
     def publish(self, model: str, name: str) -> Bundle:
         """Install a copy of a private model under a public name, as a candidate.
 
-        `Releases.promote` makes it live. What the model was taught with stays private.
+        `Releases.promote` makes it live. The examples that it was taught with stay private.
 
         Args:
-            model: Its id.
+            model: Id of the private model.
             name: The public name.
 
         Raises:
@@ -354,12 +354,12 @@ class Teaching(OwnedModels):
         """Return a private model as a zip file, which `core.load` reads once it is unpacked.
 
         Args:
-            owner: Its owner.
-            model: Its id.
+            owner: Owner of the model.
+            model: Id of the model.
 
         Returns:
-            A name made of the title, and the content of NAME.zip with the folder NAME. It does not
-            hold the id, with which others could use the model here, nor the examples.
+            A name made from the title, and the content of NAME.zip with the folder NAME. The file
+            contains neither the id, with which others could use the model here, nor the examples.
 
         Raises:
             ModelNotFoundError: The owner has no such model.
@@ -369,45 +369,47 @@ class Teaching(OwnedModels):
         return name, zip_taught(self.bundle(model), name)
 
     def purge(self) -> list[TaughtRecord]:
-        """Delete the private models whose time is over, and return them as they were.
+        """Delete the private models that have expired, and return their records.
 
         Raises:
             OutputError: TENSIGHT_HOME cannot be written.
         """
         now = self._clock()
-        over = [e for e in self._taught.all() if e.expires is not None and e.expires <= now]
-        for record in over:
+        expired = [
+            each for each in self._taught.all() if each.expires is not None and each.expires <= now
+        ]
+        for record in expired:
             with self._taught.changing(record.id):
                 self._delete(record)
-        return over
+        return expired
 
-    def _without(self, record: TaughtRecord, left: StoredExamples) -> Forgotten:
-        counts = left.counts()
-        kept = tuple(name for name in left.classes if counts[name] >= MIN_PHOTOS)
-        dropped = tuple(name for name in left.classes if name not in kept)
-        if len(kept) < MIN_CLASSES or left.base != self._base.reference.sha256:
+    def _teach_remaining(self, record: TaughtRecord, remaining: StoredExamples) -> SenderRemoval:
+        counts = remaining.counts()
+        kept = tuple(name for name in remaining.classes if counts[name] >= MIN_PHOTOS)
+        dropped = tuple(name for name in remaining.classes if name not in kept)
+        if len(kept) < MIN_CLASSES or remaining.base != self._base.reference.sha256:
             self._delete(record)
-            return Forgotten(record, None, dropped)
-        examples = left.of_classes(kept)
+            return SenderRemoval(record, None, dropped)
+        examples = remaining.select_classes(kept)
         names = tuple(f"photo {i + 1}" for i in range(len(examples)))
         try:
             model = self._install(
                 record.id, record.title, Collected(examples, names, (), 0), record
             )
         except (TeachingError, MissingExtraError):
-            # What is left cannot be taught, and what was asked to be forgotten must go.
+            # The remaining photos cannot be taught, and the sender's must not stay in the model.
             self._delete(record)
-            return Forgotten(record, None, dropped)
-        return Forgotten(record, model, dropped)
+            return SenderRemoval(record, None, dropped)
+        return SenderRemoval(record, model, dropped)
 
     def _install(
         self, name: str, title: str, collected: Collected, record: TaughtRecord | None
     ) -> TaughtModel:
-        """Learn a head and install it; a private model answers with it from then on."""
+        """Learn a head and install it; a private model answers with the new head from then on."""
         examples, started = collected.examples, time.monotonic()
-        refuse_alike(examples)
+        check_distinguishable(examples)
         learned = self._learn(examples, self._base.space(examples.embeddings))
-        findings = report_on(
+        findings = evaluate_head(
             examples,
             learned,
             names=collected.names,
@@ -431,12 +433,12 @@ class Teaching(OwnedModels):
                 return TaughtModel(bundle, findings.report)
             saved = record.model_copy(update={"revision": draft.revision})
 
-            # Within the lock of the revisions, so that a collection of unused ones spares this one.
+            # Saved under the lock of the revisions, so that garbage collection spares this one.
             def save() -> None:
                 self._taught.save_examples(name, examples.to_bytes())
                 self._taught.save(saved)
 
-            bundle = install_taught(self._settings.home, self._base, draft, then=save)
+            bundle = install_taught(self._settings.home, self._base, draft, on_installed=save)
         if record.revision != saved.revision:
             self._remove_revision(record.revision)
         return TaughtModel(bundle, findings.report, saved)
@@ -465,8 +467,8 @@ class Teaching(OwnedModels):
         return StoredExamples.from_bytes(content)
 
     def _refuse_more_models(self, owner: str) -> None:
-        mine = self.hashed(owner)
-        if sum(each.owner == mine for each in self._taught.all()) >= self._max_models:
+        owner_hash = self.hash_owner(owner)
+        if sum(each.owner == owner_hash for each in self._taught.all()) >= self._max_models:
             raise TeachingError(
                 "many_models",
                 f"There are already {self._max_models} classifiers of yours. Delete one first.",
@@ -484,16 +486,16 @@ class Teaching(OwnedModels):
         return names | {folder.name for folder in find_bundles(self._settings.models)}
 
     def _base_of(self, bundle: Bundle) -> TeachingBase:
-        """Return the base of a taught model, which may be another than that of new ones."""
+        """Return the base of a taught model, which may differ from the base of new models."""
         found = Bases(self._settings.models, self._revisions).of(bundle)
         return self._base if found is None else TeachingBase(found)
 
 
-def _in_order(examples: StoredExamples) -> StoredExamples:
+def _in_canonical_order(examples: StoredExamples) -> StoredExamples:
     """Return the same photos in the order that `collect` gives them."""
-    classes = sorted(examples.classes, key=lambda name: (comparable(name), name))
+    classes = sorted(examples.classes, key=lambda name: (comparison_key(name), name))
     counts = examples.counts()
-    ordered = examples.of_classes(tuple(name for name in classes if counts[name]))
+    ordered = examples.select_classes(tuple(name for name in classes if counts[name]))
     keys = [
         (int(n), photo.tobytes()) for n, photo in zip(ordered.labels, ordered.photos, strict=True)
     ]

@@ -10,9 +10,9 @@ from core.inference.head import EmbeddingSpace
 __all__ = ["fit_space"]
 
 _RANK = 128
-_MIN_OF_KIND = 4
+_MIN_PHOTOS_OF_KIND = 4
 _MIN_SCALE = 1e-6
-# Chosen by episodes of the ten classes: more than 1, which trusts the covariance too much.
+# Chosen on teaching episodes with the ten classes of CIFAR-10; 1 trusts the covariance too much.
 _RIDGE = 3.0
 
 
@@ -33,9 +33,9 @@ def fit_space(
     """
     mean = embeddings.mean(axis=0)
     scale = np.maximum(embeddings.std(axis=0), _MIN_SCALE)
-    standard = (embeddings - mean) / scale
-    groups = [standard[kinds == kind] for kind in np.unique(kinds)]
-    within = np.concatenate([g - g.mean(axis=0) for g in groups if len(g) >= _MIN_OF_KIND])
+    standardised = (embeddings - mean) / scale
+    groups = [standardised[kinds == kind] for kind in np.unique(kinds)]
+    within = np.concatenate([g - g.mean(axis=0) for g in groups if len(g) >= _MIN_PHOTOS_OF_KIND])
     values, axes = np.linalg.eigh(within.T @ within / len(within))
     values, axes = values[::-1], axes[:, ::-1]
     rest = values[rank:].mean() if rank < len(values) else values[-1]

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from core.errors import TeachingError
 from core.inference.npz import CORRUPT, read_arrays, write_arrays
 from core.teaching.examples import Examples
-from core.teaching.limits import MAX_PHOTOS_IN_ALL
+from core.teaching.limits import MAX_TOTAL_PHOTOS
 from core.teaching.views import MAX_VIEWS
 
 __all__ = ["HASH_BYTES", "StoredExamples", "views_that_fit"]
 
 HASH_BYTES = 16
 _MAX_BYTES = 8_000_000
-_BESIDE_EMBEDDINGS = 200_000
-_NAMES = ("classes", "embeddings", "labels", "senders", "photos", "base")
+_OTHER_ARRAYS_BYTES = 200_000
+_ARRAY_NAMES = ("classes", "embeddings", "labels", "senders", "photos", "base")
 
 
 @dataclass(frozen=True, eq=False)
 class StoredExamples:
-    """The photos that a model was taught with, as far as they are kept.
+    """What is stored of the photos that a model was taught with.
 
     Attributes:
         classes: Names of the classes.
@@ -51,15 +51,15 @@ class StoredExamples:
         counts = np.bincount(self.labels, minlength=len(self.classes))
         return {name: int(n) for name, n in zip(self.classes, counts, strict=True)}
 
-    def to_learn(self) -> Examples:
+    def to_examples(self) -> Examples:
         """Return embeddings and labels for the learner."""
         return Examples(self.embeddings.astype(np.float32), self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> StoredExamples:
-        """Return some of the photos.
+        """Select photos.
 
         Args:
-            rows: Their indices.
+            rows: Indices of the photos, shape (m,).
         """
         return replace(
             self,
@@ -69,12 +69,12 @@ class StoredExamples:
             photos=self.photos[rows],
         )
 
-    def of_classes(self, names: tuple[str, ...]) -> StoredExamples:
+    def select_classes(self, names: tuple[str, ...]) -> StoredExamples:
         """Return the photos of some of the classes, with labels in the order of the names."""
-        places = {self.classes.index(name): i for i, name in enumerate(names)}
-        rows = np.flatnonzero(np.isin(self.labels, list(places)))
+        new_indices = {self.classes.index(name): i for i, name in enumerate(names)}
+        rows = np.flatnonzero(np.isin(self.labels, list(new_indices)))
         kept = self.take(rows)
-        labels = np.asarray([places[int(label)] for label in kept.labels], np.int64)
+        labels = np.asarray([new_indices[int(label)] for label in kept.labels], np.int64)
         return replace(kept, classes=names, labels=labels)
 
     def without_sender(self, sender: bytes) -> StoredExamples:
@@ -83,11 +83,11 @@ class StoredExamples:
         Args:
             sender: Keyed hash of the sender, 16 bytes.
         """
-        is_theirs = (self.senders == np.frombuffer(sender, np.uint8)).all(axis=1)
-        return self.take(np.flatnonzero(~is_theirs))
+        is_sender = (self.senders == np.frombuffer(sender, np.uint8)).all(axis=1)
+        return self.take(np.flatnonzero(~is_sender))
 
     def merged(self, new: StoredExamples) -> StoredExamples:
-        """Add photos. Of a photo that is here already, the new class is kept.
+        """Add photos. A photo that is stored already gets its new class.
 
         Raises:
             TeachingError: The photos were embedded by another model.
@@ -138,20 +138,20 @@ class StoredExamples:
             TeachingError: It is damaged.
         """
         try:
-            found = read_arrays(content, _NAMES, max_bytes=_MAX_BYTES)
-            classes = tuple(json.loads(found["classes"].tobytes()))
-            n = len(found["labels"])
+            arrays = read_arrays(content, _ARRAY_NAMES, max_bytes=_MAX_BYTES)
+            classes = tuple(json.loads(arrays["classes"].tobytes()))
+            n = len(arrays["labels"])
             stored = cls(
                 classes,
-                np.asarray(found["embeddings"], np.float16),
-                np.asarray(found["labels"], np.int64),
-                found["senders"].astype(np.uint8),
-                found["photos"].astype(np.uint8),
-                found["base"].tobytes().hex(),
+                np.asarray(arrays["embeddings"], np.float16),
+                np.asarray(arrays["labels"], np.int64),
+                arrays["senders"].astype(np.uint8),
+                arrays["photos"].astype(np.uint8),
+                arrays["base"].tobytes().hex(),
             )
             fits = (
                 stored.embeddings.ndim == 3
-                and len(stored.embeddings) == n <= MAX_PHOTOS_IN_ALL
+                and len(stored.embeddings) == n <= MAX_TOTAL_PHOTOS
                 and stored.senders.shape == stored.photos.shape == (n, HASH_BYTES)
                 and bool(((stored.labels >= 0) & (stored.labels < len(classes))).all())
             )
@@ -173,5 +173,5 @@ def views_that_fit(photos: int, features: int) -> int:
         photos: Number of photos.
         features: Length of an embedding.
     """
-    room = _MAX_BYTES - _BESIDE_EMBEDDINGS
-    return int(np.clip(room // max(1, photos * features * 2), 1, MAX_VIEWS))
+    embedding_bytes = _MAX_BYTES - _OTHER_ARRAYS_BYTES
+    return int(np.clip(embedding_bytes // max(1, photos * features * 2), 1, MAX_VIEWS))

@@ -1,4 +1,4 @@
-"""Views of a photo to learn from: as it is, mirrored, and zoomed."""
+"""Views of a photo to learn from: unchanged, mirrored, and zoomed."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def views_of(
     """
     if prepared.crops is None or prepared.preview is None:
         raise ValueError("the photo was prepared without input or preview")
-    plain = prepared.crops[0]
-    views = [plain, np.ascontiguousarray(plain[:, ::-1])]
+    unchanged = prepared.crops[0]
+    views = [unchanged, np.ascontiguousarray(unchanged[:, ::-1])]
     for i, zoom in enumerate(_ZOOMS):
-        zoomed = resize(_center(prepared.preview, zoom), spec)
+        zoomed = resize(_center_crop(prepared.preview, zoom), spec)
         views.append(np.ascontiguousarray(zoomed[:, ::-1]) if i % 2 else zoomed)
     return views[:count]
 
 
-def _center(rgb: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    """Return the middle of an image, with a share of its width and height."""
+def _center_crop(rgb: NDArray[np.uint8], fraction: float) -> NDArray[np.uint8]:
+    """Return the middle of an image, with a fraction of its width and height."""
     height, width = rgb.shape[:2]
-    rows, columns = max(8, round(height * share)), max(8, round(width * share))
+    rows, columns = max(8, round(height * fraction)), max(8, round(width * fraction))
     top, left = max(0, (height - rows) // 2), max(0, (width - columns) // 2)
     return np.asarray(
         Image.fromarray(rgb).crop((left, top, min(width, left + columns), min(height, top + rows)))

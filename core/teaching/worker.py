@@ -1,8 +1,8 @@
 """Learn a head in a process of its own: `python -m core.teaching.worker`.
 
-Standard input gets embeddings, labels and the embedding space as arrays of a .npz file; standard
-output returns the head and the results of cross-validation in the same form. The exit status is 0
-if a head was learned; otherwise the last line of stderr says why not.
+Standard input receives embeddings, labels and the embedding space as the arrays of an .npz file;
+standard output returns the head and the results of cross-validation in the same format. The exit
+status is 0 if a head was learned; otherwise the last line of stderr says why not.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["main"]
 
 _INPUTS = ("embeddings", "labels", "space")
 _MAX_INPUT_BYTES = 16_000_000
-_MEMORY = 6 * 2**30
+_MEMORY_BYTES = 6 * 2**30
 
 
 def main() -> None:
     """Learn a head from standard input, and write it to standard output."""
-    # Some systems lack this limit; the one on time is kept by the parent process.
+    # Some systems lack this limit. The parent process enforces the limit on time.
     with suppress(ValueError, OSError):
-        lower_limit("RLIMIT_AS", _MEMORY)
+        lower_limit("RLIMIT_AS", _MEMORY_BYTES)
     arrays = read_arrays(sys.stdin.buffer.read(), _INPUTS, max_bytes=_MAX_INPUT_BYTES)
     embeddings = arrays["embeddings"].astype(np.float32)
     space = read_space(arrays["space"].tobytes(), embeddings.shape[-1])

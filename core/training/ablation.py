@@ -15,7 +15,7 @@ from core.settings import Settings
 from core.training.ablation_results import Ablation, Option, write_ablation
 from core.training.data.datasets import Dataset, hold_out
 from core.training.evaluation.evaluation_data import EvaluationData
-from core.training.fit import Reporter, refuse_unfinished
+from core.training.fit import Reporter, check_no_unfinished_run
 from core.training.networks import cnn
 from core.training.networks.optimizers import SGD, AdamW
 from core.training.recipe import Recipe
@@ -27,7 +27,7 @@ __all__ = ["CHANGES", "SEEDS", "ablate"]
 
 SEEDS = (0, 1, 2)
 _COMMAND = "tensight train --ablation"
-_RATE, _DECAY = 2e-3, 1e-3
+_LEARNING_RATE, _WEIGHT_DECAY = 2e-3, 1e-3
 
 
 def _deeper(shape: cnn.Shape, classes: int) -> keras.Model:
@@ -49,7 +49,7 @@ def _without_batch_norm(shape: cnn.Shape, classes: int) -> keras.Model:
 _BASE: Mapping[str, Any] = {
     "epochs": 4,
     "patience": 4,
-    "optimizer": AdamW(_RATE, _DECAY),
+    "optimizer": AdamW(_LEARNING_RATE, _WEIGHT_DECAY),
     # Quantisation is not part of the comparison.
     "precision": "float32",
 }
@@ -63,12 +63,12 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
         "epochs": 12,
         "patience": 1,
     },
-    "learning rate five times higher": {"optimizer": AdamW(5 * _RATE, _DECAY)},
-    "learning rate five times lower": {"optimizer": AdamW(_RATE / 5, _DECAY)},
+    "learning rate five times higher": {"optimizer": AdamW(5 * _LEARNING_RATE, _WEIGHT_DECAY)},
+    "learning rate five times lower": {"optimizer": AdamW(_LEARNING_RATE / 5, _WEIGHT_DECAY)},
     "no augmentation": {"crop_padding": 0, "flip": None},
     "no batch normalisation": {"build": _without_batch_norm},
     "SGD instead of AdamW: Nesterov momentum 0.9, learning rate 0.05": {
-        "optimizer": SGD(0.05, 0.9, _DECAY)
+        "optimizer": SGD(0.05, 0.9, _WEIGHT_DECAY)
     },
     "12 epochs, no early stopping": {"epochs": 12, "patience": 12},
 }
@@ -104,7 +104,7 @@ def ablate(
     """
     base = replace(get_recipe("classic"), **_BASE) if base is None else base
     folder = settings.home / "ablation"
-    own = settings.model_copy(update={"models": folder / "models", "home": folder})
+    ablation_settings = settings.model_copy(update={"models": folder / "models", "home": folder})
     recipes = {
         (change, seed): replace(base, name=f"{base.name}-{number}-{seed}", **fields)
         for number, (change, fields) in enumerate(changes.items())
@@ -112,14 +112,14 @@ def ablate(
     }
     if not resume:
         for recipe in recipes.values():
-            refuse_unfinished(run_folder(recipe, own))
+            check_no_unfinished_run(run_folder(recipe, ablation_settings))
     # Out-of-distribution detection is not compared; measuring it would take longer than training.
     data = EvaluationData(dataset, *hold_out(dataset.train), None)
     bundles: dict[tuple[str, int], Bundle] = {}
     for (change, seed), recipe in recipes.items():
         with reporter(f"{change}, seed {seed}") as progress:
             options = RunOptions(seed, resume, progress)
-            bundle = train(recipe, dataset, own, options, command=_COMMAND, data=data)
+            bundle = train(recipe, dataset, ablation_settings, options, command=_COMMAND, data=data)
         if bundle is not None:
             bundles[change, seed] = bundle
     if not bundles:

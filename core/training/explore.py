@@ -40,14 +40,14 @@ def explore(
     Returns:
         Tables, and the path of the page.
     """
-    learn, validation = hold_out(dataset.train)
+    train_rows, validation = hold_out(dataset.train)
     parts = {
         "train": dataset.train,
-        "train, learning rows": learn,
+        "train, learning rows": train_rows,
         "train, validation rows": validation,
         "test": dataset.test,
     }
-    tables = [_shapes(parts), _counts(dataset.labels, parts), _values(parts)]
+    tables = [_shape_table(parts), _class_table(dataset.labels, parts), _pixel_table(parts)]
     if photos:
         tables += _real_photos(dataset.labels, photos)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def explore(
     return tables, page
 
 
-def _shapes(parts: dict[str, Split]) -> Table:
+def _shape_table(parts: dict[str, Split]) -> Table:
     rows = [
         [
             name,
@@ -69,13 +69,13 @@ def _shapes(parts: dict[str, Split]) -> Table:
     return "Shapes (images × height × width × channels)", ["part", "images", "type", "labels"], rows
 
 
-def _counts(labels: tuple[str, ...], parts: dict[str, Split]) -> Table:
+def _class_table(labels: tuple[str, ...], parts: dict[str, Split]) -> Table:
     counts = [np.bincount(part.labels, minlength=len(labels)) for part in parts.values()]
     rows = [[label, *(str(count[i]) for count in counts)] for i, label in enumerate(labels)]
     return "Images of each class", ["class", *parts], rows
 
 
-def _values(parts: dict[str, Split]) -> Table:
+def _pixel_table(parts: dict[str, Split]) -> Table:
     rows = []
     for name, part in parts.items():
         for i, channel in enumerate(("red", "green", "blue")):
@@ -101,16 +101,16 @@ def _real_photos(labels: tuple[str, ...], parts: Mapping[str, RealPhotos]) -> li
     sizes = []
     for name, part in parts.items():
         sides = np.asarray([image.shape[:2] for image in part.images])
-        for what, values in (("shorter", sides.min(axis=1)), ("longer", sides.max(axis=1))):
+        for side, values in (("shorter", sides.min(axis=1)), ("longer", sides.max(axis=1))):
             quantiles = np.quantile(values, [0, 0.5, 1]).astype(int)
-            sizes.append([name, what, *map(str, quantiles)])
+            sizes.append([name, side, *map(str, quantiles)])
     by_source = {name: part.sources for name, part in parts.items()}
     kinds = {name: part.kinds[~part.known] for name, part in parts.items()}
     header = ["part", "side", "minimum", "median", "maximum"]
-    of_none = "Real photos of none of the classes, by kind (*: held out for evaluation)"
+    none_title = "Real photos of none of the classes, by kind (*: held out for evaluation)"
     starred = [
         [f"{row[0]} *" if row[0] in KEPT_BACK_KINDS else row[0], *row[1:]]
-        for row in _counted(kinds)[:_MAX_KINDS]
+        for row in _count_words(kinds)[:_MAX_KINDS]
     ]
     counts = {
         name: np.bincount(part.labels, minlength=len(classes)) for name, part in parts.items()
@@ -120,13 +120,13 @@ def _real_photos(labels: tuple[str, ...], parts: Mapping[str, RealPhotos]) -> li
     ]
     return [
         ("Real photos of each class", ["class", *names], by_class),
-        ("Real photos by source", ["source", *names], _counted(by_source)),
-        (of_none, ["kind", *names], starred),
+        ("Real photos by source", ["source", *names], _count_words(by_source)),
+        (none_title, ["kind", *names], starred),
         ("Sides of the real photos in pixels", header, sizes),
     ]
 
 
-def _counted(parts: Mapping[str, NDArray[np.str_]]) -> list[list[str]]:
+def _count_words(parts: Mapping[str, NDArray[np.str_]]) -> list[list[str]]:
     """Count each word in each part, most frequent first."""
     counts = {name: Counter(words.tolist()) for name, words in parts.items()}
     total = sum(counts.values(), Counter())

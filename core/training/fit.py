@@ -24,9 +24,9 @@ __all__ = [
     "Reporter",
     "Session",
     "TrainingTask",
+    "check_no_unfinished_run",
     "fit",
     "is_unfinished",
-    "refuse_unfinished",
 ]
 
 
@@ -191,7 +191,7 @@ def fit(task: TrainingTask, *, folder: Path, resume: bool, reporter: Reporter) -
     identity = task.identity | {"seed": task.seed}
     state = _read_state(folder)
     if state is None or not resume:
-        refuse_unfinished(folder)
+        check_no_unfinished_run(folder)
         state = None
     elif not is_same_run(state["identity"], identity):
         raise TrainingError(
@@ -222,7 +222,7 @@ def fit(task: TrainingTask, *, folder: Path, resume: bool, reporter: Reporter) -
     return FitResult(model, tuple(progress.history), best.epoch, tuple(progress.sessions))
 
 
-def refuse_unfinished(folder: Path) -> None:
+def check_no_unfinished_run(folder: Path) -> None:
     """Check that starting a run would not discard an unfinished one.
 
     Raises:
@@ -274,11 +274,11 @@ def _create_folder(folder: Path) -> None:
 
 
 def _load_checkpoint(
-    task: TrainingTask, built: keras.Model, folder: Path, epoch: int
+    task: TrainingTask, expected: keras.Model, folder: Path, epoch: int
 ) -> keras.Model:
     """Load the model of an epoch, and compare it with the network as the code builds it now."""
     model = keras.saving.load_model(_checkpoint(folder, epoch))
-    if [weight.shape for weight in model.weights] != [weight.shape for weight in built.weights]:
+    if [weight.shape for weight in model.weights] != [weight.shape for weight in expected.weights]:
         raise TrainingError(
             f"The network of {task.name} has changed since the run in {folder}: its weights have "
             "other shapes. Move the run away and start without --resume."
@@ -297,7 +297,7 @@ def _run_epoch(task: TrainingTask, model: keras.Model, number: int, reporter: Re
         # Keras would shuffle the batches from a state that no checkpoint holds.
         shuffle=False,
         verbose=0,
-        callbacks=[_OnBatch(reporter, number, len(batches))],
+        callbacks=[_BatchReporter(reporter, number, len(batches))],
     )
     loss, accuracy = model.evaluate(task.held_out(number), verbose=0)
     return Epoch(
@@ -310,7 +310,7 @@ def _run_epoch(task: TrainingTask, model: keras.Model, number: int, reporter: Re
     )
 
 
-class _OnBatch(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
+class _BatchReporter(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not typed
     """Passes the end of each batch on to a reporter."""
 
     def __init__(self, reporter: Reporter, epoch: int, total: int) -> None:

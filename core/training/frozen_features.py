@@ -19,9 +19,9 @@ from core.training.export.evidence_maps import EMBEDDING
 __all__ = ["FrozenFeatures", "compute_features", "head_input"]
 
 _FEATURES = "features"
-_VECTORS = 2  # dimensions of a batch of vectors
+_VECTOR_RANK = 2  # number of dimensions of a batch of vectors
 
-_CHUNK = 500
+_CHUNK_IMAGES = 500
 _MIN_DEVIATION = 0.01
 
 Images = list[NDArray[np.uint8]]
@@ -69,7 +69,7 @@ def head_input(model: keras.Model) -> str:
         model: A network with a layer `features`; where that is a feature map, the head is trained
             on its mean, the layer `embedding`.
     """
-    vectors = len(model.get_layer(_FEATURES).output.shape) == _VECTORS
+    vectors = len(model.get_layer(_FEATURES).output.shape) == _VECTOR_RANK
     return _FEATURES if vectors else EMBEDDING
 
 
@@ -96,49 +96,49 @@ def compute_features(
     photos = data.photos.images
 
     def row_features(view: int) -> Features:
-        def augmented(start: int, rng: np.random.Generator) -> Images:
-            some = data.rows.images[start : start + _CHUNK]
-            return _flipped(views.rows(some, rng), rng)
+        def make_views(start: int, rng: np.random.Generator) -> Images:
+            chunk = data.rows.images[start : start + _CHUNK_IMAGES]
+            return _flip_randomly(views.rows(chunk, rng), rng)
 
-        return _stored(
-            folder / f"rows-{view}.npy", embedder, len(data.rows), augmented, (seed, view)
+        return _load_or_compute(
+            folder / f"rows-{view}.npy", embedder, len(data.rows), make_views, (seed, view)
         )
 
     def photo_features(view: int) -> Features:
-        def augmented(start: int, rng: np.random.Generator) -> Images:
-            some = photos[start : start + _CHUNK]
-            return _flipped([views.photo(image, rng) for image in some], rng)
+        def make_views(start: int, rng: np.random.Generator) -> Images:
+            chunk = photos[start : start + _CHUNK_IMAGES]
+            return _flip_randomly([views.photo(image, rng) for image in chunk], rng)
 
-        return _stored(
-            folder / f"photos-{view}.npy", embedder, len(photos), augmented, (seed, view, 1)
+        return _load_or_compute(
+            folder / f"photos-{view}.npy", embedder, len(photos), make_views, (seed, view, 1)
         )
 
-    of_rows = tuple(row_features(view) for view in range(count))
-    of_photos = tuple(photo_features(view) for view in range(count))
-    first = np.concatenate([of_rows[0], of_photos[0]]).astype(np.float32)
+    row_views = tuple(row_features(view) for view in range(count))
+    photo_views = tuple(photo_features(view) for view in range(count))
+    first = np.concatenate([row_views[0], photo_views[0]]).astype(np.float32)
     deviation = np.maximum(first.std(axis=0), np.float32(_MIN_DEVIATION))
-    return FrozenFeatures(of_rows, of_photos, first.mean(axis=0), deviation)
+    return FrozenFeatures(row_views, photo_views, first.mean(axis=0), deviation)
 
 
-def _stored(
+def _load_or_compute(
     file: Path,
     embedder: Embedder,
     n: int,
-    augmented: Callable[[int, np.random.Generator], Images],
+    make_views: Callable[[int, np.random.Generator], Images],
     key: tuple[int, ...],
 ) -> Features:
     """Read the features of a view, or compute them and write the file."""
     if not file.is_file():
         parts = []
-        for start in range(0, n, _CHUNK):
-            images = augmented(start, np.random.default_rng((*key, 2**31 + start)))
-            found = embedder.embed(LabelledImages(images, np.zeros(len(images), np.int64)))
-            parts.append(found.astype(np.float16))
+        for start in range(0, n, _CHUNK_IMAGES):
+            images = make_views(start, np.random.default_rng((*key, 2**31 + start)))
+            embeddings = embedder.embed(LabelledImages(images, np.zeros(len(images), np.int64)))
+            parts.append(embeddings.astype(np.float16))
         with replacing(file) as new, new.open("wb") as content:
             np.save(content, np.concatenate(parts))
     features: Features = np.load(file, mmap_mode="r")
     return features
 
 
-def _flipped(images: Images, rng: np.random.Generator) -> Images:
+def _flip_randomly(images: Images, rng: np.random.Generator) -> Images:
     return [image[:, ::-1] if rng.random() < 0.5 else image for image in images]

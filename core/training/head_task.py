@@ -165,7 +165,7 @@ class _FeatureBatches(PrefetchDataset):
 class _FixedFeatures(PrefetchDataset):
     """Features in their order with one-hot targets."""
 
-    _SIZE = 500
+    _BATCH_SIZE = 500
 
     def __init__(
         self, features: NDArray[np.float32], labels: NDArray[np.int64], classes: int
@@ -175,11 +175,11 @@ class _FixedFeatures(PrefetchDataset):
         self._targets = np.eye(classes, dtype=np.float32)[labels]
 
     def __len__(self) -> int:
-        return math.ceil(len(self._targets) / self._SIZE)
+        return math.ceil(len(self._targets) / self._BATCH_SIZE)
 
     def batch(self, i: int) -> Batch:
-        some = slice(i * self._SIZE, (i + 1) * self._SIZE)
-        return self._features[some], self._targets[some]
+        rows = slice(i * self._BATCH_SIZE, (i + 1) * self._BATCH_SIZE)
+        return self._features[rows], self._targets[rows]
 
 
 def attach_head(task: HeadTask, head: keras.Model, settings: Settings) -> keras.Model:

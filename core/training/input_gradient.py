@@ -40,7 +40,7 @@ def input_gradient(
 
     def explain(image: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
         pixels = tf.constant(normalise(image[None], spec))
-        found = np.asarray(gradient(pixels, tf.constant(label)))[0]
-        return np.asarray(np.abs(found).sum(axis=-1), np.float32)
+        gradients = np.asarray(gradient(pixels, tf.constant(label)))[0]
+        return np.asarray(np.abs(gradients).sum(axis=-1), np.float32)
 
     return explain

@@ -109,12 +109,12 @@ def select_interpolation(
 def measure_weights(
     model: keras.Model, data: SelectionData, coefficient: float
 ) -> InterpolatedWeights:
-    """Measure a model with its present weights.
+    """Measure a model with its current weights.
 
     Args:
         model: Network as for `select_interpolation`.
         data: Validation data.
-        coefficient: Coefficient of the present weights.
+        coefficient: Coefficient that the current weights were interpolated with.
     """
     kernel, bias = model.get_layer(_HEAD).get_weights()
     return _measure(Embedder(model, data.spec), (kernel, bias), data, coefficient)

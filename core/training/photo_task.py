@@ -109,8 +109,8 @@ class PhotoTask(RecipeTask):
 
     def held_out(self, epoch: int) -> LabelledBatches:
         """Return validation rows and photos at the image size of the epoch."""
-        some = self.validation.take(np.arange(min(len(self.validation), _VALIDATION_ROWS)))
-        images = LabelledImages.from_split(some).concat(LabelledImages.from_photos(self.photos))
+        subset = self.validation.take(np.arange(min(len(self.validation), _VALIDATION_ROWS)))
+        images = LabelledImages.from_split(subset).concat(LabelledImages.from_photos(self.photos))
         return LabelledBatches(images, self.recipe.input_at(epoch), self.classes + 1)
 
     def is_eligible(self, epoch: int) -> bool:

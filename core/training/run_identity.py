@@ -66,8 +66,8 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
             "head": recipe.build_head.__name__ if recipe.build_head else None,
         }
     # A round trip, since state.json has lists in place of tuples.
-    described: dict[str, Any] = json.loads(json.dumps(_renamed(values)))
-    return described
+    description: dict[str, Any] = json.loads(json.dumps(_renamed(values)))
+    return description
 
 
 def is_same_run(stored: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:

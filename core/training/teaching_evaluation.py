@@ -75,13 +75,13 @@ def measure_teaching(
 def _views(classifier: Classifier, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Return embeddings of each photo and its views, shape (n, v, d)."""
     spec = classifier.config.input
-    found = []
+    embeddings = []
     for image in images:
         preview = Image.fromarray(image)
         preview.thumbnail((preview_side(spec), preview_side(spec)))
         prepared = PreparedPhoto(crops=crops(image, spec), preview=np.asarray(preview))
-        found.append(classifier.outputs(np.stack(views_of(prepared, spec))).embedding)
-    return np.stack(found)
+        embeddings.append(classifier.outputs(np.stack(views_of(prepared, spec))).embedding)
+    return np.stack(embeddings)
 
 
 def _mobilenet(settings: Settings) -> Embedder:

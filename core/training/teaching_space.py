@@ -1,4 +1,4 @@
-"""Make a model one that others can be taught on."""
+"""Fit the embedding space of a model, so that classifiers can be taught on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_space(bundle: Bundle, embeddings: NDArray[np.float32], kinds: NDArray[np
 
     Args:
         bundle: The model folder.
-        embeddings: Its embeddings of photos of many kinds of things, shape (n, d).
+        embeddings: The model's embeddings of photos of many kinds, shape (n, d).
         kinds: What each photo shows, shape (n,).
 
     Returns:

@@ -134,14 +134,16 @@ def _export(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         weights = to_flatbuffer(model, "float32")
-        bundle = exact = write_bundle(folder / "float32" / recipe.name, draft, {MODEL: weights})
-        check_network(exact, trained.validation, trained.accuracy, settings)
+        bundle = float32_bundle = write_bundle(
+            folder / "float32" / recipe.name, draft, {MODEL: weights}
+        )
+        check_network(float32_bundle, trained.validation, trained.accuracy, settings)
         if recipe.precision != "float32":
             weights = to_flatbuffer(model, recipe.precision)
             bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
-            check_precision(bundle, exact, data.validation, settings)
+            check_precision(bundle, float32_bundle, data.validation, settings)
         config, files, resizing = complete_config(bundle, data, settings, trained.ood_params)
-        float32 = Classifier(exact, threads=settings.threads)
+        float32 = Classifier(float32_bundle, threads=settings.threads)
         test = run_inference(float32, data.dataset.test.images, "test")
     return _Exported(
         config=config,

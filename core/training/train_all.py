@@ -17,7 +17,7 @@ from core.training.data.datasets import Dataset
 from core.training.data.labelled_photos import NONE, find_photos_folder, read_labels
 from core.training.data.real_photos import find_real_photos
 from core.training.data.tiny_imagenet import ensure_tiny_train, load_tiny_held_out
-from core.training.fit import Reporter, refuse_unfinished
+from core.training.fit import Reporter, check_no_unfinished_run
 from core.training.networks.vgg16 import describe_vgg16, import_vgg16, read_vgg16
 from core.training.recipe import Recipe
 from core.training.recipes import RECIPES, VGG16
@@ -167,7 +167,7 @@ def _check_prerequisites(
             read_vgg16(vgg16_weights)
     for recipe in (recipes[name] for name in names if name != VGG16):
         if not resume:
-            refuse_unfinished(run_folder(recipe, settings))
+            check_no_unfinished_run(run_folder(recipe, settings))
         if recipe.pretrained_body is not None and VGG16 not in names:
             describe_vgg16(settings)
         if recipe.tiny_imagenet or recipe.outliers_per_epoch:

@@ -63,8 +63,8 @@ def load_training_data(
     else:
         # A recipe without sharp images gets the photos at the resolution of its rows.
         height, width = learn.images.shape[1:3]
-        small = recipe.input.model_copy(update={"height": height, "width": width})
-        scaled = [resize(image, small) for image in known.images]
+        row_spec = recipe.input.model_copy(update={"height": height, "width": width})
+        scaled = [resize(image, row_spec) for image in known.images]
         images = np.asarray(scaled, np.uint8).reshape(-1, height, width, 3)
         learn = learn.concat(replace(known, images=images))
     used = len(known)
@@ -73,9 +73,9 @@ def load_training_data(
     digest = hashlib.sha256()
     for split in (known, none):
         digest.update(split.images.tobytes() + split.labels.tobytes())
-    description = _describe_own(used, digest.hexdigest())
-    if left := len(known) + len(none) - used:
-        description += f"; without {left} of none of the classes, which this recipe cannot use"
+    description = _describe_own_photos(used, digest.hexdigest())
+    if unused := len(known) + len(none) - used:
+        description += f"; without {unused} of none of the classes, which this recipe cannot use"
     return TrainingData(learn, sharp, outliers, description)
 
 
@@ -96,7 +96,7 @@ def load_photo_training_data(
     if extra is None:
         return PhotoTrainingData(learn, photos)
     own = load_own_photos(extra, labels)
-    description = _describe_own(len(own), _digest(own.labels, own.images))
+    description = _describe_own_photos(len(own), _digest(own.labels, own.images))
     return PhotoTrainingData(learn, photos.concat(own), description)
 
 
@@ -149,7 +149,7 @@ def hub_names(
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _describe_own(count: int, digest: str) -> str:
+def _describe_own_photos(count: int, digest: str) -> str:
     return f"{count} photos of the user's own (SHA-256 {digest[:12]})"
 
 

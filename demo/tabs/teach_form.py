@@ -6,7 +6,7 @@ import html
 
 from core import locale
 from core.photos.decode import MAX_BYTES
-from core.teaching.limits import MAX_CLASSES, MAX_NAME, MIN_PHOTOS
+from core.teaching.limits import MAX_CLASSES, MAX_NAME_LENGTH, MIN_PHOTOS
 from demo.teaching import LIFETIME_S
 
 __all__ = ["form_html"]
@@ -43,7 +43,7 @@ def form_html(language: locale.Language) -> str:
         f'<template id="teach-card">{_card_html(here)}</template>'
         f'<button type="button" id="teach-add">+ {here["teach_add"]}</button>'
         f'<label class="teach-field">{here["teach_title"]}'
-        f'<input id="teach-title" maxlength="{MAX_NAME}" autocomplete="off"'
+        f'<input id="teach-title" maxlength="{MAX_NAME_LENGTH}" autocomplete="off"'
         f' value="{here["teach_untitled"]}"></label>'
         '<p class="refusal" id="teach-title-refusal" hidden></p>'
         f'<button type="button" id="teach-new" hidden>{here["teach_new"]}</button>'
@@ -54,7 +54,7 @@ def _card_html(here: dict[str, str]) -> str:
     """Render the card of a class, of which teach.js makes copies."""
     return (
         '<section class="card"><div class="teach-head">'
-        f'<input class="teach-name" maxlength="{MAX_NAME}" autocomplete="off">'
+        f'<input class="teach-name" maxlength="{MAX_NAME_LENGTH}" autocomplete="off">'
         f'<button type="button" class="teach-drop" title="{here["teach_drop"]}"'
         f' aria-label="{here["teach_drop"]}">✕</button></div>'
         '<p class="refusal" hidden></p>'

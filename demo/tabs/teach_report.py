@@ -10,7 +10,13 @@ from core import locale
 from core.bundle.leaderboard import ModelInfo
 from core.errors import TeachingError
 from core.registry.taught import TaughtRecord
-from core.teaching.limits import MAX_CLASSES, MAX_NAME, MAX_PHOTOS, MAX_PHOTOS_IN_ALL, MIN_PHOTOS
+from core.teaching.limits import (
+    MAX_CLASSES,
+    MAX_NAME_LENGTH,
+    MAX_PHOTOS,
+    MAX_TOTAL_PHOTOS,
+    MIN_PHOTOS,
+)
 from core.teaching.report import DoubtfulPhoto, TeachingReport
 from demo.components import count_bars
 from demo.tabs.model_details import confusion_matrix
@@ -45,8 +51,8 @@ def format_teaching_error(error: TeachingError, language: locale.Language) -> st
         least=MIN_PHOTOS,
         most=MAX_PHOTOS,
         classes=MAX_CLASSES,
-        all=MAX_PHOTOS_IN_ALL,
-        length=MAX_NAME,
+        all=MAX_TOTAL_PHOTOS,
+        length=MAX_NAME_LENGTH,
         models=MAX_MODELS,
     )
 

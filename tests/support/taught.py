@@ -28,7 +28,7 @@ LABELS = ("circle", "square")
 
 def learn_here(examples: StoredExamples, space: EmbeddingSpace) -> LearnedHead:
     """Learn a head as the worker does, in this process."""
-    taught = teach_head(examples.to_learn(), space)
+    taught = teach_head(examples.to_examples(), space)
     return LearnedHead(
         write_head(taught.head),
         taught.temperature,

@@ -9,7 +9,7 @@ from core.photos.formats import bmp, gif, isobmff, jpeg, png, webp
 from core.photos.formats.inspected import MAX_PIXELS, Inspected
 from core.photos.formats.kind import kind_of
 
-__all__ = ["BEGINNING", "INSPECTORS", "claimed_pixels", "is_plain"]
+__all__ = ["INSPECTORS", "PREFIX_BYTES", "claimed_pixels", "is_plain"]
 
 INSPECTORS: dict[str, Callable[[bytes], Inspected]] = {
     "JPEG": jpeg.inspect,
@@ -22,10 +22,10 @@ INSPECTORS: dict[str, Callable[[bytes], Inspected]] = {
 }
 """Function that reads the structure of a file, by format."""
 
-BEGINNING = 256 * 1024
-"""Number of bytes that `claimed_pixels` reads."""
+PREFIX_BYTES = 256 * 1024
+"""Number of bytes from which `claimed_pixels` reads the size."""
 # All except HEIF and AVIF, which use video codecs.
-_PLAIN = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}
+_WITHOUT_VIDEO_CODEC = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}
 
 
 def claimed_pixels(data: bytes) -> int:
@@ -38,15 +38,15 @@ def claimed_pixels(data: bytes) -> int:
     except ImageError:
         return 0  # it will be rejected
     try:
-        found = INSPECTORS[kind](data[:BEGINNING]).pixels
+        pixels = INSPECTORS[kind](data[:PREFIX_BYTES]).pixels
     except (ImageError, ValueError, LookupError, ArithmeticError):
         return MAX_PIXELS
-    return min(found, MAX_PIXELS) if found else MAX_PIXELS
+    return min(pixels, MAX_PIXELS) if pixels else MAX_PIXELS
 
 
 def is_plain(data: bytes) -> bool:
     """Return whether a file needs no video codec; also true for unsupported formats."""
     try:
-        return kind_of(data) in _PLAIN
+        return kind_of(data) in _WITHOUT_VIDEO_CODEC
     except ImageError:
         return True

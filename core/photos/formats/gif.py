@@ -19,27 +19,27 @@ def inspect(data: bytes) -> Inspected:
     if len(data) < 13:
         raise damaged_error()
     view, flags = memoryview(data), data[10]
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    kept, parts = [view[:at]], 0
-    while at < len(data) and data[at] != _TRAILER:
+    offset = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    kept, parts = [view[:offset]], 0
+    while offset < len(data) and data[offset] != _TRAILER:
         check_parts(parts := parts + 1)
-        if data[at] == _IMAGE:
-            kept.append(view[at:])
+        if data[offset] == _IMAGE:
+            kept.append(view[offset:])
             # A first image that is larger than the logical screen enlarges it.
             left, top, width, height, screen_width, screen_height = (
                 int.from_bytes(data[i : i + 2], "little")
-                for i in (at + 1, at + 3, at + 5, at + 7, 6, 8)
+                for i in (offset + 1, offset + 3, offset + 5, offset + 7, 6, 8)
             )
             width, height = max(screen_width, left + width), max(screen_height, top + height)
             return Inspected(b"".join(kept), width, height, 1, width * height)
-        start = at
-        at += 1
+        start = offset
+        offset += 1
         if data[start] == _EXTENSION:
-            at += 1
-            while at < len(data) and data[at]:
+            offset += 1
+            while offset < len(data) and data[offset]:
                 check_parts(parts := parts + 1)
-                at += 1 + data[at]
-            at += 1
+                offset += 1 + data[offset]
+            offset += 1
             if data[start + 1 : start + 2] == bytes([_GRAPHIC_CONTROL]):
-                kept.append(view[start:at])
+                kept.append(view[start:offset])
     raise damaged_error()

@@ -59,13 +59,15 @@ def inspect(data: bytes) -> Inspected:
             are too many parts.
     """
     try:
-        items = _items(data)
+        items = _read_items(data)
     except (struct.error, IndexError):
         items = _Items()
     width, height = items.size(items.primary)
-    known: dict[int, int] = {}
-    pixels = _decoded(items, items.primary, known, 0)
-    pixels += sum(_decoded(items, each, known, 0) for each in items.extras[items.primary])
+    counts: dict[int, int] = {}
+    pixels = _count_decoded_pixels(items, items.primary, counts, 0)
+    pixels += sum(
+        _count_decoded_pixels(items, each, counts, 0) for each in items.extras[items.primary]
+    )
     if pixels > MAX_DECODED_PIXELS:
         raise ImageError(
             "too_many_pixels",
@@ -76,69 +78,75 @@ def inspect(data: bytes) -> Inspected:
     return Inspected(_EXIF_ITEM.sub(rb"\1skip", data), width, height, None, pixels)
 
 
-def _decoded(items: _Items, item: int, known: dict[int, int], depth: int) -> int:
+def _count_decoded_pixels(items: _Items, item: int, counts: dict[int, int], depth: int) -> int:
     """Count the pixels to decode for an item, with repetitions of its parts."""
     if depth > 16:
         return MAX_DECODED_PIXELS + 1  # probably a cycle
-    if item not in known:
+    if item not in counts:
         width, height = items.size(item)
         pixels = width * height
         if items.kinds.get(item) in _DERIVED:
             parts = items.parts.get(item, [])
-            each = {part: _decoded(items, part, known, depth + 1) for part in set(parts)}
+            each = {
+                part: _count_decoded_pixels(items, part, counts, depth + 1) for part in set(parts)
+            }
             pixels = max(pixels, sum(each[part] for part in parts))
-        known[item] = pixels
-    return known[item]
+        counts[item] = pixels
+    return counts[item]
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(data: bytes, offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, start and end of the content of each box."""
     count = 0
-    while at + 8 <= end:
+    while offset + 8 <= end:
         check_parts(count := count + 1)
-        length, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
+        length, kind, head = (
+            int.from_bytes(data[offset : offset + 4], "big"),
+            data[offset + 4 : offset + 8],
+            8,
+        )
         if length == 1:
-            length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        stop = min(at + length, end) if length else end
-        if stop < at + head:
+            length, head = int.from_bytes(data[offset + 8 : offset + 16], "big"), 16
+        stop = min(offset + length, end) if length else end
+        if stop < offset + head:
             return
-        yield kind, at + head, stop
-        at = stop
+        yield kind, offset + head, stop
+        offset = stop
 
 
-def _items(data: bytes) -> _Items:
+def _read_items(data: bytes) -> _Items:
     items = _Items()
     for kind, start, end in _boxes(data, 0, len(data)):
         if kind != b"meta":
             continue
-        for inner, at, stop in _boxes(data, start + 4, end):
+        for inner, offset, stop in _boxes(data, start + 4, end):
             if inner == b"pitm":
-                items.primary = _number(data, at + 4, 2 if data[at] == 0 else 4)
+                items.primary = _read_int(data, offset + 4, 2 if data[offset] == 0 else 4)
             elif inner == b"iinf":
-                _read_kinds(items, data, at, stop)
+                _read_kinds(items, data, offset, stop)
             elif inner == b"iref":
-                _read_references(items, data, at, stop)
+                _read_references(items, data, offset, stop)
             elif inner == b"iprp":
-                _read_properties(items, data, at, stop)
+                _read_properties(items, data, offset, stop)
     return items
 
 
-def _number(data: bytes, at: int, size: int) -> int:
-    return int.from_bytes(data[at : at + size], "big")
+def _read_int(data: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(data[offset : offset + size], "big")
 
 
-def _read_kinds(items: _Items, data: bytes, at: int, end: int) -> None:
-    for kind, start, _ in _boxes(data, at + (6 if data[at] == 0 else 8), end):
+def _read_kinds(items: _Items, data: bytes, offset: int, end: int) -> None:
+    for kind, start, _ in _boxes(data, offset + (6 if data[offset] == 0 else 8), end):
         if kind == b"infe":
             size = 2 if data[start] < 3 else 4
             place = start + 4 + size + 2
-            items.kinds[_number(data, start + 4, size)] = data[place : place + 4]
+            items.kinds[_read_int(data, start + 4, size)] = data[place : place + 4]
 
 
-def _read_references(items: _Items, data: bytes, at: int, end: int) -> None:
-    size = 2 if data[at] == 0 else 4
-    for kind, start, stop in _boxes(data, at + 4, end):
-        source, count = _number(data, start, size), _number(data, start + size, 2)
+def _read_references(items: _Items, data: bytes, offset: int, end: int) -> None:
+    size = 2 if data[offset] == 0 else 4
+    for kind, start, stop in _boxes(data, offset + 4, end):
+        source, count = _read_int(data, start, size), _read_int(data, start + size, 2)
         first = start + size + 2
         count = min(count, (stop - first) // size)
         targets = list(struct.unpack_from(f">{count}{'H' if size == 2 else 'I'}", data, first))
@@ -149,8 +157,8 @@ def _read_references(items: _Items, data: bytes, at: int, end: int) -> None:
                 items.extras[target].append(source)
 
 
-def _read_properties(items: _Items, data: bytes, at: int, end: int) -> None:
-    for kind, start, stop in _boxes(data, at, end):
+def _read_properties(items: _Items, data: bytes, offset: int, end: int) -> None:
+    for kind, start, stop in _boxes(data, offset, end):
         if kind == b"ipco":
             for place, (name, body, _) in enumerate(_boxes(data, start, stop), 1):
                 if name == b"ispe":
@@ -159,12 +167,12 @@ def _read_properties(items: _Items, data: bytes, at: int, end: int) -> None:
             _read_associations(items, data, start)
 
 
-def _read_associations(items: _Items, data: bytes, at: int) -> None:
-    id_size, wide = (2 if data[at] == 0 else 4), data[at + 3] & 1
-    count, at = _number(data, at + 4, 4), at + 8
+def _read_associations(items: _Items, data: bytes, offset: int) -> None:
+    id_size, has_long_indexes = (2 if data[offset] == 0 else 4), data[offset + 3] & 1
+    count, offset = _read_int(data, offset + 4, 4), offset + 8
     for _ in range(min(count, len(data))):
-        item, n = _number(data, at, id_size), data[at + id_size]
-        at += id_size + 1
-        size, mask = (2, 0x7FFF) if wide else (1, 0x7F)
-        items.properties[item] = [_number(data, at + size * i, size) & mask for i in range(n)]
-        at += size * n
+        item, n = _read_int(data, offset, id_size), data[offset + id_size]
+        offset += id_size + 1
+        size, mask = (2, 0x7FFF) if has_long_indexes else (1, 0x7F)
+        items.properties[item] = [_read_int(data, offset + size * i, size) & mask for i in range(n)]
+        offset += size * n

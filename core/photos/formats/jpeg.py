@@ -38,40 +38,42 @@ def inspect(data: bytes) -> Inspected:
     """
     view = memoryview(data)
     kept, exif = [view[:2]], bytearray()
-    xmp, width, height, layers, progressive = b"", 0, 0, 0, False
-    at = 2
+    xmp, width, height, components, progressive = b"", 0, 0, 0, False
+    offset = 2
     for count in range(1 << 62):
         check_parts(count)
-        at = data.find(b"\xff", at)
-        while at >= 0 and data[at + 1 : at + 2] == b"\xff":
-            at += 1
-        if at < 0 or at + 4 > len(data) or data[at + 1] == _EOI:
+        offset = data.find(b"\xff", offset)
+        while offset >= 0 and data[offset + 1 : offset + 2] == b"\xff":
+            offset += 1
+        if offset < 0 or offset + 4 > len(data) or data[offset + 1] == _EOI:
             raise damaged_error()
-        marker = data[at + 1]
+        marker = data[offset + 1]
         if marker == 0 or marker in _STANDALONE:
-            at += 2
+            offset += 2
             continue
         if marker == _SOS:
             break
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        body = data[at + 4 : end]
+        end = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+        body = data[offset + 4 : end]
         if marker in _SOF and len(body) >= 6:
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
-            layers, progressive = body[5], marker in _PROGRESSIVE
+            components, progressive = body[5], marker in _PROGRESSIVE
         if marker == _APP1 and body.startswith(b"Exif\0\0"):
             # A block may span several segments.
             exif += body[6:]
         elif marker == _APP1 and body.startswith(_XMP):
             xmp = body[len(_XMP) :]
         if marker not in _METADATA:
-            kept.append(view[at:end])
-        at = max(end, at + 4)
-    if progressive or data[at + 4 : at + 5] != bytes([layers]):
-        _check_scans(data, at)
+            kept.append(view[offset:end])
+        offset = max(end, offset + 4)
+    if progressive or data[offset + 4 : offset + 5] != bytes([components]):
+        _check_scans(data, offset)
     # A trailing 0xFF would form a marker with whatever is appended.
-    kept.append(view[at : len(data.rstrip(b"\xff"))] if data.endswith(b"\xff") else view[at:])
-    found = exif_orientation(exif) or xmp_orientation(xmp) or 1
-    return Inspected(b"".join(kept), width, height, found, width * height)
+    kept.append(
+        view[offset : len(data.rstrip(b"\xff"))] if data.endswith(b"\xff") else view[offset:]
+    )
+    orientation = exif_orientation(exif) or xmp_orientation(xmp) or 1
+    return Inspected(b"".join(kept), width, height, orientation, width * height)
 
 
 def has_end(data: bytes) -> bool:
@@ -79,14 +81,14 @@ def has_end(data: bytes) -> bool:
     return data.endswith(END) or END in data
 
 
-def _check_scans(data: bytes, at: int) -> None:
-    """Check the number of scans; `at` is the offset of the first."""
-    if data.count(b"\xff\xda", at) <= MAX_SCANS:
+def _check_scans(data: bytes, offset: int) -> None:
+    """Check the number of scans; `offset` is that of the first."""
+    if data.count(b"\xff\xda", offset) <= MAX_SCANS:
         return
     # Not all of them need be scans: they may be in comments or in data after the image.
     scans, segments = 0, 0
-    while found := _NEXT_MARKER.search(data, at):
-        at, marker = found.start(), found[0][1]
+    while match := _NEXT_MARKER.search(data, offset):
+        offset, marker = match.start(), match[0][1]
         if marker == _EOI:
             return
         scans, segments = scans + (marker == _SOS), segments + 1
@@ -97,4 +99,4 @@ def _check_scans(data: bytes, at: int) -> None:
                 f"The JPEG consists of more than {MAX_SCANS} scans, which no camera writes. Save "
                 "the photo again.",
             )
-        at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+        offset += 2 + max(2, int.from_bytes(data[offset + 2 : offset + 4], "big"))

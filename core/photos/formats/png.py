@@ -12,10 +12,10 @@ __all__ = ["inspect"]
 
 # Chunks that determine the pixels. Text, color profiles and thumbnails may be of any size,
 # compressed or not.
-_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
-_TEXT = {b"tEXt", b"zTXt", b"iTXt"}
+_PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
+_TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
 _XMP, _RAW_PROFILE = b"XML:com.adobe.xmp", b"Raw profile type exif"
-_IS_TYPE = re.compile(rb"[A-Za-z]{4}").fullmatch
+_match_type = re.compile(rb"[A-Za-z]{4}").fullmatch
 _MAX_TEXT_BYTES = 1 << 20
 
 
@@ -32,24 +32,31 @@ def inspect(data: bytes) -> Inspected:
         raise damaged_error()
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     view = memoryview(data)
-    kept, orientation, hinted = [view[:8]], None, None
-    at, count = 8, 0
-    while at + 12 <= len(data):
+    kept, orientation, text_orientation = [view[:8]], None, None
+    offset, count = 8, 0
+    while offset + 12 <= len(data):
         check_parts(count := count + 1)
-        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if kind == b"IEND" or end > len(data) or not _IS_TYPE(kind):
+        kind, end = (
+            data[offset + 4 : offset + 8],
+            offset + 12 + int.from_bytes(data[offset : offset + 4], "big"),
+        )
+        if kind == b"IEND" or end > len(data) or not _match_type(kind):
             break
-        if kind in _PIXELS:
-            if end > at + 12:
-                kept.append(view[at:end])
+        if kind in _PIXEL_CHUNKS:
+            if end > offset + 12:
+                kept.append(view[offset:end])
         elif kind == b"eXIf":
-            orientation = exif_orientation(view[at + 8 : end - 4])
-        elif kind in _TEXT:
-            hinted = _text_orientation(kind, data[at + 8 : end - 4]) or hinted
-        at = end
+            orientation = exif_orientation(view[offset + 8 : end - 4])
+        elif kind in _TEXT_CHUNKS:
+            text_orientation = (
+                _text_orientation(kind, data[offset + 8 : end - 4]) or text_orientation
+            )
+        offset = end
     # The decoder handles the rest, including errors.
-    kept.append(view[at:])
-    return Inspected(b"".join(kept), width, height, orientation or hinted or 1, width * height)
+    kept.append(view[offset:])
+    return Inspected(
+        b"".join(kept), width, height, orientation or text_orientation or 1, width * height
+    )
 
 
 def _text_orientation(kind: bytes, chunk: bytes) -> int | None:
@@ -57,15 +64,15 @@ def _text_orientation(kind: bytes, chunk: bytes) -> int | None:
     keyword, _, rest = chunk.partition(b"\0")
     if keyword not in (_XMP, _RAW_PROFILE):
         return None
-    packed = kind == b"zTXt"
+    is_compressed = kind == b"zTXt"
     if kind == b"iTXt":
-        packed = rest[:1] == b"\1"
+        is_compressed = rest[:1] == b"\1"
         # The flag and the method are followed by two texts: language and translated keyword.
         rest = rest[2:].split(b"\0", 2)[-1]
-    elif packed:
+    elif is_compressed:
         rest = rest[1:]
     try:
-        text = zlib.decompressobj().decompress(rest, _MAX_TEXT_BYTES) if packed else rest
+        text = zlib.decompressobj().decompress(rest, _MAX_TEXT_BYTES) if is_compressed else rest
     except zlib.error:
         return None
     if keyword == _XMP:

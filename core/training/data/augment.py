@@ -43,11 +43,11 @@ def random_resized_window(image: NDArray[np.uint8], rng: np.random.Generator) ->
     height, width = image.shape[:2]
     area = rng.uniform(_MIN_AREA, 1) * height * width
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    tall = min(height, max(1, round(np.sqrt(area / aspect))))
-    wide = min(width, max(1, round(np.sqrt(area * aspect))))
-    top = rng.integers(0, height - tall + 1)
-    left = rng.integers(0, width - wide + 1)
-    return image[top : top + tall, left : left + wide]
+    window_height = min(height, max(1, round(np.sqrt(area / aspect))))
+    window_width = min(width, max(1, round(np.sqrt(area * aspect))))
+    top = rng.integers(0, height - window_height + 1)
+    left = rng.integers(0, width - window_width + 1)
+    return image[top : top + window_height, left : left + window_width]
 
 
 def cut_out(inputs: NDArray[np.float32], side: int, rng: np.random.Generator) -> None:

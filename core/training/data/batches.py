@@ -21,7 +21,7 @@ __all__ = ["Batches", "FixedBatches", "PrefetchDataset", "TrainingData"]
 # Origin of an image in the table of an epoch.
 _ROWS, _SHARP, _OUTLIERS = range(3)
 _COARSE_SIDE = 32
-_PREFETCHED = 3
+_PREFETCHED_BATCHES = 3
 # A class with a smaller fraction of the sharp images counts as absent from them.
 _MIN_CLASS_FRACTION = 0.01
 
@@ -33,7 +33,7 @@ class TrainingData:
     """Training images of a recipe without real photos.
 
     Attributes:
-        rows: Learning rows of the data set.
+        rows: Training rows of the data set.
         sharp: Sharper images of some of its classes, with its labels.
         outliers: Images of none of its classes; their labels are not used.
         extra: Description of the images that the user added, which identifies them.
@@ -61,7 +61,7 @@ class PrefetchDataset(keras.utils.PyDataset):  # type: ignore[misc]  # keras is 
         self._pending: dict[int, Future[Batch]] = {}
 
     def __getitem__(self, i: int) -> Batch:
-        for j in range(i, min(i + _PREFETCHED + 1, len(self))):
+        for j in range(i, min(i + _PREFETCHED_BATCHES + 1, len(self))):
             if j not in self._pending:
                 self._pending[j] = self._threads.submit(self.batch, j)
         return self._pending.pop(i).result()
@@ -125,22 +125,22 @@ class Batches(PrefetchDataset):
         one_hot = np.eye(self._classes, dtype=np.float32)
         origins, indices = self._order[i * size : (i + 1) * size].T
         if (rows := origins == _ROWS).any():
-            some = self._data.rows.take(indices[rows])
-            images[rows] = self._augmented_rows(some.images, indices[rows], rng)
-            targets[rows] = one_hot[some.labels]
+            subset = self._data.rows.take(indices[rows])
+            images[rows] = self._augmented_rows(subset.images, indices[rows], rng)
+            targets[rows] = one_hot[subset.labels]
         if self._data.sharp is not None and (sharp := np.flatnonzero(origins == _SHARP)).size:
-            some = self._data.sharp.take(indices[sharp])
-            images[sharp], coarse = self._augmented_sharp(some.images, rng)
-            targets[sharp] = one_hot[some.labels]
+            subset = self._data.sharp.take(indices[sharp])
+            images[sharp], coarse = self._augmented_sharp(subset.images, rng)
+            targets[sharp] = one_hot[subset.labels]
             # Images that were reduced to the detail of the rows may count against every class.
             # Sharp ones exist for some classes only; without this, sharpness itself would become
             # evidence against the absent classes.
             targets[np.ix_(sharp[~coarse], self._absent)] = -1
             # The few sharp images of those classes still count for their label.
-            targets[sharp, some.labels] = 1
+            targets[sharp, subset.labels] = 1
         if self._data.outliers is not None and (others := origins == _OUTLIERS).any():
-            some = self._data.outliers.take(indices[others])
-            images[others], _ = self._augmented_sharp(some.images, rng)
+            subset = self._data.outliers.take(indices[others])
+            images[others], _ = self._augmented_sharp(subset.images, rng)
             targets[others] = self._recipe.outlier_weight / self._classes
         inputs = normalise(images, self._recipe.input)
         if self._recipe.cutout:
@@ -191,7 +191,7 @@ class FixedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         classes: Number of classes, k.
     """
 
-    _SIZE = 250
+    _BATCH_SIZE = 250
 
     def __init__(self, split: Split, spec: InputSpec, classes: int) -> None:
         super().__init__()
@@ -200,10 +200,10 @@ class FixedBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         self._classes = classes
 
     def __len__(self) -> int:
-        return math.ceil(len(self._split) / self._SIZE)
+        return math.ceil(len(self._split) / self._BATCH_SIZE)
 
     def __getitem__(self, i: int) -> Batch:
-        rows = slice(i * self._SIZE, (i + 1) * self._SIZE)
+        rows = slice(i * self._BATCH_SIZE, (i + 1) * self._BATCH_SIZE)
         images = np.stack([resize(image, self._spec) for image in self._split.images[rows]])
         targets = np.eye(self._classes, dtype=np.float32)[self._split.labels[rows]]
         return normalise(images, self._spec), targets

@@ -53,13 +53,13 @@ def load_cifar10(settings: Settings) -> Dataset:
     Raises:
         DataError: The files are missing, cannot be downloaded, or do not hold CIFAR-10.
     """
-    folder, read = _find(settings)
+    folder, read = _find_files(settings)
     return Dataset(
         "CIFAR-10",
         CIFAR10_LABELS,
         CIFAR10_HUB_REPO,
-        _validated(read(folder, "train"), folder, "train"),
-        _validated(read(folder, "test"), folder, "test"),
+        _validate(read(folder, "train"), folder, "train"),
+        _validate(read(folder, "test"), folder, "test"),
     )
 
 
@@ -69,11 +69,11 @@ def load_cifar10_test(settings: Settings) -> Split:
     Raises:
         DataError: As in `load_cifar10`.
     """
-    folder, read = _find(settings)
-    return _validated(read(folder, "test"), folder, "test")
+    folder, read = _find_files(settings)
+    return _validate(read(folder, "test"), folder, "test")
 
 
-def _find(settings: Settings) -> tuple[Path, _Reader]:
+def _find_files(settings: Settings) -> tuple[Path, _Reader]:
     """Return the folder of CIFAR-10's files and the function that reads them."""
     if settings.data is None:
         folder = hub.fetch_dataset(
@@ -132,7 +132,7 @@ def _read_binary(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[n
     return np.ascontiguousarray(pixels), table[:, 0].astype(np.int64)
 
 
-def _validated(
+def _validate(
     content: tuple[NDArray[np.uint8], NDArray[np.int64]], folder: Path, split: str
 ) -> Split:
     """Check shapes and class counts against those of CIFAR-10."""

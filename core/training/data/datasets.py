@@ -1,4 +1,4 @@
-"""Labelled image arrays, and the split of train rows into learning and validation rows."""
+"""Labelled image arrays, and the division of a train split into training and validation rows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Dataset:
     """A data set with its official train and test splits.
 
     Attributes:
-        name: Name for people, as in the model cards.
+        name: Display name, as in the model cards.
         labels: Name of each class index.
         hub: Name of the data set on the Hub; None where it is not there.
         train, test: The official splits; `hold_out` takes validation rows from train.
@@ -67,21 +67,21 @@ class Dataset:
 
 
 def hold_out(train: Split) -> tuple[Split, Split]:
-    """Split train rows into learning and validation rows, stratified by class, with a fixed seed.
+    """Divide a train split into training and validation rows, stratified, with a fixed seed.
 
     Args:
         train: The official train split; of the 50,000 rows of CIFAR-10, 5,000 are held out.
 
     Returns:
-        Learning rows (90%) and validation rows (10%), both in the official order.
+        Training rows (90%) and validation rows (10%), both in the official order.
     """
-    learn, validation = train_test_split(
+    train_rows, validation = train_test_split(
         np.arange(len(train)),
         test_size=_VALIDATION_FRACTION,
         stratify=train.labels,
         random_state=_VALIDATION_SEED,
     )
-    return train.take(np.sort(learn)), train.take(np.sort(validation))
+    return train.take(np.sort(train_rows)), train.take(np.sort(validation))
 
 
 def decode_cells(cells: Iterable[dict[str, Any]]) -> list[NDArray[np.uint8]]:

@@ -101,13 +101,13 @@ def load_own_splits(folder: Path, labels: tuple[str, ...]) -> tuple[Split, Split
     known: list[tuple[NDArray[np.uint8], int, int]] = []
     none: list[tuple[NDArray[np.uint8], int, int]] = []
     for row, (file, label) in enumerate(read_labels(folder, labels).items()):
-        whole = Image.fromarray(_decode(folder / file, min_side=2 * _SIDE))
-        image = np.asarray(whole.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+        decoded = Image.fromarray(_decode(folder / file, min_side=2 * _SIDE))
+        image = np.asarray(decoded.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
         if label == NONE:
             none.append((image, 0, row))
         else:
             known.append((image, labels.index(label), row))
-    return _as_split(known), _as_split(none)
+    return _to_split(known), _to_split(none)
 
 
 def load_own_photos(folder: Path, labels: tuple[str, ...]) -> RealPhotos:
@@ -143,7 +143,7 @@ def _decode(file: Path, min_side: int | None = None) -> NDArray[np.uint8]:
         raise DataError(f"{file}: {error}") from error
 
 
-def _as_split(rows: list[tuple[NDArray[np.uint8], int, int]]) -> Split:
+def _to_split(rows: list[tuple[NDArray[np.uint8], int, int]]) -> Split:
     return Split(
         np.asarray([image for image, _, _ in rows], np.uint8).reshape(-1, _SIDE, _SIDE, 3),
         np.asarray([label for _, label, _ in rows], np.int64),

@@ -56,7 +56,7 @@ class PhotoTrainingData:
     """Training images of a recipe with a `PhotoPlan`.
 
     Attributes:
-        rows: Learning rows of the data set.
+        rows: Training rows of the data set.
         photos: Real photos of its labels and of none; the label of the latter is the number of
             labels.
         extra: Description of the photos that the user added, which identifies them.
@@ -87,7 +87,7 @@ class LabelledBatches(PrefetchDataset):
         classes: Length of a target, k.
     """
 
-    _SIZE = 50
+    _BATCH_SIZE = 50
 
     def __init__(self, data: LabelledImages, spec: InputSpec, classes: int) -> None:
         super().__init__()
@@ -96,13 +96,13 @@ class LabelledBatches(PrefetchDataset):
         self._classes = classes
 
     def __len__(self) -> int:
-        return math.ceil(len(self._data) / self._SIZE)
+        return math.ceil(len(self._data) / self._BATCH_SIZE)
 
     def batch(self, i: int) -> Batch:
         """Compute a batch of normalised images, shape (n, h, w, 3), and targets, shape (n, k)."""
-        some = slice(i * self._SIZE, (i + 1) * self._SIZE)
-        images = np.stack([resize(image, self._spec) for image in self._data.images[some]])
-        targets = np.eye(self._classes, dtype=np.float32)[self._data.labels[some]]
+        batch_rows = slice(i * self._BATCH_SIZE, (i + 1) * self._BATCH_SIZE)
+        images = np.stack([resize(image, self._spec) for image in self._data.images[batch_rows]])
+        targets = np.eye(self._classes, dtype=np.float32)[self._data.labels[batch_rows]]
         return normalise(images, self._spec), targets
 
 
@@ -139,8 +139,8 @@ class BatchSampler:
         self._by_label = [
             np.flatnonzero(labels == label) for label in np.unique(labels) if label != self.none
         ]
-        self._of_none = np.flatnonzero(labels == self.none)
-        near = np.isin(data.photos.kinds[self._of_none], plan.near_kinds)
+        self._none_indices = np.flatnonzero(labels == self.none)
+        near = np.isin(data.photos.kinds[self._none_indices], plan.near_kinds)
         weights = np.where(near, plan.near_weight, 1.0)
         self._probabilities = weights / weights.sum()
 
@@ -156,7 +156,7 @@ class BatchSampler:
         rng = np.random.default_rng((*self._key, 1 + i))
         labels = rng.permutation(np.arange(self._known) + rng.integers(len(self._by_label)))
         chosen = [rng.choice(self._by_label[label % len(self._by_label)]) for label in labels]
-        chosen += rng.choice(self._of_none, self._others, p=self._probabilities).tolist()
+        chosen += rng.choice(self._none_indices, self._others, p=self._probabilities).tolist()
         rows = self._order[i * self._rows : (i + 1) * self._rows]
         return rows, np.asarray(chosen, np.int64), rng
 
@@ -200,8 +200,8 @@ class PhotoBatches(PrefetchDataset):
         """Compute a batch of normalised images, shape (n, h, w, 3), and targets, shape (n, k)."""
         indices, chosen, rng = self._sampler.draw(i)
         rows, photos = self._data.rows.take(indices), self._data.photos
-        large = [self._views.photo(photos.images[index], rng) for index in chosen]
-        images = np.stack([*self._views.rows(rows.images, rng), *large])
+        photo_views = [self._views.photo(photos.images[index], rng) for index in chosen]
+        images = np.stack([*self._views.rows(rows.images, rng), *photo_views])
         flipped = rng.random(len(images)) < 0.5
         images = np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
         truth = np.concatenate([rows.labels, photos.labels[chosen]])

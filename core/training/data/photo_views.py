@@ -41,15 +41,15 @@ class PhotoViews:
             choice, view = rng.random(), image
             if choice < self._plan.shrunk_fraction:
                 side = int(rng.integers(len(image) * 3 // 4, len(image)))
-                view = resize(image, self._of_side(side))
-            large = resize(view, self._spec)
-            sharpened = self._plan.shrunk_fraction + self._plan.sharpened_fraction
-            if self._plan.shrunk_fraction <= choice < sharpened:
-                sharpen = ImageFilter.UnsharpMask(
+                view = resize(image, self._square_spec(side))
+            enlarged = resize(view, self._spec)
+            sharpened_below = self._plan.shrunk_fraction + self._plan.sharpened_fraction
+            if self._plan.shrunk_fraction <= choice < sharpened_below:
+                unsharp_mask = ImageFilter.UnsharpMask(
                     radius=self._spec.height / len(image), percent=int(rng.integers(50, 151))
                 )
-                large = np.asarray(Image.fromarray(large).filter(sharpen))
-            views.append(large)
+                enlarged = np.asarray(Image.fromarray(enlarged).filter(unsharp_mask))
+            views.append(enlarged)
         return views
 
     def photo(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -62,8 +62,8 @@ class PhotoViews:
         window = random_resized_window(image, rng)
         if rng.random() < self._plan.blurred_fraction:
             low, high = np.log(self._plan.blurred_sides)
-            window = resize(window, self._of_side(int(np.exp(rng.uniform(low, high)))))
+            window = resize(window, self._square_spec(int(np.exp(rng.uniform(low, high)))))
         return resize(window, self._spec)
 
-    def _of_side(self, side: int) -> InputSpec:
+    def _square_spec(self, side: int) -> InputSpec:
         return self._spec.model_copy(update={"height": side, "width": side})

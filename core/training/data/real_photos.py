@@ -43,10 +43,10 @@ KEPT_BACK_KINDS = (
 )
 """Kinds of `none` that take no part in training, calibration and model selection.
 
-They measure how a model treats kinds of objects that it never saw.
+They measure how a model treats kinds of objects that were not in its training data.
 """
 
-# Other words for the same kinds in the data: names of species and of flowers.
+# Other names of the same kinds in the data: species and flowers.
 _SAME_AS_KEPT_BACK = (
     *("macropus-giganteus", "ailuropoda-melanoleuca", "ailurus-fulgens", "procyon-lotor"),
     *("agkistrodon-contortrix", "crotalus-atrox", "eunectes-murinus", "lampropeltis-triangulum"),
@@ -96,7 +96,9 @@ class RealPhotos:
     def select(self, mask: NDArray[np.bool_]) -> RealPhotos:
         """Return the photos where a mask of shape (n,) is true."""
         return RealPhotos(
-            tuple(image for image, taken in zip(self.images, mask, strict=True) if taken),
+            tuple(
+                image for image, is_selected in zip(self.images, mask, strict=True) if is_selected
+            ),
             self.labels[mask],
             self.kinds[mask],
             self.sources[mask],
@@ -170,15 +172,17 @@ def load_real_photos(settings: Settings, held_out: Collection[str] = ()) -> Real
     """
     folder = find_real_photos(settings)
     train, valid = (read_real_photos(folder, part) for part in ("train", "valid"))
-    every = train.concat(valid)
-    if missing := set(held_out) - set(every.sources.tolist()):
+    all_photos = train.concat(valid)
+    if missing := set(held_out) - set(all_photos.sources.tolist()):
         raise DataError(f"{folder} has no photos of the source {sorted(missing)[0]}.")
-    seen = [~np.isin(part.sources, sorted(held_out)) for part in (train, valid, every)]
+    in_seen_sources = [
+        ~np.isin(part.sources, sorted(held_out)) for part in (train, valid, all_photos)
+    ]
     return RealPhotosParts(
-        train=train.select(seen[0] & ~train.kept_back),
-        valid=valid.select(seen[1] & ~valid.kept_back),
-        kept_back=every.select(every.kept_back),
-        unseen=every.select(~seen[2] & ~every.kept_back),
+        train=train.select(in_seen_sources[0] & ~train.kept_back),
+        valid=valid.select(in_seen_sources[1] & ~valid.kept_back),
+        kept_back=all_photos.select(all_photos.kept_back),
+        unseen=all_photos.select(~in_seen_sources[2] & ~all_photos.kept_back),
     )
 
 
@@ -214,7 +218,7 @@ def read_real_photos(folder: Path, part: str) -> RealPhotos:
             f"{NONE_LABEL}."
         )
     return RealPhotos(
-        tuple(_decoded(cell, folder) for cell in cells),
+        tuple(_decode_cell(cell, folder) for cell in cells),
         labels,
         np.asarray([str(kind) for kind in columns["kind"]], np.str_),
         np.asarray([str(source) for source in columns["source"]], np.str_),
@@ -222,7 +226,7 @@ def read_real_photos(folder: Path, part: str) -> RealPhotos:
     )
 
 
-def _decoded(cell: dict[str, object], folder: Path) -> NDArray[np.uint8]:
+def _decode_cell(cell: dict[str, object], folder: Path) -> NDArray[np.uint8]:
     content = cell["bytes"]
     if not isinstance(content, bytes):
         raise DataError(f"{folder}: {cell['path']} has no bytes.")

@@ -96,8 +96,8 @@ def load_tiny_imagenet(settings: Settings) -> TinyImageNet:
     classes = _Classes.read(settings)
     train = classes.read_images("train", [*classes.same, *classes.train])
     return TinyImageNet(
-        _relabelled(_of_classes(train, list(classes.same)), classes.same),
-        _of_classes(train, classes.train),
+        _relabel(_select_classes(train, list(classes.same)), classes.same),
+        _select_classes(train, classes.train),
     )
 
 
@@ -111,10 +111,10 @@ def load_tiny_held_out(settings: Settings) -> TinyHeldOut:
     others = classes.selection + classes.evaluation
     train = classes.read_images("train", others, _HELD_OUT_TRAIN_IMAGES)
     valid = classes.read_images("valid", [*classes.same, *others])
-    known = _relabelled(_of_classes(valid, list(classes.same)), classes.same)
+    known = _relabel(_select_classes(valid, list(classes.same)), classes.same)
 
     def outliers(labels: list[int]) -> Split:
-        return _of_classes(train, labels).concat(_of_classes(valid, labels))
+        return _select_classes(train, labels).concat(_select_classes(valid, labels))
 
     return TinyHeldOut(
         known.take(np.arange(0, len(known), 2)),
@@ -130,7 +130,7 @@ def ensure_tiny_train(settings: Settings) -> None:
     Raises:
         DataError: The files are missing or cannot be downloaded.
     """
-    _files(_folder(settings, "train"), "train")
+    _find_shards(_folder(settings, "train"), "train")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Classes:
     @classmethod
     def read(cls, settings: Settings) -> _Classes:
         """Divide the classes that the valid file names; the division depends on a fixed seed."""
-        names = _class_names(_files(_folder(settings, "valid"), "valid")[0])
+        names = _class_names(_find_shards(_folder(settings, "valid"), "valid")[0])
         same = _same_classes(names)
         others = [i for i, name in enumerate(names) if i not in same and name not in _AMBIGUOUS]
         others = [others[i] for i in np.random.default_rng(_OUTLIER_SEED).permutation(len(others))]
@@ -161,7 +161,7 @@ class _Classes:
 
     def read_images(self, split: str, labels: list[int], limit: int | None = None) -> Split:
         """Read the first images, at most `limit` for each label, in the order of the files."""
-        return _read(_folder(self.settings, split), split, labels, limit)
+        return _read_classes(_folder(self.settings, split), split, labels, limit)
 
 
 def _folder(settings: Settings, split: str) -> Path:
@@ -178,7 +178,7 @@ def _folder(settings: Settings, split: str) -> Path:
     )
 
 
-def _files(folder: Path, split: str) -> list[Path]:
+def _find_shards(folder: Path, split: str) -> list[Path]:
     files = sorted(folder.glob(f"{split}-*.parquet"))
     if not files:
         raise DataError(
@@ -190,8 +190,8 @@ def _files(folder: Path, split: str) -> list[Path]:
 def _class_names(file: Path) -> list[str]:
     """Return the WordNet number of each label."""
     try:
-        described = json.loads(pq.read_schema(file).metadata[b"huggingface"])
-        names: list[str] = described["info"]["features"]["label"]["names"]
+        description = json.loads(pq.read_schema(file).metadata[b"huggingface"])
+        names: list[str] = description["info"]["features"]["label"]["names"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{file} is not a Tiny ImageNet parquet file: {error}") from error
     if len(names) != _CLASSES:
@@ -211,25 +211,29 @@ def _same_classes(names: list[str]) -> dict[int, int]:
         raise DataError(f"A class is missing among Tiny ImageNet's 200: {error}.") from error
 
 
-def _read(folder: Path, split: str, wanted: list[int], limit: int | None) -> Split:
+def _read_classes(folder: Path, split: str, selected: list[int], limit: int | None) -> Split:
     """Read the images of some labels; only these are decoded."""
     images, labels, rows = [], [], []
     before = 0
     remaining = np.full(_CLASSES, limit if limit is not None else np.iinfo(np.int64).max)
-    for file in _files(folder, split):
+    for file in _find_shards(folder, split):
         try:
             table = pq.read_table(file, columns=["image", "label"])
-            found = table["label"].to_numpy().astype(np.int64)
+            file_labels = table["label"].to_numpy().astype(np.int64)
             chosen = np.asarray(
-                [i for i in np.flatnonzero(np.isin(found, wanted)) if _take(remaining, found[i])],
+                [
+                    i
+                    for i in np.flatnonzero(np.isin(file_labels, selected))
+                    if _take_one(remaining, file_labels[i])
+                ],
                 np.int64,
             )
             images += decode_cells(table["image"].take(pa.array(chosen)).to_pylist())
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(f"{file} is not a Tiny ImageNet parquet file: {error}") from error
-        labels.append(found[chosen])
+        labels.append(file_labels[chosen])
         rows.append(before + chosen)
-        before += len(found)
+        before += len(file_labels)
     shapes = {image.shape for image in images}
     if shapes != {(_SIDE, _SIDE, 3)}:
         raise DataError(
@@ -238,15 +242,15 @@ def _read(folder: Path, split: str, wanted: list[int], limit: int | None) -> Spl
     return Split(np.stack(images), np.concatenate(labels), np.concatenate(rows))
 
 
-def _take(remaining: NDArray[np.int64], label: int) -> bool:
+def _take_one(remaining: NDArray[np.int64], label: int) -> bool:
     """Count down the images that may still be taken of a label; False when there are enough."""
     remaining[label] -= 1
     return bool(remaining[label] >= 0)
 
 
-def _of_classes(split: Split, labels: list[int]) -> Split:
+def _select_classes(split: Split, labels: list[int]) -> Split:
     return split.take(np.flatnonzero(np.isin(split.labels, labels)))
 
 
-def _relabelled(split: Split, labels: dict[int, int]) -> Split:
+def _relabel(split: Split, labels: dict[int, int]) -> Split:
     return replace(split, labels=np.asarray([labels[label] for label in split.labels], np.int64))

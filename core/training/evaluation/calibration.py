@@ -134,10 +134,10 @@ def cross_fitted_confidences(
         fitted = fit_calibration(
             config,
             [
-                (logits[fold_of != fold], labels[fold_of != fold])
-                for (logits, labels), fold_of in zip(groups, folds, strict=True)
+                (logits[assigned_fold != fold], labels[assigned_fold != fold])
+                for (logits, labels), assigned_fold in zip(groups, folds, strict=True)
             ],
         )
-        for confidence, (logits, _), fold_of in zip(found, groups, folds, strict=True):
-            confidence[fold_of == fold] = confidences(logits[fold_of == fold], fitted)
+        for confidence, (logits, _), assigned_fold in zip(found, groups, folds, strict=True):
+            confidence[assigned_fold == fold] = confidences(logits[assigned_fold == fold], fitted)
     return found

@@ -41,7 +41,7 @@ def corrupt(images: NDArray[np.uint8], corruption: str, severity: int) -> NDArra
     """
     from imagecorruptions import corrupt  # noqa: PLC0415  # takes seconds to import
 
-    before = np.random.get_state()  # noqa: NPY002  # the library uses the global generator
+    random_state = np.random.get_state()  # noqa: NPY002  # the library uses the global generator
     corrupted = np.empty_like(images)
     try:
         for i, image in enumerate(images):
@@ -49,7 +49,7 @@ def corrupt(images: NDArray[np.uint8], corruption: str, severity: int) -> NDArra
             seed = {"seed": i} if corruption in _SEEDED else {}
             corrupted[i] = corrupt(image, severity=severity, corruption_name=corruption, **seed)
     finally:
-        np.random.set_state(before)  # noqa: NPY002
+        np.random.set_state(random_state)  # noqa: NPY002
     return corrupted
 
 
@@ -74,9 +74,9 @@ def measure_corruptions(
             for classifier in classifiers:
                 logits = run_inference(classifier, images, corruption).outputs.logits
                 correct = logits.argmax(axis=1) == rows.labels
-                sure = confidences(logits, classifier.config)
+                confidence = confidences(logits, classifier.config)
                 accuracies[classifier.name].append(float(correct.mean()))
-                errors[classifier.name].append(ece(reliability(sure, correct)))
+                errors[classifier.name].append(ece(reliability(confidence, correct)))
         yield (
             corruption,
             {

@@ -47,9 +47,9 @@ def evaluate_split(
     precision, recall, f1, _ = _precision_recall(split.labels, predicted, len(labels), "macro")
     confusion = confusion_matrix(split.labels, predicted, labels=np.arange(len(labels)))
     verdicts = Counter(each.verdict for each in predictions)
-    sure = np.asarray([each.confidence for each in predictions])
+    confidence = np.asarray([each.confidence for each in predictions])
     wrong = np.flatnonzero(~correct)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:_MAX_MISTAKES]
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MAX_MISTAKES]
     return SplitMetrics(
         data=name,
         hub=hub,
@@ -78,7 +78,7 @@ def evaluate_split(
                 row=int(split.rows[i]),
                 label=labels[split.labels[i]],
                 answer=labels[predicted[i]],
-                confidence=sure[i],
+                confidence=confidence[i],
             )
             for i in worst
         ),
@@ -94,14 +94,14 @@ def confidence_metrics(classifier: Classifier, split: Split, name: str) -> Confi
         name: Description of the rows, for people.
     """
     logits = run_inference(classifier, split.images, name).outputs.logits
-    sure = confidences(logits, classifier.config)
+    confidence = confidences(logits, classifier.config)
     correct = logits.argmax(axis=1) == split.labels
     return ConfidenceMetrics(
         data=name,
         n=len(split),
         accuracy=float(correct.mean()),
-        confidence=float(sure.mean()),
-        ece=ece(reliability(sure, correct)),
+        confidence=float(confidence.mean()),
+        ece=ece(reliability(confidence, correct)),
     )
 
 
@@ -113,12 +113,12 @@ def measure_latency(classifier: Classifier) -> float:
     spec = classifier.config.input
     shape = (3 * spec.height, 4 * spec.width, 3)
     image = crops(np.random.default_rng(0).integers(0, 256, shape, np.uint8), spec)
-    times = []
+    durations = []
     for _ in range(_LATENCY_RUNS):
         started = time.perf_counter()
         classifier.outputs(image)
-        times.append((time.perf_counter() - started) * 1000)
-    return statistics.median(times)
+        durations.append((time.perf_counter() - started) * 1000)
+    return statistics.median(durations)
 
 
 def _precision_recall(

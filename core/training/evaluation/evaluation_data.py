@@ -1,4 +1,4 @@
-"""Data for model selection and evaluation."""
+"""The data that a model is selected and evaluated on."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class EvaluationData:
         Raises:
             DataError: Tiny ImageNet is missing or damaged, or the real photos are damaged.
         """
-        ten = dataset.labels == CIFAR10_LABELS
-        tiny = load_tiny_held_out(settings) if ten else None
-        real = load_real_photos(settings) if ten and has_real_photos(settings) else None
+        is_cifar10 = dataset.labels == CIFAR10_LABELS
+        tiny = load_tiny_held_out(settings) if is_cifar10 else None
+        real = load_real_photos(settings) if is_cifar10 and has_real_photos(settings) else None
         return cls(dataset, *hold_out(dataset.train), tiny, real=real)
 
     @classmethod

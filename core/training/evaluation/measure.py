@@ -46,10 +46,10 @@ from core.training.evaluation.selection import complete_config
 __all__ = [
     "History",
     "add_corruptions",
+    "check_same_labels",
     "evaluate",
     "measure",
     "recalibrate",
-    "refuse_other_labels",
 ]
 
 
@@ -93,7 +93,7 @@ def evaluate(bundle: Bundle, data: EvaluationData, settings: Settings, *, comman
         BundleError: The folder is damaged.
         DataError: The data set has other labels.
     """
-    refuse_other_labels(bundle, data.dataset.name, data.dataset.labels)
+    check_same_labels(bundle, data.dataset.name, data.dataset.labels)
     history = _history(bundle)
     if (resizing := compare_resize_rules(bundle, data, settings)) is not None:
         history = replace(history, resize=resizing)
@@ -105,9 +105,9 @@ def evaluate(bundle: Bundle, data: EvaluationData, settings: Settings, *, comman
 def recalibrate(
     bundle: Bundle, data: EvaluationData, settings: Settings, *, command: str
 ) -> Bundle:
-    """Select and fit again what a stored model is served with beside its weights, and measure it.
+    """Select and fit the inference settings of a stored model again, and measure it.
 
-    These are resize rule, calibration, verdict method and thresholds.
+    These are resize rule, calibration, verdict method and thresholds; the weights stay the same.
 
     Args:
         bundle: The model; its labels must be those of the data set.
@@ -119,7 +119,7 @@ def recalibrate(
         BundleError: The folder is damaged.
         DataError: The data set has other labels.
     """
-    refuse_other_labels(bundle, data.dataset.name, data.dataset.labels)
+    check_same_labels(bundle, data.dataset.name, data.dataset.labels)
     probe = None
     if bundle.config.verdict.method == "probe":
         probe = Classifier(bundle, threads=settings.threads).ood_params
@@ -134,7 +134,7 @@ def _history(bundle: Bundle) -> History:
     return History(**{field.name: getattr(metrics, field.name) for field in fields(History)})
 
 
-def refuse_other_labels(bundle: Bundle, name: str, labels: tuple[str, ...]) -> None:
+def check_same_labels(bundle: Bundle, name: str, labels: tuple[str, ...]) -> None:
     """Check that a model has the labels of a data set.
 
     Args:
@@ -236,7 +236,7 @@ def add_corruptions(bundle: Bundle, shift: Mapping[str, CorruptionMetrics], n: i
 
 
 def _stored_files(bundle: Bundle) -> dict[str, bytes]:
-    """Return the files that no evaluation can make again, by file name."""
+    """Return the files that an evaluation cannot regenerate, by file name."""
     names = (MODEL, VERDICT, SPACE)
     return {name: bundle.read(name) for name in names if name in bundle.config.sha256}
 
@@ -252,7 +252,7 @@ def _real_photo_fields(
     classifier: Classifier, data: EvaluationData, history: History, gradient: Explain | None
 ) -> dict[str, RealPhotoMetrics | PointingMetrics | None]:
     """Return the fields of metrics.json about real photos, measured here or kept."""
-    found: dict[str, RealPhotoMetrics | PointingMetrics | None] = {
+    kept_fields: dict[str, RealPhotoMetrics | PointingMetrics | None] = {
         "real_photos": history.real_photos,
         "unseen_sources": history.unseen_sources,
         "real_photos_frozen": history.real_photos_frozen,
@@ -260,7 +260,7 @@ def _real_photo_fields(
         "pointing": history.pointing,
     }
     if data.real is None:
-        return found
+        return kept_fields
     valid = data.real.valid
     on_valid = predict_photos(classifier, valid)
 
@@ -275,4 +275,4 @@ def _real_photo_fields(
     if pointing is not None and gradient is None and history.pointing is not None:
         kept = {"input_gradient": history.pointing.input_gradient}
         pointing = pointing.model_copy(update=kept)
-    return found | by_part | {"pointing": pointing}
+    return kept_fields | by_part | {"pointing": pointing}

@@ -19,7 +19,7 @@ from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
 from core.training.evaluation.ood import run_inference
 
-__all__ = ["draw", "refuse_without_mistakes"]
+__all__ = ["check_has_mistakes", "draw"]
 
 _COLUMNS = 5
 _CONFUSIONS = 6
@@ -40,10 +40,10 @@ def draw(classifier: Classifier, metrics: SplitMetrics, split: Split, folder: Pa
         Paths of the PNG files.
 
     Raises:
-        DataError: The metrics list no mistakes, see `refuse_without_mistakes`.
+        DataError: The metrics list no mistakes, see `check_has_mistakes`.
         OutputError: The folder cannot be created or written to.
     """
-    refuse_without_mistakes(classifier.name, metrics)
+    check_has_mistakes(classifier.name, metrics)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _draw_sheets(classifier, metrics, split, folder)
@@ -53,7 +53,7 @@ def draw(classifier: Classifier, metrics: SplitMetrics, split: Split, folder: Pa
         ) from error
 
 
-def refuse_without_mistakes(name: str, metrics: SplitMetrics) -> None:
+def check_has_mistakes(name: str, metrics: SplitMetrics) -> None:
     """Check that there are mistakes to draw, before rows are read.
 
     Args:
@@ -75,7 +75,7 @@ def _draw_sheets(
 ) -> list[Path]:
     files = [folder / f"{classifier.name}-{what}.png" for what in ("mistakes", "confusions")]
     position = {int(row): i for i, row in enumerate(split.rows)}
-    _sheet(
+    _draw_sheet(
         files[0],
         f"{classifier.config.title}: most confident mistakes",
         [
@@ -87,16 +87,16 @@ def _draw_sheets(
         ],
     )
     logits = run_inference(classifier, split.images, "").outputs.logits
-    sure = confidences(logits, classifier.config)
+    confidence = confidences(logits, classifier.config)
     predicted = logits.argmax(axis=1)
     shown = []
     labels = classifier.labels
     for truth, answer in _most_frequent_confusions(np.asarray(metrics.confusion)):
         found = np.flatnonzero((split.labels == truth) & (predicted == answer))
-        for i in found[np.argsort(-sure[found], kind="stable")][:_COLUMNS]:
-            text = f"row {split.rows[i]}: {labels[truth]}\n{labels[answer]} {sure[i]:.3f}"
+        for i in found[np.argsort(-confidence[found], kind="stable")][:_COLUMNS]:
+            text = f"row {split.rows[i]}: {labels[truth]}\n{labels[answer]} {confidence[i]:.3f}"
             shown.append((split.images[i], text))
-    _sheet(files[1], f"{classifier.config.title}: most frequent confusions", shown)
+    _draw_sheet(files[1], f"{classifier.config.title}: most frequent confusions", shown)
     return files
 
 
@@ -108,7 +108,7 @@ def _most_frequent_confusions(confusion: NDArray[np.int64]) -> list[tuple[int, i
     return [(truth, answer) for truth, answer in pairs if wrong[truth, answer] >= _COLUMNS]
 
 
-def _sheet(file: Path, title: str, shown: Sequence[tuple[NDArray[np.uint8], str]]) -> None:
+def _draw_sheet(file: Path, title: str, shown: Sequence[tuple[NDArray[np.uint8], str]]) -> None:
     """Draw images with captions on a grid."""
     rows = max(1, -(-len(shown) // _COLUMNS))
     figure = Figure(figsize=(1.9 * _COLUMNS, 2.3 * rows + 0.5), layout="constrained")

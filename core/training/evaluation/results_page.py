@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import binomtest
 
-from core.bundle.card import describe_pretrained, mean_of_shift, separations
+from core.bundle.card import describe_pretrained, mean_corruption_metrics, separations
 from core.bundle.config import Pretrained
 from core.bundle.leaderboard import ModelInfo, mean_and_spread
 from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
@@ -323,7 +323,7 @@ def _corruptions(results: Sequence[ModelInfo]) -> list[str]:
     for name in names:
         cells = []
         for result in results:
-            accuracy, error = mean_of_shift({name: (result.metrics.shift or {})[name]})
+            accuracy, error = mean_corruption_metrics({name: (result.metrics.shift or {})[name]})
             cells.append(f"{accuracy:.3f} / {error:.3f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for severity in range(_SEVERITIES):

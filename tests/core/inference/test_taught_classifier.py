@@ -92,7 +92,7 @@ def test_taught_model_without_its_base_is_refused(taught: Bundle) -> None:
 
 def test_backbone_of_another_model_is_refused(taught: Bundle) -> None:
     other = Backbone.load(Bundle.open(ROOT / "models" / "baseline"), threads=1)
-    with pytest.raises(BundleError, match="taught on another model than baseline"):
+    with pytest.raises(BundleError, match="taught on a model other than baseline"):
         Classifier(taught, threads=1, backbone=other)
 
 
@@ -102,7 +102,7 @@ def test_other_preparation_of_photos_than_that_of_the_base_is_refused(
     text = json.loads((taught.folder / CONFIG).read_text())
     text["input"]["resize"] = "squash" if text["input"]["resize"] != "squash" else "center_crop"
     (taught.folder / CONFIG).write_text(json.dumps(text))
-    with pytest.raises(BundleError, match="prepares photos in another way"):
+    with pytest.raises(BundleError, match="preprocesses photos differently"):
         Classifier(Bundle.open(taught.folder), threads=1, backbone=classic)
 
 
@@ -144,7 +144,7 @@ def test_card_says_what_is_known(taught: Bundle) -> None:
         "# Circles and squares",
         "It knows 2 labels: circle, square.",
         "on the\nmodel `classic`",
-        "| right label | 6 | 1.000 | 0.610 to 1.000 |",
+        "| correct label | 6 | 1.000 | 0.610 to 1.000 |",
         "More photos would help: square.",
         "1 of the photos may be in the wrong class.",
         "| circle | 3 | 0 |",

@@ -8,11 +8,11 @@ import pytest
 
 from core.rollout.sequential import (
     Blocks,
+    average_alternatives,
     block_sizes,
-    combined,
+    combine_strata,
     log_evidence,
     log_factors,
-    mixed,
 )
 
 
@@ -27,7 +27,7 @@ def expected_factor(candidate: float, live: float, sizes: tuple[int, int]) -> fl
     for x_a, x_b in itertools.product(range(n_a + 1), range(n_b + 1)):
         p_a = comb(n_a, x_a) * candidate**x_a * (1 - candidate) ** (n_a - x_a)
         p_b = comb(n_b, x_b) * live**x_b * (1 - live) ** (n_b - x_b)
-        evidence = np.exp(mixed(log_factors(blocks((n_a, x_a, n_b, x_b)))))[0]
+        evidence = np.exp(average_alternatives(log_factors(blocks((n_a, x_a, n_b, x_b)))))[0]
         total += p_a * p_b * float(evidence)
     return total
 
@@ -56,14 +56,14 @@ def test_photos_of_one_revision_alone_are_no_evidence() -> None:
 
 
 def test_combined_evidence_starts_at_one() -> None:
-    assert combined(np.zeros(10)) == pytest.approx(0)
-    assert combined(np.zeros(1)) == pytest.approx(0)
+    assert combine_strata(np.zeros(10)) == pytest.approx(0)
+    assert combine_strata(np.zeros(1)) == pytest.approx(0)
 
 
 def test_combined_evidence_finds_one_worse_class_and_many() -> None:
     one = np.array([12.0] + [-0.5] * 9)
-    assert 12 - np.log(10) - 2 < combined(one) < 12
-    assert combined(np.full(10, 4.0)) > 10, "ten classes that are a little worse add up"
+    assert 12 - np.log(10) - 2 < combine_strata(one) < 12
+    assert combine_strata(np.full(10, 4.0)) > 10, "ten classes that are a little worse add up"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from core.rollout.simulate import Scenario, photos_until_alarm
 
 
 def test_equal_candidate_alarms_at_most_as_often_as_stated() -> None:
-    ended = photos_until_alarm(Scenario(failing=0.15, photos=300), runs=500)
+    ended = photos_until_alarm(Scenario(error_rate=0.15, photos=300), runs=500)
     assert np.mean(ended > 0) <= ACCURACY_ALPHA
 
 
@@ -21,6 +21,6 @@ def test_worse_candidate_is_found_the_sooner_the_worse_it_is() -> None:
 
 
 def test_simulation_repeats_with_its_seed() -> None:
-    scenario = Scenario(worse_by=0.6, photos=400, spread=0.3)
+    scenario = Scenario(worse_by=0.6, photos=400, correlation=0.3)
     first, again = (photos_until_alarm(scenario, 20, seed=4) for _ in range(2))
     assert (first == again).all()

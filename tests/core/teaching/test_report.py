@@ -8,7 +8,7 @@ import pytest
 from core.errors import TeachingError
 from core.teaching.collect import SkippedPhoto
 from core.teaching.learning import LearnedHead
-from core.teaching.report import refuse_alike, report_on
+from core.teaching.report import check_distinguishable, evaluate_head
 from core.teaching.stored_examples import StoredExamples
 
 FEATURES = 20
@@ -41,7 +41,7 @@ def learned(probabilities: list[list[float]], known: list[float] | None = None) 
 def test_report_has_interval_confusion_and_doubtful_photos() -> None:
     right, wrong = [0.98, 0.02], [0.05, 0.95]
     given = examples(scattered(5, 1), scattered(5, 2))
-    findings = report_on(
+    findings = evaluate_head(
         given,
         learned([right] * 4 + [wrong] + [[p, 1 - p] for p in (0.1, 0.2, 0.3, 0.1, 0.6)]),
         names=[f"{i}.jpg" for i in range(10)],
@@ -64,7 +64,7 @@ def test_report_has_interval_confusion_and_doubtful_photos() -> None:
 
 def test_verdict_none_is_counted() -> None:
     given = examples(scattered(3, 1), scattered(3, 2))
-    findings = report_on(
+    findings = evaluate_head(
         given, learned([[0.9, 0.1]] * 3 + [[0.1, 0.9]] * 3, [0.9, 0.9, 0.1, 0.9, 0.9, 0.9])
     )
     assert findings.split.verdicts == {"known": 5, "unsure": 0, "none": 1}
@@ -75,21 +75,21 @@ def test_verdict_none_is_counted() -> None:
 def test_few_photos_count_as_too_few_to_be_sure() -> None:
     given = examples(scattered(4, 1), scattered(9, 2))
     probabilities = [[0.9, 0.1]] * 4 + [[0.1, 0.9]] * 9
-    assert report_on(given, learned(probabilities)).report.weak == ("a",)
+    assert evaluate_head(given, learned(probabilities)).report.weak == ("a",)
 
 
 def test_alike_photos_of_a_class_are_refused() -> None:
     with pytest.raises(TeachingError, match="All photos of 'b' look the same") as told:
-        refuse_alike(examples(scattered(3, 1), scattered(3, 2, noise=1e-3)))
+        check_distinguishable(examples(scattered(3, 1), scattered(3, 2, noise=1e-3)))
     assert (told.value.reason, told.value.names) == ("alike", ("b",))
 
 
 def test_class_that_copies_another_is_refused() -> None:
     first = scattered(4, 1)
     with pytest.raises(TeachingError, match="'a' and 'c' look the same") as told:
-        refuse_alike(examples(first, scattered(4, 2), first[::-1] + 1e-3))
+        check_distinguishable(examples(first, scattered(4, 2), first[::-1] + 1e-3))
     assert told.value.reason == "copy"
 
 
 def test_different_photos_are_accepted() -> None:
-    refuse_alike(examples(scattered(4, 1), scattered(4, 2)))
+    check_distinguishable(examples(scattered(4, 1), scattered(4, 2)))

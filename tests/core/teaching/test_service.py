@@ -124,7 +124,7 @@ def test_more_photos_and_classes_are_taught(teaching: Teaching, settings: Settin
     assert first.record is not None
     with closing(Catalog(settings)) as catalog:
         before = catalog.load(first.record.id)
-        again = teaching.more("chat:1", first.record.id, drawn("bars"))
+        again = teaching.add_photos("chat:1", first.record.id, drawn("bars"))
         assert again.bundle.config.labels == ("bars", "circle", "square")
         assert catalog.load(first.record.id).revision == again.bundle.revision
         assert before.revision == first.bundle.revision
@@ -132,9 +132,9 @@ def test_more_photos_and_classes_are_taught(teaching: Teaching, settings: Settin
         "the revision before is gone"
     )
     with pytest.raises(ModelNotFoundError):
-        teaching.more("chat:2", first.record.id, drawn("bars"))
+        teaching.add_photos("chat:2", first.record.id, drawn("bars"))
     with pytest.raises(TeachingError, match="'ring' has 1"):
-        teaching.more(
+        teaching.add_photos(
             "chat:1", first.record.id, [LabelledPhoto("ring", shape_jpeg("bars", 50), "ring")]
         )
     assert teaching.models("chat:1")[0].revision == again.bundle.revision
@@ -165,7 +165,7 @@ def test_photo_that_was_taught_moves_to_its_new_class(teaching: Teaching) -> Non
     model = teaching.create("chat:1", "Shapes", [*photos, wrong])
     assert model.record is not None
     assert model.report.photos == (5, 4)
-    corrected = teaching.more("chat:1", model.record.id, [replace(wrong, label="square")])
+    corrected = teaching.add_photos("chat:1", model.record.id, [replace(wrong, label="square")])
     assert corrected.report.photos == (4, 5)
 
 
@@ -210,11 +210,11 @@ def test_shared_model_is_listed_until_it_is_forgotten(teaching: Teaching) -> Non
     key = teaching.share("chat:1", model.record.id)
     assert teaching.share("chat:1", model.record.id) == key
     assert teaching.add_shared("chat:2", key).id == model.record.id
-    assert teaching.add_shared("chat:1", key).users == (teaching.hashed("chat:2"),)
+    assert teaching.add_shared("chat:1", key).users == (teaching.hash_owner("chat:2"),)
     assert [each.id for each in teaching.models("chat:2")] == [model.record.id]
     with pytest.raises(ModelNotFoundError):
         teaching.forget("chat:2", model.record.id)
-    assert teaching.forget("chat:1", model.record.id) == (teaching.hashed("chat:2"),)
+    assert teaching.forget("chat:1", model.record.id) == (teaching.hash_owner("chat:2"),)
     assert teaching.models("chat:2") == []
     with pytest.raises(ModelNotFoundError, match="no longer shared"):
         teaching.add_shared("chat:3", key)
@@ -224,7 +224,7 @@ def test_unshared_model_stays_with_its_owner(teaching: Teaching) -> None:
     model = teaching.create("chat:1", "Shapes", drawn("circle", "square"))
     assert model.record is not None
     teaching.add_shared("chat:2", teaching.share("chat:1", model.record.id))
-    assert teaching.unshare("chat:1", model.record.id) == (teaching.hashed("chat:2"),)
+    assert teaching.unshare("chat:1", model.record.id) == (teaching.hash_owner("chat:2"),)
     assert teaching.models("chat:2") == []
     assert len(teaching.models("chat:1")) == 1
 
@@ -301,7 +301,7 @@ def test_changed_base_is_told_and_the_model_goes_on(
     older = replace(StoredExamples.from_bytes(content), base="0" * 64)
     TaughtStore(settings.home).save_examples(model.record.id, older.to_bytes())
     with pytest.raises(TeachingError, match="send all photos again") as told:
-        teaching.more("chat:1", model.record.id, drawn("bars"))
+        teaching.add_photos("chat:1", model.record.id, drawn("bars"))
     assert told.value.reason == "other_base"
     with closing(Catalog(settings)) as catalog:
         assert catalog.load(model.record.id).revision == model.bundle.revision

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import TeachingError
 from core.inference.npz import write_arrays
-from core.teaching.limits import MAX_PHOTOS_IN_ALL
+from core.teaching.limits import MAX_TOTAL_PHOTOS
 from core.teaching.stored_examples import StoredExamples, views_that_fit
 from core.teaching.views import MAX_VIEWS
 
@@ -56,9 +56,9 @@ def test_examples_that_do_not_fit_each_other_are_refused() -> None:
 
 
 def test_largest_number_of_photos_fits_into_the_file() -> None:
-    views = views_that_fit(MAX_PHOTOS_IN_ALL, 1280)
+    views = views_that_fit(MAX_TOTAL_PHOTOS, 1280)
     assert views == 1
-    largest = stored(MAX_PHOTOS_IN_ALL, features=1280, views=views)
+    largest = stored(MAX_TOTAL_PHOTOS, features=1280, views=views)
     assert len(largest.to_bytes()) <= 8_000_000
     assert views_that_fit(100, 1280) == MAX_VIEWS
 
