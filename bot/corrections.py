@@ -59,7 +59,9 @@ async def on_learn(press: ButtonPress) -> Notice | None:
             text = await _learn(press, answer, label)
         except TeachingError as error:
             # The buttons stay, so that it can be tried again.
-            await reply(press.message, refusal(error, press.language, failed="teach_again_failed"))
+            await reply(
+                press.message, refusal(error, press.language, failed="teach_correction_failed")
+            )
             return None
         if text is None:
             return press.notice("gone")

@@ -110,8 +110,8 @@ class Dispatcher:
         """
         try:
             known = await knows_token(self._application.bot)
-        except NetworkError as away:
-            raise RetryLater(Service.TELEGRAM, away) from away
+        except NetworkError as network_error:
+            raise RetryLater(Service.TELEGRAM, network_error) from network_error
         if not known:
             self._state.token_revoked.set()
             raise RetryLater(Service.TELEGRAM, error) from error

@@ -60,9 +60,9 @@ async def report_abandoned(context: BotContext) -> None:
     number = context.current_update.update_id
     logger.error("%s: update %s is abandoned: the bot died of it twice", reference, number)
     context.bot_data.alarms.raise_alarm(
-        "deadly", "alarm_deadly", number=number, reference=reference
+        "abandoned", "alarm_abandoned", number=number, reference=reference
     )
-    await _apologise(context, lambda language: locale.bot_texts(language)["deadly"])
+    await _apologise(context, lambda language: locale.bot_texts(language)["abandoned"])
     context.bot_data.hour.record_error(RuntimeError())
 
 

@@ -143,7 +143,7 @@ async def _run(update: Update, context: BotContext, action: str, name: str) -> N
 
 async def _explain(command: _Command) -> None:
     """List the subcommands."""
-    await command.say("teach_how")
+    await command.say("teach_usage")
 
 
 async def _begin(command: _Command) -> None:

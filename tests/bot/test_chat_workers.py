@@ -47,7 +47,7 @@ def test_album_is_complete_after_a_quiet_interval(
         assert telegram.wait_for(2, 1)[-1].reply_to == late
 
 
-def test_album_is_answered_at_the_latest_after_its_longest_wait(
+def test_album_is_answered_after_the_maximum_wait(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     timings = Timings(album_quiet_s=3600.0, album_max_s=0.2)
@@ -71,13 +71,13 @@ def test_deferred_photo_is_stored_and_answered_once(
         assert bot.answers_of(1) == 1
 
 
-def test_deferred_photos_delay_later_photos_alone(
+def test_deferred_photos_delay_only_later_photos(
     telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
 ) -> None:
     timings = Timings(retry=Backoff(0.5, 0.5))
     with running_bot(telegram, tmp_path, predictor=away, operators=(1,), timings=timings):
         photos = [telegram.photo(1, content) for _ in range(2)]
-        assert telegram.wait_for(1, 1)[0].text == T["away"]
+        assert telegram.wait_for(1, 1)[0].text == T["unavailable"]
         reply = ask(telegram, 1, lambda: telegram.text(1, "/whoami"))
         assert reply.text == T["whoami"].format(id=1)
         offer = ask(telegram, 1, lambda: telegram.text(1, "/maintenance on"))
@@ -90,7 +90,7 @@ def test_deferred_photos_delay_later_photos_alone(
     assert [answer.reply_to for answer in answers] == photos
 
 
-def test_photo_that_telegram_never_delivers_is_given_up(
+def test_undeliverable_photo_is_given_up(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     broken = telegram.add_file(content)
@@ -110,7 +110,7 @@ def test_photo_that_telegram_never_delivers_is_given_up(
 # Updates that kill the process.
 
 
-def test_photo_that_kills_the_process_is_abandoned_and_others_are_answered(
+def test_photo_that_kills_the_process_is_abandoned(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     deadly = tmp_path / "deadly.jpg"
@@ -141,7 +141,7 @@ def test_photo_that_kills_the_process_is_abandoned_and_others_are_answered(
         telegram.photo(chat, content)
     assert [start(n) for n in range(3)] == [-9, -9, 0]
     apology, answered = telegram.sent(SENDER)
-    assert (apology.text, apology.reply_to) == (T["deadly"], killer)
+    assert (apology.text, apology.reply_to) == (T["abandoned"], killer)
     assert answered.text.startswith("A ship")
     for chat in OTHERS:
         assert all(call.text.startswith("A ship") for call in telegram.sent(chat))
@@ -167,7 +167,7 @@ def test_button_that_killed_the_process_twice_is_abandoned(
     count_two_deaths(telegram, tmp_path)
     with running_bot(telegram, tmp_path, operators=(OPERATOR,)):
         notice = telegram.wait_for(1, None, "answerCallbackQuery")[-1]
-        assert notice.text == T["deadly"]
+        assert notice.text == T["abandoned"]
         telegram.wait_for(1, OPERATOR)
 
 
@@ -180,10 +180,10 @@ def test_apology_for_abandoned_update_is_sent_once_telegram_accepts_it(
     with running_bot(telegram, tmp_path, timings=SOON) as bot:
         telegram.wait_for(3, SENDER)  # The server records refused attempts too.
         bot.wait_until_idle()
-        assert {call.text for call in telegram.sent(SENDER)} == {T["deadly"]}
+        assert {call.text for call in telegram.sent(SENDER)} == {T["abandoned"]}
 
 
-def test_attempts_that_end_are_not_counted(
+def test_finished_attempts_are_not_counted(
     telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
 ) -> None:
     with running_bot(telegram, tmp_path, predictor=away, timings=SOON) as bot:
@@ -194,7 +194,7 @@ def test_attempts_that_end_are_not_counted(
         assert telegram.wait_for(2, SENDER)[-1].text.startswith("A ship")
 
 
-def test_attempts_that_a_stop_interrupts_are_not_counted(
+def test_attempts_interrupted_by_a_stop_are_not_counted(
     telegram: TelegramServer, tmp_path: Path, content: bytes, held: ControlledPredictor
 ) -> None:
     telegram.photo(SENDER, content)

@@ -81,7 +81,7 @@ def test_claim_returns_updates_that_another_process_received(store: Store) -> No
     assert [update.number for update in beat(keeper, {1, 2}, 9)] == [3]
 
 
-def test_processes_get_the_time_to_renew_their_leases_after_an_outage(store: Store) -> None:
+def test_processes_can_renew_their_leases_after_an_outage(store: Store) -> None:
     now, lanes = [0.0], FailingLanes(store.database)
     keeper = keeper_of(store, now=now, lanes=lanes)
     beat(keeper, set(), 0)
@@ -97,7 +97,7 @@ def test_processes_get_the_time_to_renew_their_leases_after_an_outage(store: Sto
     assert [update.number for update in beat(keeper, {2}, 9)] == [1]
 
 
-def test_only_process_claims_what_others_own_at_once(store: Store) -> None:
+def test_sole_process_claims_the_lanes_of_others_at_once(store: Store) -> None:
     store.lanes.renew(BOT.id, DEAD, 600)
     assert len(beat(keeper_of(store, now=[0.0], alone=True), set(), 9)) == 2
 

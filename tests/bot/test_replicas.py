@@ -182,7 +182,7 @@ def test_photos_are_answered_in_order_although_processes_are_killed(
 
 @contextmanager
 def two_bots(
-    telegram: TelegramServer, folder: Path, url: str, **how: Any
+    telegram: TelegramServer, folder: Path, url: str, **options: Any
 ) -> Iterator[list[RunningBot]]:
     """Run two webhook replicas in this process, which receive updates in turn."""
     shared: dict[str, Any] = {"database_url": SecretStr(url), "secret": SecretStr("shared")}
@@ -192,7 +192,7 @@ def two_bots(
             address = webhook_for(telegram)
             bots.append(
                 stack.enter_context(
-                    running_bot(telegram, folder / name, webhook=address, **shared, **how)
+                    running_bot(telegram, folder / name, webhook=address, **shared, **options)
                 )
             )
             telegram.replicas.append(telegram.webhook["local"])
@@ -213,7 +213,7 @@ def test_album_that_arrives_at_two_processes_is_answered_once(
     assert reply.text.splitlines()[1].startswith("2. A ship")
 
 
-def test_forget_drops_what_another_process_is_to_answer(
+def test_forget_drops_updates_of_another_process(
     telegram: TelegramServer,
     tmp_path: Path,
     content: bytes,
@@ -301,7 +301,7 @@ def test_polling_goes_on_after_a_restart_of_the_database(
     assert [len(telegram.sent(chat)) for chat in (1, 2, 3)] == [1, 1, 1]
 
 
-def test_second_process_with_sqlite_says_so_and_ends(
+def test_second_process_with_sqlite_reports_the_first_and_exits(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     with running_bot(telegram, tmp_path):

@@ -50,7 +50,7 @@ def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
         yield bot
 
 
-def test_names_and_a_single_class_are_refused(teaching: RunningBot, chat: int) -> None:
+def test_invalid_names_and_a_single_class_are_refused(teaching: RunningBot, chat: int) -> None:
     telegram = teaching.telegram
     ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
     for caption in ("None", "ｎｏｎｅ", "x" * 65, "a\u202eb"):
@@ -70,7 +70,7 @@ def test_names_and_a_single_class_are_refused(teaching: RunningBot, chat: int) -
     assert listed.text == T["teach_list_none"], "nothing is half made"
 
 
-def test_photos_that_cannot_be_told_apart_are_refused(teaching: RunningBot, chat: int) -> None:
+def test_indistinguishable_photos_are_refused(teaching: RunningBot, chat: int) -> None:
     telegram = teaching.telegram
     ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
     circles = [shape_jpeg("circle", seed) for seed in range(3)]

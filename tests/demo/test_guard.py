@@ -39,7 +39,7 @@ def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
 @pytest.fixture(scope="module")
 def url(predictor: LocalPredictor) -> Iterator[str]:
     with served(
-        predictor, uploaders=ClientRateLimiter(1000), visitors=ClientRateLimiter(1000)
+        predictor, upload_limiter=ClientRateLimiter(1000), photo_limiter=ClientRateLimiter(1000)
     ) as address:
         yield address
 
@@ -48,10 +48,10 @@ def port_of(url: str) -> int:
     return int(url.rsplit(":", 1)[1])
 
 
-def post(url: str, path: str, body: Any, **how: Any) -> httpx.Response:
+def post(url: str, path: str, body: Any, **options: Any) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
-    return httpx.post(f"{url}{API}/{path}", content=content, headers=headers, timeout=60, **how)
+    return httpx.post(f"{url}{API}/{path}", content=content, headers=headers, timeout=60, **options)
 
 
 def upload(url: str, photo: Path) -> str:
@@ -255,7 +255,7 @@ def test_forwarded_address_is_ignored_without_a_declared_proxy(
     if space:
         monkeypatch.setenv("SPACE_ID", "owner/space")
         monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
-    with served(predictor, uploaders=ClientRateLimiter(1)) as url:
+    with served(predictor, upload_limiter=ClientRateLimiter(1)) as url:
         statuses = []
         for who in ("1.1.1.1", "2.2.2.2"):
             with photo.open("rb") as stream:
@@ -267,7 +267,10 @@ def test_forwarded_address_is_ignored_without_a_declared_proxy(
 
 def test_declared_proxy_distinguishes_visitors(predictor: LocalPredictor, photo: Path) -> None:
     with served(
-        predictor, visitors=ClientRateLimiter(1), uploaders=ClientRateLimiter(9), proxies=1
+        predictor,
+        photo_limiter=ClientRateLimiter(1),
+        upload_limiter=ClientRateLimiter(9),
+        proxies=1,
     ) as url:
         path = upload(url, photo)
 

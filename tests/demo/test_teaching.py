@@ -150,7 +150,7 @@ def test_classifier_that_is_taught_again_keeps_its_link(page: PageTeaching, tmp_
     assert teach(page, OTHER, stranger, folder).bundle.config.name != model
 
 
-def test_wrong_answer_is_taught_and_said_by_how_much(page: PageTeaching, tmp_path: Path) -> None:
+def test_correction_reports_the_improvement(page: PageTeaching, tmp_path: Path) -> None:
     folder = tmp_path / "uploads"
     model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
     before = page.describe(model).metrics.taught

@@ -18,7 +18,7 @@ import pytest
 from core.serving.http.body_limit import MAX_FORM_BYTES, BodyRule
 from demo.context import ClientRateLimiter
 from demo.guard import LIVE_PATH, MCP_PATH, page_middleware
-from demo.unheard import UnheardEvents
+from demo.unread_events import UnreadEventLimiter
 from tests.support.caddy import CADDYFILE, adapted, proxy_running
 from tests.support.servers import LOOK_S, free_port, wait_for
 from tests.support.tools import run_tool
@@ -34,15 +34,15 @@ PAGE_PATHS = (
 def _limit_of_the_page(path: str) -> int:
     """Return how many bytes of a body the page itself accepts at a path."""
     middleware = page_middleware(
-        uploaders=ClientRateLimiter(1),
+        upload_limiter=ClientRateLimiter(1),
         uploads=None,
-        unheard=UnheardEvents(gr.Blocks(analytics_enabled=False)),
+        unread_events=UnreadEventLimiter(gr.Blocks(analytics_enabled=False)),
         proxies=1,
         mcp=True,
     )
     (rule_of,) = (each.kwargs["rule_of"] for each in middleware if "rule_of" in each.kwargs)
     rule: BodyRule = cast("Any", rule_of)({"type": "http", "method": "POST", "path": path})
-    return rule.max_bytes
+    return rule.max_total_bytes
 
 
 # Bytes of a body that the servers accept, by path.
@@ -181,7 +181,7 @@ def test_head_beyond_the_limit_is_refused(tmp_path: Path) -> None:
         assert client.get("/", headers={"X-Long": "x" * 32 * KIB}).status_code == 431
 
 
-def test_photos_go_to_the_replicas_that_are_there(tmp_path: Path) -> None:
+def test_photos_go_to_the_available_replicas(tmp_path: Path) -> None:
     gone = f"127.0.0.1:{free_port()}"
     with (
         _echoing() as server,

@@ -54,7 +54,7 @@ def test_prometheus_configuration_is_valid() -> None:
     assert "rules found" in done.stdout
 
 
-def test_alerts_fire_when_they_should() -> None:
+def test_alerts_fire_in_their_situations() -> None:
     done = run_tool("promtool", "test", "rules", Path(__file__).with_name("alerts.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -80,9 +80,11 @@ def visiting(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Return a function that serves a page in this process and opens it."""
     with ExitStack() as stack:
 
-        def open_page(predictor: LocalPredictor, store: Store | None = None, **how: Any) -> Page:
+        def open_page(
+            predictor: LocalPredictor, store: Store | None = None, **options: Any
+        ) -> Page:
             stack.callback(predictor.close)
-            url = stack.enter_context(served(predictor, store=store, **how))
+            url = stack.enter_context(served(predictor, store=store, **options))
             page = stack.enter_context(closing(new_page(browser)))
             visit(page, url)
             return page

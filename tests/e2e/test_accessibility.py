@@ -32,7 +32,7 @@ def tab_to(page: Page, what: str) -> None:
     raise AssertionError(f"keys do not reach {what}")
 
 
-def test_keyboard_alone_is_enough(page: Page, photo: Path) -> None:
+def test_page_works_with_the_keyboard_alone(page: Page, photo: Path) -> None:
     # Asked for before the key is pressed: a busy browser opens a window of its own otherwise.
     page.on("filechooser", lambda chooser: chooser.set_files(photo))
     tab_to(page, "#photo [data-testid=upload-button], #photo button[aria-label*=upload]")

@@ -15,7 +15,7 @@ from tests.e2e.visit import (
 )
 
 
-def test_compare_button_hands_on_the_photo(page: Page, photo: Path) -> None:
+def test_compare_button_passes_on_the_photo(page: Page, photo: Path) -> None:
     give(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     page.locator("#action-compare").click()

@@ -124,8 +124,8 @@ def test_space_with_a_database_asks_for_feedback(
 class Unsure(LocalPredictor):
     """A predictor that is never sure."""
 
-    async def predict(self, photo: Photo, **how: Any) -> Prediction:
-        return replace(await super().predict(photo, **how), verdict="unsure")
+    async def predict(self, photo: Photo, **options: Any) -> Prediction:
+        return replace(await super().predict(photo, **options), verdict="unsure")
 
 
 def test_unsure_prediction_asks_for_the_class(

@@ -31,7 +31,7 @@ def test_too_large_file_is_refused_in_the_language_of_the_browser(
 
 
 @pytest.mark.parametrize("blank", ["nl-NL", "de-DE"], indirect=True)
-def test_page_speaks_the_language_of_the_browser(page: Page, photo: Path) -> None:
+def test_page_uses_the_language_of_the_browser(page: Page, photo: Path) -> None:
     language = language_of(page)
     words = locale.page_texts(language)
     expect(page.locator("#intro")).to_have_text(words["intro"])

@@ -46,7 +46,7 @@ def test_number_of_classes_is_chosen_in_the_options(page: Page, photo: Path) -> 
     expect(page.locator("#details pre")).to_contain_text('"model": "classic"')
 
 
-def test_explanation_lies_over_the_photo(page: Page, photo: Path) -> None:
+def test_explanation_is_drawn_over_the_photo(page: Page, photo: Path) -> None:
     give(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     page.locator("#action-why").click()
@@ -114,17 +114,17 @@ def test_unusable_file_replaces_the_prediction_with_an_error(
 class Timed(LocalPredictor):
     """A predictor that needs a thousand times as long to tell what spoke for an answer."""
 
-    async def predict(self, photo: Photo, **how: Any) -> Prediction:
-        given = await super().predict(photo, **how)
+    async def predict(self, photo: Photo, **options: Any) -> Prediction:
+        given = await super().predict(photo, **options)
         return replace(given, timing_ms=replace(given.timing_ms, infer=5.0))
 
-    async def predict_with_preview(self, photo: Photo, **how: Any) -> PreviewedPrediction:
-        given = await super().predict_with_preview(photo, **how)
+    async def predict_with_preview(self, photo: Photo, **options: Any) -> PreviewedPrediction:
+        given = await super().predict_with_preview(photo, **options)
         timing = replace(given.prediction.timing_ms, infer=5000.0)
         return replace(given, prediction=replace(given.prediction, timing_ms=timing))
 
 
-def test_time_excludes_that_of_the_explanation(
+def test_time_excludes_the_explanation(
     catalog: Catalog, photo: Path, visiting: Callable[..., Page]
 ) -> None:
     page = visiting(Timed(catalog, queue_size=8, deadline_s=30))
@@ -139,7 +139,7 @@ def test_explanation_counts_as_a_photo(
     catalog: Catalog, photo: Path, visiting: Callable[..., Page]
 ) -> None:
     predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    page = visiting(predictor, visitors=ClientRateLimiter(1, window_s=3600))
+    page = visiting(predictor, photo_limiter=ClientRateLimiter(1, window_s=3600))
     give(page, photo)
     expect(page.locator("#timing")).to_contain_text(" ms to predict")
     page.locator("#action-why").click()

@@ -126,12 +126,12 @@ def test_classifier_is_taught_more_offered_and_deleted(
     expect(page.locator("#teach-withdraw")).to_be_visible()
     expect(page.locator("#teach-offer")).to_be_hidden()
     page.locator("#teach-continue").click()
-    expect(cards.first.locator(".teach-count")).to_have_text(f"Taught already: {_EACH} · Photos: 0")
+    expect(cards.first.locator(".teach-count")).to_have_text(f"Already taught: {_EACH} · Photos: 0")
     page.locator("#teach-add").click()
     add_class(cards.last, "bars", draw(tmp_path, "bars", range(_EACH)))
     page.locator("#teach-start").click()
     expect(page.locator("#teach-report .confusion tbody tr")).to_have_count(3)
-    expect(cards.last.locator(".teach-count")).to_contain_text(f"Taught already: {_EACH}")
+    expect(cards.last.locator(".teach-count")).to_contain_text(f"Already taught: {_EACH}")
     page.once("dialog", lambda dialog: dialog.accept())
     page.locator("#teach-delete").click()
     expect(page.locator("#teach-empty")).to_be_visible()
@@ -161,7 +161,7 @@ def test_wrong_answer_is_taught_to_its_class(page: Page, tmp_path: Path) -> None
 
 
 @ONE_LANGUAGE
-def test_refusals_stand_beside_their_class_and_lose_nothing(page: Page, tmp_path: Path) -> None:
+def test_refusals_are_shown_beside_their_class_and_lose_nothing(page: Page, tmp_path: Path) -> None:
     words = locale.page_texts(language_of(page))
     cards = open_teach(page)
     page.locator("#teach-start").click()

@@ -73,9 +73,9 @@ def without_weights(installation: Installation, folder: Path) -> None:
     (folder / "classic" / MODEL).unlink()
 
 
-def fault(**how: Any) -> Callable[[Installation, dict[str, Path]], None]:
+def fault(**options: Any) -> Callable[[Installation, dict[str, Path]], None]:
     def break_it(installation: Installation, versions: dict[str, Path]) -> None:
-        for name, value in how.items():
+        for name, value in options.items():
             setattr(installation.hub.faults, name, value)
 
     return break_it
@@ -135,7 +135,7 @@ FAULTS: dict[str, tuple[Callable[[Installation, dict[str, Path]], None], str]] =
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_failed_pull_changes_nothing_and_says_what_to_do(
+def test_failed_pull_changes_nothing_and_names_the_remedy(
     name: str, deployed: Installation, versions: dict[str, Path]
 ) -> None:
     break_it, message = FAULTS[name]

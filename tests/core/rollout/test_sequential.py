@@ -51,7 +51,7 @@ def test_evidence_falls_where_the_candidate_is_better() -> None:
     assert log_evidence(blocks(*[(1, 0, 1, 0)] * 12)) < 0
 
 
-def test_photos_of_one_revision_alone_are_no_evidence() -> None:
+def test_photos_of_a_single_revision_are_no_evidence() -> None:
     assert log_evidence(blocks((50, 50, 0, 0), (0, 0, 70, 0), (0, 0, 0, 0))) == pytest.approx(0)
 
 

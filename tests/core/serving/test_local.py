@@ -295,7 +295,7 @@ def test_warm_loads_every_model(catalog: Catalog) -> None:
     predictor.close()
 
 
-def test_failing_observer_costs_no_prediction(catalog: Catalog, photo: Path) -> None:
+def test_failing_observer_does_not_fail_predictions(catalog: Catalog, photo: Path) -> None:
     class Broken:
         def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
             raise ZeroDivisionError
@@ -381,7 +381,7 @@ def test_best_effort_photo_is_dropped_unless_a_worker_is_idle(
     assert len(observer.answers) == WORKERS + 1
 
 
-def test_check_classifies_and_is_counted_nowhere(catalog: Catalog, jpeg: bytes) -> None:
+def test_check_classifies_without_being_counted(catalog: Catalog, jpeg: bytes) -> None:
     counted: list[Prediction] = []
 
     class Counting(Rollouts):

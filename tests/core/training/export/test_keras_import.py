@@ -147,7 +147,7 @@ def test_add_a_model_page_works_command_by_command(
 
 
 def exported(desk: Path, file: Path, folder: Path, **changes: object) -> Bundle:
-    how: dict[str, object] = {
+    options: dict[str, object] = {
         "labels": made.LABELS,
         "validation": desk / "validation",
         "test": desk / "test",
@@ -158,7 +158,7 @@ def exported(desk: Path, file: Path, folder: Path, **changes: object) -> Bundle:
         "settings": Settings(threads=1),
         "command": "tests",
     }
-    return import_keras(file, folder, **(how | changes))  # type: ignore[arg-type]  # of a dict
+    return import_keras(file, folder, **(options | changes))  # type: ignore[arg-type]  # of a dict
 
 
 @pytest.fixture(scope="module")
