@@ -151,7 +151,7 @@ def test_photo_that_kills_the_process_is_abandoned(
 
 
 def count_two_deaths(telegram: TelegramServer, home: Path) -> None:
-    """Store what two processes leave that died of the update that Telegram holds."""
+    """Store attempts of two processes that died while handling the update held by Telegram."""
     (update,) = telegram.pending
     with closing(Store.open(Settings(home=home))) as store:
         store.lanes.renew(BOT_ID, "dead", lease_s=600)

@@ -1,4 +1,4 @@
-"""The picture of what a taught model confuses."""
+"""The chart of a taught model's confusion matrix."""
 
 from __future__ import annotations
 

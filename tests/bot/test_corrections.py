@@ -1,4 +1,4 @@
-"""Answers of taught models that are corrected: their photos are taught."""
+"""Corrections of answers of taught models, whose photos are then taught."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ NOW = datetime(2026, 5, 3, 10, 30, tzinfo=UTC)
 
 @pytest.fixture
 def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
-    """Run a bot that looks for digests all the time; it draws no pictures."""
+    """Run a bot that checks for due digests continuously and draws no pictures."""
     settings = settings_with_model(tmp_path)
     options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
     options |= {"operators": (OPERATOR,), "timings": Timings(digest_check_s=0.05)}
@@ -51,7 +51,7 @@ def command(bot: RunningBot, text: str) -> Call:
 
 
 def make_due(store: Store) -> None:
-    """Let a digest be due now."""
+    """Make a digest due now."""
     with store.database.write() as connection:
         connection.execute(sa.update(DIGESTS).values(due_at=datetime.now(UTC) - timedelta(hours=1)))
 

@@ -31,7 +31,7 @@ REVISION = "0123456789ab"
 
 @pytest.fixture
 def watched(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
-    """Run a bot that looks for drift all the time; it draws no pictures."""
+    """Run a bot that checks for drift continuously and draws no pictures."""
     settings = settings_with_model(tmp_path)
     options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
     options |= {"operators": (OPERATOR, OTHER), "timings": Timings(drift_check_s=0.1)}

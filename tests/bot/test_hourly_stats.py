@@ -45,7 +45,7 @@ def test_summary_without_photos_is_zero() -> None:
         (RateError(1), False),
     ],
 )
-def test_errors_caused_by_users_are_not_counted(error: Exception, counts: bool) -> None:
+def test_only_errors_of_the_system_are_counted(error: Exception, counts: bool) -> None:
     stats = HourlyStats()
     stats.record_error(error)
     assert stats.summary().errors == counts

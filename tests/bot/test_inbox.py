@@ -1,4 +1,4 @@
-"""Delivery of updates: none is lost, none is answered twice, and users can be forgotten."""
+"""Delivery of updates: none is lost or answered twice, and users can be forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators: how many taught models there are, what they hold, and publishing one."""
+"""Operators' commands about taught models: listing and publishing."""
 
 from __future__ import annotations
 

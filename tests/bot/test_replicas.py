@@ -95,7 +95,7 @@ def wait_for_replies(telegram: TelegramServer, photos: set[tuple[int, int]]) -> 
     until, seen = time.monotonic() + DEADLINE_S, 0
     while missing:
         assert time.monotonic() < until, f"{len(missing)} are not answered: {sorted(missing)[:9]}"
-        time.sleep(0.2)  # In between, the server of this process has to respond.
+        time.sleep(0.2)  # The server of this process must be able to respond in between.
         new = telegram.calls[seen:]
         seen += len(new)
         missing -= {(call.chat, call.reply_to) for call in new if call.method == "sendMessage"}

@@ -77,7 +77,7 @@ def rolling(telegram: TelegramServer, tmp_path: Path) -> Iterator[Rolling]:
         "operators": (OPERATOR,),
     }
     with running_bot(telegram, settings.home, **options) as bot:
-        # Words only, except where a picture is tested.
+        # Replies without pictures, except in tests of pictures.
         bot.state.charts = ChartDrawer(is_installed=False)
         yield Rolling(bot, candidate)
 
@@ -199,7 +199,7 @@ def compare(rolling: Rolling, rollout: Rollout) -> None:
     rolling.store.feedback.add(Feedback("bot", MODEL, rollout.live, "cat", "known", scores, "cat"))
 
 
-def test_evidence_explains_missing_arguments(rolling: Rolling) -> None:
+def test_evidence_explains_usage_and_unknown_models(rolling: Rolling) -> None:
     assert rolling.ask("/evidence").text == T["evidence_usage"]
     missing = T["evidence_missing"].format(model="nothing")
     assert rolling.ask("/evidence nothing").text == missing

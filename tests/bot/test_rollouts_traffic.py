@@ -108,7 +108,7 @@ def installed(settings: Settings, none_below: float) -> str:
 def serving(
     telegram: TelegramServer, settings: Settings, **changes: Any
 ) -> Iterator[tuple[RunningBot, LocalPredictor]]:
-    """Run a bot with rollouts that are looked at all the time."""
+    """Run a bot that checks its rollouts continuously."""
     catalog = Catalog(settings)
     predictor = LocalPredictor(
         catalog,

@@ -130,7 +130,7 @@ def test_administrators_teach_a_group(teaching: RunningBot, group: int) -> None:
     assert command("/teach@tensight_bot done", MEMBER).text == T["teach_admins"]
     result = learn(telegram, group, "/teach@tensight_bot done", user=ADMINISTRATOR)
     assert "Of 9 photos" in result.text
-    # Who asks to be forgotten takes all photos of a class along.
+    # Forgetting this sender removes all photos of a class.
     ask(telegram, OTHER, lambda: telegram.text(OTHER, "/forget"))
     listed = command("/teach@tensight_bot list", MEMBER)
     assert "“circle”, “square”; photos: 6" in listed.text

@@ -1,4 +1,4 @@
-"""Refusals of the bot while it is taught: it says why, and the lesson goes on."""
+"""Refusals of the bot during a lesson: it gives the reason, and the lesson continues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refused(reason: TeachingReason, *names: str) -> str:
 
 
 def with_pixel(photo: bytes, level: int) -> bytes:
-    """Return a photo with another pixel in its corner, which nobody sees."""
+    """Return a photo with one changed pixel in its corner, an invisible difference."""
     image = Image.open(BytesIO(photo)).convert("RGB")
     image.putpixel((0, 0), (level, level, level))
     buffer = BytesIO()

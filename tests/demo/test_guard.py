@@ -1,4 +1,4 @@
-"""What requests to the page may cost and ask for; the page is served for real."""
+"""Limits on requests to the page, which is served by the real server."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_bodies_are_limited_in_total(predictor: LocalPredictor) -> None:
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Counts what it is asked for."""
+    """A server that counts its requests."""
 
     asked: list[str]
 
@@ -135,7 +135,7 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[str]]]:
-    """Address of a server that no page has business with, and what it was asked for."""
+    """Run a server that the page must not call; yield its address and its requests."""
     asked: list[str] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Elsewhere,), {"asked": asked}))
     thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))

@@ -33,7 +33,7 @@ def url(predictor: LocalPredictor) -> Iterator[str]:
 
 
 def tags_of(url: str, **headers: str) -> dict[str, str]:
-    """Content of the meta tags of the page, by property or name; each occurs once."""
+    """Return the content of the page's meta tags by property or name; each occurs once."""
     page = httpx.get(url, headers=headers).text.partition("<body")[0]
     found = re.findall(r'<meta\s+(?:property|name)="([^"]+)"\s+content="([^"]*)"', page)
     assert len(found) == len(dict(found))

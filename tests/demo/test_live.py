@@ -1,4 +1,4 @@
-"""Frames of a camera, sent to a page that is served for real."""
+"""Frames of a camera, sent to the real server of the page."""
 
 from __future__ import annotations
 

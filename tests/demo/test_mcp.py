@@ -53,7 +53,7 @@ def url(predictor: LocalPredictor) -> Iterator[str]:
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[str]]]:
-    """Address of another server, and the paths that it was asked for."""
+    """Run another server; yield its address, and the paths that were requested."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""The page, served for real, asked by Gradio's own client and by curl."""
+"""The page on its real server, called by Gradio's own client and by curl."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.support.servers import wait_for
 
 @contextmanager
 def serving(predictor: LocalPredictor, **options: Any) -> Iterator[gradio_client.Client]:
-    """A client of a page that is served as long as it is needed."""
+    """Serve a page while the context is open, and yield a client of it."""
     with served(predictor, **options) as address:
         yield gradio_client.Client(address, verbose=False)
 
@@ -172,7 +172,7 @@ def test_models_are_listed(client: gradio_client.Client, catalog: Catalog) -> No
 
 
 class Leaving(LocalPredictor):
-    """A predictor whose models are elsewhere, and out of reach from some time on."""
+    """A remote predictor that becomes unreachable after some time."""
 
     away = False
 
@@ -357,13 +357,13 @@ def test_uploads_are_limited_in_rate_and_size(predictor: LocalPredictor, photo: 
             assert [send(client, **told) for _ in range(3)] == [200, 200, 429]
         # What stands before the last address may be made up.
         assert send(client, **{"x-forwarded-for": "3.3.3.3, 2.2.2.2"}) == 429
-        assert told_of(client, 2**40).startswith(b"HTTP/1.1 413")
+        assert first_response(client, 2**40).startswith(b"HTTP/1.1 413")
         chunks = (each for each in [b"x"])
         assert httpx.post(f"{client.src}gradio_api/upload", content=chunks).status_code == 411
 
 
-def told_of(client: gradio_client.Client, size: int) -> bytes:
-    """The first of what is said to who has an upload of that many bytes, and sends none of it."""
+def first_response(client: gradio_client.Client, size: int) -> bytes:
+    """Return the first bytes of the response to an upload of this size whose body is not sent."""
     host, port = client.src.removeprefix("http://").rstrip("/").split(":")
     with socket.create_connection((host, int(port)), timeout=120) as asking:
         asking.sendall(
@@ -375,7 +375,7 @@ def told_of(client: gradio_client.Client, size: int) -> bytes:
 
 
 def test_upload_may_hold_a_whole_batch(client: gradio_client.Client) -> None:
-    assert told_of(client, MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
+    assert first_response(client, MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_models_of_any_labels_are_served(made_models: Path, photo: Path) -> None
 
 
 def call(client: gradio_client.Client, payload: dict[str, str | None]) -> str:
-    """What a program gets that speaks HTTP itself, with a Dutch browser's header."""
+    """Return the response to a program that uses HTTP directly, with a Dutch browser's header."""
     address = f"{client.src}gradio_api/call/predict"
     dutch = {"accept-language": "nl"}
     sent = httpx.post(address, json={"data": [payload, "classic", False]}, headers=dutch)

@@ -221,7 +221,7 @@ def test_teaching_is_refused_while_too_many_wait(page: PageTeaching, tmp_path: P
 
     first = page.teach(VISITOR, ask(folder, "circle", "square"), str(folder), hold)
     assert begun.wait(PATIENCE_S)
-    # What was uploaded may be swept meanwhile.
+    # The sweep may delete the uploads in the meantime.
     asked = ask(folder, "circle", "bars")
     for file in folder.iterdir():
         file.unlink()

@@ -1,4 +1,4 @@
-"""The folder of uploads: by age, in size, and after processes that were killed."""
+"""The folder of uploads: deletion by age, limited size, and folders of killed processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caddy in front of page, service and bot: what it passes on, and to whom."""
+"""Caddy in front of page, service and bot: which requests it passes on, and to which server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LIMITS = {
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with what it was asked."""
+    """Answers with a description of the request."""
 
     def do_GET(self) -> None:
         length = len(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
@@ -73,12 +73,12 @@ class _Echo(BaseHTTPRequestHandler):
 
 class _EchoServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore that the proxy broke off a body."""
+        """Ignore bodies that the proxy has cut off."""
 
 
 @contextmanager
 def _echoing() -> Iterator[str]:
-    """Run a server that answers with what it was asked; yield its address."""
+    """Run a server that answers with a description of each request; yield its address."""
     with _EchoServer(("127.0.0.1", 0), _Echo) as server:
         thread = Thread(target=server.serve_forever, args=(LOOK_S,))
         thread.start()

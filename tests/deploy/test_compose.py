@@ -1,4 +1,4 @@
-"""The compose file: one command starts everything, and nothing is open that should not be."""
+"""The compose file: one command starts everything, and only the proxy is public."""
 
 from __future__ import annotations
 

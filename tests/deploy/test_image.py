@@ -1,4 +1,4 @@
-"""The container image, built and run: small, without privileges, and nothing to write to."""
+"""The container image, built and run: small, unprivileged and read-only."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.support.chromium import FLAGS
 
 @pytest.fixture(scope="package")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running `tensight web`."""
+    """Run `tensight web`, and return its address."""
     folder = tmp_path_factory.mktemp("web")
     settings = {"TENSIGHT_MODEL": "classic", "TENSIGHT_HOME": str(folder / "home")}
     with serving(folder, **settings) as (address, _):

@@ -1,4 +1,4 @@
-"""The page by keyboard alone, and what axe finds."""
+"""The page by keyboard alone, and the accessibility violations that axe finds."""
 
 from __future__ import annotations
 

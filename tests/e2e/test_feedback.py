@@ -139,7 +139,7 @@ def test_unsure_prediction_asks_for_the_class(
     page.get_by_label("Donate my photo").check()
     page.locator("#truth input").click()
     page.get_by_role("option", name="ship").click()
-    # What is kept is said, not what was asked for.
+    # The message states what was stored, not what was requested.
     for upload in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("ship.jpg"):
         upload.unlink()
     page.get_by_role("button", name="Send").click()

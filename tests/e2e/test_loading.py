@@ -15,7 +15,7 @@ from tests.e2e.visit import (
     visit,
 )
 
-# How far what is seen moves while it loads; 0.1 is good, 0.25 is poor (web.dev/cls).
+# Cumulative layout shift while the page loads; 0.1 is good, 0.25 is poor (web.dev/cls).
 _MAX_SHIFT = 0.05
 _FROM_THE_TOP = "part => Math.round(part.getBoundingClientRect().top + scrollY)"
 _COUNT_SHIFTS = """

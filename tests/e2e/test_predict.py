@@ -112,7 +112,7 @@ def test_unusable_file_replaces_the_prediction_with_an_error(
 
 
 class Timed(LocalPredictor):
-    """A predictor that needs a thousand times as long to tell what spoke for an answer."""
+    """A predictor that reports a thousand times the inference time for explanations."""
 
     async def predict(self, photo: Photo, **options: Any) -> Prediction:
         given = await super().predict(photo, **options)

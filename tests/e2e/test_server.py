@@ -56,7 +56,7 @@ def test_page_uses_the_service_of_the_settings(
 
 
 def test_share_option_warns_of_public_access(tmp_path: Path) -> None:
-    # Nothing listens there, so that no test opens this machine to anybody.
+    # Nothing listens there, so that no test makes this machine public.
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     local = {"no_proxy": "127.0.0.1,localhost"}
     log = tmp_path / "web.log"

@@ -105,7 +105,7 @@ def test_two_classes_are_taught_used_and_downloaded(page: Page, url: str, tmp_pa
     visit(page, link)
     give(page, unseen)
     expect(page.locator("#timing")).to_contain_text("Circle or camera · ")
-    # What a visitor taught is theirs: nobody is asked whether it is right.
+    # A taught classifier is private: visitors are not asked to rate its answers.
     expect(page.locator("#action-right")).to_be_hidden()
     expect(page.locator("#action-wrong")).to_be_hidden()
     expect(page.locator("#action-why")).to_be_enabled()

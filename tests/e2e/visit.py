@@ -1,4 +1,4 @@
-"""Servers, and what a visitor does in a browser."""
+"""Servers of the page, and actions of a visitor in a browser."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def serious_violations(page: Page) -> set[tuple[str, str]]:
 
 
 def keep_screenshot(page: Page, name: str) -> None:
-    """Save a screenshot for a person to look at, who has made the folder screenshots/ for them."""
+    """Save a screenshot for review if the folder screenshots/ exists."""
     settle(page)  # bars grow to their length
     if _SCREENSHOTS.is_dir():
         page.screenshot(path=_SCREENSHOTS / f"{name}.png", full_page=True)

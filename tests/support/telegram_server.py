@@ -114,7 +114,7 @@ class TelegramServer:
         self.faults = Faults()
         self.files: dict[str, bytes] = {}
         self.webhook: dict[str, Any] = {}
-        # Users who administrate every group.
+        # Users who are administrators of every group.
         self.administrators: set[int] = set()
         self.texts: dict[tuple[str, str | None], str] = {}
         # Addresses of several processes, to which a proxy passes the requests of the webhook.

@@ -136,7 +136,7 @@ def test_metrics_of_another_kind_of_model_are_refused(classic: Backbone, taught:
         Bundle.open(taught.folder).metrics()
 
 
-def test_card_states_the_known_facts(taught: Bundle) -> None:
+def test_card_states_labels_base_and_metrics(taught: Bundle) -> None:
     text = card(taught.config, taught.metrics())
     for part in (
         "# Circles and squares",

@@ -32,7 +32,7 @@ from tests.support.releases import (
 def corrupt(
     change: Callable[[Installation, Path], Any],
 ) -> Callable[[Installation, dict[str, Path]], None]:
-    """Publish the second version, changed."""
+    """Publish a changed copy of the second version."""
 
     def publish(installation: Installation, versions: dict[str, Path]) -> None:
         folder = installation.home.parent / "corrupt"
@@ -44,7 +44,7 @@ def corrupt(
 
 
 def lying(installation: Installation, folder: Path) -> None:
-    """The weights are those of another model; the commit says so, config.json does not."""
+    """Publish weights of another model, which the commit lists but config.json does not."""
     shutil.copy(folder / "baseline" / MODEL, folder / "classic" / MODEL)
 
 

@@ -21,7 +21,7 @@ def blocks(*counts: tuple[int, int, int, int]) -> Blocks:
 
 
 def expected_factor(candidate: float, live: float, sizes: tuple[int, int]) -> float:
-    """Expectation of a block's evidence, summed over all of its outcomes."""
+    """Return the expectation of a block's evidence, summed over all of its outcomes."""
     total = 0.0
     n_a, n_b = sizes
     for x_a, x_b in itertools.product(range(n_a + 1), range(n_b + 1)):

@@ -41,7 +41,7 @@ class Collected:
 
 
 def collect(running: ShadowRunner, until: Callable[[Collected], bool]) -> Collected:
-    """Add up what a runner collects until a condition holds."""
+    """Sum the results of a runner until a condition holds."""
     total = Collected()
 
     def is_reached() -> bool:

@@ -145,7 +145,7 @@ def test_cancelled_callers_see_their_cancellation(slow: SlowCatalog, photo: Path
 
 def test_abandoned_photo_is_not_kept_in_memory(slow: SlowCatalog) -> None:
     class Watched:
-        """A stand-in for a large photo, which is never read since all workers are held up."""
+        """A stand-in for a large photo, which is never read since all workers are busy."""
 
     predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=1)
     photos: list[Any] = [Watched() for _ in range(2 * WORKERS)]

@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 def ask_stdio(
     calls: list[tuple[str, dict[str, Any]]], **settings: str
 ) -> list[types.CallToolResult]:
-    """Results of calls to a `tensight mcp` that is started for them."""
+    """Start `tensight mcp`, and return the results of calls to it."""
     models = {"PYTHONPATH": str(ROOT), "TENSIGHT_MODELS": str(ROOT / "models")}
     server = StdioServerParameters(
         command=sys.executable,

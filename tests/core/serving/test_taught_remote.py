@@ -43,7 +43,7 @@ def models(base: TeachingBase) -> Path:
 
 @pytest.fixture(scope="module")
 def service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service without any taught model, which asks for a key."""
+    """Run a service without taught models, which requires a key."""
     settings = Settings(models=models, home=tmp_path_factory.mktemp("service"), api_keys=KEYS)
     with serving(settings, Catalog(settings)) as url:
         yield url

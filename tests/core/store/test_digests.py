@@ -1,4 +1,4 @@
-"""Operators' wish for digests."""
+"""Subscriptions of operators to digests."""
 
 from __future__ import annotations
 

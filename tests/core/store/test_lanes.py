@@ -32,7 +32,7 @@ def receive(store: Store, owner: str | None, *updates: tuple[int, int | None]) -
 
 
 def let_die(store: Store, owner: str) -> None:
-    """Let the lease of a process expire."""
+    """Expire the lease of a process."""
     store.lanes.renew(BOT, owner, -1)
 
 

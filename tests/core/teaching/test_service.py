@@ -1,4 +1,4 @@
-"""Teaching models, and what belongs to whom."""
+"""Teaching models, and their owners."""
 
 from __future__ import annotations
 

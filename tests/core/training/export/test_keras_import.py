@@ -59,7 +59,7 @@ def trained(*tail: layers.Layer) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write what the page asks for: a model, and two folders of photos."""
+    """Write what the guide requires: a model, and two folders of photos."""
     folder = tmp_path_factory.mktemp("desk")
     trained(layers.Dense(3, activation="softmax")).save(folder / "shapes.keras")
     data = made.dataset()
@@ -163,7 +163,7 @@ def exported(desk: Path, file: Path, folder: Path, **changes: object) -> Bundle:
 
 @pytest.fixture(scope="module")
 def plain(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Export the model of the desk as it is."""
+    """Export the model of the guide without options."""
     return exported(desk, desk / "shapes.keras", tmp_path_factory.mktemp("plain") / "plain")
 
 
