@@ -118,7 +118,7 @@ async def _status(update: Update, context: BotContext) -> None:
         maintenance=maintenance,
     )
     await _send(update, text)
-    with suppress(StoreError):  # The text reports that.
+    with suppress(StoreError):  # The text reports an unavailable database.
         await show_digest_picture(update, context)
 
 

@@ -209,7 +209,7 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
                 return error
 
         answers = await asyncio.gather(*map(classify, messages))
-        # What a chat taught is its own.
+        # Models taught in a chat belong to that chat.
         if not is_private(model):
             await _store_to_label(context, updates, answers)
         title = (await state.models.get(model)).config.title

@@ -58,7 +58,7 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
         private_s: Seconds between two messages to a chat.
         group: Messages per minute to a group.
         shared: Keeps to these limits together with other processes; None for this process alone.
-        on_handed: Called with the id of the chat when a message arrives here, before it waits.
+        on_handed: Called with the id of the chat when a message is submitted, before it waits.
     """
 
     def __init__(

@@ -116,7 +116,7 @@ async def _ask_to_end(
 
 
 def is_current(store: Store, expected: Mapping[str, object]) -> bool:
-    """Return whether the rollout is active that a question showed; True where it showed none."""
+    """Return whether the rollout shown in a question is still active; True if it showed none."""
     number = expected.get("rollout")
     return number is None or any(each.number == number for each in store.rollouts.active())
 

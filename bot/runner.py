@@ -147,7 +147,7 @@ def _model_failure_alarms(state: BotState) -> AbstractContextManager[None]:
 
 
 async def _clean_up_after_others(bot: Bot, state: BotState) -> None:
-    """Close the commands of processes that died, and delete what limits no message any more."""
+    """Close the commands of processes that died, and delete expired send slots."""
     while True:
         await asyncio.sleep(state.timings.lease_s)
         with suppress(StoreError):  # The inbox logs that the database is unavailable.
@@ -203,6 +203,6 @@ def prepare(settings: Settings, predictor: Predictor, store: Store) -> BotApplic
     Raises:
         BotError: As in `build_application`.
     """
-    # Before the library runs: at level DEBUG it logs the URLs that it is given.
+    # Before the library runs, since it logs URLs at level DEBUG.
     log_redaction.redact(*settings.secrets())
     return build_application(settings, predictor, store)

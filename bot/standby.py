@@ -53,7 +53,7 @@ async def run_while_active(
     Args:
         state: The bot's state.
         bot: Id of the bot.
-        stop: Ends it.
+        stop: Set to stop waiting and working.
         work: Runs until its argument is set: when the bot stops, or another process is active.
         say: Called with one line when this process begins to wait for the active one to end.
     """

@@ -196,7 +196,7 @@ def _store(settings: Settings) -> Store | None:
     try:
         return Store.open(settings)
     except StoreError as error:
-        logger.error("Visitors are not asked whether answers are right: %s", error)
+        logger.error("Feedback is disabled, since the database cannot be opened: %s", error)
         return None
 
 

@@ -79,7 +79,7 @@ def page_middleware(
     Args:
         upload_limiter: Rate limiter of uploads.
         uploads: Folder of the uploads; None for no limit on their total size.
-        unread_events: Is notified of clients that listen to events.
+        unread_events: Limits the memory of events that no client reads.
         proxies: Number of trusted reverse proxies in front.
         bodies: Limits on all request bodies together; None for the defaults.
         mcp: Whether there is an MCP endpoint, which limits the memory of its bodies by itself.
@@ -109,7 +109,7 @@ class _Refusals:
         try:
             await self._app(scope, receive, send)
         except ClientDisconnect:
-            logger.debug("A client left before its request was read")
+            logger.debug("A client disconnected before its request was read")
 
 
 def _refused(scope: Scope) -> RequestError | None:
@@ -179,8 +179,8 @@ class _Events:
             return
         if _names_another_server(body):
             error = RequestError(
-                "This page fetches no photos from other addresses. Upload the photo and send the "
-                "path that the upload was answered with."
+                "This page does not fetch photos from URLs. Upload the photo, and send the path "
+                "from the response to the upload."
             )
             await _response(error)(scope, receive, send)
             return

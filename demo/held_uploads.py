@@ -1,4 +1,4 @@
-"""Uploads of visitors who are still uploading photos to teach: kept until all are there."""
+"""Keep the uploads of visitors until the last photo to teach has been uploaded."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class _Sessions(StateHolder):
 
 class _Session(SessionState):
     def __init__(self, blocks: gr.Blocks) -> None:
-        # Without blocks, no values are copied; a copy takes as long as classifying a small photo.
+        # Without blocks, no values are copied; copying takes as long as classifying a small photo.
         super().__init__(
             cast(Any, SimpleNamespace(default_config=blocks.default_config, blocks=()))
         )

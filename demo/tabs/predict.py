@@ -1,4 +1,4 @@
-"""The tab Predict: a photo, its prediction, and what a visitor can do with it."""
+"""The tab Predict: a photo, its prediction, and the actions on it."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ class _Handlers:
         }
 
     def _answer(self, shown: ShownPrediction, language: locale.Language) -> dict[Block, Any]:
-        """Show a prediction, and enable what can be done with it."""
+        """Show a prediction, and enable the actions on it."""
         tab, prediction, on = self._tab, shown.prediction, gr.update(interactive=True)
         # An unsure prediction ("cat or dog") is neither right nor wrong: only the class is asked.
         unsure, asks = prediction.verdict == "unsure", self._asks(prediction)

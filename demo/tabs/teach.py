@@ -139,7 +139,7 @@ def _layout(context: PageContext, *, live: bool) -> TeachTab:
 
 
 def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
-    """Create what a visitor does with a classifier."""
+    """Create the components for using a classifier."""
     translate = context.translate
     model = gr.Dropdown([], label=translate("teach_mine"), filterable=False, elem_id="teach-model")
     with gr.Column(elem_id="teach-try"):
@@ -330,7 +330,7 @@ class _Handlers:
     def check(self, visitor: str, draft: str, request: gr.Request) -> dict[Block, Any]:
         """Check names and numbers before the photos are uploaded."""
         parts = self._parts
-        # The browser sends nothing while it teaches already.
+        # The browser sends nothing while teaching is in progress.
         if not draft:
             return {parts.checked: ""}
         try:
@@ -350,7 +350,7 @@ class _Handlers:
         """Teach a classifier with photos that the browser has uploaded, and show the progress."""
         language, parts = language_of(request), self._parts
         texts = locale.page_texts(language)
-        # The browser, or the check, has said why.
+        # The browser, or the check, has shown the reason.
         if not asked or checked != _CHECKED:
             # Without an answer Gradio would clear all outputs.
             yield {parts.checked: ""}
@@ -363,7 +363,7 @@ class _Handlers:
                 self._teaching.teach, visitor, photos, self._folder, progress.step
             )
             yield {parts.said: progress.to_html()}
-            # If the visitor leaves, it goes on: the classifier is there when they return.
+            # Teaching continues if the visitor leaves: the classifier is there when they return.
             finished = asyncio.wrap_future(future)
             async for rendered in progress.until(finished):
                 yield {parts.said: rendered}
@@ -382,9 +382,9 @@ class _Handlers:
     def describe(
         self, visitor: str, model: str | None, taught: str | None, request: gr.Request
     ) -> tuple[Any, ...]:
-        """Say how good the chosen classifier is, and how to use it."""
+        """Show the accuracy of the chosen classifier, and how to use it."""
         language = language_of(request)
-        # The notes are known of the classifier that was taught last alone.
+        # Notes exist only for the classifier that was taught last.
         notes = gr.skip() if model == taught else ""
         record = self._teaching.find(visitor, model)
         if record is None:
@@ -427,7 +427,7 @@ class _Handlers:
         truth: str | None,
         request: gr.Request,
     ) -> AsyncIterator[dict[Block, Any]]:
-        """Teach a classifier the photo that it got wrong, and say by how much it got better."""
+        """Teach a classifier the photo that it got wrong, and show the improvement."""
         language, parts = language_of(request), self._parts
         texts = locale.page_texts(language)
         if not truth or not model:
@@ -465,7 +465,7 @@ class _Handlers:
         )
 
     def download(self, visitor: str, model: str | None, request: gr.Request) -> str:
-        """Write a classifier as a zip file, and return its path; empty where it is gone."""
+        """Write a classifier as a zip file, and return its path; empty if it no longer exists."""
         return self._run_action(
             request, lambda: _write_zip(*self._teaching.download(visitor, model or ""))
         )
@@ -502,7 +502,7 @@ class _Handlers:
         return self._own(visitor)
 
     def _run_action(self, request: gr.Request, action: Callable[[], str]) -> str:
-        """Return the result of an action; where it fails, say why and return an empty string."""
+        """Return the result of an action; if it fails, show why and return an empty string."""
         try:
             return action()
         except TenSightError as error:

@@ -52,7 +52,7 @@ def format_teaching_error(error: TeachingError, language: locale.Language) -> st
 
 
 def refusal_of(error: TeachingError, language: locale.Language) -> str:
-    """Render the reason why nothing was taught; teach.js puts it beside what it is about."""
+    """Render the reason why nothing was taught; teach.js moves it beside the field concerned."""
     names = html.escape(json.dumps(error.names))
     text = html.escape(format_teaching_error(error, language))
     return f'<p class="refusal" data-reason="{error.reason}" data-names="{names}">⚠ {text}</p>'
@@ -63,7 +63,7 @@ def progress_html(text: str, share: float | None) -> str:
 
     Args:
         text: What is being done.
-        share: How much of it is done, 0 to 1; None where that is not known.
+        share: Completed share, 0 to 1; None if it is not known.
     """
     name = html.escape(text)
     value = "" if share is None else f' value="{share:.3f}"'
@@ -108,9 +108,9 @@ def model_html(result: ModelInfo, language: locale.Language) -> str:
 
 
 def use_html(record: TaughtRecord, result: ModelInfo, language: locale.Language) -> str:
-    """Render until when there is a classifier, whether it is offered or published, and its use.
+    """Render the expiry of a classifier, its offer or publication, and the ways to use it.
 
-    Its use is a private link, and a button to teach it more.
+    These are a private link, and a button to teach it more.
 
     Args:
         record: The classifier.

@@ -102,7 +102,7 @@ def test_messages_are_sent_while_the_database_is_unavailable(
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(asyncio.wait_for(wait_twice(), 60))
-    assert caplog.text.count("hold for this process alone") == 1, "once, until it works again"
+    assert caplog.text.count("apply to this process alone") == 1, "once, until it works again"
 
 
 def test_chats_are_stored_as_keyed_hashes(store: Store) -> None:

@@ -196,7 +196,7 @@ def test_page_fetches_no_photo_from_other_servers(
         body |= {"session_hash": "s", "fn_index": 0}
     answer = post(url, endpoint, body)
     assert answer.status_code == 400
-    assert "fetches no photos from other addresses" in answer.json()["detail"]
+    assert "does not fetch photos from URLs" in answer.json()["detail"]
     assert asked == []
 
 
