@@ -62,7 +62,7 @@ class SharedPace:
     def _log(self, error: StoreError) -> None:
         if self._works:
             logger.warning(
-                "Limits on messages apply to this process alone, as the database is unavailable: %s",
+                "Limits on messages apply to this process alone: the database is unavailable: %s",
                 error,
             )
         self._works = False
