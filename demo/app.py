@@ -84,7 +84,7 @@ def serve(
     host: str,
     port: int,
     open_browser: bool,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     share: bool = False,
     samples: Samples | None = None,
     companions: Callable[[Predictor], AbstractContextManager[None]] | None = None,
@@ -97,7 +97,7 @@ def serve(
         host: Address to bind to.
         port: Port to bind to.
         open_browser: Whether to open the page in the browser of this desktop.
-        say: Receives one line as soon as the page responds.
+        report: Receives one line as soon as the page responds.
         share: Whether to make the page public through Gradio's tunnel.
         samples: Returns sample images of the data set; None where it is not available.
         companions: Returns a context manager that runs other fronts, such as the bot, in this
@@ -113,7 +113,7 @@ def serve(
     on_stop_signal(stopped.set)
     with ExitStack() as stack:
         predictor = stack.enter_context(closing(connect(settings)))
-        if not _wait_for(predictor, stopped, say):
+        if not _wait_for(predictor, stopped, report):
             return
         store = _store(settings)
         if store is not None:
@@ -154,9 +154,9 @@ def serve(
             stack.enter_context(closing(HubSync(settings, releases)))
         if companions is not None:
             stack.enter_context(companions(predictor))
-        say(f"TenSight answers on {page.local_url}")
+        report(f"TenSight answers on {page.local_url}")
         if shared:
-            say(f"Public address, for anyone who has the link: {shared}")
+            report(f"Public address, for anyone who has the link: {shared}")
         stopped.wait()
 
 
@@ -172,7 +172,9 @@ def _upload_folder() -> Iterator[UploadFolder]:
         yield uploads
 
 
-def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str], None]) -> bool:
+def _wait_for(
+    predictor: Predictor, stopped: threading.Event, report: Callable[[str], None]
+) -> bool:
     """Wait until a remote predictor is available; return False if stopped before."""
     told = False
     while not stopped.is_set():
@@ -180,7 +182,7 @@ def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str
             predictor.models()
         except PredictorError as error:
             if not told:
-                say(f"{error} The page starts once it answers.")
+                report(f"{error} The page starts once it answers.")
                 told = True
             stopped.wait(_RETRY_S)
         else:

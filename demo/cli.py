@@ -74,7 +74,7 @@ def web(
         host=host or settings.host,
         port=port or settings.port,
         open_browser=open_browser and has_desktop(),
-        say=say,
+        report=say,
         share=share,
         samples=None if settings.data is None else partial(_samples, settings),
         companions=lambda predictor: companions(settings, predictor, metrics_port),

@@ -72,10 +72,10 @@ def test_deferred_photo_is_stored_and_answered_once(
 
 
 def test_deferred_photos_delay_only_later_photos(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
     timings = Timings(retry=Backoff(0.5, 0.5))
-    with running_bot(telegram, tmp_path, predictor=away, operators=(1,), timings=timings):
+    with running_bot(telegram, tmp_path, predictor=offline, operators=(1,), timings=timings):
         photos = [telegram.photo(1, content) for _ in range(2)]
         assert telegram.wait_for(1, 1)[0].text == T["unavailable"]
         reply = ask(telegram, 1, lambda: telegram.text(1, "/whoami"))
@@ -84,7 +84,7 @@ def test_deferred_photos_delay_only_later_photos(
         press(telegram, 1, offer, T["yes"])
         wait_for(lambda: telegram.sent(1)[-1].text == T["maintenance_on"])
         before = len(telegram.sent(1))
-        away.error = None
+        offline.error = None
         photos.append(telegram.photo(1, content))
         answers = telegram.wait_for(before + 3, 1)[before:]
     assert [answer.reply_to for answer in answers] == photos
@@ -184,13 +184,13 @@ def test_apology_for_abandoned_update_is_sent_once_telegram_accepts_it(
 
 
 def test_finished_attempts_are_not_counted(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away, timings=SOON) as bot:
+    with running_bot(telegram, tmp_path, predictor=offline, timings=SOON) as bot:
         telegram.photo(SENDER, content)
-        wait_for(lambda: away.attempts > 4)
+        wait_for(lambda: offline.attempts > 4)
         wait_for(lambda: bot.store.inbox.unsettled(BOT_ID) == set())
-        away.error = None
+        offline.error = None
         assert telegram.wait_for(2, SENDER)[-1].text.startswith("A ship")
 
 

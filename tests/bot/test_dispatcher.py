@@ -206,9 +206,9 @@ def test_process_with_remote_predictor_needs_no_models(
 
 
 def test_photo_is_given_up_after_a_day_without_predictor(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away) as bot:
+    with running_bot(telegram, tmp_path, predictor=offline) as bot:
         telegram.photo(1, content, date=int(time.time()) - 90_000)
         apology = telegram.wait_for(2, 1)[-1]
         assert apology.text == locale.format_error(PredictorError(""))

@@ -101,16 +101,16 @@ def test_maintenance_refuses_photos_of_all_but_operators(
 
 
 def test_unavailable_predictor_is_explained_once_and_answers_later(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
     timings = Timings(retry=Backoff(0.05, 0.05))
-    with running_bot(telegram, tmp_path, predictor=away, timings=timings):
+    with running_bot(telegram, tmp_path, predictor=offline, timings=timings):
         telegram.photo(1, content)
         (notice,) = telegram.wait_for(1, 1)
         assert notice.text == texts()["unavailable"]
-        wait_for(lambda: away.attempts > 4)
+        wait_for(lambda: offline.attempts > 4)
         assert len(telegram.sent(1)) == 1
-        away.error = None
+        offline.error = None
         assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
 
 

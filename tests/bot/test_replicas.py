@@ -101,7 +101,7 @@ def wait_for_replies(telegram: TelegramServer, photos: set[tuple[int, int]]) -> 
         missing -= {(call.chat, call.reply_to) for call in new if call.method == "sendMessage"}
 
 
-def disturb(
+def inject_failures(
     telegram: TelegramServer, server: postgres.Postgres, replicas: Replicas, load: Load
 ) -> list[set[tuple[int, int]]]:
     """Kill processes and restart PostgreSQL at random moments.
@@ -149,7 +149,7 @@ def test_photos_are_answered_in_order_although_processes_are_killed(
         sending = threading.Thread(target=lambda: sent.update(send_photos(telegram, content, load)))
         began_at = time.monotonic()
         sending.start()
-        in_flight = disturb(telegram, server, replicas, load)
+        in_flight = inject_failures(telegram, server, replicas, load)
         sending.join()
         photos = {(chat, message) for chat, messages in sent.items() for message in messages}
         assert len(photos) == load.chats * load.photos
@@ -218,10 +218,12 @@ def test_forget_drops_updates_of_another_process(
     tmp_path: Path,
     content: bytes,
     server: postgres.Postgres,
-    away: ControlledPredictor,
+    offline: ControlledPredictor,
 ) -> None:
     timings = Timings(retry=Backoff(0.05, 0.05))
-    with two_bots(telegram, tmp_path, server.database(), timings=timings, predictor=away) as bots:
+    with two_bots(
+        telegram, tmp_path, server.database(), timings=timings, predictor=offline
+    ) as bots:
         telegram.photo(1, content)
         telegram.wait_for(1, 1)  # The notice that the predictor is unavailable.
         telegram.text(1, "/forget")
@@ -229,7 +231,7 @@ def test_forget_drops_updates_of_another_process(
         # An attempt in progress may end with an answer, so the predictor fails until all ended.
         for bot in bots:
             bot.wait_until_idle()
-        away.error = None
+        offline.error = None
         ask(telegram, 1, lambda: telegram.photo(1, content))
         assert len(telegram.sent(1)) == 3, "the first photo is not answered"
         bots[0].wait_until_idle()

@@ -27,7 +27,7 @@ class FailingSlots(SendSlotTable):
     """A table that cannot be used."""
 
     def reserve(self, *_: Any, **__: Any) -> Slot:
-        raise StoreError("the database is away")
+        raise StoreError("the database is unavailable")
 
 
 @pytest.fixture

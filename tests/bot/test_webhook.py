@@ -118,13 +118,13 @@ def test_webhook_receives_updates_at_any_path(
 
 
 def test_webhook_updates_survive_a_stop(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away, webhook=webhook_for(telegram)):
+    with running_bot(telegram, tmp_path, predictor=offline, webhook=webhook_for(telegram)):
         sent = [telegram.photo(1, content) for _ in range(3)]
         telegram.wait_for(1, 1)
-    away.error = None
-    with running_bot(telegram, tmp_path, predictor=away, webhook=webhook_for(telegram)):
+    offline.error = None
+    with running_bot(telegram, tmp_path, predictor=offline, webhook=webhook_for(telegram)):
         replies = telegram.wait_for(4, 1)[1:]
     assert [reply.reply_to for reply in replies] == sent
 

@@ -174,10 +174,10 @@ def test_models_are_listed(client: gradio_client.Client, catalog: Catalog) -> No
 class Leaving(LocalPredictor):
     """A remote predictor that becomes unreachable after some time."""
 
-    away = False
+    is_offline = False
 
     def models(self) -> list[ModelInfo]:
-        if self.away:
+        if self.is_offline:
             raise PredictorError("http://models.example cannot be reached.")
         return super().models()
 
@@ -185,7 +185,7 @@ class Leaving(LocalPredictor):
 def test_unavailable_predictor_lists_an_error(catalog: Catalog) -> None:
     predictor = Leaving(catalog, queue_size=1, deadline_s=30)
     with serving(predictor) as client:
-        predictor.away = True
+        predictor.is_offline = True
         (row,) = client.predict(api_name="/models")
     predictor.close()
     assert row["error"]["code"] == "predictor"

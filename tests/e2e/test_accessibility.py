@@ -12,12 +12,12 @@ from tests.e2e.visit import (
     TAB_KEYS,
     TABS,
     fill,
-    give,
     keep_screenshot,
     language_of,
     open_tab,
     serious_violations,
     settle,
+    upload_photo,
     visit,
 )
 
@@ -78,7 +78,7 @@ def test_page_has_no_serious_accessibility_violation(
     visit(page, f"{url}/?__theme={theme}")
     language = language_of(page)
     words = locale.page_texts(language)
-    give(page, photo)
+    upload_photo(page, photo)
     page.locator("#action-why").click()
     expect(page.locator("#explained .seen")).to_be_visible()
     page.locator("#options").get_by_role("button").first.click()

@@ -16,11 +16,11 @@ from tests.e2e.visit import (
     TAB_KEYS,
     TABS,
     fill,
-    give,
     keep_screenshot,
     language_of,
     open_tab,
     settle,
+    upload_photo,
 )
 
 _BOXES = """parts => parts.map(part => {
@@ -36,7 +36,7 @@ _CUT_OFF = """(input, texts) => texts.filter(text => {
 def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path) -> None:
     width, height = SIZES["phone"]
     page.set_viewport_size({"width": width, "height": height})
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     bars = page.locator("#scores li:visible")
     parts = (page.locator("#photo .image-frame img"), page.locator("#verdict"), bars.last)
@@ -83,7 +83,7 @@ def test_model_selector_shows_its_text_in_full(page: Page, catalog: Catalog) -> 
 def test_narrow_page_needs_no_horizontal_scrolling(page: Page, photo: Path, text: Path) -> None:
     widths = (360, 375, 768)
     page.set_viewport_size({"width": widths[0], "height": 700})
-    give(page, photo)
+    upload_photo(page, photo)
     page.locator("#action-why").click()
     expect(page.locator("#explained .seen")).to_be_visible()
     wide = {}

@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.visit import (
     SIZES,
-    give,
     new_page,
+    upload_photo,
     visit,
 )
 
@@ -39,7 +39,7 @@ def test_page_does_not_shift_while_it_loads(
     expect(page.get_by_text("Upload a photo to see a prediction.")).to_be_visible()
     actions = page.locator("#actions")
     before = actions.evaluate(_FROM_THE_TOP)
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#action-why")).to_be_enabled()
     assert actions.evaluate(_FROM_THE_TOP) == before
     page.close()

@@ -46,13 +46,13 @@ def test_page_uses_the_service_of_the_settings(
             page = new_page(browser)
             visit(page, url)
             open_tab(page, "Models")
-            away = locale.format_error(PredictorError("not there"), "en")
-            expect(page.locator("#leaderboard")).to_contain_text(away)
-            expect(page.locator("#picked-note")).to_contain_text(away)
+            message = locale.format_error(PredictorError("not there"), "en")
+            expect(page.locator("#leaderboard")).to_contain_text(message)
+            expect(page.locator("#picked-note")).to_contain_text(message)
             page.close()
             error = job.result(timeout=120)["error"]
             assert error["code"] == "predictor"
-            assert error["message"] == away
+            assert error["message"] == message
 
 
 def test_share_option_warns_of_public_access(tmp_path: Path) -> None:

@@ -131,7 +131,9 @@ def running_bot(
 
         def work() -> None:
             try:
-                loop.run_until_complete(run(application, stop, webhook=webhook, say=lines.append))
+                loop.run_until_complete(
+                    run(application, stop, webhook=webhook, report=lines.append)
+                )
             except BaseException as error:  # noqa: BLE001  # raised in the test
                 errors.append(error)
             finally:

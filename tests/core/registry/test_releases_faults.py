@@ -43,7 +43,7 @@ def corrupt(
     return publish
 
 
-def lying(installation: Installation, folder: Path) -> None:
+def swap_weights(installation: Installation, folder: Path) -> None:
     """Publish weights of another model, which the commit lists but config.json does not."""
     shutil.copy(folder / "baseline" / MODEL, folder / "classic" / MODEL)
 
@@ -127,7 +127,7 @@ FAULTS: dict[str, tuple[Callable[[Installation, dict[str, Path]], None], str]] =
         fault(tree=[{"type": "file", "path": "../evil", "size": 1, "oid": "0" * 40}]),
         "would be written outside",
     ),
-    "lying": (corrupt(lying), "its SHA-256 differs"),
+    "lying": (corrupt(swap_weights), "its SHA-256 differs"),
     "crashing": (corrupt(crashing), "crashes the inference engine (signal "),
     "newer": (corrupt(newer), "needs TenSight 99.0.0"),
     "no weights": (corrupt(without_weights), f"classic in {REPO} has no {MODEL}"),

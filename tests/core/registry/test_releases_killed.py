@@ -192,10 +192,10 @@ def test_promotion_does_not_wait_for_a_pull(
         assert pulling.poll() is None, "it is still being tried"
         assert here() == set(first.values()), "and no candidate yet"
         hold.path.unlink()  # for the next model
-        hold.go()
+        hold.release()
         _, err = pulling.communicate(timeout=120)
     finally:
-        hold.go()
+        hold.release()
         pulling.kill()
         pulling.communicate()
         releases.close()
