@@ -42,7 +42,7 @@ def _limit_of_the_page(path: str) -> int:
     )
     (rule_of,) = (each.kwargs["rule_of"] for each in middleware if "rule_of" in each.kwargs)
     rule: BodyRule = cast("Any", rule_of)({"type": "http", "method": "POST", "path": path})
-    return rule.max_total_bytes
+    return rule.max_bytes
 
 
 # Bytes of a body that the servers accept, by path.
