@@ -51,7 +51,7 @@ class Alarms:
         self._database_failed_at: float | None = None
 
     def raise_alarm(self, kind: str, key: str, /, **values: object) -> None:
-        """Notify the operators in the background, unless they were of this kind within the hour.
+        """Notify the operators in the background, at most once an hour for each kind of failure.
 
         Args:
             kind: Kind of failure.

@@ -157,7 +157,7 @@ async def _on_wrong(press: ButtonPress) -> Notice | None:
         # A user who may teach can also correct an answer that others have judged.
         is_own = await corrections.is_own(press, answer)
         if not (is_own and await corrections.may_teach(press)):
-            return press.toast("said_before")
+            return press.toast("already_judged")
     labels = list(answer.scores)
     await press.show_buttons(replies.class_buttons(press.key, labels, press.language))
     return press.toast("which")
@@ -205,7 +205,7 @@ async def _judge(press: ButtonPress, answer: StoredAnswer, truth: str) -> Notice
     judged = may_correct or not is_own
     await press.show_buttons(replies.answer_buttons(press.key, press.language, judged=judged))
     if stored is None:
-        return press.toast("said_before")
+        return press.toast("already_judged")
     return press.toast("thanks") if stored.feedback else press.notice("feedback_full")
 
 

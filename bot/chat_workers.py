@@ -320,7 +320,7 @@ class ChatWorkers:
         try:
             await self._lanes.release(self._in_flight.finish(numbers))
         except StoreError:
-            logger.exception("A chat could not be given up yet")
+            logger.exception("A chat could not be released; this is tried again")
 
     def _lose(self, updates: Sequence[Update]) -> None:
         """Remove updates and those after them from memory, as another process may own the lane.
@@ -330,7 +330,9 @@ class ChatWorkers:
         own = {update.update_id for update in updates}
         lane = lane_of(updates[0])
         in_lane = self._in_flight.of_lane(lane)
-        logger.info("The lease on %s updates is lost", len(in_lane))
+        logger.info(
+            "The lease on %s updates was lost; another process may handle them", len(in_lane)
+        )
         if (queue := self._queues.get(lane)) is not None:
             queue.waiting.clear()
         if (deferred := self._in_flight.deferred.get(lane)) is not None:

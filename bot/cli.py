@@ -70,7 +70,7 @@ def bot(
             webhook=address,
             metrics_port=metrics_port,
             metrics_host=metrics_host,
-            say=say,
+            report=say,
         )
 
 
@@ -79,7 +79,7 @@ def companion(
     settings: Settings,
     predictor: Predictor,
     metrics_port: int | None,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Iterator[None]:
     """Run the bot in a thread beside another front, if a token is set.
 
@@ -89,7 +89,7 @@ def companion(
         settings: Settings.
         predictor: Predictor that the fronts share.
         metrics_port: Port of 127.0.0.1 for Prometheus; None to serve no metrics.
-        say: Called with one line when updates are received, or when the bot fails.
+        report: Called with one line when updates are received, or when the bot fails.
     """
     if settings.telegram_token is None:
         yield
@@ -106,12 +106,12 @@ def companion(
             with closing(Store.open(settings)) as store:
                 application = prepare(settings, predictor, store)
                 with application.bot_data.metrics.serve_metrics(metrics_port):
-                    loop.run_until_complete(run(application, stop, say=say))
+                    loop.run_until_complete(run(application, stop, report=report))
         except TenSightError as error:
-            say(f"The bot is not running: {error}")
+            report(f"The bot is not running: {error}")
         except Exception as error:
             logging.getLogger(__name__).exception("The bot is not running")
-            say(f"The bot is not running: {type(error).__name__}. See the log for details.")
+            report(f"The bot is not running: {type(error).__name__}. See the log for details.")
         finally:
             loop.close()
 

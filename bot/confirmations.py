@@ -22,7 +22,7 @@ async def ask_to_confirm(
     command: str,
     question: str,
     *,
-    seen: Mapping[str, object] | None = None,
+    expected: Mapping[str, object] | None = None,
     above: str | None = None,
 ) -> None:
     """Ask the operator to confirm a command, which `bot.operators` runs.
@@ -32,7 +32,7 @@ async def ask_to_confirm(
         context: Its context.
         command: The command with its arguments, as in the audit log.
         question: What is to be confirmed, in the operator's language.
-        seen: State that the question shows, which must not have changed when the command runs.
+        expected: State that the question shows, which must not have changed when the command runs.
         above: Text above the question.
     """
     message, operator, state = update.effective_message, context.person, context.bot_data
@@ -40,7 +40,7 @@ async def ask_to_confirm(
         return
     language, valid_s = await context.language(), state.timings.confirm_s
     add = state.store.confirmations.add
-    key = await asyncio.to_thread(add, operator, command, seen or {}, valid_s)
+    key = await asyncio.to_thread(add, operator, command, expected or {}, valid_s)
     text = locale.bot_texts(language)["confirm"].format(act=question)
     if above is not None:
         text = f"{above}\n\n{text}"

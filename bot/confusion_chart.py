@@ -12,7 +12,7 @@ from core.teaching.report import TeachingReport
 __all__ = ["confusion_caption", "confusion_chart"]
 
 # More rows and columns are not legible on a phone.
-_MOST_CLASSES = 10
+_MAX_CLASSES = 10
 
 
 def confusion_chart(title: str, report: TeachingReport, language: Language) -> Chart:
@@ -46,19 +46,19 @@ def confusion_caption(chart: Chart, language: Language) -> str:
     """
     shown = () if chart.matrix is None else chart.matrix.names
     names = "\n".join(f"{i} {name}" for i, name in enumerate(shown, 1))
-    return f"{locale.bot_texts(language)['chart_confusion_how']}\n\n{names}"
+    return f"{locale.bot_texts(language)['chart_confusion_caption']}\n\n{names}"
 
 
 def _shown(confusion: Sequence[Sequence[int]]) -> list[int]:
     """Return the classes that have a row of their own, in their order."""
     n = len(confusion)
-    if n <= _MOST_CLASSES:
+    if n <= _MAX_CLASSES:
         return list(range(n))
     mistakes = [
         sum(confusion[i]) + sum(row[i] for row in confusion) - 2 * confusion[i][i] for i in range(n)
     ]
     most = sorted(range(n), key=lambda i: (-mistakes[i], i))
-    return sorted(most[: _MOST_CLASSES - 1])
+    return sorted(most[: _MAX_CLASSES - 1])
 
 
 def _reduced(

@@ -1,4 +1,4 @@
-"""Correct an answer of a taught model: its photo joins the right class, and it is taught again."""
+"""Correct an answer of a taught model: add the photo to the right class and train again."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ async def is_own(press: ButtonPress, answer: StoredAnswer) -> bool:
 
 
 async def may_teach(press: ButtonPress) -> bool:
-    """Return whether who pressed a button may teach in the chat."""
+    """Return whether the user who pressed a button may teach in the chat."""
     return await is_teacher(press.context, press.message.chat, press.query.from_user)
 
 
 async def offer(press: ButtonPress, label: str) -> None:
-    """Ask to confirm that the photo of an answer joins a class.
+    """Ask whether to add the photo of an answer to a class.
 
     Args:
-        press: The press that said what the photo shows; its value is the number of the class.
+        press: The press that selected the true class; its value is the number of the class.
         label: Name of the class.
     """
     buttons = replies.correction_buttons(press.key, press.value, label, press.language)
@@ -42,7 +42,7 @@ async def offer(press: ButtonPress, label: str) -> None:
 
 
 async def on_learn(press: ButtonPress) -> Notice | None:
-    """Teach the model of an answer again with its photo, and say by how much it got better.
+    """Train the model of an answer again with its photo, and report the improvement.
 
     If the process dies meanwhile, the press is handled again, and the photo counts once.
     """
@@ -59,7 +59,9 @@ async def on_learn(press: ButtonPress) -> Notice | None:
             text = await _learn(press, answer, label)
         except TeachingError as error:
             # The buttons stay, so that it can be tried again.
-            await reply(press.message, refusal(error, press.language, failed="teach_again_failed"))
+            await reply(
+                press.message, refusal(error, press.language, failed="teach_correction_failed")
+            )
             return None
         if text is None:
             return press.notice("gone")

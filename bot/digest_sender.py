@@ -32,7 +32,7 @@ async def choose_digest(update: Update, context: BotContext) -> None:
         case []:
             days = await asyncio.to_thread(digests.days, operator)
             await _show(update, context, days or 1)
-            await reply(message, texts[_choice(days)] + "\n" + texts["digest_how"])
+            await reply(message, texts[_choice(days)] + "\n" + texts["digest_usage"])
         case ["daily" | "weekly" | "off" as choice]:
             days = _DAYS.get(choice)
             async with context.keeping() as may_keep:
@@ -40,7 +40,7 @@ async def choose_digest(update: Update, context: BotContext) -> None:
                     await asyncio.to_thread(digests.set, operator, days)
             await reply(message, texts[_choice(days)])
         case _:
-            await reply(message, texts["digest_how"])
+            await reply(message, texts["digest_usage"])
 
 
 async def show_digest_picture(update: Update, context: BotContext) -> None:

@@ -13,7 +13,7 @@ from core.locale import Language
 
 __all__ = ["digest_caption", "digest_facts", "digest_text", "live_lines"]
 
-_MOST_MODELS = 6
+_MAX_MODELS = 6
 _GB = 1e9
 _MB = 1e6
 
@@ -66,7 +66,7 @@ def live_lines(digest: Digest, language: Language) -> list[str]:
     texts = locale.bot_texts(language)
     if digest.live is None:
         return [texts["digest_live_unknown"]]
-    return [line for model in digest.live[:_MOST_MODELS] for line in _live_lines(model, language)]
+    return [line for model in digest.live[:_MAX_MODELS] for line in _live_lines(model, language)]
 
 
 def _live_lines(model: LiveModel, language: Language) -> Iterator[str]:

@@ -67,7 +67,7 @@ class Dispatcher:
                 await answer_album(updates, context)
             else:
                 await self._call_handler(updates[0], context)
-        except Exception as error:  # noqa: BLE001  # the edge of the process: all are reported
+        except Exception as error:  # noqa: BLE001  # any error of a handler is reported
             return await self._recover(error, context)
         return True
 
@@ -83,7 +83,7 @@ class Dispatcher:
                 return
 
     async def _recover(self, error: Exception, context: BotContext) -> bool:
-        """Report an error; return whether nothing is left to be done, nor was wrong.
+        """Report an error, or ignore an expected one; return whether it was an expected one.
 
         Raises:
             RetryLater: A service is unavailable, or the token was revoked.
@@ -110,8 +110,8 @@ class Dispatcher:
         """
         try:
             known = await knows_token(self._application.bot)
-        except NetworkError as away:
-            raise RetryLater(Service.TELEGRAM, away) from away
+        except NetworkError as network_error:
+            raise RetryLater(Service.TELEGRAM, network_error) from network_error
         if not known:
             self._state.token_revoked.set()
             raise RetryLater(Service.TELEGRAM, error) from error

@@ -33,10 +33,10 @@ async def watch_drift(bot: Bot, state: BotState) -> None:
         try:
             await _check(bot, state)
         except StoreError as error:
-            logger.warning("Looking for drift: %s", error)
+            logger.warning("Drift could not be checked: %s", error)
         except Exception:
             # One failure must not end the alarms.
-            logger.exception("Looking for drift failed")
+            logger.exception("Drift could not be checked")
 
 
 async def find_drift(state: BotState) -> list[DriftReport] | None:

@@ -11,7 +11,7 @@ from core.rollout.drift_result import BinGroup, Difference, DriftReport
 
 __all__ = ["drift_chart"]
 
-_MOST_ROWS = 6
+_MAX_ROWS = 6
 
 
 def drift_chart(report: DriftReport, language: Language) -> Chart:
@@ -38,7 +38,7 @@ def _panel(statistic: str, difference: Difference, language: Language) -> Panel:
     title = texts["drift_panel_alarm" if difference.is_alarm else "drift_panel"].format(
         statistic=texts[f"drift_{statistic}"], change=format_share(difference.change, language)
     )
-    most = difference.most_changed[:_MOST_ROWS]
+    most = difference.most_changed[:_MAX_ROWS]
     # Labels by change; ranges of numbers in their order.
     groups = most if statistic == "labels" else [g for g in difference.groups if g in most]
     return Panel(title=title, rows=tuple(_row(statistic, group, language) for group in groups))

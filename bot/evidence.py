@@ -31,7 +31,7 @@ async def show_evidence(update: Update, context: BotContext) -> None:
     state, texts, language = context.bot_data, await context.texts(), await context.language()
     arguments, message = context.args or [], update.effective_message
     if len(arguments) != 1:
-        await reply(message, texts["evidence_how"])
+        await reply(message, texts["evidence_usage"])
         return
     (model,) = arguments
     rollout = await asyncio.to_thread(state.store.rollouts.latest, model)
@@ -85,8 +85,8 @@ async def on_rollout_button(update: Update, context: BotContext) -> None:
     else:
         command = question = f"{rollout.kind} {rollout.model} stop"
     above = evidence_text(rollout, evidence, language)
-    seen = {"rollout": rollout.number}
-    await ask_to_confirm(update, context, command, question, seen=seen, above=above)
+    expected = {"rollout": rollout.number}
+    await ask_to_confirm(update, context, command, question, expected=expected, above=above)
 
 
 def _resolve_candidate(state: BotState, rollout: Rollout) -> str:

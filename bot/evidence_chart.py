@@ -16,7 +16,7 @@ from core.store.rollouts import Rollout
 __all__ = ["evidence_chart"]
 
 # Telegram scales pictures down that are much higher than wide.
-_MOST_ROWS = 5
+_MAX_ROWS = 5
 _WHICH = ("candidate", "live")
 
 
@@ -96,14 +96,14 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[Panel]:
                         for which in _WHICH
                     ),
                 )
-                for label, counts in worst[:_MOST_ROWS]
+                for label, counts in worst[:_MAX_ROWS]
             ),
         )
 
 
 def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[Panel]:
     texts = locale.bot_texts(language)
-    least = sorted(evidence.agreement.items(), key=lambda each: each[1].share)[:_MOST_ROWS]
+    least = sorted(evidence.agreement.items(), key=lambda each: each[1].share)[:_MAX_ROWS]
     if least:
         rows = (
             Row(name=label_text(label, language), bars=(_estimate(each, language), None))
@@ -116,7 +116,7 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[Panel]:
                 name=f"{label_text(before, language)} →\n{label_text(after, language)}",
                 bars=(Bar(value=n, text=str(n)), None),
             )
-            for before, after, n in evidence.changes[:_MOST_ROWS]
+            for before, after, n in evidence.changes[:_MAX_ROWS]
         )
         yield Panel(title=texts["chart_changes"], rows=tuple(changes))
     if evidence.milliseconds:

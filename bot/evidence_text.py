@@ -13,8 +13,8 @@ from core.store.rollouts import Rollout
 
 __all__ = ["evidence_text", "format_share", "label_text"]
 
-_MOST_ROWS = 10
-_MOST_CHARACTERS = 3500  # a question follows in the same message
+_MAX_ROWS = 10
+_MAX_CHARACTERS = 3500  # a question follows in the same message
 
 
 def evidence_text(
@@ -32,7 +32,7 @@ def evidence_text(
         lines += _canary(evidence, language)
     else:
         lines += _shadow(evidence, language)
-    return "\n".join(lines)[:_MOST_CHARACTERS]
+    return "\n".join(lines)[:_MAX_CHARACTERS]
 
 
 def format_share(share: float, language: Language) -> str:
@@ -83,7 +83,7 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[str]:
         yield texts["evidence_classes"]
     for label, counts in sorted(
         evidence.classes.items(), key=lambda each: -each[1]["candidate_wrong"]
-    )[:_MOST_ROWS]:
+    )[:_MAX_ROWS]:
         yield texts["evidence_class"].format(label=label_text(label, language), **counts)
 
 
@@ -109,7 +109,7 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
     if evidence.changes:
         yield ""
         yield texts["evidence_changes"]
-    for before, after, n in evidence.changes[:_MOST_ROWS]:
+    for before, after, n in evidence.changes[:_MAX_ROWS]:
         yield f"{label_text(before, language)} → {label_text(after, language)}: {n}"
 
 

@@ -44,25 +44,33 @@ async def report_unknown_method(context: BotContext, error: TelegramError) -> No
         RetryLater: The sender cannot be reached now.
     """
     reference = secrets.token_hex(4)
-    logger.error("%s: the Bot API server does not know a method", reference, exc_info=error)
+    logger.error(
+        "%s: the Bot API server does not support a method that an update needs",
+        reference,
+        exc_info=error,
+    )
     _raise_alarm(context, error, "alarm_method", reference)
     await _apologise(context, lambda language: locale.bot_texts(language)["not_here"])
     context.bot_data.hour.record_error(error)
 
 
 async def report_abandoned(context: BotContext) -> None:
-    """Report an update that is abandoned because the process died of it twice.
+    """Report an update that is abandoned because the process died twice while handling it.
 
     Raises:
         RetryLater: The sender cannot be reached now.
     """
     reference = secrets.token_hex(4)
     number = context.current_update.update_id
-    logger.error("%s: update %s is abandoned: the bot died of it twice", reference, number)
-    context.bot_data.alarms.raise_alarm(
-        "deadly", "alarm_deadly", number=number, reference=reference
+    logger.error(
+        "%s: update %s is abandoned, since the process died twice while handling it",
+        reference,
+        number,
     )
-    await _apologise(context, lambda language: locale.bot_texts(language)["deadly"])
+    context.bot_data.alarms.raise_alarm(
+        "abandoned", "alarm_abandoned", number=number, reference=reference
+    )
+    await _apologise(context, lambda language: locale.bot_texts(language)["abandoned"])
     context.bot_data.hour.record_error(RuntimeError())
 
 
@@ -70,7 +78,7 @@ def _raise_alarm(context: BotContext, error: BaseException, key: str, reference:
     place = place_of(error)
     kind = f"{type(error).__name__} {place}"
     if isinstance(error, TelegramError):
-        # One line can meet many refusals; those that differ in numbers alone are of one kind.
+        # A line can raise many errors; those whose messages differ only in numbers are of one kind.
         kind += re.sub(r"\d+", "0", error.message)
     # The message of the error is left out: it may hold personal data.
     context.bot_data.alarms.raise_alarm(

@@ -98,7 +98,7 @@ async def may_ask(context: BotContext, photos: int) -> bool:
 
 
 async def with_error_replies(
-    context: BotContext, act: Callable[[], Coroutine[Any, Any, None]]
+    context: BotContext, handle: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
     """Run a handler and reply to the errors that the sender can act on.
 
@@ -108,7 +108,7 @@ async def with_error_replies(
     state, message = context.bot_data, context.current_update.effective_message
     update_id, notices = context.current_update.update_id, state.unavailable_notices
     try:
-        await act()
+        await handle()
     except PhotoReadError:
         await reply(message, (await context.texts())["unreadable"])
     except USER_ERRORS as error:
@@ -116,7 +116,7 @@ async def with_error_replies(
         await reply(message, locale.format_error(error, await context.language()))
     except UnavailableError:
         if update_id not in notices:
-            await reply(message, (await context.texts())["away"])
+            await reply(message, (await context.texts())["unavailable"])
             notices.add(update_id)
         raise
     notices.discard(update_id)

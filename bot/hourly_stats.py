@@ -1,4 +1,4 @@
-"""Statistics of the last hour, and counts that are to be stored."""
+"""Statistics of the last hour, and counts that are not stored yet."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class HourlyStats:
             self._pending.errors += 1
 
     def take_pending(self) -> Activity:
-        """Return what was recorded since the last call."""
+        """Return the counts recorded since the last call, and reset them."""
         pending, self._pending = self._pending, Activity()
         return pending
 
     def put_back(self, pending: Activity) -> None:
-        """Return what was taken and could not be stored."""
+        """Add counts back that were taken but could not be stored."""
         self._pending.add(pending)
 
     def summary(self) -> HourlySummary:

@@ -48,7 +48,7 @@ class InFlightUpdates:
         self.begun: set[int] = set()
         self._received: dict[int, _Received] = {}
         self._lanes: dict[Lane, set[int]] = {}
-        # In order of their end, so that the oldest ones can be dropped.
+        # In the order in which they finished, so that the oldest can be dropped.
         self._finished: dict[int, None] = {}
         self._dropped: set[int] = set()
         self._about_forgotten: set[int] = set()
@@ -112,7 +112,7 @@ class InFlightUpdates:
         return self.remove(numbers)
 
     def forget(self, user: int) -> None:
-        """Drop the updates of a user, and store no data of those about their photos."""
+        """Drop the updates of a user, and forbid storing data of updates about their photos."""
         for number, received in self._received.items():
             if is_sent_by(received.update, user):
                 self._dropped.add(number)
@@ -120,7 +120,7 @@ class InFlightUpdates:
                 self.mark_about_forgotten(number)
 
     def mark_about_forgotten(self, number: int) -> None:
-        """Store no data of an update: the owner of its photo has asked to be forgotten."""
+        """Forbid storing data of an update whose photo's owner has asked to be forgotten."""
         self._about_forgotten.add(number)
 
     def are_dropped(self, numbers: Collection[int]) -> bool:

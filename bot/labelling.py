@@ -99,7 +99,7 @@ async def _store(context: BotContext, key: str, wish: str) -> bool:
         verdict=answer.verdict,
         scores=answer.scores,
         truth=NONE if wish == NONE else places[int(wish)],
-        # Its sender's, who may ask to delete it.
+        # The row belongs to the photo's sender, who may ask to delete it.
         person=answer.person,
         photo=photo,
     )

@@ -105,5 +105,5 @@ class LaneKeeper:
         return self._table.load(self._bot.id, left) if left else []
 
     def leave(self) -> None:
-        """Free all lanes of this process, which ends."""
+        """Free all lanes of this process when it ends."""
         self._lanes.leave(self._bot.id, self.owner)

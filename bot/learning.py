@@ -251,7 +251,7 @@ def _teach(
 
 
 async def _forget_missing(context: BotContext, chat: int, photos: Sequence[LessonPhoto]) -> bool:
-    """Forget those who asked for it while their photos were learned; return whether any did.
+    """Remove photos of senders who asked to be forgotten meanwhile; return whether any did.
 
     /forget deletes the references to their photos first, and looks for models afterwards.
     """

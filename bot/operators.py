@@ -118,7 +118,7 @@ async def _status(update: Update, context: BotContext) -> None:
         maintenance=maintenance,
     )
     await _send(update, text)
-    with suppress(StoreError):  # The text reports that.
+    with suppress(StoreError):  # The text reports an unavailable database.
         await show_digest_picture(update, context)
 
 
@@ -184,7 +184,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     """Answer /promote: ask to confirm that a revision becomes live."""
     state, arguments, texts = context.bot_data, context.args or [], await context.texts()
     if len(arguments) != 2:
-        await _send(update, texts["promote_how"])
+        await _send(update, texts["promote_usage"])
         return
     name, prefix = arguments
 
@@ -208,7 +208,7 @@ async def _rollback(update: Update, context: BotContext) -> None:
     """Answer /rollback: ask to confirm that the last good revision becomes live again."""
     state, arguments, texts = context.bot_data, context.args or [], await context.texts()
     if len(arguments) != 1:
-        await _send(update, texts["rollback_how"])
+        await _send(update, texts["rollback_usage"])
         return
     (name,) = arguments
     row = (await asyncio.to_thread(state.store.live.all)).get(name)
@@ -218,14 +218,14 @@ async def _rollback(update: Update, context: BotContext) -> None:
 
     command = f"rollback {name}"
     question = texts["rollback_asked"].format(act=command, live=row.revision, to=row.last_good)
-    await ask_to_confirm(update, context, command, question, seen=asdict(row))
+    await ask_to_confirm(update, context, command, question, expected=asdict(row))
 
 
 async def _maintenance(update: Update, context: BotContext) -> None:
     """Answer /maintenance: ask to confirm that maintenance mode is turned on or off."""
     arguments = context.args or []
     if arguments not in (["on"], ["off"]):
-        await _send(update, (await context.texts())["maintenance_how"])
+        await _send(update, (await context.texts())["maintenance_usage"])
         return
     (mode,) = arguments
 
@@ -310,7 +310,7 @@ async def _on_confirmation(update: Update, context: BotContext) -> None:
 def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
     """Run a command that an operator confirmed; it may have been given to another process."""
     name, *arguments = pending.act.split()
-    if not rollouts.is_current(state.store, pending.seen):
+    if not rollouts.is_current(state.store, pending.expected):
         return Outcome("rollout_over")
     if name in rollouts.HANDLERS:
         return rollouts.run_confirmed(state, pending)
@@ -322,7 +322,7 @@ def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
         return live_outcome(state, "promote_done", {"model": model, "revision": promoted})
     if name == "rollback":
         (model,) = arguments
-        now = state.releases.roll_back(model, expected=LiveRevision(**pending.seen))
+        now = state.releases.roll_back(model, expected=LiveRevision(**pending.expected))
         values = {"model": model, "revision": now.revision, "before": now.last_good}
         return live_outcome(state, "rollback_done", values)
     (mode,) = arguments

@@ -20,7 +20,7 @@ class Outcome:
     Attributes:
         key: Key of the text in `locale.bot_texts`.
         values: Values of its placeholders.
-        note: Key of a text that follows on its own line, if any.
+        note: Key of a text that is added on its own line, if any.
     """
 
     key: str

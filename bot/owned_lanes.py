@@ -94,7 +94,9 @@ class OwnedLanes:
             try:
                 await asyncio.to_thread(self._keeper.leave)
             except StoreError:
-                logger.exception("Other processes take over this one's chats only later")
+                logger.exception(
+                    "Chats could not be released; others take over when the lease expires"
+                )
         self._lease_thread.shutdown()
 
     def owner_of_new(self, *, urgent: bool) -> str | None:
@@ -172,7 +174,9 @@ class OwnedLanes:
                 await action()
             except StoreError as error:
                 if not fails:
-                    logger.warning("The chats of this process cannot be kept: %s", error)
+                    logger.warning(
+                        "Chats could not be claimed, or the lease on them not renewed: %s", error
+                    )
                 fails = True
             else:
                 fails = False

@@ -22,12 +22,12 @@ class PhotoDownloads:
 
     Args:
         bot: Bot that the photos were sent to.
-        most: Maximum number of photos that are in use at a time.
+        max_concurrent: Maximum number of photos that are in use at a time.
     """
 
-    def __init__(self, bot: Bot, most: int) -> None:
+    def __init__(self, bot: Bot, max_concurrent: int) -> None:
         self._bot = bot
-        self._places = asyncio.Semaphore(most)
+        self._places = asyncio.Semaphore(max_concurrent)
 
     @asynccontextmanager
     async def open(self, file_id: str, size: int | None = None) -> AsyncIterator[bytes]:

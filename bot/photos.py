@@ -86,7 +86,7 @@ async def _on_photo_command(
         await reply_with("reply_to_photo")(update, context)
         return
 
-    async def act() -> None:
+    async def respond() -> None:
         async with context.bot_data.photos.open(*found) as photo:
             picture, text = await command(context, photo)
         # Sent after the photo has been released: waiting for Telegram holds no place in the queue.
@@ -96,7 +96,7 @@ async def _on_photo_command(
             await reply_photo(message, picture, text)
 
     if await may_ask(context, 1):
-        await with_error_replies(context, act)
+        await with_error_replies(context, respond)
 
 
 async def _compare(context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
@@ -156,7 +156,7 @@ async def _answer(context: BotContext, message: Message) -> None:
     if found is None:
         return
 
-    async def act() -> None:
+    async def respond() -> None:
         language, model = await context.language(), await context.model()
         async with state.photos.open(*found) as photo:
             prediction = await context.predict(photo, model)
@@ -172,7 +172,7 @@ async def _answer(context: BotContext, message: Message) -> None:
         state.hour.record_answer(context.waited_s, prediction.verdict)
 
     if await may_ask(context, 1):
-        await with_error_replies(context, act)
+        await with_error_replies(context, respond)
 
 
 async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
@@ -193,7 +193,7 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
             await reply_with("other")(context.current_update, context)
         return
 
-    async def act() -> None:
+    async def respond() -> None:
         language, model = await context.language(), await context.model()
 
         async def classify(message: Message) -> Prediction | TenSightError | None:
@@ -209,7 +209,7 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
                 return error
 
         answers = await asyncio.gather(*map(classify, messages))
-        # What a chat taught is its own.
+        # Models taught in a chat belong to that chat.
         if not is_private(model):
             await _store_to_label(context, updates, answers)
         title = (await state.models.get(model)).config.title
@@ -221,7 +221,7 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
                 state.hour.record_answer(context.waited_s, answer.verdict)
 
     if await may_ask(context, n_photos):
-        await with_error_replies(context, act)
+        await with_error_replies(context, respond)
 
 
 async def _store_to_label(

@@ -25,7 +25,7 @@ from core.teaching.limits import check_model_name
 
 __all__ = ["HANDLERS", "announce", "run_confirmed", "summary", "tell_owner"]
 
-_MOST_ROWS = 20
+_MAX_ROWS = 20
 
 
 def summary(models: Sequence[HeldModel], texts: Mapping[str, str]) -> str:
@@ -63,12 +63,18 @@ async def _taught(update: Update, context: BotContext) -> None:
     texts, held = locale.bot_texts(language), await state.taught.describe_all()
     held = sorted(held, key=lambda each: not _may_publish(context, each.record))
     rows = [
-        _row(each, language, named=_may_publish(context, each.record)) for each in held[:_MOST_ROWS]
+        _row(each, language, named=_may_publish(context, each.record)) for each in held[:_MAX_ROWS]
     ]
-    if len(held) > _MOST_ROWS:
-        rows.append(texts["others"].format(n=len(held) - _MOST_ROWS))
+    if len(held) > _MAX_ROWS:
+        rows.append(texts["others"].format(n=len(held) - _MAX_ROWS))
     limit = texts["taught_limit"].format(n=state.settings.chat_models)
-    lines = [summary(held, texts), limit, *(["", *rows] if rows else []), "", texts["publish_how"]]
+    lines = [
+        summary(held, texts),
+        limit,
+        *(["", *rows] if rows else []),
+        "",
+        texts["publish_usage"],
+    ]
     await reply(update.effective_message, "\n".join(lines))
 
 
@@ -76,7 +82,7 @@ async def _publish(update: Update, context: BotContext) -> None:
     """Answer /publish: ask to confirm that everybody may use a taught model."""
     message, texts, arguments = update.effective_message, await context.texts(), context.args or []
     if len(arguments) != 2:
-        await reply(message, texts["publish_how"])
+        await reply(message, texts["publish_usage"])
         return
     code, name = arguments
     state = context.bot_data
@@ -95,8 +101,8 @@ async def _publish(update: Update, context: BotContext) -> None:
         return
     command = f"publish {held.code} {name}"
     row = _row(held, await context.language(), named=True)
-    seen = {"taught": held.record.revision}
-    await ask_to_confirm(update, context, command, command, seen=seen, above=row)
+    expected = {"taught": held.record.revision}
+    await ask_to_confirm(update, context, command, command, expected=expected, above=row)
 
 
 def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
@@ -109,7 +115,7 @@ def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
     """
     _, code, name = pending.act.split()
     held = _find(state.taught.describe_now(), code)
-    if held is None or held.record.revision != pending.seen.get("taught"):
+    if held is None or held.record.revision != pending.expected.get("taught"):
         raise ModelNotFoundError(
             "This model has been deleted or taught again meanwhile. Send the command again."
         )

@@ -45,7 +45,7 @@ class Quarantine:
 
     @asynccontextmanager
     async def section(self, updates: Sequence[Update]) -> AsyncIterator[None]:
-        """Enter the section in which updates are handled, once none of the others may kill it."""
+        """Enter the section in which updates are handled, once no suspect update is running."""
         numbers = {update.update_id for update in updates}
         if not numbers.isdisjoint(self._suspects):
             try:

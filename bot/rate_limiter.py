@@ -41,9 +41,9 @@ logger = logging.getLogger(__name__)
 class _ChatLine:
     """Messages of one chat, which are sent one after another."""
 
-    def __init__(self, most_remembered: int) -> None:
+    def __init__(self, max_remembered: int) -> None:
         self.lock = asyncio.Lock()
-        self.sent: deque[float] = deque(maxlen=most_remembered)
+        self.sent: deque[float] = deque(maxlen=max_remembered)
         self.paused_until = 0.0
         self.wanted = 0
 
@@ -58,7 +58,7 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
         private_s: Seconds between two messages to a chat.
         group: Messages per minute to a group.
         shared: Keeps to these limits together with other processes; None for this process alone.
-        on_handed: Called with the id of the chat when a message arrives here, before it waits.
+        on_handed: Called with the id of the chat when a message is submitted, before it waits.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ def is_closed(error: TelegramError) -> bool:
 
 
 async def knows_token(bot: Bot) -> bool:
-    """Return whether the token is still valid, after a method was refused as if it were not.
+    """Return whether the token is still valid, after a request failed as with an invalid one.
 
     The library takes "404 Not Found" for an invalid token; a Bot API server answers the same for a
     method that it does not know.

@@ -176,11 +176,11 @@ def correction_buttons(
         language: Language of the button texts.
     """
     texts = locale.bot_texts(language)
-    learn = texts["teach_again"].format(label=label)
+    learn = texts["teach_correction_offered"].format(label=label)
     return InlineKeyboardMarkup(
         [
             [_button(learn, "learn", key, number)],
-            [_button(texts["teach_again_not"], "learn", key, NOTHING)],
+            [_button(texts["teach_correction_declined"], "learn", key, NOTHING)],
         ]
     )
 

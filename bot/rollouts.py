@@ -50,7 +50,7 @@ async def _rollout(update: Update, context: BotContext, kind: Literal["shadow", 
         case [model, revision, share]:
             await _ask_to_begin(update, context, kind, model, revision, share)
         case _:
-            await reply(update.effective_message, (await context.texts())[f"{kind}_how"])
+            await reply(update.effective_message, (await context.texts())[f"{kind}_usage"])
 
 
 async def _list_active(
@@ -69,7 +69,7 @@ async def _list_active(
         for each in active
         if each.kind == kind
     ]
-    lines.append(texts[f"{kind}_how"])
+    lines.append(texts[f"{kind}_usage"])
     await reply(update.effective_message, "\n".join(lines))
 
 
@@ -89,7 +89,7 @@ async def _ask_to_begin(
     try:
         parsed = parse_share(share, kind)
     except ValueError:
-        await reply(update.effective_message, texts[f"{kind}_how"])
+        await reply(update.effective_message, texts[f"{kind}_usage"])
         return
     try:
         revision = await run_in_daemon_thread(resolve)
@@ -112,12 +112,12 @@ async def _ask_to_end(
         await reply(update.effective_message, text)
         return
     command = f"{kind} {model} {_STOP}"
-    await ask_to_confirm(update, context, command, command, seen={"rollout": rollout.number})
+    await ask_to_confirm(update, context, command, command, expected={"rollout": rollout.number})
 
 
-def is_current(store: Store, seen: Mapping[str, object]) -> bool:
-    """Return whether the rollout is active that a question showed; True where it showed none."""
-    number = seen.get("rollout")
+def is_current(store: Store, expected: Mapping[str, object]) -> bool:
+    """Return whether the rollout shown in a question is still active; True if it showed none."""
+    number = expected.get("rollout")
     return number is None or any(each.number == number for each in store.rollouts.active())
 
 

@@ -43,7 +43,7 @@ async def run(
     stop: asyncio.Event,
     *,
     webhook: WebhookAddress | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Receive and answer updates until the bot is stopped.
 
@@ -51,7 +51,7 @@ async def run(
         application: Application from `build_application`.
         stop: Set from this event loop to stop; running handlers then get 20 s to finish.
         webhook: Where updates are received; None to fetch them by polling.
-        say: Called with one line when updates are received.
+        report: Called with one line when updates are received.
 
     Raises:
         BotError: The token is unknown, or another program receives the updates of this bot.
@@ -64,7 +64,7 @@ async def run(
     bot, state = application.bot, application.bot_data
     try:
         async with only_process(state, bot.id):
-            await _receive(application, stop, webhook, say)
+            await _receive(application, stop, webhook, report)
     finally:
         await application.shutdown()
         state.taught.close()
@@ -76,7 +76,7 @@ async def _receive(
     application: BotApplication,
     stop: asyncio.Event,
     webhook: WebhookAddress | None,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Receive and answer updates, as `run` does, once the bot is connected."""
     bot, state = application.bot, application.bot_data
@@ -95,7 +95,7 @@ async def _receive(
         await state.inbox.start(Dispatcher(application))
 
     def ready() -> None:
-        say(f"@{bot.username} answers")
+        report(f"@{bot.username} answers")
 
     async def begin_polling() -> None:
         await begin()
@@ -107,7 +107,7 @@ async def _receive(
     with _model_failure_alarms(state):
         try:
             if webhook is None:
-                await run_while_active(state, bot.id, stop, poll, say)
+                await run_while_active(state, bot.id, stop, poll, report)
             else:
                 server = WebhookServer(application, webhook)
                 await begin()
@@ -147,7 +147,7 @@ def _model_failure_alarms(state: BotState) -> AbstractContextManager[None]:
 
 
 async def _clean_up_after_others(bot: Bot, state: BotState) -> None:
-    """Close the commands of processes that died, and delete what limits no message any more."""
+    """Close the commands of processes that died, and delete expired send slots."""
     while True:
         await asyncio.sleep(state.timings.lease_s)
         with suppress(StoreError):  # The inbox logs that the database is unavailable.
@@ -172,7 +172,7 @@ def serve(
     webhook: WebhookAddress | None = None,
     metrics_port: int | None = None,
     metrics_host: str = "127.0.0.1",
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Run the bot until the process is stopped, by Ctrl-C or a signal.
 
@@ -181,7 +181,7 @@ def serve(
         webhook: Where updates are received; None to fetch them by polling.
         metrics_port: Port for Prometheus; None to serve no metrics.
         metrics_host: Address that this port is bound to.
-        say: Called with one line when updates are received.
+        report: Called with one line when updates are received.
 
     Raises:
         BotError, ListenError, StoreError: As in `run`.
@@ -192,7 +192,7 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         with application.bot_data.metrics.serve_metrics(metrics_port, metrics_host):
-            await run(application, stop, webhook=webhook, say=say)
+            await run(application, stop, webhook=webhook, report=report)
 
     asyncio.run(run_until_signal())
 
@@ -203,6 +203,6 @@ def prepare(settings: Settings, predictor: Predictor, store: Store) -> BotApplic
     Raises:
         BotError: As in `build_application`.
     """
-    # Before the library runs: at level DEBUG it logs the URLs that it is given.
+    # Before the library runs, since it logs URLs at level DEBUG.
     log_redaction.redact(*settings.secrets())
     return build_application(settings, predictor, store)

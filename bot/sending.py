@@ -55,8 +55,8 @@ async def send_message(bot: Bot, chat: int, text: str, picture: bytes | None = N
         else:
             await bot.send_photo(chat, picture, caption=text[: MessageLimit.CAPTION_LENGTH])
     except TimedOut as error:
-        # It may have arrived, and is not sent twice.
-        logger.warning("It is not known whether an operator got a message: %s", error)
+        # It may have arrived, so it is not sent again.
+        logger.warning("A message to an operator may not have arrived: %s", error)
     except TelegramError as error:
         logger.warning("A message could not be sent to an operator: %s", error)
         return False

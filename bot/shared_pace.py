@@ -1,4 +1,4 @@
-"""Limits on messages that hold for all processes of the bot together."""
+"""Limits on messages, shared by all processes of the bot."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SharedPace:
                 return
 
     async def pause(self, chat: int | str, seconds: float) -> None:
-        """Let all processes send a chat nothing for some seconds."""
+        """Stop all processes from sending to a chat for some seconds."""
         try:
             await asyncio.to_thread(self._slots.pause, self._key(chat), seconds)
         except StoreError as error:
@@ -61,5 +61,8 @@ class SharedPace:
 
     def _log(self, error: StoreError) -> None:
         if self._works:
-            logger.warning("The limits on messages hold for this process alone: %s", error)
+            logger.warning(
+                "Limits on messages apply to this process alone: the database is unavailable: %s",
+                error,
+            )
         self._works = False

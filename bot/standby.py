@@ -46,16 +46,16 @@ async def run_while_active(
     bot: int,
     stop: asyncio.Event,
     work: Callable[[asyncio.Event], Awaitable[None]],
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Do work whenever this is the active process of the bot, until it stops.
 
     Args:
         state: The bot's state.
         bot: Id of the bot.
-        stop: Ends it.
+        stop: Set to stop waiting and working.
         work: Runs until its argument is set: when the bot stops, or another process is active.
-        say: Called with one line when this process begins to wait for the active one to end.
+        report: Called with one line when this process begins to wait for the active one to end.
     """
     if not state.store.database.is_shared:
         await work(stop)
@@ -68,7 +68,7 @@ async def run_while_active(
                 await _work_while_held(lock, state.timings.claim_s, stop, work)
                 continue
             if not waits:
-                say("Another process fetches updates; this one stands by")
+                report("Another process fetches updates; this one stands by")
             waits = True
             await wait_or_stop(stop, state.timings.claim_s)
     finally:

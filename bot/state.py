@@ -69,7 +69,7 @@ class BotState:
         hour: Statistics of the last hour.
         started_at: Time of the start, in seconds since the epoch.
         token_revoked: Set when Telegram no longer accepts the token.
-        unavailable_notices: Ids of updates whose senders were told of an unavailable predictor.
+        unavailable_notices: Ids of updates whose senders were notified that the predictor is away.
         learning_notices: Ids of updates whose senders were told that learning begins.
     """
 

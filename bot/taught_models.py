@@ -1,4 +1,4 @@
-"""Taught classifiers of chats: their owners, and access to the interface that teaches."""
+"""Taught classifiers of chats, their owners, and access to the teaching service."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class HeldModel:
 
     @property
     def code(self) -> str:
-        """Name for operators: whoever knows the id may use the model."""
+        """Return a name for operators; unlike the id, it does not grant use of the model."""
         return model_code(self.record.id)
 
     @property
@@ -151,7 +151,7 @@ class TaughtModels:
                 bundle = self._owned.bundle(record.id)
                 labels, metrics = bundle.config.labels, bundle.metrics()
             except (BundleError, ModelNotFoundError):
-                continue  # It was deleted meanwhile, or its files are gone.
+                continue  # It has been deleted, or its files are missing.
             size = metrics.bytes + self._owned.examples_bytes(record.id)
             found.append(HeldModel(record, labels, metrics.taught, size))
         return found

@@ -1,4 +1,4 @@
-"""Tell chats what became of the taught models that they own or use."""
+"""Notify chats about changes to the taught models that they own or use."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class _Command:
         """Name of the chat as the owner of models."""
         return owner_of(self.chat)
 
-    async def say(self, key: str, /, **values: object) -> None:
+    async def send_text(self, key: str, /, **values: object) -> None:
         """Reply with a text."""
         await reply(self.message, self.texts[key].format(**values))
 
@@ -86,10 +86,10 @@ class _Command:
         wanted = comparison_key(self.name)
         named = [each for each in records if comparison_key(each.title) == wanted or not wanted]
         if not records:
-            await self.say("teach_list_none")
+            await self.send_text("teach_list_none")
         elif not named or (not wanted and len(named) > 1):
             titles = quoted(each.title for each in records)
-            await self.say("teach_which", titles=titles)
+            await self.send_text("teach_which", titles=titles)
         else:
             return named[0]
         return None
@@ -131,19 +131,19 @@ async def _run(update: Update, context: BotContext, action: str, name: str) -> N
         return
     command = _Command(context, message, name, await context.texts(), language)
     if action != "list" and not await may_teach(context, message):
-        await command.say("teach_admins")
+        await command.send_text("teach_admins")
         return
     try:
         await _ACTIONS.get(action, _explain)(command)
     except TeachingError as error:
         await reply(message, refusal(error, language))
     except MissingExtraError:
-        await command.say("teach_missing")
+        await command.send_text("teach_missing")
 
 
 async def _explain(command: _Command) -> None:
     """List the subcommands."""
-    await command.say("teach_how")
+    await command.send_text("teach_usage")
 
 
 async def _begin(command: _Command) -> None:
@@ -152,7 +152,7 @@ async def _begin(command: _Command) -> None:
     if await asyncio.to_thread(lessons.find, command.chat) is not None:
         photos = await asyncio.to_thread(lessons.photos, command.chat)
         labels = quoted(dict.fromkeys(photo.label for photo in photos))
-        await command.say("teach_open", classes=labels or "–")
+        await command.send_text("teach_open", classes=labels or "–")
         return
     if not await command.state.taught.may_create(command.chat):
         raise TeachingError("many_models", "The chat has too many classifiers.")
@@ -212,10 +212,10 @@ async def _cancel(command: _Command) -> None:
     """End the lesson without learning."""
     lessons = command.state.store.lessons
     if await asyncio.to_thread(lessons.find, command.chat) is None:
-        await command.say("teach_nothing")
+        await command.send_text("teach_nothing")
         return
     await asyncio.to_thread(lessons.end, command.chat)
-    await command.say("teach_cancelled")
+    await command.send_text("teach_cancelled")
 
 
 async def _list(command: _Command) -> None:
@@ -237,12 +237,12 @@ async def _forget(command: _Command) -> None:
     teaching = await run_in_daemon_thread(command.state.taught.teaching)
     if not command.state.taught.is_own(command.chat, record):
         await asyncio.to_thread(teaching.leave, command.owner, record.id)
-        await command.say("teach_left", title=record.title)
+        await command.send_text("teach_left", title=record.title)
         return
     users = await asyncio.to_thread(teaching.forget, command.owner, record.id)
     if (await command.context.chat_settings()).model == record.id:
         await command.context.change_chat_settings(model=None)
-    await command.say("teach_forgotten", title=record.title)
+    await command.send_text("teach_forgotten", title=record.title)
     await _tell_ended(command.context, record, users)
 
 
@@ -253,7 +253,7 @@ async def _share(command: _Command) -> None:
         teaching = await run_in_daemon_thread(command.state.taught.teaching)
         key = await asyncio.to_thread(teaching.share, command.owner, record.id)
         link = f"https://t.me/{command.context.bot.username}?start={_LINK}{key}"
-        await command.say("teach_shared", title=record.title, key=key, link=link)
+        await command.send_text("teach_shared", title=record.title, key=key, link=link)
 
 
 async def _unshare(command: _Command) -> None:
@@ -262,7 +262,7 @@ async def _unshare(command: _Command) -> None:
     if record is not None:
         teaching = await run_in_daemon_thread(command.state.taught.teaching)
         users = await asyncio.to_thread(teaching.unshare, command.owner, record.id)
-        await command.say("teach_unshared", title=record.title)
+        await command.send_text("teach_unshared", title=record.title)
         await _tell_ended(command.context, record, users)
 
 
@@ -272,11 +272,11 @@ async def _offer(command: _Command) -> None:
     if record is None:
         return
     if not command.state.settings.operators:
-        await command.say("teach_no_operator")
+        await command.send_text("teach_no_operator")
         return
     teaching = await run_in_daemon_thread(command.state.taught.teaching)
     await asyncio.to_thread(teaching.offer, command.owner, record.id)
-    await command.say("teach_offered", title=record.title)
+    await command.send_text("teach_offered", title=record.title)
     if not record.offered:
         await announce(command.context.bot, command.state, record.id)
 
@@ -287,18 +287,18 @@ async def _withdraw(command: _Command) -> None:
     if record is None:
         return
     if not record.offered:
-        await command.say("teach_not_offered", title=record.title)
+        await command.send_text("teach_not_offered", title=record.title)
         return
     teaching = await run_in_daemon_thread(command.state.taught.teaching)
     await asyncio.to_thread(teaching.withdraw, command.owner, record.id)
-    await command.say("teach_withdrawn", title=record.title)
+    await command.send_text("teach_withdrawn", title=record.title)
 
 
 async def _add(command: _Command) -> None:
     """Add a model that another chat shares."""
     key = command.name.strip().lower()
     if _KEY.fullmatch(key) is None:
-        await command.say("teach_no_key")
+        await command.send_text("teach_no_key")
         return
     teaching = await run_in_daemon_thread(command.state.taught.teaching)
     record = await asyncio.to_thread(teaching.add_shared, command.owner, key)

@@ -101,7 +101,7 @@ def report_text(
         blocks.append(texts["teach_skipped"].format(photos=listed(names, texts)))
     if report.duplicates:
         blocks.append(texts["teach_duplicates"].format(n=report.duplicates))
-    return "\n\n".join([*blocks, texts["teach_use_how"]])
+    return "\n\n".join([*blocks, texts["teach_use_hint"]])
 
 
 def _confusion_lines(report: TeachingReport, texts: Mapping[str, str]) -> list[str]:

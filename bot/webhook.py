@@ -86,7 +86,7 @@ class WebhookServer:
         """Receive updates until the bot stops.
 
         Args:
-            stop: Ends it.
+            stop: Set to stop receiving.
             ready: Called once, after Telegram has accepted the address.
 
         Raises:
@@ -167,7 +167,7 @@ class WebhookServer:
         return False
 
     async def _explain_not_found(self, error: TelegramError) -> None:
-        """Raise what the refusal of setWebhook means.
+        """Raise an error that explains the refusal of setWebhook.
 
         Raises:
             BotError: The token or the method is unknown.
@@ -182,7 +182,7 @@ class WebhookServer:
         """Check at intervals that Telegram still sends updates here, until the bot stops.
 
         Raises:
-            BotError: It does not.
+            BotError: Telegram sends them elsewhere.
         """
         registered = ""
         while not stop.is_set():

@@ -131,10 +131,10 @@ class _Endpoints:
 
         async def ask() -> Answer:
             _check_model(model)
-            context.visitors.check_rate(request)
+            context.photo_limiter.check_rate(request)
             path = read_path(_path(photo, self._uploads))
             answer = await context.predictor.predict(
-                path, model=model, saliency=saliency, client=context.visitors.client(request)
+                path, model=model, saliency=saliency, client=context.photo_limiter.client(request)
             )
             return _fields(answer, saliency=saliency)
 
@@ -159,13 +159,13 @@ class _Endpoints:
             if not isinstance(photos, list) or not 0 < len(photos) <= MAX_PHOTOS:
                 raise RequestError(f"Send a list of 1 to {MAX_PHOTOS} photos.")
             _check_model(model)
-            context.visitors.check_rate(request, len(photos))
+            context.photo_limiter.check_rate(request, len(photos))
         except Exception as error:  # noqa: BLE001  # the edge of the process
             n = len(photos) if isinstance(photos, list) and len(photos) <= MAX_PHOTOS else 1
             return [_error(error, language)] * max(n, 1)
         paths, client = (
             [_path(each, self._uploads) for each in photos],
-            context.visitors.client(request),
+            context.photo_limiter.client(request),
         )
         given = await predict_many(context, paths, model, client)
         return [_fields(e) if isinstance(e, Prediction) else _error(e, language) for e in given]
@@ -185,9 +185,9 @@ class _Endpoints:
 
         async def ask() -> Comparison:
             results = await asyncio.to_thread(context.predictor.models)
-            context.visitors.check_rate(request, len(results))
+            context.photo_limiter.check_rate(request, len(results))
             path = read_path(_path(photo, self._uploads))
-            client = context.visitors.client(request)
+            client = context.photo_limiter.client(request)
             each = await compare.answers(context, path, results, client)
             answer, models, of = votes(each)
             return Comparison(
@@ -218,7 +218,7 @@ class _Endpoints:
                 result.to_dict() | {"default": result.config.name == default}
                 for result in predictor.models()
             ]
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a program reads a code
+        except Exception as error:  # noqa: BLE001  # any error is returned with a code
             return [Model(error=_error(error, language_of(request))["error"])]
         return cast(list[Model], rows)
 
@@ -226,7 +226,7 @@ class _Endpoints:
 async def _answer_or_error(ask: Callable[[], Awaitable[_T]], request: gr.Request) -> _T:
     try:
         return await ask()
-    except Exception as error:  # noqa: BLE001  # the edge of the process: a program reads a code
+    except Exception as error:  # noqa: BLE001  # any error is returned with a code
         told: Any = _error(error, language_of(request))
         return cast(_T, told)
 

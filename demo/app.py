@@ -41,10 +41,10 @@ from demo.hosts import TrustedHosts
 from demo.live import LiveFrames
 from demo.preview import PageHead
 from demo.server import Endpoint, open_in_browser, page_routes, serve_page, share_page
-from demo.sessions import keep_little
+from demo.sessions import store_only_state
 from demo.tabs import about, batch, compare, data, models, predict, teach
 from demo.teaching import PageTeaching, page_teaching
-from demo.unheard import UnheardEvents
+from demo.unread_events import UnreadEventLimiter
 from demo.uploads import UploadFolder, upload_folder
 
 __all__ = ["McpFactory", "build_page", "launch", "serve"]
@@ -84,10 +84,10 @@ def serve(
     host: str,
     port: int,
     open_browser: bool,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     share: bool = False,
     samples: Samples | None = None,
-    beside: Callable[[Predictor], AbstractContextManager[None]] | None = None,
+    companions: Callable[[Predictor], AbstractContextManager[None]] | None = None,
     mcp: McpFactory | None = None,
 ) -> None:
     """Serve the page until the process receives a signal to stop, or its terminal is closed.
@@ -97,11 +97,11 @@ def serve(
         host: Address to bind to.
         port: Port to bind to.
         open_browser: Whether to open the page in the browser of this desktop.
-        say: Receives one line as soon as the page responds.
+        report: Receives one line as soon as the page responds.
         share: Whether to make the page public through Gradio's tunnel.
         samples: Returns sample images of the data set; None where it is not available.
-        beside: Returns a context manager of whatever else runs in this process with the same
-            predictor while the page is served.
+        companions: Returns a context manager that runs other fronts, such as the bot, in this
+            process while the page is served; they share its predictor.
         mcp: Creates the MCP endpoint; None for no endpoint.
 
     Raises:
@@ -113,19 +113,19 @@ def serve(
     on_stop_signal(stopped.set)
     with ExitStack() as stack:
         predictor = stack.enter_context(closing(connect(settings)))
-        if not _wait_for(predictor, stopped, say):
+        if not _wait_for(predictor, stopped, report):
             return
         store = _store(settings)
         if store is not None:
             stack.enter_context(closing(store))
         uploads = stack.enter_context(_upload_folder())
         local = isinstance(predictor, LocalPredictor)
-        visitors = ClientRateLimiter(settings.photos_per_minute)
+        photo_limiter = ClientRateLimiter(settings.photos_per_minute)
         page = build_page(
             predictor,
             store,
-            visitors=visitors,
-            judges=ClientRateLimiter(_JUDGEMENTS, window_s=_DAY_S),
+            photo_limiter=photo_limiter,
+            feedback_limiter=ClientRateLimiter(_JUDGEMENTS, window_s=_DAY_S),
             unbundled=read_unbundled(settings.models) if local else [],
             samples=samples,
             share=share,
@@ -133,30 +133,30 @@ def serve(
             live=True,
             teaching=stack.enter_context(page_teaching(settings, predictor)),
         )
-        uploads.keep_what_is_there()
+        uploads.exempt_existing_files()
         stack.enter_context(uploads.swept(_SWEEP_S))
         stack.callback(page.close, verbose=False)
         shared = launch(
             page,
             host=host,
             port=port,
-            uploaders=ClientRateLimiter(settings.photos_per_minute),
+            upload_limiter=ClientRateLimiter(settings.photos_per_minute),
             uploads=uploads,
             proxies=settings.proxies,
             open_browser=open_browser,
             share=share,
-            mcp=None if mcp is None else partial(mcp, predictor, visitors),
+            mcp=None if mcp is None else partial(mcp, predictor, photo_limiter),
             live=LiveFrames(predictor),
         )
         if isinstance(predictor, LocalPredictor):
             predictor.warm()
             releases = stack.enter_context(closing(Releases(settings, store)))
             stack.enter_context(closing(HubSync(settings, releases)))
-        if beside is not None:
-            stack.enter_context(beside(predictor))
-        say(f"TenSight answers on {page.local_url}")
+        if companions is not None:
+            stack.enter_context(companions(predictor))
+        report(f"TenSight answers on {page.local_url}")
         if shared:
-            say(f"Public address, for anyone who has the link: {shared}")
+            report(f"Public address, for anyone who has the link: {shared}")
         stopped.wait()
 
 
@@ -172,7 +172,9 @@ def _upload_folder() -> Iterator[UploadFolder]:
         yield uploads
 
 
-def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str], None]) -> bool:
+def _wait_for(
+    predictor: Predictor, stopped: threading.Event, report: Callable[[str], None]
+) -> bool:
     """Wait until a remote predictor is available; return False if stopped before."""
     told = False
     while not stopped.is_set():
@@ -180,7 +182,7 @@ def _wait_for(predictor: Predictor, stopped: threading.Event, say: Callable[[str
             predictor.models()
         except PredictorError as error:
             if not told:
-                say(f"{error} The page starts once it answers.")
+                report(f"{error} The page starts once it answers.")
                 told = True
             stopped.wait(_RETRY_S)
         else:
@@ -196,7 +198,7 @@ def _store(settings: Settings) -> Store | None:
     try:
         return Store.open(settings)
     except StoreError as error:
-        logger.error("Visitors are not asked whether answers are right: %s", error)
+        logger.error("Feedback is disabled, since the database cannot be opened: %s", error)
         return None
 
 
@@ -205,7 +207,7 @@ def launch(
     *,
     host: str,
     port: int,
-    uploaders: ClientRateLimiter | None = None,
+    upload_limiter: ClientRateLimiter | None = None,
     uploads: UploadFolder | None = None,
     proxies: int = 0,
     bodies: BodyLimits | None = None,
@@ -220,8 +222,8 @@ def launch(
         page: Output of `build_page`.
         host: Address to bind to.
         port: Port to bind to.
-        uploaders: Rate limiter of uploads, which are counted apart from predictions; None for 240
-            a minute.
+        upload_limiter: Rate limiter of uploads, which are counted apart from predictions; None for
+            240 a minute.
         uploads: Folder of the uploads; None for no limit on their total size.
         proxies: Number of trusted reverse proxies in front.
         bodies: Limits on request bodies; None for the defaults.
@@ -236,11 +238,11 @@ def launch(
     Raises:
         ListenError: The page cannot bind to the address.
     """
-    host, look = host.strip("[]"), _gradio_options()
+    host, appearance = host.strip("[]"), _gradio_options()
     middleware = page_middleware(
-        uploaders=uploaders or ClientRateLimiter(_UPLOADS),
+        upload_limiter=upload_limiter or ClientRateLimiter(_UPLOADS),
         uploads=uploads,
-        unheard=UnheardEvents(page),
+        unread_events=UnreadEventLimiter(page),
         proxies=proxies,
         bodies=bodies,
         mcp=mcp is not None,
@@ -255,7 +257,7 @@ def launch(
         own.append(HeldUploads(uploads).route)
     if in_space:
         _launch_in_space(
-            page, host, port, [*middleware, head], look, page_routes(endpoint, own), endpoint
+            page, host, port, [*middleware, head], appearance, page_routes(endpoint, own), endpoint
         )
         return None
     serve_page(
@@ -263,8 +265,8 @@ def launch(
         host=host,
         port=port,
         middleware=middleware,
-        look=look,
-        inside=[head],
+        appearance=appearance,
+        inner_middleware=[head],
         mcp=endpoint,
         own=own,
     )
@@ -284,7 +286,7 @@ def _gradio_options() -> dict[str, Any]:
         "run_history": False,
         "ssr_mode": False,
         "footer_links": ["api"],
-        "i18n": _words(),
+        "i18n": _translations(),
         "theme": _theme(),
         "css_paths": _STYLE,
         "js": _script(),
@@ -296,7 +298,7 @@ def _launch_in_space(
     host: str,
     port: int,
     middleware: list[Middleware],
-    look: dict[str, Any],
+    appearance: dict[str, Any],
     routes: list[BaseRoute],
     mcp: Endpoint | None,
 ) -> None:
@@ -315,9 +317,9 @@ def _launch_in_space(
             prevent_thread_lock=True,
             quiet=True,
             app_kwargs=app,
-            **look,
+            **appearance,
         )
-    keep_little(page, page.app)
+    store_only_state(page, page.app)
     # They go before Gradio's routes, which match every path.
     page.app.router.routes[:0] = routes
 
@@ -348,8 +350,8 @@ def build_page(
     predictor: Predictor,
     store: Store | None = None,
     *,
-    visitors: ClientRateLimiter | None = None,
-    judges: ClientRateLimiter | None = None,
+    photo_limiter: ClientRateLimiter | None = None,
+    feedback_limiter: ClientRateLimiter | None = None,
     unbundled: Sequence[ModelInfo] = (),
     samples: Samples | None = None,
     share: bool = False,
@@ -362,8 +364,8 @@ def build_page(
     Args:
         predictor: Predictor that classifies the photos.
         store: Database for feedback; None to show no feedback form.
-        visitors: Rate limiter of photos; None for 240 a minute.
-        judges: Rate limiter of feedback; None for 200 predictions a day.
+        photo_limiter: Rate limiter of photos; None for 240 a minute.
+        feedback_limiter: Rate limiter of feedback; None for 200 predictions a day.
         unbundled: Models whose weights are not stored, for their metrics.
         samples: Returns sample images of the data set; None where it is not available.
         share: Whether `launch` will share the page, which the page then mentions.
@@ -378,8 +380,8 @@ def build_page(
     context = PageContext(
         predictor,
         store,
-        visitors or ClientRateLimiter(_UPLOADS),
-        judges or ClientRateLimiter(_JUDGEMENTS, window_s=_DAY_S),
+        photo_limiter or ClientRateLimiter(_UPLOADS),
+        feedback_limiter or ClientRateLimiter(_JUDGEMENTS, window_s=_DAY_S),
         asyncio.Semaphore(_OF_BATCHES),
         tuple(unbundled),
         samples,
@@ -394,7 +396,7 @@ def build_page(
         # The endpoints go first: a tab's handler of the same name would take an endpoint's name.
         api.build(context, page.GRADIO_CACHE)
         gr.HTML("<h1>TenSight</h1>", elem_id="title")
-        text_html(context.words("intro"), elem_id="intro")
+        text_html(context.translate("intro"), elem_id="intro")
         _build_tabs(context, page, teaching, share=share, mcp=mcp, live=live)
     page.queue(max_size=_EVENTS)
     return page
@@ -410,23 +412,23 @@ def _build_tabs(
     live: bool,
 ) -> None:
     """Build the tabs; all but the first load their texts and charts when they are opened."""
-    words = context.words
+    translate = context.translate
     # A row that scrolls (see demo.preview) is easier to find than a menu of what does not fit.
     with gr.Tabs(overflow_behavior="wrap") as tabs:
-        with gr.Tab(words("tab_predict"), id="predict"):
+        with gr.Tab(translate("tab_predict"), id="predict"):
             first = predict.build(context, page, live=live)
-        with gr.Tab(words("tab_compare"), id="compare") as tab:
+        with gr.Tab(translate("tab_compare"), id="compare") as tab:
             compared = compare.build(context, tab)
-        with gr.Tab(words("tab_batch"), id="batch") as tab:
+        with gr.Tab(translate("tab_batch"), id="batch") as tab:
             batch.build(context, tab)
         if teaching is not None:
-            with gr.Tab(words("tab_teach"), id="teach") as tab:
+            with gr.Tab(translate("tab_teach"), id="teach") as tab:
                 teach.build(context, teaching, tab, live=live)
-        with gr.Tab(words("tab_models"), id="models") as tab:
+        with gr.Tab(translate("tab_models"), id="models") as tab:
             models.build(context, tab)
-        with gr.Tab(words("tab_data"), id="data") as tab:
+        with gr.Tab(translate("tab_data"), id="data") as tab:
             data.build(context, tab)
-        with gr.Tab(words("tab_about"), id="about") as tab:
+        with gr.Tab(translate("tab_about"), id="about") as tab:
             about.build(context, tab, share=share, mcp=mcp)
     # The button Compare of the first tab opens the second one with the same photo.
     first.compare.click(
@@ -439,19 +441,19 @@ def _build_tabs(
     )
 
 
-def _words() -> gr.I18n:
+def _translations() -> gr.I18n:
     return gr.I18n(**{language: locale.page_texts(language) for language in locale.LANGUAGES})
 
 
 def _script() -> str:
     """Return the scripts of the page, with their texts in all languages."""
     too_large = ImageError("too_large", "")
-    words = {}
+    texts_of = {}
     for each in locale.LANGUAGES:
         texts = locale.page_texts(each)
-        words[each] = {key: texts[key] for key in _SCRIPT_TEXTS}
-        words[each]["too_large"] = locale.format_error(too_large, each)
-    page = _SCRIPT.read_text("utf-8").replace("__WORDS__", json.dumps(words))
+        texts_of[each] = {key: texts[key] for key in _SCRIPT_TEXTS}
+        texts_of[each]["too_large"] = locale.format_error(too_large, each)
+    page = _SCRIPT.read_text("utf-8").replace("__WORDS__", json.dumps(texts_of))
     return f"() => {{ ({page})(); ({_TEACH_SCRIPT.read_text('utf-8')})(); }}"
 
 

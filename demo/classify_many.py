@@ -130,7 +130,7 @@ async def predict_many(
         return await context.predictor.predict(photo.content(), model=model, client=client)
 
     photos = [BatchPhoto(Path(path).name, path) for path in paths]
-    return await _each(context, photos, ask, lambda _: None)
+    return await _classify_each(context, photos, ask, lambda _: None)
 
 
 async def preview_many(
@@ -148,10 +148,10 @@ async def preview_many(
             content, model=model, side=_THUMBNAIL, client=client
         )
 
-    return await _each(context, photos, ask, step)
+    return await _classify_each(context, photos, ask, step)
 
 
-async def _each(
+async def _classify_each(
     context: PageContext,
     photos: Sequence[BatchPhoto],
     ask: Callable[[BatchPhoto], Awaitable[_Answer]],
@@ -159,7 +159,7 @@ async def _each(
 ) -> list[_Answer | Exception]:
     done = 0
 
-    async def one(photo: BatchPhoto) -> _Answer | Exception:
+    async def classify(photo: BatchPhoto) -> _Answer | Exception:
         nonlocal done
         async with context.batches:
             try:
@@ -170,4 +170,4 @@ async def _each(
                 done += 1
                 step(done)
 
-    return list(await asyncio.gather(*map(one, photos)))
+    return list(await asyncio.gather(*map(classify, photos)))

@@ -74,10 +74,10 @@ def web(
         host=host or settings.host,
         port=port or settings.port,
         open_browser=open_browser and has_desktop(),
-        say=say,
+        report=say,
         share=share,
         samples=None if settings.data is None else partial(_samples, settings),
-        beside=lambda predictor: companions(settings, predictor, metrics_port),
+        companions=lambda predictor: companions(settings, predictor, metrics_port),
         mcp=_mcp_endpoint if mcp else None,
     )
 
@@ -109,12 +109,12 @@ def push_space(
 
 
 def _mcp_endpoint(
-    predictor: Predictor, visitors: ClientRateLimiter, hosts: TrustedHosts
+    predictor: Predictor, photo_limiter: ClientRateLimiter, hosts: TrustedHosts
 ) -> Endpoint:
     """Create the MCP endpoint; its module needs the extra `mcp`."""
     from demo.mcp import McpEndpoint
 
-    return McpEndpoint(predictor, visitors, hosts)
+    return McpEndpoint(predictor, photo_limiter, hosts)
 
 
 def _samples(settings: Settings) -> dict[str, list[NDArray[np.uint8]]]:

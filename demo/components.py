@@ -33,15 +33,15 @@ __all__ = [
 ]
 
 
-def text_html(text: Any, tag: str = "p", **how: Any) -> gr.HTML:
+def text_html(text: Any, tag: str = "p", **options: Any) -> gr.HTML:
     """Create a translated paragraph or heading without the cost of a Markdown component.
 
     Args:
-        text: A text of `PageContext.words`.
+        text: A text of `PageContext.translate`.
         tag: Element that holds it.
-        how: Arguments of `gr.HTML`.
+        options: Further arguments of `gr.HTML`.
     """
-    return gr.HTML(text, html_template=f"<{tag}>${{value}}</{tag}>", **how)
+    return gr.HTML(text, html_template=f"<{tag}>${{value}}</{tag}>", **options)
 
 
 def photo_input(label: Any, elem_id: str) -> gr.Image:
@@ -89,22 +89,22 @@ def uploaded(path: object, folder: str) -> str:
     return path if Path(path).resolve().is_relative_to(Path(folder).resolve()) else ""
 
 
-def bars(scores: Mapping[str, float], most: int, language: locale.Language, words: str = "") -> str:
+def bars(scores: Mapping[str, float], limit: int, language: locale.Language, name: str = "") -> str:
     """Render the most probable labels as an HTML list with bars and percentages.
 
     Args:
         scores: Probability of each label, in descending order.
-        most: Maximum number of labels.
+        limit: Maximum number of labels.
         language: Language of the label names.
-        words: Accessible name of the list, for screen readers.
+        name: Accessible name of the list, for screen readers.
     """
     rows = "".join(
         f'<li style="--share:{score:.4f}">'
         f"<span>{html.escape(locale.label_name(label, language))}</span>"
         f"<span>{html.escape(locale.percent(score))}</span></li>"
-        for label, score in list(scores.items())[:most]
+        for label, score in list(scores.items())[:limit]
     )
-    return f'<ol class="bars" aria-label="{html.escape(words)}">{rows}</ol>'
+    return f'<ol class="bars" aria-label="{html.escape(name)}">{rows}</ol>'
 
 
 def count_bars(rows: Sequence[tuple[str, str, float]], name: str) -> str:

@@ -91,8 +91,8 @@ class PageContext:
     Attributes:
         predictor: Predictor that classifies the photos.
         store: Database for feedback; None to show no feedback form.
-        visitors: Rate limiter of photos.
-        judges: Rate limiter of feedback, with a window of one day.
+        photo_limiter: Rate limiter of photos.
+        feedback_limiter: Rate limiter of feedback, with a window of one day.
         batches: Limit on concurrent photos of all batches, which keeps capacity for single photos.
         unbundled: Models whose weights are not stored, for their metrics.
         samples: Returns images of the data set; None where it is not available.
@@ -100,15 +100,15 @@ class PageContext:
 
     predictor: Predictor
     store: Store | None
-    visitors: ClientRateLimiter
-    judges: ClientRateLimiter
+    photo_limiter: ClientRateLimiter
+    feedback_limiter: ClientRateLimiter
     batches: asyncio.Semaphore
     unbundled: tuple[ModelInfo, ...]
     samples: Samples | None
 
     @functools.cached_property
-    def words(self) -> gr.I18n:
-        """Texts of the page, translated to the language of the browser."""
+    def translate(self) -> gr.I18n:
+        """Translate a text of the page, by its key, to the language of the browser."""
         return gr.I18n(**{language: locale.page_texts(language) for language in locale.LANGUAGES})
 
 

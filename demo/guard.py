@@ -25,7 +25,7 @@ from core.serving.http.errors import error_message, error_response
 from core.serving.http.security_headers import SecurityHeaders
 from demo.classify_many import MAX_PHOTOS
 from demo.context import ClientRateLimiter
-from demo.unheard import UnheardEvents
+from demo.unread_events import UnreadEventLimiter
 from demo.uploads import UploadFolder
 
 __all__ = [
@@ -59,7 +59,7 @@ _FRAMED_BY = "'self' https://huggingface.co https://*.huggingface.co https://*.h
 
 _API = "/gradio_api/"
 _EVENT = re.compile(r"(queue/join|(call|run|api|stream)/.*)")
-_HEARD = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)")
+_RESULT = re.compile(r"call/(?:v2/)?[^/]+/([^/]+)")
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,9 @@ logger = logging.getLogger(__name__)
 
 def page_middleware(
     *,
-    uploaders: ClientRateLimiter,
+    upload_limiter: ClientRateLimiter,
     uploads: UploadFolder | None,
-    unheard: UnheardEvents,
+    unread_events: UnreadEventLimiter,
     proxies: int,
     bodies: BodyLimits | None = None,
     mcp: bool = False,
@@ -77,9 +77,9 @@ def page_middleware(
     """Return the middleware of all routes of the page.
 
     Args:
-        uploaders: Rate limiter of uploads.
+        upload_limiter: Rate limiter of uploads.
         uploads: Folder of the uploads; None for no limit on their total size.
-        unheard: Is notified of clients that listen to events.
+        unread_events: Limits the memory of events that no client reads.
         proxies: Number of trusted reverse proxies in front.
         bodies: Limits on all request bodies together; None for the defaults.
         mcp: Whether there is an MCP endpoint, which limits the memory of its bodies by itself.
@@ -91,8 +91,8 @@ def page_middleware(
         Middleware(ClientShare, max_requests=_OPEN_OF_ONE_CLIENT),
         Middleware(_Refusals),
         Middleware(BodyLimit, limits=bodies or _BODIES, rule_of=rule_of, respond=_response),
-        Middleware(_Uploads, visitors=uploaders, folder=uploads),
-        Middleware(_Events, unheard=unheard),
+        Middleware(_Uploads, limiter=upload_limiter, folder=uploads),
+        Middleware(_Events, unread_events=unread_events),
     ]
 
 
@@ -109,19 +109,19 @@ class _Refusals:
         try:
             await self._app(scope, receive, send)
         except ClientDisconnect:
-            logger.debug("A client left before its request was read")
+            logger.debug("A client disconnected before its request was read")
 
 
 def _refused(scope: Scope) -> RequestError | None:
-    asked = _asked(scope)
-    if asked.startswith("proxy="):
+    path = _api_path(scope)
+    if path.startswith("proxy="):
         return RequestError("This page does not proxy requests to other servers.")
-    if asked.startswith("deep_link"):
+    if path.startswith("deep_link"):
         return RequestError("This page does not create links to a visitor's session.")
-    if asked.startswith("component_server"):
+    if path.startswith("component_server"):
         return RequestError("This page has no components with server functions.")
-    if asked.startswith("file/") or (
-        asked.startswith("file=") and not PurePath(asked.removeprefix("file=")).is_absolute()
+    if path.startswith("file/") or (
+        path.startswith("file=") and not PurePath(path.removeprefix("file=")).is_absolute()
     ):
         return RequestError("This page serves only files that were uploaded to it.")
     return None
@@ -131,10 +131,10 @@ class _Uploads:
     """Rejects uploads beyond the rate limit or the free space of the upload folder."""
 
     def __init__(
-        self, app: ASGIApp, visitors: ClientRateLimiter, folder: UploadFolder | None
+        self, app: ASGIApp, limiter: ClientRateLimiter, folder: UploadFolder | None
     ) -> None:
         self._app = app
-        self._visitors = visitors
+        self._limiter = limiter
         self._folder = folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,11 +147,11 @@ class _Uploads:
             await _response(RequestError(message), status=411)(scope, receive, send)
             return
         try:
-            self._visitors.check_address(scope["client"][0] if scope.get("client") else "")
+            self._limiter.check_address(scope["client"][0] if scope.get("client") else "")
         except RateError as error:
             await _response(error)(scope, receive, send)
             return
-        if self._folder is not None and not self._folder.take(int(length)):
+        if self._folder is not None and not self._folder.reserve(int(length)):
             await _response(BusyError(60))(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -160,17 +160,17 @@ class _Uploads:
 class _Events:
     """Rejects events with URLs of photos, and reports which events clients listen to."""
 
-    def __init__(self, app: ASGIApp, unheard: UnheardEvents) -> None:
+    def __init__(self, app: ASGIApp, unread_events: UnreadEventLimiter) -> None:
         self._app = app
-        self._unheard = unheard
+        self._unread_events = unread_events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["method"] == "POST" and _EVENT.fullmatch(_asked(scope)):
+        elif scope["method"] == "POST" and _EVENT.fullmatch(_api_path(scope)):
             await self._check(scope, receive, send)
         else:
-            await self._hear(scope, receive, send)
+            await self._pass_on(scope, receive, send)
 
     async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read and check the body of an event, then pass it on."""
@@ -179,29 +179,29 @@ class _Events:
             return
         if _names_another_server(body):
             error = RequestError(
-                "This page fetches no photos from other addresses. Upload the photo and send the "
-                "path that the upload was answered with."
+                "This page does not fetch photos from URLs. Upload the photo, and send the path "
+                "from the response to the upload."
             )
             await _response(error)(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
 
-    async def _hear(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on any other request, and report the event that it listens to, if any."""
-        asked, heard = _asked(scope), ""
-        if asked == "queue/data":
+        path, listened = _api_path(scope), ""
+        if path == "queue/data":
             query = parse_qs(scope["query_string"].decode("latin-1"))
-            heard = query.get("session_hash", [""])[0]
-        elif scope["method"] == "GET" and (event := _HEARD.fullmatch(asked)):
-            heard = event[1]
-            if not self._unheard.knows(heard):
+            listened = query.get("session_hash", [""])[0]
+        elif scope["method"] == "GET" and (event := _RESULT.fullmatch(path)):
+            listened = event[1]
+            if not self._unread_events.has_messages(listened):
                 # Gradio would abort the response after its headers, and log a traceback.
                 error = RequestError(
                     "There is no such event, or its result was not fetched in time."
                 )
                 await _response(error, status=404)(scope, receive, send)
                 return
-        with self._unheard.listening(heard) if heard else nullcontext():
+        with self._unread_events.listening(listened) if listened else nullcontext():
             await self._app(scope, receive, send)
 
 
@@ -261,20 +261,20 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             parts += part
 
 
-def _asked(scope: Scope) -> str:
+def _api_path(scope: Scope) -> str:
     """Return the path within Gradio's API; empty outside of it."""
-    _, api, asked = scope["path"].partition(_API)
-    return asked.removesuffix("/") if api else ""
+    _, api, path = scope["path"].partition(_API)
+    return path.removesuffix("/") if api else ""
 
 
 def _is_upload(scope: Scope) -> bool:
-    return _asked(scope) == "upload"
+    return _api_path(scope) == "upload"
 
 
 def _rule_of(scope: Scope) -> BodyRule:
     if _is_upload(scope):
         return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is streamed to a file
-    if _EVENT.fullmatch(_asked(scope)) or scope["path"] == HELD_PATH:
+    if _EVENT.fullmatch(_api_path(scope)) or scope["path"] == HELD_PATH:
         return BodyRule(MAX_EVENT_BYTES)
     if scope["path"] == LIVE_PATH:
         return BodyRule(_MAX_FRAME_BYTES)

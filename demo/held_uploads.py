@@ -1,4 +1,4 @@
-"""Uploads of visitors who are still uploading photos to teach: kept until all are there."""
+"""Keep the uploads of visitors until the last photo to teach has been uploaded."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class HeldUploads:
 
     Args:
         folder: The folder of the uploads.
-        visitors: Rate limiter of requests; None for 60 a minute.
+        limiter: Rate limiter of requests; None for 60 a minute.
     """
 
-    def __init__(self, folder: UploadFolder, visitors: ClientRateLimiter | None = None) -> None:
+    def __init__(self, folder: UploadFolder, limiter: ClientRateLimiter | None = None) -> None:
         self._folder = folder
-        self._visitors = visitors or ClientRateLimiter(_REQUESTS_PER_MINUTE)
+        self._limiter = limiter or ClientRateLimiter(_REQUESTS_PER_MINUTE)
 
     @property
     def route(self) -> Route:
@@ -47,7 +47,7 @@ class HeldUploads:
 
     async def _renew(self, request: Request) -> Response:
         try:
-            self._visitors.check_rate(request)
+            self._limiter.check_rate(request)
             paths = _PATHS.validate_json(await request.body())
         except RateError as error:
             return error_response(error)

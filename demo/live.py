@@ -34,12 +34,14 @@ class LiveFrames:
 
     Args:
         predictor: Classifies the frames.
-        visitors: Rate limiter of frames; None for 1,200 a minute.
+        frame_limiter: Rate limiter of frames; None for 1,200 a minute.
     """
 
-    def __init__(self, predictor: Predictor, visitors: ClientRateLimiter | None = None) -> None:
+    def __init__(
+        self, predictor: Predictor, frame_limiter: ClientRateLimiter | None = None
+    ) -> None:
         self._predictor = predictor
-        self._visitors = visitors or ClientRateLimiter(_FRAMES_PER_MINUTE)
+        self._frame_limiter = frame_limiter or ClientRateLimiter(_FRAMES_PER_MINUTE)
 
     @property
     def route(self) -> Route:
@@ -53,7 +55,7 @@ class LiveFrames:
     async def _classify(self, request: Request) -> Response:
         language = language_of(request)
         try:
-            self._visitors.check_rate(request)
+            self._frame_limiter.check_rate(request)
         except RateError as error:
             return _refusal(error, language)
         frame = await request.body()
@@ -62,10 +64,10 @@ class LiveFrames:
             prediction = await self._predictor.predict(
                 frame,
                 model=request.query_params.get("model") or None,
-                client=self._visitors.client(request),
+                client=self._frame_limiter.client(request),
                 best_effort=True,
             )
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             return _refusal(error, language)
         return JSONResponse(
             {

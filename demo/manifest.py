@@ -44,7 +44,7 @@ def routes() -> list[Route]:
 def _manifest(request: Request) -> Response:
     language = language_of(request)
     manifest = {
-        # Without it, the installed page would be another one when `start_url` changes.
+        # Without it, a change of `start_url` would make browsers treat the page as another app.
         "id": "./",
         "name": "TenSight",
         "short_name": "TenSight",

@@ -33,7 +33,7 @@ class McpEndpoint:
 
     Args:
         predictor: Classifies the photos.
-        visitors: Counts the photos of each client, together with those of the page.
+        photo_limiter: Counts the photos of each client, together with those of the page.
         hosts: Validates Host headers.
         bodies: Limits on all bodies together; None for the defaults.
     """
@@ -41,13 +41,13 @@ class McpEndpoint:
     def __init__(
         self,
         predictor: Predictor,
-        visitors: ClientRateLimiter,
+        photo_limiter: ClientRateLimiter,
         hosts: TrustedHosts,
         bodies: BodyLimits | None = None,
     ) -> None:
         def admit(request: Any, photos: int) -> str:
-            visitors.check_rate(request, photos)
-            return visitors.client(request)
+            photo_limiter.check_rate(request, photos)
+            return photo_limiter.client(request)
 
         self._hosts = hosts
         self._manager = StreamableHTTPSessionManager(

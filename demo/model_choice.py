@@ -28,13 +28,13 @@ def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:
     Returns:
         The text, with title, family, accuracy and latency, and the value, the model's name.
     """
-    words, figures = locale.page_texts(language), result.metrics
-    title, family = result.config.title, words[f"family_{result.config.family}"]
+    texts, figures = locale.page_texts(language), result.metrics
+    title, family = result.config.title, texts[f"family_{result.config.family}"]
     photos = figures.photo_accuracy
     share = figures.test.accuracy if photos is None else photos[0].share
     accuracy = f"{locale.decimal(100 * share, 0, language)}%"
     if photos is None:
-        accuracy = words["model_on_test"].format(accuracy=accuracy)
+        accuracy = texts["model_on_test"].format(accuracy=accuracy)
     places = 1 if figures.milliseconds < 10 else 0
     speed = f"{locale.decimal(figures.milliseconds, places, language)} ms"
     # Some titles say in English how the model was trained, such as "VGG16, transferred".

@@ -53,7 +53,7 @@ class PageHead:
     trusted; otherwise the preview has no picture.
 
     Args:
-        app: Gradio's application, before it compresses what it answers.
+        app: Gradio's application, before its responses are compressed.
         hosts: Validates Host headers.
         root_path: Path, or whole address, that a proxy serves the page below.
         framed: Whether pages of another site show the page in a frame.

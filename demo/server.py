@@ -24,7 +24,7 @@ from core.errors import ListenError
 from core.serving.http.connections import ConnectionLimits, server_config
 from core.sockets import listen
 from demo import manifest
-from demo.sessions import keep_little
+from demo.sessions import store_only_state
 
 __all__ = ["Endpoint", "open_in_browser", "page_routes", "serve_page", "share_page"]
 
@@ -52,8 +52,8 @@ def serve_page(
     host: str,
     port: int,
     middleware: Sequence[Middleware],
-    look: Mapping[str, Any],
-    inside: Sequence[Middleware] = (),
+    appearance: Mapping[str, Any],
+    inner_middleware: Sequence[Middleware] = (),
     mcp: Endpoint | None = None,
     own: Sequence[Route] = (),
     limits: ConnectionLimits | None = None,
@@ -65,8 +65,8 @@ def serve_page(
         host: Address to bind to.
         port: Port to bind to.
         middleware: Middleware of all routes.
-        look: Arguments of `Blocks.launch` for appearance and limits.
-        inside: Middleware between Gradio's own, which compresses, and its routes.
+        appearance: Arguments of `Blocks.launch` for appearance and limits.
+        inner_middleware: Middleware between Gradio's own, which compresses, and its routes.
         mcp: The MCP endpoint; None for no endpoint.
         own: Other routes of the page.
         limits: Limits on connections; None for the defaults.
@@ -92,8 +92,8 @@ def serve_page(
         server_port=port,
         root_path=os.environ.get("GRADIO_ROOT_PATH"),
         show_error=False,
-        app_kwargs={"redirect_slashes": False, "middleware": list(inside)},
-        **look,
+        app_kwargs={"redirect_slashes": False, "middleware": list(inner_middleware)},
+        **appearance,
     )
     inner = outer.routes[-1].app  # type: ignore[attr-defined]  # mounted above
     server = _Server(
@@ -106,7 +106,7 @@ def serve_page(
     launched.server_name, launched.server_port = host, port
     launched.server = server
     page._queue.set_server_app(inner)
-    keep_little(page, inner)
+    store_only_state(page, inner)
     server.start(listening)
 
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 import gradio as gr
 from gradio.state_holder import SessionState, StateHolder
 
-__all__ = ["keep_little"]
+__all__ = ["store_only_state"]
 
 
-def keep_little(page: gr.Blocks, app: Any) -> None:
+def store_only_state(page: gr.Blocks, app: Any) -> None:
     """Store only the values of `gr.State` in the sessions of a page.
 
     Gradio stores the last value of every component in up to 10,000 sessions, one for each API
@@ -36,7 +36,7 @@ class _Sessions(StateHolder):
 
 class _Session(SessionState):
     def __init__(self, blocks: gr.Blocks) -> None:
-        # Without blocks, no values are copied; a copy takes as long as classifying a small photo.
+        # Without blocks, no values are copied; copying takes as long as classifying a small photo.
         super().__init__(
             cast(Any, SimpleNamespace(default_config=blocks.default_config, blocks=()))
         )

@@ -76,7 +76,7 @@ if __name__ == "__main__":
     from demo.app import serve
 
     settings = Settings.read()
-    serve(settings, host=settings.host, port=settings.port, open_browser=False, say=print)
+    serve(settings, host=settings.host, port=settings.port, open_browser=False, report=print)
 '''
 
 

@@ -1,4 +1,4 @@
-"""Classifiers that visitors of the page teach: whose they are, their limits, and their end."""
+"""Classifiers that visitors of the page teach: ownership, limits and expiry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LIFETIME_S = 24 * 3600.0
 MAX_MODELS = 5
 """Classifiers of one visitor."""
 
-# Of all visitors together, at most 12 MB each.
+# For all visitors together; each classifier takes at most 12 MB.
 _MAX_ALL_MODELS = 100
 # Classifiers that are learned at once, each of which takes a processor, and that wait for it.
 _AT_ONCE = 2
@@ -209,12 +209,12 @@ class PageTeaching:
         self._teaching.forget(_owner(visitor), model)
 
     def close(self) -> None:
-        """Learn no more classifiers; those that wait are dropped."""
+        """Stop learning; classifiers that wait are dropped."""
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def purged(self, every_s: float = _PURGE_S) -> Iterator[None]:
-        """Delete classifiers whose time is over, as long as the context is open.
+        """Delete expired classifiers at intervals while the context is open.
 
         Args:
             every_s: Seconds between two deletions.
@@ -313,7 +313,7 @@ def page_teaching(settings: Settings, predictor: Predictor) -> Iterator[PageTeac
             settings, predictor, command="tensight web", max_models=MAX_MODELS
         )
     except (BundleError, MissingExtraError, StoreError) as error:
-        logger.info("Visitors cannot teach classifiers: %s", error)
+        logger.info("The tab Teach is disabled: %s", error)
         yield None
         return
     with (

@@ -102,7 +102,7 @@ class PhotosToTeach(_Request):
 
 
 class ClaimedPhotos:
-    """Uploads that are kept until they have been learned from; close them then.
+    """Uploads that are kept until the classifier has been taught; close them afterwards.
 
     The sweep of the upload folder would delete them while the visitor waits for others.
 

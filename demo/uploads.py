@@ -63,22 +63,17 @@ class UploadFolder:
         self._kept: set[Path] = set()
         self._held: dict[Path, _Held] = {}
 
-    def keep_what_is_there(self) -> None:
+    def exempt_existing_files(self) -> None:
         """Exempt the existing files from deletion."""
         self._kept = {path for path in self.path.rglob("*") if path.is_file()}
 
-    def take(self, size: int) -> bool:
+    def reserve(self, size: int) -> bool:
         """Reserve an upload's size until the next sweep; return False if there is no room."""
         with self._lock:
             if self._bytes + size > self._max_bytes:
                 return False
             self._bytes += size
             return True
-
-    def give_back(self, size: int) -> None:
-        """Release the reserved size of an upload that was refused."""
-        with self._lock:
-            self._bytes = max(self._bytes - size, 0)
 
     def renew(self, paths: Iterable[Path]) -> None:
         """Keep files as if they were written now, as their sender is still sending others.

@@ -23,14 +23,14 @@ class PendingCommand:
     Attributes:
         operator: Keyed hash of the operator's id.
         act: The command with its arguments, as in the audit log.
-        seen: What the operator was shown, and the command depends on.
+        expected: State that the operator was shown, which must not have changed when it runs.
         is_valid: Whether it can still be confirmed.
         result: Result of a command that was run, for a press that is handled again.
     """
 
     operator: str
     act: str
-    seen: Mapping[str, Any]
+    expected: Mapping[str, Any]
     is_valid: bool
     result: str | None
 
@@ -47,18 +47,18 @@ class ConfirmationTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, operator: str, act: str, seen: Mapping[str, Any], valid_s: float) -> str:
+    def add(self, operator: str, act: str, expected: Mapping[str, Any], valid_s: float) -> str:
         """Add a command; return its key, for the buttons that confirm or cancel it.
 
         Args:
             operator: Keyed hash of the operator's id.
             act: The command with its arguments.
-            seen: What the operator was shown, and the command depends on.
+            expected: State that the operator was shown, which must not have changed when it runs.
             valid_s: Seconds within which it can be confirmed.
         """
         key = secrets.token_urlsafe(8)
         with self._database.write() as connection:
-            values = {"key": key, "operator": operator, "act": act, "seen": dict(seen)}
+            values = {"key": key, "operator": operator, "act": act, "seen": dict(expected)}
             new = sa.insert(CONFIRMATIONS).values(**values, expires_at=clock(connection, valid_s))
             connection.execute(new)
         return key

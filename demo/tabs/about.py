@@ -82,18 +82,18 @@ def build(context: PageContext, tab: gr.Tab, *, share: bool, mcp: bool) -> None:
 
     def show(request: gr.Request) -> tuple[str, str, str]:
         """Return the text for the current models, and the API examples with the page's address."""
-        here, results = locale.page_texts(language_of(request)), at_start
+        texts, results = locale.page_texts(language_of(request)), at_start
         with suppress(TenSightError):
             results = context.predictor.models()
         sides = {
             side for each in results for side in (each.config.input.width, each.config.input.height)
         }
-        told = here["about"].format(
+        text = texts["about"].format(
             sides="–".join(str(side) for side in sorted({min(sides), max(sides)})),
-            elsewhere=here["about_shared" if share else "about_alone"],
+            elsewhere=texts["about_shared" if share else "about_alone"],
         )
-        more = here["about_answer"] + here["about_credits"]
-        return markdown_html(told), _programs_html(examples, _address(request)), markdown_html(more)
+        more = texts["about_answer"] + texts["about_credits"]
+        return markdown_html(text), _programs_html(examples, _address(request)), markdown_html(more)
 
     tab.select(
         show,

@@ -45,15 +45,15 @@ def scores_html(prediction: Prediction, result: ModelInfo, language: locale.Lang
 
     All classes are rendered, up to `MAX_BARS`; the browser shows as many as the visitor chose.
     """
-    here, timing = locale.page_texts(language), prediction.timing_ms
-    told = here["time"].format(
+    texts, timing = locale.page_texts(language), prediction.timing_ms
+    text = texts["time"].format(
         title=html.escape(result.config.title),
         decode=locale.decimal(timing.decode, 1, language),
         infer=locale.decimal(timing.infer, 1, language),
     )
     shown = bars_html(prediction, language)
     return (
-        f'<div data-model="{html.escape(prediction.model)}">{shown}<p id="timing">{told}</p></div>'
+        f'<div data-model="{html.escape(prediction.model)}">{shown}<p id="timing">{text}</p></div>'
     )
 
 

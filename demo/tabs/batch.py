@@ -30,24 +30,24 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
-    words = context.words
+    translate = context.translate
     intro = gr.HTML(elem_id="batch-intro")
     with gr.Row():
         with gr.Column(scale=1, min_width=340):
             # Invisible until the tab is opened, since Gradio loads the scripts of all visible
             # components. An update of the upload itself would replace it, with its `preprocess`.
             with gr.Column(visible=False) as upload:
-                files = _files_input(words("batch_photos"))
+                files = _files_input(translate("batch_photos"))
             folder = gr.HTML(elem_id="batch-folder-choice")
             choices, default = default_choices(context.predictor)
             model = gr.Dropdown(
                 choices,
                 value=default,
-                label=words("model"),
+                label=translate("model"),
                 filterable=False,
                 elem_id="batch-model",
             )
-            start = gr.Button(words("batch_start"), variant="primary", elem_id="batch-start")
+            start = gr.Button(translate("batch_start"), variant="primary", elem_id="batch-start")
         with gr.Column(scale=2, min_width=300):
             said = gr.HTML(elem_id="batch-said")
             with gr.Row(elem_id="batch-files"):
@@ -64,10 +64,10 @@ def build(context: PageContext, tab: gr.Tab) -> None:
         return await _classify(context, paths, model, request, progress)
 
     def show_choices(request: gr.Request) -> tuple[Any, ...]:
-        here = locale.page_texts(language_of(request))
+        texts = locale.page_texts(language_of(request))
         shown = (
-            here["batch_intro"].format(most=MAX_PHOTOS),
-            _folder_html(here["batch_folder"]),
+            texts["batch_intro"].format(most=MAX_PHOTOS),
+            _folder_html(texts["batch_folder"]),
             gr.update(visible=True),
         )
         try:
@@ -123,35 +123,35 @@ async def _classify(
 ) -> tuple[Any, ...]:
     """Classify uploads, and return the sentence, the results and updates of the two files."""
     language, hidden = language_of(request), gr.update(visible=False)
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
 
-    def refuse(told: str) -> tuple[Any, ...]:
-        return told, "", hidden, hidden
+    def refuse(text: str) -> tuple[Any, ...]:
+        return text, "", hidden, hidden
 
     try:
         photos = await asyncio.to_thread(list_photos, paths)
     except ZipError as error:
-        return refuse(_warning(here["batch_zip"].format(name=error.name)))
+        return refuse(_warning(texts["batch_zip"].format(name=error.name)))
     if not photos:
-        return refuse(_warning(here["batch_none"]))
+        return refuse(_warning(texts["batch_none"]))
     if len(photos) > MAX_PHOTOS:
-        return refuse(_warning(here["batch_many"].format(n=len(photos), most=MAX_PHOTOS)))
+        return refuse(_warning(texts["batch_many"].format(n=len(photos), most=MAX_PHOTOS)))
 
     def step(done: int) -> None:
-        progress((done, len(photos)), unit=here["batch_progress"])
+        progress((done, len(photos)), unit=texts["batch_progress"])
 
     step(0)
     try:
-        context.visitors.check_rate(request, len(photos))
-        client = context.visitors.client(request)
+        context.photo_limiter.check_rate(request, len(photos))
+        client = context.photo_limiter.client(request)
         answers = await preview_many(context, photos, model, client, step)
         results = BatchResults(photos, answers, language)
         rendered, written = await asyncio.to_thread(
             lambda: (results.to_html(), results.write_files())
         )
-    except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+    except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
         return refuse(refusal_html(error, language))
-    done = here["batch_done"].format(n=len(results.predictions), all=len(photos))
+    done = texts["batch_done"].format(n=len(results.predictions), all=len(photos))
     updates = [gr.update(value=str(path), visible=True) for path in written]
     return f"<h2>{done}</h2>", rendered, *updates
 

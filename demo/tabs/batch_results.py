@@ -64,10 +64,12 @@ class BatchResults:
 
     def to_html(self) -> str:
         """Render the counts by class, the filters and the gallery."""
-        here = locale.page_texts(self.language)
+        texts = locale.page_texts(self.language)
         kinds = Counter(map(_kind, self.answers))
-        filters = [("all", here["batch_all"], len(self.answers))]
-        filters += [(kind, here[key], kinds[kind]) for kind, key in _FILTERS.items() if kinds[kind]]
+        filters = [("all", texts["batch_all"], len(self.answers))]
+        filters += [
+            (kind, texts[key], kinds[kind]) for kind, key in _FILTERS.items() if kinds[kind]
+        ]
         buttons = "".join(
             f'<button type="button" data-show="{kind}" aria-pressed="{str(kind == "all").lower()}">'
             f"{html.escape(name)} <b>{n}</b></button>"
@@ -77,7 +79,7 @@ class BatchResults:
             self._card(photo, answer)
             for photo, answer in zip(self.photos, self.answers, strict=True)
         )
-        show, results = html.escape(here["batch_show"]), html.escape(here["batch_results"])
+        show, results = html.escape(texts["batch_show"]), html.escape(texts["batch_results"])
         return (
             f'{self._counts()}<div class="results" data-shown="all">'
             f'<div class="filters" role="group" aria-label="{show}">{buttons}</div>'
@@ -86,13 +88,13 @@ class BatchResults:
 
     def _counts(self) -> str:
         """Draw how many photos show each class."""
-        here = locale.page_texts(self.language)
+        texts = locale.page_texts(self.language)
         counts = Counter(self._found(each) for each in self.predictions)
         if not counts:
             return ""
         most = max(counts.values())
         rows = [(found, str(n), n / most) for found, n in counts.most_common()]
-        title = here["batch_counts"]
+        title = texts["batch_counts"]
         return (
             f'<section id="batch-counts"><h3>{html.escape(title)}</h3>'
             f"{count_bars(rows, title)}</section>"
@@ -104,7 +106,7 @@ class BatchResults:
         return locale.page_texts(self.language)[f"verdict_{prediction.verdict}"]
 
     def _card(self, photo: BatchPhoto, answer: PreviewedPrediction | Exception) -> str:
-        here, kind, name = locale.page_texts(self.language), _kind(answer), html.escape(photo.name)
+        texts, kind, name = locale.page_texts(self.language), _kind(answer), html.escape(photo.name)
         if isinstance(answer, Exception):
             picture, says = '<div class="no-picture">⚠</div>', error_of(answer, self.language)[1]
         else:
@@ -113,7 +115,7 @@ class BatchResults:
             says = locale.format_verdict(answer.prediction, self.language)
         return (
             f'<li data-kind="{kind}">{picture}'
-            f'<span class="badge {kind}">{html.escape(here[_FILTERS[kind]])}</span>'
+            f'<span class="badge {kind}">{html.escape(texts[_FILTERS[kind]])}</span>'
             f'<span class="says">{html.escape(says)}</span><span class="file">{name}</span></li>'
         )
 

@@ -34,12 +34,12 @@ def build(context: PageContext, tab: gr.Tab) -> gr.Image:
     Returns:
         The component of the photo.
     """
-    words = context.words
+    translate = context.translate
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            photo = photo_input(words("photo"), "compared-photo")
+            photo = photo_input(translate("photo"), "compared-photo")
         with gr.Column(scale=2, min_width=300):
-            verdict = text_html(words("compare_intro"), elem_id="agreement")
+            verdict = text_html(translate("compare_intro"), elem_id="agreement")
             cards = gr.HTML(elem_id="compared")
     chart = gr.HTML(elem_id="compare-chart")
 
@@ -56,16 +56,16 @@ def build(context: PageContext, tab: gr.Tab) -> gr.Image:
             return locale.page_texts(language)["compare_intro"], ""
         try:
             results = await asyncio.to_thread(context.predictor.models)
-            context.visitors.check_rate(request, len(results))
+            context.photo_limiter.check_rate(request, len(results))
             each = await answers(
-                context, read_path(photo), results, context.visitors.client(request)
+                context, read_path(photo), results, context.photo_limiter.client(request)
             )
             cards = "".join(
                 _card(result, each[result.config.name], language)
                 for result in sorted(results, key=sort_key)
             )
             return _agreement(each, language), f'<div class="cards">{cards}</div>'
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             return refusal_html(error, language), ""
 
     free: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
@@ -106,21 +106,21 @@ async def answers(
 
 
 def _agreement(each: Mapping[str, Prediction | Exception], language: locale.Language) -> str:
-    words = locale.page_texts(language)
+    texts = locale.page_texts(language)
     label, n, count = votes(each)
     if count < 2:
         return ""
-    said = words["verdict_none"] if label == "none" else locale.label_name(label, language)
+    said = texts["verdict_none"] if label == "none" else locale.label_name(label, language)
     key = "compare_all" if n == count else "compare_most" if 2 * n > count else "compare_split"
-    return f"<h2>{html.escape(words[key].format(n=n, count=count, label=said))}</h2>"
+    return f"<h2>{html.escape(texts[key].format(n=n, count=count, label=said))}</h2>"
 
 
 def _card(result: ModelInfo, answer: Prediction | Exception, language: locale.Language) -> str:
     title = html.escape(result.config.title)
     if isinstance(answer, Exception):
-        words = locale.page_texts(language)["compare_failed"]
+        failed = locale.page_texts(language)["compare_failed"]
         why = html.escape(error_of(answer, language)[1])
-        return f"<section class='card bad'><h3>{title}</h3><p>{words}: {why}</p></section>"
+        return f"<section class='card bad'><h3>{title}</h3><p>{failed}: {why}</p></section>"
     shown = bars(answer.scores, _TOP, language, locale.page_texts(language)["scores"])
     says = html.escape(locale.format_verdict(answer, language))
     spent = locale.decimal(answer.timing_ms.infer, 1, language)

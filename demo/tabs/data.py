@@ -41,8 +41,8 @@ def build(context: PageContext, tab: gr.Tab) -> None:
         context: Context of the page.
         tab: The tab, whose opening fills it.
     """
-    words, samples = context.words, context.samples
-    text_html(words("data_intro"), elem_id="data-intro")
+    translate, samples = context.translate, context.samples
+    text_html(translate("data_intro"), elem_id="data-intro")
     view = gr.HTML(elem_id="data-view")
 
     def show_figures(request: gr.Request) -> str:
@@ -60,9 +60,9 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     tab.select(show_figures, None, view, **private, concurrency_limit=None)
     if samples is None:
-        text_html(words("data_missing"), elem_id="data-missing")
+        text_html(translate("data_missing"), elem_id="data-missing")
         return
-    button = gr.Button(words("data_show"), elem_id="data-show")
+    button = gr.Button(translate("data_show"), elem_id="data-show")
     shown = gr.HTML(elem_id="data-images")
     drawn = functools.cache(functools.partial(_drawn, samples))
 
@@ -80,36 +80,36 @@ def build(context: PageContext, tab: gr.Tab) -> None:
 
 def _known_classes(results: Sequence[ModelInfo], language: locale.Language) -> str:
     """Describe which classes the models know, those of the data set or others."""
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     labels = dict.fromkeys(label for result in results for label in result.config.labels)
     if set(labels) == set(_CIFAR10):
-        return html.escape(here["data_same"])
+        return html.escape(texts["data_same"])
     names = [locale.label_name(label, language) for label in list(labels)[:_MAX_NAMED]]
     others = len(labels) - len(names)
     listed = ", ".join(names) + (f" (+ {others})" if others else "")
-    return html.escape(here["data_others"].format(classes=listed))
+    return html.escape(texts["data_others"].format(classes=listed))
 
 
 def _counts(language: locale.Language) -> str:
     """Draw the number of training and test images of each class."""
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     total = _TRAINING_IMAGES + _TEST_IMAGES
-    told = (
-        f"{locale.decimal(_TRAINING_IMAGES, 0, language)} {here['data_train']} + "
-        f"{locale.decimal(_TEST_IMAGES, 0, language)} {here['data_test']}"
+    text = (
+        f"{locale.decimal(_TRAINING_IMAGES, 0, language)} {texts['data_train']} + "
+        f"{locale.decimal(_TEST_IMAGES, 0, language)} {texts['data_test']}"
     )
-    rows = [(locale.label_name(label, language), told, 1.0) for label in _CIFAR10]
+    rows = [(locale.label_name(label, language), text, 1.0) for label in _CIFAR10]
     split = f'style="--split:{_TRAINING_IMAGES / total:.3f}"'
     return (
-        f'<section id="data-counts" {split}><h3>{html.escape(here["data_counts"])}</h3>'
-        f"{count_bars(rows, here['data_counts'])}"
-        f"<p>{html.escape(here['data_balanced'])}</p></section>"
+        f'<section id="data-counts" {split}><h3>{html.escape(texts["data_counts"])}</h3>'
+        f"{count_bars(rows, texts['data_counts'])}"
+        f"<p>{html.escape(texts['data_balanced'])}</p></section>"
     )
 
 
 def _difficulty(result: ModelInfo, language: locale.Language) -> str:
     """Draw the recall of each class on the test images, and list the most confused pairs."""
-    here, test, labels = locale.page_texts(language), result.metrics.test, result.config.labels
+    texts, test, labels = locale.page_texts(language), result.metrics.test, result.config.labels
     rows = [
         (
             locale.label_name(each.label, language),
@@ -129,38 +129,38 @@ def _difficulty(result: ModelInfo, language: locale.Language) -> str:
     )[:_MAX_PAIRS]
     pairs = [
         [
-            here["data_pair"].format(
+            texts["data_pair"].format(
                 truth=locale.label_name(truth, language), answer=locale.label_name(answer, language)
             ),
             str(n),
         ]
         for n, truth, answer in mistakes
     ]
-    told = html.escape(here["data_hard_text"].format(title=result.config.title))
+    text = html.escape(texts["data_hard_text"].format(title=result.config.title))
     return (
-        f'<section id="data-hard"><h3>{html.escape(here["data_hard"])}</h3><p>{told}</p>'
-        f"{count_bars(rows, here['data_hard'])}"
-        f"{table([here['data_confused'], here['models_rows']], pairs)}</section>"
+        f'<section id="data-hard"><h3>{html.escape(texts["data_hard"])}</h3><p>{text}</p>'
+        f"{count_bars(rows, texts['data_hard'])}"
+        f"{table([texts['data_confused'], texts['models_rows']], pairs)}</section>"
     )
 
 
 def _pixels(language: locale.Language) -> str:
     """Render mean and standard deviation of the colour channels."""
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     rows = [
-        [here[f"data_{name}"], *(locale.decimal(value, 4, language) for value in values)]
+        [texts[f"data_{name}"], *(locale.decimal(value, 4, language) for value in values)]
         for name, values in _CHANNELS.items()
     ]
-    head = [here["data_channel"], here["data_mean"], here["data_deviation"]]
-    return f'<section id="data-pixels">{table(head, rows, here["data_pixels"])}</section>'
+    head = [texts["data_channel"], texts["data_mean"], texts["data_deviation"]]
+    return f'<section id="data-pixels">{table(head, rows, texts["data_pixels"])}</section>'
 
 
 def _drawn(samples: Samples, language: locale.Language) -> str:
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     rows = []
     for label, each in samples().items():
         name = html.escape(locale.label_name(label, language))
-        alt = here["data_alt"].format(label=name)
+        alt = texts["data_alt"].format(label=name)
         pictures = "".join(
             f'<img alt="{alt}" width="{_SIDE}" height="{_SIDE}" '
             f'src="{data_url(Image.fromarray(image))}">'

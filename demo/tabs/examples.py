@@ -42,10 +42,10 @@ def thumbnails() -> gr.HTML:
 
 def thumbnails_html(language: locale.Language) -> str:
     """Render the thumbnails with their names."""
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     buttons = "".join(
         f'<button type="button" data-name="{name}"><img src="{_thumbnail(name)}" alt="" '
-        f'width="56" height="56"><span>{html.escape(here[f"example_{name}"])}</span></button>'
+        f'width="56" height="56"><span>{html.escape(texts[f"example_{name}"])}</span></button>'
         for name in NAMES
     )
     return f'<div class="thumbnails">{buttons}</div>'

@@ -28,7 +28,7 @@ def explanation_html(
         result: The model that gave it.
         language: Language of the caption.
     """
-    here, spec, prediction = locale.page_texts(language), result.config.input, previewed.prediction
+    texts, spec, prediction = locale.page_texts(language), result.config.input, previewed.prediction
     values = {
         "label": html.escape(locale.label_name(prediction.label, language)),
         "title": html.escape(result.config.title),
@@ -37,14 +37,14 @@ def explanation_html(
         "infer": locale.decimal(prediction.timing_ms.infer, 1, language),
     }
     if prediction.saliency is None:
-        overlay, caption = "", here["why_not"].format(**values)
+        overlay, caption = "", texts["why_not"].format(**values)
     else:
         height, width = previewed.preview.shape[:2]
         picture = data_url(heat(prediction.saliency, (width, height), spec))
-        overlay = f'<img class="heat" src="{picture}" alt="{here["why_alt"].format(**values)}">'
-        caption = f"{here['why_text'].format(**values)} {here['why_time'].format(**values)}"
+        overlay = f'<img class="heat" src="{picture}" alt="{texts["why_alt"].format(**values)}">'
+        caption = f"{texts['why_text'].format(**values)} {texts['why_time'].format(**values)}"
     seen = data_url(Image.fromarray(previewed.model_input))
     return (
-        f'{overlay}<figure><img class="seen" src="{seen}" alt="{here["seen_alt"]}">'
-        f"<figcaption>{caption} {here['seen_text'].format(**values)}</figcaption></figure>"
+        f'{overlay}<figure><img class="seen" src="{seen}" alt="{texts["seen_alt"]}">'
+        f"<figcaption>{caption} {texts['seen_text'].format(**values)}</figcaption></figure>"
     )

@@ -21,26 +21,26 @@ _NONE = "–"
 
 def leaderboard(results: Sequence[ModelInfo], language: locale.Language) -> str:
     """Render the results of models as an HTML table, highest accuracy on photos first."""
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     rows = [_row(result, language) for result in sorted(results, key=sort_key)]
     # A phone shows two columns beside the name; the others are reached by scrolling.
     columns = (
         *("photos", "time", "accuracy", "report", "told_none"),
         *("ece", "family", "size", "parameters"),
     )
-    head = [here["models_name"], *(here[f"models_{column}"] for column in columns)]
-    return table(head, rows, here["tab_models"])
+    head = [texts["models_name"], *(texts[f"models_{column}"] for column in columns)]
+    return table(head, rows, texts["tab_models"])
 
 
 def _row(result: ModelInfo, language: locale.Language) -> list[str]:
-    here, figures = locale.page_texts(language), result.metrics
+    texts, figures = locale.page_texts(language), result.metrics
 
     def share(value: float | None) -> str:
         return _NONE if value is None else f"{locale.decimal(100 * value, 1, language)}%"
 
     found = figures.photo_accuracy
     on_photos = (
-        here["models_photos_of"].format(
+        texts["models_photos_of"].format(
             share=share(found[0].share), n=locale.decimal(found[0].n, 0, language)
         )
         if found
@@ -55,7 +55,7 @@ def _row(result: ModelInfo, language: locale.Language) -> list[str]:
         share(figures.reported.accuracy if figures.reported else None),
         share(rejected.share if rejected else None),
         share(figures.test.ece),
-        here[f"family_{result.config.family}"],
+        texts[f"family_{result.config.family}"],
         locale.decimal(figures.bytes / 1e6, 1, language),
         locale.decimal(figures.parameters, 0, language),
     ]
@@ -76,7 +76,7 @@ def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str
         results: The models, at least one.
         language: Language of titles and numbers.
     """
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     measured = [each.metrics.photo_accuracy for each in results]
     shares = [found[0].share for found in measured if found is not None]
     on_photos = len(shares) == len(results)
@@ -90,14 +90,14 @@ def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str
     # Whole twentieths, so that the ticks are.
     low = math.floor(20 * min(shares)) / 20
     high = max(math.ceil(20 * max(shares)) / 20, low + 0.05)
-    x = Axis(here["models_time"], 0, 1.1 * max(times), lambda v: locale.decimal(v, 1, language))
+    x = Axis(texts["models_time"], 0, 1.1 * max(times), lambda v: locale.decimal(v, 1, language))
     y = Axis(
-        here["models_photos" if on_photos else "models_accuracy"],
+        texts["models_photos" if on_photos else "models_accuracy"],
         *(low, high),
         lambda v: f"{v:.0%}",
     )
-    drawn = scatter_chart(dots, x, y, here["compare_chart"])
+    drawn = scatter_chart(dots, x, y, texts["compare_chart"])
     return (
-        f"<h3>{html.escape(here['compare_chart'])}</h3>{drawn}"
-        f"<p>{html.escape(here['compare_chart_text'])}</p>"
+        f"<h3>{html.escape(texts['compare_chart'])}</h3>{drawn}"
+        f"<p>{html.escape(texts['compare_chart_text'])}</p>"
     )

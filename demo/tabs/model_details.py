@@ -20,53 +20,53 @@ _MAX_CLASSES = 30
 
 def learning_curves(metrics: Metrics, language: locale.Language) -> str:
     """Draw the accuracy by epoch, with a sentence; empty for a model trained elsewhere."""
-    here, curves = locale.page_texts(language), metrics.curves
+    texts, curves = locale.page_texts(language), metrics.curves
     if not curves:
         return ""
     best = max(curves, key=lambda each: each.epoch == metrics.best_epoch)
-    told = here["models_learned"].format(
+    text = texts["models_learned"].format(
         epochs=len(curves),
         best=best.epoch,
         train=f"{locale.decimal(100 * best.accuracy, 1, language)}%",
         validation=f"{locale.decimal(100 * best.validation_accuracy, 1, language)}%",
     )
     series = [
-        Series(here["models_train"], [(c.epoch, c.accuracy) for c in curves], "first"),
+        Series(texts["models_train"], [(c.epoch, c.accuracy) for c in curves], "first"),
         Series(
-            here["models_validation"], [(c.epoch, c.validation_accuracy) for c in curves], "second"
+            texts["models_validation"], [(c.epoch, c.validation_accuracy) for c in curves], "second"
         ),
     ]
     low = min(min(c.accuracy, c.validation_accuracy) for c in curves)
     epochs = [c.epoch for c in curves]
-    x = Axis(here["models_epoch"], min(epochs), max(*epochs, min(epochs) + 1), "{:.0f}".format)
-    y = Axis(here["models_share"], max(low - 0.02, 0.0), 1.0, lambda v: f"{v:.0%}")
-    drawn = line_chart(series, x, y, told)
-    return f"<h3>{html.escape(here['models_curves'])}</h3>{drawn}<p>{html.escape(told)}</p>"
+    x = Axis(texts["models_epoch"], min(epochs), max(*epochs, min(epochs) + 1), "{:.0f}".format)
+    y = Axis(texts["models_share"], max(low - 0.02, 0.0), 1.0, lambda v: f"{v:.0%}")
+    drawn = line_chart(series, x, y, text)
+    return f"<h3>{html.escape(texts['models_curves'])}</h3>{drawn}<p>{html.escape(text)}</p>"
 
 
 def calibration(metrics: Metrics, language: locale.Language) -> str:
     """Draw the reliability diagram of a model, with its calibration error in words."""
-    here = locale.page_texts(language)
-    told = _calibration_text(metrics, language)
+    texts = locale.page_texts(language)
+    text = _calibration_text(metrics, language)
     points = [
         (each.confidence, each.accuracy)
         for each in metrics.test.reliability
         if each.n >= _MIN_IMAGES and each.confidence is not None and each.accuracy is not None
     ]
     series = [
-        Series(here["model"], points, "first"),
-        Series(here["ideal"], [(0.0, 0.0), (1.0, 1.0)], "reference"),
+        Series(texts["model"], points, "first"),
+        Series(texts["ideal"], [(0.0, 0.0), (1.0, 1.0)], "reference"),
     ]
-    x = Axis(here["confidence"], 0, 1, lambda v: f"{v:.0%}")
-    y = Axis(here["right"], 0, 1, lambda v: f"{v:.0%}")
-    drawn = line_chart(series, x, y, told)
-    return f"<h3>{html.escape(here['models_trust'])}</h3>{drawn}<p>{html.escape(told)}</p>"
+    x = Axis(texts["confidence"], 0, 1, lambda v: f"{v:.0%}")
+    y = Axis(texts["right"], 0, 1, lambda v: f"{v:.0%}")
+    drawn = line_chart(series, x, y, text)
+    return f"<h3>{html.escape(texts['models_trust'])}</h3>{drawn}<p>{html.escape(text)}</p>"
 
 
 def _calibration_text(metrics: Metrics, language: locale.Language) -> str:
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     sentences = [
-        here["calibrated"].format(
+        texts["calibrated"].format(
             n=locale.decimal(metrics.test.n, 0, language),
             ece=f"{locale.decimal(100 * metrics.test.ece, 1, language)}%",
         )
@@ -74,7 +74,7 @@ def _calibration_text(metrics: Metrics, language: locale.Language) -> str:
     found, measured = metrics.photo_accuracy, metrics.photos or metrics.real_photos
     if found is not None and measured is not None and measured.confidence is not None:
         sentences.append(
-            here["calibrated_on_photos"].format(
+            texts["calibrated_on_photos"].format(
                 n=locale.decimal(found[0].n, 0, language),
                 confidence=f"{measured.confidence:.0%}",
                 right=f"{found[0].share:.0%}",
@@ -85,9 +85,9 @@ def _calibration_text(metrics: Metrics, language: locale.Language) -> str:
 
 def confusion_matrix(result: ModelInfo, language: locale.Language) -> str:
     """Render the confusion matrix as an HTML table, shaded by the share of the row."""
-    here, labels = locale.page_texts(language), result.config.labels
+    texts, labels = locale.page_texts(language), result.config.labels
     if len(labels) > _MAX_CLASSES:
-        return f"<p>{html.escape(here['models_many'].format(most=_MAX_CLASSES))}</p>"
+        return f"<p>{html.escape(texts['models_many'].format(most=_MAX_CLASSES))}</p>"
     names = [html.escape(locale.label_name(label, language)) for label in labels]
     head = "".join(f'<th scope="col"><span>{name}</span></th>' for name in names)
     rows = []
@@ -99,18 +99,18 @@ def confusion_matrix(result: ModelInfo, language: locale.Language) -> str:
         )
         rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
     taught = result.metrics.taught is not None
-    caption = html.escape(here["teach_confused" if taught else "models_confusion"])
+    caption = html.escape(texts["teach_confused" if taught else "models_confusion"])
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{caption}">'
         f'<table class="confusion"><caption>{caption}</caption>'
-        f"<thead><tr><th scope=col>{here['models_truth']}</th>{head}</tr></thead>"
+        f"<thead><tr><th scope=col>{texts['models_truth']}</th>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
 def class_table(result: ModelInfo, language: locale.Language) -> str:
     """Render precision, recall and F1 of each class as an HTML table."""
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     rows = [
         [
             locale.label_name(each.label, language),
@@ -120,5 +120,5 @@ def class_table(result: ModelInfo, language: locale.Language) -> str:
         for each in result.metrics.test.classes
     ]
     columns = ("precision", "recall", "f1", "rows")
-    head = [here["batch_class"], *(here[f"models_{column}"] for column in columns)]
-    return table(head, rows, here["models_classes"])
+    head = [texts["batch_class"], *(texts[f"models_{column}"] for column in columns)]
+    return table(head, rows, texts["models_classes"])

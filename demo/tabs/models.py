@@ -29,14 +29,14 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     Raises:
         ModelNotFoundError: The predictor has no model.
     """
-    words = context.words
-    text_html(words("models_intro"), elem_id="models-intro")
+    translate = context.translate
+    text_html(translate("models_intro"), elem_id="models-intro")
     board = gr.HTML(elem_id="leaderboard")
     chart = gr.HTML(elem_id="models-chart")
     picked = gr.Dropdown(
         _choices(_all(context)),
         value=context.predictor.default_model(),
-        label=words("models_pick"),
+        label=translate("models_pick"),
         filterable=False,
         elem_id="picked",
     )
@@ -47,7 +47,9 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     confusion = gr.HTML(elem_id="confusion")
     classes = gr.HTML(elem_id="classes")
     # Invisible until the tab is opened, since Gradio loads the scripts of all visible components.
-    with gr.Accordion(words("models_card"), open=False, visible=False, elem_id="card") as details:
+    with gr.Accordion(
+        translate("models_card"), open=False, visible=False, elem_id="card"
+    ) as details:
         text = gr.HTML()
 
     def show_all(request: gr.Request) -> tuple[Any, ...]:
@@ -82,7 +84,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
 
 
 def _details(context: PageContext, name: str, language: locale.Language) -> tuple[Any, ...]:
-    here = locale.page_texts(language)
+    texts = locale.page_texts(language)
     try:
         result = next((each for each in _all(context) if each.config.name == name), None)
         if result is None:
@@ -90,9 +92,9 @@ def _details(context: PageContext, name: str, language: locale.Language) -> tupl
     except TenSightError as error:
         # The error is shown above the details of the model that was selected before.
         return refusal_html(error, language), *[gr.update()] * 5
-    notes = [] if result.revision else [here["models_figures_only"]]
+    notes = [] if result.revision else [texts["models_figures_only"]]
     if not result.metrics.curves:
-        notes.append(here["models_no_curves"])
+        notes.append(texts["models_no_curves"])
     return (
         " ".join(notes),
         learning_curves(result.metrics, language),

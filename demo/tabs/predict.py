@@ -1,4 +1,4 @@
-"""The tab Predict: a photo, its prediction, and what a visitor can do with it."""
+"""The tab Predict: a photo, its prediction, and the actions on it."""
 
 from __future__ import annotations
 
@@ -80,25 +80,25 @@ def build(context: PageContext, page: gr.Blocks, *, live: bool) -> PredictTab:
 
 def _layout(context: PageContext, *, live: bool) -> PredictTab:
     """Create the components, in the order of a narrow screen."""
-    words = context.words
+    translate = context.translate
     parts: dict[str, Any] = {"shown": gr.State(None)}
     with gr.Row(elem_id="predict-row"):
         with gr.Column(min_width=300, elem_id="photo-column"):
-            parts["photo"] = photo_input(words("photo"), "photo")
+            parts["photo"] = photo_input(translate("photo"), "photo")
             # Camera and live answer are filled by page.js.
             gr.HTML(elem_id="live-camera")
             parts["live"] = gr.Button(
-                words("live"), size="sm", min_width=0, visible=live, elem_id="live"
+                translate("live"), size="sm", min_width=0, visible=live, elem_id="live"
             )
         with gr.Column(min_width=300):
             gr.HTML(elem_id="live-answer")
-            parts["verdict"] = text_html(words("verdict_waits"), elem_id="verdict")
+            parts["verdict"] = text_html(translate("verdict_waits"), elem_id="verdict")
             parts["scores"] = gr.HTML(WAITING_SCORES, elem_id="scores")
             with gr.Row(elem_id="actions"):
                 for name in ("why", "compare", "right", "wrong", "share"):
                     asks = name in ("right", "wrong")
                     parts[name] = gr.Button(
-                        words(f"action_{name}"),
+                        translate(f"action_{name}"),
                         size="sm",
                         min_width=0,
                         interactive=False,
@@ -113,16 +113,16 @@ def _layout(context: PageContext, *, live: bool) -> PredictTab:
             parts["model"] = gr.Dropdown(
                 choices,
                 value=default,
-                label=words("model"),
-                info=words("model_info"),
+                label=translate("model"),
+                info=translate("model_info"),
                 filterable=False,
                 elem_id="model",
             )
-    text_html(words("examples"), "h3", elem_id="examples-title")
+    text_html(translate("examples"), "h3", elem_id="examples-title")
     parts["examples"] = examples.thumbnails()
     # Not an accordion, whose scripts every visitor would load; page.js opens and closes it.
     with gr.Column(elem_id="options"):
-        gr.Button(words("options"), size="md", elem_id="options-toggle")
+        gr.Button(translate("options"), size="md", elem_id="options-toggle")
         with gr.Column(elem_id="options-content"):
             parts["options"] = gr.HTML(elem_id="options-view")
             parts["details"] = gr.HTML(elem_id="details")
@@ -131,14 +131,14 @@ def _layout(context: PageContext, *, live: bool) -> PredictTab:
 
 def _feedback_layout(context: PageContext) -> dict[str, Block]:
     """Create the form of the feedback, hidden until it is needed."""
-    words = context.words
+    translate = context.translate
     with gr.Column(visible=False, elem_id="correction") as correction:
         question = gr.HTML(elem_id="question")
-        truth = gr.Dropdown([], label=words("feedback_truth"), elem_id="truth")
-        send = gr.Button(words("feedback_send"), size="md", elem_id="send")
+        truth = gr.Dropdown([], label=translate("feedback_truth"), elem_id="truth")
+        send = gr.Button(translate("feedback_send"), size="md", elem_id="send")
     keep = gr.Checkbox(
         False,
-        label=words("feedback_keep"),
+        label=translate("feedback_keep"),
         visible=False,
         container=False,
         elem_id="keep",
@@ -205,7 +205,7 @@ class _Handlers:
     def load(self, request: gr.Request) -> tuple[Any, str, Any]:
         """Fill the model selector from the current models and the query, and translate."""
         language = language_of(request)
-        words, bars, selector = locale.page_texts(language), MAX_BARS, gr.update()
+        texts, bars, selector = locale.page_texts(language), MAX_BARS, gr.update()
         try:
             choices, value = chosen(self._context, request)
             results = self._context.predictor.models()
@@ -216,11 +216,11 @@ class _Handlers:
             asked = request.query_params.get("model")
             if asked and asked != value:
                 title = find_model(results, value).config.title
-                gr.Info(words["link_model_gone"].format(model=title))
+                gr.Info(texts["link_model_gone"].format(model=title))
             bars = min(bars, max(len(result.config.labels) for result in results))
         # The page comes with English names.
         named = gr.skip() if language == "en" else examples.thumbnails_html(language)
-        return selector, _options_html(words, bars), named
+        return selector, _options_html(texts, bars), named
 
     def example(self, event: gr.EventData) -> str:
         """Return the path of the example photo that was picked."""
@@ -232,21 +232,21 @@ class _Handlers:
         if photo is None:
             return self._nothing(locale.page_texts(language)["verdict_waits"])
         try:
-            context.visitors.check_rate(request)
+            context.photo_limiter.check_rate(request)
             prediction = await context.predictor.predict(
-                read_path(photo), model=model, client=context.visitors.client(request)
+                read_path(photo), model=model, client=context.photo_limiter.client(request)
             )
             result = await asyncio.to_thread(context.predictor.model, model)
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             return self._nothing(refusal_html(error, language))
         return self._answer(ShownPrediction(photo, prediction, result), language)
 
-    def _nothing(self, told: str) -> dict[Block, Any]:
+    def _nothing(self, text: str) -> dict[Block, Any]:
         """Show a sentence in place of a prediction."""
         tab, off, hidden = self._tab, gr.update(interactive=False), gr.update(visible=False)
         return {
             tab.shown: None,
-            tab.verdict: told,
+            tab.verdict: text,
             tab.scores: WAITING_SCORES,
             tab.details: "",
             tab.explained: "",
@@ -257,7 +257,7 @@ class _Handlers:
         }
 
     def _answer(self, shown: ShownPrediction, language: locale.Language) -> dict[Block, Any]:
-        """Show a prediction, and enable what can be done with it."""
+        """Show a prediction, and enable the actions on it."""
         tab, prediction, on = self._tab, shown.prediction, gr.update(interactive=True)
         # An unsure prediction ("cat or dog") is neither right nor wrong: only the class is asked.
         unsure, asks = prediction.verdict == "unsure", self._asks(prediction)
@@ -291,19 +291,19 @@ class _Handlers:
             return gr.skip()
         language, context = language_of(request), self._context
         try:
-            context.visitors.check_rate(request)
+            context.photo_limiter.check_rate(request)
             previewed = await context.predictor.predict_with_preview(
                 shown.photo,
                 model=shown.prediction.model,
                 saliency=True,
                 side=PREVIEW_SIDE,
-                client=context.visitors.client(request),
+                client=context.photo_limiter.client(request),
             )
             async with self._drawing:
                 rendered = await asyncio.to_thread(
                     explanation_html, previewed, shown.result, language
                 )
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             return refusal_html(error, language)
         shown.explained = True
         return rendered
@@ -320,34 +320,34 @@ class _Handlers:
     ) -> dict[Block, Any]:
         """Store the true class of a photo, once for each prediction."""
         language, context, tab = language_of(request), self._context, self._tab
-        here = locale.page_texts(language)
+        texts = locale.page_texts(language)
         if shown is None or shown.judged or context.store is None:
-            return self._judged(here["feedback_gone"])
+            return self._judged(texts["feedback_gone"])
         if truth is None:
-            return {tab.thanks: here["feedback_truth"]}
+            return {tab.thanks: texts["feedback_truth"]}
         if truth not in {NONE, *shown.prediction.scores} or not self._asks(shown.prediction):
             return {tab.thanks: ""}  # a class of the previous prediction, or a program's call
         shown.judged = True
         try:
-            context.visitors.check_rate(request)
+            context.photo_limiter.check_rate(request)
             try:
-                context.judges.check_rate(request)
+                context.feedback_limiter.check_rate(request)
             except RateError:
-                return self._judged(here["feedback_full"])
+                return self._judged(texts["feedback_full"])
             kept = await feedback.save(context, context.store, shown, truth, keep_photo=keep)
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             shown.judged = False
             return {tab.thanks: refusal_html(error, language)}
         if not kept.feedback:
-            return self._judged(here["feedback_full"])
-        told = "feedback_kept" if kept.photo else "feedback_lost" if keep else "feedback_thanks"
-        return self._judged(here[told].format(title=html.escape(shown.result.config.title)))
+            return self._judged(texts["feedback_full"])
+        text = "feedback_kept" if kept.photo else "feedback_lost" if keep else "feedback_thanks"
+        return self._judged(texts[text].format(title=html.escape(shown.result.config.title)))
 
-    def _judged(self, told: str) -> dict[Block, Any]:
+    def _judged(self, text: str) -> dict[Block, Any]:
         """Show thanks for the feedback, and hide the form."""
         tab, off, hidden = self._tab, gr.update(interactive=False), gr.update(visible=False)
         return {
-            tab.thanks: told,
+            tab.thanks: text,
             tab.right: off,
             tab.wrong: off,
             tab.correction: hidden,
@@ -355,12 +355,12 @@ class _Handlers:
         }
 
 
-def _options_html(words: dict[str, str], bars: int) -> str:
+def _options_html(texts: dict[str, str], bars: int) -> str:
     """Render the options that the browser alone applies: number of bars and overlay opacity."""
     return (
-        f'<div class="options"><label>{words["top"]} <output>{_BARS}</output>'
+        f'<div class="options"><label>{texts["top"]} <output>{_BARS}</output>'
         f'<input type="range" id="top" min="1" max="{bars}" value="{min(_BARS, bars)}"></label>'
-        f"<label>{words['opacity']}"
+        f"<label>{texts['opacity']}"
         f'<input type="range" id="opacity" min="0" max="1" step="0.05" value="{_OPACITY}">'
         "</label></div>"
     )

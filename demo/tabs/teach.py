@@ -87,7 +87,7 @@ def build(
     context: PageContext,
     teaching: PageTeaching,
     tab: gr.Tab,
-    teachers: ClientRateLimiter | None = None,
+    teaching_limiter: ClientRateLimiter | None = None,
     *,
     live: bool,
 ) -> TeachTab:
@@ -97,21 +97,21 @@ def build(
         context: Context of the page.
         teaching: Teaches the classifiers.
         tab: The tab, whose opening fills it.
-        teachers: Rate limiter of photos to teach; None for 5,000 an hour.
+        teaching_limiter: Rate limiter of photos to teach; None for 5,000 an hour.
         live: Whether to offer live predictions.
 
     Returns:
         The components of the tab.
     """
     parts = _layout(context, live=live)
-    limiter = teachers or ClientRateLimiter(_PHOTOS_PER_HOUR, window_s=_HOUR_S)
+    limiter = teaching_limiter or ClientRateLimiter(_PHOTOS_PER_HOUR, window_s=_HOUR_S)
     _connect(parts, _Handlers(context, teaching, limiter, parts), tab)
     return parts
 
 
 def _layout(context: PageContext, *, live: bool) -> TeachTab:
     """Create the components, in the order of a narrow screen."""
-    words = context.words
+    translate = context.translate
     parts: dict[str, Any] = {}
     for name in ("visitor", "draft", "checked", "asked", "taught", "learned", "file"):
         parts[name] = gr.HTML(visible=False)
@@ -120,7 +120,7 @@ def _layout(context: PageContext, *, live: bool) -> TeachTab:
             # The cards of the classes are filled by teach.js.
             parts["form"] = gr.HTML(elem_id="teach-view", elem_classes="teach-plain")
             parts["start"] = gr.Button(
-                words("teach_start"), variant="primary", elem_id="teach-start"
+                translate("teach_start"), variant="primary", elem_id="teach-start"
             )
             # The notice of teach.js, whose place is not rendered again.
             gr.HTML('<p id="teach-notice" role="status"></p>', elem_id="teach-notices")
@@ -128,8 +128,8 @@ def _layout(context: PageContext, *, live: bool) -> TeachTab:
             parts["report"] = gr.HTML(elem_id="teach-report")
             parts["notes"] = gr.HTML(elem_id="teach-notes")
         with gr.Column(scale=2, min_width=300, elem_id="teach-side"):
-            text_html(words("teach_try"), "h3", elem_id="teach-try-title")
-            parts["empty"] = text_html(words("teach_nothing"), elem_id="teach-empty")
+            text_html(translate("teach_try"), "h3", elem_id="teach-try-title")
+            parts["empty"] = text_html(translate("teach_nothing"), elem_id="teach-empty")
             # Invisible until there is a classifier, since Gradio loads the scripts of all visible
             # components.
             with gr.Column(visible=False, elem_id="teach-own") as own:
@@ -139,16 +139,16 @@ def _layout(context: PageContext, *, live: bool) -> TeachTab:
 
 
 def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
-    """Create what a visitor does with a classifier."""
-    words = context.words
-    model = gr.Dropdown([], label=words("teach_mine"), filterable=False, elem_id="teach-model")
+    """Create the components for using a classifier."""
+    translate = context.translate
+    model = gr.Dropdown([], label=translate("teach_mine"), filterable=False, elem_id="teach-model")
     with gr.Column(elem_id="teach-try"):
         with gr.Column(elem_id="teach-photo-column"):
-            photo = photo_input(words("photo"), "teach-photo")
+            photo = photo_input(translate("photo"), "teach-photo")
             # Camera and live answer are filled by page.js.
             gr.HTML(elem_id="teach-live-camera")
             live_button = gr.Button(
-                words("live"), size="sm", min_width=0, visible=live, elem_id="teach-live"
+                translate("live"), size="sm", min_width=0, visible=live, elem_id="teach-live"
             )
         gr.HTML(elem_id="teach-live-answer")
         gr.HTML('<p id="teach-live-notice" role="status"></p>', elem_id="teach-live-notices")
@@ -160,7 +160,7 @@ def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
         # One of the two about the offer is visible.
         download, offer, withdraw, delete = (
             gr.Button(
-                words(f"teach_{name}"),
+                translate(f"teach_{name}"),
                 size="sm",
                 min_width=0,
                 visible=name != "withdraw",
@@ -185,13 +185,13 @@ def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
 
 def _correction_layout(context: PageContext) -> dict[str, Block]:
     """Create the form with which a visitor corrects an answer, hidden until there is one."""
-    words = context.words
+    translate = context.translate
     wrong = gr.Button(
-        words("action_wrong"), size="sm", min_width=0, visible=False, elem_id="teach-wrong"
+        translate("action_wrong"), size="sm", min_width=0, visible=False, elem_id="teach-wrong"
     )
     with gr.Column(visible=False, elem_id="teach-correction") as correction:
-        truth = gr.Dropdown([], label=words("feedback_truth"), elem_id="teach-truth")
-        learn = gr.Button(words("teach_correct"), size="md", elem_id="teach-learn")
+        truth = gr.Dropdown([], label=translate("feedback_truth"), elem_id="teach-truth")
+        learn = gr.Button(translate("teach_correct"), size="md", elem_id="teach-learn")
     corrected = gr.HTML(elem_id="teach-corrected")
     return {
         "wrong": wrong,
@@ -306,7 +306,7 @@ class _Handlers:
     Args:
         context: Context of the page.
         teaching: Teaches the classifiers.
-        teachers: Rate limiter of photos to teach.
+        teaching_limiter: Rate limiter of photos to teach.
         parts: Components of the tab.
     """
 
@@ -314,12 +314,12 @@ class _Handlers:
         self,
         context: PageContext,
         teaching: PageTeaching,
-        teachers: ClientRateLimiter,
+        teaching_limiter: ClientRateLimiter,
         parts: TeachTab,
     ) -> None:
         self._context = context
         self._teaching = teaching
-        self._teachers = teachers
+        self._teaching_limiter = teaching_limiter
         self._parts = parts
         self._folder = parts.photo.GRADIO_CACHE
 
@@ -330,12 +330,12 @@ class _Handlers:
     def check(self, visitor: str, draft: str, request: gr.Request) -> dict[Block, Any]:
         """Check names and numbers before the photos are uploaded."""
         parts = self._parts
-        # The browser sends nothing while it teaches already.
+        # The browser sends nothing while teaching is in progress.
         if not draft:
             return {parts.checked: ""}
         try:
             self._teaching.check(visitor, TeachingDraft.parse(draft))
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             refused = _refusal(error, language_of(request))
             return {parts.checked: "", parts.said: refused}
         return {parts.checked: _CHECKED, parts.said: ""}
@@ -349,8 +349,8 @@ class _Handlers:
     ) -> AsyncIterator[dict[Block, Any]]:
         """Teach a classifier with photos that the browser has uploaded, and show the progress."""
         language, parts = language_of(request), self._parts
-        here = locale.page_texts(language)
-        # The browser, or the check, has said why.
+        texts = locale.page_texts(language)
+        # The browser, or the check, has shown the reason.
         if not asked or checked != _CHECKED:
             # Without an answer Gradio would clear all outputs.
             yield {parts.checked: ""}
@@ -358,21 +358,21 @@ class _Handlers:
         progress = _Progress(language)
         try:
             photos = PhotosToTeach.parse(asked)
-            self._teachers.check_rate(request, max(len(photos.photos), 1))
+            self._teaching_limiter.check_rate(request, max(len(photos.photos), 1))
             future = await asyncio.to_thread(
                 self._teaching.teach, visitor, photos, self._folder, progress.step
             )
             yield {parts.said: progress.to_html()}
-            # If the visitor leaves, it goes on: the classifier is there when they return.
+            # Teaching continues if the visitor leaves: the classifier is there when they return.
             finished = asyncio.wrap_future(future)
             async for rendered in progress.until(finished):
                 yield {parts.said: rendered}
             taught = await finished
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             yield {parts.said: _refusal(error, language)}
             return
         yield {
-            parts.said: f"<h2>✓ {html.escape(here['teach_done'])}</h2>",
+            parts.said: f"<h2>✓ {html.escape(texts['teach_done'])}</h2>",
             parts.notes: report_html(taught.report, language),
             parts.checked: _TAUGHT,
             parts.taught: taught.bundle.config.name,
@@ -382,9 +382,9 @@ class _Handlers:
     def describe(
         self, visitor: str, model: str | None, taught: str | None, request: gr.Request
     ) -> tuple[Any, ...]:
-        """Say how good the chosen classifier is, and how to use it."""
+        """Show the accuracy of the chosen classifier, and how to use it."""
         language = language_of(request)
-        # The notes are known of the classifier that was taught last alone.
+        # Notes exist only for the classifier that was taught last.
         notes = gr.skip() if model == taught else ""
         record = self._teaching.find(visitor, model)
         if record is None:
@@ -407,9 +407,9 @@ class _Handlers:
         if photo is None or not model:
             return shown
         try:
-            self._context.visitors.check_rate(request)
+            self._context.photo_limiter.check_rate(request)
             prediction = await self._predict(photo, model, request)
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             return shown | {parts.verdict: refusal_html(error, language)}
         classes = sorted((locale.label_name(label, language), label) for label in prediction.scores)
         return shown | {
@@ -427,15 +427,15 @@ class _Handlers:
         truth: str | None,
         request: gr.Request,
     ) -> AsyncIterator[dict[Block, Any]]:
-        """Teach a classifier the photo that it got wrong, and say by how much it got better."""
+        """Teach a classifier the photo that it got wrong, and show the improvement."""
         language, parts = language_of(request), self._parts
-        here = locale.page_texts(language)
+        texts = locale.page_texts(language)
         if not truth or not model:
-            yield {parts.corrected: html.escape(here["feedback_truth"]), parts.learned: ""}
+            yield {parts.corrected: html.escape(texts["feedback_truth"]), parts.learned: ""}
             return
         progress = _Progress(language)
         try:
-            self._teachers.check_rate(request)
+            self._teaching_limiter.check_rate(request)
             added = UploadedPhoto(label=truth, path=read_path(photo))
             future = await asyncio.to_thread(
                 self._teaching.correct, visitor, model, added, self._folder, progress.step
@@ -446,12 +446,12 @@ class _Handlers:
                 yield {parts.corrected: rendered}
             correction = await finished
             prediction = await self._predict(added.path, model, request)
-        except Exception as error:  # noqa: BLE001  # the edge of the process: a visitor reads words
+        except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             yield {parts.corrected: _refusal(error, language), parts.learned: ""}
             return
-        told = here["teach_corrected"].format(**correction.texts(language))
+        text = texts["teach_corrected"].format(**correction.texts(language))
         yield {
-            parts.corrected: f"<p>✓ {html.escape(told)}</p>",
+            parts.corrected: f"<p>✓ {html.escape(text)}</p>",
             parts.correction: gr.update(visible=False),
             parts.verdict: verdict_html(prediction, language),
             parts.scores: bars_html(prediction, language),
@@ -461,12 +461,12 @@ class _Handlers:
     async def _predict(self, photo: str, model: str, request: gr.Request) -> Prediction:
         context = self._context
         return await context.predictor.predict(
-            read_path(photo), model=model, client=context.visitors.client(request)
+            read_path(photo), model=model, client=context.photo_limiter.client(request)
         )
 
     def download(self, visitor: str, model: str | None, request: gr.Request) -> str:
-        """Write a classifier as a zip file, and return its path; empty where it is gone."""
-        return self._act(
+        """Write a classifier as a zip file, and return its path; empty if it no longer exists."""
+        return self._run_action(
             request, lambda: _write_zip(*self._teaching.download(visitor, model or ""))
         )
 
@@ -477,8 +477,8 @@ class _Handlers:
             self._teaching.offer(visitor, model or "")
             return locale.page_texts(language_of(request))["teach_offered"]
 
-        if told := self._act(request, offer):
-            gr.Info(told)
+        if text := self._run_action(request, offer):
+            gr.Info(text)
 
     def withdraw(self, visitor: str, model: str | None, request: gr.Request) -> None:
         """Withdraw the offer of a classifier."""
@@ -487,7 +487,7 @@ class _Handlers:
             self._teaching.withdraw(visitor, model or "")
             return ""
 
-        self._act(request, withdraw)
+        self._run_action(request, withdraw)
 
     def delete(self, visitor: str, model: str | None, request: gr.Request) -> Any:
         """Delete a classifier, if the visitor has confirmed it."""
@@ -498,13 +498,13 @@ class _Handlers:
             self._teaching.forget(visitor, model)
             return ""
 
-        self._act(request, delete)
+        self._run_action(request, delete)
         return self._own(visitor)
 
-    def _act(self, request: gr.Request, act: Callable[[], str]) -> str:
-        """Return the result of an action; where it fails, say why and return an empty string."""
+    def _run_action(self, request: gr.Request, action: Callable[[], str]) -> str:
+        """Return the result of an action; if it fails, show why and return an empty string."""
         try:
-            return act()
+            return action()
         except TenSightError as error:
             gr.Warning(locale.format_error(error, language_of(request)))
             return ""
@@ -530,7 +530,7 @@ class _Progress:
     """
 
     def __init__(self, language: locale.Language) -> None:
-        self._here = locale.page_texts(language)
+        self._texts = locale.page_texts(language)
         self._done, self._total = 0, 0
 
     def step(self, done: int, total: int) -> None:
@@ -549,11 +549,11 @@ class _Progress:
     def to_html(self) -> str:
         """Render the current step and its progress."""
         if not self._total:
-            return progress_html(self._here["teach_waiting"], None)
+            return progress_html(self._texts["teach_waiting"], None)
         if self._done == self._total:
-            return progress_html(self._here["teach_learning"], None)
-        told = self._here["teach_reading"].format(n=self._done, all=self._total)
-        return progress_html(told, self._done / self._total)
+            return progress_html(self._texts["teach_learning"], None)
+        text = self._texts["teach_reading"].format(n=self._done, all=self._total)
+        return progress_html(text, self._done / self._total)
 
 
 def _refusal(error: Exception, language: locale.Language) -> str:

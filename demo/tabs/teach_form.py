@@ -31,40 +31,40 @@ _SCRIPT_TEXTS = {
 
 def form_html(language: locale.Language) -> str:
     """Render the form, which teach.js fills."""
-    here = {key: html.escape(text) for key, text in locale.page_texts(language).items()}
-    intro = here["teach_intro"].format(least=MIN_PHOTOS, hours=round(LIFETIME_S / 3600))
-    texts = "".join(
-        f' data-text-{_dashed(name)}="{here[key]}"' for name, key in _SCRIPT_TEXTS.items()
+    texts = {key: html.escape(text) for key, text in locale.page_texts(language).items()}
+    intro = texts["teach_intro"].format(least=MIN_PHOTOS, hours=round(LIFETIME_S / 3600))
+    attributes = "".join(
+        f' data-text-{_dashed(name)}="{texts[key]}"' for name, key in _SCRIPT_TEXTS.items()
     )
     return (
         f'<p id="teach-intro">{intro}</p>'
         f'<div id="teach-cards" data-max-bytes="{MAX_BYTES}" data-max-classes="{MAX_CLASSES}"'
-        f"{texts}></div>"
-        f'<template id="teach-card">{_card_html(here)}</template>'
-        f'<button type="button" id="teach-add">+ {here["teach_add"]}</button>'
-        f'<label class="teach-field">{here["teach_title"]}'
+        f"{attributes}></div>"
+        f'<template id="teach-card">{_card_html(texts)}</template>'
+        f'<button type="button" id="teach-add">+ {texts["teach_add"]}</button>'
+        f'<label class="teach-field">{texts["teach_title"]}'
         f'<input id="teach-title" maxlength="{MAX_NAME_LENGTH}" autocomplete="off"'
-        f' value="{here["teach_untitled"]}"></label>'
+        f' value="{texts["teach_untitled"]}"></label>'
         '<p class="refusal" id="teach-title-refusal" hidden></p>'
-        f'<button type="button" id="teach-new" hidden>{here["teach_new"]}</button>'
+        f'<button type="button" id="teach-new" hidden>{texts["teach_new"]}</button>'
     )
 
 
-def _card_html(here: dict[str, str]) -> str:
+def _card_html(texts: dict[str, str]) -> str:
     """Render the card of a class, of which teach.js makes copies."""
     return (
         '<section class="card"><div class="teach-head">'
         f'<input class="teach-name" maxlength="{MAX_NAME_LENGTH}" autocomplete="off">'
-        f'<button type="button" class="teach-drop" title="{here["teach_drop"]}"'
-        f' aria-label="{here["teach_drop"]}">✕</button></div>'
+        f'<button type="button" class="teach-drop" title="{texts["teach_drop"]}"'
+        f' aria-label="{texts["teach_drop"]}">✕</button></div>'
         '<p class="refusal" hidden></p>'
-        f'<div class="teach-sources"><label class="folder">{here["teach_add_photos"]}'
+        f'<div class="teach-sources"><label class="folder">{texts["teach_add_photos"]}'
         '<input type="file" class="teach-files" accept="image/*,.heic,.heif" multiple></label>'
-        f'<button type="button" class="teach-camera" aria-pressed="false">{here["teach_camera"]}'
+        f'<button type="button" class="teach-camera" aria-pressed="false">{texts["teach_camera"]}'
         "</button></div>"
         '<div class="teach-booth" hidden><video muted playsinline></video>'
-        f'<button type="button" class="teach-shoot">{here["teach_shoot"]}</button></div>'
-        f'<p class="teach-hint">{here["teach_hint"]}</p>'
+        f'<button type="button" class="teach-shoot">{texts["teach_shoot"]}</button></div>'
+        f'<p class="teach-hint">{texts["teach_hint"]}</p>'
         '<ul class="teach-photos"></ul>'
         '<p class="teach-count" role="status"></p></section>'
     )

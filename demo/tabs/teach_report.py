@@ -39,13 +39,13 @@ def format_teaching_error(error: TeachingError, language: locale.Language) -> st
     """Format the reason why nothing was taught, and what to do about it."""
     # The reason `two_classes` names the classes, and the photo after them.
     given = error.names[:2] if error.reason == "two_classes" else error.names
-    here = locale.page_texts(language)
-    names = [here["teach_quoted"].format(name=name) for name in given[:_MAX_NAMES]]
+    texts = locale.page_texts(language)
+    names = [texts["teach_quoted"].format(name=name) for name in given[:_MAX_NAMES]]
     if len(given) > _MAX_NAMES:
         names.append("…")
     unnamed = error.reason == "bad_class" and not any(given)
     key = "teach_error_no_name" if unnamed else f"teach_error_{error.reason}"
-    return here[key].format(
+    return texts[key].format(
         names=", ".join(names),
         photo=error.names[-1].partition(". ")[2] if error.names else "",
         least=MIN_PHOTOS,
@@ -58,20 +58,20 @@ def format_teaching_error(error: TeachingError, language: locale.Language) -> st
 
 
 def refusal_of(error: TeachingError, language: locale.Language) -> str:
-    """Render the reason why nothing was taught; teach.js puts it beside what it is about."""
+    """Render the reason why nothing was taught; teach.js moves it beside the field concerned."""
     names = html.escape(json.dumps(error.names))
-    told = html.escape(format_teaching_error(error, language))
-    return f'<p class="refusal" data-reason="{error.reason}" data-names="{names}">⚠ {told}</p>'
+    text = html.escape(format_teaching_error(error, language))
+    return f'<p class="refusal" data-reason="{error.reason}" data-names="{names}">⚠ {text}</p>'
 
 
-def progress_html(told: str, share: float | None) -> str:
+def progress_html(text: str, share: float | None) -> str:
     """Render a step of teaching with a progress bar.
 
     Args:
-        told: What is being done.
-        share: How much of it is done, 0 to 1; None where that is not known.
+        text: What is being done.
+        share: Completed share, 0 to 1; None if it is not known.
     """
-    name = html.escape(told)
+    name = html.escape(text)
     value = "" if share is None else f' value="{share:.3f}"'
     return f'<p>{name}</p><progress class="teach-progress" aria-label="{name}"{value}></progress>'
 
@@ -83,11 +83,11 @@ def model_html(result: ModelInfo, language: locale.Language) -> str:
         result: The classifier.
         language: Language of the texts.
     """
-    here, taught = locale.page_texts(language), result.metrics.taught
+    texts, taught = locale.page_texts(language), result.metrics.taught
     if taught is None:
         return ""
     accuracy = taught.accuracy
-    told = here["teach_accuracy"].format(
+    text = texts["teach_accuracy"].format(
         right=round(accuracy.share * accuracy.n),
         n=accuracy.n,
         low=f"{accuracy.low:.0%}",
@@ -97,51 +97,51 @@ def model_html(result: ModelInfo, language: locale.Language) -> str:
         (
             each.label,
             f"{each.recall:.0%}"
-            + (f" · {here['teach_weak']}" if each.label in taught.weak else ""),
+            + (f" · {texts['teach_weak']}" if each.label in taught.weak else ""),
             each.recall,
         )
         for each in result.metrics.test.classes
     ]
     return "".join(
         (
-            f"<h3>{html.escape(here['teach_share'].format(share=f'{accuracy.share:.0%}'))}</h3>",
-            f"<p>{html.escape(told)}</p>",
-            f"<h3>{html.escape(here['teach_recall'])}</h3>",
-            count_bars(rows, here["teach_recall"]),
+            f"<h3>{html.escape(texts['teach_share'].format(share=f'{accuracy.share:.0%}'))}</h3>",
+            f"<p>{html.escape(text)}</p>",
+            f"<h3>{html.escape(texts['teach_recall'])}</h3>",
+            count_bars(rows, texts["teach_recall"]),
             confusion_matrix(result, language),
         )
     )
 
 
 def use_html(record: TaughtRecord, result: ModelInfo, language: locale.Language) -> str:
-    """Render until when there is a classifier, whether it is offered or published, and its use.
+    """Render the expiry of a classifier, its offer or publication, and the ways to use it.
 
-    Its use is a private link, and a button to teach it more.
+    These are a private link, and a button to teach it more.
 
     Args:
         record: The classifier.
         result: Its description.
         language: Language of the texts.
     """
-    here = {key: html.escape(text) for key, text in locale.page_texts(language).items()}
+    texts = {key: html.escape(text) for key, text in locale.page_texts(language).items()}
     link = f"?model={record.id}"
     counts = () if result.metrics.taught is None else result.metrics.taught.photos
     classes = html.escape(json.dumps(list(zip(result.config.labels, counts, strict=False))))
     until = "" if record.expires is None else _time_html(record.expires)
     public = ""
     if record.published is not None:
-        told = here["teach_published"].format(name=html.escape(record.published))
-        public = f'<p class="public">✓ {told}</p>'
+        text = texts["teach_published"].format(name=html.escape(record.published))
+        public = f'<p class="public">✓ {text}</p>'
     if record.offered:
-        public += f'<p class="public">{here["teach_was_offered"]}</p>'
+        public += f'<p class="public">{texts["teach_was_offered"]}</p>'
     return (
         f'<p class="small">{until}</p>{public}'
-        f'<p><a href="{link}" target="_blank">{here["teach_link"]}</a></p>'
+        f'<p><a href="{link}" target="_blank">{texts["teach_link"]}</a></p>'
         f'<div class="teach-buttons"><button type="button" id="teach-copy" data-link="{link}">'
-        f"{here['teach_copy']}</button>"
+        f"{texts['teach_copy']}</button>"
         f'<button type="button" id="teach-continue" data-model="{record.id}"'
         f' data-title="{html.escape(record.title)}" data-classes="{classes}">'
-        f"{here['teach_continue']}</button></div>"
+        f"{texts['teach_continue']}</button></div>"
         '<p id="teach-copied" class="small" role="status"></p>'
     )
 
@@ -155,17 +155,17 @@ def report_html(report: TeachingReport, language: locale.Language) -> str:
         report: The report, whose photos are named by `PhotosToTeach.labelled`.
         language: Language of the texts.
     """
-    here, parts = locale.page_texts(language), []
+    texts, parts = locale.page_texts(language), []
     if report.doubtful:
-        cards = "".join(_doubtful(each, here) for each in report.doubtful[:_MAX_DOUBTFUL])
-        title = html.escape(here["teach_doubtful"])
+        cards = "".join(_doubtful(each, texts) for each in report.doubtful[:_MAX_DOUBTFUL])
+        title = html.escape(texts["teach_doubtful"])
         parts.append(f'<h3>{title}</h3><ul class="gallery" aria-label="{title}">{cards}</ul>')
     if report.skipped:
         names = ", ".join(each.name.partition(". ")[2] for each in report.skipped)
-        told = here["teach_skipped"].format(names=names)
-        parts.append(f'<p class="skipped">{html.escape(told)}</p>')
+        text = texts["teach_skipped"].format(names=names)
+        parts.append(f'<p class="skipped">{html.escape(text)}</p>')
     if report.duplicates:
-        parts.append(f"<p>{here['teach_duplicates'].format(n=report.duplicates)}</p>")
+        parts.append(f"<p>{texts['teach_duplicates'].format(n=report.duplicates)}</p>")
     return "".join(parts)
 
 
@@ -174,12 +174,12 @@ def _time_html(seconds: float) -> str:
     return f'<time datetime="{datetime.fromtimestamp(seconds, UTC).isoformat()}"></time>'
 
 
-def _doubtful(photo: DoubtfulPhoto, here: dict[str, str]) -> str:
+def _doubtful(photo: DoubtfulPhoto, texts: dict[str, str]) -> str:
     number, _, name = photo.name.partition(". ")
-    told = here["teach_looks_like"].format(
+    text = texts["teach_looks_like"].format(
         label=photo.label, other=photo.looks_like, share=locale.percent(photo.confidence)
     )
     return (
-        f'<li data-photo="{html.escape(number)}"><span class="says">{html.escape(told)}</span>'
+        f'<li data-photo="{html.escape(number)}"><span class="says">{html.escape(text)}</span>'
         f'<span class="file">{html.escape(name)}</span></li>'
     )

@@ -52,7 +52,7 @@ def content(photo: Path) -> bytes:
 
 
 @pytest.fixture
-def away() -> Iterator[ControlledPredictor]:
+def offline() -> Iterator[ControlledPredictor]:
     """Return a predictor that is unavailable until its error is removed."""
     predictor = unavailable()
     yield predictor

@@ -121,9 +121,7 @@ class BreakableInbox(InboxTable):
         return super().receive(*updates)
 
 
-def test_database_that_fails_for_long_is_reported_once(
-    telegram: TelegramServer, tmp_path: Path
-) -> None:
+def test_long_database_outage_is_reported_once(telegram: TelegramServer, tmp_path: Path) -> None:
     timings = Timings(reconnect=Backoff(0.05, 0.05), database_alarm_s=0.2)
     with running_bot(
         telegram,

@@ -19,7 +19,7 @@ from tests.support.telegram_server import TelegramServer
         ({"database_url": "sqlite:///{home}/own.db"}, "TENSIGHT_SECRET is not set"),
     ],
 )
-def test_setting_that_cannot_be_used_is_explained(
+def test_unusable_setting_is_explained(
     telegram: TelegramServer, tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     given: dict[str, Any] = {k: v.format(home=tmp_path) for k, v in settings.items()}

@@ -77,7 +77,7 @@ def test_model_choice_replaces_the_answer(bot: RunningBot, chat: int, reply: Cal
     assert marked[3].startswith("✓ Airbench CNN · ")
 
 
-def test_model_choice_that_is_gone_is_explained(bot: RunningBot, chat: int, reply: Call) -> None:
+def test_unavailable_model_choice_is_explained(bot: RunningBot, chat: int, reply: Call) -> None:
     gone = with_data(reply, "model::000000000000")
     assert press(bot.telegram, chat, gone, "x")[1].text == T["no_model"]
 
@@ -86,7 +86,7 @@ def test_right_button_stores_feedback_once(bot: RunningBot, chat: int, reply: Ca
     shown, notice = press(bot.telegram, chat, reply, T["right"])
     assert notice.text == T["thanks"]
     assert list(shown.buttons()) == WITHOUT_FEEDBACK
-    assert press(bot.telegram, chat, reply, T["right"])[1].text == T["said_before"]
+    assert press(bot.telegram, chat, reply, T["right"])[1].text == T["already_judged"]
     assert bot.store.chats.user_stats(bot.state.person(chat) or "") == (1, 1, 1)
 
 
@@ -115,16 +115,14 @@ def test_feedback_counts_without_its_photo(bot: RunningBot, chat: int, reply: Ca
     assert press(bot.telegram, chat, reply, T["right"])[1].text == T["thanks"]
 
 
-def test_button_of_photo_that_telegram_deleted_is_explained(
+def test_button_of_a_photo_deleted_by_telegram_is_explained(
     bot: RunningBot, chat: int, reply: Call
 ) -> None:
     bot.telegram.faults.gone |= set(bot.telegram.files)
     assert press(bot.telegram, chat, reply, T["why"])[1].text == T["gone"]
 
 
-def test_button_of_answer_that_is_not_stored_is_explained(
-    bot: RunningBot, chat: int, reply: Call
-) -> None:
+def test_button_of_an_expired_answer_is_explained(bot: RunningBot, chat: int, reply: Call) -> None:
     unknown = with_data(reply, "why:unknown")
     assert press(bot.telegram, chat, unknown, "x")[1].text == T["gone"]
 

@@ -47,7 +47,7 @@ def test_album_is_complete_after_a_quiet_interval(
         assert telegram.wait_for(2, 1)[-1].reply_to == late
 
 
-def test_album_is_answered_at_the_latest_after_its_longest_wait(
+def test_album_is_answered_after_the_maximum_wait(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     timings = Timings(album_quiet_s=3600.0, album_max_s=0.2)
@@ -71,26 +71,26 @@ def test_deferred_photo_is_stored_and_answered_once(
         assert bot.answers_of(1) == 1
 
 
-def test_deferred_photos_delay_later_photos_alone(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+def test_deferred_photos_delay_only_later_photos(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
     timings = Timings(retry=Backoff(0.5, 0.5))
-    with running_bot(telegram, tmp_path, predictor=away, operators=(1,), timings=timings):
+    with running_bot(telegram, tmp_path, predictor=offline, operators=(1,), timings=timings):
         photos = [telegram.photo(1, content) for _ in range(2)]
-        assert telegram.wait_for(1, 1)[0].text == T["away"]
+        assert telegram.wait_for(1, 1)[0].text == T["unavailable"]
         reply = ask(telegram, 1, lambda: telegram.text(1, "/whoami"))
         assert reply.text == T["whoami"].format(id=1)
         offer = ask(telegram, 1, lambda: telegram.text(1, "/maintenance on"))
         press(telegram, 1, offer, T["yes"])
         wait_for(lambda: telegram.sent(1)[-1].text == T["maintenance_on"])
         before = len(telegram.sent(1))
-        away.error = None
+        offline.error = None
         photos.append(telegram.photo(1, content))
         answers = telegram.wait_for(before + 3, 1)[before:]
     assert [answer.reply_to for answer in answers] == photos
 
 
-def test_photo_that_telegram_never_delivers_is_given_up(
+def test_undeliverable_photo_is_given_up(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     broken = telegram.add_file(content)
@@ -110,7 +110,7 @@ def test_photo_that_telegram_never_delivers_is_given_up(
 # Updates that kill the process.
 
 
-def test_photo_that_kills_the_process_is_abandoned_and_others_are_answered(
+def test_photo_that_kills_the_process_is_abandoned(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     deadly = tmp_path / "deadly.jpg"
@@ -141,7 +141,7 @@ def test_photo_that_kills_the_process_is_abandoned_and_others_are_answered(
         telegram.photo(chat, content)
     assert [start(n) for n in range(3)] == [-9, -9, 0]
     apology, answered = telegram.sent(SENDER)
-    assert (apology.text, apology.reply_to) == (T["deadly"], killer)
+    assert (apology.text, apology.reply_to) == (T["abandoned"], killer)
     assert answered.text.startswith("A ship")
     for chat in OTHERS:
         assert all(call.text.startswith("A ship") for call in telegram.sent(chat))
@@ -151,7 +151,7 @@ def test_photo_that_kills_the_process_is_abandoned_and_others_are_answered(
 
 
 def count_two_deaths(telegram: TelegramServer, home: Path) -> None:
-    """Store what two processes leave that died of the update that Telegram holds."""
+    """Store attempts of two processes that died while handling the update held by Telegram."""
     (update,) = telegram.pending
     with closing(Store.open(Settings(home=home))) as store:
         store.lanes.renew(BOT_ID, "dead", lease_s=600)
@@ -167,7 +167,7 @@ def test_button_that_killed_the_process_twice_is_abandoned(
     count_two_deaths(telegram, tmp_path)
     with running_bot(telegram, tmp_path, operators=(OPERATOR,)):
         notice = telegram.wait_for(1, None, "answerCallbackQuery")[-1]
-        assert notice.text == T["deadly"]
+        assert notice.text == T["abandoned"]
         telegram.wait_for(1, OPERATOR)
 
 
@@ -180,21 +180,21 @@ def test_apology_for_abandoned_update_is_sent_once_telegram_accepts_it(
     with running_bot(telegram, tmp_path, timings=SOON) as bot:
         telegram.wait_for(3, SENDER)  # The server records refused attempts too.
         bot.wait_until_idle()
-        assert {call.text for call in telegram.sent(SENDER)} == {T["deadly"]}
+        assert {call.text for call in telegram.sent(SENDER)} == {T["abandoned"]}
 
 
-def test_attempts_that_end_are_not_counted(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+def test_finished_attempts_are_not_counted(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away, timings=SOON) as bot:
+    with running_bot(telegram, tmp_path, predictor=offline, timings=SOON) as bot:
         telegram.photo(SENDER, content)
-        wait_for(lambda: away.attempts > 4)
+        wait_for(lambda: offline.attempts > 4)
         wait_for(lambda: bot.store.inbox.unsettled(BOT_ID) == set())
-        away.error = None
+        offline.error = None
         assert telegram.wait_for(2, SENDER)[-1].text.startswith("A ship")
 
 
-def test_attempts_that_a_stop_interrupts_are_not_counted(
+def test_attempts_interrupted_by_a_stop_are_not_counted(
     telegram: TelegramServer, tmp_path: Path, content: bytes, held: ControlledPredictor
 ) -> None:
     telegram.photo(SENDER, content)

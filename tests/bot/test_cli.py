@@ -25,7 +25,7 @@ from tests.support.telegram_server import TOKEN, TelegramServer
         (True, TOKEN, "Another program receives the updates of this bot"),
     ],
 )
-def test_bot_that_cannot_run_explains_it_in_one_line(
+def test_bot_that_cannot_run_prints_one_line(
     telegram: TelegramServer, tmp_path: Path, conflict: bool, token: str, message: str
 ) -> None:
     telegram.faults.conflict = conflict
@@ -39,7 +39,7 @@ def test_bot_that_cannot_run_explains_it_in_one_line(
     assert token not in log
 
 
-def test_bot_without_a_token_explains_it(tmp_path: Path) -> None:
+def test_bot_without_a_token_names_the_setting(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "core.cli", "bot"],
         env=os.environ | {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(tmp_path)},

@@ -55,7 +55,7 @@ def test_model_is_selected_for_the_chat_and_survives_a_restart(
             assert reply.text.endswith(title)
 
 
-def test_language_is_that_of_telegram_until_one_is_selected(bot: RunningBot, chat: int) -> None:
+def test_language_defaults_to_that_of_telegram(bot: RunningBot, chat: int) -> None:
     telegram = bot.telegram
     telegram.user(chat, "nl-BE")
     offer = ask(telegram, chat, lambda: telegram.text(chat, "/language"))
@@ -117,7 +117,7 @@ def test_database_holds_hashes_of_users(bot: RunningBot, content: bytes) -> None
     assert tables <= {"inbox", "chats", "lanes"}
 
 
-def test_whoami_tells_the_users_id(bot: RunningBot, chat: int) -> None:
+def test_whoami_shows_the_users_id(bot: RunningBot, chat: int) -> None:
     reply = ask(bot.telegram, chat, lambda: bot.telegram.text(chat, "/whoami"))
     assert reply.text == T["whoami"].format(id=chat)
 
@@ -185,7 +185,7 @@ def ask_about_photo_of_sender(telegram: TelegramServer, content: bytes) -> None:
     telegram.text(GROUP, "/what", reply_to_message=message, user=MEMBER)
 
 
-def test_forget_covers_answers_that_others_wait_for(
+def test_forget_covers_answers_requested_by_others(
     telegram: TelegramServer, tmp_path: Path, content: bytes, held: ControlledPredictor
 ) -> None:
     with running_bot(telegram, tmp_path, predictor=held) as bot:

@@ -1,4 +1,4 @@
-"""The picture of what a taught model confuses."""
+"""The chart of a taught model's confusion matrix."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def chart_of(confusion: Sequence[Sequence[int]]) -> tuple[Chart, Matrix]:
     return chart, chart.matrix
 
 
-def test_chart_shows_every_class_of_a_few() -> None:
+def test_chart_shows_all_of_a_few_classes() -> None:
     chart, matrix = chart_of([[3, 1], [0, 4]])
     assert chart.title == "Letters"
     assert matrix.names == ("A", "B")
     assert matrix.counts == ((3, 1), (0, 4))
 
 
-def test_chart_of_many_classes_shows_those_that_are_confused() -> None:
+def test_chart_of_many_classes_shows_the_most_confused() -> None:
     confusion = [[5 * (i == j) for j in range(20)] for i in range(20)]
     for i in range(10, 18, 2):
         confusion[i][i + 1] = 3

@@ -1,4 +1,4 @@
-"""Answers of taught models that are corrected: their photos are taught."""
+"""Corrections of answers of taught models, whose photos are then taught."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def choose(telegram: TelegramServer, chat: int, reply: Call, label: str, user: i
     """Press Wrong and the true class; return what the message becomes."""
     asked, _ = press(telegram, chat, reply, T["wrong"], user=user)
     offered, notice = press(telegram, chat, message_of(asked, reply), label, user=user)
-    assert notice.data["text"] in (T["thanks"], T["said_before"])
+    assert notice.data["text"] in (T["thanks"], T["already_judged"])
     return message_of(offered, reply)
 
 
@@ -58,8 +58,8 @@ def test_wrong_answer_is_taught_after_one_confirmation(teaching: RunningBot, tau
     telegram = teaching.telegram
     before = photos_of(telegram, taught)
     offered = choose(telegram, taught, answer(telegram, taught, 21), "square", taught)
-    button = T["teach_again"].format(label="square")
-    assert list(offered.buttons()) == [button, T["teach_again_not"]]
+    button = T["teach_correction_offered"].format(label="square")
+    assert list(offered.buttons()) == [button, T["teach_correction_declined"]]
     assert len(offered.buttons()[button].encode()) <= 64
     assert photos_of(telegram, taught) == before
     left, _ = press(telegram, taught, offered, button)
@@ -75,7 +75,7 @@ def test_declined_correction_teaches_nothing(teaching: RunningBot, taught: int) 
     telegram = teaching.telegram
     before = photos_of(telegram, taught)
     offered = choose(telegram, taught, answer(telegram, taught, 22), "circle", taught)
-    left, _ = press(telegram, taught, offered, T["teach_again_not"])
+    left, _ = press(telegram, taught, offered, T["teach_correction_declined"])
     assert list(left.buttons()) == [T["why"], T["compare"], T["model"]]
     assert photos_of(telegram, taught) == before
 
@@ -87,9 +87,9 @@ def test_correction_that_fails_can_be_tried_again(teaching: RunningBot, taught: 
     (record,) = teaching.state.taught.teaching().models(f"chat:{taught}")
     examples = teaching.settings.home / "taught" / record.id / "examples.npz"
     examples.rename(examples.with_suffix(".away"))
-    button = T["teach_again"].format(label="square")
+    button = T["teach_correction_offered"].format(label="square")
     refused, _ = press(telegram, taught, offered, button)
-    assert refused.text == T["teach_again_failed"]
+    assert refused.text == T["teach_correction_failed"]
     examples.with_suffix(".away").rename(examples)
     press(telegram, taught, offered, button)
     assert photos_of(telegram, taught) == before + 1
@@ -109,7 +109,7 @@ def test_members_of_a_group_give_feedback_and_administrators_teach(
     feedback = teaching.store.feedback.stats()
     assert any(row.model.startswith("taught-") for row in feedback)
     offered = choose(telegram, group, reply, "square", ADMINISTRATOR)
-    button = T["teach_again"].format(label="square")
+    button = T["teach_correction_offered"].format(label="square")
     _, notice = press(telegram, group, offered, button, user=MEMBER)
     assert notice.data["text"] == T["teach_admins"]
     assert photos_of(telegram, group, listing) == 8

@@ -37,11 +37,11 @@ NOW = datetime(2026, 5, 3, 10, 30, tzinfo=UTC)
 
 @pytest.fixture
 def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
-    """Run a bot that looks for digests all the time; it draws no pictures."""
+    """Run a bot that checks for due digests continuously and draws no pictures."""
     settings = settings_with_model(tmp_path)
-    how: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
-    how |= {"operators": (OPERATOR,), "timings": Timings(digest_check_s=0.05)}
-    with running_bot(telegram, settings.home, **how) as bot:
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    options |= {"operators": (OPERATOR,), "timings": Timings(digest_check_s=0.05)}
+    with running_bot(telegram, settings.home, **options) as bot:
         bot.state.charts = ChartDrawer(is_installed=False)
         yield bot
 
@@ -51,7 +51,7 @@ def command(bot: RunningBot, text: str) -> Call:
 
 
 def make_due(store: Store) -> None:
-    """Let a digest be due now."""
+    """Make a digest due now."""
     with store.database.write() as connection:
         connection.execute(sa.update(DIGESTS).values(due_at=datetime.now(UTC) - timedelta(hours=1)))
 
@@ -76,7 +76,7 @@ def digest(days: int = 1) -> Digest:
 
 
 @pytest.mark.parametrize("choice", ["daily", "weekly"])
-def test_digest_comes_by_itself_once_it_was_switched_on(operated: RunningBot, choice: str) -> None:
+def test_regular_digest_is_sent_once_it_is_turned_on(operated: RunningBot, choice: str) -> None:
     store, person = operated.store, operated.state.person(OPERATOR) or ""
     assert command(operated, f"/digest {choice}").text == T[f"digest_{choice}"]
     make_due(store)
@@ -88,7 +88,7 @@ def test_digest_comes_by_itself_once_it_was_switched_on(operated: RunningBot, ch
     assert store.digests.days(person) is None
 
 
-def test_digest_that_was_not_delivered_comes_later(operated: RunningBot) -> None:
+def test_undelivered_digest_is_sent_again(operated: RunningBot) -> None:
     telegram, store = operated.telegram, operated.store
     command(operated, "/digest daily")
     telegram.faults.closed[OPERATOR] = "bot was blocked"
@@ -106,7 +106,7 @@ def test_digest_that_was_not_delivered_comes_later(operated: RunningBot) -> None
     assert telegram.wait_for(2, OPERATOR)[-1].text.startswith("Digest of the last 24 hours")
 
 
-def test_digest_counts_what_happened(operated: RunningBot, content: bytes) -> None:
+def test_digest_counts_recent_activity(operated: RunningBot, content: bytes) -> None:
     telegram, store = operated.telegram, operated.store
     store_answers(store, MODEL, "0123456789ab", USUAL, hours_ago=48)
     store_answers(store, MODEL, "0123456789ab", DRIFTED)
@@ -116,7 +116,7 @@ def test_digest_counts_what_happened(operated: RunningBot, content: bytes) -> No
     ask(telegram, USER, lambda: telegram.photo(USER, content))
     operated.wait_until_idle()
     telegram.text(OPERATOR, "/digest")
-    text, how = (message.text for message in telegram.wait_for(2, OPERATOR))
+    text, usage = (message.text for message in telegram.wait_for(2, OPERATOR))
     for part in (
         "Photos in chats: 1",
         "People: 1",
@@ -127,11 +127,11 @@ def test_digest_counts_what_happened(operated: RunningBot, content: bytes) -> No
         f"{MODEL} {(operated.state.predictor.model(MODEL).revision)} as installed: ",
     ):
         assert part in text
-    assert how == f"{T['digest_off']}\n{T['digest_how']}"
+    assert usage == f"{T['digest_off']}\n{T['digest_usage']}"
 
 
 def test_digest_command_explains_its_arguments(operated: RunningBot) -> None:
-    assert command(operated, "/digest hourly").text == T["digest_how"]
+    assert command(operated, "/digest hourly").text == T["digest_usage"]
     assert (
         ask(operated.telegram, USER, lambda: operated.telegram.text(USER, "/digest")).text
         == (T["unknown"])

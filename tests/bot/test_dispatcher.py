@@ -59,7 +59,7 @@ def test_photo_is_answered_once_telegram_is_available_again(
 
 
 @pytest.mark.parametrize("method", ["getFile", "getUpdates", "getMe"])
-def test_pause_that_telegram_demands_is_kept(
+def test_pause_demanded_by_telegram_is_respected(
     telegram: TelegramServer, tmp_path: Path, content: bytes, method: str
 ) -> None:
     telegram.faults.busy[method] = [1]
@@ -70,7 +70,7 @@ def test_pause_that_telegram_demands_is_kept(
     assert telegram.faults.busy[method] == []
 
 
-def test_response_that_takes_too_long_is_requested_again(
+def test_request_is_repeated_after_a_response_timeout(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     timings = Timings(read_timeout_s=0.5, retry=Backoff(0.2, 0.2))
@@ -85,7 +85,7 @@ def test_response_that_takes_too_long_is_requested_again(
         bot.wait_until_idle()
 
 
-def test_group_that_became_a_supergroup_gets_its_answer(
+def test_migrated_group_gets_its_answer(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     telegram.faults.moved[GROUP] = GROUP - 1
@@ -146,7 +146,7 @@ def test_remote_predictor_answers_once_it_is_available(
         telegram.text(2, "/help")
         for chat in (1, 2):
             (notice,) = telegram.wait_for(1, chat)
-            assert notice.text == T["away"]
+            assert notice.text == T["unavailable"]
         service = start_process(
             telegram,
             tmp_path / "service",
@@ -206,9 +206,9 @@ def test_process_with_remote_predictor_needs_no_models(
 
 
 def test_photo_is_given_up_after_a_day_without_predictor(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away) as bot:
+    with running_bot(telegram, tmp_path, predictor=offline) as bot:
         telegram.photo(1, content, date=int(time.time()) - 90_000)
         apology = telegram.wait_for(2, 1)[-1]
         assert apology.text == locale.format_error(PredictorError(""))
@@ -235,7 +235,7 @@ def test_waiting_chats_share_one_request_for_the_models(
         for chat in range(1, 31):
             telegram.photo(chat, content)
         for chat in range(1, 31):
-            assert telegram.wait_for(1, chat)[0].text == T["away"]
+            assert telegram.wait_for(1, chat)[0].text == T["unavailable"]
         assert predictor.listed < 10
 
 

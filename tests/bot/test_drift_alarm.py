@@ -31,11 +31,11 @@ REVISION = "0123456789ab"
 
 @pytest.fixture
 def watched(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
-    """Run a bot that looks for drift all the time; it draws no pictures."""
+    """Run a bot that checks for drift continuously and draws no pictures."""
     settings = settings_with_model(tmp_path)
-    how: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
-    how |= {"operators": (OPERATOR, OTHER), "timings": Timings(drift_check_s=0.1)}
-    with running_bot(telegram, settings.home, **how) as bot:
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    options |= {"operators": (OPERATOR, OTHER), "timings": Timings(drift_check_s=0.1)}
+    with running_bot(telegram, settings.home, **options) as bot:
         bot.state.charts = ChartDrawer(is_installed=False)
         yield bot
 
@@ -51,7 +51,7 @@ def report() -> DriftReport:
     return found
 
 
-def test_drift_is_told_to_all_operators_once_a_day(watched: RunningBot) -> None:
+def test_drift_alarm_is_sent_to_all_operators_once_a_day(watched: RunningBot) -> None:
     telegram, store = watched.telegram, watched.store
     store.chats.set(OTHER, Chat(language="nl"))
     drift(watched)
@@ -66,7 +66,7 @@ def test_drift_is_told_to_all_operators_once_a_day(watched: RunningBot) -> None:
     assert len(telegram.sent(OPERATOR)) == 2
 
 
-def test_drift_is_told_with_a_picture(watched: RunningBot) -> None:
+def test_drift_alarm_has_a_picture(watched: RunningBot) -> None:
     watched.state.charts = ChartDrawer()
     drift(watched)
     picture = watched.telegram.wait_for(1, OPERATOR)[0]
@@ -75,7 +75,7 @@ def test_drift_is_told_with_a_picture(watched: RunningBot) -> None:
     assert picture.text == drift_text(report(), "en")
 
 
-def test_drift_that_no_operator_was_told_is_told_later(watched: RunningBot) -> None:
+def test_undelivered_drift_alarm_is_sent_later(watched: RunningBot) -> None:
     telegram = watched.telegram
     telegram.faults.closed = {OPERATOR: "bot was blocked", OTHER: "bot was blocked"}
     drift(watched)
@@ -94,7 +94,7 @@ def test_alarm_names_the_class_that_became_frequent() -> None:
 
 
 @pytest.mark.parametrize("language", locale.LANGUAGES)
-def test_alarm_says_what_moved_and_what_to_look_at(language: locale.Language) -> None:
+def test_alarm_names_the_change_and_what_to_check(language: locale.Language) -> None:
     texts, text = locale.bot_texts(language), drift_text(report(), language)
     assert len(text) <= 1024, "a caption"
     for name in ("labels", "known_scores", "confidences"):

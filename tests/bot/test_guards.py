@@ -54,7 +54,7 @@ def test_group_gets_ten_command_replies_a_minute(telegram: TelegramServer, tmp_p
     assert len(telegram.sent(GROUP)) == 10
 
 
-def test_rate_limit_warning_is_repeated_where_telegram_failed(
+def test_undelivered_rate_limit_warning_is_repeated(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     timings = Timings(retry=Backoff(0.2, 0.2))
@@ -101,16 +101,16 @@ def test_maintenance_refuses_photos_of_all_but_operators(
 
 
 def test_unavailable_predictor_is_explained_once_and_answers_later(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
     timings = Timings(retry=Backoff(0.05, 0.05))
-    with running_bot(telegram, tmp_path, predictor=away, timings=timings):
+    with running_bot(telegram, tmp_path, predictor=offline, timings=timings):
         telegram.photo(1, content)
         (notice,) = telegram.wait_for(1, 1)
-        assert notice.text == texts()["away"]
-        wait_for(lambda: away.attempts > 4)
+        assert notice.text == texts()["unavailable"]
+        wait_for(lambda: offline.attempts > 4)
         assert len(telegram.sent(1)) == 1
-        away.error = None
+        offline.error = None
         assert telegram.wait_for(2, 1)[-1].text.startswith("A ship")
 
 
@@ -118,8 +118,8 @@ def test_shared_bot_answers_in_groups_only_to_commands_that_name_it(
     bot: RunningBot, group: int
 ) -> None:
     telegram = bot.telegram
-    how: dict[str, Any] = {"user": 1}
-    telegram.text(group, "/help", **how)
-    reply = ask(telegram, group, lambda: telegram.text(group, "/whoami@tensight_bot", **how))
+    options: dict[str, Any] = {"user": 1}
+    telegram.text(group, "/help", **options)
+    reply = ask(telegram, group, lambda: telegram.text(group, "/whoami@tensight_bot", **options))
     assert reply.text == texts()["whoami"].format(id=1)
     assert len(telegram.sent(group)) == 1

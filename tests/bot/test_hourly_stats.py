@@ -19,7 +19,7 @@ def test_summary_covers_the_last_hour() -> None:
     assert stats.summary() == (100, 51, 95, 0)
 
 
-def test_what_was_recorded_is_taken_once() -> None:
+def test_pending_counts_are_taken_once() -> None:
     stats = HourlyStats()
     stats.record_answer(1.0, "known")
     stats.record_error(PredictorError(""))
@@ -31,7 +31,7 @@ def test_what_was_recorded_is_taken_once() -> None:
     assert stats.take_pending().verdicts == {"known": 1, "none": 1}
 
 
-def test_summary_of_nothing_is_zero() -> None:
+def test_summary_without_photos_is_zero() -> None:
     assert HourlyStats().summary() == (0, 0.0, 0.0, 0)
 
 
@@ -45,7 +45,7 @@ def test_summary_of_nothing_is_zero() -> None:
         (RateError(1), False),
     ],
 )
-def test_errors_of_the_photo_or_its_sender_do_not_count(error: Exception, counts: bool) -> None:
+def test_only_errors_of_the_system_are_counted(error: Exception, counts: bool) -> None:
     stats = HourlyStats()
     stats.record_error(error)
     assert stats.summary().errors == counts

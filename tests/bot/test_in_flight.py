@@ -1,4 +1,4 @@
-"""Updates in memory: their lanes, and what is known of each."""
+"""Updates in memory, and their lanes."""
 
 from __future__ import annotations
 

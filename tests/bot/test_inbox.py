@@ -1,4 +1,4 @@
-"""Delivery of updates: none is lost, none is answered twice, and users can be forgotten."""
+"""Delivery of updates: none is lost or answered twice, and users can be forgotten."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_updates_from_before_the_start_are_answered_once(
 
 
 def test_updates_left_by_a_stop_are_answered_after_the_next_start(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away) as bot:
+    with running_bot(telegram, tmp_path, predictor=offline) as bot:
         sent = [telegram.photo(1, content) for _ in range(3)]
         telegram.wait_for(1, 1)  # The notice that the predictor is unavailable.
         wait_for(lambda: bot.unanswered() == 3)
@@ -161,16 +161,16 @@ def test_content_of_answered_updates_is_deleted(telegram: TelegramServer, tmp_pa
 
 
 def test_forget_drops_deferred_photos_at_once(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away, timings=SOON) as bot:
+    with running_bot(telegram, tmp_path, predictor=offline, timings=SOON) as bot:
         for _ in range(3):
             telegram.photo(1, content)
         telegram.wait_for(1, 1)
         telegram.text(1, "/forget")
         assert telegram.wait_for(2, 1)[-1].text == T["forgotten"]
         bot.wait_until_idle()
-        away.error = None
+        offline.error = None
         telegram.photo(2, content)
         telegram.wait_for(1, 2)
         assert len(telegram.sent(1)) == 2, "dropped photos are not answered"

@@ -23,8 +23,8 @@ OPERATOR, USER, OTHER = 501, 503, 504
 @pytest.fixture
 def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
     settings = settings_with_model(tmp_path)
-    how: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
-    with running_bot(telegram, settings.home, operators=(OPERATOR,), **how) as bot:
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    with running_bot(telegram, settings.home, operators=(OPERATOR,), **options) as bot:
         bot.state.charts = ChartDrawer(is_installed=False)
         yield bot
 
@@ -126,7 +126,7 @@ def test_labelling_can_be_stopped(operated: RunningBot, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("way", ["withdrawn", "forgotten"])
-def test_photo_of_who_no_longer_agrees_is_not_stored(
+def test_photo_is_not_stored_after_consent_is_withdrawn(
     operated: RunningBot, content: bytes, way: str
 ) -> None:
     consent(operated)
@@ -142,9 +142,7 @@ def test_photo_of_who_no_longer_agrees_is_not_stored(
     assert list(operated.store.feedback.photos()) == []
 
 
-def test_photo_that_telegram_no_longer_has_is_left_out(
-    operated: RunningBot, content: bytes
-) -> None:
+def test_photo_deleted_by_telegram_is_left_out(operated: RunningBot, content: bytes) -> None:
     consent(operated)
     send(operated, content)
     operated.telegram.faults.gone = set(operated.telegram.files)

@@ -30,7 +30,7 @@ class FailingLanes(LaneTable):
 
     def renew(self, *process: Any) -> None:
         if self.fails:
-            raise StoreError("the database is away")
+            raise StoreError("the database is unavailable")
         super().renew(*process)
 
 
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def beat(keeper: LaneKeeper, known: set[int], room: int) -> list[StoredUpdate]:
+def renew_and_claim(keeper: LaneKeeper, known: set[int], room: int) -> list[StoredUpdate]:
     """Renew the lease and claim lanes; return the updates that are not known."""
     keeper.renew()
     return keeper.claim(known, room)
@@ -61,50 +61,52 @@ def keeper_of(
 
 def test_first_claim_takes_free_lanes_and_those_of_dead_processes(store: Store) -> None:
     keeper = keeper_of(store, now=[0.0])
-    assert [update.number for update in beat(keeper, set(), 9)] == [1, 2]
+    assert [update.number for update in renew_and_claim(keeper, set(), 9)] == [1, 2]
     assert keeper.claimed == 2
-    assert beat(keeper, {1, 2}, 9) == []
+    assert renew_and_claim(keeper, {1, 2}, 9) == []
 
 
 def test_claim_takes_no_more_lanes_than_there_is_room_for(store: Store) -> None:
     keeper = keeper_of(store, now=[0.0])
-    assert beat(keeper, set(), 0) == []
+    assert renew_and_claim(keeper, set(), 0) == []
     assert keeper.elsewhere == 2
-    assert len(beat(keeper, set(), 1)) == 1
+    assert len(renew_and_claim(keeper, set(), 1)) == 1
     assert keeper.elsewhere == 1
 
 
 def test_claim_returns_updates_that_another_process_received(store: Store) -> None:
     keeper = keeper_of(store, now=[0.0])
-    beat(keeper, set(), 9)
+    renew_and_claim(keeper, set(), 9)
     store.inbox.receive(BOT.id, [(3, 10, "{}")], "another")
-    assert [update.number for update in beat(keeper, {1, 2}, 9)] == [3]
+    assert [update.number for update in renew_and_claim(keeper, {1, 2}, 9)] == [3]
 
 
-def test_processes_get_the_time_to_renew_their_leases_after_an_outage(store: Store) -> None:
+def test_processes_can_renew_their_leases_after_an_outage(store: Store) -> None:
     now, lanes = [0.0], FailingLanes(store.database)
     keeper = keeper_of(store, now=now, lanes=lanes)
-    beat(keeper, set(), 0)
+    renew_and_claim(keeper, set(), 0)
     lanes.fails = True
     with pytest.raises(StoreError):
-        beat(keeper, set(), 9)
+        renew_and_claim(keeper, set(), 9)
     lanes.fails = False
     now[0] = 100.0
-    assert [update.number for update in beat(keeper, set(), 9)] == [2], "it belongs to nobody"
+    assert [update.number for update in renew_and_claim(keeper, set(), 9)] == [2], (
+        "it belongs to nobody"
+    )
     now[0] = 113.9
-    assert beat(keeper, {2}, 9) == []
+    assert renew_and_claim(keeper, {2}, 9) == []
     now[0] = 114.0
-    assert [update.number for update in beat(keeper, {2}, 9)] == [1]
+    assert [update.number for update in renew_and_claim(keeper, {2}, 9)] == [1]
 
 
-def test_only_process_claims_what_others_own_at_once(store: Store) -> None:
+def test_sole_process_claims_the_lanes_of_others_at_once(store: Store) -> None:
     store.lanes.renew(BOT.id, DEAD, 600)
-    assert len(beat(keeper_of(store, now=[0.0], alone=True), set(), 9)) == 2
+    assert len(renew_and_claim(keeper_of(store, now=[0.0], alone=True), set(), 9)) == 2
 
 
 def test_lane_with_further_updates_stays_owned(store: Store) -> None:
     keeper = keeper_of(store, now=[0.0])
-    beat(keeper, set(), 9)
+    renew_and_claim(keeper, set(), 9)
     store.inbox.receive(BOT.id, [(3, 10, "{}")], "another")
     store.inbox.finish(BOT.id, [1, 2])
     assert [update.number for update in keeper.release([Lane(10), Lane(11)])] == [3]

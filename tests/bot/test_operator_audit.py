@@ -41,7 +41,7 @@ def entries_of(store: Store) -> list[tuple[str, str]]:
     return [(entry.act, entry.outcome) for entry in store.audit.recent(9)]
 
 
-def test_command_that_a_stop_interrupts_is_recorded_and_reported(
+def test_command_interrupted_by_a_stop_is_recorded_and_reported(
     telegram: TelegramServer, tmp_path: Path, hub: HubServer
 ) -> None:
     hub.faults.held = threading.Event()
@@ -57,15 +57,15 @@ def test_command_that_a_stop_interrupts_is_recorded_and_reported(
         hub.faults.held.set()
 
 
-def test_command_that_a_kill_interrupts_is_recorded_and_reported_after_the_start(
+def test_command_interrupted_by_a_kill_is_reported_after_the_start(
     telegram: TelegramServer, tmp_path: Path, hub: HubServer
 ) -> None:
     hub.faults.held = threading.Event()
     home = tmp_path / "home"
-    how = {"TENSIGHT_OPERATORS": str(OPERATOR), "TENSIGHT_HUB_REPO": "owner/models"}
-    how |= {"HF_HUB_OFFLINE": "0"}
+    options = {"TENSIGHT_OPERATORS": str(OPERATOR), "TENSIGHT_HUB_REPO": "owner/models"}
+    options |= {"HF_HUB_OFFLINE": "0"}
     with closing(Store.open(Settings(home=home))) as store:
-        bot = start_process(telegram, home, **how)
+        bot = start_process(telegram, home, **options)
         try:
             telegram.text(OPERATOR, "/pull v1")
             wait_for(lambda: entries_of(store) == [("pull v1", "begun")], seconds=200)
@@ -75,7 +75,7 @@ def test_command_that_a_kill_interrupts_is_recorded_and_reported_after_the_start
             bot.wait()
             assert entries_of(store) == [("pull v1", "begun")]
             sent = len(telegram.sent(OPERATOR))
-            bot = start_process(telegram, home, **how)
+            bot = start_process(telegram, home, **options)
             wait_for(lambda: last_text(telegram) == LOST, seconds=200)
             assert entries_of(store) == [("pull v1", LOST), ("pull v1", "begun")]
             hub.faults.held.set()
@@ -93,12 +93,12 @@ def test_command_that_is_handled_again_after_a_kill_is_recorded_twice(
 ) -> None:
     telegram.text(OPERATOR, "/pull v1")
     (update,) = telegram.pending
-    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    options: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
     with closing(Store.open(settings_for(telegram, tmp_path / "home"))) as store:
         store.inbox.receive(BOT_ID, [(update["update_id"], OPERATOR, json.dumps(update))])
         store.audit.begin(999, "theirs", "somebody", "pull v1")  # Another bot, which is running.
         store.audit.begin(BOT_ID, "dead", "somebody", "pull v1")
-        with running_bot(telegram, tmp_path / "home", **how):
+        with running_bot(telegram, tmp_path / "home", **options):
             wait_for(lambda: last_text(telegram).startswith("⚠ owner/models contains no model"))
         refused, again, lost, *begun = [outcome for _, outcome in entries_of(store)]
     assert refused.startswith("⚠ owner/models contains no model")

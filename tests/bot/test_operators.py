@@ -101,7 +101,7 @@ def test_command_is_unknown_to_other_users_and_ignored_in_groups(
 
 
 def test_maintenance_explains_its_arguments(operated: RunningBot) -> None:
-    assert command(operated.telegram, "/maintenance") == T["maintenance_how"]
+    assert command(operated.telegram, "/maintenance") == T["maintenance_usage"]
 
 
 def test_maintenance_is_confirmed_by_the_operator_who_asked(operated: RunningBot) -> None:
@@ -117,7 +117,7 @@ def test_maintenance_is_confirmed_by_the_operator_who_asked(operated: RunningBot
     assert flags.get("maintenance")
 
 
-def test_command_that_is_cancelled_changes_nothing(operated: RunningBot) -> None:
+def test_cancelled_command_changes_nothing(operated: RunningBot) -> None:
     telegram = operated.telegram
     question = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
     press(telegram, OPERATOR, question, T["cancel"])
@@ -128,7 +128,7 @@ def test_command_that_is_cancelled_changes_nothing(operated: RunningBot) -> None
     assert not operated.store.flags.get("maintenance")
 
 
-def test_command_that_expired_changes_nothing(telegram: TelegramServer, tmp_path: Path) -> None:
+def test_expired_command_changes_nothing(telegram: TelegramServer, tmp_path: Path) -> None:
     timings = Timings(confirm_s=0.0)
     with running_bot(telegram, tmp_path, operators=(OPERATOR,), timings=timings) as bot:
         confirm(telegram, "/maintenance on")
@@ -148,7 +148,7 @@ class LockedAudit(AuditLog):
         return super().begin(*entry)
 
 
-def test_command_that_is_confirmed_while_the_database_is_locked_is_run_later(
+def test_command_confirmed_while_the_database_is_locked_runs_later(
     telegram: TelegramServer, tmp_path: Path
 ) -> None:
     def lock(store: Store) -> Store:
@@ -221,8 +221,8 @@ def test_model_is_pulled_promoted_and_rolled_back(
     settings = Settings(models=ROOT / "models", model="classic", home=tmp_path / "home")
     predictor = LocalPredictor(Catalog(settings), queue_size=64, deadline_s=30)
     predictor.warm()
-    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
-    with running_bot(telegram, tmp_path / "home", predictor=predictor, **how) as bot:
+    options: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    with running_bot(telegram, tmp_path / "home", predictor=predictor, **options) as bot:
 
         def answers_with(revision: str) -> bool:
             ask(telegram, USER, lambda: telegram.photo(USER, content))
@@ -263,11 +263,11 @@ def test_model_is_pulled_promoted_and_rolled_back(
     ]
 
 
-def test_promotion_that_cannot_be_done_is_explained(operated: RunningBot) -> None:
+def test_impossible_promotion_is_explained(operated: RunningBot) -> None:
     telegram = operated.telegram
-    assert command(telegram, "/promote classic") == T["promote_how"]
+    assert command(telegram, "/promote classic") == T["promote_usage"]
     assert command(telegram, "/promote classic 000000000000").startswith("⚠ ")
-    assert command(telegram, "/rollback") == T["rollback_how"]
+    assert command(telegram, "/rollback") == T["rollback_usage"]
     assert command(telegram, "/rollback baseline") == T["rollback_none"].format(model="baseline")
 
 
@@ -288,15 +288,15 @@ def test_promotion_for_a_remote_predictor_names_the_service(
         wait_for(lambda: last_text(telegram).endswith(f"\n{texts('nl')['live_elsewhere']}"))
 
 
-def test_pull_delays_no_other_command(
+def test_pull_does_not_delay_other_commands(
     telegram: TelegramServer, tmp_path: Path, hub: HubServer
 ) -> None:
     hub.repos["owner/models"] = Repo()
     hub.repos["owner/models"].commit({"README.md": b"nothing else"})
     hub.faults.held = threading.Event()
-    how: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
+    options: dict[str, Any] = {"operators": (OPERATOR,), "hub_repo": "owner/models"}
     try:
-        with running_bot(telegram, tmp_path / "home", **how) as bot:
+        with running_bot(telegram, tmp_path / "home", **options) as bot:
             bot.state.charts = ChartDrawer(is_installed=False)
             telegram.text(OPERATOR, "/pull v1")
             wait_for(lambda: bool(hub.asked))
@@ -316,7 +316,7 @@ def test_operator_is_answered_in_the_selected_language(operated: RunningBot) -> 
     telegram, dutch = operated.telegram, texts("nl")
     operated.store.chats.set(OPERATOR, Chat(language="nl"))
     assert command(telegram, "/status").endswith(dutch["off"])
-    assert command(telegram, "/maintenance") == dutch["maintenance_how"]
+    assert command(telegram, "/maintenance") == dutch["maintenance_usage"]
     confirm(telegram, "/maintenance on", dutch["yes"])
     wait_for(lambda: last_text(telegram) == dutch["maintenance_on"])
     entry = operated.store.audit.recent(1)[0]

@@ -47,7 +47,7 @@ def test_lease_is_renewed_at_intervals_while_the_bot_stops(
     assert lanes[0].renewals - before <= 4
 
 
-def test_chat_that_another_process_has_taken_over_is_left_to_it(
+def test_chat_taken_over_by_another_process_is_left_to_it(
     telegram: TelegramServer, tmp_path: Path, content: bytes, held: ControlledPredictor
 ) -> None:
     with running_bot(telegram, tmp_path, predictor=held, timings=Timings(claim_s=0.1)) as bot:

@@ -88,7 +88,7 @@ def test_photo_too_large_is_refused_before_download(
     assert telegram.calls[-1].method != "getFile"
 
 
-def test_file_that_is_no_image_is_refused(bot: RunningBot, chat: int) -> None:
+def test_non_image_file_is_refused(bot: RunningBot, chat: int) -> None:
     telegram = bot.telegram
     reply = ask(telegram, chat, lambda: telegram.document(chat, b"text", "image/png"))
     assert "JPEG, PNG" in reply.text
@@ -120,7 +120,7 @@ def test_album_gets_one_numbered_reply(bot: RunningBot, content: bytes, chat: in
     assert after.text == texts()["whoami"].format(id=chat), "answered after the album"
 
 
-def test_album_reply_marks_a_video_as_no_photo(bot: RunningBot, content: bytes, chat: int) -> None:
+def test_album_reply_marks_a_video(bot: RunningBot, content: bytes, chat: int) -> None:
     telegram = bot.telegram
     telegram.photo(chat, content, media_group_id=f"mixed-{chat}")
     telegram.message(chat, video=VIDEO, media_group_id=f"mixed-{chat}")

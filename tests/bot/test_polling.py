@@ -96,7 +96,7 @@ def test_newly_started_poller_gives_up_for_an_older_one(
         telegram.wait_for(1, 1)
 
 
-def test_webhook_that_was_left_behind_is_deleted(
+def test_leftover_webhook_is_deleted(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     with running_bot(telegram, tmp_path):

@@ -1,4 +1,4 @@
-"""Operators: how many taught models there are, what they hold, and publishing one."""
+"""Operators' commands about taught models: listing and publishing."""
 
 from __future__ import annotations
 
@@ -100,5 +100,5 @@ def test_operator_publishes_a_model_that_its_owner_offers(operated: RunningBot) 
 
 def test_publishing_explains_what_it_needs(operated: RunningBot) -> None:
     telegram = operated.telegram
-    assert command(telegram, OPERATOR, "/publish") == T["publish_how"]
+    assert command(telegram, OPERATOR, "/publish") == T["publish_usage"]
     assert command(telegram, OPERATOR, "/publish 0123456789ab x") == T["publish_unknown"]

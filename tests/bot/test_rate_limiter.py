@@ -63,6 +63,6 @@ def test_messages_to_a_group_are_limited_to_twenty_a_minute() -> None:
     assert moments[-1] < 150, "nor slower than needed"
 
 
-def test_pause_that_telegram_demands_concerns_one_chat_alone() -> None:
+def test_pause_demanded_by_telegram_affects_one_chat_only() -> None:
     sent = send_at_once(TelegramRateLimiter(), [1, 2], {1: 30})
     assert sent == [(0.0, 2), (pytest.approx(30.0), 1)]

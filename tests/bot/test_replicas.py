@@ -95,13 +95,13 @@ def wait_for_replies(telegram: TelegramServer, photos: set[tuple[int, int]]) -> 
     until, seen = time.monotonic() + DEADLINE_S, 0
     while missing:
         assert time.monotonic() < until, f"{len(missing)} are not answered: {sorted(missing)[:9]}"
-        time.sleep(0.2)  # In between, the server of this process has to respond.
+        time.sleep(0.2)  # The server of this process must be able to respond in between.
         new = telegram.calls[seen:]
         seen += len(new)
         missing -= {(call.chat, call.reply_to) for call in new if call.method == "sendMessage"}
 
 
-def disturb(
+def inject_failures(
     telegram: TelegramServer, server: postgres.Postgres, replicas: Replicas, load: Load
 ) -> list[set[tuple[int, int]]]:
     """Kill processes and restart PostgreSQL at random moments.
@@ -149,7 +149,7 @@ def test_photos_are_answered_in_order_although_processes_are_killed(
         sending = threading.Thread(target=lambda: sent.update(send_photos(telegram, content, load)))
         began_at = time.monotonic()
         sending.start()
-        in_flight = disturb(telegram, server, replicas, load)
+        in_flight = inject_failures(telegram, server, replicas, load)
         sending.join()
         photos = {(chat, message) for chat, messages in sent.items() for message in messages}
         assert len(photos) == load.chats * load.photos
@@ -182,7 +182,7 @@ def test_photos_are_answered_in_order_although_processes_are_killed(
 
 @contextmanager
 def two_bots(
-    telegram: TelegramServer, folder: Path, url: str, **how: Any
+    telegram: TelegramServer, folder: Path, url: str, **options: Any
 ) -> Iterator[list[RunningBot]]:
     """Run two webhook replicas in this process, which receive updates in turn."""
     shared: dict[str, Any] = {"database_url": SecretStr(url), "secret": SecretStr("shared")}
@@ -192,7 +192,7 @@ def two_bots(
             address = webhook_for(telegram)
             bots.append(
                 stack.enter_context(
-                    running_bot(telegram, folder / name, webhook=address, **shared, **how)
+                    running_bot(telegram, folder / name, webhook=address, **shared, **options)
                 )
             )
             telegram.replicas.append(telegram.webhook["local"])
@@ -213,15 +213,17 @@ def test_album_that_arrives_at_two_processes_is_answered_once(
     assert reply.text.splitlines()[1].startswith("2. A ship")
 
 
-def test_forget_drops_what_another_process_is_to_answer(
+def test_forget_drops_updates_of_another_process(
     telegram: TelegramServer,
     tmp_path: Path,
     content: bytes,
     server: postgres.Postgres,
-    away: ControlledPredictor,
+    offline: ControlledPredictor,
 ) -> None:
     timings = Timings(retry=Backoff(0.05, 0.05))
-    with two_bots(telegram, tmp_path, server.database(), timings=timings, predictor=away) as bots:
+    with two_bots(
+        telegram, tmp_path, server.database(), timings=timings, predictor=offline
+    ) as bots:
         telegram.photo(1, content)
         telegram.wait_for(1, 1)  # The notice that the predictor is unavailable.
         telegram.text(1, "/forget")
@@ -229,7 +231,7 @@ def test_forget_drops_what_another_process_is_to_answer(
         # An attempt in progress may end with an answer, so the predictor fails until all ended.
         for bot in bots:
             bot.wait_until_idle()
-        away.error = None
+        offline.error = None
         ask(telegram, 1, lambda: telegram.photo(1, content))
         assert len(telegram.sent(1)) == 3, "the first photo is not answered"
         bots[0].wait_until_idle()
@@ -301,7 +303,7 @@ def test_polling_goes_on_after_a_restart_of_the_database(
     assert [len(telegram.sent(chat)) for chat in (1, 2, 3)] == [1, 1, 1]
 
 
-def test_second_process_with_sqlite_says_so_and_ends(
+def test_second_process_with_sqlite_reports_the_first_and_exits(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     with running_bot(telegram, tmp_path):

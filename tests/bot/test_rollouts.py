@@ -70,14 +70,14 @@ class Rolling:
 def rolling(telegram: TelegramServer, tmp_path: Path) -> Iterator[Rolling]:
     settings: Settings = settings_with_model(tmp_path)
     candidate = install_candidate(settings)
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "models": settings.models,
         "model": MODEL,
         "threads": 1,
         "operators": (OPERATOR,),
     }
-    with running_bot(telegram, settings.home, **how) as bot:
-        # Words only, except where a picture is tested.
+    with running_bot(telegram, settings.home, **options) as bot:
+        # Replies without pictures, except in tests of pictures.
         bot.state.charts = ChartDrawer(is_installed=False)
         yield Rolling(bot, candidate)
 
@@ -131,11 +131,11 @@ def test_rollout_begins_and_ends_once_confirmed(
 def test_rollout_command_explains_its_arguments(
     rolling: Rolling, kind: str, arguments: str
 ) -> None:
-    assert rolling.ask(f"/{kind} {arguments}").text == T[f"{kind}_how"]
+    assert rolling.ask(f"/{kind} {arguments}").text == T[f"{kind}_usage"]
 
 
 def test_canary_of_all_clients_is_refused(rolling: Rolling) -> None:
-    assert rolling.ask(f"/canary {MODEL} {rolling.candidate} 100%").text == T["canary_how"]
+    assert rolling.ask(f"/canary {MODEL} {rolling.candidate} 100%").text == T["canary_usage"]
 
 
 def test_rollout_that_cannot_begin_is_explained(rolling: Rolling) -> None:
@@ -199,8 +199,8 @@ def compare(rolling: Rolling, rollout: Rollout) -> None:
     rolling.store.feedback.add(Feedback("bot", MODEL, rollout.live, "cat", "known", scores, "cat"))
 
 
-def test_evidence_explains_what_it_lacks(rolling: Rolling) -> None:
-    assert rolling.ask("/evidence").text == T["evidence_how"]
+def test_evidence_explains_usage_and_unknown_models(rolling: Rolling) -> None:
+    assert rolling.ask("/evidence").text == T["evidence_usage"]
     missing = T["evidence_missing"].format(model="nothing")
     assert rolling.ask("/evidence nothing").text == missing
 
@@ -302,7 +302,7 @@ def test_canary_is_rolled_back_by_button(rolling: Rolling) -> None:
     assert (ended.outcome, ended.reason) == ("rolled_back", "by hand")
 
 
-def test_candidate_that_was_rolled_back_meanwhile_is_not_promoted(rolling: Rolling) -> None:
+def test_rolled_back_candidate_is_not_promoted(rolling: Rolling) -> None:
     rollout, store = begun(rolling), rolling.store
     message = rolling.ask(f"/evidence {MODEL}")
     promote = T["promote_button"].format(revision=rollout.candidate)
@@ -326,7 +326,7 @@ def test_button_of_a_rollout_does_nothing_for_other_users(rolling: Rolling) -> N
 # Traffic.
 
 
-def test_canary_answers_its_chats_and_stands_in_the_metrics(
+def test_canary_answers_its_chats_and_is_in_the_metrics(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     settings = settings_with_model(tmp_path)
@@ -343,10 +343,10 @@ def test_canary_answers_its_chats_and_stands_in_the_metrics(
             timings=Timings(poll_s=0.02, store_s=0.05),
         ),
     )
-    how: dict[str, Any] = {"models": settings.models, "model": MODEL, "operators": (OPERATOR,)}
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "operators": (OPERATOR,)}
     with (
         closing(predictor),
-        running_bot(telegram, settings.home, predictor=predictor, **how) as bot,
+        running_bot(telegram, settings.home, predictor=predictor, **options) as bot,
     ):
         rolling = Rolling(bot, candidate)
         predictor.warm()

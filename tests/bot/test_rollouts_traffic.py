@@ -106,9 +106,9 @@ def installed(settings: Settings, none_below: float) -> str:
 
 @contextmanager
 def serving(
-    telegram: TelegramServer, settings: Settings, **how: Any
+    telegram: TelegramServer, settings: Settings, **changes: Any
 ) -> Iterator[tuple[RunningBot, LocalPredictor]]:
-    """Run a bot with rollouts that are looked at all the time."""
+    """Run a bot that checks its rollouts continuously."""
     catalog = Catalog(settings)
     predictor = LocalPredictor(
         catalog,
@@ -119,7 +119,7 @@ def serving(
             lambda: Store.find(settings),
             is_idle=is_idle,
             timings=Timings(poll_s=0.05, store_s=0.1),
-            **how,
+            **changes,
         ),
     )
     options: dict[str, Any] = {"models": settings.models, "model": MODEL}
@@ -131,17 +131,17 @@ def serving(
         yield bot, predictor
 
 
-def begin(bot: RunningBot, predictor: LocalPredictor, candidate: str, **how: Any) -> Rollout:
+def begin(bot: RunningBot, predictor: LocalPredictor, candidate: str, **changes: Any) -> Rollout:
     """Begin a rollout and wait until the bot applies it."""
     live = Bundle.open(bot.settings.models / MODEL).revision
-    begun = bot.store.rollouts.begin(MODEL, candidate=candidate, live=live, slow_ms=1e6, **how)
+    begun = bot.store.rollouts.begin(MODEL, candidate=candidate, live=live, slow_ms=1e6, **changes)
     wait_for(lambda: len(predictor.rollouts()) == 1)
     return begun
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("is_worse", [True, False])
-def test_canary_that_is_secretly_worse_on_one_class_is_rolled_back_by_itself(
+def test_canary_worse_on_one_class_is_rolled_back_automatically(
     telegram: TelegramServer, tmp_path: Path, is_worse: bool
 ) -> None:
     settings = settings_with_model(tmp_path)
@@ -187,7 +187,7 @@ def send_and_judge(bot: RunningBot, person: int, photos: Photos, place: int) -> 
 
 
 @pytest.mark.parametrize("code", ["time.sleep(600)", "os._exit(1)"], ids=["hang", "crash"])
-def test_shadow_that_hangs_or_crashes_costs_visitors_nothing(
+def test_hanging_or_crashing_shadow_does_not_affect_visitors(
     telegram: TelegramServer, tmp_path: Path, content: bytes, code: str
 ) -> None:
     settings = settings_with_model(tmp_path)
@@ -195,8 +195,8 @@ def test_shadow_that_hangs_or_crashes_costs_visitors_nothing(
     limits = ShadowLimits(photos=2, answer_s=600.0)
     command = fake_worker(code)
 
-    def run_shadow(rollout: Rollout, *folders: Path, **how: Any) -> ShadowRunner:
-        return ShadowRunner(rollout, *folders, command=command, limits=limits, **how)
+    def run_shadow(rollout: Rollout, *folders: Path, **changes: Any) -> ShadowRunner:
+        return ShadowRunner(rollout, *folders, command=command, limits=limits, **changes)
 
     with serving(telegram, settings, run_shadow=run_shadow) as (bot, predictor):
         rollout = begin(bot, predictor, candidate, kind="shadow", share=1.0)

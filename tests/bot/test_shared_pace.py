@@ -27,7 +27,7 @@ class FailingSlots(SendSlotTable):
     """A table that cannot be used."""
 
     def reserve(self, *_: Any, **__: Any) -> Slot:
-        raise StoreError("the database is away")
+        raise StoreError("the database is unavailable")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_processes_keep_to_the_limit_of_a_chat_together(store: Store) -> None:
     assert second - first >= 0.4
 
 
-def test_pause_that_telegram_demands_holds_for_other_processes(store: Store) -> None:
+def test_pause_demanded_by_telegram_applies_to_other_processes(store: Store) -> None:
     async def send_all() -> tuple[float, float]:
         one, other = limiters(store, 2, overall=1000, private_s=0)
         began_at = time.monotonic()
@@ -91,7 +91,7 @@ def test_pause_that_telegram_demands_holds_for_other_processes(store: Store) -> 
     assert of_another >= 0.4
 
 
-def test_messages_pass_while_the_database_is_away(
+def test_messages_are_sent_while_the_database_is_unavailable(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     pace = SharedPace(FailingSlots(store.database), BOT, KEY)
@@ -102,7 +102,7 @@ def test_messages_pass_while_the_database_is_away(
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(asyncio.wait_for(wait_twice(), 60))
-    assert caplog.text.count("hold for this process alone") == 1, "once, until it works again"
+    assert caplog.text.count("apply to this process alone") == 1, "once, until it works again"
 
 
 def test_chats_are_stored_as_keyed_hashes(store: Store) -> None:

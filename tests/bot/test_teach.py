@@ -44,7 +44,7 @@ def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
         yield bot
 
 
-def test_taught_model_is_told_selected_and_forgotten(teaching: RunningBot, chat: int) -> None:
+def test_taught_model_is_reported_selected_and_deleted(teaching: RunningBot, chat: int) -> None:
     telegram = teaching.telegram
     result = teach_shapes(telegram, chat)
     assert result.text.startswith("“Shapes” is ready. It knows “circle”, “square”.")
@@ -82,7 +82,7 @@ def test_lesson_survives_a_restart_and_keeps_no_photo(
         result = learn(telegram, 1, "/teach done")
         assert result.text.startswith("“circle, square” is ready.")
         (picture,) = telegram.wait_for(1, 1, "sendPhoto", seconds=300)
-        assert picture.text == T["chart_confusion_how"] + "\n\n1 circle\n2 square"
+        assert picture.text == T["chart_confusion_caption"] + "\n\n1 circle\n2 square"
         assert Image.open(BytesIO(next(iter(picture.files.values())))).width == WIDTH
         stored = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert not any(photo[100:200] in content for photo in sent for content in stored)
@@ -130,7 +130,7 @@ def test_administrators_teach_a_group(teaching: RunningBot, group: int) -> None:
     assert command("/teach@tensight_bot done", MEMBER).text == T["teach_admins"]
     result = learn(telegram, group, "/teach@tensight_bot done", user=ADMINISTRATOR)
     assert "Of 9 photos" in result.text
-    # Who asks to be forgotten takes all photos of a class along.
+    # Forgetting this sender removes all photos of a class.
     ask(telegram, OTHER, lambda: telegram.text(OTHER, "/forget"))
     listed = command("/teach@tensight_bot list", MEMBER)
     assert "“circle”, “square”; photos: 6" in listed.text
@@ -161,7 +161,7 @@ def test_too_few_photos_are_refused_and_the_lesson_goes_on(teaching: RunningBot,
         (["CAT"], None, ["Cat"]),
     ],
 )
-def test_caption_names_the_photos_from_there_on(
+def test_caption_applies_to_the_following_photos(
     captions: list[str], current: str | None, labels: list[str | None]
 ) -> None:
     known = ["Cat"] if captions == ["CAT"] else []

@@ -1,4 +1,4 @@
-"""Refusals of the bot while it is taught: it says why, and the lesson goes on."""
+"""Refusals of the bot during a lesson: it gives the reason, and the lesson continues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refused(reason: TeachingReason, *names: str) -> str:
 
 
 def with_pixel(photo: bytes, level: int) -> bytes:
-    """Return a photo with another pixel in its corner, which nobody sees."""
+    """Return a photo with one changed pixel in its corner, an invisible difference."""
     image = Image.open(BytesIO(photo)).convert("RGB")
     image.putpixel((0, 0), (level, level, level))
     buffer = BytesIO()
@@ -50,7 +50,7 @@ def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
         yield bot
 
 
-def test_names_and_a_single_class_are_refused(teaching: RunningBot, chat: int) -> None:
+def test_invalid_names_and_a_single_class_are_refused(teaching: RunningBot, chat: int) -> None:
     telegram = teaching.telegram
     ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
     for caption in ("None", "ｎｏｎｅ", "x" * 65, "a\u202eb"):
@@ -70,7 +70,7 @@ def test_names_and_a_single_class_are_refused(teaching: RunningBot, chat: int) -
     assert listed.text == T["teach_list_none"], "nothing is half made"
 
 
-def test_photos_that_cannot_be_told_apart_are_refused(teaching: RunningBot, chat: int) -> None:
+def test_indistinguishable_photos_are_refused(teaching: RunningBot, chat: int) -> None:
     telegram = teaching.telegram
     ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
     circles = [shape_jpeg("circle", seed) for seed in range(3)]

@@ -52,9 +52,7 @@ def test_two_chats_teach_at_once_while_photos_of_others_are_answered(
     assert results[1].text.startswith("“circle, bars” is ready.")
 
 
-def test_chat_teaches_where_the_predictor_is_remote(
-    telegram: TelegramServer, tmp_path: Path
-) -> None:
+def test_chat_teaches_with_a_remote_predictor(telegram: TelegramServer, tmp_path: Path) -> None:
     chat = 1
     service = Settings(models=MODELS, home=tmp_path / "service", model="classic", api_keys=KEYS)
     with serving(service, Catalog(service)) as url:

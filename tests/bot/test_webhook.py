@@ -34,7 +34,7 @@ def update(number: int) -> dict[str, Any]:
         ("https://bot.example", {"telegram_webhook_secret": "a b"}, "must be 1 to 256 characters"),
     ],
 )
-def test_webhook_that_telegram_would_refuse_is_explained(
+def test_invalid_webhook_address_is_explained(
     telegram: TelegramServer, tmp_path: Path, url: str, settings: dict[str, Any], message: str
 ) -> None:
     address = WebhookAddress(url, port=free_port())
@@ -118,13 +118,13 @@ def test_webhook_receives_updates_at_any_path(
 
 
 def test_webhook_updates_survive_a_stop(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, away: ControlledPredictor
+    telegram: TelegramServer, tmp_path: Path, content: bytes, offline: ControlledPredictor
 ) -> None:
-    with running_bot(telegram, tmp_path, predictor=away, webhook=webhook_for(telegram)):
+    with running_bot(telegram, tmp_path, predictor=offline, webhook=webhook_for(telegram)):
         sent = [telegram.photo(1, content) for _ in range(3)]
         telegram.wait_for(1, 1)
-    away.error = None
-    with running_bot(telegram, tmp_path, predictor=away, webhook=webhook_for(telegram)):
+    offline.error = None
+    with running_bot(telegram, tmp_path, predictor=offline, webhook=webhook_for(telegram)):
         replies = telegram.wait_for(4, 1)[1:]
     assert [reply.reply_to for reply in replies] == sent
 
@@ -133,8 +133,8 @@ def test_webhook_updates_survive_a_kill(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     chats, port = range(1, 5), webhook_for(telegram).port
-    how = ("--webhook", "https://bot.example/hook", "--port", str(port))
-    bot = start_process(telegram, tmp_path, *how)
+    options = ("--webhook", "https://bot.example/hook", "--port", str(port))
+    bot = start_process(telegram, tmp_path, *options)
     try:
         wait_for(lambda: "url" in telegram.webhook, seconds=200)
         telegram.faults.slow_s = 0.5
@@ -144,7 +144,7 @@ def test_webhook_updates_survive_a_kill(
         bot.wait()
         telegram.faults.slow_s = 0.0
         assert len(telegram.sent()) < 16, "it is killed before it has answered all"
-        bot = start_process(telegram, tmp_path, *how)
+        bot = start_process(telegram, tmp_path, *options)
         wait_for(lambda: len({call.reply_to for call in telegram.sent()}) == 16, seconds=200)
     finally:
         bot.terminate()

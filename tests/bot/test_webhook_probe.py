@@ -39,7 +39,7 @@ def run_probe(url: str, *, path: str | None = None, elsewhere: bool = False) -> 
 
 
 @pytest.mark.parametrize("path", ["/hook", "/%7Ebot/a%20b", "/caf%C3%A9", "/{x}", ""])
-def test_probe_that_arrives_logs_nothing(path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_successful_probe_logs_nothing(path: str, caplog: pytest.LogCaptureFixture) -> None:
     run_probe(f"https://bot.example{path}")
     assert caplog.text == ""
 
@@ -50,7 +50,7 @@ def test_probe_may_arrive_at_another_replica(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_probe_warns_where_the_path_is_changed(
+def test_probe_warns_about_a_changed_path(
     caplog: pytest.LogCaptureFixture, elsewhere: bool
 ) -> None:
     run_probe("https://bot.example/hook", path="/", elsewhere=elsewhere)

@@ -81,7 +81,7 @@ def test_importing_core_has_no_side_effects(tmp_path: Path) -> None:
         "del os.environ['TENSIGHT_HOME'], os.environ['TENSIGHT_PORT']\n"
         "assert str(core.Settings.read().home) == '/later/tensight'\n"
     )
-    # To read this setting is an error.
+    # Reading this setting raises an error.
     environment = os.environ | {"TENSIGHT_PORT": "many", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],

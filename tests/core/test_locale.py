@@ -43,7 +43,7 @@ CAT = Prediction(
         ("none", "de", "Keins der zehn Dinge, die ich kenne; am ähnlichsten ist eine Katze"),
     ],
 )
-def test_verdict_is_formatted_in_both_languages(
+def test_verdict_is_formatted_in_each_language(
     verdict: typing.Literal["known", "unsure", "none"], language: locale.Language, expected: str
 ) -> None:
     answer = dataclasses.replace(CAT, verdict=verdict)

@@ -1,4 +1,4 @@
-"""A lock excludes others and says who has to wait."""
+"""Locks between processes, and the error after a timeout."""
 
 from __future__ import annotations
 

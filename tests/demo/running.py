@@ -21,22 +21,22 @@ from tests.support.servers import free_port
 def served(
     predictor: LocalPredictor,
     *,
-    uploaders: ClientRateLimiter | None = None,
+    upload_limiter: ClientRateLimiter | None = None,
     uploads: UploadFolder | None = None,
     proxies: int = 0,
     bodies: BodyLimits | None = None,
     mcp: Callable[[TrustedHosts], Endpoint] | None = None,
     frames: ClientRateLimiter | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Iterator[str]:
-    """Address of a page that is served as long as it is needed; `how` is what it is built with."""
-    page = build_page(predictor, mcp=mcp is not None, live=True, **how)
+    """Serve a page built with these options while the context is open; yield its address."""
+    page = build_page(predictor, mcp=mcp is not None, live=True, **options)
     port = free_port()
     launch(
         page,
         host="127.0.0.1",
         port=port,
-        uploaders=uploaders,
+        upload_limiter=upload_limiter,
         uploads=uploads,
         proxies=proxies,
         bodies=bodies,

@@ -48,7 +48,7 @@ def test_damaged_file_of_an_archive_is_an_image_error(tmp_path: Path) -> None:
         photo.content()
 
 
-def test_file_that_is_no_archive_is_refused_by_name(tmp_path: Path) -> None:
+def test_non_archive_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "broken.zip"
     path.write_bytes(b"no archive at all")
     with pytest.raises(ZipError, match=r"broken\.zip cannot be opened"):

@@ -1,4 +1,4 @@
-"""What requests to the page may cost and ask for; the page is served for real."""
+"""Limits on requests to the page, which is served by the real server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
 @pytest.fixture(scope="module")
 def url(predictor: LocalPredictor) -> Iterator[str]:
     with served(
-        predictor, uploaders=ClientRateLimiter(1000), visitors=ClientRateLimiter(1000)
+        predictor, upload_limiter=ClientRateLimiter(1000), photo_limiter=ClientRateLimiter(1000)
     ) as address:
         yield address
 
@@ -48,10 +48,10 @@ def port_of(url: str) -> int:
     return int(url.rsplit(":", 1)[1])
 
 
-def post(url: str, path: str, body: Any, **how: Any) -> httpx.Response:
+def post(url: str, path: str, body: Any, **options: Any) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
-    return httpx.post(f"{url}{API}/{path}", content=content, headers=headers, timeout=60, **how)
+    return httpx.post(f"{url}{API}/{path}", content=content, headers=headers, timeout=60, **options)
 
 
 def upload(url: str, photo: Path) -> str:
@@ -117,7 +117,7 @@ def test_bodies_are_limited_in_total(predictor: LocalPredictor) -> None:
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Counts what it is asked for."""
+    """A server that counts its requests."""
 
     asked: list[str]
 
@@ -135,7 +135,7 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[str]]]:
-    """Address of a server that no page has business with, and what it was asked for."""
+    """Run a server that the page must not call; yield its address and its requests."""
     asked: list[str] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Elsewhere,), {"asked": asked}))
     thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
@@ -196,7 +196,7 @@ def test_page_fetches_no_photo_from_other_servers(
         body |= {"session_hash": "s", "fn_index": 0}
     answer = post(url, endpoint, body)
     assert answer.status_code == 400
-    assert "fetches no photos from other addresses" in answer.json()["detail"]
+    assert "does not fetch photos from URLs" in answer.json()["detail"]
     assert asked == []
 
 
@@ -255,7 +255,7 @@ def test_forwarded_address_is_ignored_without_a_declared_proxy(
     if space:
         monkeypatch.setenv("SPACE_ID", "owner/space")
         monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
-    with served(predictor, uploaders=ClientRateLimiter(1)) as url:
+    with served(predictor, upload_limiter=ClientRateLimiter(1)) as url:
         statuses = []
         for who in ("1.1.1.1", "2.2.2.2"):
             with photo.open("rb") as stream:
@@ -267,7 +267,10 @@ def test_forwarded_address_is_ignored_without_a_declared_proxy(
 
 def test_declared_proxy_distinguishes_visitors(predictor: LocalPredictor, photo: Path) -> None:
     with served(
-        predictor, visitors=ClientRateLimiter(1), uploaders=ClientRateLimiter(9), proxies=1
+        predictor,
+        photo_limiter=ClientRateLimiter(1),
+        upload_limiter=ClientRateLimiter(9),
+        proxies=1,
     ) as url:
         path = upload(url, photo)
 

@@ -33,7 +33,7 @@ def url(predictor: LocalPredictor) -> Iterator[str]:
 
 
 def tags_of(url: str, **headers: str) -> dict[str, str]:
-    """Content of the meta tags of the page, by property or name; each occurs once."""
+    """Return the content of the page's meta tags by property or name; each occurs once."""
     page = httpx.get(url, headers=headers).text.partition("<body")[0]
     found = re.findall(r'<meta\s+(?:property|name)="([^"]+)"\s+content="([^"]*)"', page)
     assert len(found) == len(dict(found))
@@ -67,7 +67,7 @@ def test_pictures_are_served(url: str, name: str, kind: str, size: tuple[int, in
     assert Image.open(BytesIO(answer.content)).size == size
 
 
-def test_page_that_is_in_no_frame_does_not_load_the_script_for_frames(url: str) -> None:
+def test_unframed_page_does_not_load_the_frame_script(url: str) -> None:
     assert "iframeResizer" not in httpx.get(url).text.partition("<gradio-app")[0]
 
 
@@ -104,7 +104,7 @@ def test_declared_proxy_passes_on_host_and_scheme(predictor: LocalPredictor) -> 
 
 
 @pytest.mark.parametrize(
-    ("listens_on", "how", "host", "origin"),
+    ("listens_on", "options", "host", "origin"),
     [
         ("127.0.0.1", {}, "localhost:7860", "http://localhost:7860"),
         ("127.0.0.1", {}, "[::1]:7860", "http://[::1]:7860"),
@@ -117,7 +117,7 @@ def test_declared_proxy_passes_on_host_and_scheme(predictor: LocalPredictor) -> 
     ],
 )
 def test_origin_is_returned_only_for_trusted_hosts(
-    listens_on: str, how: dict[str, Any], host: str, origin: str | None
+    listens_on: str, options: dict[str, Any], host: str, origin: str | None
 ) -> None:
     scope = {"type": "http", "scheme": "http", "headers": [(b"host", host.encode())]}
-    assert TrustedHosts(listens_on, **how).origin(scope) == origin
+    assert TrustedHosts(listens_on, **options).origin(scope) == origin

@@ -1,4 +1,4 @@
-"""Frames of a camera, sent to a page that is served for real."""
+"""Frames of a camera, sent to the real server of the page."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def url(predictor: LocalPredictor) -> Iterator[str]:
         yield address
 
 
-def send(url: str, frame: bytes = FRAME, **how: Any) -> httpx.Response:
-    return httpx.post(f"{url}/live", content=frame, timeout=120, **how)
+def send(url: str, frame: bytes = FRAME, **options: Any) -> httpx.Response:
+    return httpx.post(f"{url}/live", content=frame, timeout=120, **options)
 
 
 def test_frame_is_answered_with_verdict_and_bars(url: str) -> None:
@@ -73,19 +73,19 @@ def test_bars_keep_their_places_between_frames(url: str, catalog: Catalog) -> No
     ],
     ids=["no photo", "empty", "no model", "many pixels", "many bytes"],
 )
-def test_frame_that_cannot_be_used_is_refused(
+def test_unusable_frame_is_refused(
     url: str, frame: bytes, model: str, status: int, code: str
 ) -> None:
     answer = send(url, frame, params={"model": model})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_frames_and_photos_have_budgets_of_their_own(
+def test_frames_and_photos_have_separate_rate_limits(
     predictor: LocalPredictor, photo: Path
 ) -> None:
     with served(
         predictor,
-        visitors=ClientRateLimiter(1, window_s=3600),
+        photo_limiter=ClientRateLimiter(1, window_s=3600),
         frames=ClientRateLimiter(2, window_s=3600),
     ) as url:
         assert [send(url).status_code for _ in range(3)] == [200, 200, 429]

@@ -44,16 +44,16 @@ def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
 
 @pytest.fixture(scope="module")
 def url(predictor: LocalPredictor) -> Iterator[str]:
-    visitors = ClientRateLimiter(1000)
+    photo_limiter = ClientRateLimiter(1000)
     with served(
-        predictor, visitors=visitors, mcp=partial(McpEndpoint, predictor, visitors)
+        predictor, photo_limiter=photo_limiter, mcp=partial(McpEndpoint, predictor, photo_limiter)
     ) as address:
         yield f"{address}/mcp"
 
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[str]]]:
-    """Address of another server, and the paths that it was asked for."""
+    """Run another server; yield its address, and the paths that were requested."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -140,9 +140,9 @@ def test_photo_of_too_many_bytes_is_a_tool_error(url: str) -> None:
 
 
 def test_photos_share_the_rate_limit_of_the_page(predictor: LocalPredictor, photo: Path) -> None:
-    visitors = ClientRateLimiter(1)
+    photo_limiter = ClientRateLimiter(1)
     with served(
-        predictor, visitors=visitors, mcp=partial(McpEndpoint, predictor, visitors)
+        predictor, photo_limiter=photo_limiter, mcp=partial(McpEndpoint, predictor, photo_limiter)
     ) as page:
         sent = {"photo": in_base64(photo), "model": "classic"}
         assert not ask(f"{page}/mcp", "predict", sent).is_error

@@ -1,4 +1,4 @@
-"""The page, served for real, asked by Gradio's own client and by curl."""
+"""The page on its real server, called by Gradio's own client and by curl."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from tests.support.servers import wait_for
 
 
 @contextmanager
-def serving(predictor: LocalPredictor, **how: Any) -> Iterator[gradio_client.Client]:
-    """A client of a page that is served as long as it is needed."""
-    with served(predictor, **how) as address:
+def serving(predictor: LocalPredictor, **options: Any) -> Iterator[gradio_client.Client]:
+    """Serve a page while the context is open, and yield a client of it."""
+    with served(predictor, **options) as address:
         yield gradio_client.Client(address, verbose=False)
 
 
@@ -59,9 +59,9 @@ def client(predictor: LocalPredictor) -> Iterator[gradio_client.Client]:
 
 
 def ask(
-    client: gradio_client.Client, photo: Path, model: str | None = "classic", **how: Any
+    client: gradio_client.Client, photo: Path, model: str | None = "classic", **options: Any
 ) -> Any:
-    return client.predict(gradio_client.handle_file(photo), model, api_name="/predict", **how)
+    return client.predict(gradio_client.handle_file(photo), model, api_name="/predict", **options)
 
 
 def test_api_returns_the_predictions_of_the_classifier(
@@ -172,12 +172,12 @@ def test_models_are_listed(client: gradio_client.Client, catalog: Catalog) -> No
 
 
 class Leaving(LocalPredictor):
-    """A predictor whose models are elsewhere, and out of reach from some time on."""
+    """A remote predictor that becomes unreachable after some time."""
 
-    away = False
+    is_offline = False
 
     def models(self) -> list[ModelInfo]:
-        if self.away:
+        if self.is_offline:
             raise PredictorError("http://models.example cannot be reached.")
         return super().models()
 
@@ -185,7 +185,7 @@ class Leaving(LocalPredictor):
 def test_unavailable_predictor_lists_an_error(catalog: Catalog) -> None:
     predictor = Leaving(catalog, queue_size=1, deadline_s=30)
     with serving(predictor) as client:
-        predictor.away = True
+        predictor.is_offline = True
         (row,) = client.predict(api_name="/models")
     predictor.close()
     assert row["error"]["code"] == "predictor"
@@ -304,7 +304,7 @@ def test_javascript_example_of_the_page_runs(
     assert (label, float(confidence)) == (answer["label"], answer["confidence"])
 
 
-def test_file_that_is_no_photo_is_an_error(client: gradio_client.Client, tmp_path: Path) -> None:
+def test_non_photo_file_is_an_error(client: gradio_client.Client, tmp_path: Path) -> None:
     text = tmp_path / "photo.jpg"
     text.write_text("not a photo at all")
     error = ask(client, text)["error"]
@@ -315,7 +315,7 @@ def test_file_that_is_no_photo_is_an_error(client: gradio_client.Client, tmp_pat
 def test_broken_model_is_an_error_without_a_traceback(
     client: gradio_client.Client, photo: Path, catalog: Catalog, monkeypatch: Any
 ) -> None:
-    def broken(*_arguments: object, **_how: object) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
         raise ZeroDivisionError("a secret")
 
     monkeypatch.setattr(catalog.load("classic"), "infer", broken)
@@ -332,7 +332,7 @@ def test_file_over_the_size_limit_is_refused(client: gradio_client.Client, tmp_p
 
 
 def test_photos_beyond_the_rate_limit_are_refused(predictor: LocalPredictor, photo: Path) -> None:
-    with serving(predictor, visitors=ClientRateLimiter(2)) as client:
+    with serving(predictor, photo_limiter=ClientRateLimiter(2)) as client:
         answers = [ask(client, photo) for _ in range(3)]
         assert [answer.get("error", {}).get("code") for answer in answers] == [
             None,
@@ -352,18 +352,18 @@ def test_uploads_are_limited_in_rate_and_size(predictor: LocalPredictor, photo: 
             url = f"{client.src}gradio_api/upload"
             return httpx.post(url, files=sent, headers=headers).status_code
 
-    with serving(predictor, uploaders=ClientRateLimiter(2), proxies=1) as client:
+    with serving(predictor, upload_limiter=ClientRateLimiter(2), proxies=1) as client:
         for told in ({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, {"x-forwarded-for": "9.9.9.9"}):
             assert [send(client, **told) for _ in range(3)] == [200, 200, 429]
         # What stands before the last address may be made up.
         assert send(client, **{"x-forwarded-for": "3.3.3.3, 2.2.2.2"}) == 429
-        assert told_of(client, 2**40).startswith(b"HTTP/1.1 413")
+        assert first_response(client, 2**40).startswith(b"HTTP/1.1 413")
         chunks = (each for each in [b"x"])
         assert httpx.post(f"{client.src}gradio_api/upload", content=chunks).status_code == 411
 
 
-def told_of(client: gradio_client.Client, size: int) -> bytes:
-    """The first of what is said to who has an upload of that many bytes, and sends none of it."""
+def first_response(client: gradio_client.Client, size: int) -> bytes:
+    """Return the first bytes of the response to an upload of this size whose body is not sent."""
     host, port = client.src.removeprefix("http://").rstrip("/").split(":")
     with socket.create_connection((host, int(port)), timeout=120) as asking:
         asking.sendall(
@@ -375,7 +375,7 @@ def told_of(client: gradio_client.Client, size: int) -> bytes:
 
 
 def test_upload_may_hold_a_whole_batch(client: gradio_client.Client) -> None:
-    assert told_of(client, MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
+    assert first_response(client, MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_model_selector_shows_measured_figures(
     assert model["props"]["value"] == catalog.default()
 
 
-def test_page_needs_a_model(tmp_path: Path) -> None:
+def test_page_without_a_model_does_not_start(tmp_path: Path) -> None:
     predictor = LocalPredictor(Catalog(Settings(models=tmp_path)), queue_size=1, deadline_s=1)
     with pytest.raises(ModelNotFoundError, match="tensight train"):
         build_page(predictor)
@@ -421,7 +421,7 @@ def test_models_of_any_labels_are_served(made_models: Path, photo: Path) -> None
 
 
 def call(client: gradio_client.Client, payload: dict[str, str | None]) -> str:
-    """What a program gets that speaks HTTP itself, with a Dutch browser's header."""
+    """Return the response to a program that uses HTTP directly, with a Dutch browser's header."""
     address = f"{client.src}gradio_api/call/predict"
     dutch = {"accept-language": "nl"}
     sent = httpx.post(address, json={"data": [payload, "classic", False]}, headers=dutch)

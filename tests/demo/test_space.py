@@ -1,4 +1,4 @@
-"""A Space: its folder, started where nothing else is installed, and sent to a Hub."""
+"""A Space: its folder, its start in an otherwise empty environment, and its publication."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_space_needs_the_extras_of_page_and_bot() -> None:
 
 
 def only_what_is_named(folder: Path, requirements: Path) -> Path:
-    """A new environment with the packages that the file names, and what those need; its Python.
+    """Make an environment with the packages of a file and their dependencies; return its Python.
 
     They are linked from the environment of the tests, since tests fetch nothing.
     """
@@ -160,7 +160,7 @@ def test_space_is_published(tmp_path: Path, hub: HubServer) -> None:
 def command(
     hub: HubServer, *arguments: str, folder: Path, **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """`tensight space`, with the Hub of the tests."""
+    """Run `tensight space` with the Hub of the tests."""
     environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
     ours = {
         "PYTHONPATH": str(ROOT),

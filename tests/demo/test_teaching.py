@@ -150,7 +150,7 @@ def test_classifier_that_is_taught_again_keeps_its_link(page: PageTeaching, tmp_
     assert teach(page, OTHER, stranger, folder).bundle.config.name != model
 
 
-def test_wrong_answer_is_taught_and_said_by_how_much(page: PageTeaching, tmp_path: Path) -> None:
+def test_correction_reports_the_improvement(page: PageTeaching, tmp_path: Path) -> None:
     folder = tmp_path / "uploads"
     model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
     before = page.describe(model).metrics.taught
@@ -221,7 +221,7 @@ def test_teaching_is_refused_while_too_many_wait(page: PageTeaching, tmp_path: P
 
     first = page.teach(VISITOR, ask(folder, "circle", "square"), str(folder), hold)
     assert begun.wait(PATIENCE_S)
-    # What was uploaded may be swept meanwhile.
+    # The sweep may delete the uploads in the meantime.
     asked = ask(folder, "circle", "bars")
     for file in folder.iterdir():
         file.unlink()

@@ -1,4 +1,4 @@
-"""The folder of uploads: by age, in size, and after processes that were killed."""
+"""The folder of uploads: deletion by age, limited size, and folders of killed processes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def aged(path: Path, seconds: float) -> Path:
     return path
 
 
-def test_sweep_deletes_old_files_whatever_made_them(tmp_path: Path) -> None:
+def test_sweep_deletes_old_files_of_any_origin(tmp_path: Path) -> None:
     folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=1000)
     kept = aged(tmp_path / "built.png", 9000)
-    folder.keep_what_is_there()
+    folder.exempt_existing_files()
     old = [aged(tmp_path / name, 301) for name in ("tmp1", "a/photo.jpg", "a/b/c", ".hidden")]
     young = [aged(tmp_path / name, 200) for name in ("tmp2", "d/photo.jpg")]
     future = aged(tmp_path / "later", -3600)
@@ -52,12 +52,12 @@ def test_sweep_deletes_old_files_whatever_made_them(tmp_path: Path) -> None:
 
 def test_sweep_measures_what_remains(tmp_path: Path) -> None:
     folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=100)
-    assert folder.take(100)
-    assert not folder.take(1)
+    assert folder.reserve(100)
+    assert not folder.reserve(1)
     aged(tmp_path / "young", 1)
     folder.sweep()
-    assert not folder.take(91)
-    assert folder.take(90)
+    assert not folder.reserve(91)
+    assert folder.reserve(90)
 
 
 def passes(folder: Path, seconds: float) -> None:
@@ -93,7 +93,7 @@ def test_files_are_renewed_for_an_hour_unless_written_again(tmp_path: Path) -> N
     assert kept.stat().st_mtime >= young
 
 
-def test_renewed_files_leave_room_for_those_of_others(tmp_path: Path) -> None:
+def test_renewed_files_leave_room_for_others(tmp_path: Path) -> None:
     folder = UploadFolder(tmp_path, max_age_s=300, max_bytes=50)
     paths = [aged(tmp_path / f"{i}.jpg", 200) for i in range(3)]
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Caddy in front of page, service and bot: what it passes on, and to whom."""
+"""Caddy in front of page, service and bot: which requests it passes on, and to which server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from core.serving.http.body_limit import MAX_FORM_BYTES, BodyRule
 from demo.context import ClientRateLimiter
 from demo.guard import LIVE_PATH, MCP_PATH, page_middleware
-from demo.unheard import UnheardEvents
+from demo.unread_events import UnreadEventLimiter
 from tests.support.caddy import CADDYFILE, adapted, proxy_running
 from tests.support.servers import LOOK_S, free_port, wait_for
 from tests.support.tools import run_tool
@@ -34,9 +34,9 @@ PAGE_PATHS = (
 def _limit_of_the_page(path: str) -> int:
     """Return how many bytes of a body the page itself accepts at a path."""
     middleware = page_middleware(
-        uploaders=ClientRateLimiter(1),
+        upload_limiter=ClientRateLimiter(1),
         uploads=None,
-        unheard=UnheardEvents(gr.Blocks(analytics_enabled=False)),
+        unread_events=UnreadEventLimiter(gr.Blocks(analytics_enabled=False)),
         proxies=1,
         mcp=True,
     )
@@ -54,7 +54,7 @@ LIMITS = {
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with what it was asked."""
+    """Answers with a description of the request."""
 
     def do_GET(self) -> None:
         length = len(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
@@ -73,12 +73,12 @@ class _Echo(BaseHTTPRequestHandler):
 
 class _EchoServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore that the proxy broke off a body."""
+        """Ignore bodies that the proxy has cut off."""
 
 
 @contextmanager
 def _echoing() -> Iterator[str]:
-    """Run a server that answers with what it was asked; yield its address."""
+    """Run a server that answers with a description of each request; yield its address."""
     with _EchoServer(("127.0.0.1", 0), _Echo) as server:
         thread = Thread(target=server.serve_forever, args=(LOOK_S,))
         thread.start()
@@ -181,7 +181,7 @@ def test_head_beyond_the_limit_is_refused(tmp_path: Path) -> None:
         assert client.get("/", headers={"X-Long": "x" * 32 * KIB}).status_code == 431
 
 
-def test_photos_go_to_the_replicas_that_are_there(tmp_path: Path) -> None:
+def test_photos_go_to_the_available_replicas(tmp_path: Path) -> None:
     gone = f"127.0.0.1:{free_port()}"
     with (
         _echoing() as server,

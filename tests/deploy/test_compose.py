@@ -1,4 +1,4 @@
-"""The compose file: one command starts everything, and nothing is open that should not be."""
+"""The compose file: one command starts everything, and only the proxy is public."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_compose_file_needs_the_secrets_of_new_env(deploy: Path) -> None:
     assert "run deploy/new-env" in done.stderr
 
 
-def test_own_containers_cannot_write_but_to_their_volume(deploy: Path) -> None:
+def test_own_containers_can_write_to_their_volume_only(deploy: Path) -> None:
     new_env(deploy, "localhost")
     services = composed(deploy)
     for name in OURS:

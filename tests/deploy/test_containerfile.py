@@ -20,7 +20,7 @@ def test_containerfile_follows_the_rules_of_hadolint() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_builder_gets_what_is_copied_and_nothing_else() -> None:
+def test_build_context_has_the_copied_files_only() -> None:
     lines = (DEPLOY / "Containerfile.dockerignore").read_text("utf-8").splitlines()
     assert lines[1] == "*"
     sent = {line[1:] for line in lines if line.startswith("!")}
@@ -56,7 +56,7 @@ def _check(port: int, path: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_health_check_tells_by_its_status_whether_a_server_is_well() -> None:
+def test_health_check_status_shows_whether_a_server_is_healthy() -> None:
     with HTTPServer(("127.0.0.1", 0), _Health) as server:
         thread = Thread(target=server.serve_forever, args=(LOOK_S,))
         thread.start()

@@ -1,4 +1,4 @@
-"""The container image, built and run: small, without privileges, and nothing to write to."""
+"""The container image, built and run: small, unprivileged and read-only."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _ended(running: Container) -> int:
     return running.process.wait(300)
 
 
-def test_image_is_small_and_has_nothing_to_install_with(image: str) -> None:
+def test_image_is_small_and_has_no_installer(image: str) -> None:
     with unpacked(image) as (root, _):
         size = sum(path.lstat().st_blocks * 512 for path in root.rglob("*"))
         sys.stdout.write(f"The image has {size / 1e6:,.0f} MB.\n")  # shown by `pytest -rP`

@@ -54,7 +54,7 @@ def test_prometheus_configuration_is_valid() -> None:
     assert "rules found" in done.stdout
 
 
-def test_alerts_fire_when_they_should() -> None:
+def test_alert_rules_pass_their_unit_tests() -> None:
     done = run_tool("promtool", "test", "rules", Path(__file__).with_name("alerts.yml"))
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -71,7 +71,7 @@ def test_dashboard_and_alerts_name_metrics_that_exist() -> None:
     named = set(re.findall(r"\btensight_\w+", " ".join([alerts, *_expressions()])))
     exported = _exported()
     assert named <= exported
-    # Everything that is measured is shown; of histograms, the buckets.
+    # The dashboard shows every metric, and of histograms the buckets.
     hidden = ("_count", "_sum")
     assert {name for name in exported if not name.endswith(hidden)} <= named
 

@@ -46,13 +46,13 @@ def run_block(block: str, **environment: str) -> str:
 
 
 def set_flag(settings: Settings, value: bool) -> None:
-    """Store something."""
+    """Set a flag in the database."""
     with closing(Store.open(settings)) as store:
         store.flags.set("backed-up", on=value)
 
 
 def flag_of(settings: Settings) -> bool:
-    """Return what was stored."""
+    """Return the flag."""
     with closing(Store.open(settings)) as store:
         return store.flags.get("backed-up")
 

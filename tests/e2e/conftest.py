@@ -31,7 +31,7 @@ from tests.support.chromium import FLAGS
 
 @pytest.fixture(scope="package")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running `tensight web`."""
+    """Run `tensight web`, and return its address."""
     folder = tmp_path_factory.mktemp("web")
     settings = {"TENSIGHT_MODEL": "classic", "TENSIGHT_HOME": str(folder / "home")}
     with serving(folder, **settings) as (address, _):
@@ -125,9 +125,11 @@ def visiting(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Return a function that serves a page in this process and opens it."""
     with ExitStack() as stack:
 
-        def open_page(predictor: LocalPredictor, store: Store | None = None, **how: Any) -> Page:
+        def open_page(
+            predictor: LocalPredictor, store: Store | None = None, **options: Any
+        ) -> Page:
             stack.callback(predictor.close)
-            url = stack.enter_context(served(predictor, store=store, **how))
+            url = stack.enter_context(served(predictor, store=store, **options))
             page = stack.enter_context(closing(new_page(browser)))
             visit(page, url)
             return page

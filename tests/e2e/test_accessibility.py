@@ -1,4 +1,4 @@
-"""The page by keyboard alone, and what axe finds."""
+"""The page by keyboard alone, and the accessibility violations that axe finds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.e2e.visit import (
     TAB_KEYS,
     TABS,
     fill,
-    give,
     keep_screenshot,
     language_of,
     open_tab,
     serious_violations,
     settle,
+    upload_photo,
     visit,
 )
 
@@ -32,7 +32,7 @@ def tab_to(page: Page, what: str) -> None:
     raise AssertionError(f"keys do not reach {what}")
 
 
-def test_keyboard_alone_is_enough(page: Page, photo: Path) -> None:
+def test_page_works_with_the_keyboard_alone(page: Page, photo: Path) -> None:
     # Asked for before the key is pressed: a busy browser opens a window of its own otherwise.
     page.on("filechooser", lambda chooser: chooser.set_files(photo))
     tab_to(page, "#photo [data-testid=upload-button], #photo button[aria-label*=upload]")
@@ -78,7 +78,7 @@ def test_page_has_no_serious_accessibility_violation(
     visit(page, f"{url}/?__theme={theme}")
     language = language_of(page)
     words = locale.page_texts(language)
-    give(page, photo)
+    upload_photo(page, photo)
     page.locator("#action-why").click()
     expect(page.locator("#explained .seen")).to_be_visible()
     page.locator("#options").get_by_role("button").first.click()

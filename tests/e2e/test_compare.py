@@ -9,14 +9,14 @@ from playwright.sync_api import Page, expect
 from core.bundle.folder import find_bundles
 from tests.conftest import ROOT
 from tests.e2e.visit import (
-    give,
     keep_screenshot,
     open_tab,
+    upload_photo,
 )
 
 
-def test_compare_button_hands_on_the_photo(page: Page, photo: Path) -> None:
-    give(page, photo)
+def test_compare_button_passes_on_the_photo(page: Page, photo: Path) -> None:
+    upload_photo(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     page.locator("#action-compare").click()
     models = len(find_bundles(ROOT / "models"))
@@ -26,7 +26,7 @@ def test_compare_button_hands_on_the_photo(page: Page, photo: Path) -> None:
 
 def test_models_are_compared(page: Page, photo: Path) -> None:
     open_tab(page, "Compare")
-    give(page, photo, "#compared-photo")
+    upload_photo(page, photo, "#compared-photo")
     models = len(find_bundles(ROOT / "models"))
     expect(page.locator("#compared .card")).to_have_count(models)
     expect(page.locator("#agreement")).to_contain_text("models say")

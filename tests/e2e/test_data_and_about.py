@@ -31,7 +31,7 @@ def test_texts_follow_the_models(made_models: Path, visiting: Callable[..., Page
     expect(page.locator("#about")).not_to_contain_text("sends nothing to other")
 
 
-def test_data_and_about_need_no_data_set(page: Page) -> None:
+def test_data_and_about_work_without_the_data_set(page: Page) -> None:
     open_tab(page, "Data")
     expect(page.get_by_text("50,000 for training")).to_be_visible()
     expect(page.locator("#data-counts li")).to_have_count(10)
@@ -43,7 +43,7 @@ def test_data_and_about_need_no_data_set(page: Page) -> None:
     keep_screenshot(page, "about")
 
 
-def test_data_tab_shows_images_where_the_data_set_is(
+def test_data_tab_shows_images_of_an_installed_data_set(
     data_folder: Path, browser: Browser, tmp_path: Path
 ) -> None:
     with serving(tmp_path, TENSIGHT_DATA=str(data_folder)) as (url, _):

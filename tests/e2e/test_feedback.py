@@ -23,9 +23,9 @@ from core.store.store import Store
 from tests.conftest import ROOT
 from tests.e2e.visit import (
     choose_model,
-    give,
     new_page,
     serving,
+    upload_photo,
     visit,
 )
 
@@ -44,7 +44,7 @@ def feedback_rows(home: Path) -> list[dict[str, Any]]:
 
 def judge_two_predictions(page: Page, photo: Path) -> None:
     """Confirm one prediction, and correct another with a donated photo."""
-    give(page, photo)
+    upload_photo(page, photo)
     # A double click counts once.
     page.locator("#action-right").dblclick()
     expect(page.locator("#thanks")).to_contain_text("counts towards the accuracy of Classic CNN")
@@ -96,7 +96,7 @@ def test_space_without_a_database_asks_for_no_feedback(
     ):
         page = new_page(browser)
         visit(page, url)
-        give(page, photo)
+        upload_photo(page, photo)
         expect(page.locator("#action-why")).to_be_enabled()
         expect(page.locator("#action-right")).not_to_be_visible()
         # The Hub shows it in a frame.
@@ -116,7 +116,7 @@ def test_space_with_a_database_asks_for_feedback(
     with serving(tmp_path, **settings) as (url, _):
         page = new_page(browser)
         visit(page, url)
-        give(page, photo)
+        upload_photo(page, photo)
         expect(page.locator("#action-right")).to_be_enabled()
         page.close()
 
@@ -124,8 +124,8 @@ def test_space_with_a_database_asks_for_feedback(
 class Unsure(LocalPredictor):
     """A predictor that is never sure."""
 
-    async def predict(self, photo: Photo, **how: Any) -> Prediction:
-        return replace(await super().predict(photo, **how), verdict="unsure")
+    async def predict(self, photo: Photo, **options: Any) -> Prediction:
+        return replace(await super().predict(photo, **options), verdict="unsure")
 
 
 def test_unsure_prediction_asks_for_the_class(
@@ -133,13 +133,13 @@ def test_unsure_prediction_asks_for_the_class(
 ) -> None:
     store = Store.open(Settings(home=tmp_path))
     page = visiting(Unsure(catalog, queue_size=8, deadline_s=30), store)
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.get_by_text("Do you know what it is?")).to_be_visible()
     expect(page.locator("#action-wrong")).to_be_disabled()
     page.get_by_label("Donate my photo").check()
     page.locator("#truth input").click()
     page.get_by_role("option", name="ship").click()
-    # What is kept is said, not what was asked for.
+    # The message states what was stored, not what was requested.
     for upload in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("ship.jpg"):
         upload.unlink()
     page.get_by_role("button", name="Send").click()

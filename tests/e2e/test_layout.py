@@ -16,11 +16,11 @@ from tests.e2e.visit import (
     TAB_KEYS,
     TABS,
     fill,
-    give,
     keep_screenshot,
     language_of,
     open_tab,
     settle,
+    upload_photo,
 )
 
 _BOXES = """parts => parts.map(part => {
@@ -36,7 +36,7 @@ _CUT_OFF = """(input, texts) => texts.filter(text => {
 def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path) -> None:
     width, height = SIZES["phone"]
     page.set_viewport_size({"width": width, "height": height})
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     bars = page.locator("#scores li:visible")
     parts = (page.locator("#photo .image-frame img"), page.locator("#verdict"), bars.last)
@@ -55,7 +55,7 @@ def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path
 
 
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
-def test_tabs_of_a_phone_stand_in_one_row(page: Page) -> None:
+def test_tabs_are_in_one_row_on_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     words = locale.page_texts(language_of(page))
     tabs = page.get_by_role("tab")
@@ -69,7 +69,7 @@ def test_tabs_of_a_phone_stand_in_one_row(page: Page) -> None:
 
 
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
-def test_model_selector_cuts_nothing_off(page: Page, catalog: Catalog) -> None:
+def test_model_selector_shows_its_text_in_full(page: Page, catalog: Catalog) -> None:
     language = language_of(page)
     expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
     texts = [choice(each, language)[0] for each in catalog.models()]
@@ -83,7 +83,7 @@ def test_model_selector_cuts_nothing_off(page: Page, catalog: Catalog) -> None:
 def test_narrow_page_needs_no_horizontal_scrolling(page: Page, photo: Path, text: Path) -> None:
     widths = (360, 375, 768)
     page.set_viewport_size({"width": widths[0], "height": 700})
-    give(page, photo)
+    upload_photo(page, photo)
     page.locator("#action-why").click()
     expect(page.locator("#explained .seen")).to_be_visible()
     wide = {}

@@ -11,11 +11,11 @@ from tests.e2e.visit import (
     ONE_LANGUAGE,
     SIZES,
     choose_model,
-    give,
     keep_screenshot,
     language_of,
     open_tab,
     settle,
+    upload_photo,
 )
 
 _ANSWERS = "n => Number(document.querySelector('#live-answer [data-answers]')?.dataset.answers) > n"
@@ -87,7 +87,7 @@ def test_live_predictions_stop_when_an_example_is_picked(page: Page) -> None:
 
 
 def test_live_predictions_use_the_selected_model(page: Page, photo: Path) -> None:
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
     start_live(page)
     with page.expect_request(lambda request: "/live?model=efficientnet" in request.url):

@@ -10,13 +10,13 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.visit import (
     SIZES,
-    give,
     new_page,
+    upload_photo,
     visit,
 )
 
-# How far what is seen moves while it loads; 0.1 is good, 0.25 is poor (web.dev/cls).
-_MOST_SHIFTED = 0.05
+# Cumulative layout shift while the page loads; 0.1 is good, 0.25 is poor (web.dev/cls).
+_MAX_SHIFT = 0.05
 _FROM_THE_TOP = "part => Math.round(part.getBoundingClientRect().top + scrollY)"
 _COUNT_SHIFTS = """
     window.shifts = [];
@@ -35,11 +35,11 @@ def test_page_does_not_shift_while_it_loads(
     visit(page, url)
     expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
     page.wait_for_timeout(1000)  # for what comes last
-    assert page.evaluate("shifts.reduce((sum, each) => sum + each, 0)") < _MOST_SHIFTED
+    assert page.evaluate("shifts.reduce((sum, each) => sum + each, 0)") < _MAX_SHIFT
     expect(page.get_by_text("Upload a photo to see a prediction.")).to_be_visible()
     actions = page.locator("#actions")
     before = actions.evaluate(_FROM_THE_TOP)
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#action-why")).to_be_enabled()
     assert actions.evaluate(_FROM_THE_TOP) == before
     page.close()

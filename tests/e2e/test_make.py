@@ -1,4 +1,4 @@
-"""The README's first command, as a new user gives it."""
+"""The README's first command, as a new user runs it."""
 
 from __future__ import annotations
 

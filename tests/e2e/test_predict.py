@@ -19,14 +19,14 @@ from core.serving.predictor import PreviewedPrediction
 from demo.context import ClientRateLimiter
 from tests.e2e.visit import (
     choose_model,
-    give,
     keep_screenshot,
+    upload_photo,
     visit,
 )
 
 
 def test_prediction_changes_with_the_model(page: Page, photo: Path) -> None:
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
     expect(page.locator("#verdict h2")).not_to_be_empty()
     keep_screenshot(page, "predict")
@@ -38,7 +38,7 @@ def test_prediction_changes_with_the_model(page: Page, photo: Path) -> None:
 
 
 def test_number_of_classes_is_chosen_in_the_options(page: Page, photo: Path) -> None:
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#scores li:visible")).to_have_count(3)
     page.locator("#options").get_by_role("button").first.click()
     page.locator("#top").fill("5")
@@ -46,8 +46,8 @@ def test_number_of_classes_is_chosen_in_the_options(page: Page, photo: Path) -> 
     expect(page.locator("#details pre")).to_contain_text('"model": "classic"')
 
 
-def test_explanation_lies_over_the_photo(page: Page, photo: Path) -> None:
-    give(page, photo)
+def test_explanation_is_drawn_over_the_photo(page: Page, photo: Path) -> None:
+    upload_photo(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     page.locator("#action-why").click()
     heat = page.locator("#photo .heat")
@@ -71,7 +71,7 @@ def test_example_is_classified(page: Page) -> None:
 
 
 def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: str) -> None:
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     with page.expect_download() as told:
         page.locator("#action-share").click()
@@ -87,7 +87,7 @@ def test_query_selects_the_model(blank: Page, url: str, photo: Path) -> None:
     visit(blank, f"{url}/?model=baseline")
     selector = blank.locator("#model input")
     expect(selector).to_have_value(re.compile("^Baseline CNN · "))
-    give(blank, photo)
+    upload_photo(blank, photo)
     expect(blank.locator("#timing")).to_contain_text("Baseline CNN · ")
     visit(blank, f"{url}/?model=nonsense")
     expect(blank.get_by_text("The model in this link is not available.")).to_be_visible()
@@ -100,35 +100,35 @@ def test_query_selects_the_model(blank: Page, url: str, photo: Path) -> None:
 def test_unusable_file_replaces_the_prediction_with_an_error(
     page: Page, photo: Path, tmp_path: Path
 ) -> None:
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
     text = tmp_path / "photo.jpg"
     text.write_text("no photo at all")
     page.get_by_label("Remove Image").click()
     expect(page.locator("#verdict h2")).to_have_count(0)
-    give(page, text)
+    upload_photo(page, text)
     expect(page.locator("#verdict")).to_contain_text("This file is not a photo.")
     expect(page.locator("#action-why")).to_be_disabled()
 
 
 class Timed(LocalPredictor):
-    """A predictor that needs a thousand times as long to tell what spoke for an answer."""
+    """A predictor that reports a thousand times the inference time for explanations."""
 
-    async def predict(self, photo: Photo, **how: Any) -> Prediction:
-        given = await super().predict(photo, **how)
+    async def predict(self, photo: Photo, **options: Any) -> Prediction:
+        given = await super().predict(photo, **options)
         return replace(given, timing_ms=replace(given.timing_ms, infer=5.0))
 
-    async def predict_with_preview(self, photo: Photo, **how: Any) -> PreviewedPrediction:
-        given = await super().predict_with_preview(photo, **how)
+    async def predict_with_preview(self, photo: Photo, **options: Any) -> PreviewedPrediction:
+        given = await super().predict_with_preview(photo, **options)
         timing = replace(given.prediction.timing_ms, infer=5000.0)
         return replace(given, prediction=replace(given.prediction, timing_ms=timing))
 
 
-def test_time_excludes_that_of_the_explanation(
+def test_time_excludes_the_explanation(
     catalog: Catalog, photo: Path, visiting: Callable[..., Page]
 ) -> None:
     page = visiting(Timed(catalog, queue_size=8, deadline_s=30))
-    give(page, photo)
+    upload_photo(page, photo)
     expect(page.locator("#timing")).to_contain_text(", 5.0 ms to predict")
     page.locator("#action-why").click()
     expect(page.locator("#explained")).to_contain_text("Computed in 5,000.0 ms.")
@@ -139,15 +139,15 @@ def test_explanation_counts_as_a_photo(
     catalog: Catalog, photo: Path, visiting: Callable[..., Page]
 ) -> None:
     predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    page = visiting(predictor, visitors=ClientRateLimiter(1, window_s=3600))
-    give(page, photo)
+    page = visiting(predictor, photo_limiter=ClientRateLimiter(1, window_s=3600))
+    upload_photo(page, photo)
     expect(page.locator("#timing")).to_contain_text(" ms to predict")
     page.locator("#action-why").click()
     expect(page.locator("#explained")).to_contain_text("You have sent too many photos")
 
 
 def test_real_cat_is_recognised(page: Page, photos_folder: Path) -> None:
-    give(page, photos_folder / "cat_0.jpg")
+    upload_photo(page, photos_folder / "cat_0.jpg")
     expect(page.locator("#verdict h2")).to_contain_text("cat")
     first = page.locator("#scores").inner_text()
     choose_model(page, "EfficientNet-Lite2")

@@ -46,17 +46,17 @@ def test_page_uses_the_service_of_the_settings(
             page = new_page(browser)
             visit(page, url)
             open_tab(page, "Models")
-            away = locale.format_error(PredictorError("not there"), "en")
-            expect(page.locator("#leaderboard")).to_contain_text(away)
-            expect(page.locator("#picked-note")).to_contain_text(away)
+            message = locale.format_error(PredictorError("not there"), "en")
+            expect(page.locator("#leaderboard")).to_contain_text(message)
+            expect(page.locator("#picked-note")).to_contain_text(message)
             page.close()
             error = job.result(timeout=120)["error"]
             assert error["code"] == "predictor"
-            assert error["message"] == away
+            assert error["message"] == message
 
 
 def test_share_option_warns_of_public_access(tmp_path: Path) -> None:
-    # Nothing listens there, so that no test opens this machine to anybody.
+    # Nothing listens there, so that no test makes this machine public.
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     local = {"no_proxy": "127.0.0.1,localhost"}
     log = tmp_path / "web.log"

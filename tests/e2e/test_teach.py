@@ -12,11 +12,11 @@ from core import locale
 from tests.e2e.visit import (
     ONE_LANGUAGE,
     SIZES,
-    give,
     keep_screenshot,
     language_of,
     open_tab,
     serious_violations,
+    upload_photo,
     visit,
 )
 from tests.support.drawings import shape_jpeg
@@ -81,7 +81,7 @@ def test_two_classes_are_taught_used_and_downloaded(page: Page, url: str, tmp_pa
     expect(page.locator("#teach-report")).to_contain_text(f"of {_EACH + _BURST} photos were")
     expect(page.locator("#teach-report .confusion tbody tr")).to_have_count(2)
     (unseen,) = draw(tmp_path, "circle", range(50, 51))
-    give(page, unseen, "#teach-photo")
+    upload_photo(page, unseen, "#teach-photo")
     shown = page.locator("#teach-scores .bars li").first
     expect(shown).to_contain_text("circle")
     page.locator("#teach-live").click()
@@ -103,9 +103,9 @@ def test_two_classes_are_taught_used_and_downloaded(page: Page, url: str, tmp_pa
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(f"{url}/?model=taught-")
     visit(page, link)
-    give(page, unseen)
+    upload_photo(page, unseen)
     expect(page.locator("#timing")).to_contain_text("Circle or camera · ")
-    # What a visitor taught is theirs: nobody is asked whether it is right.
+    # A taught classifier is private: visitors are not asked to rate its answers.
     expect(page.locator("#action-right")).to_be_hidden()
     expect(page.locator("#action-wrong")).to_be_hidden()
     expect(page.locator("#action-why")).to_be_enabled()
@@ -126,12 +126,12 @@ def test_classifier_is_taught_more_offered_and_deleted(
     expect(page.locator("#teach-withdraw")).to_be_visible()
     expect(page.locator("#teach-offer")).to_be_hidden()
     page.locator("#teach-continue").click()
-    expect(cards.first.locator(".teach-count")).to_have_text(f"Taught already: {_EACH} · Photos: 0")
+    expect(cards.first.locator(".teach-count")).to_have_text(f"Already taught: {_EACH} · Photos: 0")
     page.locator("#teach-add").click()
     add_class(cards.last, "bars", draw(tmp_path, "bars", range(_EACH)))
     page.locator("#teach-start").click()
     expect(page.locator("#teach-report .confusion tbody tr")).to_have_count(3)
-    expect(cards.last.locator(".teach-count")).to_contain_text(f"Taught already: {_EACH}")
+    expect(cards.last.locator(".teach-count")).to_contain_text(f"Already taught: {_EACH}")
     page.once("dialog", lambda dialog: dialog.accept())
     page.locator("#teach-delete").click()
     expect(page.locator("#teach-empty")).to_be_visible()
@@ -142,7 +142,7 @@ def test_wrong_answer_is_taught_to_its_class(page: Page, tmp_path: Path) -> None
     teach_shapes(page, tmp_path)
     (photo,) = draw(tmp_path, "square", range(50, 51))
     expect(page.locator("#teach-wrong")).to_be_hidden()
-    give(page, photo, "#teach-photo")
+    upload_photo(page, photo, "#teach-photo")
     page.locator("#teach-wrong").click()
     page.locator("#teach-learn").click()
     told = page.locator("#teach-corrected")
@@ -161,7 +161,7 @@ def test_wrong_answer_is_taught_to_its_class(page: Page, tmp_path: Path) -> None
 
 
 @ONE_LANGUAGE
-def test_refusals_stand_beside_their_class_and_lose_nothing(page: Page, tmp_path: Path) -> None:
+def test_refusals_are_shown_beside_their_class_and_lose_nothing(page: Page, tmp_path: Path) -> None:
     words = locale.page_texts(language_of(page))
     cards = open_teach(page)
     page.locator("#teach-start").click()
@@ -199,7 +199,7 @@ def test_slow_upload_keeps_its_first_photos(page: Page, tmp_path: Path) -> None:
     page.clock.install()
     asked: list[str] = []
 
-    def upload(route: Route) -> None:
+    def respond(route: Route) -> None:
         asked.append("upload")
         if len(asked) == 1:
             route.fulfill(status=503, headers={"Retry-After": "1"})
@@ -213,7 +213,7 @@ def test_slow_upload_keeps_its_first_photos(page: Page, tmp_path: Path) -> None:
         asked.append(f"renewed: {len(route.request.post_data_json or [])}")
         route.continue_()
 
-    page.route("**/upload", upload)
+    page.route("**/upload", respond)
     page.route("**/held", renew)
     page.locator("#teach-start").click()
     expect(page.locator("#teach-said h2")).to_be_visible()
@@ -232,7 +232,7 @@ def test_camera_of_a_class_stops_when_another_tab_is_opened(page: Page) -> None:
 
 def test_taught_classifier_fits_the_width(page: Page, tmp_path: Path) -> None:
     teach_shapes(page, tmp_path)
-    give(page, draw(tmp_path, "square", range(50, 51))[0], "#teach-photo")
+    upload_photo(page, draw(tmp_path, "square", range(50, 51))[0], "#teach-photo")
     expect(page.locator("#teach-scores .bars li").first).to_contain_text("square")
     for width, height in SIZES.values():
         page.set_viewport_size({"width": width, "height": height})

@@ -1,4 +1,4 @@
-"""Servers, and what a visitor does in a browser."""
+"""Servers of the page, and actions of a visitor in a browser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ __all__ = [
     "TAB_KEYS",
     "choose_model",
     "fill",
-    "give",
     "keep_screenshot",
     "language_of",
     "new_page",
@@ -35,6 +34,7 @@ __all__ = [
     "serious_violations",
     "serving",
     "settle",
+    "upload_photo",
     "visit",
 ]
 
@@ -119,7 +119,7 @@ def visit(page: Page, address: str) -> None:
     page.wait_for_selector("#photo input[type=file]", state="attached")
 
 
-def give(page: Page, photo: Path, where: str = "#photo") -> None:
+def upload_photo(page: Page, photo: Path, where: str = "#photo") -> None:
     page.set_input_files(f"{where} input[type=file]", photo)
 
 
@@ -155,7 +155,7 @@ def serious_violations(page: Page) -> set[tuple[str, str]]:
 
 
 def keep_screenshot(page: Page, name: str) -> None:
-    """Save a screenshot for a person to look at, who has made the folder screenshots/ for them."""
+    """Save a screenshot for review if the folder screenshots/ exists."""
     settle(page)  # bars grow to their length
     if _SCREENSHOTS.is_dir():
         page.screenshot(path=_SCREENSHOTS / f"{name}.png", full_page=True)
@@ -166,7 +166,7 @@ def fill(page: Page, name: str, photo: Path, text: Path, shown: str = "") -> Non
     open_tab(page, shown or name)
     expect(page.locator(TABS[name])).to_be_visible()
     if name == "Compare":
-        give(page, photo, "#compared-photo")
+        upload_photo(page, photo, "#compared-photo")
         expect(page.locator("#compared .card").first).to_be_visible()
     elif name == "Batch":
         page.set_input_files("#batch-photos input[type=file]", [photo, text])

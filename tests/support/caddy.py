@@ -59,7 +59,7 @@ def adapted(**environment: str) -> dict[str, Any]:
 def proxy_running(
     folder: Path, *, page: str = "", services: Sequence[str] = (), bots: str = ""
 ) -> Iterator[Proxy]:
-    """Run Caddy in front of servers; a server that is not named is one that nobody listens at.
+    """Run Caddy in front of servers; where no server is given, nothing listens.
 
     Args:
         folder: Folder for its files.

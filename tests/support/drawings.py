@@ -13,7 +13,7 @@ __all__ = ["gradient", "seascape", "shape_jpeg", "ship"]
 
 
 def shape_jpeg(kind: str, seed: int, side: int = 96) -> bytes:
-    """Draw a shape at a random place on noise, as the content of a JPEG file.
+    """Draw a shape at a random place on noise, and encode it as JPEG.
 
     Args:
         kind: `circle` (red), `square` (green) or `bars` (blue).

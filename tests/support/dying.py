@@ -22,11 +22,11 @@ def main() -> None:
     _, digest, *arguments = sys.argv
     predict = LocalPredictor.predict
 
-    async def dies(self: LocalPredictor, photo: Any, **how: Any) -> Any:
+    async def dies(self: LocalPredictor, photo: Any, **options: Any) -> Any:
         if hashlib.sha256(photo).hexdigest() == digest:
             await asyncio.sleep(0.3)  # so that other photos are being classified, too
             os.kill(os.getpid(), signal.SIGKILL)
-        return await predict(self, photo, **how)
+        return await predict(self, photo, **options)
 
     LocalPredictor.predict = dies  # type: ignore[method-assign]
     sys.argv = ["tensight", *arguments]

@@ -20,7 +20,7 @@ class Hold:
     """Releases a method that is held up in another process.
 
     Attributes:
-        path: A FIFO; readers wait until `go`.
+        path: A FIFO; readers wait until `release`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,7 +32,7 @@ class Hold:
         """Wait until a call is held up."""
         wait_for(self._is_read, seconds=120)
 
-    def go(self) -> None:
+    def release(self) -> None:
         """Release all calls."""
         if self._writer is not None:
             os.close(self._writer)

@@ -211,7 +211,7 @@ def _item(item: int, kind: bytes) -> bytes:
 
 
 def _box_content(data: bytes, path: list[bytes]) -> bytes:
-    """Content of a box inside others."""
+    """Return the content of a box inside others."""
     for kind in path:
         at = 0
         while data[at + 4 : at + 8] != kind:

@@ -63,7 +63,7 @@ class Postgres:
 
 
 def is_there() -> bool:
-    """Whether its programs are installed here, and the user that runs it where root may not."""
+    """Return whether the programs are installed, and a user who can run them in place of root."""
     if os.geteuid() == 0 and _USER not in (each.pw_name for each in pwd.getpwall()):
         return False
     return all(shutil.which(name, path=_PATH) for name in ("initdb", "postgres", "createdb"))

@@ -232,7 +232,7 @@ class Load:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Ask until the end of the block."""
+        """Send requests until the end of the block."""
         stopped = threading.Event()
         thread = threading.Thread(target=lambda: asyncio.run(self._ask(stopped)))
         thread.start()
@@ -262,7 +262,7 @@ class Load:
             await asyncio.gather(*(client(number) for number in range(self.clients)))
 
     def check(self, expected: Sequence[Mapping[str, float]]) -> None:
-        """Fail for an error, or scores that are not those of the same photo to 1e-5.
+        """Fail on an error, or on scores that differ by more than 1e-5 from those of the photo.
 
         Args:
             expected: The scores of each photo.

@@ -131,7 +131,9 @@ def running_bot(
 
         def work() -> None:
             try:
-                loop.run_until_complete(run(application, stop, webhook=webhook, say=lines.append))
+                loop.run_until_complete(
+                    run(application, stop, webhook=webhook, report=lines.append)
+                )
             except BaseException as error:  # noqa: BLE001  # raised in the test
                 errors.append(error)
             finally:
@@ -167,13 +169,13 @@ def ask(telegram: TelegramServer, chat: int, send: Callable[[], object], *method
 
 
 def press(
-    telegram: TelegramServer, chat: int, reply: Call, button: str, **how: Any
+    telegram: TelegramServer, chat: int, reply: Call, button: str, **options: Any
 ) -> tuple[Call, Call]:
     """Press a button; return what its message becomes, and the answer to the press."""
     answers = len(telegram.sent(None, "answerCallbackQuery"))
     before = len(telegram.sent(chat))
     data = reply.buttons()[button]
-    telegram.press(chat, data, message=int(reply.data["message_id"]), **how)
+    telegram.press(chat, data, message=int(reply.data["message_id"]), **options)
     notice = telegram.wait_for(answers + 1, None, "answerCallbackQuery")[-1]
     sent = telegram.sent(chat)
     return (sent[-1] if len(sent) > before else reply), notice

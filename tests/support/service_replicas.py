@@ -47,12 +47,12 @@ class Replica:
         self._process = self._start()
 
     def kill(self) -> None:
-        """End it in the middle of what it does."""
+        """Kill it in the middle of its work."""
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """Stop it once it has answered what it has accepted."""
+        """Stop it after it has answered the accepted requests."""
         self._process.terminate()
         self._process.wait(120)
 

@@ -46,7 +46,7 @@ MODULES = {module_of(file): file for file in FILES}
 
 
 def layer_of(module: str) -> tuple[int, str]:
-    """Place of the layer of a module, and the name that stands there for it."""
+    """Return the index of a module's layer, and the name that covers it there."""
     name = module
     while name:
         for i, layer in enumerate(LAYERS):
@@ -69,7 +69,7 @@ def imported(file: Path) -> set[str]:
 
 
 def imports_of(module: str) -> set[str]:
-    """Modules of ours that a module imports, also inside functions."""
+    """Return the project's modules that a module imports, also inside functions."""
     return imported(MODULES[module]) & MODULES.keys() - {module}
 
 
@@ -85,7 +85,7 @@ def room_of(module: str) -> str:
 
 
 def height(room: str) -> tuple[int, str]:
-    """Sort key of a package: the highest layer first."""
+    """Return the sort key of a package: the highest layer first."""
     return (1 if room == "core/*.py" else -layer_of(room)[0], room)
 
 

@@ -114,7 +114,7 @@ class TelegramServer:
         self.faults = Faults()
         self.files: dict[str, bytes] = {}
         self.webhook: dict[str, Any] = {}
-        # Users who administrate every group.
+        # Users who are administrators of every group.
         self.administrators: set[int] = set()
         self.texts: dict[tuple[str, str | None], str] = {}
         # Addresses of several processes, to which a proxy passes the requests of the webhook.
@@ -175,17 +175,17 @@ class TelegramServer:
         return self.message(chat, text=text, **more)
 
     def press(
-        self, chat: int, data: str, *, message: int, user: int | None = None, **how: Any
+        self, chat: int, data: str, *, message: int, user: int | None = None, **options: Any
     ) -> None:
         """Press a button of a message of the bot."""
         about: dict[str, Any] = {
             "message_id": message,
-            "date": int(time.time()) if how.get("accessible", True) else 0,
+            "date": int(time.time()) if options.get("accessible", True) else 0,
             "chat": _chat(chat),
         }
-        if how.get("accessible", True):
+        if options.get("accessible", True):
             about |= {"from": BOT, "text": "an answer"}
-            if how.get("photo"):
+            if options.get("photo"):
                 size = {"file_id": "p", "file_unique_id": "p", "width": 1, "height": 1}
                 about |= {"photo": [size]}
                 del about["text"]

@@ -50,7 +50,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _torch() -> dict[str, ModuleType]:
-    """Modules with the names that a state dict refers to."""
+    """Return modules with the names that a state dict refers to."""
     torch, utils = ModuleType("torch"), ModuleType("torch._utils")
 
     def rebuild() -> None:

@@ -39,7 +39,7 @@ def texts(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(value: Any, path: tuple[Any, ...], to: str) -> Any:
-    """Copy what is changed alone: the metrics are large."""
+    """Copy only the changed parts, since the metrics are large."""
     if not path:
         return to
     copy = value.copy()

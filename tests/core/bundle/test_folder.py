@@ -64,7 +64,7 @@ def test_invalid_config_names_the_field(folder: Path, values: dict[str, Any], me
         Bundle.open(folder)
 
 
-def test_config_that_is_not_json_is_rejected(folder: Path) -> None:
+def test_non_json_config_is_rejected(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(BundleError, match=r"config\.json is invalid: the file: Invalid JSON"):
         Bundle.open(folder)

@@ -28,7 +28,7 @@ def test_chart_is_as_wide_as_a_phone_and_grows_with_its_rows() -> None:
 
 
 @pytest.mark.parametrize("name", ["$x_{", "long " * 40, "ij → ß"])
-def test_label_is_drawn_as_it_is(name: str) -> None:
+def test_label_is_drawn_literally(name: str) -> None:
     assert draw_chart(chart(name=name)).startswith(b"\x89PNG")
 
 
@@ -76,5 +76,5 @@ def test_worker_draws_a_chart() -> None:
     ],
     ids=["missing extra", "failure", "hang", "missing program"],
 )
-def test_chart_that_cannot_be_drawn_is_left_out(drawer: ChartDrawer) -> None:
+def test_undrawable_chart_is_left_out(drawer: ChartDrawer) -> None:
     assert drawer.draw(chart()) is None

@@ -35,7 +35,7 @@ core.cli.main.main()
 
 
 def tensight(
-    *arguments: str, program: Sequence[str] = ("-m", "core.cli"), **how: Any
+    *arguments: str, program: Sequence[str] = ("-m", "core.cli"), **options: Any
 ) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "TENSIGHT_HOME"}
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -44,7 +44,7 @@ def tensight(
         env=environment | {"PYTHONPATH": str(ROOT)},
         text=True,
         check=False,
-        **(streams | how),
+        **(streams | options),
     )
 
 
@@ -63,7 +63,7 @@ def is_one_line(run: subprocess.CompletedProcess[str], status: int, *, message: 
     ],
     ids=["utf-16", "utf-16 without its mark", "latin-1"],
 )
-def test_env_file_that_is_not_utf8_is_reported(tmp_path: Path, content: bytes) -> None:
+def test_non_utf8_env_file_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / ".env").write_bytes(content)
     run = tensight("config", cwd=tmp_path)
     is_one_line(run, 2, message=f"{tmp_path / '.env'} is not UTF-8 text")

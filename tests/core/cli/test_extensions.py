@@ -40,7 +40,7 @@ def test_fronts_register_their_commands() -> None:
         assert f" {command} " in help_text
 
 
-def test_broken_front_leaves_other_commands_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_front_is_reported_and_other_commands_work(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, ("web", "no_such_package.cli:web"), ("space", "demo.cli:space"))
     app = build_app()
     assert CliRunner().invoke(app, ["--version"]).exit_code == 0
@@ -53,7 +53,7 @@ def test_broken_front_leaves_other_commands_and_says_why(monkeypatch: pytest.Mon
     )
 
 
-def test_absent_front_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_front_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch)
     run = CliRunner().invoke(build_app(), ["web"])
     assert run.exit_code == 2
@@ -89,7 +89,7 @@ def test_broken_companion_is_reported_and_left_out(
 
 
 @pytest.mark.parametrize(("command", "package"), [("web", "gradio"), ("bot", "telegram")])
-def test_front_without_its_library_says_what_to_install(command: str, package: str) -> None:
+def test_front_without_its_library_names_what_to_install(command: str, package: str) -> None:
     program = (
         "import sys\n"
         f"sys.modules[{package!r}] = None\n"

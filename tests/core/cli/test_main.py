@@ -197,7 +197,7 @@ def test_version_is_printed() -> None:
     assert (run.returncode, run.stdout) == (0, "tensight 0.1.0\n")
 
 
-def test_training_command_without_the_extra_says_what_to_install() -> None:
+def test_training_command_without_the_extra_names_it() -> None:
     program = (
         "import sys\n"
         "import importlib.util as util\n"

@@ -45,7 +45,7 @@ def test_predict_and_explain_use_the_configured_service(
     url: str, photo: Path, catalog: Catalog, tmp_path: Path
 ) -> None:
     # This client retries for seconds, while the others run.
-    away = start_client(f"http://127.0.0.1:{free_port()}", "predict", photo)
+    client = start_client(f"http://127.0.0.1:{free_port()}", "predict", photo)
     run = start_client(url, "predict", photo, "--model", "classic", "--json")
     printed, error = run.communicate(timeout=PATIENCE_S)
     expected = catalog.load("classic").predict(photo)
@@ -60,8 +60,8 @@ def test_predict_and_explain_use_the_configured_service(
     assert explained.returncode == 0, error
     with Image.open(out) as picture:
         assert picture.format == "PNG"
-    _, error = away.communicate(timeout=PATIENCE_S)
-    assert away.returncode == 1
+    _, error = client.communicate(timeout=PATIENCE_S)
+    assert client.returncode == 1
     assert "TENSIGHT_PREDICTOR_URL" in error
 
 

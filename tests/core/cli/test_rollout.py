@@ -29,7 +29,7 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
     return run_tensight(*arguments, **folders)
 
 
-def test_canary_begins_and_ends_by_hand(settings: Settings) -> None:
+def test_canary_is_begun_and_ended_by_command(settings: Settings) -> None:
     candidate = install_candidate(settings)
     began = run(settings, "canary", MODEL, candidate[:6], "--share", "20%")
     assert (began.returncode, began.stdout) == (0, f"The canary of {MODEL} {candidate} began.\n")

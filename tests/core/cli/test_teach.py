@@ -84,7 +84,9 @@ def test_report_is_printed_as_json(tmp_path: Path) -> None:
         ((), "shapes", "has no folders with photos"),
     ],
 )
-def test_refusal_is_one_line(tmp_path: Path, classes: tuple[str, ...], name: str, why: str) -> None:
+def test_refusal_is_printed_on_one_line(
+    tmp_path: Path, classes: tuple[str, ...], name: str, why: str
+) -> None:
     (tmp_path / "photos").mkdir()
     run = run_tensight("teach", name, folder_of(tmp_path / "photos", *classes))
     assert run.returncode == 1

@@ -96,9 +96,7 @@ def test_backbone_of_another_model_is_refused(taught: Bundle) -> None:
         Classifier(taught, threads=1, backbone=other)
 
 
-def test_other_preparation_of_photos_than_that_of_the_base_is_refused(
-    classic: Backbone, taught: Bundle
-) -> None:
+def test_mismatched_preprocessing_is_refused(classic: Backbone, taught: Bundle) -> None:
     text = json.loads((taught.folder / CONFIG).read_text())
     text["input"]["resize"] = "squash" if text["input"]["resize"] != "squash" else "center_crop"
     (taught.folder / CONFIG).write_text(json.dumps(text))
@@ -114,7 +112,7 @@ def test_other_preparation_of_photos_than_that_of_the_base_is_refused(
         {"verdict": {"method": "energy", "none_below": 0, "unsure_below": 0}},
     ],
 )
-def test_config_of_half_a_taught_model_is_refused(
+def test_incomplete_config_of_a_taught_model_is_refused(
     taught: Bundle, change: dict[str, object]
 ) -> None:
     text = json.loads((taught.folder / CONFIG).read_text()) | change
@@ -138,7 +136,7 @@ def test_metrics_of_another_kind_of_model_are_refused(classic: Backbone, taught:
         Bundle.open(taught.folder).metrics()
 
 
-def test_card_says_what_is_known(taught: Bundle) -> None:
+def test_card_states_labels_base_and_metrics(taught: Bundle) -> None:
     text = card(taught.config, taught.metrics())
     for part in (
         "# Circles and squares",

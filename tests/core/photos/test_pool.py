@@ -48,8 +48,8 @@ def pool() -> Iterator[MakePool]:
     made: list[PhotoPool] = []
 
     def make(*, workers: int = 1, inline_pixels: int = 0, **limits: float) -> PhotoPool:
-        how = PhotoLimits(**{"processor_s": 60, "wall_s": 60} | limits)  # type: ignore[arg-type]
-        made.append(PhotoPool(how, workers=workers, inline_pixels=inline_pixels))
+        photo_limits = PhotoLimits(**{"processor_s": 60, "wall_s": 60} | limits)  # type: ignore[arg-type]
+        made.append(PhotoPool(photo_limits, workers=workers, inline_pixels=inline_pixels))
         return made[-1]
 
     yield make

@@ -28,7 +28,7 @@ def hub() -> Iterator[HubServer]:
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders as `models/`: what is bundled, and two versions for the Hub."""
+    """Return folders like `models/`: the bundled models, and two versions for the Hub."""
     folders = {}
     for version in ("bundled", "first", "second"):
         folder = folders[version] = tmp_path_factory.mktemp(version)
@@ -43,7 +43,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def installation(
     hub: HubServer, versions: dict[str, Path], tmp_path: Path
 ) -> Iterator[Installation]:
-    """Nothing pulled yet; the Hub has the first version, tagged v1."""
+    """Return an installation without pulled models; the Hub has the first version, tagged v1."""
     hub.repos[REPO] = Repo()
     sha = hub.repos[REPO].commit(files_of(versions["first"]))
     hub.repos[REPO].refs["v1"] = sha
@@ -56,8 +56,8 @@ def installation(
 
 @pytest.fixture(scope="module")
 def pulled(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where the first version was pulled and made live, to be copied."""
-    # From a Hub of its own: of the other, a test may have asked that it refuse.
+    """Return a home, to be copied, in which the first version was pulled and made live."""
+    # From a Hub of its own: a test may have made the other one refuse requests.
     with HubServer().running() as hub:
         hub.repos[REPO] = Repo()
         hub.repos[REPO].commit(files_of(versions["first"]))
@@ -70,7 +70,7 @@ def pulled(versions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def deployed(installation: Installation, versions: dict[str, Path], pulled: Path) -> Installation:
-    """The first version is live; the second is the Hub's newest."""
+    """Return an installation with the first version live; the second is the Hub's newest."""
     shutil.copytree(pulled, installation.home, symlinks=True)
     installation.hub.repos[REPO].commit(files_of(versions["second"]))
     return installation
@@ -78,6 +78,6 @@ def deployed(installation: Installation, versions: dict[str, Path], pulled: Path
 
 @pytest.fixture
 def black_hole() -> Iterator[str]:
-    """A Hub that takes connections and never answers."""
+    """Return a Hub that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -59,7 +59,7 @@ def test_promotion_and_rollback_take_effect_in_running_predictor(
 
 
 def test_promotion_drops_no_photo(installation: Installation, versions: dict[str, Path]) -> None:
-    """Eight ask without a pause, across a promote and a rollback; each gets every answer."""
+    """Eight clients ask without a pause during a promotion and a rollback; none loses an answer."""
     first = revisions_in(versions["first"])["classic"]
     bundled = revisions_in(versions["bundled"])["classic"]
     installation.succeed("pull")
@@ -83,7 +83,7 @@ def test_promotion_drops_no_photo(installation: Installation, versions: dict[str
         await asyncio.gather(*map(ask, given))
 
     def all_get(revision: str) -> None:
-        """Once each of them got an answer of the revision, and some more of it."""
+        """Wait until every client has got an answer of the revision, and some more of them."""
         begun = [len(answers) for answers in given]
         wait_for(
             lambda: (

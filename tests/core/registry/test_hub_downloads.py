@@ -124,7 +124,7 @@ def shown_on_a_terminal(
 
 def test_progress_is_shown_on_a_terminal_only(installation: Installation) -> None:
     models = [sys.executable, "-m", "core.cli", "models"]
-    # A front pulls without a word.
+    # A front pulls without progress output.
     front = [sys.executable, "-c", SYNC]
     assert (
         shown_on_a_terminal(installation, front, lambda: set(installation.live()) == set(NAMES))

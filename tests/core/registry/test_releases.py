@@ -149,7 +149,7 @@ def test_gc_keeps_the_cache_of_a_running_pull(
 
 
 def wait_for_one(folder: Path, pattern: str) -> Path:
-    """A file in a folder, once there is one."""
+    """Wait for a file in a folder, and return it."""
     wait_for(lambda: next(folder.glob(pattern), None) is not None)
     return next(folder.glob(pattern))
 
@@ -177,7 +177,7 @@ def test_verify_reports_and_gc_deletes_damaged_revisions(
 def test_documented_release_commands_run(
     installation: Installation, versions: dict[str, Path]
 ) -> None:
-    """In their order, as a deployer gives them; what is published is what is bundled."""
+    """Run the commands in their order, as an operator does; the bundled models are published."""
     page = (ROOT / "docs" / "DEPLOYMENT.md").read_text("utf-8")
     block = page.split("Publish, pull, promote and roll back:")[1]
     block = block.split("```sh\n")[1].split("```")[0]

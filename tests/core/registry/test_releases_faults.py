@@ -32,7 +32,7 @@ from tests.support.releases import (
 def corrupt(
     change: Callable[[Installation, Path], Any],
 ) -> Callable[[Installation, dict[str, Path]], None]:
-    """Publish the second version, changed."""
+    """Publish a changed copy of the second version."""
 
     def publish(installation: Installation, versions: dict[str, Path]) -> None:
         folder = installation.home.parent / "corrupt"
@@ -43,8 +43,8 @@ def corrupt(
     return publish
 
 
-def lying(installation: Installation, folder: Path) -> None:
-    """The weights are those of another model; the commit says so, config.json does not."""
+def swap_weights(installation: Installation, folder: Path) -> None:
+    """Publish weights of another model, which the commit lists but config.json does not."""
     shutil.copy(folder / "baseline" / MODEL, folder / "classic" / MODEL)
 
 
@@ -73,9 +73,9 @@ def without_weights(installation: Installation, folder: Path) -> None:
     (folder / "classic" / MODEL).unlink()
 
 
-def fault(**how: Any) -> Callable[[Installation, dict[str, Path]], None]:
+def fault(**options: Any) -> Callable[[Installation, dict[str, Path]], None]:
     def break_it(installation: Installation, versions: dict[str, Path]) -> None:
-        for name, value in how.items():
+        for name, value in options.items():
             setattr(installation.hub.faults, name, value)
 
     return break_it
@@ -127,7 +127,7 @@ FAULTS: dict[str, tuple[Callable[[Installation, dict[str, Path]], None], str]] =
         fault(tree=[{"type": "file", "path": "../evil", "size": 1, "oid": "0" * 40}]),
         "would be written outside",
     ),
-    "lying": (corrupt(lying), "its SHA-256 differs"),
+    "lying": (corrupt(swap_weights), "its SHA-256 differs"),
     "crashing": (corrupt(crashing), "crashes the inference engine (signal "),
     "newer": (corrupt(newer), "needs TenSight 99.0.0"),
     "no weights": (corrupt(without_weights), f"classic in {REPO} has no {MODEL}"),
@@ -135,7 +135,7 @@ FAULTS: dict[str, tuple[Callable[[Installation, dict[str, Path]], None], str]] =
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_failed_pull_changes_nothing_and_says_what_to_do(
+def test_failed_pull_changes_nothing_and_names_the_remedy(
     name: str, deployed: Installation, versions: dict[str, Path]
 ) -> None:
     break_it, message = FAULTS[name]

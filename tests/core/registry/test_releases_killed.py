@@ -63,7 +63,7 @@ def test_killed_pull_leaves_last_good_models_serving(
     process.kill()
     process.communicate()
     answers = deployed.serving()
-    # What has its place may have been made live between the look and the kill.
+    # An installed revision may have become live between the check and the kill.
     assert answers == first or (moment == 9 and answers == second)
     assert {name: row.revision for name, row in deployed.live().items()} == answers
     deployed.succeed("pull", "--promote")
@@ -192,10 +192,10 @@ def test_promotion_does_not_wait_for_a_pull(
         assert pulling.poll() is None, "it is still being tried"
         assert here() == set(first.values()), "and no candidate yet"
         hold.path.unlink()  # for the next model
-        hold.go()
+        hold.release()
         _, err = pulling.communicate(timeout=120)
     finally:
-        hold.go()
+        hold.release()
         pulling.kill()
         pulling.communicate()
         releases.close()

@@ -90,7 +90,7 @@ def test_next_start_requests_nothing(deployed: Installation, versions: dict[str,
 
 @pytest.fixture
 def second_machine(deployed: Installation) -> Installation:
-    """One with the same database as the first, where nothing was pulled yet.
+    """Return a machine with the database of the first, on which nothing was pulled yet.
 
     The second version is live, the first is the last good one; the Hub has moved on to a third.
     """

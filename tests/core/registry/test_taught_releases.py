@@ -34,7 +34,7 @@ def install(home: Path, folder: Path) -> Bundle:
 
 @pytest.fixture
 def taught(installation: Installation, tmp_path: Path) -> Bundle:
-    """A model that was taught on the bundled `classic`."""
+    """Return a model that was taught on the bundled `classic`."""
     base = Bundle.open(installation.models / "classic")
     return write_taught(tmp_path / "made" / "shapes", base)
 

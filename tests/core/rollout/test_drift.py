@@ -8,21 +8,21 @@ from core.rollout.drift_result import Difference
 MONTH = {"cat": 3000, "dog": 3000, "none": 1000}
 
 
-def test_same_mix_is_no_alarm() -> None:
+def test_unchanged_mix_raises_no_alarm() -> None:
     found = compare({"cat": 301, "dog": 299, "none": 100}, MONTH)
     assert not found.is_alarm
     assert (found.n, found.reference_n) == (700, 7000)
     assert found.change < 0.01
 
 
-def test_changed_mix_is_an_alarm_that_names_the_class() -> None:
+def test_changed_mix_raises_an_alarm_that_names_the_class() -> None:
     found = compare({"cat": 100, "dog": 100, "none": 500}, MONTH)
     assert found.is_alarm
     assert found.largest == "none"
     assert found.change == pytest.approx(500 / 700 - 1000 / 7000)
 
 
-def test_small_change_of_many_photos_is_no_alarm() -> None:
+def test_small_change_of_many_photos_raises_no_alarm() -> None:
     month = {label: 1000 * n for label, n in MONTH.items()}
     found = compare({"cat": 46_000, "dog": 40_000, "none": 14_000}, month)
     assert found.p < 1e-6

@@ -24,7 +24,7 @@ DAY = AnswerHistograms(
 SAMPLE = DriftSample("classic", "0" * 12, DAY, USUAL, None)
 
 
-def test_worker_finds_the_same_as_this_process() -> None:
+def test_worker_gives_the_result_of_this_process() -> None:
     found = DriftProcess().compare([SAMPLE])
     assert found == drift_reports([SAMPLE])
     assert found is not None
@@ -66,5 +66,5 @@ def test_scipy_is_not_loaded_by_the_process_that_asks() -> None:
     ],
     ids=["missing extra", "failure", "wrong output", "hang"],
 )
-def test_failed_worker_finds_nothing(process: DriftProcess) -> None:
+def test_failed_worker_gives_no_result(process: DriftProcess) -> None:
     assert process.compare([SAMPLE]) is None

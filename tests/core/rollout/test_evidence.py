@@ -60,7 +60,7 @@ def test_candidate_that_fails_on_one_class_is_found(store: Store) -> None:
     assert "20 of 55 photos of the candidate failed, 0 of 55" in evidence.tests[0].sentence()
 
 
-def test_equal_candidate_is_no_alarm(store: Store) -> None:
+def test_equal_candidate_raises_no_alarm(store: Store) -> None:
     rollout = canary(store)
     for revision in ("new", "old"):
         judge(store, revision, "cat", "cat", 40)
@@ -70,7 +70,7 @@ def test_equal_candidate_is_no_alarm(store: Store) -> None:
     assert evidence.tests[0].evidence < 1.5
 
 
-def test_better_candidate_is_no_alarm(store: Store) -> None:
+def test_better_candidate_raises_no_alarm(store: Store) -> None:
     rollout = canary(store)
     judge(store, "new", "cat", "cat", 40)
     judge(store, "old", "cat", "dog", 40)
@@ -86,7 +86,7 @@ def test_one_person_alone_cannot_cause_an_alarm(store: Store) -> None:
     assert evidence.classes["cat"]["candidate"] == 2
 
 
-def test_errors_and_slow_answers_are_alarms(store: Store) -> None:
+def test_errors_and_slow_answers_raise_alarms(store: Store) -> None:
     rollout = canary(store)
     for _ in range(30):
         store.rollouts.add_traffic(rollout.number, TrafficCounts(candidate=5, live=5))

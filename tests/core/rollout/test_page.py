@@ -6,7 +6,7 @@ from core.rollout.page import rollout_page
 from tests.support.command_line import run_tensight
 
 
-def test_page_tells_false_alarms_and_power() -> None:
+def test_page_states_false_alarms_and_power() -> None:
     seen: list[str] = []
     page = rollout_page(10, command="tensight simulate-rollouts", progress=seen.append)
     assert page.startswith("# Release on evidence\n")

@@ -21,7 +21,7 @@ def blocks(*counts: tuple[int, int, int, int]) -> Blocks:
 
 
 def expected_factor(candidate: float, live: float, sizes: tuple[int, int]) -> float:
-    """Expectation of a block's evidence, summed over all of its outcomes."""
+    """Return the expectation of a block's evidence, summed over all of its outcomes."""
     total = 0.0
     n_a, n_b = sizes
     for x_a, x_b in itertools.product(range(n_a + 1), range(n_b + 1)):
@@ -51,7 +51,7 @@ def test_evidence_falls_where_the_candidate_is_better() -> None:
     assert log_evidence(blocks(*[(1, 0, 1, 0)] * 12)) < 0
 
 
-def test_photos_of_one_revision_alone_are_no_evidence() -> None:
+def test_photos_of_a_single_revision_are_no_evidence() -> None:
     assert log_evidence(blocks((50, 50, 0, 0), (0, 0, 70, 0), (0, 0, 0, 0))) == pytest.approx(0)
 
 

@@ -41,7 +41,7 @@ class Collected:
 
 
 def collect(running: ShadowRunner, until: Callable[[Collected], bool]) -> Collected:
-    """Add up what a runner collects until a condition holds."""
+    """Sum the results of a runner until a condition holds."""
     total = Collected()
 
     def is_reached() -> bool:
@@ -73,7 +73,7 @@ def runner(
     return ShadowRunner(shadow(), folder, is_idle=is_idle, limits=limits, command=command)
 
 
-def test_candidate_answers_copies_in_a_process(
+def test_candidate_answers_copies_in_its_own_process(
     settings: Settings, live: Prediction, photo: Path
 ) -> None:
     with closing(runner(settings)) as running:

@@ -65,7 +65,7 @@ def client_of(rollout: Rollout, *, assigned: bool) -> str:
     return next(c for i in range(99) if is_assigned(rollout, c := f"chat:{i}") == assigned)
 
 
-def test_share_of_clients_is_stable_and_as_asked() -> None:
+def test_share_of_clients_is_stable_and_as_configured() -> None:
     began = datetime.now(UTC)
     rollout = Rollout(1, MODEL, "canary", "new", "old", 0.1, 50.0, began)
     clients = [f"chat:{i}" for i in range(5000)]
@@ -95,7 +95,7 @@ def test_canary_answers_its_clients_until_it_ends(settings: Settings, photo: Pat
             assert ask(restarted, photo, inside).revision == rollout.live
 
 
-def test_worse_candidate_is_rolled_back_by_itself(settings: Settings, photo: Path) -> None:
+def test_worse_candidate_is_rolled_back_automatically(settings: Settings, photo: Path) -> None:
     candidate = install_candidate(settings)
     with closing(Store.open(settings)) as store, closing(predictor(settings)) as running:
         rollout = begin(store, settings, candidate)
@@ -187,7 +187,7 @@ def test_damaged_candidate_is_rolled_back(settings: Settings) -> None:
     assert reported == [f"The canary {MODEL} {candidate} was ended: {ended.reason}"], "operators"
 
 
-def test_candidate_that_is_not_installed_here_is_left_alone(
+def test_candidate_that_is_not_installed_here_is_ignored(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:

@@ -38,7 +38,7 @@ def test_retries_are_limited() -> None:
     assert attempts.count == 4
 
 
-def test_retry_waits_as_long_as_the_predictor_says() -> None:
+def test_retry_waits_for_the_predictors_retry_after() -> None:
     async def ask() -> tuple[bool, int]:
         attempts = Attempts([BusyError(3600)])
         asking = asyncio.ensure_future(retry_while_busy(attempts, RetryPolicy(max_pause_s=7200)))

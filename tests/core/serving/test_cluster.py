@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two replicas with the models of this repository."""
+    """Run two replicas with the models of this repository."""
     need_ray()
     with running_cluster(tmp_path_factory.mktemp("cluster") / "home") as running:
         yield running
@@ -45,7 +45,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def photos() -> list[bytes]:
-    """Photos that differ."""
+    """Return photos that differ."""
     photos = []
     for side in (320, 480, 640, 960):
         path = Path(os.environ["TENSIGHT_HOME"]).parent / f"{side}.jpg"

@@ -42,7 +42,7 @@ def taken(jobs: FairQueue[Job], count: int) -> list[str]:
     return names
 
 
-def test_client_alone_may_hold_all_places() -> None:
+def test_only_client_may_hold_all_places() -> None:
     jobs = queue()
     put(jobs, *"aaaaaaaa")
     assert jobs.taken == 8

@@ -145,7 +145,7 @@ def test_cancelled_callers_see_their_cancellation(slow: SlowCatalog, photo: Path
 
 def test_abandoned_photo_is_not_kept_in_memory(slow: SlowCatalog) -> None:
     class Watched:
-        """A stand-in for a large photo, which is never read since all workers are held up."""
+        """A stand-in for a large photo, which is never read since all workers are busy."""
 
     predictor = LocalPredictor(slow, queue_size=2 * WORKERS, deadline_s=1)
     photos: list[Any] = [Watched() for _ in range(2 * WORKERS)]
@@ -295,7 +295,7 @@ def test_warm_loads_every_model(catalog: Catalog) -> None:
     predictor.close()
 
 
-def test_failing_observer_costs_no_prediction(catalog: Catalog, photo: Path) -> None:
+def test_failing_observer_does_not_fail_predictions(catalog: Catalog, photo: Path) -> None:
     class Broken:
         def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
             raise ZeroDivisionError
@@ -381,7 +381,7 @@ def test_best_effort_photo_is_dropped_unless_a_worker_is_idle(
     assert len(observer.answers) == WORKERS + 1
 
 
-def test_check_classifies_and_is_counted_nowhere(catalog: Catalog, jpeg: bytes) -> None:
+def test_check_classifies_without_being_counted(catalog: Catalog, jpeg: bytes) -> None:
     counted: list[Prediction] = []
 
     class Counting(Rollouts):

@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 def ask_stdio(
     calls: list[tuple[str, dict[str, Any]]], **settings: str
 ) -> list[types.CallToolResult]:
-    """Results of calls to a `tensight mcp` that is started for them."""
+    """Start `tensight mcp`, and return the results of calls to it."""
     models = {"PYTHONPATH": str(ROOT), "TENSIGHT_MODELS": str(ROOT / "models")}
     server = StdioServerParameters(
         command=sys.executable,
@@ -85,7 +85,7 @@ def test_stdio_client_sends_paths_and_base64(photo: Path, catalog: Catalog) -> N
     assert error_of(missing)["code"] == "not_readable"
 
 
-def test_stdio_client_is_told_when_it_may_send_more(photo: Path) -> None:
+def test_stdio_client_gets_the_seconds_until_a_retry(photo: Path) -> None:
     call = ("predict", {"path": str(photo), "model": "classic"})
     first, second = ask_stdio([call, call], TENSIGHT_PHOTOS_PER_MINUTE="1")
     assert not first.is_error
@@ -112,7 +112,7 @@ def test_busy_predictor_is_a_tool_error_with_code_and_seconds(
     assert (error["code"], error["retry_after"]) == ("busy", 7)
 
 
-def test_unexpected_failure_shows_nothing_of_its_cause(
+def test_unexpected_failure_hides_its_cause(
     catalog: Catalog, photo: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     predictor = FailingPredictor(catalog, ValueError("secret"))
@@ -136,7 +136,7 @@ def test_unexpected_failure_shows_nothing_of_its_cause(
         ({"path": "file:///etc/hostname"}, "is an address"),
     ],
 )
-def test_wrong_arguments_are_told_so(catalog: Catalog, given: dict[str, Any], told: str) -> None:
+def test_wrong_arguments_are_reported(catalog: Catalog, given: dict[str, Any], told: str) -> None:
     predictor = LocalPredictor(catalog, queue_size=1, deadline_s=30)
     error = error_of(ask_server(predictor, "predict", given))
     predictor.close()

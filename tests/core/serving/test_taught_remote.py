@@ -43,7 +43,7 @@ def models(base: TeachingBase) -> Path:
 
 @pytest.fixture(scope="module")
 def service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service without any taught model, which asks for a key."""
+    """Run a service without taught models, which requires a key."""
     settings = Settings(models=models, home=tmp_path_factory.mktemp("service"), api_keys=KEYS)
     with serving(settings, Catalog(settings)) as url:
         yield url
@@ -79,7 +79,7 @@ def drawn() -> list[LabelledPhoto]:
     ]
 
 
-def test_remote_embedding_is_the_local_one(
+def test_remote_embedding_equals_the_local_one(
     remote: RemotePredictor, base: TeachingBase, models: Path
 ) -> None:
     photo = shape_jpeg("circle", 1)
@@ -158,7 +158,7 @@ def test_promoted_model_is_listed_beside_the_remote_ones(
     assert (prediction.model, prediction.label) == ("shapes", "circle")
 
 
-def test_private_model_stands_in_no_list_and_no_metric(
+def test_private_model_is_in_no_list_and_no_metric(
     models: Path, tmp_path: Path, base: TeachingBase
 ) -> None:
     settings = Settings(models=models, home=tmp_path / "home", threads=1)
@@ -189,12 +189,12 @@ def test_embedding_needs_the_key(service: str, base: TeachingBase) -> None:
         asyncio.run(stranger.embed(shape_jpeg("circle", 1), base.reference))
 
 
-def test_base_that_the_service_lacks_is_named(remote: RemotePredictor) -> None:
+def test_missing_base_of_the_service_is_named(remote: RemotePredictor) -> None:
     with pytest.raises(ModelNotFoundError, match="other with the SHA-256 000000000000 is not"):
         asyncio.run(remote.embed(shape_jpeg("circle", 1), Base(name="other", sha256="0" * 64)))
 
 
-def test_photo_that_cannot_be_read_is_told(remote: RemotePredictor, base: TeachingBase) -> None:
+def test_unreadable_photo_is_reported(remote: RemotePredictor, base: TeachingBase) -> None:
     with pytest.raises(ImageError):
         asyncio.run(remote.embed(b"no photo", base.reference))
 

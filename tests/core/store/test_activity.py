@@ -49,7 +49,7 @@ def test_counts_are_kept_for_five_weeks(each: Settings) -> None:
         assert hour > past
 
 
-def test_quantiles_are_five_percent_exact() -> None:
+def test_quantiles_are_accurate_to_five_percent() -> None:
     made = Activity()
     for n in range(1, 1001):
         made.record_answer(n / 100, "known")

@@ -10,7 +10,7 @@ from core.settings import Settings
 from core.store.confirmations import PendingCommand
 from core.store.store import Store
 
-SEEN = {"revision": "a", "last_good": None}
+EXPECTED = {"revision": "a", "last_good": None}
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def store(each: Settings) -> Iterator[Store]:
 
 
 def test_command_waits_for_its_operator(store: Store) -> None:
-    key = store.confirmations.add("me", "rollback a", SEEN, 300.0)
+    key = store.confirmations.add("me", "rollback a", EXPECTED, 300.0)
     assert store.confirmations.get(key) == PendingCommand(
-        "me", "rollback a", SEEN, is_valid=True, result=None
+        "me", "rollback a", EXPECTED, is_valid=True, result=None
     )
     assert store.confirmations.get("unknown") is None
 

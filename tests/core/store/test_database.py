@@ -59,7 +59,7 @@ def test_connection_in_use_is_closed_at_the_end_of_its_transaction(each: Setting
         driver.cursor()
 
 
-def test_file_that_is_not_a_database_is_reported(settings: Settings) -> None:
+def test_non_database_file_is_reported(settings: Settings) -> None:
     settings.home.mkdir()
     settings.database_file.write_text("a letter to a friend, long enough to be read as a header")
     with pytest.raises(StoreError, match="is not available: file is not a database"):

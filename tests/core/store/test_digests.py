@@ -1,4 +1,4 @@
-"""Operators' wish for digests."""
+"""Subscriptions of operators to digests."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_digest_is_claimed_once_at_its_time(stores: list[Store], days: int) -> N
     assert due_at(stores[0]) - due == timedelta(days=days), "the same time of day"
 
 
-def test_missed_digests_are_not_made_up_for(stores: list[Store]) -> None:
+def test_missed_digests_are_skipped(stores: list[Store]) -> None:
     stores[0].digests.set(PERSON, 1)
     due = let_pass(stores[0], 4.5)
     assert stores[0].digests.claim(PERSON) == 1

@@ -35,7 +35,7 @@ def test_empty_key_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> N
     assert (tmp_path / "secret").read_bytes() == content
 
 
-def test_key_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
+def test_unreadable_key_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     with pytest.raises(StoreError, match=r"secret, which cannot be used \(Is a directory\)"):
         load_hash_key(Settings(home=tmp_path))

@@ -111,7 +111,7 @@ def test_labels_are_exported_but_not_counted_as_feedback(store: Store) -> None:
     assert store.rollouts.judged(rollout, ["1"]) == []
 
 
-def test_forgotten_sender_takes_labels_and_photos_along(store: Store) -> None:
+def test_forgetting_a_sender_deletes_labels_and_photos(store: Store) -> None:
     answer(store, "one", 0.9)
     answer(store, "two", 0.9)
     store.feedback.label("one", feedback())

@@ -31,8 +31,8 @@ def receive(store: Store, owner: str | None, *updates: tuple[int, int | None]) -
     return store.inbox.receive(BOT, [(number, chat, "{}") for number, chat in updates], owner)
 
 
-def let_die(store: Store, owner: str) -> None:
-    """Let the lease of a process expire."""
+def expire_lease(store: Store, owner: str) -> None:
+    """Expire the lease of a process."""
     store.lanes.renew(BOT, owner, -1)
 
 
@@ -76,7 +76,7 @@ def test_updates_that_nobody_owns_are_claimed_in_order(store: Store) -> None:
 def test_lanes_of_a_dead_process_are_taken_over(store: Store) -> None:
     receive(store, A, (1, 10), (2, None))
     assert store.lanes.claim(BOT, B, 9) == []
-    let_die(store, A)
+    expire_lease(store, A)
     assert store.lanes.claim(BOT, B, 9, take_over=False) == []
     assert store.inbox.begin(BOT, [1], 2, A) is None, "its lease has expired"
     assert set(store.lanes.claim(BOT, B, 9)) == {Lane(10), Lane(0, 2)}
@@ -87,7 +87,7 @@ def test_lanes_of_a_dead_process_are_taken_over(store: Store) -> None:
 
 def test_new_update_moves_the_chat_of_a_dead_process(store: Store) -> None:
     receive(store, A, (1, 10))
-    let_die(store, A)
+    expire_lease(store, A)
     assert receive(store, B, (2, 10)) == {1, 2}
     assert store.inbox.owned(BOT, B) == {1, 2}
 

@@ -30,7 +30,7 @@ def stores(each: Settings) -> Iterator[list[Store]]:
 
 
 def claims(stores: list[Store], name: str = "drift") -> list[bool]:
-    """Let all processes claim a notice at once."""
+    """Claim a notice by all processes at once."""
     tables: list[NoticeTable] = [store.notices for store in stores]
     with ThreadPoolExecutor(len(tables)) as pool:
         return list(pool.map(lambda table: table.claim(name, DAY_S), tables))

@@ -82,7 +82,7 @@ def test_promoted_bundled_revision_ends_its_own_rollout_as_promoted(
         assert (ended.outcome, ended.reason) == (outcome, "bundled was made live")
 
 
-def test_promotion_of_the_bundled_revision_that_is_live_ends_no_rollout(each: Settings) -> None:
+def test_promotion_of_the_live_bundled_revision_ends_no_rollout(each: Settings) -> None:
     with closing(Store.open(each)) as store:
         begin(store)
         store.live.promote({"a": BUNDLED}, {"a": "1"})

@@ -55,7 +55,7 @@ def test_group_gets_a_limited_number_of_messages_a_minute(tables: list[SendSlotT
     assert refused.wait_s > 0
 
 
-def test_pause_that_telegram_demands_holds_for_all_processes(tables: list[SendSlotTable]) -> None:
+def test_pause_demanded_by_telegram_applies_to_all_processes(tables: list[SendSlotTable]) -> None:
     one, other = tables
     one.pause("a", 600.0)
     refused = reserve(other, "a")

@@ -55,7 +55,7 @@ def test_probabilities_are_those_of_held_out_photos(space: EmbeddingSpace) -> No
     shuffled = Examples(examples.embeddings, rng.permutation(examples.labels))
     taught = teach_head(shuffled, space)
     np.testing.assert_allclose(taught.probabilities.sum(axis=1), 1)
-    # Labels at random can be memorised, but not predicted.
+    # Random labels can be memorised, but not predicted.
     assert (taught.probabilities.argmax(axis=1) == shuffled.labels).mean() < 0.7
     assert taught.probabilities.max(axis=1).mean() < 0.7
 

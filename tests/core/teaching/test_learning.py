@@ -24,7 +24,7 @@ def clusters(views: int = 2) -> StoredExamples:
     )
 
 
-def test_worker_learns_what_this_process_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_learns_the_same_as_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_TELEGRAM_TOKEN", "a secret")
     examples, space = clusters(), random_space(FEATURES)
     there, here = learn(examples, space), learn_here(examples, space)
@@ -40,7 +40,7 @@ def test_worker_that_takes_too_long_is_ended() -> None:
     assert told.value.reason == "failed"
 
 
-def test_failure_of_the_worker_is_told() -> None:
+def test_worker_failure_is_reported() -> None:
     # The space has another number of features.
     with pytest.raises(TeachingError, match=r"Learning failed: .*has shape"):
         learn(clusters(), random_space(FEATURES + 1))

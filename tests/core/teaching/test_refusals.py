@@ -43,7 +43,7 @@ def test_too_few_photos_are_refused(teaching: Teaching) -> None:
     assert "'square' has 2" in str(error)
 
 
-def test_photo_that_is_there_twice_counts_once(teaching: Teaching) -> None:
+def test_duplicate_photo_counts_once(teaching: Teaching) -> None:
     twice = drawn("square", each=2)
     photos = [*drawn("circle"), *twice, replace(twice[0], name="again")]
     assert "'square' has 2" in str(refused(teaching, photos))
@@ -76,7 +76,7 @@ def test_photo_in_two_classes_is_refused(teaching: Teaching) -> None:
         ("two\nlines", "cannot be seen"),
     ],
 )
-def test_class_name_is_refused(name: str, why: str) -> None:
+def test_invalid_class_name_is_refused(name: str, why: str) -> None:
     with pytest.raises(TeachingError, match=why) as told:
         checked_name(name)
     assert told.value.reason == "bad_class"
@@ -84,7 +84,7 @@ def test_class_name_is_refused(name: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Katze", "猫", "кошка", "قطة", "बिल्ली", "cat & dog", "x" * 64])
-def test_class_name_may_be_of_any_language(name: str) -> None:
+def test_class_name_may_be_in_any_language(name: str) -> None:
     assert checked_name(f" {name} ") == name
 
 
@@ -113,7 +113,7 @@ def test_too_many_photos_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Shapes", "my shapes", "none", "taught-x", "../x", "x" * 64])
-def test_model_name_is_refused(name: str) -> None:
+def test_invalid_model_name_is_refused(name: str) -> None:
     with pytest.raises(TeachingError) as told:
         check_model_name(name, set())
     assert told.value.reason == "bad_model"
@@ -131,7 +131,7 @@ def test_unreadable_photos_alone_are_refused(teaching: Teaching) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "nothing,here\nx,y\n", "file,label\n"])
-def test_useless_table_is_refused(tmp_path: Path, content: str) -> None:
+def test_invalid_table_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "labels.csv").write_text(content)
     with pytest.raises(TeachingError, match=r"labels\.csv"):
         read_folder(tmp_path)

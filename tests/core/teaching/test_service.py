@@ -1,4 +1,4 @@
-"""Teaching models, and what belongs to whom."""
+"""Teaching models, and their owners."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_base_is_installed_once(teaching: Teaching, settings: Settings) -> None:
     assert names == ["classic", "others", "shapes"]
 
 
-def test_examples_go_with_the_last_revision(teaching: Teaching, settings: Settings) -> None:
+def test_examples_are_deleted_with_the_last_revision(
+    teaching: Teaching, settings: Settings
+) -> None:
     teaching.teach_named("shapes", drawn("circle", "square"))
     kept = teaching.create("chat:1", "Shapes", drawn("circle", "bars"))
     assert kept.record is not None
@@ -140,9 +142,7 @@ def test_more_photos_and_classes_are_taught(teaching: Teaching, settings: Settin
     assert teaching.models("chat:1")[0].revision == again.bundle.revision
 
 
-def test_model_that_is_taught_again_forgets_what_was_before(
-    teaching: Teaching, settings: Settings
-) -> None:
+def test_retaught_model_forgets_earlier_photos(teaching: Teaching, settings: Settings) -> None:
     first = teaching.create("chat:1", "Shapes", drawn("circle", "square"))
     assert first.record is not None
     model = first.record.id
@@ -291,7 +291,7 @@ def test_downloaded_model_is_loaded_with_its_base(
         teaching.download("others", model.record.id)
 
 
-def test_changed_base_is_told_and_the_model_goes_on(
+def test_changed_base_is_reported_and_the_model_still_answers(
     teaching: Teaching, settings: Settings, base: TeachingBase, embed: Embed, pool: PhotoPool
 ) -> None:
     model = teaching.create("chat:1", "Shapes", drawn("circle", "square"))

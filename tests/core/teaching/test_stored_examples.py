@@ -36,7 +36,7 @@ def test_examples_survive_a_round_trip() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", stored(4).to_bytes()[:200]])
-def test_damaged_examples_are_told(content: bytes) -> None:
+def test_damaged_examples_are_reported(content: bytes) -> None:
     with pytest.raises(TeachingError, match="cannot be read"):
         StoredExamples.from_bytes(content)
 

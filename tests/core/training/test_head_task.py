@@ -50,7 +50,7 @@ def _above(x: object, classes: int) -> object:
 
 
 def _set_kernel(model: keras.Model, *others: object) -> None:
-    """Start from the same weights whenever the network is built."""
+    """Set the same initial weights whenever the network is built."""
     layer = model.get_layer("held")
     kernel = np.random.default_rng(0).normal(size=layer.kernel.shape)
     layer.set_weights([kernel.astype(np.float32), np.zeros(8, np.float32)])

@@ -26,7 +26,7 @@ from tests.support import made
 def begin(
     recipes: list[Recipe], data: Dataset, settings: Settings, *, resume: bool = False
 ) -> list[Outcome]:
-    """Train these, each as short as it can be."""
+    """Train recipes, each for as short as possible."""
     return list(
         train_all(
             [recipe.name for recipe in recipes],

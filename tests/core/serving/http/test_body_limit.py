@@ -46,21 +46,21 @@ def test_unread_body_closes_the_connection(url: str, path: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def hasty(catalog: Catalog) -> Iterator[str]:
+def short_timeouts(catalog: Catalog) -> Iterator[str]:
     """Return the address of a service that gives a body half a second."""
     with serving(Settings(models=MODELS), catalog, bodies=BodyLimits(16, grace_s=0.5)) as address:
         yield address
 
 
-def test_missing_body_times_out(hasty: str) -> None:
+def test_missing_body_times_out(short_timeouts: str) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-    said = exchange(port_of(hasty), head + b"some of it")
+    said = exchange(port_of(short_timeouts), head + b"some of it")
     assert said.startswith(b"HTTP/1.1 408")
     assert b'"too_slow"' in said
 
 
-def test_slow_body_times_out(hasty: str) -> None:
-    host, port = hasty.removeprefix("http://").split(":")
+def test_slow_body_times_out(short_timeouts: str) -> None:
+    host, port = short_timeouts.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sender:
         sender.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
         for _ in range(60):

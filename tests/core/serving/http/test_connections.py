@@ -45,7 +45,7 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def hasty() -> Iterator[int]:
+def short_timeouts() -> Iterator[int]:
     """Return the port of an application with short timeouts."""
     limits = ConnectionLimits(head_s=0.3, idle_s=1, stalled_s=0.3)
     with served(echo, limits) as port:
@@ -144,15 +144,15 @@ def test_requests_sent_at_once_are_answered_in_order(port: int) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n\r\n", b"G"])
-def test_incomplete_head_times_out(hasty: int, start: bytes) -> None:
-    with connected(hasty) as connection:
+def test_incomplete_head_times_out(short_timeouts: int, start: bytes) -> None:
+    with connected(short_timeouts) as connection:
         connection.sendall(start)
         assert status_of(everything(connection)) in (0, 408)
 
 
-def test_slow_head_times_out(hasty: int) -> None:
+def test_slow_head_times_out(short_timeouts: int) -> None:
     ended = threading.Event()
-    with connected(hasty) as connection:
+    with connected(short_timeouts) as connection:
 
         def trickle() -> None:
             try:
@@ -170,15 +170,15 @@ def test_slow_head_times_out(hasty: int) -> None:
             thread.join()
 
 
-def test_incomplete_second_head_times_out(hasty: int) -> None:
+def test_incomplete_second_head_times_out(short_timeouts: int) -> None:
     whole = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
-    with connected(hasty) as connection:
+    with connected(short_timeouts) as connection:
         connection.sendall(whole + b"GET /second HTTP/1.1\r\n")
         assert b"/first" in everything(connection)
 
 
-def test_idle_connection_is_closed(hasty: int) -> None:
-    with connected(hasty) as connection:
+def test_idle_connection_is_closed(short_timeouts: int) -> None:
+    with connected(short_timeouts) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert told(everything(connection))["path"] == "/"
 

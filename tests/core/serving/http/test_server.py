@@ -50,7 +50,7 @@ def test_serve_answers_and_exits_on_a_stop_signal(stop: signal.Signals, jpeg: by
 
 
 @contextmanager
-def held_up(at: str, folder: Path) -> Iterator[tuple[str, Fork, Hold]]:
+def paused_server(at: str, folder: Path) -> Iterator[tuple[str, Fork, Hold]]:
     """Run a `tensight serve` that is held up at a method: its address, process and hold."""
     models = folder / "models"
     shutil.copytree(MODELS / "classic", models / "classic")
@@ -62,19 +62,19 @@ def held_up(at: str, folder: Path) -> Iterator[tuple[str, Fork, Hold]]:
         try:
             yield f"http://127.0.0.1:{port}", process, hold
         finally:
-            hold.go()
+            hold.release()
             process.kill()
 
 
 def test_process_is_ready_once_its_default_model_is_loaded(tmp_path: Path, jpeg: bytes) -> None:
-    with held_up("core.inference.engine:Engine.__init__", tmp_path) as (url, process, hold):
+    with paused_server("core.inference.engine:Engine.__init__", tmp_path) as (url, process, hold):
         hold.wait()
         for _ in range(2):
             early = httpx2.get(f"{url}/readyz", timeout=PATIENCE_S)
             told = {"status": "loading the default model"}
             assert (early.status_code, early.json()) == (503, told)
             assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
-        hold.go()
+        hold.release()
         wait_for(lambda: httpx2.get(f"{url}/readyz").status_code == 200)
         assert httpx2.get(f"{url}/readyz").json() == {"status": "ready"}
         assert post(url, content=jpeg).status_code == 200
@@ -93,7 +93,7 @@ def test_process_answers_pending_photos_before_it_exits(
         return False
 
     answers: list[httpx2.Response] = []
-    with held_up("core.photos.pool:PhotoPool.prepare", tmp_path) as (url, process, hold):
+    with paused_server("core.photos.pool:PhotoPool.prepare", tmp_path) as (url, process, hold):
         port = int(url.rpartition(":")[2])
         wait_for(lambda: process.poll() is not None or not is_refused(port))
         asking = threading.Thread(target=lambda: answers.append(post(url, content=jpeg)))
@@ -103,7 +103,7 @@ def test_process_answers_pending_photos_before_it_exits(
         wait_for(lambda: is_refused(port))
         assert answers == []
         assert process.poll() is None, "it waits for who waits for it"
-        hold.go()
+        hold.release()
         asking.join(PATIENCE_S)
         assert process.wait(PATIENCE_S) == 0
     (answer,) = answers

@@ -22,7 +22,7 @@ def test_draw_shows_mistakes_and_confusions(models: Path, tmp_path: Path) -> Non
     split = made.dataset().test
     # Ten of each class are called another, so that there is something to draw.
     wrong = replace(split, labels=np.where(split.rows < 30, (split.labels + 1) % 3, split.labels))
-    # Rows count on where the split was cut from something longer.
+    # Row numbers are those of the longer split that this one was cut from.
     wrong = replace(wrong, rows=wrong.rows + 1000)
     images = dict(zip(wrong.rows.tolist(), map(Image.fromarray, wrong.images), strict=True))
     names = [classifier.labels[label] for label in wrong.labels]

@@ -37,7 +37,7 @@ def test_compare_methods_covers_every_method(catalog: Catalog, ships: Split) -> 
     found = compare_methods(known, none, classifier.config, arrays)
     assert (found.known, found.n_known, found.none, found.n_none) == ("ships", 40, "noise", 30)
     assert set(found.auroc) == set(found.fpr95) == set(OOD_METHODS) - {"probe"}
-    # The neighbours are the very images.
+    # Each image is its own nearest neighbour.
     assert found.auroc["knn"] == pytest.approx(1)
     assert found.fpr95["knn"] == 0
     assert best_method([found]) in OOD_METHODS

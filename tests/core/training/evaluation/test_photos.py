@@ -33,7 +33,7 @@ def tensight(*arguments: str, models: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Thirty photos of the made classes, one of them called another, and three of none."""
+    """Write thirty photos of the classes, one of them mislabelled, and three of none."""
     split = made.dataset().test
     rows = ["file,label"]
     for i in range(30):

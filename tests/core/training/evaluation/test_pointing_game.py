@@ -38,7 +38,7 @@ class Config:
 
 
 class ColourClassifier:
-    """Knows each class by its grey level, and marks where that level is."""
+    """A classifier that knows each class by its grey level, and marks where that level is."""
 
     config = Config()
 

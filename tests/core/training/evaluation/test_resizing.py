@@ -18,7 +18,7 @@ from tests.support import made
 
 
 def test_resize_metrics_cover_every_rule(made_models: Path) -> None:
-    """Shapes that fill the image from side to side are known by whatever part is seen."""
+    """Shapes that fill the image are recognised by any part of it."""
     bundle = Catalog(Settings(models=made_models)).bundle("shapes")
     split = made.dataset().test
     figures = resize_metrics(

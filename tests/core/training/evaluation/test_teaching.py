@@ -24,7 +24,7 @@ _D = 32
 
 @pytest.fixture(scope="module")
 def photos() -> EmbeddedPhotos:
-    """Photos of each kind around a center of its own; MobileNetV2's embeddings are noise."""
+    """Return embeddings of each kind around its own center; those of MobileNetV2 are noise."""
     rng = np.random.default_rng(0)
     kinds = np.repeat(sorted({*KEPT_BACK_KINDS, *ALIKE_KINDS}), 14)
     centers = {kind: rng.normal(0, 3, _D) for kind in np.unique(kinds)}

@@ -58,8 +58,8 @@ def trained(*tail: layers.Layer) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write what the page asks for: a model, and two folders of photos."""
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write what the guide requires: a model, and two folders of photos."""
     folder = tmp_path_factory.mktemp("desk")
     trained(layers.Dense(3, activation="softmax")).save(folder / "shapes.keras")
     data = made.dataset()
@@ -85,19 +85,19 @@ def hub() -> Iterator[HubServer]:
 
 
 def test_add_a_model_page_works_command_by_command(
-    desk: Path, hub: HubServer, photo: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, hub: HubServer, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("TENSIGHT_", "HF_"))},
         "HF_ENDPOINT": hub.url,
         "HF_HUB_DISABLE_XET": "1",
-        "HF_HOME": str(desk / "hf"),
+        "HF_HOME": str(workspace / "hf"),
         "PYTHONPATH": str(ROOT),
-        "TENSIGHT_HOME": str(desk / "home"),
+        "TENSIGHT_HOME": str(workspace / "home"),
         "TENSIGHT_HUB_TOKEN": "t",
     }
-    Image.open(desk / "test" / "0.png").save(desk / "photo.jpg")
-    (desk / "elsewhere").mkdir()
+    Image.open(workspace / "test" / "0.png").save(workspace / "photo.jpg")
+    (workspace / "elsewhere").mkdir()
     printed: dict[str, list[str]] = {}
     for command in COMMANDS:
         program, *arguments = shlex.split(command)
@@ -107,14 +107,14 @@ def test_add_a_model_page_works_command_by_command(
         models = "models" if program == ".venv-dev/bin/tensight" else "elsewhere"
         if arguments[0] == "export" and "--replace" in arguments:
             # In this process, which has loaded TensorFlow; the first export ran in its own.
-            monkeypatch.chdir(desk)
+            monkeypatch.chdir(workspace)
             again = CliRunner().invoke(app, arguments, env={"TENSIGHT_MODELS": models})
             assert again.exit_code == 0, f"{command}\n{again.output}"
             continue
         with Fork(
             ["-m", "core.cli", *arguments],
-            environment | {"TENSIGHT_MODELS": str(desk / models)},
-            folder=desk,
+            environment | {"TENSIGHT_MODELS": str(workspace / models)},
+            folder=workspace,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as run:
@@ -126,17 +126,17 @@ def test_add_a_model_page_works_command_by_command(
     assert first != second, "the second version is another revision"
     assert [answer.split(": ")[0] for answer in printed["predict photo.jpg"]] == ["photo.jpg"]
     assert "red square" in printed["predict photo.jpg"][0]
-    settings = Settings(home=desk / "home", models=desk / "elsewhere")
+    settings = Settings(home=workspace / "home", models=workspace / "elsewhere")
     catalog = Catalog(settings)
     assert catalog.load("shapes").labels == made.LABELS
     assert f"shapes {catalog.load('shapes').revision} is live\n" == first, "rolled back"
     catalog.close()
-    bundle = Bundle.open(desk / "models" / "shapes")
-    card = (desk / "models" / "shapes" / "README.md").read_text("utf-8")
+    bundle = Bundle.open(workspace / "models" / "shapes")
+    card = (workspace / "models" / "shapes" / "README.md").read_text("utf-8")
     assert "Trained elsewhere" in card
     assert "curves.png" not in card
     assert "photos of the folder test" in card
-    assert "Second version" in (desk / "models" / "README.md").read_text("utf-8")
+    assert "Second version" in (workspace / "models" / "README.md").read_text("utf-8")
     metrics = bundle.metrics()
     assert metrics.test.n == 150
     assert metrics.test.accuracy > 0.9
@@ -146,11 +146,11 @@ def test_add_a_model_page_works_command_by_command(
     assert b"Second version" in published["README.md"]
 
 
-def exported(desk: Path, file: Path, folder: Path, **changes: object) -> Bundle:
-    how: dict[str, object] = {
+def exported(workspace: Path, file: Path, folder: Path, **changes: object) -> Bundle:
+    options: dict[str, object] = {
         "labels": made.LABELS,
-        "validation": desk / "validation",
-        "test": desk / "test",
+        "validation": workspace / "validation",
+        "test": workspace / "test",
         "pixels": "0..1",
         "family": "scratch",
         "precision": "float32",
@@ -158,48 +158,50 @@ def exported(desk: Path, file: Path, folder: Path, **changes: object) -> Bundle:
         "settings": Settings(threads=1),
         "command": "tests",
     }
-    return import_keras(file, folder, **(how | changes))  # type: ignore[arg-type]  # of a dict
+    return import_keras(file, folder, **(options | changes))  # type: ignore[arg-type]  # of a dict
 
 
 @pytest.fixture(scope="module")
-def plain(desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Export the model of the desk as it is."""
-    return exported(desk, desk / "shapes.keras", tmp_path_factory.mktemp("plain") / "plain")
+def plain(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Export the model of the guide without options."""
+    return exported(
+        workspace, workspace / "shapes.keras", tmp_path_factory.mktemp("plain") / "plain"
+    )
 
 
 @pytest.mark.parametrize("pixels", ["0..255", "-1..1"])
-def test_pixel_ranges_are_normalised(desk: Path, tmp_path: Path, pixels: str) -> None:
+def test_pixel_ranges_are_normalised(workspace: Path, tmp_path: Path, pixels: str) -> None:
     scale, offset = {"0..255": (1 / 255, 0.0), "-1..1": (0.5, 0.5)}[pixels]
-    inner = keras.saving.load_model(desk / "shapes.keras")
+    inner = keras.saving.load_model(workspace / "shapes.keras")
     image = keras.Input((32, 32, 3))
     x = layers.Rescaling(scale, offset)(image)
     for layer in inner.layers[1:]:
         x = layer(x)
     keras.Model(image, x).save(tmp_path / "other.keras")
-    bundle = exported(desk, tmp_path / "other.keras", tmp_path / "other", pixels=pixels)
+    bundle = exported(workspace, tmp_path / "other.keras", tmp_path / "other", pixels=pixels)
     assert bundle.metrics().test.accuracy > 0.9
 
 
-def test_logits_and_separate_softmax_give_the_same_scores(desk: Path, tmp_path: Path) -> None:
-    inner = keras.saving.load_model(desk / "shapes.keras")
+def test_logits_and_separate_softmax_give_the_same_scores(workspace: Path, tmp_path: Path) -> None:
+    inner = keras.saving.load_model(workspace / "shapes.keras")
     plain = layers.Dense(3)
     logits = plain(inner.layers[-1].input)
     plain.set_weights(inner.layers[-1].get_weights())
     answers = []
     for name, output in (("plain", logits), ("apart", layers.Softmax()(logits))):
         keras.Model(inner.inputs, output).save(tmp_path / f"{name}.keras")
-        bundle = exported(desk, tmp_path / f"{name}.keras", tmp_path / name)
+        bundle = exported(workspace, tmp_path / f"{name}.keras", tmp_path / name)
         classifier = Classifier(bundle, threads=1)
-        answers.append(classifier.predict(desk / "test" / "1.png", saliency=True))
+        answers.append(classifier.predict(workspace / "test" / "1.png", saliency=True))
     assert answers[0].scores == pytest.approx(answers[1].scores, abs=1e-5)
     assert answers[0].saliency is not None
 
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_augmentation_layers_are_removed(
-    desk: Path, plain: Bundle, tmp_path: Path, nested: bool
+    workspace: Path, plain: Bundle, tmp_path: Path, nested: bool
 ) -> None:
-    inner = keras.saving.load_model(desk / "shapes.keras")
+    inner = keras.saving.load_model(workspace / "shapes.keras")
     augment = [
         *(layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.2)),
         *(layers.RandomTranslation(0.1, 0.1), layers.RandomContrast(0.1), layers.GaussianNoise(1)),
@@ -212,16 +214,16 @@ def test_augmentation_layers_are_removed(
         x = layer(x)
     model = keras.Model(image, x)
     model.save(tmp_path / "augmented.keras")
-    bundle = exported(desk, tmp_path / "augmented.keras", tmp_path / "augmented")
-    photo = desk / "test" / "1.png"
+    bundle = exported(workspace, tmp_path / "augmented.keras", tmp_path / "augmented")
+    photo = workspace / "test" / "1.png"
     answers = [Classifier(b, threads=1).predict(photo, saliency=True) for b in (bundle, plain)]
     assert answers[0].scores == pytest.approx(answers[1].scores, abs=1e-5)
     assert answers[0].saliency is not None
 
 
 @pytest.mark.parametrize("end", ["activation", "operation", "dropout between", "linear after"])
-def test_softmax_is_removed_in_every_form(desk: Path, tmp_path: Path, end: str) -> None:
-    inner = keras.saving.load_model(desk / "shapes.keras")
+def test_softmax_is_removed_in_every_form(workspace: Path, tmp_path: Path, end: str) -> None:
+    inner = keras.saving.load_model(workspace / "shapes.keras")
     plain = layers.Dense(3)
     logits = plain(inner.layers[-1].input)
     plain.set_weights(inner.layers[-1].get_weights())
@@ -241,9 +243,9 @@ def test_softmax_is_removed_in_every_form(desk: Path, tmp_path: Path, end: str) 
 
 
 def test_unsupported_layer_is_named(
-    desk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    workspace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    inner = keras.saving.load_model(desk / "shapes.keras")
+    inner = keras.saving.load_model(workspace / "shapes.keras")
     image = keras.Input((32, 32, 3))
     x = layers.RandomCrop(24, 24, name="cropped")(image)
     for layer in inner.layers[1:]:
@@ -252,24 +254,24 @@ def test_unsupported_layer_is_named(
     with pytest.raises(
         TrainingError, match=r"LiteRT does not support the layer cropped, a RandomCrop"
     ):
-        exported(desk, tmp_path / "bad.keras", tmp_path / "bad")
+        exported(workspace, tmp_path / "bad.keras", tmp_path / "bad")
     assert not (tmp_path / "bad").exists()
     assert capfd.readouterr().err.count("\n") < 3
 
 
-def test_invalid_models_are_refused(desk: Path, tmp_path: Path) -> None:
+def test_invalid_models_are_refused(workspace: Path, tmp_path: Path) -> None:
     def refused(file: Path, error: type[Exception], message: str, **changes: object) -> None:
         with pytest.raises(error, match=message):
-            exported(desk, file, tmp_path / "out", **changes)
+            exported(workspace, file, tmp_path / "out", **changes)
         assert not (tmp_path / "out").exists()
 
-    good = desk / "shapes.keras"
+    good = workspace / "shapes.keras"
     refused(tmp_path / "old.h5", TrainingError, r"is not a \.keras file")
     refused(tmp_path / "missing.keras", TrainingError, "cannot be read as a Keras model")
     refused(good, TrainingError, "an output for each of the labels a, b", labels=("a", "b"))
     refused(good, TrainingError, "labels must differ", labels=("a", "a", "b"))
     with pytest.raises(TrainingError, match="A name consists of lower-case letters"):
-        exported(desk, good, tmp_path / "Shapes")
+        exported(workspace, good, tmp_path / "Shapes")
     image = keras.Input((32, 32, 3))
     keras.Model(image, layers.GlobalAveragePooling2D()(image)).save(tmp_path / "pool.keras")
     refused(tmp_path / "pool.keras", TrainingError, "must end in a Dense layer")

@@ -72,7 +72,7 @@ WITHOUT_FILES = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--
 
 
 @pytest.mark.parametrize(
-    ("how", "status", "code"),
+    ("options", "status", "code"),
     [
         ({"content": b"no photo"}, 400, "not_an_image"),
         ({"content": b""}, 400, "not_an_image"),
@@ -95,9 +95,9 @@ WITHOUT_FILES = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--
     ],
 )
 def test_invalid_body_is_rejected_with_its_code(
-    url: str, how: dict[str, Any], status: int, code: str
+    url: str, options: dict[str, Any], status: int, code: str
 ) -> None:
-    answer = post(url, **how)
+    answer = post(url, **options)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert len(answer.json()["error"]["message"]) > 20
 

@@ -1,4 +1,4 @@
-"""A limit on the memory that Gradio uses for events without a listener."""
+"""Limit on the memory that Gradio uses for events that no client reads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import gradio as gr
 
-__all__ = ["UnheardEvents"]
+__all__ = ["UnreadEventLimiter"]
 
 # Maximum size of events without a listener, and of all unanswered events.
-_MAX_UNHEARD_BYTES = 16 * 2**20
-_MAX_BYTES = 64 * 2**20
+_MAX_UNREAD_BYTES = 16 * 2**20
+_MAX_TOTAL_BYTES = 64 * 2**20
 
 
 @dataclass
@@ -21,31 +21,31 @@ class _Session:
     """Events and unread messages of one session.
 
     Attributes:
-        asked: Size in bytes of each unanswered event, by its id.
-        answered: Size in bytes of the unread messages.
+        pending: Size in bytes of each unanswered event, by its id.
+        unread: Size in bytes of the unread messages.
         listeners: Number of requests that read the messages at the moment.
         joining: Number of events that are being put into the queue at the moment.
-        own: Whether Gradio created the session for a single API call.
+        is_single_call: Whether Gradio created the session for a single API call.
     """
 
-    asked: dict[str, int] = field(default_factory=dict)
-    answered: int = 0
+    pending: dict[str, int] = field(default_factory=dict)
+    unread: int = 0
     listeners: int = 0
     joining: int = 0
-    own: bool = False
+    is_single_call: bool = False
 
     @property
     def size(self) -> int:
         """Size in bytes of all events and messages."""
-        return sum(self.asked.values()) + self.answered
+        return sum(self.pending.values()) + self.unread
 
     @property
-    def may_go(self) -> bool:
+    def is_idle(self) -> bool:
         """Return whether no request uses the session now."""
         return not self.listeners and not self.joining
 
 
-class UnheardEvents:
+class UnreadEventLimiter:
     """Drops the oldest events without a listener when they use too much memory.
 
     Gradio keeps the events and answers of up to 2,000 sessions until a client reads them, whatever
@@ -53,34 +53,34 @@ class UnheardEvents:
 
     Args:
         page: Page whose queue is monitored.
-        max_unheard: Maximum size in bytes of events without a listener.
-        max_bytes: Maximum size in bytes of all unanswered events; further ones are refused.
+        max_unread_bytes: Maximum size in bytes of events without a listener.
+        max_total_bytes: Maximum size in bytes of all unanswered events; further ones are refused.
     """
 
     def __init__(
         self,
         page: gr.Blocks,
         *,
-        max_unheard: int = _MAX_UNHEARD_BYTES,
-        max_bytes: int = _MAX_BYTES,
+        max_unread_bytes: int = _MAX_UNREAD_BYTES,
+        max_total_bytes: int = _MAX_TOTAL_BYTES,
     ) -> None:
         self._page = page
         self._queue = cast(Any, page._queue)
-        self._max_unheard = max_unheard
-        self._max_bytes = max_bytes
+        self._max_unread_bytes = max_unread_bytes
+        self._max_total_bytes = max_total_bytes
         # In order of the time without a listener, longest first.
         self._sessions: dict[str, _Session] = {}
         self._push = self._queue.push
         self._send = self._queue.send_message
-        self._queue.push = self._pushed
-        self._queue.send_message = self._sent
+        self._queue.push = self._push_event
+        self._queue.send_message = self._send_message
 
     @property
-    def held(self) -> int:
+    def unread_bytes(self) -> int:
         """Size in bytes of events and messages without a listener."""
         return sum(each.size for each in self._sessions.values() if not each.listeners)
 
-    def knows(self, session_or_event: str) -> bool:
+    def has_messages(self, session_or_event: str) -> bool:
         """Return whether there are messages for a session, or for the session of an event."""
         return self._session_of(session_or_event) in self._queue.pending_messages_per_session
 
@@ -100,14 +100,16 @@ class UnheardEvents:
                 self._sessions[name] = self._sessions.pop(name)
                 self._forget_if_empty(name)
 
-    async def _pushed(self, body: Any, request: Any, username: str | None) -> Any:
+    async def _push_event(self, body: Any, request: Any, username: str | None) -> Any:
         size = _size(body.data)
-        waiting = sum(sum(each.asked.values()) for each in self._sessions.values())
-        if waiting + size > self._max_bytes:
+        waiting = sum(sum(each.pending.values()) for each in self._sessions.values())
+        if waiting + size > self._max_total_bytes:
             return False, "Too many events are waiting. Try again later.", "queue_full"
         joined = body.session_hash
         session = (
-            _Session(own=True) if joined is None else self._sessions.setdefault(joined, _Session())
+            _Session(is_single_call=True)
+            if joined is None
+            else self._sessions.setdefault(joined, _Session())
         )
         # It protects the session's messages if a listener leaves during the `await` below.
         session.joining += 1
@@ -117,7 +119,7 @@ class UnheardEvents:
             )
             if success:
                 session = self._sessions.setdefault(body.session_hash, session)
-                session.asked[event_id] = size
+                session.pending[event_id] = size
         finally:
             session.joining -= 1
             if joined is not None:
@@ -125,7 +127,7 @@ class UnheardEvents:
         await self._make_room(body.session_hash)
         return success, event_id, state
 
-    def _sent(self, event: Any, event_message: Any) -> None:
+    def _send_message(self, event: Any, event_message: Any) -> None:
         if event.session_hash not in self._queue.pending_messages_per_session:
             event.alive = False  # it was dropped while it ran
             return
@@ -133,9 +135,9 @@ class UnheardEvents:
         session = self._sessions.get(event.session_hash)
         if session is None:
             return
-        session.answered += _size(getattr(event_message, "output", None))
+        session.unread += _size(getattr(event_message, "output", None))
         if event_message.msg == "process_completed":
-            session.asked.pop(event._id, None)
+            session.pending.pop(event._id, None)
         self._drop_answers(event.session_hash)
 
     async def _make_room(self, newest: str) -> None:
@@ -150,30 +152,30 @@ class UnheardEvents:
     def _surplus(self, newest: str) -> list[str]:
         """Return the oldest sessions that must be dropped for the rest to be within the limit."""
         surplus: list[str] = []
-        held = self.held
-        if held <= self._max_unheard:
+        unread_bytes = self.unread_bytes
+        if unread_bytes <= self._max_unread_bytes:
             return surplus
         # The newest one is dropped last, since its client may be about to listen.
         for name in sorted(self._sessions, key=newest.__eq__):
             session = self._sessions[name]
-            if held > self._max_unheard and session.size and session.may_go:
+            if unread_bytes > self._max_unread_bytes and session.size and session.is_idle:
                 surplus.append(name)
-                held -= session.size
+                unread_bytes -= session.size
         return surplus
 
     def _measure(self, name: str, session: _Session) -> None:
         """Update the sizes of a session's events and messages."""
         messages = self._queue.pending_messages_per_session.get(name)
         if messages is None or messages.empty():
-            session.answered = 0
+            session.unread = 0
         unfinished = self._queue.event_ids_to_events
-        session.asked = {each: n for each, n in session.asked.items() if each in unfinished}
+        session.pending = {each: n for each, n in session.pending.items() if each in unfinished}
 
     def _forget_if_empty(self, name: str) -> None:
         session = self._sessions.get(name)
-        if session is None or session.size or not session.may_go:
+        if session is None or session.size or not session.is_idle:
             return
-        if session.own:
+        if session.is_single_call:
             self._forget(name)
         else:
             # A browser may listen to it again; an empty queue needs little memory.
@@ -181,7 +183,7 @@ class UnheardEvents:
 
     def _forget(self, name: str) -> None:
         session = self._sessions.pop(name, None)
-        if session is not None and session.own:
+        if session is not None and session.is_single_call:
             self._page.state_holder.session_data.pop(name, None)
             self._page.state_holder.time_last_used.pop(name, None)
         self._queue.pending_messages_per_session.pop(name, None)
