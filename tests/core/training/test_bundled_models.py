@@ -20,15 +20,15 @@ FLOORS = {
     "scratch": (0.95, 10.0, 0.88, 0.7),
     "efficientnet": (0.965, 12.0, 0.9, 0.8),
     "efficientnet-frozen": (0.90, 12.0, 0.9, 0.8),
-    "transfer": (0.80, math.inf, 0.80, 0.80),
+    "transfer": (0.865, 25.0, 0.80, 0.80),
     "finetuned": (0.90, math.inf, 0.90, 0.90),
 }
 
 
 # Rows and photos have the same weight in calibration. The two small networks are less accurate on
-# photos than on rows by several hundredths, which no calibration of both can follow; the frozen one
-# is more accurate on photos than on rows by nine hundredths.
-ECE_LIMITS = {"baseline": 0.012, "classic": 0.025, "efficientnet-frozen": 0.012}
+# photos than on rows by several hundredths, which no calibration of both can follow; the two frozen
+# ones are more accurate on photos than on rows by six and nine hundredths.
+ECE_LIMITS = {"baseline": 0.012, "classic": 0.025, "efficientnet-frozen": 0.012, "transfer": 0.014}
 
 
 # Photos of the ten classes and of other things, validation part: accuracy, recall of the worst
@@ -86,3 +86,12 @@ def test_default_model_meets_its_requirements_on_photos() -> None:
     assert photos.ece_cross_fitted is not None
     assert photos.ece_if_true is not None
     assert photos.ece_cross_fitted <= photos.ece_if_true[1] + 0.01
+
+
+@pytest.mark.parametrize(("model", "accuracy", "area"), [("transfer", 0.90, 0.95)])
+def test_vgg16_meets_its_requirements_on_photos(model: str, accuracy: float, area: float) -> None:
+    photos = Bundle.open(ROOT / "models" / model).metrics().real_photos
+    assert photos is not None
+    assert photos.accuracy.share >= accuracy
+    assert photos.auroc is not None
+    assert photos.auroc >= area
