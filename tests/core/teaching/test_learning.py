@@ -35,7 +35,7 @@ def test_worker_learns_the_same_as_this_process(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_worker_that_takes_too_long_is_ended() -> None:
-    with pytest.raises(TeachingError, match=r"not finished within 0\.01 s") as told:
+    with pytest.raises(TeachingError, match=r"did not finish within 0\.01 s") as told:
         learn(clusters(), random_space(FEATURES), timeout_s=0.01)
     assert told.value.reason == "failed"
 

@@ -42,7 +42,7 @@ def test_taught_candidate_recognises_its_classes(teaching: Teaching, settings: S
     assert model.bundle.config.labels == ("bars", "circle", "square")
     assert model.report.photos == (4, 4, 4)
     assert model.report.accuracy.share > 0.8
-    assert "right label" in (model.bundle.folder / "README.md").read_text()
+    assert "correct label" in (model.bundle.folder / "README.md").read_text()
     with closing(Releases(settings)) as releases, closing(Catalog(settings)) as catalog:
         assert [each.name for each in catalog.models()] == ["classic"], "a candidate is not live"
         releases.promote("shapes", model.bundle.revision)
