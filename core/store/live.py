@@ -91,6 +91,7 @@ class LiveModels:
             origins: Hub commits by revision, recorded so that other machines can pull them.
         """
         with self._database.write() as connection:
+            self._lock(connection)
             for revision, origin in (origins or {}).items():
                 whence = {"repo": origin.repo, "sha": origin.commit}
                 known = sa.update(ORIGINS).where(ORIGINS.c.revision == revision)
@@ -125,6 +126,7 @@ class LiveModels:
             StoreError: The model has no last good revision.
         """
         with self._database.write() as connection:
+            self._lock(connection)
             row = connection.execute(sa.select(LIVE).where(LIVE.c.model == model)).first()
             if row is None or row.last_good is None:
                 raise StoreError(
@@ -139,6 +141,14 @@ class LiveModels:
             connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(swapped))
             end_for_promotion(connection, model, _names(row.last_good, bundled))
         return LiveRevision(row.last_good, row.revision)
+
+    def _lock(self, connection: sa.Connection) -> None:
+        """Let one transaction at a time read and replace rows; others still read.
+
+        SQLite allows one writer anyway. In PostgreSQL, two that find no row would both insert one.
+        """
+        if self._database.is_shared:
+            connection.execute(sa.text("LOCK TABLE live IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def _names(revision: str, bundled: str | None) -> tuple[str, ...]:
