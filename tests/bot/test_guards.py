@@ -59,9 +59,10 @@ def test_undelivered_rate_limit_warning_is_repeated(
 ) -> None:
     timings = Timings(retry=Backoff(0.2, 0.2))
     with running_bot(telegram, tmp_path, chat_photos_per_minute=1, timings=timings):
-        ask(telegram, 1, lambda: telegram.photo(1, content))
+        now = int(time.time())  # Both photos are sent in one minute, even at its end.
+        ask(telegram, 1, lambda: telegram.photo(1, content, date=now))
         telegram.faults.failing["sendMessage"] = [502]
-        telegram.photo(1, content)
+        telegram.photo(1, content, date=now)
         attempts = telegram.wait_for(3, 1)[1:]  # The server records refused attempts too.
     assert all(call.text.startswith(TOO_MANY) for call in attempts)
 
