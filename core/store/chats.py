@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from core.store.database import Database
+from core.store.dialects import upsert
 from core.store.feedback import LABEL, right
 from core.store.rollouts import answer_digest
 from core.store.tables import ANSWERS, CHATS, COMPARISONS, DIGESTS, FEEDBACK, LESSON_PHOTOS, LESSONS
@@ -67,11 +68,8 @@ class ChatTable:
 
     def set(self, chat: int, settings: Chat) -> None:
         """Store the settings of a chat, replacing earlier ones."""
-        values = asdict(settings)
         with self._database.write() as connection:
-            done = connection.execute(sa.update(CHATS).where(CHATS.c.chat == chat).values(values))
-            if done.rowcount == 0:
-                connection.execute(sa.insert(CHATS).values(values | {"chat": chat}))
+            upsert(connection, CHATS, {"chat": chat}, asdict(settings))
 
     def all(self) -> dict[int, Chat]:
         """Return the settings of all chats that have some, by id."""

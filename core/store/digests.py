@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from core.store.database import Database, in_utc
+from core.store.dialects import upsert
 from core.store.tables import DIGESTS
 
 __all__ = ["DigestTable"]
@@ -30,11 +31,11 @@ class DigestTable:
             days: Days between two digests; None for no digests.
         """
         with self._database.write() as connection:
-            connection.execute(sa.delete(DIGESTS).where(DIGESTS.c.operator == operator))
-            if days is not None:
-                values = {"operator": operator, "days": days}
-                values["due_at"] = datetime.now(UTC) + timedelta(days)
-                connection.execute(sa.insert(DIGESTS).values(values))
+            if days is None:
+                connection.execute(sa.delete(DIGESTS).where(DIGESTS.c.operator == operator))
+            else:
+                values = {"days": days, "due_at": datetime.now(UTC) + timedelta(days)}
+                upsert(connection, DIGESTS, {"operator": operator}, values)
 
     def days(self, operator: str) -> int | None:
         """Return the days between two digests of an operator; None without digests."""

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 
 from core.store.database import Database
+from core.store.dialects import insert
 from core.store.tables import ANSWERS, FEEDBACK
 
 __all__ = [
@@ -239,7 +240,9 @@ class FeedbackTable:
             if answer.person is not None:
                 _drop_oldest(connection, own_answers, self._bounds.person_answers - 1)
             _drop_oldest(connection, sa.true(), self._bounds.answers - 1)
-            connection.execute(sa.insert(ANSWERS).values(values))
+            # Another process may have stored it since.
+            new = insert(connection, ANSWERS).on_conflict_do_nothing()
+            connection.execute(new.values(values))
 
     def answer(self, key: str) -> StoredAnswer | None:
         """Return the answer stored under a key; None where there is none or it was deleted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from core.store.database import Database
+from core.store.dialects import upsert
 from core.store.tables import SWITCHES
 
 __all__ = ["Flags"]
@@ -29,6 +30,4 @@ class Flags:
     def set(self, name: str, *, on: bool) -> None:
         """Turn a flag on or off."""
         with self._database.write() as connection:
-            change = sa.update(SWITCHES).where(SWITCHES.c.name == name).values(on=on)
-            if connection.execute(change).rowcount == 0:
-                connection.execute(sa.insert(SWITCHES).values(name=name, on=on))
+            upsert(connection, SWITCHES, {"name": name}, {"on": on})

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from core.store.database import Database, in_utc
+from core.store.dialects import insert
 from core.store.tables import LESSON_PHOTOS, LESSONS
 
 __all__ = ["Lesson", "LessonPhoto", "LessonTable"]
@@ -69,11 +70,10 @@ class LessonTable:
     def begin(self, chat: int, lesson: Lesson) -> None:
         """Begin a lesson, unless the chat has one."""
         with self._database.write() as connection:
-            if connection.execute(sa.select(LESSONS).where(LESSONS.c.chat == chat)).first() is None:
-                row = sa.insert(LESSONS).values(
-                    chat=chat, at=datetime.now(UTC), teacher=lesson.teacher, model=lesson.model
-                )
-                connection.execute(row)
+            new = insert(connection, LESSONS).values(
+                chat=chat, at=datetime.now(UTC), teacher=lesson.teacher, model=lesson.model
+            )
+            connection.execute(new.on_conflict_do_nothing())
 
     def photos(self, chat: int) -> list[LessonPhoto]:
         """Return the photos of a chat's lesson, in the order in which they were added."""
@@ -93,12 +93,13 @@ class LessonTable:
         """
         table = LESSON_PHOTOS
         with self._database.write() as connection:
+            # Locks the lesson, so that two processes do not insert the same photo.
+            change = sa.update(LESSONS).where(LESSONS.c.chat == chat)
+            connection.execute(change.values(label=photos[-1].label, at=datetime.now(UTC)))
             for each in photos:
                 same = (table.c.chat == chat) & (table.c.photo == each.photo)
                 connection.execute(sa.delete(table).where(same))
                 connection.execute(sa.insert(table).values(asdict(each) | {"chat": chat}))
-            change = sa.update(LESSONS).where(LESSONS.c.chat == chat)
-            connection.execute(change.values(label=photos[-1].label, at=datetime.now(UTC)))
 
     def set_title(self, chat: int, title: str) -> None:
         """Store the name of the model that is being trained on a chat's lesson."""

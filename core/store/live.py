@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
 from core.store.database import Database, in_utc
+from core.store.dialects import upsert
 from core.store.rollouts import end_for_promotion
 from core.store.tables import LIVE, ORIGINS
 
@@ -94,10 +95,7 @@ class LiveModels:
             self._lock(connection)
             for revision, origin in (origins or {}).items():
                 whence = {"repo": origin.repo, "sha": origin.commit}
-                known = sa.update(ORIGINS).where(ORIGINS.c.revision == revision)
-                if connection.execute(known.values(whence)).rowcount == 0:
-                    first_known = {"revision": revision} | whence
-                    connection.execute(sa.insert(ORIGINS).values(first_known))
+                upsert(connection, ORIGINS, {"revision": revision}, whence)
             for model, revision in revisions.items():
                 row = connection.execute(sa.select(LIVE).where(LIVE.c.model == model)).first()
                 values = {"revision": revision, "changed_at": datetime.now(UTC)}

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from core.errors import StoreError
 from core.store.database import Database, in_utc
+from core.store.dialects import insert
 from core.store.feedback import LABEL, right
 from core.store.tables import AUDIT, COMPARISONS, FEEDBACK, ROLLOUTS, TRAFFIC
 
@@ -166,14 +167,16 @@ class RolloutTable:
             "began_at": datetime.now(UTC),
         }
         with self._database.write() as connection:
-            row = connection.execute(_active_of(model)).first()
-            if row is not None:
+            # A unique index allows one active rollout of a model.
+            new = insert(connection, ROLLOUTS).on_conflict_do_nothing()
+            row = connection.execute(new.values(values).returning(ROLLOUTS)).first()
+            if row is None:
+                row = connection.execute(_active_of(model)).one()
                 raise StoreError(
                     f"A {row.kind} of {model} {row.candidate} is active already. End it first: "
                     f"`tensight {row.kind} {model} --stop`."
                 )
-            inserted = connection.execute(sa.insert(ROLLOUTS).values(values).returning(ROLLOUTS))
-            return _rollout(inserted.one())
+            return _rollout(row)
 
     def active(self) -> list[Rollout]:
         """List the active rollouts by model."""

@@ -24,7 +24,7 @@ _ARRAY_NAMES = ("classes", "embeddings", "labels", "senders", "photos", "base")
 
 @dataclass(frozen=True, eq=False)
 class StoredExamples:
-    """What is stored of the photos that a model was taught with.
+    """The stored embeddings and labels of the photos that a model was taught with.
 
     Attributes:
         classes: Names of the classes.

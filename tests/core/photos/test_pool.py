@@ -48,7 +48,7 @@ def pool() -> Iterator[MakePool]:
     made: list[PhotoPool] = []
 
     def make(*, workers: int = 1, inline_pixels: int = 0, **limits: float) -> PhotoPool:
-        photo_limits = PhotoLimits(**{"processor_s": 60, "wall_s": 60} | limits)  # type: ignore[arg-type]
+        photo_limits = PhotoLimits(**{"processor_s": 60, "wall_s": 60} | limits)  # type: ignore[arg-type]  # of a dict
         made.append(PhotoPool(photo_limits, workers=workers, inline_pixels=inline_pixels))
         return made[-1]
 
