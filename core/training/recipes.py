@@ -169,6 +169,8 @@ _FINETUNED_PLAN = PhotoPlan(
     phases=(
         Phase(2, 48, 45_000, peak_rate=1e-4, final_rate=3e-5),
         Phase(1, 64, 45_000, peak_rate=5e-5, final_rate=5e-6),
+        # A warm restart (Loshchilov and Hutter 2017, arXiv 1608.03983): the run was still learning.
+        Phase(3, 64, 45_000, peak_rate=1e-4, final_rate=2e-6),
     ),
     frozen_layers=("block1", "block2"),
     stage_decay=0.7,
