@@ -34,8 +34,8 @@ class TestEvidence:
 
     Attributes:
         test: `accuracy` (a wrong answer counts as a failure), `errors` or `slow`.
-        candidate, live: Numbers of photos that either revision answered.
-        candidate_failed, live_failed: Numbers of these photos that failed.
+        candidate, live: Numbers of judged photos that either revision answered, or of its runs.
+        candidate_failed, live_failed: Numbers of these photos or runs that failed.
         evidence: Value of the e-process against the candidate; 1 at the start.
         alarm_at: Evidence at which the candidate is rolled back.
     """
@@ -57,8 +57,9 @@ class TestEvidence:
 
     def sentence(self) -> str:
         """Describe the counts and the evidence."""
+        what = "judged photos" if self.test == "accuracy" else "runs"
         return (
-            f"{self.test}: {self.candidate_failed} of {self.candidate} photos of the candidate "
+            f"{self.test}: {self.candidate_failed} of {self.candidate} {what} of the candidate "
             f"failed, {self.live_failed} of {self.live} of the live revision; evidence "
             f"{self.evidence:.3g} of {self.alarm_at:.3g}"
         )

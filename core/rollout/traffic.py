@@ -21,6 +21,7 @@ from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 from core.registry.taught import is_private
 from core.rollout.evidence import canary_evidence
+from core.rollout.run_pairs import Run, RunPairs
 from core.rollout.shadow import ShadowRunner
 from core.store.drift import AnswerHistograms
 from core.store.feedback import NONE
@@ -108,6 +109,8 @@ class _Active:
         rollout: The rollout.
         candidate: The candidate's classifier, for a canary.
         shadow: The runner of a shadow.
+        pairs: Runs of a canary that wait for one to be compared with.
+        has_failed: Whether the candidate of a canary has failed, which is reported once.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
         evidence, photos: See `RolloutStatus`.
     """
@@ -115,6 +118,8 @@ class _Active:
     rollout: Rollout
     candidate: Classifier | None = None
     shadow: ShadowRunner | None = None
+    pairs: RunPairs = field(default_factory=RunPairs)
+    has_failed: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     evidence: dict[str, float] = field(default_factory=dict)
     photos: Counter[str] = field(default_factory=Counter)
@@ -192,33 +197,54 @@ class Rollouts:
                 return active.candidate
         return self._models.load(model)
 
-    def fallback(self, failed: Classifier, error: Exception) -> Classifier | None:
-        """Count a failure of a model, and return the live classifier that can take its photos.
+    def on_run(
+        self, classifier: Classifier, photos: int, infer_ms: float, *, explained: bool
+    ) -> None:
+        """Count a run of a model as evidence about the canary that it belongs to, if any.
 
         Args:
-            failed: The classifier that failed.
+            classifier: The classifier that ran.
+            photos: Number of photos that it answered.
+            infer_ms: Milliseconds of inference for each photo.
+            explained: Whether the photos were explained too; such a run is not counted, since
+                `Rollout.slow_ms` was measured without explanations.
+        """
+        active = self._active.get(classifier.name)
+        if active is not None and not explained:
+            self._count_run(active, classifier, Run(slow=infer_ms > active.rollout.slow_ms), photos)
+
+    def on_failed_run(
+        self, classifier: Classifier, photos: int, error: Exception, *, explained: bool
+    ) -> Classifier | None:
+        """Count a failed run, and return the live classifier that can answer its photos.
+
+        The answers of that classifier are no run of it: they are not to be counted.
+
+        Args:
+            classifier: The classifier that failed.
+            photos: Number of photos that it was given.
             error: Its error.
+            explained: As for `on_run`.
 
         Returns:
             The live classifier; None where it is the one that failed, or where its input differs.
         """
-        active = self._active.get(failed.name)
+        active = self._active.get(classifier.name)
         if active is None or active.rollout.kind != "canary":
             return None
-        is_candidate = failed.revision == active.rollout.candidate
-        if not is_candidate and failed.revision != active.rollout.live:
+        if not explained:
+            self._count_run(active, classifier, Run(failed=True), photos)
+        if classifier.revision != active.rollout.candidate:
             return None
-        which = "candidate" if is_candidate else "live"
-        with self._lock:
-            active.counts.update({which: 1, f"{which}_errors": 1})
-        if not is_candidate:
-            return None
-        self._log_once(f"The canary of {failed.name} {failed.revision} failed: {error}")
+        if not active.has_failed:
+            active.has_failed = True
+            name = f"{classifier.name} {classifier.revision}"
+            self._models.report(f"The canary {name} failed, so the live revision answered: {error}")
         try:
-            live = self._models.load(failed.name)
+            live = self._models.load(classifier.name)
         except TenSightError:
             return None
-        return live if live.config.input == failed.config.input else None
+        return live if live.config.input == classifier.config.input else None
 
     def wants_photo(self, model: str) -> bool:
         """Return whether photos that a model answers are to be passed to `on_answer`."""
@@ -226,7 +252,7 @@ class Rollouts:
         return active is not None and active.shadow is not None
 
     def on_answer(self, prediction: Prediction, photo: Photo | None) -> None:
-        """Count an answer, and offer its photo to the shadow of its model.
+        """Count an answer for drift, and offer its photo to the shadow of its model.
 
         Args:
             prediction: The answer.
@@ -237,8 +263,6 @@ class Rollouts:
             key = prediction.model, prediction.revision
             if not is_private(prediction.model):
                 _count(self._histograms.setdefault(key, AnswerHistograms()), prediction)
-            if active is not None and active.rollout.kind == "canary":
-                _count_traffic(active, prediction)
         if active is None or active.shadow is None or not isinstance(photo, bytes):
             return
         rollout = active.rollout
@@ -314,6 +338,16 @@ class Rollouts:
             self.store()
         except StoreError as error:
             self._log_once(f"The evidence of rollouts was not stored: {error}")
+
+    def _count_run(self, active: _Active, classifier: Classifier, run: Run, photos: int) -> None:
+        rollout = active.rollout
+        if rollout.kind != "canary":
+            return
+        with self._lock:
+            if classifier.revision == rollout.candidate:
+                active.counts.update(active.pairs.add("candidate", run, photos))
+            elif classifier.revision == rollout.live:
+                active.counts.update(active.pairs.add("live", run, photos))
 
     def _find_store(self) -> Store | None:
         if self._store is None:
@@ -423,12 +457,3 @@ def _count(histograms: AnswerHistograms, prediction: Prediction) -> None:
     score = min(max(prediction.known_score, -_MAX_SCORE), _MAX_SCORE)
     histograms.known_scores[f"{math.floor(score * _SCORE_BINS) / _SCORE_BINS:g}"] += 1
     histograms.confidences[confidence_bin(prediction.confidence)] += 1
-
-
-def _count_traffic(active: _Active, prediction: Prediction) -> None:
-    rollout = active.rollout
-    for which, revision in (("candidate", rollout.candidate), ("live", rollout.live)):
-        if prediction.revision == revision:
-            active.counts[which] += 1
-            if prediction.timing_ms.infer > rollout.slow_ms:
-                active.counts[f"{which}_slow"] += 1

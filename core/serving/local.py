@@ -382,17 +382,23 @@ class LocalPredictor(Predictor):
 
     def _infer(self, batch: list[_Decoded]) -> Sequence[Prediction | Embedding]:
         """Run a model on a batch; where a canary fails, the live revision answers instead."""
-        classifier = batch[0].classifier
-        try:
+        job, classifier = batch[0].job, batch[0].classifier
+        if self._rollouts is None or job.base is not None:
             return _infer(batch, classifier)
+        # Photos with saliency run one by one.
+        run = partial(self._rollouts.on_run, classifier, len(batch), explained=job.saliency)
+        try:
+            results = _infer(batch, classifier)
         except Exception as error:
-            is_embedding = batch[0].job.base is not None
-            if self._rollouts is None or is_embedding:
-                raise
-            fallback = self._rollouts.fallback(classifier, error)
+            fallback = self._rollouts.on_failed_run(
+                classifier, len(batch), error, explained=job.saliency
+            )
             if fallback is None:
                 raise
             return _infer(batch, fallback)
+        if any(each.job.counted for each in batch):
+            self._notify(partial(run, results[0].timing_ms.infer))
+        return results
 
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process if there are any."""

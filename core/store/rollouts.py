@@ -72,12 +72,15 @@ class Rollout:
 
 @dataclass(frozen=True)
 class TrafficCounts:
-    """Photos that both revisions of a canary answered in a period of time.
+    """Outcomes of both revisions in a period of time.
+
+    Of a canary, these are runs of either revision in pairs, see `RunPairs`; a run answers all
+    photos of a batch. Of a shadow, they are photos.
 
     Attributes:
-        candidate, live: Photos, failed ones included.
-        candidate_errors, live_errors: Photos on which the model failed.
-        candidate_slow, live_slow: Photos that took longer than `Rollout.slow_ms`.
+        candidate, live: Runs or photos, failed ones included.
+        candidate_errors, live_errors: Those on which the model failed.
+        candidate_slow, live_slow: Runs that took longer than `Rollout.slow_ms` for each photo.
     """
 
     candidate: int = 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +22,7 @@ from core.settings import Settings
 from core.store.feedback import Feedback
 from core.store.rollouts import AUTOMATIC, Rollout, TrafficCounts
 from core.store.store import Store
+from tests.support import drawings
 from tests.support.rollouts import MODEL, install_candidate, settings_with_model
 from tests.support.servers import wait_for
 
@@ -61,6 +63,13 @@ def ask(predictor: LocalPredictor, photo: Path, client: str | None) -> Predictio
     return asyncio.run(predictor.predict(photo.read_bytes(), model=MODEL, client=client))
 
 
+def drawing(seed: int) -> bytes:
+    """Return a photo of its own for each seed."""
+    stream = io.BytesIO()
+    drawings.ship(200 + seed, 150).save(stream, "JPEG")
+    return stream.getvalue()
+
+
 def client_of(rollout: Rollout, *, assigned: bool) -> str:
     return next(c for i in range(99) if is_assigned(rollout, c := f"chat:{i}") == assigned)
 
@@ -87,7 +96,7 @@ def test_canary_answers_its_clients_until_it_ends(settings: Settings, photo: Pat
         wait_for(lambda: ask(running, photo, inside).revision == candidate)
         assert ask(running, photo, outside).revision == rollout.live
         assert ask(running, photo, None).revision == rollout.live, "the command line"
-        wait_for(lambda: sum(t.live for t in store.rollouts.traffic(rollout.number)) >= 2)
+        wait_for(lambda: sum(t.live for t in store.rollouts.traffic(rollout.number)) >= 1)
         assert store.rollouts.end(rollout.number, "stopped", "by hand")
         wait_for(lambda: ask(running, photo, inside).revision == rollout.live)
         with closing(predictor(settings)) as restarted:
@@ -165,6 +174,7 @@ def test_visitor_of_a_failing_canary_gets_the_live_answer(settings: Settings, ph
 
             def failures() -> int:
                 assert ask(running, photo, inside).revision == rollout.live
+                assert ask(running, photo, None).revision == rollout.live
                 return sum(t.candidate_errors for t in store.rollouts.traffic(rollout.number))
 
             wait_for(lambda: failures() >= 2)
@@ -235,14 +245,78 @@ def test_garbage_collection_keeps_candidates(settings: Settings) -> None:
         assert Releases(settings, store).gc()[0] == [other]
 
 
-def test_counts_are_stored_when_the_process_stops(settings: Settings, photo: Path) -> None:
+def test_counts_are_stored_when_the_process_stops(settings: Settings) -> None:
     candidate = install_candidate(settings)
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
-        inside = client_of(rollout, assigned=True)
-        classifier = rollouts.classifier(MODEL, inside)
-        rollouts.on_answer(classifier.predict(photo), None)
+        run_both(rollouts, rollout)
         rollouts.close()
-        assert store.rollouts.traffic(rollout.number) == [TrafficCounts(candidate=1)]
+        assert store.rollouts.traffic(rollout.number) == [
+            TrafficCounts(candidate=1, candidate_slow=1, live=1)
+        ]
+
+
+def run_both(
+    rollouts: Rollouts, rollout: Rollout, *, photos: int = 1, explained: bool = False
+) -> None:
+    """Let both revisions answer a batch, the candidate 1,000 times slower than allowed."""
+    for assigned in (False, True):
+        classifier = rollouts.classifier(MODEL, client_of(rollout, assigned=assigned))
+        ms = rollout.slow_ms * (1000 if assigned else 0.5)
+        rollouts.on_run(classifier, photos, ms, explained=explained)
+
+
+def test_explained_photos_are_no_evidence_of_slowness(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        for _ in range(50):
+            run_both(rollouts, rollout, explained=True)
+        rollouts.store()
+        assert store.rollouts.active() == [rollout]
+        assert store.rollouts.traffic(rollout.number) == []
+        for _ in range(50):
+            run_both(rollouts, rollout)
+        rollouts.store()
+        rollouts.close()
+        ended = store.rollouts.latest(MODEL)
+    assert ended is not None
+    assert "slow: 50 of 50 runs of the candidate failed, 0 of 50" in str(ended.reason)
+
+
+def test_photos_of_one_batch_are_one_trial(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        run_both(rollouts, rollout, photos=32)
+        rollouts.store()
+        rollouts.close()
+        counts = TrafficCounts(candidate=1, candidate_slow=1, live=1)
+        assert store.rollouts.traffic(rollout.number) == [counts]
+        assert store.rollouts.active() == [rollout], "one slow batch is no evidence"
+
+
+def test_failed_batch_is_one_error_and_its_fallback_no_success(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    catalog = CatalogWithFailingCandidate(settings)
+    photos = [drawing(seed) for seed in range(6)]
+    with closing(Store.open(settings)) as store:
+        rollout = begin(store, settings, candidate)
+        inside = client_of(rollout, assigned=True)
+        with closing(predictor(settings, catalog)) as running:
+            running.warm()
+            wait_for(lambda: len(running.rollouts()) == 1)
+
+            async def ask_all() -> list[Prediction]:
+                tasks = [running.predict(p, model=MODEL, client=inside) for p in photos]
+                return await asyncio.gather(*tasks)
+
+            answers = asyncio.run(ask_all())
+        assert {each.revision for each in answers} == {rollout.live}
+        assert store.rollouts.traffic(rollout.number) == [], "no run of the live revision"
