@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.rollout.drift import MIN_PHOTOS, DriftScenario, simulate_days
 from core.rollout.drift_result import ALARM_P, MIN_CHANGE
 from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, MAX_PER_PERSON, SLOW_ALPHA
 from core.rollout.simulate import Scenario, photos_until_alarm
+from core.rollout.simulate_runs import RunScenario, pairs_until_alarm
 
 __all__ = ["rollout_page"]
 
@@ -19,6 +21,9 @@ _ERROR_RATES = (0.05, 0.15)
 _WORSE_BY = (0.2, 0.4, 0.6)
 _MAX_PHOTOS = {0.5: 8_000, 0.1: 20_000}
 _CORRELATION = 0.3
+_RUN_RATES = (0.001, 0.01, 0.1)
+_WORSE_RUNS = ((0.001, 0.05), (0.001, 0.2), (0.01, 0.05), (0.01, 0.2), (0.1, 0.2), (0.1, 0.4))
+_BUSY_BEGINS = 0.01
 _TEMPLATE = """# Release on evidence
 
 This page is written by `{command}`. All its figures come from simulations with seed 0.
@@ -61,12 +66,13 @@ it worse:
 | test | fails more often than the live revision | false alarms, at most |
 | --- | --- | --- |
 | accuracy | answers that a person judged wrong, within each true class | {accuracy:.0%} |
-| errors | photos that ended in an error of the model | {errors:.0%} |
-| speed | photos that took more than twice the live revision's usual time | {slow:.0%} |
+| errors | batches of photos that ended in an error of the model | {errors:.0%} |
+| speed | batches that took more than twice the live revision's usual time | {slow:.0%} |
 
 Together they roll back a candidate that is no worse in at most {total:.0%} of all canaries,
-however long they run and however often the evidence is looked at. The bound is exact for
-independent photos; it comes from Ville's inequality. The evidence is an e-process:
+however long they run and however often the evidence is looked at. The bound comes from Ville's
+inequality. It is exact where the judged photos are independent, and the batches of a pair fail
+independently of each other given the load of the machine. The evidence is an e-process:
 
 - R. J. Turner, A. Ly and P. D. Grünwald (2024). Generic E-variables for exact sequential
   k-sample tests that allow for optional stopping. Journal of Statistical Planning and Inference
@@ -78,8 +84,8 @@ independent photos; it comes from Ville's inequality. The evidence is an e-proce
 - A. Ramdas, P. Grünwald, V. Vovk and G. Shafer (2023). Game-Theoretic Statistics and Safe
   Anytime-Valid Inference. arXiv:2210.01948.
 
-Photos are compared in blocks of fixed numbers from both revisions within a true class, so the
-test assumes nothing about how many photos of either revision are judged. At most {limit}
+Judged photos are compared in blocks of fixed numbers from both revisions within a true class, so
+the test assumes nothing about how many photos of either revision are judged. At most {limit}
 judged photos of a person count for each class and revision. Labels that operators give
 (`/label`) do not count: they are of photos that were hard for the revision that answered.
 
@@ -98,6 +104,26 @@ A candidate that is worse in one of ten classes, by {worse} percentage points; {
 canaries each. The photos are those of all classes and both revisions.
 
 {power}
+
+### Errors and speed
+
+The model answers all photos that wait as one batch, which has one duration and may fail as a
+whole. It therefore counts once, and is compared with one batch of the other revision: the last or
+the next one of a similar number of photos in the same process. Such a pair meets the same load, so
+the bound holds while the load, and with it the share of failures, rises and falls. Where a batch
+of the candidate fails, the live revision answers its photos, which is not counted. Photos that
+are explained ("Why?") are not counted at all: the time that is usual was measured without
+explanations, and a candidate that fails at them is reported to the operators.
+
+{runs:,} canaries with an equal candidate, {pairs:,} pairs each. *Busy times* begin with each
+hundredth batch, last ten batches on average, and let half of all batches fail:
+
+{run_false_alarms}
+
+Pairs until a rollback, of a candidate of which more batches fail; {power_runs:,} canaries each,
+without busy times:
+
+{run_power}
 
 ## Drift
 
@@ -150,6 +176,9 @@ def rollout_page(
         min_photos=MIN_PHOTOS,
         false_alarms=_false_alarm_table(runs, progress),
         power=_power_table(power_runs, progress),
+        pairs=RunScenario().pairs,
+        run_false_alarms=_run_false_alarm_table(runs, progress),
+        run_power=_run_power_table(power_runs, progress),
         drift=_drift_table(days, progress),
     )
 
@@ -179,20 +208,44 @@ def _power_table(runs: int, progress: Callable[[str], None]) -> str:
                     share=share, error_rate=error_rate, worse_by=worse_by, photos=_MAX_PHOTOS[share]
                 )
                 alarm_photos = photos_until_alarm(scenario, runs)
-                waits = np.where(alarm_photos > 0, alarm_photos, np.inf)
                 rows.append(
                     [
                         f"{share:.0%}",
                         f"{1 - error_rate:.0%}",
                         f"{100 * worse_by:.0f} points",
-                        *(_format_wait(float(np.quantile(waits, q)), share) for q in (0.5, 0.95)),
+                        *_waits(alarm_photos, scenario.photos),
                     ]
                 )
     return _table(["share", "accuracy of the live revision", "worse by", "median", "95%"], rows)
 
 
-def _format_wait(waits: float, share: float) -> str:
-    return f"{waits:,.0f}" if np.isfinite(waits) else f"more than {_MAX_PHOTOS[share]:,}"
+def _run_false_alarm_table(runs: int, progress: Callable[[str], None]) -> str:
+    rows = []
+    for rate in _RUN_RATES:
+        row = [f"{rate:.1%}"]
+        for busy_begins in (0.0, _BUSY_BEGINS):
+            progress(f"false alarms with {rate:.1%} of the batches failing")
+            scenario = RunScenario(rate=rate, busy_begins=busy_begins)
+            row.append(f"{np.mean(pairs_until_alarm(scenario, runs) > 0):.2%}")
+        rows.append(row)
+    return _table(["batches of both that fail", "independent batches", "busy times"], rows)
+
+
+def _run_power_table(runs: int, progress: Callable[[str], None]) -> str:
+    rows = []
+    for rate, worse_by in _WORSE_RUNS:
+        progress(f"power with {rate:.1%} of the batches failing, {worse_by:.0%} more")
+        scenario = RunScenario(rate=rate, worse_by=worse_by)
+        waits = _waits(pairs_until_alarm(scenario, runs), scenario.pairs)
+        rows.append([f"{rate:.1%}", f"{rate + worse_by:.1%}", *waits])
+    return _table(["live batches that fail", "of the candidate", "median", "95%"], rows)
+
+
+def _waits(alarms: NDArray[np.int64], limit: int) -> Iterator[str]:
+    """Format the median and the 95% quantile of the waits for an alarm, -1 for none."""
+    for share in (0.5, 0.95):
+        wait = np.quantile(np.where(alarms > 0, alarms, np.inf), share, method="inverted_cdf")
+        yield f"{wait:,.0f}" if np.isfinite(wait) else f"more than {limit:,}"
 
 
 def _drift_table(days: int, progress: Callable[[str], None]) -> str:

@@ -14,7 +14,9 @@ the evidence by their likelihood ratio against the common rate (n_a a + n_b b) /
 expectation is at most 1 for every common rate (the weighted geometric mean of the two factors is
 at most their weighted arithmetic mean, which is 1), and also where the candidate fails less often,
 since the factors are monotone in either rate. Blocks make no assumption on which share of the
-photos either revision gets, or on who judges them.
+photos either revision gets, or on who judges them. The rate need not be the same in all blocks: as
+blocks of one photo or run of each revision multiply to the block of their sums, such pairs may be
+added up whatever their rates.
 
 As in the mixture sequential probability ratio test (Robbins 1970; Johari, Pekelis and Walsh 2019,
 "Always Valid Inference: Continuous Monitoring of A/B Tests"), the evidence is averaged over a grid
