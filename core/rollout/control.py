@@ -48,13 +48,14 @@ def begin_rollout(
     Raises:
         ModelNotFoundError: The revision is not installed, is live already, or has other labels.
         BundleError: A revision is damaged.
-        StoreError: Another rollout of the model is active, or the database is not available.
+        StoreError: Another rollout of the model is active, another revision was promoted in the
+            meantime, or the database is not available.
     """
     resolved = releases.resolve_revision(model, revision)
     bundle = catalog.bundled(model) if resolved == BUNDLED else None
     if bundle is None:
         bundle = catalog.find_revision(model, resolved)
-    live = catalog.load(model)
+    live, bundled = catalog.load(model), catalog.bundled(model)
     if bundle is None or bundle.revision == live.revision:
         raise ModelNotFoundError(
             f"{model} {resolved} is live already. `tensight models list` shows the revisions that "
@@ -73,6 +74,7 @@ def begin_rollout(
         live=live.revision,
         share=share,
         slow_ms=max(_SLOW_FACTOR * _median_latency_ms(live), _MIN_SLOW_MS),
+        bundled=None if bundled is None else bundled.revision,
     )
 
 

@@ -8,13 +8,13 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from core.bundle.folder import Bundle
+from core.bundle.folder import BUNDLED, Bundle
 from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightError
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
@@ -72,6 +72,9 @@ class Models(Protocol):
 
     def default(self) -> str:
         """Return the name of the default model."""
+
+    def bundled(self, name: str) -> Bundle | None:
+        """Open the bundled revision of a model; None where there is none."""
 
     def find_revision(self, name: str, revision: str) -> Bundle | None:
         """Open an installed or bundled revision; None where it is not installed."""
@@ -286,6 +289,8 @@ class Rollouts:
         if store is None:
             return
         wanted = {each.model: each for each in store.rollouts.active()}
+        for rollout in self._superseded(store, wanted.values()):
+            del wanted[rollout.model]
         for model, active in list(self._active.items()):
             if model not in wanted or wanted[model].number != active.rollout.number:
                 self._store_counts(store, active)
@@ -354,6 +359,31 @@ class Rollouts:
             self._store = self._open_store()
         return self._store
 
+    def _superseded(self, store: Store, active: Collection[Rollout]) -> list[Rollout]:
+        """End the rollouts whose live revision is no longer live, and return them.
+
+        A promotion ends them in its own transaction; an upgrade changes the bundled revision.
+        """
+        ended, promoted = [], store.live.all() if active else {}
+        for rollout in active:
+            row = promoted.get(rollout.model)
+            live = BUNDLED if row is None else row.revision
+            if live == BUNDLED:
+                live = self._bundled_revision(rollout.model) or rollout.live
+            if live != rollout.live:
+                reason = f"{live} is live instead of {rollout.live}, with which it was compared"
+                self._end_rollout(store, rollout, reason, outcome="superseded")
+                ended.append(rollout)
+        return ended
+
+    def _bundled_revision(self, model: str) -> str | None:
+        """Return the revision of a bundled model; None where none can be read."""
+        try:
+            bundled = self._models.bundled(model)
+        except BundleError:
+            return None
+        return None if bundled is None else bundled.revision
+
     def _start_rollout(self, store: Store, rollout: Rollout) -> None:
         """Load the candidate of a rollout; end the rollout if it cannot be loaded."""
         try:
@@ -411,9 +441,13 @@ class Rollouts:
             self._end_rollout(store, rollout, f"worse than the live revision: {alarm.sentence()}")
             self._discard(rollout.model)
 
-    def _end_rollout(self, store: Store, rollout: Rollout, reason: str) -> None:
+    def _end_rollout(
+        self, store: Store, rollout: Rollout, reason: str, *, outcome: Outcome | None = None
+    ) -> None:
+        """End a rollout; by default it failed."""
         name = f"{rollout.kind} {rollout.model} {rollout.candidate}"
-        outcome: Outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
+        if outcome is None:
+            outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
         if store.rollouts.end(rollout.number, outcome, reason, act=name):
             self._models.report(f"The {name} was ended: {reason}")
 

@@ -12,7 +12,7 @@ from core.store.database import Database, in_utc
 from core.store.lanes import is_alive
 from core.store.tables import AUDIT
 
-__all__ = ["AuditEntry", "AuditLog"]
+__all__ = ["AuditEntry", "AuditLog", "record_entry"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,8 @@ class AuditLog:
             act: The command.
             outcome: Its result in words.
         """
-        values = {"at": datetime.now(UTC), "operator": operator, "act": act, "outcome": outcome}
         with self._database.write() as connection:
-            connection.execute(sa.insert(AUDIT).values(values))
+            record_entry(connection, operator, act, outcome)
 
     def begin(self, bot: int, owner: str, operator: str, act: str) -> int:
         """Record that a command was started.
@@ -126,3 +125,16 @@ class AuditLog:
         with self._database.read() as connection:
             rows = connection.execute(select).all()
         return [AuditEntry(in_utc(row.at), row.operator, row.act, row.outcome) for row in rows]
+
+
+def record_entry(connection: sa.Connection, operator: str, act: str, outcome: str) -> None:
+    """Record a finished command in the transaction that carries it out.
+
+    Args:
+        connection: The transaction.
+        operator: Keyed hash of the operator's id, or the name of a front without one.
+        act: The command.
+        outcome: Its result in words.
+    """
+    values = {"at": datetime.now(UTC), "operator": operator, "act": act, "outcome": outcome}
+    connection.execute(sa.insert(AUDIT).values(values))

@@ -11,11 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from core.bundle.folder import BUNDLED
 from core.errors import StoreError
+from core.store.audit import record_entry
 from core.store.database import Database, in_utc
 from core.store.dialects import insert
 from core.store.feedback import LABEL, right
-from core.store.tables import AUDIT, COMPARISONS, FEEDBACK, ROLLOUTS, TRAFFIC
+from core.store.tables import COMPARISONS, FEEDBACK, LIVE, ROLLOUTS, TRAFFIC
 
 __all__ = [
     "AUTOMATIC",
@@ -154,11 +156,21 @@ class RolloutTable:
         live: str,
         share: float,
         slow_ms: float,
+        bundled: str | None = None,
     ) -> Rollout:
-        """Start a rollout; arguments as the attributes of `Rollout`.
+        """Start a rollout.
+
+        Args:
+            model: Name of the model.
+            kind: As `Rollout.kind`.
+            candidate: As `Rollout.candidate`.
+            live: As `Rollout.live`.
+            share: As `Rollout.share`.
+            slow_ms: As `Rollout.slow_ms`.
+            bundled: Revision of the bundled model, 12 hex digits; None where there is none.
 
         Raises:
-            StoreError: Another rollout of the model is active.
+            StoreError: Another rollout of the model is active, or `live` is not its live revision.
         """
         values = {
             "model": model,
@@ -170,6 +182,16 @@ class RolloutTable:
             "began_at": datetime.now(UTC),
         }
         with self._database.write() as connection:
+            if self._database.is_shared:
+                # No promotion may change the live revision before the rollout is stored.
+                connection.execute(sa.text("LOCK TABLE live IN SHARE MODE"))
+            promoted = promoted_revision(connection, model, bundled)
+            if promoted not in (None, live):
+                raise StoreError(
+                    f"The {kind} of {model} {candidate} was not begun: {promoted} is live, not "
+                    f"{live}. Another revision was promoted in the meantime, or {promoted} cannot "
+                    "be loaded here. `tensight models list` shows which one is live."
+                )
             # A unique index allows one active rollout of a model.
             new = insert(connection, ROLLOUTS).on_conflict_do_nothing()
             row = connection.execute(new.values(values).returning(ROLLOUTS)).first()
@@ -208,13 +230,11 @@ class RolloutTable:
         Returns:
             Whether it was active.
         """
-        now = datetime.now(UTC)
         with self._database.write() as connection:
             ended = _end(connection, ROLLOUTS.c.id == number, outcome, reason)
             if ended and act is not None:
-                entry = {"at": now, "operator": AUTOMATIC, "act": act, "outcome": reason}
-                connection.execute(sa.insert(AUDIT).values(entry))
-        return ended
+                record_entry(connection, AUTOMATIC, act, reason)
+        return bool(ended)
 
     def add_traffic(self, number: int, counts: TrafficCounts) -> None:
         """Store counts of a canary."""
@@ -316,28 +336,45 @@ def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def promoted_revision(connection: sa.Connection, model: str, bundled: str | None) -> str | None:
+    """Return the revision of a model that was made live, 12 hex digits.
+
+    Args:
+        connection: The transaction.
+        model: Name of the model.
+        bundled: Revision of the bundled model, which is live where none was promoted; None where
+            there is none.
+    """
+    promoted = connection.execute(sa.select(LIVE.c.revision).where(LIVE.c.model == model)).scalar()
+    return bundled if promoted in (None, BUNDLED) else str(promoted)
+
+
 def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str]) -> None:
     """End the active rollout of a model in the transaction that changes its live revision.
+
+    Where another revision than the candidate is made live, this is stated in the audit log, as the
+    operator may not know of the rollout.
 
     Args:
         connection: The transaction.
         model: Name of the model.
         names: Names of the revision that is made live, the usual one first.
     """
-    of_model = ROLLOUTS.c.model == model
-    for which, outcome in (
-        (of_model & ROLLOUTS.c.candidate.in_(names), "promoted"),
-        (of_model, "superseded"),
-    ):
-        _end(connection, which, outcome, f"{names[0]} was made live")
+    of_model, reason = ROLLOUTS.c.model == model, f"{names[0]} was made live"
+    if _end(connection, of_model & ROLLOUTS.c.candidate.in_(names), "promoted", reason):
+        return
+    for row in _end(connection, of_model, "superseded", reason):
+        act = f"{row.kind} {model} {row.candidate}"
+        record_entry(connection, AUTOMATIC, act, f"superseded: {reason}")
 
 
 def _end(
-    connection: sa.Connection, which: sa.ColumnElement[bool], outcome: str, reason: str
-) -> bool:
+    connection: sa.Connection, which: sa.ColumnElement[bool], outcome: Outcome, reason: str
+) -> Sequence[sa.Row[Any]]:
+    """End active rollouts, and return their rows."""
     active = sa.update(ROLLOUTS).where(which, ROLLOUTS.c.ended_at.is_(None))
     values = {"ended_at": datetime.now(UTC), "outcome": outcome, "reason": reason}
-    return connection.execute(active.values(values)).rowcount > 0
+    return connection.execute(active.values(values).returning(ROLLOUTS)).all()
 
 
 def _active_of(model: str) -> sa.Select[Any]:

@@ -23,6 +23,7 @@ from core.store.feedback import Feedback
 from core.store.rollouts import AUTOMATIC, Rollout, TrafficCounts
 from core.store.store import Store
 from tests.support import drawings
+from tests.support.releases import retitled
 from tests.support.rollouts import MODEL, install_candidate, settings_with_model
 from tests.support.servers import wait_for
 
@@ -209,6 +210,29 @@ def test_candidate_that_is_not_installed_here_is_ignored(
         assert store.rollouts.active() == [rollout], "another replica may have it"
         rollouts.close()
     assert caplog.text.count("is not installed here") == 1
+
+
+def test_rollout_ends_where_another_revision_is_live(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        assert len(rollouts.status()) == 1
+        # An upgrade changes what is bundled.
+        retitled(settings.models / MODEL, "Upgraded")
+        upgraded = Bundle.open(settings.models / MODEL).revision
+        rollouts.refresh()
+        assert rollouts.status() == []
+        rollouts.close()
+        ended = store.rollouts.latest(MODEL)
+        (entry,) = store.audit.recent(9)
+    assert ended is not None
+    assert ended.outcome == "superseded"
+    assert ended.reason == (
+        f"{upgraded} is live instead of {rollout.live}, with which it was compared"
+    )
+    assert (entry.act, entry.outcome) == (f"canary {MODEL} {candidate}", ended.reason)
 
 
 def test_shadow_compares_answers_and_changes_none(settings: Settings, photo: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -57,9 +59,41 @@ def test_promotion_ends_the_rollout_in_its_transaction(each: Settings) -> None:
         store.live.promote({"a": "2", "b": "3"}, {})
         ended = [store.rollouts.latest(model) for model in ("a", "b")]
         assert [each.outcome for each in ended if each] == ["promoted", "superseded"]
-        begin(store)
+        store.rollouts.begin("a", "canary", candidate="3", live="2", share=0.1, slow_ms=9.0)
         store.live.roll_back("a")
         assert store.rollouts.active() == []
+        entries = [(each.operator, each.act, each.outcome) for each in store.audit.recent(9)]
+        assert entries == [
+            (AUTOMATIC, "canary a 3", "superseded: 1 was made live"),
+            (AUTOMATIC, "canary b 2", "superseded: 3 was made live"),
+        ], "the operator of a promotion knows of its candidate"
+
+
+@pytest.mark.parametrize("way", ["promoted", "bundled"])
+def test_rollout_against_a_revision_that_is_not_live_is_refused(each: Settings, way: str) -> None:
+    bundled = {"a": "9" * 12}
+    with closing(Store.open(each)) as store:
+        if way == "promoted":
+            store.live.promote({"a": "3"}, bundled)
+        begin = partial(store.rollouts.begin, "a", "canary", candidate="2", share=0.1, slow_ms=9.0)
+        with pytest.raises(StoreError, match=r"is live, not 1\. Another revision was promoted"):
+            begin(live="1", bundled=bundled["a"])
+        assert store.rollouts.active() == []
+        begin(live="3" if way == "promoted" else bundled["a"], bundled=bundled["a"])
+
+
+def test_rollout_and_promotion_at_once_leave_one_state(each: Settings) -> None:
+    with closing(Store.open(each)) as store, ThreadPoolExecutor(2) as threads:
+        for i in range(10):
+            live, other = f"{i:x}" * 12, f"{i + 1:x}" * 12
+            store.live.promote({"a": live}, {})
+            begin = partial(store.rollouts.begin, "a", "canary", candidate="c" * 12, live=live)
+            beginning = threads.submit(begin, share=0.1, slow_ms=9.0)
+            promoting = threads.submit(store.live.promote, {"a": other}, {})
+            promoting.result()
+            with suppress(StoreError):
+                beginning.result()
+            assert store.rollouts.active() == [], "no rollout against what is no longer live"
 
 
 @pytest.mark.parametrize(
