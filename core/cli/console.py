@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANSWER_PHOTOS",
     "MODELS",
+    "OPERATOR",
     "RUN",
     "TRAIN",
     "EpochProgress",
@@ -40,6 +41,9 @@ __all__ = [
 
 ANSWER_PHOTOS, RUN, MODELS, TRAIN = "Answer photos", "Run", "Models", "Train"
 """Panels of `tensight --help`."""
+
+OPERATOR = "command line"
+"""Operator in the audit log."""
 
 _TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 

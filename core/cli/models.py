@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.cli.console import (
+    OPERATOR,
     JsonOption,
     download_progress,
     print_json,
@@ -195,7 +196,8 @@ def pull(
     """
     from core.registry.releases import Releases
 
-    with closing(Releases(read_settings())) as releases, download_progress() as progress:
+    releases = Releases(read_settings(), operator=OPERATOR)
+    with closing(releases), download_progress() as progress:
         pulled = releases.pull(
             repo=repo, revision=revision, live="all" if live else "no", progress=progress
         )
@@ -219,7 +221,7 @@ def promote(
     """Make a revision of a model live; running servers switch to it within one second."""
     from core.registry.releases import Releases
 
-    with closing(Releases(read_settings())) as releases:
+    with closing(Releases(read_settings(), operator=OPERATOR)) as releases:
         typer.echo(f"{name} {releases.promote(name, revision)} is live")
 
 
@@ -228,7 +230,7 @@ def rollback(name: NameArgument) -> None:
     """Make the last good revision of a model live again."""
     from core.registry.releases import Releases
 
-    with closing(Releases(read_settings())) as releases:
+    with closing(Releases(read_settings(), operator=OPERATOR)) as releases:
         row = releases.roll_back(name)
     typer.echo(f"{name} {row.revision} is live, no longer {row.last_good}")
 

@@ -12,6 +12,7 @@ import typer
 
 from core.cli.console import (
     MODELS,
+    OPERATOR,
     TRAIN,
     JsonOption,
     command_line,
@@ -32,7 +33,6 @@ __all__ = ["app"]
 
 app = typer.Typer()
 
-_OPERATOR = "command line"
 ModelArgument = Annotated[
     str | None, typer.Argument(metavar="[MODEL]", help="Name of the model.", show_default=False)
 ]
@@ -218,19 +218,25 @@ def _rollout(
             _print_active(kind, active, as_json)
             return
         if revision is None:
-            ended = end_rollout(store, model, kind, reason="by hand")
-            _report(store, f"{kind} {model} --stop", ended, "has ended", as_json)
+            ended = end_rollout(store, model, kind, reason="by hand", operator=OPERATOR)
+            _report(ended, "has ended", as_json)
             return
         with closing(Catalog(settings)) as catalog, closing(Releases(settings, store)) as releases:
             begun = begin_rollout(
-                store, catalog, releases, model=model, revision=revision, kind=kind, share=parsed
+                store,
+                catalog,
+                releases,
+                model=model,
+                revision=revision,
+                kind=kind,
+                share=parsed,
+                operator=OPERATOR,
             )
-        _report(store, f"{kind} {model} {begun.candidate} {parsed:.0%}", begun, "began", as_json)
+        _report(begun, "began", as_json)
 
 
-def _report(store: Store, act: str, rollout: Rollout, what: str, as_json: bool) -> None:
-    """Record a command in the audit log, and print its result."""
-    store.audit.record(_OPERATOR, act, what)
+def _report(rollout: Rollout, what: str, as_json: bool) -> None:
+    """Print the result of a command."""
     if as_json:
         print_json(_row(rollout))
         return
@@ -258,6 +264,8 @@ def _print_active(kind: str, rollouts: list[Rollout], as_json: bool) -> None:
     if as_json:
         print_json([_row(each) for each in rollouts])
         return
+    from core.rollout.control import format_share
+
     if not rollouts:
         say(f"No {kind} is active.")
         return
@@ -268,7 +276,7 @@ def _print_active(kind: str, rollouts: list[Rollout], as_json: bool) -> None:
                 each.model,
                 each.candidate,
                 each.live,
-                f"{each.share:.0%}",
+                format_share(each.share),
                 f"{each.began_at:%Y-%m-%d %H:%M} UTC",
             ]
             for each in rollouts
@@ -277,10 +285,12 @@ def _print_active(kind: str, rollouts: list[Rollout], as_json: bool) -> None:
 
 
 def _sentence(rollout: Rollout) -> str:
+    from core.rollout.control import format_share
+
     began = f"since {rollout.began_at:%Y-%m-%d %H:%M} UTC"
     what = (
         f"{rollout.kind} of {rollout.model} {rollout.candidate} beside {rollout.live}, "
-        f"{rollout.share:.0%}, {began}"
+        f"{format_share(rollout.share)}, {began}"
     )
     if rollout.ended_at is None:
         return what

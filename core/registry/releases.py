@@ -58,13 +58,18 @@ class Releases:
         settings: `home`, `models`, `database_url`, `hub_repo`, `hub_revision` and `hub_token` are
             used.
         store: The database; None to open that of the settings when it is first needed.
+        operator: Operator of promotions and rollbacks for the audit log; None where the caller
+            records them.
     """
 
-    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store | None = None, *, operator: str | None = None
+    ) -> None:
         self._settings = settings
         self._revisions = RevisionStore(settings.home)
         self._bases = Bases(settings.models, self._revisions)
         self._store = store
+        self._operator = operator
         self._is_own = store is None
         self._opening = threading.Lock()
 
@@ -257,7 +262,7 @@ class Releases:
                 )
             if row is not None and row.last_good is not None:
                 self.resolve_revision(name, row.last_good)
-            return store.live.roll_back(name, self._bundled().get(name))
+            return store.live.roll_back(name, self._bundled().get(name), operator=self._operator)
 
     def push(
         self,
@@ -496,7 +501,9 @@ class Releases:
             and each.repo is not None
             and each.commit is not None
         }
-        self._open_store().live.promote(revisions, self._bundled(), first=first, origins=origins)
+        self._open_store().live.promote(
+            revisions, self._bundled(), first=first, origins=origins, operator=self._operator
+        )
 
     def _bundled(self) -> dict[str, str]:
         """Return the revisions of the bundled models; an impossible name for a damaged one."""

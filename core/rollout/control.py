@@ -13,10 +13,11 @@ from core.errors import ModelNotFoundError, StoreError
 from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
+from core.store.audit import AuditEntry
 from core.store.rollouts import Rollout
 from core.store.store import Store
 
-__all__ = ["begin_rollout", "end_rollout", "parse_share"]
+__all__ = ["begin_rollout", "end_rollout", "format_share", "parse_share"]
 
 _LATENCY_RUNS = 9
 _SLOW_FACTOR = 2.0
@@ -32,6 +33,7 @@ def begin_rollout(
     revision: str,
     kind: Literal["shadow", "canary"],
     share: float,
+    operator: str | None = None,
 ) -> Rollout:
     """Start a shadow or a canary of an installed revision; running servers apply it in a second.
 
@@ -44,6 +46,7 @@ def begin_rollout(
         kind: `shadow` or `canary`.
         share: Share of the photos (shadow) or of the clients (canary) that the candidate gets: more
             than 0 and at most 1, less than 1 for a canary.
+        operator: Operator for the audit log; None where the caller records the command.
 
     Raises:
         ModelNotFoundError: The revision is not installed, is live already, or has other labels.
@@ -67,6 +70,7 @@ def begin_rollout(
             "so their answers cannot be compared. Promote it under another name."
         )
     catalog.load_revision(bundle)  # a candidate that cannot be loaded is refused here
+    command = f"{kind} {model} {bundle.revision} {format_share(share)}"
     return store.rollouts.begin(
         model,
         kind,
@@ -75,11 +79,17 @@ def begin_rollout(
         share=share,
         slow_ms=max(_SLOW_FACTOR * _median_latency_ms(live), _MIN_SLOW_MS),
         bundled=None if bundled is None else bundled.revision,
+        audit=None if operator is None else AuditEntry.now(operator, command, "began"),
     )
 
 
 def end_rollout(
-    store: Store, model: str, kind: Literal["shadow", "canary"], *, reason: str
+    store: Store,
+    model: str,
+    kind: Literal["shadow", "canary"],
+    *,
+    reason: str,
+    operator: str | None = None,
 ) -> Rollout:
     """End the active rollout of a model; the live revision answers all photos again.
 
@@ -88,6 +98,7 @@ def end_rollout(
         model: Name of the model.
         kind: Kind of the rollout.
         reason: Why it ends, as text for operators.
+        operator: As for `begin_rollout`.
 
     Returns:
         The rollout that was ended.
@@ -95,11 +106,14 @@ def end_rollout(
     Raises:
         StoreError: There is no such rollout, or the database is not available.
     """
+    audit = None
+    if operator is not None:
+        audit = AuditEntry.now(operator, f"{kind} {model} --stop", "has ended")
     for each in store.rollouts.active():
         if (each.model, each.kind) == (model, kind):
             outcome: Literal["rolled_back", "stopped"]
             outcome = "rolled_back" if kind == "canary" else "stopped"
-            if store.rollouts.end(each.number, outcome, reason):
+            if store.rollouts.end(each.number, outcome, reason, audit=audit):
                 return each
     raise StoreError(
         f"There is no active {kind} of {model}. `tensight {kind}` without a model lists them."
@@ -125,6 +139,11 @@ def parse_share(text: str, kind: Literal["shadow", "canary"]) -> float:
         limit = "less than 100%" if is_canary else "at most 100%"
         raise ValueError(f"{text} is not a share of more than 0 and {limit}, such as 10%")
     return share
+
+
+def format_share(share: float) -> str:
+    """Format the share of a rollout as `parse_share` reads it, such as `10%` or `0.4%`."""
+    return f"{100 * share:.6g}%"
 
 
 def _median_latency_ms(classifier: Classifier) -> float:

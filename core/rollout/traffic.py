@@ -23,9 +23,10 @@ from core.registry.taught import is_private
 from core.rollout.evidence import canary_evidence
 from core.rollout.run_pairs import Run, RunPairs
 from core.rollout.shadow import ShadowRunner
+from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
 from core.store.feedback import NONE
-from core.store.rollouts import Outcome, Rollout, TrafficCounts
+from core.store.rollouts import AUTOMATIC, Outcome, Rollout, TrafficCounts
 from core.store.store import Store
 
 __all__ = [
@@ -448,7 +449,8 @@ class Rollouts:
         name = f"{rollout.kind} {rollout.model} {rollout.candidate}"
         if outcome is None:
             outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
-        if store.rollouts.end(rollout.number, outcome, reason, act=name):
+        audit = AuditEntry.now(AUTOMATIC, name, reason)
+        if store.rollouts.end(rollout.number, outcome, reason, audit=audit):
             self._models.report(f"The {name} was ended: {reason}")
 
     def _log_once(self, problem: str) -> None:

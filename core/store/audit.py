@@ -21,7 +21,7 @@ class AuditEntry:
 
     Attributes:
         at: Time of the entry, in UTC.
-        operator: Keyed hash of the operator's id.
+        operator: Keyed hash of the operator's id, or the name of a front without operators' ids.
         act: The command.
         outcome: Its result in words.
     """
@@ -30,6 +30,11 @@ class AuditEntry:
     operator: str
     act: str
     outcome: str
+
+    @classmethod
+    def now(cls, operator: str, act: str, outcome: str) -> AuditEntry:
+        """Create an entry of the present time; arguments as the attributes."""
+        return cls(datetime.now(UTC), operator, act, outcome)
 
 
 class AuditLog:
@@ -51,7 +56,7 @@ class AuditLog:
             outcome: Its result in words.
         """
         with self._database.write() as connection:
-            record_entry(connection, operator, act, outcome)
+            record_entry(connection, AuditEntry.now(operator, act, outcome))
 
     def begin(self, bot: int, owner: str, operator: str, act: str) -> int:
         """Record that a command was started.
@@ -112,7 +117,7 @@ class AuditLog:
         now = datetime.now(UTC)
         ended = [AuditEntry(now, row.operator, row.act, outcome(row.act)) for row in rows]
         for each in ended:
-            connection.execute(sa.insert(AUDIT).values(asdict(each)))
+            record_entry(connection, each)
         return ended
 
     def recent(self, limit: int) -> list[AuditEntry]:
@@ -127,14 +132,11 @@ class AuditLog:
         return [AuditEntry(in_utc(row.at), row.operator, row.act, row.outcome) for row in rows]
 
 
-def record_entry(connection: sa.Connection, operator: str, act: str, outcome: str) -> None:
-    """Record a finished command in the transaction that carries it out.
+def record_entry(connection: sa.Connection, entry: AuditEntry) -> None:
+    """Record a command in the transaction that carries it out.
 
     Args:
         connection: The transaction.
-        operator: Keyed hash of the operator's id, or the name of a front without one.
-        act: The command.
-        outcome: Its result in words.
+        entry: The command and its outcome.
     """
-    values = {"at": datetime.now(UTC), "operator": operator, "act": act, "outcome": outcome}
-    connection.execute(sa.insert(AUDIT).values(values))
+    connection.execute(sa.insert(AUDIT).values(asdict(entry)))

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
+from core.store.audit import AuditEntry, record_entry
 from core.store.database import Database, in_utc
 from core.store.dialects import upsert
 from core.store.rollouts import end_for_promotion
@@ -79,6 +80,7 @@ class LiveModels:
         *,
         first: bool = False,
         origins: Mapping[str, HubSource] | None = None,
+        operator: str | None = None,
     ) -> None:
         """Make revisions live in one transaction; the replaced ones become last good.
 
@@ -90,6 +92,7 @@ class LiveModels:
                 last good one at a model's first promotion.
             first: Whether to skip models that were promoted before.
             origins: Hub commits by revision, recorded so that other machines can pull them.
+            operator: Operator for the audit log; None where the caller records the command.
         """
         with self._database.write() as connection:
             self._lock(connection)
@@ -97,6 +100,9 @@ class LiveModels:
                 whence = {"repo": origin.repo, "sha": origin.commit}
                 upsert(connection, ORIGINS, {"revision": revision}, whence)
             for model, revision in revisions.items():
+                if operator is not None:
+                    entry = AuditEntry.now(operator, f"promote {model} {revision}", "is live")
+                    record_entry(connection, entry)
                 row = connection.execute(sa.select(LIVE).where(LIVE.c.model == model)).first()
                 values = {"revision": revision, "changed_at": datetime.now(UTC)}
                 if row is None:
@@ -110,12 +116,15 @@ class LiveModels:
                     connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(new))
                     end_for_promotion(connection, model, _names(revision, bundled.get(model)))
 
-    def roll_back(self, model: str, bundled: str | None = None) -> LiveRevision:
+    def roll_back(
+        self, model: str, bundled: str | None = None, *, operator: str | None = None
+    ) -> LiveRevision:
         """Swap the live and the last good revision of a model.
 
         Args:
             model: Name of the model.
             bundled: Revision of the bundled model, 12 hex digits; None where there is none.
+            operator: As for `promote`.
 
         Returns:
             The state after the swap.
@@ -138,6 +147,9 @@ class LiveModels:
             }
             connection.execute(sa.update(LIVE).where(LIVE.c.model == model).values(swapped))
             end_for_promotion(connection, model, _names(row.last_good, bundled))
+            if operator is not None:
+                outcome = f"{row.last_good} is live, no longer {row.revision}"
+                record_entry(connection, AuditEntry.now(operator, f"rollback {model}", outcome))
         return LiveRevision(row.last_good, row.revision)
 
     def _lock(self, connection: sa.Connection) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
-from core.store.audit import record_entry
+from core.store.audit import AuditEntry, record_entry
 from core.store.database import Database, in_utc
 from core.store.dialects import insert
 from core.store.feedback import LABEL, right
@@ -157,6 +157,7 @@ class RolloutTable:
         share: float,
         slow_ms: float,
         bundled: str | None = None,
+        audit: AuditEntry | None = None,
     ) -> Rollout:
         """Start a rollout.
 
@@ -168,6 +169,7 @@ class RolloutTable:
             share: As `Rollout.share`.
             slow_ms: As `Rollout.slow_ms`.
             bundled: Revision of the bundled model, 12 hex digits; None where there is none.
+            audit: Entry for the audit log; None where the operator's front records the command.
 
         Raises:
             StoreError: Another rollout of the model is active, or `live` is not its live revision.
@@ -201,6 +203,8 @@ class RolloutTable:
                     f"A {row.kind} of {model} {row.candidate} is active already. End it first: "
                     f"`tensight {row.kind} {model} --stop`."
                 )
+            if audit is not None:
+                record_entry(connection, audit)
             return _rollout(row)
 
     def active(self) -> list[Rollout]:
@@ -217,23 +221,24 @@ class RolloutTable:
             row = connection.execute(select.order_by(ROLLOUTS.c.id.desc()).limit(1)).first()
         return None if row is None else _rollout(row)
 
-    def end(self, number: int, outcome: Outcome, reason: str, *, act: str | None = None) -> bool:
+    def end(
+        self, number: int, outcome: Outcome, reason: str, *, audit: AuditEntry | None = None
+    ) -> bool:
         """End an active rollout, once.
 
         Args:
             number: Number of the rollout.
             outcome: How it ends.
             reason: Why, in words.
-            act: Entry for the audit log, where TenSight itself ends the rollout; None for an
-                operator's command, which its front records.
+            audit: As for `begin`.
 
         Returns:
             Whether it was active.
         """
         with self._database.write() as connection:
             ended = _end(connection, ROLLOUTS.c.id == number, outcome, reason)
-            if ended and act is not None:
-                record_entry(connection, AUTOMATIC, act, reason)
+            if ended and audit is not None:
+                record_entry(connection, audit)
         return bool(ended)
 
     def add_traffic(self, number: int, counts: TrafficCounts) -> None:
@@ -365,7 +370,7 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
         return
     for row in _end(connection, of_model, "superseded", reason):
         act = f"{row.kind} {model} {row.candidate}"
-        record_entry(connection, AUTOMATIC, act, f"superseded: {reason}")
+        record_entry(connection, AuditEntry.now(AUTOMATIC, act, f"superseded: {reason}"))
 
 
 def _end(

@@ -44,9 +44,16 @@ def test_canary_is_begun_and_ended_by_command(settings: Settings) -> None:
     assert ended.stdout == f"The canary of {MODEL} {candidate} has ended.\n"
     assert "rolled back" in run(settings, "evidence", MODEL).stdout
     assert run(settings, "canary", MODEL, "--stop").returncode == 1
+    assert run(settings, "models", "promote", MODEL, candidate).returncode == 0
+    assert run(settings, "models", "rollback", MODEL).returncode == 0
     with closing(Store.open(settings)) as store:
-        acts = [entry.act for entry in store.audit.recent(9)]
-    assert acts == [f"canary {MODEL} --stop", f"canary {MODEL} {candidate} 20%"]
+        acts = [(entry.act, entry.outcome) for entry in store.audit.recent(9)]
+    assert acts == [
+        (f"rollback {MODEL}", f"bundled is live, no longer {candidate}"),
+        (f"promote {MODEL} {candidate}", "is live"),
+        (f"canary {MODEL} --stop", "has ended"),
+        (f"canary {MODEL} {candidate} 20%", "began"),
+    ]
 
 
 def test_candidate_must_differ_from_the_live_revision(settings: Settings) -> None:

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
+import pytest
+
+from core.errors import StoreError
 from core.settings import Settings
+from core.store.audit import AuditEntry
 from core.store.store import Store
 
 BOT, OTHER = 2**33, 7
@@ -56,3 +62,31 @@ def test_commands_of_living_processes_go_on(each: Settings) -> None:
             store.audit.begin(BOT, owner, "me", f"pull {owner[0]}")
         ended = store.audit.finish_all(BOT, OWNER, str, alone=False)
         assert [entry.act for entry in ended] == ["pull d"]
+
+
+@pytest.mark.parametrize("command", ["begin", "end", "promote", "roll back"])
+def test_command_that_cannot_be_recorded_changes_nothing(settings: Settings, command: str) -> None:
+    entry = AuditEntry.now("me", command, "done")
+    with closing(Store.open(settings)) as store:
+        store.live.promote({"a": "1"}, {})
+        store.live.promote({"a": "2"}, {})
+        begin = partial(store.rollouts.begin, "a", "canary", candidate="3", live="2", share=0.5)
+        rollout = begin(slow_ms=9.0) if command != "begin" else None
+        run: Callable[[], object] = {
+            "begin": partial(begin, slow_ms=9.0, audit=entry),
+            "end": partial(store.rollouts.end, 1, "stopped", "by hand", audit=entry),
+            "promote": partial(store.live.promote, {"a": "3"}, {}, operator="me"),
+            "roll back": partial(store.live.roll_back, "a", operator="me"),
+        }[command]
+        refuse = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        with store.database.write() as connection:
+            connection.exec_driver_sql(f"CREATE TRIGGER full BEFORE INSERT ON audit {refuse}")
+        with pytest.raises(StoreError, match="the disk is full"):
+            run()
+        assert store.rollouts.active() == ([] if rollout is None else [rollout])
+        assert store.live.all()["a"].revision == "2"
+        with store.database.write() as connection:
+            connection.exec_driver_sql("DROP TRIGGER full")
+        run()
+        (latest,) = store.audit.recent(1)
+        assert latest.operator == "me"

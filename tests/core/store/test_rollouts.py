@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
 from core.settings import Settings
+from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
 from core.store.feedback import Feedback, StoredAnswer
 from core.store.rollouts import (
@@ -32,6 +33,10 @@ def begin(store: Store, model: str = "a") -> Rollout:
     return store.rollouts.begin(model, "canary", candidate="2", live="1", share=0.1, slow_ms=20.0)
 
 
+def entry_of(act: str, outcome: str) -> AuditEntry:
+    return AuditEntry.now(AUTOMATIC, act, outcome)
+
+
 def comparison(answer: str) -> Comparison:
     said = AnswerSummary("cat", "known", 0.9, 0.8, 3.0)
     return Comparison(answer, said, said)
@@ -43,7 +48,9 @@ def test_one_rollout_of_a_model_is_active_at_a_time(each: Settings) -> None:
         with pytest.raises(StoreError, match=r"active already\. End it first: `tensight canary a"):
             begin(store)
         assert store.rollouts.active() == [first, other]
-        assert store.rollouts.end(first.number, "rolled_back", "worse", act="canary a 2")
+        assert store.rollouts.end(
+            first.number, "rolled_back", "worse", audit=entry_of("canary a 2", "worse")
+        )
         assert not store.rollouts.end(first.number, "stopped", "again")
         assert begin(store).number != first.number
         (entry,) = store.audit.recent(5)
