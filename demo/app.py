@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -30,6 +31,7 @@ from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
 from core.settings import Settings
 from core.sockets import probe
+from core.store.hash_key import load_hash_key
 from core.store.store import Store
 from core.system import on_stop_signal
 from demo import api
@@ -70,7 +72,7 @@ _EVENTS = 500
 _OF_BATCHES = 8
 # Default rate limit of a visitor: photos, and uploads, per minute.
 _UPLOADS = 240
-# Predictions that a visitor may rate in a day: stored feedback does not tell visitors apart.
+# Predictions that a visitor may rate in a day: most stored feedback does not tell visitors apart.
 _JUDGEMENTS = 200
 _DAY_S = 24 * 3600.0
 _RETRY_S = 2.0
@@ -132,6 +134,7 @@ def serve(
             mcp=mcp is not None,
             live=True,
             teaching=stack.enter_context(page_teaching(settings, predictor)),
+            hash_key=None if store is None else _hash_key(settings),
         )
         uploads.exempt_existing_files()
         stack.enter_context(uploads.swept(_SWEEP_S))
@@ -199,6 +202,15 @@ def _store(settings: Settings) -> Store | None:
         return Store.open(settings)
     except StoreError as error:
         logger.error("Feedback is disabled, since the database cannot be opened: %s", error)
+        return None
+
+
+def _hash_key(settings: Settings) -> bytes | None:
+    """Return the key of the hashes that stand for visitors; None where there is none to use."""
+    try:
+        return load_hash_key(settings)
+    except StoreError as error:
+        logger.error("Visitors are counted anew after each start: %s", error)
         return None
 
 
@@ -358,6 +370,7 @@ def build_page(
     mcp: bool = False,
     live: bool = False,
     teaching: PageTeaching | None = None,
+    hash_key: bytes | None = None,
 ) -> gr.Blocks:
     """Build the page without serving it.
 
@@ -372,6 +385,7 @@ def build_page(
         mcp: Whether `launch` will serve an MCP endpoint, which the page then describes.
         live: Whether `launch` will serve live predictions, which the page then offers.
         teaching: Teaches classifiers for visitors; None to offer no teaching.
+        hash_key: Key of the hashes that stand for visitors in the database; None for a random one.
 
     Raises:
         ModelNotFoundError: The predictor has no model.
@@ -385,6 +399,7 @@ def build_page(
         asyncio.Semaphore(_OF_BATCHES),
         tuple(unbundled),
         samples,
+        hash_key or secrets.token_bytes(32),
     )
     # Gradio deletes complete uploads only; the sweep of `serve` also deletes incomplete ones.
     page = gr.Blocks(

@@ -96,6 +96,7 @@ class PageContext:
         batches: Limit on concurrent photos of all batches, which keeps capacity for single photos.
         unbundled: Models whose weights are not stored, for their metrics.
         samples: Returns images of the data set; None where it is not available.
+        hash_key: Key of the hashes that stand for visitors in the database.
     """
 
     predictor: Predictor
@@ -105,6 +106,7 @@ class PageContext:
     batches: asyncio.Semaphore
     unbundled: tuple[ModelInfo, ...]
     samples: Samples | None
+    hash_key: bytes
 
     @functools.cached_property
     def translate(self) -> gr.I18n:

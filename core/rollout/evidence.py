@@ -150,16 +150,17 @@ def canary_evidence(
 
 
 def _limit_per_person(judged: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
-    """Keep the first answers of each person for each class and revision."""
-    counts: Counter[tuple[str, str, str]] = Counter()
+    """Keep the first answers of each person for each class and revision.
+
+    All anonymous judgements count as those of one person, since they may be.
+    """
+    counts: Counter[tuple[str | None, str, str]] = Counter()
     kept = []
     for each in judged:
-        if each.person is not None:
-            key = (each.person, each.truth, each.revision)
-            counts[key] += 1
-            if counts[key] > MAX_PER_PERSON:
-                continue
-        kept.append(each)
+        key = (each.person, each.truth, each.revision)
+        counts[key] += 1
+        if counts[key] <= MAX_PER_PERSON:
+            kept.append(each)
     return kept
 
 

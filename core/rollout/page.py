@@ -86,7 +86,10 @@ independently of each other given the load of the machine. The evidence is an e-
 
 Judged photos are compared in blocks of fixed numbers from both revisions within a true class, so
 the test assumes nothing about how many photos of either revision are judged. At most {limit}
-judged photos of a person count for each class and revision. Labels that operators give
+judged photos of a person count for each class and revision. A person is a user of the bot, or a
+network address of visitors of the page: while a canary runs, their feedback is stored with a keyed
+hash of the address and of this canary. Feedback without either counts as that of one person.
+Someone with many accounts or addresses counts as many people. Labels that operators give
 (`/label`) do not count: they are of photos that were hard for the revision that answered.
 
 ### False alarms of the accuracy test

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core import locale
 from core.bundle.leaderboard import ModelInfo
 from core.errors import ImageError, PhotoReadError
 from core.inference.prediction import Prediction
 from core.store.feedback import NONE, Feedback, StoreResult
+from core.store.hash_key import keyed_hash
+from core.store.rollouts import Rollout
 from core.store.store import Store
 from demo.context import PageContext
 
@@ -48,15 +50,25 @@ def confirmed_class(prediction: Prediction) -> str:
 
 
 async def save(
-    context: PageContext, store: Store, shown: ShownPrediction, truth: str, *, keep_photo: bool
+    context: PageContext,
+    store: Store,
+    shown: ShownPrediction,
+    truth: str,
+    *,
+    client: str,
+    keep_photo: bool,
 ) -> StoreResult:
     """Store the true class of a photo, and the photo itself where the visitor agreed.
+
+    The visitor is not stored, except while a canary of the model runs: as a hash that stands for
+    this visitor in this canary only, so that nobody's judgements decide about it alone.
 
     Args:
         context: Context of the page.
         store: Where it is stored.
         shown: The prediction.
         truth: The true class, one of `classes`.
+        client: Key of the visitor's client.
         keep_photo: Whether the visitor agreed to the photo being kept.
 
     Returns:
@@ -80,4 +92,18 @@ async def save(
         truth=truth,
         photo=photo,
     )
-    return await asyncio.to_thread(store.feedback.add, feedback)
+
+    def add() -> StoreResult:
+        canary = _canary_of(store, prediction.model)
+        if canary is None:
+            return store.feedback.add(feedback)
+        person = keyed_hash(context.hash_key, f"canary {canary.number} {client}")
+        return store.feedback.add(replace(feedback, person=person))
+
+    return await asyncio.to_thread(add)
+
+
+def _canary_of(store: Store, model: str) -> Rollout | None:
+    """Return the active canary of a model; None where there is none."""
+    active = store.rollouts.active()
+    return next((each for each in active if (each.model, each.kind) == (model, "canary")), None)

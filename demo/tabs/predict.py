@@ -334,7 +334,14 @@ class _Handlers:
                 context.feedback_limiter.check_rate(request)
             except RateError:
                 return self._judged(texts["feedback_full"])
-            kept = await feedback.save(context, context.store, shown, truth, keep_photo=keep)
+            kept = await feedback.save(
+                context,
+                context.store,
+                shown,
+                truth,
+                client=context.photo_limiter.client(request),
+                keep_photo=keep,
+            )
         except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             shown.judged = False
             return {tab.thanks: refusal_html(error, language)}

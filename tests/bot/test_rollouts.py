@@ -183,8 +183,9 @@ def test_rollout_is_confirmed_in_the_selected_language(rolling: Rolling) -> None
 
 def judge(rolling: Rolling, revision: str, answer: str, n: int) -> None:
     """Store feedback of n people on answers to photos of a cat."""
-    for _ in range(n):
-        said = Feedback("bot", MODEL, revision, answer, "known", {answer: 1.0}, "cat")
+    for i in range(n):
+        scores = {answer: 1.0}
+        said = Feedback("bot", MODEL, revision, answer, "known", scores, "cat", f"person {i}")
         rolling.store.feedback.add(said)
 
 

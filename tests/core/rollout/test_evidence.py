@@ -34,11 +34,13 @@ def canary(store: Store, share: float = 0.5) -> Rollout:
 
 
 def judge(
-    store: Store, revision: str, truth: str, answer: str, n: int, person: str | None = None
+    store: Store, revision: str, truth: str, answer: str, n: int, person: str | None = "each"
 ) -> None:
-    for _ in range(n):
+    """Add judgements, by default each by a person of their own."""
+    for i in range(n):
+        judge = f"person {i}" if person == "each" else person
         store.feedback.add(
-            Feedback("bot", "a", revision, answer, "known", {answer: 1.0}, truth, person)
+            Feedback("bot", "a", revision, answer, "known", {answer: 1.0}, truth, judge)
         )
 
 
@@ -77,10 +79,11 @@ def test_better_candidate_raises_no_alarm(store: Store) -> None:
     assert canary_evidence(store.rollouts, rollout, LABELS).alarm is None
 
 
-def test_one_person_alone_cannot_cause_an_alarm(store: Store) -> None:
+@pytest.mark.parametrize("person", ["one", None], ids=["known", "anonymous"])
+def test_one_person_alone_cannot_cause_an_alarm(store: Store, person: str | None) -> None:
     rollout = canary(store)
     judge(store, "old", "cat", "cat", 40)
-    judge(store, "new", "cat", "dog", 40, person="one")
+    judge(store, "new", "cat", "dog", 40, person=person)
     evidence = canary_evidence(store.rollouts, rollout, LABELS)
     assert evidence.alarm is None
     assert evidence.classes["cat"]["candidate"] == 2

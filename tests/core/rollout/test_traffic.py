@@ -136,9 +136,9 @@ def test_equal_candidate_stays(settings: Settings) -> None:
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
         for revision in (candidate, rollout.live):
-            for answer in ["cat"] * 20 + ["dog"] * 3:
-                scores = {answer: 1.0}
-                store.feedback.add(Feedback("bot", MODEL, revision, answer, "known", scores, "cat"))
+            for i, answer in enumerate(["cat"] * 20 + ["dog"] * 3):
+                said = answer, "known", {answer: 1.0}, "cat", f"person {i}"
+                store.feedback.add(Feedback("bot", MODEL, revision, *said))
         rollouts.store()
         (status,) = rollouts.status()
         assert store.rollouts.active() == [status.rollout] == [rollout]

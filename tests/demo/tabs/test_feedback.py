@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import sqlalchemy as sa
+
+from core.bundle.leaderboard import ModelInfo
+from core.inference.prediction import Prediction, Timing
+from core.rollout.evidence import canary_evidence
+from core.serving.predictor import Predictor
+from core.settings import Settings
+from core.store.rollouts import Rollout
+from core.store.store import Store
+from core.store.tables import FEEDBACK
+from demo.context import ClientRateLimiter, PageContext
+from demo.tabs.feedback import ShownPrediction, save
+
+CLIENT, OTHER = "visitor:203.0.113.7", "visitor:203.0.113.8"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store.open(Settings(home=tmp_path / "home"))) as store:
+        yield store
+
+
+def judge(store: Store, client: str, revision: str, label: str) -> None:
+    """Say of a prediction that the photo shows a cat."""
+    scores = {label: 0.9, "ship": 0.1}
+    timing = Timing(1.0, 1.0)
+    prediction = Prediction(None, "a", revision, label, 0.9, "known", 0.8, scores, timing)
+    shown = ShownPrediction("photo.jpg", prediction, cast("ModelInfo", None))
+    limiter = ClientRateLimiter(99)
+    predictor = cast("Predictor", None)  # no photo is kept
+    context = PageContext(predictor, store, limiter, limiter, asyncio.Semaphore(), (), None, b"key")
+    asyncio.run(save(context, store, shown, "cat", client=client, keep_photo=False))
+
+
+def begin(store: Store, **changes: Any) -> Rollout:
+    values = {"candidate": "new", "live": "old", "share": 0.5, "slow_ms": 9.0} | changes
+    return store.rollouts.begin("a", **{"kind": "canary"} | values)
+
+
+def people(store: Store) -> list[str | None]:
+    with store.database.read() as connection:
+        select = sa.select(FEEDBACK.c.person).order_by(FEEDBACK.c.id)
+        return list(connection.execute(select).scalars())
+
+
+def test_visitor_is_stored_as_a_hash_of_one_canary_only(store: Store) -> None:
+    judge(store, CLIENT, "old", "cat")
+    begin(store, kind="shadow")
+    judge(store, CLIENT, "old", "cat")
+    store.rollouts.end(1, "stopped", "by hand")
+    assert people(store) == [None, None]
+    for number in (2, 3):
+        begin(store)
+        for client in (CLIENT, CLIENT, OTHER):
+            judge(store, client, "old", "cat")
+        store.rollouts.end(number, "stopped", "by hand")
+    _, _, first, again, other, later, _, _ = people(store)
+    assert first == again
+    assert len({first, other, later}) == 3
+    assert "203.0.113" not in "".join(map(str, people(store)))
+
+
+def test_one_visitor_cannot_cause_a_rollback(store: Store) -> None:
+    rollout = begin(store)
+    for i in range(40):
+        judge(store, CLIENT, "new", "dog")
+        judge(store, f"visitor:198.51.100.{i}", "old", "cat")
+    evidence = canary_evidence(store.rollouts, rollout, ("cat", "dog", "ship"))
+    assert evidence.alarm is None
+    assert evidence.classes["cat"]["candidate_wrong"] == 2
+    for i in range(40):
+        judge(store, f"visitor:198.51.100.{i}", "new", "dog")
+    assert canary_evidence(store.rollouts, rollout, ("cat", "dog", "ship")).alarm is not None
