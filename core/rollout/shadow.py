@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import logging
 import queue
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from core.inference.prediction import Prediction
-from core.photos.messages import MessageError, read_message, write_message
+from core.photos.messages import MessageError
+from core.rollout.shadow_process import ShadowProcess
 from core.store.rollouts import AnswerSummary, Comparison, Rollout, answer_digest
 
-__all__ = ["ShadowLimits", "ShadowRunner"]
+__all__ = ["MAX_UNSTORED", "ShadowLimits", "ShadowRunner"]
 
-# Environment variables that the worker inherits: it must see no token, key or password.
-_INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
+MAX_UNSTORED = 1000
+"""Maximum number of comparisons that wait to be stored; further ones replace the oldest."""
+
+_MAX_SEEN = 1000
 _POLL_S = 0.05
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class ShadowLimits:
         wait_s: Seconds after which a waiting copy is dropped.
         answer_s: Seconds that an answer may take; beyond them, its process is killed.
         start_s: Seconds that the start of the process may take.
+        restart_s: Pause in seconds before a process that failed is started again; it doubles with
+            each failure until an answer.
+        max_restart_s: Maximum of that pause.
     """
 
     photos: int = 16
@@ -42,10 +49,14 @@ class ShadowLimits:
     wait_s: float = 30.0
     answer_s: float = 20.0
     start_s: float = 120.0
+    restart_s: float = 1.0
+    max_restart_s: float = 300.0
 
 
 class ShadowRunner:
     """Runs a candidate in a process of its own on copies of photos, while no visitor waits.
+
+    A photo that comes again, as for its explanation, is not compared again.
 
     Args:
         rollout: The shadow.
@@ -64,20 +75,31 @@ class ShadowRunner:
         limits: ShadowLimits | None = None,
     ) -> None:
         self.rollout = rollout
-        self._folders = folders
         self._is_idle = is_idle
-        self._command = command
         self._limits = limits or ShadowLimits()
         self._copies: queue.SimpleQueue[tuple[float, bytes, Prediction] | None]
         self._copies = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting = self._waiting_bytes = 0
-        self._done: list[Comparison] = []
+        self._done: deque[Comparison] = deque(maxlen=MAX_UNSTORED)
         self._failed = self._dropped = 0
         self._closed = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
+        # Of the thread alone: digests of the latest photos, and when the process may be started.
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._pause_s = self._not_before = 0.0
+        self._has_refused = False
+        self._process = ShadowProcess(
+            [*command, *map(str, folders)],
+            start_s=self._limits.start_s,
+            answer_s=self._limits.answer_s,
+        )
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Number of copies that wait or are being answered."""
+        return self._waiting
 
     def offer(self, photo: bytes, prediction: Prediction) -> bool:
         """Queue a copy of an answered photo, unless too many wait; never blocks.
@@ -106,34 +128,46 @@ class ShadowRunner:
     def collect(self) -> tuple[list[Comparison], int, int]:
         """Return the comparisons, and numbers of failed and dropped copies, since the last call."""
         with self._lock:
-            found = self._done, self._failed, self._dropped
-            self._done, self._failed, self._dropped = [], 0, 0
+            found = list(self._done), self._failed, self._dropped
+            self._done.clear()
+            self._failed = self._dropped = 0
         return found
 
     def close(self) -> None:
         """Stop the worker, and drop the copies that wait."""
         self._closed.set()
         self._copies.put(None)
-        self._kill()
+        self._process.close()
         self._thread.join()
 
     def _run(self) -> None:
         while (copy := self._copies.get()) is not None and not self._closed.is_set():
             queued_at, photo, prediction = copy
-            if self._wait_until_idle(queued_at):
-                self._compare(photo, prediction)
-            else:
-                with self._lock:
-                    self._dropped += 1
+            self._handle(queued_at, photo, prediction)
             with self._lock:
                 self._waiting -= 1
                 self._waiting_bytes -= len(photo)
             del copy, photo
-        self._end_process()
+        self._process.end()
 
-    def _wait_until_idle(self, queued_at: float) -> bool:
-        while time.monotonic() - queued_at < self._limits.wait_s:
-            if self._is_idle():
+    def _handle(self, queued_at: float, photo: bytes, prediction: Prediction) -> None:
+        """Compare the answers to a photo, unless it was compared before or waits too long."""
+        digest = hashlib.blake2b(photo, digest_size=16).digest()
+        if digest in self._seen:
+            return
+        if not self._wait_for_turn(queued_at):
+            with self._lock:
+                self._dropped += 1
+            return
+        self._seen[digest] = None
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.popitem(last=False)
+        self._compare(photo, prediction)
+
+    def _wait_for_turn(self, queued_at: float) -> bool:
+        """Wait until no visitor waits and the process may run; return False if it takes long."""
+        while (now := time.monotonic()) - queued_at < self._limits.wait_s:
+            if now >= self._not_before and self._is_idle():
                 return True
             if self._closed.wait(_POLL_S):
                 break
@@ -141,18 +175,18 @@ class ShadowRunner:
 
     def _compare(self, photo: bytes, live: Prediction) -> None:
         try:
-            answer = self._request_answer(photo)
-            candidate = AnswerSummary(
-                str(answer["label"]),
-                str(answer["verdict"]),
-                float(answer["confidence"]),
-                float(answer["known_score"]),
-                float(answer["ms"]),
-            )
-        except (OSError, EOFError, MessageError, KeyError, TypeError, ValueError):
-            self._end_process()
-            with self._lock:
-                self._failed += not self._closed.is_set()
+            answer = self._process.ask(photo)
+        except (OSError, EOFError, MessageError) as error:
+            self._fail(error)
+            return
+        # The process works, whatever it answers.
+        self._pause_s = 0.0
+        try:
+            if "error" in answer:
+                raise ValueError(str(answer["error"]))
+            candidate = AnswerSummary.from_dict(answer)
+        except (KeyError, TypeError, ValueError) as error:
+            self._refuse(error)
             return
         summary = AnswerSummary(
             live.label, live.verdict, live.confidence, live.known_score, live.timing_ms.infer
@@ -161,69 +195,34 @@ class ShadowRunner:
         with self._lock:
             self._done.append(Comparison(digest, summary, candidate))
 
-    def _request_answer(self, photo: bytes) -> Mapping[str, Any]:
-        """Send a photo to the worker process, which is started if necessary."""
-        if self._process is None or self._process.poll() is not None:
-            self._end_process()
-            self._start()
-            self._receive(self._limits.start_s)
-        if self._process is None:
-            raise EOFError
-        with self._killed_after(self._limits.answer_s):
-            write_message(cast("Any", self._process.stdin), {}, photo)
-        return self._receive(self._limits.answer_s)
-
-    def _start(self) -> None:
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+    def _refuse(self, error: Exception) -> None:
+        """Count a photo that the candidate cannot answer; the first one is logged."""
         with self._lock:
-            if self._closed.is_set():
-                raise EOFError
-            self._process = subprocess.Popen(
-                [*self._command, *map(str, self._folders)],
-                env=environment,
-                cwd=Path(__file__).resolve().parents[2],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+            self._failed += 1
+        log = logger.debug if self._has_refused else logger.warning
+        self._has_refused = True
+        log("The shadow %s did not answer a photo: %s", self._name, error)
 
-    def _receive(self, seconds: float) -> Mapping[str, Any]:
-        process = self._process
-        if process is None:
-            raise EOFError
-        with self._killed_after(seconds):
-            return read_message(cast("Any", process.stdout), max_bytes=0)[0]
-
-    def _killed_after(self, seconds: float) -> _Deadline:
-        return _Deadline(seconds, self._kill)
-
-    def _kill(self) -> None:
+    def _fail(self, error: Exception) -> None:
+        """End the process after a failure, and count it; the next start has to wait."""
+        text = self._process.end()
+        if self._closed.is_set():
+            return  # stopping is no failure of the candidate
+        limits = self._limits
+        self._pause_s = min(max(2 * self._pause_s, limits.restart_s), limits.max_restart_s)
+        self._not_before = time.monotonic() + self._pause_s
         with self._lock:
-            if self._process is not None:
-                self._process.kill()
+            self._failed += 1
+        logger.warning(
+            "The process of the shadow %s crashed, or did not answer within %g s (%s); it is not "
+            "started again for %g s. The end of its standard error: %s",
+            self._name,
+            limits.answer_s,
+            str(error) or type(error).__name__,
+            self._pause_s,
+            text or "(nothing)",
+        )
 
-    def _end_process(self) -> None:
-        with self._lock:
-            process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout):
-                with suppress(OSError):
-                    if stream is not None:
-                        stream.close()
-
-
-class _Deadline:
-    """Context manager that calls a function if it is still open after some seconds."""
-
-    def __init__(self, seconds: float, on_timeout: Callable[[], None]) -> None:
-        self._timer = threading.Timer(seconds, on_timeout)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_error: object) -> None:
-        self._timer.cancel()
+    @property
+    def _name(self) -> str:
+        return f"{self.rollout.model} {self.rollout.candidate}"

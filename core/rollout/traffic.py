@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,15 +18,14 @@ from core.bundle.folder import BUNDLED, Bundle
 from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightError
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
-from core.photos.decode import Photo
 from core.registry.taught import is_private
 from core.rollout.evidence import canary_evidence
 from core.rollout.run_pairs import Run, RunPairs
-from core.rollout.shadow import ShadowRunner
+from core.rollout.shadow import MAX_UNSTORED, ShadowRunner
 from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
 from core.store.feedback import NONE
-from core.store.rollouts import AUTOMATIC, Outcome, Rollout, TrafficCounts
+from core.store.rollouts import AUTOMATIC, Comparison, Outcome, Rollout, TrafficCounts
 from core.store.store import Store
 
 __all__ = [
@@ -44,6 +43,7 @@ logger = logging.getLogger(__name__)
 _CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
 _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
+_MAX_ENDED = 16
 
 CONFIDENCE_BIN_WIDTH = 1 / _CONFIDENCE_BINS
 """Width of a bin of the stored confidences."""
@@ -116,6 +116,7 @@ class _Active:
         pairs: Runs of a canary that wait for one to be compared with.
         has_failed: Whether the candidate of a canary has failed, which is reported once.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
+        comparisons: Comparisons of a shadow that are not stored yet; the oldest ones are dropped.
         evidence, photos: See `RolloutStatus`.
     """
 
@@ -125,6 +126,7 @@ class _Active:
     pairs: RunPairs = field(default_factory=RunPairs)
     has_failed: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    comparisons: deque[Comparison] = field(default_factory=lambda: deque(maxlen=MAX_UNSTORED))
     evidence: dict[str, float] = field(default_factory=dict)
     photos: Counter[str] = field(default_factory=Counter)
 
@@ -159,6 +161,8 @@ class Rollouts:
         self._timings = timings or Timings()
         self._store: Store | None = None
         self._active: dict[str, _Active] = {}
+        # Rollouts that have ended while the database was not available for their last counts.
+        self._ended: deque[_Active] = deque(maxlen=_MAX_ENDED)
         self._histograms: dict[tuple[str, str], AnswerHistograms] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -176,7 +180,7 @@ class Rollouts:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
-        if self._active or self._histograms:
+        if self._active or self._ended or self._histograms:
             with suppress(StoreError):
                 self.store()
         for active in self._active.values():
@@ -255,19 +259,19 @@ class Rollouts:
         active = self._active.get(model)
         return active is not None and active.shadow is not None
 
-    def on_answer(self, prediction: Prediction, photo: Photo | None) -> None:
+    def on_answer(self, prediction: Prediction, photo: bytes | None) -> None:
         """Count an answer for drift, and offer its photo to the shadow of its model.
 
         Args:
             prediction: The answer.
-            photo: The photo if `wants_photo` is true for its model; otherwise None.
+            photo: The photo's file if `wants_photo` is true for its model; otherwise None.
         """
         active = self._active.get(prediction.model)
         with self._lock:
             key = prediction.model, prediction.revision
             if not is_private(prediction.model):
                 _count(self._histograms.setdefault(key, AnswerHistograms()), prediction)
-        if active is None or active.shadow is None or not isinstance(photo, bytes):
+        if active is None or active.shadow is None or photo is None:
             return
         rollout = active.rollout
         if prediction.revision == rollout.live and _is_sampled(rollout, photo):
@@ -294,7 +298,6 @@ class Rollouts:
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
             if model not in wanted or wanted[model].number != active.rollout.number:
-                self._store_counts(store, active)
                 self._discard(model)
         for model, rollout in wanted.items():
             if model not in self._active:
@@ -319,6 +322,9 @@ class Rollouts:
                     for key, counted in histograms.items():
                         self._histograms.setdefault(key, AnswerHistograms()).add(counted)
                 raise
+        while self._ended:
+            self._store_counts(store, self._ended[0])
+            self._ended.popleft()
         for active in list(self._active.values()):
             self._store_counts(store, active)
             if active.candidate is not None:
@@ -409,30 +415,39 @@ class Rollouts:
         self._active[rollout.model] = active
 
     def _discard(self, model: str) -> None:
+        """Stop applying a rollout that has ended; its last counts are stored later."""
         active = self._active.pop(model, None)
-        if active is not None and active.shadow is not None:
+        if active is None:
+            return
+        if active.shadow is not None:
             active.shadow.close()
+        self._ended.append(active)
 
     def _store_counts(self, store: Store, active: _Active) -> None:
-        number = active.rollout.number
+        """Store what was counted for a rollout; what cannot be stored is kept.
+
+        Raises:
+            StoreError: The database is not available.
+        """
         if active.shadow is not None:
             done, failed, dropped = active.shadow.collect()
-            store.rollouts.add_comparisons(number, done)
+            active.comparisons.extend(done)
             active.photos.update(compared=len(done), failed=failed, dropped=dropped)
-            if done or failed:
-                n = len(done) + failed
-                counts = TrafficCounts(candidate=n, candidate_errors=failed, live=n)
-                store.rollouts.add_traffic(number, counts)
-            return
+            if n := len(done) + failed:
+                active.counts.update(candidate=n, candidate_errors=failed, live=n)
+        if active.comparisons:
+            store.rollouts.add_comparisons(active.rollout.number, list(active.comparisons))
+            active.comparisons.clear()
         with self._lock:
             counted, active.counts = active.counts, Counter()
-        if counted:
-            try:
-                store.rollouts.add_traffic(number, TrafficCounts(**counted))
-            except StoreError:
-                with self._lock:
-                    active.counts.update(counted)
-                raise
+        if not counted:
+            return
+        try:
+            store.rollouts.add_traffic(active.rollout.number, TrafficCounts(**counted))
+        except StoreError:
+            with self._lock:
+                active.counts.update(counted)
+            raise
 
     def _evaluate_canary(self, store: Store, active: _Active, candidate: Classifier) -> None:
         rollout = active.rollout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -103,7 +104,7 @@ class _Decoded:
     classifier: Classifier
     preprocessed: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
-    copy: Photo | None = None  # for the shadow of a candidate
+    copy: bytes | None = None  # for the shadow of a candidate
 
 
 class LocalPredictor(Predictor):
@@ -358,8 +359,8 @@ class LocalPredictor(Predictor):
         try:
             classifier = self._classifier(job)
             decoded = self._preprocess(job, photo, classifier)
-            if self._rollouts is not None and self._rollouts.wants_photo(classifier.name):
-                decoded = replace(decoded, copy=photo)
+            if self._wants_copy(job, classifier):
+                decoded = replace(decoded, copy=_content(photo))
         except Exception as error:  # noqa: BLE001  # raised to the caller
             self._fail([job], error)
             return
@@ -371,6 +372,15 @@ class LocalPredictor(Predictor):
             start_run, self._running = not self._running, True
         if start_run:
             self._runner.submit(self._run)
+
+    def _wants_copy(self, job: _Job, classifier: Classifier) -> bool:
+        """Return whether a shadow is to get a copy of the photo, unless it is for an explanation.
+
+        The time of an answer with its explanation is not comparable with that of a candidate.
+        """
+        if self._rollouts is None or job.base is not None or job.saliency:
+            return False
+        return self._rollouts.wants_photo(classifier.name)
 
     def _classifier(self, job: _Job) -> Classifier:
         """Return the classifier that answers a job's client, or that of the job's base."""
@@ -520,6 +530,16 @@ def _prediction(answer: _Answer) -> Prediction:
     if not isinstance(answer.result, Prediction):
         raise PredictorError("The photo was embedded instead of classified. Try again.")
     return answer.result
+
+
+def _content(photo: Photo) -> bytes | None:
+    """Return the bytes of a photo's file; None for an image, and where the file is gone."""
+    if not isinstance(photo, str | os.PathLike):
+        return photo if isinstance(photo, bytes) else None
+    try:
+        return read_photo(photo)
+    except PhotoReadError:
+        return None
 
 
 async def _pixels_of(photo: Photo) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ AUTOMATIC = "tensight"
 Outcome = Literal["promoted", "rolled_back", "stopped", "superseded"]
 """Outcome of a rollout; `superseded` by the promotion of another revision."""
 
+_VERDICTS = ("known", "unsure", "none")
 _MAX_COMPARISONS = 20_000
 _DIGEST_SCORES = 5
 
@@ -102,6 +104,21 @@ class AnswerSummary:
     confidence: float
     known_score: float
     ms: float
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AnswerSummary:
+        """Read an answer of a candidate, which is not trusted.
+
+        Raises:
+            KeyError, TypeError, ValueError: A value is missing, of another type or no number.
+        """
+        label, verdict = values["label"], values["verdict"]
+        numbers = [float(values[name]) for name in ("confidence", "known_score", "ms")]
+        if not isinstance(label, str) or verdict not in _VERDICTS:
+            raise TypeError(f"{label!r} is not a label, or {verdict!r} not a verdict")
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"confidence, known score or milliseconds are not finite: {numbers}")
+        return cls(label, verdict, *numbers)
 
 
 @dataclass(frozen=True)

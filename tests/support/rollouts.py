@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 from core.bundle.folder import Bundle
@@ -35,11 +36,21 @@ def install_candidate(settings: Settings, title: str = "Candidate", model: str =
 
 
 def fake_worker(code: str) -> tuple[str, ...]:
-    """Return the command line of a worker that runs some code once it has said it is ready."""
+    """Return the command line of a worker that runs some code for each photo.
+
+    The code can use `answer(dict)`, and the variables `photo` and `usual`, an answer.
+    """
     program = (
         "import sys, time, os\n"
         "from core.photos.messages import read_message, write_message\n"
-        "write_message(sys.stdout.buffer, {'ready': True})\n"
-        f"read_message(sys.stdin.buffer, max_bytes=1 << 24)\n{code}"
+        "def answer(values): write_message(sys.stdout.buffer, values)\n"
+        "usual = {'label': 'cat', 'verdict': 'known', 'confidence': 0.9, 'known_score': 1.0}\n"
+        "usual['ms'] = 2.0\n"
+        "answer({'ready': True})\n"
+        "while True:\n"
+        "    try:\n"
+        "        _, photo = read_message(sys.stdin.buffer, max_bytes=1 << 24)\n"
+        "    except EOFError:\n"
+        "        break\n" + textwrap.indent(code, "    ")
     )
     return sys.executable, "-c", program

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,14 +11,14 @@ import pytest
 
 from core.inference.prediction import Prediction
 from core.registry.catalog import Catalog
-from core.rollout.shadow import ShadowLimits, ShadowRunner
+from core.rollout.shadow import MAX_UNSTORED, ShadowLimits, ShadowRunner
 from core.settings import Settings
 from core.store.rollouts import Comparison, Rollout, answer_digest
 from tests.support import drawings
 from tests.support.rollouts import MODEL, fake_worker, settings_with_model
 from tests.support.servers import wait_for
 
-QUICK = ShadowLimits(answer_s=1.0)
+QUICK = ShadowLimits(answer_s=1.0, restart_s=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +78,9 @@ def test_candidate_answers_copies_in_its_own_process(
     settings: Settings, live: Prediction, photo: Path
 ) -> None:
     with closing(runner(settings)) as running:
-        for _ in range(2):
-            assert running.offer(photo.read_bytes(), live)
+        for i in range(2):
+            # Bytes after the end of a JPEG are ignored, and make it another photo.
+            assert running.offer(photo.read_bytes() + bytes(i), live)
         done = collect(running, lambda found: len(found.done) == 2).done
     assert done[0].answer == answer_digest(live.model, live.revision, live.scores)
     assert done[0].live.label == live.label
@@ -87,16 +89,21 @@ def test_candidate_answers_copies_in_its_own_process(
 
 @pytest.mark.parametrize(
     "code",
-    ["time.sleep(600)", "os.abort()", "sys.stdout.buffer.write(b'x' * 99)", "sys.exit(1)"],
-    ids=["hangs", "crashes", "writes nonsense", "ends"],
+    [
+        "while True: pass",
+        "os.abort()",
+        "sys.stdout.buffer.write(b'x' * 99); sys.stdout.flush()",
+        "sys.exit(1)",
+    ],
+    ids=["loops for ever", "crashes", "writes nonsense", "ends"],
 )
 def test_failing_candidate_is_counted_and_tried_again(
     settings: Settings, live: Prediction, code: str
 ) -> None:
     with closing(runner(settings, limits=QUICK, code=code)) as running:
-        for _ in range(2):
-            assert running.offer(b"photo", live), "offering never blocks"
-        assert collect(running, lambda found: found.failed == 2).done == []
+        for i in range(3):
+            assert running.offer(b"photo %d" % i, live), "offering never blocks"
+        assert collect(running, lambda found: found.failed == 3).done == []
 
 
 def test_copies_wait_while_visitors_wait(settings: Settings, live: Prediction) -> None:
@@ -122,3 +129,91 @@ def test_closing_ends_a_hanging_candidate(settings: Settings, live: Prediction) 
     running.offer(b"photo", live)
     running.close()
     assert running.collect()[1] == 0, "stopping is no failure of the candidate"
+
+
+def test_crashing_candidate_is_restarted_ever_less_often(
+    settings: Settings, live: Prediction, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = ShadowLimits(restart_s=0.05, max_restart_s=0.2)
+    code = "print('password=x https://me:secret@host/', file=sys.stderr); os.abort()"
+    with closing(runner(settings, limits=limits, code=code)) as running:
+        for i in range(5):
+            running.offer(b"photo %d" % i, live)
+        collect(running, lambda found: found.failed == 5)
+    pauses = [float(str(r.args[3])) for r in caplog.records if isinstance(r.args, tuple)]
+    assert pauses == [0.05, 0.1, 0.2, 0.2, 0.2], "bounded"
+    assert "https://**********@host/" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_copies_are_dropped_while_a_crashed_candidate_pauses(
+    settings: Settings, live: Prediction
+) -> None:
+    limits = ShadowLimits(wait_s=0.2, restart_s=600.0)
+    with closing(runner(settings, limits=limits, code="os.abort()")) as running:
+        for i in range(3):
+            running.offer(b"photo %d" % i, live)
+        found = collect(running, lambda found: found.dropped == 2)
+        assert found.failed == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "answer({'error': 'the photo is damaged'})",
+        "answer(usual | {'confidence': float('nan')})",
+        "answer(usual | {'known_score': float('-inf')})",
+        "answer(usual | {'verdict': 'maybe'})",
+        "answer({'label': 'cat'})",
+    ],
+    ids=["error", "NaN", "infinity", "verdict", "fields missing"],
+)
+def test_unusable_answer_counts_as_failed_and_the_process_goes_on(
+    settings: Settings, live: Prediction, refusal: str
+) -> None:
+    code = f"answer(usual | {{'ms': os.getpid()}}) if photo != b'bad' else {refusal}"
+    with closing(runner(settings, code=code)) as running:
+        for photo in (b"first", b"bad", b"last"):
+            running.offer(photo, live)
+        found = collect(running, lambda found: len(found.done) == 2)
+    assert found.failed == 1
+    assert len({each.candidate.ms for each in found.done}) == 1, "the same process"
+
+
+def test_photo_that_comes_again_is_compared_once(settings: Settings, live: Prediction) -> None:
+    with closing(runner(settings, code="answer(usual)")) as running:
+        for photo in (b"one", b"one", b"two", b"one", b"three"):
+            assert running.offer(photo, live)
+        found = collect(running, lambda found: len(found.done) == 3)
+        assert (found.failed, found.dropped) == (0, 0)
+    assert running.collect() == ([], 0, 0)
+
+
+def test_offering_does_not_wait_for_the_start_of_the_process(
+    settings: Settings, live: Prediction, tmp_path: Path
+) -> None:
+    # Its start waits until somebody writes to a pipe.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = ("sh", "-c", f"read line < {pipe}; exec false")
+    running = ShadowRunner(shadow(), settings.models, is_idle=lambda: True, command=command)
+    for i in range(5):
+        assert running.offer(b"photo %d" % i, live)
+    running.close()
+
+
+def test_comparisons_that_nobody_collects_are_bounded(settings: Settings, live: Prediction) -> None:
+    limits = ShadowLimits(photos=MAX_UNSTORED + 10, wait_s=600.0)
+    with closing(runner(settings, limits=limits, code="answer(usual)")) as running:
+        for i in range(MAX_UNSTORED + 5):
+            assert running.offer(b"photo %d" % i, live)
+        assert running.offer(b"last", replace(live, revision="last"))
+        found: list[Comparison] = []
+
+        def is_done() -> bool:
+            found[:] = running.collect()[0] if running.waiting == 0 else []
+            return bool(found)
+
+        wait_for(is_done)
+    assert len(found) == MAX_UNSTORED
+    assert found[-1].answer == answer_digest(live.model, "last", live.scores)

@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from core.bundle.folder import Bundle
-from core.errors import BundleError
+from core.errors import BundleError, StoreError
 from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.prediction import Prediction
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
+from core.rollout.shadow import ShadowRunner
 from core.rollout.traffic import Rollouts, Timings, is_assigned
 from core.serving.local import LocalPredictor
 from core.settings import Settings
@@ -24,7 +26,7 @@ from core.store.rollouts import AUTOMATIC, Rollout, TrafficCounts
 from core.store.store import Store
 from tests.support import drawings
 from tests.support.releases import retitled
-from tests.support.rollouts import MODEL, install_candidate, settings_with_model
+from tests.support.rollouts import MODEL, fake_worker, install_candidate, settings_with_model
 from tests.support.servers import wait_for
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -235,19 +237,82 @@ def test_rollout_ends_where_another_revision_is_live(settings: Settings) -> None
     assert (entry.act, entry.outcome) == (f"canary {MODEL} {candidate}", ended.reason)
 
 
-def test_shadow_compares_answers_and_changes_none(settings: Settings, photo: Path) -> None:
+def test_shadow_compares_answers_and_changes_none(
+    settings: Settings, photo: Path, tmp_path: Path
+) -> None:
     candidate = install_candidate(settings)
     with closing(Store.open(settings)) as store, closing(predictor(settings)) as running:
         rollout = begin(store, settings, candidate, "shadow")
         running.warm()
 
-        def compared() -> int:
-            assert ask(running, photo, "chat:1").revision == rollout.live
-            return len(store.rollouts.comparisons(rollout.number))
-
-        wait_for(lambda: compared() >= 2)
+        wait_for(lambda: len(running.rollouts()) == 1)
+        copy = tmp_path / "copy.jpg"
+        copy.write_bytes(drawing(1))
+        # The page passes paths to the predictor in its process, other fronts contents.
+        for each in (photo.read_bytes(), copy):
+            asked = running.predict(each, model=MODEL, client="chat:1")
+            assert asyncio.run(asked).revision == rollout.live
+        for again in (photo.read_bytes(), drawing(2)):
+            asyncio.run(running.predict(again, model=MODEL, saliency=True))
+        wait_for(lambda: len(store.rollouts.comparisons(rollout.number)) == 2)
         first = store.rollouts.comparisons(rollout.number)[0]
         assert first.live.label == first.candidate.label, "the weights are the same"
+    with closing(Store.open(settings)) as store:
+        assert len(store.rollouts.comparisons(rollout.number)) == 2, "explanations are no photos"
+
+
+@contextmanager
+def refusing(store: Store, *tables: str) -> Iterator[None]:
+    """Let the database refuse new rows of some tables."""
+    refuse = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    with store.database.write() as connection:
+        for table in tables:
+            trigger = f"CREATE TRIGGER full_{table} BEFORE INSERT ON {table} {refuse}"
+            connection.exec_driver_sql(trigger)
+    yield
+    with store.database.write() as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"DROP TRIGGER full_{table}")
+
+
+@pytest.mark.parametrize("table", ["shadow_comparisons", "rollout_traffic"])
+def test_comparisons_are_kept_until_the_database_takes_them(
+    settings: Settings, photo: Path, table: str
+) -> None:
+    candidate = install_candidate(settings)
+    command = fake_worker("answer(usual if photo != b'bad' else {'error': 'bad'})")
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate, "shadow")
+        answer = catalog.load(MODEL).predict(photo)
+        rollouts = Rollouts(
+            catalog,
+            lambda: Store.find(settings),
+            is_idle=lambda: True,
+            run_shadow=partial(ShadowRunner, command=command),
+        )
+        rollouts.refresh()
+        with refusing(store, table):
+            for each in (b"good", b"bad", b"better"):
+                rollouts.on_answer(answer, each)
+
+            def status() -> dict[str, int]:
+                with suppress(StoreError):
+                    rollouts.store()
+                return rollouts.status()[0].photos
+
+            wait_for(lambda: status().get("compared", 0) + status().get("failed", 0) == 3)
+            assert store.rollouts.end(rollout.number, "stopped", "by hand")
+            rollouts.refresh()
+            assert rollouts.status() == [], "it ends, whatever can be stored"
+            with pytest.raises(StoreError, match="the disk is full"):
+                rollouts.store()
+        rollouts.store()
+        rollouts.store()
+        rollouts.close()
+        assert len(store.rollouts.comparisons(rollout.number)) == 2
+        counts = store.rollouts.traffic(rollout.number)
+    assert sum(each.candidate for each in counts) == 3
+    assert sum(each.candidate_errors for each in counts) == 1
 
 
 def test_answers_are_counted_for_drift(settings: Settings, photo: Path) -> None:

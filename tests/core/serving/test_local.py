@@ -20,7 +20,6 @@ from core.errors import (
     UnavailableError,
 )
 from core.inference.prediction import Prediction
-from core.photos.decode import Photo
 from core.registry.catalog import Catalog
 from core.rollout.traffic import Rollouts
 from core.serving.local import LocalPredictor
@@ -385,7 +384,7 @@ def test_check_classifies_without_being_counted(catalog: Catalog, jpeg: bytes) -
     counted: list[Prediction] = []
 
     class Counting(Rollouts):
-        def on_answer(self, prediction: Prediction, photo: Photo | None) -> None:
+        def on_answer(self, prediction: Prediction, photo: bytes | None) -> None:
             counted.append(prediction)
 
     telemetry = Telemetry()

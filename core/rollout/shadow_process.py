@@ -1,0 +1,156 @@
+"""The process in which the candidate of a shadow answers photos."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, cast
+
+from core.photos.messages import read_message, write_message
+from core.redaction import without_credentials
+
+__all__ = ["ShadowProcess"]
+
+# Environment variables that the worker inherits: it must see no token, key or password.
+_INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
+_MAX_TAIL_BYTES = 2000
+_TAIL_S = 1.0
+
+
+class ShadowProcess:
+    """A worker process, started by the first photo and again by the next one after it has ended.
+
+    One thread asks; any thread may close it.
+
+    Args:
+        command: Command line of the worker.
+        start_s: Seconds that its start may take.
+        answer_s: Seconds that an answer may take; beyond either, the process is killed.
+    """
+
+    def __init__(self, command: Sequence[str], *, start_s: float, answer_s: float) -> None:
+        self._command = command
+        self._start_s = start_s
+        self._answer_s = answer_s
+        self._lock = threading.Lock()
+        self._closed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: _Tail | None = None
+
+    def ask(self, photo: bytes) -> Mapping[str, Any]:
+        """Send a photo to the worker, and return its answer.
+
+        Raises:
+            OSError, EOFError, MessageError: The worker cannot be started, has ended, was killed,
+                or sent something else than a message. It is to be ended.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self.end()
+            self._start()
+            self._receive(self._start_s)
+        with self._killed_after(self._answer_s):
+            write_message(cast("Any", self._running.stdin), {}, photo)
+        return self._receive(self._answer_s)
+
+    def end(self) -> str:
+        """End the worker if it runs.
+
+        Returns:
+            The end of what it wrote to standard error, without secrets.
+        """
+        with self._lock:
+            process, self._process = self._process, None
+            errors, self._errors = self._errors, None
+        if process is None:
+            return ""
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
+        return "" if errors is None else errors.text()
+
+    def close(self) -> None:
+        """Kill the worker, and any that is being started; never waits."""
+        with self._lock:
+            self._closed = True
+        self._kill()
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        process = self._process
+        if process is None:
+            raise EOFError
+        return process
+
+    def _start(self) -> None:
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # Without the lock: it takes time, and `close` must not wait for it.
+        process = subprocess.Popen(
+            self._command,
+            env=environment,
+            cwd=Path(__file__).resolve().parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with self._lock:
+            self._process = process
+            self._errors = _Tail(cast("BufferedReader", process.stderr))
+            closed = self._closed
+        if closed:
+            self.end()
+            raise EOFError
+
+    def _receive(self, seconds: float) -> Mapping[str, Any]:
+        with self._killed_after(seconds):
+            return read_message(cast("Any", self._running.stdout), max_bytes=0)[0]
+
+    def _killed_after(self, seconds: float) -> _Deadline:
+        return _Deadline(seconds, self._kill)
+
+    def _kill(self) -> None:
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+
+
+class _Tail:
+    """Keeps the end of a stream, which it reads in a thread until its end, and closes."""
+
+    def __init__(self, stream: BufferedReader) -> None:
+        self._stream = stream
+        self._tail = b""
+        self._thread = threading.Thread(target=self._read, name="shadow errors", daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """Return the end of the stream once its process has ended, without secrets."""
+        self._thread.join(_TAIL_S)  # a process that it left behind may hold the stream open
+        return without_credentials(self._tail.decode(errors="replace").strip())
+
+    def _read(self) -> None:
+        with self._stream:
+            while chunk := self._stream.read1():
+                self._tail = (self._tail + chunk)[-_MAX_TAIL_BYTES:]
+
+
+class _Deadline:
+    """Context manager that calls a function if it is still open after some seconds."""
+
+    def __init__(self, seconds: float, on_timeout: Callable[[], None]) -> None:
+        self._timer = threading.Timer(seconds, on_timeout)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self._timer.cancel()
