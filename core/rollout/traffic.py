@@ -59,10 +59,12 @@ class Timings:
     Attributes:
         poll_s: Interval of reading the active rollouts.
         store_s: Interval of storing counts, and of evaluating the evidence.
+        retry_s: Pause before a damaged copy of a candidate is tried again.
     """
 
     poll_s: float = 1.0
     store_s: float = 10.0
+    retry_s: float = 60.0
 
 
 class Models(Protocol):
@@ -163,6 +165,8 @@ class Rollouts:
         self._active: dict[str, _Active] = {}
         # Rollouts that have ended while the database was not available for their last counts.
         self._ended: deque[_Active] = deque(maxlen=_MAX_ENDED)
+        # By number of a rollout with a damaged candidate: when to try it again.
+        self._retry_at: dict[int, float] = {}
         self._histograms: dict[tuple[str, str], AnswerHistograms] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -300,7 +304,8 @@ class Rollouts:
             if model not in wanted or wanted[model].number != active.rollout.number:
                 self._discard(model)
         for model, rollout in wanted.items():
-            if model not in self._active:
+            is_due = time.monotonic() >= self._retry_at.get(rollout.number, 0.0)
+            if model not in self._active and is_due:
                 self._start_rollout(store, rollout)
 
     def store(self) -> None:
@@ -392,7 +397,8 @@ class Rollouts:
         return None if bundled is None else bundled.revision
 
     def _start_rollout(self, store: Store, rollout: Rollout) -> None:
-        """Load the candidate of a rollout; end the rollout if it cannot be loaded."""
+        """Load the candidate of a rollout; end the rollout if no machine can load it."""
+        bundle = None
         try:
             bundle = self._models.find_revision(rollout.model, rollout.candidate)
             if bundle is None:
@@ -402,6 +408,8 @@ class Rollouts:
                     "models pull`."
                 )
                 return
+            if bundle.revision != rollout.candidate:
+                raise BundleError(f"{bundle.folder} contains {bundle.revision}.")
             active = _Active(rollout)
             if rollout.kind == "canary":
                 active.candidate = self._models.load_revision(bundle)
@@ -410,9 +418,31 @@ class Rollouts:
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle
                 )
         except (BundleError, ModelNotFoundError) as error:
-            self._end_rollout(store, rollout, f"the candidate cannot be loaded: {error}")
+            if self._is_intact(rollout, bundle):
+                self._end_rollout(store, rollout, f"the candidate cannot be loaded: {error}")
+                return
+            self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
+            self._models.report(
+                f"The {rollout.kind} of {rollout.model} {rollout.candidate} does not run in this "
+                f"process, as its copy of the candidate is damaged or incomplete: {error} Delete "
+                "the copy and install it again with `tensight models pull`."
+            )
             return
         self._active[rollout.model] = active
+
+    def _is_intact(self, rollout: Rollout, bundle: Bundle | None) -> bool:
+        """Return whether the files of a candidate and its base are what its revision stands for.
+
+        If so, no machine can load it; otherwise this machine has a damaged copy.
+        """
+        try:
+            if bundle is None or bundle.revision != rollout.candidate:
+                return False
+            for folder in self._models.folders(bundle):
+                Bundle.open(folder).verify()
+        except BundleError:
+            return False
+        return True
 
     def _discard(self, model: str) -> None:
         """Stop applying a rollout that has ended; its last counts are stored later."""

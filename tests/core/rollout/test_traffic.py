@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -183,10 +183,13 @@ def test_visitor_of_a_failing_canary_gets_the_live_answer(settings: Settings, ph
             wait_for(lambda: failures() >= 2)
 
 
-def test_damaged_candidate_is_rolled_back(settings: Settings) -> None:
+def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -> None:
+    class Unloadable(Catalog):
+        def load_revision(self, bundle: Bundle) -> Classifier:
+            raise BundleError("its operators are unknown")
+
     candidate = install_candidate(settings)
-    (settings.home / "revisions" / candidate / MODEL / "model.tflite").write_bytes(b"damaged")
-    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+    with closing(Store.open(settings)) as store, closing(Unloadable(settings)) as catalog:
         begin(store, settings, candidate)
         reported: list[str] = []
         catalog.add_failure_listener(reported.append)
@@ -196,8 +199,45 @@ def test_damaged_candidate_is_rolled_back(settings: Settings) -> None:
         rollouts.close()
     assert ended is not None
     assert ended.outcome == "rolled_back"
-    assert "cannot be loaded" in str(ended.reason)
+    assert ended.reason == "the candidate cannot be loaded: its operators are unknown"
     assert reported == [f"The canary {MODEL} {candidate} was ended: {ended.reason}"], "operators"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model.tflite", lambda content: content[:99]),
+        ("config.json", lambda content: content[:99]),
+        ("config.json", lambda content: content + b"\n"),
+    ],
+    ids=["model", "configuration", "other revision"],
+)
+def test_damaged_copy_of_a_candidate_ends_no_canary(
+    settings: Settings, file: str, damage: Callable[[bytes], bytes]
+) -> None:
+    candidate = install_candidate(settings)
+    copy = settings.home / "revisions" / candidate / MODEL / file
+    content = copy.read_bytes()
+    copy.write_bytes(damage(content))
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        reported: list[str] = []
+        catalog.add_failure_listener(reported.append)
+        timings = Timings(retry_s=0.0)
+        rollouts = Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=timings
+        )
+        rollouts.refresh()
+        rollouts.refresh()
+        assert store.rollouts.active() == [rollout], "other machines have sound copies"
+        inside = client_of(rollout, assigned=True)
+        assert rollouts.classifier(MODEL, inside).revision == rollout.live
+        (report,) = reported
+        assert "its copy of the candidate is damaged or incomplete" in report
+        copy.write_bytes(content)
+        rollouts.refresh()
+        assert rollouts.classifier(MODEL, inside).revision == candidate
+        rollouts.close()
 
 
 def test_candidate_that_is_not_installed_here_is_ignored(
