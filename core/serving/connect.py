@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from core.errors import StoreError
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
@@ -12,6 +15,7 @@ from core.serving.heads import LocalHeads
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Observer
 from core.settings import Settings, processors
+from core.store.hash_key import load_hash_key
 
 if TYPE_CHECKING:
     from core.rollout.traffic import Rollouts
@@ -20,22 +24,26 @@ if TYPE_CHECKING:
 
 __all__ = ["command_pool", "connect", "connect_command", "local_predictor", "photo_pool"]
 
+logger = logging.getLogger(__name__)
+
 # Commands decode photos up to this size in their own process: a worker takes 0.5 s to start.
 _INLINE_PIXELS = 16_000_000
 
 
 def connect(settings: Settings) -> LocalPredictor | RemotePredictor:
     """Create the predictor of a front: remote if TENSIGHT_PREDICTOR_URL is set, otherwise local."""
-    if settings.predictor_url is not None:
-        return _remote(settings, photo_pool(settings, workers=processors()))
-    return local_predictor(settings)
+    if settings.predictor_url is None:
+        return local_predictor(settings)
+    photos = photo_pool(settings, workers=processors())
+    return _remote(settings, photos, _client_hash_key(settings))
 
 
 def connect_command(settings: Settings) -> LocalPredictor | RemotePredictor:
     """Create the predictor of a command; it starts a worker process only for a large photo."""
     photos = command_pool(settings, workers=1)
     if settings.predictor_url is not None:
-        return _remote(settings, photos)
+        # It asks for no client, so it needs no key.
+        return _remote(settings, photos, None)
     return _local(settings, photos, None)
 
 
@@ -91,15 +99,33 @@ def _find_store(settings: Settings) -> Store | None:
     return Store.find(settings)
 
 
-def _remote(settings: Settings, photos: PhotoPool) -> RemotePredictor:
+def _client_hash_key(settings: Settings) -> bytes | None:
+    """Return the key of the hashes that stand for clients; None where none can be kept."""
+    reason = "the disk of a Space is not persistent"
+    # A key on a disk that is lost with the process would be a new one after each start.
+    if settings.secret is not None or "SPACE_ID" not in os.environ:
+        try:
+            return load_hash_key(settings)
+        except StoreError as error:
+            reason = str(error)
+    logger.warning(
+        "The same visitors and chats may be answered by another revision after a restart while a "
+        "canary runs: TENSIGHT_SECRET is not set, and no key can be stored (%s). Set "
+        "TENSIGHT_SECRET.",
+        reason,
+    )
+    return None
+
+
+def _remote(settings: Settings, photos: PhotoPool, secret: bytes | None) -> RemotePredictor:
     # Its HTTP client takes a twentieth of the time of `tensight predict`, which rarely needs it.
     from core.serving.remote import RemotePredictor  # noqa: PLC0415
 
-    key, secret = settings.predictor_key, settings.secret
+    key = settings.predictor_key
     return RemotePredictor(
         settings.predictor_url or "",
         key=key.get_secret_value() if key else None,
-        secret=secret.get_secret_value().encode() if secret else None,
+        secret=secret,
         photos=photos,
         heads=LocalHeads(Catalog(settings)),
     )
