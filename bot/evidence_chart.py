@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from bot.evidence_text import format_share, label_text
+from bot.evidence_text import answer_text, format_share, label_text
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.charts.chart import Bar, Chart, Panel, Row
@@ -113,7 +113,7 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[Panel]:
     if evidence.changes:
         changes = (
             Row(
-                name=f"{label_text(before, language)} →\n{label_text(after, language)}",
+                name=f"{answer_text(before, language)} →\n{answer_text(after, language)}",
                 bars=(Bar(value=n, text=str(n)), None),
             )
             for before, after, n in evidence.changes[:_MAX_ROWS]

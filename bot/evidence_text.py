@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.locale import Language
-from core.rollout.evidence import CanaryEvidence, ShadowEvidence
+from core.rollout.evidence import UNSURE, CanaryEvidence, ShadowEvidence
 from core.store.feedback import NONE
 from core.store.rollouts import Rollout
 
-__all__ = ["evidence_text", "format_share", "label_text"]
+__all__ = ["answer_text", "evidence_text", "format_share", "label_text"]
 
 _MAX_ROWS = 10
 _MAX_CHARACTERS = 3500  # a question follows in the same message
@@ -36,8 +37,14 @@ def evidence_text(
 
 
 def format_share(share: float, language: Language) -> str:
-    """Format a share, 0 to 1, as a percentage with at most one decimal place."""
+    """Format a share, 0 to 1, as a percentage with one decimal place where it is needed.
+
+    A share that would be shown as 0% or 100% without being it has more of them.
+    """
     places = 0 if round(100 * share, 1).is_integer() else 1
+    rest = 100 * min(share, 1 - share)
+    if 0 < rest < 0.1:
+        places = -math.floor(math.log10(rest))
     return f"{locale.decimal(100 * share, places, language)}%"
 
 
@@ -46,6 +53,15 @@ def label_text(label: str, language: Language) -> str:
     if label == NONE:
         return locale.bot_texts(language)["none_of_these"]
     return locale.label_name(label, language)
+
+
+def answer_text(answer: str, language: Language) -> str:
+    """Return an answer of `ShadowEvidence.changes` in a language."""
+    label = answer.removesuffix(UNSURE)
+    if label == answer:
+        return label_text(answer, language)
+    unsure = locale.bot_texts(language)["digest_verdict_unsure"]
+    return f"{label_text(label, language)} ({unsure})"
 
 
 def _head(rollout: Rollout, language: Language) -> Iterator[str]:
@@ -100,6 +116,8 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
             median=locale.decimal(median, 1, language),
             p95=locale.decimal(p95, 1, language),
         )
+    if evidence.milliseconds:
+        yield texts["evidence_ms_note"]
     for which, right in evidence.right.items():
         yield texts["evidence_right"].format(
             which=texts[f"evidence_of_{which}"], n=right.n, share=_estimate(right, language)
@@ -110,7 +128,7 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
         yield ""
         yield texts["evidence_changes"]
     for before, after, n in evidence.changes[:_MAX_ROWS]:
-        yield f"{label_text(before, language)} → {label_text(after, language)}: {n}"
+        yield f"{answer_text(before, language)} → {answer_text(after, language)}: {n}"
 
 
 def _estimate(estimate: ProportionEstimate, language: Language) -> str:

@@ -17,7 +17,7 @@ from bot.tasks import run_in_daemon_thread
 from core.bundle.folder import BUNDLED
 from core.errors import BundleError, ModelNotFoundError
 from core.registry.catalog import Catalog
-from core.rollout.control import begin_rollout, end_rollout, parse_share
+from core.rollout.control import begin_rollout, end_rollout, format_share, parse_share
 from core.serving.local import LocalPredictor
 from core.store.confirmations import PendingCommand
 from core.store.rollouts import Rollout
@@ -63,7 +63,7 @@ async def _list_active(
             model=each.model,
             candidate=each.candidate,
             live=each.live,
-            share=_share(each.share),
+            share=format_share(each.share),
             since=f"{each.began_at:%Y-%m-%d %H:%M} UTC",
         )
         for each in active
@@ -98,7 +98,7 @@ async def _ask_to_begin(
         return
     row = (await asyncio.to_thread(state.store.live.all)).get(model)
     live = row.revision if row is not None else BUNDLED
-    command = f"{kind} {model} {revision} {_share(parsed)}"
+    command = f"{kind} {model} {revision} {format_share(parsed)}"
     question = texts["promote_asked"].format(act=command, live=live)
     await ask_to_confirm(update, context, command, question)
 
@@ -145,7 +145,7 @@ def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
             share=parse_share(share, kind),
         )
     note = None if isinstance(state.predictor, LocalPredictor) else "live_elsewhere"
-    values = {"model": model, "candidate": begun.candidate, "share": _share(begun.share)}
+    values = {"model": model, "candidate": begun.candidate, "share": format_share(begun.share)}
     return Outcome(f"{kind}_begun", values, note)
 
 
@@ -155,10 +155,6 @@ def _find_active(
     """Return the active rollout of a model, of one kind or of any."""
     mine = (each for each in store.rollouts.active() if each.model == model)
     return next((each for each in mine if kind in (None, each.kind)), None)
-
-
-def _share(share: float) -> str:
-    return f"{100 * share:g}%"
 
 
 HANDLERS = {"shadow": _shadow, "canary": _canary}

@@ -340,6 +340,10 @@ def _print_shadow(found: ShadowEvidence) -> None:
                 for which, (median, p95) in found.milliseconds.items()
             ],
         )
+        typer.echo(
+            "The candidate runs in the background with one thread and the lowest priority, so its "
+            "times are no comparison with live ones: a canary compares them."
+        )
     if found.right:
         print_table(
             ["revision", "judged", "accuracy", "95% interval"],

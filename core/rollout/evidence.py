@@ -20,10 +20,27 @@ from core.rollout.sequential import (
     combine_strata,
     log_evidence,
 )
-from core.store.feedback import NONE
-from core.store.rollouts import Comparison, JudgedAnswer, Rollout, RolloutTable, TrafficCounts
+from core.store.feedback import NONE, right
+from core.store.rollouts import (
+    AnswerSummary,
+    Comparison,
+    JudgedAnswer,
+    Rollout,
+    RolloutTable,
+    TrafficCounts,
+)
 
-__all__ = ["CanaryEvidence", "ShadowEvidence", "TestEvidence", "canary_evidence", "shadow_evidence"]
+__all__ = [
+    "UNSURE",
+    "CanaryEvidence",
+    "ShadowEvidence",
+    "TestEvidence",
+    "canary_evidence",
+    "shadow_evidence",
+]
+
+UNSURE = " (unsure)"
+"""Follows the label of an unsure answer in the changes between two revisions."""
 
 _MAX_CHANGES = 10
 
@@ -95,8 +112,10 @@ class ShadowEvidence:
         photos: Number of photos that both revisions answered.
         failed: Number of photos that the candidate did not answer: errors and passed deadlines.
         agreement: Share of photos with the same label and verdict, by the live answer's label.
-        changes: The most frequent changes: live answer, candidate's answer, number of photos.
-        milliseconds: Median and 95th percentile of inference, by `live` and `candidate`.
+        changes: The most frequent changes: live answer, candidate's answer, number of photos. An
+            answer is a label, followed by `UNSURE` where the verdict is `unsure`, or `none`.
+        milliseconds: Median and 95th percentile of inference, by `live` and `candidate`. They are
+            not comparable: the candidate runs at the lowest priority, on one thread and one photo.
         judged: Number of photos with feedback on the live answer.
         right: Share of these that each revision answered correctly, with its 95% interval.
         changed_right: Numbers of judged photos that only the `candidate`, or only the `live`
@@ -245,14 +264,16 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
     agreed: defaultdict[str, list[bool]] = defaultdict(list)
     changes: Counter[tuple[str, str]] = Counter()
     for each in comparisons:
-        before, after = _answer(each, "live"), _answer(each, "candidate")
+        before, after = _shown(each.live), _shown(each.candidate)
         agreed[each.live.label].append(before == after)
         if before != after:
             changes[before, after] += 1
-    judged = [each for each in comparisons if each.answer in truths]
+    judged = [c for c in comparisons if c.answer in truths]
     is_right = {
-        which: [_answer(each, which) == truths[each.answer] for each in judged]
-        for which in ("live", "candidate")
+        "live": [right(c.live.label, c.live.verdict, truths[c.answer]) for c in judged],
+        "candidate": [
+            right(c.candidate.label, c.candidate.verdict, truths[c.answer]) for c in judged
+        ],
     }
     pairs = Counter(zip(is_right["candidate"], is_right["live"], strict=True))
     return ShadowEvidence(
@@ -266,18 +287,19 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
         {} if not comparisons else {which: _quantiles(comparisons, which) for which in is_right},
         len(judged),
         {
-            which: ProportionEstimate.of(right.count(True), len(right))
-            for which, right in is_right.items()
-            if right
+            which: ProportionEstimate.of(found.count(True), len(found))
+            for which, found in is_right.items()
+            if found
         },
         {"candidate": pairs[True, False], "live": pairs[False, True]},
     )
 
 
-def _answer(comparison: Comparison, which: str) -> str:
-    """Return the label that a revision answered, or `none`."""
-    answer = comparison.live if which == "live" else comparison.candidate
-    return NONE if answer.verdict == NONE else answer.label
+def _shown(answer: AnswerSummary) -> str:
+    """Return an answer as in `ShadowEvidence.changes`."""
+    if answer.verdict == NONE:
+        return NONE
+    return f"{answer.label}{UNSURE}" if answer.verdict == "unsure" else answer.label
 
 
 def _quantiles(comparisons: Sequence[Comparison], which: str) -> tuple[float, float]:

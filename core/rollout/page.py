@@ -43,24 +43,37 @@ Prometheus and the dashboard in `deploy/` show what is active and the evidence a
 Without a model, `shadow` and `canary` list the active ones; with `--json`, all of them print
 JSON. The candidate is an installed revision (`tensight models pull`). A model has one shadow or
 canary at a time. Its state is in the database: all processes that share it follow within a
-second, and a restart changes nothing. Machines on which the candidate is not installed go on
-with the live revision.
+second, and a restart changes nothing. It is begun against the revision that is live, and ends
+as *superseded* if another one is promoted, or if an upgrade changes the bundled revision.
+Machines on which the candidate is not installed, or whose copy of it is damaged, go on with the
+live revision. A sound candidate that cannot be loaded ends the rollout.
 
 ## Shadow
 
 The candidate runs in a process of its own, at the lowest priority and with limits on memory and
 time, and only while no photo waits. At most 16 copies wait, for at most 30 seconds; further
 ones are dropped, so that a candidate that hangs or crashes costs visitors nothing
-(`python -m bench shadows` measures it). Of each photo are kept, for as long as answers are:
-label, verdict, confidence, known score and milliseconds of both revisions, and a digest of the
-live answer's scores, by which feedback is matched and `/forget` finds the rows. Neither the
-photo nor its sender is stored.
+(`python -m bench shadows` measures it). A process that crashes, or does not answer within 20
+seconds, is started again after a pause that doubles from one second to five minutes. A photo that
+it cannot answer, or answers with numbers that are not finite, counts as failed.
+
+A photo counts once: explanations ("Why?"), and the last 1,000 photos if they come again, are not
+compared. Two answers agree if label and verdict are the same. The milliseconds of the candidate
+are those of a background process with one thread, and no comparison with the live ones: a
+canary's test of speed compares them.
+
+Of each photo are kept, for as long as answers are: label, verdict, confidence, known score and
+milliseconds of both revisions, and a digest of the live answer's scores, by which feedback is
+matched and `/forget` finds the rows. Neither the photo nor its sender is stored.
 
 ## Canary
 
 A canary gives a candidate revision to a share of the chats and visitors. Who gets it is decided
 by a keyed hash of the client, so that a client sees one revision throughout, on every replica
-and after a restart. The candidate is rolled back as soon as one of three sequential tests finds
+and after a restart. Where fronts use a service with models (`TENSIGHT_PREDICTOR_URL`), this needs
+the same `TENSIGHT_SECRET` for all of them, or a `TENSIGHT_HOME` that outlives the process.
+
+The candidate is rolled back as soon as one of three sequential tests finds
 it worse:
 
 | test | fails more often than the live revision | false alarms, at most |

@@ -145,3 +145,17 @@ def test_shadow_without_photos_has_no_shares(store: Store) -> None:
     )
     found = shadow_evidence(store.rollouts, rollout)
     assert (found.photos, found.agreement, found.right, found.milliseconds) == (0, {}, {}, {})
+
+
+def test_change_from_known_to_unsure_is_no_agreement(store: Store) -> None:
+    rollout = store.rollouts.begin(
+        "a", "shadow", candidate="new", live="old", share=1.0, slow_ms=50.0
+    )
+    known, unsure = (AnswerSummary("cat", each, 0.5, 0.8, 2.0) for each in ("known", "unsure"))
+    pairs = [(known, known), (known, unsure), (unsure, unsure)]
+    store.rollouts.add_comparisons(
+        rollout.number, [Comparison(str(i), *pair) for i, pair in enumerate(pairs)]
+    )
+    found = shadow_evidence(store.rollouts, rollout)
+    assert found.agreement["cat"].share == pytest.approx(2 / 3)
+    assert found.changes == [("cat", "cat (unsure)", 1)]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from bot.evidence_text import answer_text, evidence_text, format_share
+from core import locale
+from core.locale import Language
+from core.rollout.evidence import ShadowEvidence
+from core.store.rollouts import Rollout
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.0, "0%"),
+        (0.0004, "0.04%"),
+        (0.004, "0.4%"),
+        (0.1, "10%"),
+        (0.9996, "99.96%"),
+        (1.0, "100%"),
+    ],
+)
+def test_share_is_not_rounded_to_nothing_or_everything(share: float, shown: str) -> None:
+    assert format_share(share, "en") == shown
+
+
+def test_unsure_answers_are_named_in_the_language() -> None:
+    assert answer_text("cat (unsure)", "de") == "Katze (unsicher)"
+    assert answer_text("none", "en") == "None of these"
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_milliseconds_of_a_shadow_are_explained(language: Language) -> None:
+    rollout = Rollout(1, "a", "shadow", "new", "old", 1.0, 9.0, datetime.now(UTC))
+    milliseconds = {"live": (2.0, 3.0), "candidate": (4.0, 9.0)}
+    found = ShadowEvidence(3, 0, {}, [], milliseconds, 0, {}, {})
+    note = locale.bot_texts(language)["evidence_ms_note"]
+    assert note in evidence_text(rollout, found, language)
+    without = ShadowEvidence(0, 0, {}, [], {}, 0, {}, {})
+    assert note not in evidence_text(rollout, without, language)
