@@ -32,9 +32,9 @@ This page is written by `{command}`. All its figures come from simulations with 
 | --- | --- |
 | `tensight shadow MODEL REVISION` | a candidate answers copies of photos in the background |
 | `tensight canary MODEL REVISION --share 10%` | it answers a share of the chats and visitors |
-| `tensight evidence MODEL` | shows what speaks for and against it |
+| `tensight evidence MODEL` | shows the evidence about the latest one |
 | `tensight models promote MODEL REVISION` | makes it live, which ends its shadow or canary |
-| `tensight canary MODEL --stop` | rolls it back by hand |
+| `tensight canary MODEL --stop` | rolls it back manually; `shadow` has `--stop`, too |
 | `tensight drift` | compares the last day's photos with those of the month before |
 
 The bot's operators have `/shadow`, `/canary`, `/evidence` and `/promote` in their chat, and
@@ -43,24 +43,27 @@ Prometheus and the dashboard in `deploy/` show what is active and the evidence a
 Without a model, `shadow` and `canary` list the active ones; with `--json`, all of them print
 JSON. The candidate is an installed revision (`tensight models pull`). A model has one shadow or
 canary at a time. Its state is in the database: all processes that share it follow within a
-second, and a restart changes nothing. It is begun against the revision that is live, and ends
-as *superseded* if another one is promoted, or if an upgrade changes the bundled revision.
-Machines on which the candidate is not installed, or whose copy of it is damaged, go on with the
-live revision. A sound candidate that cannot be loaded ends the rollout.
+second, and a restart changes nothing. It compares the candidate with the revision that is live
+at its start, and ends as *superseded* if another one becomes live, by a promotion or because an
+upgrade brings another bundled revision. The audit log states how each rollout ended.
+
+A process whose machine does not have the candidate, or has a damaged copy of it, continues with
+the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends.
 
 ## Shadow
 
-The candidate runs in a process of its own, at the lowest priority and with limits on memory and
-time, and only while no photo waits. At most 16 copies wait, for at most 30 seconds; further
-ones are dropped, so that a candidate that hangs or crashes costs visitors nothing
-(`python -m bench shadows` measures it). A process that crashes, or does not answer within 20
-seconds, is started again after a pause that doubles from one second to five minutes. A photo that
-it cannot answer, or answers with numbers that are not finite, counts as failed.
+The candidate runs in a process of its own, at the lowest priority, with limits on memory and
+time, and only while no photo waits. At most 16 copies wait, for at most 30 seconds; others are
+dropped. A candidate that hangs or crashes therefore does not delay visitors
+(`python -m bench shadows` measures this). If its process crashes, or does not answer within 20
+seconds, it is killed and restarted after a pause, which doubles with each failure from one second
+to five minutes. Photos that the candidate cannot answer, or answers with numbers that are not
+finite, count as failed.
 
-A photo counts once: explanations ("Why?"), and the last 1,000 photos if they come again, are not
-compared. Two answers agree if label and verdict are the same. The milliseconds of the candidate
-are those of a background process with one thread, and no comparison with the live ones: a
-canary's test of speed compares them.
+Each photo is compared once: neither its explanation ("Why?") nor a copy of one of the last 1,000
+photos is compared again. Two answers agree if they have the same label and verdict. The
+milliseconds of a shadow cannot be compared with those of the live revision, since it runs in the
+background with one thread; the speed test of a canary compares both under the same conditions.
 
 Of each photo are kept, for as long as answers are: label, verdict, confidence, known score and
 milliseconds of both revisions, and a digest of the live answer's scores, by which feedback is
@@ -73,14 +76,14 @@ by a keyed hash of the client, so that a client sees one revision throughout, on
 and after a restart. Where fronts use a service with models (`TENSIGHT_PREDICTOR_URL`), this needs
 the same `TENSIGHT_SECRET` for all of them, or a `TENSIGHT_HOME` that outlives the process.
 
-The candidate is rolled back as soon as one of three sequential tests finds
-it worse:
+The candidate is rolled back as soon as one of three sequential tests finds that it fails more
+often than the live revision:
 
-| test | fails more often than the live revision | false alarms, at most |
+| test | what counts as a failure | false alarms, at most |
 | --- | --- | --- |
-| accuracy | answers that a person judged wrong, within each true class | {accuracy:.0%} |
-| errors | batches of photos that ended in an error of the model | {errors:.0%} |
-| speed | batches that took more than twice the live revision's usual time | {slow:.0%} |
+| accuracy | an answer that a person judged wrong, within each true class | {accuracy:.0%} |
+| errors | a batch of photos that ended in an error of the model | {errors:.0%} |
+| speed | a batch that took over twice the live revision's usual time for each photo | {slow:.0%} |
 
 Together they roll back a candidate that is no worse in at most {total:.0%} of all canaries,
 however long they run and however often the evidence is looked at. The bound comes from Ville's
@@ -102,7 +105,7 @@ the test assumes nothing about how many photos of either revision are judged. At
 judged photos of a person count for each class and revision. A person is a user of the bot, or a
 network address of visitors of the page: while a canary runs, their feedback is stored with a keyed
 hash of the address and of this canary. Feedback without either counts as that of one person.
-Someone with many accounts or addresses counts as many people. Labels that operators give
+The limit does not stop someone who has many accounts or addresses. Labels that operators give
 (`/label`) do not count: they are of photos that were hard for the revision that answered.
 
 ### False alarms of the accuracy test
@@ -123,21 +126,22 @@ canaries each. The photos are those of all classes and both revisions.
 
 ### Errors and speed
 
-The model answers all photos that wait as one batch, which has one duration and may fail as a
-whole. It therefore counts once, and is compared with one batch of the other revision: the last or
-the next one of a similar number of photos in the same process. Such a pair meets the same load, so
-the bound holds while the load, and with it the share of failures, rises and falls. Where a batch
-of the candidate fails, the live revision answers its photos, which is not counted. Photos that
-are explained ("Why?") are not counted at all: the time that is usual was measured without
-explanations, and a candidate that fails at them is reported to the operators.
+A model answers all waiting photos, at most 32, as one batch, which has one duration and may fail
+as a whole. A batch is therefore one trial, whatever its size. Each is paired with the nearest
+batch of the other revision in the same process that has a similar number of photos, so that both
+meet the same load: the bound holds however the load, and with it the share of failures, changes
+from pair to pair. Twice the usual time leaves room for colder caches of a candidate that rarely
+runs. If a batch of the candidate fails, the live revision answers its photos; this answer is not
+counted. Explanations ("Why?") are not counted either, since the usual time was measured without
+them; if the candidate fails at one, the operators are told.
 
-{runs:,} canaries with an equal candidate, {pairs:,} pairs each. *Busy times* begin with each
-hundredth batch, last ten batches on average, and let half of all batches fail:
+False alarms in {runs:,} canaries with an equal candidate, {pairs:,} pairs each. *Busy times*
+begin with one batch in a hundred and last for ten batches on average, of which half fail:
 
 {run_false_alarms}
 
-Pairs until a rollback, of a candidate of which more batches fail; {power_runs:,} canaries each,
-without busy times:
+Pairs until a rollback if more batches of the candidate fail; {power_runs:,} canaries each, without
+busy times:
 
 {run_power}
 

@@ -51,8 +51,9 @@ def test_kill_leaves_the_state_before_or_after_a_command(
     with closing(Store.open(settings)) as store:
         if command == "promote":
             live = Bundle.open(settings.models / MODEL).revision
-            canary = {"candidate": candidate, "live": live}
-            store.rollouts.begin(MODEL, "canary", share=0.5, slow_ms=1e6, **canary)
+            store.rollouts.begin(
+                MODEL, "canary", candidate=candidate, live=live, share=0.5, slow_ms=1e6
+            )
         before = state_of(store)
         after: State = {
             "shadow": (None, ("shadow",), None),

@@ -116,12 +116,11 @@ def serving(settings: Settings, photo: Path) -> Iterator[subprocess.Popen[bytes]
     try:
         yield process
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        others = map(int, children.read_text().split()) if children.exists() else ()
+        others = list(map(int, children.read_text().split())) if children.exists() else []
     finally:
         process.kill()
         process.wait()
-    for each in others:
-        wait_until(lambda each=each: not is_running(each))
+    wait_until(lambda: not any(map(is_running, others)))
 
 
 def answers(settings: Settings) -> str:

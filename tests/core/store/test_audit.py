@@ -72,12 +72,13 @@ def test_command_that_cannot_be_recorded_changes_nothing(settings: Settings, com
         store.live.promote({"a": "2"}, {})
         begin = partial(store.rollouts.begin, "a", "canary", candidate="3", live="2", share=0.5)
         rollout = begin(slow_ms=9.0) if command != "begin" else None
-        run: Callable[[], object] = {
+        runs: dict[str, Callable[[], object]] = {
             "begin": partial(begin, slow_ms=9.0, audit=entry),
             "end": partial(store.rollouts.end, 1, "stopped", "by hand", audit=entry),
             "promote": partial(store.live.promote, {"a": "3"}, {}, operator="me"),
             "roll back": partial(store.live.roll_back, "a", operator="me"),
-        }[command]
+        }
+        run = runs[command]
         refuse = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
         with store.database.write() as connection:
             connection.exec_driver_sql(f"CREATE TRIGGER full BEFORE INSERT ON audit {refuse}")

@@ -94,8 +94,9 @@ def test_same_row_can_be_written_at_once(
 
 def test_one_of_several_rollouts_begins(each: Settings) -> None:
     def begin(store: Store, number: int) -> object:
-        revisions = {"candidate": "1" * 12, "live": "0" * 12}
-        return store.rollouts.begin(f"m{number}", "shadow", **revisions, share=1.0, slow_ms=1.0)
+        return store.rollouts.begin(
+            f"m{number}", "shadow", candidate="1" * 12, live="0" * 12, share=1.0, slow_ms=1.0
+        )
 
     outcomes = write_at_once(each, begin)
     errors = [str(outcome) for outcome in outcomes if isinstance(outcome, StoreError)]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal, cast
 
 import pytest
 import sqlalchemy as sa
@@ -41,9 +41,8 @@ def judge(store: Store, client: str, revision: str, label: str) -> None:
     asyncio.run(save(context, store, shown, "cat", client=client, keep_photo=False))
 
 
-def begin(store: Store, **changes: Any) -> Rollout:
-    values = {"candidate": "new", "live": "old", "share": 0.5, "slow_ms": 9.0} | changes
-    return store.rollouts.begin("a", **{"kind": "canary"} | values)
+def begin(store: Store, kind: Literal["shadow", "canary"] = "canary") -> Rollout:
+    return store.rollouts.begin("a", kind, candidate="new", live="old", share=0.5, slow_ms=9.0)
 
 
 def people(store: Store) -> list[str | None]:
@@ -54,7 +53,7 @@ def people(store: Store) -> list[str | None]:
 
 def test_visitor_is_stored_as_a_hash_of_one_canary_only(store: Store) -> None:
     judge(store, CLIENT, "old", "cat")
-    begin(store, kind="shadow")
+    begin(store, "shadow")
     judge(store, CLIENT, "old", "cat")
     store.rollouts.end(1, "stopped", "by hand")
     assert people(store) == [None, None]
