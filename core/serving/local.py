@@ -513,12 +513,23 @@ def _kind(each: _Decoded) -> tuple[int, bool]:
 
 
 def _infer(batch: list[_Decoded], classifier: Classifier) -> Sequence[Prediction | Embedding]:
-    """Classify or embed a batch of photos of one kind."""
+    """Classify or embed a batch of photos of one kind.
+
+    Raises:
+        BundleError: The model computed numbers that are not finite.
+    """
     preprocessed = [each.preprocessed for each in batch]
     explained = [each.job.saliency for each in batch]
-    if batch[0].job.base is None:
-        return classifier.infer(preprocessed, saliency=explained)
-    return classifier.embeddings(preprocessed, features=explained)
+    if batch[0].job.base is not None:
+        return classifier.embeddings(preprocessed, features=explained)
+    predictions = classifier.infer(preprocessed, saliency=explained)
+    for each in predictions:
+        if not math.isfinite(each.confidence) or not math.isfinite(each.known_score):
+            raise BundleError(
+                f"{each.model} {each.revision} computed a confidence of {each.confidence} and a "
+                f"known score of {each.known_score}, which must be finite."
+            )
+    return predictions
 
 
 def _prediction(answer: _Answer) -> Prediction:

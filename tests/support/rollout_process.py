@@ -1,7 +1,7 @@
 """A process that answers photos until it is killed: python -m tests.support.rollout_process PHOTO
 
 It writes the revision of its latest answer to the file `answered` in TENSIGHT_HOME. Rollouts are
-applied and evaluated continuously.
+applied and evaluated continuously; every shadow is a small program that answers alike.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import asyncio
 import itertools
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from core.registry.catalog import Catalog
+from core.rollout.shadow import ShadowRunner
 from core.rollout.traffic import Rollouts, Timings
 from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.store import Store
-from tests.support.rollouts import MODEL
+from tests.support.rollouts import MODEL, fake_worker
 
 
 def main() -> None:
@@ -33,6 +35,8 @@ def main() -> None:
             lambda: Store.find(settings),
             is_idle=is_idle,
             timings=Timings(poll_s=0.02, store_s=0.05),
+            # It starts at once, and at the usual priority.
+            run_shadow=partial(ShadowRunner, command=fake_worker("answer(usual)")),
         ),
     )
     predictor.warm()
@@ -41,7 +45,7 @@ def main() -> None:
         photo = content + number.to_bytes(4)
         asked = predictor.predict(photo, model=MODEL, client=f"chat:{number % 20}")
         (settings.home / "answered").write_text(asyncio.run(asked).revision, "ascii")
-        time.sleep(0.01)
+        time.sleep(0.05)  # shadows run while no photo waits
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def test_shadow_goes_on_after_its_process_was_killed(settings: Settings, photo: 
         def compared() -> int:
             return len(store.rollouts.comparisons(rollout.number))
 
-        for at_least in (1, 50):
+        for at_least in (1, 20):
             with serving(settings, photo):
                 wait_until(partial(lambda n: compared() >= n, at_least))
             assert store.rollouts.active() == [rollout]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -149,10 +150,12 @@ def test_equal_candidate_stays(settings: Settings) -> None:
 
 
 class CatalogWithFailingCandidate(Catalog):
-    """A catalog whose candidates fail at every photo."""
+    """A catalog whose candidates fail at every photo, or compute NaN."""
+
+    nan = False
 
     def load_revision(self, bundle: Bundle) -> Classifier:
-        loaded = super().load_revision(bundle)
+        loaded, nan = super().load_revision(bundle), self.nan
 
         class Failing(Classifier):
             def __init__(self) -> None:
@@ -161,14 +164,21 @@ class CatalogWithFailingCandidate(Catalog):
             def infer(
                 self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
             ) -> list[Prediction]:
-                raise BundleError("it cannot run")
+                if not nan:
+                    raise BundleError("it cannot run")
+                predictions = super().infer(seen, saliency=saliency)
+                return [replace(each, known_score=math.nan) for each in predictions]
 
         return Failing()
 
 
-def test_visitor_of_a_failing_canary_gets_the_live_answer(settings: Settings, photo: Path) -> None:
+@pytest.mark.parametrize("nan", [False, True], ids=["raises", "computes NaN"])
+def test_visitor_of_a_failing_canary_gets_the_live_answer(
+    settings: Settings, photo: Path, nan: bool
+) -> None:
     candidate = install_candidate(settings)
     catalog = CatalogWithFailingCandidate(settings)
+    catalog.nan = nan
     with closing(Store.open(settings)) as store:
         rollout = begin(store, settings, candidate)
         inside = client_of(rollout, assigned=True)
