@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,7 +48,8 @@ _BEGINNING = re.compile(rb"<head>\s*(?:<meta charset=[^>]*>)?")
 class PageHead:
     """Writes the page's own title, description and preview into its head, in place of Gradio's.
 
-    It also sets there the sizes that keep the page from shifting while it loads.
+    It also sets there the sizes that keep the page from shifting while it loads, and compresses the
+    page: Gradio compresses only paths with the name of a file.
 
     URLs in a preview must be absolute. They are built from the request's Host header if that is
     trusted; otherwise the preview has no picture.
@@ -66,12 +68,17 @@ class PageHead:
         self._hosts = hosts
         self._root_path = root_path.rstrip("/")
         self._framed = framed
+        self._compressed = GZipMiddleware(self._rewritten, compresslevel=6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
             await self._app(scope, receive, send)
-            return
+        else:
+            await self._compressed(scope, receive, send)
+
+    async def _rewritten(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for the page."""
         start: Message | None = None
         body = b""
 

@@ -165,14 +165,17 @@ class Catalog:
         return any(model.name == name for model in self.unbundled())
 
     def _best_for_photos(self) -> str:
-        names = [model.name for model in self.models()]
-        if not names:
-            raise ModelNotFoundError(
-                f"There is no usable model in {self._settings.models}. Train one with "
-                "`tensight train classic`, set TENSIGHT_MODELS to a folder with models, or "
-                "download some with `tensight models pull`."
-            )
-        return next((name for name in _BEST_FOR_PHOTOS if name in names), names[0])
+        names = list(self._names())
+        # In the order of preference, so that `tensight predict` reads one model only.
+        preferred = [name for name in _BEST_FOR_PHOTOS if name in names]
+        for name in dict.fromkeys(preferred + names):
+            if self._model(name) is not None:
+                return name
+        raise ModelNotFoundError(
+            f"There is no usable model in {self._settings.models}. Train one with "
+            "`tensight train classic`, set TENSIGHT_MODELS to a folder with models, or "
+            "download some with `tensight models pull`."
+        )
 
     def bundle(self, name: str) -> Bundle:
         """Open the bundle of a model's live revision, or of the first fallback that opens.

@@ -67,6 +67,16 @@ def test_pictures_are_served(url: str, name: str, kind: str, size: tuple[int, in
     assert Image.open(BytesIO(answer.content)).size == size
 
 
+def test_page_is_compressed_for_clients_that_accept_it(url: str) -> None:
+    plain = httpx.get(url, headers={"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in plain.headers
+    compressed = httpx.get(url)
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert compressed.headers["Vary"] == "Accept-Encoding"
+    assert compressed.text == plain.text
+    assert int(compressed.headers["Content-Length"]) < len(plain.content) / 4
+
+
 def test_unframed_page_does_not_load_the_frame_script(url: str) -> None:
     assert "iframeResizer" not in httpx.get(url).text.partition("<gradio-app")[0]
 

@@ -40,6 +40,21 @@ def test_fronts_register_their_commands() -> None:
         assert f" {command} " in help_text
 
 
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_command_that_answers_photos_builds_no_other(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    only(monkeypatch, ("web", "no_such_package.cli:web"))
+    app = build_app(command)
+    assert {each.callback.__name__ for each in app.registered_commands if each.callback} == {
+        "predict",
+        "explain",
+    }
+    run = CliRunner().invoke(app, [command, "--help"])
+    assert run.exit_code == 0
+    assert CliRunner().invoke(build_app(), [command, "--help"]).output == run.output
+
+
 def test_broken_front_is_reported_and_other_commands_work(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, ("web", "no_such_package.cli:web"), ("space", "demo.cli:space"))
     app = build_app()
