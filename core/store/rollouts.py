@@ -15,7 +15,7 @@ from core.errors import StoreError
 from core.store.database import Database, in_utc
 from core.store.dialects import insert
 from core.store.feedback import LABEL, right
-from core.store.tables import AUDIT, COMPARISONS, FEEDBACK, ROLLOUTS, TRAFFIC
+from core.store.tables import AUDIT, COMPARISONS, FEEDBACK, ROLLOUTS, SHADOW_SENDERS, TRAFFIC
 
 __all__ = [
     "AUTOMATIC",
@@ -227,7 +227,10 @@ class RolloutTable:
             return [TrafficCounts(*row) for row in connection.execute(select)]
 
     def add_comparisons(self, number: int, comparisons: Sequence[Comparison]) -> None:
-        """Store comparisons of a shadow; beyond 20,000 the oldest ones are deleted."""
+        """Store comparisons of a shadow; beyond 20,000 the oldest ones are deleted.
+
+        Those of photos whose sender has asked to be forgotten meanwhile are not stored.
+        """
         if not comparisons:
             return
         common = {"rollout": number, "at": datetime.now(UTC)}
@@ -247,6 +250,9 @@ class RolloutTable:
         )
         with self._database.write() as connection:
             connection.execute(sa.insert(COMPARISONS), rows)
+            forgotten = sa.select(SHADOW_SENDERS.c.answer).where(SHADOW_SENDERS.c.person.is_(None))
+            is_forgotten = COMPARISONS.c.answer.in_(forgotten)
+            connection.execute(sa.delete(COMPARISONS).where(of_rollout, is_forgotten))
             last = connection.execute(newest).scalar()
             if last is not None:
                 connection.execute(

@@ -25,6 +25,7 @@ from core.store.live import LiveModels
 from core.store.notices import NoticeTable
 from core.store.rollouts import RolloutTable
 from core.store.send_slots import SendSlotTable
+from core.store.shadow_senders import ShadowSenderTable, purge_senders
 from core.store.tables import (
     ANSWERS,
     COMPARISONS,
@@ -56,6 +57,7 @@ class Store:
     slots: SendSlotTable
     confirmations: ConfirmationTable
     rollouts: RolloutTable
+    shadow_senders: ShadowSenderTable
     drift: DriftTable
     lessons: LessonTable
     notices: NoticeTable
@@ -78,6 +80,7 @@ class Store:
             SendSlotTable(database),
             ConfirmationTable(database),
             RolloutTable(database),
+            ShadowSenderTable(database),
             DriftTable(database),
             LessonTable(database),
             NoticeTable(database),
@@ -114,6 +117,7 @@ class Store:
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
             connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
+            purge_senders(connection, moment)
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
             connection.execute(sa.delete(LESSON_PHOTOS).where(LESSON_PHOTOS.c.at < moment))
             connection.execute(sa.delete(LESSONS).where(LESSONS.c.at < moment))

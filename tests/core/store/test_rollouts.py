@@ -21,7 +21,7 @@ from core.store.rollouts import (
     answer_digest,
 )
 from core.store.store import Store
-from core.store.tables import COMPARISONS, DRIFT
+from core.store.tables import COMPARISONS, DRIFT, ROLLOUTS, SHADOW_SENDERS
 
 SCORES = {"cat": 0.9, "dog": 0.1}
 
@@ -142,6 +142,69 @@ def test_forget_deletes_comparisons_of_the_users_photos(each: Settings) -> None:
         store.chats.forget("me", set())
         left = store.rollouts.comparisons(rollout.number)
     assert [each.answer for each in left] == [digests[2]]
+
+
+def test_forget_deletes_comparisons_of_answers_that_are_not_stored(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.shadow_senders.add("me", ["mine", "mine, later"])
+        store.shadow_senders.add("you", ["other"])
+        store.rollouts.add_comparisons(rollout.number, [comparison("mine"), comparison("other")])
+        store.chats.forget("me", set())
+        late = [comparison("mine, later"), comparison("other, later")]
+        store.rollouts.add_comparisons(rollout.number, late)
+        left = store.rollouts.comparisons(rollout.number)
+    assert [each.answer for each in left] == ["other", "other, later"]
+
+
+def test_comparison_is_deleted_once_its_sender_is_known_to_be_forgotten(each: Settings) -> None:
+    answer = StoredAnswer("me", "file", "a", "1", "cat", "known", SCORES)
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.feedback.add_answer("k", answer)
+        compared = [comparison(each) for each in ("x", "y", "z")]
+        store.rollouts.add_comparisons(rollout.number, compared)
+        store.shadow_senders.add(None, ["x"])
+        store.shadow_senders.add("me", ["y"], of_answer="deleted meanwhile")
+        store.shadow_senders.add("me", ["z"], of_answer="k")
+        left = store.rollouts.comparisons(rollout.number)
+    assert [each.answer for each in left] == ["z"]
+
+
+def test_senders_are_kept_as_long_as_the_comparisons_of_their_photos(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.rollouts.add_comparisons(rollout.number, [comparison("compared")])
+        store.shadow_senders.add("me", ["compared", "not compared"])
+        store.shadow_senders.add(None, ["forgotten"])
+        hours_ago = sa.update(SHADOW_SENDERS).values(at=datetime.now(UTC) - timedelta(hours=2))
+        with store.database.write() as connection:
+            connection.execute(hours_ago)
+        store.shadow_senders.add("me", ["new"])
+
+        def kept() -> set[str]:
+            with store.database.read() as connection:
+                return set(connection.execute(sa.select(SHADOW_SENDERS.c.answer)).scalars())
+
+        store.purge_before(datetime.now(UTC) - timedelta(days=1))
+        assert kept() == {"compared", "new"}
+        store.purge_before(datetime.now(UTC) + timedelta(days=1))
+        assert kept() == set()
+
+
+def test_only_answers_of_a_shadowed_model_are_compared(each: Settings) -> None:
+    revisions = {"candidate": "2", "live": "1"}
+    with closing(Store.open(each)) as store:
+        begin(store, "canary")
+        assert not store.shadow_senders.are_compared(["canary", "other"])
+        shadow = store.rollouts.begin("a", "shadow", share=1.0, slow_ms=9.0, **revisions)
+        assert store.shadow_senders.are_compared(["other", "a"])
+        store.rollouts.end(shadow.number, "stopped", "by hand")
+        assert store.shadow_senders.are_compared(["a"]), "answers of before are still compared"
+        with store.database.write() as connection:
+            long_ago = datetime.now(UTC) - timedelta(hours=2)
+            connection.execute(sa.update(ROLLOUTS).values(ended_at=long_ago))
+        assert not store.shadow_senders.are_compared(["a"])
 
 
 def test_old_comparisons_are_purged(each: Settings) -> None:
