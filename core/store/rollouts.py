@@ -28,6 +28,7 @@ __all__ = [
     "TrafficCounts",
     "answer_digest",
     "end_for_promotion",
+    "purge_evidence",
 ]
 
 AUTOMATIC = "tensight"
@@ -112,6 +113,11 @@ class Comparison:
     answer: str
     live: AnswerSummary
     candidate: AnswerSummary
+
+
+# Rows with the same numbers of photos are one row with their sums, for all that reads them.
+_PAIR = (TRAFFIC.c.candidate, TRAFFIC.c.live)
+_SUMS = [sa.func.sum(TRAFFIC.c[field.name]).label(field.name) for field in fields(TrafficCounts)]
 
 
 class JudgedAnswer(NamedTuple):
@@ -220,11 +226,15 @@ class RolloutTable:
             connection.execute(sa.insert(TRAFFIC).values(values))
 
     def traffic(self, number: int) -> list[TrafficCounts]:
-        """Return the stored counts of a canary, oldest first."""
-        columns = [TRAFFIC.c[field.name] for field in fields(TrafficCounts)]
-        select = sa.select(*columns).where(TRAFFIC.c.rollout == number).order_by(TRAFFIC.c.id)
+        """Return the stored counts of a canary, oldest first.
+
+        Rows with the same numbers of photos are added up, which does not change the evidence of
+        `core.rollout.sequential`: it depends on the ratio of these numbers.
+        """
+        select = sa.select(*_SUMS).where(TRAFFIC.c.rollout == number).group_by(*_PAIR)
         with self._database.read() as connection:
-            return [TrafficCounts(*row) for row in connection.execute(select)]
+            rows = connection.execute(select.order_by(sa.func.min(TRAFFIC.c.id))).all()
+        return [_counts(row) for row in rows]
 
     def add_comparisons(self, number: int, comparisons: Sequence[Comparison]) -> None:
         """Store comparisons of a shadow; beyond 20,000 the oldest ones are deleted.
@@ -333,6 +343,44 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
         (of_model, "superseded"),
     ):
         _end(connection, which, outcome, f"{names[0]} was made live")
+
+
+def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
+    """Delete the evidence of rollouts from before a time.
+
+    The counts of a canary stay until that long after its end, since its tests add them up from its
+    start; old ones are added up in the database. Rollouts themselves stay as the audit log does:
+    buttons name them by their number, which must not be used again.
+
+    Args:
+        connection: The transaction.
+        moment: The time.
+    """
+    is_canary, is_old = ROLLOUTS.c.kind == "canary", TRAFFIC.c.at < moment
+    ended_canaries = sa.select(ROLLOUTS.c.id).where(is_canary, ROLLOUTS.c.ended_at < moment)
+    of_canary = TRAFFIC.c.rollout.in_(sa.select(ROLLOUTS.c.id).where(is_canary))
+    expired = sa.or_(is_old & ~of_canary, TRAFFIC.c.rollout.in_(ended_canaries))
+    connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
+    connection.execute(sa.delete(TRAFFIC).where(expired))
+    _add_up_traffic(connection, is_old)
+
+
+def _add_up_traffic(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Replace rows of a rollout that have the same numbers of photos by one with their sums."""
+    at, n = sa.func.max(TRAFFIC.c.at).label("at"), sa.func.count().label("n")
+    select = sa.select(TRAFFIC.c.rollout, at, n, *_SUMS).where(which)
+    rows = connection.execute(select.group_by(TRAFFIC.c.rollout, *_PAIR)).all()
+    if any(row.n > 1 for row in rows):
+        sums = [{"rollout": r.rollout, "at": r.at, **asdict(_counts(r))} for r in rows]
+        connection.execute(sa.delete(TRAFFIC).where(which))
+        connection.execute(sa.insert(TRAFFIC), sums)
+
+
+def _counts(row: sa.Row[Any]) -> TrafficCounts:
+    # PostgreSQL adds integers up to another type.
+    return TrafficCounts(
+        **{field.name: int(getattr(row, field.name)) for field in fields(TrafficCounts)}
+    )
 
 
 def _end(

@@ -3,13 +3,18 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
 from core.errors import StoreError
+from core.rollout.evidence import canary_evidence
+from core.rollout.sequential import Blocks, average_alternatives, log_factors
 from core.settings import Settings
+from core.store.activity import Activity
 from core.store.drift import AnswerHistograms
 from core.store.feedback import Feedback, StoredAnswer
 from core.store.rollouts import (
@@ -21,7 +26,7 @@ from core.store.rollouts import (
     answer_digest,
 )
 from core.store.store import Store
-from core.store.tables import COMPARISONS, DRIFT, ROLLOUTS, SHADOW_SENDERS
+from core.store.tables import BOT_HOURS, COMPARISONS, DRIFT, ROLLOUTS, SHADOW_SENDERS, TRAFFIC
 
 SCORES = {"cat": 0.9, "dog": 0.1}
 
@@ -205,6 +210,66 @@ def test_only_answers_of_a_shadowed_model_are_compared(each: Settings) -> None:
             long_ago = datetime.now(UTC) - timedelta(hours=2)
             connection.execute(sa.update(ROLLOUTS).values(ended_at=long_ago))
         assert not store.shadow_senders.are_compared(["a"])
+
+
+def stored_rows(store: Store) -> int:
+    with store.database.read() as connection:
+        return len(connection.execute(sa.select(TRAFFIC.c.id)).all())
+
+
+def test_counts_of_a_canary_are_added_up_without_changing_the_evidence(each: Settings) -> None:
+    rows = [TrafficCounts(4, i % 2, 1, 4, 0, 1) for i in range(6)] + [TrafficCounts(8, 1, 2, 2)]
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        for row in rows:
+            store.rollouts.add_traffic(rollout.number, row)
+        before = canary_evidence(store.rollouts, rollout, ["cat"])
+        store.purge_before(datetime.now(UTC) + timedelta(days=1))
+        assert stored_rows(store) == 2
+        store.rollouts.add_traffic(rollout.number, TrafficCounts())
+        assert canary_evidence(store.rollouts, rollout, ["cat"]) == before
+        one_by_one = sum(log_factors(_blocks(row)) for row in rows)
+        assert before.tests[1].evidence == pytest.approx(
+            np.exp(average_alternatives(np.asarray(one_by_one)))
+        )
+
+
+def _blocks(row: TrafficCounts) -> Blocks:
+    counts = (row.candidate, row.candidate_errors, row.live, row.live_errors)
+    return Blocks(*(np.array(n) for n in counts))
+
+
+@pytest.mark.parametrize(("kind", "left"), [("shadow", 0), ("canary", 2)])
+def test_counts_of_an_ended_rollout_are_purged(
+    each: Settings, kind: Literal["shadow", "canary"], left: int
+) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    with closing(Store.open(each)) as store:
+        rollout = store.rollouts.begin("a", kind, candidate="2", live="1", share=0.5, slow_ms=20.0)
+        for failed in (0, 1):
+            counts = TrafficCounts(candidate=5 + failed, candidate_errors=failed, live=5)
+            store.rollouts.add_traffic(rollout.number, counts)
+        store.rollouts.end(rollout.number, "stopped", "by hand")
+        with store.database.write() as connection:
+            connection.execute(sa.update(TRAFFIC).values(at=now - 9 * day))
+        store.purge_before(now - 7 * day)
+        assert stored_rows(store) == left, "a canary needs the counts since its start"
+        store.purge_before(now + day)
+        assert stored_rows(store) == 0
+        assert store.rollouts.latest("a"), "numbers of rollouts are not used twice"
+
+
+def test_hourly_statistics_are_purged_without_new_ones(each: Settings) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=40)
+    with closing(Store.open(each)) as store:
+        store.drift.add({("a", "1"): AnswerHistograms(Counter(cat=2))})
+        store.activity.add(Activity(errors=1))
+        with store.database.write() as connection:
+            for table in (DRIFT, BOT_HOURS):
+                connection.execute(sa.update(table).values(hour=long_ago))
+        store.purge_before(datetime.now(UTC) - timedelta(days=7))
+        assert store.drift.between(long_ago - timedelta(days=1), datetime.now(UTC)) == {}
+        assert store.activity.since(long_ago - timedelta(days=1)) == {}
 
 
 def test_old_comparisons_are_purged(each: Settings) -> None:
