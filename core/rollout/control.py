@@ -77,7 +77,12 @@ def begin_rollout(
 
 
 def end_rollout(
-    store: Store, model: str, kind: Literal["shadow", "canary"], *, reason: str
+    store: Store,
+    model: str,
+    kind: Literal["shadow", "canary"],
+    *,
+    reason: str,
+    number: int | None = None,
 ) -> Rollout:
     """End the active rollout of a model; the live revision answers all photos again.
 
@@ -86,19 +91,22 @@ def end_rollout(
         model: Name of the model.
         kind: Kind of the rollout.
         reason: Why it ends, as text for operators.
+        number: Number of the rollout that the operator was shown; None for whichever is active.
 
     Returns:
         The rollout that was ended.
 
     Raises:
+        ChangedError: The rollout of this number has ended, or another one is active.
         StoreError: There is no such rollout, or the database is not available.
     """
+    outcome: Literal["rolled_back", "stopped"] = "rolled_back" if kind == "canary" else "stopped"
+    if number is not None:
+        return store.rollouts.end_shown(number, outcome, reason)
     for each in store.rollouts.active():
-        if (each.model, each.kind) == (model, kind):
-            outcome: Literal["rolled_back", "stopped"]
-            outcome = "rolled_back" if kind == "canary" else "stopped"
-            if store.rollouts.end(each.number, outcome, reason):
-                return each
+        is_meant = (each.model, each.kind) == (model, kind)
+        if is_meant and store.rollouts.end(each.number, outcome, reason):
+            return each
     raise StoreError(
         f"There is no active {kind} of {model}. `tensight {kind}` without a model lists them."
     )

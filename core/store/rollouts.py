@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
-from core.errors import StoreError
+from core.errors import ChangedError, StoreError
 from core.store.database import Database, in_utc
 from core.store.dialects import insert
 from core.store.feedback import LABEL, right
@@ -27,6 +27,7 @@ __all__ = [
     "RolloutTable",
     "TrafficCounts",
     "answer_digest",
+    "check_is_active",
     "end_for_promotion",
     "purge_evidence",
 ]
@@ -198,6 +199,13 @@ class RolloutTable:
             row = connection.execute(select.order_by(ROLLOUTS.c.id.desc()).limit(1)).first()
         return None if row is None else _rollout(row)
 
+    def get(self, number: int) -> Rollout | None:
+        """Return a rollout by its number, active or not; None if there is none."""
+        select = sa.select(ROLLOUTS).where(ROLLOUTS.c.id == number)
+        with self._database.read() as connection:
+            row = connection.execute(select).first()
+        return None if row is None else _rollout(row)
+
     def end(self, number: int, outcome: Outcome, reason: str, *, act: str | None = None) -> bool:
         """End an active rollout, once.
 
@@ -218,6 +226,22 @@ class RolloutTable:
                 entry = {"at": now, "operator": AUTOMATIC, "act": act, "outcome": reason}
                 connection.execute(sa.insert(AUDIT).values(entry))
         return ended
+
+    def end_shown(self, number: int, outcome: Outcome, reason: str) -> Rollout:
+        """End the rollout that an operator was shown; arguments as those of `end`.
+
+        Returns:
+            The rollout as it was.
+
+        Raises:
+            ChangedError: It has ended in the meantime.
+        """
+        of_number = ROLLOUTS.c.id == number
+        with self._database.write() as connection:
+            check_is_active(connection, number)
+            shown = connection.execute(sa.select(ROLLOUTS).where(of_number)).one()
+            _end(connection, of_number, outcome, reason)
+        return _rollout(shown)
 
     def add_traffic(self, number: int, counts: TrafficCounts) -> None:
         """Store counts of a canary."""
@@ -329,6 +353,34 @@ def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def check_is_active(connection: sa.Connection, number: int) -> None:
+    """Check that a rollout is active, in the transaction of what depends on it.
+
+    Args:
+        connection: The transaction.
+        number: Number of the rollout.
+
+    Raises:
+        ChangedError: It has ended, or there is none of that number.
+    """
+    select = sa.select(ROLLOUTS).where(ROLLOUTS.c.id == number)
+    row = connection.execute(select.with_for_update()).first()
+    if row is None or row.ended_at is not None:
+        raise _ended_meanwhile(connection, row)
+
+
+def _ended_meanwhile(connection: sa.Connection, row: sa.Row[Any] | None) -> ChangedError:
+    """Build the error that a rollout has ended, which names the one that is active instead."""
+    if row is None:
+        return ChangedError("This shadow or canary is unknown. Nothing was changed.")
+    text = f"The {row.kind} of {row.model} {row.candidate} has ended in the meantime"
+    if (other := connection.execute(_active_of(row.model)).first()) is not None:
+        text += f", and a {other.kind} of {other.candidate} is active now"
+    return ChangedError(
+        f"{text}. Nothing was changed. `tensight evidence {row.model}` shows the latest one."
+    )
+
+
 def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str]) -> None:
     """End the active rollout of a model in the transaction that changes its live revision.
 
@@ -376,7 +428,7 @@ def _add_up_traffic(connection: sa.Connection, which: sa.ColumnElement[bool]) ->
         connection.execute(sa.insert(TRAFFIC), sums)
 
 
-def _counts(row: sa.Row[Any]) -> TrafficCounts:
+def _counts(row: Any) -> TrafficCounts:
     # PostgreSQL adds integers up to another type.
     return TrafficCounts(
         **{field.name: int(getattr(row, field.name)) for field in fields(TrafficCounts)}

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
-from core.errors import StoreError
+from core.errors import ChangedError, StoreError
+from core.rollout.control import end_rollout
 from core.rollout.evidence import canary_evidence
 from core.rollout.sequential import Blocks, average_alternatives, log_factors
 from core.settings import Settings
 from core.store.activity import Activity
 from core.store.drift import AnswerHistograms
 from core.store.feedback import Feedback, StoredAnswer
+from core.store.live import LiveRevision, ShownState
 from core.store.rollouts import (
     AUTOMATIC,
     AnswerSummary,
@@ -85,6 +88,52 @@ def test_promoted_bundled_revision_ends_its_own_rollout_as_promoted(
         ended = store.rollouts.latest("a")
         assert ended is not None
         assert (ended.outcome, ended.reason) == (outcome, "bundled was made live")
+
+
+def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
+    each: Settings,
+) -> None:
+    with closing(Store.open(each)) as store:
+        store.live.promote({"a": "1"}, {})
+        first = begin(store)
+        shown = ShownState(rollout=first.number)
+        store.rollouts.end(first.number, "rolled_back", "worse")
+        with pytest.raises(ChangedError, match=r"The canary of a 2 has ended in the meantime\. "):
+            store.live.promote({"a": "2"}, {}, shown=shown)
+        second = begin(store)
+        with pytest.raises(ChangedError, match=r", and a canary of 2 is active now\. Nothing"):
+            store.live.promote({"a": "2"}, {}, shown=shown)
+        assert store.rollouts.active() == [second]
+        assert store.live.all()["a"].revision == "1"
+        shown = ShownState("1", second.number)
+        for _ in range(2):  # repeated after a crash
+            store.live.promote({"a": "2"}, {}, shown=shown)
+        assert store.live.all()["a"].revision == "2"
+        with pytest.raises(ChangedError, match="2 of a was made live in the meantime, in place"):
+            store.live.promote({"a": "3"}, {}, shown=ShownState("1"))
+
+
+def test_rollback_that_is_repeated_swaps_once(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        for revision in "12":
+            store.live.promote({"a": revision}, {})
+        shown = store.live.all()["a"]
+        for _ in range(2):
+            assert store.live.roll_back("a", expected=shown) == LiveRevision("1", "2")
+        store.live.promote({"a": "3"}, {})
+        with pytest.raises(ChangedError, match="was not made: another revision was promoted"):
+            store.live.roll_back("a", expected=shown)
+
+
+def test_rollout_that_was_shown_ends_by_its_number(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        first = begin(store)
+        end = partial(end_rollout, store, "a", "canary", reason="by hand", number=first.number)
+        assert end() == first
+        second = begin(store)
+        with pytest.raises(ChangedError, match="and a canary of 2 is active now"):
+            end()
+        assert store.rollouts.active() == [second]
 
 
 def test_promotion_of_the_live_bundled_revision_ends_no_rollout(each: Settings) -> None:
