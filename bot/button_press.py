@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from telegram.error import BadRequest
 
 from bot.state import BotContext
 from core import locale
+from core.inference.prediction import Prediction
 from core.locale import Language
 from core.store.feedback import StoredAnswer
 
@@ -75,6 +77,15 @@ class ButtonPress:
     def photo(self, answer: StoredAnswer) -> AbstractAsyncContextManager[bytes]:
         """Download the photo of an answer again."""
         return self.context.bot_data.photos.open(answer.file)
+
+    async def record_sender(self, answer: StoredAnswer, given: Sequence[Prediction]) -> None:
+        """Record the sender of the photo of an answer, as `BotContext.record_sender` does.
+
+        Args:
+            answer: The answer under the button.
+            given: The answers that models have now given to its photo.
+        """
+        await self.context.record_sender(answer.person, given, of_answer=self.key)
 
     async def show(
         self, text: str, buttons: InlineKeyboardMarkup | None, picture: bytes | None = None

@@ -102,6 +102,7 @@ async def _on_why(press: ButtonPress) -> Notice | None:
         return press.notice("gone")
     async with press.photo(answer) as photo:
         picture, text, prediction = await explain_photo(press.context, photo, answer.model)
+    await press.record_sender(answer, [prediction])
     key, judged = press.key, answer.judged
     if prediction.revision != answer.revision:
         # The message shows the answer of the model's live revision from now on.
@@ -132,6 +133,8 @@ async def _on_compare(press: ButtonPress) -> Notice | None:
             photo,
             client=client_of(press.context.current_update),
         )
+    given = [each for _, each in answers if isinstance(each, Prediction)]
+    await press.record_sender(answer, given)
     # Feedback would not say which of the answers it is about.
     buttons = replies.answer_buttons(press.key, press.language, judged=True)
     await press.show(replies.comparison(answers, press.language), buttons)
@@ -239,6 +242,7 @@ async def _on_model(press: ButtonPress) -> Notice | None:
         return press.notice("gone")
     async with press.photo(answer) as photo:
         prediction = await press.context.predict(photo, name)
+    await press.record_sender(answer, [prediction])
     key = await _store_again(press, answer, prediction)
     text = replies.answer(prediction, title, press.language)
     await press.show(text, replies.answer_buttons(key, press.language))

@@ -88,6 +88,7 @@ async def _learn(press: ButtonPress, answer: StoredAnswer, label: str) -> str | 
         await run_in_daemon_thread(partial(_forget, taught, answer.person))
         return None
     prediction = await context.predict(content, answer.model)
+    await press.record_sender(answer, [prediction])
     verdict = locale.format_verdict(prediction, press.language)
     texts = locale.bot_texts(press.language)
     return texts["teach_better"].format(**result.texts(press.language), verdict=verdict)

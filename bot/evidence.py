@@ -66,11 +66,12 @@ async def on_rollout_button(update: Update, context: BotContext) -> None:
     if not isinstance(query.message, Message):
         await acknowledge(query, texts["expired"])
         return
-    wish, _, number = query.data.partition(":")
-    active = await asyncio.to_thread(state.store.rollouts.active)
-    rollout = next((each for each in active if str(each.number) == number), None)
-    if rollout is None:
-        await acknowledge(query, texts["rollout_over"])
+    wish, _, text = query.data.partition(":")
+    number = int(text) if text.isdecimal() else 0
+    rollout = await asyncio.to_thread(state.store.rollouts.get, number)
+    if rollout is None or rollout.ended_at is not None:
+        model = "MODEL" if rollout is None else rollout.model
+        await acknowledge(query, texts["rollout_over"].format(model=model))
         return
     await acknowledge(query)
     try:

@@ -131,7 +131,9 @@ async def _is_for_lesson(context: BotContext, messages: Sequence[Message], lesso
     All photos of the person who began it are; in a group, also those that other administrators
     address to the bot.
     """
-    if messages[0].chat.type == ChatType.PRIVATE or context.person == lesson.teacher:
+    # A lesson has no teacher any more once they have asked to be forgotten.
+    by_teacher = lesson.teacher is not None and context.person == lesson.teacher
+    if messages[0].chat.type == ChatType.PRIVATE or by_teacher:
         return True
     addressed = any(is_addressed(message, context) for message in messages)
     return addressed and await may_teach(context, messages[0])

@@ -28,12 +28,19 @@ from bot.state import BotApplication, BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from core import __version__, locale
 from core.bundle.folder import BUNDLED
-from core.errors import BundleError, ModelNotFoundError, PredictorError, StoreError, TenSightError
+from core.errors import (
+    BundleError,
+    ChangedError,
+    ModelNotFoundError,
+    PredictorError,
+    StoreError,
+    TenSightError,
+)
 from core.locale import Language
 from core.serving.local import LocalPredictor
 from core.store.confirmations import PendingCommand
 from core.store.feedback_export import feedback_stats
-from core.store.live import LiveRevision
+from core.store.live import LiveRevision, ShownState
 from core.system import peak_memory_bytes
 
 __all__ = ["COMMANDS", "add_handlers"]
@@ -201,7 +208,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     live = row.revision if row is not None else BUNDLED
     command = f"promote {name} {revision}"
     question = texts["promote_asked"].format(act=command, live=live)
-    await ask_to_confirm(update, context, command, question)
+    await ask_to_confirm(update, context, command, question, expected={"live": live})
 
 
 async def _rollback(update: Update, context: BotContext) -> None:
@@ -308,17 +315,28 @@ async def _on_confirmation(update: Update, context: BotContext) -> None:
 
 
 def _run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
-    """Run a command that an operator confirmed; it may have been given to another process."""
+    """Run a command that an operator confirmed, unless what they were shown has changed."""
+    try:
+        return _run(state, pending)
+    except ChangedError:
+        return rollouts.changed_outcome(state.store, pending)
+
+
+def _run(state: BotState, pending: PendingCommand) -> Outcome:
+    """Run a command; it may have been given to another process.
+
+    Raises:
+        ChangedError: What the operator was shown has changed.
+        TenSightError: The command failed.
+    """
     name, *arguments = pending.act.split()
-    if not rollouts.is_current(state.store, pending.expected):
-        return Outcome("rollout_over")
     if name in rollouts.HANDLERS:
         return rollouts.run_confirmed(state, pending)
     if name == "publish":
         return publishing.run_confirmed(state, pending)
     if name == "promote":
         model, revision = arguments
-        promoted = state.releases.promote(model, revision)
+        promoted = state.releases.promote(model, revision, shown=ShownState(**pending.expected))
         return live_outcome(state, "promote_done", {"model": model, "revision": promoted})
     if name == "rollback":
         (model,) = arguments

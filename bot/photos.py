@@ -77,18 +77,25 @@ async def on_explain(update: Update, context: BotContext) -> None:
 async def _on_photo_command(
     update: Update,
     context: BotContext,
-    command: Callable[[BotContext, bytes], Coroutine[Any, Any, tuple[bytes | None, str]]],
+    command: Callable[
+        [BotContext, bytes], Coroutine[Any, Any, tuple[bytes | None, str, Sequence[Prediction]]]
+    ],
 ) -> None:
-    """Reply with what a command returns for the photo that it replies to: picture and text."""
+    """Reply with what a command returns for the photo that it replies to.
+
+    A command returns a picture or None, a text, and the answers of the models.
+    """
     message = update.message
-    found = photo_of(message.reply_to_message if message is not None else None)
-    if found is None:
+    about = message.reply_to_message if message is not None else None
+    found = photo_of(about)
+    if about is None or found is None:
         await reply_with("reply_to_photo")(update, context)
         return
 
     async def respond() -> None:
         async with context.bot_data.photos.open(*found) as photo:
-            picture, text = await command(context, photo)
+            picture, text, answers = await command(context, photo)
+        await context.record_sender(_sender_of(context, about), answers)
         # Sent after the photo has been released: waiting for Telegram holds no place in the queue.
         if picture is None:
             await reply(message, text)
@@ -99,17 +106,28 @@ async def _on_photo_command(
         await with_error_replies(context, respond)
 
 
-async def _compare(context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
+def _sender_of(context: BotContext, message: Message) -> str | None:
+    """Return the keyed hash of the user who sent a message; None where it has none."""
+    sender = message.from_user
+    return context.bot_data.person(None if sender is None else sender.id)
+
+
+async def _compare(
+    context: BotContext, photo: bytes
+) -> tuple[bytes | None, str, Sequence[Prediction]]:
     state = context.bot_data
     answers = await ask_all(
         state.predictor, await state.models.all(), photo, client=client_of(context.current_update)
     )
-    return None, replies.comparison(answers, await context.language())
+    given = [each for _, each in answers if isinstance(each, Prediction)]
+    return None, replies.comparison(answers, await context.language()), given
 
 
-async def _explain(context: BotContext, photo: bytes) -> tuple[bytes | None, str]:
-    picture, text, _ = await explain_photo(context, photo, await context.model())
-    return picture, text
+async def _explain(
+    context: BotContext, photo: bytes
+) -> tuple[bytes | None, str, Sequence[Prediction]]:
+    picture, text, prediction = await explain_photo(context, photo, await context.model())
+    return picture, text, [prediction]
 
 
 async def explain_photo(
@@ -161,8 +179,8 @@ async def _answer(context: BotContext, message: Message) -> None:
         async with state.photos.open(*found) as photo:
             prediction = await context.predict(photo, model)
         # Whoever sent the photo owns the answer, not whoever asked about it.
-        sender, key = message.from_user, ""
-        person = state.person(sender.id if sender is not None else None)
+        person, key = _sender_of(context, message), ""
+        await context.record_sender(person, [prediction])
         async with context.keeping() as may_keep:
             if may_keep:
                 key = await context.store_answer(person, found.file_id, prediction)
@@ -202,11 +220,13 @@ async def answer_album(updates: Sequence[Update], context: BotContext) -> None:
                 return None
             try:
                 async with state.photos.open(*found) as photo:
-                    return await context.predict(photo, model)
+                    prediction = await context.predict(photo, model)
+                await context.record_sender(_sender_of(context, message), [prediction])
             except (StoreError, UnavailableError):
                 raise
             except TenSightError as error:
                 return error
+            return prediction
 
         answers = await asyncio.gather(*map(classify, messages))
         # Models taught in a chat belong to that chat.

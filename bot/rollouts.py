@@ -15,7 +15,7 @@ from bot.sending import reply
 from bot.state import BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from core.bundle.folder import BUNDLED
-from core.errors import BundleError, ModelNotFoundError
+from core.errors import BundleError, ChangedError, ModelNotFoundError
 from core.registry.catalog import Catalog
 from core.rollout.control import begin_rollout, end_rollout, format_share, parse_share
 from core.serving.local import LocalPredictor
@@ -23,7 +23,7 @@ from core.store.confirmations import PendingCommand
 from core.store.rollouts import Rollout
 from core.store.store import Store
 
-__all__ = ["HANDLERS", "is_current", "run_confirmed"]
+__all__ = ["HANDLERS", "changed_outcome", "run_confirmed"]
 
 _STOP = "stop"
 _DEFAULT_SHARES: Mapping[str, str] = {"shadow": "100%", "canary": "10%"}
@@ -100,7 +100,7 @@ async def _ask_to_begin(
     live = row.revision if row is not None else BUNDLED
     command = f"{kind} {model} {revision} {format_share(parsed)}"
     question = texts["promote_asked"].format(act=command, live=live)
-    await ask_to_confirm(update, context, command, question)
+    await ask_to_confirm(update, context, command, question, expected={"live": live})
 
 
 async def _ask_to_end(
@@ -115,25 +115,43 @@ async def _ask_to_end(
     await ask_to_confirm(update, context, command, command, expected={"rollout": rollout.number})
 
 
-def is_current(store: Store, expected: Mapping[str, object]) -> bool:
-    """Return whether the rollout shown in a question is still active; True if it showed none."""
-    number = expected.get("rollout")
-    return number is None or any(each.number == number for each in store.rollouts.active())
+def changed_outcome(store: Store, pending: PendingCommand) -> Outcome:
+    """Build the outcome of a command that depended on what has changed since it was asked for.
+
+    Args:
+        store: The database.
+        pending: The command; what the operator was shown is a rollout, or the live revision.
+    """
+    model, number = pending.act.split()[1], pending.expected.get("rollout")
+    other = _find_active(store, model)
+    if number is None or (other is not None and other.number == number):
+        row = store.live.all().get(model)
+        live = BUNDLED if row is None else row.revision
+        return Outcome("live_changed", {"model": model, "live": live})
+    if other is None:
+        return Outcome("rollout_over", {"model": model})
+    values = {"model": model, "kind": other.kind, "candidate": other.candidate}
+    return Outcome("rollout_replaced", values)
 
 
 def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
     """Begin or end a rollout, as an operator confirmed.
 
     Raises:
+        ChangedError: Another revision is live than was shown, or the rollout has ended.
         ModelNotFoundError, BundleError, StoreError: As in `begin_rollout` and `end_rollout`.
     """
     name, model, *arguments = pending.act.split()
     kind: Literal["shadow", "canary"] = "shadow" if name == "shadow" else "canary"
     if arguments == [_STOP]:
-        ended = end_rollout(state.store, model, kind, reason="by hand")
+        number = pending.expected.get("rollout")
+        ended = end_rollout(state.store, model, kind, reason="by hand", number=number)
         values = {"kind": kind, "model": model, "candidate": ended.candidate, "live": ended.live}
         return Outcome("rollout_ended", values)
     revision, share = arguments
+    row, shown = state.store.live.all().get(model), pending.expected.get("live")
+    if shown not in (None, BUNDLED if row is None else row.revision):
+        raise ChangedError(f"Another revision of {model} than {shown} is live now.")
     with closing(Catalog(state.settings)) as catalog:
         begun = begin_rollout(
             state.store,

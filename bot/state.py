@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -36,6 +37,7 @@ from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import StoredAnswer
 from core.store.hash_key import keyed_hash
+from core.store.rollouts import answer_digest
 from core.store.store import Store
 
 __all__ = ["BotApplication", "BotContext", "BotState"]
@@ -268,6 +270,28 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
         return await self.bot_data.predictor.predict(
             photo, model=model, client=client_of(self.current_update)
         )
+
+    async def record_sender(
+        self, person: str | None, answers: Sequence[Prediction], *, of_answer: str | None = None
+    ) -> None:
+        """Record who sent a photo, if a shadow may compare answers to it.
+
+        Every answer of a model is passed to this once it is there, whether or not it is stored, so
+        that /forget deletes its comparison.
+
+        Args:
+            person: Keyed hash of the user who sent the photo; None for nobody.
+            answers: The answers.
+            of_answer: Key of an earlier answer to the photo, where the update is not the photo's.
+        """
+        senders = self.bot_data.store.shadow_senders
+        models = {answer.model for answer in answers}
+        if person is None or not await asyncio.to_thread(senders.are_compared, models):
+            return
+        digests = [answer_digest(each.model, each.revision, each.scores) for each in answers]
+        async with self.keeping() as may_keep:
+            owner = person if may_keep else None
+            await asyncio.to_thread(senders.add, owner, digests, of_answer=of_answer)
 
     async def store_answer(
         self,

@@ -13,6 +13,7 @@
     ├── HubError (RuntimeError)           the Hub refuses, or returns unusable content
     │   └── HubUnavailableError (ConnectionError)    the Hub cannot be reached
     ├── StoreError (RuntimeError)         the database is not available
+    │   └── ChangedError                      what an operator decided on has changed meanwhile
     ├── AccessError (PermissionError)     a request has no valid API key
     ├── RateError (RuntimeError)          a client exceeds its rate limit
     ├── RequestError (ValueError)         a request is malformed
@@ -40,6 +41,7 @@ __all__ = [
     "BotError",
     "BundleError",
     "BusyError",
+    "ChangedError",
     "CommandUnavailableError",
     "DataError",
     "DeadlineError",
@@ -196,6 +198,10 @@ class StoreError(TenSightError, RuntimeError):
     """The database is not available, or has no data for the requested operation."""
 
     code = "store"
+
+
+class ChangedError(StoreError):
+    """What an operator was shown has changed before the command ran; nothing was done."""
 
 
 class AccessError(TenSightError, PermissionError):

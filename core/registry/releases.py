@@ -15,7 +15,7 @@ from typing import Literal
 from core.bundle.config import CARD, CONFIG, METRICS, MODEL
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.leaderboard import ModelInfo
-from core.errors import BundleError, HubError, ModelNotFoundError, StoreError
+from core.errors import BundleError, HubError, ModelNotFoundError
 from core.registry import hub
 from core.registry.bases import Bases
 from core.registry.hub import Commit
@@ -24,7 +24,7 @@ from core.registry.revisions import RevisionStore, StoredRevision
 from core.registry.taught import TaughtStore, is_private
 from core.registry.trial import try_bundle
 from core.settings import Settings
-from core.store.live import HubSource, LiveRevision
+from core.store.live import HubSource, LiveRevision, ShownState
 from core.store.store import Store
 
 __all__ = ["Releases", "RemoteModel"]
@@ -169,13 +169,15 @@ class Releases:
                     self._make_live(chosen, first=live == "first")
         return pulled
 
-    def promote(self, name: str, revision: str) -> str:
+    def promote(self, name: str, revision: str, *, shown: ShownState | None = None) -> str:
         """Make an installed revision live; running processes switch to it within a second.
 
         Args:
             name: Name of the model.
             revision: Revision as `tensight models list` shows it, a unique prefix of at least 4
                 digits, or `bundled`.
+            shown: State of the model that was shown to the operator who confirmed it; None to
+                accept any.
 
         Returns:
             The full revision, or `bundled`.
@@ -184,11 +186,12 @@ class Releases:
             ModelNotFoundError: The revision is not installed, or the prefix is ambiguous.
             BundleError: The revision is damaged.
             OutputError: TENSIGHT_HOME cannot be written.
+            ChangedError: The state differs from `shown`.
             StoreError: The database is not available.
         """
         with self._revisions.changing():
             found = self.resolve_revision(name, revision)
-            self._make_live({name: found})
+            self._make_live({name: found}, shown=shown)
         return found
 
     def resolve_revision(self, name: str, revision: str) -> str:
@@ -248,21 +251,17 @@ class Releases:
             ModelNotFoundError: The last good revision is no longer installed.
             BundleError: The last good revision is damaged.
             OutputError: TENSIGHT_HOME cannot be written.
-            StoreError: There is no last good revision, the state differs from `expected`, or the
-                database is not available.
+            ChangedError: The state differs from `expected`.
+            StoreError: There is no last good revision, or the database is not available.
         """
         with self._revisions.changing():
             store = self._open_store()
             row = store.live.all().get(name)
-            if expected is not None and row != expected:
-                raise StoreError(
-                    f"The rollback of {name} from {expected.revision} to {expected.last_good} was "
-                    "not made: another revision was promoted in the meantime. Run `tensight "
-                    "models list` to see which one is live, then decide again."
-                )
             if row is not None and row.last_good is not None:
                 self.resolve_revision(name, row.last_good)
-            return store.live.roll_back(name, self._bundled().get(name), operator=self._operator)
+            return store.live.roll_back(
+                name, self._bundled().get(name), expected=expected, operator=self._operator
+            )
 
     def push(
         self,
@@ -493,7 +492,9 @@ class Releases:
         needed = {base.sha256 for base in needing if base is not None}
         return {each.revision for each in installed if each.config.sha256.get(MODEL) in needed}
 
-    def _make_live(self, revisions: Mapping[str, str], *, first: bool = False) -> None:
+    def _make_live(
+        self, revisions: Mapping[str, str], *, first: bool = False, shown: ShownState | None = None
+    ) -> None:
         origins = {
             each.bundle.revision: HubSource(each.repo, each.commit)
             for each in self._revisions.all()
@@ -502,7 +503,12 @@ class Releases:
             and each.commit is not None
         }
         self._open_store().live.promote(
-            revisions, self._bundled(), first=first, origins=origins, operator=self._operator
+            revisions,
+            self._bundled(),
+            first=first,
+            origins=origins,
+            shown=shown,
+            operator=self._operator,
         )
 
     def _bundled(self) -> dict[str, str]:

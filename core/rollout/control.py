@@ -90,6 +90,7 @@ def end_rollout(
     *,
     reason: str,
     operator: str | None = None,
+    number: int | None = None,
 ) -> Rollout:
     """End the active rollout of a model; the live revision answers all photos again.
 
@@ -99,22 +100,25 @@ def end_rollout(
         kind: Kind of the rollout.
         reason: Why it ends, as text for operators.
         operator: As for `begin_rollout`.
+        number: Number of the rollout that the operator was shown; None for whichever is active.
 
     Returns:
         The rollout that was ended.
 
     Raises:
+        ChangedError: The rollout of this number has ended, or another one is active.
         StoreError: There is no such rollout, or the database is not available.
     """
+    outcome: Literal["rolled_back", "stopped"] = "rolled_back" if kind == "canary" else "stopped"
     audit = None
     if operator is not None:
         audit = AuditEntry.now(operator, f"{kind} {model} --stop", "has ended")
+    if number is not None:
+        return store.rollouts.end_shown(number, outcome, reason, audit=audit)
     for each in store.rollouts.active():
-        if (each.model, each.kind) == (model, kind):
-            outcome: Literal["rolled_back", "stopped"]
-            outcome = "rolled_back" if kind == "canary" else "stopped"
-            if store.rollouts.end(each.number, outcome, reason, audit=audit):
-                return each
+        is_meant = (each.model, each.kind) == (model, kind)
+        if is_meant and store.rollouts.end(each.number, outcome, reason, audit=audit):
+            return each
     raise StoreError(
         f"There is no active {kind} of {model}. `tensight {kind}` without a model lists them."
     )

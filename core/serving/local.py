@@ -464,9 +464,11 @@ class LocalPredictor(Predictor):
                 waited = max(ended - job.entered - processing_s, 0.0)
                 self._notify(partial(self._observer.on_answer, result, waited, infer))
         if self._rollouts is not None:
-            for each, result in zip(batch, results, strict=True):
+            for each, result, waits in zip(batch, results, waited_for, strict=True):
                 if each.job.counted and isinstance(result, Prediction):
-                    self._notify(partial(self._rollouts.on_answer, result, each.copy))
+                    # Whoever gets no answer cannot record whose photo a shadow has compared.
+                    copy = each.copy if waits else None
+                    self._notify(partial(self._rollouts.on_answer, result, copy))
 
     def _next_batch(self) -> list[_Decoded]:
         """Take the next batch: the oldest photo and others for the same model.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from core.store.database import Database, in_utc
 from core.store.tables import ANSWERS, BOT_HOURS
 
-__all__ = ["Activity", "ActivityTable"]
+__all__ = ["Activity", "ActivityTable", "purge_bot_hours"]
 
 _KEPT_DAYS = 35
 # Response times are counted in bins whose bounds grow by a tenth, so quantiles are accurate to 5%.
@@ -85,12 +85,10 @@ class ActivityTable:
 
     def add(self, new: Activity) -> None:
         """Add counts to the current hour, and delete those of more than 35 days ago."""
-        now = datetime.now(UTC)
-        hour = now.replace(minute=0, second=0, microsecond=0)
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         this_row = sa.and_(BOT_HOURS.c.hour == hour, BOT_HOURS.c.process == self._process)
         with self._database.write() as connection:
-            expired = BOT_HOURS.c.hour < now - timedelta(_KEPT_DAYS)
-            connection.execute(sa.delete(BOT_HOURS).where(expired))
+            purge_bot_hours(connection)
             row = connection.execute(sa.select(BOT_HOURS).where(this_row)).first()
             total = Activity() if row is None else _activity(row)
             total.add(new)
@@ -119,6 +117,12 @@ class ActivityTable:
         people = sa.select(sa.func.count(ANSWERS.c.person.distinct()))
         with self._database.read() as connection:
             return int(connection.execute(people.where(ANSWERS.c.at >= start)).scalar_one())
+
+
+def purge_bot_hours(connection: sa.Connection) -> None:
+    """Delete the counts of more than 35 days ago."""
+    before = datetime.now(UTC) - timedelta(_KEPT_DAYS)
+    connection.execute(sa.delete(BOT_HOURS).where(BOT_HOURS.c.hour < before))
 
 
 def _activity(row: sa.Row[tuple[object, ...]]) -> Activity:

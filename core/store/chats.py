@@ -11,12 +11,18 @@ import sqlalchemy as sa
 from core.store.database import Database
 from core.store.dialects import upsert
 from core.store.feedback import LABEL, right
-from core.store.rollouts import answer_digest
-from core.store.tables import ANSWERS, CHATS, COMPARISONS, DIGESTS, FEEDBACK, LESSON_PHOTOS, LESSONS
+from core.store.shadow_senders import forget_comparisons
+from core.store.tables import (
+    ANSWERS,
+    CHATS,
+    CONFIRMATIONS,
+    DIGESTS,
+    FEEDBACK,
+    LESSON_PHOTOS,
+    LESSONS,
+)
 
 __all__ = ["Chat", "ChatTable", "UserStats"]
-
-_PARAMETERS = 500
 
 
 @dataclass(frozen=True)
@@ -95,19 +101,24 @@ class ChatTable:
     def forget(self, person: str, chats: Collection[int]) -> None:
         """Delete a user's answers, feedback, comparisons and photos to learn from.
 
-        An operator gets no digests any more. The settings and lessons of chats are deleted, too.
+        An operator gets no digests any more, and the operator's questions that wait for a
+        confirmation expire. The settings and lessons of chats are deleted, too.
 
         Args:
             person: Keyed hash of the user's id.
             chats: Ids of these chats.
         """
         with self._database.write() as connection:
-            _delete_comparisons(connection, person)
+            forget_comparisons(connection, person)
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
             connection.execute(sa.delete(DIGESTS).where(DIGESTS.c.operator == person))
+            connection.execute(sa.delete(CONFIRMATIONS).where(CONFIRMATIONS.c.operator == person))
             own_photos = LESSON_PHOTOS.c.person == person
             connection.execute(sa.delete(LESSON_PHOTOS).where(own_photos))
+            # The lessons of groups go on.
+            own_lessons = sa.update(LESSONS).where(LESSONS.c.teacher == person)
+            connection.execute(own_lessons.values(teacher=None))
             for table in (LESSON_PHOTOS, LESSONS, CHATS):
                 connection.execute(sa.delete(table).where(table.c.chat.in_(chats)))
         self._database.scrub()
@@ -115,15 +126,3 @@ class ChatTable:
 
 def _chat(row: sa.Row[Any]) -> Chat:
     return Chat(row.model, row.language, row.keep_photos, row.may_label)
-
-
-def _delete_comparisons(connection: sa.Connection, person: str) -> None:
-    """Delete the shadow comparisons of a user's photos, which refer to answers and feedback."""
-    for table in (ANSWERS, FEEDBACK):
-        select = sa.select(table.c.model, table.c.revision, table.c.scores)
-        rows = connection.execute(select.where(table.c.person == person)).all()
-        digests = [answer_digest(row.model, row.revision, row.scores) for row in rows]
-        # In parts, since databases limit the number of parameters.
-        for start in range(0, len(digests), _PARAMETERS):
-            part = digests[start : start + _PARAMETERS]
-            connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.answer.in_(part)))

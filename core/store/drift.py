@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from core.store.database import Database
 from core.store.tables import DRIFT
 
-__all__ = ["AnswerHistograms", "DriftTable"]
+__all__ = ["AnswerHistograms", "DriftTable", "purge_drift_hours"]
 
 _KEPT_DAYS = 35
 
@@ -55,10 +55,10 @@ class DriftTable:
         Args:
             counted: Histograms by model and revision.
         """
-        now = datetime.now(UTC)
-        hour = now.replace(minute=0, second=0, microsecond=0)
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         with self._database.write() as connection:
-            connection.execute(sa.delete(DRIFT).where(DRIFT.c.hour < now - timedelta(_KEPT_DAYS)))
+            # Here too: not every process that counts belongs to a bot, which purges regularly.
+            purge_drift_hours(connection)
             for (model, revision), new in counted.items():
                 key = {"hour": hour, "model": model, "revision": revision}
                 key["process"] = self._process
@@ -85,6 +85,12 @@ class DriftTable:
                 total = found.setdefault((row.model, row.revision), AnswerHistograms())
                 total.add(_histograms(row))
         return found
+
+
+def purge_drift_hours(connection: sa.Connection) -> None:
+    """Delete the histograms of more than 35 days ago."""
+    before = datetime.now(UTC) - timedelta(_KEPT_DAYS)
+    connection.execute(sa.delete(DRIFT).where(DRIFT.c.hour < before))
 
 
 def _histograms(row: sa.Row[tuple[object, ...]]) -> AnswerHistograms:

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
-from core.errors import StoreError
+from core.errors import ChangedError, StoreError
 from core.store.audit import AuditEntry, record_entry
 from core.store.database import Database, in_utc
 from core.store.dialects import upsert
-from core.store.rollouts import end_for_promotion
+from core.store.rollouts import check_is_active, end_for_promotion
 from core.store.tables import LIVE, ORIGINS
 
-__all__ = ["HubSource", "LiveModels", "LiveRevision"]
+__all__ = ["HubSource", "LiveModels", "LiveRevision", "ShownState"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,19 @@ class LiveRevision:
 
     revision: str
     last_good: str | None
+
+
+@dataclass(frozen=True)
+class ShownState:
+    """What an operator was shown before the decision to promote a revision.
+
+    Attributes:
+        live: The live revision; None to accept any.
+        rollout: Number of the active rollout of the revision; None if none was shown.
+    """
+
+    live: str | None = None
+    rollout: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ class LiveModels:
         first: bool = False,
         origins: Mapping[str, HubSource] | None = None,
         operator: str | None = None,
+        shown: ShownState | None = None,
     ) -> None:
         """Make revisions live in one transaction; the replaced ones become last good.
 
@@ -93,6 +107,10 @@ class LiveModels:
             first: Whether to skip models that were promoted before.
             origins: Hub commits by revision, recorded so that other machines can pull them.
             operator: Operator for the audit log; None where the caller records the command.
+            shown: State of the models before the promotion; None to accept any.
+
+        Raises:
+            ChangedError: The state differs, unless the revision is live already.
         """
         with self._database.write() as connection:
             self._lock(connection)
@@ -104,6 +122,9 @@ class LiveModels:
                     entry = AuditEntry.now(operator, f"promote {model} {revision}", "is live")
                     record_entry(connection, entry)
                 row = connection.execute(sa.select(LIVE).where(LIVE.c.model == model)).first()
+                before = BUNDLED if row is None else row.revision
+                if shown is not None and before != revision:
+                    _check_shown(connection, model, shown, before)
                 values = {"revision": revision, "changed_at": datetime.now(UTC)}
                 if row is None:
                     last_good = BUNDLED if model in bundled else None
@@ -117,7 +138,12 @@ class LiveModels:
                     end_for_promotion(connection, model, _names(revision, bundled.get(model)))
 
     def roll_back(
-        self, model: str, bundled: str | None = None, *, operator: str | None = None
+        self,
+        model: str,
+        bundled: str | None = None,
+        *,
+        expected: LiveRevision | None = None,
+        operator: str | None = None,
     ) -> LiveRevision:
         """Swap the live and the last good revision of a model.
 
@@ -125,16 +151,27 @@ class LiveModels:
             model: Name of the model.
             bundled: Revision of the bundled model, 12 hex digits; None where there is none.
             operator: As for `promote`.
+            expected: State before the swap; None to accept any.
 
         Returns:
             The state after the swap.
 
         Raises:
+            ChangedError: The state differs from `expected`.
             StoreError: The model has no last good revision.
         """
         with self._database.write() as connection:
             self._lock(connection)
             row = connection.execute(sa.select(LIVE).where(LIVE.c.model == model)).first()
+            before = None if row is None else LiveRevision(row.revision, row.last_good)
+            if expected is not None and before != expected:
+                if before == LiveRevision(expected.last_good or "", expected.revision):
+                    return before  # made already, by a command that is now repeated
+                raise ChangedError(
+                    f"The rollback of {model} from {expected.revision} to {expected.last_good} was "
+                    "not made: another revision was promoted in the meantime. Run `tensight "
+                    "models list` to see which one is live, then decide again."
+                )
             if row is None or row.last_good is None:
                 raise StoreError(
                     f"Cannot roll back {model}: no other revision of it was live before. Run "
@@ -159,6 +196,17 @@ class LiveModels:
         """
         if self._database.is_shared:
             connection.execute(sa.text("LOCK TABLE live IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _check_shown(connection: sa.Connection, model: str, shown: ShownState, live: str) -> None:
+    """Raise ChangedError if the state of a model is not the one that an operator was shown."""
+    if shown.rollout is not None:
+        check_is_active(connection, shown.rollout)
+    if shown.live not in (None, live):
+        raise ChangedError(
+            f"Nothing was promoted: {live} of {model} was made live in the meantime, in place of "
+            f"{shown.live}. Run `tensight models list` to see the revisions, then decide again."
+        )
 
 
 def _names(revision: str, bundled: str | None) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
-from core.errors import StoreError
+from core.errors import ChangedError, StoreError
 from core.store.audit import AuditEntry, record_entry
 from core.store.database import Database, in_utc
 from core.store.dialects import insert
 from core.store.feedback import LABEL, right
-from core.store.tables import COMPARISONS, FEEDBACK, LIVE, ROLLOUTS, TRAFFIC
+from core.store.tables import COMPARISONS, FEEDBACK, LIVE, ROLLOUTS, SHADOW_SENDERS, TRAFFIC
 
 __all__ = [
     "AUTOMATIC",
@@ -30,7 +30,9 @@ __all__ = [
     "RolloutTable",
     "TrafficCounts",
     "answer_digest",
+    "check_is_active",
     "end_for_promotion",
+    "purge_evidence",
 ]
 
 AUTOMATIC = "tensight"
@@ -136,6 +138,11 @@ class Comparison:
     candidate: AnswerSummary
 
 
+# Rows with the same numbers of photos are one row with their sums, for all that reads them.
+_PAIR = (TRAFFIC.c.candidate, TRAFFIC.c.live)
+_SUMS = [sa.func.sum(TRAFFIC.c[field.name]).label(field.name) for field in fields(TrafficCounts)]
+
+
 class JudgedAnswer(NamedTuple):
     """Feedback on an answer of a revision.
 
@@ -238,6 +245,13 @@ class RolloutTable:
             row = connection.execute(select.order_by(ROLLOUTS.c.id.desc()).limit(1)).first()
         return None if row is None else _rollout(row)
 
+    def get(self, number: int) -> Rollout | None:
+        """Return a rollout by its number, active or not; None if there is none."""
+        select = sa.select(ROLLOUTS).where(ROLLOUTS.c.id == number)
+        with self._database.read() as connection:
+            row = connection.execute(select).first()
+        return None if row is None else _rollout(row)
+
     def end(
         self, number: int, outcome: Outcome, reason: str, *, audit: AuditEntry | None = None
     ) -> bool:
@@ -258,6 +272,26 @@ class RolloutTable:
                 record_entry(connection, audit)
         return bool(ended)
 
+    def end_shown(
+        self, number: int, outcome: Outcome, reason: str, *, audit: AuditEntry | None = None
+    ) -> Rollout:
+        """End the rollout that an operator was shown; arguments as those of `end`.
+
+        Returns:
+            The rollout as it was.
+
+        Raises:
+            ChangedError: It has ended in the meantime.
+        """
+        of_number = ROLLOUTS.c.id == number
+        with self._database.write() as connection:
+            check_is_active(connection, number)
+            shown = connection.execute(sa.select(ROLLOUTS).where(of_number)).one()
+            _end(connection, of_number, outcome, reason)
+            if audit is not None:
+                record_entry(connection, audit)
+        return _rollout(shown)
+
     def add_traffic(self, number: int, counts: TrafficCounts) -> None:
         """Store counts of a canary."""
         values = asdict(counts) | {"rollout": number, "at": datetime.now(UTC)}
@@ -265,14 +299,21 @@ class RolloutTable:
             connection.execute(sa.insert(TRAFFIC).values(values))
 
     def traffic(self, number: int) -> list[TrafficCounts]:
-        """Return the stored counts of a canary, oldest first."""
-        columns = [TRAFFIC.c[field.name] for field in fields(TrafficCounts)]
-        select = sa.select(*columns).where(TRAFFIC.c.rollout == number).order_by(TRAFFIC.c.id)
+        """Return the stored counts of a canary, oldest first.
+
+        Rows with the same numbers of photos are added up, which does not change the evidence of
+        `core.rollout.sequential`: it depends on the ratio of these numbers.
+        """
+        select = sa.select(*_SUMS).where(TRAFFIC.c.rollout == number).group_by(*_PAIR)
         with self._database.read() as connection:
-            return [TrafficCounts(*row) for row in connection.execute(select)]
+            rows = connection.execute(select.order_by(sa.func.min(TRAFFIC.c.id))).all()
+        return [_counts(row) for row in rows]
 
     def add_comparisons(self, number: int, comparisons: Sequence[Comparison]) -> None:
-        """Store comparisons of a shadow; beyond 20,000 the oldest ones are deleted."""
+        """Store comparisons of a shadow; beyond 20,000 the oldest ones are deleted.
+
+        Those of photos whose sender has asked to be forgotten meanwhile are not stored.
+        """
         if not comparisons:
             return
         common = {"rollout": number, "at": datetime.now(UTC)}
@@ -292,6 +333,9 @@ class RolloutTable:
         )
         with self._database.write() as connection:
             connection.execute(sa.insert(COMPARISONS), rows)
+            forgotten = sa.select(SHADOW_SENDERS.c.answer).where(SHADOW_SENDERS.c.person.is_(None))
+            is_forgotten = COMPARISONS.c.answer.in_(forgotten)
+            connection.execute(sa.delete(COMPARISONS).where(of_rollout, is_forgotten))
             last = connection.execute(newest).scalar()
             if last is not None:
                 connection.execute(
@@ -371,6 +415,34 @@ def promoted_revision(connection: sa.Connection, model: str, bundled: str | None
     return bundled if promoted in (None, BUNDLED) else str(promoted)
 
 
+def check_is_active(connection: sa.Connection, number: int) -> None:
+    """Check that a rollout is active, in the transaction of what depends on it.
+
+    Args:
+        connection: The transaction.
+        number: Number of the rollout.
+
+    Raises:
+        ChangedError: It has ended, or there is none of that number.
+    """
+    select = sa.select(ROLLOUTS).where(ROLLOUTS.c.id == number)
+    row = connection.execute(select.with_for_update()).first()
+    if row is None or row.ended_at is not None:
+        raise _ended_meanwhile(connection, row)
+
+
+def _ended_meanwhile(connection: sa.Connection, row: sa.Row[Any] | None) -> ChangedError:
+    """Build the error that a rollout has ended, which names the one that is active instead."""
+    if row is None:
+        return ChangedError("This shadow or canary is unknown. Nothing was changed.")
+    text = f"The {row.kind} of {row.model} {row.candidate} has ended in the meantime"
+    if (other := connection.execute(_active_of(row.model)).first()) is not None:
+        text += f", and a {other.kind} of {other.candidate} is active now"
+    return ChangedError(
+        f"{text}. Nothing was changed. `tensight evidence {row.model}` shows the latest one."
+    )
+
+
 def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str]) -> None:
     """End the active rollout of a model in the transaction that changes its live revision.
 
@@ -388,6 +460,44 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
     for row in _end(connection, of_model, "superseded", reason):
         act = f"{row.kind} {model} {row.candidate}"
         record_entry(connection, AuditEntry.now(AUTOMATIC, act, f"superseded: {reason}"))
+
+
+def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
+    """Delete the evidence of rollouts from before a time.
+
+    The counts of a canary stay until that long after its end, since its tests add them up from its
+    start; old ones are added up in the database. Rollouts themselves stay as the audit log does:
+    buttons name them by their number, which must not be used again.
+
+    Args:
+        connection: The transaction.
+        moment: The time.
+    """
+    is_canary, is_old = ROLLOUTS.c.kind == "canary", TRAFFIC.c.at < moment
+    ended_canaries = sa.select(ROLLOUTS.c.id).where(is_canary, ROLLOUTS.c.ended_at < moment)
+    of_canary = TRAFFIC.c.rollout.in_(sa.select(ROLLOUTS.c.id).where(is_canary))
+    expired = sa.or_(is_old & ~of_canary, TRAFFIC.c.rollout.in_(ended_canaries))
+    connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
+    connection.execute(sa.delete(TRAFFIC).where(expired))
+    _add_up_traffic(connection, is_old)
+
+
+def _add_up_traffic(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Replace rows of a rollout that have the same numbers of photos by one with their sums."""
+    at, n = sa.func.max(TRAFFIC.c.at).label("at"), sa.func.count().label("n")
+    select = sa.select(TRAFFIC.c.rollout, at, n, *_SUMS).where(which)
+    rows = connection.execute(select.group_by(TRAFFIC.c.rollout, *_PAIR)).all()
+    if any(row.n > 1 for row in rows):
+        sums = [{"rollout": r.rollout, "at": r.at, **asdict(_counts(r))} for r in rows]
+        connection.execute(sa.delete(TRAFFIC).where(which))
+        connection.execute(sa.insert(TRAFFIC), sums)
+
+
+def _counts(row: Any) -> TrafficCounts:
+    # PostgreSQL adds integers up to another type.
+    return TrafficCounts(
+        **{field.name: int(getattr(row, field.name)) for field in fields(TrafficCounts)}
+    )
 
 
 def _end(

@@ -8,13 +8,13 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from core.settings import Settings
-from core.store.activity import ActivityTable
+from core.store.activity import ActivityTable, purge_bot_hours
 from core.store.audit import AuditLog
 from core.store.chats import ChatTable
 from core.store.confirmations import ConfirmationTable
 from core.store.database import Database
 from core.store.digests import DigestTable
-from core.store.drift import DriftTable
+from core.store.drift import DriftTable, purge_drift_hours
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
@@ -23,11 +23,11 @@ from core.store.lanes import LaneTable
 from core.store.lessons import LessonTable
 from core.store.live import LiveModels
 from core.store.notices import NoticeTable
-from core.store.rollouts import RolloutTable
+from core.store.rollouts import RolloutTable, purge_evidence
 from core.store.send_slots import SendSlotTable
+from core.store.shadow_senders import ShadowSenderTable, purge_senders
 from core.store.tables import (
     ANSWERS,
-    COMPARISONS,
     CONFIRMATIONS,
     INBOX,
     LESSON_PHOTOS,
@@ -56,6 +56,7 @@ class Store:
     slots: SendSlotTable
     confirmations: ConfirmationTable
     rollouts: RolloutTable
+    shadow_senders: ShadowSenderTable
     drift: DriftTable
     lessons: LessonTable
     notices: NoticeTable
@@ -78,6 +79,7 @@ class Store:
             SendSlotTable(database),
             ConfirmationTable(database),
             RolloutTable(database),
+            ShadowSenderTable(database),
             DriftTable(database),
             LessonTable(database),
             NoticeTable(database),
@@ -110,10 +112,16 @@ class Store:
         self.database.close()
 
     def purge_before(self, moment: datetime) -> None:
-        """Delete answers, comparisons, updates, confirmations and lessons from before a time."""
+        """Delete answers, evidence, updates, confirmations and lessons from before a time.
+
+        Hourly counts are deleted after 35 days.
+        """
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
-            connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
+            purge_evidence(connection, moment)
+            purge_drift_hours(connection)
+            purge_bot_hours(connection)
+            purge_senders(connection, moment)
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
             connection.execute(sa.delete(LESSON_PHOTOS).where(LESSON_PHOTOS.c.at < moment))
             connection.execute(sa.delete(LESSONS).where(LESSONS.c.at < moment))

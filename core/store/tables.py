@@ -25,12 +25,13 @@ __all__ = [
     "ORIGINS",
     "ROLLOUTS",
     "SEND_SLOTS",
+    "SHADOW_SENDERS",
     "SWITCHES",
     "TABLES",
     "TRAFFIC",
 ]
 
-HEAD = "0013"
+HEAD = "0014"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -215,6 +216,16 @@ COMPARISONS = sa.Table(
     sa.Column("answer", sa.String(32), nullable=False, index=True),
     sa.Column("live", sa.JSON, nullable=False),
     sa.Column("candidate", sa.JSON, nullable=False),
+)
+SHADOW_SENDERS = sa.Table(
+    "shadow_senders",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    # Digest of the live answer, as in the comparisons.
+    sa.Column("answer", sa.String(32), nullable=False, index=True),
+    # Keyed hash of the photo's sender; none once they have asked to be forgotten.
+    sa.Column("person", sa.String(64), index=True),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
 )
 DRIFT = sa.Table(
     "drift_hours",

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from telegram.constants import MessageLimit
 
+from bot import replies
+from core import locale
 from core.store.chats import Chat
 from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import (
@@ -103,6 +106,15 @@ def test_privacy_lets_users_agree_to_the_storage_of_photos(
     assert truth == "ship"
     with Image.open(io.BytesIO(photo)) as image:
         assert not image.getexif()
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_privacy_text_fits_a_message_and_names_its_exceptions(language: locale.Language) -> None:
+    text, _ = replies.privacy_text(365, language, keeps=True, labels=True, taught=["x" * 64] * 10)
+    assert len(text) <= MessageLimit.MAX_TEXT_LENGTH
+    assert text.count("365") == 4, "answers, comparisons, counts of a canary, and lessons"
+    words = {"en": "refer to nobody", "nl": "naar niemand verwijzen", "de": "Bezug auf Personen"}
+    assert text.count(words[language]) >= 2
 
 
 def test_database_holds_hashes_of_users(bot: RunningBot, content: bytes) -> None:

@@ -34,6 +34,7 @@ from tests.support.telegram_server import Call, TelegramServer
 
 T = texts()
 OPERATOR, USER = 501, 503
+OVER = T["rollout_over"].format(model=MODEL)
 
 
 @dataclass
@@ -158,8 +159,20 @@ def test_confirmation_ends_no_later_rollout(rolling: Rolling) -> None:
     question = rolling.ask(f"/canary {MODEL} stop")
     rolling.store.rollouts.end(first.number, "rolled_back", "worse")
     second = begun(rolling)
-    assert rolling.press(question, T["yes"]) == T["rollout_over"]
+    values = {"model": MODEL, "kind": "canary", "candidate": rolling.candidate}
+    assert rolling.press(question, T["yes"]) == T["rollout_replaced"].format(**values)
     assert [each.number for each in rolling.store.rollouts.active()] == [second.number]
+
+
+@pytest.mark.parametrize("command", ["canary {} {} 10%", "promote {} {}"])
+def test_confirmation_expires_once_another_revision_is_live(rolling: Rolling, command: str) -> None:
+    other = install_candidate(rolling.bot.settings, "Other")
+    question = rolling.ask("/" + command.format(MODEL, rolling.candidate))
+    rolling.bot.state.releases.promote(MODEL, other)
+    refused = T["live_changed"].format(model=MODEL, live=other)
+    assert rolling.press(question, T["yes"]) == refused
+    assert rolling.active() == []
+    assert rolling.store.live.all()[MODEL].revision == other
 
 
 @pytest.mark.parametrize("name", ["/shadow", "/canary"])
@@ -310,10 +323,10 @@ def test_rolled_back_candidate_is_not_promoted(rolling: Rolling) -> None:
     press(rolling.telegram, OPERATOR, message, promote)
     question = rolling.telegram.wait_for(2, OPERATOR)[-1]
     store.rollouts.end(rollout.number, "rolled_back", "worse")
-    assert rolling.press(question, T["yes"]) == T["rollout_over"]
+    assert rolling.press(question, T["yes"]) == OVER
     assert MODEL not in store.live.all()
     _, notice = press(rolling.telegram, OPERATOR, message, promote)
-    assert notice.text == T["rollout_over"]
+    assert notice.text == OVER
 
 
 def test_button_of_a_rollout_does_nothing_for_other_users(rolling: Rolling) -> None:

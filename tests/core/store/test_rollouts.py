@@ -5,16 +5,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Literal
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from core.bundle.folder import BUNDLED
-from core.errors import StoreError
+from core.errors import ChangedError, StoreError
+from core.rollout.control import end_rollout
+from core.rollout.evidence import canary_evidence
+from core.rollout.sequential import Blocks, average_alternatives, log_factors
 from core.settings import Settings
+from core.store.activity import Activity
 from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
 from core.store.feedback import Feedback, StoredAnswer
+from core.store.live import LiveRevision, ShownState
 from core.store.rollouts import (
     AUTOMATIC,
     AnswerSummary,
@@ -24,7 +31,7 @@ from core.store.rollouts import (
     answer_digest,
 )
 from core.store.store import Store
-from core.store.tables import COMPARISONS, DRIFT
+from core.store.tables import BOT_HOURS, COMPARISONS, DRIFT, ROLLOUTS, SHADOW_SENDERS, TRAFFIC
 
 SCORES = {"cat": 0.9, "dog": 0.1}
 
@@ -123,6 +130,52 @@ def test_promoted_bundled_revision_ends_its_own_rollout_as_promoted(
         assert (ended.outcome, ended.reason) == (outcome, "bundled was made live")
 
 
+def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
+    each: Settings,
+) -> None:
+    with closing(Store.open(each)) as store:
+        store.live.promote({"a": "1"}, {})
+        first = begin(store)
+        shown = ShownState(rollout=first.number)
+        store.rollouts.end(first.number, "rolled_back", "worse")
+        with pytest.raises(ChangedError, match=r"The canary of a 2 has ended in the meantime\. "):
+            store.live.promote({"a": "2"}, {}, shown=shown)
+        second = begin(store)
+        with pytest.raises(ChangedError, match=r", and a canary of 2 is active now\. Nothing"):
+            store.live.promote({"a": "2"}, {}, shown=shown)
+        assert store.rollouts.active() == [second]
+        assert store.live.all()["a"].revision == "1"
+        shown = ShownState("1", second.number)
+        for _ in range(2):  # repeated after a crash
+            store.live.promote({"a": "2"}, {}, shown=shown)
+        assert store.live.all()["a"].revision == "2"
+        with pytest.raises(ChangedError, match="2 of a was made live in the meantime, in place"):
+            store.live.promote({"a": "3"}, {}, shown=ShownState("1"))
+
+
+def test_rollback_that_is_repeated_swaps_once(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        for revision in "12":
+            store.live.promote({"a": revision}, {})
+        shown = store.live.all()["a"]
+        for _ in range(2):
+            assert store.live.roll_back("a", expected=shown) == LiveRevision("1", "2")
+        store.live.promote({"a": "3"}, {})
+        with pytest.raises(ChangedError, match="was not made: another revision was promoted"):
+            store.live.roll_back("a", expected=shown)
+
+
+def test_rollout_that_was_shown_ends_by_its_number(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        first = begin(store)
+        end = partial(end_rollout, store, "a", "canary", reason="by hand", number=first.number)
+        assert end() == first
+        second = begin(store)
+        with pytest.raises(ChangedError, match="and a canary of 2 is active now"):
+            end()
+        assert store.rollouts.active() == [second]
+
+
 def test_promotion_of_the_live_bundled_revision_ends_no_rollout(each: Settings) -> None:
     with closing(Store.open(each)) as store:
         begin(store)
@@ -183,6 +236,129 @@ def test_forget_deletes_comparisons_of_the_users_photos(each: Settings) -> None:
         store.chats.forget("me", set())
         left = store.rollouts.comparisons(rollout.number)
     assert [each.answer for each in left] == [digests[2]]
+
+
+def test_forget_deletes_comparisons_of_answers_that_are_not_stored(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.shadow_senders.add("me", ["mine", "mine, later"])
+        store.shadow_senders.add("you", ["other"])
+        store.rollouts.add_comparisons(rollout.number, [comparison("mine"), comparison("other")])
+        store.chats.forget("me", set())
+        late = [comparison("mine, later"), comparison("other, later")]
+        store.rollouts.add_comparisons(rollout.number, late)
+        left = store.rollouts.comparisons(rollout.number)
+    assert [each.answer for each in left] == ["other", "other, later"]
+
+
+def test_comparison_is_deleted_once_its_sender_is_known_to_be_forgotten(each: Settings) -> None:
+    answer = StoredAnswer("me", "file", "a", "1", "cat", "known", SCORES)
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.feedback.add_answer("k", answer)
+        compared = [comparison(each) for each in ("x", "y", "z")]
+        store.rollouts.add_comparisons(rollout.number, compared)
+        store.shadow_senders.add(None, ["x"])
+        store.shadow_senders.add("me", ["y"], of_answer="deleted meanwhile")
+        store.shadow_senders.add("me", ["z"], of_answer="k")
+        left = store.rollouts.comparisons(rollout.number)
+    assert [each.answer for each in left] == ["z"]
+
+
+def test_senders_are_kept_as_long_as_the_comparisons_of_their_photos(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.rollouts.add_comparisons(rollout.number, [comparison("compared")])
+        store.shadow_senders.add("me", ["compared", "not compared"])
+        store.shadow_senders.add(None, ["forgotten"])
+        hours_ago = sa.update(SHADOW_SENDERS).values(at=datetime.now(UTC) - timedelta(hours=2))
+        with store.database.write() as connection:
+            connection.execute(hours_ago)
+        store.shadow_senders.add("me", ["new"])
+
+        def kept() -> set[str]:
+            with store.database.read() as connection:
+                return set(connection.execute(sa.select(SHADOW_SENDERS.c.answer)).scalars())
+
+        store.purge_before(datetime.now(UTC) - timedelta(days=1))
+        assert kept() == {"compared", "new"}
+        store.purge_before(datetime.now(UTC) + timedelta(days=1))
+        assert kept() == set()
+
+
+def test_only_answers_of_a_shadowed_model_are_compared(each: Settings) -> None:
+    revisions = {"candidate": "2", "live": "1"}
+    with closing(Store.open(each)) as store:
+        begin(store, "canary")
+        assert not store.shadow_senders.are_compared(["canary", "other"])
+        shadow = store.rollouts.begin("a", "shadow", share=1.0, slow_ms=9.0, **revisions)
+        assert store.shadow_senders.are_compared(["other", "a"])
+        store.rollouts.end(shadow.number, "stopped", "by hand")
+        assert store.shadow_senders.are_compared(["a"]), "answers of before are still compared"
+        with store.database.write() as connection:
+            long_ago = datetime.now(UTC) - timedelta(hours=2)
+            connection.execute(sa.update(ROLLOUTS).values(ended_at=long_ago))
+        assert not store.shadow_senders.are_compared(["a"])
+
+
+def stored_rows(store: Store) -> int:
+    with store.database.read() as connection:
+        return len(connection.execute(sa.select(TRAFFIC.c.id)).all())
+
+
+def test_counts_of_a_canary_are_added_up_without_changing_the_evidence(each: Settings) -> None:
+    rows = [TrafficCounts(4, i % 2, 1, 4, 0, 1) for i in range(6)] + [TrafficCounts(8, 1, 2, 2)]
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        for row in rows:
+            store.rollouts.add_traffic(rollout.number, row)
+        before = canary_evidence(store.rollouts, rollout, ["cat"])
+        store.purge_before(datetime.now(UTC) + timedelta(days=1))
+        assert stored_rows(store) == 2
+        store.rollouts.add_traffic(rollout.number, TrafficCounts())
+        assert canary_evidence(store.rollouts, rollout, ["cat"]) == before
+        one_by_one = sum(log_factors(_blocks(row)) for row in rows)
+        assert before.tests[1].evidence == pytest.approx(
+            np.exp(average_alternatives(np.asarray(one_by_one)))
+        )
+
+
+def _blocks(row: TrafficCounts) -> Blocks:
+    counts = (row.candidate, row.candidate_errors, row.live, row.live_errors)
+    return Blocks(*(np.array(n) for n in counts))
+
+
+@pytest.mark.parametrize(("kind", "left"), [("shadow", 0), ("canary", 2)])
+def test_counts_of_an_ended_rollout_are_purged(
+    each: Settings, kind: Literal["shadow", "canary"], left: int
+) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    with closing(Store.open(each)) as store:
+        rollout = store.rollouts.begin("a", kind, candidate="2", live="1", share=0.5, slow_ms=20.0)
+        for failed in (0, 1):
+            counts = TrafficCounts(candidate=5 + failed, candidate_errors=failed, live=5)
+            store.rollouts.add_traffic(rollout.number, counts)
+        store.rollouts.end(rollout.number, "stopped", "by hand")
+        with store.database.write() as connection:
+            connection.execute(sa.update(TRAFFIC).values(at=now - 9 * day))
+        store.purge_before(now - 7 * day)
+        assert stored_rows(store) == left, "a canary needs the counts since its start"
+        store.purge_before(now + day)
+        assert stored_rows(store) == 0
+        assert store.rollouts.latest("a"), "numbers of rollouts are not used twice"
+
+
+def test_hourly_statistics_are_purged_without_new_ones(each: Settings) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=40)
+    with closing(Store.open(each)) as store:
+        store.drift.add({("a", "1"): AnswerHistograms(Counter(cat=2))})
+        store.activity.add(Activity(errors=1))
+        with store.database.write() as connection:
+            for table in (DRIFT, BOT_HOURS):
+                connection.execute(sa.update(table).values(hour=long_ago))
+        store.purge_before(datetime.now(UTC) - timedelta(days=7))
+        assert store.drift.between(long_ago - timedelta(days=1), datetime.now(UTC)) == {}
+        assert store.activity.since(long_ago - timedelta(days=1)) == {}
 
 
 def test_old_comparisons_are_purged(each: Settings) -> None:

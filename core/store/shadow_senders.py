@@ -1,0 +1,107 @@
+"""The senders of the photos that shadows compare, so that /forget deletes the comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from core.store.database import Database
+from core.store.rollouts import answer_digest
+from core.store.tables import ANSWERS, COMPARISONS, FEEDBACK, ROLLOUTS, SHADOW_SENDERS
+
+__all__ = ["ShadowSenderTable", "forget_comparisons", "purge_senders"]
+
+_PARAMETERS = 500
+# A comparison is stored minutes after the answer at the latest; until then its sender is kept.
+_COMPARED_WITHIN = timedelta(hours=1)
+
+
+class ShadowSenderTable:
+    """The table of whose photos were answered while a shadow of the model was active.
+
+    A serving process stores comparisons without knowing who sent the photos, and possibly after
+    their sender has asked to be forgotten. A row without a person marks such an answer: its
+    comparison is deleted, or not stored.
+
+    Args:
+        database: The database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def are_compared(self, models: Iterable[str]) -> bool:
+        """Return whether a shadow of one of some models may compare answers that are given now."""
+        # Answers that were given before a shadow ended are compared afterwards.
+        since = datetime.now(UTC) - _COMPARED_WITHIN
+        is_shadow = (ROLLOUTS.c.kind == "shadow") & ROLLOUTS.c.model.in_(list(models))
+        may_compare = ROLLOUTS.c.ended_at.is_(None) | (ROLLOUTS.c.ended_at > since)
+        select = sa.select(ROLLOUTS.c.id).where(is_shadow, may_compare).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(select).first() is not None
+
+    def add(
+        self, person: str | None, digests: Sequence[str], *, of_answer: str | None = None
+    ) -> None:
+        """Record who sent a photo that models answered.
+
+        Args:
+            person: Keyed hash of the sender's id; None if they have asked to be forgotten
+                meanwhile, so that nothing may be stored about the answers.
+            digests: Digests of the answers, see `answer_digest`.
+            of_answer: Key of an earlier answer to the photo, which is no longer stored if the
+                sender has asked to be forgotten meanwhile.
+        """
+        if not digests:
+            return
+        with self._database.write() as connection:
+            if of_answer is not None:
+                earlier = sa.select(ANSWERS.c.key).where(ANSWERS.c.key == of_answer)
+                # /forget waits for this transaction, or this one sees what it deleted.
+                if connection.execute(earlier.with_for_update(read=True)).first() is None:
+                    person = None
+            common = {"person": person, "at": datetime.now(UTC)}
+            rows = [common | {"answer": digest} for digest in digests]
+            connection.execute(sa.insert(SHADOW_SENDERS), rows)
+            if person is None:
+                _delete_comparisons(connection, digests)
+
+
+def forget_comparisons(connection: sa.Connection, person: str) -> None:
+    """Delete the shadow comparisons of a user's photos, and prevent that others are stored.
+
+    Args:
+        connection: The transaction.
+        person: Keyed hash of the user's id.
+    """
+    own_rows = SHADOW_SENDERS.c.person == person
+    own_answers = sa.select(SHADOW_SENDERS.c.answer).where(own_rows)
+    connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.answer.in_(own_answers)))
+    connection.execute(sa.update(SHADOW_SENDERS).where(own_rows).values(person=None))
+    for table in (ANSWERS, FEEDBACK):
+        select = sa.select(table.c.model, table.c.revision, table.c.scores)
+        rows = connection.execute(select.where(table.c.person == person)).all()
+        digests = [answer_digest(row.model, row.revision, row.scores) for row in rows]
+        _delete_comparisons(connection, digests)
+
+
+def purge_senders(connection: sa.Connection, moment: datetime) -> None:
+    """Delete the senders of photos without a comparison, and those from before a time.
+
+    Args:
+        connection: The transaction.
+        moment: The time.
+    """
+    compared = sa.select(COMPARISONS.c.id).where(COMPARISONS.c.answer == SHADOW_SENDERS.c.answer)
+    too_old = SHADOW_SENDERS.c.at < datetime.now(UTC) - _COMPARED_WITHIN
+    connection.execute(sa.delete(SHADOW_SENDERS).where(too_old, ~compared.exists()))
+    connection.execute(sa.delete(SHADOW_SENDERS).where(SHADOW_SENDERS.c.at < moment))
+
+
+def _delete_comparisons(connection: sa.Connection, digests: Sequence[str]) -> None:
+    # In parts, since databases limit the number of parameters.
+    for start in range(0, len(digests), _PARAMETERS):
+        part = digests[start : start + _PARAMETERS]
+        connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.answer.in_(part)))

@@ -1,0 +1,43 @@
+"""Rollouts that have ended cost no queries."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from core.bundle.folder import Bundle
+from core.registry.catalog import Catalog
+from core.rollout.traffic import Rollouts
+from core.store.rollouts import TrafficCounts
+from core.store.store import Store
+from tests.support.rollouts import MODEL, install_candidate, settings_with_model
+
+
+def test_rows_of_an_ended_rollout_are_not_read_again(tmp_path: Path) -> None:
+    settings = settings_with_model(tmp_path)
+    candidate = install_candidate(settings)
+    revisions = {"candidate": candidate, "live": Bundle.open(settings.models / MODEL).revision}
+    statements: list[str] = []
+
+    def record(_connection: object, _cursor: object, statement: str, *_more: Any) -> None:
+        statements.append(statement)
+
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        canary = store.rollouts.begin(MODEL, "canary", share=0.5, slow_ms=1e6, **revisions)
+        store.rollouts.add_traffic(canary.number, TrafficCounts(candidate=1, live=1))
+        rollouts = Rollouts(catalog, lambda: store, is_idle=lambda: True)
+        rollouts.refresh()
+        sa.event.listen(store.database.engine, "before_cursor_execute", record)
+        rollouts.store()
+        assert any("FROM rollout_traffic" in each for each in statements)
+        store.rollouts.end(canary.number, "stopped", "by hand")
+        rollouts.refresh()
+        statements.clear()
+        for _ in range(3):
+            rollouts.refresh()
+            rollouts.store()
+        read = [each for each in statements if "rollout_traffic" in each or "feedback" in each]
+        assert read == []
