@@ -163,7 +163,7 @@ def test_canary_killed_at_its_rollback_is_rolled_back_once(settings: Settings, p
         )
         with serving(settings, photo):
             wait_until(lambda: answers(settings) == candidate)
-            for i in range(30):
+            for i in range(12):
                 for revision, label in ((candidate, "dog"), (live, "cat")):
                     said = label, "known", {label: 1.0}, "cat", f"person {i}"
                     store.feedback.add(Feedback("bot", MODEL, revision, *said))
