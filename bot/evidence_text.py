@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bot.chat_wording import in_chat
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.locale import Language
@@ -61,7 +62,7 @@ def _head(rollout: Rollout, language: Language) -> Iterator[str]:
         yield texts["evidence_ended"].format(
             at=f"{rollout.ended_at:%Y-%m-%d %H:%M} UTC",
             outcome=texts[f"outcome_{rollout.outcome}"],
-            reason=rollout.reason,
+            reason=in_chat(rollout.reason),
         )
 
 
