@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bot.chat_wording import in_chat
+from bot.evidence_order import by_mistakes
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.locale import Language
@@ -82,9 +83,7 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[str]:
     if evidence.classes:
         yield ""
         yield texts["evidence_classes"]
-    for label, counts in sorted(
-        evidence.classes.items(), key=lambda each: -each[1]["candidate_wrong"]
-    )[:_MAX_ROWS]:
+    for label, counts in by_mistakes(evidence.classes)[:_MAX_ROWS]:
         yield texts["evidence_class"].format(label=label_text(label, language), **counts)
 
 
