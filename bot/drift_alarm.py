@@ -1,4 +1,4 @@
-"""Notify operators, at most once a day, of photos that differ from those of the month before."""
+"""Export drift to Prometheus, and notify operators of it at most once a day."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DAY_S = 24 * 3600.0
 
 async def watch_drift(bot: Bot, state: BotState) -> None:
     """Check for drift at intervals and notify the operators, for as long as the bot runs."""
-    while state.settings.operators:
+    while True:
         await asyncio.sleep(state.timings.drift_check_s)
         try:
             await _check(bot, state)
@@ -57,11 +57,12 @@ async def find_drift(state: BotState) -> list[DriftReport] | None:
 
 
 async def _check(bot: Bot, state: BotState) -> None:
-    notices = state.store.notices
-    if not await asyncio.to_thread(notices.is_due, _NOTICE):
+    notices, reports = state.store.notices, await find_drift(state) or []
+    state.metrics.set_drift(reports)
+    alarms = [each for each in reports if each.alarms]
+    if not alarms or not state.settings.operators:
         return
-    alarms = [each for each in await find_drift(state) or [] if each.alarms]
-    if not alarms:
+    if not await asyncio.to_thread(notices.is_due, _NOTICE):
         return
     # Several processes may have found it; one of them tells the operators.
     if not await asyncio.to_thread(notices.claim, _NOTICE, _DAY_S):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from bot.evidence_order import by_disagreement, by_mistakes, is_tiny
 from bot.evidence_text import answer_text, format_share, label_text
 from core import locale
 from core.bundle.metrics import ProportionEstimate
@@ -84,7 +85,7 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[Panel]:
             for each in tests
         ),
     )
-    worst = sorted(evidence.classes.items(), key=lambda each: -each[1]["candidate_wrong"])
+    worst = by_mistakes(evidence.classes)
     if worst:
         yield Panel(
             title=texts["chart_classes"],
@@ -103,7 +104,7 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[Panel]:
 
 def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[Panel]:
     texts = locale.bot_texts(language)
-    least = sorted(evidence.agreement.items(), key=lambda each: each[1].share)[:_MAX_ROWS]
+    least = by_disagreement(evidence.agreement)[:_MAX_ROWS]
     if least:
         rows = (
             Row(name=label_text(label, language), bars=(_estimate(each, language), None))
@@ -150,4 +151,5 @@ def _estimate(estimate: ProportionEstimate, language: Language) -> Bar:
         f"(n={locale.decimal(estimate.n, 0, language)})",
         low=estimate.low,
         high=estimate.high,
+        is_muted=is_tiny(estimate.n),
     )

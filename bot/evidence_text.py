@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from bot.chat_wording import in_chat
+from bot.evidence_order import by_mistakes
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.locale import Language
@@ -77,7 +79,7 @@ def _head(rollout: Rollout, language: Language) -> Iterator[str]:
         yield texts["evidence_ended"].format(
             at=f"{rollout.ended_at:%Y-%m-%d %H:%M} UTC",
             outcome=texts[f"outcome_{rollout.outcome}"],
-            reason=rollout.reason,
+            reason=in_chat(rollout.reason),
         )
 
 
@@ -97,9 +99,7 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[str]:
     if evidence.classes:
         yield ""
         yield texts["evidence_classes"]
-    for label, counts in sorted(
-        evidence.classes.items(), key=lambda each: -each[1]["candidate_wrong"]
-    )[:_MAX_ROWS]:
+    for label, counts in by_mistakes(evidence.classes)[:_MAX_ROWS]:
         yield texts["evidence_class"].format(label=label_text(label, language), **counts)
 
 

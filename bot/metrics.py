@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from core.rollout.drift_result import DriftReport
 from core.sockets import probe
 
 __all__ = ["BotMetrics"]
@@ -19,6 +20,7 @@ class BotMetrics:
         updates: Updates by outcome: `done`, `failed` or `later` (to be handled again).
         seconds: Latency of updates.
         waiting: Updates in the inbox.
+        drift_change, drift_alarm: Drift of the last 24 hours by model, revision and statistic.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,34 @@ class BotMetrics:
         self.waiting = Gauge(
             "tensight_bot_inbox", "Updates that have not been answered.", registry=self.registry
         )
+
+        labels = ["model", "revision", "statistic"]
+        self.drift_change = Gauge(
+            "tensight_drift_change",
+            "Share of the photos of the last 24 hours that differ from the 30 days before.",
+            labels,
+            registry=self.registry,
+        )
+        self.drift_alarm = Gauge(
+            "tensight_drift_alarm",
+            "1 where this difference is more than chance explains, otherwise 0.",
+            labels,
+            registry=self.registry,
+        )
+
+    def set_drift(self, reports: Sequence[DriftReport]) -> None:
+        """Export the drift of the last 24 hours, in place of that exported before.
+
+        Statistics with too few photos to be compared are left out.
+        """
+        self.drift_change.clear()
+        self.drift_alarm.clear()
+        for report in reports:
+            for name, difference in report.month.items():
+                if difference.groups:
+                    labels = (report.model, report.revision, name)
+                    self.drift_change.labels(*labels).set(difference.change)
+                    self.drift_alarm.labels(*labels).set(difference.is_alarm)
 
     @contextmanager
     def serve_metrics(self, port: int | None, host: str = "127.0.0.1") -> Iterator[None]:

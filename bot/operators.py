@@ -18,6 +18,7 @@ from telegram.error import TelegramError
 from telegram.ext import CallbackQueryHandler, CommandHandler, filters
 
 from bot import publishing, rollouts
+from bot.chat_wording import in_chat
 from bot.confirmations import acknowledge, ask_to_confirm
 from bot.digest_sender import choose_digest, show_digest_picture
 from bot.evidence import on_rollout_button, show_evidence
@@ -135,8 +136,8 @@ def _error_text(error: TenSightError, language: Language) -> str:
     Most errors that operators meet have no translation: users are told only that something failed.
     """
     if language == "en" or not isinstance(error, PredictorError):
-        return str(error)
-    return f"{locale.format_error(error, language)} ({error})"
+        return in_chat(error)
+    return f"{locale.format_error(error, language)} ({in_chat(error)})"
 
 
 async def _models(update: Update, context: BotContext) -> None:
@@ -201,7 +202,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     try:
         revision = await run_in_daemon_thread(resolve)
     except (BundleError, ModelNotFoundError) as error:
-        await _send(update, texts["act_refused"].format(error=error))
+        await _send(update, texts["act_refused"].format(error=in_chat(error)))
         return
 
     row = (await asyncio.to_thread(state.store.live.all)).get(name)

@@ -18,12 +18,14 @@ class Bar(_Part):
         value: Length of the bar, at least 0, in the unit of its panel.
         text: Text beside the bar.
         low, high: Ends of an interval around the value; None without an interval.
+        is_muted: Whether it is drawn in grey, since it says little.
     """
 
     value: float
     text: str
     low: float | None = None
     high: float | None = None
+    is_muted: bool = False
 
 
 class Row(_Part):

@@ -7,22 +7,35 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from PIL import Image, ImageDraw
 
 from core.charts.chart import Chart, Matrix, Panel
 
-__all__ = ["WIDTH", "draw_chart"]
+__all__ = ["CARD", "FRAME", "WIDTH", "draw_chart"]
 
 WIDTH = 1080
 """Width of the picture in pixels, that of a phone's screen."""
 
+CARD = "#F4F5F7"
+"""Background of the picture: dark text is legible on it, and it is no glare in a dark chat."""
+
+FRAME = "#8A929C"
+"""Colour around the card, with a contrast of at least 3 to white and to dark chats."""
+
+# Chats show pictures as they are: a frame separates the card from the background of any theme.
+_FRAME_PIXELS = 9
+_CARD_WIDTH = WIDTH - 2 * _FRAME_PIXELS
+_CARD_RADIUS = 36
+_SMOOTHING = 4
 _DPI = 200
 _INCHES_PER_BAR = 0.19
 _INCHES_PER_LINE = 0.2
@@ -47,11 +60,16 @@ _CHARACTER_ASPECT = 0.62
 _INCHES_PER_POINT = 1 / 72
 # End of the axis of a panel, in lengths of the longest bar, to leave room for the text beside it.
 _AXIS_END = 1.45
-_MUTED = "#555555"
+# Contrasts to the card: 15, 7 and 5 for texts, 3 and more for bars.
+_TEXT = "#1B1F24"
+_MUTED = "#4A5057"
+_WARNING = "#B34A00"
+_MUTED_BAR = "#8A929C"
+_GRID = "#C9CED4"
 # Distinguishable with any colour vision: Okabe and Ito (2008).
 _COLOURS = ("#D55E00", "#0072B2")
-# Share of a row above which a cell is so dark that its text is white.
-_WHITE_TEXT_ABOVE = 0.55
+# Relative luminance below which white text has more contrast than black text.
+_WHITE_TEXT_BELOW = 0.179
 # For names in scripts that the first font lacks; those that are not installed are left out.
 _FONTS = (
     *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Noto Sans Arabic"),
@@ -60,7 +78,7 @@ _FONTS = (
 
 
 def draw_chart(chart: Chart) -> bytes:
-    """Draw a chart as PNG, 1,080 pixels wide, on white in light and dark themes."""
+    """Draw a chart as PNG, 1,080 pixels wide: a framed card that suits light and dark chats."""
     parts = [
         (inches, draw)
         for inches, draw in (
@@ -74,14 +92,15 @@ def draw_chart(chart: Chart) -> bytes:
     heights = [inches for inches, _ in parts]
     # Formulas are not parsed, since a label may contain dollar signs.
     fonts = _installed_fonts()
-    with matplotlib.rc_context(
-        {"font.size": _FONT_SIZE, "font.family": fonts, "text.parse_math": False}
-    ):
+    style = {"font.size": _FONT_SIZE, "font.family": fonts, "text.parse_math": False}
+    style |= dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.edgecolor"), _TEXT)
+    style |= {"axes.facecolor": "none", "axes.titlecolor": _TEXT}
+    with matplotlib.rc_context(style):
         figure = Figure(
-            figsize=(WIDTH / _DPI, _INCHES_AROUND + sum(heights)),
+            figsize=(_CARD_WIDTH / _DPI, _INCHES_AROUND + sum(heights)),
             dpi=_DPI,
-            facecolor="white",
-            layout=ConstrainedLayoutEngine(w_pad=0.1),
+            facecolor=CARD,
+            layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08),
         )
         FigureCanvasAgg(figure)
         figure.suptitle(_shorten(chart.title, _TITLE_CHARACTERS), weight="bold")
@@ -90,6 +109,22 @@ def draw_chart(chart: Chart) -> bytes:
             draw(subfigure, chart)
         stream = BytesIO()
         figure.savefig(stream, format="png")
+    return _framed(stream)
+
+
+def _framed(card: BytesIO) -> bytes:
+    """Put a card with round corners into a frame; return a PNG."""
+    with Image.open(card) as opened:
+        content = opened.convert("RGB")
+    large = tuple(_SMOOTHING * side for side in content.size)
+    corners = Image.new("L", (large[0], large[1]))
+    box = (0, 0, large[0] - 1, large[1] - 1)
+    ImageDraw.Draw(corners).rounded_rectangle(box, _SMOOTHING * _CARD_RADIUS, fill=255)
+    size = (content.width + 2 * _FRAME_PIXELS, content.height + 2 * _FRAME_PIXELS)
+    framed = Image.new("RGB", size, FRAME)
+    framed.paste(content, (_FRAME_PIXELS, _FRAME_PIXELS), corners.resize(content.size))
+    stream = BytesIO()
+    framed.save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -124,7 +159,7 @@ def _draw_facts(figure: SubFigure, chart: Chart) -> None:
         name.set(size=_FONT_SIZE - 2, color=_MUTED)
         _shrink_to_width(name, width)
         value = figure.text(x, top - 0.42 / rows, _shorten(fact.value, _FACT_CHARACTERS), va="top")
-        colour = _COLOURS[0] if fact.is_warning else "black"
+        colour = _WARNING if fact.is_warning else _TEXT
         value.set(size=_FONT_SIZE + 4, weight="bold", color=colour)
         _shrink_to_width(value, width)
 
@@ -153,8 +188,8 @@ def _draw_notes(figure: SubFigure, chart: Chart) -> None:
 def _shrink_to_width(text: Text, width: float) -> None:
     """Reduce the font size of a text that is wider than a fraction of the picture."""
     extent = text.get_window_extent(dpi=_DPI).width
-    if extent > width * WIDTH:
-        text.set_fontsize(float(text.get_fontsize()) * width * WIDTH / extent)
+    if extent > width * _CARD_WIDTH:
+        text.set_fontsize(float(text.get_fontsize()) * width * _CARD_WIDTH / extent)
 
 
 def _panel_inches(panel: Panel) -> float:
@@ -190,16 +225,19 @@ def _draw_panel(axes: Axes, panel: Panel, colours: tuple[str, ...]) -> None:
             if bar is None:
                 continue
             y = i + (subfigure - (len(series) - 1) / 2) * thickness
-            axes.barh(y, bar.value / longest, thickness * 0.9, color=colours[j])
+            colour = _MUTED_BAR if bar.is_muted else colours[j]
+            axes.barh(y, bar.value / longest, thickness * 0.9, color=colour)
             end = bar.value
             if bar.low is not None and bar.high is not None:
                 interval = [bar.low / longest, bar.high / longest]
-                axes.plot(interval, [y, y], color="black", linewidth=1.5)
+                ink = _MUTED if bar.is_muted else _TEXT
+                axes.plot(interval, [y, y], color=ink, linewidth=1.5)
                 end = max(end, bar.high)
             text_x = end / longest + 0.02
             text = _shorten(bar.text, _TEXT_CHARACTERS)
             texts.append((text_x, text))
-            axes.text(text_x, y, text, va="center", size=_FONT_SIZE - 1)
+            ink = _MUTED if bar.is_muted else _TEXT
+            axes.text(text_x, y, text, va="center", size=_FONT_SIZE - 1, color=ink)
     axes.set_title(_shorten(panel.title, _TITLE_CHARACTERS), loc="left", size=_FONT_SIZE)
     names = [
         "\n".join(_shorten(line, _NAME_CHARACTERS) for line in row.name.splitlines())
@@ -221,7 +259,8 @@ def _axis_end(texts: Sequence[tuple[float, str]], names: Sequence[str]) -> float
     """
     longest = max((len(line) for name in names for line in name.splitlines()), default=0)
     inches = (
-        WIDTH / _DPI * (1 - _MARGIN) - longest * _CHARACTER_ASPECT * _FONT_SIZE * _INCHES_PER_POINT
+        _CARD_WIDTH / _DPI * (1 - _MARGIN)
+        - longest * _CHARACTER_ASPECT * _FONT_SIZE * _INCHES_PER_POINT
     )
     ends = (
         start / (1 - len(text) * _CHARACTER_ASPECT * (_FONT_SIZE - 1) * _INCHES_PER_POINT / inches)
@@ -243,10 +282,10 @@ def _draw_counts(axes: Axes, matrix: Matrix) -> None:
             if not count:
                 continue
             share = count / sum(row)
-            colour = to_rgba(_COLOURS[i == j], 0.15 + 0.85 * share)
+            colour = _blend(_COLOURS[i == j], 0.15 + 0.85 * share)
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour))
-            text_colour = "white" if share > _WHITE_TEXT_ABOVE else "black"
-            axes.text(j, i, str(count), ha="center", va="center", color=text_colour)
+            ink = "white" if _luminance(colour) < _WHITE_TEXT_BELOW else "black"
+            axes.text(j, i, str(count), ha="center", va="center", color=ink)
     names = [f"{i}  {_shorten(name, _NAME_CHARACTERS)}" for i, name in enumerate(matrix.names, 1)]
     axes.set_title(_shorten(matrix.title, _TITLE_CHARACTERS), loc="left", size=_FONT_SIZE)
     axes.set_xlim(-0.5, n - 0.5)
@@ -255,8 +294,21 @@ def _draw_counts(axes: Axes, matrix: Matrix) -> None:
     axes.set_xticks(range(n), [str(i) for i in range(1, n + 1)])
     axes.xaxis.tick_top()
     axes.tick_params(left=False, top=False)
-    axes.hlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color="#cccccc", linewidth=0.8)
-    axes.vlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color="#cccccc", linewidth=0.8)
+    axes.hlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color=_GRID, linewidth=0.8)
+    axes.vlines([i + 0.5 for i in range(n - 1)], -0.5, n - 0.5, color=_GRID, linewidth=0.8)
+
+
+def _blend(colour: str, share: float) -> tuple[float, float, float]:
+    """Mix a colour with that of the card; return red, green and blue, 0 to 1."""
+    mixed = share * np.array(to_rgb(colour)) + (1 - share) * np.array(to_rgb(CARD))
+    red, green, blue = mixed.tolist()
+    return red, green, blue
+
+
+def _luminance(colour: tuple[float, float, float]) -> float:
+    """Return the relative luminance of a colour, as WCAG 2 defines it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _shorten(text: str, max_characters: int) -> str:

@@ -165,8 +165,6 @@ class LiveModels:
             row = connection.execute(sa.select(LIVE).where(LIVE.c.model == model)).first()
             before = None if row is None else LiveRevision(row.revision, row.last_good)
             if expected is not None and before != expected:
-                if before == LiveRevision(expected.last_good or "", expected.revision):
-                    return before  # made already, by a command that is now repeated
                 raise ChangedError(
                     f"The rollback of {model} from {expected.revision} to {expected.last_good} was "
                     "not made: another revision was promoted in the meantime. Run `tensight "

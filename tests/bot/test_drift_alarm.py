@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from bot.drift_chart import drift_chart
 from bot.drift_text import drift_text
+from bot.metrics import BotMetrics
 from bot.timings import Timings
 from core import locale
 from core.charts.drawer import ChartDrawer
@@ -73,6 +75,33 @@ def test_drift_alarm_has_a_picture(watched: RunningBot) -> None:
     assert picture.method == "sendPhoto"
     assert next(iter(picture.files.values())).startswith(b"\x89PNG")
     assert picture.text == drift_text(report(), "en")
+
+
+def test_drift_is_exported_without_operators_and_after_the_alarm(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    settings = settings_with_model(tmp_path)
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    timings = Timings(drift_check_s=0.1)
+    with running_bot(telegram, settings.home, timings=timings, **options) as bot:
+        bot.store.notices.claim("drift", 3600)
+        drift(bot)
+
+        def exported(name: str) -> float | None:
+            labels = {"model": MODEL, "revision": REVISION, "statistic": "labels"}
+            value = bot.state.metrics.registry.get_sample_value(name, labels)
+            return None if value is None else float(value)
+
+        wait_for(lambda: exported("tensight_drift_alarm") == 1)
+        assert exported("tensight_drift_change") == pytest.approx(report().month["labels"].change)
+
+
+def test_drift_that_is_over_is_no_longer_exported() -> None:
+    metrics = BotMetrics()
+    metrics.set_drift([report()])
+    assert 'tensight_drift_alarm{model="' in generate_latest(metrics.registry).decode()
+    metrics.set_drift([])
+    assert "tensight_drift_alarm{" not in generate_latest(metrics.registry).decode()
 
 
 def test_undelivered_drift_alarm_is_sent_later(watched: RunningBot) -> None:

@@ -140,12 +140,15 @@ def test_canary_of_all_clients_is_refused(rolling: Rolling) -> None:
 
 
 def test_rollout_that_cannot_begin_is_explained(rolling: Rolling) -> None:
-    assert rolling.ask(f"/canary {MODEL} 0000000").text.startswith("⚠ ")
+    missing = rolling.ask(f"/canary {MODEL} 0000000").text
+    assert missing.startswith("⚠ ")
+    assert missing.endswith("Install more with /pull.")
     question = rolling.ask(f"/canary {MODEL} bundled")
     assert "is live already" in rolling.press(question, T["yes"])
     begun(rolling)
     question = rolling.ask(f"/shadow {MODEL} {rolling.candidate}")
-    assert "is active already" in rolling.press(question, T["yes"])
+    refused = rolling.press(question, T["yes"])
+    assert f"is active already. End it first: /canary {MODEL} stop." in refused
     assert rolling.active() == [("canary", rolling.candidate, 0.1)]
 
 

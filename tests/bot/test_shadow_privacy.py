@@ -115,8 +115,8 @@ def shadowed(telegram: TelegramServer, folder: Path) -> Iterator[Shadowed]:
         running_bot(telegram, settings.home, predictor=predictor, **options) as bot,
     ):
         live = Bundle.open(settings.models / MODEL).revision
-        revisions = {"candidate": candidate, "live": live}
-        bot.store.rollouts.begin(MODEL, "shadow", share=1.0, slow_ms=1e6, **revisions)
+        begin = partial(bot.store.rollouts.begin, MODEL, "shadow", candidate=candidate, live=live)
+        begin(share=1.0, slow_ms=1e6)
         predictor.warm()
         wait_for(lambda: len(predictor.rollouts()) == 1)
         yield Shadowed(bot, predictor, file)

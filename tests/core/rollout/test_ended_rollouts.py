@@ -19,14 +19,16 @@ from tests.support.rollouts import MODEL, install_candidate, settings_with_model
 def test_rows_of_an_ended_rollout_are_not_read_again(tmp_path: Path) -> None:
     settings = settings_with_model(tmp_path)
     candidate = install_candidate(settings)
-    revisions = {"candidate": candidate, "live": Bundle.open(settings.models / MODEL).revision}
+    live = Bundle.open(settings.models / MODEL).revision
     statements: list[str] = []
 
     def record(_connection: object, _cursor: object, statement: str, *_more: Any) -> None:
         statements.append(statement)
 
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
-        canary = store.rollouts.begin(MODEL, "canary", share=0.5, slow_ms=1e6, **revisions)
+        canary = store.rollouts.begin(
+            MODEL, "canary", candidate=candidate, live=live, share=0.5, slow_ms=1e6
+        )
         store.rollouts.add_traffic(canary.number, TrafficCounts(candidate=1, live=1))
         rollouts = Rollouts(catalog, lambda: store, is_idle=lambda: True)
         rollouts.refresh()
