@@ -14,6 +14,7 @@ from demo.artwork import PREVIEW_SIZE, THEME_COLOR
 from demo.context import language_of
 from demo.hosts import TrustedHosts
 from demo.manifest import APPLE_ICON, ICON, MANIFEST, PREVIEW
+from demo.preload import preload_links
 
 __all__ = ["PageHead"]
 
@@ -68,6 +69,7 @@ class PageHead:
         self._hosts = hosts
         self._root_path = root_path.rstrip("/")
         self._framed = framed
+        self._preloaded = preload_links().encode()
         self._compressed = GZipMiddleware(self._rewritten, compresslevel=6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,6 +106,8 @@ class PageHead:
         head, end, rest = page.partition(b"</head>")
         if not self._framed:
             head = _RESIZER.sub(b"", head)
+        # After Gradio's own script, which is needed first.
+        head += self._preloaded
         tags = self._tags(request).encode()
         head = _BEGINNING.sub(lambda found: found[0] + tags, _GRADIOS.sub(b"", head), count=1)
         return head + end + rest

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.e2e.visit import (
     SIZES,
@@ -18,6 +18,7 @@ from tests.e2e.visit import (
 # Cumulative layout shift while the page loads; 0.1 is good, 0.25 is poor (web.dev/cls).
 _MAX_SHIFT = 0.05
 _FROM_THE_TOP = "part => Math.round(part.getBoundingClientRect().top + scrollY)"
+_PRELOAD = r'<link rel="(?:modulepreload|preload" as="style)" crossorigin href="\./([^"]+)">'
 _COUNT_SHIFTS = """
     window.shifts = [];
     new PerformanceObserver(list => {
@@ -55,3 +56,28 @@ def test_first_visit_needs_few_requests(url: str, browser: Browser) -> None:
     page.wait_for_timeout(1000)  # for requests that follow
     page.close()
     assert len(asked) <= 66
+    assert len(asked) == len(set(asked))
+
+
+def test_preloaded_files_are_those_of_the_first_view(url: str, browser: Browser) -> None:
+    page = new_page(browser)
+    preloaded: set[str] = set()
+
+    def without_preloads(route: Route) -> None:
+        """Answer with the document, as it would be without preloading."""
+        answer = route.fetch()
+        preloaded.update(re.findall(_PRELOAD, answer.text()))
+        route.fulfill(response=answer, body=re.sub(_PRELOAD, "", answer.text()))
+
+    page.route(f"{url}/", without_preloads)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    visit(page, url)
+    expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))
+    page.close()
+    needed = {each.removeprefix(f"{url}/") for each in asked if "/assets/" in each}
+    assert preloaded
+    assert preloaded <= needed
+    # The document names Gradio's first script and style sheet itself; what hidden components need
+    # comes last.
+    assert len(needed - preloaded) < len(preloaded) / 5
