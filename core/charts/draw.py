@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -92,7 +93,11 @@ def draw_chart(chart: Chart) -> bytes:
     heights = [inches for inches, _ in parts]
     # Formulas are not parsed, since a label may contain dollar signs.
     fonts = _installed_fonts()
-    style = {"font.size": _FONT_SIZE, "font.family": fonts, "text.parse_math": False}
+    style: dict[Any, Any] = {
+        "font.size": _FONT_SIZE,
+        "font.family": fonts,
+        "text.parse_math": False,
+    }
     style |= dict.fromkeys(("text.color", "xtick.color", "ytick.color", "axes.edgecolor"), _TEXT)
     style |= {"axes.facecolor": "none", "axes.titlecolor": _TEXT}
     with matplotlib.rc_context(style):

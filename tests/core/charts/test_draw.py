@@ -79,7 +79,7 @@ def contrast(first: str, second: str) -> float:
 
     def luminance(colour: str) -> float:
         linear = [((c / 255 + 0.055) / 1.055) ** 2.4 for c in ImageColor.getrgb(colour)[:3]]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
 
     high, low = sorted((luminance(first), luminance(second)), reverse=True)
     return (high + 0.05) / (low + 0.05)
