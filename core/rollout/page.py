@@ -67,7 +67,8 @@ background with one thread; the speed test of a canary compares both under the s
 
 Of each photo are kept, for as long as answers are: label, verdict, confidence, known score and
 milliseconds of both revisions, and a digest of the live answer's scores, by which feedback is
-matched and `/forget` finds the rows. Neither the photo nor its sender is stored.
+matched and `/forget` finds the rows. The photo is not stored. The bot records the keyed hash of
+its sender beside the digest, in a table of its own, for as long as the row.
 
 ## Canary
 
