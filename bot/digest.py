@@ -77,8 +77,10 @@ class Digest:
         drift: Drift of the last 24 hours; None where it cannot be found.
         disk: Use of the disk.
         live: The live models, those that answered most photos first; None if they are unknown.
-        labels: Share of the photos that operators labelled which the live revisions had answered
-            rightly; None unless another 20 photos have been labelled.
+        new_labels: Number of photos that operators labelled in these days; 0 unless they bring the
+            number of all labels to another 20.
+        labels: Share of the labelled photos that the live revisions had answered rightly; None
+            where they answered none, as after a promotion, or without new labels.
     """
 
     days: int
@@ -90,6 +92,7 @@ class Digest:
     drift: list[DriftReport] | None
     disk: DiskUse
     live: list[LiveModel] | None
+    new_labels: int
     labels: ProportionEstimate | None
 
 
@@ -144,6 +147,7 @@ def _collect(
     for each in hours.values():
         total.add(each)
     length = timedelta(hours=_HOURS_PER_BAR.get(days, 24))
+    new_labels = 0 if models is None else _new_labels(store, start)
     starts = [start + i * length for i in range(days * _A_DAY // length)]
     return Digest(
         days,
@@ -158,7 +162,8 @@ def _collect(
         drift,
         _disk_use(home),
         None if models is None else _live(store, models, start),
-        None if models is None else _label_estimate(store, models, start),
+        new_labels,
+        _label_estimate(store, models) if new_labels and models is not None else None,
     )
 
 
@@ -169,16 +174,17 @@ def _estimate(rows: Sequence[FeedbackStats]) -> ProportionEstimate | None:
     return ProportionEstimate.of(sum(row.right for row in rows), n) if n else None
 
 
-def _label_estimate(
-    store: Store, models: Sequence[ModelInfo], start: datetime
-) -> ProportionEstimate | None:
-    """Estimate the accuracy of the live revisions on labelled photos, after every 20 new ones."""
-    rows = store.feedback.stats(labels=True)
-    n = sum(row.n for row in rows)
-    n_before = n - sum(row.n for row in store.feedback.stats(since=start, labels=True))
-    if n // _LABELS == n_before // _LABELS:
-        return None
+def _new_labels(store: Store, start: datetime) -> int:
+    """Count the labels since a time; 0 unless the number of all labels reached another 20."""
+    n = sum(row.n for row in store.feedback.stats(labels=True))
+    new = sum(row.n for row in store.feedback.stats(since=start, labels=True))
+    return new if n // _LABELS > (n - new) // _LABELS else 0
+
+
+def _label_estimate(store: Store, models: Sequence[ModelInfo]) -> ProportionEstimate | None:
+    """Estimate the accuracy of the live revisions on all labelled photos that they answered."""
     live = {_key(model) for model in models}
+    rows = store.feedback.stats(labels=True)
     return _estimate([row for row in rows if (row.model, row.revision) in live])
 
 

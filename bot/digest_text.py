@@ -120,6 +120,8 @@ def _attention(digest: Digest, language: Language) -> Iterator[str]:
         yield texts["digest_labels"].format(
             n=_whole(digest.labels.n, language), share=_share(digest.labels, language)
         )
+    elif digest.new_labels:
+        yield texts["digest_labels_old"].format(n=_whole(digest.new_labels, language))
 
 
 def _share(estimate: ProportionEstimate, language: Language) -> str:

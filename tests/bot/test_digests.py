@@ -71,6 +71,7 @@ def digest(days: int = 1) -> Digest:
         [],
         DiskUse(5 * 10**9, 20 * 10**9, 7 * 10**6),
         [LiveModel("classic", "1" * 12, NOW, 4, canary), LiveModel("scratch", "3", None, 0, None)],
+        4,
         ProportionEstimate.of(15, 24),
     )
 

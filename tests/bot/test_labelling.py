@@ -186,3 +186,15 @@ def test_digest_says_what_new_labels_show(operated: RunningBot, n: int, shown: b
     text = telegram.wait_for(2, OPERATOR)[0].text
     line = T["digest_labels"].format(n=20, share="75% (53–89%)")
     assert (line in text) == shown
+
+
+def test_digest_says_that_new_labels_say_nothing_about_a_new_revision(
+    operated: RunningBot,
+) -> None:
+    for _ in range(20):
+        said = Feedback("label", MODEL, "0" * 12, "cat", "known", {"cat": 1.0}, "cat")
+        operated.store.feedback.add(said)
+    telegram = operated.telegram
+    telegram.text(OPERATOR, "/digest")
+    text = telegram.wait_for(2, OPERATOR)[0].text
+    assert T["digest_labels_old"].format(n=20) in text
