@@ -51,6 +51,7 @@ class Timings:
         digest_check_s: Interval in which counts of photos are stored and digests sent.
         digest_retry_s: Time after which a digest that could not be delivered is sent again.
         drift_check_s: Interval between comparisons of the last day's photos with the month's.
+        rollout_check_s: Interval between checks for rollouts that ended without a command.
     """
 
     reconnect: Backoff = Backoff(1.0, 60.0)
@@ -72,3 +73,4 @@ class Timings:
     digest_check_s: float = 60.0
     digest_retry_s: float = 3600.0
     drift_check_s: float = 1800.0
+    rollout_check_s: float = 10.0

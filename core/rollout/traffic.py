@@ -495,8 +495,9 @@ class Rollouts:
         if outcome is None:
             outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
         audit = AuditEntry.now(AUTOMATIC, name, reason)
+        # A bot that shares the database tells the operators.
         if store.rollouts.end(rollout.number, outcome, reason, audit=audit):
-            self._models.report(f"The {name} was ended: {reason}")
+            logger.error("The %s was ended: %s", name, reason)
 
     def _log_once(self, problem: str) -> None:
         if problem not in self._logged:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -129,7 +130,23 @@ class AuditLog:
         select = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
         with self._database.read() as connection:
             rows = connection.execute(select).all()
-        return [AuditEntry(in_utc(row.at), row.operator, row.act, row.outcome) for row in rows]
+        return [_entry(row) for row in rows]
+
+    def by(self, operator: str, since: datetime) -> dict[int, AuditEntry]:
+        """Return the entries of an operator since a time by number, oldest first.
+
+        Args:
+            operator: As in the entries.
+            since: The time.
+        """
+        condition = (AUDIT.c.operator == operator) & (AUDIT.c.at >= since)
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(AUDIT).where(condition).order_by(AUDIT.c.id)).all()
+        return {int(row.id): _entry(row) for row in rows}
+
+
+def _entry(row: sa.Row[Any]) -> AuditEntry:
+    return AuditEntry(in_utc(row.at), row.operator, row.act, row.outcome)
 
 
 def record_entry(connection: sa.Connection, entry: AuditEntry) -> None:

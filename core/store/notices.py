@@ -49,6 +49,18 @@ class NoticeTable:
             inserted = first.on_conflict_do_nothing().returning(NOTICES.c.name)
             return connection.execute(inserted).first() is not None
 
+    def postpone(self, name: str, pause_s: float) -> None:
+        """Let a claimed notice be sent again after a pause only.
+
+        Args:
+            name: Name of the notice.
+            pause_s: Seconds from now.
+        """
+        with self._database.write() as connection:
+            later = clock(connection, pause_s)
+            notice = sa.update(NOTICES).where(NOTICES.c.name == name)
+            connection.execute(notice.values(due_at=later))
+
     def release(self, name: str) -> None:
         """Give back the claim on a notice that could not be sent."""
         with self._database.write() as connection:

@@ -201,16 +201,17 @@ def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -
     candidate = install_candidate(settings)
     with closing(Store.open(settings)) as store, closing(Unloadable(settings)) as catalog:
         begin(store, settings, candidate)
-        reported: list[str] = []
-        catalog.add_failure_listener(reported.append)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
         ended = store.rollouts.latest(MODEL)
+        entries = store.audit.by(AUTOMATIC, datetime.now(UTC) - timedelta(minutes=1))
         rollouts.close()
     assert ended is not None
     assert ended.outcome == "rolled_back"
     assert ended.reason == "the candidate cannot be loaded: its operators are unknown"
-    assert reported == [f"The canary {MODEL} {candidate} was ended: {ended.reason}"], "operators"
+    assert [(each.act, each.outcome) for each in entries.values()] == [
+        (f"canary {MODEL} {candidate}", ended.reason)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Notify operators of shadows and canaries that ended without a command.
+
+Any process that serves photos may end one: the page, or a service without a bot. The audit log
+says what happened, so a bot that is restarted in the meantime tells it afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from telegram import Bot
+
+from bot.alarms import operator_language
+from bot.chat_wording import in_chat
+from bot.sending import send_message
+from bot.state import BotState
+from core import locale
+from core.errors import StoreError
+from core.store.audit import AuditEntry
+from core.store.rollouts import AUTOMATIC
+
+__all__ = ["watch_ended_rollouts"]
+
+logger = logging.getLogger(__name__)
+
+# Older ends are no news.
+_NEWS = timedelta(days=1)
+# Time that one process has to send a notice before another one may.
+_SENDING_S = 300.0
+
+
+async def watch_ended_rollouts(bot: Bot, state: BotState) -> None:
+    """Look for ended rollouts at intervals and notify the operators, while the bot runs."""
+    while True:
+        try:
+            await _check(bot, state)
+        except StoreError as error:
+            logger.warning("Ended rollouts could not be looked for: %s", error)
+        except Exception:
+            # One failure must not end the notices.
+            logger.exception("Ended rollouts could not be looked for")
+        await asyncio.sleep(state.timings.rollout_check_s)
+
+
+async def _check(bot: Bot, state: BotState) -> None:
+    if not state.settings.operators:
+        return
+    notices, since = state.store.notices, datetime.now(UTC) - _NEWS
+    for number, entry in (await asyncio.to_thread(state.store.audit.by, AUTOMATIC, since)).items():
+        name = f"ended {number}"
+        if not await asyncio.to_thread(notices.is_due, name):
+            continue
+        # Several processes may have found it; one of them tells the operators.
+        if not await asyncio.to_thread(notices.claim, name, _SENDING_S):
+            continue
+        if await _tell_operators(bot, state, entry):
+            await asyncio.to_thread(notices.postpone, name, 2 * _NEWS.total_seconds())
+
+
+async def _tell_operators(bot: Bot, state: BotState, entry: AuditEntry) -> bool:
+    """Send a notice to all operators; return whether one of them got it."""
+    delivered = False
+    for operator in state.settings.operators:
+        texts = locale.bot_texts(await operator_language(state.store.chats, operator))
+        text = texts["rollout_ended_itself"].format(rollout=entry.act, reason=in_chat(entry.outcome))
+        delivered |= await send_message(bot, operator, text)
+    return delivered

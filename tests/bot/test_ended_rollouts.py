@@ -1,0 +1,104 @@
+"""Notices of rollouts that ended without a command, in this process or in another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bot.timings import Timings
+from core import locale
+from core.settings import Settings
+from core.store.audit import AuditEntry
+from core.store.chats import Chat
+from core.store.rollouts import AUTOMATIC
+from core.store.store import Store
+from core.store.tables import AUDIT
+from tests.support.rollouts import MODEL, settings_with_model
+from tests.support.running_bot import RunningBot, running_bot
+from tests.support.servers import wait_for
+from tests.support.telegram_server import TelegramServer
+
+OPERATOR, OTHER = 501, 502
+ACT, REASON = f"canary {MODEL} 0123456789ab", "worse than the live revision"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_with_model(tmp_path)
+
+
+@contextmanager
+def watching(telegram: TelegramServer, settings: Settings) -> Iterator[RunningBot]:
+    """Run a bot that looks for ended rollouts continuously."""
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    options |= {"operators": (OPERATOR, OTHER), "timings": Timings(rollout_check_s=0.05)}
+    with running_bot(telegram, settings.home, **options) as bot:
+        yield bot
+
+
+def end_rollout(store: Store) -> None:
+    """End a canary as a process without a bot does."""
+    canary = store.rollouts.begin(
+        MODEL, "canary", candidate="0123456789ab", live="1" * 12, share=0.5, slow_ms=9.0
+    )
+    audit = AuditEntry.now(AUTOMATIC, ACT, REASON)
+    assert store.rollouts.end(canary.number, "rolled_back", REASON, audit=audit)
+
+
+def notice(language: locale.Language) -> str:
+    return locale.bot_texts(language)["rollout_ended_itself"].format(rollout=ACT, reason=REASON)
+
+
+def test_end_by_another_process_is_told_to_all_operators_once(
+    telegram: TelegramServer, settings: Settings
+) -> None:
+    with watching(telegram, settings) as bot:
+        bot.store.chats.set(OTHER, Chat(language="nl"))
+        end_rollout(bot.store)
+        assert telegram.wait_for(1, OPERATOR)[0].text == notice("en")
+        assert telegram.wait_for(1, OTHER)[0].text == notice("nl")
+    with watching(telegram, settings) as bot:
+        # A second end is told, the first one is not repeated.
+        end_rollout(bot.store)
+        telegram.wait_for(2, OPERATOR)
+    assert [each.text for each in telegram.sent(OPERATOR)] == [notice("en")] * 2
+
+
+def test_end_during_a_stop_of_the_bot_is_told_after_the_start(
+    telegram: TelegramServer, settings: Settings
+) -> None:
+    with closing(Store.open(settings)) as store:
+        end_rollout(store)
+    with watching(telegram, settings):
+        assert telegram.wait_for(1, OPERATOR)[0].text == notice("en")
+
+
+def test_end_that_no_operator_was_told_is_told_later(
+    telegram: TelegramServer, settings: Settings
+) -> None:
+    telegram.faults.closed.update(dict.fromkeys((OPERATOR, OTHER), "bot was blocked"))
+    with watching(telegram, settings) as bot:
+        end_rollout(bot.store)
+        wait_for(lambda: len(telegram.sent(OTHER)) > 0 or not bot.store.notices.is_due("ended 1"))
+        telegram.faults.closed.clear()
+        # As if the time to send it had passed.
+        bot.store.notices.release("ended 1")
+        wait_for(lambda: notice("en") in [each.text for each in telegram.sent(OPERATOR)])
+
+
+def test_old_end_is_no_news(telegram: TelegramServer, settings: Settings) -> None:
+    with closing(Store.open(settings)) as store:
+        end_rollout(store)
+        with store.database.write() as connection:
+            connection.execute(sa.update(AUDIT).values(at=datetime.now(UTC) - timedelta(days=2)))
+    with watching(telegram, settings) as bot:
+        end_rollout(bot.store)
+        telegram.wait_for(1, OPERATOR)
+        assert bot.store.notices.is_due("ended 1")
+        wait_for(lambda: not bot.store.notices.is_due("ended 2"))
