@@ -64,6 +64,8 @@ async def _tell_operators(bot: Bot, state: BotState, entry: AuditEntry) -> bool:
     delivered = False
     for operator in state.settings.operators:
         texts = locale.bot_texts(await operator_language(state.store.chats, operator))
-        text = texts["rollout_ended_itself"].format(rollout=entry.act, reason=in_chat(entry.outcome))
+        text = texts["rollout_ended_itself"].format(
+            rollout=entry.act, reason=in_chat(entry.outcome)
+        )
         delivered |= await send_message(bot, operator, text)
     return delivered

@@ -128,6 +128,7 @@ def test_latency_is_measured_without_and_with_a_shadow(photo: Path, tmp_path: Pa
     assert "3 in each of 2 rounds" in section.method
 
 
+@pytest.mark.long
 def test_throughput_of_replicas_is_measured(tmp_path: Path, photo: Path) -> None:
     require("caddy")
     assert min(measure_replicas("classic", photo, tmp_path, seconds=2, rounds=1)) > 0

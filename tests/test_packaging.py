@@ -26,6 +26,7 @@ from tests.conftest import ROOT
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 
 
+@pytest.mark.long
 def test_installed_wheel_runs_every_command(tmp_path: Path, photo: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     # setuptools leaves its build folder beside the sources, so they are copied first.

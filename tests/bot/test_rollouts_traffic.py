@@ -202,7 +202,9 @@ def test_hanging_or_crashing_shadow_does_not_affect_visitors(
         rollout = begin(bot, predictor, candidate, kind="shadow", share=1.0)
         for person in range(900, 906):
             # The worker hangs, or has crashed, while these are answered.
-            ask(telegram, person, partial(telegram.photo, person, content))
+            # The photos differ, since each is compared once.
+            photo = content + bytes([person % 256])
+            ask(telegram, person, partial(telegram.photo, person, photo))
         with bot.store.database.engine.connect() as connection:
             found = connection.exec_driver_sql("SELECT DISTINCT revision FROM answers").all()
         assert [row[0] for row in found] == [rollout.live]

@@ -29,7 +29,8 @@ INTERNAL_ERRORS = {
     "SlowRequestError",
     "TeachingReason",
 }
-INTERNAL_ERRORS |= {"CommandUnavailableError", "StoreError", "UnsupportedSystemError"}
+INTERNAL_ERRORS |= {"ChangedError", "CommandUnavailableError", "StoreError"}
+INTERNAL_ERRORS |= {"UnsupportedSystemError"}
 HEAVY = {
     *("tensorflow", "keras", "sklearn", "matplotlib", "pyarrow", "scipy", "yaml"),
     *("imagecorruptions", "numba", "cv2", "skimage"),

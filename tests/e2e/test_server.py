@@ -27,6 +27,7 @@ from tests.e2e.visit import (
 from tests.support.servers import wait_for
 
 
+@pytest.mark.long
 def test_page_uses_the_service_of_the_settings(
     photo: Path, tmp_path: Path, catalog: Catalog, browser: Browser
 ) -> None:

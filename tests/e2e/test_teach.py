@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 import core
@@ -192,6 +193,7 @@ def test_refusals_are_shown_beside_their_class_and_lose_nothing(page: Page, tmp_
     expect(page.locator("#teach-said")).to_contain_text(words["teach_done"])
 
 
+@pytest.mark.long
 def test_slow_upload_keeps_its_first_photos(page: Page, tmp_path: Path) -> None:
     cards = open_teach(page)
     for card, kind in zip(cards.all(), ("circle", "square"), strict=True):
@@ -230,6 +232,7 @@ def test_camera_of_a_class_stops_when_another_tab_is_opened(page: Page) -> None:
     page.wait_for_function(_CAMERA_IS_OFF)
 
 
+@pytest.mark.long
 def test_taught_classifier_fits_the_width(page: Page, tmp_path: Path) -> None:
     teach_shapes(page, tmp_path)
     upload_photo(page, draw(tmp_path, "square", range(50, 51))[0], "#teach-photo")

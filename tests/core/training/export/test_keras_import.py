@@ -84,6 +84,7 @@ def hub() -> Iterator[HubServer]:
         yield server
 
 
+@pytest.mark.long
 def test_add_a_model_page_works_command_by_command(
     workspace: Path, hub: HubServer, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
