@@ -64,8 +64,9 @@ async def _tell_operators(bot: Bot, state: BotState, entry: AuditEntry) -> bool:
     delivered = False
     for operator in state.settings.operators:
         texts = locale.bot_texts(await operator_language(state.store.chats, operator))
+        # The command is `canary MODEL REVISION`.
         text = texts["rollout_ended_itself"].format(
-            rollout=entry.act, reason=in_chat(entry.outcome)
+            rollout=entry.act, reason=in_chat(entry.outcome), model=entry.act.split()[1]
         )
         delivered |= await send_message(bot, operator, text)
     return delivered

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from bot.evidence_order import by_disagreement, by_mistakes, is_tiny
-from bot.evidence_text import answer_text, format_share, label_text
+from bot.evidence_text import answer_text, format_evidence, format_share, label_text
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.charts.chart import Bar, Chart, Panel, Row
@@ -75,7 +75,7 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[Panel]:
                         # Evidence is multiplied with every photo, so its logarithm grows evenly.
                         value=min(max(math.log(each.evidence) / math.log(each.alarm_at), 0), 1),
                         text=texts["chart_of"].format(
-                            value=locale.decimal(each.evidence, 1, language),
+                            value=format_evidence(each.evidence, each.alarm_at, language),
                             limit=locale.decimal(each.alarm_at, 0, language),
                         ),
                     ),

@@ -14,7 +14,7 @@ from core.rollout.evidence import UNSURE, CanaryEvidence, ShadowEvidence
 from core.store.feedback import NONE
 from core.store.rollouts import Rollout
 
-__all__ = ["answer_text", "evidence_text", "format_share", "label_text"]
+__all__ = ["answer_text", "evidence_text", "format_evidence", "format_share", "label_text"]
 
 _MAX_ROWS = 10
 _MAX_CHARACTERS = 3500  # a question follows in the same message
@@ -48,6 +48,21 @@ def format_share(share: float, language: Language) -> str:
     if 0 < rest < 0.1:
         places = -math.floor(math.log10(rest))
     return f"{locale.decimal(100 * share, places, language)}%"
+
+
+def format_evidence(evidence: float, alarm_at: float, language: Language) -> str:
+    """Format the evidence of a test; beyond ten times its limit, and below 0.1, only as that.
+
+    Args:
+        evidence: The evidence, greater than 0.
+        alarm_at: Its limit.
+        language: Language of the separators.
+    """
+    if evidence > 10 * alarm_at:
+        return f"> {locale.decimal(10 * alarm_at, 0, language)}"
+    if evidence < 0.1:
+        return f"< {locale.decimal(0.1, 1, language)}"
+    return locale.decimal(evidence, 1, language)
 
 
 def label_text(label: str, language: Language) -> str:
@@ -93,7 +108,7 @@ def _canary(evidence: CanaryEvidence, language: Language) -> Iterator[str]:
             n=test.candidate,
             live_failed=test.live_failed,
             live_n=test.live,
-            evidence=locale.decimal(test.evidence, 1, language),
+            evidence=format_evidence(test.evidence, test.alarm_at, language),
             alarm_at=locale.decimal(test.alarm_at, 0, language),
         )
     if evidence.classes:

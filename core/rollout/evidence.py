@@ -245,8 +245,8 @@ def _test_operation(
 
 
 def _finite_exp(value: float) -> float:
-    # JSON cannot represent infinity.
-    return float(np.exp(min(value, 700.0)))
+    # JSON cannot represent infinity, and 0 has no logarithm.
+    return float(np.exp(np.clip(value, -700.0, 700.0)))
 
 
 def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:

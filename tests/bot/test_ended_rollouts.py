@@ -52,7 +52,9 @@ def end_rollout(store: Store) -> None:
 
 
 def notice(language: locale.Language) -> str:
-    return locale.bot_texts(language)["rollout_ended_itself"].format(rollout=ACT, reason=REASON)
+    return locale.bot_texts(language)["rollout_ended_itself"].format(
+        rollout=ACT, reason=REASON, model=MODEL
+    )
 
 
 def test_end_by_another_process_is_told_to_all_operators_once(

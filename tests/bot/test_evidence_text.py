@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.evidence_text import answer_text, evidence_text, format_share
+from bot.evidence_text import answer_text, evidence_text, format_evidence, format_share
 from core import locale
 from core.locale import Language
 from core.rollout.evidence import ShadowEvidence
@@ -40,3 +40,11 @@ def test_milliseconds_of_a_shadow_are_explained(language: Language) -> None:
     assert note in evidence_text(rollout, found, language)
     without = ShadowEvidence(0, 0, {}, [], {}, 0, {}, {})
     assert note not in evidence_text(rollout, without, language)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "shown"),
+    [(1e-304, "< 0.1"), (0.4, "0.4"), (99.96, "100.0"), (999.0, "999.0"), (1e304, "> 1,000")],
+)
+def test_evidence_is_short_however_large_or_small_it_is(evidence: float, shown: str) -> None:
+    assert format_evidence(evidence, 100.0, "en") == shown

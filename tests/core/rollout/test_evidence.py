@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,18 @@ def test_errors_and_slow_answers_raise_alarms(store: Store) -> None:
     assert errors.is_alarm
     assert slow.is_alarm
     assert (slow.candidate, slow.candidate_failed, slow.live_failed) == (200, 50, 0)
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_evidence_of_many_photos_is_positive_and_finite(store: Store, better: bool) -> None:
+    rollout = canary(store)
+    slow = {"live_slow" if better else "candidate_slow": 10_000}
+    counts = TrafficCounts(candidate=20_000, live=20_000, **slow)
+    for _ in range(3):
+        store.rollouts.add_traffic(rollout.number, counts)
+    *_, test = canary_evidence(store.rollouts, rollout, LABELS).tests
+    assert 0 < test.evidence < math.inf
+    assert test.is_alarm != better
 
 
 def test_canary_without_photos_has_no_evidence(store: Store) -> None:
