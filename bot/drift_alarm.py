@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _NOTICE = "drift"
 _DAY_S = 24 * 3600.0
+# Time that one process has to send the alarm before another one may.
+_SENDING_S = 300.0
 
 
 async def watch_drift(bot: Bot, state: BotState) -> None:
@@ -65,14 +67,16 @@ async def _check(bot: Bot, state: BotState) -> None:
     if not await asyncio.to_thread(notices.is_due, _NOTICE):
         return
     # Several processes may have found it; one of them tells the operators.
-    if not await asyncio.to_thread(notices.claim, _NOTICE, _DAY_S):
+    if not await asyncio.to_thread(notices.claim, _NOTICE, _SENDING_S):
         return
     worst = max(alarms, key=lambda each: max(each.month[name].change for name in each.alarms))
     delivered = False
     try:
         delivered = await _tell_operators(bot, state, worst)
     finally:
-        if not delivered:
+        if delivered:
+            await asyncio.to_thread(notices.postpone, _NOTICE, _DAY_S)
+        else:
             await asyncio.to_thread(notices.release, _NOTICE)
 
 
