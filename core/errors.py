@@ -201,7 +201,7 @@ class StoreError(TenSightError, RuntimeError):
 
 
 class ChangedError(StoreError):
-    """What an operator was shown has changed before the command ran; nothing was done."""
+    """The state that an operator was shown has changed before the command ran; nothing was done."""
 
 
 class AccessError(TenSightError, PermissionError):

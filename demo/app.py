@@ -117,8 +117,7 @@ def serve(
         predictor = stack.enter_context(closing(connect(settings)))
         if not _wait_for(predictor, stopped, report):
             return
-        store = _store(settings)
-        if store is not None:
+        if (store := _store(settings)) is not None:
             stack.enter_context(closing(store))
         uploads = stack.enter_context(_upload_folder())
         local = isinstance(predictor, LocalPredictor)

@@ -34,7 +34,7 @@ class LiveRevision:
 
 @dataclass(frozen=True)
 class ShownState:
-    """What an operator was shown before the decision to promote a revision.
+    """State of the models that an operator was shown before the decision to promote a revision.
 
     Attributes:
         live: The live revision; None to accept any.
