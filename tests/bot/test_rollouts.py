@@ -13,9 +13,6 @@ from prometheus_client import generate_latest
 
 from core.bundle.folder import Bundle
 from core.charts.drawer import ChartDrawer
-from core.registry.catalog import Catalog
-from core.rollout.traffic import Rollouts, Timings
-from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import Feedback
@@ -27,7 +24,7 @@ from core.store.rollouts import (
     answer_digest,
 )
 from core.store.store import Store
-from tests.support.rollouts import MODEL, install_candidate, settings_with_model
+from tests.support.rollouts import MODEL, install_candidate, rollout_predictor, settings_with_model
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
 from tests.support.servers import wait_for
 from tests.support.telegram_server import Call, TelegramServer
@@ -348,18 +345,7 @@ def test_canary_answers_its_chats_and_is_in_the_metrics(
 ) -> None:
     settings = settings_with_model(tmp_path)
     candidate = install_candidate(settings)
-    catalog = Catalog(settings)
-    predictor = LocalPredictor(
-        catalog,
-        queue_size=8,
-        deadline_s=60,
-        rollouts=lambda is_idle: Rollouts(
-            catalog,
-            lambda: Store.find(settings),
-            is_idle=is_idle,
-            timings=Timings(poll_s=0.02, store_s=0.05),
-        ),
-    )
+    predictor = rollout_predictor(settings)
     options: dict[str, Any] = {"models": settings.models, "model": MODEL, "operators": (OPERATOR,)}
     with (
         closing(predictor),

@@ -21,12 +21,16 @@ from core.bundle.folder import Bundle, write_bundle
 from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore, StoredRevision
 from core.rollout.shadow import ShadowLimits, ShadowRunner
-from core.rollout.traffic import Rollouts, Timings
 from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.rollouts import Rollout
-from core.store.store import Store
-from tests.support.rollouts import MODEL, fake_worker, install_candidate, settings_with_model
+from tests.support.rollouts import (
+    MODEL,
+    fake_worker,
+    install_candidate,
+    rollout_predictor,
+    settings_with_model,
+)
 from tests.support.running_bot import RunningBot, ask, running_bot
 from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
@@ -109,19 +113,7 @@ def serving(
     telegram: TelegramServer, settings: Settings, **changes: Any
 ) -> Iterator[tuple[RunningBot, LocalPredictor]]:
     """Run a bot that checks its rollouts continuously."""
-    catalog = Catalog(settings)
-    predictor = LocalPredictor(
-        catalog,
-        queue_size=64,
-        deadline_s=60,
-        rollouts=lambda is_idle: Rollouts(
-            catalog,
-            lambda: Store.find(settings),
-            is_idle=is_idle,
-            timings=Timings(poll_s=0.05, store_s=0.1),
-            **changes,
-        ),
-    )
+    predictor = rollout_predictor(settings, **changes)
     options: dict[str, Any] = {"models": settings.models, "model": MODEL}
     with (
         closing(predictor),

@@ -13,14 +13,17 @@ import pytest
 import sqlalchemy as sa
 
 from core.bundle.folder import Bundle
-from core.registry.catalog import Catalog
 from core.rollout.shadow import ShadowRunner
-from core.rollout.traffic import Rollouts, Timings
 from core.serving.local import LocalPredictor
 from core.store.rollouts import Rollout
-from core.store.store import Store
 from core.store.tables import COMPARISONS, SHADOW_SENDERS
-from tests.support.rollouts import MODEL, fake_worker, install_candidate, settings_with_model
+from tests.support.rollouts import (
+    MODEL,
+    fake_worker,
+    install_candidate,
+    rollout_predictor,
+    settings_with_model,
+)
 from tests.support.running_bot import GROUP, RunningBot, ask, photo_message, running_bot, texts
 from tests.support.servers import wait_for
 from tests.support.telegram_server import Call, TelegramServer
@@ -91,19 +94,7 @@ def shadowed(telegram: TelegramServer, folder: Path) -> Iterator[Shadowed]:
     def run_shadow(rollout: Rollout, *folders: Path, **changes: Any) -> ShadowRunner:
         return ShadowRunner(rollout, *folders, command=command, **changes)
 
-    catalog = Catalog(settings)
-    predictor = LocalPredictor(
-        catalog,
-        queue_size=64,
-        deadline_s=60,
-        rollouts=lambda is_idle: Rollouts(
-            catalog,
-            lambda: Store.find(settings),
-            is_idle=is_idle,
-            timings=Timings(poll_s=0.02, store_s=0.05),
-            run_shadow=run_shadow,
-        ),
-    )
+    predictor = rollout_predictor(settings, run_shadow=run_shadow)
     options: dict[str, Any] = {"models": settings.models, "model": MODEL}
     with (
         closing(predictor),

@@ -6,14 +6,25 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from core.bundle.folder import Bundle
+from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore, StoredRevision
+from core.rollout.traffic import Rollouts, Timings
+from core.serving.local import LocalPredictor
 from core.settings import Settings
+from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support.releases import retitled
 
-__all__ = ["MODEL", "fake_worker", "install_candidate", "settings_with_model"]
+__all__ = [
+    "MODEL",
+    "fake_worker",
+    "install_candidate",
+    "rollout_predictor",
+    "settings_with_model",
+]
 
 MODEL = "baseline"
 
@@ -33,6 +44,28 @@ def install_candidate(settings: Settings, title: str = "Candidate", model: str =
         stored = StoredRevision(Bundle.open(staging / model), "owner/models", "0" * 40, "2026")
         with revisions.changing():
             return revisions.add(stored).revision
+
+
+def rollout_predictor(settings: Settings, **changes: Any) -> LocalPredictor:
+    """Create a predictor that checks its rollouts continuously.
+
+    Args:
+        settings: Settings of models and database.
+        changes: Arguments of `Rollouts` other than the usual ones.
+    """
+    catalog = Catalog(settings)
+    return LocalPredictor(
+        catalog,
+        queue_size=64,
+        deadline_s=60,
+        rollouts=lambda is_idle: Rollouts(
+            catalog,
+            lambda: Store.find(settings),
+            is_idle=is_idle,
+            timings=Timings(poll_s=0.02, store_s=0.05),
+            **changes,
+        ),
+    )
 
 
 def fake_worker(code: str) -> tuple[str, ...]:
