@@ -5,6 +5,7 @@
     ├── PhotoReadError (OSError)          the photo's file cannot be read
     ├── OutputError (OSError)             an output file cannot be written
     ├── BundleError (ValueError)          a model folder is incomplete or invalid
+    │   └── EngineStoppedError                its engine crashed or hung
     ├── ModelNotFoundError (LookupError)  there is no model of that name
     ├── PredictorError (RuntimeError)     the predictor failed; the photo may be fine
     │   ├── BusyError                     the queue is full
@@ -45,6 +46,7 @@ __all__ = [
     "CommandUnavailableError",
     "DataError",
     "DeadlineError",
+    "EngineStoppedError",
     "HubError",
     "HubUnavailableError",
     "ImageError",
@@ -132,6 +134,10 @@ class BundleError(TenSightError, ValueError):
     """A model folder is incomplete, modified or of an unknown format."""
 
     code = "bad_bundle"
+
+
+class EngineStoppedError(BundleError):
+    """The engine of a model crashed, or did not answer in time."""
 
 
 class ModelNotFoundError(TenSightError, LookupError):

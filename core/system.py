@@ -22,6 +22,7 @@ from core.errors import UnsupportedSystemError
 __all__ = [
     "ResourceLimit",
     "become_background_worker",
+    "become_worker",
     "has_resource_limits",
     "ignore_stop_signals",
     "lower_limit",
@@ -85,16 +86,25 @@ def lower_limit(limit: ResourceLimit, value: int) -> None:
 
 
 def become_background_worker(memory: int) -> None:
-    """Give this process the lowest priority and a memory limit, and ignore stop signals.
+    """Do as `become_worker`, and give this process the lowest priority.
 
-    Its parent ends it. Limits that the system lacks are left out.
+    Args:
+        memory: Maximum address space in bytes.
+    """
+    become_worker(memory)
+    with suppress(OSError, AttributeError):  # Windows has no priorities of this kind
+        os.nice(_LOWEST_PRIORITY)
+
+
+def become_worker(memory: int) -> None:
+    """Give this process a memory limit, and ignore stop signals: its parent ends it.
+
+    Limits that the system lacks are left out.
 
     Args:
         memory: Maximum address space in bytes.
     """
     ignore_stop_signals()
-    with suppress(OSError, AttributeError):  # Windows has no priorities of this kind
-        os.nice(_LOWEST_PRIORITY)
     limits: tuple[tuple[ResourceLimit, int], ...] = (("RLIMIT_AS", memory), ("RLIMIT_CORE", 0))
     for limit, value in limits:
         with suppress(ValueError, OSError, UnsupportedSystemError):

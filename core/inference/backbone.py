@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle
 from core.inference.engine import Engine
+from core.inference.isolated_engine import IsolatedEngine
 
-__all__ = ["Backbone"]
+__all__ = ["Backbone", "load_engine"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Backbone:
     """
 
     bundle: Bundle
-    engine: Engine
+    engine: Engine | IsolatedEngine
 
     @classmethod
     def load(cls, bundle: Bundle, *, threads: int) -> Backbone:
@@ -32,11 +33,29 @@ class Backbone:
         Raises:
             BundleError: The file is missing, corrupt or not usable.
         """
-        config = bundle.config
-        engine = Engine(
-            bundle.read(MODEL),
-            shape=(config.input.height, config.input.width),
-            classes=len(config.labels),
-            threads=threads,
-        )
-        return cls(bundle, engine)
+        return cls(bundle, load_engine(bundle, threads=threads))
+
+    @classmethod
+    def isolate(cls, bundle: Bundle, *, threads: int) -> Backbone:
+        """Load the model.tflite of a bundle in a worker process, which may crash or hang.
+
+        Args:
+            bundle: As for `load`.
+            threads: As for `load`.
+
+        Raises:
+            BundleError: As for `load`.
+        """
+        classes = len(bundle.config.labels)
+        return cls(bundle, IsolatedEngine(bundle.folder, classes=classes, threads=threads))
+
+
+def load_engine(bundle: Bundle, *, threads: int) -> Engine:
+    """Load the engine of a model folder in this process; arguments as for `Backbone.load`."""
+    config = bundle.config
+    return Engine(
+        bundle.read(MODEL),
+        shape=(config.input.height, config.input.width),
+        classes=len(config.labels),
+        threads=threads,
+    )

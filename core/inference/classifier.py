@@ -167,7 +167,7 @@ class Classifier:
         """
         if not photos:
             return []
-        started = time.perf_counter()
+        started = time.perf_counter() - self._engine.transfer_s
         outputs = self.outputs_of_crops([photo.crops for photo in photos])
         scores = self._known_scores(outputs)
         explain = [i for i, requested in enumerate(saliency) if requested]
@@ -176,7 +176,7 @@ class Classifier:
             # With several crops, the saliency map is that of the middle crop.
             middle = np.stack([photos[i].crops[len(photos[i].crops) // 2] for i in explain])
             evidence = dict(zip(explain, map(self._evidence, self.maps(middle)), strict=True))
-        infer = _milliseconds_since(started) / len(photos)
+        infer = _milliseconds_since(started + self._engine.transfer_s) / len(photos)
         return [
             make_prediction(
                 self._bundle,

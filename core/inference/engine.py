@@ -62,6 +62,7 @@ class Engine:
         features: Length d of an embedding.
         has_features: Whether `explain` returns the feature map; `maps` are then class activation
             maps, whose means are the logits.
+        transfer_s: Seconds that calls have taken so far beside those of the model itself: none.
 
     Args:
         model: Content of model.tflite.
@@ -72,6 +73,8 @@ class Engine:
     Raises:
         BundleError: The content is not a flatbuffer, or its inputs or outputs differ from these.
     """
+
+    transfer_s = 0.0
 
     def __init__(self, model: bytes, *, shape: tuple[int, int], classes: int, threads: int) -> None:
         try:

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import ImageError, ImageErrorCode, UnavailableError
+from core.messages import MessageError, read_message, write_message
 from core.photos.decode import Photo, check_bytes, read_photo
 from core.photos.formats.claimed import claimed_pixels, is_plain
 from core.photos.limits import PhotoLimits
-from core.photos.messages import MessageError, read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.photos.worker import request_to_header
 from core.system import set_pipe_size

@@ -1,7 +1,7 @@
 """Decode photos for another process: `python -m core.photos.worker MEMORY_MB PROCESSOR_S`.
 
 Requests are read from standard input and results written to standard output, see
-`core.photos.messages`. The process exits when its standard input is closed, so it does not outlive
+`core.messages`. The process exits when its standard input is closed, so it does not outlive
 its parent.
 """
 
@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from core.errors import ImageError, PhotoReadError
+from core.messages import read_message, write_message
 from core.photos.decode import MAX_BYTES, configure_pillow_limits
 from core.photos.limits import limit_memory, limit_processor_time
-from core.photos.messages import read_message, write_message
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
 from core.photos.preprocess import InputSpec
 from core.system import ignore_stop_signals

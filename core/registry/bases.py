@@ -103,12 +103,33 @@ class ClassifierLoader:
         owner = self._bases.of(bundle) or bundle
         return Classifier(bundle, threads=self._threads, backbone=self._backbone(owner))
 
+    def load_isolated(self, bundle: Bundle) -> Classifier:
+        """Load a classifier whose engine runs in a worker process.
+
+        Where the same model.tflite is loaded in this process already, it is shared instead.
+
+        Args:
+            bundle: The model folder.
+
+        Raises:
+            BundleError: As for `load`.
+        """
+        owner = self._bases.of(bundle) or bundle
+        backbone = self._loaded.get(_engine_key(owner))
+        if backbone is None:
+            backbone = Backbone.isolate(owner, threads=self._threads)
+        return Classifier(bundle, threads=self._threads, backbone=backbone)
+
     def _backbone(self, bundle: Bundle) -> Backbone:
-        config = bundle.config
-        key = (config.sha256.get(MODEL), config.input, len(config.labels), config.views)
+        key = _engine_key(bundle)
         # Each file is loaded once, and different files at the same time.
         with self._locks[key]:
             found = self._loaded.get(key)
             if found is None:
                 found = self._loaded[key] = Backbone.load(bundle, threads=self._threads)
             return found
+
+
+def _engine_key(bundle: Bundle) -> tuple[object, ...]:
+    config = bundle.config
+    return config.sha256.get(MODEL), config.input, len(config.labels), config.views

@@ -255,13 +255,16 @@ class Catalog:
         base = self._bases.of(bundle)
         return [each.folder for each in (bundle, base) if each is not None]
 
-    def load_revision(self, bundle: Bundle) -> Classifier:
-        """Load the classifier of a bundle, which is not cached.
+    def load_candidate(self, bundle: Bundle) -> Classifier:
+        """Load a classifier that may crash or hang without harm to this process.
+
+        Args:
+            bundle: An installed revision, which is not cached.
 
         Raises:
             BundleError: It cannot be loaded.
         """
-        return self._loader.load(bundle)
+        return self._loader.load_isolated(bundle)
 
     def load_folder(self, folder: Path) -> Classifier:
         """Load a model from a folder that need not be installed.

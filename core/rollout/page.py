@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from core.inference.isolated_engine import ANSWER_S
 from core.rollout.drift import MIN_PHOTOS, DriftScenario, simulate_days
 from core.rollout.drift_result import ALARM_P, MIN_CHANGE
 from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, MAX_PER_PERSON, SLOW_ALPHA
@@ -77,8 +78,11 @@ by a keyed hash of the client, so that a client sees one revision throughout, on
 and after a restart. Where fronts use a service with models (`TENSIGHT_PREDICTOR_URL`), this needs
 the same `TENSIGHT_SECRET` for all of them, or a `TENSIGHT_HOME` that outlives the process.
 
-The candidate is rolled back as soon as one of three sequential tests finds that it fails more
-often than the live revision:
+Each serving process runs the candidate in a worker process, unless it uses the same model.tflite as
+a model that is loaded already. If the worker crashes, or does not answer within {answer_s:.0f}
+seconds, the live revision answers the photo, and the candidate is rolled back at once. Otherwise it
+is rolled back as soon as one of three sequential tests finds that it fails more often than the live
+revision:
 
 | test | what counts as a failure | false alarms, at most |
 | --- | --- | --- |
@@ -184,6 +188,7 @@ def rollout_page(
         accuracy=ACCURACY_ALPHA,
         errors=ERRORS_ALPHA,
         slow=SLOW_ALPHA,
+        answer_s=ANSWER_S,
         limit=MAX_PER_PERSON,
         total=ACCURACY_ALPHA + ERRORS_ALPHA + SLOW_ALPHA,
         runs=runs,

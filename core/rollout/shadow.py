@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.inference.prediction import Prediction
-from core.photos.messages import MessageError
-from core.rollout.shadow_process import ShadowProcess
+from core.message_process import MessageProcess
+from core.messages import MessageError
 from core.store.rollouts import AnswerSummary, Comparison, Rollout, answer_digest
 
 __all__ = ["MAX_UNSTORED", "ShadowLimits", "ShadowRunner"]
@@ -88,7 +88,7 @@ class ShadowRunner:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._pause_s = self._not_before = 0.0
         self._has_refused = False
-        self._process = ShadowProcess(
+        self._process = MessageProcess(
             [*command, *map(str, folders)],
             start_s=self._limits.start_s,
             answer_s=self._limits.answer_s,
@@ -175,7 +175,7 @@ class ShadowRunner:
 
     def _compare(self, photo: bytes, live: Prediction) -> None:
         try:
-            answer = self._process.ask(photo)
+            answer, _ = self._process.ask({}, photo)
         except (OSError, EOFError, MessageError) as error:
             self._fail(error)
             return

@@ -3,7 +3,7 @@
 BASE is the folder of the model that a taught candidate is based on. The worker runs in a process of
 its own, at the lowest priority and with a limit on memory, since a candidate may hang or crash.
 Photos are read from standard input and answers written to standard output, see
-`core.photos.messages`. The process ends when its standard input is closed.
+`core.messages`. The process ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from core.bundle.folder import Bundle
 from core.errors import TenSightError
 from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier
+from core.messages import read_message, write_message
 from core.photos.decode import MAX_BYTES, configure_pillow_limits
-from core.photos.messages import read_message, write_message
 from core.store.rollouts import AnswerSummary
 from core.system import become_background_worker
 

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from core.bundle.folder import BUNDLED, Bundle
-from core.errors import BundleError, ModelNotFoundError, StoreError, TenSightError
+from core.errors import (
+    BundleError,
+    EngineStoppedError,
+    ModelNotFoundError,
+    StoreError,
+    TenSightError,
+)
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
 from core.registry.taught import is_private
@@ -85,8 +91,8 @@ class Models(Protocol):
     def folders(self, bundle: Bundle) -> list[Path]:
         """Return the model folder of a bundle, and that of its base where it has one."""
 
-    def load_revision(self, bundle: Bundle) -> Classifier:
-        """Load the classifier of a bundle."""
+    def load_candidate(self, bundle: Bundle) -> Classifier:
+        """Load a classifier that may crash or hang without harm to this process."""
 
     def report(self, problem: str) -> None:
         """Log a problem and tell the operators, once."""
@@ -117,6 +123,7 @@ class _Active:
         shadow: The runner of a shadow.
         pairs: Runs of a canary that wait for one to be compared with.
         has_failed: Whether the candidate of a canary has failed, which is reported once.
+        stopped: Why its engine has stopped; None while it runs.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
         comparisons: Comparisons of a shadow that are not stored yet; the oldest ones are dropped.
         evidence, photos: See `RolloutStatus`.
@@ -127,6 +134,7 @@ class _Active:
     shadow: ShadowRunner | None = None
     pairs: RunPairs = field(default_factory=RunPairs)
     has_failed: bool = False
+    stopped: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
     comparisons: deque[Comparison] = field(default_factory=lambda: deque(maxlen=MAX_UNSTORED))
     evidence: dict[str, float] = field(default_factory=dict)
@@ -205,7 +213,12 @@ class Rollouts:
         """
         if self._active and client is not None:
             active = self._active.get(model or self._models.default())
-            if active is not None and active.candidate and is_assigned(active.rollout, client):
+            if (
+                active is not None
+                and active.candidate is not None
+                and active.stopped is None
+                and is_assigned(active.rollout, client)
+            ):
                 return active.candidate
         return self._models.load(model)
 
@@ -242,21 +255,18 @@ class Rollouts:
             The live classifier; None where it is the one that failed, or where its input differs.
         """
         active = self._active.get(classifier.name)
-        if active is None or active.rollout.kind != "canary":
-            return None
-        if not explained:
-            self._count_run(active, classifier, Run(failed=True), photos)
-        if classifier.revision != active.rollout.candidate:
-            return None
-        if not active.has_failed:
-            active.has_failed = True
-            name = f"{classifier.name} {classifier.revision}"
-            self._models.report(f"The canary {name} failed, so the live revision answered: {error}")
+        if active is not None and active.rollout.kind == "canary":
+            if not explained:
+                self._count_run(active, classifier, Run(failed=True), photos)
+            if classifier.revision == active.rollout.candidate:
+                self._note_failure(active, error)
         try:
             live = self._models.load(classifier.name)
         except TenSightError:
             return None
-        return live if live.config.input == classifier.config.input else None
+        # A rollout may have ended while photos waited for its candidate.
+        is_other = live.revision != classifier.revision
+        return live if is_other and live.config.input == classifier.config.input else None
 
     def wants_photo(self, model: str) -> bool:
         """Return whether photos that a model answers are to be passed to `on_answer`."""
@@ -301,6 +311,9 @@ class Rollouts:
         for rollout in self._superseded(store, wanted.values()):
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
+            if active.stopped is not None:
+                self._end_rollout(store, active.rollout, f"the candidate stopped: {active.stopped}")
+                wanted.pop(model, None)
             if model not in wanted or wanted[model].number != active.rollout.number:
                 self._discard(model)
         for model, rollout in wanted.items():
@@ -366,6 +379,15 @@ class Rollouts:
             elif classifier.revision == rollout.live:
                 active.counts.update(active.pairs.add("live", run, photos))
 
+    def _note_failure(self, active: _Active, error: Exception) -> None:
+        """Report the first failure of a canary's candidate; use it no more if it has stopped."""
+        if isinstance(error, EngineStoppedError):
+            active.stopped = str(error)
+        if not active.has_failed:
+            active.has_failed = True
+            name = f"{active.rollout.model} {active.rollout.candidate}"
+            self._models.report(f"The canary {name} failed, so the live revision answered: {error}")
+
     def _find_store(self) -> Store | None:
         if self._store is None:
             self._store = self._open_store()
@@ -412,7 +434,7 @@ class Rollouts:
                 raise BundleError(f"{bundle.folder} contains {bundle.revision}.")
             active = _Active(rollout)
             if rollout.kind == "canary":
-                active.candidate = self._models.load_revision(bundle)
+                active.candidate = self._models.load_candidate(bundle)
             else:
                 active.shadow = self._run_shadow(
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle

@@ -20,6 +20,7 @@ from tests.support.releases import retitled
 
 __all__ = [
     "MODEL",
+    "fake_engine_worker",
     "fake_worker",
     "install_candidate",
     "rollout_predictor",
@@ -69,20 +70,35 @@ def rollout_predictor(settings: Settings, **changes: Any) -> LocalPredictor:
 
 
 def fake_worker(code: str) -> tuple[str, ...]:
-    """Return the command line of a worker that runs some code for each photo.
+    """Return the command line of a shadow's worker that runs some code for each photo.
 
     The code can use `answer(dict)`, and the variables `photo` and `usual`, an answer.
     """
+    usual = {"label": "cat", "verdict": "known", "confidence": 0.9, "known_score": 1.0, "ms": 2.0}
+    return _worker(code, f"usual = {usual}\nanswer({{'ready': True}})\n")
+
+
+def fake_engine_worker(code: str, *, features: int = 3) -> tuple[str, ...]:
+    """Return the command line of an engine's worker that runs some code for each request.
+
+    The code can use `answer(dict, bytes)`, and the variables `header` and `photo`, the pixels.
+
+    Args:
+        code: The code.
+        features: Length of the embeddings.
+    """
+    return _worker(code, f"answer({{'features': {features}, 'has_features': False}})\n")
+
+
+def _worker(code: str, prelude: str) -> tuple[str, ...]:
     program = (
         "import sys, time, os\n"
-        "from core.photos.messages import read_message, write_message\n"
-        "def answer(values): write_message(sys.stdout.buffer, values)\n"
-        "usual = {'label': 'cat', 'verdict': 'known', 'confidence': 0.9, 'known_score': 1.0}\n"
-        "usual['ms'] = 2.0\n"
-        "answer({'ready': True})\n"
-        "while True:\n"
+        "from core.messages import read_message, write_message\n"
+        "def answer(values, body=b''): write_message(sys.stdout.buffer, values, body)\n"
+        + prelude
+        + "while True:\n"
         "    try:\n"
-        "        _, photo = read_message(sys.stdin.buffer, max_bytes=1 << 24)\n"
+        "        header, photo = read_message(sys.stdin.buffer, max_bytes=1 << 24)\n"
         "    except EOFError:\n"
         "        break\n" + textwrap.indent(code, "    ")
     )

@@ -14,7 +14,9 @@ import pytest
 
 from core.bundle.folder import Bundle
 from core.errors import BundleError, StoreError
+from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier, PreprocessedPhoto
+from core.inference.isolated_engine import IsolatedEngine
 from core.inference.prediction import Prediction
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
@@ -27,7 +29,13 @@ from core.store.rollouts import AUTOMATIC, Rollout, TrafficCounts
 from core.store.store import Store
 from tests.support import drawings
 from tests.support.releases import retitled
-from tests.support.rollouts import MODEL, fake_worker, install_candidate, settings_with_model
+from tests.support.rollouts import (
+    MODEL,
+    fake_engine_worker,
+    fake_worker,
+    install_candidate,
+    settings_with_model,
+)
 from tests.support.servers import wait_for
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -154,8 +162,8 @@ class CatalogWithFailingCandidate(Catalog):
 
     nan = False
 
-    def load_revision(self, bundle: Bundle) -> Classifier:
-        loaded, nan = super().load_revision(bundle), self.nan
+    def load_candidate(self, bundle: Bundle) -> Classifier:
+        loaded, nan = super().load_candidate(bundle), self.nan
 
         class Failing(Classifier):
             def __init__(self) -> None:
@@ -193,9 +201,55 @@ def test_visitor_of_a_failing_canary_gets_the_live_answer(
             wait_for(lambda: failures() >= 2)
 
 
+class CatalogWithFakeEngine(Catalog):
+    """A catalog whose candidates run some code in their worker process for each photo."""
+
+    code = ""
+
+    def load_candidate(self, bundle: Bundle) -> Classifier:
+        engine = IsolatedEngine(
+            bundle.folder,
+            classes=len(bundle.config.labels),
+            threads=1,
+            command=fake_engine_worker(self.code, features=128),
+            answer_s=2.0,
+        )
+        return Classifier(bundle, threads=1, backbone=Backbone(bundle, engine))
+
+
+@pytest.mark.parametrize("code", ["os._exit(1)", "time.sleep(600)"], ids=["crashes", "hangs"])
+def test_canary_that_crashes_or_hangs_is_rolled_back_at_once(
+    settings: Settings, photo: Path, code: str
+) -> None:
+    candidate = install_candidate(settings)
+    catalog = CatalogWithFakeEngine(settings)
+    catalog.code = code
+    with closing(Store.open(settings)) as store:
+        rollout = begin(store, settings, candidate)
+        inside, outside = (client_of(rollout, assigned=each) for each in (True, False))
+        with closing(predictor(settings, catalog)) as running:
+            running.warm()
+            wait_for(lambda: running.rollouts() != [])
+
+            content = photo.read_bytes()
+
+            async def ask_together() -> list[Prediction]:
+                clients = [inside, outside, inside, None]
+                asked = [running.predict(content, model=MODEL, client=each) for each in clients]
+                return await asyncio.gather(*asked)
+
+            assert {each.revision for each in asyncio.run(ask_together())} == {rollout.live}
+            wait_for(lambda: store.rollouts.active() == [])
+            assert ask(running, photo, inside).revision == rollout.live
+        ended = store.rollouts.latest(MODEL)
+        assert ended is not None
+        assert ended.outcome == "rolled_back"
+        assert "the candidate stopped: baseline crashed, or did not answer" in str(ended.reason)
+
+
 def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -> None:
     class Unloadable(Catalog):
-        def load_revision(self, bundle: Bundle) -> Classifier:
+        def load_candidate(self, bundle: Bundle) -> Classifier:
             raise BundleError("its operators are unknown")
 
     candidate = install_candidate(settings)

@@ -1,7 +1,7 @@
-"""Messages between a process and its decoding workers.
+"""Messages between a process and its workers.
 
-A message is a JSON object and bytes. It is not pickled: a decoder that a photo has compromised may
-send anything, and must not be able to run code in the receiving process.
+A message is a JSON object and bytes. It is not pickled: a worker that a photo or a model has
+compromised may send anything, and must not be able to run code in the receiving process.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-"""The process in which the candidate of a shadow answers photos."""
+"""A worker process that is asked by messages, within a time limit for each answer."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
-from core.photos.messages import read_message, write_message
+from core.messages import read_message, write_message
 from core.redaction import without_credentials
 
-__all__ = ["ShadowProcess"]
+__all__ = ["MessageProcess"]
 
 # Environment variables that the worker inherits: it must see no token, key or password.
 _INHERITED = ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG")
@@ -22,39 +22,68 @@ _MAX_TAIL_BYTES = 2000
 _TAIL_S = 1.0
 
 
-class ShadowProcess:
-    """A worker process, started by the first photo and again by the next one after it has ended.
+class MessageProcess:
+    """A worker process, started by `start` or `ask`, and again by `ask` after it has ended.
 
-    One thread asks; any thread may close it.
+    The worker reads requests from standard input and writes answers to standard output, see
+    `core.messages`; its first message says that it is ready. One thread asks; any thread may close
+    it.
 
     Args:
         command: Command line of the worker.
         start_s: Seconds that its start may take.
         answer_s: Seconds that an answer may take; beyond either, the process is killed.
+        max_bytes: Maximum size of the bytes of an answer.
     """
 
-    def __init__(self, command: Sequence[str], *, start_s: float, answer_s: float) -> None:
+    def __init__(
+        self, command: Sequence[str], *, start_s: float, answer_s: float, max_bytes: int = 0
+    ) -> None:
         self._command = command
         self._start_s = start_s
         self._answer_s = answer_s
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: _Tail | None = None
 
-    def ask(self, photo: bytes) -> Mapping[str, Any]:
-        """Send a photo to the worker, and return its answer.
+    @property
+    def is_running(self) -> bool:
+        """Whether the worker runs."""
+        process = self._process
+        return process is not None and process.poll() is None
+
+    def start(self) -> dict[str, Any]:
+        """Start the worker, and return the JSON object of its first message.
+
+        Raises:
+            OSError, EOFError, MessageError: As for `ask`.
+        """
+        self.end()
+        self._start()
+        return self._receive(self._start_s)[0]
+
+    def ask(
+        self, request: dict[str, Any], *body: bytes | memoryview
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a request to the worker, and return its answer.
+
+        Args:
+            request: JSON object of the request.
+            *body: Parts of its bytes.
+
+        Returns:
+            JSON object and bytes of the answer.
 
         Raises:
             OSError, EOFError, MessageError: The worker cannot be started, has ended, was killed,
                 or sent something else than a message. It is to be ended.
         """
-        if self._process is None or self._process.poll() is not None:
-            self.end()
-            self._start()
-            self._receive(self._start_s)
+        if not self.is_running:
+            self.start()
         with self._killed_after(self._answer_s):
-            write_message(cast("Any", self._running.stdin), {}, photo)
+            write_message(cast("Any", self._running.stdin), request, *body)
         return self._receive(self._answer_s)
 
     def end(self) -> str:
@@ -96,7 +125,7 @@ class ShadowProcess:
         process = subprocess.Popen(
             self._command,
             env=environment,
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=Path(__file__).resolve().parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -109,9 +138,9 @@ class ShadowProcess:
             self.end()
             raise EOFError
 
-    def _receive(self, seconds: float) -> Mapping[str, Any]:
+    def _receive(self, seconds: float) -> tuple[dict[str, Any], bytes]:
         with self._killed_after(seconds):
-            return read_message(cast("Any", self._running.stdout), max_bytes=0)[0]
+            return read_message(cast("Any", self._running.stdout), max_bytes=self._max_bytes)
 
     def _killed_after(self, seconds: float) -> _Deadline:
         return _Deadline(seconds, self._kill)
@@ -128,7 +157,7 @@ class _Tail:
     def __init__(self, stream: BufferedReader) -> None:
         self._stream = stream
         self._tail = b""
-        self._thread = threading.Thread(target=self._read, name="shadow errors", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="worker errors", daemon=True)
         self._thread.start()
 
     def text(self) -> str:
