@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,7 +31,14 @@ from core.rollout.shadow import MAX_UNSTORED, ShadowRunner
 from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
 from core.store.feedback import NONE
-from core.store.rollouts import AUTOMATIC, Comparison, Outcome, Rollout, TrafficCounts
+from core.store.rollouts import (
+    AUTOMATIC,
+    Comparison,
+    Outcome,
+    Rollout,
+    TrafficCounts,
+    answer_digest,
+)
 from core.store.store import Store
 
 __all__ = [
@@ -50,6 +57,7 @@ _CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
 _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
 _MAX_ENDED = 16
+_MAX_LATEST = 1000
 
 CONFIDENCE_BIN_WIDTH = 1 / _CONFIDENCE_BINS
 """Width of a bin of the stored confidences."""
@@ -176,6 +184,8 @@ class Rollouts:
         # By number of a rollout with a damaged candidate: when to try it again.
         self._retry_at: dict[int, float] = {}
         self._histograms: dict[tuple[str, str], AnswerHistograms] = {}
+        # Digests of the latest answers, the oldest one first.
+        self._latest: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -276,19 +286,26 @@ class Rollouts:
     def on_answer(self, prediction: Prediction, photo: bytes | None) -> None:
         """Count an answer for drift, and offer its photo to the shadow of its model.
 
+        The explanation of a photo that was answered before is no further photo.
+
         Args:
             prediction: The answer.
             photo: The photo's file if `wants_photo` is true for its model; otherwise None.
         """
         active = self._active.get(prediction.model)
+        digest = answer_digest(prediction.model, prediction.revision, prediction.scores)
         with self._lock:
+            is_explanation = prediction.saliency is not None and digest in self._latest
+            self._latest[digest] = None
+            if len(self._latest) > _MAX_LATEST:
+                self._latest.popitem(last=False)
             key = prediction.model, prediction.revision
-            if not is_private(prediction.model):
+            if not is_explanation and not is_private(prediction.model):
                 _count(self._histograms.setdefault(key, AnswerHistograms()), prediction)
         if active is None or active.shadow is None or photo is None:
             return
         rollout = active.rollout
-        if prediction.revision == rollout.live and _is_sampled(rollout, photo):
+        if prediction.revision == rollout.live and _is_sampled(rollout, digest):
             active.shadow.offer(photo, prediction)
 
     def status(self) -> list[RolloutStatus]:
@@ -537,8 +554,9 @@ def is_assigned(rollout: Rollout, client: str) -> bool:
     return _hash_fraction(rollout, client.encode()) < rollout.share
 
 
-def _is_sampled(rollout: Rollout, photo: bytes) -> bool:
-    return rollout.share >= 1 or _hash_fraction(rollout, photo) < rollout.share
+def _is_sampled(rollout: Rollout, digest: str) -> bool:
+    """Return whether a shadow answers a photo, by the digest of the live answer to it."""
+    return _hash_fraction(rollout, digest.encode()) < rollout.share
 
 
 def _hash_fraction(rollout: Rollout, text: bytes) -> float:

@@ -432,6 +432,20 @@ def test_answers_are_counted_for_drift(settings: Settings, photo: Path) -> None:
     assert float(low) - 0.001 <= found.confidence <= float(low) + 0.068
 
 
+def test_explanation_of_an_answered_photo_is_no_further_photo(
+    settings: Settings, photo: Path
+) -> None:
+    with closing(Store.open(settings)) as store:
+        with closing(predictor(settings)) as running:
+            running.warm()
+            explained = partial(running.predict, model=MODEL, saliency=True)
+            ask(running, photo, "chat:1")
+            asyncio.run(explained(photo.read_bytes(), client="chat:1"))
+            asyncio.run(explained(drawing(1), client="chat:1"))
+        (histograms,) = store.drift.between(EPOCH, EPOCH + timedelta(days=99_999)).values()
+    assert sum(histograms.labels.values()) == 2
+
+
 def test_garbage_collection_keeps_candidates(settings: Settings) -> None:
     candidate, other = install_candidate(settings), install_candidate(settings, "Other")
     with closing(Store.open(settings)) as store:
