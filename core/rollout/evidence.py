@@ -260,7 +260,7 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
         StoreError: The database is not available.
     """
     comparisons = table.comparisons(rollout.number)
-    truths = {each.answer: each.truth for each in table.judged(rollout, [rollout.live])}
+    truths = table.truths(rollout)
     agreed: defaultdict[str, list[bool]] = defaultdict(list)
     changes: Counter[tuple[str, str]] = Counter()
     for each in comparisons:

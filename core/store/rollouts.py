@@ -151,14 +151,12 @@ class JudgedAnswer(NamedTuple):
         person: Keyed hash of the person who judged; None for anonymous feedback.
         truth: True label, or `none`.
         right: Whether the answer was right.
-        answer: Digest of the answer, see `answer_digest`.
     """
 
     revision: str
     person: str | None
     truth: str
     right: bool
-    answer: str
 
 
 class RolloutTable:
@@ -363,28 +361,46 @@ class RolloutTable:
         Returns:
             The feedback, oldest first.
         """
-        judgement = FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth, FEEDBACK.c.scores
-        select = sa.select(FEEDBACK.c.revision, FEEDBACK.c.person, *judgement).where(
-            FEEDBACK.c.model == rollout.model,
-            FEEDBACK.c.revision.in_(revisions),
-            FEEDBACK.c.at >= rollout.began_at,
-            # Operators label the photos that were hardest for the revision that answered.
-            FEEDBACK.c.front != LABEL,
-        )
-        if rollout.ended_at is not None:
-            select = select.where(FEEDBACK.c.at <= rollout.ended_at)
+        columns = FEEDBACK.c.revision, FEEDBACK.c.person
+        judgement = FEEDBACK.c.answer, FEEDBACK.c.verdict, FEEDBACK.c.truth
         with self._database.read() as connection:
-            rows = connection.execute(select.order_by(FEEDBACK.c.id)).all()
+            rows = connection.execute(_feedback(rollout, revisions, *columns, *judgement)).all()
         return [
             JudgedAnswer(
-                row.revision,
-                row.person,
-                row.truth,
-                right(row.answer, row.verdict, row.truth),
-                answer_digest(rollout.model, row.revision, row.scores),
+                row.revision, row.person, row.truth, right(row.answer, row.verdict, row.truth)
             )
             for row in rows
         ]
+
+    def truths(self, rollout: Rollout) -> dict[str, str]:
+        """Return what feedback on the live revision's answers during a rollout says.
+
+        Args:
+            rollout: The rollout.
+
+        Returns:
+            True label, or `none`, by the digest of the answer, see `answer_digest`.
+        """
+        select = _feedback(rollout, [rollout.live], FEEDBACK.c.truth, FEEDBACK.c.scores)
+        with self._database.read() as connection:
+            rows = connection.execute(select).all()
+        return {answer_digest(rollout.model, rollout.live, row.scores): row.truth for row in rows}
+
+
+def _feedback(
+    rollout: Rollout, revisions: Sequence[str], *columns: sa.ColumnElement[Any]
+) -> sa.Select[Any]:
+    """Select the feedback on answers that revisions gave during a rollout, oldest first."""
+    select = sa.select(*columns).where(
+        FEEDBACK.c.model == rollout.model,
+        FEEDBACK.c.revision.in_(revisions),
+        FEEDBACK.c.at >= rollout.began_at,
+        # Operators label the photos that were hardest for the revision that answered.
+        FEEDBACK.c.front != LABEL,
+    )
+    if rollout.ended_at is not None:
+        select = select.where(FEEDBACK.c.at <= rollout.ended_at)
+    return select.order_by(FEEDBACK.c.id)
 
 
 def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str:
