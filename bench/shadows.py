@@ -27,7 +27,18 @@ from tests.support.servers import wait_for
 
 __all__ = ["ShadowLoad", "shadows"]
 
-_WITHOUT, _WITH, _HANGING = "no shadow", "a shadow", "a shadow that hangs"
+_WITHOUT, _WITH = "no shadow", "a shadow"
+# Code that the worker of a faulty shadow runs for each photo.
+_FAULTS = {
+    "a shadow that hangs": "time.sleep(600)",
+    "a shadow in an endless loop": (
+        "from core.system import become_background_worker\n"
+        "become_background_worker(2**32)\n"
+        "while True: pass"
+    ),
+    "a shadow that crashes": "os._exit(1)",
+}
+_KINDS = (_WITHOUT, _WITH, *_FAULTS)
 _WARM_UP = 3
 _NUMBERS = itertools.count()
 
@@ -50,7 +61,7 @@ class ShadowLoad:
 
 
 def shadows(photos: Photos, folder: Path, load: ShadowLoad | None = None) -> Section:
-    """Measure the latency of photos without a shadow, with one, and with one that hangs.
+    """Measure the latency of photos without a shadow, with one, and with faulty ones.
 
     Args:
         photos: Photos to classify.
@@ -62,15 +73,16 @@ def shadows(photos: Photos, folder: Path, load: ShadowLoad | None = None) -> Sec
         "Shadow",
         f"Photos of 200 kB, one after the other with random pauses of {load.pause_s:g} s on "
         f"average, classified by the model `{load.model}` in this process: {load.photos} in each "
-        f"of {load.rounds} rounds without a shadow, with one of the same model on all photos, and "
-        f"with one that hangs until its deadline of {ShadowLimits().answer_s:g} s. The rounds "
-        "alternate, so that all see the same load of the machine.",
+        f"of {load.rounds} rounds without a shadow, with one of the same model on all photos, with "
+        f"one that hangs until its deadline of {ShadowLimits().answer_s:g} s, asleep or in an "
+        "endless loop, and with one that crashes at each photo. The rounds alternate, so that all "
+        "see the same load of the machine.",
     )
     latencies = _measure(photos.typical, folder / "shadows", load)
     for kind, waits in latencies.items():
         for name, share in (("median", 0.5), ("p95", 0.95)):
             section.add(f"{kind}, {name}", float(np.quantile(waits, share)), "ms")
-    for kind in (_WITH, _HANGING):
+    for kind in _KINDS[1:]:
         for name, share in (("median", 0.5), ("p95", 0.95)):
             ratio = np.quantile(latencies[kind], share) / np.quantile(latencies[_WITHOUT], share)
             section.add(f"{kind}: {name} against none", float(ratio), "times", "at most 1.1")
@@ -102,7 +114,7 @@ def _measure(photo: Path, folder: Path, load: ShadowLoad) -> dict[str, list[floa
         ),
     )
     live, content = Bundle.open(settings.models / load.model).revision, photo.read_bytes()
-    latencies: dict[str, list[float]] = {kind: [] for kind in (_WITHOUT, _WITH, _HANGING)}
+    latencies: dict[str, list[float]] = {kind: [] for kind in _KINDS}
     rng = np.random.default_rng(0)
     with closing(Store.open(settings)) as store, closing(predictor):
         predictor.warm()
@@ -110,7 +122,7 @@ def _measure(photo: Path, folder: Path, load: ShadowLoad) -> dict[str, list[floa
         begin = partial(store.rollouts.begin, load.model, "shadow", candidate=candidate, live=live)
         for _ in range(load.rounds):
             for kind, waits in latencies.items():
-                runners.hang = kind == _HANGING
+                runners.fault = _FAULTS.get(kind)
                 with _active(None if kind == _WITHOUT else begin, store, predictor):
                     asyncio.run(classify([0.0] * _WARM_UP))
                     if kind == _WITH:
@@ -122,19 +134,19 @@ def _measure(photo: Path, folder: Path, load: ShadowLoad) -> dict[str, list[floa
 
 
 class _Runners:
-    """Starts shadows that answer or hang.
+    """Starts shadows that answer, or that are faulty.
 
     Attributes:
-        hang: Whether they hang.
+        fault: Code that their worker runs for each photo; None for one that answers.
     """
 
-    hang = False
+    fault: str | None = None
 
     def run(self, rollout: Rollout, *folders: Path, is_idle: Callable[[], bool]) -> ShadowRunner:
         """Start the shadow of a rollout."""
-        if not self.hang:
+        if self.fault is None:
             return ShadowRunner(rollout, *folders, is_idle=is_idle)
-        command = fake_worker("time.sleep(600)")
+        command = fake_worker(self.fault)
         return ShadowRunner(rollout, *folders, is_idle=is_idle, command=command)
 
 

@@ -119,10 +119,11 @@ def test_cost_of_a_photo_is_measured(tmp_path: Path, photo: Path) -> None:
 def test_latency_is_measured_without_and_with_a_shadow(photo: Path, tmp_path: Path) -> None:
     small = ShadowLoad(model="baseline", rounds=2, photos=3, pause_s=0.0)
     section = shadows(Photos(photo, photo, photo), tmp_path, small)
-    kinds = ("no shadow", "a shadow", "a shadow that hangs")
+    faulty = ("a shadow that hangs", "a shadow in an endless loop", "a shadow that crashes")
+    kinds = ("no shadow", "a shadow", *faulty)
     measured = [what for what, _, _ in section.rows]
-    assert measured[:6] == [f"{kind}, {name}" for kind in kinds for name in ("median", "p95")]
-    assert measured[6:] == [
+    assert measured[:10] == [f"{kind}, {name}" for kind in kinds for name in ("median", "p95")]
+    assert measured[10:] == [
         f"{kind}: {name} against none" for kind in kinds[1:] for name in ("median", "p95")
     ]
     assert "3 in each of 2 rounds" in section.method
