@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import certifi
@@ -27,6 +28,21 @@ def need(what: str, found: bool, reason: str) -> None:
     if what in os.environ.get("TENSIGHT_TEST_REQUIRE", "").split():
         pytest.fail(f"required, and missing: {reason}")
     pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Keep the garbage collector from what stays for the whole run.
+
+    It would traverse the modules and tests again and again, for seconds in each process.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
