@@ -65,7 +65,11 @@ class ProcessLock:
                 self._file = None
             if self._session is not None:
                 session, self._session = self._session, None
-                # A session in the pool would keep the lock.
+                with suppress(sa.exc.SQLAlchemyError):
+                    # The server notices only later that a connection was closed.
+                    if not session.invalidated:
+                        session.execute(sa.text("SELECT pg_advisory_unlock_all()"))
+                # A session in the pool would keep its settings.
                 with suppress(sa.exc.SQLAlchemyError):
                     session.invalidate()
                 session.close()
