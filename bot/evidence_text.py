@@ -11,10 +11,18 @@ from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.locale import Language
 from core.rollout.evidence import UNSURE, CanaryEvidence, ShadowEvidence
+from core.store.end_reasons import EndReason
 from core.store.feedback import NONE
 from core.store.rollouts import Rollout
 
-__all__ = ["answer_text", "evidence_text", "format_evidence", "format_share", "label_text"]
+__all__ = [
+    "answer_text",
+    "evidence_text",
+    "format_evidence",
+    "format_share",
+    "label_text",
+    "reason_text",
+]
 
 _MAX_ROWS = 10
 _MAX_CHARACTERS = 3500  # a question follows in the same message
@@ -81,6 +89,27 @@ def answer_text(answer: str, language: Language) -> str:
     return f"{label_text(label, language)} ({unsure})"
 
 
+def reason_text(cause: EndReason | None, sentence: str, language: Language) -> str:
+    """Return in a language why a rollout ended, without a full stop.
+
+    Args:
+        cause: The reason; None where an earlier version ended the rollout.
+        sentence: The reason in English, which is returned where there is no text for the cause.
+        language: Language of the text.
+    """
+    text = None if cause is None else locale.bot_texts(language).get(f"reason_{cause.code}")
+    if cause is None or text is None:
+        return in_chat(sentence).removesuffix(".")
+    values = {
+        name: value if isinstance(value, str) else locale.decimal(value, 0, language)
+        for name, value in cause.values.items()
+    }
+    if "evidence" in values:
+        evidence, alarm_at = cause.values["evidence"], cause.values["alarm_at"]
+        values["evidence"] = format_evidence(evidence, alarm_at, language)
+    return in_chat(text.format(**values)).removesuffix(".")
+
+
 def _head(rollout: Rollout, language: Language) -> Iterator[str]:
     texts = locale.bot_texts(language)
     yield texts[f"evidence_{rollout.kind}"].format(
@@ -94,7 +123,7 @@ def _head(rollout: Rollout, language: Language) -> Iterator[str]:
         yield texts["evidence_ended"].format(
             at=f"{rollout.ended_at:%Y-%m-%d %H:%M} UTC",
             outcome=texts[f"outcome_{rollout.outcome}"],
-            reason=in_chat(rollout.reason),
+            reason=reason_text(rollout.cause, rollout.reason or "", language),
         )
 
 

@@ -146,7 +146,7 @@ def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
     kind: Literal["shadow", "canary"] = "shadow" if name == "shadow" else "canary"
     if arguments == [_STOP]:
         number = pending.expected.get("rollout")
-        ended = end_rollout(state.store, model, kind, reason="by hand", number=number)
+        ended = end_rollout(state.store, model, kind, number=number)
         values = {"kind": kind, "model": model, "candidate": ended.candidate, "live": ended.live}
         return Outcome("rollout_ended", values)
     revision, share = arguments

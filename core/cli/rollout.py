@@ -218,7 +218,7 @@ def _rollout(
             _print_active(kind, active, as_json)
             return
         if revision is None:
-            ended = end_rollout(store, model, kind, reason="by hand", operator=OPERATOR)
+            ended = end_rollout(store, model, kind, operator=OPERATOR)
             _report(ended, "has ended", as_json)
             return
         with closing(Catalog(settings)) as catalog, closing(Releases(settings, store)) as releases:

@@ -20,6 +20,7 @@ from core.rollout.sequential import (
     combine_strata,
     log_evidence,
 )
+from core.store.end_reasons import EndReason
 from core.store.feedback import NONE, right
 from core.store.rollouts import (
     AnswerSummary,
@@ -72,14 +73,10 @@ class TestEvidence:
         """Return whether the candidate is worse beyond chance."""
         return self.evidence >= self.alarm_at
 
-    def sentence(self) -> str:
-        """Describe the counts and the evidence."""
-        what = "judged photos" if self.test == "accuracy" else "runs"
-        return (
-            f"{self.test}: {self.candidate_failed} of {self.candidate} {what} of the candidate "
-            f"failed, {self.live_failed} of {self.live} of the live revision; evidence "
-            f"{self.evidence:.3g} of {self.alarm_at:.3g}"
-        )
+    def reason(self) -> EndReason:
+        """Return the reason to end the canary: its counts and the evidence."""
+        values = asdict(self)
+        return EndReason(f"worse_{values.pop('test')}", values)
 
 
 @dataclass(frozen=True)

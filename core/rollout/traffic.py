@@ -24,6 +24,7 @@ from core.rollout.run_pairs import Run, RunPairs
 from core.rollout.shadow import MAX_UNSTORED, ShadowRunner
 from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
+from core.store.end_reasons import EndReason
 from core.store.feedback import NONE
 from core.store.rollouts import AUTOMATIC, Comparison, Outcome, Rollout, TrafficCounts
 from core.store.store import Store
@@ -383,7 +384,7 @@ class Rollouts:
             if live == BUNDLED:
                 live = self._bundled_revision(rollout.model) or rollout.live
             if live != rollout.live:
-                reason = f"{live} is live instead of {rollout.live}, with which it was compared"
+                reason = EndReason("other_live", {"live": live, "compared": rollout.live})
                 self._end_rollout(store, rollout, reason, outcome="superseded")
                 ended.append(rollout)
         return ended
@@ -419,7 +420,7 @@ class Rollouts:
                 )
         except (BundleError, ModelNotFoundError) as error:
             if self._is_intact(rollout, bundle):
-                self._end_rollout(store, rollout, f"the candidate cannot be loaded: {error}")
+                self._end_rollout(store, rollout, EndReason("not_loadable", {"error": str(error)}))
                 return
             self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
             self._models.report(
@@ -484,17 +485,17 @@ class Rollouts:
         evidence = canary_evidence(store.rollouts, rollout, candidate.labels)
         active.evidence = {each.test: each.evidence for each in evidence.tests}
         if (alarm := evidence.alarm) is not None:
-            self._end_rollout(store, rollout, f"worse than the live revision: {alarm.sentence()}")
+            self._end_rollout(store, rollout, alarm.reason())
             self._discard(rollout.model)
 
     def _end_rollout(
-        self, store: Store, rollout: Rollout, reason: str, *, outcome: Outcome | None = None
+        self, store: Store, rollout: Rollout, reason: EndReason, *, outcome: Outcome | None = None
     ) -> None:
         """End a rollout; by default it failed."""
         name = f"{rollout.kind} {rollout.model} {rollout.candidate}"
         if outcome is None:
             outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
-        audit = AuditEntry.now(AUTOMATIC, name, reason)
+        audit = AuditEntry.now(AUTOMATIC, name, str(reason), reason)
         # A bot that shares the database tells the operators.
         if store.rollouts.end(rollout.number, outcome, reason, audit=audit):
             logger.error("The %s was ended: %s", name, reason)

@@ -31,7 +31,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0014"
+HEAD = "0015"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -169,6 +169,8 @@ AUDIT = sa.Table(
     ),  # id of the bot that runs the command, until its outcome is known
     # The process of the bot that runs it.
     sa.Column("owner", sa.String(32)),
+    # Code and values of the reason for which TenSight ended a rollout.
+    sa.Column("cause", sa.JSON(none_as_null=True)),
 )
 ROLLOUTS = sa.Table(
     "rollouts",
@@ -184,6 +186,8 @@ ROLLOUTS = sa.Table(
     sa.Column("ended_at", sa.DateTime(timezone=True)),
     sa.Column("outcome", sa.String(16)),
     sa.Column("reason", sa.Text),
+    # The code and values of the reason, which versions before 0015 did not store.
+    sa.Column("cause", sa.JSON(none_as_null=True)),
     # One rollout of a model at a time.
     sa.Index(
         "ix_rollouts_active",

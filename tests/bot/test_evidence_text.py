@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from bot.evidence_text import answer_text, evidence_text, format_evidence, format_share
+from bot.evidence_text import (
+    answer_text,
+    evidence_text,
+    format_evidence,
+    format_share,
+    reason_text,
+)
 from core import locale
 from core.locale import Language
 from core.rollout.evidence import ShadowEvidence
+from core.store.end_reasons import REASON_CODES, EndReason
 from core.store.rollouts import Rollout
 
 
@@ -48,3 +56,28 @@ def test_milliseconds_of_a_shadow_are_explained(language: Language) -> None:
 )
 def test_evidence_is_short_however_large_or_small_it_is(evidence: float, shown: str) -> None:
     assert format_evidence(evidence, 100.0, "en") == shown
+
+
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+ENDED = Rollout(1, "a", "shadow", "new", "old", 1.0, 9.0, NOW, NOW, "stopped", "by hand")
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_reason_of_an_end_is_in_the_language(language: Language) -> None:
+    found = ShadowEvidence(0, 0, {}, [], {}, 0, {}, {})
+    worded = {"en": "(by hand)", "nl": "(handmatig)", "de": "(von Hand)"}
+    text = evidence_text(replace(ENDED, cause=EndReason("by_hand")), found, language)
+    assert worded[language] in text
+    assert "(by hand)" in evidence_text(ENDED, found, language), "an earlier version ended it"
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_each_reason_has_a_text_in_each_language(language: Language) -> None:
+    texts = locale.bot_texts(language)
+    assert {f"reason_{code}" for code in REASON_CODES} == {
+        key for key in texts if key.startswith("reason_")
+    }
+
+
+def test_reason_of_a_newer_version_is_shown_in_english() -> None:
+    assert reason_text(EndReason("tired", {"n": 1}), "it was tired", "nl") == "it was tired"

@@ -15,6 +15,7 @@ from core.bundle.folder import Bundle
 from core.charts.drawer import ChartDrawer
 from core.settings import Settings
 from core.store.chats import Chat
+from core.store.end_reasons import BY_HAND
 from core.store.feedback import Feedback
 from core.store.rollouts import (
     AnswerSummary,
@@ -157,7 +158,7 @@ def test_rollout_that_is_not_active_cannot_be_ended(rolling: Rolling) -> None:
 def test_confirmation_ends_no_later_rollout(rolling: Rolling) -> None:
     first = begun(rolling)
     question = rolling.ask(f"/canary {MODEL} stop")
-    rolling.store.rollouts.end(first.number, "rolled_back", "worse")
+    rolling.store.rollouts.end(first.number, "rolled_back", BY_HAND)
     second = begun(rolling)
     values = {"model": MODEL, "kind": "canary", "candidate": rolling.candidate}
     assert rolling.press(question, T["yes"]) == T["rollout_replaced"].format(**values)
@@ -322,7 +323,7 @@ def test_rolled_back_candidate_is_not_promoted(rolling: Rolling) -> None:
     promote = T["promote_button"].format(revision=rollout.candidate)
     press(rolling.telegram, OPERATOR, message, promote)
     question = rolling.telegram.wait_for(2, OPERATOR)[-1]
-    store.rollouts.end(rollout.number, "rolled_back", "worse")
+    store.rollouts.end(rollout.number, "rolled_back", BY_HAND)
     assert rolling.press(question, T["yes"]) == OVER
     assert MODEL not in store.live.all()
     _, notice = press(rolling.telegram, OPERATOR, message, promote)

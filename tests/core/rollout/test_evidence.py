@@ -60,7 +60,9 @@ def test_candidate_that_fails_on_one_class_is_found(store: Store) -> None:
         "live": 25,
         "live_wrong": 0,
     }
-    assert "20 of 55 judged photos of the candidate failed, 0 of 55" in evidence.tests[0].sentence()
+    assert "20 of 55 judged photos of the candidate failed, 0 of 55" in str(
+        evidence.tests[0].reason()
+    )
 
 
 def test_equal_candidate_raises_no_alarm(store: Store) -> None:

@@ -14,6 +14,7 @@ from core.inference.prediction import Prediction, Timing
 from core.rollout.evidence import canary_evidence
 from core.serving.predictor import Predictor
 from core.settings import Settings
+from core.store.end_reasons import BY_HAND
 from core.store.rollouts import Rollout
 from core.store.store import Store
 from core.store.tables import FEEDBACK
@@ -55,13 +56,13 @@ def test_visitor_is_stored_as_a_hash_of_one_canary_only(store: Store) -> None:
     judge(store, CLIENT, "old", "cat")
     begin(store, "shadow")
     judge(store, CLIENT, "old", "cat")
-    store.rollouts.end(1, "stopped", "by hand")
+    store.rollouts.end(1, "stopped", BY_HAND)
     assert people(store) == [None, None]
     for number in (2, 3):
         begin(store)
         for client in (CLIENT, CLIENT, OTHER):
             judge(store, client, "old", "cat")
-        store.rollouts.end(number, "stopped", "by hand")
+        store.rollouts.end(number, "stopped", BY_HAND)
     _, _, first, again, other, later, _, _ = people(store)
     assert first == again
     assert len({first, other, later}) == 3
