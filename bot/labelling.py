@@ -22,6 +22,8 @@ __all__ = ["on_label_button", "show_label_queue"]
 
 # A press names the class by its place among the sorted labels.
 _SKIP, _END = "skip", "end"
+# The text about a photo that another operator labelled, or its sender withdrew.
+_GONE = "label_gone"
 
 
 class _Shown(NamedTuple):
@@ -70,27 +72,26 @@ async def on_label_button(update: Update, context: BotContext) -> None:
     alert = None
     if wish == _SKIP:
         await asyncio.to_thread(context.bot_data.store.labels.skip, key)
-    elif wish != _END and not await _store(context, key, wish):
-        # Labelled by another operator, or withdrawn by the sender.
-        alert = texts["label_gone"]
+    elif wish != _END and (problem := await _store(context, key, wish)) is not None:
+        alert = texts[problem]
     await acknowledge(query, alert)
     await _show_next(context, query.message, ends=wish == _END)
 
 
-async def _store(context: BotContext, key: str, wish: str) -> bool:
-    """Store a label with its photo; return whether the photo still waited for one."""
+async def _store(context: BotContext, key: str, wish: str) -> str | None:
+    """Store a label with its photo; return the key of a text about what was not stored."""
     state = context.bot_data
     answer = await asyncio.to_thread(state.store.feedback.answer, key)
     if answer is None:
-        return False
+        return _GONE
     places = sorted(answer.scores)
     if wish != NONE and not (wish.isdecimal() and int(wish) < len(places)):
-        return False
+        return _GONE
     try:
         async with state.photos.open(answer.file) as content:
             photo = await state.predictor.archival_jpeg(content)
     except (ImageError, PhotoReadError):
-        return False
+        return _GONE
     feedback = Feedback(
         front="label",
         model=answer.model,
@@ -103,7 +104,12 @@ async def _store(context: BotContext, key: str, wish: str) -> bool:
         person=answer.person,
         photo=photo,
     )
-    return await asyncio.to_thread(state.store.feedback.label, key, feedback) is not None
+    stored = await asyncio.to_thread(state.store.feedback.label, key, feedback)
+    if stored is None:
+        return _GONE
+    if not stored.feedback:
+        return "label_full"
+    return None if stored.photo else "label_without_photo"
 
 
 async def _show_next(context: BotContext, message: Message, *, ends: bool) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core import locale
 from core.charts.drawer import ChartDrawer
 from core.store.chats import Chat
-from core.store.feedback import Feedback
+from core.store.feedback import Feedback, FeedbackTable, StorageLimits
 from core.store.feedback_export import export_photos
+from core.store.store import Store
 from tests.support.rollouts import MODEL, settings_with_model
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
 from tests.support.telegram_server import Call, TelegramServer
@@ -20,12 +24,20 @@ T = texts()
 OPERATOR, USER, OTHER = 501, 503, 504
 
 
+@contextmanager
+def operated_bot(telegram: TelegramServer, folder: Path, **more: Any) -> Iterator[RunningBot]:
+    """Run a bot that has an operator, with one model."""
+    settings = settings_with_model(folder)
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    options |= {"operators": (OPERATOR,)} | more
+    with running_bot(telegram, settings.home, **options) as bot:
+        bot.state.charts = ChartDrawer(is_installed=False)
+        yield bot
+
+
 @pytest.fixture
 def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
-    settings = settings_with_model(tmp_path)
-    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
-    with running_bot(telegram, settings.home, operators=(OPERATOR,), **options) as bot:
-        bot.state.charts = ChartDrawer(is_installed=False)
+    with operated_bot(telegram, tmp_path) as bot:
         yield bot
 
 
@@ -123,6 +135,39 @@ def test_labelling_can_be_stopped(operated: RunningBot, content: bytes) -> None:
     assert deleted.method == "deleteMessage"
     assert ended.text == T["label_ended"].format(n=1)
     assert show(operated).method == "sendPhoto"
+
+
+@pytest.mark.parametrize(
+    ("limits", "language", "told"),
+    [
+        (StorageLimits(person_feedback=0), "nl", "label_full"),
+        (StorageLimits(feedback=0), "de", "label_full"),
+        (StorageLimits(person_photos=0), "en", "label_without_photo"),
+        (StorageLimits(photo_bytes=0), "nl", "label_without_photo"),
+    ],
+)
+def test_operator_is_told_what_the_storage_limits_keep_out(
+    telegram: TelegramServer,
+    tmp_path: Path,
+    content: bytes,
+    limits: StorageLimits,
+    language: str,
+    told: str,
+) -> None:
+    def limit(store: Store) -> Store:
+        return replace(store, feedback=FeedbackTable(store.database, limits))
+
+    with operated_bot(telegram, tmp_path, parts=limit) as bot:
+        bot.store.chats.set(OPERATOR, Chat(language=language))
+        consent(bot)
+        send(bot, content)
+        ship = locale.label_name("ship", language)
+        _, notice = press(telegram, OPERATOR, show(bot), ship, photo=True)
+        assert notice.text == texts(language)[told]
+        assert notice.data["show_alert"] == "true"
+        stored = sum(each.n for each in bot.store.feedback.stats(labels=True))
+        assert stored == (told == "label_without_photo")
+        assert list(bot.store.feedback.photos()) == []
 
 
 @pytest.mark.parametrize("way", ["withdrawn", "forgotten"])
