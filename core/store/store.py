@@ -18,6 +18,7 @@ from core.store.drift import DriftTable, purge_drift_hours
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
+from core.store.label_messages import LabelMessageTable
 from core.store.labels import LabelQueue
 from core.store.lanes import LaneTable
 from core.store.lessons import LessonTable
@@ -63,6 +64,7 @@ class Store:
     digests: DigestTable
     activity: ActivityTable
     labels: LabelQueue
+    label_messages: LabelMessageTable
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -86,6 +88,7 @@ class Store:
             DigestTable(database),
             ActivityTable(database),
             LabelQueue(database),
+            LabelMessageTable(database),
         )
 
     @classmethod

@@ -17,6 +17,7 @@ __all__ = [
     "FEEDBACK",
     "HEAD",
     "INBOX",
+    "LABEL_MESSAGES",
     "LANES",
     "LESSONS",
     "LESSON_PHOTOS",
@@ -31,7 +32,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0015"
+HEAD = "0016"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -149,6 +150,19 @@ ANSWERS = sa.Table(
     sa.Column("may_label", sa.Boolean, nullable=False, server_default=sa.false()),
     # Whether an operator has labelled or skipped the photo.
     sa.Column("labelled", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+LABEL_MESSAGES = sa.Table(
+    "label_messages",
+    TABLES,
+    sa.Column("bot", sa.BigInteger, primary_key=True, autoincrement=False),
+    # The private chat of an operator.
+    sa.Column("chat", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("message", sa.BigInteger, primary_key=True, autoincrement=False),
+    # Key of the answer to the photo that the message shows; none if it is to be deleted.
+    sa.Column("key", sa.String(16)),
+    sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
+    # When it last began to show another photo, or a button was pressed.
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
 )
 SWITCHES = sa.Table(
     "switches",
