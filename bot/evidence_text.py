@@ -10,7 +10,7 @@ from bot.evidence_order import by_mistakes
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.locale import Language
-from core.rollout.evidence import UNSURE, CanaryEvidence, ShadowEvidence
+from core.rollout.evidence import UNSURE, CanaryEvidence, ShadowEvidence, lacks_answers
 from core.store.end_reasons import EndReason
 from core.store.feedback import NONE
 from core.store.rollouts import Rollout
@@ -39,6 +39,8 @@ def evidence_text(
         language: Language of the text.
     """
     lines = list(_head(rollout, language))
+    if lacks_answers(rollout, evidence):
+        lines.append(locale.bot_texts(language)["evidence_unanswered"])
     if isinstance(evidence, CanaryEvidence):
         lines += _canary(evidence, language)
     else:

@@ -90,7 +90,12 @@ def evidence(
 ) -> None:
     """Show the evidence about the latest shadow or canary of a model."""
     from core.registry.catalog import Catalog
-    from core.rollout.evidence import CanaryEvidence, canary_evidence, shadow_evidence
+    from core.rollout.evidence import (
+        CanaryEvidence,
+        canary_evidence,
+        lacks_answers,
+        shadow_evidence,
+    )
 
     settings = read_settings()
     with _open_store(settings) as store, closing(Catalog(settings)) as catalog:
@@ -110,6 +115,12 @@ def evidence(
         print_json({"rollout": _row(rollout), "evidence": found.to_dict()})
         return
     typer.echo(_sentence(rollout))
+    if lacks_answers(rollout, found):
+        typer.echo(
+            "No photo was answered by the candidate yet. If photos were sent meanwhile, it is not "
+            "installed where they are answered: install it on that machine with `tensight models "
+            "pull`."
+        )
     if isinstance(found, CanaryEvidence):
         _print_canary(found)
     else:

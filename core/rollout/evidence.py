@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,7 @@ __all__ = [
     "ShadowEvidence",
     "TestEvidence",
     "canary_evidence",
+    "lacks_answers",
     "shadow_evidence",
 ]
 
@@ -44,6 +46,8 @@ UNSURE = " (unsure)"
 """Follows the label of an unsure answer in the changes between two revisions."""
 
 _MAX_CHANGES = 10
+# Counts are stored every ten seconds, but a chat or a page may be quiet for a while.
+_EXPECTED_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ class CanaryEvidence:
         """Return the first test that finds the candidate worse; None where none does."""
         return next((each for each in self.tests if each.is_alarm), None)
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no answer of the candidate has been counted."""
+        return not any(each.candidate for each in self.tests)
+
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types."""
         return asdict(self)
@@ -128,12 +137,31 @@ class ShadowEvidence:
     right: dict[str, ProportionEstimate]
     changed_right: dict[str, int]
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether the candidate was given no photo."""
+        return not self.photos and not self.failed
+
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types."""
         return asdict(self) | {
             "agreement": {label: each.model_dump() for label, each in self.agreement.items()},
             "right": {which: each.model_dump() for which, each in self.right.items()},
         }
+
+
+def lacks_answers(rollout: Rollout, evidence: CanaryEvidence | ShadowEvidence) -> bool:
+    """Return whether an active rollout has had time to count an answer, and has none.
+
+    Then its candidate may not be installed where photos are answered: such a process continues with
+    the live revision, and only its log says so.
+
+    Args:
+        rollout: The rollout.
+        evidence: The evidence about it.
+    """
+    is_due = datetime.now(UTC) - rollout.began_at >= _EXPECTED_WITHIN
+    return rollout.ended_at is None and is_due and evidence.is_empty
 
 
 def canary_evidence(

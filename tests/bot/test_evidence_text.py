@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 
@@ -14,7 +15,7 @@ from bot.evidence_text import (
 )
 from core import locale
 from core.locale import Language
-from core.rollout.evidence import ShadowEvidence
+from core.rollout.evidence import CanaryEvidence, ShadowEvidence, TestEvidence
 from core.store.end_reasons import REASON_CODES, EndReason
 from core.store.rollouts import Rollout
 
@@ -81,3 +82,26 @@ def test_each_reason_has_a_text_in_each_language(language: Language) -> None:
 
 def test_reason_of_a_newer_version_is_shown_in_english() -> None:
     assert reason_text(EndReason("tired", {"n": 1}), "it was tired", "nl") == "it was tired"
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+@pytest.mark.parametrize("kind", ["shadow", "canary"])
+def test_evidence_without_answers_is_explained_after_some_minutes(
+    language: Language, kind: Literal["shadow", "canary"]
+) -> None:
+    def evidence(n: int) -> CanaryEvidence | ShadowEvidence:
+        if kind == "shadow":
+            return ShadowEvidence(0, n, {}, [], {}, 0, {}, {})
+        return CanaryEvidence((TestEvidence("errors", n, 0, n, 0, 1.0, 100.0),), {})
+
+    def text(minutes: int, n: int, ended_at: datetime | None = None) -> str:
+        began_at = datetime.now(UTC) - timedelta(minutes=minutes)
+        rollout = replace(ENDED, kind=kind, began_at=began_at, ended_at=ended_at)
+        return evidence_text(rollout, evidence(n), language)
+
+    told = locale.bot_texts(language)["evidence_unanswered"]
+    assert "tensight models pull" in told
+    assert told in text(6, 0)
+    assert told not in text(4, 0)
+    assert told not in text(6, 1)
+    assert told not in text(6, 0, NOW)

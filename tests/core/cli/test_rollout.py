@@ -15,7 +15,7 @@ from core.rollout.control import format_share, parse_share
 from core.settings import Settings
 from core.store.drift import AnswerHistograms
 from core.store.store import Store
-from core.store.tables import DRIFT
+from core.store.tables import DRIFT, ROLLOUTS
 from tests.support.command_line import run_tensight
 from tests.support.rollouts import MODEL, install_candidate, settings_with_model
 
@@ -55,6 +55,18 @@ def test_canary_is_begun_and_ended_by_command(settings: Settings) -> None:
         (f"canary {MODEL} --stop", "has ended"),
         (f"canary {MODEL} {candidate} 20%", "began"),
     ]
+
+
+def test_evidence_says_that_the_candidate_has_answered_no_photo(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    assert run(settings, "shadow", MODEL, candidate).returncode == 0
+    assert "tensight models pull" not in run(settings, "evidence", MODEL).stdout
+    with closing(Store.open(settings)) as store, store.database.write() as connection:
+        earlier = datetime.now(UTC) - timedelta(minutes=6)
+        connection.execute(sa.update(ROLLOUTS).values(began_at=earlier))
+    shown = run(settings, "evidence", MODEL).stdout
+    assert "No photo was answered by the candidate yet" in shown
+    assert "`tensight models pull`" in shown
 
 
 def test_candidate_must_differ_from_the_live_revision(settings: Settings) -> None:
