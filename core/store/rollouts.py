@@ -19,6 +19,7 @@ from core.store.database import Database, in_utc
 from core.store.dialects import insert
 from core.store.end_reasons import EndReason
 from core.store.feedback import LABEL, right
+from core.store.page_visitors import forget_visitors
 from core.store.tables import COMPARISONS, FEEDBACK, LIVE, ROLLOUTS, SHADOW_SENDERS, TRAFFIC
 
 __all__ = [
@@ -506,11 +507,14 @@ def _counts(row: Any) -> TrafficCounts:
 def _end(
     connection: sa.Connection, which: sa.ColumnElement[bool], outcome: Outcome, reason: EndReason
 ) -> Sequence[sa.Row[Any]]:
-    """End active rollouts, and return their rows."""
+    """End active rollouts, with the hashes of visitors that they need, and return their rows."""
     active = sa.update(ROLLOUTS).where(which, ROLLOUTS.c.ended_at.is_(None))
     values: dict[str, object] = {"ended_at": datetime.now(UTC), "outcome": outcome}
     values |= {"reason": str(reason), "cause": asdict(reason)}
-    return connection.execute(active.values(values).returning(ROLLOUTS)).all()
+    ended = connection.execute(active.values(values).returning(ROLLOUTS)).all()
+    if ended:
+        forget_visitors(connection)
+    return ended
 
 
 def _active_of(model: str) -> sa.Select[Any]:
