@@ -45,6 +45,10 @@ _CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
 _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
 _MAX_ENDED = 16
+_OWN_ENDS: tuple[tuple[str, Outcome], ...] = (
+    *(("canary", "rolled_back"), ("canary", "superseded")),
+    *(("shadow", "stopped"), ("shadow", "superseded")),
+)
 
 CONFIDENCE_BIN_WIDTH = 1 / _CONFIDENCE_BINS
 """Width of a bin of the stored confidences."""
@@ -172,6 +176,8 @@ class Rollouts:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        # By kind and outcome, from zero: Prometheus does not notice a counter that begins with one.
+        self._ends: Counter[tuple[str, str]] = Counter(dict.fromkeys(_OWN_ENDS, 0))
         self._logged: set[str] = set()
 
     def start(self) -> None:
@@ -288,6 +294,10 @@ class Rollouts:
             RolloutStatus(each.rollout, dict(each.evidence), dict(each.photos))
             for each in list(self._active.values())
         ]
+
+    def ends(self) -> dict[tuple[str, str], int]:
+        """Return how many rollouts this process has ended, by kind and outcome."""
+        return dict(self._ends)
 
     def refresh(self) -> None:
         """Read the active rollouts and apply them.
@@ -498,6 +508,7 @@ class Rollouts:
         audit = AuditEntry.now(AUTOMATIC, name, str(reason), reason)
         # A bot that shares the database tells the operators.
         if store.rollouts.end(rollout.number, outcome, reason, audit=audit):
+            self._ends[rollout.kind, outcome] += 1
             logger.error("The %s was ended: %s", name, reason)
 
     def _log_once(self, problem: str) -> None:

@@ -44,7 +44,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
     predictor = local_predictor(settings, telemetry)
     telemetry.watch_queue(lambda: predictor.waiting, settings.queue_size)
     telemetry.watch_models(predictor.models)
-    telemetry.watch_rollouts(predictor.rollouts)
+    telemetry.watch_rollouts(predictor.rollouts, predictor.rollout_ends)
     warm = threading.Event()
     listening = listen(host, port)
     api = build_service(predictor, settings, telemetry, warm.is_set)

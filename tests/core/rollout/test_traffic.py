@@ -204,6 +204,12 @@ def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -
         begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
+        assert rollouts.ends() == {
+            ("canary", "rolled_back"): 1,
+            ("canary", "superseded"): 0,
+            ("shadow", "stopped"): 0,
+            ("shadow", "superseded"): 0,
+        }
         ended = store.rollouts.latest(MODEL)
         entries = store.audit.by(AUTOMATIC, datetime.now(UTC) - timedelta(minutes=1))
         rollouts.close()
