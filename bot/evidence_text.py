@@ -17,6 +17,7 @@ from core.store.rollouts import Rollout
 
 __all__ = [
     "answer_text",
+    "difference_lines",
     "evidence_text",
     "format_evidence",
     "format_share",
@@ -89,6 +90,20 @@ def answer_text(answer: str, language: Language) -> str:
         return label_text(answer, language)
     unsure = locale.bot_texts(language)["digest_verdict_unsure"]
     return f"{label_text(label, language)} ({unsure})"
+
+
+def difference_lines(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
+    """Yield a line about the confidence, and one about the known score, of both revisions.
+
+    Args:
+        evidence: The evidence about a shadow.
+        language: Language of the lines.
+    """
+    texts = locale.bot_texts(language)
+    for name, values in evidence.differences.items():
+        factor, places = (100, 1) if name == "confidence" else (1, 2)
+        median, low, high = (_signed(factor * value, places, language) for value in values)
+        yield texts[f"evidence_{name}"].format(median=median, low=low, high=high)
 
 
 def reason_text(cause: EndReason | None, sentence: str, language: Language) -> str:
@@ -164,6 +179,7 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
         )
     if evidence.milliseconds:
         yield texts["evidence_ms_note"]
+    yield from difference_lines(evidence, language)
     for which, right in evidence.right.items():
         yield texts["evidence_right"].format(
             which=texts[f"evidence_of_{which}"], n=right.n, share=_estimate(right, language)
@@ -175,6 +191,11 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
         yield texts["evidence_changes"]
     for before, after, n in evidence.changes[:_MAX_ROWS]:
         yield f"{answer_text(before, language)} → {answer_text(after, language)}: {n}"
+
+
+def _signed(value: float, places: int, language: Language) -> str:
+    sign = "" if round(value, places) == 0 else "+" if value > 0 else "−"
+    return sign + locale.decimal(abs(value), places, language)
 
 
 def _estimate(estimate: ProportionEstimate, language: Language) -> str:

@@ -355,6 +355,14 @@ def _print_shadow(found: ShadowEvidence) -> None:
             "The candidate runs in the background with one thread and the lowest priority, so its "
             "times are no comparison with live ones: a canary compares them."
         )
+    if found.differences:
+        print_table(
+            ["candidate minus live", "median", "5%", "95%"],
+            [
+                [name.replace("_", " "), *(f"{value:+.3f}" for value in values)]
+                for name, values in found.differences.items()
+            ],
+        )
     if found.right:
         print_table(
             ["revision", "judged", "accuracy", "95% interval"],

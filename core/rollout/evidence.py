@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -126,6 +126,9 @@ class ShadowEvidence:
         right: Share of these that each revision answered correctly, with its 95% interval.
         changed_right: Numbers of judged photos that only the `candidate`, or only the `live`
             revision, answered correctly.
+        differences: Median, 5th and 95th percentile of the candidate's `confidence` and
+            `known_score` minus the live revision's, on the same photos. Known scores are comparable
+            if both revisions compute them by the same method.
     """
 
     photos: int
@@ -136,6 +139,7 @@ class ShadowEvidence:
     judged: int
     right: dict[str, ProportionEstimate]
     changed_right: dict[str, int]
+    differences: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -317,6 +321,7 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
             if found
         },
         {"candidate": pairs[True, False], "live": pairs[False, True]},
+        {} if not comparisons else _differences(comparisons),
     )
 
 
@@ -325,6 +330,15 @@ def _shown(answer: AnswerSummary) -> str:
     if answer.verdict == NONE:
         return NONE
     return f"{answer.label}{UNSURE}" if answer.verdict == "unsure" else answer.label
+
+
+def _differences(comparisons: Sequence[Comparison]) -> dict[str, tuple[float, float, float]]:
+    found = {
+        "confidence": [c.candidate.confidence - c.live.confidence for c in comparisons],
+        "known_score": [c.candidate.known_score - c.live.known_score for c in comparisons],
+    }
+    quantiles = {name: np.quantile(values, [0.5, 0.05, 0.95]) for name, values in found.items()}
+    return {name: (float(m), float(low), float(high)) for name, (m, low, high) in quantiles.items()}
 
 
 def _quantiles(comparisons: Sequence[Comparison], which: str) -> tuple[float, float]:
