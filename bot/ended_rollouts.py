@@ -65,9 +65,9 @@ async def _tell_operators(bot: Bot, state: BotState, entry: AuditEntry) -> bool:
     for operator in state.settings.operators:
         language = await operator_language(state.store.chats, operator)
         reason = reason_text(entry.cause, entry.outcome, language)
-        # The command is `canary MODEL REVISION`.
-        text = locale.bot_texts(language)["rollout_ended_itself"].format(
-            rollout=entry.act, reason=reason, model=entry.act.split()[1]
+        kind, model, candidate = entry.act.split()
+        text = locale.bot_texts(language)[f"{kind}_ended_itself"].format(
+            model=model, candidate=candidate, reason=reason
         )
         delivered |= await send_message(bot, operator, text)
     return delivered

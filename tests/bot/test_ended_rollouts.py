@@ -62,8 +62,8 @@ def end_rollout(store: Store) -> None:
 
 
 def notice(language: locale.Language, reason: str | None = None) -> str:
-    return locale.bot_texts(language)["rollout_ended_itself"].format(
-        rollout=ACT, reason=reason or WORDS[language], model=MODEL
+    return locale.bot_texts(language)["canary_ended_itself"].format(
+        model=MODEL, candidate="0123456789ab", reason=reason or WORDS[language]
     )
 
 
