@@ -312,7 +312,15 @@ def _sentence(rollout: Rollout) -> str:
 
 def _print_canary(found: CanaryEvidence) -> None:
     print_table(
-        ["test", "candidate", "failed", "live", "failed", "evidence", "rolled back at"],
+        [
+            "test",
+            "candidate",
+            "candidate failed",
+            "live",
+            "live failed",
+            "evidence",
+            "rolled back at",
+        ],
         [
             [
                 each.test,
@@ -325,7 +333,7 @@ def _print_canary(found: CanaryEvidence) -> None:
     )
     if found.classes:
         print_table(
-            ["true class", "candidate", "wrong", "live", "wrong"],
+            ["true class", "candidate", "candidate wrong", "live", "live wrong"],
             [[label, *map(str, counts.values())] for label, counts in found.classes.items()],
         )
 

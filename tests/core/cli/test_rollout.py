@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections import Counter
 from contextlib import closing
@@ -41,6 +42,10 @@ def test_canary_is_begun_and_ended_by_command(settings: Settings) -> None:
     assert (listed["candidate"], listed["share"]) == (candidate, 0.2)
     found = json.loads(run(settings, "evidence", MODEL, "--json").stdout)
     assert [each["evidence"] for each in found["evidence"]["tests"]] == pytest.approx([1, 1, 1])
+    shown = run(settings, "evidence", MODEL).stdout
+    (header,) = (line for line in shown.splitlines() if "rolled back at" in line)
+    columns = re.split(r"\s{2,}", header.strip())
+    assert len(columns) == len(set(columns)) == 7, "each column has a name of its own"
     ended = run(settings, "canary", MODEL, "--stop")
     assert ended.stdout == f"The canary of {MODEL} {candidate} has ended.\n"
     assert "rolled back" in run(settings, "evidence", MODEL).stdout
