@@ -20,6 +20,7 @@ from core.registry.catalog import Catalog
 from core.rollout.shadow import ShadowLimits, ShadowRunner
 from core.rollout.traffic import Rollouts, Timings
 from core.serving.local import LocalPredictor
+from core.store.end_reasons import BY_HAND
 from core.store.rollouts import Rollout
 from core.store.store import Store
 from tests.support.rollouts import fake_worker, install_candidate, settings_with_model
@@ -162,7 +163,7 @@ def _active(
         yield
     finally:
         if rollout is not None:
-            store.rollouts.end(rollout.number, "stopped", "measured")
+            store.rollouts.end(rollout.number, "stopped", BY_HAND)
             wait_for(lambda: not predictor.rollouts())
 
 

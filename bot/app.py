@@ -133,7 +133,8 @@ def _build_state(
     keeper = LaneKeeper(store.inbox, store.lanes, bot, timings, alone=alone)
     metrics = BotMetrics()
     if isinstance(predictor, LocalPredictor):
-        metrics.registry.register(RolloutCollector(predictor.rollouts))
+        collector = RolloutCollector(predictor.rollouts, predictor.rollout_ends)
+        metrics.registry.register(collector)
     return BotState(
         settings=settings,
         predictor=predictor,

@@ -31,7 +31,7 @@ async def ask_to_confirm(
         update: The operator's update.
         context: Its context.
         command: The command with its arguments, as in the audit log.
-        question: What is to be confirmed, in the operator's language.
+        question: What is to be confirmed, a sentence in the operator's language.
         expected: State that the question shows, which must not have changed when the command runs.
         above: Text above the question.
     """
@@ -41,7 +41,7 @@ async def ask_to_confirm(
     language, valid_s = await context.language(), state.timings.confirm_s
     add = state.store.confirmations.add
     key = await asyncio.to_thread(add, operator, command, expected or {}, valid_s)
-    text = locale.bot_texts(language)["confirm"].format(act=question)
+    text = locale.bot_texts(language)["confirm"].format(question=question)
     if above is not None:
         text = f"{above}\n\n{text}"
     await message.reply_text(text, reply_markup=replies.confirm_buttons(key, language))

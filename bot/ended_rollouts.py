@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from telegram import Bot
 
 from bot.alarms import operator_language
-from bot.chat_wording import in_chat
+from bot.evidence_text import reason_text
 from bot.sending import send_message
 from bot.state import BotState
 from core import locale
@@ -63,10 +63,11 @@ async def _tell_operators(bot: Bot, state: BotState, entry: AuditEntry) -> bool:
     """Send a notice to all operators; return whether one of them got it."""
     delivered = False
     for operator in state.settings.operators:
-        texts = locale.bot_texts(await operator_language(state.store.chats, operator))
-        # The command is `canary MODEL REVISION`.
-        text = texts["rollout_ended_itself"].format(
-            rollout=entry.act, reason=in_chat(entry.outcome), model=entry.act.split()[1]
+        language = await operator_language(state.store.chats, operator)
+        reason = reason_text(entry.cause, entry.outcome, language)
+        kind, model, candidate = entry.act.split()
+        text = locale.bot_texts(language)[f"{kind}_ended_itself"].format(
+            model=model, candidate=candidate, reason=reason
         )
         delivered |= await send_message(bot, operator, text)
     return delivered

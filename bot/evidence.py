@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 
 from telegram import Message, Update
 from telegram.constants import ChatType
@@ -83,9 +84,12 @@ async def on_rollout_button(update: Update, context: BotContext) -> None:
         return
     if wish == "release":
         command = f"promote {rollout.model} {revision}"
-        question = texts["promote_asked"].format(act=command, live=rollout.live)
+        question = texts["promote_asked"].format(
+            model=rollout.model, revision=revision, live=rollout.live
+        )
     else:
-        command = question = f"{rollout.kind} {rollout.model} stop"
+        command = f"{rollout.kind} {rollout.model} stop"
+        question = texts[f"{rollout.kind}_end_asked"].format(**asdict(rollout))
     above = evidence_text(rollout, evidence, language)
     expected = {"rollout": rollout.number}
     await ask_to_confirm(update, context, command, question, expected=expected, above=above)

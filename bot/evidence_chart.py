@@ -6,7 +6,13 @@ import math
 from collections.abc import Iterator
 
 from bot.evidence_order import by_disagreement, by_mistakes, is_tiny
-from bot.evidence_text import answer_text, format_evidence, format_share, label_text
+from bot.evidence_text import (
+    answer_text,
+    difference_lines,
+    format_evidence,
+    format_share,
+    label_text,
+)
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.charts.chart import Bar, Chart, Panel, Row
@@ -35,16 +41,19 @@ def evidence_chart(
         None where there is nothing to draw yet.
     """
     texts = locale.bot_texts(language)
+    notes: tuple[str, ...] = ()
     if isinstance(evidence, CanaryEvidence):
         panels = list(_canary(evidence, language))
     else:
         panels = list(_shadow(evidence, language))
+        notes = tuple(difference_lines(evidence, language))
     if not panels:
         return None
     return Chart(
         title=f"{rollout.model}: {rollout.candidate}",
         series=tuple(texts[f"evidence_of_{which}"] for which in _WHICH),
         panels=tuple(panels),
+        notes=notes,
     )
 
 

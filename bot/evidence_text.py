@@ -10,11 +10,20 @@ from bot.evidence_order import by_mistakes
 from core import locale
 from core.bundle.metrics import ProportionEstimate
 from core.locale import Language
-from core.rollout.evidence import UNSURE, CanaryEvidence, ShadowEvidence
+from core.rollout.evidence import UNSURE, CanaryEvidence, ShadowEvidence, lacks_answers
+from core.store.end_reasons import EndReason
 from core.store.feedback import NONE
 from core.store.rollouts import Rollout
 
-__all__ = ["answer_text", "evidence_text", "format_evidence", "format_share", "label_text"]
+__all__ = [
+    "answer_text",
+    "difference_lines",
+    "evidence_text",
+    "format_evidence",
+    "format_share",
+    "label_text",
+    "reason_text",
+]
 
 _MAX_ROWS = 10
 _MAX_CHARACTERS = 3500  # a question follows in the same message
@@ -31,6 +40,8 @@ def evidence_text(
         language: Language of the text.
     """
     lines = list(_head(rollout, language))
+    if lacks_answers(rollout, evidence):
+        lines.append(locale.bot_texts(language)["evidence_unanswered"])
     if isinstance(evidence, CanaryEvidence):
         lines += _canary(evidence, language)
     else:
@@ -81,6 +92,41 @@ def answer_text(answer: str, language: Language) -> str:
     return f"{label_text(label, language)} ({unsure})"
 
 
+def difference_lines(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
+    """Yield a line about the confidence, and one about the known score, of both revisions.
+
+    Args:
+        evidence: The evidence about a shadow.
+        language: Language of the lines.
+    """
+    texts = locale.bot_texts(language)
+    for name, values in evidence.differences.items():
+        factor, places = (100, 1) if name == "confidence" else (1, 2)
+        median, low, high = (_signed(factor * value, places, language) for value in values)
+        yield texts[f"evidence_{name}"].format(median=median, low=low, high=high)
+
+
+def reason_text(cause: EndReason | None, sentence: str, language: Language) -> str:
+    """Return in a language why a rollout ended, without a full stop.
+
+    Args:
+        cause: The reason; None where an earlier version ended the rollout.
+        sentence: The reason in English, which is returned where there is no text for the cause.
+        language: Language of the text.
+    """
+    text = None if cause is None else locale.bot_texts(language).get(f"reason_{cause.code}")
+    if cause is None or text is None:
+        return in_chat(sentence).removesuffix(".")
+    values = {
+        name: value if isinstance(value, str) else locale.decimal(value, 0, language)
+        for name, value in cause.values.items()
+    }
+    if "evidence" in values:
+        evidence, alarm_at = cause.values["evidence"], cause.values["alarm_at"]
+        values["evidence"] = format_evidence(evidence, alarm_at, language)
+    return in_chat(text.format(**values)).removesuffix(".")
+
+
 def _head(rollout: Rollout, language: Language) -> Iterator[str]:
     texts = locale.bot_texts(language)
     yield texts[f"evidence_{rollout.kind}"].format(
@@ -94,7 +140,7 @@ def _head(rollout: Rollout, language: Language) -> Iterator[str]:
         yield texts["evidence_ended"].format(
             at=f"{rollout.ended_at:%Y-%m-%d %H:%M} UTC",
             outcome=texts[f"outcome_{rollout.outcome}"],
-            reason=in_chat(rollout.reason),
+            reason=reason_text(rollout.cause, rollout.reason or "", language),
         )
 
 
@@ -133,6 +179,7 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
         )
     if evidence.milliseconds:
         yield texts["evidence_ms_note"]
+    yield from difference_lines(evidence, language)
     for which, right in evidence.right.items():
         yield texts["evidence_right"].format(
             which=texts[f"evidence_of_{which}"], n=right.n, share=_estimate(right, language)
@@ -144,6 +191,11 @@ def _shadow(evidence: ShadowEvidence, language: Language) -> Iterator[str]:
         yield texts["evidence_changes"]
     for before, after, n in evidence.changes[:_MAX_ROWS]:
         yield f"{answer_text(before, language)} → {answer_text(after, language)}: {n}"
+
+
+def _signed(value: float, places: int, language: Language) -> str:
+    sign = "" if round(value, places) == 0 else "+" if value > 0 else "−"
+    return sign + locale.decimal(abs(value), places, language)
 
 
 def _estimate(estimate: ProportionEstimate, language: Language) -> str:

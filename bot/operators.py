@@ -208,7 +208,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     row = (await asyncio.to_thread(state.store.live.all)).get(name)
     live = row.revision if row is not None else BUNDLED
     command = f"promote {name} {revision}"
-    question = texts["promote_asked"].format(act=command, live=live)
+    question = texts["promote_asked"].format(model=name, revision=revision, live=live)
     await ask_to_confirm(update, context, command, question, expected={"live": live})
 
 
@@ -225,20 +225,20 @@ async def _rollback(update: Update, context: BotContext) -> None:
         return
 
     command = f"rollback {name}"
-    question = texts["rollback_asked"].format(act=command, live=row.revision, to=row.last_good)
+    question = texts["rollback_asked"].format(model=name, live=row.revision, to=row.last_good)
     await ask_to_confirm(update, context, command, question, expected=asdict(row))
 
 
 async def _maintenance(update: Update, context: BotContext) -> None:
     """Answer /maintenance: ask to confirm that maintenance mode is turned on or off."""
-    arguments = context.args or []
+    arguments, texts = context.args or [], await context.texts()
     if arguments not in (["on"], ["off"]):
-        await _send(update, (await context.texts())["maintenance_usage"])
+        await _send(update, texts["maintenance_usage"])
         return
     (mode,) = arguments
 
-    command = f"maintenance {mode}"
-    await ask_to_confirm(update, context, command, command)
+    question = texts[f"maintenance_{mode}_asked"]
+    await ask_to_confirm(update, context, f"maintenance {mode}", question)
 
 
 async def _feedback(update: Update, context: BotContext) -> None:

@@ -103,7 +103,8 @@ async def _publish(update: Update, context: BotContext) -> None:
     command = f"publish {held.code} {name}"
     row = _row(held, await context.language(), named=True)
     expected = {"taught": held.record.revision}
-    await ask_to_confirm(update, context, command, command, expected=expected, above=row)
+    question = texts["publish_asked"].format(code=held.code, name=name)
+    await ask_to_confirm(update, context, command, question, expected=expected, above=row)
 
 
 def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import asdict
 from typing import Literal
 
 from telegram import Update
@@ -100,20 +101,23 @@ async def _ask_to_begin(
     row = (await asyncio.to_thread(state.store.live.all)).get(model)
     live = row.revision if row is not None else BUNDLED
     command = f"{kind} {model} {revision} {format_share(parsed)}"
-    question = texts["promote_asked"].format(act=command, live=live)
+    question = texts[f"{kind}_asked"].format(
+        model=model, candidate=revision, share=format_share(parsed), live=live
+    )
     await ask_to_confirm(update, context, command, question, expected={"live": live})
 
 
 async def _ask_to_end(
     update: Update, context: BotContext, kind: Literal["shadow", "canary"], model: str
 ) -> None:
+    texts = await context.texts()
     rollout = await asyncio.to_thread(_find_active, context.bot_data.store, model, kind)
     if rollout is None:
-        text = (await context.texts())["rollout_none"].format(kind=kind, model=model)
-        await reply(update.effective_message, text)
+        await reply(update.effective_message, texts[f"{kind}_none"].format(model=model))
         return
     command = f"{kind} {model} {_STOP}"
-    await ask_to_confirm(update, context, command, command, expected={"rollout": rollout.number})
+    question = texts[f"{kind}_end_asked"].format(**asdict(rollout))
+    await ask_to_confirm(update, context, command, question, expected={"rollout": rollout.number})
 
 
 def changed_outcome(store: Store, pending: PendingCommand) -> Outcome:
@@ -131,8 +135,8 @@ def changed_outcome(store: Store, pending: PendingCommand) -> Outcome:
         return Outcome("live_changed", {"model": model, "live": live})
     if other is None:
         return Outcome("rollout_over", {"model": model})
-    values = {"model": model, "kind": other.kind, "candidate": other.candidate}
-    return Outcome("rollout_replaced", values)
+    values = {"model": model, "candidate": other.candidate}
+    return Outcome(f"{other.kind}_instead", values)
 
 
 def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
@@ -146,9 +150,9 @@ def run_confirmed(state: BotState, pending: PendingCommand) -> Outcome:
     kind: Literal["shadow", "canary"] = "shadow" if name == "shadow" else "canary"
     if arguments == [_STOP]:
         number = pending.expected.get("rollout")
-        ended = end_rollout(state.store, model, kind, reason="by hand", number=number)
-        values = {"kind": kind, "model": model, "candidate": ended.candidate, "live": ended.live}
-        return Outcome("rollout_ended", values)
+        ended = end_rollout(state.store, model, kind, number=number)
+        values = {"model": model, "candidate": ended.candidate, "live": ended.live}
+        return Outcome(f"{kind}_ended", values)
     revision, share = arguments
     row, shown = state.store.live.all().get(model), pending.expected.get("live")
     if shown not in (None, BUNDLED if row is None else row.revision):

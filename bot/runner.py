@@ -19,6 +19,7 @@ from bot.digest_sender import watch_digests
 from bot.dispatcher import Dispatcher
 from bot.drift_alarm import watch_drift
 from bot.ended_rollouts import watch_ended_rollouts
+from bot.label_messages import watch_label_messages
 from bot.operator_audit import close_interrupted_commands
 from bot.polling import Poller
 from bot.profile import publish_profile
@@ -89,6 +90,7 @@ async def _receive(
     state.tasks.start(watch_drift(bot, state))
     state.tasks.start(watch_ended_rollouts(bot, state))
     state.tasks.start(watch_digests(bot, state))
+    state.tasks.start(watch_label_messages(bot, state))
     # A revoked token stops the bot; it is reported by `run`.
     state.tasks.start(set_after(state.token_revoked, stop))
 

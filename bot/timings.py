@@ -52,6 +52,8 @@ class Timings:
         digest_retry_s: Time after which a digest that could not be delivered is sent again.
         drift_check_s: Interval between comparisons of the last day's photos with the month's.
         rollout_check_s: Interval between checks for rollouts that ended without a command.
+        label_check_s: Interval between deletions of photos that are no longer to be labelled.
+        label_settled_s: Time after which such a photo is deleted from an operator's chat.
     """
 
     reconnect: Backoff = Backoff(1.0, 60.0)
@@ -74,3 +76,5 @@ class Timings:
     digest_retry_s: float = 3600.0
     drift_check_s: float = 1800.0
     rollout_check_s: float = 10.0
+    label_check_s: float = 10.0
+    label_settled_s: float = 30.0

@@ -340,8 +340,9 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            description="Days after which the bot deletes answers and unanswered updates. Until "
-            "then, the buttons under an answer work.",
+            description="Days after which the bot deletes answers and unanswered updates, and any "
+            "process that serves photos the evidence of shadows and canaries. Until then, the "
+            "buttons under an answer work.",
         ),
     ] = 7
     secret: Annotated[

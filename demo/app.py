@@ -29,6 +29,7 @@ from core.serving.connect import connect
 from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
 from core.serving.predictor import Predictor
+from core.serving.retention import Retention
 from core.settings import Settings
 from core.sockets import probe
 from core.store.hash_key import load_hash_key
@@ -119,6 +120,7 @@ def serve(
             return
         if (store := _store(settings)) is not None:
             stack.enter_context(closing(store))
+            stack.enter_context(closing(Retention(settings, partial(Store.find, settings))))
         uploads = stack.enter_context(_upload_folder())
         local = isinstance(predictor, LocalPredictor)
         photo_limiter = ClientRateLimiter(settings.photos_per_minute)

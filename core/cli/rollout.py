@@ -90,7 +90,12 @@ def evidence(
 ) -> None:
     """Show the evidence about the latest shadow or canary of a model."""
     from core.registry.catalog import Catalog
-    from core.rollout.evidence import CanaryEvidence, canary_evidence, shadow_evidence
+    from core.rollout.evidence import (
+        CanaryEvidence,
+        canary_evidence,
+        lacks_answers,
+        shadow_evidence,
+    )
 
     settings = read_settings()
     with _open_store(settings) as store, closing(Catalog(settings)) as catalog:
@@ -110,6 +115,12 @@ def evidence(
         print_json({"rollout": _row(rollout), "evidence": found.to_dict()})
         return
     typer.echo(_sentence(rollout))
+    if lacks_answers(rollout, found):
+        typer.echo(
+            "No photo was answered by the candidate yet. If photos were sent meanwhile, it is not "
+            "installed where they are answered: install it on that machine with `tensight models "
+            "pull`."
+        )
     if isinstance(found, CanaryEvidence):
         _print_canary(found)
     else:
@@ -218,7 +229,7 @@ def _rollout(
             _print_active(kind, active, as_json)
             return
         if revision is None:
-            ended = end_rollout(store, model, kind, reason="by hand", operator=OPERATOR)
+            ended = end_rollout(store, model, kind, operator=OPERATOR)
             _report(ended, "has ended", as_json)
             return
         with closing(Catalog(settings)) as catalog, closing(Releases(settings, store)) as releases:
@@ -301,7 +312,15 @@ def _sentence(rollout: Rollout) -> str:
 
 def _print_canary(found: CanaryEvidence) -> None:
     print_table(
-        ["test", "candidate", "failed", "live", "failed", "evidence", "rolled back at"],
+        [
+            "test",
+            "candidate",
+            "candidate failed",
+            "live",
+            "live failed",
+            "evidence",
+            "rolled back at",
+        ],
         [
             [
                 each.test,
@@ -314,7 +333,7 @@ def _print_canary(found: CanaryEvidence) -> None:
     )
     if found.classes:
         print_table(
-            ["true class", "candidate", "wrong", "live", "wrong"],
+            ["true class", "candidate", "candidate wrong", "live", "live wrong"],
             [[label, *map(str, counts.values())] for label, counts in found.classes.items()],
         )
 
@@ -343,6 +362,14 @@ def _print_shadow(found: ShadowEvidence) -> None:
         typer.echo(
             "The candidate runs in the background with one thread and the lowest priority, so its "
             "times are no comparison with live ones: a canary compares them."
+        )
+    if found.differences:
+        print_table(
+            ["candidate minus live", "median", "5%", "95%"],
+            [
+                [name.replace("_", " "), *(f"{value:+.3f}" for value in values)]
+                for name, values in found.differences.items()
+            ],
         )
     if found.right:
         print_table(

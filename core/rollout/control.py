@@ -15,6 +15,7 @@ from core.registry.catalog import Catalog
 from core.registry.releases import Releases
 from core.registry.trial import try_bundle
 from core.store.audit import AuditEntry
+from core.store.end_reasons import BY_HAND
 from core.store.rollouts import Rollout
 from core.store.store import Store
 
@@ -91,7 +92,6 @@ def end_rollout(
     model: str,
     kind: Literal["shadow", "canary"],
     *,
-    reason: str,
     operator: str | None = None,
     number: int | None = None,
 ) -> Rollout:
@@ -101,7 +101,6 @@ def end_rollout(
         store: The database.
         model: Name of the model.
         kind: Kind of the rollout.
-        reason: Why it ends, as text for operators.
         operator: As for `begin_rollout`.
         number: Number of the rollout that the operator was shown; None for whichever is active.
 
@@ -117,10 +116,10 @@ def end_rollout(
     if operator is not None:
         audit = AuditEntry.now(operator, f"{kind} {model} --stop", "has ended")
     if number is not None:
-        return store.rollouts.end_shown(number, outcome, reason, audit=audit)
+        return store.rollouts.end_shown(number, outcome, BY_HAND, audit=audit)
     for each in store.rollouts.active():
         is_meant = (each.model, each.kind) == (model, kind)
-        if is_meant and store.rollouts.end(each.number, outcome, reason, audit=audit):
+        if is_meant and store.rollouts.end(each.number, outcome, BY_HAND, audit=audit):
             return each
     raise StoreError(
         f"There is no active {kind} of {model}. `tensight {kind}` without a model lists them."

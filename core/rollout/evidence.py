@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from core.rollout.sequential import (
     combine_strata,
     log_evidence,
 )
+from core.store.end_reasons import EndReason
 from core.store.feedback import NONE, right
 from core.store.rollouts import (
     AnswerSummary,
@@ -36,6 +38,7 @@ __all__ = [
     "ShadowEvidence",
     "TestEvidence",
     "canary_evidence",
+    "lacks_answers",
     "shadow_evidence",
 ]
 
@@ -43,6 +46,8 @@ UNSURE = " (unsure)"
 """Follows the label of an unsure answer in the changes between two revisions."""
 
 _MAX_CHANGES = 10
+# Counts are stored every ten seconds, but a chat or a page may be quiet for a while.
+_EXPECTED_WITHIN = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,10 @@ class TestEvidence:
         """Return whether the candidate is worse beyond chance."""
         return self.evidence >= self.alarm_at
 
-    def sentence(self) -> str:
-        """Describe the counts and the evidence."""
-        what = "judged photos" if self.test == "accuracy" else "runs"
-        return (
-            f"{self.test}: {self.candidate_failed} of {self.candidate} {what} of the candidate "
-            f"failed, {self.live_failed} of {self.live} of the live revision; evidence "
-            f"{self.evidence:.3g} of {self.alarm_at:.3g}"
-        )
+    def reason(self) -> EndReason:
+        """Return the reason to end the canary: its counts and the evidence."""
+        values = asdict(self)
+        return EndReason(f"worse_{values.pop('test')}", values)
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ class CanaryEvidence:
     def alarm(self) -> TestEvidence | None:
         """Return the first test that finds the candidate worse; None where none does."""
         return next((each for each in self.tests if each.is_alarm), None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no answer of the candidate has been counted."""
+        return not any(each.candidate for each in self.tests)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types."""
@@ -120,6 +126,9 @@ class ShadowEvidence:
         right: Share of these that each revision answered correctly, with its 95% interval.
         changed_right: Numbers of judged photos that only the `candidate`, or only the `live`
             revision, answered correctly.
+        differences: Median, 5th and 95th percentile of the candidate's `confidence` and
+            `known_score` minus the live revision's, on the same photos. Known scores are comparable
+            if both revisions compute them by the same method.
     """
 
     photos: int
@@ -130,6 +139,12 @@ class ShadowEvidence:
     judged: int
     right: dict[str, ProportionEstimate]
     changed_right: dict[str, int]
+    differences: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether the candidate was given no photo."""
+        return not self.photos and not self.failed
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types."""
@@ -137,6 +152,20 @@ class ShadowEvidence:
             "agreement": {label: each.model_dump() for label, each in self.agreement.items()},
             "right": {which: each.model_dump() for which, each in self.right.items()},
         }
+
+
+def lacks_answers(rollout: Rollout, evidence: CanaryEvidence | ShadowEvidence) -> bool:
+    """Return whether an active rollout has had time to count an answer, and has none.
+
+    Then its candidate may not be installed where photos are answered: such a process continues with
+    the live revision, and only its log says so.
+
+    Args:
+        rollout: The rollout.
+        evidence: The evidence about it.
+    """
+    is_due = datetime.now(UTC) - rollout.began_at >= _EXPECTED_WITHIN
+    return rollout.ended_at is None and is_due and evidence.is_empty
 
 
 def canary_evidence(
@@ -292,6 +321,7 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
             if found
         },
         {"candidate": pairs[True, False], "live": pairs[False, True]},
+        {} if not comparisons else _differences(comparisons),
     )
 
 
@@ -300,6 +330,15 @@ def _shown(answer: AnswerSummary) -> str:
     if answer.verdict == NONE:
         return NONE
     return f"{answer.label}{UNSURE}" if answer.verdict == "unsure" else answer.label
+
+
+def _differences(comparisons: Sequence[Comparison]) -> dict[str, tuple[float, float, float]]:
+    found = {
+        "confidence": [c.candidate.confidence - c.live.confidence for c in comparisons],
+        "known_score": [c.candidate.known_score - c.live.known_score for c in comparisons],
+    }
+    quantiles = {name: np.quantile(values, [0.5, 0.05, 0.95]) for name, values in found.items()}
+    return {name: (float(m), float(low), float(high)) for name, (m, low, high) in quantiles.items()}
 
 
 def _quantiles(comparisons: Sequence[Comparison], which: str) -> tuple[float, float]:

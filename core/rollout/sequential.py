@@ -14,7 +14,9 @@ the evidence by their likelihood ratio against the common rate (n_a a + n_b b) /
 expectation is at most 1 for every common rate (the weighted geometric mean of the two factors is
 at most their weighted arithmetic mean, which is 1), and also where the candidate fails less often,
 since the factors are monotone in either rate. Blocks make no assumption on which share of the
-photos either revision gets, or on who judges them. The rate need not be the same in all blocks: as
+photos either revision gets, or how many of them are judged. People may judge wrong answers more
+often than right ones, as long as they do so for both revisions alike: the rates are those among the
+judged photos. The rate need not be the same in all blocks: as
 blocks of one photo or run of each revision multiply to the block of their sums, such pairs may be
 added up whatever their rates.
 

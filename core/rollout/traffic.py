@@ -30,6 +30,7 @@ from core.rollout.run_pairs import Run, RunPairs
 from core.rollout.shadow import MAX_UNSTORED, ShadowRunner
 from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
+from core.store.end_reasons import EndReason
 from core.store.feedback import NONE
 from core.store.rollouts import (
     AUTOMATIC,
@@ -58,6 +59,10 @@ _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
 _MAX_ENDED = 16
 _MAX_LATEST = 1000
+_OWN_ENDS: tuple[tuple[str, Outcome], ...] = (
+    *(("canary", "rolled_back"), ("canary", "superseded")),
+    *(("shadow", "stopped"), ("shadow", "superseded")),
+)
 
 CONFIDENCE_BIN_WIDTH = 1 / _CONFIDENCE_BINS
 """Width of a bin of the stored confidences."""
@@ -189,6 +194,8 @@ class Rollouts:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        # By kind and outcome, from zero: Prometheus does not notice a counter that begins with one.
+        self._ends: Counter[tuple[str, str]] = Counter(dict.fromkeys(_OWN_ENDS, 0))
         self._logged: set[str] = set()
 
     def start(self) -> None:
@@ -315,6 +322,10 @@ class Rollouts:
             for each in list(self._active.values())
         ]
 
+    def ends(self) -> dict[tuple[str, str], int]:
+        """Return how many rollouts this process has ended, by kind and outcome."""
+        return dict(self._ends)
+
     def refresh(self) -> None:
         """Read the active rollouts and apply them.
 
@@ -329,7 +340,9 @@ class Rollouts:
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
             if active.stopped is not None:
-                self._end_rollout(store, active.rollout, f"the candidate stopped: {active.stopped}")
+                self._end_rollout(
+                    store, active.rollout, EndReason("stopped", {"error": active.stopped})
+                )
                 wanted.pop(model, None)
             if model not in wanted or wanted[model].number != active.rollout.number:
                 self._discard(model)
@@ -422,7 +435,7 @@ class Rollouts:
             if live == BUNDLED:
                 live = self._bundled_revision(rollout.model) or rollout.live
             if live != rollout.live:
-                reason = f"{live} is live instead of {rollout.live}, with which it was compared"
+                reason = EndReason("other_live", {"live": live, "compared": rollout.live})
                 self._end_rollout(store, rollout, reason, outcome="superseded")
                 ended.append(rollout)
         return ended
@@ -458,7 +471,7 @@ class Rollouts:
                 )
         except (BundleError, ModelNotFoundError) as error:
             if self._is_intact(rollout, bundle):
-                self._end_rollout(store, rollout, f"the candidate cannot be loaded: {error}")
+                self._end_rollout(store, rollout, EndReason("not_loadable", {"error": str(error)}))
                 return
             self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
             self._models.report(
@@ -523,19 +536,20 @@ class Rollouts:
         evidence = canary_evidence(store.rollouts, rollout, candidate.labels)
         active.evidence = {each.test: each.evidence for each in evidence.tests}
         if (alarm := evidence.alarm) is not None:
-            self._end_rollout(store, rollout, f"worse than the live revision: {alarm.sentence()}")
+            self._end_rollout(store, rollout, alarm.reason())
             self._discard(rollout.model)
 
     def _end_rollout(
-        self, store: Store, rollout: Rollout, reason: str, *, outcome: Outcome | None = None
+        self, store: Store, rollout: Rollout, reason: EndReason, *, outcome: Outcome | None = None
     ) -> None:
         """End a rollout; by default it failed."""
         name = f"{rollout.kind} {rollout.model} {rollout.candidate}"
         if outcome is None:
             outcome = "rolled_back" if rollout.kind == "canary" else "stopped"
-        audit = AuditEntry.now(AUTOMATIC, name, reason)
+        audit = AuditEntry.now(AUTOMATIC, name, str(reason), reason)
         # A bot that shares the database tells the operators.
         if store.rollouts.end(rollout.number, outcome, reason, audit=audit):
+            self._ends[rollout.kind, outcome] += 1
             logger.error("The %s was ended: %s", name, reason)
 
     def _log_once(self, problem: str) -> None:

@@ -14,6 +14,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from core.registry.probe import check_scores, probe_photo
 from core.registry.releases import Releases
 from core.registry.sync import HubSync, Timings
 from core.serving.cluster_files import REQUEST_TIMEOUT_S
-from core.serving.connect import local_predictor
+from core.serving.connect import find_store, local_predictor
 from core.serving.http.app import build_service
 from core.serving.replica_metrics import merge_metrics
 from core.serving.replicas import (
@@ -40,6 +41,7 @@ from core.serving.replicas import (
     Replicas,
     deployment_options,
 )
+from core.serving.retention import Retention
 from core.serving.telemetry import Telemetry
 from core.settings import Settings, processors
 from core.sockets import format_address, probe
@@ -102,6 +104,7 @@ class ServiceReplica:
         self._releases = Releases(settings)
         # A promotion reaches other nodes as soon as they have the model's files.
         self._sync = HubSync(settings, self._releases, Timings(poll_s=1.0))
+        self._retention = Retention(settings, partial(find_store, settings))
         probe_file = BytesIO()
         probe_photo().save(probe_file, "PNG")
         self._probe = probe_file.getvalue()
@@ -130,7 +133,7 @@ class ServiceReplica:
 
     def __del__(self) -> None:
         # Ray calls this once running requests are finished, and where the constructor failed.
-        for part in ("_sync", "_releases", "_predictor"):
+        for part in ("_retention", "_sync", "_releases", "_predictor"):
             if hasattr(self, part):
                 getattr(self, part).close()
 

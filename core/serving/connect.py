@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from core.serving.remote import RemotePredictor
     from core.store.store import Store
 
-__all__ = ["command_pool", "connect", "connect_command", "local_predictor", "photo_pool"]
+__all__ = [
+    "command_pool",
+    "connect",
+    "connect_command",
+    "find_store",
+    "local_predictor",
+    "photo_pool",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +82,7 @@ def _local(
     def rollouts(is_idle: Callable[[], bool]) -> Rollouts:
         from core.rollout.traffic import Rollouts  # noqa: PLC0415  # imports the database
 
-        return Rollouts(catalog, lambda: _find_store(settings), is_idle=is_idle)
+        return Rollouts(catalog, lambda: find_store(settings), is_idle=is_idle)
 
     return LocalPredictor(
         catalog,
@@ -90,7 +97,7 @@ def _local(
     )
 
 
-def _find_store(settings: Settings) -> Store | None:
+def find_store(settings: Settings) -> Store | None:
     """Open the database of the settings; None where there is none yet."""
     if not settings.has_database():
         return None

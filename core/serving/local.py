@@ -183,6 +183,10 @@ class LocalPredictor(Predictor):
         """Return the shadows and canaries that are active here."""
         return [] if self._rollouts is None else self._rollouts.status()
 
+    def rollout_ends(self) -> dict[tuple[str, str], int]:
+        """Return how many rollouts ended here without a command, by kind and outcome."""
+        return {} if self._rollouts is None else self._rollouts.ends()
+
     @contextmanager
     def reporting_model_failures(self, report: FailureListener) -> Iterator[None]:
         """Report models that fail to load while the context is open.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from core.bundle.leaderboard import ModelInfo
@@ -85,9 +85,13 @@ class Telemetry:
         """Export the live revision of each model."""
         self.registry.register(_Live(models))
 
-    def watch_rollouts(self, status: Callable[[], list[RolloutStatus]]) -> None:
-        """Export the active shadows and canaries, and the evidence against canaries."""
-        self.registry.register(RolloutCollector(status))
+    def watch_rollouts(
+        self,
+        status: Callable[[], list[RolloutStatus]],
+        ends: Callable[[], Mapping[tuple[str, str], int]],
+    ) -> None:
+        """Export the shadows and canaries; arguments as those of `RolloutCollector`."""
+        self.registry.register(RolloutCollector(status, ends))
 
     def text(self) -> bytes:
         """Render the current metrics in Prometheus' text format."""
@@ -108,16 +112,22 @@ class _Live(Collector):
 
 
 class RolloutCollector(Collector):
-    """Collects the active shadows and canaries, and the evidence against canaries.
+    """Collects the active shadows and canaries, the evidence against canaries, and their ends.
 
     Args:
         status: Returns the rollouts that are active in this process.
+        ends: Returns how many rollouts this process has ended, by kind and outcome.
     """
 
-    def __init__(self, status: Callable[[], list[RolloutStatus]]) -> None:
+    def __init__(
+        self,
+        status: Callable[[], list[RolloutStatus]],
+        ends: Callable[[], Mapping[tuple[str, str], int]],
+    ) -> None:
         self._status = status
+        self._ends = ends
 
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> list[Metric]:
         """Return the current metrics."""
         shares = GaugeMetricFamily(
             "tensight_rollout_share",
@@ -143,4 +153,11 @@ class RolloutCollector(Collector):
                 evidence.add_metric([model, test], value)
             for outcome, n in each.photos.items():
                 photos.add_metric([model, outcome], n)
-        return [shares, evidence, photos]
+        ended = CounterMetricFamily(
+            "tensight_rollouts_ended",
+            "Shadows and canaries that this process ended without a command.",
+            labels=["kind", "outcome"],
+        )
+        for (kind, outcome), n in self._ends().items():
+            ended.add_metric([kind, outcome], n)
+        return [shares, evidence, photos, ended]

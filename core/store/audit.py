@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.store.database import Database, in_utc
+from core.store.end_reasons import EndReason
 from core.store.lanes import is_alive
 from core.store.tables import AUDIT
 
@@ -25,17 +26,22 @@ class AuditEntry:
         operator: Keyed hash of the operator's id, or the name of a front without operators' ids.
         act: The command.
         outcome: Its result in words.
+        cause: Why TenSight ended a rollout by itself; None for all else, and where an earlier
+            version did.
     """
 
     at: datetime
     operator: str
     act: str
     outcome: str
+    cause: EndReason | None = None
 
     @classmethod
-    def now(cls, operator: str, act: str, outcome: str) -> AuditEntry:
+    def now(
+        cls, operator: str, act: str, outcome: str, cause: EndReason | None = None
+    ) -> AuditEntry:
         """Create an entry of the present time; arguments as the attributes."""
-        return cls(datetime.now(UTC), operator, act, outcome)
+        return cls(datetime.now(UTC), operator, act, outcome, cause)
 
 
 class AuditLog:
@@ -146,7 +152,8 @@ class AuditLog:
 
 
 def _entry(row: sa.Row[Any]) -> AuditEntry:
-    return AuditEntry(in_utc(row.at), row.operator, row.act, row.outcome)
+    cause = None if row.cause is None else EndReason(**row.cause)
+    return AuditEntry(in_utc(row.at), row.operator, row.act, row.outcome, cause)
 
 
 def record_entry(connection: sa.Connection, entry: AuditEntry) -> None:

@@ -17,7 +17,9 @@ from core.errors import ChangedError, StoreError
 from core.store.audit import AuditEntry, record_entry
 from core.store.database import Database, in_utc
 from core.store.dialects import insert
+from core.store.end_reasons import EndReason
 from core.store.feedback import LABEL, right
+from core.store.page_visitors import forget_visitors
 from core.store.tables import COMPARISONS, FEEDBACK, LIVE, ROLLOUTS, SHADOW_SENDERS, TRAFFIC
 
 __all__ = [
@@ -60,7 +62,8 @@ class Rollout:
         began_at: Time of its start, in UTC.
         ended_at: Time of its end, in UTC; None while it is active.
         outcome: How it ended; None while it is active.
-        reason: Why it ended, in words.
+        reason: Why it ended, as an English sentence.
+        cause: The same as a code with values; None where an earlier version ended it.
     """
 
     number: int
@@ -74,6 +77,7 @@ class Rollout:
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     reason: str | None = None
+    cause: EndReason | None = None
 
 
 @dataclass(frozen=True)
@@ -251,14 +255,14 @@ class RolloutTable:
         return None if row is None else _rollout(row)
 
     def end(
-        self, number: int, outcome: Outcome, reason: str, *, audit: AuditEntry | None = None
+        self, number: int, outcome: Outcome, reason: EndReason, *, audit: AuditEntry | None = None
     ) -> bool:
         """End an active rollout, once.
 
         Args:
             number: Number of the rollout.
             outcome: How it ends.
-            reason: Why, in words.
+            reason: Why.
             audit: As for `begin`.
 
         Returns:
@@ -271,7 +275,7 @@ class RolloutTable:
         return bool(ended)
 
     def end_shown(
-        self, number: int, outcome: Outcome, reason: str, *, audit: AuditEntry | None = None
+        self, number: int, outcome: Outcome, reason: EndReason, *, audit: AuditEntry | None = None
     ) -> Rollout:
         """End the rollout that an operator was shown; arguments as those of `end`.
 
@@ -470,12 +474,12 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
         model: Name of the model.
         names: Names of the revision that is made live, the usual one first.
     """
-    of_model, reason = ROLLOUTS.c.model == model, f"{names[0]} was made live"
+    of_model, reason = ROLLOUTS.c.model == model, EndReason("made_live", {"revision": names[0]})
     if _end(connection, of_model & ROLLOUTS.c.candidate.in_(names), "promoted", reason):
         return
     for row in _end(connection, of_model, "superseded", reason):
         act = f"{row.kind} {model} {row.candidate}"
-        record_entry(connection, AuditEntry.now(AUTOMATIC, act, f"superseded: {reason}"))
+        record_entry(connection, AuditEntry.now(AUTOMATIC, act, f"superseded: {reason}", reason))
 
 
 def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
@@ -517,12 +521,16 @@ def _counts(row: Any) -> TrafficCounts:
 
 
 def _end(
-    connection: sa.Connection, which: sa.ColumnElement[bool], outcome: Outcome, reason: str
+    connection: sa.Connection, which: sa.ColumnElement[bool], outcome: Outcome, reason: EndReason
 ) -> Sequence[sa.Row[Any]]:
-    """End active rollouts, and return their rows."""
+    """End active rollouts, with the hashes of visitors that they need, and return their rows."""
     active = sa.update(ROLLOUTS).where(which, ROLLOUTS.c.ended_at.is_(None))
-    values = {"ended_at": datetime.now(UTC), "outcome": outcome, "reason": reason}
-    return connection.execute(active.values(values).returning(ROLLOUTS)).all()
+    values: dict[str, object] = {"ended_at": datetime.now(UTC), "outcome": outcome}
+    values |= {"reason": str(reason), "cause": asdict(reason)}
+    ended = connection.execute(active.values(values).returning(ROLLOUTS)).all()
+    if ended:
+        forget_visitors(connection)
+    return ended
 
 
 def _active_of(model: str) -> sa.Select[Any]:
@@ -543,4 +551,5 @@ def _rollout(row: sa.Row[Any]) -> Rollout:
         ended_at,
         row.outcome,
         row.reason,
+        None if row.cause is None else EndReason(**row.cause),
     )

@@ -18,11 +18,13 @@ from core.store.drift import DriftTable, purge_drift_hours
 from core.store.feedback import FeedbackTable
 from core.store.flags import Flags
 from core.store.inbox import InboxTable
+from core.store.label_messages import LabelMessageTable
 from core.store.labels import LabelQueue
 from core.store.lanes import LaneTable
 from core.store.lessons import LessonTable
 from core.store.live import LiveModels
 from core.store.notices import NoticeTable
+from core.store.page_visitors import forget_visitors
 from core.store.rollouts import RolloutTable, purge_evidence
 from core.store.send_slots import SendSlotTable
 from core.store.shadow_senders import ShadowSenderTable, purge_senders
@@ -63,6 +65,7 @@ class Store:
     digests: DigestTable
     activity: ActivityTable
     labels: LabelQueue
+    label_messages: LabelMessageTable
 
     @classmethod
     def of(cls, database: Database) -> Store:
@@ -86,6 +89,7 @@ class Store:
             DigestTable(database),
             ActivityTable(database),
             LabelQueue(database),
+            LabelMessageTable(database),
         )
 
     @classmethod
@@ -118,13 +122,24 @@ class Store:
         """
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
-            purge_evidence(connection, moment)
-            purge_drift_hours(connection)
+            _purge_rollouts(connection, moment)
             purge_bot_hours(connection)
-            purge_senders(connection, moment)
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
             connection.execute(sa.delete(LESSON_PHOTOS).where(LESSON_PHOTOS.c.at < moment))
             connection.execute(sa.delete(LESSONS).where(LESSONS.c.at < moment))
             expired = CONFIRMATIONS.c.expires_at < moment
             connection.execute(sa.delete(CONFIRMATIONS).where(expired))
         self.database.scrub()
+
+    def purge_rollouts_before(self, moment: datetime) -> None:
+        """Delete of this only what processes without a bot keep: evidence, senders and drift."""
+        with self.database.write() as connection:
+            _purge_rollouts(connection, moment)
+        self.database.scrub()
+
+
+def _purge_rollouts(connection: sa.Connection, moment: datetime) -> None:
+    purge_evidence(connection, moment)
+    purge_drift_hours(connection)
+    purge_senders(connection, moment)
+    forget_visitors(connection)

@@ -17,6 +17,7 @@ __all__ = [
     "FEEDBACK",
     "HEAD",
     "INBOX",
+    "LABEL_MESSAGES",
     "LANES",
     "LESSONS",
     "LESSON_PHOTOS",
@@ -31,7 +32,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0014"
+HEAD = "0016"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -150,6 +151,19 @@ ANSWERS = sa.Table(
     # Whether an operator has labelled or skipped the photo.
     sa.Column("labelled", sa.Boolean, nullable=False, server_default=sa.false()),
 )
+LABEL_MESSAGES = sa.Table(
+    "label_messages",
+    TABLES,
+    sa.Column("bot", sa.BigInteger, primary_key=True, autoincrement=False),
+    # The private chat of an operator.
+    sa.Column("chat", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("message", sa.BigInteger, primary_key=True, autoincrement=False),
+    # Key of the answer to the photo that the message shows; none if it is to be deleted.
+    sa.Column("key", sa.String(16)),
+    sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
+    # When it last began to show another photo, or a button was pressed.
+    sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+)
 SWITCHES = sa.Table(
     "switches",
     TABLES,
@@ -169,6 +183,8 @@ AUDIT = sa.Table(
     ),  # id of the bot that runs the command, until its outcome is known
     # The process of the bot that runs it.
     sa.Column("owner", sa.String(32)),
+    # Code and values of the reason for which TenSight ended a rollout.
+    sa.Column("cause", sa.JSON(none_as_null=True)),
 )
 ROLLOUTS = sa.Table(
     "rollouts",
@@ -184,6 +200,8 @@ ROLLOUTS = sa.Table(
     sa.Column("ended_at", sa.DateTime(timezone=True)),
     sa.Column("outcome", sa.String(16)),
     sa.Column("reason", sa.Text),
+    # The code and values of the reason, which versions before 0015 did not store.
+    sa.Column("cause", sa.JSON(none_as_null=True)),
     # One rollout of a model at a time.
     sa.Index(
         "ix_rollouts_active",

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from bot.timings import Timings
 from core import locale
+from core.rollout.evidence import TestEvidence
 from core.settings import Settings
 from core.store.audit import AuditEntry
 from core.store.chats import Chat
@@ -25,7 +26,16 @@ from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
 
 OPERATOR, OTHER = 501, 502
-ACT, REASON = f"canary {MODEL} 0123456789ab", "worse than the live revision"
+ACT = f"canary {MODEL} 0123456789ab"
+WORSE = TestEvidence("errors", 1200, 1200, 1200, 0, 5e9, 200.0).reason()
+WORDS = {
+    "en": "worse than the live revision: 1,200 of 1,200 batches of photos failed, live 0 of 1,200; "
+    "evidence > 2,000, limit 200",
+    "nl": "slechter dan de live revisie: 1.200 van 1.200 batches met foto's mislukt, live 0 van "
+    "1.200; bewijs > 2.000, grens 200",
+    "de": "schlechter als die Live-Revision: 1.200 von 1.200 Foto-Batches fehlgeschlagen, live 0 "
+    "von 1.200; Evidenz > 2.000, Grenze 200",
+}
 
 
 @pytest.fixture
@@ -47,13 +57,13 @@ def end_rollout(store: Store) -> None:
     canary = store.rollouts.begin(
         MODEL, "canary", candidate="0123456789ab", live="1" * 12, share=0.5, slow_ms=9.0
     )
-    audit = AuditEntry.now(AUTOMATIC, ACT, REASON)
-    assert store.rollouts.end(canary.number, "rolled_back", REASON, audit=audit)
+    audit = AuditEntry.now(AUTOMATIC, ACT, str(WORSE), WORSE)
+    assert store.rollouts.end(canary.number, "rolled_back", WORSE, audit=audit)
 
 
-def notice(language: locale.Language) -> str:
-    return locale.bot_texts(language)["rollout_ended_itself"].format(
-        rollout=ACT, reason=REASON, model=MODEL
+def notice(language: locale.Language, reason: str | None = None) -> str:
+    return locale.bot_texts(language)["canary_ended_itself"].format(
+        model=MODEL, candidate="0123456789ab", reason=reason or WORDS[language]
     )
 
 
@@ -69,7 +79,21 @@ def test_end_by_another_process_is_told_to_all_operators_once(
         # A second end is told, the first one is not repeated.
         end_rollout(bot.store)
         telegram.wait_for(2, OPERATOR)
+        (entry, _) = bot.store.audit.recent(2)
     assert [each.text for each in telegram.sent(OPERATOR)] == [notice("en")] * 2
+    assert entry.outcome == (
+        "worse than the live revision: errors: 1200 of 1200 runs of the candidate failed, 0 of "
+        "1200 of the live revision; evidence 5e+09 of 200"
+    ), "the audit log is in English, whatever the chats are in"
+
+
+def test_end_by_an_earlier_version_is_told_in_its_words(
+    telegram: TelegramServer, settings: Settings
+) -> None:
+    with watching(telegram, settings) as bot:
+        bot.store.chats.set(OTHER, Chat(language="nl"))
+        bot.store.audit.record(AUTOMATIC, ACT, "worse. Try `tensight models list`.")
+        assert telegram.wait_for(1, OTHER)[0].text == notice("nl", "worse. Try /models")
 
 
 def test_end_during_a_stop_of_the_bot_is_told_after_the_start(

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from bot.timings import Timings
+from core import locale
 from core.charts.drawer import ChartDrawer
 from core.store.chats import Chat
-from core.store.feedback import Feedback
+from core.store.feedback import Feedback, FeedbackTable, StorageLimits
 from core.store.feedback_export import export_photos
+from core.store.store import Store
+from core.store.tables import ANSWERS, LABEL_MESSAGES
 from tests.support.rollouts import MODEL, settings_with_model
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
-from tests.support.telegram_server import Call, TelegramServer
+from tests.support.servers import wait_for
+from tests.support.telegram_server import BOT_ID, Call, TelegramServer
 
 T = texts()
 OPERATOR, USER, OTHER = 501, 503, 504
 
 
+@contextmanager
+def operated_bot(telegram: TelegramServer, folder: Path, **more: Any) -> Iterator[RunningBot]:
+    """Run a bot that has an operator, with one model."""
+    settings = settings_with_model(folder)
+    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
+    options |= {"operators": (OPERATOR,)} | more
+    with running_bot(telegram, settings.home, **options) as bot:
+        bot.state.charts = ChartDrawer(is_installed=False)
+        yield bot
+
+
 @pytest.fixture
 def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
-    settings = settings_with_model(tmp_path)
-    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
-    with running_bot(telegram, settings.home, operators=(OPERATOR,), **options) as bot:
-        bot.state.charts = ChartDrawer(is_installed=False)
+    with operated_bot(telegram, tmp_path) as bot:
         yield bot
 
 
@@ -41,7 +58,9 @@ def send(bot: RunningBot, content: bytes, user: int = USER) -> None:
 
 
 def show(bot: RunningBot) -> Call:
-    return ask(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, "/label"))
+    shown = ask(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, "/label"))
+    bot.wait_until_idle()
+    return shown
 
 
 def push(bot: RunningBot, message: Call, button: str) -> list[Call]:
@@ -123,6 +142,146 @@ def test_labelling_can_be_stopped(operated: RunningBot, content: bytes) -> None:
     assert deleted.method == "deleteMessage"
     assert ended.text == T["label_ended"].format(n=1)
     assert show(operated).method == "sendPhoto"
+
+
+@pytest.mark.parametrize(
+    ("limits", "language", "told"),
+    [
+        (StorageLimits(person_feedback=0), "nl", "label_full"),
+        (StorageLimits(feedback=0), "de", "label_full"),
+        (StorageLimits(person_photos=0), "en", "label_without_photo"),
+        (StorageLimits(photo_bytes=0), "nl", "label_without_photo"),
+    ],
+)
+def test_operator_is_told_what_the_storage_limits_keep_out(
+    telegram: TelegramServer,
+    tmp_path: Path,
+    content: bytes,
+    limits: StorageLimits,
+    language: str,
+    told: str,
+) -> None:
+    def limit(store: Store) -> Store:
+        return replace(store, feedback=FeedbackTable(store.database, limits))
+
+    with operated_bot(telegram, tmp_path, parts=limit) as bot:
+        bot.store.chats.set(OPERATOR, Chat(language=language))
+        consent(bot)
+        send(bot, content)
+        ship = locale.label_name("ship", language)
+        _, notice = press(telegram, OPERATOR, show(bot), ship, photo=True)
+        assert notice.text == texts(language)[told]
+        assert notice.data["show_alert"] == "true"
+        stored = sum(each.n for each in bot.store.feedback.stats(labels=True))
+        assert stored == (told == "label_without_photo")
+        assert list(bot.store.feedback.photos()) == []
+
+
+SOON = Timings(label_check_s=0.05, label_settled_s=0.0)
+
+
+def deleted(telegram: TelegramServer) -> list[int]:
+    """Return the messages that were deleted from the operator's chat."""
+    calls = telegram.sent(OPERATOR, "deleteMessage")
+    return [int(each.data["message_id"]) for each in calls]
+
+
+def number(message: Call) -> int:
+    return int(message.data["message_id"])
+
+
+def test_photo_is_deleted_when_another_is_asked_for(operated: RunningBot, content: bytes) -> None:
+    consent(operated)
+    send(operated, content)
+    first = show(operated)
+    operated.telegram.text(OPERATOR, "/label")
+    gone, second = operated.telegram.wait_for(3, OPERATOR)[1:]
+    assert (gone.method, number(gone), second.method) == (
+        "deleteMessage",
+        number(first),
+        "sendPhoto",
+    )
+
+
+@pytest.mark.parametrize("way", ["withdrawn", "forgotten", "judged", "day"])
+def test_photo_is_deleted_from_the_chat_once_it_waits_no_more(
+    telegram: TelegramServer, tmp_path: Path, content: bytes, way: str
+) -> None:
+    with operated_bot(telegram, tmp_path, timings=SOON) as bot:
+        consent(bot)
+        send(bot, content)
+        (queued,) = bot.store.labels.waiting()
+        message = show(bot)
+        if way == "withdrawn":
+            consent(bot, button="let_label_on")
+        elif way == "forgotten":
+            ask(telegram, USER, lambda: telegram.text(USER, "/forget"))
+        elif way == "judged":
+            said = Feedback("bot", MODEL, "0" * 12, "cat", "known", {"cat": 1.0}, "cat")
+            bot.store.feedback.judge(queued.key, said)
+        else:
+            with bot.store.database.write() as connection:
+                long_ago = datetime.now(UTC) - timedelta(hours=25)
+                connection.execute(sa.update(LABEL_MESSAGES).values(sent_at=long_ago))
+        gone, told = telegram.wait_for(3, OPERATOR)[1:]
+        assert (gone.method, number(gone)) == ("deleteMessage", number(message))
+        left = T["label_ended"].format(n=1) if way == "day" else T["label_none"]
+        assert told.text == left
+        assert bot.store.label_messages.of_chat(BOT_ID, OPERATOR) == []
+
+
+def test_photo_is_deleted_by_the_next_process(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with operated_bot(telegram, tmp_path) as bot:
+        consent(bot)
+        send(bot, content)
+        message = show(bot)
+        with bot.store.database.write() as connection:
+            connection.execute(sa.update(ANSWERS).values(may_label=False))
+        settings = bot.settings
+    assert deleted(telegram) == []
+    telegram.faults.failing["deleteMessage"] = [500]  # so it is tried again
+    with running_bot(
+        telegram,
+        settings.home,
+        operators=(OPERATOR,),
+        models=settings.models,
+        model=MODEL,
+        threads=1,
+        timings=SOON,
+    ):
+        telegram.wait_for(3, OPERATOR)
+    assert deleted(telegram) == [number(message)] * 2
+
+
+def test_message_that_cannot_be_deleted_is_forgotten(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with operated_bot(telegram, tmp_path, timings=SOON) as bot:
+        consent(bot)
+        send(bot, content)
+        show(bot)
+        telegram.faults.reasons["deleteMessage"] = ["Bad Request: message can't be deleted"]
+        consent(bot, button="let_label_on")
+        wait_for(lambda: bot.store.label_messages.of_chat(BOT_ID, OPERATOR) == [])
+    assert len(telegram.sent(OPERATOR)) == 1, "nothing is told about it"
+
+
+def test_next_photo_is_sent_if_the_message_was_deleted(
+    operated: RunningBot, content: bytes
+) -> None:
+    consent(operated)
+    send(operated, content)
+    send(operated, content + b"\0")
+    message = show(operated)
+    operated.telegram.faults.reasons["editMessageMedia"] = [
+        "Bad Request: message to edit not found"
+    ]
+    (sent,) = push(operated, message, "ship")
+    assert (sent.method, sent.text) == ("sendPhoto", T["label_asked"].format(n=1))
+    (shown,) = operated.store.label_messages.of_chat(BOT_ID, OPERATOR)
+    assert shown.message == number(sent)
 
 
 @pytest.mark.parametrize("way", ["withdrawn", "forgotten"])

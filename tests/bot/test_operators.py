@@ -107,7 +107,7 @@ def test_maintenance_explains_its_arguments(operated: RunningBot) -> None:
 def test_maintenance_is_confirmed_by_the_operator_who_asked(operated: RunningBot) -> None:
     telegram, flags = operated.telegram, operated.store.flags
     question = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
-    assert question.text == T["confirm"].format(act="maintenance on")
+    assert question.text == T["confirm"].format(question=T["maintenance_on_asked"])
     assert not flags.get("maintenance")
     _, notice = press(telegram, OPERATOR, question, T["yes"], user=OTHER)
     assert notice.text == T["not_yours"]
@@ -238,13 +238,13 @@ def test_model_is_pulled_promoted_and_rolled_back(
         question = confirm(telegram, f"/promote classic {new[:8]}")
         done = T["promote_done"].format(model="classic", revision=new)
         wait_for(lambda: last_text(telegram) == done)
-        assert T["promote_asked"].format(act=f"promote classic {new}", live="bundled") in question
+        assert T["promote_asked"].format(model="classic", revision=new, live="bundled") in question
         wait_for(lambda: answers_with(new))
 
         question = confirm(telegram, "/rollback classic")
         done = T["rollback_done"].format(model="classic", revision="bundled", before=new)
         wait_for(lambda: last_text(telegram) == done)
-        asked = T["rollback_asked"].format(act="rollback classic", live=new, to="bundled")
+        asked = T["rollback_asked"].format(model="classic", live=new, to="bundled")
         assert asked in question
         wait_for(lambda: answers_with(old))
 

@@ -15,6 +15,7 @@ from core.bundle.folder import Bundle
 from core.charts.drawer import ChartDrawer
 from core.settings import Settings
 from core.store.chats import Chat
+from core.store.end_reasons import BY_HAND
 from core.store.feedback import Feedback
 from core.store.rollouts import (
     AnswerSummary,
@@ -101,8 +102,8 @@ def test_rollout_begins_and_ends_once_confirmed(
 ) -> None:
     candidate, act = rolling.candidate, f"{kind} {MODEL} {rolling.candidate} {share}"
     question = rolling.ask(f"/{kind} {MODEL} {candidate[:6]}{arguments}")
-    asked = T["promote_asked"].format(act=act, live="bundled")
-    assert question.text == T["confirm"].format(act=asked)
+    asked = T[f"{kind}_asked"].format(model=MODEL, candidate=candidate, share=share, live="bundled")
+    assert question.text == T["confirm"].format(question=asked)
     assert rolling.active() == []
     done = T[f"{kind}_begun"].format(model=MODEL, candidate=candidate, share=share)
     assert rolling.press(question, T["yes"]) == done
@@ -113,10 +114,11 @@ def test_rollout_begins_and_ends_once_confirmed(
     assert share in listed
 
     question = rolling.ask(f"/{kind} {MODEL} stop")
-    assert question.text == T["confirm"].format(act=f"{kind} {MODEL} stop")
     (rollout,) = rolling.store.rollouts.active()
-    values = {"kind": kind, "model": MODEL, "candidate": candidate, "live": rollout.live}
-    assert rolling.press(question, T["yes"]) == T["rollout_ended"].format(**values)
+    values = {"model": MODEL, "candidate": candidate, "live": rollout.live}
+    asked = T[f"{kind}_end_asked"].format(**values)
+    assert question.text == T["confirm"].format(question=asked)
+    assert rolling.press(question, T["yes"]) == T[f"{kind}_ended"].format(**values)
     assert rolling.active() == []
     acts = [each.act for each in rolling.store.audit.recent(9) if each.outcome != "begun"]
     assert acts == [f"{kind} {MODEL} stop", act]
@@ -150,17 +152,17 @@ def test_rollout_that_cannot_begin_is_explained(rolling: Rolling) -> None:
 
 
 def test_rollout_that_is_not_active_cannot_be_ended(rolling: Rolling) -> None:
-    none = T["rollout_none"].format(kind="canary", model=MODEL)
+    none = T["canary_none"].format(model=MODEL)
     assert rolling.ask(f"/canary {MODEL} stop").text == none
 
 
 def test_confirmation_ends_no_later_rollout(rolling: Rolling) -> None:
     first = begun(rolling)
     question = rolling.ask(f"/canary {MODEL} stop")
-    rolling.store.rollouts.end(first.number, "rolled_back", "worse")
+    rolling.store.rollouts.end(first.number, "rolled_back", BY_HAND)
     second = begun(rolling)
-    values = {"model": MODEL, "kind": "canary", "candidate": rolling.candidate}
-    assert rolling.press(question, T["yes"]) == T["rollout_replaced"].format(**values)
+    values = {"model": MODEL, "candidate": rolling.candidate}
+    assert rolling.press(question, T["yes"]) == T["canary_instead"].format(**values)
     assert [each.number for each in rolling.store.rollouts.active()] == [second.number]
 
 
@@ -276,7 +278,8 @@ def test_candidate_is_promoted_by_button_with_the_evidence_shown(rolling: Rollin
     press(rolling.telegram, OPERATOR, message, promote)
     question = rolling.telegram.wait_for(2, OPERATOR)[-1]
     assert "Judged wrong: candidate 0 of 7" in question.text, "the evidence of now"
-    assert f"promote {MODEL} {rollout.candidate}" in question.text
+    values = {"model": MODEL, "revision": rollout.candidate, "live": rollout.live}
+    assert T["promote_asked"].format(**values) in question.text
     assert MODEL not in store.live.all(), "it is not confirmed yet"
     done = T["promote_done"].format(model=MODEL, revision=rollout.candidate)
     assert rolling.press(question, T["yes"]) == done
@@ -322,7 +325,7 @@ def test_rolled_back_candidate_is_not_promoted(rolling: Rolling) -> None:
     promote = T["promote_button"].format(revision=rollout.candidate)
     press(rolling.telegram, OPERATOR, message, promote)
     question = rolling.telegram.wait_for(2, OPERATOR)[-1]
-    store.rollouts.end(rollout.number, "rolled_back", "worse")
+    store.rollouts.end(rollout.number, "rolled_back", BY_HAND)
     assert rolling.press(question, T["yes"]) == OVER
     assert MODEL not in store.live.all()
     _, notice = press(rolling.telegram, OPERATOR, message, promote)

@@ -28,7 +28,7 @@ def _exported() -> set[str]:
     telemetry.watch_queue(lambda: 0, 1)
     telemetry.watch_models(list)
     rollouts = CollectorRegistry()
-    rollouts.register(RolloutCollector(list))
+    rollouts.register(RolloutCollector(list, dict))
     registries = telemetry.registry, BotMetrics().registry, rollouts
     return {name for each in registries for name in _names(each)}
 

@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 
 import uvicorn
 
 from core.registry.releases import Releases
 from core.registry.sync import HubSync
-from core.serving.connect import local_predictor
+from core.serving.connect import find_store, local_predictor
 from core.serving.http.app import build_service
 from core.serving.http.connections import server_config
+from core.serving.retention import Retention
 from core.serving.telemetry import Telemetry
 from core.settings import Settings
 from core.sockets import format_address, listen
@@ -42,7 +44,7 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
     predictor = local_predictor(settings, telemetry)
     telemetry.watch_queue(lambda: predictor.waiting, settings.queue_size)
     telemetry.watch_models(predictor.models)
-    telemetry.watch_rollouts(predictor.rollouts)
+    telemetry.watch_rollouts(predictor.rollouts, predictor.rollout_ends)
     warm = threading.Event()
     listening = listen(host, port)
     api = build_service(predictor, settings, telemetry, warm.is_set)
@@ -62,7 +64,11 @@ def serve(settings: Settings, *, host: str, port: int, say: Callable[[str], None
             # Until the models are loaded, /healthz responds and /readyz has status 503.
             loading = loader.submit(load)
             loading.add_done_callback(lambda done: _stop_if_failed(done, server))
-            with closing(Releases(settings)) as releases, closing(HubSync(settings, releases)):
+            with (
+                closing(Releases(settings)) as releases,
+                closing(HubSync(settings, releases)),
+                closing(Retention(settings, partial(find_store, settings))),
+            ):
                 server.run(sockets=[listening])
         loading.result()
     finally:

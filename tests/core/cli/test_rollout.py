@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections import Counter
 from contextlib import closing
@@ -15,7 +16,7 @@ from core.rollout.control import format_share, parse_share
 from core.settings import Settings
 from core.store.drift import AnswerHistograms
 from core.store.store import Store
-from core.store.tables import DRIFT
+from core.store.tables import DRIFT, ROLLOUTS
 from tests.support.command_line import run_tensight
 from tests.support.rollouts import MODEL, install_candidate, settings_with_model
 
@@ -41,6 +42,10 @@ def test_canary_is_begun_and_ended_by_command(settings: Settings) -> None:
     assert (listed["candidate"], listed["share"]) == (candidate, 0.2)
     found = json.loads(run(settings, "evidence", MODEL, "--json").stdout)
     assert [each["evidence"] for each in found["evidence"]["tests"]] == pytest.approx([1, 1, 1])
+    shown = run(settings, "evidence", MODEL).stdout
+    (header,) = (line for line in shown.splitlines() if "rolled back at" in line)
+    columns = re.split(r"\s{2,}", header.strip())
+    assert len(columns) == len(set(columns)) == 7, "each column has a name of its own"
     ended = run(settings, "canary", MODEL, "--stop")
     assert ended.stdout == f"The canary of {MODEL} {candidate} has ended.\n"
     assert "rolled back" in run(settings, "evidence", MODEL).stdout
@@ -55,6 +60,18 @@ def test_canary_is_begun_and_ended_by_command(settings: Settings) -> None:
         (f"canary {MODEL} --stop", "has ended"),
         (f"canary {MODEL} {candidate} 20%", "began"),
     ]
+
+
+def test_evidence_says_that_the_candidate_has_answered_no_photo(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    assert run(settings, "shadow", MODEL, candidate).returncode == 0
+    assert "tensight models pull" not in run(settings, "evidence", MODEL).stdout
+    with closing(Store.open(settings)) as store, store.database.write() as connection:
+        earlier = datetime.now(UTC) - timedelta(minutes=6)
+        connection.execute(sa.update(ROLLOUTS).values(began_at=earlier))
+    shown = run(settings, "evidence", MODEL).stdout
+    assert "No photo was answered by the candidate yet" in shown
+    assert "`tensight models pull`" in shown
 
 
 def test_candidate_must_differ_from_the_live_revision(settings: Settings) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from core.bundle.folder import Bundle
 from core.registry.catalog import Catalog
 from core.rollout.traffic import Rollouts
+from core.store.end_reasons import BY_HAND
 from core.store.rollouts import TrafficCounts
 from core.store.store import Store
 from tests.support.rollouts import MODEL, install_candidate, settings_with_model
@@ -35,7 +36,7 @@ def test_rows_of_an_ended_rollout_are_not_read_again(tmp_path: Path) -> None:
         sa.event.listen(store.database.engine, "before_cursor_execute", record)
         rollouts.store()
         assert any("FROM rollout_traffic" in each for each in statements)
-        store.rollouts.end(canary.number, "stopped", "by hand")
+        store.rollouts.end(canary.number, "stopped", BY_HAND)
         rollouts.refresh()
         statements.clear()
         for _ in range(3):

@@ -60,7 +60,9 @@ def test_candidate_that_fails_on_one_class_is_found(store: Store) -> None:
         "live": 25,
         "live_wrong": 0,
     }
-    assert "20 of 55 judged photos of the candidate failed, 0 of 55" in evidence.tests[0].sentence()
+    assert "20 of 55 judged photos of the candidate failed, 0 of 55" in str(
+        evidence.tests[0].reason()
+    )
 
 
 def test_equal_candidate_raises_no_alarm(store: Store) -> None:
@@ -172,3 +174,24 @@ def test_change_from_known_to_unsure_is_no_agreement(store: Store) -> None:
     found = shadow_evidence(store.rollouts, rollout)
     assert found.agreement["cat"].share == pytest.approx(2 / 3)
     assert found.changes == [("cat", "cat (unsure)", 1)]
+
+
+def test_differences_of_a_shadow_are_those_on_the_same_photo(store: Store) -> None:
+    rollout = store.rollouts.begin(
+        "a", "shadow", candidate="new", live="old", share=1.0, slow_ms=50.0
+    )
+    # The photos differ far more than the revisions do.
+    pairs = [
+        (
+            AnswerSummary("cat", "known", 0.3 + i / 200, -i / 10, 2.0),
+            AnswerSummary("cat", "known", 0.31 + i / 200, -i / 10 + (i - 50) / 100, 2.0),
+        )
+        for i in range(101)
+    ]
+    store.rollouts.add_comparisons(
+        rollout.number, [Comparison(str(i), *pair) for i, pair in enumerate(pairs)]
+    )
+    found = shadow_evidence(store.rollouts, rollout)
+    assert found.differences["confidence"] == pytest.approx((0.01, 0.01, 0.01))
+    assert found.differences["known_score"] == pytest.approx((0.0, -0.45, 0.45))
+    assert found.to_dict()["differences"]["confidence"][0] == pytest.approx(0.01)

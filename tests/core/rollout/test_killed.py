@@ -31,7 +31,7 @@ MAX_STEPS = 30
 COMMANDS = {
     "begin": "store.rollouts.begin('a', 'canary', candidate='3', live='2', share=.5, slow_ms=9,"
     " audit=entry)",
-    "end": "store.rollouts.end(1, 'rolled_back', 'worse', audit=entry)",
+    "end": "store.rollouts.end(1, 'rolled_back', BY_HAND, audit=entry)",
     "promote": "store.live.promote({'a': '3'}, {}, operator='me')",
     "roll back": "store.live.roll_back('a', operator='me')",
 }
@@ -40,6 +40,7 @@ import os, signal
 import sqlalchemy as sa
 from core.settings import Settings
 from core.store.audit import AuditEntry
+from core.store.end_reasons import BY_HAND
 from core.store.store import Store
 
 steps = {steps}

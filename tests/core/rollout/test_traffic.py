@@ -24,6 +24,7 @@ from core.rollout.shadow import ShadowRunner
 from core.rollout.traffic import Rollouts, Timings, is_assigned
 from core.serving.local import LocalPredictor
 from core.settings import Settings
+from core.store.end_reasons import BY_HAND
 from core.store.feedback import Feedback
 from core.store.rollouts import AUTOMATIC, Rollout, TrafficCounts
 from core.store.store import Store
@@ -109,7 +110,7 @@ def test_canary_answers_its_clients_until_it_ends(settings: Settings, photo: Pat
         assert ask(running, photo, outside).revision == rollout.live
         assert ask(running, photo, None).revision == rollout.live, "the command line"
         wait_for(lambda: sum(t.live for t in store.rollouts.traffic(rollout.number)) >= 1)
-        assert store.rollouts.end(rollout.number, "stopped", "by hand")
+        assert store.rollouts.end(rollout.number, "stopped", BY_HAND)
         wait_for(lambda: ask(running, photo, inside).revision == rollout.live)
         with closing(predictor(settings)) as restarted:
             restarted.warm()
@@ -257,6 +258,12 @@ def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -
         begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
         rollouts.refresh()
+        assert rollouts.ends() == {
+            ("canary", "rolled_back"): 1,
+            ("canary", "superseded"): 0,
+            ("shadow", "stopped"): 0,
+            ("shadow", "superseded"): 0,
+        }
         ended = store.rollouts.latest(MODEL)
         entries = store.audit.by(AUTOMATIC, datetime.now(UTC) - timedelta(minutes=1))
         rollouts.close()
@@ -406,7 +413,7 @@ def test_comparisons_are_kept_until_the_database_takes_them(
                 return rollouts.status()[0].photos
 
             wait_for(lambda: status().get("compared", 0) + status().get("failed", 0) == 3)
-            assert store.rollouts.end(rollout.number, "stopped", "by hand")
+            assert store.rollouts.end(rollout.number, "stopped", BY_HAND)
             rollouts.refresh()
             assert rollouts.status() == [], "it ends, whatever can be stored"
             with pytest.raises(StoreError, match="the disk is full"):

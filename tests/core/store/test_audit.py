@@ -9,6 +9,7 @@ import pytest
 from core.errors import StoreError
 from core.settings import Settings
 from core.store.audit import AuditEntry
+from core.store.end_reasons import BY_HAND
 from core.store.store import Store
 
 BOT, OTHER = 2**33, 7
@@ -74,7 +75,7 @@ def test_command_that_cannot_be_recorded_changes_nothing(settings: Settings, com
         rollout = begin(slow_ms=9.0) if command != "begin" else None
         runs: dict[str, Callable[[], object]] = {
             "begin": partial(begin, slow_ms=9.0, audit=entry),
-            "end": partial(store.rollouts.end, 1, "stopped", "by hand", audit=entry),
+            "end": partial(store.rollouts.end, 1, "stopped", BY_HAND, audit=entry),
             "promote": partial(store.live.promote, {"a": "3"}, {}, operator="me"),
             "roll back": partial(store.live.roll_back, "a", operator="me"),
         }

@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.store.activity import Activity
 from core.store.audit import AuditEntry
 from core.store.drift import AnswerHistograms
+from core.store.end_reasons import BY_HAND, EndReason
 from core.store.feedback import Feedback, StoredAnswer
 from core.store.live import LiveRevision, ShownState
 from core.store.rollouts import (
@@ -56,9 +57,9 @@ def test_one_rollout_of_a_model_is_active_at_a_time(each: Settings) -> None:
             begin(store)
         assert store.rollouts.active() == [first, other]
         assert store.rollouts.end(
-            first.number, "rolled_back", "worse", audit=entry_of("canary a 2", "worse")
+            first.number, "rolled_back", BY_HAND, audit=entry_of("canary a 2", "worse")
         )
-        assert not store.rollouts.end(first.number, "stopped", "again")
+        assert not store.rollouts.end(first.number, "stopped", BY_HAND)
         assert begin(store).number != first.number
         (entry,) = store.audit.recent(5)
         assert (entry.operator, entry.act, entry.outcome) == (AUTOMATIC, "canary a 2", "worse")
@@ -128,6 +129,7 @@ def test_promoted_bundled_revision_ends_its_own_rollout_as_promoted(
         ended = store.rollouts.latest("a")
         assert ended is not None
         assert (ended.outcome, ended.reason) == (outcome, "bundled was made live")
+        assert ended.cause == EndReason("made_live", {"revision": "bundled"})
 
 
 def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
@@ -137,7 +139,7 @@ def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
         store.live.promote({"a": "1"}, {})
         first = begin(store)
         shown = ShownState(rollout=first.number)
-        store.rollouts.end(first.number, "rolled_back", "worse")
+        store.rollouts.end(first.number, "rolled_back", BY_HAND)
         with pytest.raises(ChangedError, match=r"The canary of a 2 has ended in the meantime\. "):
             store.live.promote({"a": "2"}, {}, shown=shown)
         second = begin(store)
@@ -168,7 +170,7 @@ def test_rollback_is_refused_in_its_transaction_once_another_revision_is_live(
 def test_rollout_that_was_shown_ends_by_its_number(each: Settings) -> None:
     with closing(Store.open(each)) as store:
         first = begin(store)
-        end = partial(end_rollout, store, "a", "canary", reason="by hand", number=first.number)
+        end = partial(end_rollout, store, "a", "canary", number=first.number)
         assert end() == first
         second = begin(store)
         with pytest.raises(ChangedError, match="and a canary of 2 is active now"):
@@ -294,7 +296,7 @@ def test_only_answers_of_a_shadowed_model_are_compared(each: Settings) -> None:
             "a", "shadow", candidate="2", live="1", share=1.0, slow_ms=9.0
         )
         assert store.shadow_senders.are_compared(["other", "a"])
-        store.rollouts.end(shadow.number, "stopped", "by hand")
+        store.rollouts.end(shadow.number, "stopped", BY_HAND)
         assert store.shadow_senders.are_compared(["a"]), "answers of before are still compared"
         with store.database.write() as connection:
             long_ago = datetime.now(UTC) - timedelta(hours=2)
@@ -339,7 +341,7 @@ def test_counts_of_an_ended_rollout_are_purged(
         for failed in (0, 1):
             counts = TrafficCounts(candidate=5 + failed, candidate_errors=failed, live=5)
             store.rollouts.add_traffic(rollout.number, counts)
-        store.rollouts.end(rollout.number, "stopped", "by hand")
+        store.rollouts.end(rollout.number, "stopped", BY_HAND)
         with store.database.write() as connection:
             connection.execute(sa.update(TRAFFIC).values(at=now - 9 * day))
         store.purge_before(now - 7 * day)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
@@ -14,12 +16,15 @@ from core.inference.prediction import Prediction, Timing
 from core.rollout.evidence import canary_evidence
 from core.serving.predictor import Predictor
 from core.settings import Settings
+from core.store.end_reasons import BY_HAND
+from core.store.feedback import Feedback
 from core.store.rollouts import Rollout
 from core.store.store import Store
 from core.store.tables import FEEDBACK
 from demo.context import ClientRateLimiter, PageContext
 from demo.tabs.feedback import ShownPrediction, save
 
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 CLIENT, OTHER = "visitor:203.0.113.7", "visitor:203.0.113.8"
 
 
@@ -55,17 +60,40 @@ def test_visitor_is_stored_as_a_hash_of_one_canary_only(store: Store) -> None:
     judge(store, CLIENT, "old", "cat")
     begin(store, "shadow")
     judge(store, CLIENT, "old", "cat")
-    store.rollouts.end(1, "stopped", "by hand")
+    store.rollouts.end(1, "stopped", BY_HAND)
     assert people(store) == [None, None]
+    hashes = set()
     for number in (2, 3):
         begin(store)
         for client in (CLIENT, CLIENT, OTHER):
             judge(store, client, "old", "cat")
-        store.rollouts.end(number, "stopped", "by hand")
-    _, _, first, again, other, later, _, _ = people(store)
-    assert first == again
-    assert len({first, other, later}) == 3
-    assert "203.0.113" not in "".join(map(str, people(store)))
+        first, again, other = people(store)[-3:]
+        assert first == again != other
+        hashes |= {first, other}
+        store.rollouts.end(number, "stopped", BY_HAND)
+    assert len(hashes) == 4
+    assert "203.0.113" not in "".join(map(str, hashes))
+
+
+def test_hash_of_a_visitor_is_replaced_by_a_number_once_the_canary_has_ended(store: Store) -> None:
+    rollout = begin(store)
+    for i in range(40):
+        judge(store, CLIENT, "new", "dog")
+        judge(store, f"visitor:198.51.100.{i}", "old", "cat")
+    before = canary_evidence(store.rollouts, rollout, ("cat", "dog"))
+    store.purge_rollouts_before(LONG_AGO)
+    assert len(max(map(str, people(store)), key=len)) == 64, "the canary needs the hashes"
+    store.rollouts.end(rollout.number, "stopped", BY_HAND)
+    numbers = people(store)
+    assert {str(each).split()[0] for each in numbers} == {"visitor"}
+    assert canary_evidence(store.rollouts, rollout, ("cat", "dog")) == before
+    # What is judged while the rollout ends, and what an earlier version left.
+    late = Feedback("page", "a", "old", "cat", "known", {"cat": 1.0}, "cat", "f" * 64)
+    store.feedback.add(late)
+    mine = replace(late, front="bot", person="e" * 64)
+    store.feedback.add(mine)
+    store.purge_rollouts_before(LONG_AGO)
+    assert people(store) == [*numbers, "visitor 81", mine.person]
 
 
 def test_one_visitor_cannot_cause_a_rollback(store: Store) -> None:
