@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.rollout.drift import MIN_PHOTOS, DriftScenario, simulate_days
+from core.rollout.drift import MIN_PHOTOS, DayScenario, simulate_days
 from core.rollout.drift_result import ALARM_P, MIN_CHANGE
 from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, MAX_PER_PERSON, SLOW_ALPHA
 from core.rollout.simulate import Scenario, photos_until_alarm
+from core.rollout.simulate_drift import DriftScenario, false_alarm_rate
 from core.rollout.simulate_runs import RunScenario, pairs_until_alarm
 
 __all__ = ["rollout_page"]
@@ -24,6 +25,7 @@ _CORRELATION = 0.3
 _RUN_RATES = (0.001, 0.01, 0.1)
 _WORSE_RUNS = ((0.001, 0.05), (0.001, 0.2), (0.01, 0.05), (0.01, 0.2), (0.1, 0.2), (0.1, 0.4))
 _BUSY_BEGINS = 0.01
+_PHOTOS_A_DAY = (60, 100, 1000)
 _TEMPLATE = """# Release on evidence
 
 This page is written by `{command}`. All its figures come from simulations with seed 0.
@@ -148,20 +150,27 @@ busy times:
 
 ## Drift
 
-Each day is compared with the 30 days before it: the mix of predicted labels, the known scores
-and the confidences. Day and month differ beyond chance if the p-value of a chi-squared test,
-corrected for people who send several photos of one subject, is below {p:g}, and the total
+The last 24 full hours are compared with the 30 days before them: the mix of predicted labels, the
+known scores and the confidences. Day and month differ beyond chance if the p-value of a chi-squared
+test, corrected for people who send several photos of one subject, is below {p}, and the total
 variation distance is at least {change:.0%}. Days with fewer than {min_photos} photos are not
 compared. The difference from validation is shown without an alarm, since what people send
 differs from a data set on the first day.
 
-The bot looks twice an hour and tells its operators at most once a day, however many processes
-it has: with a picture of the day beside the month, and what to look at (see
-[TELEGRAM.md](TELEGRAM.md#notifications-to-operators)). The counts are kept by the
-hour for 35 days and refer to neither photos nor people.
+The bot looks at each hour when it has ended, at most half an hour later, and tells its operators at
+most once a day, however many processes it has: with a picture of the day beside the month, and what
+to look at (see [TELEGRAM.md](TELEGRAM.md#notifications-to-operators)). Whoever looks again within
+the hour, as with `tensight drift` or `/digest`, compares the same photos. The p-value is low enough
+for the 24 looks of a day. The counts are kept by the hour for 35 days and refer to neither photos
+nor people.
 
-Days without drift and days on which some photos all show one class, of eleven classes and
-verdicts; {days:,} days each, people who send three photos of one class on average:
+Alarms of a revision without drift: {drift_days:,} days with 24 looks each, eleven classes and
+verdicts, and people who send three photos of one class on average, with one known score and one
+confidence:
+
+{drift_false_alarms}
+
+Alarms on days on which some photos all show one class; {days:,} days each:
 
 {drift}
 """
@@ -173,8 +182,8 @@ def rollout_page(
     """Run the simulations and return the page.
 
     Args:
-        runs: Number of simulated canaries for each false-alarm rate; a tenth of it is the number of
-            canaries for each power, and of days for each alarm rate of drift.
+        runs: Number of simulated canaries, and of days, for each false-alarm rate; a tenth of it is
+            the number of canaries for each power, and of days with drift.
         command: The command line, for the page.
         progress: Called with the name of each simulation.
     """
@@ -192,7 +201,7 @@ def rollout_page(
         photos=Scenario().photos,
         correlation=_CORRELATION,
         worse=", ".join(f"{100 * each:.0f}" for each in _WORSE_BY),
-        p=ALARM_P,
+        p=np.format_float_positional(ALARM_P),
         change=MIN_CHANGE,
         min_photos=MIN_PHOTOS,
         false_alarms=_false_alarm_table(runs, progress),
@@ -200,6 +209,8 @@ def rollout_page(
         pairs=RunScenario().pairs,
         run_false_alarms=_run_false_alarm_table(runs, progress),
         run_power=_run_power_table(power_runs, progress),
+        drift_days=runs,
+        drift_false_alarms=_drift_false_alarm_table(runs, progress),
         drift=_drift_table(days, progress),
     )
 
@@ -269,22 +280,23 @@ def _waits(alarms: NDArray[np.int64], limit: int) -> Iterator[str]:
         yield f"{wait:,.0f}" if np.isfinite(wait) else f"more than {limit:,}"
 
 
+def _drift_false_alarm_table(days: int, progress: Callable[[str], None]) -> str:
+    rows = []
+    for photos in _PHOTOS_A_DAY:
+        progress(f"false alarms of drift with {photos} photos a day")
+        rate = false_alarm_rate(DriftScenario(photos), days)
+        rows.append([f"{photos:,}", f"{rate:.2%}"])
+    return _table(["photos a day", "days with an alarm"], rows)
+
+
 def _drift_table(days: int, progress: Callable[[str], None]) -> str:
     rows = []
-    moved = (0.0, 0.2, 0.5)
+    moved = (0.2, 0.5)
     for photos in (100, 1000):
         progress(f"drift with {photos} photos a day")
-        # Alarms on days without drift are rare, so more days are needed to estimate their rate.
-        shares = (
-            simulate_days(
-                DriftScenario(photos, moved=each), days if not each else max(1, days // 10)
-            )
-            for each in moved
-        )
+        shares = (simulate_days(DayScenario(photos, moved=each), days) for each in moved)
         rows.append([f"{photos:,}", *(f"{each:.1%}" for each in shares)])
-    return _table(
-        ["photos a day", "alarms without drift", "20% show one class", "50% show one class"], rows
-    )
+    return _table(["photos a day", "20% show one class", "50% show one class"], rows)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -110,7 +110,7 @@ def test_undelivered_digest_is_sent_again(operated: RunningBot) -> None:
 def test_digest_counts_recent_activity(operated: RunningBot, content: bytes) -> None:
     telegram, store = operated.telegram, operated.store
     store_answers(store, MODEL, "0123456789ab", USUAL, hours_ago=48)
-    store_answers(store, MODEL, "0123456789ab", DRIFTED)
+    store_answers(store, MODEL, "0123456789ab", DRIFTED, hours_ago=1)
     for truth in ("ship", "cat"):
         said = Feedback("bot", MODEL, "0" * 12, "ship", "known", {"ship": 1.0}, truth)
         store.feedback.add(said)

@@ -50,7 +50,7 @@ def watched(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
 def drift(bot: RunningBot) -> None:
     """Store a month, and a day that differs from it."""
     store_answers(bot.store, MODEL, REVISION, USUAL, hours_ago=48)
-    store_answers(bot.store, MODEL, REVISION, DRIFTED)
+    store_answers(bot.store, MODEL, REVISION, DRIFTED, hours_ago=1)
 
 
 def report() -> DriftReport:

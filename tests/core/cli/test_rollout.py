@@ -17,6 +17,7 @@ from core.store.drift import AnswerHistograms
 from core.store.store import Store
 from core.store.tables import DRIFT
 from tests.support.command_line import run_tensight
+from tests.support.drift import store_answers
 from tests.support.rollouts import MODEL, install_candidate, settings_with_model
 
 
@@ -98,7 +99,7 @@ def test_drift_is_reported_against_month_and_validation(settings: Settings) -> N
         store.drift.add({key: usual})
         with store.database.write() as connection:
             connection.execute(sa.update(DRIFT).values(hour=datetime.now(UTC) - timedelta(days=9)))
-        store.drift.add({key: today})
+        store_answers(store, *key, today, hours_ago=1)
     (report,) = json.loads(run(settings, "drift", MODEL, "--json").stdout)
     assert report["alarms"] == ["labels"]
     assert report["month"]["labels"]["n"] == 400
