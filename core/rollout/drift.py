@@ -9,7 +9,6 @@ divided by a design effect, here that of people who send three photos on average
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from scipy.stats.contingency import expected_freq
 
 from core.rollout.drift_result import BinGroup, Difference
 
-__all__ = ["MIN_PHOTOS", "PHOTOS_PER_PERSON", "DayScenario", "compare", "simulate_days"]
+__all__ = ["MIN_PHOTOS", "PHOTOS_PER_PERSON", "compare"]
 
 MIN_PHOTOS = 50
 """Number of photos of a day below which it is not compared."""
@@ -90,56 +89,3 @@ def _group_name(bins: tuple[str, ...], *, ordered: bool) -> str:
     if ordered and len(bins) > 1:
         return f"{bins[0]} to {bins[-1]}"
     return ", ".join(bins)
-
-
-@dataclass(frozen=True)
-class DayScenario:
-    """Days to simulate, each after a month of the same number of photos a day.
-
-    Attributes:
-        photos: Photos a day.
-        classes: Number of classes, which are equally frequent in the month.
-        moved: Share of the day's photos that all show the first class.
-    """
-
-    photos: int
-    classes: int = 11
-    moved: float = 0.0
-
-
-def simulate_days(scenario: DayScenario, days: int, seed: int = 0) -> float:
-    """Simulate days and return the share of them that alarm.
-
-    Every person sends a geometric number of photos, three on average, all of one class and with
-    the same score.
-
-    Args:
-        scenario: What to simulate.
-        days: Number of days.
-        seed: Seed of the random numbers.
-    """
-    rng = np.random.default_rng(seed)
-    usual = np.full(scenario.classes, 1 / scenario.classes)
-    moved = (1 - scenario.moved) * usual
-    moved[0] += scenario.moved
-    alarms = 0
-    for _ in range(days):
-        found = []
-        for _ in ("classes", "scores", "confidences"):
-            month, day = (
-                _histogram(rng, n, shares)
-                for n, shares in ((30 * scenario.photos, usual), (scenario.photos, moved))
-            )
-            found.append(compare(day, month).is_alarm)
-        alarms += any(found)
-    return alarms / days
-
-
-def _histogram(
-    rng: np.random.Generator, photos: int, shares: NDArray[np.float64]
-) -> dict[str, int]:
-    people = max(1, photos // PHOTOS_PER_PERSON)
-    sent = rng.geometric(1 / PHOTOS_PER_PERSON, people)
-    shown = rng.choice(len(shares), people, p=shares)
-    counts = np.bincount(shown, weights=sent, minlength=len(shares))
-    return {str(i): int(n) for i, n in enumerate(counts)}

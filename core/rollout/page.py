@@ -8,11 +8,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.rollout.drift import MIN_PHOTOS, DayScenario, simulate_days
+from core.rollout.drift import MIN_PHOTOS
 from core.rollout.drift_result import ALARM_P, MIN_CHANGE
 from core.rollout.sequential import ACCURACY_ALPHA, ERRORS_ALPHA, MAX_PER_PERSON, SLOW_ALPHA
 from core.rollout.simulate import Scenario, photos_until_alarm
-from core.rollout.simulate_drift import DriftScenario, false_alarm_rate
+from core.rollout.simulate_drift import (
+    MAX_WAIT_H,
+    DriftScenario,
+    false_alarm_rate,
+    hours_until_alarm,
+)
 from core.rollout.simulate_runs import RunScenario, pairs_until_alarm
 
 __all__ = ["rollout_page"]
@@ -26,6 +31,8 @@ _RUN_RATES = (0.001, 0.01, 0.1)
 _WORSE_RUNS = ((0.001, 0.05), (0.001, 0.2), (0.01, 0.05), (0.01, 0.2), (0.1, 0.2), (0.1, 0.4))
 _BUSY_BEGINS = 0.01
 _PHOTOS_A_DAY = (60, 100, 1000)
+_DRIFT_PHOTOS = (100, 1000)
+_DRIFTS = ((0.2, False), (0.5, False), (0.2, True))
 _TEMPLATE = """# Release on evidence
 
 This page is written by `{command}`. All its figures come from simulations with seed 0.
@@ -170,7 +177,9 @@ confidence:
 
 {drift_false_alarms}
 
-Alarms on days on which some photos all show one class; {days:,} days each:
+Hours from the beginning of drift until the alarm, and shares of alarms within a day and within
+{max_wait_h} hours; {power_runs:,} beginnings each. A share of the people sends photos of one class;
+in the last scenario, these have known scores and confidences in the lower half:
 
 {drift}
 """
@@ -183,11 +192,11 @@ def rollout_page(
 
     Args:
         runs: Number of simulated canaries, and of days, for each false-alarm rate; a tenth of it is
-            the number of canaries for each power, and of days with drift.
+            the number of canaries, and of beginnings of drift, for each power.
         command: The command line, for the page.
         progress: Called with the name of each simulation.
     """
-    power_runs = days = max(1, runs // 10)
+    power_runs = max(1, runs // 10)
     return _TEMPLATE.format(
         command=command,
         accuracy=ACCURACY_ALPHA,
@@ -197,7 +206,7 @@ def rollout_page(
         total=ACCURACY_ALPHA + ERRORS_ALPHA + SLOW_ALPHA,
         runs=runs,
         power_runs=power_runs,
-        days=days,
+        max_wait_h=MAX_WAIT_H,
         photos=Scenario().photos,
         correlation=_CORRELATION,
         worse=", ".join(f"{100 * each:.0f}" for each in _WORSE_BY),
@@ -211,7 +220,7 @@ def rollout_page(
         run_power=_run_power_table(power_runs, progress),
         drift_days=runs,
         drift_false_alarms=_drift_false_alarm_table(runs, progress),
-        drift=_drift_table(days, progress),
+        drift=_drift_table(power_runs, progress),
     )
 
 
@@ -289,14 +298,21 @@ def _drift_false_alarm_table(days: int, progress: Callable[[str], None]) -> str:
     return _table(["photos a day", "days with an alarm"], rows)
 
 
-def _drift_table(days: int, progress: Callable[[str], None]) -> str:
+def _drift_table(runs: int, progress: Callable[[str], None]) -> str:
     rows = []
-    moved = (0.2, 0.5)
-    for photos in (100, 1000):
-        progress(f"drift with {photos} photos a day")
-        shares = (simulate_days(DayScenario(photos, moved=each), days) for each in moved)
-        rows.append([f"{photos:,}", *(f"{each:.1%}" for each in shares)])
-    return _table(["photos a day", "20% show one class", "50% show one class"], rows)
+    for photos in _DRIFT_PHOTOS:
+        for moved, moves_scores in _DRIFTS:
+            what = f"{moved:.0%} show one class"
+            if moves_scores:
+                what += ", with lower scores and confidences"
+            progress(f"drift with {photos} photos a day: {what}")
+            scenario = DriftScenario(photos, moved=moved, moves_scores=moves_scores)
+            hours = hours_until_alarm(scenario, runs)
+            median, _ = _waits(hours, MAX_WAIT_H)
+            shares = (np.mean((hours > 0) & (hours <= limit)) for limit in (24, MAX_WAIT_H))
+            rows.append([f"{photos:,}", what, median, *(f"{share:.1%}" for share in shares)])
+    header = ["photos a day", "drift", "median hours", "within 24 hours"]
+    return _table([*header, f"within {MAX_WAIT_H} hours"], rows)
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from core.rollout.drift import DayScenario, compare, simulate_days
+from core.rollout.drift import compare
 from core.rollout.drift_result import Difference
 
 MONTH = {"cat": 3000, "dog": 3000, "none": 1000}
@@ -50,7 +50,3 @@ def test_p_value_is_that_of_a_chi_squared_test() -> None:
     test = stats.chi2_contingency([[*day.values()], [*month.values()]], correction=False)
     p = stats.chi2.sf(test.statistic / 5, test.dof)
     assert compare(day, month).p == pytest.approx(p)
-
-
-def test_days_with_drift_alarm() -> None:
-    assert simulate_days(DayScenario(1000, moved=0.5), 10) == 1.0
