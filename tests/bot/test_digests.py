@@ -20,10 +20,12 @@ from core.bundle.metrics import ProportionEstimate
 from core.charts.drawer import ChartDrawer
 from core.store.activity import Activity
 from core.store.chats import Chat
+from core.store.database import in_utc
+from core.store.digests import digest_notice
 from core.store.feedback import Feedback
 from core.store.rollouts import Rollout
 from core.store.store import Store
-from core.store.tables import DIGESTS
+from core.store.tables import DIGESTS, NOTICES
 from tests.support.drift import DRIFTED, USUAL, store_answers
 from tests.support.rollouts import MODEL, settings_with_model
 from tests.support.running_bot import RunningBot, ask, running_bot, texts
@@ -50,10 +52,17 @@ def command(bot: RunningBot, text: str) -> Call:
     return ask(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, text))
 
 
-def make_due(store: Store) -> None:
-    """Make a digest due now."""
+def make_due(store: Store) -> datetime:
+    """Make a digest due, and return since when."""
+    at = datetime.now(UTC) - timedelta(hours=1)
     with store.database.write() as connection:
-        connection.execute(sa.update(DIGESTS).values(due_at=datetime.now(UTC) - timedelta(hours=1)))
+        connection.execute(sa.update(DIGESTS).values(due_at=at))
+    return at
+
+
+def due_at(store: Store) -> datetime:
+    with store.database.read() as connection:
+        return in_utc(connection.execute(sa.select(DIGESTS.c.due_at)).scalar_one())
 
 
 def digest(days: int = 1) -> Digest:
@@ -89,22 +98,30 @@ def test_regular_digest_is_sent_once_it_is_turned_on(operated: RunningBot, choic
     assert store.digests.days(person) is None
 
 
-def test_undelivered_digest_is_sent_again(operated: RunningBot) -> None:
+def test_undelivered_digest_is_sent_again_without_a_change_of_its_time(
+    operated: RunningBot,
+) -> None:
     telegram, store = operated.telegram, operated.store
+    notice = digest_notice(operated.state.person(OPERATOR) or "")
     command(operated, "/digest daily")
     telegram.faults.closed[OPERATOR] = "bot was blocked"
-    make_due(store)
+    at = make_due(store)
 
     def postponed() -> bool:
         with store.database.read() as connection:
-            due = connection.execute(sa.select(DIGESTS.c.due_at)).scalar_one()
-        left: timedelta = due.replace(tzinfo=UTC) - datetime.now(UTC)
+            again_at = connection.execute(sa.select(NOTICES.c.due_at)).scalar()
+        if again_at is None:
+            return False
+        left: timedelta = in_utc(again_at) - datetime.now(UTC)
         return timedelta(minutes=30) < left < timedelta(minutes=90)
 
     wait_for(postponed)
+    assert due_at(store) == at
     telegram.faults.closed.clear()
-    make_due(store)
+    # As if an hour had passed.
+    store.notices.release(notice)
     assert telegram.wait_for(2, OPERATOR)[-1].text.startswith("Digest of the last 24 hours")
+    wait_for(lambda: due_at(store) == at + timedelta(days=1))
 
 
 def test_digest_counts_recent_activity(operated: RunningBot, content: bytes) -> None:
