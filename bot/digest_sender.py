@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from telegram import Bot, Update
 
@@ -51,7 +52,7 @@ async def show_digest_picture(update: Update, context: BotContext) -> None:
     state, language = context.bot_data, await context.language()
     if not state.charts.is_installed:
         return
-    digest = await collect_digest(state, 1)
+    digest = await collect_digest(state, 1, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     if picture is not None:
         await reply_photo(update.effective_message, picture, digest_caption(digest, language))
@@ -104,7 +105,7 @@ async def _send_due(bot: Bot, state: BotState) -> None:
 async def _send(bot: Bot, state: BotState, operator: int, days: int) -> bool:
     """Send a digest to an operator; return whether it was delivered."""
     language = await operator_language(state.store.chats, operator)
-    digest = await collect_digest(state, days)
+    digest = await collect_digest(state, days, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     text = digest_text if picture is None else digest_caption
     return await send_message(bot, operator, text(digest, language), picture)
@@ -112,7 +113,7 @@ async def _send(bot: Bot, state: BotState, operator: int, days: int) -> bool:
 
 async def _show(update: Update, context: BotContext, days: int) -> None:
     state, language = context.bot_data, await context.language()
-    digest = await collect_digest(state, days)
+    digest = await collect_digest(state, days, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     if picture is None:
         await reply(update.effective_message, digest_text(digest, language))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.digest import Digest, DiskUse, LiveModel
+from bot.digest import Digest, DiskUse, LiveModel, collect_digest
 from bot.digest_chart import digest_chart
 from bot.digest_text import digest_text
 from bot.timings import Timings
@@ -25,7 +26,7 @@ from core.store.digests import digest_notice
 from core.store.feedback import Feedback
 from core.store.rollouts import Rollout
 from core.store.store import Store
-from core.store.tables import DIGESTS, NOTICES
+from core.store.tables import BOT_HOURS, DIGESTS, NOTICES
 from tests.support.drift import DRIFTED, USUAL, store_answers
 from tests.support.rollouts import MODEL, settings_with_model
 from tests.support.running_bot import RunningBot, ask, running_bot, texts
@@ -146,6 +147,25 @@ def test_digest_counts_recent_activity(operated: RunningBot, content: bytes) -> 
     ):
         assert part in text
     assert usage == f"{T['digest_off']}\n{T['digest_usage']}"
+
+
+@pytest.mark.parametrize(("days", "n_parts"), [(1, 6), (7, 7)])
+def test_digest_leaves_out_no_part_of_its_first_hour(
+    operated: RunningBot, days: int, n_parts: int
+) -> None:
+    # Recent, since the bot deletes old counts.
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    first = hour - timedelta(days=days)
+    photos = {first - timedelta(hours=1): 100, first: 20, first + timedelta(hours=5): 3, hour: 1}
+    with operated.store.database.write() as connection:
+        for at, n in photos.items():
+            row = {"hour": at, "process": "1", "verdicts": {"known": n}, "seconds": {}, "errors": 0}
+            connection.execute(sa.insert(BOT_HOURS).values(row))
+    found = asyncio.run(collect_digest(operated.state, days, hour + timedelta(minutes=30)))
+    assert found.activity.photos == 24
+    starts, numbers = zip(*found.parts, strict=True)
+    assert (starts[0], len(starts), sum(numbers)) == (first, n_parts, 24)
+    assert numbers[-1] == 1, "the current hour belongs to the last part"
 
 
 def test_digest_command_explains_its_arguments(operated: RunningBot) -> None:
