@@ -60,7 +60,9 @@ async def find_drift(state: BotState) -> list[DriftReport] | None:
 
 
 async def _check(bot: Bot, state: BotState) -> None:
-    notices, reports = state.store.notices, await find_drift(state) or []
+    notices, reports = state.store.notices, await find_drift(state)
+    if reports is None:
+        return  # The metrics keep their last values: that nothing was compared is no end of drift.
     state.metrics.set_drift(reports)
     alarms = [each for each in reports if each.alarms]
     if not alarms or not state.settings.operators:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from bot.metrics import BotMetrics
 from bot.timings import Timings
 from core import locale
 from core.charts.drawer import ChartDrawer
+from core.rollout.drift_process import DriftProcess
 from core.rollout.drift_report import drift_reports
 from core.rollout.drift_result import DriftReport
 from core.rollout.drift_samples import DriftSample
@@ -157,6 +159,28 @@ def test_drift_that_is_over_is_no_longer_exported() -> None:
     assert 'tensight_drift_alarm{model="' in generate_latest(metrics.registry).decode()
     metrics.set_drift([])
     assert "tensight_drift_alarm{" not in generate_latest(metrics.registry).decode()
+
+
+def test_drift_is_exported_until_the_next_comparison(watched: RunningBot) -> None:
+    metrics = watched.state.metrics
+
+    def exported() -> bool:
+        return "tensight_drift_alarm{" in generate_latest(metrics.registry).decode()
+
+    drift(watched)
+    wait_for(exported)
+    failed = threading.Event()
+
+    class FailingProcess(DriftProcess):
+        def compare(self, samples: Sequence[DriftSample]) -> None:
+            failed.set()
+
+    watched.state.drift = FailingProcess()
+    # The second failure comes after the end of the check with the first one.
+    for _ in range(2):
+        wait_for(failed.is_set)
+        failed.clear()
+    assert exported()
 
 
 def test_undelivered_drift_alarm_is_sent_later(watched: RunningBot) -> None:
