@@ -86,6 +86,16 @@ def test_wrong_usage_is_explained(settings: Settings, arguments: tuple[str, ...]
     assert "Traceback" not in refused.stderr
 
 
+def test_drift_of_an_unknown_model_is_an_error(settings: Settings) -> None:
+    quiet = run(settings, "drift", MODEL)
+    assert (quiet.returncode, quiet.stdout) == (0, "")
+    assert "No photos" in quiet.stderr
+    for options in ((), ("--json",)):
+        refused = run(settings, "drift", "typo", *options)
+        assert refused.returncode != 0
+        assert f"There is no model 'typo'. Available models: {MODEL}." in refused.stderr
+
+
 def test_drift_is_reported_against_month_and_validation(settings: Settings) -> None:
     assert "No photos" in run(settings, "drift").stderr
     usual = AnswerHistograms(
