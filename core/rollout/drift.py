@@ -20,7 +20,7 @@ from core.rollout.drift_result import BinGroup, Difference
 __all__ = ["MIN_PHOTOS", "PHOTOS_PER_PERSON", "compare"]
 
 MIN_PHOTOS = 50
-"""Number of photos of a day below which it is not compared."""
+"""Number of photos, of a day and of its reference, below which they are not compared."""
 
 PHOTOS_PER_PERSON = 3
 """Mean number of photos that a person sends."""
@@ -41,6 +41,11 @@ def compare(
         reference: The same for the reference.
         ordered: Whether the bins are numbers, so that neighbours are grouped; otherwise rare bins
             are grouped.
+
+    Returns:
+        The difference. Without groups, with a change of 0 and a p-value of 1, where it is not
+        compared: one of the histograms has fewer than `MIN_PHOTOS` photos, as the month before a
+        new revision has, or all photos are in one group.
     """
     n, reference_n = sum(day.values()), sum(reference.values())
     groups, counts = _group_bins(day, reference, ordered=ordered)

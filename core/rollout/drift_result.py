@@ -45,9 +45,11 @@ class Difference:
         n, reference_n: Numbers of photos.
         change: Total variation distance, 0 to 1: the share of photos that would have to change
             their bin to make the histograms equal.
-        p: p-value of the corrected chi-squared test; 1 where there is too little to compare.
+        p: p-value of the corrected chi-squared test; 1 where there is too little to compare, see
+            `core.rollout.drift.compare`.
         largest: Name of the bin, or group of bins, whose share changed most.
-        groups: The groups of bins that were compared; ascending where bins are numbers.
+        groups: The groups of bins that were compared, ascending where bins are numbers; none where
+            there is too little to compare.
     """
 
     n: int

@@ -25,7 +25,8 @@ class DriftSample:
     Attributes:
         model, revision: The revision.
         day: Histograms of the last 24 full hours.
-        month: Histograms of the 30 days before them.
+        month: Histograms of the 30 days before them, or of as many as the revision has answered in;
+            empty for a revision that answered its first photo in the last day.
         validation: Histograms of validation, without known scores and, among the labels, without
             verdicts; None where they are not known.
     """

@@ -160,9 +160,14 @@ busy times:
 The last 24 full hours are compared with the 30 days before them: the mix of predicted labels, the
 known scores and the confidences. Day and month differ beyond chance if the p-value of a chi-squared
 test, corrected for people who send several photos of one subject, is below {p}, and the total
-variation distance is at least {change:.0%}. Days with fewer than {min_photos} photos are not
-compared. The difference from validation is shown without an alarm, since what people send
-differs from a data set on the first day.
+variation distance is at least {change:.0%}. The difference from validation is shown without an
+alarm, since what people send differs from a data set on the first day.
+
+Each revision is compared with itself. There is no comparison, and no alarm, while the last 24 hours
+or the days before them have fewer than {min_photos} photos of it, or if all are alike, such as a
+single label. A revision that has just become live is therefore not compared on its first day, and
+then with as many days as it has, up to 30. Without the extra `charts`, nothing is compared. Where a
+comparison fails, the metrics keep their last values.
 
 The bot looks at each hour when it has ended, at most half an hour later, and tells its operators at
 most once a day, however many processes it has: with a picture of the day beside the month, and what

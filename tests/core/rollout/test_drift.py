@@ -33,6 +33,8 @@ def test_small_change_of_many_photos_raises_no_alarm() -> None:
 def test_few_photos_are_not_compared() -> None:
     assert compare({"none": 40}, MONTH) == Difference(40, 7000, 0.0, 1.0, "")
     assert compare({}, {}) == Difference(0, 0, 0.0, 1.0, "")
+    new = compare({"cat": 300, "none": 100}, {"cat": 9, "none": 40})
+    assert new == Difference(400, 49, 0.0, 1.0, ""), "a month of a new revision"
     assert compare({"none": 400}, {"none": 4000}).p == 1.0
 
 
