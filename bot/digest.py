@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from bot.drift_alarm import find_drift
@@ -28,7 +29,6 @@ __all__ = ["Digest", "DiskUse", "LiveModel", "collect_digest", "store_activity"]
 _HOURS_PER_BAR = {1: 4}
 _LABELS = 20
 _A_DAY = timedelta(days=1)
-_AN_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,12 @@ class Digest:
     """A digest.
 
     Attributes:
-        days: Days that it is about.
+        days: Days that it is about. They begin with a full hour, since counts are stored by the
+            hour: up to an hour is in two daily digests, and none is left out.
         end: Their end, in UTC.
         activity: What the bot did.
-        parts: Photos by stretches of equal length: their starts in UTC, and the numbers.
+        parts: Photos by stretches of equal length: their starts in UTC, and the numbers. The last
+            one also has what has passed of the current hour.
         people: People who got an answer to a single photo.
         judged: Share of judged answers that were right, in all fronts; None without feedback.
         drift: Drift of the last 24 hours; None where it cannot be found.
@@ -96,12 +98,13 @@ class Digest:
     labels: ProportionEstimate | None
 
 
-async def collect_digest(state: BotState, days: int) -> Digest:
-    """Collect a digest of the last days, to the full hour.
+async def collect_digest(state: BotState, days: int, end: datetime) -> Digest:
+    """Collect a digest of the last days.
 
     Args:
         state: The bot's state.
         days: Number of days.
+        end: The current time, in UTC.
 
     Raises:
         StoreError: The database is not available.
@@ -112,7 +115,6 @@ async def collect_digest(state: BotState, days: int) -> Digest:
         models = await state.models.all()
     except TenSightError:
         models = None
-    end = datetime.now(UTC)
     return await asyncio.to_thread(
         _collect, state.store, state.settings.home, models, drift, days, end
     )
@@ -141,27 +143,26 @@ def _collect(
     days: int,
     end: datetime,
 ) -> Digest:
-    # Counts are stored by the hour: the current one belongs to the last day.
-    start = end.replace(minute=0, second=0, microsecond=0) + _AN_HOUR - days * _A_DAY
+    start = end.replace(minute=0, second=0, microsecond=0) - days * _A_DAY
     hours, total = store.activity.since(start), Activity()
     for each in hours.values():
         total.add(each)
     length = timedelta(hours=_HOURS_PER_BAR.get(days, 24))
     new_labels = 0 if models is None else _new_labels(store, start)
-    starts = [start + i * length for i in range(days * _A_DAY // length)]
+    photos = Counter[int]()
+    n_parts = days * _A_DAY // length
+    for hour, each in hours.items():
+        photos[min((hour - start) // length, n_parts - 1)] += each.photos
     return Digest(
         days,
         end,
         total,
-        [
-            (each, sum(a.photos for hour, a in hours.items() if each <= hour < each + length))
-            for each in starts
-        ],
+        [(start + i * length, photos[i]) for i in range(n_parts)],
         store.activity.people(start),
         _estimate(store.feedback.stats(since=start)),
         drift,
         _disk_use(home),
-        None if models is None else _live(store, models, start),
+        None if models is None else _live(store, models, start, end),
         new_labels,
         _label_estimate(store, models) if new_labels and models is not None else None,
     )
@@ -188,10 +189,12 @@ def _label_estimate(store: Store, models: Sequence[ModelInfo]) -> ProportionEsti
     return _estimate([row for row in rows if (row.model, row.revision) in live])
 
 
-def _live(store: Store, models: Sequence[ModelInfo], start: datetime) -> list[LiveModel]:
+def _live(
+    store: Store, models: Sequence[ModelInfo], start: datetime, end: datetime
+) -> list[LiveModel]:
     since = store.live.changed_at()
     rollouts = {each.model: each for each in store.rollouts.active()}
-    answers = store.drift.between(start, datetime.now(UTC) + _AN_HOUR)
+    answers = store.drift.between(start, end)
     found = [
         LiveModel(
             model.config.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from telegram import Bot, Update
 
@@ -16,12 +17,15 @@ from bot.sending import reply, reply_photo, send_message
 from bot.state import BotContext, BotState
 from core.errors import StoreError
 from core.locale import Language
+from core.store.digests import digest_notice
 
 __all__ = ["choose_digest", "show_digest_picture", "watch_digests"]
 
 logger = logging.getLogger(__name__)
 
 _DAYS = {"daily": 1, "weekly": 7}
+# Time that one process has to send a digest before another one may.
+_SENDING_S = 300.0
 
 
 async def choose_digest(update: Update, context: BotContext) -> None:
@@ -48,7 +52,7 @@ async def show_digest_picture(update: Update, context: BotContext) -> None:
     state, language = context.bot_data, await context.language()
     if not state.charts.is_installed:
         return
-    digest = await collect_digest(state, 1)
+    digest = await collect_digest(state, 1, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     if picture is not None:
         await reply_photo(update.effective_message, picture, digest_caption(digest, language))
@@ -73,28 +77,43 @@ async def watch_digests(bot: Bot, state: BotState) -> None:
 
 
 async def _send_due(bot: Bot, state: BotState) -> None:
-    digests = state.store.digests
+    digests, notices = state.store.digests, state.store.notices
     for operator in state.settings.operators:
         person = state.person(operator) or ""
-        days = await asyncio.to_thread(digests.claim, person)
-        if days is None:
+        name = digest_notice(person)
+        if await asyncio.to_thread(digests.due, person) is None:
+            continue
+        if not await asyncio.to_thread(notices.is_due, name):
+            continue
+        # Several processes may have found it; one of them sends it.
+        if not await asyncio.to_thread(notices.claim, name, _SENDING_S):
+            continue
+        # Another process may have sent it shortly before the claim.
+        due = await asyncio.to_thread(digests.due, person)
+        if due is None:
             continue
         delivered = False
         try:
-            language = await operator_language(state.store.chats, operator)
-            digest = await collect_digest(state, days)
-            picture = await _draw(state, digest, language)
-            text = digest_text if picture is None else digest_caption
-            delivered = await send_message(bot, operator, text(digest, language), picture)
+            delivered = await _send(bot, state, operator, due.days)
         finally:
-            if not delivered:
-                retry_s = state.timings.digest_retry_s
-                await asyncio.to_thread(digests.postpone, person, retry_s)
+            if delivered:
+                await asyncio.to_thread(digests.advance, person, due)
+            else:
+                await asyncio.to_thread(notices.postpone, name, state.timings.digest_retry_s)
+
+
+async def _send(bot: Bot, state: BotState, operator: int, days: int) -> bool:
+    """Send a digest to an operator; return whether it was delivered."""
+    language = await operator_language(state.store.chats, operator)
+    digest = await collect_digest(state, days, datetime.now(UTC))
+    picture = await _draw(state, digest, language)
+    text = digest_text if picture is None else digest_caption
+    return await send_message(bot, operator, text(digest, language), picture)
 
 
 async def _show(update: Update, context: BotContext, days: int) -> None:
     state, language = context.bot_data, await context.language()
-    digest = await collect_digest(state, days)
+    digest = await collect_digest(state, days, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     if picture is None:
         await reply(update.effective_message, digest_text(digest, language))

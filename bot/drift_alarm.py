@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from telegram import Bot
@@ -59,7 +60,9 @@ async def find_drift(state: BotState) -> list[DriftReport] | None:
 
 
 async def _check(bot: Bot, state: BotState) -> None:
-    notices, reports = state.store.notices, await find_drift(state) or []
+    notices, reports = state.store.notices, await find_drift(state)
+    if reports is None:
+        return  # The metrics keep their last values: that nothing was compared is no end of drift.
     state.metrics.set_drift(reports)
     alarms = [each for each in reports if each.alarms]
     if not alarms or not state.settings.operators:
@@ -69,10 +72,10 @@ async def _check(bot: Bot, state: BotState) -> None:
     # Several processes may have found it; one of them tells the operators.
     if not await asyncio.to_thread(notices.claim, _NOTICE, _SENDING_S):
         return
-    worst = max(alarms, key=lambda each: max(each.month[name].change for name in each.alarms))
+    alarms.sort(key=lambda each: -max(each.month[name].change for name in each.alarms))
     delivered = False
     try:
-        delivered = await _tell_operators(bot, state, worst)
+        delivered = await _tell_operators(bot, state, alarms)
     finally:
         if delivered:
             await asyncio.to_thread(notices.postpone, _NOTICE, _DAY_S)
@@ -80,15 +83,19 @@ async def _check(bot: Bot, state: BotState) -> None:
             await asyncio.to_thread(notices.release, _NOTICE)
 
 
-async def _tell_operators(bot: Bot, state: BotState, report: DriftReport) -> bool:
-    """Send the alarm to all operators; return whether one of them got it."""
+async def _tell_operators(bot: Bot, state: BotState, reports: Sequence[DriftReport]) -> bool:
+    """Send one alarm about all reports, the worst first, to all operators.
+
+    Returns:
+        Whether one of them got it.
+    """
     pictures: dict[Language, bytes | None] = {}
     delivered = False
     for operator in state.settings.operators:
         language = await operator_language(state.store.chats, operator)
         if language not in pictures:
-            chart = drift_chart(report, language)
+            chart = drift_chart(reports[0], language)
             pictures[language] = await asyncio.to_thread(state.charts.draw, chart)
-        text = drift_text(report, language)
+        text = drift_text(reports, language)
         delivered |= await send_message(bot, operator, text, pictures[language])
     return delivered

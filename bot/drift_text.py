@@ -1,8 +1,10 @@
-"""Text of a drift alarm, as a pure function of a report and a language."""
+"""Text of a drift alarm, as a pure function of reports and a language."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from telegram.constants import MessageLimit
 
 from bot.evidence_text import format_share, label_text
 from core import locale
@@ -13,19 +15,33 @@ from core.store.feedback import NONE
 
 __all__ = ["drift_text", "group_name"]
 
+_MAX_OTHERS = 4
 
-def drift_text(report: DriftReport, language: Language) -> str:
-    """Describe how a revision's photos of the last day differ, and what to check.
+
+def drift_text(reports: Sequence[DriftReport], language: Language) -> str:
+    """Describe how the photos of the last day differ, and what to check.
 
     Args:
-        report: The report, with at least one alarm.
+        reports: The reports, with at least one alarm each. The first one is described in detail,
+            the others are named.
         language: Language of the text.
+
+    Returns:
+        A text that fits below a picture; what to check is shortened where it would not.
     """
+    worst, *others = reports
     texts = locale.bot_texts(language)
-    lines = [texts["drift_alarm"].format(model=report.model, revision=report.revision)]
-    lines += (_difference(name, report.month[name], language) for name in report.alarms)
-    lines += ["", texts["drift_look"], *(f"• {hint}" for hint in _hints(report, language))]
-    return "\n".join(lines)
+    lines = [texts["drift_alarm"].format(model=worst.model, revision=worst.revision)]
+    lines += (_difference(name, worst.month[name], language) for name in worst.alarms)
+    if others:
+        lines.append(_others(others, language))
+    hints = [f"• {hint}" for hint in _hints(worst, language)]
+    while hints:
+        text = "\n".join([*lines, "", texts["drift_look"], *hints])
+        if len(text) <= MessageLimit.CAPTION_LENGTH:
+            return text
+        hints.pop()
+    return "\n".join(lines)[: MessageLimit.CAPTION_LENGTH]
 
 
 def group_name(statistic: str, group: BinGroup, language: Language) -> str:
@@ -39,6 +55,22 @@ def group_name(statistic: str, group: BinGroup, language: Language) -> str:
         bounds = low, high + SCORE_BIN_WIDTH
         ends = locale.decimal(bounds[0], 2, language), locale.decimal(bounds[1], 2, language)
     return locale.bot_texts(language)["drift_range"].format(low=ends[0], high=ends[1])
+
+
+def _others(reports: Sequence[DriftReport], language: Language) -> str:
+    texts = locale.bot_texts(language)
+    named = ", ".join(
+        texts["drift_other"].format(
+            model=report.model,
+            revision=report.revision,
+            statistics=", ".join(texts[f"drift_{name}"] for name in report.alarms),
+        )
+        for report in reports[:_MAX_OTHERS]
+    )
+    more = len(reports) - _MAX_OTHERS
+    if more > 0:
+        return texts["drift_others_more"].format(others=named, n=more)
+    return texts["drift_others"].format(others=named)
 
 
 def _difference(statistic: str, difference: Difference, language: Language) -> str:

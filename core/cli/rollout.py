@@ -129,7 +129,7 @@ def evidence(
 
 @app.command(rich_help_panel=MODELS)
 def drift(model: ModelArgument = None, as_json: JsonOption = False) -> None:
-    """Compare the photos of the last 24 hours with those of the month before and validation.
+    """Compare the photos of the last 24 full hours with those of the month before and validation.
 
     The exit status is 0 even if they differ.
     """
@@ -143,12 +143,16 @@ def drift(model: ModelArgument = None, as_json: JsonOption = False) -> None:
     settings = read_settings()
     with _open_store(settings) as store, closing(Catalog(settings)) as catalog:
         samples = drift_samples(store.drift, catalog.models(), datetime.now(UTC), model=model)
+        if model is not None and not samples:
+            catalog.bundle(
+                model
+            )  # An unknown name is an error, and does not mean that all is quiet.
     reports = drift_reports(samples)
     if as_json:
         print_json([each.to_dict() for each in reports])
         return
     if not reports:
-        say("No photos were answered in the last 24 hours.")
+        say("No photos were answered in the last 24 full hours.")
         return
     rows = [
         [

@@ -19,12 +19,13 @@ from core.store.end_reasons import BY_HAND
 from core.store.rollouts import Rollout
 from core.store.store import Store
 
-__all__ = ["begin_rollout", "end_rollout", "format_share", "parse_share"]
+__all__ = ["MIN_SLOW_MS", "begin_rollout", "end_rollout", "format_share", "parse_share"]
 
 _LATENCY_RUNS = 9
 _SLOW_FACTOR = 2.0
-# Below this no visitor notices, and a small model's time in a process of its own is mostly copying.
-_MIN_SLOW_MS = 5.0
+# Below this, no visitor notices, and the time of a small model depends on little but the caches.
+MIN_SLOW_MS = 5.0
+"""Milliseconds for each photo below which no batch counts as slow."""
 
 
 def begin_rollout(
@@ -81,7 +82,7 @@ def begin_rollout(
         candidate=bundle.revision,
         live=live.revision,
         share=share,
-        slow_ms=max(_SLOW_FACTOR * _median_latency_ms(live), _MIN_SLOW_MS),
+        slow_ms=max(_SLOW_FACTOR * _median_latency_ms(live), MIN_SLOW_MS),
         bundled=None if bundled is None else bundled.revision,
         audit=None if operator is None else AuditEntry.now(operator, command, "began"),
     )

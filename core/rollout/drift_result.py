@@ -7,8 +7,12 @@ from typing import Any
 
 __all__ = ["ALARM_P", "MIN_CHANGE", "BinGroup", "Difference", "DriftReport"]
 
-ALARM_P = 0.0002
-"""p-value below which a difference is an alarm; simulated, see docs/ROLLOUT.md."""
+ALARM_P = 0.00001
+"""p-value below which a difference is an alarm.
+
+It is low enough for one look an hour: simulated days without drift raise an alarm in less than 0.5%
+of cases, see docs/ROLLOUT.md.
+"""
 
 MIN_CHANGE = 0.1
 """Smallest `Difference.change` that raises an alarm."""
@@ -41,9 +45,11 @@ class Difference:
         n, reference_n: Numbers of photos.
         change: Total variation distance, 0 to 1: the share of photos that would have to change
             their bin to make the histograms equal.
-        p: p-value of the corrected chi-squared test; 1 where there is too little to compare.
+        p: p-value of the corrected chi-squared test; 1 where there is too little to compare, see
+            `core.rollout.drift.compare`.
         largest: Name of the bin, or group of bins, whose share changed most.
-        groups: The groups of bins that were compared; ascending where bins are numbers.
+        groups: The groups of bins that were compared, ascending where bins are numbers; none where
+            there is too little to compare.
     """
 
     n: int

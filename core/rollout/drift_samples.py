@@ -24,8 +24,9 @@ class DriftSample:
 
     Attributes:
         model, revision: The revision.
-        day: Histograms of the last day.
-        month: Histograms of the 30 days before it.
+        day: Histograms of the last 24 full hours.
+        month: Histograms of the 30 days before them, or of as many as the revision has answered in;
+            empty for a revision that answered its first photo in the last day.
         validation: Histograms of validation, without known scores and, among the labels, without
             verdicts; None where they are not known.
     """
@@ -40,23 +41,26 @@ class DriftSample:
 def drift_samples(
     table: DriftTable, models: Collection[ModelInfo], now: datetime, *, model: str | None = None
 ) -> list[DriftSample]:
-    """Collect the histograms of the last 24 hours and what they are compared with.
+    """Collect the histograms of the last 24 full hours and what they are compared with.
+
+    The hour that has not ended is left out. Whoever looks within an hour, and however often, thus
+    compares the same photos, and a day has 24 looks: the false-alarm rate is stated for these.
 
     Args:
         table: The stored statistics.
         models: The models, for their validation metrics.
-        now: End of the last day, in UTC.
+        now: The current time, in UTC.
         model: Name of a model; None for all.
 
     Returns:
-        One sample for each revision that answered photos in the last day.
+        One sample for each revision that answered photos in these hours.
 
     Raises:
         StoreError: The database is not available.
     """
-    # Statistics are stored by the hour: the current one belongs to the day.
-    start = now.replace(minute=0, second=0, microsecond=0) - _DAY + timedelta(hours=1)
-    days = table.between(start, now + _DAY)
+    end = now.replace(minute=0, second=0, microsecond=0)
+    start = end - _DAY
+    days = table.between(start, end)
     months = table.between(start - _MONTH, start)
     known = {(each.name, each.revision): each for each in models}
     samples = []

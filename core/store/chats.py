@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from core.store.database import Database
 from core.store.dialects import upsert
+from core.store.digests import digest_notice
 from core.store.feedback import LABEL, right
 from core.store.shadow_senders import forget_comparisons
 from core.store.tables import (
@@ -20,6 +21,7 @@ from core.store.tables import (
     FEEDBACK,
     LESSON_PHOTOS,
     LESSONS,
+    NOTICES,
 )
 
 __all__ = ["Chat", "ChatTable", "UserStats"]
@@ -113,6 +115,8 @@ class ChatTable:
             connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.person == person))
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.person == person))
             connection.execute(sa.delete(DIGESTS).where(DIGESTS.c.operator == person))
+            claim = NOTICES.c.name == digest_notice(person)
+            connection.execute(sa.delete(NOTICES).where(claim))
             connection.execute(sa.delete(CONFIRMATIONS).where(CONFIRMATIONS.c.operator == person))
             own_photos = LESSON_PHOTOS.c.person == person
             connection.execute(sa.delete(LESSON_PHOTOS).where(own_photos))

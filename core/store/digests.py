@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -10,7 +11,19 @@ from core.store.database import Database, in_utc
 from core.store.dialects import upsert
 from core.store.tables import DIGESTS
 
-__all__ = ["DigestTable"]
+__all__ = ["DigestTable", "DueDigest", "digest_notice"]
+
+
+class DueDigest(NamedTuple):
+    """A digest that is due.
+
+    Attributes:
+        days: The days that it is about, and until the next one.
+        at: When it became due, in UTC.
+    """
+
+    days: int
+    at: datetime
 
 
 class DigestTable:
@@ -43,34 +56,37 @@ class DigestTable:
         with self._database.read() as connection:
             return connection.execute(select).scalar()
 
-    def claim(self, operator: str) -> int | None:
-        """Claim the digest that is due now for this process, so that no other one sends it.
+    def due(self, operator: str) -> DueDigest | None:
+        """Return the digest of an operator that is due now; None where none is due."""
+        with self._database.read() as connection:
+            select = sa.select(DIGESTS).where(DIGESTS.c.operator == operator)
+            row = connection.execute(select).first()
+        if row is None or in_utc(row.due_at) > datetime.now(UTC):
+            return None
+        return DueDigest(row.days, in_utc(row.due_at))
 
-        The next one is due at the same time of another day.
+    def advance(self, operator: str, sent: DueDigest) -> None:
+        """Make the next digest due: at the same time of a later day, however late this one was.
+
+        What the operator has chosen in the meantime is kept.
 
         Args:
             operator: Keyed hash of the operator's id.
-
-        Returns:
-            The days that it is about; None where none is due, or another process has claimed it.
+            sent: The digest that was sent.
         """
-        own_row, now = DIGESTS.c.operator == operator, datetime.now(UTC)
-        with self._database.read() as connection:
-            row = connection.execute(sa.select(DIGESTS).where(own_row)).first()
-        if row is None or in_utc(row.due_at) > now:
-            return None
-        pause, late = timedelta(row.days), now - in_utc(row.due_at)
-        following = in_utc(row.due_at) + (late // pause + 1) * pause
-        unchanged = sa.and_(own_row, DIGESTS.c.due_at == row.due_at, DIGESTS.c.days == row.days)
+        pause, late = timedelta(sent.days), datetime.now(UTC) - sent.at
+        following = sent.at + (late // pause + 1) * pause
+        is_same = DIGESTS.c.days == sent.days, DIGESTS.c.due_at == sent.at
+        change = sa.update(DIGESTS).where(DIGESTS.c.operator == operator, *is_same)
         with self._database.write() as connection:
-            claimed = connection.execute(
-                sa.update(DIGESTS).where(unchanged).values(due_at=following)
-            )
-        return int(row.days) if claimed.rowcount else None
+            connection.execute(change.values(due_at=following))
 
-    def postpone(self, operator: str, seconds: float) -> None:
-        """Make a digest that could not be sent due again after some seconds."""
-        change = sa.update(DIGESTS).where(DIGESTS.c.operator == operator)
-        with self._database.write() as connection:
-            due_at = datetime.now(UTC) + timedelta(seconds=seconds)
-            connection.execute(change.values(due_at=due_at))
+
+def digest_notice(operator: str) -> str:
+    """Name the notice by which a process claims the digest of an operator.
+
+    Args:
+        operator: Keyed hash of the operator's id.
+    """
+    # Names of notices have at most 32 characters.
+    return f"digest {operator[:24]}"

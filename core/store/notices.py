@@ -8,7 +8,7 @@ from core.store.database import Database
 from core.store.dialects import clock, insert
 from core.store.tables import NOTICES
 
-__all__ = ["NoticeTable"]
+__all__ = ["NoticeTable", "purge_notices"]
 
 
 class NoticeTable:
@@ -65,3 +65,8 @@ class NoticeTable:
         """Give back the claim on a notice that could not be sent."""
         with self._database.write() as connection:
             connection.execute(sa.delete(NOTICES).where(NOTICES.c.name == name))
+
+
+def purge_notices(connection: sa.Connection) -> None:
+    """Delete the notices that may be sent again, which need no row for this."""
+    connection.execute(sa.delete(NOTICES).where(NOTICES.c.due_at <= clock(connection)))

@@ -23,7 +23,7 @@ from core.store.labels import LabelQueue
 from core.store.lanes import LaneTable
 from core.store.lessons import LessonTable
 from core.store.live import LiveModels
-from core.store.notices import NoticeTable
+from core.store.notices import NoticeTable, purge_notices
 from core.store.page_visitors import forget_visitors
 from core.store.rollouts import RolloutTable, purge_evidence
 from core.store.send_slots import SendSlotTable
@@ -118,12 +118,13 @@ class Store:
     def purge_before(self, moment: datetime) -> None:
         """Delete answers, evidence, updates, confirmations and lessons from before a time.
 
-        Hourly counts are deleted after 35 days.
+        Hourly counts are deleted after 35 days, and notices once they may be sent again.
         """
         with self.database.write() as connection:
             connection.execute(sa.delete(ANSWERS).where(ANSWERS.c.at < moment))
             _purge_rollouts(connection, moment)
             purge_bot_hours(connection)
+            purge_notices(connection)
             connection.execute(sa.delete(INBOX).where(INBOX.c.at < moment))
             connection.execute(sa.delete(LESSON_PHOTOS).where(LESSON_PHOTOS.c.at < moment))
             connection.execute(sa.delete(LESSONS).where(LESSONS.c.at < moment))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bot.digest import Digest, DiskUse, LiveModel
+from bot.digest import Digest, DiskUse, LiveModel, collect_digest
 from bot.digest_chart import digest_chart
 from bot.digest_text import digest_text
 from bot.timings import Timings
@@ -20,10 +21,12 @@ from core.bundle.metrics import ProportionEstimate
 from core.charts.drawer import ChartDrawer
 from core.store.activity import Activity
 from core.store.chats import Chat
+from core.store.database import in_utc
+from core.store.digests import digest_notice
 from core.store.feedback import Feedback
 from core.store.rollouts import Rollout
 from core.store.store import Store
-from core.store.tables import DIGESTS
+from core.store.tables import BOT_HOURS, DIGESTS, NOTICES
 from tests.support.drift import DRIFTED, USUAL, store_answers
 from tests.support.rollouts import MODEL, settings_with_model
 from tests.support.running_bot import RunningBot, ask, running_bot, texts
@@ -50,10 +53,17 @@ def command(bot: RunningBot, text: str) -> Call:
     return ask(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, text))
 
 
-def make_due(store: Store) -> None:
-    """Make a digest due now."""
+def make_due(store: Store) -> datetime:
+    """Make a digest due, and return since when."""
+    at = datetime.now(UTC) - timedelta(hours=1)
     with store.database.write() as connection:
-        connection.execute(sa.update(DIGESTS).values(due_at=datetime.now(UTC) - timedelta(hours=1)))
+        connection.execute(sa.update(DIGESTS).values(due_at=at))
+    return at
+
+
+def due_at(store: Store) -> datetime:
+    with store.database.read() as connection:
+        return in_utc(connection.execute(sa.select(DIGESTS.c.due_at)).scalar_one())
 
 
 def digest(days: int = 1) -> Digest:
@@ -89,28 +99,36 @@ def test_regular_digest_is_sent_once_it_is_turned_on(operated: RunningBot, choic
     assert store.digests.days(person) is None
 
 
-def test_undelivered_digest_is_sent_again(operated: RunningBot) -> None:
+def test_undelivered_digest_is_sent_again_without_a_change_of_its_time(
+    operated: RunningBot,
+) -> None:
     telegram, store = operated.telegram, operated.store
+    notice = digest_notice(operated.state.person(OPERATOR) or "")
     command(operated, "/digest daily")
     telegram.faults.closed[OPERATOR] = "bot was blocked"
-    make_due(store)
+    at = make_due(store)
 
     def postponed() -> bool:
         with store.database.read() as connection:
-            due = connection.execute(sa.select(DIGESTS.c.due_at)).scalar_one()
-        left: timedelta = due.replace(tzinfo=UTC) - datetime.now(UTC)
+            again_at = connection.execute(sa.select(NOTICES.c.due_at)).scalar()
+        if again_at is None:
+            return False
+        left: timedelta = in_utc(again_at) - datetime.now(UTC)
         return timedelta(minutes=30) < left < timedelta(minutes=90)
 
     wait_for(postponed)
+    assert due_at(store) == at
     telegram.faults.closed.clear()
-    make_due(store)
+    # As if an hour had passed.
+    store.notices.release(notice)
     assert telegram.wait_for(2, OPERATOR)[-1].text.startswith("Digest of the last 24 hours")
+    wait_for(lambda: due_at(store) == at + timedelta(days=1))
 
 
 def test_digest_counts_recent_activity(operated: RunningBot, content: bytes) -> None:
     telegram, store = operated.telegram, operated.store
     store_answers(store, MODEL, "0123456789ab", USUAL, hours_ago=48)
-    store_answers(store, MODEL, "0123456789ab", DRIFTED)
+    store_answers(store, MODEL, "0123456789ab", DRIFTED, hours_ago=1)
     for truth in ("ship", "cat"):
         said = Feedback("bot", MODEL, "0" * 12, "ship", "known", {"ship": 1.0}, truth)
         store.feedback.add(said)
@@ -129,6 +147,25 @@ def test_digest_counts_recent_activity(operated: RunningBot, content: bytes) -> 
     ):
         assert part in text
     assert usage == f"{T['digest_off']}\n{T['digest_usage']}"
+
+
+@pytest.mark.parametrize(("days", "n_parts"), [(1, 6), (7, 7)])
+def test_digest_leaves_out_no_part_of_its_first_hour(
+    operated: RunningBot, days: int, n_parts: int
+) -> None:
+    # Recent, since the bot deletes old counts.
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    first = hour - timedelta(days=days)
+    photos = {first - timedelta(hours=1): 100, first: 20, first + timedelta(hours=5): 3, hour: 1}
+    with operated.store.database.write() as connection:
+        for at, n in photos.items():
+            row = {"hour": at, "process": "1", "verdicts": {"known": n}, "seconds": {}, "errors": 0}
+            connection.execute(sa.insert(BOT_HOURS).values(row))
+    found = asyncio.run(collect_digest(operated.state, days, hour + timedelta(minutes=30)))
+    assert found.activity.photos == 24
+    starts, numbers = zip(*found.parts, strict=True)
+    assert (starts[0], len(starts), sum(numbers)) == (first, n_parts, 24)
+    assert numbers[-1] == 1, "the current hour belongs to the last part"
 
 
 def test_digest_command_explains_its_arguments(operated: RunningBot) -> None:

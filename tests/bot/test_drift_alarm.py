@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,27 +21,34 @@ from bot.metrics import BotMetrics
 from bot.timings import Timings
 from core import locale
 from core.charts.drawer import ChartDrawer
+from core.rollout.drift_process import DriftProcess
 from core.rollout.drift_report import drift_reports
 from core.rollout.drift_result import DriftReport
 from core.rollout.drift_samples import DriftSample
+from core.settings import Settings
 from core.store.chats import Chat
 from core.store.database import in_utc
 from core.store.store import Store
 from core.store.tables import NOTICES
 from tests.support.drift import DRIFTED, USUAL, store_answers
 from tests.support.rollouts import MODEL, settings_with_model
-from tests.support.running_bot import RunningBot, running_bot
+from tests.support.running_bot import RunningBot, running_bot, texts
 from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
 
+T = texts()
 OPERATOR, OTHER = 501, 502
 REVISION = "0123456789ab"
 
 
 @pytest.fixture
-def watched(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
+def settings(tmp_path: Path) -> Settings:
+    return settings_with_model(tmp_path)
+
+
+@contextmanager
+def watching(telegram: TelegramServer, settings: Settings) -> Iterator[RunningBot]:
     """Run a bot that checks for drift continuously and draws no pictures."""
-    settings = settings_with_model(tmp_path)
     options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
     options |= {"operators": (OPERATOR, OTHER), "timings": Timings(drift_check_s=0.1)}
     with running_bot(telegram, settings.home, **options) as bot:
@@ -47,10 +56,16 @@ def watched(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
         yield bot
 
 
+@pytest.fixture
+def watched(telegram: TelegramServer, settings: Settings) -> Iterator[RunningBot]:
+    with watching(telegram, settings) as bot:
+        yield bot
+
+
 def drift(bot: RunningBot) -> None:
     """Store a month, and a day that differs from it."""
     store_answers(bot.store, MODEL, REVISION, USUAL, hours_ago=48)
-    store_answers(bot.store, MODEL, REVISION, DRIFTED)
+    store_answers(bot.store, MODEL, REVISION, DRIFTED, hours_ago=1)
 
 
 def report() -> DriftReport:
@@ -69,8 +84,8 @@ def test_drift_alarm_is_sent_to_all_operators_once_a_day(watched: RunningBot) ->
     telegram, store = watched.telegram, watched.store
     store.chats.set(OTHER, Chat(language="nl"))
     drift(watched)
-    assert telegram.wait_for(1, OPERATOR)[0].text == drift_text(report(), "en")
-    assert telegram.wait_for(1, OTHER)[0].text == drift_text(report(), "nl")
+    assert telegram.wait_for(1, OPERATOR)[0].text == drift_text([report()], "en")
+    assert telegram.wait_for(1, OTHER)[0].text == drift_text([report()], "nl")
     # Until it is delivered, another process may send it after five minutes.
     wait_for(lambda: due_in(store) > timedelta(hours=23))
     # As if a day had passed.
@@ -81,19 +96,48 @@ def test_drift_alarm_is_sent_to_all_operators_once_a_day(watched: RunningBot) ->
     assert len(telegram.sent(OPERATOR)) == 2
 
 
+def test_one_alarm_names_all_revisions_that_differ(
+    telegram: TelegramServer, settings: Settings
+) -> None:
+    less = replace(USUAL, labels=Counter(cat=60, dog=60, ship=60, none=220))
+    with closing(Store.open(settings)) as store:
+        for model, day in ((MODEL, DRIFTED), ("another", less)):
+            store_answers(store, model, REVISION, USUAL, hours_ago=48)
+            store_answers(store, model, REVISION, day, hours_ago=1)
+    with watching(telegram, settings):
+        alarm = telegram.wait_for(1, OPERATOR)[0].text
+    first, second = alarm.split("\n\n")[0].splitlines()[::4]
+    assert first == T["drift_alarm"].format(model=MODEL, revision=REVISION)
+    other = T["drift_other"].format(
+        model="another", revision=REVISION, statistics=T["drift_labels"]
+    )
+    assert second == T["drift_others"].format(others=other)
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_alarm_of_many_revisions_fits_below_a_picture(language: locale.Language) -> None:
+    many = [replace(report(), model=f"{'m' * 60}{i}") for i in range(9)]
+    text = drift_text(many, language)
+    assert len(text) <= 1024
+    for i in range(5):
+        assert f"m{i} {REVISION}" in text
+    assert f"m5 {REVISION}" not in text
+    more = locale.bot_texts(language)["drift_others_more"].format(others="", n=4)
+    assert more.split(": ")[1] in text
+
+
 def test_drift_alarm_has_a_picture(watched: RunningBot) -> None:
     watched.state.charts = ChartDrawer()
     drift(watched)
     picture = watched.telegram.wait_for(1, OPERATOR)[0]
     assert picture.method == "sendPhoto"
     assert next(iter(picture.files.values())).startswith(b"\x89PNG")
-    assert picture.text == drift_text(report(), "en")
+    assert picture.text == drift_text([report()], "en")
 
 
 def test_drift_is_exported_without_operators_and_after_the_alarm(
-    telegram: TelegramServer, tmp_path: Path
+    telegram: TelegramServer, settings: Settings
 ) -> None:
-    settings = settings_with_model(tmp_path)
     options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
     timings = Timings(drift_check_s=0.1)
     with running_bot(telegram, settings.home, timings=timings, **options) as bot:
@@ -117,6 +161,28 @@ def test_drift_that_is_over_is_no_longer_exported() -> None:
     assert "tensight_drift_alarm{" not in generate_latest(metrics.registry).decode()
 
 
+def test_drift_is_exported_until_the_next_comparison(watched: RunningBot) -> None:
+    metrics = watched.state.metrics
+
+    def exported() -> bool:
+        return "tensight_drift_alarm{" in generate_latest(metrics.registry).decode()
+
+    drift(watched)
+    wait_for(exported)
+    failed = threading.Event()
+
+    class FailingProcess(DriftProcess):
+        def compare(self, samples: Sequence[DriftSample]) -> None:
+            failed.set()
+
+    watched.state.drift = FailingProcess()
+    # The second failure comes after the end of the check with the first one.
+    for _ in range(2):
+        wait_for(failed.is_set)
+        failed.clear()
+    assert exported()
+
+
 def test_undelivered_drift_alarm_is_sent_later(watched: RunningBot) -> None:
     telegram = watched.telegram
     telegram.faults.closed = {OPERATOR: "bot was blocked", OTHER: "bot was blocked"}
@@ -130,21 +196,21 @@ def test_undelivered_drift_alarm_is_sent_later(watched: RunningBot) -> None:
 def test_alarm_names_the_class_that_became_frequent() -> None:
     more_cats = replace(USUAL, labels=Counter(cat=700, dog=100, ship=100, none=50))
     (found,) = drift_reports([DriftSample(MODEL, REVISION, more_cats, USUAL, None)])
-    text = drift_text(found, "en")
+    text = drift_text([found], "en")
     assert locale.bot_texts("en")["drift_look_labels"].format(most="cat") in text
     assert "30% before, 73.7% now" in text
 
 
 @pytest.mark.parametrize("language", locale.LANGUAGES)
 def test_alarm_names_the_change_and_what_to_check(language: locale.Language) -> None:
-    texts, text = locale.bot_texts(language), drift_text(report(), language)
+    words, text = locale.bot_texts(language), drift_text([report()], language)
     assert len(text) <= 1024, "a caption"
     for name in ("labels", "known_scores", "confidences"):
-        assert texts[f"drift_{name}"] in text
-    none = texts["none_of_these"]
+        assert words[f"drift_{name}"] in text
+    none = words["none_of_these"]
     decimal = locale.decimal(13.3, 1, language)
-    moved = texts["drift_difference"].format(
-        statistic=texts["drift_labels"],
+    moved = words["drift_difference"].format(
+        statistic=words["drift_labels"],
         change=f"{locale.decimal(61.7, 1, language)}%",
         n=400,
         most=none,
@@ -152,9 +218,9 @@ def test_alarm_names_the_change_and_what_to_check(language: locale.Language) -> 
         now="75%",
     )
     assert moved in text
-    assert texts["drift_look_none"] in text
-    assert texts["drift_look_known_scores_lower"] in text
-    assert texts["drift_look_confidences_lower"] in text
+    assert words["drift_look_none"] in text
+    assert words["drift_look_known_scores_lower"] in text
+    assert words["drift_look_confidences_lower"] in text
 
 
 def test_picture_shows_day_beside_month() -> None:

@@ -18,6 +18,7 @@ from core.store.drift import AnswerHistograms
 from core.store.store import Store
 from core.store.tables import DRIFT, ROLLOUTS
 from tests.support.command_line import run_tensight
+from tests.support.drift import store_answers
 from tests.support.rollouts import MODEL, install_candidate, settings_with_model
 
 
@@ -102,6 +103,16 @@ def test_wrong_usage_is_explained(settings: Settings, arguments: tuple[str, ...]
     assert "Traceback" not in refused.stderr
 
 
+def test_drift_of_an_unknown_model_is_an_error(settings: Settings) -> None:
+    quiet = run(settings, "drift", MODEL)
+    assert (quiet.returncode, quiet.stdout) == (0, "")
+    assert "No photos" in quiet.stderr
+    for options in ((), ("--json",)):
+        refused = run(settings, "drift", "typo", *options)
+        assert refused.returncode != 0
+        assert f"There is no model 'typo'. Available models: {MODEL}." in refused.stderr
+
+
 def test_drift_is_reported_against_month_and_validation(settings: Settings) -> None:
     assert "No photos" in run(settings, "drift").stderr
     usual = AnswerHistograms(
@@ -115,7 +126,7 @@ def test_drift_is_reported_against_month_and_validation(settings: Settings) -> N
         store.drift.add({key: usual})
         with store.database.write() as connection:
             connection.execute(sa.update(DRIFT).values(hour=datetime.now(UTC) - timedelta(days=9)))
-        store.drift.add({key: today})
+        store_answers(store, *key, today, hours_ago=1)
     (report,) = json.loads(run(settings, "drift", MODEL, "--json").stdout)
     assert report["alarms"] == ["labels"]
     assert report["month"]["labels"]["n"] == 400

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from scipy import stats
 
-from core.rollout.drift import DriftScenario, compare, simulate_days
+from core.rollout.drift import compare
 from core.rollout.drift_result import Difference
 
 MONTH = {"cat": 3000, "dog": 3000, "none": 1000}
@@ -32,6 +33,8 @@ def test_small_change_of_many_photos_raises_no_alarm() -> None:
 def test_few_photos_are_not_compared() -> None:
     assert compare({"none": 40}, MONTH) == Difference(40, 7000, 0.0, 1.0, "")
     assert compare({}, {}) == Difference(0, 0, 0.0, 1.0, "")
+    new = compare({"cat": 300, "none": 100}, {"cat": 9, "none": 40})
+    assert new == Difference(400, 49, 0.0, 1.0, ""), "a month of a new revision"
     assert compare({"none": 400}, {"none": 4000}).p == 1.0
 
 
@@ -44,6 +47,8 @@ def test_neighbouring_bins_of_scores_are_grouped() -> None:
     assert 5 <= high - low <= 25
 
 
-def test_days_without_drift_rarely_alarm() -> None:
-    assert simulate_days(DriftScenario(100), 60) < 0.1
-    assert simulate_days(DriftScenario(1000, moved=0.5), 10) == 1.0
+def test_p_value_is_that_of_a_chi_squared_test() -> None:
+    day, month = {"cat": 110, "dog": 90, "none": 50}, MONTH
+    test = stats.chi2_contingency([[*day.values()], [*month.values()]], correction=False)
+    p = stats.chi2.sf(test.statistic / 5, test.dof)
+    assert compare(day, month).p == pytest.approx(p)

@@ -12,8 +12,8 @@ def test_page_states_false_alarms_and_power() -> None:
     assert page.startswith("# Release on evidence\n")
     assert "| 50% | 95% | 60 points |" in page
     assert "| 0.1% | 5.1% | " in page
-    assert "| 100 | " in page
-    assert len(seen) == 34
+    assert "| 1,000 | " in page
+    assert len(seen) == 41
 
 
 def test_missing_folder_is_reported_before_simulating(tmp_path: Path) -> None:

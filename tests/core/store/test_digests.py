@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 
@@ -11,8 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from core.settings import Settings
+from core.store.database import in_utc
+from core.store.digests import DueDigest, digest_notice
 from core.store.store import Store
-from core.store.tables import DIGESTS
+from core.store.tables import DIGESTS, NOTICES
 
 PERSON = "operator"
 
@@ -38,28 +39,40 @@ def let_pass(store: Store, days: float) -> datetime:
     return due
 
 
-def claims(stores: list[Store]) -> list[int | None]:
-    with ThreadPoolExecutor(len(stores)) as pool:
-        return list(pool.map(lambda store: store.digests.claim(PERSON), stores))
-
-
 @pytest.mark.parametrize("days", [1, 7])
-def test_digest_is_claimed_once_at_its_time(stores: list[Store], days: int) -> None:
-    table = stores[0].digests
-    assert (table.days(PERSON), claims(stores)) == (None, [None, None])
-    table.set(PERSON, days)
-    assert (table.days(PERSON), claims(stores)) == (days, [None, None])
-    due = let_pass(stores[0], days)
-    assert sorted(map(str, claims(stores))) == sorted([str(days), "None"])
-    assert due_at(stores[0]) - due == timedelta(days=days), "the same time of day"
+def test_digest_is_due_until_it_was_sent(stores: list[Store], days: int) -> None:
+    one, other = (store.digests for store in stores)
+    assert (one.days(PERSON), one.due(PERSON)) == (None, None)
+    one.set(PERSON, days)
+    assert (one.days(PERSON), one.due(PERSON)) == (days, None)
+    at = let_pass(stores[0], days)
+    due = one.due(PERSON)
+    assert due == DueDigest(days, in_utc(at)) == other.due(PERSON)
+    one.advance(PERSON, due)
+    assert other.due(PERSON) is None
+    assert due_at(stores[0]) - at == timedelta(days=days), "the same time of day"
 
 
 def test_missed_digests_are_skipped(stores: list[Store]) -> None:
-    stores[0].digests.set(PERSON, 1)
-    due = let_pass(stores[0], 4.5)
-    assert stores[0].digests.claim(PERSON) == 1
-    assert stores[1].digests.claim(PERSON) is None
-    assert due_at(stores[0]) - due == timedelta(days=4)
+    table = stores[0].digests
+    table.set(PERSON, 1)
+    at = let_pass(stores[0], 4.5)
+    due = table.due(PERSON)
+    assert due is not None
+    table.advance(PERSON, due)
+    assert due_at(stores[0]) - at == timedelta(days=4)
+
+
+def test_choice_while_a_digest_is_sent_is_kept(stores: list[Store]) -> None:
+    one, other = (store.digests for store in stores)
+    one.set(PERSON, 1)
+    let_pass(stores[0], 1)
+    due = one.due(PERSON)
+    assert due is not None
+    other.set(PERSON, 7)
+    chosen = due_at(stores[1])
+    one.advance(PERSON, due)
+    assert (one.days(PERSON), due_at(stores[0])) == (7, chosen)
 
 
 def test_digests_end_when_they_are_switched_off(stores: list[Store]) -> None:
@@ -68,19 +81,19 @@ def test_digests_end_when_they_are_switched_off(stores: list[Store]) -> None:
     table.set(PERSON, 7)
     assert table.days(PERSON) == 7
     table.set(PERSON, None)
-    let_be_due = table.claim(PERSON)
-    assert (table.days(PERSON), let_be_due) == (None, None)
-
-
-def test_postponed_digest_is_due_again(stores: list[Store]) -> None:
-    stores[0].digests.set(PERSON, 1)
-    let_pass(stores[0], 1)
-    assert stores[0].digests.claim(PERSON) == 1
-    stores[0].digests.postpone(PERSON, 0)
-    assert stores[1].digests.claim(PERSON) == 1
+    assert (table.days(PERSON), table.due(PERSON)) == (None, None)
 
 
 def test_forgotten_operator_gets_no_digests(stores: list[Store]) -> None:
     stores[0].digests.set(PERSON, 1)
+    stores[0].notices.claim(digest_notice(PERSON), 300)
     stores[1].chats.forget(PERSON, set())
     assert stores[0].digests.days(PERSON) is None
+    assert stores[0].notices.is_due(digest_notice(PERSON)), "the claim names the operator"
+
+
+def test_name_of_a_claim_fits_into_its_column() -> None:
+    column = NOTICES.c.name.type
+    assert isinstance(column, sa.String)
+    assert column.length is not None
+    assert len(digest_notice("0" * 64)) <= column.length

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -57,3 +57,14 @@ def test_released_notice_can_be_claimed_again(stores: list[Store]) -> None:
     assert stores[0].notices.claim("drift", DAY_S)
     stores[0].notices.release("drift")
     assert stores[1].notices.claim("drift", DAY_S)
+
+
+def test_notices_that_are_due_again_are_purged(stores: list[Store]) -> None:
+    notices = stores[0].notices
+    assert notices.claim("ended 1", 0)
+    assert notices.claim("ended 2", DAY_S)
+    stores[0].purge_before(datetime.now(UTC) - timedelta(days=30))
+    with stores[0].database.read() as connection:
+        names = connection.execute(sa.select(NOTICES.c.name)).scalars().all()
+    assert names == ["ended 2"]
+    assert (notices.is_due("ended 1"), notices.is_due("ended 2")) == (True, False)
