@@ -230,8 +230,8 @@ def test_evidence_shows_tests_and_classes_of_a_canary(rolling: Rolling) -> None:
     for part in (
         f"Canary of {MODEL}: {rollout.candidate} answers 10% of the chats",
         "Judged wrong: candidate 3 of 3, live 0 of 20; evidence",
-        "Errors: candidate 1 of 10, live 3 of 90",
-        "Slow: candidate 2 of 10, live 4 of 90",
+        f"{T['evidence_errors']}: candidate 1 of 10, live 3 of 90",
+        f"{T['evidence_slow']}: candidate 2 of 10, live 4 of 90",
         "cat: candidate 3 of 3, live 0 of 20",
     ):
         assert part in text
