@@ -12,7 +12,7 @@ from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.inference.reliability import ece, reliability
 from core.training.data.datasets import Split
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.model_outputs import run_inference
 
 __all__ = ["CORRUPTED_ROWS", "corrupt", "corruptions", "measure_corruptions"]
 

@@ -17,7 +17,7 @@ from core.inference.classifier import Classifier
 from core.inference.reliability import ece, log_loss, reliability
 from core.photos.preprocess import crops
 from core.training.data.datasets import Split
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.model_outputs import run_inference
 
 __all__ = ["confidence_metrics", "evaluate_split", "measure_latency"]
 

@@ -23,13 +23,12 @@ from core.bundle.metrics import (
 from core.errors import DataError
 from core.inference.classifier import Classifier
 from core.settings import Settings
-from core.training.data.datasets import Split
 from core.training.data.labelled_photos import find_photos_folder
 from core.training.data.real_photos import RealPhotos
 from core.training.evaluation import report
 from core.training.evaluation.evaluate import confidence_metrics, evaluate_split, measure_latency
 from core.training.evaluation.evaluation_data import REAL_PHOTOS, EvaluationData
-from core.training.evaluation.ood import accuracy, run_inference
+from core.training.evaluation.model_outputs import bundle_accuracy
 from core.training.evaluation.ood_evaluation import TINY_KNOWN_EVALUATION, outlier_metrics
 from core.training.evaluation.photos import evaluate_photos
 from core.training.evaluation.pointing_game import Explain, measure_pointing
@@ -190,7 +189,7 @@ def measure(
             single_view=(
                 test.accuracy
                 if config.views == ("identity",)
-                else _single_view_accuracy(draft, dataset.test, settings)
+                else bundle_accuracy(draft, dataset.test, threads=settings.threads, one_view=True)
             ),
             float32=history.float32,
             resize=history.resize,
@@ -239,13 +238,6 @@ def _stored_files(bundle: Bundle) -> dict[str, bytes]:
     """Return the files that an evaluation cannot regenerate, by file name."""
     names = (MODEL, VERDICT, SPACE)
     return {name: bundle.read(name) for name in names if name in bundle.config.sha256}
-
-
-def _single_view_accuracy(bundle: Bundle, test: Split, settings: Settings) -> float:
-    """Return the test accuracy without test-time augmentation."""
-    one_view = bundle.config.model_copy(update={"views": ("identity",)})
-    classifier = Classifier(replace(bundle, config=one_view), threads=settings.threads)
-    return accuracy(run_inference(classifier, test.images, "test"), test)
 
 
 def _real_photo_fields(

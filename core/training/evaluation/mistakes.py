@@ -17,7 +17,7 @@ from core.errors import DataError, OutputError
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
 from core.training.data.datasets import Split
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.model_outputs import run_inference
 
 __all__ = ["check_has_mistakes", "draw"]
 

@@ -12,12 +12,8 @@ from core.inference.classifier import Classifier
 from core.inference.known_score import OodParams
 from core.training.data.tiny_imagenet import TinyHeldOut
 from core.training.evaluation.evaluation_data import EvaluationData, SelectionImages
-from core.training.evaluation.ood import (
-    compare_methods,
-    downscale,
-    fit_ood_params,
-    run_inference,
-)
+from core.training.evaluation.model_outputs import run_inference
+from core.training.evaluation.ood import compare_methods, downscale, fit_ood_params
 from core.training.evaluation.photos import decode_photos
 
 __all__ = ["TINY_KNOWN_EVALUATION", "outlier_metrics", "selection_comparisons"]

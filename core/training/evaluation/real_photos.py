@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from core.bundle.metrics import (
     PhotoMisclassification,
@@ -23,7 +22,8 @@ from core.training.data.datasets import Split
 from core.training.data.real_photos import RealPhotos, RealPhotosParts
 from core.training.evaluation.calibration import cross_fitted_confidences
 from core.training.evaluation.evaluation_data import REAL_PHOTOS
-from core.training.evaluation.ood import FALSE_NEGATIVE_RATE, run_inference, score_outputs
+from core.training.evaluation.model_outputs import run_inference
+from core.training.evaluation.ood import FALSE_NEGATIVE_RATE, auroc, score_outputs
 
 __all__ = [
     "PhotoPredictions",
@@ -129,10 +129,10 @@ def photo_metrics(
             for i, label in enumerate(labels)
             if (photos.labels == i).any()
         },
-        auroc=_auroc(predictions.scores[known], predictions.scores[~known]),
+        auroc=_auroc_if_any(predictions.scores[known], predictions.scores[~known]),
         n_none=int((~known).sum()),
         rejected=_proportion(rejected[~known]) if (~known).any() else None,
-        auroc_kept_back=_auroc(predictions.scores[known], kept_back.scores),
+        auroc_kept_back=_auroc_if_any(predictions.scores[known], kept_back.scores),
         n_kept_back=len(kept_back.scores),
         rejected_kept_back=(
             _proportion(kept_back.scores < threshold) if len(kept_back.scores) else None
@@ -205,7 +205,7 @@ def _source_metrics(
         source=source,
         accuracy=_proportion(correct[known]) if known.any() else None,
         n_none=int(none.sum()),
-        auroc=_auroc(predictions.scores[known], predictions.scores[none]),
+        auroc=_auroc_if_any(predictions.scores[known], predictions.scores[none]),
     )
 
 
@@ -213,9 +213,6 @@ def _proportion(outcomes: NDArray[np.bool_]) -> ProportionEstimate:
     return ProportionEstimate.of(int(outcomes.sum()), len(outcomes))
 
 
-def _auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float | None:
+def _auroc_if_any(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float | None:
     """Return the area under the ROC curve; None where either group is empty."""
-    if not len(inside) or not len(outside):
-        return None
-    truth = np.repeat([1, 0], [len(inside), len(outside)])
-    return float(roc_auc_score(truth, np.concatenate([inside, outside])))
+    return auroc(inside, outside) if len(inside) and len(outside) else None

@@ -17,13 +17,8 @@ from core.inference.reliability import fit_unsure_threshold
 from core.settings import Settings
 from core.training.evaluation.calibration import fit_calibration
 from core.training.evaluation.evaluation_data import EvaluationData
-from core.training.evaluation.ood import (
-    ModelOutputs,
-    fit_none_threshold,
-    fit_ood_params,
-    run_inference,
-    score_outputs,
-)
+from core.training.evaluation.model_outputs import ModelOutputs, run_inference
+from core.training.evaluation.ood import fit_none_threshold, fit_ood_params, score_outputs
 from core.training.evaluation.ood_evaluation import selection_comparisons
 from core.training.evaluation.resizing import best_resize_rule, compare_resize_rules
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
 from core.inference.head import EmbeddingSpace
@@ -17,6 +16,7 @@ from core.inference.reliability import ece, reliability
 from core.teaching.examples import Examples
 from core.teaching.learner import TaughtHead, teach_head
 from core.training.data.real_photos import KEPT_BACK_KINDS
+from core.training.evaluation.ood import auroc
 from core.training.evaluation.teaching_results import Interval, SuiteResult
 
 __all__ = ["ALIKE_KINDS", "EmbeddedPhotos", "evaluate_teaching"]
@@ -144,8 +144,9 @@ def _outcome(photos: EmbeddedPhotos, space: EmbeddingSpace, episode: _Episode) -
     taught = teach_head(Examples(photos.views[episode.learn], episode.learn_labels), space)
     probabilities = _probabilities(taught, plain[episode.test])
     correct = probabilities.argmax(axis=1) == truth
-    scores = [taught.head.known_scores(plain[rows]) for rows in (episode.test, episode.others)]
-    known = np.repeat([1, 0], [len(each) for each in scores])
+    inside, outside = (
+        taught.head.known_scores(plain[rows]) for rows in (episode.test, episode.others)
+    )
     dense = _dense(photos.mobilenet[episode.learn], episode.learn_labels)
     standard = (plain - space.mean) / space.scale
     nearest = _nearest_mean(standard[episode.learn], episode.learn_labels, standard[episode.test])
@@ -153,7 +154,7 @@ def _outcome(photos: EmbeddedPhotos, space: EmbeddingSpace, episode: _Episode) -
         taught=float(correct.mean()),
         teachable_machine=float((dense.predict(photos.mobilenet[episode.test]) == truth).mean()),
         nearest_mean=float((nearest == truth).mean()),
-        auroc=float(roc_auc_score(known, np.concatenate(scores))),
+        auroc=auroc(inside, outside),
         confidences=probabilities.max(axis=1),
         correct=correct,
     )

@@ -21,7 +21,7 @@ from core.training.data.datasets import Dataset, Split
 from core.training.data.labelled_photos import read_labels
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import History, measure
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.model_outputs import run_inference
 from core.training.evaluation.provenance import commit, hardware, today
 from core.training.evaluation.selection import complete_config
 from core.training.export.draft import draft_config

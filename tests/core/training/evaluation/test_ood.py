@@ -14,14 +14,12 @@ from core.inference.engine import Outputs
 from core.inference.known_score import OodParams
 from core.registry.catalog import Catalog
 from core.training.data.datasets import Split
+from core.training.evaluation.model_outputs import ModelOutputs, run_inference
 from core.training.evaluation.ood import (
-    ModelOutputs,
-    accuracy,
     compare_methods,
     downscale,
     fit_none_threshold,
     fit_ood_params,
-    run_inference,
     subsample,
 )
 
@@ -41,7 +39,6 @@ def test_compare_methods_covers_every_method(catalog: Catalog, ships: Split) -> 
     assert found.auroc["knn"] == pytest.approx(1)
     assert found.fpr95["knn"] == 0
     assert best_method([found]) in OOD_METHODS
-    assert accuracy(known, ships) == np.mean(known.outputs.logits.argmax(axis=1) == 8)
 
 
 def test_best_method_needs_a_gain_for_stored_embeddings() -> None:
