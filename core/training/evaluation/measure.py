@@ -56,7 +56,7 @@ __all__ = [
 class History:
     """Fields of metrics.json that are kept where they cannot be measured again.
 
-    The fields are those of `core.bundle.metrics.Metrics` of the same name.
+    `core.bundle.metrics.Metrics` defines the fields of these names.
     """
 
     curves: tuple[EpochMetrics, ...]
@@ -90,7 +90,7 @@ def evaluate(bundle: Bundle, data: EvaluationData, settings: Settings, *, comman
 
     Raises:
         BundleError: The folder is damaged.
-        DataError: The data set has other labels.
+        DataError: The data set has other labels, or a photo cannot be read.
     """
     check_same_labels(bundle, data.dataset.name, data.dataset.labels)
     history = _history(bundle)
@@ -116,7 +116,7 @@ def recalibrate(
 
     Raises:
         BundleError: The folder is damaged.
-        DataError: The data set has other labels.
+        DataError: The data set has other labels, or a photo cannot be read.
     """
     check_same_labels(bundle, data.dataset.name, data.dataset.labels)
     probe = None
@@ -173,6 +173,10 @@ def measure(
         command: The command line, for the card.
         gradient: Input gradients of the network, the baseline of the pointing game; None to keep
             its stored result.
+
+    Raises:
+        BundleError: The folder cannot be written.
+        DataError: A photo cannot be read.
     """
     dataset, tiny = data.dataset, data.tiny
     test_name, validation_name = data.names or (
@@ -227,6 +231,9 @@ def add_corruptions(bundle: Bundle, shift: Mapping[str, CorruptionMetrics], n: i
         bundle: The model.
         shift: Metrics by name of the corruption.
         n: Number of images that they were measured on.
+
+    Raises:
+        BundleError: The folder is damaged.
     """
     metrics = bundle.metrics().model_copy(update={"shift": dict(shift), "shift_n": n})
     return write_bundle(

@@ -19,7 +19,7 @@ from core.training.evaluation.photos import decode_photos
 __all__ = ["TINY_KNOWN_EVALUATION", "outlier_metrics", "selection_comparisons"]
 
 TINY_KNOWN_EVALUATION = "Tiny ImageNet valid, classes of CIFAR-10, second half"
-"""Description of `TinyHeldOut.known_evaluation`, for people."""
+"""Human-readable description of `TinyHeldOut.known_evaluation`."""
 _TINY_OUTLIERS = "Tiny ImageNet, 24 further classes"
 _DOWNSCALED = "downscaled to 32 pixels"
 
