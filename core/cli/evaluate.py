@@ -175,12 +175,12 @@ def draw_mistakes(
     prepare_training()
     from core.training.data.cifar10 import CIFAR10_LABELS, load_cifar10_test
     from core.training.evaluation.measure import check_same_labels
-    from core.training.evaluation.mistakes import check_has_mistakes, draw
+    from core.training.evaluation.mistakes import check_has_mistakes, draw_contact_sheets
 
     check_same_labels(bundle, "CIFAR-10", CIFAR10_LABELS)
     check_has_mistakes(name, metrics)
     say("Reading the test set of CIFAR-10 ...")
-    for file in draw(classifier, metrics, load_cifar10_test(settings), folder):
+    for file in draw_contact_sheets(classifier, metrics, load_cifar10_test(settings), folder):
         typer.echo(str(file))
 
 

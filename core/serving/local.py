@@ -38,7 +38,8 @@ from core.photos.decode import Photo, read_photo
 from core.photos.formats.claimed import PREFIX_BYTES, claimed_pixels
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation, PreparedPhoto, prepare
-from core.registry.catalog import Catalog, FailureListener
+from core.registry.catalog import Catalog
+from core.registry.failures import FailureListener
 from core.serving.fair_queue import FairQueue, FullError, QueueLimits
 from core.serving.predictor import (
     NullObserver,

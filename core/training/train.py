@@ -13,13 +13,12 @@ from core.bundle.config import MODEL, Config, Training
 from core.bundle.folder import Bundle, write_bundle
 from core.bundle.leaderboard import save_unbundled
 from core.bundle.metrics import EpochMetrics, ResizeMetrics
-from core.inference.classifier import Classifier
 from core.output import private_folder
 from core.settings import Settings
 from core.training.data.datasets import Dataset
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import History, measure
-from core.training.evaluation.ood import accuracy, run_inference
+from core.training.evaluation.model_outputs import bundle_accuracy
 from core.training.evaluation.selection import complete_config
 from core.training.export.checks import check_network, check_precision
 from core.training.export.draft import draft_config
@@ -143,13 +142,12 @@ def _export(
             bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
             check_precision(bundle, float32_bundle, data.validation, settings)
         config, files, resizing = complete_config(bundle, data, settings, trained.ood_params)
-        float32 = Classifier(float32_bundle, threads=settings.threads)
-        test = run_inference(float32, data.dataset.test.images, "test")
+        float32 = bundle_accuracy(float32_bundle, data.dataset.test, threads=settings.threads)
     return _Exported(
         config=config,
         files={MODEL: weights} | files,
         resize=resizing,
-        float32=accuracy(test, data.dataset.test),
+        float32=float32,
     )
 
 

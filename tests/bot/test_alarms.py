@@ -17,7 +17,7 @@ from bot.tasks import BackgroundTasks
 from bot.timings import Backoff, Timings
 from core.errors import StoreError
 from core.locale import Language
-from core.registry.catalog import FailureListener
+from core.registry.failures import FailureListener
 from core.settings import Settings
 from core.store.chats import Chat
 from core.store.inbox import InboxTable

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = [
     "load_own_photos",
     "load_own_splits",
     "read_labels",
+    "translate_photo_errors",
 ]
 
 LABELS = "labels.csv"
@@ -84,6 +87,19 @@ def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
     return truth
 
 
+@contextmanager
+def translate_photo_errors(file: Path) -> Iterator[None]:
+    """Raise the errors of reading a photo as one that names its file.
+
+    Raises:
+        DataError: The photo cannot be read or decoded.
+    """
+    try:
+        yield
+    except (ImageError, PhotoReadError) as error:
+        raise DataError(f"{file}: {error}") from error
+
+
 def load_own_splits(folder: Path, labels: tuple[str, ...]) -> tuple[Split, Split]:
     """Read a user's own training photos, resized to the 64 × 64 pixels of Tiny ImageNet.
 
@@ -137,10 +153,8 @@ def load_own_photos(folder: Path, labels: tuple[str, ...]) -> RealPhotos:
 
 
 def _decode(file: Path, min_side: int | None = None) -> NDArray[np.uint8]:
-    try:
+    with translate_photo_errors(file):
         return decode(file, min_side=min_side)
-    except (ImageError, PhotoReadError) as error:
-        raise DataError(f"{file}: {error}") from error
 
 
 def _to_split(rows: list[tuple[NDArray[np.uint8], int, int]]) -> Split:

@@ -29,7 +29,7 @@ def fit_temperature(
     labels: NDArray[np.int64],
     weights: NDArray[np.float64] | None = None,
 ) -> tuple[float, float]:
-    """Fit temperature, 0.05 to 20, and exponent, 0.25 to 4, of the logits by least log loss.
+    """Fit temperature and exponent of the logits by minimising the log loss.
 
     `core.inference.calibration.probabilities` defines both. With an exponent of 1 it is temperature
     scaling (Guo et al. 2017, arXiv 1706.04599).
@@ -38,20 +38,23 @@ def fit_temperature(
         logits: Logits, shape (n, k).
         labels: Class indices, shape (n,).
         weights: Weight of each row, shape (n,); None for equal weights.
+
+    Returns:
+        Temperature, 0.05 to 20, and exponent, 0.25 to 4.
     """
 
     def loss(logarithms: NDArray[np.float64]) -> float:
         temperature, exponent = np.exp(logarithms)
         return log_loss(probabilities(logits, temperature, exponent), labels, weights)
 
-    found = minimize(
+    result = minimize(
         loss,
         x0=[0.0, 0.0],
         bounds=[np.log(_TEMPERATURES), np.log(_EXPONENTS)],
         method="Nelder-Mead",
         options={"xatol": 1e-6, "fatol": 1e-10, "maxiter": 1000},
     )
-    temperature, exponent = np.exp(found.x)
+    temperature, exponent = np.exp(result.x)
     return float(temperature), float(exponent)
 
 
@@ -60,9 +63,9 @@ def fit_beta_calibration(
     labels: NDArray[np.int64],
     weights: NDArray[np.float64] | None = None,
 ) -> tuple[float, float, float]:
-    """Fit beta calibration of the largest probability by least log loss of it being correct.
+    """Fit beta calibration of the largest probability by minimising the log loss of being correct.
 
-    Kull et al. 2017, Beyond Sigmoids: How to Obtain Well-Calibrated Probabilities from Binary
+    See Kull et al. 2017, Beyond Sigmoids: How to Obtain Well-Calibrated Probabilities from Binary
     Classifiers with Beta Calibration.
 
     Args:
@@ -71,7 +74,7 @@ def fit_beta_calibration(
         weights: Weight of each row, shape (n,); None for equal weights.
 
     Returns:
-        Parameters (a, b, c); a and b are not negative.
+        Parameters (a, b, c): a and b from 0 to 20, c from -20 to 20.
     """
     largest = scores.max(axis=1)
     correct = scores.argmax(axis=1) == labels
@@ -83,26 +86,29 @@ def fit_beta_calibration(
         losses = np.logaddexp(0, np.where(correct, -log_odds, log_odds))
         return float(np.average(losses, weights=weights))
 
-    found = minimize(
+    result = minimize(
         loss,
         x0=[1.0, 1.0, 0.0],
         bounds=[(0, 20), (0, 20), (-20, 20)],
         method="L-BFGS-B",
         options={"ftol": 1e-12, "gtol": 1e-8},
     )
-    a, b, c = found.x
+    a, b, c = result.x
     return float(a), float(b), float(c)
 
 
 def fit_calibration(
     config: Config, groups: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]]
 ) -> Config:
-    """Return a configuration with all calibration parameters fitted.
+    """Fit all calibration parameters: temperature, exponent and beta.
 
     Args:
         config: Configuration of the model.
         groups: Logits, shape (n, k), and labels, shape (n,), of groups of validation data; each
             group has the same total weight.
+
+    Returns:
+        The configuration with these parameters.
     """
     logits = np.concatenate([each for each, _ in groups])
     labels = np.concatenate([each for _, each in groups])
@@ -117,7 +123,9 @@ def fit_calibration(
 def cross_fitted_confidences(
     groups: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]], config: Config
 ) -> list[NDArray[np.float64]]:
-    """Return confidences by five-fold cross-fitting: the calibration excludes the row's own fold.
+    """Compute confidences by five-fold cross-fitting.
+
+    The confidence of each row comes from a calibration that was fitted on the other folds.
 
     Args:
         groups: Logits, shape (n, k), and labels, shape (n,), of groups of validation data; each
@@ -129,7 +137,7 @@ def cross_fitted_confidences(
     """
     rng = np.random.default_rng(0)
     folds = [rng.permutation(len(labels)) % _FOLDS for _, labels in groups]
-    found = [np.empty(len(labels)) for _, labels in groups]
+    held_out = [np.empty(len(labels)) for _, labels in groups]
     for fold in range(_FOLDS):
         fitted = fit_calibration(
             config,
@@ -138,6 +146,6 @@ def cross_fitted_confidences(
                 for (logits, labels), assigned_fold in zip(groups, folds, strict=True)
             ],
         )
-        for confidence, (logits, _), assigned_fold in zip(found, groups, folds, strict=True):
+        for confidence, (logits, _), assigned_fold in zip(held_out, groups, folds, strict=True):
             confidence[assigned_fold == fold] = confidences(logits[assigned_fold == fold], fitted)
-    return found
+    return held_out

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.metrics import CorruptionMetrics
-from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
-from core.inference.reliability import ece, reliability
 from core.training.data.datasets import Split
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.evaluate import confidence_metrics
 
 __all__ = ["CORRUPTED_ROWS", "corrupt", "corruptions", "measure_corruptions"]
 
@@ -32,14 +31,17 @@ def corruptions() -> list[str]:
 
 
 def corrupt(images: NDArray[np.uint8], corruption: str, severity: int) -> NDArray[np.uint8]:
-    """Apply a corruption, deterministically by position of the image.
+    """Apply a corruption with a seed that is the position of the image, so that it is repeatable.
 
     Args:
         images: Images, shape (n, h, w, 3), of at least 32 × 32 pixels.
         corruption: One of `corruptions`.
         severity: 1 to 5.
+
+    Returns:
+        Images of the same shape and type.
     """
-    from imagecorruptions import corrupt  # noqa: PLC0415  # takes seconds to import
+    from imagecorruptions import corrupt as apply  # noqa: PLC0415  # takes seconds to import
 
     random_state = np.random.get_state()  # noqa: NPY002  # the library uses the global generator
     corrupted = np.empty_like(images)
@@ -47,7 +49,7 @@ def corrupt(images: NDArray[np.uint8], corruption: str, severity: int) -> NDArra
         for i, image in enumerate(images):
             np.random.seed(i)  # noqa: NPY002
             seed = {"seed": i} if corruption in _SEEDED else {}
-            corrupted[i] = corrupt(image, severity=severity, corruption_name=corruption, **seed)
+            corrupted[i] = apply(image, severity=severity, corruption_name=corruption, **seed)
     finally:
         np.random.set_state(random_state)  # noqa: NPY002
     return corrupted
@@ -56,7 +58,7 @@ def corrupt(images: NDArray[np.uint8], corruption: str, severity: int) -> NDArra
 def measure_corruptions(
     classifiers: Sequence[Classifier], split: Split
 ) -> Iterator[tuple[str, Mapping[str, CorruptionMetrics]]]:
-    """Measure models on the first 2,000 rows under every corruption at five severities.
+    """Measure models on the first 2,000 rows under every corruption at every severity.
 
     Args:
         classifiers: Models, which all see the same images.
@@ -68,20 +70,18 @@ def measure_corruptions(
     rows = split.take(np.arange(min(CORRUPTED_ROWS, len(split))))
     for corruption in corruptions():
         accuracies: dict[str, list[float]] = {each.name: [] for each in classifiers}
-        errors: dict[str, list[float]] = {each.name: [] for each in classifiers}
+        eces: dict[str, list[float]] = {each.name: [] for each in classifiers}
         for severity in _SEVERITIES:
-            images = corrupt(rows.images, corruption, severity)
+            corrupted = replace(rows, images=corrupt(rows.images, corruption, severity))
             for classifier in classifiers:
-                logits = run_inference(classifier, images, corruption).outputs.logits
-                correct = logits.argmax(axis=1) == rows.labels
-                confidence = confidences(logits, classifier.config)
-                accuracies[classifier.name].append(float(correct.mean()))
-                errors[classifier.name].append(ece(reliability(confidence, correct)))
+                metrics = confidence_metrics(classifier, corrupted, corruption)
+                accuracies[classifier.name].append(metrics.accuracy)
+                eces[classifier.name].append(metrics.ece)
         yield (
             corruption,
             {
                 name: CorruptionMetrics.model_validate(
-                    {"accuracy": accuracies[name], "ece": errors[name]}
+                    {"accuracy": accuracies[name], "ece": eces[name]}
                 )
                 for name in accuracies
             },

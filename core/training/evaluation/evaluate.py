@@ -1,4 +1,4 @@
-"""Evaluation of a model on a data-set split, through the classifier that serves it."""
+"""Accuracy, calibration and latency of a model, through the classifier that serves it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.inference.classifier import Classifier
 from core.inference.reliability import ece, log_loss, reliability
 from core.photos.preprocess import crops
 from core.training.data.datasets import Split
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.model_outputs import run_inference
 
 __all__ = ["confidence_metrics", "evaluate_split", "measure_latency"]
 
@@ -28,12 +28,12 @@ _MAX_MISTAKES = 20
 def evaluate_split(
     classifier: Classifier, split: Split, name: str, hub: str | None = None
 ) -> SplitMetrics:
-    """Compute the metrics of a model on a split, with all of its views.
+    """Compute the metrics of a model on a split.
 
     Args:
-        classifier: The model.
-        split: Rows, whose labels are indices of the model's labels.
-        name: Description of the split, for people.
+        classifier: The model, which averages over its views.
+        split: Rows, whose labels are indices of the model's labels; at least one.
+        name: Human-readable description of the split.
         hub: Name of its data set on the Hub; None where it is not there.
     """
     predictions = classifier.predict_many([Image.fromarray(image) for image in split.images])
@@ -86,12 +86,12 @@ def evaluate_split(
 
 
 def confidence_metrics(classifier: Classifier, split: Split, name: str) -> ConfidenceMetrics:
-    """Compute accuracy, mean confidence and calibration error on a split.
+    """Compute accuracy, mean confidence and expected calibration error on a split.
 
     Args:
         classifier: The model.
-        split: Rows, whose labels are indices of the model's labels.
-        name: Description of the rows, for people.
+        split: Rows, whose labels are indices of the model's labels; at least one.
+        name: Human-readable description of the rows.
     """
     logits = run_inference(classifier, split.images, name).outputs.logits
     confidence = confidences(logits, classifier.config)
@@ -106,9 +106,9 @@ def confidence_metrics(classifier: Classifier, split: Split, name: str) -> Confi
 
 
 def measure_latency(classifier: Classifier) -> float:
-    """Return the median latency of a 4:3 photo in milliseconds.
+    """Measure the median latency of a 4:3 photo, in milliseconds.
 
-    Batch size 1, with all crops and views, without decoding and resizing.
+    The batch size is 1. All crops and views are computed; decoding and resizing are excluded.
     """
     spec = classifier.config.input
     shape = (3 * spec.height, 4 * spec.width, 3)
@@ -124,7 +124,7 @@ def measure_latency(classifier: Classifier) -> float:
 def _precision_recall(
     truth: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, average: str | None
 ) -> tuple[NDArray[np.float64], ...]:
-    """Return precision, recall, F1 and support, by class or averaged."""
+    """Compute precision, recall, F1 and support: shape (classes,) each, or averaged to scalars."""
     metrics: tuple[NDArray[np.float64], ...] = precision_recall_fscore_support(
         truth, predicted, labels=np.arange(classes), average=average, zero_division=0
     )

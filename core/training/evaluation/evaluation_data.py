@@ -18,10 +18,10 @@ from core.training.data.tiny_imagenet import TinyHeldOut, load_tiny_held_out
 __all__ = ["REAL_PHOTOS", "TINY_KNOWN", "EvaluationData", "SelectionImages"]
 
 TINY_KNOWN = "Tiny ImageNet valid, classes of CIFAR-10, first half"
-"""Description of `TinyHeldOut.known_selection`, for people."""
+"""Human-readable description of `TinyHeldOut.known_selection`."""
 _TINY_OUTLIERS = "Tiny ImageNet, 30 other classes"
 REAL_PHOTOS = "real photos, valid"
-"""Description of the validation part of the real photos, for people."""
+"""Human-readable description of the validation part of the real photos."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +31,9 @@ class SelectionImages:
     Attributes:
         known: Images of the labels, each of shape (h, w, 3), uint8.
         labels: Class indices of these, shape (n,), int64.
-        known_name: Description of these, for people.
+        known_name: Human-readable description of these.
         outliers: Images of none of the labels, each of shape (h, w, 3), uint8.
-        outliers_name: Description of these, for people.
+        outliers_name: Human-readable description of these.
     """
 
     known: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
@@ -51,8 +51,8 @@ class EvaluationData:
         dataset: Data set with the labels of the model.
         learn, validation: Its train split, divided by `hold_out`.
         tiny: Tiny ImageNet's held-out images; None for other labels than CIFAR-10's.
-        names: Descriptions of the test and the validation rows, for people; None for those that
-            follow from the name of the data set.
+        names: Human-readable descriptions of the test and the validation rows; None to derive them
+            from the name of the data set.
         real: Real photos; where there are any they replace Tiny ImageNet in model selection.
     """
 

@@ -23,13 +23,12 @@ from core.bundle.metrics import (
 from core.errors import DataError
 from core.inference.classifier import Classifier
 from core.settings import Settings
-from core.training.data.datasets import Split
 from core.training.data.labelled_photos import find_photos_folder
 from core.training.data.real_photos import RealPhotos
 from core.training.evaluation import report
 from core.training.evaluation.evaluate import confidence_metrics, evaluate_split, measure_latency
 from core.training.evaluation.evaluation_data import REAL_PHOTOS, EvaluationData
-from core.training.evaluation.ood import accuracy, run_inference
+from core.training.evaluation.model_outputs import bundle_accuracy
 from core.training.evaluation.ood_evaluation import TINY_KNOWN_EVALUATION, outlier_metrics
 from core.training.evaluation.photos import evaluate_photos
 from core.training.evaluation.pointing_game import Explain, measure_pointing
@@ -57,7 +56,7 @@ __all__ = [
 class History:
     """Fields of metrics.json that are kept where they cannot be measured again.
 
-    The fields are those of `core.bundle.metrics.Metrics` of the same name.
+    `core.bundle.metrics.Metrics` defines the fields of these names.
     """
 
     curves: tuple[EpochMetrics, ...]
@@ -91,7 +90,7 @@ def evaluate(bundle: Bundle, data: EvaluationData, settings: Settings, *, comman
 
     Raises:
         BundleError: The folder is damaged.
-        DataError: The data set has other labels.
+        DataError: The data set has other labels, or a photo cannot be read.
     """
     check_same_labels(bundle, data.dataset.name, data.dataset.labels)
     history = _history(bundle)
@@ -117,7 +116,7 @@ def recalibrate(
 
     Raises:
         BundleError: The folder is damaged.
-        DataError: The data set has other labels.
+        DataError: The data set has other labels, or a photo cannot be read.
     """
     check_same_labels(bundle, data.dataset.name, data.dataset.labels)
     probe = None
@@ -174,6 +173,10 @@ def measure(
         command: The command line, for the card.
         gradient: Input gradients of the network, the baseline of the pointing game; None to keep
             its stored result.
+
+    Raises:
+        BundleError: The folder cannot be written.
+        DataError: A photo cannot be read.
     """
     dataset, tiny = data.dataset, data.tiny
     test_name, validation_name = data.names or (
@@ -190,7 +193,7 @@ def measure(
             single_view=(
                 test.accuracy
                 if config.views == ("identity",)
-                else _single_view_accuracy(draft, dataset.test, settings)
+                else bundle_accuracy(draft, dataset.test, threads=settings.threads, one_view=True)
             ),
             float32=history.float32,
             resize=history.resize,
@@ -228,6 +231,9 @@ def add_corruptions(bundle: Bundle, shift: Mapping[str, CorruptionMetrics], n: i
         bundle: The model.
         shift: Metrics by name of the corruption.
         n: Number of images that they were measured on.
+
+    Raises:
+        BundleError: The folder is damaged.
     """
     metrics = bundle.metrics().model_copy(update={"shift": dict(shift), "shift_n": n})
     return write_bundle(
@@ -239,13 +245,6 @@ def _stored_files(bundle: Bundle) -> dict[str, bytes]:
     """Return the files that an evaluation cannot regenerate, by file name."""
     names = (MODEL, VERDICT, SPACE)
     return {name: bundle.read(name) for name in names if name in bundle.config.sha256}
-
-
-def _single_view_accuracy(bundle: Bundle, test: Split, settings: Settings) -> float:
-    """Return the test accuracy without test-time augmentation."""
-    one_view = bundle.config.model_copy(update={"views": ("identity",)})
-    classifier = Classifier(replace(bundle, config=one_view), threads=settings.threads)
-    return accuracy(run_inference(classifier, test.images, "test"), test)
 
 
 def _real_photo_fields(

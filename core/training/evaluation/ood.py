@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,17 @@ from core.bundle.metrics import OodMetrics
 from core.inference.classifier import Classifier
 from core.inference.engine import Outputs
 from core.inference.known_score import OodParams, known_scores, project_embeddings
-from core.photos.preprocess import crops, resize
+from core.photos.preprocess import resize
 from core.training.data.datasets import Split
+from core.training.evaluation.model_outputs import ModelOutputs, run_inference
 
 __all__ = [
     "FALSE_NEGATIVE_RATE",
-    "ModelOutputs",
-    "accuracy",
+    "auroc",
     "compare_methods",
     "downscale",
     "fit_none_threshold",
     "fit_ood_params",
-    "run_inference",
     "score_outputs",
     "subsample",
 ]
@@ -39,46 +37,6 @@ _MAX_TRAIN_ROWS = 10_000
 _AXES = 64
 _COARSE_SIDE = 32
 _CHUNK = 500
-
-
-@dataclass(frozen=True)
-class ModelOutputs:
-    """Outputs of a model on a set of images.
-
-    Attributes:
-        name: Description of the images, for people.
-        outputs: Logits and embeddings, one row per image.
-    """
-
-    name: str
-    outputs: Outputs
-
-
-def run_inference(
-    classifier: Classifier,
-    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
-    name: str,
-) -> ModelOutputs:
-    """Compute the outputs of a model, with the preprocessing and the views of serving.
-
-    Args:
-        classifier: The model.
-        images: Images, each of shape (h, w, 3), uint8; at least one.
-        name: Description of the images, for people.
-    """
-    logits, embeddings = [], []
-    spec = classifier.config.input
-    for start in range(0, len(images), _CHUNK):
-        prepared = [crops(image, spec) for image in images[start : start + _CHUNK]]
-        outputs = classifier.outputs_of_crops(prepared)
-        logits.append(outputs.logits)
-        embeddings.append(outputs.embedding)
-    return ModelOutputs(name, Outputs(np.concatenate(logits), np.concatenate(embeddings)))
-
-
-def accuracy(group: ModelOutputs, split: Split) -> float:
-    """Return the accuracy, 0 to 1, of outputs on the images of a split."""
-    return float((group.outputs.logits.argmax(axis=1) == split.labels).mean())
 
 
 def subsample(split: Split, limit: int = _MAX_IMAGES) -> NDArray[np.uint8]:
@@ -158,13 +116,12 @@ def compare_methods(
     areas: dict[VerdictMethod, float] = {}
     false_positives: dict[VerdictMethod, float] = {}
     rejected: list[float] = []
-    truth = np.repeat([1, 0], [len(known.outputs.logits), len(none.outputs.logits)])
     for method in (each for each in OOD_METHODS if each in ood_params):
         inside, outside = (
             score_outputs(method, group.outputs, config, ood_params[method])
             for group in (known, none)
         )
-        areas[method] = float(roc_auc_score(truth, np.concatenate([inside, outside])))
+        areas[method] = auroc(inside, outside)
         threshold = np.quantile(inside, FALSE_NEGATIVE_RATE)
         false_positives[method] = float((outside >= threshold).mean())
         if method == config.verdict.method:
@@ -179,6 +136,17 @@ def compare_methods(
         known_told_none=rejected[0],
         none_told_none=rejected[1],
     )
+
+
+def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
+    """Return the area under the ROC curve, 0 to 1, of scores that detect one of two groups.
+
+    Args:
+        inside: Scores of in-distribution images, which should be higher, shape (n,), n at least 1.
+        outside: Scores of other images, shape (m,), m at least 1.
+    """
+    is_inside = np.repeat([1, 0], [len(inside), len(outside)])
+    return float(roc_auc_score(is_inside, np.concatenate([inside, outside])))
 
 
 def score_outputs(

@@ -12,18 +12,14 @@ from core.inference.classifier import Classifier
 from core.inference.known_score import OodParams
 from core.training.data.tiny_imagenet import TinyHeldOut
 from core.training.evaluation.evaluation_data import EvaluationData, SelectionImages
-from core.training.evaluation.ood import (
-    compare_methods,
-    downscale,
-    fit_ood_params,
-    run_inference,
-)
+from core.training.evaluation.model_outputs import run_inference
+from core.training.evaluation.ood import compare_methods, downscale, fit_ood_params
 from core.training.evaluation.photos import decode_photos
 
 __all__ = ["TINY_KNOWN_EVALUATION", "outlier_metrics", "selection_comparisons"]
 
 TINY_KNOWN_EVALUATION = "Tiny ImageNet valid, classes of CIFAR-10, second half"
-"""Description of `TinyHeldOut.known_evaluation`, for people."""
+"""Human-readable description of `TinyHeldOut.known_evaluation`."""
 _TINY_OUTLIERS = "Tiny ImageNet, 24 further classes"
 _DOWNSCALED = "downscaled to 32 pixels"
 

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.metrics import PhotoMetrics, ProportionEstimate
-from core.errors import DataError, ImageError, PhotoReadError
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
 from core.inference.reliability import ece, reliability
-from core.training.data.labelled_photos import NONE, read_labels
+from core.training.data.labelled_photos import NONE, read_labels, translate_photo_errors
 
 __all__ = ["decode_photos", "evaluate_photos"]
 
@@ -31,10 +30,8 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoMetrics:
     truth = read_labels(folder, classifier.labels)
     predictions: list[tuple[str, Prediction]] = []
     for file, label in truth.items():
-        try:
+        with translate_photo_errors(folder / file):
             predictions.append((label, classifier.predict(folder / file)))
-        except (ImageError, PhotoReadError) as error:
-            raise DataError(f"{folder / file}: {error}") from error
     known = [(label, each) for label, each in predictions if label != NONE]
     confidences = np.asarray([each.confidence for _, each in known])
     correct = np.asarray([each.label == label for label, each in known])
@@ -61,10 +58,10 @@ def evaluate_photos(classifier: Classifier, folder: Path) -> PhotoMetrics:
 def decode_photos(
     classifier: Classifier, folder: Path
 ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
-    """Decode the photos of a folder, as for a prediction.
+    """Decode the photos of a folder at the scale that a model needs.
 
     Args:
-        classifier: The model that will process them.
+        classifier: The model.
         folder: Folder of photos with labels.csv, as for `evaluate_photos`.
 
     Returns:
@@ -76,10 +73,8 @@ def decode_photos(
     known: list[NDArray[np.uint8]] = []
     none: list[NDArray[np.uint8]] = []
     for file, label in read_labels(folder, classifier.labels).items():
-        try:
+        with translate_photo_errors(folder / file):
             (none if label == NONE else known).append(classifier.decode(folder / file))
-        except (ImageError, PhotoReadError) as error:
-            raise DataError(f"{folder / file}: {error}") from error
     return known, none
 
 

@@ -12,7 +12,7 @@ from core.bundle.metrics import Metrics
 
 __all__ = ["draw_confusion", "draw_curves", "draw_reliability"]
 
-_MAX_COUNTED = 30
+_MAX_CLASSES_WITH_COUNTS = 30
 
 
 def draw_curves(metrics: Metrics) -> bytes:
@@ -26,10 +26,10 @@ def draw_curves(metrics: Metrics) -> bytes:
     accuracy.plot(epochs, [c.accuracy for c in metrics.curves], label="train")
     accuracy.plot(epochs, [c.validation_accuracy for c in metrics.curves], label="validation")
     accuracy.set(xlabel="epoch", ylabel="accuracy")
-    # To search for the best place can take seconds, of which matplotlib warns.
-    for axes, place in ((loss, "upper right"), (accuracy, "lower right")):
+    # Fixed positions: the search for the best one can take seconds, and matplotlib warns about it.
+    for axes, position in ((loss, "upper right"), (accuracy, "lower right")):
         axes.axvline(metrics.best_epoch or 0, color="grey", linewidth=0.8, linestyle=":")
-        axes.legend(loc=place)
+        axes.legend(loc=position)
         axes.grid(alpha=0.3)
     return _png(figure)
 
@@ -37,19 +37,19 @@ def draw_curves(metrics: Metrics) -> bytes:
 def draw_confusion(config: Config, metrics: Metrics) -> bytes:
     """Plot the confusion matrix of the test split, with counts for up to 30 classes, as PNG."""
     counts = np.asarray(metrics.test.confusion, np.float64)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     k = len(config.labels)
     side = min(2.5 + 0.45 * k, 20)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_xticks(range(k), config.labels, rotation=90)
     axes.set_yticks(range(k), config.labels)
-    if k <= _MAX_COUNTED:
+    if k <= _MAX_CLASSES_WITH_COUNTS:
         for i in range(k):
             for j in range(k):
-                shade = "white" if shares[i, j] > 0.5 else "black"
+                shade = "white" if fractions[i, j] > 0.5 else "black"
                 axes.text(
                     j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=shade, size=8
                 )
@@ -76,6 +76,6 @@ def draw_reliability(metrics: Metrics) -> bytes:
 
 def _png(figure: Figure) -> bytes:
     buffer = BytesIO()
-    # Without metadata, the same metrics give the same bytes.
+    # Without the version of matplotlib, the same metrics give the same bytes.
     figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
     return buffer.getvalue()

@@ -17,9 +17,18 @@ from PIL import Image
 from core.bundle.metrics import PointingMetrics
 from core.inference.classifier import Classifier
 from core.photos.preprocess import InputSpec, resize
+from core.training.evaluation.intervals import mean_interval
 from core.training.evaluation.real_photos import PhotoPredictions
 
-__all__ = ["CHANCE", "Explain", "Grid", "localisation", "make_grids", "measure_pointing", "play"]
+__all__ = [
+    "CHANCE",
+    "Explain",
+    "Grid",
+    "localisation",
+    "localisation_scores",
+    "make_grids",
+    "measure_pointing",
+]
 
 CHANCE = 0.25
 """Score of a map that is the same everywhere."""
@@ -29,7 +38,10 @@ _MIN_CLASSES = 4
 _SIDE = 2
 
 Explain = Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
-"""(image of shape (h, w, 3), uint8; class) -> non-negative map of shape (h, w), float32."""
+"""Computes the evidence for a class, a non-negative map of shape (h, w), float32.
+
+The arguments are an image of shape (h, w, 3), uint8, and the index of the class.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +57,11 @@ class Grid:
     labels: tuple[int, ...]
 
 
-def make_grids(answers: PhotoPredictions, spec: InputSpec, n: int, seed: int) -> list[Grid]:
+def make_grids(predictions: PhotoPredictions, spec: InputSpec, n: int, seed: int) -> list[Grid]:
     """Draw grids of photos that a model classifies correctly with a confidence of at least 0.9.
 
     Args:
-        answers: Predictions of the model on photos, with confidences.
+        predictions: Predictions of the model on photos; those without confidences give no grid.
         spec: Input of the model; each photo is resized to half its height and width.
         n: Number of grids.
         seed: Seed of the choice of classes, photos and cells.
@@ -57,11 +69,11 @@ def make_grids(answers: PhotoPredictions, spec: InputSpec, n: int, seed: int) ->
     Returns:
         The grids; none if fewer than four classes have such a photo.
     """
-    photos = answers.photos
-    if answers.confidences is None:
+    photos = predictions.photos
+    if predictions.confidences is None:
         return []
-    eligible = photos.known & (answers.labels == photos.labels)
-    eligible &= answers.confidences >= _MIN_CONFIDENCE
+    eligible = photos.known & (predictions.labels == photos.labels)
+    eligible &= predictions.confidences >= _MIN_CONFIDENCE
     by_label = {
         int(label): np.flatnonzero(eligible & (photos.labels == label))
         for label in np.unique(photos.labels[eligible])
@@ -76,7 +88,7 @@ def make_grids(answers: PhotoPredictions, spec: InputSpec, n: int, seed: int) ->
         cells = [resize(photos.images[rng.choice(by_label[label])], cell) for label in labels]
         rows = [np.concatenate(cells[i : i + _SIDE], axis=1) for i in (0, _SIDE)]
         whole = Image.fromarray(np.concatenate(rows))
-        # An odd input size leaves one row or column over.
+        # With an odd input size, the four cells are one row or column short of it.
         image = np.asarray(whole.resize((spec.width, spec.height), Image.Resampling.BILINEAR))
         grids.append(Grid(image, tuple(labels)))
     return grids
@@ -86,7 +98,7 @@ def localisation(evidence: NDArray[np.float32], cell: int) -> float:
     """Return the fraction of a map that lies in one cell of a 2×2 grid.
 
     Args:
-        evidence: Non-negative, shape (h, w), of the size of the image.
+        evidence: Non-negative map of the size of the image, shape (h, w).
         cell: 0 to 3, row by row.
 
     Returns:
@@ -100,13 +112,18 @@ def localisation(evidence: NDArray[np.float32], cell: int) -> float:
     return float(evidence[top:bottom, left:right].sum()) / total if total > 0 else 0.0
 
 
-def play(grids: Sequence[Grid], logits: NDArray[np.float32], explain: Explain) -> list[float]:
-    """Return the localisation score of each grid, for the class in it that the model predicts.
+def localisation_scores(
+    grids: Sequence[Grid], logits: NDArray[np.float32], explain: Explain
+) -> list[float]:
+    """Compute the localisation score of each grid, for the class in it that the model predicts.
 
     Args:
-        grids: The grids.
-        logits: Of the model on their images, shape (n, k).
-        explain: Gives the evidence for a class.
+        grids: The n grids.
+        logits: Logits of the model on their images, shape (n, k).
+        explain: Computes the evidence for a class.
+
+    Returns:
+        n scores, 0 to 1.
     """
     scores = []
     for grid, row in zip(grids, logits, strict=True):
@@ -117,7 +134,7 @@ def play(grids: Sequence[Grid], logits: NDArray[np.float32], explain: Explain) -
 
 def measure_pointing(
     classifier: Classifier,
-    answers: PhotoPredictions,
+    predictions: PhotoPredictions,
     data: str,
     *,
     n: int = 500,
@@ -128,37 +145,38 @@ def measure_pointing(
 
     Args:
         classifier: The model.
-        answers: Its predictions on photos.
-        data: The photos in words.
-        n: Number of grids.
-        seed: Seed of the grids.
-        gradient: Magnitude of the gradient of a logit with respect to the image, the baseline; None
-            where only the flatbuffer is at hand.
+        predictions: Its predictions on photos.
+        data: Human-readable description of the photos.
+        n: Number of grids, at least 2.
+        seed: As for `make_grids`.
+        gradient: Computes the magnitude of the gradient of a logit with respect to the image, the
+            baseline; None without the Keras network, since a flatbuffer has no gradients.
 
     Returns:
-        The mean score with its 95% interval; None where fewer than four classes have photos that
-        the model classifies correctly with a confidence of at least 0.9, or where the model's maps
-        are too coarse to be shown.
+        The mean score with its 95% interval; None if `make_grids` finds no grid, or if the model's
+        maps are too coarse to be shown.
     """
-    grids = make_grids(answers, classifier.config.input, n, seed)
+    grids = make_grids(predictions, classifier.config.input, n, seed)
     if not grids:
         return None
     logits = np.concatenate([classifier.outputs(grid.image[None]).logits for grid in grids])
 
     def explain(image: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
-        found = classifier.saliency(image, label)
-        return np.zeros(image.shape[:2], np.float32) if found is None else found
+        saliency = classifier.saliency(image, label)
+        return np.zeros(image.shape[:2], np.float32) if saliency is None else saliency
 
-    scores = np.asarray(play(grids, logits, explain))
+    scores = np.asarray(localisation_scores(grids, logits, explain))
     if not scores.any():
         return None
-    baseline = None if gradient is None else float(np.mean(play(grids, logits, gradient)))
-    mean, error = float(scores.mean()), float(scores.std(ddof=1) / np.sqrt(len(scores)))
+    baseline = None
+    if gradient is not None:
+        baseline = float(np.mean(localisation_scores(grids, logits, gradient)))
+    mean, low, high = mean_interval(scores)
     return PointingMetrics(
         data=data,
         n=len(scores),
         mean=mean,
-        low=max(0.0, mean - 1.96 * error),
-        high=min(1.0, mean + 1.96 * error),
+        low=max(0.0, low),
+        high=min(1.0, high),
         input_gradient=baseline,
     )

@@ -38,11 +38,12 @@ def provenance(command: str) -> Provenance:
 
 
 def hardware() -> str:
-    """Return the processor, its cores that this process may use, and the accelerators of Keras."""
+    """Describe the usable cores, the processor and any accelerators of Keras in one line."""
     return ", ".join([f"{processors()} × {processor_name()}", *_accelerators()])
 
 
 def _accelerators() -> list[str]:
+    """Return the names of the accelerators that the backend of Keras can use."""
     backend = keras.backend.backend()
     if backend == "jax":
         devices = import_module("jax").devices()
@@ -57,9 +58,9 @@ def _accelerators() -> list[str]:
 
 
 def commit() -> str:
-    """Return the checkout's commit, 12 hex digits; `+` marks changes in core/.
+    """Return the commit of the checkout, 12 hex digits.
 
-    Outside a checkout it is `unknown`.
+    A `+` is appended if files in core/ differ from it. Outside a checkout it is `unknown`.
     """
 
     def git(*arguments: str) -> str:

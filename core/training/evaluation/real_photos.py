@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from core.bundle.metrics import (
     PhotoMisclassification,
@@ -23,7 +22,8 @@ from core.training.data.datasets import Split
 from core.training.data.real_photos import RealPhotos, RealPhotosParts
 from core.training.evaluation.calibration import cross_fitted_confidences
 from core.training.evaluation.evaluation_data import REAL_PHOTOS
-from core.training.evaluation.ood import FALSE_NEGATIVE_RATE, run_inference, score_outputs
+from core.training.evaluation.model_outputs import run_inference
+from core.training.evaluation.ood import FALSE_NEGATIVE_RATE, auroc, score_outputs
 
 __all__ = [
     "PhotoPredictions",
@@ -59,11 +59,11 @@ class PhotoPredictions:
 
 
 def predict_photos(classifier: Classifier, photos: RealPhotos) -> PhotoPredictions:
-    """Run a model on photos.
+    """Run a model on real photos.
 
     Args:
         classifier: The model.
-        photos: The photos, possibly none.
+        photos: The photos; the result is empty if there are none.
     """
     if not len(photos):
         return PhotoPredictions(photos, np.empty(0, np.int64), np.empty(0))
@@ -85,7 +85,7 @@ def metrics_by_part(
 
     Args:
         parts: The photos.
-        predict: Runs the model on photos; it is called once for each part.
+        predict: Runs the model on the photos of a part; called once for each.
 
     Returns:
         Metrics by field; without held-out sources there is no `unseen_sources`.
@@ -107,20 +107,20 @@ def photo_metrics(
 
     Args:
         predictions: Predictions on photos of the labels and of other objects.
-        kept_back: Predictions on photos of the kinds that are held out of training and selection.
+        kept_back: Predictions on photos of kinds that are held out of training and selection.
         labels: Names of the labels.
-        name: Description of the photos, for people.
+        name: Human-readable description of the photos.
     """
     photos = predictions.photos
     known = photos.known
     correct = predictions.labels == photos.labels
-    # 95% of the photos of the labels score at least this.
+    # 95% of the photos of the labels score at least this, as for FPR@95.
     threshold = np.quantile(predictions.scores[known], FALSE_NEGATIVE_RATE)
     rejected = predictions.scores < threshold
-    sure = predictions.confidences
-    bins = None if sure is None else reliability(sure[known], correct[known])
+    confidence = predictions.confidences
+    bins = None if confidence is None else reliability(confidence[known], correct[known])
     kinds, counts = np.unique(photos.kinds[~known], return_counts=True)
-    many = [kind for kind, n in zip(kinds.tolist(), counts, strict=True) if n >= _MIN_PHOTOS]
+    frequent = [kind for kind, n in zip(kinds.tolist(), counts, strict=True) if n >= _MIN_PHOTOS]
     return RealPhotoMetrics(
         data=name,
         accuracy=_proportion(correct[known]),
@@ -129,20 +129,20 @@ def photo_metrics(
             for i, label in enumerate(labels)
             if (photos.labels == i).any()
         },
-        auroc=_auroc(predictions.scores[known], predictions.scores[~known]),
+        auroc=_auroc_if_any(predictions.scores[known], predictions.scores[~known]),
         n_none=int((~known).sum()),
         rejected=_proportion(rejected[~known]) if (~known).any() else None,
-        auroc_kept_back=_auroc(predictions.scores[known], kept_back.scores),
+        auroc_kept_back=_auroc_if_any(predictions.scores[known], kept_back.scores),
         n_kept_back=len(kept_back.scores),
         rejected_kept_back=(
             _proportion(kept_back.scores < threshold) if len(kept_back.scores) else None
         ),
-        rejected_kinds={kind: _proportion(rejected[photos.kinds == kind]) for kind in many},
+        rejected_kinds={kind: _proportion(rejected[photos.kinds == kind]) for kind in frequent},
         rejected_kept_back_kinds={
             kind: _proportion(kept_back.scores[kept_back.photos.kinds == kind] < threshold)
             for kind in np.unique(kept_back.photos.kinds).tolist()
         },
-        confidence=None if sure is None else float(sure[known].mean()),
+        confidence=None if confidence is None else float(confidence[known].mean()),
         ece=None if bins is None else ece(bins),
         ece_if_true=None if bins is None else calibrated_ece_interval(bins),
         sources=tuple(
@@ -170,27 +170,27 @@ def cross_fitted_ece(
         return None
     known = predictions.photos.known
     truth = predictions.photos.labels[known]
-    of_rows = run_inference(classifier, rows.images, "rows").outputs.logits
-    groups = [(predictions.logits[known], truth), (of_rows, rows.labels)]
-    sure = cross_fitted_confidences(groups, classifier.config)[0]
-    return ece(reliability(sure, predictions.labels[known] == truth))
+    row_logits = run_inference(classifier, rows.images, "rows").outputs.logits
+    groups = [(predictions.logits[known], truth), (row_logits, rows.labels)]
+    on_photos, _ = cross_fitted_confidences(groups, classifier.config)
+    return ece(reliability(on_photos, predictions.labels[known] == truth))
 
 
 def _mistakes(
     predictions: PhotoPredictions, labels: tuple[str, ...]
 ) -> tuple[PhotoMisclassification, ...]:
     """List misclassified photos of the labels, highest confidence first."""
-    photos, sure = predictions.photos, predictions.confidences
+    photos, confidence = predictions.photos, predictions.confidences
     wrong = np.flatnonzero(photos.known & (predictions.labels != photos.labels))
-    if sure is not None:
-        wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
+    if confidence is not None:
+        wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     return tuple(
         PhotoMisclassification(
             source=str(photos.sources[i]),
             path=str(photos.paths[i]),
             label=labels[photos.labels[i]],
             answer=labels[predictions.labels[i]],
-            confidence=None if sure is None else float(sure[i]),
+            confidence=None if confidence is None else float(confidence[i]),
         )
         for i in wrong
     )
@@ -199,13 +199,14 @@ def _mistakes(
 def _source_metrics(
     predictions: PhotoPredictions, source: str, correct: NDArray[np.bool_]
 ) -> SourceMetrics:
+    """Compute the metrics on the photos of one source; `correct` has the shape (n,)."""
     here = predictions.photos.sources == source
     known, none = here & predictions.photos.known, here & ~predictions.photos.known
     return SourceMetrics(
         source=source,
         accuracy=_proportion(correct[known]) if known.any() else None,
         n_none=int(none.sum()),
-        auroc=_auroc(predictions.scores[known], predictions.scores[none]),
+        auroc=_auroc_if_any(predictions.scores[known], predictions.scores[none]),
     )
 
 
@@ -213,9 +214,6 @@ def _proportion(outcomes: NDArray[np.bool_]) -> ProportionEstimate:
     return ProportionEstimate.of(int(outcomes.sum()), len(outcomes))
 
 
-def _auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float | None:
+def _auroc_if_any(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float | None:
     """Return the area under the ROC curve; None where either group is empty."""
-    if not len(inside) or not len(outside):
-        return None
-    truth = np.repeat([1, 0], [len(inside), len(outside)])
-    return float(roc_auc_score(truth, np.concatenate([inside, outside])))
+    return auroc(inside, outside) if len(inside) and len(outside) else None

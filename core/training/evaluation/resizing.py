@@ -20,7 +20,7 @@ from core.training.evaluation.evaluation_data import TINY_KNOWN, EvaluationData
 
 __all__ = ["best_resize_rule", "compare_resize_rules", "crop_to_photo_formats", "resize_metrics"]
 
-_MIN_GAIN = 0.01
+_MIN_GAIN_OF_THREE_CROPS = 0.01
 
 
 def compare_resize_rules(
@@ -50,10 +50,10 @@ def compare_resize_rules(
 
 
 def crop_to_photo_formats(split: Split) -> list[NDArray[np.uint8]]:
-    """Crop square images to the aspect ratios of cameras: every other one to 4:3, the rest to 3:4.
+    """Crop square images to the aspect ratios of cameras, 4:3 and 3:4 in turn.
 
     Args:
-        split: Square images.
+        split: n square images.
 
     Returns:
         n images, each of shape (h, w, 3), uint8.
@@ -80,8 +80,8 @@ def resize_metrics(
         bundle: The model.
         images: n images, each of shape (h, w, 3), uint8.
         truth: Class indices, shape (n,).
-        name: Description of the images, for people.
-        threads: Number of threads of one inference.
+        name: Human-readable description of the images.
+        threads: Number of threads for one inference.
     """
     labels = [bundle.config.labels[label] for label in truth]
     accuracy: dict[ResizeRule, float] = {}
@@ -102,7 +102,7 @@ def best_resize_rule(metrics: ResizeMetrics) -> ResizeRule:
     accuracy is higher by at least 0.01.
     """
     adjusted = {
-        rule: accuracy - (_MIN_GAIN if rule == "three_crops" else 0)
+        rule: accuracy - (_MIN_GAIN_OF_THREE_CROPS if rule == "three_crops" else 0)
         for rule, accuracy in metrics.accuracy.items()
     }
     return max(adjusted, key=adjusted.__getitem__)

@@ -111,7 +111,9 @@ def _baseline(results: Sequence[ModelInfo], recipes: Mapping[str, Recipe]) -> li
     measured = {result.config.name for result in results}
     for recipe in recipes.values():
         if recipe.reported is not None and recipe.name not in measured:
-            cells = [f"{getattr(recipe.reported, metric):.4f} | " for metric in _METRICS]
+            cells = []
+            for metric in _METRICS:
+                cells += [f"{getattr(recipe.reported, metric):.4f}", ""]
             lines.append(f"| {recipe.title} (`{recipe.name}`) | {' | '.join(cells)} |")
     return [*lines, ""]
 

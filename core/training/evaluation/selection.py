@@ -1,4 +1,4 @@
-"""Complete an exported network: select resize rule and verdict, fit calibration and thresholds."""
+"""Select and fit the inference settings of an exported network on validation data."""
 
 from __future__ import annotations
 
@@ -17,13 +17,8 @@ from core.inference.reliability import fit_unsure_threshold
 from core.settings import Settings
 from core.training.evaluation.calibration import fit_calibration
 from core.training.evaluation.evaluation_data import EvaluationData
-from core.training.evaluation.ood import (
-    ModelOutputs,
-    fit_none_threshold,
-    fit_ood_params,
-    run_inference,
-    score_outputs,
-)
+from core.training.evaluation.model_outputs import ModelOutputs, run_inference
+from core.training.evaluation.ood import fit_none_threshold, fit_ood_params, score_outputs
 from core.training.evaluation.ood_evaluation import selection_comparisons
 from core.training.evaluation.resizing import best_resize_rule, compare_resize_rules
 
@@ -33,7 +28,9 @@ __all__ = ["calibrate", "complete_config", "select_verdict"]
 def complete_config(
     draft: Bundle, data: EvaluationData, settings: Settings, probe: OodParams | None = None
 ) -> tuple[Config, dict[str, bytes], ResizeMetrics | None]:
-    """Select everything that a model is served with beside its weights, on validation data.
+    """Select and fit all inference settings of an exported network.
+
+    These are resize rule, calibration, verdict method and thresholds.
 
     Args:
         draft: The exported network, uncalibrated.
@@ -58,7 +55,9 @@ def complete_config(
 def calibrate(
     draft: Bundle, known: ModelOutputs, data: EvaluationData, settings: Settings
 ) -> tuple[Config, ResizeMetrics | None]:
-    """Select the resize rule and fit calibration; validation rows and real photos weigh the same.
+    """Select the resize rule and fit calibration.
+
+    Validation rows and real photos have the same total weight in the calibration.
 
     Args:
         draft: The exported network, uncalibrated.

@@ -1,4 +1,4 @@
-"""Evaluate teaching: episodes with a few photos of classes that the base model never saw."""
+"""Few-shot evaluation of teaching, on classes that the base model was not trained on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 
+from core.inference.calibration import softmax
 from core.inference.head import EmbeddingSpace
 from core.inference.reliability import ece, reliability
 from core.teaching.examples import Examples
-from core.teaching.learner import TaughtHead, teach_head
+from core.teaching.learner import teach_head
 from core.training.data.real_photos import KEPT_BACK_KINDS
+from core.training.evaluation.intervals import mean_interval
+from core.training.evaluation.ood import auroc
 from core.training.evaluation.teaching_results import Interval, SuiteResult
 
 __all__ = ["ALIKE_KINDS", "EmbeddedPhotos", "evaluate_teaching"]
@@ -39,13 +41,13 @@ _SUITES = {"apart": KEPT_BACK_KINDS, "alike": ALIKE_KINDS}
 _SIZES = ((5, 5), (10, 10))
 _EPISODES = 20
 _MAX_TEST_PHOTOS = 40
-# As Teachable Machine trains its image models.
+# The hyperparameters with which Teachable Machine trains its image models.
 _HIDDEN_UNITS = 100
 _EPOCHS = 50
 _BATCH_SIZE = 16
-_RATE = 1e-3
+_LEARNING_RATE = 1e-3
 
-Labels = NDArray[np.int64]
+_Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +68,31 @@ class EmbeddedPhotos:
 
 @dataclass(frozen=True, eq=False)
 class _Episode:
-    """Rows of the photos to learn from, to test with, and of other things; and class indices."""
+    """Division of the photos for one episode.
 
-    learn: Labels
-    learn_labels: Labels
-    test: Labels
-    test_labels: Labels
-    others: Labels
+    Attributes:
+        learn, test: Positions of the photos to learn from and to test on, shape (n,).
+        learn_labels, test_labels: Their class indices, shape (n,).
+        others: Positions of photos of none of the classes, shape (m,).
+    """
+
+    learn: _Indices
+    learn_labels: _Indices
+    test: _Indices
+    test_labels: _Indices
+    others: _Indices
 
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """Accuracy of each method in one episode, and what the taught model makes of the photos."""
+    """Results of one episode.
+
+    Attributes:
+        taught, teachable_machine, nearest_mean: Accuracy of each method, 0 to 1.
+        auroc: Area under the ROC curve of the taught model's known_score.
+        confidences: Confidences of the taught model on the test photos, shape (n,).
+        correct: Whether it predicts their labels, shape (n,).
+    """
 
     taught: float
     teachable_machine: float
@@ -94,22 +109,25 @@ def evaluate_teaching(
     episodes: int = _EPISODES,
     report: Callable[[SuiteResult], None] | None = None,
 ) -> tuple[SuiteResult, ...]:
-    """Teach classes of two suites, 5 with 5 photos each and 10 with 10, and test on other photos.
+    """Evaluate teaching on the classes of two suites: 5 classes of 5 photos, and 10 of 10.
 
-    With 5 classes, the remaining kinds of the suite are the other things; with 10, the kinds of the
-    other suite.
+    The taught models are tested on other photos of their classes. Out-of-distribution photos are
+    those of the other kinds of the suite or, where all ten are taught, of the other suite.
 
     Args:
         photos: Photos of all kinds of both suites.
         space: Embedding space of the base model, fitted without photos of these kinds.
-        episodes: Number of episodes of each suite and size, with a fixed seed.
-        report: Called with each result.
+        episodes: Number of episodes of each suite and size, at least 2; the seed is fixed.
+        report: Called with each result as soon as it is there.
+
+    Returns:
+        One result for each suite and size.
     """
     results = []
     for suite in _SUITES:
         for classes, count in _SIZES:
             outcomes = [
-                _outcome(photos, space, episode)
+                _run_episode(photos, space, episode)
                 for episode in _episodes(photos.kinds, suite, classes, count, episodes)
             ]
             results.append(_summary(suite, classes, count, outcomes))
@@ -121,6 +139,7 @@ def evaluate_teaching(
 def _episodes(
     kinds: NDArray[np.str_], suite: str, classes: int, count: int, episodes: int
 ) -> Iterator[_Episode]:
+    """Draw the classes and photos of each episode; the seed is fixed."""
     rng = np.random.default_rng(0)
     pools = {kind: np.flatnonzero(kinds == kind) for kind in _SUITES[suite]}
     (other_suite,) = (each for each in _SUITES if each != suite)
@@ -139,39 +158,36 @@ def _episodes(
         )
 
 
-def _outcome(photos: EmbeddedPhotos, space: EmbeddingSpace, episode: _Episode) -> _Outcome:
+def _run_episode(photos: EmbeddedPhotos, space: EmbeddingSpace, episode: _Episode) -> _Outcome:
+    """Teach the classes of an episode by each method, and test on its photos."""
     plain, truth = photos.views[:, 0], episode.test_labels
     taught = teach_head(Examples(photos.views[episode.learn], episode.learn_labels), space)
-    probabilities = _probabilities(taught, plain[episode.test])
+    logits = taught.head.logits(plain[episode.test]).astype(np.float64)
+    probabilities = softmax(logits / taught.temperature)
     correct = probabilities.argmax(axis=1) == truth
-    scores = [taught.head.known_scores(plain[rows]) for rows in (episode.test, episode.others)]
-    known = np.repeat([1, 0], [len(each) for each in scores])
-    dense = _dense(photos.mobilenet[episode.learn], episode.learn_labels)
+    inside, outside = (
+        taught.head.known_scores(plain[rows]) for rows in (episode.test, episode.others)
+    )
+    dense = _train_dense_network(photos.mobilenet[episode.learn], episode.learn_labels)
     standard = (plain - space.mean) / space.scale
     nearest = _nearest_mean(standard[episode.learn], episode.learn_labels, standard[episode.test])
     return _Outcome(
         taught=float(correct.mean()),
         teachable_machine=float((dense.predict(photos.mobilenet[episode.test]) == truth).mean()),
         nearest_mean=float((nearest == truth).mean()),
-        auroc=float(roc_auc_score(known, np.concatenate(scores))),
+        auroc=auroc(inside, outside),
         confidences=probabilities.max(axis=1),
         correct=correct,
     )
 
 
-def _probabilities(taught: TaughtHead, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    logits = taught.head.logits(embeddings).astype(np.float64) / taught.temperature
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def _dense(embeddings: NDArray[np.float32], labels: Labels) -> MLPClassifier:
+def _train_dense_network(embeddings: NDArray[np.float32], labels: _Indices) -> MLPClassifier:
     """Train a hidden layer of 100 units for 50 epochs of Adam, without augmentation."""
     dense = MLPClassifier(
         (_HIDDEN_UNITS,),
         alpha=0.0,
         batch_size=min(_BATCH_SIZE, len(labels)),
-        learning_rate_init=_RATE,
+        learning_rate_init=_LEARNING_RATE,
         max_iter=_EPOCHS,
         n_iter_no_change=_EPOCHS,
         random_state=0,
@@ -183,14 +199,16 @@ def _dense(embeddings: NDArray[np.float32], labels: Labels) -> MLPClassifier:
 
 
 def _nearest_mean(
-    learn: NDArray[np.float32], labels: Labels, test: NDArray[np.float32]
-) -> NDArray[np.int64]:
+    learn: NDArray[np.float32], labels: _Indices, test: NDArray[np.float32]
+) -> _Indices:
+    """Predict the class whose mean embedding is nearest by Euclidean distance."""
     means = np.stack([learn[labels == label].mean(axis=0) for label in np.unique(labels)])
     distances = ((test[:, None] - means[None]) ** 2).sum(axis=2)
     return np.asarray(distances.argmin(axis=1), np.int64)
 
 
 def _summary(suite: str, classes: int, count: int, outcomes: Sequence[_Outcome]) -> SuiteResult:
+    """Average the outcomes of the episodes of one suite and size."""
     taught = np.asarray([each.taught for each in outcomes])
     dense = np.asarray([each.teachable_machine for each in outcomes])
     bins = reliability(
@@ -212,7 +230,5 @@ def _summary(suite: str, classes: int, count: int, outcomes: Sequence[_Outcome])
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:
-    """Return the mean with 1.96 standard errors on either side."""
-    mean = float(values.mean())
-    error = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
-    return Interval(mean=mean, low=mean - error, high=mean + error)
+    mean, low, high = mean_interval(values)
+    return Interval(mean=mean, low=low, high=high)

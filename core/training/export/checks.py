@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from core.bundle.folder import Bundle
 from core.errors import TrainingError
-from core.inference.classifier import Classifier
 from core.settings import Settings
 from core.training.data.datasets import Split
-from core.training.evaluation.ood import accuracy, run_inference
+from core.training.evaluation.model_outputs import bundle_accuracy
 
 __all__ = ["check_network", "check_precision"]
 
@@ -34,9 +31,7 @@ def check_network(exact: Bundle, rows: Split, trained: float, settings: Settings
         TrainingError: The accuracies differ by more than 0.01.
     """
     name = exact.config.name
-    one_view = exact.config.model_copy(update={"views": ("identity",)})
-    classifier = Classifier(replace(exact, config=one_view), threads=settings.threads)
-    exported = accuracy(run_inference(classifier, rows.images, "validation"), rows)
+    exported = bundle_accuracy(exact, rows, threads=settings.threads, one_view=True)
     if abs(exported - trained) > _TOLERANCE:
         raise TrainingError(
             f"The exported {name} has a validation accuracy of {exported:.4f}; in training it was "
@@ -56,13 +51,8 @@ def check_precision(draft: Bundle, exact: Bundle, rows: Split, settings: Setting
     Raises:
         TrainingError: It costs more than 0.002 of the accuracy on these rows.
     """
-    before, after = (
-        accuracy(
-            run_inference(Classifier(each, threads=settings.threads), rows.images, "validation"),
-            rows,
-        )
-        for each in (exact, draft)
-    )
+    before = bundle_accuracy(exact, rows, threads=settings.threads)
+    after = bundle_accuracy(draft, rows, threads=settings.threads)
     if before - after > _MAX_LOSS:
         name, precision = draft.config.name, draft.config.precision
         raise TrainingError(

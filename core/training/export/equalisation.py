@@ -1,4 +1,4 @@
-"""Equal scales of features of different layers, so that one quantisation scale suits all."""
+"""Weight equalisation: features of different layers at one scale, for int8 quantisation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def equalise_features(model: keras.Model) -> keras.Model:
     (weight equalisation, Nagel et al. 2019, arXiv 1906.04721).
 
     Args:
-        model: Network in which a dense layer follows the layer `features`, possibly after pooling,
-            in which case the output of the layer `embedding` is scaled, too.
+        model: Network in which a dense layer follows the layer `features`, directly or after a
+            pooling layer `embedding`, whose output is then scaled with its input.
 
     Returns:
         A copy that computes the same logits; `model` itself if `features` does not concatenate
@@ -53,5 +53,5 @@ def equalise_features(model: keras.Model) -> keras.Model:
 
 
 def _root_mean_square(kernel: NDArray[np.float32]) -> float:
-    """Return the root mean square of weights; 1 if all are 0, which no scale changes."""
+    """Return the root mean square of weights; 1 if all are 0, since no scale changes them."""
     return float(np.sqrt((kernel.astype(np.float64) ** 2).mean())) or 1.0

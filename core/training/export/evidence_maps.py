@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -9,11 +11,12 @@ from keras import layers, ops
 from core.errors import TrainingError
 from core.training.export.gradients import backward
 
-__all__ = ["EMBEDDING", "activation_model", "gradient_model", "occlusion_model"]
+__all__ = ["EMBEDDING", "activation_model", "gradient_model", "occlusion_model", "with_maps"]
 
 EMBEDDING = "embedding"
 """Name of the layer and of the output that the logits are computed from."""
 
+# Smallest side of a feature map whose evidence maps are fine enough to be shown.
 _MIN_CELLS = 7
 # Side of the square of cells that is set to 0 at a time.
 _OCCLUDED = 2
@@ -29,8 +32,8 @@ def gradient_model(model: keras.Model) -> keras.Model:
     biases; GELU is linearised at its input. The activation is that of the deepest layer that has at
     least 7×7 cells and that all paths pass through.
 
-    Backpropagation runs once for each class of each image, which suits tens of classes; a network
-    with many more should end in average pooling and one linear layer.
+    Backpropagation runs once for each class of each image. Networks with hundreds of classes should
+    end in average pooling and one linear layer instead, for `activation_model`.
 
     Args:
         model: Network from images of a fixed size to logits, in float32, with a layer `embedding`;
@@ -69,14 +72,7 @@ def gradient_model(model: keras.Model) -> keras.Model:
     flat = ops.reshape(layer.output, (-1, 1, height * width, channels))
     evidence = ops.sum(flat * gradient, axis=-1)
     maps = ops.reshape(ops.transpose(evidence, (0, 2, 1)), (-1, height, width, classes))
-    return keras.Model(
-        model.input,
-        {
-            "logits": model.outputs[0],
-            "embedding": model.get_layer(EMBEDDING).output,
-            "maps": maps,
-        },
-    )
+    return with_maps(model, maps)
 
 
 def occlusion_model(model: keras.Model) -> keras.Model:
@@ -124,14 +120,7 @@ def occlusion_model(model: keras.Model) -> keras.Model:
     without = above(ops.reshape(occluded, (-1, height, width, channels)))
     classes = model.outputs[0].shape[-1]
     decrease = model.outputs[0][:, None] - ops.reshape(without, (-1, down * right, classes))
-    return keras.Model(
-        model.input,
-        {
-            "logits": model.outputs[0],
-            "embedding": model.get_layer(EMBEDDING).output,
-            "maps": ops.reshape(decrease, (-1, down, right, classes)),
-        },
-    )
+    return with_maps(model, ops.reshape(decrease, (-1, down, right, classes)))
 
 
 def activation_model(model: keras.Model) -> keras.Model:
@@ -146,8 +135,8 @@ def activation_model(model: keras.Model) -> keras.Model:
             `features`, shape (n, fh, fw, d), average pooling `embedding`, and the dense `logits`.
 
     Returns:
-        A model as `gradient_model` returns it, with `features` beside: the feature map, from which
-        another head on the same embedding can compute its own maps.
+        A model as `gradient_model` returns it, with a further output `features`: the feature map
+        (n, fh, fw, d), from which another head on the same embedding can compute its own maps.
 
     Raises:
         TrainingError: The network ends in other layers.
@@ -163,16 +152,23 @@ def activation_model(model: keras.Model) -> keras.Model:
     features = last[0].output
     height, width, _ = features.shape[1:]
     kernel = np.asarray(last[2].kernel)
-    shares = (kernel / (height * width)).astype(np.float32)[None, None]
-    return keras.Model(
-        model.input,
-        {
-            "logits": model.outputs[0],
-            "embedding": last[1].output,
-            "maps": ops.conv(features, shares, padding="valid"),
-            "features": features,
-        },
-    )
+    weights = (kernel / (height * width)).astype(np.float32)[None, None]
+    return with_maps(model, ops.conv(features, weights, padding="valid"), features=features)
+
+
+def with_maps(model: keras.Model, maps: Any, **more: Any) -> keras.Model:
+    """Add evidence maps and the embedding to the outputs of a network.
+
+    Args:
+        model: Network from images to logits, with a layer `embedding`.
+        maps: Evidence maps of this network, shape (n, fh, fw, k).
+        more: Further outputs by name.
+
+    Returns:
+        A model as `gradient_model` returns it.
+    """
+    outputs = {"logits": model.outputs[0], "embedding": model.get_layer(EMBEDDING).output}
+    return keras.Model(model.input, outputs | {"maps": maps} | more)
 
 
 def _cells(layer: keras.Layer) -> int:

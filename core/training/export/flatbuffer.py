@@ -21,7 +21,7 @@ from core.training.export.evidence_maps import EMBEDDING
 __all__ = ["embedding_flatbuffer", "to_flatbuffer"]
 
 logger = logging.getLogger(__name__)
-# Common layers that can be converted, which need not be tried one by one.
+# Common layers that are known to convert, so that a failed export need not try each of them.
 _CONVERTIBLE = (
     *(layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.BatchNormalization, layers.ReLU),
     *(layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D, layers.Flatten),
@@ -49,7 +49,7 @@ def to_flatbuffer(model: keras.Model, precision: Precision) -> bytes:
         signature: keras.Model(model.input, {name: model.output[name] for name in names})
         for signature, names in ((PREDICT, ["logits", EMBEDDING]), (EXPLAIN, explained))
     }
-    return _converted(model, parts, model.input_shape[1:], precision)
+    return _convert(model, parts, model.input_shape[1:], precision)
 
 
 def embedding_flatbuffer(body: keras.Model, height: int, width: int) -> bytes:
@@ -68,16 +68,26 @@ def embedding_flatbuffer(body: keras.Model, height: int, width: int) -> bytes:
     """
     part = keras.Model(body.input, {EMBEDDING: body.outputs[0]})
     shape = (height, width, body.input_shape[-1])
-    return _converted(body, {PREDICT: part}, shape, "float32")
+    return _convert(body, {PREDICT: part}, shape, "float32")
 
 
-def _converted(
+def _convert(
     model: keras.Model,
     parts: Mapping[str, keras.Model],
     shape: tuple[int, ...],
     precision: Precision,
 ) -> bytes:
-    """Convert parts of a model, each to the signature of its name."""
+    """Convert parts of a model, each to the signature of its name.
+
+    Args:
+        model: The model.
+        parts: Models of its layers by signature.
+        shape: Height, width and number of channels of the images.
+        precision: Number format of the weights.
+
+    Raises:
+        TrainingError: As in `to_flatbuffer`.
+    """
     if keras.backend.backend() != "tensorflow":
         raise TrainingError(
             f"Export needs TensorFlow, but Keras runs on {keras.backend.backend()}. Set "
@@ -87,13 +97,13 @@ def _converted(
 
     with _without_compiler_output():
         try:
-            return _convert(tf, model, parts, shape, precision)
+            return _run_converter(tf, model, parts, shape, precision)
         except Exception as error:
             logger.debug("The converter failed", exc_info=error)
             raise TrainingError(_conversion_error(tf, model)) from None
 
 
-def _convert(
+def _run_converter(
     tf: Any,
     model: keras.Model,
     parts: Mapping[str, keras.Model],
@@ -119,26 +129,26 @@ def _convert(
 
 def _conversion_error(tf: Any, model: keras.Model) -> str:
     """Describe why a model could not be converted, naming the layer if it can be found."""
-    bad = next((each for each in _all_layers(model) if not _is_convertible(tf, each)), None)
-    what = "a layer" if bad is None else f"the layer {bad.name}, a {type(bad).__name__}"
+    layer = next((each for each in _all_layers(model) if not _is_convertible(tf, each)), None)
+    culprit = "a layer" if layer is None else f"the layer {layer.name}, a {type(layer).__name__}"
     return (
-        f"LiteRT does not support {what}. Remove or replace it before the export; set "
+        f"LiteRT does not support {culprit}. Remove or replace it before the export; set "
         "TENSIGHT_LOG_LEVEL=DEBUG to see the output of the converter."
     )
 
 
 def _is_convertible(tf: Any, layer: keras.Layer) -> bool:
-    """Check whether a layer can be converted by itself."""
+    """Check whether a layer can be converted on its own."""
     if isinstance(layer, _CONVERTIBLE):
         return True
     inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-    taken = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in inputs]
+    signature = [tf.TensorSpec((None, *each.shape[1:]), each.dtype) for each in inputs]
     archive = keras.export.ExportArchive()
     archive.track(layer)
     try:
         alone = keras.Model(layer.input, layer.output)
-        call = alone.call if len(taken) == 1 else lambda *each: alone.call(list(each))
-        archive.add_endpoint("serve", call, input_signature=taken)
+        call = alone.call if len(inputs) == 1 else lambda *each: alone.call(list(each))
+        archive.add_endpoint("serve", call, input_signature=signature)
         with tempfile.TemporaryDirectory() as folder:
             archive.write_out(folder, verbose=False)
             tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"]).convert()

@@ -1,4 +1,4 @@
-"""Backpropagation through the layers of a network, as a graph of operations that LiteRT has."""
+"""Backpropagation through the layers of a network, built from operations that LiteRT supports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["backward"]
 
 
 def backward(layer: keras.Layer, gradient: Any, classes: int) -> Any:
-    """Return the gradient of the logits with respect to the input of a layer.
+    """Build the gradient of the logits with respect to the input of a layer.
 
     Args:
         layer: A layer of a functional model.
@@ -22,7 +22,7 @@ def backward(layer: keras.Layer, gradient: Any, classes: int) -> Any:
         classes: Number of logits, k.
 
     Returns:
-        Gradient of the shape (n · k, ...); it is the same for each input of a layer with several.
+        Gradient of shape (n · k, ...). A layer with several inputs has the same one for each.
 
     Raises:
         TrainingError: The layer is not supported.
@@ -88,6 +88,12 @@ def _unsupported(layer: keras.Layer) -> TrainingError:
 
 
 def _backward_depthwise(layer: keras.Layer, gradient: Any) -> Any:
+    """Build the transposed depthwise convolution as a convolution, at stride 1 or 2.
+
+    Raises:
+        TrainingError: The layer has another stride, an odd size at stride 2, or several filters
+            per channel.
+    """
     kernel = np.asarray(layer.kernel)
     flipped = np.ascontiguousarray(kernel[::-1, ::-1])
     height, width, channels = layer.input.shape[1:]
@@ -95,7 +101,7 @@ def _backward_depthwise(layer: keras.Layer, gradient: Any) -> Any:
         case (1, 1) if kernel.shape[3] == 1:
             return ops.depthwise_conv(gradient, flipped, padding="same")
         case (2, 2) if kernel.shape == (3, 3, channels, 1) and height % 2 == width % 2 == 0:
-            # The padding is then only after the image: outputs are at its even rows and columns.
+            # At even sizes `same` pads only at the end: outputs lie at even rows and columns.
             grid = np.zeros((height, width, 1), np.float32)
             grid[::2, ::2] = 1
             spread = layers.UpSampling2D(2)(gradient) * grid
@@ -121,6 +127,11 @@ def _backward_pooling(layer: keras.Layer, gradient: Any, classes: int) -> Any:
 
 
 def _backward_activation(layer: keras.Layer, gradient: Any, classes: int) -> Any:
+    """Build the gradient with respect to the input of a layer's activation function.
+
+    Raises:
+        TrainingError: The activation is not linear, ReLU or ReLU6.
+    """
     if layer.activation is keras.activations.relu:
         return gradient * _repeat_per_class(ops.cast(layer.output > 0, "float32"), classes)
     if layer.activation is keras.activations.relu6:

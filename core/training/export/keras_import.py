@@ -12,16 +12,16 @@ from pydantic import ValidationError
 
 from core.bundle.config import MODEL, Config, Family, Precision, Training
 from core.bundle.folder import Bundle, write_bundle
-from core.errors import DataError, ImageError, PhotoReadError, TrainingError
+from core.errors import DataError, TrainingError
 from core.inference.classifier import Classifier
 from core.photos.decode import decode
 from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import Settings
 from core.training.data.datasets import Dataset, Split
-from core.training.data.labelled_photos import read_labels
+from core.training.data.labelled_photos import read_labels, translate_photo_errors
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import History, measure
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.model_outputs import run_inference
 from core.training.evaluation.provenance import commit, hardware, today
 from core.training.evaluation.selection import complete_config
 from core.training.export.draft import draft_config
@@ -39,7 +39,7 @@ _SCALES: dict[str, tuple[float, float]] = {
     "-1..1": (0.5, 0.5),
 }
 _MIN_PHOTOS = 20
-# Minimum share of validation photos on which flatbuffer and Keras model must agree.
+# Minimum fraction of validation photos on which flatbuffer and Keras model must agree.
 _MIN_AGREEMENT = 0.98
 
 
@@ -69,19 +69,23 @@ def import_keras(
         family: Training family.
         precision: Number format of the stored weights.
         title: Display name; None for the name of the folder.
-        settings: `threads` is used.
+        settings: `threads` is used; and `data`, for `photos/`.
         command: The command line, for the card.
 
     Raises:
-        TrainingError: The name, the labels or the file are invalid, or the flatbuffer disagrees
-            with the model.
+        TrainingError: The name, the labels or the file are invalid, or LiteRT does not support a
+            layer, or the flatbuffer disagrees with the model.
         DataError: The photos are missing or invalid.
     """
     _check_names(folder.name, labels)
     original, model = read_keras_model(file, labels)
     spec = _input_spec(model, pixels)
     dataset = Dataset(
-        folder.name, labels, None, _load(validation, labels, spec), _load(test, labels, spec)
+        folder.name,
+        labels,
+        None,
+        train=_load_photos(validation, labels, spec),
+        test=_load_photos(test, labels, spec),
     )
     data = EvaluationData(
         dataset,
@@ -124,7 +128,11 @@ def import_keras(
 
 
 def _check_names(name: str, labels: tuple[str, ...]) -> None:
-    """Reject what config.json cannot hold, before anything is computed."""
+    """Check the name and the labels before anything is computed.
+
+    Raises:
+        TrainingError: config.json cannot hold them.
+    """
     fields = {"name": name, "labels": labels}
     try:
         Config.model_validate(fields)
@@ -151,8 +159,12 @@ def _input_spec(model: keras.Model, pixels: Pixels) -> InputSpec:
     )
 
 
-def _load(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> Split:
-    """Read photos at the model's input size, without those of none of the labels."""
+def _load_photos(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> Split:
+    """Read photos at the model's input size, and leave out those of none of the labels.
+
+    Raises:
+        DataError: labels.csv is invalid, there are too few photos, or one cannot be read.
+    """
     truth = {file: label for file, label in read_labels(folder, labels).items() if label in labels}
     missing = sorted(set(labels) - set(truth.values()))
     if missing or len(truth) < _MIN_PHOTOS:
@@ -163,25 +175,26 @@ def _load(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> Split:
         )
     images = []
     for file in truth:
-        try:
+        with translate_photo_errors(folder / file):
             pixels = decode(folder / file, min_side=2 * max(spec.height, spec.width))
-        except (ImageError, PhotoReadError) as error:
-            raise DataError(f"{folder / file}: {error}") from error
         images.append(resize(pixels, spec))
-    index = {label: i for i, label in enumerate(labels)}
-    numbers = np.asarray([index[label] for label in truth.values()], np.int64)
-    return Split(np.stack(images), numbers, np.arange(len(numbers)))
+    indices = np.asarray([labels.index(label) for label in truth.values()], np.int64)
+    return Split(np.stack(images), indices, np.arange(len(indices)))
 
 
 def _check_agreement(
     original: keras.Model, bundle: Bundle, rows: Split, settings: Settings
 ) -> None:
-    """Check that the flatbuffer predicts the same labels as the Keras model."""
+    """Check that the flatbuffer predicts the same labels as the Keras model.
+
+    Raises:
+        TrainingError: They agree on less than 98% of the rows.
+    """
     classifier = Classifier(bundle, threads=settings.threads)
-    ours = run_inference(classifier, rows.images, "validation").outputs.logits.argmax(axis=1)
+    exported = run_inference(classifier, rows.images, "validation").outputs.logits
     inputs = normalise(rows.images, bundle.config.input)
-    theirs = np.asarray(original.predict(inputs, verbose=0)).argmax(axis=1)
-    agreement = float((theirs == ours).mean())
+    expected = np.asarray(original.predict(inputs, verbose=0))
+    agreement = float((exported.argmax(axis=1) == expected.argmax(axis=1)).mean())
     if agreement < _MIN_AGREEMENT:
         raise TrainingError(
             f"The exported flatbuffer agrees with the model on {agreement:.3f} of the validation "

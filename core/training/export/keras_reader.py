@@ -1,4 +1,4 @@
-"""Read a Keras model that was trained elsewhere, and bring it into the form of the exporter."""
+"""Read a Keras model that was trained elsewhere, and rebuild it in a form that can be exported."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import keras
 from keras import layers, ops
 
 from core.errors import TrainingError
-from core.training.export.evidence_maps import EMBEDDING, gradient_model, occlusion_model
+from core.training.export.evidence_maps import (
+    EMBEDDING,
+    gradient_model,
+    occlusion_model,
+    with_maps,
+)
 
 __all__ = ["add_outputs", "read_keras_model"]
 
-# Layers, and prefixes of layers, that have no effect after training, in every version of Keras.
+# Names, and a prefix of names, of layers that have no effect after training. Names, because not
+# every version of Keras has all of these classes.
 _TRAINING_ONLY = {
     *("ActivityRegularization", "AlphaDropout", "AugMix", "CutMix", "GaussianDropout"),
     *("GaussianNoise", "MixUp", "RandAugment", "SpatialDropout1D", "SpatialDropout2D"),
@@ -39,23 +45,8 @@ def read_keras_model(file: Path, labels: tuple[str, ...]) -> tuple[keras.Model, 
     Raises:
         TrainingError: The file cannot be read, or is not such a model.
     """
-    if file.suffix != ".keras":
-        raise TrainingError(
-            f"{file} is not a .keras file. Save the model with model.save('NAME.keras'); reading a "
-            "file of an older format can run arbitrary code."
-        )
-    try:
-        model: Any = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"{file} cannot be read as a Keras model: {error}") from error
-    taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    good = isinstance(taken, tuple) and len(taken) == 4 and None not in taken[1:] and taken[3] == 3
-    if not good or given != (None, len(labels)):
-        raise TrainingError(
-            f"{file} takes the shape {taken} and returns {given}; expected images (None, height, "
-            f"width, 3) and (None, {len(labels)}), an output for each of the labels "
-            f"{', '.join(labels)}."
-        )
+    model = _load(file)
+    _check_shapes(file, model, labels)
     served = _without_augmentation(model) if any(map(_is_augmentation, _layers(model))) else model
     last = _logits_layer(served)
     activations = (keras.activations.softmax, keras.activations.linear)
@@ -66,17 +57,51 @@ def read_keras_model(file: Path, labels: tuple[str, ...]) -> tuple[keras.Model, 
             "Softmax layer."
         )
     # The exporter finds the embedding by the name of its layer.
-    before = layers.Activation("linear", name=EMBEDDING)(last.input)
+    embedding = layers.Activation("linear", name=EMBEDDING)(last.input)
     head = layers.Dense(len(labels), use_bias=last.use_bias, name="logits")
-    rebuilt = keras.Model(served.inputs, head(before))
+    rebuilt = keras.Model(served.inputs, head(embedding))
     head.set_weights(last.get_weights())
     return model, rebuilt
+
+
+def _load(file: Path) -> Any:
+    """Load what a `.keras` file contains, without running code from it.
+
+    Raises:
+        TrainingError: The file cannot be read, or has an older format.
+    """
+    if file.suffix != ".keras":
+        raise TrainingError(
+            f"{file} is not a .keras file. Save the model with model.save('NAME.keras'); reading a "
+            "file of an older format can run arbitrary code."
+        )
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{file} cannot be read as a Keras model: {error}") from error
+
+
+def _check_shapes(file: Path, model: Any, labels: tuple[str, ...]) -> None:
+    """Check that a model takes images of a fixed size and has one output for each label.
+
+    Raises:
+        TrainingError: It has other shapes.
+    """
+    taken: Any = getattr(model, "input_shape", None)
+    given = getattr(model, "output_shape", None)
+    is_fixed = isinstance(taken, tuple) and len(taken) == 4 and None not in taken[1:]
+    if not is_fixed or taken[3] != 3 or given != (None, len(labels)):
+        raise TrainingError(
+            f"{file} takes the shape {taken} and returns {given}; expected images (None, height, "
+            f"width, 3) and (None, {len(labels)}), an output for each of the labels "
+            f"{', '.join(labels)}."
+        )
 
 
 def add_outputs(model: keras.Model) -> keras.Model:
     """Add the outputs of serving, with the finest evidence maps that the network allows.
 
-    Where it allows none the maps have one cell; `Classifier` then reports that it cannot explain.
+    Where it allows none, the maps have one cell, and `Classifier` returns no saliency maps.
 
     Args:
         model: The second model of `read_keras_model`.
@@ -90,14 +115,7 @@ def add_outputs(model: keras.Model) -> keras.Model:
         except TrainingError:
             continue
     logits = model.outputs[0]
-    return keras.Model(
-        model.input,
-        {
-            "logits": logits,
-            "embedding": model.get_layer(EMBEDDING).output,
-            "maps": ops.reshape(logits, (-1, 1, 1, logits.shape[-1])),
-        },
-    )
+    return with_maps(model, ops.reshape(logits, (-1, 1, 1, logits.shape[-1])))
 
 
 def _logits_layer(model: keras.Model) -> Any:

@@ -15,7 +15,8 @@ import pytest
 from core.bundle.config import MODEL
 from core.bundle.folder import BUNDLED
 from core.inference.classifier import Classifier
-from core.registry.catalog import Catalog, Timings
+from core.registry.catalog import Catalog
+from core.registry.live_classifiers import Timings
 from core.registry.releases import Releases
 from core.registry.revisions import RevisionStore
 from core.serving.local import LocalPredictor

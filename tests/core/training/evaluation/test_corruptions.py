@@ -20,18 +20,18 @@ def _state() -> list[int]:
 
 def test_corruptions_are_deterministic(ships: Split) -> None:
     images = ships.images[:3, ::2, ::2]
-    ways = corruptions()
-    assert len(ways) == len(set(ways)) == 15
+    names = corruptions()
+    assert len(names) == len(set(names)) == 15
     state = _state()
-    for way in ways:
-        weak, strong = (corrupt(images, way, strength) for strength in (1, 5))
+    for name in names:
+        weak, strong = (corrupt(images, name, strength) for strength in (1, 5))
         assert weak.shape == images.shape
         assert weak.dtype == np.uint8
-        assert np.array_equal(weak, corrupt(images, way, 1)), way
+        assert np.array_equal(weak, corrupt(images, name, 1)), name
         far = [np.abs(each.astype(int) - images).mean() for each in (weak, strong)]
-        assert min(far) > 0, way
-        if way not in ("frost", "brightness", "fog"):  # which depend on the picture
-            assert far[0] < far[1], way
+        assert min(far) > 0, name
+        if name not in ("frost", "brightness", "fog"):  # which depend on the picture
+            assert far[0] < far[1], name
     assert _state() == state, "others draw on as before"
 
 
@@ -42,9 +42,9 @@ def test_measure_corruptions_covers_models_and_severities(
     split = made.dataset().test.take(np.arange(12))
     split = replace(split, labels=np.full(12, 8))
     classifiers = [catalog.load("classic"), catalog.load("baseline")]
-    ways = dict(measure_corruptions(classifiers, split))
-    assert list(ways) == corruptions()
-    for figures in ways.values():
-        assert set(figures) == {"classic", "baseline"}
-        for each in figures.values():
+    metrics_by_corruption = dict(measure_corruptions(classifiers, split))
+    assert list(metrics_by_corruption) == corruptions()
+    for metrics in metrics_by_corruption.values():
+        assert set(metrics) == {"classic", "baseline"}
+        for each in metrics.values():
             assert len(each.accuracy) == len(each.ece) == 5

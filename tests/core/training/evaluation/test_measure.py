@@ -22,7 +22,7 @@ from core.training.data.cifar10 import load_cifar10
 from core.training.evaluation.corruptions import CORRUPTED_ROWS, corrupt, corruptions
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import evaluate
-from core.training.evaluation.ood import run_inference
+from core.training.evaluation.model_outputs import run_inference
 from core.training.teaching_space import add_space
 from tests.conftest import ROOT
 from tests.support import made

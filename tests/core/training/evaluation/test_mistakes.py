@@ -13,11 +13,11 @@ from core.errors import OutputError
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.evaluation.evaluate import evaluate_split
-from core.training.evaluation.mistakes import draw
+from core.training.evaluation.mistakes import draw_contact_sheets
 from tests.support import made
 
 
-def test_draw_shows_mistakes_and_confusions(models: Path, tmp_path: Path) -> None:
+def test_contact_sheets_show_mistakes_and_confusions(models: Path, tmp_path: Path) -> None:
     classifier = Catalog(Settings(models=models)).load("shapes")
     split = made.dataset().test
     # Ten of each class are called another, so that there is something to draw.
@@ -27,18 +27,18 @@ def test_draw_shows_mistakes_and_confusions(models: Path, tmp_path: Path) -> Non
     images = dict(zip(wrong.rows.tolist(), map(Image.fromarray, wrong.images), strict=True))
     names = [classifier.labels[label] for label in wrong.labels]
     wrong_labels = dict(zip(wrong.rows.tolist(), names, strict=True))
-    figures = evaluate_split(classifier, wrong, "Shapes")
-    files = draw(classifier, figures, wrong, tmp_path / "new" / "pictures")
+    metrics = evaluate_split(classifier, wrong, "Shapes")
+    files = draw_contact_sheets(classifier, metrics, wrong, tmp_path / "new" / "pictures")
     assert [file.name for file in files] == ["shapes-mistakes.png", "shapes-confusions.png"]
     for file in files:
         with Image.open(file) as picture:
             assert min(picture.size) > 200
-    assert figures.mistakes
-    for mistake in figures.mistakes:
+    assert metrics.mistakes
+    for mistake in metrics.mistakes:
         assert mistake.label != mistake.answer == classifier.predict(images[mistake.row]).label
         assert mistake.label == wrong_labels[mistake.row]
-    sure = [mistake.confidence for mistake in figures.mistakes]
+    sure = [mistake.confidence for mistake in metrics.mistakes]
     assert sure == sorted(sure, reverse=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Choose another folder"):
-        draw(classifier, figures, wrong, tmp_path / "file")
+        draw_contact_sheets(classifier, metrics, wrong, tmp_path / "file")

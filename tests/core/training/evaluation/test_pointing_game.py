@@ -63,7 +63,7 @@ def level(label: int) -> int:
 
 
 @pytest.fixture
-def answers() -> PhotoPredictions:
+def predictions() -> PhotoPredictions:
     labels = np.repeat(np.arange(CLASSES), 3)
     images = tuple(np.full((20, 30, 3), level(int(label)), np.uint8) for label in labels)
     words = np.full(len(labels), "x")
@@ -79,8 +79,8 @@ def answers() -> PhotoPredictions:
     )
 
 
-def test_grids_hold_four_classes_that_the_model_is_sure_of(answers: PhotoPredictions) -> None:
-    grids = make_grids(answers, SPEC, 50, seed=0)
+def test_grids_hold_four_classes_that_the_model_is_sure_of(predictions: PhotoPredictions) -> None:
+    grids = make_grids(predictions, SPEC, 50, seed=0)
     assert len(grids) == 50
     for grid in grids:
         assert len(set(grid.labels)) == 4
@@ -89,11 +89,11 @@ def test_grids_hold_four_classes_that_the_model_is_sure_of(answers: PhotoPredict
         assert corners.tolist() == [level(label) for label in grid.labels]
 
 
-def test_same_seed_draws_the_same_grids(answers: PhotoPredictions) -> None:
-    first, second = (make_grids(answers, SPEC, 5, seed=3) for _ in range(2))
+def test_same_seed_draws_the_same_grids(predictions: PhotoPredictions) -> None:
+    first, second = (make_grids(predictions, SPEC, 5, seed=3) for _ in range(2))
     assert [grid.labels for grid in first] == [grid.labels for grid in second]
     assert [grid.labels for grid in first] != [
-        grid.labels for grid in make_grids(answers, SPEC, 5, seed=4)
+        grid.labels for grid in make_grids(predictions, SPEC, 5, seed=4)
     ]
 
 
@@ -106,12 +106,12 @@ def test_localisation_is_the_fraction_inside_the_cell() -> None:
 
 
 def test_maps_on_the_object_score_one_and_even_maps_score_chance(
-    answers: PhotoPredictions,
+    predictions: PhotoPredictions,
 ) -> None:
-    good = measure_pointing(cast(Classifier, ColourClassifier()), answers, "photos", n=20)
+    good = measure_pointing(cast(Classifier, ColourClassifier()), predictions, "photos", n=20)
     even = measure_pointing(
         cast(Classifier, ColourClassifier(blind=True)),
-        answers,
+        predictions,
         "photos",
         n=20,
         gradient=lambda image, label: np.ones(image.shape[:2], np.float32),
@@ -123,11 +123,11 @@ def test_maps_on_the_object_score_one_and_even_maps_score_chance(
     assert even.mean == even.input_gradient == CHANCE
 
 
-def test_fewer_than_four_classes_give_no_result(answers: PhotoPredictions) -> None:
-    few = answers.photos.select(answers.photos.labels < 3)
-    rows = answers.photos.labels < 3
-    assert answers.confidences is not None
+def test_fewer_than_four_classes_give_no_result(predictions: PhotoPredictions) -> None:
+    few = predictions.photos.select(predictions.photos.labels < 3)
+    rows = predictions.photos.labels < 3
+    assert predictions.confidences is not None
     some = PhotoPredictions(
-        few, answers.labels[rows], answers.scores[rows], answers.confidences[rows]
+        few, predictions.labels[rows], predictions.scores[rows], predictions.confidences[rows]
     )
     assert measure_pointing(cast(Classifier, ColourClassifier()), some, "photos") is None

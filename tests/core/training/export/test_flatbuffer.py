@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import layers
 
 from core.bundle.config import Precision
-from core.errors import BundleError
 from core.inference.engine import Engine
 from core.training.export.evidence_maps import occlusion_model
 from core.training.export.flatbuffer import to_flatbuffer
@@ -75,60 +71,6 @@ def test_signatures_of_vgg16_share_their_weights(name: str) -> None:
     expected = np.asarray(keras.Model(model.input, model.output["logits"])(inputs))
     error = np.linalg.norm(engine.run(inputs).logits - expected) / np.linalg.norm(expected)
     assert error < 0.1
-
-
-def _flatbuffer(signatures: dict[str, list[str]]) -> bytes:
-    """Convert a model of one convolution, with these outputs in these signatures."""
-    x = image = layers.Input((8, 8, 3), name="image")
-    maps = layers.Conv2D(4, 2)(x)
-    embedding = layers.GlobalAveragePooling2D()(maps)
-    tensors = {"maps": maps, "embedding": embedding, "logits": layers.Dense(4)(embedding)}
-    archive = keras.export.ExportArchive()
-    whole = keras.Model(image, tensors)
-    archive.track(whole)
-    for name, outputs in signatures.items():
-        part = keras.Model(image, {output: tensors[output] for output in outputs})
-        spec = tf.TensorSpec((None, 8, 8, 3), tf.float32, name="image")
-        archive.add_endpoint(name, part.call, input_signature=[spec])
-    with tempfile.TemporaryDirectory() as folder:
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            folder, signature_keys=list(signatures)
-        )
-        content: bytes = converter.convert()
-        return content
-
-
-@pytest.mark.parametrize(
-    ("signatures", "message"),
-    [
-        (
-            {"predict": ["maps"], "explain": ["logits", "embedding"]},
-            r"Signature predict .* has inputs .* and outputs \['maps'\]",
-        ),
-        ({"predict": ["logits"], "explain": ["maps"]}, r"expected \['image'\] and \['embedding', "),
-        ({"predict": ["logits"], "show": ["maps"]}, r"has the signatures \['predict', 'show'\]"),
-        (
-            {"any": ["logits", "maps"]},
-            r"Signature any of .* expected .* \['embedding', 'logits', 'm",
-        ),
-        (
-            {"predict": ["logits", "embedding"], "explain": ["maps"], "more": ["maps"]},
-            "expected predict and explain, or a single one",
-        ),
-    ],
-)
-def test_engine_refuses_other_signatures(signatures: dict[str, list[str]], message: str) -> None:
-    with pytest.raises(BundleError, match=message):
-        Engine(_flatbuffer(signatures), shape=(8, 8), classes=4, threads=1)
-
-
-def test_engine_accepts_a_single_signature() -> None:
-    content = _flatbuffer({"any": ["logits", "embedding", "maps"]})
-    engine = Engine(content, shape=(8, 8), classes=4, threads=1)
-    image = np.ones((1, 8, 8, 3), np.float32)
-    assert engine.run(image).embedding.shape == (1, 4)
-    assert engine.explain(image).shape == (1, 7, 7, 4)
 
 
 def test_signatures_share_their_weights() -> None:
