@@ -282,6 +282,20 @@ class TelegramServer:
 
     # Responses.
 
+    def _refusal(self, method: str, data: dict[str, Any]) -> tuple[int, Any] | None:
+        """Return the response to a call that is to be refused; None for others."""
+        faults, chat = self.faults, int(data.get("chat_id", 0))
+        if reasons := faults.reasons.get(method):
+            return _refused(400, reasons.pop(0))
+        if method not in _NO_MESSAGE:
+            if waits := faults.retry_after.get(chat, []):
+                return _wait(waits.pop(0))
+            if (closed := faults.closed.get(chat)) is not None:
+                return _refused(400, f"Bad Request: {closed}")
+        if busy := faults.busy.get(method):
+            return _wait(busy.pop(0))
+        return None
+
     def handle(self, method: str, data: dict[str, Any], files: dict[str, bytes]) -> tuple[int, Any]:
         """Return status and body of the response to a request."""
         if self.faults.revoked:
@@ -296,26 +310,16 @@ class TelegramServer:
         if method not in _NO_MESSAGE:
             data.setdefault("message_id", next(self._messages))
         call = Call(method, data, files, time.monotonic())
-        self.calls.append(call)
-        time.sleep(self.faults.slow_s)
         statuses = self.faults.failing.get(method, [])
+        # Decided before a test can see the call, and change the faults.
+        refusal = None if statuses else self._refusal(method, data)
+        if refusal is None:
+            self.calls.append(call)
+        time.sleep(self.faults.slow_s)
         if statuses:
-            status = statuses.pop(0)
-            return _refused(status, "made to fail")
-        if reasons := self.faults.reasons.get(method):
-            self.calls.remove(call)
-            return _refused(400, reasons.pop(0))
-        waits = self.faults.retry_after.get(int(data.get("chat_id", 0)), [])
-        if waits and method not in _NO_MESSAGE:
-            self.calls.remove(call)
-            return _wait(waits.pop(0))
-        closed = self.faults.closed.get(int(data.get("chat_id", 0)))
-        if closed is not None and method not in _NO_MESSAGE:
-            self.calls.remove(call)
-            return _refused(400, f"Bad Request: {closed}")
-        if self.faults.busy.get(method):
-            self.calls.remove(call)
-            return _wait(self.faults.busy[method].pop(0))
+            return _refused(statuses.pop(0), "made to fail")
+        if refusal is not None:
+            return refusal
         if method == "getMe":
             return 200, {"ok": True, "result": BOT}
         if method == "getFile":
