@@ -29,8 +29,9 @@ from tests.support.fork_server import NUMBER, Request
 
 __all__ = ["Fork", "Kind"]
 
-Kind = Literal["commands", "page"]
-"""Set of modules that a process has imported: those of most commands, or also the page.
+Kind = Literal["commands", "page", "workers"]
+"""Set of modules that a process has imported: those of most commands, also those of the page, or
+those of the workers that learn, draw charts and look for drift.
 
 The page imports huggingface_hub, which reads HF_ENDPOINT then: a process that asks a Hub of the
 tests is forked from the other kind.
@@ -55,7 +56,11 @@ _COMMANDS = (
     "tqdm.auto",
     "yaml",
 )
-_MODULES: dict[Kind, tuple[str, ...]] = {"commands": _COMMANDS, "page": (*_COMMANDS, "demo.app")}
+_MODULES: dict[Kind, tuple[str, ...]] = {
+    "commands": _COMMANDS,
+    "page": (*_COMMANDS, "demo.app"),
+    "workers": ("core.charts.draw", "core.rollout.drift_report", "core.teaching.learner"),
+}
 
 
 class Fork:
