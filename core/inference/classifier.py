@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.bundle.config import HEAD, MODEL, Config, View
+from core.bundle.config import HEAD, MODEL, Config
 from core.bundle.folder import Bundle
 from core.errors import BundleError
 from core.inference.answer import make_prediction
@@ -20,14 +20,13 @@ from core.inference.engine import Outputs
 from core.inference.evidence import Evidence
 from core.inference.head import Head, read_head
 from core.inference.known_score import OodParams, known_scores, read_ood_params
+from core.inference.multi_view import MAX_BATCH, MultiViewEngine
 from core.inference.prediction import Prediction, Timing
 from core.photos.decode import Photo, decode
 from core.photos.prepare import Preparation, decoded_side
-from core.photos.preprocess import crops, normalise
+from core.photos.preprocess import crops
 
-__all__ = ["MAX_BATCH", "Classifier", "PreprocessedPhoto", "name_of"]
-
-MAX_BATCH = 32
+__all__ = ["Classifier", "PreprocessedPhoto", "name_of"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Classifier:
             backbone = Backbone.load(_require_own_weights(bundle), threads=threads)
         self._backbone = backbone
         self._engine = backbone.engine
+        self._views = MultiViewEngine(self._engine, self.config.input, self.config.views)
         self._head = _read_own_head(bundle, backbone)
         self._ood_params = read_ood_params(bundle, self._engine.features)
 
@@ -241,13 +241,7 @@ class Classifier:
         Returns:
             Mean logits and embeddings of the n images.
         """
-        parts = [self._engine.run(batch) for batch in self._batches(images)]
-        return self._apply_head(
-            Outputs(
-                np.concatenate([self._by_view(part.logits).mean(axis=0) for part in parts]),
-                np.concatenate([self._by_view(part.embedding).mean(axis=0) for part in parts]),
-            )
-        )
+        return self._apply_head(self._views.outputs(images))
 
     def outputs_of_crops(self, photos: Sequence[NDArray[np.uint8]]) -> Outputs:
         """Run the model on the crops of photos and average over crops and views.
@@ -259,17 +253,7 @@ class Classifier:
         Returns:
             Mean logits and embeddings, one row for each photo.
         """
-        outputs = self.outputs(np.concatenate(photos))
-        counts = [len(crops) for crops in photos]
-        if set(counts) == {1}:
-            return outputs
-        starts = np.cumsum([0, *counts[:-1]])
-        divisors = np.asarray(counts, np.float32)[:, None]
-
-        def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.asarray(np.add.reduceat(values, starts) / divisors, np.float32)
-
-        return self._apply_head(Outputs(means(outputs.logits), means(outputs.embedding)))
+        return self._apply_head(self._views.outputs_of_crops(photos))
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute class evidence maps, averaged over all views.
@@ -283,7 +267,7 @@ class Classifier:
         """
         if self._head is not None:
             return self._head.maps(self.features(images))
-        return self._mean_maps(images, self._engine.explain)
+        return self._views.maps(images)
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute the feature maps behind the embeddings, averaged over all views.
@@ -294,7 +278,7 @@ class Classifier:
         Returns:
             Array of shape (n, h, w, d), float32.
         """
-        return self._mean_maps(images, self._engine.features_of)
+        return self._views.features(images)
 
     def saliency(self, image: NDArray[np.uint8], label: int) -> NDArray[np.float32] | None:
         """Compute the saliency map of one image for any label.
@@ -317,41 +301,11 @@ class Classifier:
             return outputs
         return Outputs(self._head.logits(outputs.embedding), outputs.embedding)
 
-    def _mean_maps(
-        self,
-        images: NDArray[np.uint8],
-        compute: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
-        """Compute maps of each image and average them over all views."""
-        views = self.config.views
-        means = []
-        # One image at a time: some models allocate 100 MB for each, and the engine keeps the memory
-        # of its largest batch.
-        for image in images:
-            (batch,) = self._batches(image[None])
-            maps = self._by_view(compute(batch))
-            means.append(
-                np.mean(
-                    [_undo_mirror(m, view) for m, view in zip(maps, views, strict=True)], axis=0
-                )
-            )
-        return np.concatenate(means)
-
     def _known_scores(self, outputs: Outputs) -> NDArray[np.float64]:
         if self._head is not None:
             return self._head.known_scores(outputs.embedding)
         config = self.config
         return known_scores(config.verdict.method, outputs, config, self._ood_params)
-
-    def _batches(self, images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-        """Yield normalised batches, ordered by view first and image second."""
-        for start in range(0, len(images), MAX_BATCH):
-            normalised = normalise(images[start : start + MAX_BATCH], self.config.input)
-            yield np.concatenate([_apply_view(normalised, view) for view in self.config.views])
-
-    def _by_view(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Split the views from the batch axis: (v · n, ...) to (v, n, ...)."""
-        return values.reshape(len(self.config.views), -1, *values.shape[1:])
 
 
 def _require_own_weights(bundle: Bundle) -> Bundle:
@@ -393,25 +347,6 @@ def _read_own_head(bundle: Bundle, backbone: Backbone) -> Head | None:
 def name_of(photo: Photo) -> str | None:
     """Return the path of a photo; None for bytes and PIL images."""
     return os.fspath(photo) if isinstance(photo, str | os.PathLike) else None
-
-
-def _apply_view(images: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """Apply one view, a test-time augmentation, to normalised images of shape (n, h, w, 3)."""
-    if view.startswith("mirror"):
-        images = images[:, :, ::-1]
-    if view.endswith("up_left"):
-        return np.pad(images[:, 1:, 1:], ((0, 0), (0, 1), (0, 1), (0, 0)), mode="reflect")
-    if view.endswith("down_right"):
-        return np.pad(images[:, :-1, :-1], ((0, 0), (1, 0), (1, 0), (0, 0)), mode="reflect")
-    return images
-
-
-def _undo_mirror(maps: NDArray[np.float32], view: View) -> NDArray[np.float32]:
-    """Undo the mirroring of a view's maps.
-
-    Shifts are not undone: one pixel is much smaller than a cell of the maps.
-    """
-    return maps[:, :, ::-1] if view.startswith("mirror") else maps
 
 
 def _milliseconds_since(started: float) -> float:

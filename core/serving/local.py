@@ -31,8 +31,9 @@ from core.errors import (
     PredictorError,
     UnavailableError,
 )
-from core.inference.classifier import MAX_BATCH, Classifier, PreprocessedPhoto, name_of
+from core.inference.classifier import Classifier, PreprocessedPhoto, name_of
 from core.inference.embedding import Embedding
+from core.inference.multi_view import MAX_BATCH
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo, read_photo
 from core.photos.formats.claimed import PREFIX_BYTES, claimed_pixels

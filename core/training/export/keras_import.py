@@ -80,20 +80,7 @@ def import_keras(
     _check_names(folder.name, labels)
     original, model = read_keras_model(file, labels)
     spec = _input_spec(model, pixels)
-    dataset = Dataset(
-        folder.name,
-        labels,
-        None,
-        train=_load_photos(validation, labels, spec),
-        test=_load_photos(test, labels, spec),
-    )
-    data = EvaluationData(
-        dataset,
-        dataset.train,
-        dataset.train,
-        None,
-        (f"photos of the folder {test.name}", f"photos of the folder {validation.name}"),
-    )
+    data = _load_data(folder.name, labels, spec, validation=validation, test=test)
     weights = to_flatbuffer(add_outputs(model), precision)
     draft = draft_config(
         name=folder.name,
@@ -115,7 +102,7 @@ def import_keras(
     )
     with tempfile.TemporaryDirectory() as scratch:
         bundle = write_bundle(Path(scratch) / folder.name, draft, {MODEL: weights})
-        _check_agreement(original, bundle, dataset.train, settings)
+        _check_agreement(original, bundle, data.validation, settings)
         config, files, _ = complete_config(bundle, data, settings)
     history = History(
         curves=(),
@@ -156,6 +143,25 @@ def _input_spec(model: keras.Model, pixels: Pixels) -> InputSpec:
         interpolation="bicubic",
         mean=(mean, mean, mean),
         std=(std, std, std),
+    )
+
+
+def _load_data(
+    name: str, labels: tuple[str, ...], spec: InputSpec, *, validation: Path, test: Path
+) -> EvaluationData:
+    """Read both folders of photos at the model's input size.
+
+    Raises:
+        DataError: As for `_load_photos`.
+    """
+    rows, test_rows = (_load_photos(folder, labels, spec) for folder in (validation, test))
+    return EvaluationData(
+        Dataset(name, labels, None, train=rows, test=test_rows),
+        # What the model was trained on is unknown.
+        learn=rows,
+        validation=rows,
+        tiny=None,
+        names=(f"photos of the folder {test.name}", f"photos of the folder {validation.name}"),
     )
 
 
