@@ -269,7 +269,7 @@ class Rollouts:
             explained: As for `on_run`.
 
         Returns:
-            The live classifier; None where it is the one that failed, or where its input differs.
+            The live classifier, whose input may differ; None where it is the one that failed.
         """
         active = self._active.get(classifier.name)
         if active is not None and active.rollout.kind == "canary":
@@ -282,22 +282,39 @@ class Rollouts:
         except TenSightError:
             return None
         # A rollout may have ended while photos waited for its candidate.
-        is_other = live.revision != classifier.revision
-        return live if is_other and live.config.input == classifier.config.input else None
+        return live if live.revision != classifier.revision else None
 
-    def wants_photo(self, model: str) -> bool:
-        """Return whether photos that a model answers are to be passed to `on_answer`."""
-        active = self._active.get(model)
-        return active is not None and active.shadow is not None
+    def wants_photo(self, classifier: Classifier, *, explained: bool) -> bool:
+        """Return whether the file of a photo is to be kept until it is answered.
+
+        A shadow answers it, too; or the live revision has to preprocess it if the candidate of a
+        canary fails, since their inputs differ.
+
+        Args:
+            classifier: The classifier that will answer it.
+            explained: Whether it is explained, too. A shadow does not answer such a photo: its time
+                is not comparable.
+        """
+        active = self._active.get(classifier.name)
+        if active is None:
+            return False
+        if active.shadow is not None:
+            return not explained
+        if classifier is not active.candidate:
+            return False
+        try:
+            return self._models.load(classifier.name).config.input != classifier.config.input
+        except TenSightError:
+            return False
 
     def on_answer(self, prediction: Prediction, photo: bytes | None) -> None:
         """Count an answer for drift, and offer its photo to the shadow of its model.
 
-        The explanation of a photo that was answered before is no further photo.
+        The explanation of a photo that this process answered before is no further photo.
 
         Args:
             prediction: The answer.
-            photo: The photo's file if `wants_photo` is true for its model; otherwise None.
+            photo: The photo's file if `wants_photo` was true; otherwise None.
         """
         active = self._active.get(prediction.model)
         digest = answer_digest(prediction.model, prediction.revision, prediction.scores)

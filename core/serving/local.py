@@ -106,7 +106,7 @@ class _Decoded:
     classifier: Classifier
     preprocessed: PreprocessedPhoto
     preview: NDArray[np.uint8] | None
-    copy: bytes | None = None  # for the shadow of a candidate
+    content: bytes | None = None  # of the photo's file, where a rollout needs it
 
 
 class LocalPredictor(Predictor):
@@ -365,8 +365,8 @@ class LocalPredictor(Predictor):
         try:
             classifier = self._classifier(job)
             decoded = self._preprocess(job, photo, classifier)
-            if self._wants_copy(job, classifier):
-                decoded = replace(decoded, copy=_content(photo))
+            if self._keeps_photo(job, classifier):
+                decoded = replace(decoded, content=_content(photo))
         except Exception as error:  # noqa: BLE001  # raised to the caller
             self._fail([job], error)
             return
@@ -379,14 +379,10 @@ class LocalPredictor(Predictor):
         if start_run:
             self._runner.submit(self._run)
 
-    def _wants_copy(self, job: _Job, classifier: Classifier) -> bool:
-        """Return whether a shadow is to get a copy of the photo, unless it is for an explanation.
-
-        The time of an answer with its explanation is not comparable with that of a candidate.
-        """
-        if self._rollouts is None or job.base is not None or job.saliency:
+    def _keeps_photo(self, job: _Job, classifier: Classifier) -> bool:
+        if self._rollouts is None or job.base is not None:
             return False
-        return self._rollouts.wants_photo(classifier.name)
+        return self._rollouts.wants_photo(classifier, explained=job.saliency)
 
     def _classifier(self, job: _Job) -> Classifier:
         """Return the classifier that answers a job's client, or that of the job's base."""
@@ -396,11 +392,17 @@ class LocalPredictor(Predictor):
             return self._catalog.load(job.model)
         return self._rollouts.classifier(job.model, job.client)
 
-    def _infer(self, batch: list[_Decoded]) -> Sequence[Prediction | Embedding]:
-        """Run a model on a batch; where a canary fails, the live revision answers instead."""
+    def _infer(
+        self, batch: list[_Decoded]
+    ) -> tuple[list[_Decoded], Sequence[Prediction | Embedding]]:
+        """Run a model on a batch; where a canary fails, the live revision answers instead.
+
+        Returns:
+            The batch, preprocessed for the model that answered, and its answers.
+        """
         job, classifier = batch[0].job, batch[0].classifier
         if self._rollouts is None or job.base is not None:
-            return _infer(batch, classifier)
+            return batch, _infer(batch, classifier)
         # Photos with saliency run one by one.
         run = partial(self._rollouts.on_run, classifier, len(batch), explained=job.saliency)
         try:
@@ -411,10 +413,25 @@ class LocalPredictor(Predictor):
             )
             if fallback is None:
                 raise
-            return _infer(batch, fallback)
+            batch = [self._preprocess_again(each, fallback) for each in batch]
+            return batch, _infer(batch, fallback)
         if any(each.job.counted for each in batch):
             self._notify(partial(run, results[0].timing_ms.infer))
-        return results
+        return batch, results
+
+    def _preprocess_again(self, decoded: _Decoded, classifier: Classifier) -> _Decoded:
+        """Return a photo preprocessed for another classifier than before.
+
+        Raises:
+            PredictorError: Its input differs, and the photo's file is gone.
+        """
+        if classifier.config.input == decoded.classifier.config.input:
+            return decoded
+        if decoded.content is None:
+            raise PredictorError("The model failed on this photo. Send it again.")
+        again = self._preprocess(decoded.job, decoded.content, classifier)
+        named = replace(again.preprocessed, photo=decoded.preprocessed.photo)
+        return replace(again, preprocessed=named)
 
     def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
         """Decode a photo for a model, in a worker process if there are any."""
@@ -449,7 +466,7 @@ class LocalPredictor(Predictor):
         jobs = [each.job for each in batch]
         started = time.perf_counter()
         try:
-            results = self._infer(batch)
+            batch, results = self._infer(batch)
         except Exception as error:  # noqa: BLE001  # raised to the callers
             self._fail(jobs, error)
             return
@@ -473,7 +490,7 @@ class LocalPredictor(Predictor):
             for each, result, waits in zip(batch, results, waited_for, strict=True):
                 if each.job.counted and isinstance(result, Prediction):
                     # Whoever gets no answer cannot record whose photo a shadow has compared.
-                    copy = each.copy if waits else None
+                    copy = each.content if waits else None
                     self._notify(partial(self._rollouts.on_answer, result, copy))
 
     def _next_batch(self) -> list[_Decoded]:

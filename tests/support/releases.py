@@ -137,10 +137,17 @@ class Installation:
         return live
 
 
-def retitled(folder: Path, title: str) -> str:
-    """Make another revision of a model: the same weights, in a file of other bytes."""
+def retitled(folder: Path, title: str, **changes: object) -> str:
+    """Make another revision of a model: the same weights, in a file of other bytes.
+
+    Args:
+        folder: The model folder.
+        title: Title of the revision.
+        changes: Fields of its input that differ.
+    """
     bundle = Bundle.open(folder)
-    config = bundle.config.model_copy(update={"title": title})
+    spec = bundle.config.input.model_copy(update=changes)
+    config = bundle.config.model_copy(update={"title": title, "input": spec})
     files = {name: bundle.read(name) for name in config.sha256}
     files[MODEL] += title.encode()  # the engine reads no further than the tables lead
     return write_bundle(folder, config, files).revision

@@ -36,12 +36,21 @@ def settings_with_model(folder: Path, model: str = MODEL) -> Settings:
     return Settings(models=folder / "models", home=folder / "home", threads=1)
 
 
-def install_candidate(settings: Settings, title: str = "Candidate", model: str = MODEL) -> str:
-    """Install another revision of the model, with the same weights, and return its name."""
+def install_candidate(
+    settings: Settings, title: str = "Candidate", model: str = MODEL, **changes: object
+) -> str:
+    """Install another revision of the model, with the same weights, and return its name.
+
+    Args:
+        settings: Settings with the model.
+        title: Title of the revision.
+        model: Name of the model.
+        changes: Fields of its input that differ.
+    """
     revisions = RevisionStore(settings.home)
     with revisions.staging() as staging:
         shutil.copytree(settings.models / model, staging / model)
-        retitled(staging / model, title)
+        retitled(staging / model, title, **changes)
         stored = StoredRevision(Bundle.open(staging / model), "owner/models", "0" * 40, "2026")
         with revisions.changing():
             return revisions.add(stored).revision

@@ -218,6 +218,25 @@ class CatalogWithFakeEngine(Catalog):
         return Classifier(bundle, threads=1, backbone=Backbone(bundle, engine))
 
 
+@pytest.mark.parametrize("explained", [False, True])
+def test_visitor_of_a_failing_canary_with_another_input_gets_the_live_answer(
+    settings: Settings, photo: Path, explained: bool
+) -> None:
+    candidate = install_candidate(settings, resize="squash")
+    catalog = CatalogWithFailingCandidate(settings)
+    with closing(Store.open(settings)) as store:
+        rollout = begin(store, settings, candidate)
+        inside = client_of(rollout, assigned=True)
+        with closing(predictor(settings, catalog)) as running:
+            running.warm()
+            wait_for(lambda: running.rollouts() != [])
+            ask_with = partial(running.predict, photo, model=MODEL, saliency=explained)
+            found = asyncio.run(ask_with(client=inside))
+            expected = asyncio.run(ask_with(client=None))
+    assert found.revision == rollout.live
+    assert found == replace(expected, timing_ms=found.timing_ms)
+
+
 @pytest.mark.parametrize("code", ["os._exit(1)", "time.sleep(600)"], ids=["crashes", "hangs"])
 def test_canary_that_crashes_or_hangs_is_rolled_back_at_once(
     settings: Settings, photo: Path, code: str
