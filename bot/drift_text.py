@@ -33,6 +33,7 @@ def drift_text(reports: Sequence[DriftReport], language: Language) -> str:
     texts = locale.bot_texts(language)
     lines = [texts["drift_alarm"].format(model=worst.model, revision=worst.revision)]
     lines += (_difference(name, worst.month[name], language) for name in worst.alarms)
+    lines += _validation(worst, language)
     if others:
         lines.append(_others(others, language))
     hints = [f"• {hint}" for hint in _hints(worst, language)]
@@ -83,6 +84,20 @@ def _difference(statistic: str, difference: Difference, language: Language) -> s
         before=format_share(most.reference_share, language),
         now=format_share(most.share, language),
     )
+
+
+def _validation(report: DriftReport, language: Language) -> Iterator[str]:
+    """Yield how far the photos are from the validation data, where there are enough of them."""
+    texts = locale.bot_texts(language)
+    found = [
+        texts["drift_moved"].format(
+            statistic=texts[f"drift_{name}"], change=format_share(difference.change, language)
+        )
+        for name, difference in report.validation.items()
+        if difference.groups
+    ]
+    if found:
+        yield texts["drift_validation"].format(differences=", ".join(found))
 
 
 def _hints(report: DriftReport, language: Language) -> Iterator[str]:

@@ -47,6 +47,12 @@ class BotMetrics:
             labels,
             registry=self.registry,
         )
+        self.drift_validation_change = Gauge(
+            "tensight_drift_validation_change",
+            "Share of the photos of the last 24 hours that differ from the validation data.",
+            labels,
+            registry=self.registry,
+        )
         self.drift_alarm = Gauge(
             "tensight_drift_alarm",
             "1 where this difference is more than chance explains, otherwise 0.",
@@ -59,14 +65,18 @@ class BotMetrics:
 
         Statistics with too few photos to be compared are left out.
         """
-        self.drift_change.clear()
-        self.drift_alarm.clear()
+        for gauge in (self.drift_change, self.drift_validation_change, self.drift_alarm):
+            gauge.clear()
         for report in reports:
             for name, difference in report.month.items():
                 if difference.groups:
                     labels = (report.model, report.revision, name)
                     self.drift_change.labels(*labels).set(difference.change)
                     self.drift_alarm.labels(*labels).set(difference.is_alarm)
+            for name, difference in report.validation.items():
+                if difference.groups:
+                    labels = (report.model, report.revision, name)
+                    self.drift_validation_change.labels(*labels).set(difference.change)
 
     @contextmanager
     def serve_metrics(self, port: int | None, host: str = "127.0.0.1") -> Iterator[None]:

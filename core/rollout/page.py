@@ -170,7 +170,8 @@ The last 24 full hours are compared with the 30 days before them: the mix of pre
 known scores and the confidences. Day and month differ beyond chance if the p-value of a chi-squared
 test, corrected for people who send several photos of one subject, is below {p}, and the total
 variation distance is at least {change:.0%}. The difference from validation is shown without an
-alarm, since what people send differs from a data set on the first day.
+alarm, since what people send differs from a data set on the first day; the known scores of
+validation are not stored, so they are compared with the month only.
 
 Each revision is compared with itself. There is no comparison, and no alarm, while the last 24 hours
 or the days before them have fewer than {min_photos} photos of it, or if all are alike, such as a

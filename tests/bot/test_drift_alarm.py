@@ -17,6 +17,7 @@ from prometheus_client import generate_latest
 
 from bot.drift_chart import drift_chart
 from bot.drift_text import drift_text
+from bot.evidence_text import format_share
 from bot.metrics import BotMetrics
 from bot.timings import Timings
 from core import locale
@@ -124,6 +125,35 @@ def test_alarm_of_many_revisions_fits_below_a_picture(language: locale.Language)
     assert f"m5 {REVISION}" not in text
     more = locale.bot_texts(language)["drift_others_more"].format(others="", n=4)
     assert more.split(": ")[1] in text
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_alarm_names_the_difference_from_validation(language: locale.Language) -> None:
+    texts = locale.bot_texts(language)
+    (found,) = drift_reports([DriftSample(MODEL, REVISION, DRIFTED, USUAL, USUAL)])
+    moved = [
+        texts["drift_moved"].format(
+            statistic=texts[f"drift_{name}"], change=format_share(difference.change, language)
+        )
+        for name, difference in found.validation.items()
+    ]
+    assert len(moved) == 2
+    line = texts["drift_validation"].format(differences=", ".join(moved))
+    assert line in drift_text([found], language).splitlines()
+    few = replace(DRIFTED, labels=Counter(cat=9), confidences=Counter({"0.933": 9}))
+    (found,) = drift_reports([DriftSample(MODEL, REVISION, DRIFTED, USUAL, few)])
+    assert texts["drift_validation"].split("{")[0] not in drift_text([found], language)
+
+
+def test_difference_from_validation_is_exported() -> None:
+    metrics = BotMetrics()
+    metrics.set_drift(drift_reports([DriftSample(MODEL, REVISION, DRIFTED, USUAL, USUAL)]))
+    text = generate_latest(metrics.registry).decode()
+    for name in ("labels", "confidences"):
+        labels = f'model="{MODEL}",revision="{REVISION}",statistic="{name}"'
+        assert f"tensight_drift_validation_change{{{labels}}}" in text
+    metrics.set_drift([])
+    assert "tensight_drift_validation_change{" not in generate_latest(metrics.registry).decode()
 
 
 def test_drift_alarm_has_a_picture(watched: RunningBot) -> None:
