@@ -29,6 +29,8 @@ _ERROR_RATES = (0.05, 0.15)
 _WORSE_BY = (0.2, 0.4, 0.6)
 _MAX_PHOTOS = {0.5: 8_000, 0.1: 20_000}
 _CORRELATION = 0.3
+# More than the slowest rollback of the power table takes.
+_FALSE_ALARM_PHOTOS = 20_000
 _RUN_RATES = (0.001, 0.01, 0.1)
 _WORSE_RUNS = ((0.001, 0.05), (0.001, 0.2), (0.01, 0.05), (0.01, 0.2), (0.1, 0.2), (0.1, 0.4))
 _BUSY_BEGINS = 0.01
@@ -96,11 +98,11 @@ revision:
 
 | test | what counts as a failure | false alarms, at most |
 | --- | --- | --- |
-| accuracy | an answer that a person judged wrong, within each true class | {accuracy:.0%} |
+| accuracy | an answer that a person judged wrong, within each true class | {accuracy:.1%} |
 | errors | a batch of photos that ended in an error of the model | {errors:.0%} |
 | speed | a batch over twice the usual time and over {slow_ms:g} ms for each photo | {slow:.0%} |
 
-Together they roll back a candidate that is no worse in at most {total:.0%} of all canaries,
+Together they roll back a candidate that is no worse in at most {total:.1%} of all canaries,
 however long they run and however often the evidence is looked at. The bound comes from Ville's
 inequality. It is exact where the judged photos are independent, and the batches of a pair fail
 independently of each other given the load of the machine. The evidence is an e-process:
@@ -224,7 +226,7 @@ def rollout_page(
         runs=runs,
         power_runs=power_runs,
         max_wait_h=MAX_WAIT_H,
-        photos=Scenario().photos,
+        photos=_FALSE_ALARM_PHOTOS,
         correlation=_CORRELATION,
         worse=", ".join(f"{100 * each:.0f}" for each in _WORSE_BY),
         p=np.format_float_positional(ALARM_P),
@@ -245,7 +247,7 @@ def _false_alarm_table(runs: int, progress: Callable[[str], None]) -> str:
     rows = []
     for share in _SHARES:
         for error_rate in _ERROR_RATES:
-            scenario = Scenario(share=share, error_rate=error_rate)
+            scenario = Scenario(share=share, error_rate=error_rate, photos=_FALSE_ALARM_PHOTOS)
             row = [f"{share:.0%}", f"{1 - error_rate:.0%}"]
             for correlation in (0.0, _CORRELATION):
                 progress(f"false alarms at a share of {share:.0%}, {error_rate:.0%} wrong")
