@@ -144,7 +144,8 @@ class Comparison:
 
 # Rows with the same numbers of photos are one row with their sums, for all that reads them.
 _PAIR = (TRAFFIC.c.candidate, TRAFFIC.c.live)
-_SUMS = [sa.func.sum(TRAFFIC.c[field.name]).label(field.name) for field in fields(TrafficCounts)]
+_COUNTS = fields(TrafficCounts)
+_SUMS = [sa.func.sum(TRAFFIC.c[field.name]).label(field.name) for field in _COUNTS]
 
 
 class JudgedAnswer(NamedTuple):
@@ -486,7 +487,7 @@ def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
     """Delete the evidence of rollouts from before a time.
 
     The counts of a canary stay until that long after its end, since its tests add them up from its
-    start; old ones are added up in the database. Rollouts themselves stay as the audit log does:
+    start; old ones are added up. Rollouts themselves stay as the audit log does:
     buttons name them by their number, which must not be used again.
 
     Args:
@@ -504,20 +505,26 @@ def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
 
 def _add_up_traffic(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     """Replace rows of a rollout that have the same numbers of photos by one with their sums."""
-    at, n = sa.func.max(TRAFFIC.c.at).label("at"), sa.func.count().label("n")
-    select = sa.select(TRAFFIC.c.rollout, at, n, *_SUMS).where(which)
-    rows = connection.execute(select.group_by(TRAFFIC.c.rollout, *_PAIR)).all()
-    if any(row.n > 1 for row in rows):
-        sums = [{"rollout": r.rollout, "at": r.at, **asdict(_counts(r))} for r in rows]
-        connection.execute(sa.delete(TRAFFIC).where(which))
+    groups = sa.select(TRAFFIC.c.rollout).where(which).group_by(TRAFFIC.c.rollout, *_PAIR)
+    if connection.execute(groups.having(sa.func.count() > 1).limit(1)).first() is None:
+        return
+    # Of two purges at once, each adds up what it has deleted itself.
+    deleted = connection.execute(sa.delete(TRAFFIC).where(which).returning(TRAFFIC)).all()
+    alike: dict[tuple[int, int, int], list[sa.Row[Any]]] = {}
+    for row in sorted(deleted, key=lambda row: int(row.id)):
+        alike.setdefault((row.rollout, row.candidate, row.live), []).append(row)
+    sums = [
+        {"rollout": rollout, "at": max(row.at for row in rows)}
+        | {field.name: sum(getattr(row, field.name) for row in rows) for field in _COUNTS}
+        for (rollout, _, _), rows in alike.items()
+    ]
+    if sums:
         connection.execute(sa.insert(TRAFFIC), sums)
 
 
 def _counts(row: Any) -> TrafficCounts:
     # PostgreSQL adds integers up to another type.
-    return TrafficCounts(
-        **{field.name: int(getattr(row, field.name)) for field in fields(TrafficCounts)}
-    )
+    return TrafficCounts(**{field.name: int(getattr(row, field.name)) for field in _COUNTS})
 
 
 def _end(
