@@ -320,12 +320,6 @@ class RolloutTable:
         if not comparisons:
             return
         common = {"rollout": number, "at": datetime.now(UTC)}
-        rows = [
-            common
-            | {"answer": each.answer, "live": asdict(each.live)}
-            | {"candidate": asdict(each.candidate)}
-            for each in comparisons
-        ]
         of_rollout = COMPARISONS.c.rollout == number
         newest = (
             sa.select(COMPARISONS.c.id)
@@ -335,10 +329,16 @@ class RolloutTable:
             .limit(1)
         )
         with self._database.write() as connection:
-            connection.execute(sa.insert(COMPARISONS), rows)
-            forgotten = sa.select(SHADOW_SENDERS.c.answer).where(SHADOW_SENDERS.c.person.is_(None))
-            is_forgotten = COMPARISONS.c.answer.in_(forgotten)
-            connection.execute(sa.delete(COMPARISONS).where(of_rollout, is_forgotten))
+            forgotten = _forgotten(connection, comparisons)
+            rows = [
+                common
+                | {"answer": each.answer, "live": asdict(each.live)}
+                | {"candidate": asdict(each.candidate)}
+                for each in comparisons
+                if each.answer not in forgotten
+            ]
+            if rows:
+                connection.execute(sa.insert(COMPARISONS), rows)
             last = connection.execute(newest).scalar()
             if last is not None:
                 connection.execute(
@@ -406,6 +406,15 @@ def _feedback(
     if rollout.ended_at is not None:
         select = select.where(FEEDBACK.c.at <= rollout.ended_at)
     return select.order_by(FEEDBACK.c.id)
+
+
+def _forgotten(connection: sa.Connection, comparisons: Sequence[Comparison]) -> set[str]:
+    """Return the answers to photos whose sender has asked to be forgotten."""
+    answers = [each.answer for each in comparisons]
+    of_answers = sa.select(SHADOW_SENDERS).where(SHADOW_SENDERS.c.answer.in_(answers))
+    # /forget waits for the end of this transaction, or this one sees what it changed.
+    locked = of_answers.order_by(SHADOW_SENDERS.c.id).with_for_update(read=True)
+    return {row.answer for row in connection.execute(locked) if row.person is None}
 
 
 def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str:
@@ -486,6 +495,9 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
 def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
     """Delete the evidence of rollouts from before a time.
 
+    Comparisons of photos whose sender has asked to be forgotten are deleted, too: one that was
+    being stored before its sender was recorded may have escaped /forget.
+
     The counts of a canary stay until that long after its end, since its tests add them up from its
     start; old ones are added up. Rollouts themselves stay as the audit log does:
     buttons name them by their number, which must not be used again.
@@ -498,7 +510,9 @@ def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
     ended_canaries = sa.select(ROLLOUTS.c.id).where(is_canary, ROLLOUTS.c.ended_at < moment)
     of_canary = TRAFFIC.c.rollout.in_(sa.select(ROLLOUTS.c.id).where(is_canary))
     expired = sa.or_(is_old & ~of_canary, TRAFFIC.c.rollout.in_(ended_canaries))
-    connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
+    forgotten = sa.select(SHADOW_SENDERS.c.answer).where(SHADOW_SENDERS.c.person.is_(None))
+    outdated = sa.or_(COMPARISONS.c.at < moment, COMPARISONS.c.answer.in_(forgotten))
+    connection.execute(sa.delete(COMPARISONS).where(outdated))
     connection.execute(sa.delete(TRAFFIC).where(expired))
     _add_up_traffic(connection, is_old)
 
