@@ -178,7 +178,7 @@ single label. A revision that has just become live is therefore not compared on 
 then with as many days as it has, up to 30. Without the extra `charts`, nothing is compared. Where a
 comparison fails, the metrics keep their last values.
 
-The bot looks at each hour when it has ended, at most half an hour later, and tells its operators at
+The bot looks at each hour when it has ended, at most half an hour later, and tells each operator at
 most once a day, however many processes it has: with a picture of the day beside the month, and what
 to look at (see [TELEGRAM.md](TELEGRAM.md#notifications-to-operators)). Whoever looks again within
 the hour, as with `tensight drift` or `/digest`, compares the same photos. The p-value is low enough
