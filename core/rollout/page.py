@@ -60,6 +60,8 @@ upgrade brings another bundled revision. The audit log states how each rollout e
 
 A process whose machine does not have the candidate, or has a damaged copy of it, continues with
 the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends.
+`tensight evidence` says so (with `--json`, `lacks_answers` is true) if no process has counted an
+answer of the candidate within five minutes.
 
 ## Shadow
 
