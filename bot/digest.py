@@ -79,10 +79,11 @@ class Digest:
         drift: Drift of the last 24 hours; None where it cannot be found.
         disk: Use of the disk.
         live: The live models, those that answered most photos first; None if they are unknown.
-        new_labels: Number of photos that operators labelled in these days; 0 unless they bring the
-            number of all labels to another 20.
+        new_labels: Number of photos that operators labelled since a regular digest last stated what
+            labels show, or in these days for an operator without regular digests; 0 below 20.
         labels: Share of the labelled photos that the live revisions had answered rightly; None
             where they answered none, as after a promotion, or without new labels.
+        reported_labels: Number of all labels when that was last stated, by this digest or before.
     """
 
     days: int
@@ -96,13 +97,15 @@ class Digest:
     live: list[LiveModel] | None
     new_labels: int
     labels: ProportionEstimate | None
+    reported_labels: int
 
 
-async def collect_digest(state: BotState, days: int, end: datetime) -> Digest:
+async def collect_digest(state: BotState, operator: str, days: int, end: datetime) -> Digest:
     """Collect a digest of the last days.
 
     Args:
         state: The bot's state.
+        operator: Keyed hash of the id of the operator who gets it.
         days: Number of days.
         end: The current time, in UTC.
 
@@ -116,7 +119,7 @@ async def collect_digest(state: BotState, days: int, end: datetime) -> Digest:
     except TenSightError:
         models = None
     return await asyncio.to_thread(
-        _collect, state.store, state.settings.home, models, drift, days, end
+        _collect, state.store, state.settings.home, models, drift, operator, days, end
     )
 
 
@@ -140,6 +143,7 @@ def _collect(
     home: Path,
     models: Sequence[ModelInfo] | None,
     drift: list[DriftReport] | None,
+    operator: str,
     days: int,
     end: datetime,
 ) -> Digest:
@@ -148,7 +152,9 @@ def _collect(
     for each in hours.values():
         total.add(each)
     length = timedelta(hours=_HOURS_PER_BAR.get(days, 24))
-    new_labels = 0 if models is None else _new_labels(store, start)
+    reported_labels, new_labels = _labels(store, operator, start)
+    if models is None or new_labels < _LABELS:
+        new_labels = 0
     photos = Counter[int]()
     n_parts = days * _A_DAY // length
     for hour, each in hours.items():
@@ -165,6 +171,7 @@ def _collect(
         None if models is None else _live(store, models, start, end),
         new_labels,
         _label_estimate(store, models) if new_labels and models is not None else None,
+        reported_labels + new_labels,
     )
 
 
@@ -175,11 +182,14 @@ def _estimate(rows: Sequence[FeedbackStats]) -> ProportionEstimate | None:
     return ProportionEstimate.of(sum(row.right for row in rows), n) if n else None
 
 
-def _new_labels(store: Store, start: datetime) -> int:
-    """Count the labels since a time; 0 unless the number of all labels reached another 20."""
+def _labels(store: Store, operator: str, start: datetime) -> tuple[int, int]:
+    """Count the labels of which an operator was told, and the new ones."""
     n = sum(row.n for row in store.feedback.stats(labels=True))
-    new = sum(row.n for row in store.feedback.stats(since=start, labels=True))
-    return new if n // _LABELS > (n - new) // _LABELS else 0
+    reported = store.digests.reported_labels(operator)
+    if reported is None:
+        reported = n - sum(row.n for row in store.feedback.stats(since=start, labels=True))
+    reported = min(reported, n)  # Labels are deleted with other data of the photo's sender.
+    return reported, n - reported
 
 
 def _label_estimate(store: Store, models: Sequence[ModelInfo]) -> ProportionEstimate | None:

@@ -52,7 +52,7 @@ async def show_digest_picture(update: Update, context: BotContext) -> None:
     state, language = context.bot_data, await context.language()
     if not state.charts.is_installed:
         return
-    digest = await collect_digest(state, 1, datetime.now(UTC))
+    digest = await collect_digest(state, context.person or "", 1, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     if picture is not None:
         await reply_photo(update.effective_message, picture, digest_caption(digest, language))
@@ -92,28 +92,31 @@ async def _send_due(bot: Bot, state: BotState) -> None:
         due = await asyncio.to_thread(digests.due, person)
         if due is None:
             continue
-        delivered = False
+        sent = None
         try:
-            delivered = await _send(bot, state, operator, due.days)
+            sent = await _send(bot, state, operator, due.days)
         finally:
-            if delivered:
-                await asyncio.to_thread(digests.advance, person, due)
+            if sent is not None:
+                labels = sent.reported_labels
+                await asyncio.to_thread(digests.advance, person, due, labels=labels)
             else:
                 await asyncio.to_thread(notices.postpone, name, state.timings.digest_retry_s)
 
 
-async def _send(bot: Bot, state: BotState, operator: int, days: int) -> bool:
-    """Send a digest to an operator; return whether it was delivered."""
+async def _send(bot: Bot, state: BotState, operator: int, days: int) -> Digest | None:
+    """Send a digest to an operator and return it; None if it was not delivered."""
     language = await operator_language(state.store.chats, operator)
-    digest = await collect_digest(state, days, datetime.now(UTC))
+    person = state.person(operator) or ""
+    digest = await collect_digest(state, person, days, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     text = digest_text if picture is None else digest_caption
-    return await send_message(bot, operator, text(digest, language), picture)
+    delivered = await send_message(bot, operator, text(digest, language), picture)
+    return digest if delivered else None
 
 
 async def _show(update: Update, context: BotContext, days: int) -> None:
     state, language = context.bot_data, await context.language()
-    digest = await collect_digest(state, days, datetime.now(UTC))
+    digest = await collect_digest(state, context.person or "", days, datetime.now(UTC))
     picture = await _draw(state, digest, language)
     if picture is None:
         await reply(update.effective_message, digest_text(digest, language))

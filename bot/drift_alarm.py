@@ -18,6 +18,7 @@ from core.errors import StoreError, UnavailableError
 from core.locale import Language
 from core.rollout.drift_result import DriftReport
 from core.rollout.drift_samples import drift_samples
+from core.store.notices import operator_notice
 
 __all__ = ["find_drift", "watch_drift"]
 
@@ -60,42 +61,59 @@ async def find_drift(state: BotState) -> list[DriftReport] | None:
 
 
 async def _check(bot: Bot, state: BotState) -> None:
-    notices, reports = state.store.notices, await find_drift(state)
+    reports = await find_drift(state)
     if reports is None:
         return  # The metrics keep their last values: that nothing was compared is no end of drift.
     state.metrics.set_drift(reports)
     alarms = [each for each in reports if each.alarms]
-    if not alarms or not state.settings.operators:
-        return
-    if not await asyncio.to_thread(notices.is_due, _NOTICE):
-        return
-    # Several processes may have found it; one of them tells the operators.
-    if not await asyncio.to_thread(notices.claim, _NOTICE, _SENDING_S):
+    if not alarms:
         return
     alarms.sort(key=lambda each: -max(each.month[name].change for name in each.alarms))
+    pictures = _Pictures(state, alarms[0])
+    for operator in state.settings.operators:
+        try:
+            await _notify(bot, state, operator, alarms, pictures)
+        except StoreError:
+            raise
+        except Exception:
+            # The other operators must not wait for this one.
+            logger.exception("An operator could not be told of drift")
+
+
+class _Pictures:
+    """Pictures of a report, which are drawn once for each language."""
+
+    def __init__(self, state: BotState, report: DriftReport) -> None:
+        self._state = state
+        self._report = report
+        self._drawn: dict[Language, bytes | None] = {}
+
+    async def draw(self, language: Language) -> bytes | None:
+        """Return the picture in a language; None if it cannot be drawn."""
+        if language not in self._drawn:
+            chart = drift_chart(self._report, language)
+            self._drawn[language] = await asyncio.to_thread(self._state.charts.draw, chart)
+        return self._drawn[language]
+
+
+async def _notify(
+    bot: Bot, state: BotState, operator: int, reports: Sequence[DriftReport], pictures: _Pictures
+) -> None:
+    """Send an operator one alarm about all reports, the worst first, at most once a day."""
+    notices = state.store.notices
+    name = operator_notice(_NOTICE, bot.id, state.person(operator) or "")
+    if not await asyncio.to_thread(notices.is_due, name):
+        return
+    # Several processes may have found it; one of them tells the operator.
+    if not await asyncio.to_thread(notices.claim, name, _SENDING_S):
+        return
     delivered = False
     try:
-        delivered = await _tell_operators(bot, state, alarms)
+        language = await operator_language(state.store.chats, operator)
+        picture = await pictures.draw(language)
+        delivered = await send_message(bot, operator, drift_text(reports, language), picture)
     finally:
         if delivered:
-            await asyncio.to_thread(notices.postpone, _NOTICE, _DAY_S)
+            await asyncio.to_thread(notices.postpone, name, _DAY_S)
         else:
-            await asyncio.to_thread(notices.release, _NOTICE)
-
-
-async def _tell_operators(bot: Bot, state: BotState, reports: Sequence[DriftReport]) -> bool:
-    """Send one alarm about all reports, the worst first, to all operators.
-
-    Returns:
-        Whether one of them got it.
-    """
-    pictures: dict[Language, bytes | None] = {}
-    delivered = False
-    for operator in state.settings.operators:
-        language = await operator_language(state.store.chats, operator)
-        if language not in pictures:
-            chart = drift_chart(reports[0], language)
-            pictures[language] = await asyncio.to_thread(state.charts.draw, chart)
-        text = drift_text(reports, language)
-        delivered |= await send_message(bot, operator, text, pictures[language])
-    return delivered
+            await asyncio.to_thread(notices.release, name)

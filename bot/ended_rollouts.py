@@ -18,7 +18,9 @@ from bot.sending import send_message
 from bot.state import BotState
 from core import locale
 from core.errors import StoreError
+from core.locale import Language
 from core.store.audit import AuditEntry
+from core.store.notices import operator_notice
 from core.store.rollouts import AUTOMATIC
 
 __all__ = ["watch_ended_rollouts"]
@@ -47,27 +49,35 @@ async def watch_ended_rollouts(bot: Bot, state: BotState) -> None:
 async def _check(bot: Bot, state: BotState) -> None:
     if not state.settings.operators:
         return
-    notices, since = state.store.notices, datetime.now(UTC) - _NEWS
+    since = datetime.now(UTC) - _NEWS
     for number, entry in (await asyncio.to_thread(state.store.audit.by, AUTOMATIC, since)).items():
-        name = f"ended {number}"
-        if not await asyncio.to_thread(notices.is_due, name):
-            continue
-        # Several processes may have found it; one of them tells the operators.
-        if not await asyncio.to_thread(notices.claim, name, _SENDING_S):
-            continue
-        if await _tell_operators(bot, state, entry):
-            await asyncio.to_thread(notices.postpone, name, 2 * _NEWS.total_seconds())
+        for operator in state.settings.operators:
+            try:
+                await _notify(bot, state, number, entry, operator)
+            except StoreError:
+                raise
+            except Exception:
+                # The other operators, and the other rollouts, must not wait for this one.
+                logger.exception("An operator could not be told of an ended rollout")
 
 
-async def _tell_operators(bot: Bot, state: BotState, entry: AuditEntry) -> bool:
-    """Send a notice to all operators; return whether one of them got it."""
-    delivered = False
-    for operator in state.settings.operators:
-        language = await operator_language(state.store.chats, operator)
-        reason = reason_text(entry.cause, entry.outcome, language)
-        kind, model, candidate = entry.act.split()
-        text = locale.bot_texts(language)[f"{kind}_ended_itself"].format(
-            model=model, candidate=candidate, reason=reason
-        )
-        delivered |= await send_message(bot, operator, text)
-    return delivered
+async def _notify(bot: Bot, state: BotState, number: int, entry: AuditEntry, operator: int) -> None:
+    """Tell an operator of an ended rollout, once; what was not delivered is sent again."""
+    notices = state.store.notices
+    name = operator_notice(f"ended {number}", bot.id, state.person(operator) or "")
+    if not await asyncio.to_thread(notices.is_due, name):
+        return
+    # Several processes may have found it; one of them tells the operator.
+    if not await asyncio.to_thread(notices.claim, name, _SENDING_S):
+        return
+    language = await operator_language(state.store.chats, operator)
+    if await send_message(bot, operator, _notice(entry, language)):
+        await asyncio.to_thread(notices.postpone, name, 2 * _NEWS.total_seconds())
+
+
+def _notice(entry: AuditEntry, language: Language) -> str:
+    reason = reason_text(entry.cause, entry.outcome, language)
+    kind, model, candidate = entry.act.split()
+    return locale.bot_texts(language)[f"{kind}_ended_itself"].format(
+        model=model, candidate=candidate, reason=reason
+    )

@@ -111,11 +111,13 @@ def evidence(
             found = canary_evidence(store.rollouts, rollout, labels)
         else:
             found = shadow_evidence(store.rollouts, rollout)
+    is_unanswered = lacks_answers(rollout, found)
     if as_json:
-        print_json({"rollout": _row(rollout), "evidence": found.to_dict()})
+        shown = {"rollout": _row(rollout), "evidence": found.to_dict()}
+        print_json(shown | {"lacks_answers": is_unanswered})
         return
     typer.echo(_sentence(rollout))
-    if lacks_answers(rollout, found):
+    if is_unanswered:
         typer.echo(
             "No photo was answered by the candidate yet. If photos were sent meanwhile, it is not "
             "installed where they are answered: install it on that machine with `tensight models "

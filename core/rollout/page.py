@@ -62,6 +62,8 @@ upgrade brings another bundled revision. The audit log states how each rollout e
 
 A process whose machine does not have the candidate, or has a damaged copy of it, continues with
 the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends.
+`tensight evidence` says so (with `--json`, `lacks_answers` is true) if no process has counted an
+answer of the candidate within five minutes.
 
 ## Shadow
 
@@ -181,7 +183,7 @@ single label. A revision that has just become live is therefore not compared on 
 then with as many days as it has, up to 30. Without the extra `charts`, nothing is compared. Where a
 comparison fails, the metrics keep their last values.
 
-The bot looks at each hour when it has ended, at most half an hour later, and tells its operators at
+The bot looks at each hour when it has ended, at most half an hour later, and tells each operator at
 most once a day, however many processes it has: with a picture of the day beside the month, and what
 to look at (see [TELEGRAM.md](TELEGRAM.md#notifications-to-operators)). Whoever looks again within
 the hour, as with `tensight drift` or `/digest`, compares the same photos. The p-value is low enough

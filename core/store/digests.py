@@ -56,6 +56,12 @@ class DigestTable:
         with self._database.read() as connection:
             return connection.execute(select).scalar()
 
+    def reported_labels(self, operator: str) -> int | None:
+        """Return of how many labels an operator was told; None without digests."""
+        select = sa.select(DIGESTS.c.reported_labels).where(DIGESTS.c.operator == operator)
+        with self._database.read() as connection:
+            return connection.execute(select).scalar()
+
     def due(self, operator: str) -> DueDigest | None:
         """Return the digest of an operator that is due now; None where none is due."""
         with self._database.read() as connection:
@@ -65,7 +71,7 @@ class DigestTable:
             return None
         return DueDigest(row.days, in_utc(row.due_at))
 
-    def advance(self, operator: str, sent: DueDigest) -> None:
+    def advance(self, operator: str, sent: DueDigest, *, labels: int) -> None:
         """Make the next digest due: at the same time of a later day, however late this one was.
 
         What the operator has chosen in the meantime is kept.
@@ -73,13 +79,15 @@ class DigestTable:
         Args:
             operator: Keyed hash of the operator's id.
             sent: The digest that was sent.
+            labels: Of how many labels the operator has been told with it.
         """
         pause, late = timedelta(sent.days), datetime.now(UTC) - sent.at
         following = sent.at + (late // pause + 1) * pause
         is_same = DIGESTS.c.days == sent.days, DIGESTS.c.due_at == sent.at
-        change = sa.update(DIGESTS).where(DIGESTS.c.operator == operator, *is_same)
+        change = sa.update(DIGESTS).where(DIGESTS.c.operator == operator)
         with self._database.write() as connection:
-            connection.execute(change.values(due_at=following))
+            connection.execute(change.values(reported_labels=labels))
+            connection.execute(change.where(*is_same).values(due_at=following))
 
 
 def digest_notice(operator: str) -> str:

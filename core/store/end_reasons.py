@@ -38,7 +38,7 @@ class EndReason:
     """Why a rollout ended.
 
     Attributes:
-        code: One of `REASON_CODES`.
+        code: One of `REASON_CODES`, or of a newer version that shares the database.
         values: Values of the sentence, which JSON can represent.
     """
 
@@ -46,8 +46,12 @@ class EndReason:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return the reason as an English sentence, without a full stop."""
-        return _SENTENCES[self.code].format(**self.values)
+        """Return the reason as an English sentence, without a full stop.
+
+        Of a newer version's reason, only the code is known.
+        """
+        sentence = _SENTENCES.get(self.code)
+        return self.code if sentence is None else sentence.format(**self.values)
 
 
 BY_HAND = EndReason("by_hand")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import sqlalchemy as sa
 
 from core.store.database import Database
 from core.store.dialects import clock, insert
 from core.store.tables import NOTICES
 
-__all__ = ["NoticeTable", "purge_notices"]
+__all__ = ["NoticeTable", "operator_notice", "purge_notices"]
+
+# Names of notices have at most 32 characters; this leaves 17 of them for the kind.
+_DIGEST_BYTES = 7
 
 
 class NoticeTable:
@@ -65,6 +70,18 @@ class NoticeTable:
         """Give back the claim on a notice that could not be sent."""
         with self._database.write() as connection:
             connection.execute(sa.delete(NOTICES).where(NOTICES.c.name == name))
+
+
+def operator_notice(kind: str, bot: int, operator: str) -> str:
+    """Name a notice of a bot to one operator; several bots may share the database.
+
+    Args:
+        kind: Kind of the notice, at most 17 characters.
+        bot: Id of the bot.
+        operator: Keyed hash of the operator's id.
+    """
+    text = f"{bot} {operator}".encode()
+    return f"{kind} {hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()}"
 
 
 def purge_notices(connection: sa.Connection) -> None:

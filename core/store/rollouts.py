@@ -144,7 +144,8 @@ class Comparison:
 
 # Rows with the same numbers of photos are one row with their sums, for all that reads them.
 _PAIR = (TRAFFIC.c.candidate, TRAFFIC.c.live)
-_SUMS = [sa.func.sum(TRAFFIC.c[field.name]).label(field.name) for field in fields(TrafficCounts)]
+_COUNTS = fields(TrafficCounts)
+_SUMS = [sa.func.sum(TRAFFIC.c[field.name]).label(field.name) for field in _COUNTS]
 
 
 class JudgedAnswer(NamedTuple):
@@ -319,12 +320,6 @@ class RolloutTable:
         if not comparisons:
             return
         common = {"rollout": number, "at": datetime.now(UTC)}
-        rows = [
-            common
-            | {"answer": each.answer, "live": asdict(each.live)}
-            | {"candidate": asdict(each.candidate)}
-            for each in comparisons
-        ]
         of_rollout = COMPARISONS.c.rollout == number
         newest = (
             sa.select(COMPARISONS.c.id)
@@ -334,10 +329,16 @@ class RolloutTable:
             .limit(1)
         )
         with self._database.write() as connection:
-            connection.execute(sa.insert(COMPARISONS), rows)
-            forgotten = sa.select(SHADOW_SENDERS.c.answer).where(SHADOW_SENDERS.c.person.is_(None))
-            is_forgotten = COMPARISONS.c.answer.in_(forgotten)
-            connection.execute(sa.delete(COMPARISONS).where(of_rollout, is_forgotten))
+            forgotten = _forgotten(connection, comparisons)
+            rows = [
+                common
+                | {"answer": each.answer, "live": asdict(each.live)}
+                | {"candidate": asdict(each.candidate)}
+                for each in comparisons
+                if each.answer not in forgotten
+            ]
+            if rows:
+                connection.execute(sa.insert(COMPARISONS), rows)
             last = connection.execute(newest).scalar()
             if last is not None:
                 connection.execute(
@@ -405,6 +406,15 @@ def _feedback(
     if rollout.ended_at is not None:
         select = select.where(FEEDBACK.c.at <= rollout.ended_at)
     return select.order_by(FEEDBACK.c.id)
+
+
+def _forgotten(connection: sa.Connection, comparisons: Sequence[Comparison]) -> set[str]:
+    """Return the answers to photos whose sender has asked to be forgotten."""
+    answers = [each.answer for each in comparisons]
+    of_answers = sa.select(SHADOW_SENDERS).where(SHADOW_SENDERS.c.answer.in_(answers))
+    # /forget waits for the end of this transaction, or this one sees what it changed.
+    locked = of_answers.order_by(SHADOW_SENDERS.c.id).with_for_update(read=True)
+    return {row.answer for row in connection.execute(locked) if row.person is None}
 
 
 def answer_digest(model: str, revision: str, scores: Mapping[str, float]) -> str:
@@ -485,8 +495,11 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
 def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
     """Delete the evidence of rollouts from before a time.
 
+    Comparisons of photos whose sender has asked to be forgotten are deleted, too: one that was
+    being stored before its sender was recorded may have escaped /forget.
+
     The counts of a canary stay until that long after its end, since its tests add them up from its
-    start; old ones are added up in the database. Rollouts themselves stay as the audit log does:
+    start; old ones are added up. Rollouts themselves stay as the audit log does:
     buttons name them by their number, which must not be used again.
 
     Args:
@@ -497,27 +510,35 @@ def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
     ended_canaries = sa.select(ROLLOUTS.c.id).where(is_canary, ROLLOUTS.c.ended_at < moment)
     of_canary = TRAFFIC.c.rollout.in_(sa.select(ROLLOUTS.c.id).where(is_canary))
     expired = sa.or_(is_old & ~of_canary, TRAFFIC.c.rollout.in_(ended_canaries))
-    connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.at < moment))
+    forgotten = sa.select(SHADOW_SENDERS.c.answer).where(SHADOW_SENDERS.c.person.is_(None))
+    outdated = sa.or_(COMPARISONS.c.at < moment, COMPARISONS.c.answer.in_(forgotten))
+    connection.execute(sa.delete(COMPARISONS).where(outdated))
     connection.execute(sa.delete(TRAFFIC).where(expired))
     _add_up_traffic(connection, is_old)
 
 
 def _add_up_traffic(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     """Replace rows of a rollout that have the same numbers of photos by one with their sums."""
-    at, n = sa.func.max(TRAFFIC.c.at).label("at"), sa.func.count().label("n")
-    select = sa.select(TRAFFIC.c.rollout, at, n, *_SUMS).where(which)
-    rows = connection.execute(select.group_by(TRAFFIC.c.rollout, *_PAIR)).all()
-    if any(row.n > 1 for row in rows):
-        sums = [{"rollout": r.rollout, "at": r.at, **asdict(_counts(r))} for r in rows]
-        connection.execute(sa.delete(TRAFFIC).where(which))
+    groups = sa.select(TRAFFIC.c.rollout).where(which).group_by(TRAFFIC.c.rollout, *_PAIR)
+    if connection.execute(groups.having(sa.func.count() > 1).limit(1)).first() is None:
+        return
+    # Of two purges at once, each adds up what it has deleted itself.
+    deleted = connection.execute(sa.delete(TRAFFIC).where(which).returning(TRAFFIC)).all()
+    alike: dict[tuple[int, int, int], list[sa.Row[Any]]] = {}
+    for row in sorted(deleted, key=lambda row: int(row.id)):
+        alike.setdefault((row.rollout, row.candidate, row.live), []).append(row)
+    sums = [
+        {"rollout": rollout, "at": max(row.at for row in rows)}
+        | {field.name: sum(getattr(row, field.name) for row in rows) for field in _COUNTS}
+        for (rollout, _, _), rows in alike.items()
+    ]
+    if sums:
         connection.execute(sa.insert(TRAFFIC), sums)
 
 
 def _counts(row: Any) -> TrafficCounts:
     # PostgreSQL adds integers up to another type.
-    return TrafficCounts(
-        **{field.name: int(getattr(row, field.name)) for field in fields(TrafficCounts)}
-    )
+    return TrafficCounts(**{field.name: int(getattr(row, field.name)) for field in _COUNTS})
 
 
 def _end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -76,28 +77,44 @@ def forget_comparisons(connection: sa.Connection, person: str) -> None:
         connection: The transaction.
         person: Keyed hash of the user's id.
     """
+    # Whoever records the sender of an answer waits for the end of this transaction from here on.
+    digests = [
+        answer_digest(row.model, row.revision, row.scores)
+        for select in (_answered(ANSWERS, person).with_for_update(), _answered(FEEDBACK, person))
+        for row in connection.execute(select)
+    ]
+    # Before the deletion, since comparisons are stored in the meantime. The order is that of
+    # those who store them, so that none of the two waits for the other one forever.
     own_rows = SHADOW_SENDERS.c.person == person
-    own_answers = sa.select(SHADOW_SENDERS.c.answer).where(own_rows)
-    connection.execute(sa.delete(COMPARISONS).where(COMPARISONS.c.answer.in_(own_answers)))
-    connection.execute(sa.update(SHADOW_SENDERS).where(own_rows).values(person=None))
-    for table in (ANSWERS, FEEDBACK):
-        select = sa.select(table.c.model, table.c.revision, table.c.scores)
-        rows = connection.execute(select.where(table.c.person == person)).all()
-        digests = [answer_digest(row.model, row.revision, row.scores) for row in rows]
-        _delete_comparisons(connection, digests)
+    in_order = sa.select(SHADOW_SENDERS.c.id).where(own_rows).order_by(SHADOW_SENDERS.c.id)
+    connection.execute(in_order.with_for_update())
+    nulled = sa.update(SHADOW_SENDERS).where(own_rows).values(person=None)
+    digests += connection.execute(nulled.returning(SHADOW_SENDERS.c.answer)).scalars()
+    _delete_comparisons(connection, digests)
 
 
 def purge_senders(connection: sa.Connection, moment: datetime) -> None:
-    """Delete the senders of photos without a comparison, and those from before a time.
+    """Delete the senders of photos whose comparison was not stored, or is from before a time.
+
+    They are deleted before their comparisons: /forget takes this order, too, and none of the two
+    must wait for the other one forever.
 
     Args:
         connection: The transaction.
         moment: The time.
     """
-    compared = sa.select(COMPARISONS.c.id).where(COMPARISONS.c.answer == SHADOW_SENDERS.c.answer)
-    too_old = SHADOW_SENDERS.c.at < datetime.now(UTC) - _COMPARED_WITHIN
+    is_same, is_kept = COMPARISONS.c.answer == SHADOW_SENDERS.c.answer, COMPARISONS.c.at >= moment
+    compared = sa.select(COMPARISONS.c.id).where(is_same, is_kept)
+    latest = max(moment, datetime.now(UTC) - _COMPARED_WITHIN)
+    too_old = SHADOW_SENDERS.c.at < latest
     connection.execute(sa.delete(SHADOW_SENDERS).where(too_old, ~compared.exists()))
-    connection.execute(sa.delete(SHADOW_SENDERS).where(SHADOW_SENDERS.c.at < moment))
+
+
+def _answered(table: sa.Table, person: str) -> sa.Select[Any]:
+    """Select what `answer_digest` needs of a user's answers, or of those that they judged."""
+    return sa.select(table.c.model, table.c.revision, table.c.scores).where(
+        table.c.person == person
+    )
 
 
 def _delete_comparisons(connection: sa.Connection, digests: Sequence[str]) -> None:

@@ -140,7 +140,7 @@ class Store:
 
 
 def _purge_rollouts(connection: sa.Connection, moment: datetime) -> None:
+    purge_senders(connection, moment)
     purge_evidence(connection, moment)
     purge_drift_hours(connection)
-    purge_senders(connection, moment)
     forget_visitors(connection)

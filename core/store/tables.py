@@ -32,7 +32,7 @@ __all__ = [
     "TRAFFIC",
 ]
 
-HEAD = "0016"
+HEAD = "0017"
 """The latest migration in migrations/versions."""
 
 TABLES = sa.MetaData()
@@ -302,6 +302,8 @@ DIGESTS = sa.Table(
     sa.Column("days", sa.Integer, nullable=False),
     # When the next one is due.
     sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+    # Number of all labels when one of them last stated what they show.
+    sa.Column("reported_labels", sa.Integer, nullable=False, server_default="0"),
 )
 BOT_HOURS = sa.Table(
     "bot_hours",

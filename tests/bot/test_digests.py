@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,11 +23,11 @@ from core.charts.drawer import ChartDrawer
 from core.store.activity import Activity
 from core.store.chats import Chat
 from core.store.database import in_utc
-from core.store.digests import digest_notice
+from core.store.digests import DueDigest, digest_notice
 from core.store.feedback import Feedback
 from core.store.rollouts import Rollout
 from core.store.store import Store
-from core.store.tables import BOT_HOURS, DIGESTS, NOTICES
+from core.store.tables import BOT_HOURS, DIGESTS, FEEDBACK, NOTICES
 from tests.support.drift import DRIFTED, USUAL, store_answers
 from tests.support.rollouts import MODEL, settings_with_model
 from tests.support.running_bot import RunningBot, ask, running_bot, texts
@@ -83,6 +84,7 @@ def digest(days: int = 1) -> Digest:
         [LiveModel("classic", "1" * 12, NOW, 4, canary), LiveModel("scratch", "3", None, 0, None)],
         4,
         ProportionEstimate.of(15, 24),
+        24,
     )
 
 
@@ -125,6 +127,58 @@ def test_undelivered_digest_is_sent_again_without_a_change_of_its_time(
     wait_for(lambda: due_at(store) == at + timedelta(days=1))
 
 
+def label(bot: RunningBot, n: int, *, days_ago: int = 0) -> None:
+    """Store labels of photos, three quarters of which the live revision answered rightly."""
+    revision = bot.state.predictor.model(MODEL).revision or ""
+    at = datetime.now(UTC) - timedelta(days=days_ago)
+    for i in range(n):
+        truth = "dog" if i % 4 == 0 else "cat"
+        said = Feedback("label", MODEL, revision, "cat", "known", {"cat": 1.0}, truth)
+        bot.store.feedback.add(said)
+    with bot.store.database.write() as connection:
+        connection.execute(sa.update(FEEDBACK).values(at=at))
+
+
+def test_regular_digests_state_every_20_labels_once(operated: RunningBot) -> None:
+    store, sent = operated.store, itertools.count(2)
+    command(operated, "/digest daily")
+
+    def stated() -> bool:
+        """Return whether the next digest states what labels show."""
+        make_due(store)
+        # As if the time to send the last one had passed.
+        store.notices.release(digest_notice(operated.state.person(OPERATOR) or ""))
+        message = operated.telegram.wait_for(next(sent), OPERATOR)[-1]
+        wait_for(lambda: due_at(store) > datetime.now(UTC))
+        return T["digest_labels"].split("{", maxsplit=1)[0] in message.text
+
+    label(operated, 20, days_ago=3)
+    assert stated(), "though it was before the last day, in which the bot may not have run"
+    label(operated, 19)
+    assert not stated()
+    label(operated, 1)
+    assert stated()
+    assert not stated(), "though it was within the last day"
+
+
+def test_deleted_labels_are_not_waited_for(operated: RunningBot) -> None:
+    person = operated.state.person(OPERATOR) or ""
+    operated.store.digests.set(person, 1)
+    due = DueDigest(1, datetime.now(UTC))
+    operated.store.digests.advance(person, due, labels=25)
+    label(operated, 5)
+
+    def collect() -> Digest:
+        return asyncio.run(collect_digest(operated.state, person, 1, datetime.now(UTC)))
+
+    found = collect()
+    assert (found.new_labels, found.reported_labels) == (0, 5)
+    operated.store.digests.advance(person, due, labels=found.reported_labels)
+    label(operated, 20)
+    found = collect()
+    assert (found.new_labels, found.reported_labels) == (20, 25)
+
+
 def test_digest_counts_recent_activity(operated: RunningBot, content: bytes) -> None:
     telegram, store = operated.telegram, operated.store
     store_answers(store, MODEL, "0123456789ab", USUAL, hours_ago=48)
@@ -161,7 +215,7 @@ def test_digest_leaves_out_no_part_of_its_first_hour(
         for at, n in photos.items():
             row = {"hour": at, "process": "1", "verdicts": {"known": n}, "seconds": {}, "errors": 0}
             connection.execute(sa.insert(BOT_HOURS).values(row))
-    found = asyncio.run(collect_digest(operated.state, days, hour + timedelta(minutes=30)))
+    found = asyncio.run(collect_digest(operated.state, "", days, hour + timedelta(minutes=30)))
     assert found.activity.photos == 24
     starts, numbers = zip(*found.parts, strict=True)
     assert (starts[0], len(starts), sum(numbers)) == (first, n_parts, 24)

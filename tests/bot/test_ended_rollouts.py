@@ -17,13 +17,13 @@ from core.rollout.evidence import TestEvidence
 from core.settings import Settings
 from core.store.audit import AuditEntry
 from core.store.chats import Chat
+from core.store.notices import operator_notice
 from core.store.rollouts import AUTOMATIC
 from core.store.store import Store
 from core.store.tables import AUDIT
 from tests.support.rollouts import MODEL, settings_with_model
 from tests.support.running_bot import RunningBot, running_bot
-from tests.support.servers import wait_for
-from tests.support.telegram_server import TelegramServer
+from tests.support.telegram_server import BOT_ID, TelegramServer
 
 OPERATOR, OTHER = 501, 502
 ACT = f"canary {MODEL} 0123456789ab"
@@ -44,10 +44,12 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @contextmanager
-def watching(telegram: TelegramServer, settings: Settings) -> Iterator[RunningBot]:
-    """Run a bot that looks for ended rollouts continuously."""
+def watching(
+    telegram: TelegramServer, settings: Settings, *, check_s: float = 0.05
+) -> Iterator[RunningBot]:
+    """Run a bot that looks for ended rollouts at its start and, by default, continuously."""
     options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
-    options |= {"operators": (OPERATOR, OTHER), "timings": Timings(rollout_check_s=0.05)}
+    options |= {"operators": (OPERATOR, OTHER), "timings": Timings(rollout_check_s=check_s)}
     with running_bot(telegram, settings.home, **options) as bot:
         yield bot
 
@@ -59,6 +61,11 @@ def end_rollout(store: Store) -> None:
     )
     audit = AuditEntry.now(AUTOMATIC, ACT, str(WORSE), WORSE)
     assert store.rollouts.end(canary.number, "rolled_back", WORSE, audit=audit)
+
+
+def claim(bot: RunningBot, number: int, operator: int) -> str:
+    """Return the name of the claim on the notice of an audit entry to an operator."""
+    return operator_notice(f"ended {number}", BOT_ID, bot.state.person(operator) or "")
 
 
 def notice(language: locale.Language, reason: str | None = None) -> str:
@@ -105,17 +112,32 @@ def test_end_during_a_stop_of_the_bot_is_told_after_the_start(
         assert telegram.wait_for(1, OPERATOR)[0].text == notice("en")
 
 
-def test_end_that_no_operator_was_told_is_told_later(
+def test_operator_whose_notice_failed_is_told_later_and_nobody_twice(
     telegram: TelegramServer, settings: Settings
 ) -> None:
-    telegram.faults.closed.update(dict.fromkeys((OPERATOR, OTHER), "bot was blocked"))
+    telegram.faults.closed[OPERATOR] = "bot was blocked"
     with watching(telegram, settings) as bot:
         end_rollout(bot.store)
-        wait_for(lambda: len(telegram.sent(OTHER)) > 0 or not bot.store.notices.is_due("ended 1"))
+        telegram.wait_for(1, OTHER)
         telegram.faults.closed.clear()
         # As if the time to send it had passed.
-        bot.store.notices.release("ended 1")
-        wait_for(lambda: notice("en") in [each.text for each in telegram.sent(OPERATOR)])
+        bot.store.notices.release(claim(bot, 1, OPERATOR))
+        assert telegram.wait_for(1, OPERATOR)[0].text == notice("en")
+        # A second end is told after another look at the first one.
+        end_rollout(bot.store)
+        for operator in (OPERATOR, OTHER):
+            assert len(telegram.wait_for(2, operator)) == 2
+
+
+def test_entry_that_cannot_be_told_keeps_no_other_one_from_being_told(
+    telegram: TelegramServer, settings: Settings
+) -> None:
+    with closing(Store.open(settings)) as store:
+        store.audit.record(AUTOMATIC, "an act of a newer version", "done")
+        end_rollout(store)
+    with watching(telegram, settings, check_s=3600):
+        for operator in (OPERATOR, OTHER):
+            assert telegram.wait_for(1, operator)[0].text == notice("en")
 
 
 def test_old_end_is_no_news(telegram: TelegramServer, settings: Settings) -> None:
@@ -126,5 +148,5 @@ def test_old_end_is_no_news(telegram: TelegramServer, settings: Settings) -> Non
     with watching(telegram, settings) as bot:
         end_rollout(bot.store)
         telegram.wait_for(1, OPERATOR)
-        assert bot.store.notices.is_due("ended 1")
-        wait_for(lambda: not bot.store.notices.is_due("ended 2"))
+        assert bot.store.notices.is_due(claim(bot, 1, OPERATOR))
+        assert not bot.store.notices.is_due(claim(bot, 2, OPERATOR))

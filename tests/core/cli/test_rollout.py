@@ -67,12 +67,15 @@ def test_evidence_says_that_the_candidate_has_answered_no_photo(settings: Settin
     candidate = install_candidate(settings)
     assert run(settings, "shadow", MODEL, candidate).returncode == 0
     assert "tensight models pull" not in run(settings, "evidence", MODEL).stdout
+    assert not json.loads(run(settings, "evidence", MODEL, "--json").stdout)["lacks_answers"]
     with closing(Store.open(settings)) as store, store.database.write() as connection:
         earlier = datetime.now(UTC) - timedelta(minutes=6)
         connection.execute(sa.update(ROLLOUTS).values(began_at=earlier))
     shown = run(settings, "evidence", MODEL).stdout
     assert "No photo was answered by the candidate yet" in shown
     assert "`tensight models pull`" in shown
+    found = json.loads(run(settings, "evidence", MODEL, "--json").stdout)
+    assert found["lacks_answers"] is True
 
 
 def test_candidate_must_differ_from_the_live_revision(settings: Settings) -> None:

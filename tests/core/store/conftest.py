@@ -27,10 +27,16 @@ def server() -> Iterator[postgres.Postgres]:
         yield server
 
 
+@pytest.fixture
+def shared(server: postgres.Postgres, settings: Settings) -> Settings:
+    """Return settings with a PostgreSQL database."""
+    return settings.model_copy(update={"database_url": SecretStr(server.database())})
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def each(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     """Return settings with a database, SQLite and PostgreSQL in turn."""
     if request.param == "sqlite":
         return settings
-    url = SecretStr(request.getfixturevalue("server").database())
-    return settings.model_copy(update={"database_url": url})
+    shared: Settings = request.getfixturevalue("shared")
+    return shared

@@ -48,7 +48,7 @@ def test_digest_is_due_until_it_was_sent(stores: list[Store], days: int) -> None
     at = let_pass(stores[0], days)
     due = one.due(PERSON)
     assert due == DueDigest(days, in_utc(at)) == other.due(PERSON)
-    one.advance(PERSON, due)
+    one.advance(PERSON, due, labels=0)
     assert other.due(PERSON) is None
     assert due_at(stores[0]) - at == timedelta(days=days), "the same time of day"
 
@@ -59,7 +59,7 @@ def test_missed_digests_are_skipped(stores: list[Store]) -> None:
     at = let_pass(stores[0], 4.5)
     due = table.due(PERSON)
     assert due is not None
-    table.advance(PERSON, due)
+    table.advance(PERSON, due, labels=0)
     assert due_at(stores[0]) - at == timedelta(days=4)
 
 
@@ -71,8 +71,23 @@ def test_choice_while_a_digest_is_sent_is_kept(stores: list[Store]) -> None:
     assert due is not None
     other.set(PERSON, 7)
     chosen = due_at(stores[1])
-    one.advance(PERSON, due)
+    one.advance(PERSON, due, labels=0)
     assert (one.days(PERSON), due_at(stores[0])) == (7, chosen)
+
+
+def test_number_of_reported_labels_is_kept_with_another_choice(stores: list[Store]) -> None:
+    one, other = (store.digests for store in stores)
+    assert one.reported_labels(PERSON) is None
+    one.set(PERSON, 1)
+    assert one.reported_labels(PERSON) == 0
+    let_pass(stores[0], 1)
+    due = one.due(PERSON)
+    assert due is not None
+    other.set(PERSON, 7)
+    one.advance(PERSON, due, labels=20)
+    assert other.reported_labels(PERSON) == 20
+    other.set(PERSON, 1)
+    assert one.reported_labels(PERSON) == 20
 
 
 def test_digests_end_when_they_are_switched_off(stores: list[Store]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.settings import Settings
-from core.store.notices import NoticeTable
+from core.store.notices import NoticeTable, operator_notice
 from core.store.store import Store
 from core.store.tables import NOTICES
 
@@ -68,3 +68,18 @@ def test_notices_that_are_due_again_are_purged(stores: list[Store]) -> None:
         names = connection.execute(sa.select(NOTICES.c.name)).scalars().all()
     assert names == ["ended 2"]
     assert (notices.is_due("ended 1"), notices.is_due("ended 2")) == (True, False)
+
+
+def test_notices_of_bots_and_operators_are_claimed_apart() -> None:
+    names = {
+        operator_notice("drift", bot, operator * 64) for bot in (1, 2) for operator in ("a", "b")
+    }
+    assert len(names) == 4
+
+
+def test_name_of_an_operators_notice_fits_into_its_column() -> None:
+    column = NOTICES.c.name.type
+    assert isinstance(column, sa.String)
+    assert column.length is not None
+    longest = operator_notice(f"ended {2**31 - 1}", 2**52, "0" * 64)
+    assert len(longest) <= column.length

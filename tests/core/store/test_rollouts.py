@@ -267,6 +267,33 @@ def test_comparison_is_deleted_once_its_sender_is_known_to_be_forgotten(each: Se
     assert [each.answer for each in left] == ["z"]
 
 
+def test_comparison_that_escaped_forget_is_purged(each: Settings) -> None:
+    now = datetime.now(UTC)
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.rollouts.add_comparisons(rollout.number, [comparison("mine"), comparison("other")])
+        with store.database.write() as connection:
+            forgotten = {"answer": "mine", "person": None, "at": now}
+            connection.execute(sa.insert(SHADOW_SENDERS).values(forgotten))
+        store.purge_rollouts_before(now - timedelta(days=1))
+        left = store.rollouts.comparisons(rollout.number)
+    assert [each.answer for each in left] == ["other"]
+
+
+def test_sender_is_kept_with_a_comparison_that_was_stored_later(each: Settings) -> None:
+    now = datetime.now(UTC)
+    with closing(Store.open(each)) as store:
+        rollout = begin(store)
+        store.shadow_senders.add("me", ["mine"])
+        with store.database.write() as connection:
+            before = sa.update(SHADOW_SENDERS).values(at=now - timedelta(days=1, seconds=5))
+            connection.execute(before)
+        store.rollouts.add_comparisons(rollout.number, [comparison("mine")])
+        store.purge_before(now - timedelta(days=1))
+        store.chats.forget("me", set())
+        assert store.rollouts.comparisons(rollout.number) == []
+
+
 def test_senders_are_kept_as_long_as_the_comparisons_of_their_photos(each: Settings) -> None:
     with closing(Store.open(each)) as store:
         rollout = begin(store)
