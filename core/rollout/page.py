@@ -132,7 +132,8 @@ The limit does not stop someone who has many accounts or addresses. Labels that 
 {runs:,} canaries with a candidate that is equal to the live revision, ten classes,
 {photos:,} judged photos each, evidence looked at after every photo. *Correlated* means that the
 {limit} photos of a person have a correlation of {correlation}: they are not independent, and the
-bound does not hold for them exactly.
+bound does not hold for them exactly. The test's level leaves room for them, so that the three tests
+together stay below 5%.
 
 {false_alarms}
 
