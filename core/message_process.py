@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from core.messages import read_message, write_message
 from core.redaction import without_credentials
+from core.system import stop_signals_blocked
 
 __all__ = ["MessageProcess"]
 
@@ -27,7 +28,7 @@ class MessageProcess:
 
     The worker reads requests from standard input and writes answers to standard output, see
     `core.messages`; its first message says that it is ready. One thread asks; any thread may close
-    it.
+    it. Stop signals do not reach the worker: its parent may still need it, and ends it.
 
     Args:
         command: Command line of the worker.
@@ -122,14 +123,15 @@ class MessageProcess:
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
         # Without the lock: it takes time, and `close` must not wait for it.
-        process = subprocess.Popen(
-            self._command,
-            env=environment,
-            cwd=Path(__file__).resolve().parents[1],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        with stop_signals_blocked():
+            process = subprocess.Popen(
+                self._command,
+                env=environment,
+                cwd=Path(__file__).resolve().parents[1],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         with self._lock:
             self._process = process
             self._errors = _Tail(cast("BufferedReader", process.stderr))

@@ -12,8 +12,8 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -32,6 +32,7 @@ __all__ = [
     "processor_name",
     "set_pipe_size",
     "stop_signals",
+    "stop_signals_blocked",
 ]
 
 _LOWEST_PRIORITY = 19
@@ -60,6 +61,23 @@ def ignore_stop_signals() -> None:
     """Ignore signals that ask this process to stop; only from the main thread."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """Block stop signals in this thread while the context is open.
+
+    A process that is started in it never gets one, whoever signals its group: it inherits the
+    blocked signals. Windows does not send them to single processes.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_resource_limits() -> bool:

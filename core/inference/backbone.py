@@ -45,6 +45,7 @@ class Backbone:
 
         Raises:
             BundleError: As for `load`.
+            EngineStartError: As for `IsolatedEngine`.
         """
         classes = len(bundle.config.labels)
         return cls(bundle, IsolatedEngine(bundle.folder, classes=classes, threads=threads))

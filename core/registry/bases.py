@@ -113,6 +113,7 @@ class ClassifierLoader:
 
         Raises:
             BundleError: As for `load`.
+            EngineStartError: As for `IsolatedEngine`.
         """
         owner = self._bases.of(bundle) or bundle
         backbone = self._loaded.get(_engine_key(owner))

@@ -218,6 +218,7 @@ class Catalog:
 
         Raises:
             BundleError: It cannot be loaded.
+            EngineStartError: Its process did not start, which a later attempt may do.
         """
         return self._loader.load_isolated(bundle)
 

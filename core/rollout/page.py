@@ -59,7 +59,9 @@ at its start, and ends as *superseded* if another one becomes live, by a promoti
 upgrade brings another bundled revision. The audit log states how each rollout ended.
 
 A process whose machine does not have the candidate, or has a damaged copy of it, continues with
-the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends.
+the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends; if
+only its process fails to start, for want of memory for example, the process tries again after a
+minute, and the rollout ends at the third time in a row.
 
 ## Shadow
 

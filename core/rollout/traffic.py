@@ -17,6 +17,7 @@ from typing import Protocol
 from core.bundle.folder import BUNDLED, Bundle
 from core.errors import (
     BundleError,
+    EngineStartError,
     EngineStoppedError,
     ModelNotFoundError,
     StoreError,
@@ -58,6 +59,7 @@ _CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
 _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
 _MAX_ENDED = 16
+_MAX_FAILED_STARTS = 3
 _MAX_LATEST = 1000
 _OWN_ENDS: tuple[tuple[str, Outcome], ...] = (
     *(("canary", "rolled_back"), ("canary", "superseded")),
@@ -78,7 +80,8 @@ class Timings:
     Attributes:
         poll_s: Interval of reading the active rollouts.
         store_s: Interval of storing counts, and of evaluating the evidence.
-        retry_s: Pause before a damaged copy of a candidate is tried again.
+        retry_s: Pause before a candidate is loaded again whose copy here is damaged, or whose
+            process did not start.
     """
 
     poll_s: float = 1.0
@@ -186,8 +189,10 @@ class Rollouts:
         self._active: dict[str, _Active] = {}
         # Rollouts that have ended while the database was not available for their last counts.
         self._ended: deque[_Active] = deque(maxlen=_MAX_ENDED)
-        # By number of a rollout with a damaged candidate: when to try it again.
+        # By number of a rollout: when to load its candidate again, and how often in a row its
+        # process has not started.
         self._retry_at: dict[int, float] = {}
+        self._failed_starts: Counter[int] = Counter()
         self._histograms: dict[tuple[str, str], AnswerHistograms] = {}
         # Digests of the latest answers, the oldest one first.
         self._latest: OrderedDict[str, None] = OrderedDict()
@@ -339,7 +344,7 @@ class Rollouts:
         for rollout in self._superseded(store, wanted.values()):
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
-            if active.stopped is not None:
+            if active.stopped is not None and not self._closed.is_set():
                 self._end_rollout(
                     store, active.rollout, EndReason("stopped", {"error": active.stopped})
                 )
@@ -450,7 +455,7 @@ class Rollouts:
 
     def _start_rollout(self, store: Store, rollout: Rollout) -> None:
         """Load the candidate of a rollout; end the rollout if no machine can load it."""
-        bundle = None
+        bundle: Bundle | None = None
         try:
             bundle = self._models.find_revision(rollout.model, rollout.candidate)
             if bundle is None:
@@ -470,17 +475,37 @@ class Rollouts:
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle
                 )
         except (BundleError, ModelNotFoundError) as error:
-            if self._is_intact(rollout, bundle):
-                self._end_rollout(store, rollout, EndReason("not_loadable", {"error": str(error)}))
-                return
-            self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
-            self._models.report(
-                f"The {rollout.kind} of {rollout.model} {rollout.candidate} does not run in this "
-                f"process, as its copy of the candidate is damaged or incomplete: {error} Delete "
-                "the copy and install it again with `tensight models pull`."
-            )
+            self._on_failed_load(store, rollout, bundle, error)
             return
+        self._failed_starts.pop(rollout.number, None)
         self._active[rollout.model] = active
+
+    def _on_failed_load(
+        self, store: Store, rollout: Rollout, bundle: Bundle | None, error: TenSightError
+    ) -> None:
+        """End a rollout if no machine can load its candidate; otherwise load it again later."""
+        if self._closed.is_set():
+            return  # whatever stops this process may have ended the candidate's
+        self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
+        if isinstance(error, EngineStartError):
+            self._failed_starts[rollout.number] += 1
+            if self._failed_starts[rollout.number] < _MAX_FAILED_STARTS:
+                logger.warning(
+                    "The candidate of the %s of %s is loaded again in %g s: %s",
+                    rollout.kind,
+                    rollout.model,
+                    self._timings.retry_s,
+                    error,
+                )
+                return
+        if self._is_intact(rollout, bundle):
+            self._end_rollout(store, rollout, EndReason("not_loadable", {"error": str(error)}))
+            return
+        self._models.report(
+            f"The {rollout.kind} of {rollout.model} {rollout.candidate} does not run in this "
+            f"process, as its copy of the candidate is damaged or incomplete: {error} Delete "
+            "the copy and install it again with `tensight models pull`."
+        )
 
     def _is_intact(self, rollout: Rollout, bundle: Bundle | None) -> bool:
         """Return whether the files of a candidate and its base are what its revision stands for.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import Bundle
-from core.errors import BundleError, StoreError
+from core.errors import BundleError, EngineStartError, StoreError
 from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.isolated_engine import IsolatedEngine
@@ -273,6 +273,73 @@ def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -
     assert [(each.act, each.outcome) for each in entries.values()] == [
         (f"canary {MODEL} {candidate}", ended.reason)
     ]
+
+
+class CatalogWithFailingStart(Catalog):
+    """A catalog whose candidates' processes do not start the first few times."""
+
+    fails = 0
+
+    def load_candidate(self, bundle: Bundle) -> Classifier:
+        if self.fails == 0:
+            return super().load_candidate(bundle)
+        self.fails -= 1
+        raise EngineStartError("it was killed")
+
+
+def test_candidate_whose_process_does_not_start_is_loaded_again(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    candidate = install_candidate(settings)
+    catalog = CatalogWithFailingStart(settings)
+    catalog.fails = 2
+    with closing(Store.open(settings)) as store, closing(catalog):
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=Timings(retry_s=0)
+        )
+        inside = client_of(rollout, assigned=True)
+        for _ in range(2):
+            rollouts.refresh()
+            assert store.rollouts.active() == [rollout]
+            assert rollouts.classifier(MODEL, inside).revision == rollout.live
+        rollouts.refresh()
+        assert rollouts.classifier(MODEL, inside).revision == candidate
+        rollouts.close()
+    assert caplog.text.count("it was killed") == 2
+
+
+def test_canary_ends_at_the_third_failed_start(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    catalog = CatalogWithFailingStart(settings)
+    catalog.fails = 3
+    with closing(Store.open(settings)) as store, closing(catalog):
+        begin(store, settings, candidate)
+        rollouts = Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=Timings(retry_s=0)
+        )
+        for _ in range(3):
+            assert len(store.rollouts.active()) == 1
+            rollouts.refresh()
+        rollouts.close()
+        ended = store.rollouts.latest(MODEL)
+    assert ended is not None
+    assert ended.reason == "the candidate cannot be loaded: it was killed"
+
+
+def test_load_that_fails_while_the_process_stops_ends_no_canary(settings: Settings) -> None:
+    class Stopping(Catalog):
+        def load_candidate(self, bundle: Bundle) -> Classifier:
+            rollouts._closed.set()  # as `close` does, which then waits
+            raise BundleError("its process was ended")
+
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(Stopping(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        rollouts.close()
+        assert store.rollouts.active() == [rollout]
 
 
 @pytest.mark.parametrize(
