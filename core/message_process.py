@@ -160,7 +160,7 @@ class _Tail:
         self._stream = stream
         self._tail = b""
         self._thread = threading.Thread(target=self._read, name="worker errors", daemon=True)
-        self._thread.start()
+        _start_thread(self._thread)
 
     def text(self) -> str:
         """Return the end of the stream once its process has ended, without secrets."""
@@ -181,7 +181,19 @@ class _Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> None:
-        self._timer.start()
+        _start_thread(self._timer)
 
     def __exit__(self, *_error: object) -> None:
         self._timer.cancel()
+
+
+def _start_thread(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        OSError: The system has no thread left.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
