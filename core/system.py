@@ -28,6 +28,7 @@ __all__ = [
     "lower_limit",
     "on_stop_signal",
     "open_file_limit",
+    "parent_variable",
     "peak_memory_bytes",
     "processor_name",
     "set_pipe_size",
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 _LOWEST_PRIORITY = 19
+_PARENT = "WORKER_PARENT"
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 ResourceLimit = Literal["RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE"]
 """Name of a resource limit, as in the standard library's module `resource`."""
@@ -114,19 +117,38 @@ def become_background_worker(memory: int) -> None:
         os.nice(_LOWEST_PRIORITY)
 
 
+def parent_variable() -> dict[str, str]:
+    """Return the environment variable that tells a worker of this process who its parent is."""
+    return {_PARENT: str(os.getpid())}
+
+
 def become_worker(memory: int) -> None:
     """Give this process a memory limit, and ignore stop signals: its parent ends it.
 
-    Limits that the system lacks are left out.
+    On Linux it also ends with the thread that started it, however busy it is, so that a parent that
+    is killed leaves no worker behind. Limits that the system lacks are left out.
 
     Args:
         memory: Maximum address space in bytes.
     """
     ignore_stop_signals()
+    _end_with_parent()
     limits: tuple[tuple[ResourceLimit, int], ...] = (("RLIMIT_AS", memory), ("RLIMIT_CORE", 0))
     for limit, value in limits:
         with suppress(ValueError, OSError, UnsupportedSystemError):
             lower_limit(limit, value)
+
+
+def _end_with_parent() -> None:
+    """Let Linux kill this process when the thread that started it ends."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):  # also where Python was built without ctypes
+        ctypes = _unix_module("ctypes")
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, *map(ctypes.c_ulong, (signal.SIGKILL, 0, 0, 0)))
+    parent = os.environ.get(_PARENT)
+    if parent is not None and os.getppid() != int(parent):
+        os._exit(1)  # it ended before
 
 
 def open_file_limit() -> int | None:
