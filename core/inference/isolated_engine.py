@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class IsolatedEngine:
         command: Command line of the worker without the folder and the number of threads.
         start_s: Seconds that the worker may take to load the model.
         answer_s: Seconds that a call may take.
+        on_start: Called with the process before it starts, so that another thread can close it.
 
     Raises:
         BundleError: The model cannot be loaded.
@@ -59,6 +61,7 @@ class IsolatedEngine:
         command: tuple[str, ...] = (sys.executable, "-m", "core.inference.engine_worker"),
         start_s: float = 120.0,
         answer_s: float = ANSWER_S,
+        on_start: Callable[[MessageProcess], object] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._classes = classes
@@ -73,6 +76,7 @@ class IsolatedEngine:
         self._problem: str | None = None
         self.transfer_s = 0.0
         weakref.finalize(self, self._process.end)
+        on_start(self._process)
         try:
             ready = self._process.start()
             problem = ready.get("error")

@@ -25,7 +25,9 @@ from core.errors import (
 )
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
+from core.message_process import MessageProcess
 from core.registry.taught import is_private
+from core.rollout.candidate_load import CandidateLoad
 from core.rollout.evidence import canary_evidence
 from core.rollout.run_pairs import Run, RunPairs
 from core.rollout.shadow import MAX_UNSTORED, ShadowRunner
@@ -107,7 +109,9 @@ class Models(Protocol):
     def folders(self, bundle: Bundle) -> list[Path]:
         """Return the model folder of a bundle, and that of its base where it has one."""
 
-    def load_candidate(self, bundle: Bundle) -> Classifier:
+    def load_candidate(
+        self, bundle: Bundle, *, on_start: Callable[[MessageProcess], object]
+    ) -> Classifier:
         """Load a classifier that may crash or hang without harm to this process."""
 
     def report(self, problem: str) -> None:
@@ -161,7 +165,8 @@ class Rollouts:
     """Applies the active rollouts of the database, and stores counts of their outcomes.
 
     A thread reads the active rollouts, so that photos never wait for the database. Where the
-    database is not available, the last known rollouts continue.
+    database is not available, the last known rollouts continue. Each candidate of a canary is
+    loaded in a further thread, so that the other rollouts go on meanwhile.
 
     Args:
         models: The models.
@@ -187,6 +192,7 @@ class Rollouts:
         self._timings = timings or Timings()
         self._store: Store | None = None
         self._active: dict[str, _Active] = {}
+        self._loads: dict[str, CandidateLoad] = {}
         # Rollouts that have ended while the database was not available for their last counts.
         self._ended: deque[_Active] = deque(maxlen=_MAX_ENDED)
         # By number of a rollout: when to load its candidate again, and how often in a row its
@@ -214,6 +220,8 @@ class Rollouts:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
+        for load in self._loads.values():
+            load.close()
         if self._active or self._ended or self._histograms:
             with suppress(StoreError):
                 self.store()
@@ -351,9 +359,15 @@ class Rollouts:
                 wanted.pop(model, None)
             if model not in wanted or wanted[model].number != active.rollout.number:
                 self._discard(model)
+        for model, load in list(self._loads.items()):
+            if model not in wanted or wanted[model].number != load.rollout.number:
+                self._loads.pop(model).close()
+            elif load.is_done:
+                del wanted[model]
+                self._finish_load(store, self._loads.pop(model))
         for model, rollout in wanted.items():
             is_due = time.monotonic() >= self._retry_at.get(rollout.number, 0.0)
-            if model not in self._active and is_due:
+            if model not in self._active and model not in self._loads and is_due:
                 self._start_rollout(store, rollout)
 
     def store(self) -> None:
@@ -454,7 +468,10 @@ class Rollouts:
         return None if bundled is None else bundled.revision
 
     def _start_rollout(self, store: Store, rollout: Rollout) -> None:
-        """Load the candidate of a rollout; end the rollout if no machine can load it."""
+        """Begin to load the candidate of a canary, or run that of a shadow.
+
+        The rollout ends if no machine can load it.
+        """
         bundle: Bundle | None = None
         try:
             bundle = self._models.find_revision(rollout.model, rollout.candidate)
@@ -467,18 +484,28 @@ class Rollouts:
                 return
             if bundle.revision != rollout.candidate:
                 raise BundleError(f"{bundle.folder} contains {bundle.revision}.")
-            active = _Active(rollout)
             if rollout.kind == "canary":
-                active.candidate = self._models.load_candidate(bundle)
+                load = CandidateLoad(rollout, bundle, self._models.load_candidate)
+                self._loads[rollout.model] = load
             else:
-                active.shadow = self._run_shadow(
+                shadow = self._run_shadow(
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle
                 )
+                self._active[rollout.model] = _Active(rollout, shadow=shadow)
         except (BundleError, ModelNotFoundError) as error:
             self._on_failed_load(store, rollout, bundle, error)
+
+    def _finish_load(self, store: Store, load: CandidateLoad) -> None:
+        """Let the candidate of a canary answer once it is loaded."""
+        rollout = load.rollout
+        self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
+        try:
+            candidate = load.result()
+        except (BundleError, ModelNotFoundError) as error:
+            self._on_failed_load(store, rollout, load.bundle, error)
             return
         self._failed_starts.pop(rollout.number, None)
-        self._active[rollout.model] = active
+        self._active[rollout.model] = _Active(rollout, candidate=candidate)
 
     def _on_failed_load(
         self, store: Store, rollout: Rollout, bundle: Bundle | None, error: TenSightError
