@@ -21,7 +21,7 @@ from core.messages import MessageError
 
 __all__ = ["ANSWER_S", "IsolatedEngine"]
 
-ANSWER_S = 10.0
+ANSWER_S = 5.0
 """Seconds that a call may take; beyond them, the worker is killed."""
 
 _MAX_ANSWER_BYTES = 256 * 2**20

@@ -62,6 +62,7 @@ _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
 _MAX_ENDED = 16
 _MAX_FAILED_STARTS = 3
+_MAX_STOPS = 2
 _MAX_LATEST = 1000
 _OWN_ENDS: tuple[tuple[str, Outcome], ...] = (
     *(("canary", "rolled_back"), ("canary", "superseded")),
@@ -83,7 +84,7 @@ class Timings:
         poll_s: Interval of reading the active rollouts.
         store_s: Interval of storing counts, and of evaluating the evidence.
         retry_s: Pause before a candidate is loaded again whose copy here is damaged, or whose
-            process did not start.
+            process did not start or has stopped.
     """
 
     poll_s: float = 1.0
@@ -144,6 +145,7 @@ class _Active:
         pairs: Runs of a canary that wait for one to be compared with.
         has_failed: Whether the candidate of a canary has failed, which is reported once.
         stopped: Why its engine has stopped; None while it runs.
+        stops: How often its engine has stopped.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
         comparisons: Comparisons of a shadow that are not stored yet; the oldest ones are dropped.
         evidence, photos: See `RolloutStatus`.
@@ -155,6 +157,7 @@ class _Active:
     pairs: RunPairs = field(default_factory=RunPairs)
     has_failed: bool = False
     stopped: str | None = None
+    stops: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     comparisons: deque[Comparison] = field(default_factory=lambda: deque(maxlen=MAX_UNSTORED))
     evidence: dict[str, float] = field(default_factory=dict)
@@ -286,9 +289,13 @@ class Rollouts:
         """
         active = self._active.get(classifier.name)
         if active is not None and active.rollout.kind == "canary":
-            if not explained:
+            # Batches that wait for an engine while it stops are no further failures of it.
+            is_late = isinstance(error, EngineStoppedError) and (
+                active.stopped is not None or classifier is not active.candidate
+            )
+            if not explained and not is_late:
                 self._count_run(active, classifier, Run(failed=True), photos)
-            if classifier.revision == active.rollout.candidate:
+            if classifier.revision == active.rollout.candidate and not is_late:
                 self._note_failure(active, error)
         try:
             live = self._models.load(classifier.name)
@@ -352,9 +359,10 @@ class Rollouts:
         for rollout in self._superseded(store, wanted.values()):
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
-            if active.stopped is not None and not self._closed.is_set():
+            has_stopped = active.stopped is not None and active.stops >= _MAX_STOPS
+            if has_stopped and not self._closed.is_set():
                 self._end_rollout(
-                    store, active.rollout, EndReason("stopped", {"error": active.stopped})
+                    store, active.rollout, EndReason("stopped", {"error": str(active.stopped)})
                 )
                 wanted.pop(model, None)
             if model not in wanted or wanted[model].number != active.rollout.number:
@@ -366,8 +374,10 @@ class Rollouts:
                 del wanted[model]
                 self._finish_load(store, self._loads.pop(model))
         for model, rollout in wanted.items():
+            current = self._active.get(model)
+            is_wanted = current is None or current.stopped is not None
             is_due = time.monotonic() >= self._retry_at.get(rollout.number, 0.0)
-            if model not in self._active and model not in self._loads and is_due:
+            if is_wanted and model not in self._loads and is_due:
                 self._start_rollout(store, rollout)
 
     def store(self) -> None:
@@ -429,9 +439,14 @@ class Rollouts:
                 active.counts.update(active.pairs.add("live", run, photos))
 
     def _note_failure(self, active: _Active, error: Exception) -> None:
-        """Report the first failure of a canary's candidate; use it no more if it has stopped."""
+        """Report the first failure of a canary's candidate; load it again if it has stopped.
+
+        One stop is no proof: a pause of the whole machine ends an engine, too.
+        """
         if isinstance(error, EngineStoppedError):
-            active.stopped = str(error)
+            self._retry_at[active.rollout.number] = time.monotonic() + self._timings.retry_s
+            active.stops += 1
+            active.stopped = str(error)  # at last: `refresh` acts on it
         if not active.has_failed:
             active.has_failed = True
             name = f"{active.rollout.model} {active.rollout.candidate}"
@@ -505,7 +520,9 @@ class Rollouts:
             self._on_failed_load(store, rollout, load.bundle, error)
             return
         self._failed_starts.pop(rollout.number, None)
-        self._active[rollout.model] = _Active(rollout, candidate=candidate)
+        active = self._active.setdefault(rollout.model, _Active(rollout))
+        active.candidate = candidate
+        active.stopped = None  # at last: from now on it answers
 
     def _on_failed_load(
         self, store: Store, rollout: Rollout, bundle: Bundle | None, error: TenSightError

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.bundle.folder import Bundle
-from core.errors import BundleError, EngineStartError, StoreError
+from core.errors import BundleError, EngineStartError, EngineStoppedError, StoreError
 from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.isolated_engine import IsolatedEngine
@@ -45,7 +45,7 @@ from tests.support.rollouts import (
 from tests.support.servers import wait_for
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FAST = Timings(poll_s=0.02, store_s=0.05)
+FAST = Timings(poll_s=0.02, store_s=0.05, retry_s=0.02)
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ class CatalogWithFakeEngine(Catalog):
 
 
 @pytest.mark.parametrize("code", ["os._exit(1)", "time.sleep(600)"], ids=["crashes", "hangs"])
-def test_canary_that_crashes_or_hangs_is_rolled_back_at_once(
+def test_canary_that_crashes_or_hangs_twice_is_rolled_back(
     settings: Settings, photo: Path, code: str
 ) -> None:
     candidate = install_candidate(settings)
@@ -246,12 +246,65 @@ def test_canary_that_crashes_or_hangs_is_rolled_back_at_once(
                 return await asyncio.gather(*asked)
 
             assert {each.revision for each in asyncio.run(ask_together())} == {rollout.live}
-            wait_for(lambda: store.rollouts.active() == [])
-            assert ask(running, photo, inside).revision == rollout.live
+
+            def has_ended() -> bool:
+                assert ask(running, photo, inside).revision == rollout.live
+                return store.rollouts.active() == []
+
+            wait_for(has_ended)
         ended = store.rollouts.latest(MODEL)
         assert ended is not None
         assert ended.outcome == "rolled_back"
         assert "the candidate stopped: baseline crashed, or did not answer" in str(ended.reason)
+
+
+def test_canary_that_crashes_once_is_started_again(
+    settings: Settings, photo: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "has crashed"
+    catalog = CatalogWithFakeEngine(settings)
+    catalog.code = (
+        f"if not os.path.exists({str(note)!r}):\n"
+        f"    open({str(note)!r}, 'w').close()\n"
+        "    os._exit(1)\n"
+        "n = header['shape'][0]\n"
+        "answer({'seconds': 0.001, 'shapes': [[n, 10], [n, 128]]}, bytes(4 * 138 * n))\n"
+    )
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(predictor(settings, catalog)) as running:
+        rollout = begin(store, settings, candidate)
+        inside = client_of(rollout, assigned=True)
+        running.warm()
+        wait_for(lambda: ask(running, photo, inside).revision == candidate)
+        assert note.exists()
+        assert store.rollouts.active() == [rollout]
+
+
+def test_stop_of_an_engine_counts_once_for_all_that_wait_for_it(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=Timings(retry_s=0)
+        )
+        fail = partial(rollouts.on_failed_run, error=EngineStoppedError("it hangs"))
+        inside = client_of(rollout, assigned=True)
+        apply_rollout(rollouts)
+        first = rollouts.classifier(MODEL, inside)
+        for _ in range(3):
+            fail(first, 1, explained=False)
+            rollouts.on_run(catalog.load(MODEL), 1, 1.0, explained=False)
+        assert rollouts.classifier(MODEL, inside).revision == rollout.live
+        refresh_until(rollouts, lambda: rollouts.classifier(MODEL, inside).revision == candidate)
+        second = rollouts.classifier(MODEL, inside)
+        fail(first, 1, explained=False)
+        assert rollouts.classifier(MODEL, inside) is second, "the first one stopped before"
+        rollouts.store()
+        assert sum(each.candidate_errors for each in store.rollouts.traffic(rollout.number)) == 1
+        fail(second, 1, explained=False)
+        rollouts.refresh()
+        assert store.rollouts.active() == []
+        rollouts.close()
 
 
 def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -> None:
