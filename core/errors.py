@@ -5,6 +5,7 @@
     ├── PhotoReadError (OSError)          the photo's file cannot be read
     ├── OutputError (OSError)             an output file cannot be written
     ├── BundleError (ValueError)          a model folder is incomplete or invalid
+    │   ├── EngineStartError                  the process of its engine did not start
     │   └── EngineStoppedError                its engine crashed or hung
     ├── ModelNotFoundError (LookupError)  there is no model of that name
     ├── PredictorError (RuntimeError)     the predictor failed; the photo may be fine
@@ -46,6 +47,7 @@ __all__ = [
     "CommandUnavailableError",
     "DataError",
     "DeadlineError",
+    "EngineStartError",
     "EngineStoppedError",
     "HubError",
     "HubUnavailableError",
@@ -134,6 +136,13 @@ class BundleError(TenSightError, ValueError):
     """A model folder is incomplete, modified or of an unknown format."""
 
     code = "bad_bundle"
+
+
+class EngineStartError(BundleError):
+    """The process of an engine could not be started, ended early or did not load it in time.
+
+    It is no proof of a fault in the model: the system may lack memory, or may have ended it.
+    """
 
 
 class EngineStoppedError(BundleError):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
 from core.messages import read_message, write_message
 from core.redaction import without_credentials
+from core.system import parent_variable, stop_signals_blocked
 
 __all__ = ["MessageProcess"]
 
@@ -27,7 +28,7 @@ class MessageProcess:
 
     The worker reads requests from standard input and writes answers to standard output, see
     `core.messages`; its first message says that it is ready. One thread asks; any thread may close
-    it.
+    it. Stop signals do not reach the worker: its parent may still need it, and ends it.
 
     Args:
         command: Command line of the worker.
@@ -45,14 +46,13 @@ class MessageProcess:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._closed = False
-        self._process: subprocess.Popen[bytes] | None = None
-        self._errors: _Tail | None = None
+        self._worker: _Worker | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether the worker runs."""
-        process = self._process
-        return process is not None and process.poll() is None
+        worker = self._worker
+        return worker is not None and worker.process.poll() is None
 
     def start(self) -> dict[str, Any]:
         """Start the worker, and return the JSON object of its first message.
@@ -93,17 +93,8 @@ class MessageProcess:
             The end of what it wrote to standard error, without secrets.
         """
         with self._lock:
-            process, self._process = self._process, None
-            errors, self._errors = self._errors, None
-        if process is None:
-            return ""
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            with suppress(OSError):
-                if stream is not None:
-                    stream.close()
-        return "" if errors is None else errors.text()
+            worker, self._worker = self._worker, None
+        return "" if worker is None else worker.end()
 
     def close(self) -> None:
         """Kill the worker, and any that is being started; never waits."""
@@ -113,26 +104,18 @@ class MessageProcess:
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:
-        process = self._process
-        if process is None:
+        worker = self._worker
+        if worker is None:
             raise EOFError
-        return process
+        return worker.process
 
     def _start(self) -> None:
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
         # Without the lock: it takes time, and `close` must not wait for it.
-        process = subprocess.Popen(
-            self._command,
-            env=environment,
-            cwd=Path(__file__).resolve().parents[1],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        worker = _Worker(self._command, environment | parent_variable())
         with self._lock:
-            self._process = process
-            self._errors = _Tail(cast("BufferedReader", process.stderr))
+            self._worker = worker
             closed = self._closed
         if closed:
             self.end()
@@ -147,28 +130,75 @@ class MessageProcess:
 
     def _kill(self) -> None:
         with self._lock:
-            if self._process is not None:
-                self._process.kill()
+            if self._worker is not None:
+                self._worker.process.kill()
 
 
-class _Tail:
-    """Keeps the end of a stream, which it reads in a thread until its end, and closes."""
+class _Worker:
+    """A process, and a thread that starts it, keeps what it says at last, and lives as long.
 
-    def __init__(self, stream: BufferedReader) -> None:
-        self._stream = stream
+    Linux ends a worker with the thread that has started it, see `core.system.become_worker`; the
+    thread that asks for it first may be a short-lived one.
+
+    Attributes:
+        process: The process, with pipes.
+
+    Args:
+        command: Its command line.
+        environment: Its environment variables.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._tail = b""
-        self._thread = threading.Thread(target=self._read, name="worker errors", daemon=True)
-        self._thread.start()
+        started: Future[subprocess.Popen[bytes]] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(command, environment, started), name="worker", daemon=True
+        )
+        _start_thread(self._thread)
+        self.process = started.result()
 
-    def text(self) -> str:
-        """Return the end of the stream once its process has ended, without secrets."""
+    def end(self) -> str:
+        """End the process.
+
+        Returns:
+            The end of its standard error, without secrets.
+        """
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
         self._thread.join(_TAIL_S)  # a process that it left behind may hold the stream open
         return without_credentials(self._tail.decode(errors="replace").strip())
 
-    def _read(self) -> None:
-        with self._stream:
-            while chunk := self._stream.read1():
+    def _run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        started: Future[subprocess.Popen[bytes]],
+    ) -> None:
+        try:
+            with stop_signals_blocked():
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    cwd=Path(__file__).resolve().parents[1],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+        except Exception as error:  # noqa: BLE001  # raised to the caller
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        with cast("Any", process.stderr) as stream:
+            while chunk := stream.read1():
                 self._tail = (self._tail + chunk)[-_MAX_TAIL_BYTES:]
+        process.wait()
 
 
 class _Deadline:
@@ -179,7 +209,19 @@ class _Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> None:
-        self._timer.start()
+        _start_thread(self._timer)
 
     def __exit__(self, *_error: object) -> None:
         self._timer.cancel()
+
+
+def _start_thread(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        OSError: The system has no thread left.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error

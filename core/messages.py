@@ -58,8 +58,8 @@ def read_message(stream: BinaryIO, *, max_bytes: int) -> tuple[dict[str, Any], b
         raise MessageError(f"message too large: header of {header_length} bytes, body of {length}")
     try:
         header = json.loads(_read_exactly(stream, header_length))
-    except ValueError as error:
-        raise MessageError("the header is not JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise MessageError("the header is not JSON, or nested too deeply") from error
     if not isinstance(header, dict):
         raise MessageError("the header is not a JSON object")
     return header, _read_exactly(stream, length)

@@ -12,8 +12,8 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -28,13 +28,17 @@ __all__ = [
     "lower_limit",
     "on_stop_signal",
     "open_file_limit",
+    "parent_variable",
     "peak_memory_bytes",
     "processor_name",
     "set_pipe_size",
     "stop_signals",
+    "stop_signals_blocked",
 ]
 
 _LOWEST_PRIORITY = 19
+_PARENT = "WORKER_PARENT"
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 ResourceLimit = Literal["RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE"]
 """Name of a resource limit, as in the standard library's module `resource`."""
@@ -60,6 +64,23 @@ def ignore_stop_signals() -> None:
     """Ignore signals that ask this process to stop; only from the main thread."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """Block stop signals in this thread while the context is open.
+
+    A process that is started in it never gets one, whoever signals its group: it inherits the
+    blocked signals. Windows does not send them to single processes.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_resource_limits() -> bool:
@@ -96,19 +117,38 @@ def become_background_worker(memory: int) -> None:
         os.nice(_LOWEST_PRIORITY)
 
 
+def parent_variable() -> dict[str, str]:
+    """Return the environment variable that tells a worker of this process who its parent is."""
+    return {_PARENT: str(os.getpid())}
+
+
 def become_worker(memory: int) -> None:
     """Give this process a memory limit, and ignore stop signals: its parent ends it.
 
-    Limits that the system lacks are left out.
+    On Linux it also ends with the thread that started it, however busy it is, so that a parent that
+    is killed leaves no worker behind. Limits that the system lacks are left out.
 
     Args:
         memory: Maximum address space in bytes.
     """
     ignore_stop_signals()
+    _end_with_parent()
     limits: tuple[tuple[ResourceLimit, int], ...] = (("RLIMIT_AS", memory), ("RLIMIT_CORE", 0))
     for limit, value in limits:
         with suppress(ValueError, OSError, UnsupportedSystemError):
             lower_limit(limit, value)
+
+
+def _end_with_parent() -> None:
+    """Let Linux kill this process when the thread that started it ends."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):  # also where Python was built without ctypes
+        ctypes = _unix_module("ctypes")
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, *map(ctypes.c_ulong, (signal.SIGKILL, 0, 0, 0)))
+    parent = os.environ.get(_PARENT)
+    if parent is not None and os.getppid() != int(parent):
+        os._exit(1)  # it ended before
 
 
 def open_file_limit() -> int | None:

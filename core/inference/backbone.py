@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle
 from core.inference.engine import Engine
 from core.inference.isolated_engine import IsolatedEngine
+from core.message_process import MessageProcess
 
 __all__ = ["Backbone", "load_engine"]
 
@@ -36,18 +38,24 @@ class Backbone:
         return cls(bundle, load_engine(bundle, threads=threads))
 
     @classmethod
-    def isolate(cls, bundle: Bundle, *, threads: int) -> Backbone:
+    def isolate(
+        cls, bundle: Bundle, *, threads: int, on_start: Callable[[MessageProcess], object]
+    ) -> Backbone:
         """Load the model.tflite of a bundle in a worker process, which may crash or hang.
 
         Args:
             bundle: As for `load`.
             threads: As for `load`.
+            on_start: As for `IsolatedEngine`.
 
         Raises:
             BundleError: As for `load`.
+            EngineStartError: As for `IsolatedEngine`.
         """
-        classes = len(bundle.config.labels)
-        return cls(bundle, IsolatedEngine(bundle.folder, classes=classes, threads=threads))
+        engine = IsolatedEngine(
+            bundle.folder, classes=len(bundle.config.labels), threads=threads, on_start=on_start
+        )
+        return cls(bundle, engine)
 
 
 def load_engine(bundle: Bundle, *, threads: int) -> Engine:

@@ -7,23 +7,23 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BundleError, EngineStoppedError
+from core.errors import BundleError, EngineStartError, EngineStoppedError
 from core.inference.engine import Outputs
 from core.message_process import MessageProcess
 from core.messages import MessageError
 
 __all__ = ["ANSWER_S", "IsolatedEngine"]
 
-ANSWER_S = 10.0
+ANSWER_S = 5.0
 """Seconds that a call may take; beyond them, the worker is killed."""
 
-_START_S = 120.0
 _MAX_ANSWER_BYTES = 256 * 2**20
 
 
@@ -42,10 +42,14 @@ class IsolatedEngine:
         classes: Expected number of logits.
         threads: Number of threads for one call.
         command: Command line of the worker without the folder and the number of threads.
+        start_s: Seconds that the worker may take to load the model.
         answer_s: Seconds that a call may take.
+        on_start: Called with the process before it starts, so that another thread can close it.
 
     Raises:
-        BundleError: The model cannot be loaded, or its load crashes.
+        BundleError: The model cannot be loaded.
+        EngineStartError: The worker cannot be started, or ends before it says so, or is not ready
+            in time.
     """
 
     def __init__(
@@ -55,14 +59,16 @@ class IsolatedEngine:
         classes: int,
         threads: int,
         command: tuple[str, ...] = (sys.executable, "-m", "core.inference.engine_worker"),
+        start_s: float = 120.0,
         answer_s: float = ANSWER_S,
+        on_start: Callable[[MessageProcess], object] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._classes = classes
         self._answer_s = answer_s
         self._process = MessageProcess(
             [*command, str(folder), str(threads)],
-            start_s=_START_S,
+            start_s=start_s,
             answer_s=answer_s,
             max_bytes=_MAX_ANSWER_BYTES,
         )
@@ -70,13 +76,21 @@ class IsolatedEngine:
         self._problem: str | None = None
         self.transfer_s = 0.0
         weakref.finalize(self, self._process.end)
+        on_start(self._process)
         try:
             ready = self._process.start()
-            self.features = int(ready["features"])
-            self.has_features = bool(ready["has_features"])
-        except (OSError, EOFError, MessageError, KeyError, TypeError, ValueError) as error:
-            reason = self._process.end() or str(error) or "its process ended"
-            raise BundleError(f"{folder} cannot be loaded: {reason}") from error
+            problem = ready.get("error")
+            if problem is None:
+                self.features = int(ready["features"])
+                self.has_features = bool(ready["has_features"])
+        except (OSError, EOFError, KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = self._process.end() or str(error) or "it was ended"
+            raise EngineStartError(
+                f"The process of {folder} was not ready within {start_s:g} s, or failed: {reason}"
+            ) from error
+        if problem is not None:
+            self._process.end()
+            raise BundleError(f"{folder} cannot be loaded: {problem}")
 
     def run(self, images: NDArray[np.float32]) -> Outputs:
         """Compute logits and embeddings, as `Engine.run`.

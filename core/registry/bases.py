@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -14,6 +14,7 @@ from core.bundle.folder import Bundle, find_bundles
 from core.errors import BundleError
 from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier
+from core.message_process import MessageProcess
 from core.registry.revisions import RevisionStore
 
 __all__ = ["Bases", "ClassifierLoader"]
@@ -103,21 +104,25 @@ class ClassifierLoader:
         owner = self._bases.of(bundle) or bundle
         return Classifier(bundle, threads=self._threads, backbone=self._backbone(owner))
 
-    def load_isolated(self, bundle: Bundle) -> Classifier:
+    def load_isolated(
+        self, bundle: Bundle, *, on_start: Callable[[MessageProcess], object]
+    ) -> Classifier:
         """Load a classifier whose engine runs in a worker process.
 
         Where the same model.tflite is loaded in this process already, it is shared instead.
 
         Args:
             bundle: The model folder.
+            on_start: As for `IsolatedEngine`; not called where an engine is shared.
 
         Raises:
             BundleError: As for `load`.
+            EngineStartError: As for `IsolatedEngine`.
         """
         owner = self._bases.of(bundle) or bundle
         backbone = self._loaded.get(_engine_key(owner))
         if backbone is None:
-            backbone = Backbone.isolate(owner, threads=self._threads)
+            backbone = Backbone.isolate(owner, threads=self._threads, on_start=on_start)
         return Classifier(bundle, threads=self._threads, backbone=backbone)
 
     def _backbone(self, bundle: Bundle) -> Backbone:

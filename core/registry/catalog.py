@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.leaderboard import ModelInfo, read_unbundled
 from core.errors import BundleError, ModelNotFoundError
 from core.inference.classifier import Classifier
+from core.message_process import MessageProcess
 from core.registry.bases import Bases, ClassifierLoader
 from core.registry.failures import FailureListener, FailureLog
 from core.registry.live_classifiers import LiveClassifiers, Timings
@@ -210,16 +211,20 @@ class Catalog:
         base = self._bases.of(bundle)
         return [each.folder for each in (bundle, base) if each is not None]
 
-    def load_candidate(self, bundle: Bundle) -> Classifier:
+    def load_candidate(
+        self, bundle: Bundle, *, on_start: Callable[[MessageProcess], object]
+    ) -> Classifier:
         """Load a classifier that may crash or hang without harm to this process.
 
         Args:
             bundle: An installed revision, which is not cached.
+            on_start: As for `ClassifierLoader.load_isolated`.
 
         Raises:
             BundleError: It cannot be loaded.
+            EngineStartError: Its process did not start, which a later attempt may do.
         """
-        return self._loader.load_isolated(bundle)
+        return self._loader.load_isolated(bundle, on_start=on_start)
 
     def load_folder(self, folder: Path) -> Classifier:
         """Load a model from a folder that need not be installed.

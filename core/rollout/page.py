@@ -61,9 +61,10 @@ at its start, and ends as *superseded* if another one becomes live, by a promoti
 upgrade brings another bundled revision. The audit log states how each rollout ended.
 
 A process whose machine does not have the candidate, or has a damaged copy of it, continues with
-the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends.
-`tensight evidence` says so (with `--json`, `lacks_answers` is true) if no process has counted an
-answer of the candidate within five minutes.
+the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends; if
+only its process fails to start, for want of memory for example, the process tries again after a
+minute, and the rollout ends at the third time in a row. `tensight evidence` says so (with `--json`,
+`lacks_answers` is true) if no process has counted an answer of the candidate within five minutes.
 
 ## Shadow
 
@@ -94,9 +95,12 @@ the same `TENSIGHT_SECRET` for all of them, or a `TENSIGHT_HOME` that outlives t
 
 Each serving process runs the candidate in a worker process, unless it uses the same model.tflite as
 a model that is loaded already. If the worker crashes, or does not answer within {answer_s:.0f}
-seconds, the live revision answers the photo, and the candidate is rolled back at once. Otherwise it
-is rolled back as soon as one of three sequential tests finds that it fails more often than the live
-revision:
+seconds, the live revision answers the photo, and the photos of the next minute; then the worker is
+started again. Photos for other models and from other people wait for at most these {answer_s:.0f}
+seconds. When the worker of a process stops for the second time, the candidate is rolled back at
+once. Such an end is not part of the {total:.0%} stated below: a machine that pauses twice ends the
+canary of a sound candidate, too. Otherwise the candidate is rolled back as soon as one of three
+sequential tests finds that it fails more often than the live revision:
 
 | test | what counts as a failure | false alarms, at most |
 | --- | --- | --- |

@@ -143,10 +143,16 @@ class ShadowRunner:
     def _run(self) -> None:
         while (copy := self._copies.get()) is not None and not self._closed.is_set():
             queued_at, photo, prediction = copy
-            self._handle(queued_at, photo, prediction)
-            with self._lock:
-                self._waiting -= 1
-                self._waiting_bytes -= len(photo)
+            try:
+                self._handle(queued_at, photo, prediction)
+            except Exception:
+                # One photo must not end the shadow. What its process would answer next is unknown.
+                logger.exception("The shadow %s failed at a photo", self._name)
+                self._end_process()
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+                    self._waiting_bytes -= len(photo)
             del copy, photo
         self._process.end()
 
@@ -203,21 +209,29 @@ class ShadowRunner:
         self._has_refused = True
         log("The shadow %s did not answer a photo: %s", self._name, error)
 
-    def _fail(self, error: Exception) -> None:
-        """End the process after a failure, and count it; the next start has to wait."""
-        text = self._process.end()
-        if self._closed.is_set():
-            return  # stopping is no failure of the candidate
-        limits = self._limits
+    def _end_process(self) -> str:
+        """End the process after a failure, and count it; the next start has to wait.
+
+        Returns:
+            As for `MessageProcess.end`.
+        """
+        text, limits = self._process.end(), self._limits
         self._pause_s = min(max(2 * self._pause_s, limits.restart_s), limits.max_restart_s)
         self._not_before = time.monotonic() + self._pause_s
         with self._lock:
             self._failed += 1
+        return text
+
+    def _fail(self, error: Exception) -> None:
+        """End the process after a failure, and say so."""
+        if self._closed.is_set():
+            return  # stopping is no failure of the candidate
+        text = self._end_process()
         logger.warning(
             "The process of the shadow %s crashed, or did not answer within %g s (%s); it is not "
             "started again for %g s. The end of its standard error: %s",
             self._name,
-            limits.answer_s,
+            self._limits.answer_s,
             str(error) or type(error).__name__,
             self._pause_s,
             text or "(nothing)",

@@ -17,6 +17,7 @@ from typing import Protocol
 from core.bundle.folder import BUNDLED, Bundle
 from core.errors import (
     BundleError,
+    EngineStartError,
     EngineStoppedError,
     ModelNotFoundError,
     StoreError,
@@ -24,7 +25,9 @@ from core.errors import (
 )
 from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
+from core.message_process import MessageProcess
 from core.registry.taught import is_private
+from core.rollout.candidate_load import CandidateLoad
 from core.rollout.evidence import canary_evidence
 from core.rollout.run_pairs import Run, RunPairs
 from core.rollout.shadow import MAX_UNSTORED, ShadowRunner
@@ -58,6 +61,8 @@ _CONFIDENCE_BINS = 15  # as in the reliability diagrams of metrics.json
 _SCORE_BINS = 16  # for each unit of the known score
 _MAX_SCORE = 64.0
 _MAX_ENDED = 16
+_MAX_FAILED_STARTS = 3
+_MAX_STOPS = 2
 _MAX_LATEST = 1000
 _OWN_ENDS: tuple[tuple[str, Outcome], ...] = (
     *(("canary", "rolled_back"), ("canary", "superseded")),
@@ -78,7 +83,8 @@ class Timings:
     Attributes:
         poll_s: Interval of reading the active rollouts.
         store_s: Interval of storing counts, and of evaluating the evidence.
-        retry_s: Pause before a damaged copy of a candidate is tried again.
+        retry_s: Pause before a candidate is loaded again whose copy here is damaged, or whose
+            process did not start or has stopped.
     """
 
     poll_s: float = 1.0
@@ -104,7 +110,9 @@ class Models(Protocol):
     def folders(self, bundle: Bundle) -> list[Path]:
         """Return the model folder of a bundle, and that of its base where it has one."""
 
-    def load_candidate(self, bundle: Bundle) -> Classifier:
+    def load_candidate(
+        self, bundle: Bundle, *, on_start: Callable[[MessageProcess], object]
+    ) -> Classifier:
         """Load a classifier that may crash or hang without harm to this process."""
 
     def report(self, problem: str) -> None:
@@ -137,6 +145,7 @@ class _Active:
         pairs: Runs of a canary that wait for one to be compared with.
         has_failed: Whether the candidate of a canary has failed, which is reported once.
         stopped: Why its engine has stopped; None while it runs.
+        stops: How often its engine has stopped.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
         comparisons: Comparisons of a shadow that are not stored yet; the oldest ones are dropped.
         evidence, photos: See `RolloutStatus`.
@@ -148,6 +157,7 @@ class _Active:
     pairs: RunPairs = field(default_factory=RunPairs)
     has_failed: bool = False
     stopped: str | None = None
+    stops: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     comparisons: deque[Comparison] = field(default_factory=lambda: deque(maxlen=MAX_UNSTORED))
     evidence: dict[str, float] = field(default_factory=dict)
@@ -158,7 +168,8 @@ class Rollouts:
     """Applies the active rollouts of the database, and stores counts of their outcomes.
 
     A thread reads the active rollouts, so that photos never wait for the database. Where the
-    database is not available, the last known rollouts continue.
+    database is not available, the last known rollouts continue. Each candidate of a canary is
+    loaded in a further thread, so that the other rollouts go on meanwhile.
 
     Args:
         models: The models.
@@ -184,10 +195,13 @@ class Rollouts:
         self._timings = timings or Timings()
         self._store: Store | None = None
         self._active: dict[str, _Active] = {}
+        self._loads: dict[str, CandidateLoad] = {}
         # Rollouts that have ended while the database was not available for their last counts.
         self._ended: deque[_Active] = deque(maxlen=_MAX_ENDED)
-        # By number of a rollout with a damaged candidate: when to try it again.
+        # By number of a rollout: when to load its candidate again, and how often in a row its
+        # process has not started.
         self._retry_at: dict[int, float] = {}
+        self._failed_starts: Counter[int] = Counter()
         self._histograms: dict[tuple[str, str], AnswerHistograms] = {}
         # Digests of the latest answers, the oldest one first.
         self._latest: OrderedDict[str, None] = OrderedDict()
@@ -209,6 +223,8 @@ class Rollouts:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
+        for load in self._loads.values():
+            load.close()
         if self._active or self._ended or self._histograms:
             with suppress(StoreError):
                 self.store()
@@ -273,9 +289,13 @@ class Rollouts:
         """
         active = self._active.get(classifier.name)
         if active is not None and active.rollout.kind == "canary":
-            if not explained:
+            # Batches that wait for an engine while it stops are no further failures of it.
+            is_late = isinstance(error, EngineStoppedError) and (
+                active.stopped is not None or classifier is not active.candidate
+            )
+            if not explained and not is_late:
                 self._count_run(active, classifier, Run(failed=True), photos)
-            if classifier.revision == active.rollout.candidate:
+            if classifier.revision == active.rollout.candidate and not is_late:
                 self._note_failure(active, error)
         try:
             live = self._models.load(classifier.name)
@@ -356,16 +376,25 @@ class Rollouts:
         for rollout in self._superseded(store, wanted.values()):
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
-            if active.stopped is not None:
+            has_stopped = active.stopped is not None and active.stops >= _MAX_STOPS
+            if has_stopped and not self._closed.is_set():
                 self._end_rollout(
-                    store, active.rollout, EndReason("stopped", {"error": active.stopped})
+                    store, active.rollout, EndReason("stopped", {"error": str(active.stopped)})
                 )
                 wanted.pop(model, None)
             if model not in wanted or wanted[model].number != active.rollout.number:
                 self._discard(model)
+        for model, load in list(self._loads.items()):
+            if model not in wanted or wanted[model].number != load.rollout.number:
+                self._loads.pop(model).close()
+            elif load.is_done:
+                del wanted[model]
+                self._finish_load(store, self._loads.pop(model))
         for model, rollout in wanted.items():
+            current = self._active.get(model)
+            is_wanted = current is None or current.stopped is not None
             is_due = time.monotonic() >= self._retry_at.get(rollout.number, 0.0)
-            if model not in self._active and is_due:
+            if is_wanted and model not in self._loads and is_due:
                 self._start_rollout(store, rollout)
 
     def store(self) -> None:
@@ -427,9 +456,14 @@ class Rollouts:
                 active.counts.update(active.pairs.add("live", run, photos))
 
     def _note_failure(self, active: _Active, error: Exception) -> None:
-        """Report the first failure of a canary's candidate; use it no more if it has stopped."""
+        """Report the first failure of a canary's candidate; load it again if it has stopped.
+
+        One stop is no proof: a pause of the whole machine ends an engine, too.
+        """
         if isinstance(error, EngineStoppedError):
-            active.stopped = str(error)
+            self._retry_at[active.rollout.number] = time.monotonic() + self._timings.retry_s
+            active.stops += 1
+            active.stopped = str(error)  # at last: `refresh` acts on it
         if not active.has_failed:
             active.has_failed = True
             name = f"{active.rollout.model} {active.rollout.candidate}"
@@ -466,8 +500,11 @@ class Rollouts:
         return None if bundled is None else bundled.revision
 
     def _start_rollout(self, store: Store, rollout: Rollout) -> None:
-        """Load the candidate of a rollout; end the rollout if no machine can load it."""
-        bundle = None
+        """Begin to load the candidate of a canary, or run that of a shadow.
+
+        The rollout ends if no machine can load it.
+        """
+        bundle: Bundle | None = None
         try:
             bundle = self._models.find_revision(rollout.model, rollout.candidate)
             if bundle is None:
@@ -479,25 +516,57 @@ class Rollouts:
                 return
             if bundle.revision != rollout.candidate:
                 raise BundleError(f"{bundle.folder} contains {bundle.revision}.")
-            active = _Active(rollout)
             if rollout.kind == "canary":
-                active.candidate = self._models.load_candidate(bundle)
+                load = CandidateLoad(rollout, bundle, self._models.load_candidate)
+                self._loads[rollout.model] = load
             else:
-                active.shadow = self._run_shadow(
+                shadow = self._run_shadow(
                     rollout, *self._models.folders(bundle), is_idle=self._is_idle
                 )
+                self._active[rollout.model] = _Active(rollout, shadow=shadow)
         except (BundleError, ModelNotFoundError) as error:
-            if self._is_intact(rollout, bundle):
-                self._end_rollout(store, rollout, EndReason("not_loadable", {"error": str(error)}))
-                return
-            self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
-            self._models.report(
-                f"The {rollout.kind} of {rollout.model} {rollout.candidate} does not run in this "
-                f"process, as its copy of the candidate is damaged or incomplete: {error} Delete "
-                "the copy and install it again with `tensight models pull`."
-            )
+            self._on_failed_load(store, rollout, bundle, error)
+
+    def _finish_load(self, store: Store, load: CandidateLoad) -> None:
+        """Let the candidate of a canary answer once it is loaded."""
+        rollout = load.rollout
+        self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
+        try:
+            candidate = load.result()
+        except (BundleError, ModelNotFoundError) as error:
+            self._on_failed_load(store, rollout, load.bundle, error)
             return
-        self._active[rollout.model] = active
+        self._failed_starts.pop(rollout.number, None)
+        active = self._active.setdefault(rollout.model, _Active(rollout))
+        active.candidate = candidate
+        active.stopped = None  # at last: from now on it answers
+
+    def _on_failed_load(
+        self, store: Store, rollout: Rollout, bundle: Bundle | None, error: TenSightError
+    ) -> None:
+        """End a rollout if no machine can load its candidate; otherwise load it again later."""
+        if self._closed.is_set():
+            return  # whatever stops this process may have ended the candidate's
+        self._retry_at[rollout.number] = time.monotonic() + self._timings.retry_s
+        if isinstance(error, EngineStartError):
+            self._failed_starts[rollout.number] += 1
+            if self._failed_starts[rollout.number] < _MAX_FAILED_STARTS:
+                logger.warning(
+                    "The candidate of the %s of %s is loaded again in %g s: %s",
+                    rollout.kind,
+                    rollout.model,
+                    self._timings.retry_s,
+                    error,
+                )
+                return
+        if self._is_intact(rollout, bundle):
+            self._end_rollout(store, rollout, EndReason("not_loadable", {"error": str(error)}))
+            return
+        self._models.report(
+            f"The {rollout.kind} of {rollout.model} {rollout.candidate} does not run in this "
+            f"process, as its copy of the candidate is damaged or incomplete: {error} Delete "
+            "the copy and install it again with `tensight models pull`."
+        )
 
     def _is_intact(self, rollout: Rollout, bundle: Bundle | None) -> bool:
         """Return whether the files of a candidate and its base are what its revision stands for.

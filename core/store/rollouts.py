@@ -119,7 +119,10 @@ class AnswerSummary:
             KeyError, TypeError, ValueError: A value is missing, of another type or no number.
         """
         label, verdict = values["label"], values["verdict"]
-        numbers = [float(values[name]) for name in ("confidence", "known_score", "ms")]
+        try:
+            numbers = [float(values[name]) for name in ("confidence", "known_score", "ms")]
+        except OverflowError as error:
+            raise ValueError("confidence, known score or milliseconds are too large") from error
         if not isinstance(label, str) or verdict not in _VERDICTS:
             raise TypeError(f"{label!r} is not a label, or {verdict!r} not a verdict")
         if not all(map(math.isfinite, numbers)):

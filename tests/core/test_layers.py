@@ -23,6 +23,7 @@ from tests.support.structure import FILES, MODULES, imported, imports_of, layer_
 # Errors of parts that are no Python API.
 INTERNAL_ERRORS = {
     "BotError",
+    "EngineStartError",
     "EngineStoppedError",
     "HubUnavailableError",
     "HubError",

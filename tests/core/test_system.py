@@ -63,6 +63,22 @@ def test_peak_memory_is_that_of_this_process() -> None:
     assert system.peak_memory_bytes() > 10 * 2**20
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_worker_whose_parent_has_ended_before_ends() -> None:
+    program = "from core.system import become_worker; become_worker(2**32); print('works')"
+    (name,) = system.parent_variable()
+    for parent, output in ((os.getpid(), "works\n"), (os.getppid(), "")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {name: str(parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.stdout == output, done.stderr
+
+
 def test_stop_signal_calls_the_function() -> None:
     stopped = threading.Event()
     before = {number: signal.getsignal(number) for number in system.stop_signals()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support.releases import retitled
+from tests.support.servers import wait_for
 
 __all__ = [
     "MODEL",
+    "apply_rollout",
     "fake_engine_worker",
     "fake_worker",
     "install_candidate",
+    "refresh_until",
     "rollout_predictor",
     "settings_with_model",
 ]
@@ -76,6 +80,21 @@ def rollout_predictor(settings: Settings, **changes: Any) -> LocalPredictor:
             **changes,
         ),
     )
+
+
+def apply_rollout(rollouts: Rollouts) -> None:
+    """Let a process apply the active rollout, and wait until its candidate is loaded."""
+    refresh_until(rollouts, lambda: rollouts.status() != [])
+
+
+def refresh_until(rollouts: Rollouts, condition: Callable[[], bool]) -> None:
+    """Read the active rollouts until a condition holds."""
+
+    def is_reached() -> bool:
+        rollouts.refresh()
+        return condition()
+
+    wait_for(is_reached)
 
 
 def fake_worker(code: str) -> tuple[str, ...]:

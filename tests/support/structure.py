@@ -17,8 +17,9 @@ LAYERS = [
     {"core.network", "core.messages"},
     {
         *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
-        *("core.system", "core.worker_process", "core.message_process"),
+        *("core.system", "core.worker_process"),
     },
+    {"core.message_process"},
     {"core.photos"},
     {"core.bundle"},
     {"core.inference"},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from core.bundle.folder import Bundle
-from core.errors import BundleError, EngineStoppedError
+from core.errors import BundleError, EngineStartError, EngineStoppedError
 from core.inference.backbone import load_engine
 from core.inference.isolated_engine import IsolatedEngine
 from tests.conftest import ROOT
@@ -29,6 +30,12 @@ def images() -> NDArray[np.float32]:
 def engine(code: str, *, answer_s: float = 60.0) -> IsolatedEngine:
     command = fake_engine_worker(code)
     return IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command, answer_s=answer_s)
+
+
+def python(code: str) -> tuple[str, ...]:
+    """Return the command line of a program that can write a message."""
+    imports = "import os, sys, time; from core.messages import write_message; "
+    return sys.executable, "-c", imports + code
 
 
 def test_isolated_engine_computes_what_the_engine_computes(images: NDArray[np.float32]) -> None:
@@ -105,8 +112,35 @@ def test_model_that_hangs_is_stopped(images: NDArray[np.float32], tmp_path: Path
 
 
 def test_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"is not a model folder: config\.json cannot be read"):
+    with pytest.raises(
+        BundleError, match=r"is not a model folder: config\.json cannot be read"
+    ) as reported:
         IsolatedEngine(tmp_path / "gone", classes=CLASSES, threads=1)
+    assert not isinstance(reported.value, EngineStartError), "the worker says so itself"
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("/no/such/program",), "No such file"),
+        (python("os.kill(os.getpid(), 9)"), "it was ended"),
+        (python("sys.exit('Out of memory')"), "Out of memory"),
+        (python("write_message(sys.stdout.buffer, {'features': 'many'})"), "many"),
+        (python("write_message(sys.stdout.buffer, {'features': 1e999})"), "infinity"),
+    ],
+    ids=["cannot be started", "killed", "ends", "writes nonsense", "writes infinity"],
+)
+def test_worker_that_does_not_start_is_no_proof_about_the_model(
+    command: tuple[str, ...], reason: str
+) -> None:
+    with pytest.raises(EngineStartError, match=reason):
+        IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command)
+
+
+def test_worker_that_does_not_start_in_time_is_no_proof_about_the_model() -> None:
+    command = python("time.sleep(600)")
+    with pytest.raises(EngineStartError, match="not ready within 1 s"):
+        IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command, start_s=1.0)
 
 
 def test_worker_ends_with_its_engine(images: NDArray[np.float32]) -> None:

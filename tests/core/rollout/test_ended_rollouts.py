@@ -14,7 +14,7 @@ from core.rollout.traffic import Rollouts
 from core.store.end_reasons import BY_HAND
 from core.store.rollouts import TrafficCounts
 from core.store.store import Store
-from tests.support.rollouts import MODEL, install_candidate, settings_with_model
+from tests.support.rollouts import MODEL, apply_rollout, install_candidate, settings_with_model
 
 
 def test_rows_of_an_ended_rollout_are_not_read_again(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_rows_of_an_ended_rollout_are_not_read_again(tmp_path: Path) -> None:
         )
         store.rollouts.add_traffic(canary.number, TrafficCounts(candidate=1, live=1))
         rollouts = Rollouts(catalog, lambda: store, is_idle=lambda: True)
-        rollouts.refresh()
+        apply_rollout(rollouts)
         sa.event.listen(store.database.engine, "before_cursor_execute", record)
         rollouts.store()
         assert any("FROM rollout_traffic" in each for each in statements)

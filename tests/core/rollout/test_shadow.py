@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,11 @@ from tests.support.rollouts import MODEL, fake_worker, settings_with_model
 from tests.support.servers import wait_for
 
 QUICK = ShadowLimits(answer_s=1.0, restart_s=0.01)
+# A header of 60,000 bytes.
+NESTED = """
+sys.stdout.buffer.write(bytes([0, 0, 234, 96, 0, 0, 0, 0]) + b"[" * 60_000)
+sys.stdout.flush()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +100,9 @@ def test_candidate_answers_copies_in_its_own_process(
         "os.abort()",
         "sys.stdout.buffer.write(b'x' * 99); sys.stdout.flush()",
         "sys.exit(1)",
+        NESTED,
     ],
-    ids=["loops for ever", "crashes", "writes nonsense", "ends"],
+    ids=["loops for ever", "crashes", "writes nonsense", "ends", "nests deeply"],
 )
 def test_failing_candidate_is_counted_and_tried_again(
     settings: Settings, live: Prediction, code: str
@@ -104,6 +111,46 @@ def test_failing_candidate_is_counted_and_tried_again(
         for i in range(3):
             assert running.offer(b"photo %d" % i, live), "offering never blocks"
         assert collect(running, lambda found: found.failed == 3).done == []
+
+
+def test_shadow_goes_on_after_an_unexpected_error(
+    settings: Settings, live: Prediction, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [RuntimeError("unexpected")]
+
+    def is_idle() -> bool:
+        if errors:
+            raise errors.pop()
+        return True
+
+    with closing(runner(settings, is_idle=is_idle, limits=QUICK, code="answer(usual)")) as running:
+        assert running.offer(b"first", live)
+        assert running.offer(b"second", live)
+        found = collect(running, lambda found: len(found.done) == 1)
+        wait_for(lambda: running.waiting == 0)
+    assert found.failed == 1
+    assert "RuntimeError: unexpected" in caplog.text
+
+
+def test_answer_is_not_taken_for_that_to_another_photo(
+    settings: Settings, live: Prediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = threading.Timer.start, [False, True]
+
+    def start_or_refuse(timer: threading.Timer) -> None:
+        if timer.interval == 77.0 and refused and refused.pop(0):
+            raise RuntimeError("can't start new thread")
+        start(timer)
+
+    monkeypatch.setattr(threading.Timer, "start", start_or_refuse)
+    # The request is sent before its answer cannot be waited for.
+    limits = replace(QUICK, answer_s=77.0)
+    code = "answer(usual | {'label': photo.decode()})"
+    with closing(runner(settings, limits=limits, code=code)) as running:
+        assert running.offer(b"first", live)
+        assert running.offer(b"second", live)
+        found = collect(running, lambda found: len(found.done) == 1)
+    assert (found.failed, found.done[0].candidate.label) == (1, "second")
 
 
 def test_copies_wait_while_visitors_wait(settings: Settings, live: Prediction) -> None:
@@ -165,8 +212,9 @@ def test_copies_are_dropped_while_a_crashed_candidate_pauses(
         "answer(usual | {'known_score': float('-inf')})",
         "answer(usual | {'verdict': 'maybe'})",
         "answer({'label': 'cat'})",
+        "answer(usual | {'known_score': 10**400})",
     ],
-    ids=["error", "NaN", "infinity", "verdict", "fields missing"],
+    ids=["error", "NaN", "infinity", "verdict", "fields missing", "too large"],
 )
 def test_unusable_answer_counts_as_failed_and_the_process_goes_on(
     settings: Settings, live: Prediction, refusal: str

@@ -3,17 +3,19 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.bundle.folder import Bundle
-from core.errors import BundleError, StoreError
+from core.errors import BundleError, EngineStartError, EngineStoppedError, StoreError
 from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.isolated_engine import IsolatedEngine
@@ -29,18 +31,21 @@ from core.store.feedback import Feedback
 from core.store.rollouts import AUTOMATIC, Rollout, TrafficCounts
 from core.store.store import Store
 from tests.support import drawings
+from tests.support.processes import is_running
 from tests.support.releases import retitled
 from tests.support.rollouts import (
     MODEL,
+    apply_rollout,
     fake_engine_worker,
     fake_worker,
     install_candidate,
+    refresh_until,
     settings_with_model,
 )
 from tests.support.servers import wait_for
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FAST = Timings(poll_s=0.02, store_s=0.05)
+FAST = Timings(poll_s=0.02, store_s=0.05, retry_s=0.02)
 
 
 @pytest.fixture
@@ -146,7 +151,7 @@ def test_equal_candidate_stays(settings: Settings) -> None:
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
-        rollouts.refresh()
+        apply_rollout(rollouts)
         for revision in (candidate, rollout.live):
             for i, answer in enumerate(["cat"] * 20 + ["dog"] * 3):
                 said = answer, "known", {answer: 1.0}, "cat", f"person {i}"
@@ -163,8 +168,8 @@ class CatalogWithFailingCandidate(Catalog):
 
     nan = False
 
-    def load_candidate(self, bundle: Bundle) -> Classifier:
-        loaded, nan = super().load_candidate(bundle), self.nan
+    def load_candidate(self, bundle: Bundle, **options: Any) -> Classifier:
+        loaded, nan = super().load_candidate(bundle, **options), self.nan
 
         class Failing(Classifier):
             def __init__(self) -> None:
@@ -207,13 +212,14 @@ class CatalogWithFakeEngine(Catalog):
 
     code = ""
 
-    def load_candidate(self, bundle: Bundle) -> Classifier:
+    def load_candidate(self, bundle: Bundle, **options: Any) -> Classifier:
         engine = IsolatedEngine(
             bundle.folder,
             classes=len(bundle.config.labels),
             threads=1,
             command=fake_engine_worker(self.code, features=128),
             answer_s=2.0,
+            **options,
         )
         return Classifier(bundle, threads=1, backbone=Backbone(bundle, engine))
 
@@ -238,7 +244,7 @@ def test_visitor_of_a_failing_canary_with_another_input_gets_the_live_answer(
 
 
 @pytest.mark.parametrize("code", ["os._exit(1)", "time.sleep(600)"], ids=["crashes", "hangs"])
-def test_canary_that_crashes_or_hangs_is_rolled_back_at_once(
+def test_canary_that_crashes_or_hangs_twice_is_rolled_back(
     settings: Settings, photo: Path, code: str
 ) -> None:
     candidate = install_candidate(settings)
@@ -259,24 +265,77 @@ def test_canary_that_crashes_or_hangs_is_rolled_back_at_once(
                 return await asyncio.gather(*asked)
 
             assert {each.revision for each in asyncio.run(ask_together())} == {rollout.live}
-            wait_for(lambda: store.rollouts.active() == [])
-            assert ask(running, photo, inside).revision == rollout.live
+
+            def has_ended() -> bool:
+                assert ask(running, photo, inside).revision == rollout.live
+                return store.rollouts.active() == []
+
+            wait_for(has_ended)
         ended = store.rollouts.latest(MODEL)
         assert ended is not None
         assert ended.outcome == "rolled_back"
         assert "the candidate stopped: baseline crashed, or did not answer" in str(ended.reason)
 
 
+def test_canary_that_crashes_once_is_started_again(
+    settings: Settings, photo: Path, tmp_path: Path
+) -> None:
+    note = tmp_path / "has crashed"
+    catalog = CatalogWithFakeEngine(settings)
+    catalog.code = (
+        f"if not os.path.exists({str(note)!r}):\n"
+        f"    open({str(note)!r}, 'w').close()\n"
+        "    os._exit(1)\n"
+        "n = header['shape'][0]\n"
+        "answer({'seconds': 0.001, 'shapes': [[n, 10], [n, 128]]}, bytes(4 * 138 * n))\n"
+    )
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(predictor(settings, catalog)) as running:
+        rollout = begin(store, settings, candidate)
+        inside = client_of(rollout, assigned=True)
+        running.warm()
+        wait_for(lambda: ask(running, photo, inside).revision == candidate)
+        assert note.exists()
+        assert store.rollouts.active() == [rollout]
+
+
+def test_stop_of_an_engine_counts_once_for_all_that_wait_for_it(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=Timings(retry_s=0)
+        )
+        fail = partial(rollouts.on_failed_run, error=EngineStoppedError("it hangs"))
+        inside = client_of(rollout, assigned=True)
+        apply_rollout(rollouts)
+        first = rollouts.classifier(MODEL, inside)
+        for _ in range(3):
+            fail(first, 1, explained=False)
+            rollouts.on_run(catalog.load(MODEL), 1, 1.0, explained=False)
+        assert rollouts.classifier(MODEL, inside).revision == rollout.live
+        refresh_until(rollouts, lambda: rollouts.classifier(MODEL, inside).revision == candidate)
+        second = rollouts.classifier(MODEL, inside)
+        fail(first, 1, explained=False)
+        assert rollouts.classifier(MODEL, inside) is second, "the first one stopped before"
+        rollouts.store()
+        assert sum(each.candidate_errors for each in store.rollouts.traffic(rollout.number)) == 1
+        fail(second, 1, explained=False)
+        rollouts.refresh()
+        assert store.rollouts.active() == []
+        rollouts.close()
+
+
 def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -> None:
     class Unloadable(Catalog):
-        def load_candidate(self, bundle: Bundle) -> Classifier:
+        def load_candidate(self, bundle: Bundle, **options: Any) -> Classifier:
             raise BundleError("its operators are unknown")
 
     candidate = install_candidate(settings)
     with closing(Store.open(settings)) as store, closing(Unloadable(settings)) as catalog:
         begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
-        rollouts.refresh()
+        refresh_until(rollouts, lambda: store.rollouts.active() == [])
         assert rollouts.ends() == {
             ("canary", "rolled_back"): 1,
             ("canary", "superseded"): 0,
@@ -292,6 +351,126 @@ def test_candidate_that_no_machine_can_load_is_rolled_back(settings: Settings) -
     assert [(each.act, each.outcome) for each in entries.values()] == [
         (f"canary {MODEL} {candidate}", ended.reason)
     ]
+
+
+class CatalogWithFailingStart(Catalog):
+    """A catalog whose candidates' processes do not start the first few times."""
+
+    fails = 0
+
+    def load_candidate(self, bundle: Bundle, **options: Any) -> Classifier:
+        if self.fails == 0:
+            return super().load_candidate(bundle, **options)
+        self.fails -= 1
+        raise EngineStartError("it was killed")
+
+
+def test_candidate_whose_process_does_not_start_is_loaded_again(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    candidate = install_candidate(settings)
+    catalog = CatalogWithFailingStart(settings)
+    catalog.fails = 2
+    with closing(Store.open(settings)) as store, closing(catalog):
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=Timings(retry_s=0)
+        )
+        inside = client_of(rollout, assigned=True)
+        assert rollouts.classifier(MODEL, inside).revision == rollout.live
+        apply_rollout(rollouts)
+        assert rollouts.classifier(MODEL, inside).revision == candidate
+        assert store.rollouts.active() == [rollout]
+        rollouts.close()
+    assert caplog.text.count("it was killed") == 2
+
+
+def test_canary_ends_at_the_third_failed_start(settings: Settings) -> None:
+    candidate = install_candidate(settings)
+    catalog = CatalogWithFailingStart(settings)
+    catalog.fails = 3
+    with closing(Store.open(settings)) as store, closing(catalog):
+        begin(store, settings, candidate)
+        rollouts = Rollouts(
+            catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=Timings(retry_s=0)
+        )
+        refresh_until(rollouts, lambda: store.rollouts.active() == [])
+        rollouts.close()
+        ended = store.rollouts.latest(MODEL)
+    assert catalog.fails == 0
+    assert ended is not None
+    assert ended.reason == "the candidate cannot be loaded: it was killed"
+
+
+class CatalogWithSlowStart(Catalog):
+    """A catalog whose candidates' processes write their numbers to a file, and are never ready."""
+
+    note = Path()
+
+    def load_candidate(self, bundle: Bundle, **options: Any) -> Classifier:
+        program = (
+            "import os, time\n"
+            f"open({str(self.note)!r}, 'w').write(str(os.getpid()))\n"
+            "time.sleep(600)\n"
+        )
+        command = sys.executable, "-c", program
+        IsolatedEngine(bundle.folder, classes=10, threads=1, command=command, **options)
+        raise AssertionError("it has started")
+
+    def wait_for_process(self) -> int:
+        """Return the number of the process once it starts."""
+        wait_for(lambda: self.note.is_file() and self.note.read_text() != "")
+        return int(self.note.read_text())
+
+
+def test_candidate_that_loads_for_long_delays_neither_other_rollouts_nor_the_end(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings_with_model(tmp_path, "classic")
+    catalog = CatalogWithSlowStart(settings)
+    catalog.note = tmp_path / "process"
+    candidate = install_candidate(settings)
+    other, live = install_candidate(settings, model="classic"), settings.models / "classic"
+    with closing(Store.open(settings)) as store, closing(catalog):
+        canary = begin(store, settings, candidate)
+        rollouts = Rollouts(
+            catalog,
+            lambda: Store.find(settings),
+            is_idle=lambda: True,
+            run_shadow=partial(ShadowRunner, command=fake_worker("answer(usual)")),
+        )
+        rollouts.refresh()
+        process = catalog.wait_for_process()
+        shadow = store.rollouts.begin(
+            "classic",
+            "shadow",
+            candidate=other,
+            live=Bundle.open(live).revision,
+            share=1.0,
+            slow_ms=1e6,
+        )
+        rollouts.refresh()
+        assert [each.rollout for each in rollouts.status()] == [shadow]
+        rollouts.close()
+        assert not is_running(process)
+        assert canary in store.rollouts.active(), "it proves nothing about the candidate"
+
+
+def test_canary_that_ends_while_its_candidate_loads_ends_its_process(
+    settings: Settings, tmp_path: Path
+) -> None:
+    catalog = CatalogWithSlowStart(settings)
+    catalog.note = tmp_path / "process"
+    candidate = install_candidate(settings)
+    with closing(Store.open(settings)) as store, closing(catalog):
+        rollout = begin(store, settings, candidate)
+        rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
+        rollouts.refresh()
+        process = catalog.wait_for_process()
+        assert store.rollouts.end(rollout.number, "stopped", BY_HAND)
+        rollouts.refresh()
+        assert not is_running(process)
+        rollouts.close()
 
 
 @pytest.mark.parametrize(
@@ -318,7 +497,7 @@ def test_damaged_copy_of_a_candidate_ends_no_canary(
         rollouts = Rollouts(
             catalog, lambda: Store.find(settings), is_idle=lambda: True, timings=timings
         )
-        rollouts.refresh()
+        refresh_until(rollouts, lambda: reported != [])
         rollouts.refresh()
         assert store.rollouts.active() == [rollout], "other machines have sound copies"
         inside = client_of(rollout, assigned=True)
@@ -326,7 +505,7 @@ def test_damaged_copy_of_a_candidate_ends_no_canary(
         (report,) = reported
         assert "its copy of the candidate is damaged or incomplete" in report
         copy.write_bytes(content)
-        rollouts.refresh()
+        apply_rollout(rollouts)
         assert rollouts.classifier(MODEL, inside).revision == candidate
         rollouts.close()
 
@@ -350,7 +529,7 @@ def test_rollout_ends_where_another_revision_is_live(settings: Settings) -> None
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
-        rollouts.refresh()
+        apply_rollout(rollouts)
         assert len(rollouts.status()) == 1
         # An upgrade changes what is bundled.
         retitled(settings.models / MODEL, "Upgraded")
@@ -484,7 +663,7 @@ def test_counts_are_stored_when_the_process_stops(settings: Settings) -> None:
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
-        rollouts.refresh()
+        apply_rollout(rollouts)
         run_both(rollouts, rollout)
         rollouts.close()
         assert store.rollouts.traffic(rollout.number) == [
@@ -507,7 +686,7 @@ def test_explained_photos_are_no_evidence_of_slowness(settings: Settings) -> Non
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
-        rollouts.refresh()
+        apply_rollout(rollouts)
         for _ in range(50):
             run_both(rollouts, rollout, explained=True)
         rollouts.store()
@@ -527,7 +706,7 @@ def test_photos_of_one_batch_are_one_trial(settings: Settings) -> None:
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
         rollouts = Rollouts(catalog, lambda: Store.find(settings), is_idle=lambda: True)
-        rollouts.refresh()
+        apply_rollout(rollouts)
         run_both(rollouts, rollout, photos=32)
         rollouts.store()
         rollouts.close()
