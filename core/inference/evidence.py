@@ -62,13 +62,13 @@ class Evidence:
         return lead
 
     def _contrast_to_border(self, label: int) -> NDArray[np.float32]:
-        """Weight positive evidence by its squared distance from the median along the border.
+        """Weight squared positive evidence by its squared distance from the median at the border.
 
-        Without these weights, the weak evidence of a large uniform background would outweigh a
-        small object.
+        Without the weights and the square, the weak evidence of a large uniform background would
+        outweigh a small object.
         """
         maps = self.maps
         edges = np.concatenate([maps[0], maps[-1], maps[1:-1, 0], maps[1:-1, -1]])
         contrast = ((maps - np.median(edges, axis=0)) ** 2).sum(axis=2)
-        weighted: NDArray[np.float32] = np.maximum(maps[:, :, label], 0) * contrast
+        weighted: NDArray[np.float32] = np.maximum(maps[:, :, label], 0) ** 2 * contrast
         return weighted
