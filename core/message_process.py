@@ -50,7 +50,7 @@ class MessageProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether the worker runs."""
+        """Return whether the worker runs."""
         worker = self._worker
         return worker is not None and worker.process.poll() is None
 

@@ -118,9 +118,7 @@ def serve(
         predictor = stack.enter_context(closing(connect(settings)))
         if not _wait_for(predictor, stopped, report):
             return
-        if (store := _store(settings)) is not None:
-            stack.enter_context(closing(store))
-            stack.enter_context(closing(Retention(settings, partial(Store.find, settings))))
+        store = _enter_store(stack, settings)
         uploads = stack.enter_context(_upload_folder())
         local = isinstance(predictor, LocalPredictor)
         photo_limiter = ClientRateLimiter(settings.photos_per_minute)
@@ -192,6 +190,15 @@ def _wait_for(
         else:
             return True
     return False
+
+
+def _enter_store(stack: ExitStack, settings: Settings) -> Store | None:
+    """Open the database for as long as a stack is open, and delete from it what has expired."""
+    store = _store(settings)
+    if store is not None:
+        stack.enter_context(closing(store))
+        stack.enter_context(closing(Retention(settings, partial(Store.find, settings))))
+    return store
 
 
 def _store(settings: Settings) -> Store | None:

@@ -37,7 +37,7 @@ class CandidateLoad:
 
     @property
     def is_done(self) -> bool:
-        """Whether the candidate is loaded, or cannot be."""
+        """Return whether the candidate is loaded, or cannot be."""
         return self._loaded.done()
 
     def result(self) -> Classifier:
