@@ -125,8 +125,12 @@ def _near(ours: Any, theirs: Any, where: str = "") -> list[str]:
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         # Order and bins may change where confidences differ in the last digits.
         if where.endswith(".mistakes"):
-            both = {each["row"] for each in ours} & {each["row"] for each in theirs}
-            return [] if len(both) >= len(ours) - 2 else [f"{where}: {len(both)} of {len(ours)}"]
+            # Rows of a data set have a number, and photos a path.
+            seen, known = (
+                {each.get("row", each.get("path")) for each in m} for m in (ours, theirs)
+            )
+            both = len(seen & known)
+            return [] if both >= len(ours) - 2 else [f"{where}: {both} of {len(ours)}"]
         if where.endswith(".reliability"):
             ours, theirs = (
                 [{"n": b["n"], "right": round(b["n"] * (b["accuracy"] or 0))} for b in bins]
