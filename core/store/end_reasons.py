@@ -35,7 +35,7 @@ REASON_CODES = tuple(_SENTENCES)
 
 @dataclass(frozen=True)
 class EndReason:
-    """Why a rollout ended.
+    """A reason for which a rollout ended.
 
     Attributes:
         code: One of `REASON_CODES`, or of a newer version that shares the database.
