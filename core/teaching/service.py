@@ -374,14 +374,17 @@ class Teaching(OwnedModels):
         Raises:
             OutputError: TENSIGHT_HOME cannot be written.
         """
-        now = self._clock()
-        expired = [
-            each for each in self._taught.all() if each.expires is not None and each.expires <= now
-        ]
-        for record in expired:
-            with self._taught.changing(record.id):
-                self._delete(record)
-        return expired
+        deleted = []
+        for each in self._taught.all():
+            if not self._has_expired(each):
+                continue
+            with self._taught.changing(each.id):
+                # Its owner may have taught it again, or deleted it, while this waited.
+                record = self._taught.find(each.id)
+                if record is not None and self._has_expired(record):
+                    self._delete(record)
+                    deleted.append(record)
+        return deleted
 
     def _teach_remaining(self, record: TaughtRecord, remaining: StoredExamples) -> SenderRemoval:
         counts = remaining.counts()
@@ -452,6 +455,9 @@ class Teaching(OwnedModels):
             for folder in self._revisions.folders():
                 if folder.name == revision:
                     self._revisions.remove(folder)
+
+    def _has_expired(self, record: TaughtRecord) -> bool:
+        return record.expires is not None and record.expires <= self._clock()
 
     def _expiry(self, lifetime_s: float | None) -> float | None:
         return None if lifetime_s is None else self._clock() + lifetime_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,7 @@ from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
 from core.registry.revisions import RevisionStore
-from core.registry.taught import TaughtStore
+from core.registry.taught import TaughtRecord, TaughtStore
 from core.settings import Settings
 from core.teaching.base import TeachingBase
 from core.teaching.collect import Embed, LabelledPhoto
@@ -26,6 +27,7 @@ from core.teaching.service import Teaching
 from core.teaching.stored_examples import StoredExamples
 from tests.core.teaching.conftest import KEY, drawn
 from tests.support.drawings import shape_jpeg
+from tests.support.servers import wait_for
 from tests.support.taught import learn_here
 
 
@@ -257,6 +259,32 @@ def test_model_expires(
     assert teaching.purge() == [model.record]
     assert teaching.count() == 0
     assert not list((settings.home / "revisions").glob("*/taught-*"))
+
+
+def test_model_that_is_renewed_while_the_purge_waits_is_kept(
+    settings: Settings, base: TeachingBase, embed: Embed, pool: PhotoPool
+) -> None:
+    now = [1000.0]
+    teaching = Teaching(settings, base, embed, pool, KEY, learner=learn_here, clock=lambda: now[0])
+    records = []
+    for title in ("Deleted", "Renewed"):
+        made = teaching.create("visitor", title, drawn("circle", "square"), lifetime_s=60)
+        assert made.record is not None
+        records.append(made.record)
+        now[0] += 1
+    deleted, renewed = records
+    now[0] += 61
+    store = TaughtStore(settings.home)
+    purged: list[TaughtRecord] = []
+    purge = threading.Thread(target=lambda: purged.extend(teaching.purge()))
+    with store.changing(renewed.id):
+        purge.start()
+        # It has listed both, and waits for the lock of the second one.
+        wait_for(lambda: store.find(deleted.id) is None)
+        store.save(renewed.model_copy(update={"expires": now[0] + 60}))
+    purge.join()
+    assert purged == [deleted]
+    assert [each.title for each in teaching.models("visitor")] == ["Renewed"]
 
 
 def test_owner_has_a_limited_number_of_models(
