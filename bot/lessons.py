@@ -13,7 +13,7 @@ from bot.guards import is_addressed
 from bot.sending import reply
 from bot.state import BotContext
 from bot.teaching_texts import refusal
-from bot.updates import content_id_of, photo_of
+from bot.updates import content_id_of, photo_of, sender_id_of
 from core.errors import ModelNotFoundError, TeachingError
 from core.store.lessons import Lesson, LessonPhoto
 from core.teaching.limits import (
@@ -166,8 +166,7 @@ def _lesson_photo(context: BotContext, message: Message, label: str) -> LessonPh
     found, content = photo_of(message), content_id_of(message)
     if found is None or content is None:
         return None
-    sender = message.from_user
-    person = context.bot_data.person(sender.id if sender is not None else None)
+    person = context.bot_data.person(sender_id_of(message))
     return LessonPhoto(content, found.file_id, label, person, message.date)
 
 

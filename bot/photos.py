@@ -16,7 +16,7 @@ from bot.guards import is_addressed, may_ask, reply_with, with_error_replies
 from bot.lessons import take_photos
 from bot.sending import reply, reply_photo
 from bot.state import BotContext
-from bot.updates import client_of, photo_of
+from bot.updates import client_of, photo_of, sender_id_of
 from core import locale
 from core.errors import StoreError, TenSightError, UnavailableError
 from core.inference.prediction import Prediction
@@ -108,8 +108,7 @@ async def _on_photo_command(
 
 def _sender_of(context: BotContext, message: Message) -> str | None:
     """Return the keyed hash of the user who sent a message; None where it has none."""
-    sender = message.from_user
-    return context.bot_data.person(None if sender is None else sender.id)
+    return context.bot_data.person(sender_id_of(message))
 
 
 async def _compare(

@@ -118,9 +118,14 @@ class BotState:
 
         What was learned is not changed. The settings of a group belong to all of its members and
         stay.
+
+        Args:
+            user: As returned by `user_id_of`; that of a group stands for its anonymous
+                administrators.
         """
-        # The id of a private chat is the id of its user.
-        await asyncio.to_thread(self.store.chats.forget, self.person(user) or "", {user})
+        # The id of a private chat is the id of its user; those of all other chats are negative.
+        private_chats = {user} if user > 0 else set[int]()
+        await asyncio.to_thread(self.store.chats.forget, self.person(user) or "", private_chats)
 
 
 class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], BotState]):
@@ -142,7 +147,7 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
 
     @property
     def user_id(self) -> int | None:
-        """Id of the user who sent the update."""
+        """Id of the user who sent the update, or of the chat in whose name they sent it."""
         return user_id_of(self.current_update)
 
     @property
@@ -250,7 +255,7 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
     async def _private_settings(self) -> Chat:
         """Return the settings of the sender's private chat."""
         user, chat = self.user_id, self.current_update.effective_chat
-        if user is None:
+        if user is None or user < 0:  # A chat has no private chat.
             return Chat()
         if chat is not None and chat.id == user:
             return await self.chat_settings()

@@ -21,6 +21,7 @@ __all__ = [
     "ordering_chat_of",
     "parse_update",
     "photo_of",
+    "sender_id_of",
     "user_id_of",
 ]
 
@@ -49,7 +50,7 @@ def parse_update(content: dict[str, Any], bot: Bot) -> Update | None:
         update = Update.de_json(content, bot)
         if update.effective_message is not None and update.effective_chat is None:
             raise TypeError("the message has no chat")
-        senders = (update.effective_chat, update.effective_user)
+        senders = (update.effective_chat, update.effective_user, update.effective_sender)
         ids = [update.update_id, *(each.id for each in senders if each is not None)]
         # The library does not validate ids.
         if any(type(number) is not int or number not in _IDS for number in ids):
@@ -83,15 +84,14 @@ def is_forget_command(update: Update) -> bool:
 
 
 def is_sent_by(update: Update, user: int) -> bool:
-    """Return whether a user sent an update, other than the command /forget."""
-    sender = update.effective_user
-    return sender is not None and sender.id == user and not is_forget_command(update)
+    """Return whether a user, see `user_id_of`, sent an update other than the command /forget."""
+    return user_id_of(update) == user and not is_forget_command(update)
 
 
 def is_reply_to(update: Update, user: int) -> bool:
-    """Return whether an update is a reply to a message of a user."""
+    """Return whether an update is a reply to a message of a user, see `user_id_of`."""
     to = update.message.reply_to_message if update.message is not None else None
-    return to is not None and to.from_user is not None and to.from_user.id == user
+    return to is not None and sender_id_of(to) == user
 
 
 def chat_id_of(update: Update) -> int | None:
@@ -108,8 +108,18 @@ def ordering_chat_of(update: Update) -> int | None:
 
 
 def user_id_of(update: Update) -> int | None:
-    """Return the id of an update's sender; None where it has none."""
-    return update.effective_user.id if update.effective_user is not None else None
+    """Return the id of an update's sender, as `sender_id_of` does; None where it has none."""
+    return update.effective_sender.id if update.effective_sender is not None else None
+
+
+def sender_id_of(message: Message) -> int | None:
+    """Return the id of a message's sender; None where it has none.
+
+    It is that of the chat in whose name the message was sent, if any: Telegram gives the messages
+    of all anonymous administrators of all groups the same user.
+    """
+    sender = message.sender_chat or message.from_user
+    return None if sender is None else sender.id
 
 
 def client_of(update: Update) -> str:

@@ -19,7 +19,9 @@ from core.store.chats import Chat
 from tests.support.predictors import ControlledPredictor
 from tests.support.running_bot import (
     GROUP,
+    MENTION,
     RunningBot,
+    anonymous,
     ask,
     photo_message,
     press,
@@ -189,6 +191,19 @@ def test_forget_keeps_the_settings_of_a_group(bot: RunningBot, chat: int, group:
     assert reply.text == T["forgotten"]
     assert bot.store.chats.get(chat).model is None
     assert bot.store.chats.get(group).model == "baseline"
+
+
+def test_anonymous_administrators_of_each_group_are_forgotten_alone(
+    bot: RunningBot, content: bytes, group: int
+) -> None:
+    telegram, other = bot.telegram, group - 5000
+    for each in (group, other):
+        ask(telegram, each, partial(telegram.photo, each, content, **MENTION | anonymous(each)))
+        bot.store.chats.set(each, Chat(model="baseline"))
+    assert [bot.answers_of(each) for each in (group, other)] == [1, 1]
+    ask(telegram, group, lambda: telegram.text(group, "/forget@tensight_bot", **anonymous(group)))
+    assert [bot.answers_of(each) for each in (group, other)] == [0, 1]
+    assert bot.store.chats.get(group).model == "baseline", "it belongs to all members"
 
 
 def ask_about_photo_of_sender(telegram: TelegramServer, content: bytes) -> None:

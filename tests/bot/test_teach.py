@@ -18,7 +18,7 @@ from core.charts.draw import WIDTH
 from core.charts.drawer import ChartDrawer
 from core.store.lessons import LessonPhoto
 from tests.support.drawings import shape_jpeg
-from tests.support.running_bot import MENTION, RunningBot, ask, press, running_bot, texts
+from tests.support.running_bot import MENTION, RunningBot, anonymous, ask, press, running_bot, texts
 from tests.support.teaching_chats import bot_without_pictures, learn, send_class, teach_shapes
 from tests.support.telegram_server import Call, TelegramServer
 
@@ -134,6 +134,29 @@ def test_administrators_teach_a_group(teaching: RunningBot, group: int) -> None:
     ask(telegram, OTHER, lambda: telegram.text(OTHER, "/forget"))
     listed = command("/teach@tensight_bot list", MEMBER)
     assert "“circle”, “square”; photos: 6" in listed.text
+
+
+def test_anonymous_administrator_forgets_the_photos_of_one_group(
+    teaching: RunningBot, group: int
+) -> None:
+    telegram, other, bot = teaching.telegram, group - 5000, "@tensight_bot"
+    for each in (group, other):
+        ask(telegram, each, partial(telegram.text, each, f"/teach{bot}", **anonymous(each)))
+        for label in ("circle", "square"):
+            send = partial(send_class, telegram, each, label, range(3), **anonymous(each))
+            ask(telegram, each, send)
+        learn(telegram, each, f"/teach{bot} done", **anonymous(each))
+    before = len(telegram.sent(group))
+    telegram.text(group, f"/forget{bot}", **anonymous(group))
+    ended, forgotten = telegram.wait_for(before + 2, group)[before:]
+    assert ended.text == T["teach_ended"].format(title="circle, square")
+    assert forgotten.text == T["forgotten"]
+    listed = [
+        ask(telegram, each, partial(telegram.text, each, f"/teach{bot} list", user=MEMBER)).text
+        for each in (group, other)
+    ]
+    assert listed[0] == T["teach_list_none"]
+    assert "photos: 6" in listed[1]
 
 
 def test_too_few_photos_are_refused_and_the_lesson_goes_on(teaching: RunningBot, chat: int) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from telegram import Update
 
+from bot.updates import is_reply_to, is_sent_by, user_id_of
 from tests.support.running_bot import (
     GROUP,
     ask,
@@ -89,3 +91,20 @@ def test_id_beyond_64_bits_is_ignored(
     )
     with running_bot(telegram, tmp_path):
         ask(telegram, 7, lambda: telegram.text(7, "/whoami"))
+
+
+def test_message_in_the_name_of_a_chat_is_sent_by_that_chat() -> None:
+    group = {"id": GROUP, "type": "supergroup", "title": "A group"}
+    shared = 1087968824
+    user: dict[str, Any] = {"id": shared, "is_bot": True, "first_name": "Group"}
+    message = {"message_id": 1, "date": 1, "chat": group, "from": user, "sender_chat": group}
+    photo = Update.de_json({"update_id": 1, "message": message}, None)
+    question = message | {"from": user | {"id": 3}, "reply_to_message": message}
+    del question["sender_chat"]
+    about = Update.de_json({"update_id": 2, "message": question}, None)
+    assert user_id_of(photo) == GROUP
+    assert is_sent_by(photo, GROUP)
+    assert is_reply_to(about, GROUP)
+    assert user_id_of(about) == 3
+    assert not is_sent_by(photo, shared)
+    assert not is_reply_to(about, shared)

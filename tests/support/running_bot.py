@@ -31,6 +31,7 @@ __all__ = [
     "GROUP",
     "MENTION",
     "RunningBot",
+    "anonymous",
     "ask",
     "photo_message",
     "press",
@@ -50,6 +51,18 @@ MENTION: dict[str, Any] = {
     "user": 1,
 }
 """Fields of a photo in a group that mentions the bot."""
+
+
+# The user that Telegram names as the sender of everything that anonymous administrators write.
+_ANONYMOUS_BOT = 1087968824
+
+
+def anonymous(group: int) -> dict[str, Any]:
+    """Return fields of a message that an administrator sends in the name of a group."""
+    return {
+        "user": _ANONYMOUS_BOT,
+        "sender_chat": {"id": group, "type": "supergroup", "title": "A group"},
+    }
 
 
 @dataclass

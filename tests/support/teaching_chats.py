@@ -17,14 +17,20 @@ __all__ = ["bot_without_pictures", "learn", "photos_of", "send_class", "teach_sh
 
 
 def send_class(
-    telegram: TelegramServer, chat: int, label: str, seeds: Sequence[int], user: int | None = None
+    telegram: TelegramServer,
+    chat: int,
+    label: str,
+    seeds: Sequence[int],
+    user: int | None = None,
+    **more: Any,
 ) -> None:
     """Send an album of a shape, with its name as the caption of the first photo."""
     album = f"{chat} {label} {seeds[0]}"
     for i, seed in enumerate(seeds):
         caption = label if i == 0 else None
         shape = shape_jpeg(label, seed)
-        telegram.photo(chat, shape, caption=caption, media_group_id=album, user=user or abs(chat))
+        item = more | {"media_group_id": album, "user": user or abs(chat)}
+        telegram.photo(chat, shape, caption=caption, **item)
 
 
 @contextmanager
