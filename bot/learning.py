@@ -60,8 +60,10 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
     photos = await asyncio.to_thread(state.store.lessons.photos, chat)
     if not photos:
         raise TeachingError("no_photos", "No photo was sent.")
-    model, title = await _choose_model(context, chat, photos, title)
-    await _wait_for_turn(context, message, photos)
+    wanted = title
+    model, title = await _choose_model(context, chat, photos, wanted)
+    keeps_name = model is not None and wanted and comparison_key(wanted) != comparison_key(title)
+    await _wait_for_turn(context, message, photos, keeps_name=title if keeps_name else None)
     names, result = await _learn(context, chat, photos, model, title)
     if await _forget_missing(context, chat, photos):
         await reply(message, texts["teach_changed"])
@@ -150,7 +152,7 @@ async def _send_picture(state: BotState, message: Message, chart: Chart, caption
 async def _choose_model(
     context: BotContext, chat: int, photos: Sequence[LessonPhoto], wanted: str
 ) -> tuple[str | None, str]:
-    """Return the model that learns more, None for a new one, and the title of a new one.
+    """Return the model that learns more, None for a new one, and its title.
 
     Raises:
         TeachingError: The title cannot be used.
@@ -158,8 +160,9 @@ async def _choose_model(
     taught, lessons = context.bot_data.taught, context.bot_data.store.lessons
     lesson = await asyncio.to_thread(lessons.find, chat)
     own = [each for each in await taught.of_chat(chat) if taught.is_own(chat, each)]
-    if lesson is not None and any(each.id == lesson.model for each in own):
-        return lesson.model, wanted
+    for each in own:
+        if lesson is not None and each.id == lesson.model:
+            return each.id, each.title
     # A new one, also where the model that should learn more has been deleted since.
     earlier = _titled(own, lesson.title) if lesson is not None and lesson.title else None
     if earlier is not None:
@@ -198,17 +201,29 @@ def _titled(records: Sequence[TaughtRecord], title: str) -> TaughtRecord | None:
 
 
 async def _wait_for_turn(
-    context: BotContext, message: Message, photos: Sequence[LessonPhoto]
+    context: BotContext,
+    message: Message,
+    photos: Sequence[LessonPhoto],
+    *,
+    keeps_name: str | None = None,
 ) -> None:
     """Tell the chat that learning begins, and wait if it has sent too many photos in a minute.
 
     The chat is told once, however often learning is retried.
+
+    Args:
+        context: Context of the update.
+        message: The command.
+        photos: Photos of the lesson.
+        keeps_name: Name of a model that learns more, where the command gives another one.
     """
     texts, notices = await context.texts(), context.bot_data.learning_notices
     in_group = message.chat.type != ChatType.PRIVATE
     limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
     seconds = pause_s(photos, limit, time.time())
     lines = [texts["teach_learning"].format(n=len(photos))]
+    if keeps_name is not None:
+        lines.append(texts["teach_keeps_name"].format(title=keeps_name))
     if seconds:
         lines.append(texts["teach_wait"].format(limit=limit, seconds=round(seconds + 0.5)))
     if context.current_update.update_id not in notices:

@@ -65,20 +65,21 @@ async def take_photos(context: BotContext, messages: Sequence[Message]) -> bool:
         return False
     language, texts = await context.language(), await context.texts()
     known = await asyncio.to_thread(lessons.photos, chat)
+    taught = await _taught_counts(context, lesson)
     try:
         labels = labels_of(
             [_caption_of(message, context.bot.username) for message in messages],
             lesson.label,
-            await _known_labels(context, lesson, known),
+            [*taught, *(photo.label for photo in known)],
         )
         taken = [
             found
             for message, label in zip(messages, labels, strict=True)
             if label and (found := _lesson_photo(context, message, label)) is not None
         ]
-        counts = _counts(known, taken)
+        counts = _counts(taught, known, taken)
     except TeachingError as error:
-        await reply(messages[0], refusal(error, language))
+        await reply(messages[0], refusal(error, language, if_too_many="teach_not_added"))
         return True
     async with context.keeping() as may_keep:
         if not may_keep:
@@ -89,7 +90,7 @@ async def take_photos(context: BotContext, messages: Sequence[Message]) -> bool:
     lines = [texts["teach_count"].format(label=label, n=counts[label]) for label in touched]
     if len(taken) < len(photos):
         lines.append(texts["teach_no_caption"])
-    elif touched.keys() - {photo.label for photo in known}:
+    elif touched.keys() - {*taught, *(photo.label for photo in known)}:
         lines.append(texts["teach_next"])
     await reply(messages[0], "\n".join(lines))
     return True
@@ -139,18 +140,17 @@ async def _is_for_lesson(context: BotContext, messages: Sequence[Message], lesso
     return addressed and await may_teach(context, messages[0])
 
 
-async def _known_labels(
-    context: BotContext, lesson: Lesson, photos: Sequence[LessonPhoto]
-) -> list[str]:
-    """Return the classes of a lesson, and of the model that it adds to."""
-    labels = [photo.label for photo in photos]
+async def _taught_counts(context: BotContext, lesson: Lesson) -> Counter[str]:
+    """Return the photos of each class that the model of a lesson was taught with before."""
     if lesson.model is None:
-        return labels
+        return Counter()
     try:
         model = await context.bot_data.models.get(lesson.model)
     except ModelNotFoundError:
-        return labels  # It has been deleted since: the lesson makes a new one.
-    return [*model.config.labels, *labels]
+        return Counter()  # It has been deleted since: the lesson makes a new one.
+    metrics = model.metrics.taught
+    photos = (0,) * len(model.config.labels) if metrics is None else metrics.photos
+    return Counter(dict(zip(model.config.labels, photos, strict=True)))
 
 
 def _caption_of(message: Message, username: str) -> str:
@@ -170,14 +170,22 @@ def _lesson_photo(context: BotContext, message: Message, label: str) -> LessonPh
     return LessonPhoto(content, found.file_id, label, person, message.date)
 
 
-def _counts(known: Sequence[LessonPhoto], added: Sequence[LessonPhoto]) -> Counter[str]:
+def _counts(
+    taught: Counter[str], known: Sequence[LessonPhoto], added: Sequence[LessonPhoto]
+) -> Counter[str]:
     """Count the photos of each class once some were added.
+
+    Args:
+        taught: Photos of each class that the model was taught with before. Only learning finds out
+            which of them are sent again.
+        known: Photos of the lesson.
+        added: Photos that are added to it.
 
     Raises:
         TeachingError: There would be more than can be taught.
     """
     labels = {photo.photo: photo.label for photo in (*known, *added)}
-    counts = Counter(labels.values())
+    counts = taught + Counter(labels.values())
     many = [label for label, n in counts.items() if n > MAX_PHOTOS]
     if many:
         raise TeachingError("many_photos", "Too many photos of a class.", *many)

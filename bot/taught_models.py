@@ -63,12 +63,16 @@ class TaughtModels:
         settings: Settings.
         predictor: Answers with the models, and computes the embeddings for teaching.
         hash_key: Key of the hashes that stand for chats and users.
+
+    Attributes:
+        owned: The models, without the base that is needed to teach.
+        places: Limit on the chats whose models are taught at the same time.
     """
 
     def __init__(self, settings: Settings, predictor: Predictor, hash_key: bytes) -> None:
         self._settings = settings
         self._predictor = predictor
-        self._owned = OwnedModels(settings.home, hash_key)
+        self.owned = OwnedModels(settings.home, hash_key)
         self._connected: ConnectedTeaching | None = None
         self._lock = threading.Lock()
         self.places = asyncio.Semaphore(_LESSONS_AT_ONCE)
@@ -77,7 +81,7 @@ class TaughtModels:
         """Return the interface that teaches; it blocks, so call it and its methods in a thread.
 
         Raises:
-            BundleError: The model to teach on is not there or is damaged.
+            TeachingError: The model to teach on is not there or is damaged.
         """
         with self._lock:
             if self._connected is None:
@@ -100,34 +104,34 @@ class TaughtModels:
         """Return whether a model is a taught one that a chat owns or has added."""
         if not is_private(model):
             return False
-        return await asyncio.to_thread(self._owned.may_use, owner_of(chat), model)
+        return await asyncio.to_thread(self.owned.may_use, owner_of(chat), model)
 
     async def owns(self, chat: int, model: str) -> bool:
         """Return whether a model is a taught one of a chat's own."""
         if not is_private(model):
             return False
-        return await asyncio.to_thread(self._owned.owns, owner_of(chat), model)
+        return await asyncio.to_thread(self.owned.owns, owner_of(chat), model)
 
     async def of_chat(self, chat: int) -> list[TaughtRecord]:
         """List the taught models of a chat, its own before those that others share."""
-        records = await asyncio.to_thread(self._owned.models, owner_of(chat))
+        records = await asyncio.to_thread(self.owned.models, owner_of(chat))
         return sorted(records, key=lambda record: not self.is_own(chat, record))
 
     async def exist(self) -> bool:
         """Return whether there are any private taught models."""
-        return await asyncio.to_thread(self._owned.count) > 0
+        return await asyncio.to_thread(self.owned.count) > 0
 
     def is_own(self, chat: int, record: TaughtRecord) -> bool:
         """Return whether a taught model is a chat's own, not one that others share."""
-        return record.owner == self._owned.hash_owner(owner_of(chat))
+        return record.owner == self.owned.hash_owner(owner_of(chat))
 
     def is_among(self, chat: int, users: Collection[str]) -> bool:
         """Return whether a chat is among the users of a record."""
-        return self._owned.hash_owner(owner_of(chat)) in users
+        return self.owned.hash_owner(owner_of(chat)) in users
 
     async def move(self, chat: int, new_chat: int) -> None:
         """Pass the taught models of a group to the supergroup that it became."""
-        await asyncio.to_thread(self._owned.move, owner_of(chat), owner_of(new_chat))
+        await asyncio.to_thread(self.owned.move, owner_of(chat), owner_of(new_chat))
 
     async def may_create(self, chat: int) -> bool:
         """Return whether a chat may teach another model."""
@@ -146,13 +150,13 @@ class TaughtModels:
     def describe_now(self) -> list[HeldModel]:
         """Do what `describe_all` does, from a thread."""
         found = []
-        for record in reversed(self._owned.all()):
+        for record in reversed(self.owned.all()):
             try:
-                bundle = self._owned.bundle(record.id)
+                bundle = self.owned.bundle(record.id)
                 labels, metrics = bundle.config.labels, bundle.metrics()
             except (BundleError, ModelNotFoundError):
                 continue  # It has been deleted, or its files are missing.
-            size = metrics.bytes + self._owned.examples_bytes(record.id)
+            size = metrics.bytes + self.owned.examples_bytes(record.id)
             found.append(HeldModel(record, labels, metrics.taught, size))
         return found
 

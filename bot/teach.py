@@ -26,7 +26,7 @@ from core.registry.taught import TaughtRecord
 from core.store.lessons import Lesson
 from core.teaching.learning import check_installed
 from core.teaching.limits import MIN_CLASSES, MIN_PHOTOS, comparison_key
-from core.teaching.service import SenderRemoval
+from core.teaching.owned import OwnedModels
 
 __all__ = ["forget_sender", "start", "teach"]
 
@@ -67,6 +67,11 @@ class _Command:
     def owner(self) -> str:
         """Name of the chat as the owner of models."""
         return owner_of(self.chat)
+
+    @property
+    def owned(self) -> OwnedModels:
+        """Models of all chats; unlike `TaughtModels.teaching` it needs no model to teach on."""
+        return self.state.taught.owned
 
     async def send_text(self, key: str, /, **values: object) -> None:
         """Reply with a text."""
@@ -116,12 +121,16 @@ async def forget_sender(context: BotContext, person: str) -> None:
     if not await state.taught.exist():
         return
 
-    def work() -> list[SenderRemoval]:
-        return state.taught.teaching().forget_sender(person)
+    def work() -> list[TaughtRecord]:
+        try:
+            teaching = state.taught.teaching()
+        except TeachingError:
+            # Without their base they cannot be taught again.
+            return state.taught.owned.delete_taught_by(person)
+        return [each.record for each in teaching.forget_sender(person) if each.model is None]
 
-    for each in await run_in_daemon_thread(work):
-        if each.model is None:
-            await _tell_ended(context, each.record, (each.record.owner, *each.record.users))
+    for record in await run_in_daemon_thread(work):
+        await _tell_ended(context, record, (record.owner, *record.users))
 
 
 async def _run(update: Update, context: BotContext, action: str, name: str) -> None:
@@ -136,7 +145,8 @@ async def _run(update: Update, context: BotContext, action: str, name: str) -> N
     try:
         await _ACTIONS.get(action, _explain)(command)
     except TeachingError as error:
-        await reply(message, refusal(error, language))
+        # Too much is refused while photos are sent; here, others have taught the model meanwhile.
+        await reply(message, refusal(error, language, if_too_many="teach_leave_out"))
     except MissingExtraError:
         await command.send_text("teach_missing")
 
@@ -180,9 +190,11 @@ async def _begin_lesson(command: _Command, model: str | None) -> bool:
     """Store a new lesson; return False if the sender has asked to be forgotten.
 
     Raises:
-        MissingExtraError: Nothing could be learned.
+        TeachingError, MissingExtraError: Nothing could be learned.
     """
     check_installed()
+    # It reads the model to teach on.
+    await run_in_daemon_thread(command.state.taught.teaching)
     lesson = Lesson(command.context.person, model)
     await _remember_chat(command.context)
     async with command.context.keeping() as may_keep:
@@ -234,12 +246,11 @@ async def _forget(command: _Command) -> None:
     record = await command.find(own=False)
     if record is None:
         return
-    teaching = await run_in_daemon_thread(command.state.taught.teaching)
     if not command.state.taught.is_own(command.chat, record):
-        await asyncio.to_thread(teaching.leave, command.owner, record.id)
+        await asyncio.to_thread(command.owned.leave, command.owner, record.id)
         await command.send_text("teach_left", title=record.title)
         return
-    users = await asyncio.to_thread(teaching.forget, command.owner, record.id)
+    users = await asyncio.to_thread(command.owned.forget, command.owner, record.id)
     if (await command.context.chat_settings()).model == record.id:
         await command.context.change_chat_settings(model=None)
     await command.send_text("teach_forgotten", title=record.title)
@@ -250,8 +261,7 @@ async def _share(command: _Command) -> None:
     """Create a key with which other chats can use a model."""
     record = await command.find(own=True)
     if record is not None:
-        teaching = await run_in_daemon_thread(command.state.taught.teaching)
-        key = await asyncio.to_thread(teaching.share, command.owner, record.id)
+        key = await asyncio.to_thread(command.owned.share, command.owner, record.id)
         link = f"https://t.me/{command.context.bot.username}?start={_LINK}{key}"
         await command.send_text("teach_shared", title=record.title, key=key, link=link)
 
@@ -260,8 +270,7 @@ async def _unshare(command: _Command) -> None:
     """End sharing a model."""
     record = await command.find(own=True)
     if record is not None:
-        teaching = await run_in_daemon_thread(command.state.taught.teaching)
-        users = await asyncio.to_thread(teaching.unshare, command.owner, record.id)
+        users = await asyncio.to_thread(command.owned.unshare, command.owner, record.id)
         await command.send_text("teach_unshared", title=record.title)
         await _tell_ended(command.context, record, users)
 
@@ -274,8 +283,7 @@ async def _offer(command: _Command) -> None:
     if not command.state.settings.operators:
         await command.send_text("teach_no_operator")
         return
-    teaching = await run_in_daemon_thread(command.state.taught.teaching)
-    await asyncio.to_thread(teaching.offer, command.owner, record.id)
+    await asyncio.to_thread(command.owned.offer, command.owner, record.id)
     await command.send_text("teach_offered", title=record.title)
     if not record.offered:
         await announce(command.context.bot, command.state, record.id)
@@ -289,8 +297,7 @@ async def _withdraw(command: _Command) -> None:
     if not record.offered:
         await command.send_text("teach_not_offered", title=record.title)
         return
-    teaching = await run_in_daemon_thread(command.state.taught.teaching)
-    await asyncio.to_thread(teaching.withdraw, command.owner, record.id)
+    await asyncio.to_thread(command.owned.withdraw, command.owner, record.id)
     await command.send_text("teach_withdrawn", title=record.title)
 
 
@@ -300,8 +307,7 @@ async def _add(command: _Command) -> None:
     if _KEY.fullmatch(key) is None:
         await command.send_text("teach_no_key")
         return
-    teaching = await run_in_daemon_thread(command.state.taught.teaching)
-    record = await asyncio.to_thread(teaching.add_shared, command.owner, key)
+    record = await asyncio.to_thread(command.owned.add_shared, command.owner, key)
     await _remember_chat(command.context)
     text = command.texts["teach_added"].format(title=record.title)
     await reply(command.message, text, replies.use_button(record.id, command.language))

@@ -23,6 +23,7 @@ __all__ = ["list_line", "listed", "quoted", "refusal", "report_text"]
 _MAX_LINES = 5
 # Fifty names of 64 characters would not fit into one message with the rest.
 _MAX_NAMES = 12
+_TOO_MANY = ("many_classes", "many_photos", "many_in_all")
 _LIMITS = {
     "min_classes": MIN_CLASSES,
     "max_classes": MAX_CLASSES,
@@ -46,17 +47,25 @@ def listed(names: Sequence[str], texts: Mapping[str, str]) -> str:
     return f"{shown} {texts['others'].format(n=len(names) - _MAX_NAMES)}"
 
 
-def refusal(error: TeachingError, language: Language, *, failed: str = "teach_error_failed") -> str:
+def refusal(
+    error: TeachingError,
+    language: Language,
+    *,
+    failed: str = "teach_error_failed",
+    if_too_many: str | None = None,
+) -> str:
     """Format why a classifier cannot be taught, and what to do about it.
 
     Args:
         error: The error.
         language: Language of the text.
         failed: Key of the text for a failure that may not happen again.
+        if_too_many: Key of the text that says what to do about too many photos or classes.
     """
     texts = locale.bot_texts(language)
     text = texts[failed if error.reason == "failed" else f"teach_error_{error.reason}"]
-    return text.format(names=listed(error.names, texts), **_LIMITS)
+    told = text.format(names=listed(error.names, texts), **_LIMITS)
+    return f"{told} {texts[if_too_many]}" if if_too_many and error.reason in _TOO_MANY else told
 
 
 def report_text(

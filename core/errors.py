@@ -91,6 +91,7 @@ TeachingReason = Literal[
     "copy",
     "no_photos",
     "other_base",
+    "no_base",
     "failed",
 ]
 """Why a classifier cannot be taught, for fronts that say it in other words."""

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from core.bundle.leaderboard import ModelInfo
 from core.errors import (
-    BundleError,
     BusyError,
     MissingExtraError,
     PhotoReadError,
@@ -312,7 +311,7 @@ def page_teaching(settings: Settings, predictor: Predictor) -> Iterator[PageTeac
         connected = connect_teaching(
             settings, predictor, command="tensight web", max_models=MAX_MODELS
         )
-    except (BundleError, MissingExtraError, StoreError) as error:
+    except (TeachingError, MissingExtraError, StoreError) as error:
         logger.info("The tab Teach is disabled: %s", error)
         yield None
         return

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.bundle.folder import Bundle
-from core.errors import BundleError, ModelNotFoundError
+from core.errors import BundleError, ModelNotFoundError, TeachingError
 from core.registry.revisions import RevisionStore
 from core.registry.taught import TaughtRecord, TaughtStore
+from core.teaching.collect import sender_hash
 from core.teaching.limits import MAX_NAME_LENGTH
+from core.teaching.stored_examples import StoredExamples
 from core.text import printable
 
 __all__ = ["OwnedModels"]
@@ -75,7 +77,7 @@ class OwnedModels:
         return self._taught.examples_bytes(model)
 
     def count_temporary(self) -> int:
-        """Return the number of private models with an expiry, which `Teaching.purge` deletes."""
+        """Return the number of private models with an expiry, which `purge` deletes."""
         return sum(each.expires is not None for each in self._taught.all())
 
     def share(self, owner: str, model: str) -> str:
@@ -219,6 +221,67 @@ class OwnedModels:
             raise BundleError(f"The files of {model} are missing. Teach it again.")
         return found
 
+    def forget(self, owner: str, model: str) -> tuple[str, ...]:
+        """Delete a private model and everything it was taught with.
+
+        Args:
+            owner: Owner of the model.
+            model: Id of the model.
+
+        Returns:
+            Hashes (see `hash_owner`) of the others who had added it, to be told.
+
+        Raises:
+            ModelNotFoundError: The owner has no such model.
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        with self._changing_owned(owner, model) as record:
+            self._delete(record)
+        return record.users
+
+    def delete_taught_by(self, sender: str) -> list[TaughtRecord]:
+        """Delete the private models that were taught with a person's photos.
+
+        `Teaching.forget_sender` removes the photos only, which needs the base of the models.
+
+        Args:
+            sender: As in `LabelledPhoto.sender`.
+
+        Returns:
+            Records of the deleted models.
+
+        Raises:
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        hashed_sender = sender_hash(self._key, sender)
+        deleted = []
+        for each in self._taught.all():
+            with self._taught.changing(each.id):
+                record = self._taught.find(each.id)
+                if record is None or not self._may_hold_photos(record, hashed_sender):
+                    continue
+                self._delete(record)
+                deleted.append(record)
+        return deleted
+
+    def purge(self) -> list[TaughtRecord]:
+        """Delete the private models that have expired, and return their records.
+
+        Raises:
+            OutputError: TENSIGHT_HOME cannot be written.
+        """
+        deleted = []
+        for each in self._taught.all():
+            if not self._has_expired(each):
+                continue
+            with self._taught.changing(each.id):
+                # Its owner may have taught it again, or deleted it, while this waited.
+                record = self._taught.find(each.id)
+                if record is not None and self._has_expired(record):
+                    self._delete(record)
+                    deleted.append(record)
+        return deleted
+
     def hash_owner(self, owner: str) -> str:
         """Return the keyed hash that stands for an owner in records, 64 hex digits."""
         return hmac.new(self._key, f"owner {owner}".encode(), hashlib.sha256).hexdigest()
@@ -235,6 +298,27 @@ class OwnedModels:
         if record is None or not hmac.compare_digest(record.owner, self.hash_owner(owner)):
             raise _not_found(model)
         return record
+
+    def _delete(self, record: TaughtRecord) -> None:
+        self._taught.remove(record.id)
+        self._remove_revision(record.revision)
+
+    def _remove_revision(self, revision: str) -> None:
+        with self._revisions.changing():
+            for folder in self._revisions.folders():
+                if folder.name == revision:
+                    self._revisions.remove(folder)
+
+    def _has_expired(self, record: TaughtRecord) -> bool:
+        return record.expires is not None and record.expires <= self._clock()
+
+    def _may_hold_photos(self, record: TaughtRecord, hashed_sender: bytes) -> bool:
+        """Return whether a model was, or may have been, taught with a sender's photos."""
+        try:
+            examples = StoredExamples.from_bytes(self._taught.examples(record.id) or b"")
+        except TeachingError:
+            return True
+        return len(examples.without_sender(hashed_sender)) < len(examples)
 
 
 def _has_share_key(record: TaughtRecord, share_key: str) -> bool:

@@ -83,9 +83,12 @@ def find_teaching_base(settings: Settings, name: str = BASE_MODEL) -> TeachingBa
         name: Name of the model.
 
     Raises:
-        BundleError: The model is missing or damaged, or nothing can be taught on it.
+        TeachingError: The model is missing or damaged, or nothing can be taught on it.
     """
-    return TeachingBase(Bundle.open(settings.models / name))
+    try:
+        return TeachingBase(Bundle.open(settings.models / name))
+    except BundleError as error:
+        raise TeachingError("no_base", str(error), name) from error
 
 
 class Teaching(OwnedModels):
@@ -281,24 +284,6 @@ class Teaching(OwnedModels):
             collected = Collected(merged, tuple(known), new.skipped, new.duplicates)
             return self._install(record.id, record.title, collected, record)
 
-    def forget(self, owner: str, model: str) -> tuple[str, ...]:
-        """Delete a private model and everything it was taught with.
-
-        Args:
-            owner: Owner of the model.
-            model: Id of the model.
-
-        Returns:
-            Hashes (see `hash_owner`) of the others who had added it, to be told.
-
-        Raises:
-            ModelNotFoundError: The owner has no such model.
-            OutputError: TENSIGHT_HOME cannot be written.
-        """
-        with self._changing_owned(owner, model) as record:
-            self._delete(record)
-        return record.users
-
     def forget_sender(self, sender: str) -> list[SenderRemoval]:
         """Remove a person's photos from all private models, and teach these again.
 
@@ -368,24 +353,6 @@ class Teaching(OwnedModels):
         name = folder_name(self._owned(owner, model).title)
         return name, zip_taught(self.bundle(model), name)
 
-    def purge(self) -> list[TaughtRecord]:
-        """Delete the private models that have expired, and return their records.
-
-        Raises:
-            OutputError: TENSIGHT_HOME cannot be written.
-        """
-        deleted = []
-        for each in self._taught.all():
-            if not self._has_expired(each):
-                continue
-            with self._taught.changing(each.id):
-                # Its owner may have taught it again, or deleted it, while this waited.
-                record = self._taught.find(each.id)
-                if record is not None and self._has_expired(record):
-                    self._delete(record)
-                    deleted.append(record)
-        return deleted
-
     def _teach_remaining(self, record: TaughtRecord, remaining: StoredExamples) -> SenderRemoval:
         counts = remaining.counts()
         kept = tuple(name for name in remaining.classes if counts[name] >= MIN_PHOTOS)
@@ -445,19 +412,6 @@ class Teaching(OwnedModels):
         if record.revision != saved.revision:
             self._remove_revision(record.revision)
         return TaughtModel(bundle, findings.report, saved)
-
-    def _delete(self, record: TaughtRecord) -> None:
-        self._taught.remove(record.id)
-        self._remove_revision(record.revision)
-
-    def _remove_revision(self, revision: str) -> None:
-        with self._revisions.changing():
-            for folder in self._revisions.folders():
-                if folder.name == revision:
-                    self._revisions.remove(folder)
-
-    def _has_expired(self, record: TaughtRecord) -> bool:
-        return record.expires is not None and record.expires <= self._clock()
 
     def _expiry(self, lifetime_s: float | None) -> float | None:
         return None if lifetime_s is None else self._clock() + lifetime_s

@@ -34,9 +34,9 @@ def send_class(
 
 
 @contextmanager
-def bot_without_pictures(telegram: TelegramServer, home: Path) -> Iterator[RunningBot]:
+def bot_without_pictures(telegram: TelegramServer, home: Path, **more: Any) -> Iterator[RunningBot]:
     """Run a bot that sends no pictures of the confusion, which would come at any moment."""
-    with running_bot(telegram, home) as bot:
+    with running_bot(telegram, home, **more) as bot:
         bot.state.charts = ChartDrawer(is_installed=False)
         yield bot
 

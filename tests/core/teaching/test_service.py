@@ -23,6 +23,7 @@ from core.registry.taught import TaughtRecord, TaughtStore
 from core.settings import Settings
 from core.teaching.base import TeachingBase
 from core.teaching.collect import Embed, LabelledPhoto
+from core.teaching.owned import OwnedModels
 from core.teaching.service import Teaching
 from core.teaching.stored_examples import StoredExamples
 from tests.core.teaching.conftest import KEY, drawn
@@ -204,6 +205,20 @@ def test_model_with_unreadable_examples_is_deleted_when_a_sender_is_forgotten(
     TaughtStore(settings.home).save_examples(model.record.id, b"damaged")
     assert [each.model for each in teaching.forget_sender("person:2")] == [None]
     assert teaching.models("chat:1") == []
+
+
+def test_models_with_photos_of_a_sender_are_deleted_without_their_base(
+    teaching: Teaching, settings: Settings
+) -> None:
+    teaching.create("chat:1", "Theirs", drawn("circle", "square", sender="person:1"))
+    damaged = teaching.create("chat:2", "Damaged", drawn("circle", "square")).record
+    teaching.create("chat:3", "Kept", drawn("circle", "square", sender="person:2"))
+    assert damaged is not None
+    TaughtStore(settings.home).save_examples(damaged.id, b"damaged")
+    owned = OwnedModels(settings.home, KEY)
+    deleted = owned.delete_taught_by("person:1")
+    assert sorted(each.title for each in deleted) == ["Damaged", "Theirs"]
+    assert [each.title for each in owned.all()] == ["Kept"]
 
 
 def test_shared_model_is_listed_until_it_is_forgotten(teaching: Teaching) -> None:

@@ -1,0 +1,139 @@
+"""Teaching a classifier of a chat more: /teach more, its limits, and chats that share it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bot.teaching_texts import refusal
+from core import locale
+from core.bundle.leaderboard import ModelInfo
+from core.errors import ModelNotFoundError, TeachingError, TeachingReason
+from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
+from tests.conftest import ROOT
+from tests.support.drawings import shape_jpeg
+from tests.support.running_bot import RunningBot, ask, press, running_bot, settings_for, texts
+from tests.support.teaching_chats import bot_without_pictures, send_class, teach_shapes
+from tests.support.telegram_server import TelegramServer
+
+T = texts()
+
+
+def not_added(reason: TeachingReason, *names: str) -> str:
+    """Return the text of a refusal of photos."""
+    return refusal(TeachingError(reason, "", *names), "en", if_too_many="teach_not_added")
+
+
+class FullPredictor(LocalPredictor):
+    """A predictor that describes taught models with given numbers of photos of their classes."""
+
+    photos: tuple[int, ...] | None = None
+
+    def model(self, name: str) -> ModelInfo:
+        found = super().model(name)
+        taught = found.metrics.taught
+        if taught is None or self.photos is None:
+            return found
+        changed = taught.model_copy(update={"photos": self.photos})
+        return replace(found, metrics=found.metrics.model_copy(update={"taught": changed}))
+
+
+@pytest.fixture(scope="module")
+def teaching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBot]:
+    """Return a bot that the tests of this module share."""
+    with (
+        TelegramServer().running() as server,
+        bot_without_pictures(server, tmp_path_factory.mktemp("more")) as bot,
+    ):
+        yield bot
+
+
+def test_more_photos_and_classes_are_taught(teaching: RunningBot, chat: int) -> None:
+    telegram = teaching.telegram
+    teach_shapes(telegram, chat)
+    begun = ask(telegram, chat, lambda: telegram.text(chat, "/teach more"))
+    assert begun.text == T["teach_more"].format(title="Shapes", classes="“circle”, “square”")
+    counted = ask(telegram, chat, partial(send_class, telegram, chat, "Square", range(10, 13)))
+    assert counted.text == T["teach_count"].format(label="square", n=7)
+    counted = ask(telegram, chat, partial(send_class, telegram, chat, "bars", range(3)))
+    assert counted.text.splitlines() == [
+        T["teach_count"].format(label="bars", n=3),
+        T["teach_next"],
+    ]
+    before = len(telegram.sent(chat))
+    telegram.text(chat, "/teach done Forms")
+    learning, result = telegram.wait_for(before + 2, chat, seconds=300)[before:]
+    assert learning.text.splitlines() == [
+        T["teach_learning"].format(n=6),
+        T["teach_keeps_name"].format(title="Shapes"),
+    ]
+    assert result.text.startswith("“Shapes” is ready. It knows “bars”, “circle”, “square”.")
+    assert "Of 14 photos" in result.text
+
+
+def test_limits_include_the_photos_that_the_classifier_was_taught_with(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    chat, settings = 1, settings_for(telegram, tmp_path)
+    predictor = FullPredictor(Catalog(settings), queue_size=64, deadline_s=30)
+    with closing(predictor), bot_without_pictures(telegram, tmp_path, predictor=predictor):
+        teach_shapes(telegram, chat)
+        predictor.photos = (199, 4)
+        ask(telegram, chat, lambda: telegram.text(chat, "/teach more"))
+        refused = ask(telegram, chat, partial(send_class, telegram, chat, "circle", (10, 11)))
+        assert refused.text == not_added("many_photos", "circle")
+        assert "/teach cancel" in refused.text
+        photo = partial(telegram.photo, chat, shape_jpeg("circle", 12), caption="circle")
+        counted = ask(telegram, chat, photo)
+        assert counted.text == T["teach_count"].format(label="circle", n=200)
+
+
+def test_lesson_is_refused_at_once_without_the_model_to_teach_on(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    models, chat = tmp_path / "models", 1
+    shutil.copytree(ROOT / "models" / "classic", models / "classic")
+    with running_bot(telegram, tmp_path / "home", models=models):
+        refused = ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+        assert refused.text == refusal(TeachingError("no_base", "", "efficientnet-frozen"), "en")
+        told = ask(telegram, chat, lambda: telegram.text(chat, "/teach done"))
+        assert told.text == T["teach_nothing"]
+
+
+def test_shared_classifier_is_added_by_its_link_and_left(teaching: RunningBot, chat: int) -> None:
+    telegram, other = teaching.telegram, chat + 7000
+    teach_shapes(telegram, chat)
+    shared = ask(telegram, chat, lambda: telegram.text(chat, "/teach share"))
+    parameter = shared.text.partition("?start=")[2].split()[0]
+    added = ask(telegram, other, lambda: telegram.text(other, f"/start {parameter}"))
+    assert added.text == T["teach_added"].format(title="Shapes")
+    press(telegram, other, added, T["teach_use"])
+    reply = ask(telegram, other, lambda: telegram.photo(other, shape_jpeg("circle", 9)))
+    assert reply.text.endswith("Shapes")
+    left = ask(telegram, other, lambda: telegram.text(other, "/teach forget Shapes"))
+    assert left.text == T["teach_left"].format(title="Shapes")
+    listed = ask(telegram, other, lambda: telegram.text(other, "/teach list"))
+    assert listed.text == T["teach_list_none"]
+    own = ask(telegram, chat, lambda: telegram.text(chat, "/teach list"))
+    assert own.text.startswith("“Shapes”"), "its owner keeps it"
+
+
+def test_unshared_classifier_ends_in_other_chats(teaching: RunningBot, chat: int) -> None:
+    telegram, other = teaching.telegram, chat + 8000
+    teach_shapes(telegram, chat)
+    shared = ask(telegram, chat, lambda: telegram.text(chat, "/teach share"))
+    command = next(line for line in shared.text.splitlines() if line.startswith("/teach add "))
+    ask(telegram, other, lambda: telegram.text(other, command))
+    told = ask(telegram, other, lambda: telegram.text(chat, "/teach unshare"))
+    assert told.text == T["teach_ended"].format(title="Shapes")
+    again = ask(telegram, other, lambda: telegram.text(other, command))
+    assert again.text == locale.format_error(ModelNotFoundError(""), "en")
+    own = ask(telegram, chat, lambda: telegram.text(chat, "/teach list"))
+    assert own.text.startswith("“Shapes”"), "its owner keeps it"
