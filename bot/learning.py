@@ -73,16 +73,19 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
     state.learning_notices.discard(context.current_update.update_id)
 
 
-def pause_s(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
+def pause_s(
+    photos: Sequence[LessonPhoto], limit: int, now: float, *, minute_s: float = _MINUTE_S
+) -> float:
     """Return the seconds to wait until a chat's photos are no more than its photos a minute.
 
     Args:
         photos: Its photos.
         limit: Photos a minute.
         now: Current time, in seconds since the epoch.
+        minute_s: See `Timings.lesson_minute_s`.
     """
     recent = sum(photo.at.timestamp() > now - _MINUTE_S for photo in photos)
-    return max(0, recent - limit) * _MINUTE_S / limit
+    return max(0, recent - limit) * minute_s / limit
 
 
 class _Downloads:
@@ -220,7 +223,8 @@ async def _wait_for_turn(
     texts, notices = await context.texts(), context.bot_data.learning_notices
     in_group = message.chat.type != ChatType.PRIVATE
     limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
-    seconds = pause_s(photos, limit, time.time())
+    minute_s = context.bot_data.timings.lesson_minute_s
+    seconds = pause_s(photos, limit, time.time(), minute_s=minute_s)
     lines = [texts["teach_learning"].format(n=len(photos))]
     if keeps_name is not None:
         lines.append(texts["teach_keeps_name"].format(title=keeps_name))

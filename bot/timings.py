@@ -52,6 +52,8 @@ class Timings:
         digest_retry_s: Time after which a digest that could not be delivered is sent again.
         drift_check_s: Interval between comparisons of the last day's photos with the month's.
         rollout_check_s: Interval between checks for rollouts that ended without a command.
+        lesson_minute_s: Time that a chat which sent more photos than it may in a minute waits for
+            as many further ones to be learned.
         label_check_s: Interval between deletions of photos that are no longer to be labelled.
         label_settled_s: Time after which such a photo is deleted from an operator's chat.
     """
@@ -76,5 +78,6 @@ class Timings:
     digest_retry_s: float = 3600.0
     drift_check_s: float = 1800.0
     rollout_check_s: float = 10.0
+    lesson_minute_s: float = 60.0
     label_check_s: float = 10.0
     label_settled_s: float = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.teaching_texts import refusal
+from bot.timings import Timings
 from core import locale
 from core.bundle.leaderboard import ModelInfo
 from core.errors import ModelNotFoundError, TeachingError, TeachingReason
@@ -93,6 +95,27 @@ def test_limits_include_the_photos_that_the_classifier_was_taught_with(
         photo = partial(telegram.photo, chat, shape_jpeg("circle", 12), caption="circle")
         counted = ask(telegram, chat, photo)
         assert counted.text == T["teach_count"].format(label="circle", n=200)
+
+
+def test_chat_over_its_photos_a_minute_is_told_and_waits(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    chat, timings = 1, Timings(lesson_minute_s=2.0)
+    with bot_without_pictures(telegram, tmp_path, chat_photos_per_minute=5, timings=timings):
+        ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+        for label in ("circle", "square"):
+            # Sent in the last minute, however slow the machine is.
+            send = partial(send_class, telegram, chat, label, range(4), date=int(time.time()) + 600)
+            ask(telegram, chat, send)
+        before = len(telegram.sent(chat))
+        telegram.text(chat, "/teach done")
+        learning, result = telegram.wait_for(before + 2, chat, seconds=300)[before:]
+    assert learning.text.splitlines() == [
+        T["teach_learning"].format(n=8),
+        T["teach_wait"].format(limit=5, seconds=2),
+    ]
+    assert result.at - learning.at >= 3 * 2.0 / 5
+    assert "Of 8 photos" in result.text
 
 
 def test_lesson_is_refused_at_once_without_the_model_to_teach_on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from bot.teaching_texts import refusal
 from core.errors import TeachingError, TeachingReason
+from core.store.lessons import LessonPhoto
 from tests.support.drawings import shape_jpeg
 from tests.support.running_bot import RunningBot, ask, texts
 from tests.support.teaching_chats import bot_without_pictures, learn, send_class
@@ -89,3 +91,37 @@ def test_indistinguishable_photos_are_refused(teaching: RunningBot, chat: int) -
     assert twice == refused("two_classes", "ring", "round", "round 4")
     listed = ask(telegram, chat, lambda: telegram.text(chat, "/teach list"))
     assert listed.text == T["teach_list_none"], "nothing is half made"
+
+
+@pytest.mark.parametrize(
+    ("classes", "photos", "reason", "names"),
+    [
+        (50, 1, "many_classes", ()),
+        (1, 200, "many_photos", ("0",)),
+        (20, 125, "many_in_all", ()),
+    ],
+)
+def test_too_many_photos_and_classes_are_refused_as_they_are_sent(
+    teaching: RunningBot,
+    chat: int,
+    classes: int,
+    photos: int,
+    reason: TeachingReason,
+    names: tuple[str, ...],
+) -> None:
+    telegram, lessons = teaching.telegram, teaching.store.lessons
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach"))
+    now = datetime.now(UTC)
+    sent = [
+        LessonPhoto(f"{label}-{i}", "file", str(label), None, now)
+        for label in range(classes)
+        for i in range(photos)
+    ]
+    lessons.add(chat, sent)
+    caption = names[0] if names else "another"
+    last = ask(telegram, chat, partial(telegram.photo, chat, b"photo", caption=caption))
+    error = TeachingError(reason, "", *names)
+    assert last.text == refusal(error, "en", if_too_many="teach_not_added")
+    cancelled = ask(telegram, chat, lambda: telegram.text(chat, "/teach cancel"))
+    assert cancelled.text == T["teach_cancelled"]
+    assert lessons.photos(chat) == []
