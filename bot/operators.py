@@ -38,6 +38,7 @@ from core.errors import (
     TenSightError,
 )
 from core.locale import Language
+from core.registry.taught import is_private
 from core.serving.local import LocalPredictor
 from core.store.confirmations import PendingCommand
 from core.store.feedback_export import feedback_stats
@@ -244,7 +245,9 @@ async def _maintenance(update: Update, context: BotContext) -> None:
 async def _feedback(update: Update, context: BotContext) -> None:
     """Answer /feedback: accuracy of each revision by users' feedback, as text and CSV file."""
     state, message, texts = context.bot_data, update.effective_message, await context.texts()
-    rows = await asyncio.to_thread(feedback_stats, state.settings)
+    found = await asyncio.to_thread(feedback_stats, state.settings)
+    # Whoever knows the id of a private model may use it.
+    rows = [row for row in found if not is_private(row["model"])]
     await asyncio.to_thread(
         state.store.audit.record, context.person or "", "feedback", f"{len(rows)} rows"
     )

@@ -18,9 +18,11 @@ app = typer.Typer(cls=PanelGroup, help="Evaluate and export user feedback.", no_
 @app.command("stats")
 def show_stats(as_json: JsonOption = False) -> None:
     """Show the accuracy of each revision on photos with user feedback."""
+    from core.registry.taught import is_private
     from core.store.feedback_export import feedback_stats
 
-    rows = feedback_stats(read_settings())
+    # Whoever knows the id of a private model may use it.
+    rows = [row for row in feedback_stats(read_settings()) if not is_private(row["model"])]
     if as_json:
         print_json(rows)
         return

@@ -18,6 +18,7 @@ from core.bundle.folder import Bundle, write_bundle
 from core.charts.drawer import ChartDrawer
 from core.errors import PredictorError, StoreError
 from core.registry.catalog import Catalog
+from core.registry.taught import new_id
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
 from core.settings import Settings
@@ -182,13 +183,17 @@ def test_audit_lists_commands_and_outcomes_without_user_ids(operated: RunningBot
 def test_feedback_is_sent_as_text_and_csv_file(operated: RunningBot) -> None:
     telegram = operated.telegram
     assert command(telegram, "/feedback") == T["feedback_none"]
-    operated.store.feedback.add(
-        Feedback("bot", "classic", "0" * 12, "cat", "known", {"cat": 1.0}, "cat")
-    )
+    private = new_id()
+    for model in (private, "classic"):
+        operated.store.feedback.add(
+            Feedback("bot", model, "0" * 12, "cat", "known", {"cat": 1.0}, "cat")
+        )
     reply = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/feedback"))
     assert reply.method == "sendDocument"
     assert reply.text.startswith("classic 000000000000: ")
-    assert b"model,revision,n,right" in next(iter(reply.files.values()))
+    table = next(iter(reply.files.values()))
+    assert b"model,revision,n,right" in table
+    assert private not in reply.text + table.decode(), "whoever knows its id may use it"
 
 
 # Models.

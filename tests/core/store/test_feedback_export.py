@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from core.errors import OutputError, StoreError
 from core.photos.prepare import to_archival_jpeg
+from core.registry.taught import new_id
 from core.settings import Settings
 from core.store.feedback_export import export_photos, feedback_stats
 from core.store.store import Store
@@ -70,6 +72,8 @@ def test_feedback_commands_print_and_export(settings: Settings, tmp_path: Path) 
     assert "There is no user feedback yet" in tensight("stats").stderr
     store = Store.open(settings)
     store.feedback.add(page_feedback("cat", photo=to_archival_jpeg(drawings.ship(64, 48))))
+    # Whoever knows the id of a private model may use it.
+    store.feedback.add(replace(page_feedback("cat"), model=new_id()))
     store.close()
     rows: list[dict[str, Any]] = json.loads(tensight("stats", "--json").stdout)
     assert [(row["model"], row["right"]) for row in rows] == [("classic", 1)]
