@@ -72,6 +72,9 @@ class PageTeaching:
     ) -> None:
         self._teaching = teaching
         self._max_models = max_models
+        # Owners of new classifiers that are being taught, and are not counted elsewhere yet.
+        self._begun: list[str] = []
+        self._room = threading.Lock()
         self._free = threading.BoundedSemaphore(max_unfinished)
         self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="teaching")
 
@@ -89,7 +92,9 @@ class PageTeaching:
             PageFullError: There are too many classifiers of all visitors.
         """
         draft.check()
-        self._check_room(_owner(visitor), draft.replaces)
+        self._teaching.purge()
+        with self._room:
+            self._check_room(_owner(visitor), draft.replaces)
 
     def teach(
         self,
@@ -268,25 +273,48 @@ class PageTeaching:
         photos: Sequence[LabelledPhoto],
         progress: Callable[[int, int], None] | None,
     ) -> TaughtModel:
-        self._check_room(owner, asked.replaces)
         teaching = self._teaching
+        teaching.purge()
         if asked.adds:
             return teaching.add_photos(owner, asked.replaces, photos, progress=progress)
-        if asked.replaces in {each.id for each in teaching.models(owner)}:
-            teach = partial(teaching.teach_again, owner, asked.replaces)
-        else:
-            teach = partial(teaching.create, owner)
-        return teach(asked.title, photos, lifetime_s=LIFETIME_S, progress=progress)
+        with self._holding_room(owner, asked.replaces) as replaces:
+            if replaces:
+                teach = partial(teaching.teach_again, owner, asked.replaces)
+            else:
+                teach = partial(teaching.create, owner)
+            return teach(asked.title, photos, lifetime_s=LIFETIME_S, progress=progress)
 
-    def _check_room(self, owner: str, replaces: str) -> None:
-        self._teaching.purge()
+    @contextmanager
+    def _holding_room(self, owner: str, replaces: str) -> Iterator[bool]:
+        """Hold room for a new classifier; yield whether one of the owner's is replaced instead.
+
+        Raises:
+            TeachingError, PageFullError: As in `check`.
+        """
+        with self._room:
+            is_new = self._check_room(owner, replaces)
+            if is_new:
+                self._begun.append(owner)
+        try:
+            yield not is_new
+        finally:
+            if is_new:
+                with self._room:
+                    self._begun.remove(owner)
+
+    def _check_room(self, owner: str, replaces: str) -> bool:
+        """Check that there is room, and return whether it is needed for a new classifier.
+
+        Hold `_room` meanwhile, and until the new one is among those that have begun.
+        """
         mine = {each.id for each in self._teaching.models(owner)}
         if replaces in mine:
-            return
-        if len(mine) >= MAX_MODELS:
+            return False
+        if len(mine) + self._begun.count(owner) >= MAX_MODELS:
             raise TeachingError("many_models", f"You have {MAX_MODELS} classifiers. Delete one.")
-        if self._teaching.count_temporary() >= self._max_models:
+        if self._teaching.count_temporary() + len(self._begun) >= self._max_models:
             raise PageFullError
+        return True
 
 
 class PageFullError(RequestError):

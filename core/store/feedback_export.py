@@ -30,8 +30,8 @@ def feedback_stats(settings: Settings) -> list[dict[str, Any]]:
         settings: `home` and `database_url` are used.
 
     Returns:
-        One row for each revision, also of private models: `model`, `revision`, `n`, `right`, `share` (right / n), and the
-        bounds `low` and `high` of its 95% interval (Wilson 1927).
+        One row for each revision, also of private models: `model`, `revision`, `n`, `right`,
+        `share` (right / n), and the bounds `low` and `high` of its 95% interval (Wilson 1927).
 
     Raises:
         StoreError: The database is not available.

@@ -6,6 +6,7 @@ import json
 import threading
 import typing
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from core.photos.pool import PhotoPool
 from core.settings import Settings
 from core.teaching.service import TaughtModel, Teaching
 from demo.tabs.teach_report import format_teaching_error, model_html, refusal_of, use_html
-from demo.teaching import LIFETIME_S, PageFullError, PageTeaching
+from demo.teaching import LIFETIME_S, MAX_MODELS, PageFullError, PageTeaching
 from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft, UploadedPhoto
 from tests.support.drawings import shape_jpeg
 from tests.support.taught import learn_here, teachable
@@ -209,6 +210,37 @@ def test_page_holds_a_bounded_number_of_classifiers(page: PageTeaching, tmp_path
         teach(page, OTHER, ask(folder, "circle", "square"), folder)
     with pytest.raises(PageFullError):
         page.check(OTHER, draft(("circle", 4), ("square", 4)))
+
+
+def test_classifiers_that_are_being_taught_take_room(teaching: Teaching, tmp_path: Path) -> None:
+    folder, begun, go_on = tmp_path / "uploads", threading.Event(), threading.Event()
+
+    def hold(_done: int, _total: int) -> None:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+
+    with closing(PageTeaching(teaching, max_models=MAX_MODELS + 1)) as page:
+        for _ in range(MAX_MODELS - 1):
+            teach(page, VISITOR, ask(folder, "circle", "square"), folder)
+        last = page.teach(VISITOR, ask(folder, "circle", "square"), str(folder), hold)
+        assert begun.wait(PATIENCE_S)
+        with pytest.raises(TeachingError) as refused:
+            teach(page, VISITOR, ask(folder, "circle", "bars"), folder)
+        assert refused.value.reason == "many_models"
+        teach(page, OTHER, ask(folder, "circle", "square"), folder)
+        with pytest.raises(PageFullError):
+            teach(page, OTHER, ask(folder, "circle", "square"), folder)
+        go_on.set()
+        last.result(PATIENCE_S)
+        assert len(page.models(VISITOR)) == MAX_MODELS
+
+
+def test_failed_attempt_gives_back_its_room(page: PageTeaching, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    for _ in range(3):
+        with pytest.raises(TeachingError, match="at least 3"):
+            teach(page, VISITOR, ask(folder, "circle", "square", seeds=range(2)), folder)
+    teach(page, VISITOR, ask(folder, "circle", "square"), folder)
 
 
 def test_teaching_is_refused_while_too_many_wait(page: PageTeaching, tmp_path: Path) -> None:
