@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import math
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +18,7 @@ from gradio.blocks import Block
 from gradio.events import Dependency
 
 from core import locale
-from core.errors import TeachingError, TenSightError
+from core.errors import RateError, TeachingError, TenSightError
 from core.inference.prediction import Prediction
 from demo.components import photo_input, read_path, text_html
 from demo.context import ClientRateLimiter, PageContext, language_of, refusal_html
@@ -557,11 +558,17 @@ class _Progress:
 
 
 def _refusal(error: Exception, language: locale.Language) -> str:
-    if isinstance(error, TeachingError):
-        return refusal_of(error, language)
-    if isinstance(error, PageFullError):
-        return f'<p class="refusal">⚠ {html.escape(locale.page_texts(language)["teach_full"])}</p>'
-    return refusal_html(error, language)
+    texts = locale.page_texts(language)
+    match error:
+        case TeachingError():
+            return refusal_of(error, language)
+        case PageFullError():
+            told = texts["teach_full"]
+        case RateError():
+            told = texts["teach_rate"].format(minutes=math.ceil(error.retry_after / 60))
+        case _:
+            return refusal_html(error, language)
+    return f'<p class="refusal">⚠ {html.escape(told)}</p>'
 
 
 def _write_zip(name: str, content: bytes) -> str:

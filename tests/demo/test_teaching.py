@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from starlette.requests import Request
 
 from core import locale
 from core.errors import (
     BusyError,
     ModelNotFoundError,
     PhotoReadError,
+    RateError,
     RequestError,
     TeachingError,
     TeachingReason,
@@ -28,10 +33,13 @@ from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.settings import Settings
 from core.teaching.service import TaughtModel, Teaching
+from demo.context import ClientRateLimiter, PageContext
+from demo.tabs.teach import build
 from demo.tabs.teach_report import format_teaching_error, model_html, refusal_of, use_html
 from demo.teaching import LIFETIME_S, MAX_MODELS, PageFullError, PageTeaching
 from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft, UploadedPhoto
 from tests.support.drawings import shape_jpeg
+from tests.support.predictors import ControlledPredictor
 from tests.support.taught import learn_here, teachable
 
 VISITOR, OTHER = "a" * 32, "b" * 32
@@ -307,6 +315,42 @@ def test_every_refusal_has_a_sentence_in_each_language(language: locale.Language
         error = TeachingError(reason, "", "<circle>", "square", "1. photo.jpg")
         assert "{" not in format_teaching_error(error, language)
         assert "<circle>" not in refusal_of(error, language)
+
+
+async def last_answer(events: AsyncIterator[dict[Any, Any]]) -> list[str]:
+    """Return the values of the last answer of a handler."""
+    *_, last = [answer async for answer in events]
+    return [str(value) for value in last.values()]
+
+
+def test_photos_to_teach_count_apart_from_other_photos(
+    teaching: Teaching, page: PageTeaching, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    predictor = ControlledPredictor()
+    photos, photos_to_teach = ClientRateLimiter(1), ClientRateLimiter(8, window_s=3600)
+    context = PageContext(predictor, None, photos, photos, asyncio.Semaphore(1), (), None, b"key")
+    request: Any = Request({"type": "http", "headers": [], "client": ("192.0.2.1", 1)})
+    with gr.Blocks() as blocks:
+        blocks.GRADIO_CACHE = str(folder)
+        with gr.Tab() as tab:
+            build(context, page, tab, photos_to_teach, live=False)
+    handlers = {each.name: each.fn for each in blocks.fns.values()}
+    few = ask(folder, "circle", seeds=range(4))
+
+    def teach_few() -> list[str]:
+        asked = few.model_dump_json()
+        return asyncio.run(last_answer(handlers["teach"](VISITOR, asked, "checked", request)))
+
+    for _ in range(2):
+        assert any('data-reason="few_classes"' in value for value in teach_few())
+    # The photos of refused attempts count, and the page says so.
+    told = locale.page_texts("en")["teach_rate"].format(minutes=60)
+    assert any(told in value for value in teach_few())
+    photos.check_rate(request)
+    with pytest.raises(RateError):
+        photos.check_rate(request)
+    predictor.close()
 
 
 @pytest.mark.parametrize("visitor", ["", "A" * 32, "a" * 31, "../" + "a" * 29])
