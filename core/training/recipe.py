@@ -77,6 +77,8 @@ class Recipe:
         saliency: How evidence maps are computed, see `core.training.export.evidence_maps`.
         bundled: Whether the weights are stored among the models; otherwise only the metrics are.
         offered: Whether the page and the bot list the model, as in config.json.
+        teachable: Whether classifiers of new classes are taught on the model, so that its folder
+            gets an embedding space, fitted to the real photos of its `plan`.
         input: Input size, normalisation and resize rule of the served model.
         views: Test-time augmentations whose logits are averaged, as in config.json.
         license: Licence identifier of the Hub for the weights: the project's, or that of the
@@ -112,6 +114,7 @@ class Recipe:
     saliency: Literal["gradient", "occlusion", "activation"] = "gradient"
     bundled: bool = True
     offered: bool = True
+    teachable: bool = False
     input: InputSpec = field(default=CIFAR10_INPUT)
     views: tuple[View, ...] = ("identity", "mirror")
     license: str = "mit"
@@ -123,7 +126,7 @@ class Recipe:
 
         Raises:
             TrainingError: The side schedule does not rise from 0; or the plan contradicts another
-                field.
+                field, or is missing.
         """
         starts = [start for start, _ in self.side_schedule]
         if starts and (starts[0] != 0 or starts != sorted(starts)):
@@ -132,6 +135,10 @@ class Recipe:
                 "the epochs; they must rise from 0."
             )
         if self.plan is None:
+            if self.teachable:
+                raise TrainingError(
+                    f"{self.name} needs a plan: its embedding space is fitted to real photos."
+                )
             return
         if self.plan.epochs != self.epochs or self.plan.phases[-1].side != self.input.height:
             raise TrainingError(

@@ -156,6 +156,7 @@ _FROZEN = replace(
     patience=_FROZEN_PLAN.epochs,
     batch_size=128,
     offered=False,
+    teachable=True,
 )
 
 # On two cores the frozen VGG16 computes features of 80 images per second at 64 pixels; training it

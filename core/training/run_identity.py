@@ -16,7 +16,7 @@ _DIGEST = re.compile(r"SHA-256 ([0-9a-f]+)")
 # Fields that do not change the weights.
 _COSMETIC = {
     *("title", "description", "family", "views", "precision", "saliency", "bundled", "offered"),
-    *("license", "notes", "reported"),
+    *("teachable", "license", "notes", "reported"),
     # The run names the digest of these weights beside the recipe.
     "pretrained_body",
     # Added below where the recipe has them.

@@ -16,10 +16,10 @@ from core.settings import Settings
 from core.teaching.base import BASE_MODEL, TeachingBase
 from core.teaching.views import preview_side, views_of
 from core.training.data.photo_batches import LabelledImages
-from core.training.data.real_photos import KEPT_BACK_KINDS, load_real_photos
+from core.training.data.real_photos import ALIKE_KINDS, KEPT_BACK_KINDS, load_real_photos
 from core.training.embedder import Embedder
 from core.training.evaluation.provenance import provenance
-from core.training.evaluation.teaching import ALIKE_KINDS, EmbeddedPhotos, evaluate_teaching
+from core.training.evaluation.teaching import EmbeddedPhotos, evaluate_teaching
 from core.training.evaluation.teaching_results import SuiteResult, TeachingResults
 from core.training.networks import cnn
 from core.training.networks.imagenet import load_mobilenet

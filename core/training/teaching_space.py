@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core.bundle.config import SPACE
-from core.bundle.folder import Bundle, write_bundle
-from core.inference.head import write_space
+from core.inference.classifier import Classifier
+from core.inference.head import EmbeddingSpace
+from core.photos.preprocess import crops
 from core.teaching.space import fit_space
+from core.training.data.real_photos import ALIKE_KINDS, RealPhotosParts
 
-__all__ = ["add_space"]
+__all__ = ["fit_teaching_space"]
 
 
-def add_space(bundle: Bundle, embeddings: NDArray[np.float32], kinds: NDArray[np.str_]) -> Bundle:
-    """Fit the embedding space of a model, and store it in its folder.
+def fit_teaching_space(classifier: Classifier, photos: RealPhotosParts) -> EmbeddingSpace:
+    """Fit the embedding space of a model to the photos that it is trained and selected with.
+
+    Photos of the kinds on which teaching is evaluated are left out.
 
     Args:
-        bundle: The model folder.
-        embeddings: The model's embeddings of photos of many kinds, shape (n, d).
-        kinds: What each photo shows, shape (n,).
-
-    Returns:
-        The bundle in its new revision.
-
-    Raises:
-        BundleError: A file of the bundle is damaged.
+        classifier: The model.
+        photos: The real photos.
     """
-    files = {name: bundle.read(name) for name in bundle.config.sha256}
-    files[SPACE] = write_space(fit_space(embeddings, kinds))
-    return write_bundle(bundle.folder, bundle.config, files)
+    known = photos.train.concat(photos.valid)
+    known = known.select(~np.isin(known.kinds, ALIKE_KINDS))
+    spec = classifier.config.input
+    # One by one, since the photos at the input size do not fit into memory.
+    embeddings = [classifier.embed([crops(image, spec)]) for image in known.images]
+    return fit_space(np.concatenate(embeddings), known.kinds)

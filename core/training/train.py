@@ -9,10 +9,12 @@ from pathlib import Path
 
 import keras
 
-from core.bundle.config import MODEL, Config, Training
+from core.bundle.config import MODEL, SPACE, Config, Training
 from core.bundle.folder import Bundle, write_bundle
 from core.bundle.leaderboard import save_unbundled
 from core.bundle.metrics import EpochMetrics, ResizeMetrics
+from core.inference.classifier import Classifier
+from core.inference.head import write_space
 from core.output import private_folder
 from core.settings import Settings
 from core.training.data.datasets import Dataset
@@ -27,6 +29,7 @@ from core.training.export.flatbuffer import to_flatbuffer
 from core.training.input_gradient import input_gradient
 from core.training.recipe import Recipe
 from core.training.run import RunOptions, TrainedNetwork, run_recipe
+from core.training.teaching_space import fit_teaching_space
 
 __all__ = ["train"]
 
@@ -98,7 +101,8 @@ class _Exported:
 
     Attributes:
         config: Complete config.json.
-        files: Weights, and parameters of the verdict method if it has any, by file name.
+        files: Weights, and parameters of the verdict method and the embedding space if it has any,
+            by file name.
         resize: Accuracy by resize rule, if it was measured.
         float32: Test accuracy before quantisation, 0 to 1.
     """
@@ -142,6 +146,9 @@ def _export(
             bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
             check_precision(bundle, float32_bundle, data.validation, settings)
         config, files, resizing = complete_config(bundle, data, settings, trained.ood_params)
+        if recipe.teachable and data.real is not None:
+            classifier = Classifier(bundle, threads=settings.threads)
+            files[SPACE] = write_space(fit_teaching_space(classifier, data.real))
         float32 = bundle_accuracy(float32_bundle, data.dataset.test, threads=settings.threads)
     return _Exported(
         config=config,

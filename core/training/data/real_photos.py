@@ -16,6 +16,7 @@ from core.settings import Settings
 from core.training.data.cifar10 import CIFAR10_LABELS
 
 __all__ = [
+    "ALIKE_KINDS",
     "KEPT_BACK_KINDS",
     "NONE_LABEL",
     "RealPhotos",
@@ -44,6 +45,23 @@ KEPT_BACK_KINDS = (
 """Kinds of `none` that take no part in training, calibration and model selection.
 
 They measure how a model treats kinds of objects that were not in its training data.
+"""
+
+ALIKE_KINDS = (
+    "jaguar",
+    "leopard",
+    "cougar",
+    "lion",
+    "wolf",
+    "fox",
+    "cow",
+    "wild_boar",
+    "bison",
+    "zebra",
+)
+"""Kinds of `none` that resemble each other, on which teaching is evaluated.
+
+Models are trained with photos of them, but no embedding space is fitted to any.
 """
 
 # Other names of the same kinds in the data: species and flowers.

@@ -16,26 +16,12 @@ from core.inference.head import EmbeddingSpace
 from core.inference.reliability import ece, reliability
 from core.teaching.examples import Examples
 from core.teaching.learner import teach_head
-from core.training.data.real_photos import KEPT_BACK_KINDS
+from core.training.data.real_photos import ALIKE_KINDS, KEPT_BACK_KINDS
 from core.training.evaluation.intervals import mean_interval
 from core.training.evaluation.ood import auroc
 from core.training.evaluation.teaching_results import Interval, SuiteResult
 
-__all__ = ["ALIKE_KINDS", "EmbeddedPhotos", "evaluate_teaching"]
-
-ALIKE_KINDS = (
-    "jaguar",
-    "leopard",
-    "cougar",
-    "lion",
-    "wolf",
-    "fox",
-    "cow",
-    "wild_boar",
-    "bison",
-    "zebra",
-)
-"""Kinds that resemble each other."""
+__all__ = ["EmbeddedPhotos", "evaluate_teaching"]
 
 _SUITES = {"apart": KEPT_BACK_KINDS, "alike": ALIKE_KINDS}
 _SIZES = ((5, 5), (10, 10))

@@ -12,7 +12,11 @@ from keras import layers
 
 from core.bundle.folder import Bundle
 from core.errors import TrainingError
+from core.inference.classifier import Classifier
+from core.photos.preprocess import crops
 from core.settings import Settings
+from core.teaching.base import TeachingBase
+from core.training.data.real_photos import load_real_photos
 from core.training.networks.cnn import Shape
 from core.training.networks.optimizers import AnchoredAdamW
 from core.training.photo_plan import Phase, PhotoPlan
@@ -127,8 +131,20 @@ def _linear(features: int, classes: int) -> keras.Model:
 
 
 def test_linear_head_is_trained_on_the_mean_of_a_feature_map(tmp_path: Path) -> None:
-    bundle = _train(tmp_path, _recipe(build=_pooled, build_head=_linear, saliency="activation"))
+    recipe = _recipe(build=_pooled, build_head=_linear, saliency="activation", teachable=True)
+    bundle = _train(tmp_path, recipe)
     assert bundle is not None
+    # New classes can be taught on its embedding.
+    space = TeachingBase(bundle).space(np.zeros((1, 8)))
+    classifier = Classifier(bundle, threads=1)
+    photos = load_real_photos(Settings(data=tmp_path))
+    seen = photos.train.concat(photos.valid)
+    fitted = [
+        classifier.embed([crops(image, recipe.input)])
+        for image, kind in zip(seen.images, seen.kinds, strict=True)
+        if kind != "cow"  # one of the kinds on which teaching is evaluated
+    ]
+    np.testing.assert_allclose(space.mean, np.concatenate(fitted).mean(axis=0), rtol=1e-4)
     (kept,) = (tmp_path / "home" / "features").iterdir()
     assert np.load(kept / "rows-0.npy").shape == (360, 8)
     assert bundle.metrics().test.accuracy > 0.3, "the shades are easy"

@@ -16,14 +16,15 @@ from core.bundle.folder import Bundle, find_bundles, write_bundle
 from core.cli import evaluate as evaluate_command
 from core.inference.calibration import confidences
 from core.inference.classifier import Classifier
+from core.inference.head import write_space
 from core.inference.reliability import ece, reliability
 from core.settings import Settings
+from core.teaching.space import fit_space
 from core.training.data.cifar10 import load_cifar10
 from core.training.evaluation.corruptions import CORRUPTED_ROWS, corrupt, corruptions
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import evaluate
 from core.training.evaluation.model_outputs import run_inference
-from core.training.teaching_space import add_space
 from tests.conftest import ROOT
 from tests.support import made
 
@@ -74,9 +75,11 @@ def test_calibrate_replaces_calibration_and_thresholds(
 ) -> None:
     (folder,) = find_bundles(models)
     rng = np.random.default_rng(0)
-    trained = add_space(
-        Bundle.open(folder), rng.normal(size=(40, 32)).astype(np.float32), np.repeat([*"ab"], 20)
-    )
+    bundle = Bundle.open(folder)
+    files = {name: bundle.read(name) for name in bundle.config.sha256}
+    spread = rng.normal(size=(40, 32)).astype(np.float32)
+    files[SPACE] = write_space(fit_space(spread, np.repeat([*"ab"], 20)))
+    trained = write_bundle(folder, bundle.config, files)
     verdict = trained.config.verdict.model_copy(update={"none_below": 0.9, "unsure_below": 0.9})
     files = {name: trained.read(name) for name in trained.config.sha256}
     write_bundle(

@@ -9,9 +9,9 @@ import pytest
 
 from core.inference.head import EmbeddingSpace
 from core.teaching.space import fit_space
-from core.training.data.real_photos import KEPT_BACK_KINDS
+from core.training.data.real_photos import ALIKE_KINDS, KEPT_BACK_KINDS
 from core.training.evaluation.results_page import results_page
-from core.training.evaluation.teaching import ALIKE_KINDS, EmbeddedPhotos, evaluate_teaching
+from core.training.evaluation.teaching import EmbeddedPhotos, evaluate_teaching
 from core.training.evaluation.teaching_results import (
     SuiteResult,
     TeachingResults,
