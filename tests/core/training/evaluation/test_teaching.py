@@ -71,6 +71,7 @@ def test_taught_models_are_compared_with_both_baselines(
     assert read_teaching(tmp_path) == results
     page = results_page([], None, {}, results)
     assert f"| apart | 5 × 5 | {suites[0].taught.mean:.4f}" in page
+    assert "the base was chosen among two by its accuracy on those of `apart`" in page
 
 
 def test_same_photos_give_the_same_results(
