@@ -102,7 +102,8 @@ def report_text(
             )
             for each in report.doubtful[:_MAX_LINES]
         ]
-        blocks.append("\n".join([texts["teach_doubtful"], *lines]))
+        hint = texts["teach_doubtful_hint"]
+        blocks.append("\n".join([texts["teach_doubtful"], *lines, hint]))
     if report.weak:
         blocks.append(texts["teach_weak"].format(classes=listed(report.weak, texts)))
     if report.skipped:

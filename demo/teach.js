@@ -97,15 +97,47 @@
                 if (small && classes.includes(each)) keep(each, small, file.name);
             });
     };
+    // Some systems know no type for HEIC files.
+    const isPhoto = file => file.type.startsWith("image/") || /\.(avif|bmp|gif|hei[cf]|jpe?g|png|webp)$/i.test(file.name);
+    const filesIn = async entry => {
+        if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
+        const reader = entry.createReader(), found = [];
+        // It returns the content of a folder in parts, the last of which is empty.
+        for (;;) {
+            const part = await new Promise((done, fail) => reader.readEntries(done, fail));
+            if (!part.length) break;
+            for (const each of part) found.push(...await filesIn(each));
+        }
+        return found;
+    };
+    const addDropped = async (each, dropped) => {
+        // Entries, which folders have, can be asked for during the event only.
+        const entries = [...dropped.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+        let files = [...dropped.files];
+        try {
+            if (entries.some(entry => entry.isDirectory)) files = (await Promise.all(entries.map(filesIn))).flat();
+        } catch {
+            return refuse(cardOf(each), fill("unreadable", {name: entries.map(entry => entry.name).join(", ")}));
+        }
+        // Photo managers leave hidden files in folders.
+        files = files.filter(file => !file.name.startsWith("."));
+        const others = files.filter(file => !isPhoto(file)).map(file => file.name);
+        if (!classes.includes(each)) return;
+        add(each, files.filter(isPhoto));
+        if (others.length) refuse(cardOf(each), fill("ignored", {names: others.slice(0, 3).join(", ") + (others.length > 3 ? " …" : "")}));
+    };
     const discard = photos => photos.forEach(photo => { if (!sent.includes(photo)) URL.revokeObjectURL(photo.url); });
-    const remove = (each, row) => {
-        const i = [...row.parentElement.children].indexOf(row), next = row.nextElementSibling ?? row.previousElementSibling;
-        const [photo] = each.photos.splice(i, 1);
+    const takeOut = (each, photo) => {
+        each.photos.splice(each.photos.indexOf(photo), 1);
+        each.rows.get(photo).remove();
         each.rows.delete(photo);
         discard([photo]);
-        row.remove();
         drawPhotos(each);
         accept(cardOf(each));
+    };
+    const remove = (each, row) => {
+        const i = [...row.parentElement.children].indexOf(row), next = row.nextElementSibling ?? row.previousElementSibling;
+        takeOut(each, each.photos[i]);
         (next?.querySelector("button") ?? cardOf(each).querySelector(".teach-files")).focus();
     };
 
@@ -226,9 +258,16 @@
             if (!open) openBooth(each);
         },
         ".teach-shoot": button => shoot(button),
+        ".teach-mislabelled": button => {
+            const photo = sent[Number(button.closest("[data-photo]").dataset.photo) - 1];
+            const each = classes.find(({photos}) => photos.includes(photo));
+            if (each) takeOut(each, photo);
+            button.remove();
+            notify(text("removed"));
+        },
     };
     document.addEventListener("click", event => {
-        const button = event.target.closest?.("#teach-view button, #teach-about button");
+        const button = event.target.closest?.("#teach-view button, #teach-about button, #teach-notes button");
         const [, act] = Object.entries(actions).find(([name]) => button?.matches(name)) ?? [];
         act?.(button, place(button));
     });
@@ -254,16 +293,21 @@
             if (!each) return;
             event.preventDefault();
             cardOf(each).classList.toggle("over", kind === "dragover");
-            if (kind === "drop") add(each, [...event.dataTransfer.files].filter(file => file.type !== ""));
+            if (kind === "drop") addDropped(each, event.dataTransfer);
         });
 
     // ---- What the server is sent ----
+    // A browser that blocks storage throws; the key is then valid until the page is closed.
+    let key = "";
     const visitor = () => {
-        let key = localStorage.getItem("tensight-teach") ?? "";
-        if (!/^[0-9a-f]{32}$/.test(key)) {
+        try {
+            key = localStorage.getItem("tensight-teach") ?? key;
+        } catch {}
+        if (!/^[0-9a-f]{32}$/.test(key))
             key = [...crypto.getRandomValues(new Uint8Array(16))].map(n => n.toString(16).padStart(2, "0")).join("");
+        try {
             localStorage.setItem("tensight-teach", key);
-        }
+        } catch {}
         return key;
     };
     let busy = false;
@@ -366,7 +410,11 @@
         if (cards && byId("teach-card") && !cards.children.length) draw();
         for (const row of document.querySelectorAll("#teach-notes [data-photo]:not(:has(img))")) {
             const photo = sent[Number(row.dataset.photo) - 1];
-            if (photo) row.prepend(element("img", {src: photo.url, alt: ""}));
+            if (!photo) continue;
+            row.prepend(element("img", {src: photo.url, alt: ""}));
+            // Photos of a classifier that was taught more are no longer here.
+            if (classes.some(({photos}) => photos.includes(photo)))
+                row.append(element("button", {type: "button", className: "teach-mislabelled", textContent: fill("remove", {name: photo.name})}));
         }
         for (const time of document.querySelectorAll("#teach-about time:empty"))
             time.textContent = fill("until", {time: new Date(time.dateTime).toLocaleString(document.documentElement.lang || undefined, {dateStyle: "medium", timeStyle: "short"})});

@@ -19,6 +19,8 @@ _SCRIPT_TEXTS = {
     "remove": "teach_remove",
     "tooLarge": "teach_too_large",
     "unreadable": "teach_unreadable",
+    "ignored": "teach_ignored",
+    "removed": "teach_removed",
     "uploading": "teach_uploading",
     "failed": "teach_failed",
     "denied": "live_denied",

@@ -24,6 +24,9 @@ from tests.support.drawings import shape_jpeg
 
 _EACH = 5
 _BURST = 10
+_BLOCK_STORAGE = """Object.defineProperty(window, "localStorage", {
+    get: () => { throw new DOMException("blocked", "SecurityError"); },
+});"""
 _CAMERA_IS_OFF = "() => window.track.readyState === 'ended'"
 
 
@@ -191,6 +194,80 @@ def test_refusals_are_shown_beside_their_class_and_lose_nothing(page: Page, tmp_
     add_class(cards.last, "square", draw(tmp_path, "square", range(2, _EACH)))
     page.locator("#teach-start").click()
     expect(page.locator("#teach-said")).to_contain_text(words["teach_done"])
+
+
+def test_classifier_is_taught_where_the_browser_blocks_storage(
+    page: Page, url: str, tmp_path: Path
+) -> None:
+    page.add_init_script(_BLOCK_STORAGE)
+    visit(page, url)
+    teach_shapes(page, tmp_path)
+    expect(page.locator("#teach-model input")).to_have_value("My classifier")
+
+
+def drop(card: Locator, script: str) -> None:
+    """Drop files and folders on a card: a script returns the items as JavaScript."""
+    card.evaluate(
+        """(card, script) => {
+            const entryOf = (name, content) => Array.isArray(content)
+                ? {name, isDirectory: true, createReader: () => {
+                    const parts = [content, []];
+                    return {readEntries: done => done(parts.shift())};
+                }}
+                : {name, isFile: true, file: done => done(content)};
+            const event = new Event("drop", {bubbles: true, cancelable: true});
+            const dropped = eval(script);
+            event.dataTransfer = {
+                items: dropped.map(entry => ({webkitGetAsEntry: () => entry})),
+                files: dropped.filter(entry => entry.isFile).map(entry => {
+                    let found;
+                    entry.file(file => { found = file; });
+                    return found;
+                }),
+            };
+            card.dispatchEvent(event);
+        }""",
+        script,
+    )
+
+
+def test_folders_and_photos_without_a_type_are_dropped(page: Page) -> None:
+    card = open_teach(page).first
+    drop(
+        card,
+        """const heic = new File(["heic"], "1.HEIC"), notes = new File(["x"], "notes.txt");
+        const hidden = new File(["x"], ".DS_Store"), png = new File(["x"], "2.png");
+        const typed = new File(["x"], "3", {type: "image/png"});
+        const deep = entryOf("deep", [entryOf("3", typed)]);
+        const more = [entryOf(".DS_Store", hidden), entryOf("2.png", png), deep];
+        [entryOf("1.HEIC", heic), entryOf("notes.txt", notes), entryOf("more", more)]""",
+    )
+    names = card.locator(".teach-remove")
+    expect(names).to_have_count(3)
+    assert [each.inner_text() for each in names.all()] == ["1.HEIC", "2.png", "3"]
+    ignored = locale.page_texts("en")["teach_ignored"].format(names="notes.txt")
+    expect(card.locator(".refusal")).to_have_text(f"⚠ {ignored}")
+
+
+def test_photo_that_looks_mislabelled_is_removed_before_teaching_again(
+    page: Page, tmp_path: Path
+) -> None:
+    cards = open_teach(page)
+    circles = draw(tmp_path, "circle", range(8))
+    (wrong,) = draw(tmp_path, "square", range(60, 61))
+    add_class(cards.first, "circle", [*circles, wrong])
+    add_class(cards.last, "square", draw(tmp_path, "square", range(8)))
+    page.locator("#teach-start").click()
+    found = page.locator("#teach-notes [data-photo]")
+    expect(found).to_have_count(1)
+    expect(found.locator("img")).to_be_visible()
+    keep_screenshot(page, "teach-mislabelled")
+    found.get_by_role("button", name="Remove square-60.jpg").click()
+    expect(page.locator("#teach-notice")).to_contain_text("Removed.")
+    expect(cards.first.locator(".teach-count")).to_have_text("Photos: 8")
+    page.locator("#teach-start").click()
+    expect(page.locator("#teach-report")).to_contain_text("of 16 photos were")
+    expect(found).to_have_count(0)
 
 
 @pytest.mark.long
