@@ -15,6 +15,7 @@ import pytest
 import core
 from core.bundle.folder import Bundle
 from core.errors import BundleError, ModelNotFoundError, TeachingError
+from core.inference.head import write_head
 from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
@@ -23,13 +24,14 @@ from core.registry.taught import TaughtRecord, TaughtStore
 from core.settings import Settings
 from core.teaching.base import TeachingBase
 from core.teaching.collect import Embed, LabelledPhoto
+from core.teaching.limits import MAX_CLASSES, MAX_TOTAL_PHOTOS
 from core.teaching.owned import OwnedModels
 from core.teaching.service import Teaching
-from core.teaching.stored_examples import StoredExamples
+from core.teaching.stored_examples import StoredExamples, views_that_fit
 from tests.core.teaching.conftest import KEY, drawn
 from tests.support.drawings import shape_jpeg
 from tests.support.servers import wait_for
-from tests.support.taught import learn_here
+from tests.support.taught import learn_here, random_head, random_space
 
 
 def test_taught_candidate_recognises_its_classes(teaching: Teaching, settings: Settings) -> None:
@@ -260,6 +262,38 @@ def test_published_copy_is_a_candidate(
         assert {each.name: each.config.offered for each in catalog.models()}["shapes"]
     with pytest.raises(TeachingError, match="comes with TenSight"):
         teaching.publish(model.record.id, "classic")
+
+
+def test_published_copy_keeps_what_it_learned_when_a_sender_is_forgotten(
+    teaching: Teaching, settings: Settings
+) -> None:
+    # The bot, the page and TEACH.md say so.
+    model = teaching.create("chat:1", "Shapes", drawn("circle", "square", sender="person:1"))
+    assert model.record is not None
+    public = teaching.publish(model.record.id, "shapes")
+    assert [each.model for each in teaching.forget_sender("person:1")] == [None]
+    assert teaching.models("chat:1") == []
+    left = {each.config.name: each for each in RevisionStore(settings.home).bundles()}
+    assert left["shapes"].revision == public.revision
+    assert TaughtStore(settings.home).examples("shapes") is None, "it has no training data"
+
+
+def test_classifier_of_the_most_classes_has_at_most_12_mb() -> None:
+    """A page holds a bounded number of classifiers, and so a bounded number of bytes."""
+    features, classes = 1280, MAX_CLASSES
+    space = random_space(features, rank=128)
+    head = write_head(replace(random_head(features, classes), space=space))
+    views = views_that_fit(MAX_TOTAL_PHOTOS, features)
+    rng = np.random.default_rng(0)
+    examples = StoredExamples(
+        tuple("x" * 62 + f"{i:02}" for i in range(classes)),
+        rng.normal(size=(MAX_TOTAL_PHOTOS, views, features)).astype(np.float16),
+        np.arange(MAX_TOTAL_PHOTOS) % classes,
+        rng.integers(0, 256, (MAX_TOTAL_PHOTOS, 16), np.uint8),
+        rng.integers(0, 256, (MAX_TOTAL_PHOTOS, 16), np.uint8),
+        "0" * 64,
+    ).to_bytes()
+    assert len(head) + len(examples) <= 12_000_000
 
 
 def test_model_expires(
