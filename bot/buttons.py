@@ -129,7 +129,7 @@ async def _on_compare(press: ButtonPress) -> Notice | None:
     async with press.photo(answer) as photo:
         answers = await ask_all(
             state.predictor,
-            await state.models.all(),
+            await press.context.models(),
             photo,
             client=client_of(press.context.current_update),
         )

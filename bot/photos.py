@@ -116,7 +116,7 @@ async def _compare(
 ) -> tuple[bytes | None, str, Sequence[Prediction]]:
     state = context.bot_data
     answers = await ask_all(
-        state.predictor, await state.models.all(), photo, client=client_of(context.current_update)
+        state.predictor, await context.models(), photo, client=client_of(context.current_update)
     )
     given = [each for _, each in answers if isinstance(each, Prediction)]
     return None, replies.comparison(answers, await context.language()), given

@@ -441,7 +441,7 @@ def _build_tabs(
         with gr.Tab(translate("tab_predict"), id="predict"):
             first = predict.build(context, page, live=live)
         with gr.Tab(translate("tab_compare"), id="compare") as tab:
-            compared = compare.build(context, tab)
+            compared = compare.build(context, tab, teaching)
         with gr.Tab(translate("tab_batch"), id="batch") as tab:
             batch.build(context, tab)
         if teaching is not None:

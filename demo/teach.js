@@ -299,10 +299,15 @@
     // ---- What the server is sent ----
     // A browser that blocks storage throws; the key is then valid until the page is closed.
     let key = "";
-    const visitor = () => {
+    const known = () => {
         try {
-            key = localStorage.getItem("tensight-teach") ?? key;
-        } catch {}
+            return localStorage.getItem("tensight-teach") ?? key;
+        } catch {
+            return key;
+        }
+    };
+    const visitor = () => {
+        key = known();
         if (!/^[0-9a-f]{32}$/.test(key))
             key = [...crypto.getRandomValues(new Uint8Array(16))].map(n => n.toString(16).padStart(2, "0")).join("");
         try {
@@ -426,5 +431,5 @@
     new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
     look();
 
-    window.tensight.teach = {visitor, draft, collect, finish, learned, confirmed, save, closeBooth};
+    window.tensight.teach = {known, visitor, draft, collect, finish, learned, confirmed, save, closeBooth};
 }

@@ -6,15 +6,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from core.bundle.leaderboard import ModelInfo
 from core.errors import (
+    BundleError,
     BusyError,
     MissingExtraError,
+    ModelNotFoundError,
     PhotoReadError,
     RequestError,
     StoreError,
@@ -175,6 +177,14 @@ class PageTeaching:
             ModelNotFoundError, BundleError: As raised by `Teaching.bundle`.
         """
         return ModelInfo.of(self._teaching.bundle(model))
+
+    def describe_all(self, visitor: str) -> list[ModelInfo]:
+        """Describe the classifiers of a visitor; those whose files are gone are left out."""
+        found = []
+        for each in self.models(visitor):
+            with suppress(ModelNotFoundError, BundleError):
+                found.append(self.describe(each.id))
+        return found
 
     def download(self, visitor: str, model: str) -> tuple[str, bytes]:
         """Return the folder name and the zip file of a visitor's classifier.

@@ -18,18 +18,20 @@ from demo.components import bars, photo_input, read_path, text_html
 from demo.context import PageContext, error_of, language_of, refusal_html
 from demo.model_choice import sort_key
 from demo.tabs.leaderboard import models_chart
+from demo.teaching import PageTeaching
 
 __all__ = ["answers", "build"]
 
 _TOP = 3
 
 
-def build(context: PageContext, tab: gr.Tab) -> gr.Image:
+def build(context: PageContext, tab: gr.Tab, teaching: PageTeaching | None = None) -> gr.Image:
     """Build the tab inside the page's current Gradio context.
 
     Args:
         context: Context of the page.
         tab: The tab, whose opening draws the chart.
+        teaching: Taught classifiers, of which a visitor's own are compared, too; None for none.
 
     Returns:
         The component of the photo.
@@ -42,6 +44,8 @@ def build(context: PageContext, tab: gr.Tab) -> gr.Image:
             verdict = text_html(translate("compare_intro"), elem_id="agreement")
             cards = gr.HTML(elem_id="compared")
     chart = gr.HTML(elem_id="compare-chart")
+    # The key of the visitor, which only the browser knows.
+    visitor = gr.HTML(visible=False)
 
     def draw(request: gr.Request) -> str:
         try:
@@ -50,27 +54,36 @@ def build(context: PageContext, tab: gr.Tab) -> gr.Image:
             return refusal_html(error, language_of(request))
         return models_chart(results, language_of(request))
 
-    async def compare(photo: str | None, request: gr.Request) -> tuple[str, str]:
+    async def compare(photo: str | None, key: str, request: gr.Request) -> tuple[str, str]:
         language = language_of(request)
         if photo is None:
             return locale.page_texts(language)["compare_intro"], ""
         try:
             results = await asyncio.to_thread(context.predictor.models)
-            context.photo_limiter.check_rate(request, len(results))
+            own = [] if teaching is None else await asyncio.to_thread(teaching.describe_all, key)
+            shown = [*sorted(results, key=sort_key), *own]
+            context.photo_limiter.check_rate(request, len(shown))
             each = await answers(
-                context, read_path(photo), results, context.photo_limiter.client(request)
+                context, read_path(photo), shown, context.photo_limiter.client(request)
             )
-            cards = "".join(
-                _card(result, each[result.config.name], language)
-                for result in sorted(results, key=sort_key)
-            )
-            return _agreement(each, language), f'<div class="cards">{cards}</div>'
+            cards = "".join(_card(result, each[result.config.name], language) for result in shown)
+            # A visitor's classifiers know other classes, on which the models cannot agree.
+            public = {result.config.name: each[result.config.name] for result in results}
+            return _agreement(public, language), f'<div class="cards">{cards}</div>'
         except Exception as error:  # noqa: BLE001  # any error is shown to the visitor
             return refusal_html(error, language), ""
 
     free: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None}
     tab.select(draw, None, chart, **free, show_progress="hidden")
-    photo.change(compare, photo, [verdict, cards], **free, trigger_mode="always_last")
+    photo.change(
+        compare,
+        [photo, visitor],
+        [verdict, cards],
+        # Who never taught gets no key.
+        js="photo => [photo, window.tensight.teach.known()]",
+        **free,
+        trigger_mode="always_last",
+    )
     return photo
 
 

@@ -21,7 +21,15 @@ from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from tests.conftest import ROOT
 from tests.support.drawings import shape_jpeg
-from tests.support.running_bot import RunningBot, ask, press, running_bot, settings_for, texts
+from tests.support.running_bot import (
+    RunningBot,
+    ask,
+    photo_message,
+    press,
+    running_bot,
+    settings_for,
+    texts,
+)
 from tests.support.teaching_chats import bot_without_pictures, send_class, teach_shapes
 from tests.support.telegram_server import TelegramServer
 
@@ -78,6 +86,20 @@ def test_more_photos_and_classes_are_taught(teaching: RunningBot, chat: int) -> 
     ]
     assert result.text.startswith("“Shapes” is ready. It knows “bars”, “circle”, “square”.")
     assert "Of 14 photos" in result.text
+
+
+def test_chat_compares_its_classifiers_with_the_others(teaching: RunningBot, chat: int) -> None:
+    telegram, other = teaching.telegram, chat + 9000
+    teach_shapes(telegram, chat)
+    for each, is_own in ((chat, True), (other, False)):
+        reply = ask(telegram, each, partial(telegram.photo, each, shape_jpeg("circle", 9)))
+        shown, _ = press(telegram, each, reply, T["compare"])
+        asked = photo_message(telegram, shape_jpeg("circle", 9), each, each)
+        command = partial(telegram.text, each, "/compare", reply_to_message=asked)
+        answered = ask(telegram, each, command)
+        for text in (shown.text, answered.text):
+            assert "Classic CNN: " in text
+            assert ("\nShapes: Circle" in text) == is_own
 
 
 def test_limits_include_the_photos_that_the_classifier_was_taught_with(

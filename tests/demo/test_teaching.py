@@ -31,9 +31,12 @@ from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
+from core.registry.catalog import Catalog
+from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.teaching.service import TaughtModel, Teaching
 from demo.context import ClientRateLimiter, PageContext
+from demo.tabs import compare
 from demo.tabs.teach import build
 from demo.tabs.teach_report import format_teaching_error, model_html, refusal_of, use_html
 from demo.teaching import LIFETIME_S, MAX_MODELS, PageFullError, PageTeaching
@@ -44,6 +47,7 @@ from tests.support.taught import learn_here, teachable
 
 VISITOR, OTHER = "a" * 32, "b" * 32
 PATIENCE_S = 120
+REQUEST: Any = Request({"type": "http", "headers": [], "client": ("192.0.2.1", 1)})
 
 
 @pytest.fixture
@@ -317,6 +321,27 @@ def test_every_refusal_has_a_sentence_in_each_language(language: locale.Language
         assert "<circle>" not in refusal_of(error, language)
 
 
+def test_compare_asks_the_classifiers_of_the_visitor(
+    teaching: Teaching, page: PageTeaching, tmp_path: Path
+) -> None:
+    folder = tmp_path / "uploads"
+    teach(page, VISITOR, ask(folder, "circle", "square"), folder)
+    settings = Settings(home=tmp_path / "home", models=tmp_path / "models", threads=1)
+    limiter = ClientRateLimiter(10)
+    with closing(LocalPredictor(Catalog(settings), queue_size=8, deadline_s=60)) as predictor:
+        context = PageContext(
+            predictor, None, limiter, limiter, asyncio.Semaphore(1), (), None, b"key"
+        )
+        with gr.Blocks() as blocks, gr.Tab() as tab:
+            compare.build(context, tab, page)
+        (handler,) = (each.fn for each in blocks.fns.values() if each.name == "compare")
+        photo = str(folder / "circle-0.jpg")
+        for visitor, is_own in ((VISITOR, True), (OTHER, False), ("", False)):
+            _, cards = asyncio.run(handler(photo, visitor, REQUEST))
+            assert "<h3>Classic CNN</h3>" in cards
+            assert ("<h3>Shapes</h3>" in cards) == is_own
+
+
 async def last_answer(events: AsyncIterator[dict[Any, Any]]) -> list[str]:
     """Return the values of the last answer of a handler."""
     *_, last = [answer async for answer in events]
@@ -330,7 +355,6 @@ def test_photos_to_teach_count_apart_from_other_photos(
     predictor = ControlledPredictor()
     photos, photos_to_teach = ClientRateLimiter(1), ClientRateLimiter(8, window_s=3600)
     context = PageContext(predictor, None, photos, photos, asyncio.Semaphore(1), (), None, b"key")
-    request: Any = Request({"type": "http", "headers": [], "client": ("192.0.2.1", 1)})
     with gr.Blocks() as blocks:
         blocks.GRADIO_CACHE = str(folder)
         with gr.Tab() as tab:
@@ -340,16 +364,16 @@ def test_photos_to_teach_count_apart_from_other_photos(
 
     def teach_few() -> list[str]:
         asked = few.model_dump_json()
-        return asyncio.run(last_answer(handlers["teach"](VISITOR, asked, "checked", request)))
+        return asyncio.run(last_answer(handlers["teach"](VISITOR, asked, "checked", REQUEST)))
 
     for _ in range(2):
         assert any('data-reason="few_classes"' in value for value in teach_few())
     # The photos of refused attempts count, and the page says so.
     told = locale.page_texts("en")["teach_rate"].format(minutes=60)
     assert any(told in value for value in teach_few())
-    photos.check_rate(request)
+    photos.check_rate(REQUEST)
     with pytest.raises(RateError):
-        photos.check_rate(request)
+        photos.check_rate(REQUEST)
     predictor.close()
 
 

@@ -203,6 +203,10 @@ def test_classifier_is_taught_where_the_browser_blocks_storage(
     visit(page, url)
     teach_shapes(page, tmp_path)
     expect(page.locator("#teach-model input")).to_have_value("My classifier")
+    (photo,) = draw(tmp_path, "circle", range(50, 51))
+    open_tab(page, "Compare")
+    upload_photo(page, photo, "#compared-photo")
+    expect(page.locator("#compared .card").last).to_contain_text("My classifier")
 
 
 def drop(card: Locator, script: str) -> None:
