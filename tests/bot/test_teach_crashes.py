@@ -12,13 +12,13 @@ import pytest
 from tests.support.bot_process import start_process
 from tests.support.drawings import shape_jpeg
 from tests.support.forks import Fork
-from tests.support.running_bot import texts
+from tests.support.running_bot import GROUP, texts
 from tests.support.servers import wait_for
 from tests.support.teaching_chats import send_class
 from tests.support.telegram_server import TelegramServer
 
 T = texts()
-CHAT = 1
+ADMINISTRATOR = 71
 # A busy machine takes this long to start a process, or to learn.
 _PATIENCE_S = 300
 
@@ -29,11 +29,11 @@ def kill(process: Fork) -> None:
     process.wait()
 
 
-def wait_until_said(telegram: TelegramServer, says: Callable[[str], bool]) -> list[str]:
+def wait_until_said(telegram: TelegramServer, chat: int, says: Callable[[str], bool]) -> list[str]:
     """Wait until the bot says something, and return all texts of that kind."""
 
     def said() -> list[str]:
-        return [call.text for call in telegram.sent(CHAT, "sendMessage") if says(call.text)]
+        return [call.text for call in telegram.sent(chat, "sendMessage") if says(call.text)]
 
     wait_for(lambda: bool(said()), seconds=_PATIENCE_S)
     return said()
@@ -49,11 +49,19 @@ def has_installed(telegram: TelegramServer, home: Path) -> bool:
     return any((home / "taught").glob("*/record.json"))
 
 
-@pytest.mark.parametrize("moment", [downloads, has_installed])
+@pytest.mark.parametrize(
+    ("chat", "moment"), [(1, downloads), (1, has_installed), (GROUP, downloads)]
+)
 def test_lesson_goes_on_after_kills_and_leaves_no_photo(
-    telegram: TelegramServer, tmp_path: Path, moment: Callable[[TelegramServer, Path], bool]
+    telegram: TelegramServer,
+    tmp_path: Path,
+    chat: int,
+    moment: Callable[[TelegramServer, Path], bool],
 ) -> None:
-    home = tmp_path / "home"
+    home, teacher, mention = tmp_path / "home", chat, ""
+    if chat == GROUP:
+        teacher, mention = ADMINISTRATOR, "@tensight_bot"
+        telegram.administrators.add(teacher)
     with ExitStack() as stack:
 
         def start() -> Fork:
@@ -63,24 +71,26 @@ def test_lesson_goes_on_after_kills_and_leaves_no_photo(
             return process
 
         bot = start()
-        telegram.text(CHAT, "/teach")
-        send_class(telegram, CHAT, "circle", range(4))
-        wait_until_said(telegram, lambda text: "Photos of “circle”: 4" in text)
-        send_class(telegram, CHAT, "square", range(4))
+        telegram.text(chat, f"/teach{mention}", user=teacher)
+        send_class(telegram, chat, "circle", range(4), teacher)
+        wait_until_said(telegram, chat, lambda text: "Photos of “circle”: 4" in text)
+        send_class(telegram, chat, "square", range(4), teacher)
         # Acknowledged, and so stored; the album is not complete yet.
         wait_for(lambda: not telegram.pending, seconds=_PATIENCE_S)
         kill(bot)
         bot = start()
-        counted = wait_until_said(telegram, lambda text: "Photos of “square”" in text)
+        counted = wait_until_said(telegram, chat, lambda text: "Photos of “square”" in text)
         assert counted[0].startswith("Photos of “square”: 4")
-        telegram.text(CHAT, "/teach done")
+        telegram.text(chat, f"/teach{mention} done", user=teacher)
         wait_for(lambda: moment(telegram, home), seconds=_PATIENCE_S)
         kill(bot)
         start()
-        result = wait_until_said(telegram, lambda text: text.startswith("“circle, square” is"))[-1]
+        result = wait_until_said(
+            telegram, chat, lambda text: text.startswith("“circle, square” is")
+        )[-1]
         assert "Of 8 photos, it recognises 100%" in result
-        telegram.text(CHAT, "/teach list")
-        (listed,) = wait_until_said(telegram, lambda text: "; accuracy: " in text)
+        telegram.text(chat, f"/teach{mention} list", user=teacher)
+        (listed,) = wait_until_said(telegram, chat, lambda text: "; accuracy: " in text)
         assert listed == "“circle, square”: “circle”, “square”; photos: 8; accuracy: 100%"
     sent = [shape_jpeg(label, seed) for label in ("circle", "square") for seed in range(4)]
     stored = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
