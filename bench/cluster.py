@@ -31,7 +31,7 @@ _CONCURRENCY = (1, 16)
 _SECONDS = 3.0
 _MODEL = "classic"
 # Default of `tests.support.ray_failures` for how long a client retries a photo.
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def tables(
         f"of {_SECONDS:g} s:",
         "\n".join(rows),
         f"{CLIENTS} clients send {PHOTOS:,} photos or more to two replicas, and retry each for "
-        f"{_PATIENCE_S:g} s:",
+        f"{_TIMEOUT_S:g} s:",
         "\n".join(failed),
     ]
 
@@ -139,7 +139,7 @@ def _measure_failures(folder: Path, cluster: Cluster) -> list[tuple[str, Outcome
         "all replicas are replaced, again and again": replace_all,
     }
     return [
-        (what, outcome_of(failure, cluster, photos, expected, patience_s=_PATIENCE_S))
+        (what, outcome_of(failure, cluster, photos, expected, timeout_s=_TIMEOUT_S))
         for what, failure in failures.items()
     ]
 

@@ -31,7 +31,7 @@ from core.output import private_folder
 from core.text import printable
 
 __all__ = [
-    "PATIENCE_S",
+    "TIMEOUT_S",
     "Commit",
     "RemoteFile",
     "fetch",
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # Timeout in seconds. The client itself retries for 23 seconds before it reports a network failure.
-PATIENCE_S = 10.0
+TIMEOUT_S = 10.0
 _SLOWEST = 50_000  # lowest transfer rate in bytes per second that the timeouts allow for
 _AT_ONCE = 8  # parallel downloads
 _UNCHANGED = "Nothing was changed."
@@ -98,7 +98,7 @@ class Commit:
 
 
 def resolve_commit(
-    repo: str, revision: str, *, token: SecretStr | None, patience_s: float = PATIENCE_S
+    repo: str, revision: str, *, token: SecretStr | None, timeout_s: float = TIMEOUT_S
 ) -> Commit:
     """Resolve a branch, tag or commit to a commit, and list its files.
 
@@ -106,7 +106,7 @@ def resolve_commit(
         repo: Repository, `owner/name`.
         revision: Branch, tag or commit.
         token: Access token; None for anonymous access.
-        patience_s: Timeout in seconds.
+        timeout_s: Timeout in seconds.
 
     Raises:
         HubUnavailableError: The Hub cannot be reached within the timeout.
@@ -117,7 +117,7 @@ def resolve_commit(
 
     def ask() -> Commit:
         api = HfApi(token=_secret(token))
-        sha = api.model_info(repo, revision=revision, timeout=patience_s).sha
+        sha = api.model_info(repo, revision=revision, timeout=timeout_s).sha
         if not isinstance(sha, str) or not re.fullmatch("[0-9a-f]{40}", sha):
             raise HubError(f"The Hub returned no commit for {repo} at {revision}. Try again later.")
         tree = api.list_repo_tree(repo, revision=sha, recursive=True)
@@ -128,7 +128,7 @@ def resolve_commit(
         )
         return Commit(repo, sha, files)
 
-    return _translate_errors(repo, revision, lambda: _begin([ask])[0].result(patience_s))
+    return _translate_errors(repo, revision, lambda: _begin([ask])[0].result(timeout_s))
 
 
 def fetch(
@@ -138,7 +138,7 @@ def fetch(
     into: Path,
     cache: Path,
     token: SecretStr | None,
-    patience_s: float = 3 * PATIENCE_S,
+    timeout_s: float = 3 * TIMEOUT_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Download files of a commit and verify their digests.
@@ -152,7 +152,7 @@ def fetch(
         into: Target folder; files are written in the layout of the repository.
         cache: Cache folder of the Hub's client.
         token: Access token; None for anonymous access.
-        patience_s: Timeout in seconds, in addition to size / 50 kB/s. Downloads run in daemon
+        timeout_s: Timeout in seconds, in addition to size / 50 kB/s. Downloads run in daemon
             threads and do not block process exit.
         progress: Called after each file with the number of bytes downloaded and the total.
 
@@ -176,7 +176,7 @@ def fetch(
         arrived = 0
         futures = _begin([partial(download, file) for file in files])
         try:
-            for future in as_completed(futures, patience_s + total / _SLOWEST):
+            for future in as_completed(futures, timeout_s + total / _SLOWEST):
                 file, path = future.result()
                 _write(_checked(commit, file, path), into / file.path)
                 arrived += file.size

@@ -115,7 +115,7 @@ class Releases:
         repo: str | None = None,
         revision: str | None = None,
         live: Literal["no", "all", "first"] = "no",
-        patience_s: float = hub.PATIENCE_S,
+        timeout_s: float = hub.TIMEOUT_S,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[StoredRevision]:
         """Download and install all models of a repository, without promoting them by default.
@@ -129,7 +129,7 @@ class Releases:
             revision: Branch, tag or commit; None for TENSIGHT_HUB_REVISION.
             live: Which of the models to promote, in one transaction: `no`, `all`, or `first`, those
                 of which no revision was ever promoted.
-            patience_s: Timeout in seconds for resolving the revision.
+            timeout_s: Timeout in seconds for resolving the revision.
             progress: Called with the number of bytes downloaded and the total.
 
         Returns:
@@ -145,7 +145,7 @@ class Releases:
             self._repo(repo),
             revision or self._settings.hub_revision,
             token=self._settings.hub_token,
-            patience_s=patience_s,
+            timeout_s=timeout_s,
         )
         models = models_in(commit)
         date = datetime.now(UTC).isoformat(timespec="seconds")

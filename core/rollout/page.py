@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.inference.isolated_engine import ANSWER_S
+from core.inference.isolated_engine import ANSWER_TIMEOUT_S
 from core.rollout.control import MIN_SLOW_MS
 from core.rollout.drift import MIN_PHOTOS
 from core.rollout.drift_result import ALARM_P, MIN_CHANGE
@@ -226,7 +226,7 @@ def rollout_page(
         accuracy=ACCURACY_ALPHA,
         errors=ERRORS_ALPHA,
         slow=SLOW_ALPHA,
-        answer_s=ANSWER_S,
+        answer_s=ANSWER_TIMEOUT_S,
         slow_ms=MIN_SLOW_MS,
         limit=MAX_PER_PERSON,
         total=ACCURACY_ALPHA + ERRORS_ALPHA + SLOW_ALPHA,

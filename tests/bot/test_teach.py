@@ -76,7 +76,7 @@ def test_lesson_survives_a_restart_and_keeps_no_photo(
         ask(telegram, 1, lambda: telegram.text(1, "/teach"))
         ask(telegram, 1, lambda: send_class(telegram, 1, "circle", range(4)))
     with running_bot(telegram, tmp_path) as bot:
-        bot.state.charts = ChartDrawer((sys.executable, "-c", DRAW), limit_s=250)
+        bot.state.charts = ChartDrawer((sys.executable, "-c", DRAW), timeout_s=250)
         reply = ask(telegram, 1, lambda: send_class(telegram, 1, "square", range(4)))
         assert reply.text.startswith(T["teach_count"].format(label="square", n=4))
         result = learn(telegram, 1, "/teach done")

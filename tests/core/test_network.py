@@ -151,13 +151,13 @@ def test_remote_predictor_names_the_invalid_variable(
 ) -> None:
     monkeypatch.setenv(name, value)
     with (
-        closing(RemotePredictor("http://models.example", patience_s=1)) as remote,
+        closing(RemotePredictor("http://models.example", timeout_s=1)) as remote,
         pytest.raises(PredictorError, match=f"The environment variable {name}=") as told,
     ):
         remote.models()
     assert str(told.value).count(name) == 1
     with (
-        closing(RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=0.2)) as remote,
+        closing(RemotePredictor(f"http://127.0.0.1:{free_port()}", timeout_s=0.2)) as remote,
         pytest.raises(PredictorError) as told,
     ):
         remote.models()
@@ -167,7 +167,7 @@ def test_remote_predictor_names_the_invalid_variable(
 def test_remote_predictor_names_an_unreachable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", DEAD)
     with (
-        closing(RemotePredictor("http://models.example", patience_s=0.3)) as remote,
+        closing(RemotePredictor("http://models.example", timeout_s=0.3)) as remote,
         pytest.raises(PredictorError, match=f"HTTP_PROXY sends these .* proxy {DEAD}"),
     ):
         remote.models()
@@ -179,7 +179,7 @@ def test_hub_names_an_unreachable_proxy(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HTTPS_PROXY", DEAD)
     with pytest.raises(HubUnavailableError, match="variable HTTPS_PROXY sends these requests"):
-        hub.resolve_commit("a/b", "main", token=None, patience_s=0.3)
+        hub.resolve_commit("a/b", "main", token=None, timeout_s=0.3)
 
 
 @pytest.mark.parametrize("variable", BROKEN[:2])
