@@ -58,7 +58,7 @@ def classic(
     batch_norm: bool = True,
     deeper: bool = False,
 ) -> keras.Model:
-    """Build the best network of the report that was trained from scratch.
+    """Build the best network of the student report that was trained from scratch.
 
     It has 161,098 parameters for 32-pixel images and ten classes.
 
