@@ -31,7 +31,7 @@ from core.teaching.collect import LabelledPhoto
 from core.teaching.limits import MAX_NAME_LENGTH, comparison_key, model_title
 from core.teaching.service import TaughtModel
 
-__all__ = ["finish_lesson", "pause_s"]
+__all__ = ["finish_lesson", "seconds_to_wait"]
 
 _MINUTE_S = 60.0
 
@@ -71,7 +71,7 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
     state.learning_notices.discard(context.current_update.update_id)
 
 
-def pause_s(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
+def seconds_to_wait(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
     """Return the seconds to wait until a chat's photos are no more than its photos a minute.
 
     Args:
@@ -207,7 +207,7 @@ async def _wait_for_turn(
     texts, notices = await context.texts(), context.bot_data.learning_notices
     in_group = message.chat.type != ChatType.PRIVATE
     limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
-    seconds = pause_s(photos, limit, time.time())
+    seconds = seconds_to_wait(photos, limit, time.time())
     lines = [texts["teach_learning"].format(n=len(photos))]
     if seconds:
         lines.append(texts["teach_wait"].format(limit=limit, seconds=round(seconds + 0.5)))

@@ -373,7 +373,7 @@ class Rollouts:
         if store is None:
             return
         wanted = {each.model: each for each in store.rollouts.active()}
-        for rollout in self._superseded(store, wanted.values()):
+        for rollout in self._end_superseded(store, wanted.values()):
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
             has_stopped = active.stopped is not None and active.stops >= _MAX_STOPS
@@ -474,7 +474,7 @@ class Rollouts:
             self._store = self._open_store()
         return self._store
 
-    def _superseded(self, store: Store, active: Collection[Rollout]) -> list[Rollout]:
+    def _end_superseded(self, store: Store, active: Collection[Rollout]) -> list[Rollout]:
         """End the rollouts whose live revision is no longer live, and return them.
 
         A promotion ends them in its own transaction; an upgrade changes the bundled revision.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.learning import pause_s
+from bot.learning import seconds_to_wait
 from bot.lessons import labels_of
 from core.charts.draw import WIDTH
 from core.charts.drawer import ChartDrawer
@@ -174,5 +174,5 @@ def test_chat_over_its_photos_a_minute_waits() -> None:
         LessonPhoto(str(i), "file", "cat", None, datetime.fromtimestamp(now - age, UTC))
         for i, age in enumerate([90, 50, 40, 30, 20])
     ]
-    assert pause_s(photos, 2, now) == 60
-    assert pause_s(photos, 4, now) == 0
+    assert seconds_to_wait(photos, 2, now) == 60
+    assert seconds_to_wait(photos, 4, now) == 0
