@@ -84,7 +84,7 @@ def web(
 
 @space.command("build")
 def build_space(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
 ) -> None:
     """Write a folder with everything that a Gradio Space needs."""
     from demo.space import build
@@ -96,7 +96,7 @@ def build_space(
 @space.command("push")
 def push_space(
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Name of the Space.")],
-    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Publish the page",
+    message: Annotated[str, typer.Option("--message", help="Commit message.")] = "Publish the page",
     private: Annotated[
         bool, typer.Option("--private", help="Create the Space as private.")
     ] = False,
