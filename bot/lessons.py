@@ -43,7 +43,7 @@ async def is_teacher(context: BotContext, chat: Chat, user: User | None) -> bool
         return True
     if user is None:
         return False
-    # Bots that are no administrators themselves may ask for these, and for no other member.
+    # A bot that is not an administrator itself may ask about administrators, and no other member.
     administrators = await context.bot.get_chat_administrators(chat.id)
     return any(member.user.id == user.id for member in administrators)
 

@@ -25,7 +25,7 @@ REPORTS = TypeAdapter(list[DriftReport])
 
 
 class DriftProcess:
-    """Compares samples in a process of its own. Safe to share between threads.
+    """Compares samples in a worker process. Safe to share between threads.
 
     Args:
         command: Command line of the worker.

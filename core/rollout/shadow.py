@@ -223,7 +223,7 @@ class ShadowRunner:
         return text
 
     def _fail(self, error: Exception) -> None:
-        """End the process after a failure, and say so."""
+        """End the process after a failure, and log why."""
         if self._closed.is_set():
             return  # stopping is not a failure of the candidate
         text = self._end_process()
