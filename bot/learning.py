@@ -72,19 +72,22 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
 
 
 def seconds_to_wait(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
-    """Return the seconds to wait until a chat's photos are no more than its photos a minute.
+    """Return how long to wait so that a chat learns from no more photos than it may send.
 
     Args:
-        photos: Its photos.
-        limit: Photos a minute.
+        photos: The photos of its lesson.
+        limit: Maximum number of photos per minute.
         now: Current time, in seconds since the epoch.
+
+    Returns:
+        Seconds; 0 if the photos of the last minute are within the limit.
     """
     recent = sum(photo.at.timestamp() > now - _MINUTE_S for photo in photos)
     return max(0, recent - limit) * _MINUTE_S / limit
 
 
 class _Downloads:
-    """Downloads by threads that wait for the event loop, until they are stopped.
+    """Downloads for threads, which wait for the event loop until `stop` is called.
 
     Create it in the event loop.
 
