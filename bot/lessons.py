@@ -38,7 +38,13 @@ async def may_teach(context: BotContext, message: Message) -> bool:
 
 
 async def is_teacher(context: BotContext, chat: Chat, user: User | None) -> bool:
-    """Return whether a user may teach in a chat: in a group, administrators."""
+    """Return whether a user may teach in a chat: in a group, administrators.
+
+    Args:
+        context: Context of the update.
+        chat: The chat.
+        user: The user; None for an anonymous sender, who may teach in private chats only.
+    """
     if chat.type == ChatType.PRIVATE:
         return True
     if user is None:

@@ -282,6 +282,9 @@ def vgg16_scales(block_decay: float) -> dict[str, NDArray[np.float32]]:
 
     Args:
         block_decay: Factor from one block to the one before it; that of the last block is 1.
+
+    Returns:
+        Arrays of shape (1,), float32.
     """
     return {
         f"block{block}_conv{i}/{name}": np.full(1, block_decay ** (len(_VGG16) - block), np.float32)
