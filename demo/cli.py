@@ -65,9 +65,8 @@ def web(
 
     if share:
         say(
-            "For up to a week, everybody who gets the address can send photos to this machine, "
-            "through servers of Gradio's maker: they carry the photos and the answers. Ctrl-C ends "
-            "it."
+            "For up to a week, anyone who has the URL can send photos to this machine. Photos and "
+            "answers pass through Gradio's servers. Press Ctrl-C to stop."
         )
     serve(
         settings,

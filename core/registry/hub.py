@@ -431,9 +431,9 @@ def _translate_client_error(error: Exception, so_far: str) -> HubError | None:
         # The message does not say where in the client it failed, so the traceback is logged.
         logger.debug("The Hub's client failed to parse a response", exc_info=error)
         return HubUnavailableError(
-            f"The response is not one of the Hub ({type(error).__name__}). {so_far} Check whether "
-            "the network redirects to a login page and, if HF_ENDPOINT is set, that it is correct; "
-            "then try again."
+            f"The response did not come from the Hub ({type(error).__name__}). {so_far} Check "
+            "whether the network redirects to a login page and, if HF_ENDPOINT is set, that it is "
+            "correct; then try again."
         )
     if isinstance(error, ValueError | ImportError | httpx2.InvalidURL | FileNotFoundError):
         # The HTTP client cannot be created, for example with an invalid proxy URL in HTTPS_PROXY.

@@ -170,7 +170,7 @@ class _Tools:
         """
         if name not in self._calls:
             known = ", ".join(self._calls)
-            raise MCPError(types.INVALID_PARAMS, f"There is no tool {name!r}. There are: {known}.")
+            raise MCPError(types.INVALID_PARAMS, f"There is no tool {name!r}. Tools: {known}.")
         try:
             return _result(await self._calls[name](arguments, request))
         except TenSightError as error:
@@ -254,7 +254,7 @@ class _Tools:
         name = next(each for each in self._photo if arguments.get(each) is not None)
         given = arguments[name]
         if not isinstance(given, str):
-            raise RequestError(f"`{name}` is text, not {type(given).__name__}.")
+            raise RequestError(f"`{name}` must be a string, not {type(given).__name__}.")
         return await asyncio.to_thread(read_photo if name == "path" else _decoded, given)
 
 

@@ -202,7 +202,7 @@ def test_bot_names_its_own_proxy_setting_only_if_it_is_set(
     with pytest.raises(BotError, match=f"The environment variable {name}=") as told:
         build()
     assert "TENSIGHT_TELEGRAM_PROXY" not in str(told.value)
-    with pytest.raises(BotError, match="TENSIGHT_TELEGRAM_PROXY is no proxy"):
+    with pytest.raises(BotError, match="TENSIGHT_TELEGRAM_PROXY is not a usable proxy"):
         build(telegram_proxy="nonsense")
     build(telegram_api_url="http://127.0.0.1:1/bot")
     build(telegram_proxy="http://127.0.0.1:1")

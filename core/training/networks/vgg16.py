@@ -69,7 +69,7 @@ def load_vgg16(model: keras.Model, settings: Settings) -> None:
 def describe_vgg16(settings: Settings) -> Pretrained:
     """Describe the weights that networks based on VGG16 start from.
 
-    Weights in TENSIGHT_HOME, which `tensight train vgg16 --weights` imports, take precedence over
+    Weights in TENSIGHT_HOME, which `tensight pretrain --weights` imports, take precedence over
     the ImageNet weights in TENSIGHT_DATA.
 
     Raises:
@@ -187,7 +187,7 @@ def _find_weights(settings: Settings) -> tuple[Path, Pretrained]:
         )
     raise DataError(
         f"The pretrained weights of VGG16 are missing: there is neither {file} nor {_IN_DATA} in "
-        "TENSIGHT_DATA. Download ImageNet weights with `tensight train vgg16 --weights imagenet`."
+        "TENSIGHT_DATA. Download ImageNet weights with `tensight pretrain --weights imagenet`."
     )
 
 
@@ -203,7 +203,7 @@ def _read_description(file: Path) -> Pretrained:
     if hashlib.sha256(file.read_bytes()).hexdigest() != about.sha256:
         raise DataError(
             f"{file} is not the file that {_ABOUT} beside it describes: its SHA-256 differs. "
-            "Import the weights again with `tensight train vgg16 --weights`."
+            "Import the weights again with `tensight pretrain --weights`."
         )
     return about
 

@@ -127,7 +127,7 @@ def test_unexpected_failure_hides_its_cause(
     [
         ({}, "Send one photo"),
         ({"photo": "AAAA", "path": "x.jpg"}, "Send one photo"),
-        ({"photo": 5}, "is text, not int"),
+        ({"photo": 5}, "must be a string, not int"),
         ({"photo": "not base64!"}, "is not base64"),
         ({"photo": "AAAA", "top": 3}, "no argument 'top'"),
         ({"photo": "AAAA", "model": 5}, "name of a model"),
