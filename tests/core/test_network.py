@@ -29,7 +29,7 @@ BROKEN = [
     ("HTTP_PROXY", "http://", "it has no host name"),
     ("NO_PROXY", "localhost,[::1]", "without brackets"),
     ("SSL_CERT_FILE", "/gone/ca.pem", "No such file or directory"),
-    ("SSLKEYLOGFILE", "/gone/keys", "its folder does not exist"),
+    ("SSLKEYLOGFILE", "/dev/null/keys", "its folder does not exist"),
 ]
 
 
@@ -112,7 +112,7 @@ def test_loopback_urls_are_recognised(url: str, loopback: bool) -> None:
 def test_page_starts_with_invalid_variables(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     variables = {"HTTP_PROXY": DEAD, "HTTPS_PROXY": DEAD, "ALL_PROXY": "socks://127.0.0.1:9/"}
-    variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/gone/keys"}
+    variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/dev/null/keys"}
     with log.open("wb") as stream:
         page = subprocess.Popen(
             [sys.executable, "-m", "core.cli", "web", "--port", str(port)],
