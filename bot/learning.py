@@ -31,7 +31,7 @@ from core.teaching.collect import LabelledPhoto
 from core.teaching.limits import MAX_NAME_LENGTH, comparison_key, model_title
 from core.teaching.service import TaughtModel
 
-__all__ = ["finish_lesson", "pause_s"]
+__all__ = ["finish_lesson", "seconds_to_wait"]
 
 _MINUTE_S = 60.0
 
@@ -71,20 +71,23 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
     state.learning_notices.discard(context.current_update.update_id)
 
 
-def pause_s(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
-    """Return the seconds to wait until a chat's photos are no more than its photos a minute.
+def seconds_to_wait(photos: Sequence[LessonPhoto], limit: int, now: float) -> float:
+    """Return how long to wait so that a chat learns from no more photos than it may send.
 
     Args:
-        photos: Its photos.
-        limit: Photos a minute.
+        photos: The photos of its lesson.
+        limit: Maximum number of photos per minute.
         now: Current time, in seconds since the epoch.
+
+    Returns:
+        Seconds; 0 if the photos of the last minute are within the limit.
     """
     recent = sum(photo.at.timestamp() > now - _MINUTE_S for photo in photos)
     return max(0, recent - limit) * _MINUTE_S / limit
 
 
 class _Downloads:
-    """Downloads by threads that wait for the event loop, until they are stopped.
+    """Downloads for threads, which wait for the event loop until `stop` is called.
 
     Create it in the event loop.
 
@@ -207,7 +210,7 @@ async def _wait_for_turn(
     texts, notices = await context.texts(), context.bot_data.learning_notices
     in_group = message.chat.type != ChatType.PRIVATE
     limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
-    seconds = pause_s(photos, limit, time.time())
+    seconds = seconds_to_wait(photos, limit, time.time())
     lines = [texts["teach_learning"].format(n=len(photos))]
     if seconds:
         lines.append(texts["teach_wait"].format(limit=limit, seconds=round(seconds + 0.5)))
