@@ -41,7 +41,7 @@ bench: .venv-dev/benched ## Measure speed and memory against others; print ratio
 docs: .venv-dev/installed ## Write the generated pages and the pictures of the README
 	PYTHONPATH=. $(DEV)/python docs/generate.py
 
-structure: .venv-dev/installed ## Print the packages: files, lines, and imports between them
+structure: .venv-dev/installed ## Print the packages: sizes, longest file and function, imports
 	$(DEV)/python -m tests.support.structure
 
 image: ## Build the container image with buildah

@@ -75,9 +75,9 @@ def shadows(photos: Photos, folder: Path, load: ShadowLoad | None = None) -> Sec
         f"Photos of 200 kB, one after the other with random pauses of {load.pause_s:g} s on "
         f"average, classified by the model `{load.model}` in this process: {load.photos} in each "
         f"of {load.rounds} rounds without a shadow, with one of the same model on all photos, with "
-        f"one that hangs until its deadline of {ShadowLimits().answer_s:g} s, asleep or in an "
-        "endless loop, and with one that crashes at each photo. The rounds alternate, so that all "
-        "see the same load of the machine.",
+        f"one that hangs until its deadline of {ShadowLimits().answer_timeout_s:g} s, asleep or in "
+        "an endless loop, and with one that crashes at each photo. The rounds alternate, so that "
+        "all see the same load of the machine.",
     )
     latencies = _measure(photos.typical, folder / "shadows", load)
     for kind, waits in latencies.items():

@@ -11,7 +11,7 @@ from contextlib import suppress
 from telegram import Bot
 from telegram.error import TelegramError
 
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.tasks import BackgroundTasks
 from bot.timings import Timings
 from core import locale
@@ -119,7 +119,9 @@ def model_failure_reporter(alarms: Alarms) -> Callable[[str], None]:
         logger.warning("%s: operators are notified: %s", reference, problem)
 
         def notify() -> None:
-            alarms.raise_alarm(problem, "alarm_text", text=in_chat(problem), reference=reference)
+            alarms.raise_alarm(
+                problem, "alarm_text", text=reword_for_chat(problem), reference=reference
+            )
 
         with suppress(RuntimeError):  # The loop has been closed.
             loop.call_soon_threadsafe(notify)

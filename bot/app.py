@@ -176,7 +176,7 @@ def _request(settings: Settings, timings: Timings) -> HTTPXRequest:
         if proxy is None:
             raise BotError(f"Telegram cannot be reached. {broken_variable() or error}") from error
         raise BotError(
-            "TENSIGHT_TELEGRAM_PROXY is no proxy that can be used. Write it as "
+            "TENSIGHT_TELEGRAM_PROXY is not a usable proxy URL. Write it as "
             "http://user:password@host:port."
         ) from error
 

@@ -90,7 +90,16 @@ class ButtonPress:
     async def show(
         self, text: str, buttons: InlineKeyboardMarkup | None, picture: bytes | None = None
     ) -> None:
-        """Replace the content of the message."""
+        """Replace the content of the message.
+
+        Args:
+            text: New text; the caption, which is cut at Telegram's limit, if there is a picture.
+            buttons: New buttons; None for none.
+            picture: New picture; None to leave the picture that the message may have.
+
+        Raises:
+            TelegramError: The message cannot be changed.
+        """
         caption = text[: MessageLimit.CAPTION_LENGTH]
         if picture is not None:
             media = InputMediaPhoto(picture, caption=caption)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["in_chat"]
+__all__ = ["reword_for_chat"]
 
 # Commands of the command line, and those of the chat that do the same; the first match counts.
 _COMMANDS = (
@@ -20,7 +20,7 @@ _COMMANDS = (
 _WORDS_OF_THE_SHELL = re.compile(r"\bRun (?=/)")
 
 
-def in_chat(message: object) -> str:
+def reword_for_chat(message: object) -> str:
     """Replace the commands that a message names by those of the chat.
 
     Args:

@@ -188,7 +188,7 @@ class ChatWorkers:
                 updates = queue[0]
                 later = await self._attempt(updates)
                 if later is not None and not queue:
-                    self._lose(updates)
+                    self._drop_lost(updates)
                 elif later is not None:
                     attempts, pause = attempts + 1, backoff.next(pause)
                     others_succeed = self._succeeded_at > began_at
@@ -255,7 +255,7 @@ class ChatWorkers:
             try:
                 match await self._begin(numbers):
                     case _Beginning.LOST:
-                        self._lose(updates)
+                        self._drop_lost(updates)
                         return None
                     case _Beginning.COUNTED:
                         await self._started_handler.handle(updates)
@@ -322,7 +322,7 @@ class ChatWorkers:
         except StoreError:
             logger.exception("A chat could not be released; this is tried again")
 
-    def _lose(self, updates: Sequence[Update]) -> None:
+    def _drop_lost(self, updates: Sequence[Update]) -> None:
         """Remove updates and those after them from memory, as another process may own the lane.
 
         If none does, the next claim returns all of them, in order.

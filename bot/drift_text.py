@@ -46,7 +46,13 @@ def drift_text(reports: Sequence[DriftReport], language: Language) -> str:
 
 
 def group_name(statistic: str, group: BinGroup, language: Language) -> str:
-    """Name the bins of a group: labels, a range of confidences or one of known scores."""
+    """Name the bins of a group: labels, a range of confidences or one of known scores.
+
+    Args:
+        statistic: `labels`, `known_scores` or `confidences`.
+        group: The group.
+        language: Language of the names and numbers.
+    """
     if statistic == "labels":
         return ", ".join(label_text(each, language) for each in group.bins)
     low, high = float(group.bins[0]), float(group.bins[-1])

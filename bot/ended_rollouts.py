@@ -27,8 +27,8 @@ __all__ = ["watch_ended_rollouts"]
 
 logger = logging.getLogger(__name__)
 
-# Older ends are no news.
-_NEWS = timedelta(days=1)
+# Age up to which the end of a rollout is reported.
+_MAX_AGE = timedelta(days=1)
 # Time that one process has to send a notice before another one may.
 _SENDING_S = 300.0
 
@@ -49,7 +49,7 @@ async def watch_ended_rollouts(bot: Bot, state: BotState) -> None:
 async def _check(bot: Bot, state: BotState) -> None:
     if not state.settings.operators:
         return
-    since = datetime.now(UTC) - _NEWS
+    since = datetime.now(UTC) - _MAX_AGE
     for number, entry in (await asyncio.to_thread(state.store.audit.by, AUTOMATIC, since)).items():
         for operator in state.settings.operators:
             try:
@@ -72,7 +72,7 @@ async def _notify(bot: Bot, state: BotState, number: int, entry: AuditEntry, ope
         return
     language = await operator_language(state.store.chats, operator)
     if await send_message(bot, operator, _notice(entry, language)):
-        await asyncio.to_thread(notices.postpone, name, 2 * _NEWS.total_seconds())
+        await asyncio.to_thread(notices.postpone, name, 2 * _MAX_AGE.total_seconds())
 
 
 def _notice(entry: AuditEntry, language: Language) -> str:

@@ -9,7 +9,7 @@ from telegram import Message, Update
 from telegram.constants import ChatType
 
 from bot import replies
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.confirmations import acknowledge, ask_to_confirm
 from bot.evidence_chart import evidence_chart
 from bot.evidence_text import evidence_text
@@ -43,7 +43,7 @@ async def show_evidence(update: Update, context: BotContext) -> None:
     try:
         evidence = await _collect(state, rollout)
     except ModelNotFoundError as error:
-        await reply(message, texts["act_refused"].format(error=in_chat(error)))
+        await reply(message, texts["act_refused"].format(error=reword_for_chat(error)))
         return
     buttons = None
     if rollout.ended_at is None:
@@ -80,7 +80,7 @@ async def on_rollout_button(update: Update, context: BotContext) -> None:
         evidence = await _collect(state, rollout)
         revision = await asyncio.to_thread(_resolve_candidate, state, rollout)
     except (BundleError, ModelNotFoundError) as error:
-        await reply(query.message, texts["act_refused"].format(error=in_chat(error)))
+        await reply(query.message, texts["act_refused"].format(error=reword_for_chat(error)))
         return
     if wish == "release":
         command = f"promote {rollout.model} {revision}"

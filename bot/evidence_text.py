@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.evidence_order import by_mistakes
 from core import locale
 from core.bundle.metrics import ProportionEstimate
@@ -116,7 +116,7 @@ def reason_text(cause: EndReason | None, sentence: str, language: Language) -> s
     """
     text = None if cause is None else locale.bot_texts(language).get(f"reason_{cause.code}")
     if cause is None or text is None:
-        return in_chat(sentence).removesuffix(".")
+        return reword_for_chat(sentence).removesuffix(".")
     values = {
         name: value if isinstance(value, str) else locale.decimal(value, 0, language)
         for name, value in cause.values.items()
@@ -124,7 +124,7 @@ def reason_text(cause: EndReason | None, sentence: str, language: Language) -> s
     if "evidence" in values:
         evidence, alarm_at = cause.values["evidence"], cause.values["alarm_at"]
         values["evidence"] = format_evidence(evidence, alarm_at, language)
-    return in_chat(text.format(**values)).removesuffix(".")
+    return reword_for_chat(text.format(**values)).removesuffix(".")
 
 
 def _head(rollout: Rollout, language: Language) -> Iterator[str]:

@@ -37,6 +37,11 @@ async def watch_label_messages(bot: Bot, state: BotState) -> None:
 async def delete_shown_photo(bot: Bot, state: BotState, message: LabelMessage) -> bool:
     """Delete a message that shows a photo to label; if Telegram fails, it is tried again later.
 
+    Args:
+        bot: The bot that sent the message.
+        state: Its state.
+        message: The message.
+
     Returns:
         Whether it was deleted now.
     """

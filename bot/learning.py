@@ -31,7 +31,7 @@ from core.teaching.collect import LabelledPhoto
 from core.teaching.limits import MAX_NAME_LENGTH, comparison_key, model_title
 from core.teaching.service import TaughtModel
 
-__all__ = ["finish_lesson", "pause_s"]
+__all__ = ["finish_lesson", "seconds_to_wait"]
 
 _MINUTE_S = 60.0
 
@@ -73,23 +73,26 @@ async def finish_lesson(context: BotContext, message: Message, title: str) -> No
     state.learning_notices.discard(context.current_update.update_id)
 
 
-def pause_s(
+def seconds_to_wait(
     photos: Sequence[LessonPhoto], limit: int, now: float, *, minute_s: float = _MINUTE_S
 ) -> float:
-    """Return the seconds to wait until a chat's photos are no more than its photos a minute.
+    """Return how long to wait so that a chat learns from no more photos than it may send.
 
     Args:
-        photos: Its photos.
-        limit: Photos a minute.
+        photos: The photos of its lesson.
+        limit: Maximum number of photos per minute.
         now: Current time, in seconds since the epoch.
         minute_s: See `Timings.lesson_minute_s`.
+
+    Returns:
+        Seconds; 0 if the photos of the last minute are within the limit.
     """
     recent = sum(photo.at.timestamp() > now - _MINUTE_S for photo in photos)
     return max(0, recent - limit) * minute_s / limit
 
 
 class _Downloads:
-    """Downloads by threads that wait for the event loop, until they are stopped.
+    """Downloads for threads, which wait for the event loop until `stop` is called.
 
     Create it in the event loop.
 
@@ -224,7 +227,7 @@ async def _wait_for_turn(
     in_group = message.chat.type != ChatType.PRIVATE
     limit = context.bot_data.photo_rate.photos_per_minute(in_group=in_group)
     minute_s = context.bot_data.timings.lesson_minute_s
-    seconds = pause_s(photos, limit, time.time(), minute_s=minute_s)
+    seconds = seconds_to_wait(photos, limit, time.time(), minute_s=minute_s)
     lines = [texts["teach_learning"].format(n=len(photos))]
     if keeps_name is not None:
         lines.append(texts["teach_keeps_name"].format(title=keeps_name))

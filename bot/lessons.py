@@ -38,12 +38,18 @@ async def may_teach(context: BotContext, message: Message) -> bool:
 
 
 async def is_teacher(context: BotContext, chat: Chat, user: User | None) -> bool:
-    """Return whether a user may teach in a chat: in a group, administrators."""
+    """Return whether a user may teach in a chat: in a group, administrators.
+
+    Args:
+        context: Context of the update.
+        chat: The chat.
+        user: The user; None for an anonymous sender, who may teach in private chats only.
+    """
     if chat.type == ChatType.PRIVATE:
         return True
     if user is None:
         return False
-    # Bots that are no administrators themselves may ask for these, and for no other member.
+    # A bot that is not an administrator itself may ask about administrators, and no other member.
     administrators = await context.bot.get_chat_administrators(chat.id)
     return any(member.user.id == user.id for member in administrators)
 

@@ -12,7 +12,7 @@ from telegram import Bot
 from telegram.error import TelegramError
 
 from bot.alarms import operator_language
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.outcome import Outcome
 from bot.state import BotContext, BotState
 from bot.tasks import run_in_daemon_thread
@@ -47,7 +47,7 @@ async def run_command(context: BotContext, command: str, run: Callable[[], Outco
         await _record(state, number, command, Outcome("act_broken_off", {"act": command}))
         raise
     except TenSightError as error:
-        outcome = Outcome("act_refused", {"error": in_chat(error)})
+        outcome = Outcome("act_refused", {"error": reword_for_chat(error)})
     except Exception as error:
         logger.exception("The command %s failed", command)
         outcome = Outcome("act_failed", {"kind": type(error).__name__})

@@ -18,7 +18,7 @@ from telegram.error import TelegramError
 from telegram.ext import CallbackQueryHandler, CommandHandler, filters
 
 from bot import publishing, rollouts
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.confirmations import acknowledge, ask_to_confirm
 from bot.digest_sender import choose_digest, show_digest_picture
 from bot.evidence import on_rollout_button, show_evidence
@@ -121,7 +121,7 @@ async def _status(update: Update, context: BotContext) -> None:
         median=f"{hour.median_s:.2f}",
         p95=f"{hour.p95_s:.2f}",
         errors=hour.errors,
-        memory=f"{_resident() / 2**20:.0f}",
+        memory=f"{_resident_bytes() / 2**20:.0f}",
         database="PostgreSQL" if state.settings.database_url is not None else "SQLite",
         state=database,
         maintenance=maintenance,
@@ -137,8 +137,8 @@ def _error_text(error: TenSightError, language: Language) -> str:
     Most errors that operators meet have no translation: users are told only that something failed.
     """
     if language == "en" or not isinstance(error, PredictorError):
-        return in_chat(error)
-    return f"{locale.format_error(error, language)} ({in_chat(error)})"
+        return reword_for_chat(error)
+    return f"{locale.format_error(error, language)} ({reword_for_chat(error)})"
 
 
 async def _models(update: Update, context: BotContext) -> None:
@@ -203,7 +203,7 @@ async def _promote(update: Update, context: BotContext) -> None:
     try:
         revision = await run_in_daemon_thread(resolve)
     except (BundleError, ModelNotFoundError) as error:
-        await _send(update, texts["act_refused"].format(error=in_chat(error)))
+        await _send(update, texts["act_refused"].format(error=reword_for_chat(error)))
         return
 
     row = (await asyncio.to_thread(state.store.live.all)).get(name)
@@ -364,7 +364,7 @@ async def _replace_text(query: CallbackQuery, text: str) -> None:
             await query.message.edit_text(text[: MessageLimit.MAX_TEXT_LENGTH])
 
 
-def _resident() -> int:
+def _resident_bytes() -> int:
     """Return the resident memory of this process in bytes."""
     status = Path("/proc/self/statm")
     if status.is_file():

@@ -38,6 +38,11 @@ def live_outcome(state: BotState, key: str, values: Mapping[str, object]) -> Out
     """Build the outcome of a promotion, with a note if a remote service answers photos.
 
     The promotion is stored in this bot's database; the service may use another one.
+
+    Args:
+        state: The bot's state.
+        key: Key of the text in `locale.bot_texts`.
+        values: Values of its placeholders.
     """
     is_local = isinstance(state.predictor, LocalPredictor)
     return Outcome(key, values, None if is_local else "live_elsewhere")

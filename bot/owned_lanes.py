@@ -50,9 +50,9 @@ class OwnedLanes:
         self._stopping = stopping
         # Lanes without updates that are still owned.
         self._emptied: set[Lane] = set()
-        # Whether there may be lanes that were left unclaimed for want of room.
+        # Whether there may be lanes that were left unclaimed for lack of room.
         self._left_lanes = False
-        # Of its own: neither a prediction nor a slow query may delay the renewal of the lease.
+        # A thread of its own, so that no prediction or slow query delays the renewal of the lease.
         self._lease_thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
         self._wants_lease = asyncio.Event()
         self._wants_lanes = asyncio.Event()

@@ -9,7 +9,7 @@ from telegram import Bot, Update
 from telegram.error import TelegramError
 
 from bot.alarms import operator_language
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.confirmations import ask_to_confirm
 from bot.outcome import Outcome, live_outcome
 from bot.sending import reply
@@ -98,7 +98,7 @@ async def _publish(update: Update, context: BotContext) -> None:
     try:
         check_model_name(name, taken)
     except TeachingError as error:
-        await reply(message, texts["act_refused"].format(error=in_chat(error)))
+        await reply(message, texts["act_refused"].format(error=reword_for_chat(error)))
         return
     command = f"publish {held.code} {name}"
     row = _row(held, await context.language(), named=True)

@@ -48,7 +48,13 @@ _MAX_LABEL_NAMES = 20
 
 
 def answer(prediction: Prediction, title: str, language: Language) -> str:
-    """Format a prediction: its verdict, the three most probable labels and the model's title."""
+    """Format a prediction: its verdict, the three most probable labels and the model's title.
+
+    Args:
+        prediction: The prediction.
+        title: Title of the model.
+        language: Language of the text.
+    """
     top = "\n".join(
         f"{locale.label_name(label, language)} {locale.percent(score)}"
         for label, score in list(prediction.scores.items())[:_TOP_LABELS]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from telegram import Update
 
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.confirmations import ask_to_confirm
 from bot.outcome import Outcome
 from bot.sending import reply
@@ -96,7 +96,9 @@ async def _ask_to_begin(
     try:
         revision = await run_in_daemon_thread(resolve)
     except (BundleError, ModelNotFoundError) as error:
-        await reply(update.effective_message, texts["act_refused"].format(error=in_chat(error)))
+        await reply(
+            update.effective_message, texts["act_refused"].format(error=reword_for_chat(error))
+        )
         return
     row = (await asyncio.to_thread(state.store.live.all)).get(model)
     live = row.revision if row is not None else BUNDLED

@@ -204,6 +204,11 @@ def serve(
 def prepare(settings: Settings, predictor: Predictor, store: Store) -> BotApplication:
     """Build the application, after secrets have been redacted from the log.
 
+    Args:
+        settings: As for `build_application`.
+        predictor: As for `build_application`.
+        store: As for `build_application`.
+
     Raises:
         BotError: As in `build_application`.
     """

@@ -16,7 +16,16 @@ logger = logging.getLogger(__name__)
 async def reply(
     message: Message | None, text: str, buttons: InlineKeyboardMarkup | None = None
 ) -> None:
-    """Reply to a message with a text, if there is a message."""
+    """Reply to a message with a text, if there is a message.
+
+    Args:
+        message: The message; None to do nothing.
+        text: The text, which is cut at Telegram's limit.
+        buttons: Buttons below it; None for none.
+
+    Raises:
+        TelegramError: The reply cannot be sent.
+    """
     if message is not None:
         await message.reply_text(
             text[: MessageLimit.MAX_TEXT_LENGTH],
@@ -27,7 +36,16 @@ async def reply(
 
 
 async def reply_photo(message: Message | None, photo: bytes, caption: str) -> None:
-    """Reply to a message with a photo, if there is a message."""
+    """Reply to a message with a photo, if there is a message.
+
+    Args:
+        message: The message; None to do nothing.
+        photo: Content of the image file.
+        caption: Text below it, which is cut at Telegram's limit.
+
+    Raises:
+        TelegramError: The reply cannot be sent.
+    """
     if message is not None:
         await message.reply_photo(
             photo,

@@ -33,7 +33,13 @@ class SharedPace:
         self._works = True
 
     async def wait(self, chat: int | str, pace: Pace, *, is_group: bool) -> None:
-        """Wait until a message may be sent to a chat."""
+        """Wait until a message may be sent to a chat.
+
+        Args:
+            chat: Id of the chat.
+            pace: The limits.
+            is_group: Whether the chat is a group.
+        """
         while True:
             try:
                 slot = await asyncio.to_thread(

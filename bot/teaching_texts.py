@@ -128,7 +128,13 @@ def _confusion_lines(report: TeachingReport, texts: Mapping[str, str]) -> list[s
 
 
 def list_line(model: ModelInfo, *, is_own: bool, language: Language) -> str:
-    """Format a taught model for the list of a chat's models."""
+    """Format a taught model for the list of a chat's models.
+
+    Args:
+        model: The model.
+        is_own: Whether the chat taught it, or another chat shares it.
+        language: Language of the text.
+    """
     taught = model.metrics.taught
     texts = locale.bot_texts(language)
     return texts["teach_list_own" if is_own else "teach_list_shared"].format(

@@ -70,7 +70,7 @@ class WebhookServer:
         address: Where updates are received.
 
     Raises:
-        BotError: The address is not one of https, or the secret of the settings is invalid.
+        BotError: The address is not an https address, or the secret of the settings is invalid.
     """
 
     def __init__(self, application: BotApplication, address: WebhookAddress) -> None:
@@ -79,7 +79,7 @@ class WebhookServer:
         self._address = address
         self._secret = _webhook_secret(self._state)
         if urlsplit(address.url).scheme != "https":
-            raise BotError(f"A webhook must have an https address, unlike {address.url}.")
+            raise BotError(f"A webhook needs an https address, and {address.url} is not one.")
         self._probe = WebhookProbe(address.url, self._state.hash_key)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:

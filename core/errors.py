@@ -142,7 +142,7 @@ class BundleError(TenSightError, ValueError):
 class EngineStartError(BundleError):
     """The process of an engine could not be started, ended early or did not load it in time.
 
-    It is no proof of a fault in the model: the system may lack memory, or may have ended it.
+    The model need not be at fault: the system may lack memory, or may have ended the process.
     """
 
 

@@ -1,4 +1,4 @@
-"""A worker process that is asked by messages, within a time limit for each answer."""
+"""A worker process that answers requests, with a timeout for each answer."""
 
 from __future__ import annotations
 
@@ -32,17 +32,22 @@ class MessageProcess:
 
     Args:
         command: Command line of the worker.
-        start_s: Seconds that its start may take.
-        answer_s: Seconds that an answer may take; beyond either, the process is killed.
+        start_timeout_s: Timeout of its start, in seconds.
+        answer_timeout_s: Timeout of an answer, in seconds; after either, the process is killed.
         max_bytes: Maximum size of the bytes of an answer.
     """
 
     def __init__(
-        self, command: Sequence[str], *, start_s: float, answer_s: float, max_bytes: int = 0
+        self,
+        command: Sequence[str],
+        *,
+        start_timeout_s: float,
+        answer_timeout_s: float,
+        max_bytes: int = 0,
     ) -> None:
         self._command = command
-        self._start_s = start_s
-        self._answer_s = answer_s
+        self._start_timeout_s = start_timeout_s
+        self._answer_timeout_s = answer_timeout_s
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._closed = False
@@ -62,7 +67,7 @@ class MessageProcess:
         """
         self.end()
         self._start()
-        return self._receive(self._start_s)[0]
+        return self._receive(self._start_timeout_s)[0]
 
     def ask(
         self, request: dict[str, Any], *body: bytes | memoryview
@@ -78,13 +83,13 @@ class MessageProcess:
 
         Raises:
             OSError, EOFError, MessageError: The worker cannot be started, has ended, was killed,
-                or sent something else than a message. It is to be ended.
+                or sent something other than a message; call `end` afterwards.
         """
         if not self.is_running:
             self.start()
-        with self._killed_after(self._answer_s):
+        with self._killed_after(self._answer_timeout_s):
             write_message(cast("Any", self._running.stdin), request, *body)
-        return self._receive(self._answer_s)
+        return self._receive(self._answer_timeout_s)
 
     def end(self) -> str:
         """End the worker if it runs.
@@ -135,10 +140,10 @@ class MessageProcess:
 
 
 class _Worker:
-    """A process, and a thread that starts it, keeps what it says at last, and lives as long.
+    """A process, and the thread that starts it and reads its standard error until it ends.
 
-    Linux ends a worker with the thread that has started it, see `core.system.become_worker`; the
-    thread that asks for it first may be a short-lived one.
+    Linux kills a worker when the thread that started it ends, see `core.system.become_worker`, and
+    the thread that sends the first request may be a short-lived one.
 
     Attributes:
         process: The process, with pipes.

@@ -12,9 +12,11 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, BinaryIO, Literal
 
 from core.errors import UnsupportedSystemError
@@ -54,10 +56,20 @@ def on_stop_signal(stop: Callable[[], object]) -> None:
     """Call a function whenever this process is asked to stop; only from the main thread.
 
     Args:
-        stop: Called in the main thread, between two instructions of whatever runs there.
+        stop: Called in a thread of its own, once for each signal.
     """
+    # A handler interrupts the main thread anywhere, so it must not wait for a lock that this thread
+    # may hold. `threading.Event.set` does; `SimpleQueue.put` is reentrant.
+    requests: SimpleQueue[None] = SimpleQueue()
+
+    def work() -> None:
+        while True:
+            requests.get()
+            stop()
+
+    threading.Thread(target=work, name="stop signals", daemon=True).start()
     for number in stop_signals():
-        signal.signal(number, lambda *_: stop())
+        signal.signal(number, lambda *_: requests.put(None))
 
 
 def ignore_stop_signals() -> None:

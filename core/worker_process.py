@@ -20,14 +20,14 @@ _KEPT = (
 
 
 def run_worker(
-    command: tuple[str, ...], content: bytes, *, limit_s: float, task: str
+    command: tuple[str, ...], content: bytes, *, timeout_s: float, task: str
 ) -> bytes | None:
     """Run a worker process and return what it writes to standard output.
 
     Args:
         command: Command line of the worker.
         content: Its standard input.
-        limit_s: Time limit in seconds, after which it is killed.
+        timeout_s: Timeout in seconds, after which it is killed.
         task: What the worker does, for the log.
 
     Returns:
@@ -41,11 +41,11 @@ def run_worker(
             env=environment | {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"},
             cwd=Path(__file__).resolve().parents[1],
             capture_output=True,
-            timeout=limit_s,
+            timeout=timeout_s,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        logger.error("%s: not done within %.0f s", task, limit_s)
+        logger.error("%s: not done within %.0f s", task, timeout_s)
     except (OSError, subprocess.CalledProcessError) as error:
         details = getattr(error, "stderr", None) or b""
         logger.error("%s: failed: %s %s", task, error, details.decode(errors="replace"))

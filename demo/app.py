@@ -218,7 +218,7 @@ def _hash_key(settings: Settings) -> bytes | None:
     try:
         return load_hash_key(settings)
     except StoreError as error:
-        logger.error("Visitors are counted anew after each start: %s", error)
+        logger.error("Visitors will not be recognised after a restart: %s", error)
         return None
 
 

@@ -140,7 +140,18 @@ async def preview_many(
     client: str,
     step: Callable[[int], None],
 ) -> list[PreviewedPrediction | Exception]:
-    """Classify photos as `predict_many` does, with thumbnails; `step` gets the number done."""
+    """Classify photos as `predict_many` does, with thumbnails.
+
+    Args:
+        context: Context of the page.
+        photos: The photos.
+        model: Name of the model.
+        client: Key of the client that sent them.
+        step: Called with the number of photos that are done.
+
+    Returns:
+        Prediction with thumbnail, or error, of each photo, in the order of `photos`.
+    """
 
     async def ask(photo: BatchPhoto) -> PreviewedPrediction:
         content = await asyncio.to_thread(photo.content)

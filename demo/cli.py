@@ -65,9 +65,8 @@ def web(
 
     if share:
         say(
-            "For up to a week, everybody who gets the address can send photos to this machine, "
-            "through servers of Gradio's maker: they carry the photos and the answers. Ctrl-C ends "
-            "it."
+            "For up to a week, anyone who has the URL can send photos to this machine. Photos and "
+            "answers pass through Gradio's servers. Press Ctrl-C to stop."
         )
     serve(
         settings,
@@ -84,7 +83,7 @@ def web(
 
 @space.command("build")
 def build_space(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create.")],
 ) -> None:
     """Write a folder with everything that a Gradio Space needs."""
     from demo.space import build
@@ -96,7 +95,7 @@ def build_space(
 @space.command("push")
 def push_space(
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Name of the Space.")],
-    message: Annotated[str, typer.Option("--message", help="Of the commit.")] = "Publish the page",
+    message: Annotated[str, typer.Option("--message", help="Commit message.")] = "Publish the page",
     private: Annotated[
         bool, typer.Option("--private", help="Create the Space as private.")
     ] = False,

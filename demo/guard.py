@@ -24,6 +24,7 @@ from core.serving.http.client_share import ClientShare
 from core.serving.http.errors import error_message, error_response
 from core.serving.http.security_headers import SecurityHeaders
 from demo.classify_many import MAX_PHOTOS
+from demo.closing_streams import ClosingStreams
 from demo.context import ClientRateLimiter
 from demo.unread_events import UnreadEventLimiter
 from demo.uploads import UploadFolder
@@ -93,6 +94,7 @@ def page_middleware(
         Middleware(BodyLimit, limits=bodies or _BODIES, rule_of=rule_of, respond=_response),
         Middleware(_Uploads, limiter=upload_limiter, folder=uploads),
         Middleware(_Events, unread_events=unread_events),
+        Middleware(ClosingStreams),
     ]
 
 

@@ -18,7 +18,7 @@ _HOST = re.compile(
 class TrustedHosts:
     """Validates the Host headers of requests.
 
-    A page that listens on a loopback address only accepts loopback names only: a website can
+    A page that listens on a loopback address accepts loopback names only: a website can
     point its own domain at 127.0.0.1 and make a visitor's browser send requests (DNS rebinding).
     Behind a declared proxy or Gradio's tunnel, and on other addresses, the page can have any name.
     X-Forwarded-Host is never read: many proxies pass on what clients send in it.

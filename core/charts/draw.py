@@ -27,7 +27,7 @@ WIDTH = 1080
 """Width of the picture in pixels, that of a phone's screen."""
 
 CARD = "#F4F5F7"
-"""Background of the picture: dark text is legible on it, and it is no glare in a dark chat."""
+"""Background of the picture: dark text is legible on it, and it does not glare in a dark chat."""
 
 FRAME = "#8A929C"
 """Colour around the card, with a contrast of at least 3 to white and to dark chats."""

@@ -20,7 +20,7 @@ class ChartDrawer:
 
     Args:
         command: Command line of the worker.
-        limit_s: Seconds after which a worker is killed. The first one on a machine lists its fonts.
+        timeout_s: Timeout of a worker in seconds; the first one on a machine lists its fonts.
         is_installed: Whether charts can be drawn; None to look for matplotlib.
     """
 
@@ -28,11 +28,11 @@ class ChartDrawer:
         self,
         command: tuple[str, ...] = (sys.executable, "-m", "core.charts.worker"),
         *,
-        limit_s: float = 60.0,
+        timeout_s: float = 60.0,
         is_installed: bool | None = None,
     ) -> None:
         self._command = command
-        self._limit_s = limit_s
+        self._timeout_s = timeout_s
         if is_installed is None:
             is_installed = importlib.util.find_spec("matplotlib") is not None
         self.is_installed = is_installed
@@ -46,6 +46,6 @@ class ChartDrawer:
             return run_worker(
                 self._command,
                 chart.model_dump_json().encode(),
-                limit_s=self._limit_s,
+                timeout_s=self._timeout_s,
                 task="Drawing a chart",
             )

@@ -21,7 +21,10 @@ def _group() -> None:
 
 @app.command()
 def config(
-    folder: Annotated[Path, typer.Argument(help="Folder to write into; it must not exist.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Folder to create; it may exist if it is empty."),
+    ],
     replicas: Annotated[
         str,
         typer.Option(help="A number of replicas, or a range such as 2-8 that follows the load."),

@@ -79,6 +79,11 @@ def companions(
     """Run all registered companions beside the page.
 
     One that cannot be loaded or started because a package is missing is reported and skipped.
+
+    Args:
+        settings: The settings.
+        predictor: Predictor that the page and its companions share.
+        metrics_port: Port for Prometheus metrics of a companion; None to serve none.
     """
     with ExitStack() as stack:
         for entry in _registered(_COMPANIONS):

@@ -367,7 +367,7 @@ def _print_shadow(found: ShadowEvidence) -> None:
         )
         typer.echo(
             "The candidate runs in the background with one thread and the lowest priority, so its "
-            "times are no comparison with live ones: a canary compares them."
+            "times cannot be compared with live ones; a canary compares them."
         )
     if found.differences:
         print_table(

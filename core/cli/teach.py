@@ -99,4 +99,4 @@ def _lines(report: TeachingReport) -> Iterator[str]:
     for skipped in report.skipped:
         yield f"Skipped {skipped.name}: {skipped.reason}"
     if report.duplicates:
-        yield f"Photos that were there twice, and counted once: {report.duplicates}."
+        yield f"Duplicate photos, counted once: {report.duplicates}."

@@ -62,7 +62,8 @@ class Engine:
         features: Length d of an embedding.
         has_features: Whether `explain` returns the feature map; `maps` are then class activation
             maps, whose means are the logits.
-        transfer_s: Seconds that calls have taken so far beside those of the model itself: none.
+        transfer_s: Seconds that all calls so far have spent on anything but the model itself:
+            always 0, since the model runs in this process.
 
     Args:
         model: Content of model.tflite.

@@ -3,8 +3,8 @@
 A model that is not trusted yet may hang or crash, so it runs in a process of its own, with a limit
 on memory. Requests are read from standard input and answers written to standard output, see
 `core.messages`: a request names a method of `Engine` and the shape of the images, whose float32
-pixels are the bytes. The first message says that the model is loaded, or the error why it cannot
-be. The process ends when its standard input is closed.
+pixels are the bytes. The first message says that the model is loaded, or why it cannot be loaded.
+The process ends when its standard input is closed.
 """
 
 from __future__ import annotations

@@ -19,37 +19,37 @@ from core.inference.engine import Outputs
 from core.message_process import MessageProcess
 from core.messages import MessageError
 
-__all__ = ["ANSWER_S", "IsolatedEngine"]
+__all__ = ["ANSWER_TIMEOUT_S", "IsolatedEngine"]
 
-ANSWER_S = 5.0
-"""Seconds that a call may take; beyond them, the worker is killed."""
+ANSWER_TIMEOUT_S = 5.0
+"""Timeout of a call in seconds, after which the worker is killed."""
 
 _MAX_ANSWER_BYTES = 256 * 2**20
 
 
 class IsolatedEngine:
-    """Runs a model.tflite in a worker process. Methods are those of `Engine`.
+    """A model.tflite in a worker process, with the methods of `Engine`.
 
     The worker is started once. If it crashes, or does not answer in time, it is killed, and every
     further call fails at once. It ends with this object. Methods are thread-safe.
 
     Attributes:
         features, has_features: As for `Engine`.
-        transfer_s: Seconds that calls have waited so far for anything but the model itself.
+        transfer_s: Seconds that all calls so far have spent on anything but the model itself.
 
     Args:
         folder: The model folder.
         classes: Expected number of logits.
         threads: Number of threads for one call.
         command: Command line of the worker without the folder and the number of threads.
-        start_s: Seconds that the worker may take to load the model.
-        answer_s: Seconds that a call may take.
+        start_timeout_s: Timeout of loading the model, in seconds.
+        answer_timeout_s: Timeout of a call, in seconds.
         on_start: Called with the process before it starts, so that another thread can close it.
 
     Raises:
         BundleError: The model cannot be loaded.
-        EngineStartError: The worker cannot be started, or ends before it says so, or is not ready
-            in time.
+        EngineStartError: The worker cannot be started, ends before it is ready, or is not ready in
+            time.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class IsolatedEngine:
         classes: int,
         threads: int,
         command: tuple[str, ...] = (sys.executable, "-m", "core.inference.engine_worker"),
-        start_s: float = 120.0,
-        answer_s: float = ANSWER_S,
+        start_timeout_s: float = 120.0,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
         on_start: Callable[[MessageProcess], object] = lambda _: None,
     ) -> None:
         self._folder = folder
         self._classes = classes
-        self._answer_s = answer_s
+        self._answer_timeout_s = answer_timeout_s
         self._process = MessageProcess(
             [*command, str(folder), str(threads)],
-            start_s=start_s,
-            answer_s=answer_s,
+            start_timeout_s=start_timeout_s,
+            answer_timeout_s=answer_timeout_s,
             max_bytes=_MAX_ANSWER_BYTES,
         )
         self._lock = threading.Lock()
@@ -86,7 +86,8 @@ class IsolatedEngine:
         except (OSError, EOFError, KeyError, TypeError, ValueError, OverflowError) as error:
             reason = self._process.end() or str(error) or "it was ended"
             raise EngineStartError(
-                f"The process of {folder} was not ready within {start_s:g} s, or failed: {reason}"
+                f"The process of {folder} was not ready within {start_timeout_s:g} s, or failed: "
+                f"{reason}"
             ) from error
         if problem is not None:
             self._process.end()
@@ -102,7 +103,7 @@ class IsolatedEngine:
         logits, embedding = self._call("run", images, arrays=2)
         expected = (len(images), self._classes), (len(images), self.features)
         if (logits.shape, embedding.shape) != expected:
-            raise self._stopped(f"it returned arrays of {logits.shape} and {embedding.shape}")
+            raise self._stop(f"it returned arrays of {logits.shape} and {embedding.shape}")
         return Outputs(logits, embedding)
 
     def explain(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,7 +127,7 @@ class IsolatedEngine:
     ) -> NDArray[np.float32]:
         (maps,) = self._call(method, images, arrays=1)
         if maps.ndim != 4 or (len(maps), maps.shape[-1]) != (len(images), channels):
-            raise self._stopped(f"it returned maps of {maps.shape}")
+            raise self._stop(f"it returned maps of {maps.shape}")
         return maps
 
     def _call(
@@ -149,15 +150,15 @@ class IsolatedEngine:
             if len(found) != arrays:
                 raise MessageError(f"it returned {len(found)} arrays")
         except (OSError, EOFError, MessageError) as error:
-            raise self._stopped(str(error)) from error
+            raise self._stop(str(error)) from error
         return found
 
-    def _stopped(self, details: str) -> EngineStoppedError:
-        """Stop the worker for good, and return the error that says why."""
+    def _stop(self, details: str) -> EngineStoppedError:
+        """Stop the worker for good, and return the error that explains why."""
         said = self._process.end().splitlines()
         details = ": ".join(part for part in (details, *said[-1:]) if part)
         self._problem = (
-            f"{self._folder.name} crashed, or did not answer in {self._answer_s:g} s"
+            f"{self._folder.name} crashed, or did not answer in {self._answer_timeout_s:g} s"
             + (f" ({details})." if details else ".")
         )
         return EngineStoppedError(self._problem)

@@ -87,7 +87,13 @@ def crops(rgb: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def center_crop_box(width: int, height: int, spec: InputSpec) -> tuple[float, float, float, float]:
-    """Return the part of an image that `resize` uses: left, top, right and bottom in pixels."""
+    """Return the part of an image that `resize` uses: left, top, right and bottom in pixels.
+
+    Args:
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        spec: Input specification of the model.
+    """
     return _crop_box(width, height, spec, 0.5)
 
 

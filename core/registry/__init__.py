@@ -1,1 +1,1 @@
-"""Which models exist, where they come from and which revision is live."""
+"""Registry of models: which exist, where they come from, and which revision is live."""

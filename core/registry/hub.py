@@ -31,7 +31,7 @@ from core.output import private_folder
 from core.text import printable
 
 __all__ = [
-    "PATIENCE_S",
+    "TIMEOUT_S",
     "Commit",
     "RemoteFile",
     "fetch",
@@ -41,9 +41,9 @@ __all__ = [
 ]
 
 # Timeout in seconds. The client itself retries for 23 seconds before it reports a network failure.
-PATIENCE_S = 10.0
-_SLOWEST = 50_000  # lowest transfer rate in bytes per second that the timeouts allow for
-_AT_ONCE = 8  # parallel downloads
+TIMEOUT_S = 10.0
+_MIN_BYTES_PER_S = 50_000  # lowest transfer rate in bytes per second that the timeouts allow for
+_MAX_PARALLEL = 8  # parallel downloads
 _UNCHANGED = "Nothing was changed."
 _NO_ROOM = (
     "Cannot write the download to disk: {}. Check the free disk space and that this user has write "
@@ -98,7 +98,7 @@ class Commit:
 
 
 def resolve_commit(
-    repo: str, revision: str, *, token: SecretStr | None, patience_s: float = PATIENCE_S
+    repo: str, revision: str, *, token: SecretStr | None, timeout_s: float = TIMEOUT_S
 ) -> Commit:
     """Resolve a branch, tag or commit to a commit, and list its files.
 
@@ -106,7 +106,7 @@ def resolve_commit(
         repo: Repository, `owner/name`.
         revision: Branch, tag or commit.
         token: Access token; None for anonymous access.
-        patience_s: Timeout in seconds.
+        timeout_s: Timeout in seconds.
 
     Raises:
         HubUnavailableError: The Hub cannot be reached within the timeout.
@@ -116,8 +116,8 @@ def resolve_commit(
     from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
     def ask() -> Commit:
-        api = HfApi(token=_secret(token))
-        sha = api.model_info(repo, revision=revision, timeout=patience_s).sha
+        api = HfApi(token=_token_value(token))
+        sha = api.model_info(repo, revision=revision, timeout=timeout_s).sha
         if not isinstance(sha, str) or not re.fullmatch("[0-9a-f]{40}", sha):
             raise HubError(f"The Hub returned no commit for {repo} at {revision}. Try again later.")
         tree = api.list_repo_tree(repo, revision=sha, recursive=True)
@@ -128,7 +128,9 @@ def resolve_commit(
         )
         return Commit(repo, sha, files)
 
-    return _translate_errors(repo, revision, lambda: _begin([ask])[0].result(patience_s))
+    return _translate_errors(
+        repo, revision, lambda: _run_in_daemon_threads([ask])[0].result(timeout_s)
+    )
 
 
 def fetch(
@@ -138,7 +140,7 @@ def fetch(
     into: Path,
     cache: Path,
     token: SecretStr | None,
-    patience_s: float = 3 * PATIENCE_S,
+    timeout_s: float = 3 * TIMEOUT_S,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Download files of a commit and verify their digests.
@@ -152,7 +154,7 @@ def fetch(
         into: Target folder; files are written in the layout of the repository.
         cache: Cache folder of the Hub's client.
         token: Access token; None for anonymous access.
-        patience_s: Timeout in seconds, in addition to size / 50 kB/s. Downloads run in daemon
+        timeout_s: Timeout in seconds, in addition to size / 50 kB/s. Downloads run in daemon
             threads and do not block process exit.
         progress: Called after each file with the number of bytes downloaded and the total.
 
@@ -168,17 +170,17 @@ def fetch(
 
     def download(file: RemoteFile) -> tuple[RemoteFile, Path]:
         path = hf_hub_download(
-            commit.repo, file.path, revision=commit.sha, cache_dir=cache, token=_secret(token)
+            commit.repo, file.path, revision=commit.sha, cache_dir=cache, token=_token_value(token)
         )
         return file, Path(path)
 
     def ask() -> None:
         arrived = 0
-        futures = _begin([partial(download, file) for file in files])
+        futures = _run_in_daemon_threads([partial(download, file) for file in files])
         try:
-            for future in as_completed(futures, patience_s + total / _SLOWEST):
+            for future in as_completed(futures, timeout_s + total / _MIN_BYTES_PER_S):
                 file, path = future.result()
-                _write(_checked(commit, file, path), into / file.path)
+                _write(_read_verified(commit, file, path), into / file.path)
                 arrived += file.size
                 if progress is not None:
                     progress(arrived, total)
@@ -190,7 +192,7 @@ def fetch(
     _translate_errors(commit.repo, commit.sha, ask)
 
 
-def _checked(commit: Commit, file: RemoteFile, path: Path) -> bytes:
+def _read_verified(commit: Commit, file: RemoteFile, path: Path) -> bytes:
     """Read a downloaded file and verify its digest; a corrupt one is removed from the cache."""
     try:
         # A file of the wrong size is not read, since it may be larger than the memory.
@@ -255,7 +257,7 @@ def publish(
     """
     from huggingface_hub import HfApi  # noqa: PLC0415
 
-    api = HfApi(token=_secret(token))
+    api = HfApi(token=_token_value(token))
     kind: dict[str, Any] = {"repo_type": "space"} if space else {}
     sdk: dict[str, Any] = {"space_sdk": "gradio"} if space else {}
 
@@ -296,13 +298,13 @@ def publish(
     return commit
 
 
-def _secret(token: SecretStr | None) -> str | Literal[False]:
+def _token_value(token: SecretStr | None) -> str | Literal[False]:
     """Convert a token for the client, which for None would send a token saved by `hf auth`."""
     return token.get_secret_value() if token else False
 
 
-def _begin(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
-    """Run calls in daemon threads, `_AT_ONCE` in parallel.
+def _run_in_daemon_threads(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
+    """Run calls in daemon threads, `_MAX_PARALLEL` in parallel.
 
     The threads of an executor would block process exit for as long as the client retries.
 
@@ -330,7 +332,7 @@ def _begin(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
             except BaseException as error:  # noqa: BLE001  # raised by the future's result
                 future.set_exception(error)
 
-    for _ in range(min(len(asks), _AT_ONCE)):
+    for _ in range(min(len(asks), _MAX_PARALLEL)):
         threading.Thread(target=work, daemon=True).start()
     return futures
 
@@ -369,16 +371,16 @@ def _translate_errors(
         raise
     except Exception as error:
         translated = (
-            _refusal(error, repo, revision, so_far)
-            or _no_client(error, so_far)
-            or _no_connection(error, so_far)
+            _translate_refusal(error, repo, revision, so_far)
+            or _translate_client_error(error, so_far)
+            or _translate_connection_error(error, so_far)
         )
         if translated is None:
             raise  # a bug of this program must not be reported as a network problem
         raise translated from error
 
 
-def _refusal(error: Exception, repo: str, revision: str, so_far: str) -> HubError | None:
+def _translate_refusal(error: Exception, repo: str, revision: str, so_far: str) -> HubError | None:
     """Translate an error by which the Hub, or its client, refuses a request; None for others."""
     from huggingface_hub import errors  # noqa: PLC0415
 
@@ -419,7 +421,7 @@ def _refusal(error: Exception, repo: str, revision: str, so_far: str) -> HubErro
     return None
 
 
-def _no_client(error: Exception, so_far: str) -> HubError | None:
+def _translate_client_error(error: Exception, so_far: str) -> HubError | None:
     """Translate an error of the client on a response or a setting; None for others."""
     if isinstance(
         error, JSONDecodeError | UnicodeDecodeError | KeyError | TypeError | AttributeError
@@ -429,9 +431,9 @@ def _no_client(error: Exception, so_far: str) -> HubError | None:
         # The message does not say where in the client it failed, so the traceback is logged.
         logger.debug("The Hub's client failed to parse a response", exc_info=error)
         return HubUnavailableError(
-            f"The response is not one of the Hub ({type(error).__name__}). {so_far} Check whether "
-            "the network redirects to a login page and, if HF_ENDPOINT is set, that it is correct; "
-            "then try again."
+            f"The response did not come from the Hub ({type(error).__name__}). {so_far} Check "
+            "whether the network redirects to a login page and, if HF_ENDPOINT is set, that it is "
+            "correct; then try again."
         )
     if isinstance(error, ValueError | ImportError | httpx2.InvalidURL | FileNotFoundError):
         # The HTTP client cannot be created, for example with an invalid proxy URL in HTTPS_PROXY.
@@ -445,7 +447,7 @@ def _no_client(error: Exception, so_far: str) -> HubError | None:
     return None
 
 
-def _no_connection(error: Exception, so_far: str) -> HubError | OutputError | None:
+def _translate_connection_error(error: Exception, so_far: str) -> HubError | OutputError | None:
     """Translate an error of the network or of the disk; None for others."""
     from huggingface_hub import constants  # noqa: PLC0415
 
@@ -511,7 +513,7 @@ def fetch_dataset(
                 repo_type="dataset",
                 allow_patterns=pattern,
                 cache_dir=cache,
-                token=_secret(token),
+                token=_token_value(token),
                 endpoint=endpoint,
             )
         )

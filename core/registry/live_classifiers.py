@@ -44,7 +44,7 @@ class LiveClassifiers:
         servable: Finds the bundles that may serve.
         live: Live revisions.
         loader: Loads classifiers.
-        failures: Learns about each revision that cannot be loaded.
+        failures: Receives a message about each revision that cannot be loaded.
         timings: Intervals of polling and retrying.
     """
 

@@ -21,7 +21,7 @@ class LiveRevisions:
 
     Args:
         settings: `home` and `database_url` are used.
-        failures: Learns when the database is not available.
+        failures: Receives a message when the database is not available.
     """
 
     def __init__(self, settings: Settings, failures: FailureLog) -> None:

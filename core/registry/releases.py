@@ -115,7 +115,7 @@ class Releases:
         repo: str | None = None,
         revision: str | None = None,
         live: Literal["no", "all", "first"] = "no",
-        patience_s: float = hub.PATIENCE_S,
+        timeout_s: float = hub.TIMEOUT_S,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[StoredRevision]:
         """Download and install all models of a repository, without promoting them by default.
@@ -129,7 +129,7 @@ class Releases:
             revision: Branch, tag or commit; None for TENSIGHT_HUB_REVISION.
             live: Which of the models to promote, in one transaction: `no`, `all`, or `first`, those
                 of which no revision was ever promoted.
-            patience_s: Timeout in seconds for resolving the revision.
+            timeout_s: Timeout in seconds for resolving the revision.
             progress: Called with the number of bytes downloaded and the total.
 
         Returns:
@@ -145,7 +145,7 @@ class Releases:
             self._repo(repo),
             revision or self._settings.hub_revision,
             token=self._settings.hub_token,
-            patience_s=patience_s,
+            timeout_s=timeout_s,
         )
         models = models_in(commit)
         date = datetime.now(UTC).isoformat(timespec="seconds")
@@ -160,7 +160,7 @@ class Releases:
             )
             drafts = [
                 StoredRevision(each, commit.repo, commit.sha, date)
-                for each in self._tried([staging / name for name in models], commit)
+                for each in self._open_and_try([staging / name for name in models], commit)
             ]
             with self._revisions.changing():
                 pulled = [replace(draft, bundle=self._revisions.add(draft)) for draft in drafts]
@@ -315,14 +315,14 @@ class Releases:
     def _collect(self, names: Sequence[str], into: Path) -> None:
         """Copy models and their bases to a folder."""
         for name in names:
-            bundle = self._current(name)
+            bundle = self._live_or_newest(name)
             for each in (bundle, self._bases.of(bundle)):
                 if each is not None and not (into / each.config.name).exists():
                     (into / each.config.name).mkdir()
                     for file in (CONFIG, *each.config.sha256):
                         shutil.copyfile(each.folder / file, into / each.config.name / file)
 
-    def _current(self, name: str) -> Bundle:
+    def _live_or_newest(self, name: str) -> Bundle:
         """Return a model's live revision, or else the one that was installed last, or bundled.
 
         Raises:
@@ -429,7 +429,7 @@ class Releases:
         with self._revisions.changing():
             live = self.live().values()
             kept = {revision for row in live for revision in (row.revision, row.last_good)}
-            kept |= self._compared()
+            kept |= self._rollout_revisions()
             taught = TaughtStore(self._settings.home)
             kept |= {record.revision for record in taught.all()}
             kept |= self._needed_bases(kept)
@@ -444,13 +444,13 @@ class Releases:
                 shutil.rmtree(folder, ignore_errors=True)
         return [folder.name for folder in gone], freed
 
-    def _compared(self) -> set[str | None]:
+    def _rollout_revisions(self) -> set[str | None]:
         """Return the revisions that active rollouts compare."""
         store = self._find_store()
         active = [] if store is None else store.rollouts.active()
         return {revision for each in active for revision in (each.candidate, each.live)}
 
-    def _tried(self, folders: Sequence[Path], commit: Commit) -> list[Bundle]:
+    def _open_and_try(self, folders: Sequence[Path], commit: Commit) -> list[Bundle]:
         """Open downloaded model folders, and load and run each model in a subprocess.
 
         Raises:
@@ -458,11 +458,11 @@ class Releases:
         """
         bundles = []
         for folder in folders:
-            with _rejecting(folder.name, commit):
+            with _reported_as_rejected(folder.name, commit):
                 bundles.append(Bundle.open(folder))
         # The base of a taught model may come with it.
         for bundle in bundles:
-            with _rejecting(bundle.config.name, commit):
+            with _reported_as_rejected(bundle.config.name, commit):
                 try_bundle(bundle, self._bases.of(bundle, bundles))
         return bundles
 
@@ -537,7 +537,7 @@ class Releases:
 
 
 @contextmanager
-def _rejecting(name: str, commit: Commit) -> Iterator[None]:
+def _reported_as_rejected(name: str, commit: Commit) -> Iterator[None]:
     """Add to an error of a downloaded model that it was rejected, and what to do."""
     try:
         yield

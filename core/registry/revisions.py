@@ -23,7 +23,7 @@ __all__ = ["RevisionStore", "StoredRevision"]
 _ORIGIN = "origin.json"
 _STAGING = ".staging-"
 _LOCK = ".lock"
-_PATIENCE_S = 600
+_LOCK_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class RevisionStore:
             OutputError: The folder cannot be written, or the lock was not released in time.
         """
         busy = OutputError(
-            f"Another process has held the lock on {self._folder} for {_PATIENCE_S} s. Try again "
-            "once it has finished."
+            f"Another process has held the lock on {self._folder} for {_LOCK_TIMEOUT_S} s. Try "
+            "again once it has finished."
         )
-        lock = locked(self._folder / ".lock", timeout_s=_PATIENCE_S, on_timeout=busy)
+        lock = locked(self._folder / ".lock", timeout_s=_LOCK_TIMEOUT_S, on_timeout=busy)
         with ExitStack() as stack:
             with self._writing():
                 private_folder(self._folder.parent)

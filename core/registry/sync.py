@@ -25,13 +25,13 @@ class Timings:
     """Intervals of the background download, in seconds.
 
     Attributes:
-        patience_s: Timeout for resolving a revision on the Hub.
+        timeout_s: Timeout for resolving a revision on the Hub.
         first_pause_s: First pause between retries; each following one is twice as long.
         max_pause_s: Longest pause between retries.
         poll_s: Interval of polling the live revisions.
     """
 
-    patience_s: float = 10.0
+    timeout_s: float = 10.0
     first_pause_s: float = 60.0
     max_pause_s: float = 3600.0
     poll_s: float = 30.0
@@ -136,9 +136,9 @@ class HubSync:
         }
 
     def _install(self, missing: Mapping[tuple[str, str], HubSource | None] | None) -> None:
-        patience_s = self._timings.patience_s
+        timeout_s = self._timings.timeout_s
         if missing is None:
-            self._releases.pull(live="first", patience_s=patience_s)
+            self._releases.pull(live="first", timeout_s=timeout_s)
             return
         problem: TenSightError | None = None
         for source in set(missing.values()):
@@ -146,7 +146,7 @@ class HubSync:
                 self._releases.pull(
                     repo=source.repo if source else None,
                     revision=source.commit if source else None,
-                    patience_s=patience_s,
+                    timeout_s=timeout_s,
                 )
             except HubUnavailableError:
                 raise

@@ -25,7 +25,7 @@ TAUGHT_PREFIX = "taught-"
 _ID = re.compile(rf"{TAUGHT_PREFIX}[0-9a-f]{{32}}")
 _RECORD = "record.json"
 _EXAMPLES = "examples.npz"
-_PATIENCE_S = 600
+_LOCK_TIMEOUT_S = 600
 
 
 def is_private(name: str) -> bool:
@@ -154,17 +154,17 @@ class TaughtStore:
             OutputError: TENSIGHT_HOME cannot be written, or the lock was not released in time.
         """
         busy = OutputError(
-            f"Another process has been changing {name} for {_PATIENCE_S} s. Try again once it has "
-            "finished."
+            f"Another process has been changing {name} for {_LOCK_TIMEOUT_S} s. Try again once it "
+            "has finished."
         )
         if _ID.fullmatch(name) is None:
-            raise ValueError(f"{name!r} is no id")
+            raise ValueError(f"{name!r} is not an id")
         # Not in the model's own folder, which may be deleted meanwhile.
         file = self._folder / ".locks" / name
         with self._writing():
             private_folder(self._folder)
             private_folder(file.parent)
-        with locked(file, timeout_s=_PATIENCE_S, on_timeout=busy):
+        with locked(file, timeout_s=_LOCK_TIMEOUT_S, on_timeout=busy):
             yield
 
     def _read(self, name: str) -> TaughtRecord | None:

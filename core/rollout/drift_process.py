@@ -25,11 +25,11 @@ REPORTS = TypeAdapter(list[DriftReport])
 
 
 class DriftProcess:
-    """Compares samples in a process of its own. Safe to share between threads.
+    """Compares samples in a worker process. Safe to share between threads.
 
     Args:
         command: Command line of the worker.
-        limit_s: Seconds after which it is killed.
+        timeout_s: Timeout of the worker in seconds.
         is_installed: Whether drift can be found; None to look for SciPy.
     """
 
@@ -37,11 +37,11 @@ class DriftProcess:
         self,
         command: tuple[str, ...] = (sys.executable, "-m", "core.rollout.drift_worker"),
         *,
-        limit_s: float = 120.0,
+        timeout_s: float = 120.0,
         is_installed: bool | None = None,
     ) -> None:
         self._command = command
-        self._limit_s = limit_s
+        self._timeout_s = timeout_s
         if is_installed is None:
             is_installed = importlib.util.find_spec("scipy") is not None
         self._is_installed = is_installed
@@ -53,7 +53,9 @@ class DriftProcess:
         if not self._is_installed:
             return None
         content = SAMPLES.dump_json(list(samples))
-        output = run_worker(self._command, content, limit_s=self._limit_s, task="Looking for drift")
+        output = run_worker(
+            self._command, content, timeout_s=self._timeout_s, task="Looking for drift"
+        )
         if output is None:
             return None
         try:

@@ -83,8 +83,8 @@ class DriftReport:
         model, revision: The revision.
         month: Differences of the last day from the 30 days before it, by `labels`, `known_scores`
             and `confidences`.
-        validation: Differences from the validation set, whose known scores are not stored. They are
-            no alarms: what people send differs from a data set from the first day on.
+        validation: Differences from the validation set, whose known scores are not stored. They
+            raise no alarm: what people send differs from a data set from the first day on.
     """
 
     model: str

@@ -293,7 +293,7 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
     agreed: defaultdict[str, list[bool]] = defaultdict(list)
     changes: Counter[tuple[str, str]] = Counter()
     for each in comparisons:
-        before, after = _shown(each.live), _shown(each.candidate)
+        before, after = _format_answer(each.live), _format_answer(each.candidate)
         agreed[each.live.label].append(before == after)
         if before != after:
             changes[before, after] += 1
@@ -325,7 +325,7 @@ def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
     )
 
 
-def _shown(answer: AnswerSummary) -> str:
+def _format_answer(answer: AnswerSummary) -> str:
     """Return an answer as in `ShadowEvidence.changes`."""
     if answer.verdict == NONE:
         return NONE

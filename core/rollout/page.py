@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.inference.isolated_engine import ANSWER_S
+from core.inference.isolated_engine import ANSWER_TIMEOUT_S
 from core.rollout.control import MIN_SLOW_MS
 from core.rollout.drift import MIN_PHOTOS
 from core.rollout.drift_result import ALARM_P, MIN_CHANGE
@@ -62,7 +62,7 @@ upgrade brings another bundled revision. The audit log states how each rollout e
 
 A process whose machine does not have the candidate, or has a damaged copy of it, continues with
 the live revision. If the copy is intact and the candidate cannot be loaded, the rollout ends; if
-only its process fails to start, for want of memory for example, the process tries again after a
+only its process fails to start, for example for lack of memory, it is started again after a
 minute, and the rollout ends at the third time in a row. `tensight evidence` says so (with `--json`,
 `lacks_answers` is true) if no process has counted an answer of the candidate within five minutes.
 
@@ -81,10 +81,10 @@ photos is compared again. Two answers agree if they have the same label and verd
 milliseconds of a shadow cannot be compared with those of the live revision, since it runs in the
 background with one thread; the speed test of a canary compares both under the same conditions.
 
-Of each photo are kept, for as long as answers are: label, verdict, confidence, known score and
-milliseconds of both revisions, and a digest of the live answer's scores, by which feedback is
-matched and `/forget` finds the rows. The photo is not stored. The bot records the keyed hash of
-its sender beside the digest, in a table of its own, for as long as the row.
+For each photo, the following is kept as long as answers are: label, verdict, confidence, known
+score and milliseconds of both revisions, and a digest of the live answer's scores, by which
+feedback is matched and `/forget` finds the rows. The photo is not stored. The bot records the keyed
+hash of its sender with the digest in a table of its own, and keeps it as long as the row.
 
 ## Canary
 
@@ -226,7 +226,7 @@ def rollout_page(
         accuracy=ACCURACY_ALPHA,
         errors=ERRORS_ALPHA,
         slow=SLOW_ALPHA,
-        answer_s=ANSWER_S,
+        answer_s=ANSWER_TIMEOUT_S,
         slow_ms=MIN_SLOW_MS,
         limit=MAX_PER_PERSON,
         total=ACCURACY_ALPHA + ERRORS_ALPHA + SLOW_ALPHA,

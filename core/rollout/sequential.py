@@ -13,12 +13,11 @@ live revision. For failure rates a > b of an alternative, a block of n_a and n_b
 the evidence by their likelihood ratio against the common rate (n_a a + n_b b) / (n_a + n_b). Its
 expectation is at most 1 for every common rate (the weighted geometric mean of the two factors is
 at most their weighted arithmetic mean, which is 1), and also where the candidate fails less often,
-since the factors are monotone in either rate. Blocks make no assumption on which share of the
-photos either revision gets, or how many of them are judged. People may judge wrong answers more
-often than right ones, as long as they do so for both revisions alike: the rates are those among the
-judged photos. The rate need not be the same in all blocks: as
-blocks of one photo or run of each revision multiply to the block of their sums, such pairs may be
-added up whatever their rates.
+since the factors are monotone in either rate. Blocks make no assumption about the share of the
+photos that either revision gets, or that are judged. People may judge wrong answers more often than
+right ones, as long as they do so for both revisions alike: the rates are those among the judged
+photos. The rate may differ from block to block. Blocks of one photo or run of each revision have
+the same product as the block of their sums, so such pairs may be added up.
 
 As in the mixture sequential probability ratio test (Robbins 1970; Johari, Pekelis and Walsh 2019,
 "Always Valid Inference: Continuous Monitoring of A/B Tests"), the evidence is averaged over a grid

@@ -37,8 +37,8 @@ class ShadowLimits:
         photos: Maximum number of copies that wait; further ones are dropped.
         photo_bytes: Maximum total size of the waiting copies, in bytes.
         wait_s: Seconds after which a waiting copy is dropped.
-        answer_s: Seconds that an answer may take; beyond them, its process is killed.
-        start_s: Seconds that the start of the process may take.
+        answer_timeout_s: Timeout of an answer in seconds, after which the process is killed.
+        start_timeout_s: Timeout of the start of the process, in seconds.
         restart_s: Pause in seconds before a process that failed is started again; it doubles with
             each failure until an answer.
         max_restart_s: Maximum of that pause.
@@ -47,8 +47,8 @@ class ShadowLimits:
     photos: int = 16
     photo_bytes: int = 64 * 2**20
     wait_s: float = 30.0
-    answer_s: float = 20.0
-    start_s: float = 120.0
+    answer_timeout_s: float = 20.0
+    start_timeout_s: float = 120.0
     restart_s: float = 1.0
     max_restart_s: float = 300.0
 
@@ -90,8 +90,8 @@ class ShadowRunner:
         self._has_refused = False
         self._process = MessageProcess(
             [*command, *map(str, folders)],
-            start_s=self._limits.start_s,
-            answer_s=self._limits.answer_s,
+            start_timeout_s=self._limits.start_timeout_s,
+            answer_timeout_s=self._limits.answer_timeout_s,
         )
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
@@ -223,15 +223,15 @@ class ShadowRunner:
         return text
 
     def _fail(self, error: Exception) -> None:
-        """End the process after a failure, and say so."""
+        """End the process after a failure, and log why."""
         if self._closed.is_set():
-            return  # stopping is no failure of the candidate
+            return  # stopping is not a failure of the candidate
         text = self._end_process()
         logger.warning(
             "The process of the shadow %s crashed, or did not answer within %g s (%s); it is not "
             "started again for %g s. The end of its standard error: %s",
             self._name,
-            self._limits.answer_s,
+            self._limits.answer_timeout_s,
             str(error) or type(error).__name__,
             self._pause_s,
             text or "(nothing)",

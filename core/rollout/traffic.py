@@ -144,7 +144,7 @@ class _Active:
         shadow: The runner of a shadow.
         pairs: Runs of a canary that wait for one to be compared with.
         has_failed: Whether the candidate of a canary has failed, which is reported once.
-        stopped: Why its engine has stopped; None while it runs.
+        stopped: Reason for which its engine has stopped; None while it runs.
         stops: How often its engine has stopped.
         counts: Counts that are not stored yet, by name of the field of `TrafficCounts`.
         comparisons: Comparisons of a shadow that are not stored yet; the oldest ones are dropped.
@@ -276,7 +276,7 @@ class Rollouts:
     ) -> Classifier | None:
         """Count a failed run, and return the live classifier that can answer its photos.
 
-        The answers of that classifier are no run of it: they are not to be counted.
+        The answers of that classifier must not be counted as a run of the live revision.
 
         Args:
             classifier: The classifier that failed.
@@ -289,7 +289,7 @@ class Rollouts:
         """
         active = self._active.get(classifier.name)
         if active is not None and active.rollout.kind == "canary":
-            # Batches that wait for an engine while it stops are no further failures of it.
+            # Batches that wait for an engine while it stops do not count as further failures.
             is_late = isinstance(error, EngineStoppedError) and (
                 active.stopped is not None or classifier is not active.candidate
             )
@@ -330,7 +330,7 @@ class Rollouts:
     def on_answer(self, prediction: Prediction, photo: bytes | None) -> None:
         """Count an answer for drift, and offer its photo to the shadow of its model.
 
-        The explanation of a photo that this process answered before is no further photo.
+        The explanation of a photo that this process answered before does not count again.
 
         Args:
             prediction: The answer.
@@ -373,7 +373,7 @@ class Rollouts:
         if store is None:
             return
         wanted = {each.model: each for each in store.rollouts.active()}
-        for rollout in self._superseded(store, wanted.values()):
+        for rollout in self._end_superseded(store, wanted.values()):
             del wanted[rollout.model]
         for model, active in list(self._active.items()):
             has_stopped = active.stopped is not None and active.stops >= _MAX_STOPS
@@ -458,7 +458,7 @@ class Rollouts:
     def _note_failure(self, active: _Active, error: Exception) -> None:
         """Report the first failure of a canary's candidate; load it again if it has stopped.
 
-        One stop is no proof: a pause of the whole machine ends an engine, too.
+        One stop does not prove a fault: a pause of the whole machine ends an engine, too.
         """
         if isinstance(error, EngineStoppedError):
             self._retry_at[active.rollout.number] = time.monotonic() + self._timings.retry_s
@@ -474,7 +474,7 @@ class Rollouts:
             self._store = self._open_store()
         return self._store
 
-    def _superseded(self, store: Store, active: Collection[Rollout]) -> list[Rollout]:
+    def _end_superseded(self, store: Store, active: Collection[Rollout]) -> list[Rollout]:
         """End the rollouts whose live revision is no longer live, and return them.
 
         A promotion ends them in its own transaction; an upgrade changes the bundled revision.

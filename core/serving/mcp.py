@@ -41,7 +41,7 @@ Arguments are the HTTP request (None over stdio) and the number of photos. It ra
 they are too many.
 """
 
-_ADDRESS = re.compile(r"\s*([a-z][a-z0-9+.-]{1,30}:/|data:)", re.IGNORECASE)
+_URL = re.compile(r"\s*([a-z][a-z0-9+.-]{1,30}:/|data:)", re.IGNORECASE)
 _MODEL = {
     "type": ["string", "null"],
     "default": None,
@@ -51,11 +51,11 @@ _PHOTO = {
     "type": "string",
     "contentEncoding": "base64",
     "description": f"Bytes of the photo's file in base64: {ACCEPTED}; at most "
-    f"{MAX_BYTES // 2**20} MB. Not an address: none is fetched.",
+    f"{MAX_BYTES // 2**20} MB. Not a URL: photos are not fetched.",
 }
 _PATH = {
     "type": "string",
-    "description": "Path of the photo's file on this machine, in place of `photo`. Not an address.",
+    "description": "Path of the photo's file on this machine, in place of `photo`. Not a URL.",
 }
 _READS_ONLY = types.ToolAnnotations(
     read_only_hint=True, idempotent_hint=True, open_world_hint=False
@@ -133,7 +133,7 @@ class _Tools:
             types.Tool(
                 name="predict",
                 title="Classify a photo",
-                description="Tell what is in a photo: the most probable label, its calibrated "
+                description="Classify a photo: the most probable label, its calibrated "
                 "confidence, and a verdict: `known`, `unsure`, or `none` where the photo shows "
                 "none of the labels that the model knows.",
                 input_schema=_schema(self._photo | {"model": _MODEL}, required),
@@ -143,7 +143,7 @@ class _Tools:
             types.Tool(
                 name="compare",
                 title="Compare the models on a photo",
-                description="Tell what every model says of a photo, and which answer most of them "
+                description="Classify a photo with every model, and tell which answer most of them "
                 "give. It counts as one photo for each model.",
                 input_schema=_schema(self._photo, required),
                 output_schema=ComparisonOut.model_json_schema(),
@@ -152,7 +152,7 @@ class _Tools:
             types.Tool(
                 name="models",
                 title="List the models",
-                description="List the models that can be asked for: their labels, measured "
+                description="List the available models: their labels, measured "
                 "accuracy, size and speed, and which one is the default.",
                 input_schema=_schema({}, []),
                 output_schema=ModelsOut.model_json_schema(),
@@ -170,7 +170,7 @@ class _Tools:
         """
         if name not in self._calls:
             known = ", ".join(self._calls)
-            raise MCPError(types.INVALID_PARAMS, f"There is no tool {name!r}. There are: {known}.")
+            raise MCPError(types.INVALID_PARAMS, f"There is no tool {name!r}. Tools: {known}.")
         try:
             return _result(await self._calls[name](arguments, request))
         except TenSightError as error:
@@ -219,7 +219,7 @@ class _Tools:
         }
 
     def _check(self, arguments: Mapping[str, Any], allowed: set[str]) -> None:
-        """Refuse arguments that a tool does not take, and every address.
+        """Refuse arguments that a tool does not take, and every URL.
 
         Raises:
             RequestError: There is such an argument.
@@ -228,14 +228,14 @@ class _Tools:
         if self._reads_paths:
             photo_is += ", or its path as `path`"
         for name, value in arguments.items():
-            if name in {"url", "uri"} or (isinstance(value, str) and _ADDRESS.match(value)):
+            if name in {"url", "uri"} or (isinstance(value, str) and _URL.match(value)):
                 raise RequestError(
-                    f"`{name}` is an address, and no photo is fetched from one. Send the photo "
+                    f"`{name}` is a URL, and photos are not fetched from URLs. Send the photo "
                     f"itself: {photo_is}."
                 )
         if "path" in arguments and "path" not in allowed and "photo" in allowed:
             raise RequestError(
-                "No path of this machine is read over HTTP. Send the photo itself: "
+                "Paths are not read over HTTP. Send the photo itself: "
                 f"{photo_is}. `tensight mcp` on your own machine reads paths."
             )
         for name in arguments.keys() - allowed:
@@ -254,7 +254,7 @@ class _Tools:
         name = next(each for each in self._photo if arguments.get(each) is not None)
         given = arguments[name]
         if not isinstance(given, str):
-            raise RequestError(f"`{name}` is text, not {type(given).__name__}.")
+            raise RequestError(f"`{name}` must be a string, not {type(given).__name__}.")
         return await asyncio.to_thread(read_photo if name == "path" else _decoded, given)
 
 

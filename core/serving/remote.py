@@ -71,7 +71,7 @@ class RemotePredictor(Predictor):
     Args:
         url: URL of the service, for example http://127.0.0.1:8000.
         key: API key of the service; None for no key.
-        patience_s: Timeout of a request in seconds, including retries.
+        timeout_s: Timeout of a request in seconds, including retries.
         secret: Key of the hashes that stand for clients; None for a random one, with which the
             clients of a canary change at each start.
         photos: Worker processes that make previews, closed with the predictor; None for new ones.
@@ -84,7 +84,7 @@ class RemotePredictor(Predictor):
         url: str,
         *,
         key: str | None = None,
-        patience_s: float = 5.0,
+        timeout_s: float = 5.0,
         secret: bytes | None = None,
         photos: PhotoPool | None = None,
         heads: LocalHeads | None = None,
@@ -93,7 +93,7 @@ class RemotePredictor(Predictor):
         self._secret = secret or secrets.token_bytes(32)
         self._photos = photos or PhotoPool(PhotoLimits(), workers=processors())
         self._url = url.rstrip("/")
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._models: dict[tuple[str, str], ModelInfo] = {}
         self._lock = threading.Lock()
@@ -294,7 +294,7 @@ class RemotePredictor(Predictor):
         """Send a request, retrying until the service responds or the timeout passes."""
         pause, why = _FIRST_PAUSE_S, "it did not respond in time"
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._timeout_s):
                 if self._client is None:
                     self._client = self._connect()
                 while True:
@@ -317,7 +317,7 @@ class RemotePredictor(Predictor):
         except TimeoutError as error:
             if isinstance(error, TenSightError):
                 raise  # the service's deadline, not that of this client
-            raise self._unavailable(f"{why}, within {self._patience_s:g} s") from error
+            raise self._unavailable(f"{why}, within {self._timeout_s:g} s") from error
 
     def _connect(self) -> httpx2.AsyncClient:
         """Create the HTTP client.

@@ -33,7 +33,7 @@ class Chat:
 
     Attributes:
         model: Name of the model that answers in the chat.
-        language: `en` or `nl`.
+        language: Code of its language, see `core.locale.LANGUAGES`.
         keep_photos: Whether the user agreed to store photos together with feedback on them.
         may_label: Whether the user lets operators see photos, and store them with labels.
     """

@@ -145,7 +145,11 @@ class Database:
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
-        """Translate errors of SQLAlchemy, its drivers and the file system to StoreError."""
+        """Translate errors of SQLAlchemy, its drivers and the file system.
+
+        Raises:
+            StoreError: A driver is not installed, or the database is not available.
+        """
         try:
             yield
         except ImportError as error:

@@ -57,7 +57,7 @@ class DigestTable:
             return connection.execute(select).scalar()
 
     def reported_labels(self, operator: str) -> int | None:
-        """Return of how many labels an operator was told; None without digests."""
+        """Return the number of labels that an operator was last told; None without digests."""
         select = sa.select(DIGESTS.c.reported_labels).where(DIGESTS.c.operator == operator)
         with self._database.read() as connection:
             return connection.execute(select).scalar()
@@ -79,7 +79,7 @@ class DigestTable:
         Args:
             operator: Keyed hash of the operator's id.
             sent: The digest that was sent.
-            labels: Of how many labels the operator has been told with it.
+            labels: Number of all labels that it stated; see `reported_labels`.
         """
         pause, late = timedelta(sent.days), datetime.now(UTC) - sent.at
         following = sent.at + (late // pause + 1) * pause

@@ -192,6 +192,11 @@ class InboxTable:
         """Reset the attempts of updates, since the last one ended without a crash.
 
         Those that another process handles by now are not changed.
+
+        Args:
+            bot: Id of the bot.
+            updates: Ids of the updates.
+            owner: Name of this process.
         """
         is_mine = sa.exists().where(same_lane(), LANES.c.owner == owner).correlate(INBOX)
         change = (

@@ -17,7 +17,7 @@ from core.store.tables import ANSWERS, COMPARISONS
 __all__ = ["LabelQueue", "QueuedPhoto"]
 
 # Newest photos that are ranked.
-_MOST_RANKED = 500
+_MAX_RANKED = 500
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class LabelQueue:
         columns = ("key", "file", "model", "revision", "answer", "verdict", "scores")
         waits = sa.select(*(ANSWERS.c[name] for name in columns)).where(WAITS_FOR_LABEL)
         with self._database.read() as connection:
-            newest = waits.order_by(ANSWERS.c.at.desc()).limit(_MOST_RANKED)
+            newest = waits.order_by(ANSWERS.c.at.desc()).limit(_MAX_RANKED)
             rows = connection.execute(newest).all()
             digests = [answer_digest(row.model, row.revision, row.scores) for row in rows]
             changed = _changed_in_shadow(connection, digests)

@@ -220,7 +220,7 @@ class RolloutTable:
             promoted = promoted_revision(connection, model, bundled)
             if promoted not in (None, live):
                 raise StoreError(
-                    f"The {kind} of {model} {candidate} was not begun: {promoted} is live, not "
+                    f"The {kind} of {model} {candidate} was not started: {promoted} is live, not "
                     f"{live}. Another revision was promoted in the meantime, or {promoted} cannot "
                     "be loaded here. `tensight models list` shows which one is live."
                 )

@@ -81,13 +81,13 @@ class SendSlotTable:
         return Slot(is_granted=True, wait_s=at - now)
 
     def pause(self, chat: str, seconds: float) -> None:
-        """Send a chat nothing for some seconds."""
+        """Let no message be sent to a chat for some seconds."""
         with self._database.write() as connection:
             row = self._lock(connection, chat)
             _set(connection, chat, max(row.next_at, _now(connection) + seconds), row.times)
 
     def purge(self) -> None:
-        """Delete what limits no message any more."""
+        """Delete the rows that no longer limit any message."""
         with self._database.write() as connection:
             old = SEND_SLOTS.c.next_at < _now(connection) - _MINUTE_S
             connection.execute(sa.delete(SEND_SLOTS).where(old))

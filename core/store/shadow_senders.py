@@ -20,7 +20,7 @@ _COMPARED_WITHIN = timedelta(hours=1)
 
 
 class ShadowSenderTable:
-    """The table of whose photos were answered while a shadow of the model was active.
+    """The table of the senders of photos that were answered while a shadow was active.
 
     A serving process stores comparisons without knowing who sent the photos, and possibly after
     their sender has asked to be forgotten. A row without a person marks such an answer: its

@@ -133,7 +133,7 @@ class Store:
         self.database.scrub()
 
     def purge_rollouts_before(self, moment: datetime) -> None:
-        """Delete of this only what processes without a bot keep: evidence, senders and drift."""
+        """Delete only what processes without a bot keep: evidence, senders and drift."""
         with self.database.write() as connection:
             _purge_rollouts(connection, moment)
         self.database.scrub()

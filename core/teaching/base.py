@@ -37,7 +37,7 @@ class TeachingBase:
             )
         if self.bundle.config.input.resize == "three_crops":
             raise BundleError(
-                f"Nothing can be taught on {self.bundle.config.name}: it looks at three crops of a "
+                f"Nothing can be taught on {self.bundle.config.name}: it uses three crops of each "
                 f"photo. Use the model {BASE_MODEL} that comes with TenSight."
             )
 

@@ -82,8 +82,8 @@ def check_classes(names: Sequence[str]) -> None:
     if len(names) < MIN_CLASSES:
         raise TeachingError(
             "few_classes",
-            f"A classifier tells at least {MIN_CLASSES} classes apart; there is {len(names)}. Add "
-            "photos of another class.",
+            f"A classifier needs at least {MIN_CLASSES} classes; there is {len(names)}. Add photos "
+            "of another class.",
         )
     if len(names) > MAX_CLASSES:
         raise TeachingError(
@@ -177,8 +177,8 @@ def model_title(title: str) -> str:
     if not stored or len(stored) > MAX_NAME_LENGTH or has_hidden(stored) or is_none:
         raise TeachingError(
             "bad_model",
-            f"The name of a classifier has 1 to {MAX_NAME_LENGTH} visible characters and is not "
-            f"`none`, unlike {printable(stored, MAX_NAME_LENGTH)!r}. Choose another one.",
+            f"{printable(stored, MAX_NAME_LENGTH)!r} cannot be the name of a classifier. Use 1 to "
+            f"{MAX_NAME_LENGTH} visible characters, other than `none`.",
             printable(stored, MAX_NAME_LENGTH),
         )
     return stored

@@ -328,6 +328,5 @@ def _has_share_key(record: TaughtRecord, share_key: str) -> bool:
 
 def _not_found(model: str) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"There is no classifier {printable(model, MAX_NAME_LENGTH)!r} of yours. It may have been "
-        "deleted."
+        f"You have no classifier {printable(model, MAX_NAME_LENGTH)!r}. It may have been deleted."
     )

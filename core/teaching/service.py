@@ -421,8 +421,8 @@ class Teaching(OwnedModels):
         if content is None:
             raise TeachingError(
                 "failed",
-                "What this classifier was taught with is no longer stored. It goes on answering; "
-                "to teach more, send all photos again and teach a new one.",
+                "The training data of this classifier is no longer stored. The classifier keeps "
+                "answering; to teach more, teach a new one with all photos.",
             )
         return StoredExamples.from_bytes(content)
 
@@ -431,7 +431,7 @@ class Teaching(OwnedModels):
         if sum(each.owner == owner_hash for each in self._taught.all()) >= self._max_models:
             raise TeachingError(
                 "many_models",
-                f"There are already {self._max_models} classifiers of yours. Delete one first.",
+                f"You already have {self._max_models} classifiers. Delete one first.",
             )
 
     def _untaught_names(self) -> set[str]:

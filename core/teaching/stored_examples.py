@@ -160,8 +160,8 @@ class StoredExamples:
         except CORRUPT as error:
             raise TeachingError(
                 "failed",
-                f"What this classifier was taught with cannot be read: {error}. It goes on "
-                "answering; to teach more, send all photos again and teach a new one.",
+                f"The training data of this classifier cannot be read: {error}. The classifier "
+                "keeps answering; to teach more, teach a new one with all photos.",
             ) from error
         return stored
 

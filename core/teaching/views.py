@@ -34,6 +34,9 @@ def views_of(
 
     Returns:
         Arrays of the model's input size, shape (height, width, 3), uint8, RGB.
+
+    Raises:
+        ValueError: The photo was prepared without input or preview.
     """
     if prepared.crops is None or prepared.preview is None:
         raise ValueError("the photo was prepared without input or preview")

@@ -52,7 +52,15 @@ class FrozenFeatures:
         return np.asarray((features - self.mean) / self.deviation, np.float32)
 
     def batch(self, sampler: BatchSampler, i: int) -> NDArray[np.float32]:
-        """Return the standardised features of a batch, in a random view of each image."""
+        """Return the standardised features of a batch, in a random view of each image.
+
+        Args:
+            sampler: Draws the images of each batch.
+            i: Number of the batch, counted from 0.
+
+        Returns:
+            Array of shape (n, d), float32: rows first, then photos.
+        """
         rows, photos, rng = sampler.draw(i)
         features = [
             views[rng.integers(len(views))][index]

@@ -29,7 +29,7 @@ def input_gradient(
         A function of an image, shape (h, w, 3), uint8, and a class index. It returns the magnitude
         of the gradient at each pixel, shape (h, w), float32.
     """
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf  # noqa: PLC0415  # need not be installed where JAX is the backend
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def gradient(pixels: tf.Tensor, label: tf.Tensor) -> tf.Tensor:

@@ -105,7 +105,7 @@ def train_all(
                     if vgg16_failed and recipes[name].pretrained_body == VGG16:
                         raise TrainingError(
                             f"{name} starts from the pretrained weights of VGG16, which could not "
-                            f"be obtained. Run `tensight train {VGG16}` first."
+                            "be obtained. Run `tensight pretrain` first."
                         )
                     result = train(
                         recipes[name],

@@ -101,7 +101,13 @@ def load_photo_training_data(
 
 
 def describe_training_data(data: TrainingData, recipe: Recipe, dataset: Dataset) -> str:
-    """Describe the training data of a recipe without a plan, for people."""
+    """Describe the training data of a recipe without a plan, for people.
+
+    Args:
+        data: Training data.
+        recipe: The recipe.
+        dataset: Data set of the rows.
+    """
     parts = [f"{dataset.name}, {len(data.rows):,} train rows"]
     if data.sharp is not None:
         parts.append(f"Tiny ImageNet, {len(data.sharp):,} train images of the same classes")

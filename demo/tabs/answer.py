@@ -44,6 +44,11 @@ def scores_html(prediction: Prediction, result: ModelInfo, language: locale.Lang
     """Render the bars of the most probable classes, and the latency below them.
 
     All classes are rendered, up to `MAX_BARS`; the browser shows as many as the visitor chose.
+
+    Args:
+        prediction: The prediction.
+        result: The model that gave it.
+        language: Language of names and numbers.
     """
     texts, timing = locale.page_texts(language), prediction.timing_ms
     text = texts["time"].format(

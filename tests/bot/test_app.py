@@ -15,7 +15,7 @@ from tests.support.telegram_server import TelegramServer
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"telegram_proxy": "nonsense"}, "TENSIGHT_TELEGRAM_PROXY is no proxy"),
+        ({"telegram_proxy": "nonsense"}, "TENSIGHT_TELEGRAM_PROXY is not a usable proxy"),
         ({"database_url": "sqlite:///{home}/own.db"}, "TENSIGHT_SECRET is not set"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.chat_wording import in_chat
+from bot.chat_wording import reword_for_chat
 from bot.operators import COMMANDS
 from tests.conftest import ROOT
 
@@ -43,7 +43,7 @@ def test_no_message_names_a_command_line_where_the_chat_has_a_command() -> None:
     found = list(messages())
     assert len(found) > 10
     for message in found:
-        text = in_chat(message)
+        text = reword_for_chat(message)
         assert "`tensight" not in text, text
         for name, options in re.findall(r"“tensight (?:models )?(\w+)([^”]*)”", text):
             # /pull knows one repository.
@@ -61,4 +61,4 @@ def test_no_message_names_a_command_line_where_the_chat_has_a_command() -> None:
     ],
 )
 def test_commands_are_those_of_the_chat(message: str, expected: str) -> None:
-    assert in_chat(message) == expected
+    assert reword_for_chat(message) == expected

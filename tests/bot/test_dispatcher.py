@@ -137,7 +137,7 @@ def test_remote_predictor_answers_once_it_is_available(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     port = free_port()
-    predictor = RemotePredictor(f"http://127.0.0.1:{port}", patience_s=0.5)
+    predictor = RemotePredictor(f"http://127.0.0.1:{port}", timeout_s=0.5)
     with (
         closing(predictor),
         running_bot(telegram, tmp_path / "bot", predictor=predictor, timings=SOON),

@@ -281,7 +281,7 @@ def test_promotion_for_a_remote_predictor_names_the_service(
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with (
-        closing(RemotePredictor(url, patience_s=0.2)) as predictor,
+        closing(RemotePredictor(url, timeout_s=0.2)) as predictor,
         running_bot(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot,
     ):
         confirm(telegram, "/promote classic bundled")
@@ -334,7 +334,7 @@ def test_status_translates_the_error_of_an_unavailable_predictor(
     url = f"http://127.0.0.1:{free_port()}"
     why = f"The predictor at {url} is not available"
     with (
-        closing(RemotePredictor(url, patience_s=0.2)) as predictor,
+        closing(RemotePredictor(url, timeout_s=0.2)) as predictor,
         running_bot(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot,
     ):
         bot.state.charts = ChartDrawer(is_installed=False)

@@ -184,7 +184,7 @@ def test_hanging_or_crashing_shadow_does_not_affect_visitors(
 ) -> None:
     settings = settings_with_model(tmp_path)
     candidate = install_candidate(settings)
-    limits = ShadowLimits(photos=2, answer_s=600.0)
+    limits = ShadowLimits(photos=2, answer_timeout_s=600.0)
     command = fake_worker(code)
 
     def run_shadow(rollout: Rollout, *folders: Path, **changes: Any) -> ShadowRunner:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bot.learning import pause_s
+from bot.learning import seconds_to_wait
 from bot.lessons import labels_of
 from core.charts.draw import WIDTH
 from core.charts.drawer import ChartDrawer
@@ -76,7 +76,7 @@ def test_lesson_survives_a_restart_and_keeps_no_photo(
         ask(telegram, 1, lambda: telegram.text(1, "/teach"))
         ask(telegram, 1, lambda: send_class(telegram, 1, "circle", range(4)))
     with running_bot(telegram, tmp_path) as bot:
-        bot.state.charts = ChartDrawer((sys.executable, "-c", DRAW), limit_s=250)
+        bot.state.charts = ChartDrawer((sys.executable, "-c", DRAW), timeout_s=250)
         reply = ask(telegram, 1, lambda: send_class(telegram, 1, "square", range(4)))
         assert reply.text.startswith(T["teach_count"].format(label="square", n=4))
         result = learn(telegram, 1, "/teach done")
@@ -197,5 +197,5 @@ def test_chat_over_its_photos_a_minute_waits() -> None:
         LessonPhoto(str(i), "file", "cat", None, datetime.fromtimestamp(now - age, UTC))
         for i, age in enumerate([90, 50, 40, 30, 20])
     ]
-    assert pause_s(photos, 2, now) == 60
-    assert pause_s(photos, 4, now) == 0
+    assert seconds_to_wait(photos, 2, now) == 60
+    assert seconds_to_wait(photos, 4, now) == 0

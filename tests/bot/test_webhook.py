@@ -30,7 +30,7 @@ def update(number: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("url", "settings", "message"),
     [
-        ("http://bot.example", {}, "must have an https address, unlike http://bot.example"),
+        ("http://bot.example", {}, "needs an https address, and http://bot.example is not one"),
         ("https://bot.example", {"telegram_webhook_secret": "a b"}, "must be 1 to 256 characters"),
     ],
 )

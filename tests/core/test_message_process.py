@@ -34,7 +34,9 @@ read_message(sys.stdin.buffer, max_bytes=0)
 
 @contextmanager
 def worker(program: str) -> Iterator[MessageProcess]:
-    process = MessageProcess([sys.executable, "-c", program], start_s=120.0, answer_s=120.0)
+    process = MessageProcess(
+        [sys.executable, "-c", program], start_timeout_s=120.0, answer_timeout_s=120.0
+    )
     try:
         yield process
     finally:
@@ -67,7 +69,7 @@ def test_killed_parent_leaves_no_spinning_worker(tmp_path: Path) -> None:
     parent = (
         "import sys; from core.message_process import MessageProcess\n"
         "command = [sys.executable, '-c', sys.argv[1]]\n"
-        "MessageProcess(command, start_s=600.0, answer_s=600.0).ask({})\n"
+        "MessageProcess(command, start_timeout_s=600.0, answer_timeout_s=600.0).ask({})\n"
     )
     command = [sys.executable, "-c", parent, WORKER + spins]
     with subprocess.Popen(command, cwd=ROOT) as process:

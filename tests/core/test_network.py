@@ -29,7 +29,7 @@ BROKEN = [
     ("HTTP_PROXY", "http://", "it has no host name"),
     ("NO_PROXY", "localhost,[::1]", "without brackets"),
     ("SSL_CERT_FILE", "/gone/ca.pem", "No such file or directory"),
-    ("SSLKEYLOGFILE", "/gone/keys", "its folder does not exist"),
+    ("SSLKEYLOGFILE", "/dev/null/keys", "its folder does not exist"),
 ]
 
 
@@ -112,7 +112,7 @@ def test_loopback_urls_are_recognised(url: str, loopback: bool) -> None:
 def test_page_starts_with_invalid_variables(tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "log"
     variables = {"HTTP_PROXY": DEAD, "HTTPS_PROXY": DEAD, "ALL_PROXY": "socks://127.0.0.1:9/"}
-    variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/gone/keys"}
+    variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/dev/null/keys"}
     with log.open("wb") as stream:
         page = subprocess.Popen(
             [sys.executable, "-m", "core.cli", "web", "--port", str(port)],
@@ -151,13 +151,13 @@ def test_remote_predictor_names_the_invalid_variable(
 ) -> None:
     monkeypatch.setenv(name, value)
     with (
-        closing(RemotePredictor("http://models.example", patience_s=1)) as remote,
+        closing(RemotePredictor("http://models.example", timeout_s=1)) as remote,
         pytest.raises(PredictorError, match=f"The environment variable {name}=") as told,
     ):
         remote.models()
     assert str(told.value).count(name) == 1
     with (
-        closing(RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=0.2)) as remote,
+        closing(RemotePredictor(f"http://127.0.0.1:{free_port()}", timeout_s=0.2)) as remote,
         pytest.raises(PredictorError) as told,
     ):
         remote.models()
@@ -167,7 +167,7 @@ def test_remote_predictor_names_the_invalid_variable(
 def test_remote_predictor_names_an_unreachable_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", DEAD)
     with (
-        closing(RemotePredictor("http://models.example", patience_s=0.3)) as remote,
+        closing(RemotePredictor("http://models.example", timeout_s=0.3)) as remote,
         pytest.raises(PredictorError, match=f"HTTP_PROXY sends these .* proxy {DEAD}"),
     ):
         remote.models()
@@ -179,7 +179,7 @@ def test_hub_names_an_unreachable_proxy(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HTTPS_PROXY", DEAD)
     with pytest.raises(HubUnavailableError, match="variable HTTPS_PROXY sends these requests"):
-        hub.resolve_commit("a/b", "main", token=None, patience_s=0.3)
+        hub.resolve_commit("a/b", "main", token=None, timeout_s=0.3)
 
 
 @pytest.mark.parametrize("variable", BROKEN[:2])
@@ -202,7 +202,7 @@ def test_bot_names_its_own_proxy_setting_only_if_it_is_set(
     with pytest.raises(BotError, match=f"The environment variable {name}=") as told:
         build()
     assert "TENSIGHT_TELEGRAM_PROXY" not in str(told.value)
-    with pytest.raises(BotError, match="TENSIGHT_TELEGRAM_PROXY is no proxy"):
+    with pytest.raises(BotError, match="TENSIGHT_TELEGRAM_PROXY is not a usable proxy"):
         build(telegram_proxy="nonsense")
     build(telegram_api_url="http://127.0.0.1:1/bot")
     build(telegram_proxy="http://127.0.0.1:1")

@@ -110,7 +110,7 @@ def test_password_in_a_url_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_PREDICTOR_URL", f"http://me:{PASSWORD}@host:8000/a?key=x")
     rows = {name: value for name, value, _ in Settings.read().rows()}
     assert rows["TENSIGHT_PREDICTOR_URL"] == "http://**********@host:8000/a?**********"
-    remote = RemotePredictor(f"http://me:{PASSWORD}@127.0.0.1:1", patience_s=0.1)
+    remote = RemotePredictor(f"http://me:{PASSWORD}@127.0.0.1:1", timeout_s=0.1)
     try:
         with pytest.raises(PredictorError, match=r"http://\*+@127.0.0.1:1") as told:
             remote.models()

@@ -91,3 +91,16 @@ def test_stop_signal_calls_the_function() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_stop_signal_is_received_while_the_main_thread_holds_the_lock_of_the_event() -> None:
+    program = (
+        "import signal, threading\n"
+        "from core import system\n"
+        "stopped = threading.Event()\n"
+        "system.on_stop_signal(stopped.set)\n"
+        "with stopped._cond:\n"  # as the first and the last instructions of `wait` do
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "print(stopped.wait(60))"
+    )
+    assert run(program).stdout == "True\n"

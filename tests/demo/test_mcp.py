@@ -120,7 +120,7 @@ def test_url_is_refused_and_not_fetched(
     address, asked = elsewhere
     error = error_of(ask(url, tool, {argument: address}))
     assert error["code"] == "bad_request"
-    assert f"`{argument}` is an address, and no photo is fetched from one" in error["message"]
+    assert f"`{argument}` is a URL, and photos are not fetched from URLs" in error["message"]
     assert asked == []
 
 
@@ -129,7 +129,7 @@ def test_path_is_refused_over_http(url: str, photo: Path, tool: str) -> None:
     for given in ({"path": str(photo)}, {"path": "/etc/passwd", "photo": in_base64(photo)}):
         error = error_of(ask(url, tool, given))
         assert error["code"] == "bad_request"
-        assert "No path of this machine is read over HTTP" in error["message"]
+        assert "Paths are not read over HTTP" in error["message"]
     # As base64, a path is bytes that are no photo.
     assert error_of(ask(url, tool, {"photo": "/etc/passwd+"}))["code"] == "not_an_image"
 

@@ -133,7 +133,7 @@ def clients_of(url: str, photo: bytes, many: int) -> Iterator[Clients]:
     async def send_all(predictor: RemotePredictor) -> None:
         await asyncio.gather(*(send(predictor) for _ in range(many)))
 
-    with closing(RemotePredictor(url, patience_s=120)) as predictor:
+    with closing(RemotePredictor(url, timeout_s=120)) as predictor:
         thread = threading.Thread(target=asyncio.run, args=(send_all(predictor),))
         thread.start()
         try:

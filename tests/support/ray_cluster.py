@@ -217,7 +217,7 @@ class Load:
         photos: The photos, asked for in turn.
         clients: Number of clients at the same time.
         model: Name of the model.
-        patience_s: Timeout in seconds of a photo, with all retries.
+        timeout_s: Timeout in seconds of a photo, with all retries.
         answers: Number of the photo, and prediction or error, in order of arrival.
         seconds: Duration of each, with all retries.
     """
@@ -226,7 +226,7 @@ class Load:
     photos: Sequence[bytes]
     clients: int
     model: str = "classic"
-    patience_s: float = PATIENCE_S
+    timeout_s: float = PATIENCE_S
     answers: list[tuple[int, Prediction | Exception]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
@@ -244,7 +244,7 @@ class Load:
         assert not thread.is_alive()
 
     async def _ask(self, stopped: threading.Event) -> None:
-        with closing(RemotePredictor(self.url, patience_s=self.patience_s)) as remote:
+        with closing(RemotePredictor(self.url, timeout_s=self.timeout_s)) as remote:
 
             async def client(number: int) -> None:
                 while not stopped.is_set():

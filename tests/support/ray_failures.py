@@ -61,7 +61,7 @@ def outcome_of(
     photos: Sequence[bytes],
     expected: Sequence[Mapping[str, float]],
     *,
-    patience_s: float,
+    timeout_s: float,
 ) -> Outcome:
     """Send photos from all clients, and let something fail until enough are answered.
 
@@ -70,9 +70,9 @@ def outcome_of(
         cluster: A cluster of two replicas.
         photos: The photos, sent in turn.
         expected: The scores of each photo.
-        patience_s: Timeout in seconds of a photo, with all retries of the client.
+        timeout_s: Timeout in seconds of a photo, with all retries of the client.
     """
-    load = Load(cluster.url, photos, clients=CLIENTS, patience_s=patience_s)
+    load = Load(cluster.url, photos, clients=CLIENTS, timeout_s=timeout_s)
     failures = 0
     cluster.wait_until_ready(_REPLICAS)
     with _counted_retries() as retries, load.running():

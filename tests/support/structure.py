@@ -90,29 +90,47 @@ def height(room: str) -> tuple[int, str]:
     return (1 if room == "core/*.py" else -layer_of(room)[0], room)
 
 
-def show() -> None:
-    """Print files and lines of each package, and which packages it imports how often."""
-    files: Counter[str] = Counter()
+def functions_of(file: Path) -> Counter[str]:
+    """Return the number of lines of each function and method, as `file.name`."""
     lines: Counter[str] = Counter()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            # Methods of the same name share an entry, which is that of the longest.
+            name = f"{file.stem}.{node.name}"
+            lines[name] = max(lines[name], (node.end_lineno or node.lineno) - node.lineno + 1)
+    return lines
+
+
+def longest(lines: Counter[str]) -> str:
+    """Return the entry with the most lines, and their number; `-` if there is none."""
+    return " ".join(map(str, lines.most_common(1)[0])) if lines else "-"
+
+
+def show() -> None:
+    """Print files and lines of each package, its longest file and function, and its imports."""
+    files: dict[str, Counter[str]] = {}
+    functions: dict[str, Counter[str]] = {}
     arrows: dict[str, Counter[str]] = {}
     for module, file in MODULES.items():
         if module.startswith("bench"):
             continue
         room = room_of(module)
-        files[room] += 1
-        lines[room] += len(file.read_text("utf-8").splitlines())
+        files.setdefault(room, Counter())[file.name] = len(file.read_text("utf-8").splitlines())
+        functions.setdefault(room, Counter()).update(functions_of(file))
         targets = Counter(room_of(other) for other in imports_of(module))
         del targets[room]
         arrows[room] = arrows.get(room, Counter()) + targets
-    width = max(map(len, files))
-    print(f"{'package':{width}}  files  lines  imports from")
+    rows = [("package", "files", "lines", "longest file", "longest function", "imports from")]
     for room in sorted(files, key=height):
+        size = str(len(files[room])), str(files[room].total())
         imports = ", ".join(f"{other} {n}" for other, n in sorted(arrows[room].items()))
-        print(f"{room:{width}}  {files[room]:5}  {lines[room]:5}  {imports}")
+        rows.append((room, *size, longest(files[room]), longest(functions[room]), imports))
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    for *cells, imports in rows:
+        print(*(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)), imports)
+    n_files = sum(map(len, files.values()))
     n_arrows = sum(map(len, arrows.values()))
-    print(
-        f"{len(files)} packages, {sum(files.values())} files, {n_arrows} imports between packages"
-    )
+    print(f"{len(files)} packages, {n_files} files, {n_arrows} imports between packages")
 
 
 if __name__ == "__main__":

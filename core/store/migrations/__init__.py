@@ -1,1 +1,1 @@
-"""How the tables of `core.store` came to be, version by version."""
+"""Migrations of the tables of `core.store`, a module for each schema version."""

@@ -89,7 +89,7 @@ def read_labels(folder: Path, labels: tuple[str, ...]) -> dict[str, str]:
 
 @contextmanager
 def translate_photo_errors(file: Path) -> Iterator[None]:
-    """Raise the errors of reading a photo as one that names its file.
+    """Translate errors of reading a photo to one that names its file.
 
     Raises:
         DataError: The photo cannot be read or decoded.

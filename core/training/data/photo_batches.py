@@ -151,7 +151,8 @@ class BatchSampler:
         """Draw a batch.
 
         Returns:
-            Indices of its rows, indices of its photos, and the generator for its augmentations.
+            Indices of its rows and of its photos, shape (n,) each, int64, and the generator for its
+            augmentations.
         """
         rng = np.random.default_rng((*self._key, 1 + i))
         labels = rng.permutation(np.arange(self._known) + rng.integers(len(self._by_label)))

@@ -40,7 +40,15 @@ _CHUNK = 500
 
 
 def subsample(split: Split, limit: int = _MAX_IMAGES) -> NDArray[np.uint8]:
-    """Return at most `limit` images of a split, evenly spaced."""
+    """Return at most `limit` images of a split, evenly spaced.
+
+    Args:
+        split: The split.
+        limit: Maximum number of images.
+
+    Returns:
+        Images of shape (n, h, w, 3), uint8.
+    """
     if len(split) <= limit:
         return split.images
     return split.images[np.linspace(0, len(split) - 1, limit).astype(np.int64)]
@@ -152,7 +160,17 @@ def auroc(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> float:
 def score_outputs(
     method: VerdictMethod, outputs: Outputs, config: Config, ood_params: OodParams
 ) -> NDArray[np.float64]:
-    """Compute `known_scores` in chunks, which bounds the memory of nearest-neighbour search."""
+    """Compute `known_scores` in chunks, which bounds the memory of nearest-neighbour search.
+
+    Args:
+        method: As for `known_scores`.
+        outputs: As for `known_scores`; n at least 1.
+        config: As for `known_scores`.
+        ood_params: As for `known_scores`.
+
+    Returns:
+        Array of shape (n,), float64, higher for images of the labels.
+    """
     parts = [
         known_scores(
             method,

@@ -58,7 +58,7 @@ def classic(
     batch_norm: bool = True,
     deeper: bool = False,
 ) -> keras.Model:
-    """Build the best network of the report that was trained from scratch.
+    """Build the best network of the student report that was trained from scratch.
 
     It has 161,098 parameters for 32-pixel images and ten classes.
 
@@ -282,6 +282,9 @@ def vgg16_scales(block_decay: float) -> dict[str, NDArray[np.float32]]:
 
     Args:
         block_decay: Factor from one block to the one before it; that of the last block is 1.
+
+    Returns:
+        Arrays of shape (1,), float32.
     """
     return {
         f"block{block}_conv{i}/{name}": np.full(1, block_decay ** (len(_VGG16) - block), np.float32)

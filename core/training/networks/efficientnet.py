@@ -30,6 +30,8 @@ __all__ = [
     "channel_scales",
     "convolutions",
     "efficientnet",
+    "frozen",
+    "frozen_head",
     "load_imagenet",
     "read_imagenet",
     "step_scales",
@@ -106,12 +108,12 @@ def efficientnet(shape: Shape, classes: int) -> keras.Model:
         classes: Number of logits.
     """
     x = inputs = keras.Input(shape, name="image")
-    x = _convolved(x, "stem", _STEM, 3, 2)
-    for index, block in enumerate(_blocks()):
+    x = _conv_relu6(x, "stem", _STEM, 3, 2)
+    for index, block in enumerate(_list_blocks()):
         name = f"block{index}"
         start = x
         if block.expansion > 1:
-            x = _convolved(x, f"{name}_expand", block.filters_in * block.expansion)
+            x = _conv_relu6(x, f"{name}_expand", block.filters_in * block.expansion)
         x = keras.layers.DepthwiseConv2D(
             block.kernel, block.stride, padding="same", name=f"{name}_depthwise"
         )(x)
@@ -152,7 +154,7 @@ def frozen_head(features: int, classes: int) -> keras.Model:
     )
 
 
-def _convolved(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1) -> Any:
+def _conv_relu6(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1) -> Any:
     x = keras.layers.Conv2D(filters, kernel, stride, padding="same", name=name)(x)
     return keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
 
@@ -160,7 +162,7 @@ def _convolved(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1
 def convolutions() -> Iterator[Convolution]:
     """Yield the convolutions in the order in which they are computed."""
     yield Convolution("stem", "_conv_stem", "_bn0", 0)
-    for index, block in enumerate(_blocks()):
+    for index, block in enumerate(_list_blocks()):
         name, of, stage = f"block{index}", f"_blocks.{index}", block.stage
         if block.expansion > 1:
             yield Convolution(f"{name}_expand", f"{of}._expand_conv", f"{of}._bn0", stage)
@@ -203,7 +205,7 @@ def load_imagenet(model: keras.Model, state: Mapping[str, NDArray[Any]]) -> None
     """
     for convolution in convolutions():
         layer = model.get_layer(convolution.layer)
-        kernel, bias = _folded(convolution, state)
+        kernel, bias = _fold_batch_norm(convolution, state)
         if kernel.shape != layer.kernel.shape:
             raise DataError(
                 f"{convolution.kernel} has the shape {kernel.shape}; EfficientNet-Lite2 expects "
@@ -227,7 +229,7 @@ def channel_scales(state: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
     """
     scales = {}
     for convolution in convolutions():
-        scale, _ = _norm(convolution, state)
+        scale, _ = _batch_norm(convolution, state)
         shape = (1, 1, -1, 1) if convolution.depthwise else (1, 1, 1, -1)
         scales[convolution.layer] = np.abs(scale).reshape(shape).astype(np.float32)
     return scales
@@ -253,38 +255,40 @@ def step_scales(state: Mapping[str, NDArray[Any]], stage_decay: float) -> dict[s
     return scales
 
 
-def _folded(convolution: Convolution, state: Mapping[str, NDArray[Any]]) -> tuple[Array, Array]:
+def _fold_batch_norm(
+    convolution: Convolution, state: Mapping[str, NDArray[Any]]
+) -> tuple[Array, Array]:
     """Return kernel and bias of a convolution with batch normalisation folded in."""
-    scale, bias = _norm(convolution, state)
+    scale, bias = _batch_norm(convolution, state)
     # PyTorch stores (out, in, h, w), for a depthwise convolution (channels, 1, h, w).
-    kernel = _tensor(f"{convolution.kernel}.weight", state) * scale[:, None, None, None]
+    kernel = _read_tensor(f"{convolution.kernel}.weight", state) * scale[:, None, None, None]
     axes = (2, 3, 0, 1) if convolution.depthwise else (2, 3, 1, 0)
     return kernel.transpose(axes).astype(np.float32), bias.astype(np.float32)
 
 
-def _norm(
+def _batch_norm(
     convolution: Convolution, state: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return scale and bias of batch normalisation with fixed statistics."""
     gamma, beta, mean, variance = (
-        _tensor(f"{convolution.norm}.{name}", state)
+        _read_tensor(f"{convolution.norm}.{name}", state)
         for name in ("weight", "bias", "running_mean", "running_var")
     )
     scale = gamma / np.sqrt(variance + _EPSILON)
     return scale, beta - mean * scale
 
 
-def _tensor(name: str, state: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+def _read_tensor(name: str, state: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     if name not in state:
         raise DataError(f"The weights have no tensor {name}; they belong to another network.")
     return state[name].astype(np.float64)
 
 
-def _blocks() -> list[_Block]:
+def _list_blocks() -> list[_Block]:
     blocks = []
     filters_in = _STEM
     for place, (repeats, kernel, stride, expansion, filters) in enumerate(_STAGES):
-        scaled = _rounded(filters * _WIDTH)
+        scaled = _round_filters(filters * _WIDTH)
         unscaled = place in (0, len(_STAGES) - 1)
         for repeat in range(repeats if unscaled else ceil(repeats * _DEPTH)):
             step = stride if repeat == 0 else 1
@@ -293,7 +297,7 @@ def _blocks() -> list[_Block]:
     return blocks
 
 
-def _rounded(filters: float) -> int:
+def _round_filters(filters: float) -> int:
     """Round to a multiple of 8, but not down by more than 10%."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * filters else rounded

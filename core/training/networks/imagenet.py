@@ -67,8 +67,8 @@ def read_mobilenet(file: Path) -> list[tuple[NDArray[np.float32], NDArray[np.flo
         )
         interpreter.allocate_tensors()
         details = interpreter.get_tensor_details()
-        kernels = [_dequantised(interpreter, t) for t in details if _is_weight(t, np.int8, 4)]
-        biases = [_dequantised(interpreter, t) for t in details if _is_weight(t, np.int32, 1)]
+        kernels = [_dequantise(interpreter, t) for t in details if _is_weight(t, np.int8, 4)]
+        biases = [_dequantise(interpreter, t) for t in details if _is_weight(t, np.int32, 1)]
         pairs = list(zip(kernels, biases, strict=True))
     except (ValueError, RuntimeError) as error:
         raise DataError(f"{file} cannot be read as a quantised flatbuffer: {error}") from error
@@ -94,7 +94,7 @@ def _is_weight(tensor: dict[str, Any], dtype: type, axes: int) -> bool:
     return tensor["dtype"] is dtype and len(tensor["shape"]) == axes and len(scales) > 1
 
 
-def _dequantised(interpreter: Interpreter, tensor: dict[str, Any]) -> NDArray[np.float32]:
+def _dequantise(interpreter: Interpreter, tensor: dict[str, Any]) -> NDArray[np.float32]:
     quantised = interpreter.get_tensor(tensor["index"]).astype(np.float32)
     parameters = tensor["quantization_parameters"]
     shape = [1] * quantised.ndim

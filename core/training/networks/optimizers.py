@@ -1,4 +1,4 @@
-"""Optimisers of the recipes as data, and those that Keras does not have."""
+"""Optimiser settings of the recipes, and the optimisers that Keras does not have."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ class CosinePhases(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
         return rate
 
     def get_config(self) -> dict[str, Any]:
-        """Return what `__init__` takes."""
+        """Return the arguments of the constructor."""
         return {"phases": self._phases}
 
 
@@ -325,6 +325,14 @@ class AnchoredAdamWOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc] 
     It stores the initial weights and their moving average, so that the final weights can be
     interpolated between them; a saved model contains both, and the step factors. It must be built
     before `fit`, which may build it inside a traced function, where variables have no values.
+
+    Args:
+        learning_rate: Learning rate, or its schedule.
+        anchor: As for `AnchoredAdamW`.
+        average: Decay of the moving average of the weights, 0 to 1.
+        scales: As for `AnchoredAdamW.build`.
+        name: Name of the optimiser.
+        **kwargs: Further arguments of `keras.optimizers.Optimizer`.
     """
 
     _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8

@@ -92,14 +92,14 @@ def _read(
     stream: BinaryIO, path: str | os.PathLike[str]
 ) -> tuple[dict[str, _Tensor], dict[str, NDArray[Any]]]:
     """Read tensors by name, and the values of each storage, shape (size,), by its key."""
-    if (_plain(stream), _plain(stream)) != (_MAGIC, _PROTOCOL):
+    if (_load_plain(stream), _load_plain(stream)) != (_MAGIC, _PROTOCOL):
         raise DataError(f"{path} is not a file of PyTorch's legacy format.")
-    system = _plain(stream)
+    system = _load_plain(stream)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise DataError(f"{path} was not written on a little-endian machine.")
     unpickler = _StateDict(stream)
     state = _load(unpickler)
-    keys = _plain(stream)
+    keys = _load_plain(stream)
     storages = unpickler.storages
     if (
         not isinstance(state, dict)
@@ -109,7 +109,7 @@ def _read(
         raise DataError(f"{path} contains something other than tensors by name.")
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
         raise DataError(f"The storages that {path} lists are not those of its tensors.")
-    return state, {key: _values(stream, storages[key]) for key in map(str, keys)}
+    return state, {key: _read_values(stream, storages[key]) for key in map(str, keys)}
 
 
 class _Plain(pickle.Unpickler):
@@ -172,7 +172,7 @@ def _rebuilder() -> Callable[..., _Tensor]:
     return rebuild
 
 
-def _plain(stream: BinaryIO) -> Any:
+def _load_plain(stream: BinaryIO) -> Any:
     return _load(_Plain(stream))
 
 
@@ -196,7 +196,7 @@ def _load(unpickler: pickle.Unpickler) -> Any:
         raise DataError(f"The file is damaged or has another format: {error}") from error
 
 
-def _values(stream: BinaryIO, storage: _Storage) -> NDArray[Any]:
+def _read_values(stream: BinaryIO, storage: _Storage) -> NDArray[Any]:
     count = int.from_bytes(stream.read(8), "little")
     if count != storage.size:
         raise DataError("A storage of the file has another size than the file states.")

@@ -58,9 +58,9 @@ def load_vgg16(model: keras.Model, settings: Settings) -> None:
     Raises:
         DataError: There are no weights, or they do not match their description.
     """
-    file, _ = _found(settings)
-    body = _body()
-    _read(body, file)
+    file, _ = _find_weights(settings)
+    body = _build_body()
+    _load_from_file(body, file)
     for layer in body.layers:
         if layer.weights:
             model.get_layer(layer.name).set_weights(layer.get_weights())
@@ -69,13 +69,13 @@ def load_vgg16(model: keras.Model, settings: Settings) -> None:
 def describe_vgg16(settings: Settings) -> Pretrained:
     """Describe the weights that networks based on VGG16 start from.
 
-    Weights in TENSIGHT_HOME, which `tensight train vgg16 --weights` imports, take precedence over
+    Weights in TENSIGHT_HOME, which `tensight pretrain --weights` imports, take precedence over
     the ImageNet weights in TENSIGHT_DATA.
 
     Raises:
         DataError: There are no weights, or those in TENSIGHT_HOME do not match their description.
     """
-    return _found(settings)[1]
+    return _find_weights(settings)[1]
 
 
 def save_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pretrained:
@@ -89,7 +89,7 @@ def save_vgg16(body: keras.Model, about: Pretrained, settings: Settings) -> Pret
     Returns:
         The description with the digest.
     """
-    folder = _folder(settings)
+    folder = _weights_folder(settings)
     private_folder(settings.home)
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
@@ -153,13 +153,13 @@ def read_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
             sha256=_NO_DIGEST,
         )
     file = Path(weights)
-    body = _body()
+    body = _build_body()
     if (file / CONFIG).is_file():
-        return body, _read_back(body, Bundle.open(file))
-    _read(body, file)
+        return body, _load_from_flatbuffer(body, Bundle.open(file))
+    _load_from_file(body, file)
     beside = file.with_name(_ABOUT)
     if file.name == _WEIGHTS and beside.is_file():
-        return body, _described(file)
+        return body, _read_description(file)
     return body, Pretrained(
         network="VGG16",
         source=f"with the weights of the file {file.name}",
@@ -168,15 +168,15 @@ def read_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
     )
 
 
-def _folder(settings: Settings) -> Path:
+def _weights_folder(settings: Settings) -> Path:
     return settings.home / "weights"
 
 
-def _found(settings: Settings) -> tuple[Path, Pretrained]:
+def _find_weights(settings: Settings) -> tuple[Path, Pretrained]:
     """Return the file of the pretrained weights and their description."""
-    file = _folder(settings) / _WEIGHTS
+    file = _weights_folder(settings) / _WEIGHTS
     if file.is_file():
-        return file, _described(file)
+        return file, _read_description(file)
     if settings.data is not None and (given := settings.data / _IN_DATA).is_file():
         return given, Pretrained(
             network="VGG16",
@@ -187,11 +187,11 @@ def _found(settings: Settings) -> tuple[Path, Pretrained]:
         )
     raise DataError(
         f"The pretrained weights of VGG16 are missing: there is neither {file} nor {_IN_DATA} in "
-        "TENSIGHT_DATA. Download ImageNet weights with `tensight train vgg16 --weights imagenet`."
+        "TENSIGHT_DATA. Download ImageNet weights with `tensight pretrain --weights imagenet`."
     )
 
 
-def _described(file: Path) -> Pretrained:
+def _read_description(file: Path) -> Pretrained:
     """Read the description beside a file of weights, and compare the digest."""
     beside = file.with_name(_ABOUT)
     try:
@@ -203,17 +203,17 @@ def _described(file: Path) -> Pretrained:
     if hashlib.sha256(file.read_bytes()).hexdigest() != about.sha256:
         raise DataError(
             f"{file} is not the file that {_ABOUT} beside it describes: its SHA-256 differs. "
-            "Import the weights again with `tensight train vgg16 --weights`."
+            "Import the weights again with `tensight pretrain --weights`."
         )
     return about
 
 
-def _body() -> keras.Model:
+def _build_body() -> keras.Model:
     shape = (VGG16_INPUT.height, VGG16_INPUT.width, 3)
     return keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)
 
 
-def _read(body: keras.Model, file: Path) -> None:
+def _load_from_file(body: keras.Model, file: Path) -> None:
     """Load the weights of keras.applications.VGG16 without its top layers from a file."""
     if not file.is_file():
         raise DataError(f"There is no file {file} to read the weights of VGG16 from.")
@@ -226,7 +226,7 @@ def _read(body: keras.Model, file: Path) -> None:
         ) from error
 
 
-def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
+def _load_from_flatbuffer(body: keras.Model, bundle: Bundle) -> Pretrained:
     """Load the weights of VGG16 without its top layers from the flatbuffer of a model."""
     about = bundle.config.training.pretrained
     if about is None or about.network != "VGG16" or bundle.config.family != "transfer":
@@ -236,7 +236,7 @@ def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
             "models/transfer."
         )
     convolutions = [layer for layer in body.layers if layer.weights]
-    weights = _convolutions(bundle.read(MODEL))
+    weights = _read_convolutions(bundle.read(MODEL))
     expected = [tuple(layer.kernel.shape) for layer in convolutions]
     found = [kernel.shape for kernel, _ in weights]
     if found != expected:
@@ -250,7 +250,7 @@ def _read_back(body: keras.Model, bundle: Bundle) -> Pretrained:
     return about.model_copy(update={"source": f"{about.source}; {served}"})
 
 
-def _convolutions(content: bytes) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _read_convolutions(content: bytes) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Read the convolutions of a flatbuffer in the order of execution.
 
     Returns:

@@ -111,7 +111,7 @@ def test_worker_draws_a_chart() -> None:
     [
         ChartDrawer(is_installed=False),
         ChartDrawer((sys.executable, "-c", "raise SystemExit('broken')")),
-        ChartDrawer((sys.executable, "-c", "input()\nwhile True: pass"), limit_s=0.5),
+        ChartDrawer((sys.executable, "-c", "input()\nwhile True: pass"), timeout_s=0.5),
         ChartDrawer(("no-such-program",)),
     ],
     ids=["missing extra", "failure", "hang", "missing program"],

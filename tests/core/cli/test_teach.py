@@ -41,7 +41,7 @@ def test_commands_of_the_guide_run(tmp_path: Path) -> None:
     for part in (
         "of 6 photos are classified correctly by a model taught without them",
         "Skipped circle/notes.txt: ",
-        "Photos that were there twice, and counted once: 1.",
+        "Duplicate photos, counted once: 1.",
         f"tensight models promote shapes {revision}",
     ):
         assert part in taught.stderr

@@ -27,9 +27,11 @@ def images() -> NDArray[np.float32]:
     return pixels.astype(np.float32)
 
 
-def engine(code: str, *, answer_s: float = 60.0) -> IsolatedEngine:
+def engine(code: str, *, answer_timeout_s: float = 60.0) -> IsolatedEngine:
     command = fake_engine_worker(code)
-    return IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command, answer_s=answer_s)
+    return IsolatedEngine(
+        MODEL, classes=CLASSES, threads=1, command=command, answer_timeout_s=answer_timeout_s
+    )
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -105,7 +107,7 @@ def test_last_words_of_a_crashed_model_are_part_of_the_error(images: NDArray[np.
 def test_model_that_hangs_is_stopped(images: NDArray[np.float32], tmp_path: Path) -> None:
     note = tmp_path / "pid"
     hangs = f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    stopped = engine(hangs, answer_s=1.0)
+    stopped = engine(hangs, answer_timeout_s=1.0)
     with pytest.raises(EngineStoppedError, match="did not answer in 1 s"):
         stopped.run(images)
     assert not Path(f"/proc/{note.read_text()}").exists()
@@ -140,7 +142,7 @@ def test_worker_that_does_not_start_is_no_proof_about_the_model(
 def test_worker_that_does_not_start_in_time_is_no_proof_about_the_model() -> None:
     command = python("time.sleep(600)")
     with pytest.raises(EngineStartError, match="not ready within 1 s"):
-        IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command, start_s=1.0)
+        IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command, start_timeout_s=1.0)
 
 
 def test_worker_ends_with_its_engine(images: NDArray[np.float32]) -> None:

@@ -60,7 +60,7 @@ path, folder = sys.stdin.readline().strip(), Path(sys.stdin.readline().strip())
 commit = hub.resolve_commit("owner/models", "main", token=None)
 files = [each for each in commit.files if each.path == path]
 try:
-    hub.fetch(commit, files, into=folder, cache=folder / "hub", token=None, patience_s=1)
+    hub.fetch(commit, files, into=folder, cache=folder / "hub", token=None, timeout_s=1)
 except HubError as error:
     sys.exit(str(error))
 """

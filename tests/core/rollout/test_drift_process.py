@@ -62,7 +62,7 @@ def test_scipy_is_not_loaded_by_the_process_that_asks() -> None:
         DriftProcess(is_installed=False),
         DriftProcess((sys.executable, "-c", "raise SystemExit('broken')")),
         DriftProcess((sys.executable, "-c", "print('no JSON')")),
-        DriftProcess((sys.executable, "-c", "input()\nwhile True: pass"), limit_s=0.5),
+        DriftProcess((sys.executable, "-c", "input()\nwhile True: pass"), timeout_s=0.5),
     ],
     ids=["missing extra", "failure", "wrong output", "hang"],
 )

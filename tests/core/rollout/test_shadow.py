@@ -19,7 +19,7 @@ from tests.support import drawings
 from tests.support.rollouts import MODEL, fake_worker, settings_with_model
 from tests.support.servers import wait_for
 
-QUICK = ShadowLimits(answer_s=1.0, restart_s=0.01)
+QUICK = ShadowLimits(answer_timeout_s=1.0, restart_s=0.01)
 # A header of 60,000 bytes.
 NESTED = """
 sys.stdout.buffer.write(bytes([0, 0, 234, 96, 0, 0, 0, 0]) + b"[" * 60_000)
@@ -144,7 +144,7 @@ def test_answer_is_not_taken_for_that_to_another_photo(
 
     monkeypatch.setattr(threading.Timer, "start", start_or_refuse)
     # The request is sent before its answer cannot be waited for.
-    limits = replace(QUICK, answer_s=77.0)
+    limits = replace(QUICK, answer_timeout_s=77.0)
     code = "answer(usual | {'label': photo.decode()})"
     with closing(runner(settings, limits=limits, code=code)) as running:
         assert running.offer(b"first", live)

@@ -218,7 +218,7 @@ class CatalogWithFakeEngine(Catalog):
             classes=len(bundle.config.labels),
             threads=1,
             command=fake_engine_worker(self.code, features=128),
-            answer_s=2.0,
+            answer_timeout_s=2.0,
             **options,
         )
         return Classifier(bundle, threads=1, backbone=Backbone(bundle, engine))

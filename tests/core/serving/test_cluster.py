@@ -107,7 +107,7 @@ def test_clients_lose_no_photo_while_replicas_fail(
     cluster: Cluster, catalog: Catalog, photos: list[bytes], failure: Failure
 ) -> None:
     expected = scores_in_process(catalog, photos)
-    outcome = outcome_of(failure, cluster, photos, expected, patience_s=PATIENCE_S)
+    outcome = outcome_of(failure, cluster, photos, expected, timeout_s=PATIENCE_S)
     sys.stdout.write(f"{failure.__name__}: {outcome}\n")  # shown by `pytest -rP`
     assert outcome.photos >= PHOTOS
     assert outcome.failures > 0

@@ -127,13 +127,13 @@ def test_unexpected_failure_hides_its_cause(
     [
         ({}, "Send one photo"),
         ({"photo": "AAAA", "path": "x.jpg"}, "Send one photo"),
-        ({"photo": 5}, "is text, not int"),
+        ({"photo": 5}, "must be a string, not int"),
         ({"photo": "not base64!"}, "is not base64"),
         ({"photo": "AAAA", "top": 3}, "no argument 'top'"),
         ({"photo": "AAAA", "model": 5}, "name of a model"),
-        ({"photo": "data:image/png;base64,AAAA"}, "is an address"),
-        ({"url": "x.jpg"}, "is an address"),
-        ({"path": "file:///etc/hostname"}, "is an address"),
+        ({"photo": "data:image/png;base64,AAAA"}, "is a URL"),
+        ({"url": "x.jpg"}, "is a URL"),
+        ({"path": "file:///etc/hostname"}, "is a URL"),
     ],
 )
 def test_wrong_arguments_are_reported(catalog: Catalog, given: dict[str, Any], told: str) -> None:

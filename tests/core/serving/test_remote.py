@@ -98,7 +98,7 @@ def test_remote_predictor_raises_the_errors_of_the_service(
 
 
 def test_unreachable_service_is_reported(jpeg: bytes) -> None:
-    remote = RemotePredictor(f"http://127.0.0.1:{free_port()}", patience_s=1)
+    remote = RemotePredictor(f"http://127.0.0.1:{free_port()}", timeout_s=1)
     for ask in (lambda: asyncio.run(remote.predict(jpeg)), remote.models):
         with pytest.raises(
             UnavailableError, match=r"is not available: .*connect.*within 1 s\. Check"
@@ -127,7 +127,7 @@ def test_endless_response_times_out(jpeg: bytes) -> None:
         server.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with (
-            closing(RemotePredictor(url, patience_s=0.5)) as remote,
+            closing(RemotePredictor(url, timeout_s=0.5)) as remote,
             pytest.raises(UnavailableError, match="in time"),
         ):
             asyncio.run(remote.predict(jpeg))
@@ -197,7 +197,7 @@ def test_error_of_a_proxy_is_retried(url: str, jpeg: bytes, status: int) -> None
     thread = threading.Thread(target=server.serve_forever, args=(LOOK_S,))
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"
-    with closing(RemotePredictor(address, patience_s=PATIENCE_S)) as remote:
+    with closing(RemotePredictor(address, timeout_s=PATIENCE_S)) as remote:
         assert asyncio.run(remote.predict(jpeg)).model == "classic"
     assert len(asked) == 2
     server.shutdown()
@@ -243,7 +243,7 @@ def test_best_effort_photo_is_dropped_by_a_busy_service(jpeg: bytes) -> None:
 
 def test_request_is_retried_until_the_service_starts(catalog: Catalog, jpeg: bytes) -> None:
     port = free_port()
-    remote = RemotePredictor(f"http://127.0.0.1:{port}", patience_s=20)
+    remote = RemotePredictor(f"http://127.0.0.1:{port}", timeout_s=20)
     answers: list[str] = []
 
     async def ask() -> None:

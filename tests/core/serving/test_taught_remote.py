@@ -59,7 +59,7 @@ def remote(service: str, front: Settings) -> Iterator[RemotePredictor]:
     heads = LocalHeads(Catalog(front))
     pool = PhotoPool(PhotoLimits(), workers=1, inline_pixels=1_000_000)
     with closing(
-        RemotePredictor(service, key=KEYS[0], patience_s=PATIENCE_S, photos=pool, heads=heads)
+        RemotePredictor(service, key=KEYS[0], timeout_s=PATIENCE_S, photos=pool, heads=heads)
     ) as predictor:
         yield predictor
 
@@ -109,7 +109,7 @@ def test_features_of_the_served_base_average_to_the_embedding(catalog: Catalog) 
 def test_front_teaches_on_the_served_base(url: str, tmp_path: Path) -> None:
     front = Settings(models=MODELS, home=tmp_path / "front", threads=1)
     heads = LocalHeads(Catalog(front))
-    with closing(RemotePredictor(url, patience_s=PATIENCE_S, heads=heads)) as predictor:
+    with closing(RemotePredictor(url, timeout_s=PATIENCE_S, heads=heads)) as predictor:
         with closing(connect_teaching(front, predictor)) as connected:
             model = connected.teaching.create("chat:1", "Shapes", drawn())
         assert model.record is not None
@@ -138,7 +138,7 @@ def test_private_model_answers_in_the_front_alone(
     )
     assert previewed.prediction.label == "circle"
     with (
-        closing(RemotePredictor(service, key=KEYS[0], patience_s=PATIENCE_S)) as other,
+        closing(RemotePredictor(service, key=KEYS[0], timeout_s=PATIENCE_S)) as other,
         pytest.raises(ModelNotFoundError),
     ):
         asyncio.run(other.predict(shape_jpeg("square", 9), model=model.record.id))
@@ -164,7 +164,7 @@ def test_private_model_is_in_no_list_and_no_metric(
     settings = Settings(models=models, home=tmp_path / "home", threads=1)
     with serving(settings, Catalog(settings)) as url:
         with (
-            closing(RemotePredictor(url, patience_s=PATIENCE_S)) as embedder,
+            closing(RemotePredictor(url, timeout_s=PATIENCE_S)) as embedder,
             closing(PhotoPool(PhotoLimits(), workers=1, inline_pixels=1_000_000)) as pool,
         ):
             embed = embedding_by(embedder, base)
@@ -183,7 +183,7 @@ def test_private_model_is_in_no_list_and_no_metric(
 
 def test_embedding_needs_the_key(service: str, base: TeachingBase) -> None:
     with (
-        closing(RemotePredictor(service, patience_s=PATIENCE_S)) as stranger,
+        closing(RemotePredictor(service, timeout_s=PATIENCE_S)) as stranger,
         pytest.raises(UnavailableError, match="API key missing or invalid"),
     ):
         asyncio.run(stranger.embed(shape_jpeg("circle", 1), base.reference))

@@ -341,7 +341,7 @@ def test_owner_has_a_limited_number_of_models(
 ) -> None:
     teaching = Teaching(settings, base, embed, pool, KEY, learner=learn_here, max_models=1)
     teaching.create("chat:1", "Shapes", drawn("circle", "square"))
-    with pytest.raises(TeachingError, match="already 1 classifiers"):
+    with pytest.raises(TeachingError, match="already have 1 classifiers"):
         teaching.create("chat:1", "Shapes", drawn("circle", "square"))
 
 

@@ -49,7 +49,7 @@ def test_missing_data_is_reported_before_the_first_recipe(tmp_path: Path) -> Non
     made.tiny_imagenet(tmp_path)
     with pytest.raises(DataError, match=r"int8\.tflite cannot be read"):
         begin([recipes[0], made.like("mobilenet")], ten, settings)
-    with pytest.raises(DataError, match=r"pretrained weights of VGG16 are missing.*train vgg16"):
+    with pytest.raises(DataError, match=r"pretrained weights of VGG16 are missing.*pretrain"):
         begin([recipes[0], made.recipe(name="three", pretrained_body="vgg16")], ten, settings)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "labels.csv").write_text("file,label\na.png,cow\n")

@@ -1,4 +1,4 @@
-"""Add the table of whose photos a shadow may compare."""
+"""Add the table of the senders whose photos a shadow may compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Add of how many labels an operator was told by a digest."""
+"""Add the number of labels that an operator was last told by a digest."""
 
 from __future__ import annotations
 
