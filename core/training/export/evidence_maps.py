@@ -18,6 +18,8 @@ EMBEDDING = "embedding"
 
 # Smallest side of a feature map whose evidence maps are fine enough to be shown.
 _MIN_CELLS = 7
+# Largest side of a feature map for evidence maps by occlusion, whose cost grows with its square.
+_MAX_OCCLUDED_CELLS = 32
 # Side of the square of cells that is set to 0 at a time.
 _OCCLUDED = 2
 
@@ -51,9 +53,10 @@ def gradient_model(model: keras.Model) -> keras.Model:
     # Gradients of the logits with respect to tensors, shape (n · k, ...), by id of the tensor. At
     # any time the logits depend on the image through these tensors alone.
     gradients = {id(model.outputs[0]): ops.reshape(identity, (-1, classes))}
-    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
-    for layer in reversed(chain):
-        gradient = gradients.pop(id(layer.output))
+    for layer in reversed(_operations(model)):
+        gradient = gradients.pop(id(layer.output), None)
+        if gradient is None:
+            raise TrainingError(f"{layer.name} has several outputs, or is called several times.")
         if not gradients and _cells(layer) >= _MIN_CELLS:
             break
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
@@ -81,7 +84,7 @@ def occlusion_model(model: keras.Model) -> keras.Model:
     The evidence for class k at a place is the decrease of logit k when 2×2 cells of the activation
     there are set to 0 (occlusion, Zeiler and Fergus 2014, arXiv 1311.2901, of an activation instead
     of the image). The layers above the activation run once for each place. The activation is that
-    of the deepest layer that has at least 8×8 cells and that all paths pass through.
+    of the deepest layer that has 8×8 to 32×32 cells and that all paths pass through.
 
     Args:
         model: Network from images of a fixed size to logits, in float32, with a layer `embedding`.
@@ -93,11 +96,15 @@ def occlusion_model(model: keras.Model) -> keras.Model:
     Raises:
         TrainingError: No layer is fine enough, or some path bypasses every such layer.
     """
-    chain = [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
-    fine = [layer for layer in chain if _cells(layer) > _MIN_CELLS]
+    fine = [
+        layer
+        for layer in _operations(model)
+        if _cells(layer) > _MIN_CELLS and max(layer.output.shape[1:3]) <= _MAX_OCCLUDED_CELLS
+    ]
     if not fine:
         raise TrainingError(
-            f"No layer of {model.name} has more than {_MIN_CELLS}×{_MIN_CELLS} cells."
+            f"No layer of {model.name} has more than {_MIN_CELLS}×{_MIN_CELLS} cells and at most "
+            f"{_MAX_OCCLUDED_CELLS}×{_MAX_OCCLUDED_CELLS}."
         )
     for layer in reversed(fine):
         try:
@@ -108,7 +115,8 @@ def occlusion_model(model: keras.Model) -> keras.Model:
     else:
         raise TrainingError(
             f"In {model.name}, not all paths pass through one layer of more than "
-            f"{_MIN_CELLS}×{_MIN_CELLS} cells."
+            f"{_MIN_CELLS}×{_MIN_CELLS} cells and at most "
+            f"{_MAX_OCCLUDED_CELLS}×{_MAX_OCCLUDED_CELLS}."
         )
     activation = layer.output
     height, width, channels = activation.shape[1:]
@@ -171,7 +179,12 @@ def with_maps(model: keras.Model, maps: Any, **more: Any) -> keras.Model:
     return keras.Model(model.input, outputs | {"maps": maps} | more)
 
 
-def _cells(layer: keras.Layer) -> int:
+def _operations(model: keras.Model) -> list[Any]:
+    """Return the layers of a model and the operations between them, each after its inputs."""
+    return [each for each in model.operations if not isinstance(each, layers.InputLayer)]
+
+
+def _cells(layer: Any) -> int:
     """Return the smaller side of a layer's feature map; 0 for another output."""
-    shape = layer.output.shape
+    shape = getattr(layer.output, "shape", ())
     return min(shape[1:3]) if len(shape) == 4 else 0

@@ -222,6 +222,17 @@ def test_augmentation_layers_are_removed(
     assert answers[0].saliency is not None
 
 
+def test_plain_sequential_is_exported(workspace: Path, plain: Bundle, tmp_path: Path) -> None:
+    inner = keras.saving.load_model(workspace / "shapes.keras")
+    model = keras.Sequential([keras.Input((32, 32, 3)), *inner.layers[1:]])
+    model.save(tmp_path / "sequential.keras")
+    bundle = exported(workspace, tmp_path / "sequential.keras", tmp_path / "sequential")
+    photo = workspace / "test" / "1.png"
+    answers = [Classifier(b, threads=1).predict(photo, saliency=True) for b in (bundle, plain)]
+    assert answers[0].scores == pytest.approx(answers[1].scores, abs=1e-5)
+    assert answers[0].saliency is not None
+
+
 @pytest.mark.parametrize("end", ["activation", "operation", "dropout between", "linear after"])
 def test_softmax_is_removed_in_every_form(workspace: Path, tmp_path: Path, end: str) -> None:
     inner = keras.saving.load_model(workspace / "shapes.keras")
@@ -246,15 +257,10 @@ def test_softmax_is_removed_in_every_form(workspace: Path, tmp_path: Path, end: 
 def test_unsupported_layer_is_named(
     workspace: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    inner = keras.saving.load_model(workspace / "shapes.keras")
     image = keras.Input((32, 32, 3))
-    x = layers.RandomCrop(24, 24, name="cropped")(image)
-    for layer in inner.layers[1:]:
-        x = layer(x)
-    keras.Model(image, x).save(tmp_path / "bad.keras")
-    with pytest.raises(
-        TrainingError, match=r"LiteRT does not support the layer cropped, a RandomCrop"
-    ):
+    x = layers.LSTM(4, name="rows")(layers.Reshape((32, 96))(image))
+    keras.Model(image, layers.Dense(3)(x)).save(tmp_path / "bad.keras")
+    with pytest.raises(TrainingError, match=r"LiteRT does not support the layer rows, a LSTM"):
         exported(workspace, tmp_path / "bad.keras", tmp_path / "bad")
     assert not (tmp_path / "bad").exists()
     assert capfd.readouterr().err.count("\n") < 3
