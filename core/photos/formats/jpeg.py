@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from core.errors import ImageError
 from core.photos.formats.inspected import Inspected, check_parts, damaged_error
@@ -17,6 +18,7 @@ _NOISE = bytes.fromhex("5a93c6396ca50f78") * 8
 FILLER = _NOISE + b"".join(bytes([0xFF, 0xD0 + i]) + _NOISE for i in range(8))
 """Bytes that do not decode to plain gray in an incomplete scan, also after a restart marker."""
 
+_SOI = b"\xff\xd8"
 _SOS, _EOI = 0xDA, 0xD9
 _APP1 = 0xE1
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -37,9 +39,9 @@ def inspect(data: bytes) -> Inspected:
             or scans.
     """
     view = memoryview(data)
-    kept, exif = [view[:2]], bytearray()
+    kept, exif = [view[: len(_SOI)]], bytearray()
     xmp, width, height, components, progressive = b"", 0, 0, 0, False
-    offset = 2
+    offset = len(_SOI)
     for count in range(1 << 62):
         check_parts(count)
         offset = data.find(b"\xff", offset)
@@ -77,8 +79,16 @@ def inspect(data: bytes) -> Inspected:
 
 
 def has_end(data: bytes) -> bool:
-    """Return whether a JPEG has its end marker, which other data may follow."""
-    return data.endswith(END) or END in data
+    """Return whether a JPEG has its end marker, which other data may follow.
+
+    A thumbnail in the metadata has an end marker, too, which is not that of the photo.
+
+    Raises:
+        ImageError: `unsupported` if there are too many segments.
+    """
+    if data.endswith(END):
+        return True
+    return END in data and _EOI in _markers(data, len(_SOI))
 
 
 def _check_scans(data: bytes, offset: int) -> None:
@@ -86,17 +96,31 @@ def _check_scans(data: bytes, offset: int) -> None:
     if data.count(b"\xff\xda", offset) <= MAX_SCANS:
         return
     # Not all of them need be scans: they may be in comments or in data after the image.
-    scans, segments = 0, 0
-    while match := _NEXT_MARKER.search(data, offset):
-        offset, marker = match.start(), match[0][1]
-        if marker == _EOI:
-            return
-        scans, segments = scans + (marker == _SOS), segments + 1
-        check_parts(segments)
+    scans = 0
+    for marker in _markers(data, offset):
+        scans += marker == _SOS
         if scans > MAX_SCANS:
             raise ImageError(
                 "unsupported",
                 f"The JPEG consists of more than {MAX_SCANS} scans, which no camera writes. Save "
                 "the photo again.",
             )
-        offset += 2 + max(2, int.from_bytes(data[offset + 2 : offset + 4], "big"))
+
+
+def _markers(data: bytes, offset: int) -> Iterator[int]:
+    """Yield each marker up to the end marker, without those in what segments contain.
+
+    Raises:
+        ImageError: `unsupported` if there are too many segments.
+    """
+    count = 0
+    while match := _NEXT_MARKER.search(data, offset):
+        offset, marker = match.start(), match[0][1]
+        yield marker
+        if marker == _EOI:
+            return
+        count += 1
+        check_parts(count)
+        offset += 2
+        if marker not in _STANDALONE:
+            offset += max(2, int.from_bytes(data[offset : offset + 2], "big"))
