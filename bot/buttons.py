@@ -14,7 +14,7 @@ from bot import corrections, replies
 from bot.button_press import ButtonPress, Notice
 from bot.guards import USER_ERRORS
 from bot.photos import explain_photo
-from bot.refusals import is_closed
+from bot.refusals import is_closed, is_gone
 from bot.state import BotContext
 from bot.updates import client_of
 from core import locale
@@ -69,6 +69,8 @@ async def _try_handling(
     except BadRequest as error:
         if is_closed(error):
             return Notice(texts["may_not_write"]), None
+        if is_gone(error):
+            return Notice(texts["too_old"]), None
         if "not modified" in error.message.lower():
             return None, None
         return Notice(locale.format_error(TenSightError(), language)), error

@@ -11,7 +11,7 @@ from telegram.error import EndPointNotFound, InvalidToken, NetworkError, Telegra
 
 from bot.failures import report_abandoned, report_failure, report_unknown_method
 from bot.photos import answer_album
-from bot.refusals import is_closed, knows_token
+from bot.refusals import is_closed, is_gone, knows_token
 from bot.retry import RetryLater, Service, unavailable_service
 from bot.state import BotApplication, BotContext
 from bot.updates import album_of
@@ -91,8 +91,8 @@ class Dispatcher:
         if isinstance(error, InvalidToken | EndPointNotFound):
             await self._recover_from_not_found(error, context)
             return False
-        if isinstance(error, TelegramError) and is_closed(error):
-            return True  # The chat does not let the bot write.
+        if isinstance(error, TelegramError) and (is_closed(error) or is_gone(error)):
+            return True  # The chat does not let the bot write, or the message was deleted.
         service = unavailable_service(error)
         if service is Service.DATABASE:
             self._state.alarms.on_database_failure()

@@ -134,6 +134,15 @@ def test_button_of_inaccessible_message_is_explained(
     assert notice.text == T["too_old"]
 
 
+@pytest.mark.parametrize("reason", ["message to edit not found", "message can't be edited"])
+def test_button_of_a_deleted_message_is_explained(
+    bot: RunningBot, chat: int, reply: Call, reason: str
+) -> None:
+    bot.telegram.faults.reasons["editMessageMedia"] = [f"Bad Request: {reason}"]
+    _, notice = press(bot.telegram, chat, reply, T["why"])
+    assert notice.text == T["too_old"]
+
+
 def test_caption_is_edited_where_a_picture_replaced_the_text(
     bot: RunningBot, chat: int, reply: Call
 ) -> None:

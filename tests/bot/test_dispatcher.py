@@ -274,11 +274,8 @@ def test_photo_is_answered_once_the_database_is_unlocked(
     [
         "TOPIC_CLOSED",
         "not enough rights to send text messages to the chat",
-        "have no rights to send a message",
-        "CHAT_WRITE_FORBIDDEN",
-        "message thread not found",
-        "chat not found",
-        "need administrator rights in the channel chat",
+        "message to be replied not found",
+        "group chat was upgraded to a supergroup chat",
     ],
 )
 def test_chat_where_the_bot_may_not_write_raises_no_alarm(
