@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from telegram.error import Conflict, EndPointNotFound, InvalidToken, TelegramError
+from telegram.error import Conflict, EndPointNotFound, InvalidToken, RetryAfter, TelegramError
+from telegram.warnings import PTBUserWarning
 
 from bot.inbox import MAX_WAITING
+from bot.rate_limiter import pause_s
 from bot.refusals import UNKNOWN_BOT, UNKNOWN_METHOD, knows_token
 from bot.state import BotApplication
 from bot.tasks import unless_stopped, wait_or_stop
@@ -28,6 +31,8 @@ _POLL_S = 30
 _MAX_CONFLICTS, _MAX_CONFLICTS_WHEN_OLD = 5, 60
 
 logger = logging.getLogger(__name__)
+# `Poller` has a reason not to call the library's method.
+warnings.filterwarnings("ignore", r"Please use 'Bot\.getUpdates'", PTBUserWarning)
 
 
 class Poller:
@@ -85,6 +90,8 @@ class Poller:
         except (InvalidToken, EndPointNotFound) as error:
             # The library raises InvalidToken also where a token was revoked.
             await self._on_not_found(error, stop)
+        except RetryAfter as error:
+            await wait_or_stop(stop, pause_s(error))
         except (TelegramError, TenSightError) as error:
             logger.warning("Updates cannot be fetched: %s", error)
             if isinstance(error, StoreError):
@@ -97,12 +104,12 @@ class Poller:
         """Request updates as JSON.
 
         `Bot.get_updates` would parse all of them at once: one that it cannot parse would hold up
-        the others. The method's name is capitalised, which Telegram accepts, because the library
-        warns where one of its own methods is called in this way.
+        the others. The name is written as it is documented, since only Telegram's own server
+        ignores capitals.
         """
         offset = {} if self._offset is None else {"offset": self._offset}
         updates: list[dict[str, Any]] = await self._bot.do_api_request(
-            "GetUpdates",
+            "getUpdates",
             api_kwargs={
                 "timeout": 0 if self._keeps_webhook else _POLL_S,
                 "allowed_updates": UPDATE_KINDS,

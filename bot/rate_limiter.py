@@ -15,7 +15,7 @@ from telegram.ext import BaseRateLimiter
 from bot.shared_pace import SharedPace
 from core.store.send_slots import Pace
 
-__all__ = ["TelegramRateLimiter"]
+__all__ = ["TelegramRateLimiter", "pause_s"]
 
 # Methods that send no message to a chat.
 UNLIMITED_METHODS = (
@@ -111,7 +111,7 @@ class TelegramRateLimiter(BaseRateLimiter[None]):
                         # A group that became a supergroup has another id from then on.
                         data["chat_id"] = error.new_chat_id
                     except RetryAfter as error:
-                        seconds = _seconds(error)
+                        seconds = pause_s(error)
                         logger.info("Telegram demands a pause of %g s", seconds)
                         line.paused_until = _now() + seconds
                         if self._shared is not None:
@@ -154,10 +154,11 @@ async def _repeat(
         try:
             return await callback(*args, **kwargs)
         except RetryAfter as error:
-            await asyncio.sleep(_seconds(error))
+            await asyncio.sleep(pause_s(error))
 
 
-def _seconds(error: RetryAfter) -> float:
+def pause_s(error: RetryAfter) -> float:
+    """Return the pause that Telegram demands, in seconds."""
     pause = error.retry_after  # a timedelta from the library's next major version on
     return pause.total_seconds() if isinstance(pause, timedelta) else float(pause)
 
