@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bot.photo_rate import PhotoRateLimiter
 from bot.timings import Backoff, Timings
 from core import locale
 from core.errors import BusyError
 from tests.support.predictors import ControlledPredictor
-from tests.support.running_bot import GROUP, MENTION, RunningBot, ask, running_bot, texts
+from tests.support.running_bot import GROUP, MENTION, RunningBot, ask, press, running_bot, texts
 from tests.support.servers import wait_for
 from tests.support.telegram_server import TelegramServer
 
@@ -29,6 +30,24 @@ def test_chat_over_its_rate_limit_is_warned_once(
     assert second.text.startswith("A ship")
     assert warning.text.startswith(TOO_MANY)
     assert after.text == texts()["whoami"].format(id=1)
+
+
+def test_explanation_counts_against_the_photos_a_minute(
+    telegram: TelegramServer, tmp_path: Path, content: bytes
+) -> None:
+    with running_bot(telegram, tmp_path) as bot:
+        now = time.time()
+        bot.state.photo_rate = PhotoRateLimiter(2, clock=lambda: now)
+        first = ask(telegram, 1, lambda: telegram.photo(1, content))
+        explained, _ = press(telegram, 1, first, texts()["why"])
+        assert explained.method == "editMessageMedia"
+        refused, notice = press(telegram, 1, explained, texts()["why"])
+        assert refused is explained
+        assert notice.text.startswith("You have sent too many photos.")
+        warning = ask(telegram, 1, lambda: telegram.photo(1, content))
+        assert warning.text.startswith(TOO_MANY)
+        shown, _ = press(telegram, 1, explained, texts()["right"])
+        assert shown.method == "editMessageReplyMarkup", "feedback is no photo"
 
 
 def test_group_over_its_rate_limit_is_not_warned(
