@@ -12,13 +12,13 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from bot import replies
 from core.bundle.leaderboard import read_models
 from core.registry.catalog import Catalog
-from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.training.ablation_results import read_ablation
 from core.training.evaluation.results_page import results_page
@@ -26,9 +26,7 @@ from core.training.evaluation.tables import index, readme_table
 from core.training.evaluation.teaching_results import read_teaching
 from core.training.pages import write_cards
 from core.training.recipes import RECIPES
-from demo.app import build_page, launch
-from tests.support import drawings
-from tests.support.servers import free_port
+from tests.e2e.visit import serving, upload_photo, visit
 
 ROOT = Path(__file__).parent.parent
 _CHAT = """
@@ -43,6 +41,15 @@ _CHAT = """
 </style>
 <main><img src="data:image/jpeg;base64,{photo}"><p>{text}</p>{rows}</main>
 """
+_SCREENS: dict[str, Any] = {
+    "page": {"viewport": {"width": 1000, "height": 740}},
+    "phone": {
+        "viewport": {"width": 360, "height": 740},
+        "device_scale_factor": 2,
+        "is_mobile": True,
+        "has_touch": True,
+    },
+}
 _FIGURES = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -63,20 +70,18 @@ def pages() -> dict[str, str]:
     }
 
 
-def page_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -> None:
-    """Write a screenshot of the page with a prediction."""
-    predictor = LocalPredictor(Catalog(settings), queue_size=4, deadline_s=30)
-    page = build_page(predictor)
-    port = free_port()
-    launch(page, host="127.0.0.1", port=port)
-    view = browser.new_page(viewport={"width": 1000, "height": 740}, locale="en-GB")
-    view.goto(f"http://127.0.0.1:{port}")
-    view.set_input_files("#photo input[type=file]", photo)
-    expect(view.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
-    view.wait_for_timeout(1_000)  # the bars grow to their length
-    view.screenshot(path=path)
-    page.close(verbose=False)
-    predictor.close()
+def page_pictures(browser: Browser, settings: Settings, photo: Path, folder: Path) -> None:
+    """Write screenshots of the page with a prediction, on a desktop and on a phone."""
+    variables = {"TENSIGHT_HOME": str(settings.home), "TENSIGHT_MODELS": str(settings.models)}
+    with serving(settings.home.parent, **variables) as (address, _):
+        for name, screen in _SCREENS.items():
+            view = browser.new_page(**screen, locale="en-GB")
+            visit(view, address)
+            upload_photo(view, photo)
+            expect(view.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
+            view.wait_for_timeout(1_000)  # the bars grow to their length
+            view.screenshot(path=folder / f"{name}.png")
+            view.close()
 
 
 def bot_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -> None:
@@ -105,13 +110,12 @@ def bot_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -
 def pictures(folder: Path) -> None:
     """Write the pictures of the README with Debian's Chromium."""
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
-        photo = Path(scratch) / "ship.jpg"
+        photo = ROOT / "demo" / "photos" / "cat.jpg"
         settings = Settings(models=ROOT / "models", home=Path(scratch) / "home")
-        drawings.seascape(1200, 900).save(photo, quality=92)
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        page_picture(browser, settings, photo, folder / "page.png")
+        page_pictures(browser, settings, photo, folder)
         bot_picture(browser, settings, photo, folder / "bot.png")
         browser.close()
 
