@@ -45,6 +45,28 @@ def _many_fields(server: Server) -> None:
     _send(server, b"GET / HTTP/1.1\r\nHost: a\r\n", *[b"a:\r\n" * (_MB // 4)] * 64)
 
 
+def _at_once(server: Server, connections: int, *pieces: bytes) -> None:
+    """Send the same bytes over several connections."""
+    threads = [threading.Thread(target=_send, args=(server, *pieces)) for _ in range(connections)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+
+
+def _blank_lines(server: Server) -> None:
+    _at_once(server, 8, *[b"\n" * _MB] * 8)
+
+
+def _blank_crlf_lines(server: Server) -> None:
+    _at_once(server, 8, *[b"\r\n" * (_MB // 2)] * 8)
+
+
+def _pipelined_requests(server: Server) -> None:
+    first = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+    _at_once(server, 8, first + b"GET / HTTP/1.1\r\n\r\n" * 50_000)
+
+
 def _incomplete_heads(server: Server) -> None:
     connections = []
     with contextlib.suppress(OSError):
@@ -70,6 +92,12 @@ def _tiny_chunks(server: Server) -> None:
     _send(server, head, b"1\r\nx\r\n" * 1_000_000, b"0\r\n\r\n")
 
 
+def _chunk_extensions(server: Server) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1;" + b"x" * 1_000 + b"\r\nx\r\n"
+    _at_once(server, 8, head, *[chunk * 1_000] * 8, b"0\r\n\r\n")
+
+
 def _large_trailer(server: Server) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     _send(server, head, b"1\r\nx\r\n0\r\nX: ", *[b"x" * _MB] * 64)
@@ -77,13 +105,7 @@ def _large_trailer(server: Server) -> None:
 
 def _large_events(server: Server) -> None:
     head = b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: a\r\nContent-Length: 300000000\r\n\r\n"
-    threads = [
-        threading.Thread(target=_send, args=(server, head, *[b"x" * _MB] * 300)) for _ in range(4)
-    ]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    _at_once(server, 4, head, *[b"x" * _MB] * 300)
 
 
 def _events_without_listener(server: Server) -> None:
@@ -106,11 +128,15 @@ def _field_upload(server: Server) -> None:
 _COMMON_ATTACKS: dict[str, Callable[[Server], None]] = {
     "a header field of 64 MB": _large_head,
     "64 MB of header fields": _many_fields,
+    "64 MB of blank lines over 8 connections": _blank_lines,
+    "64 MB of blank CRLF lines over 8 connections": _blank_crlf_lines,
+    "400,000 pipelined requests over 8 connections": _pipelined_requests,
     f"{_CONNECTIONS:,} half-sent heads": _incomplete_heads,
     f"{_CONNECTIONS:,} idle connections": _idle,
 }
 _SERVICE_ATTACKS = _COMMON_ATTACKS | {
     "a body in 1,000,000 chunks of a byte": _tiny_chunks,
+    "64 MB of chunk extensions over 8 connections": _chunk_extensions,
     "a trailer of 64 MB": _large_trailer,
 }
 _PAGE_ATTACKS = _COMMON_ATTACKS | {

@@ -21,18 +21,23 @@ from core.system import open_file_limit
 
 __all__ = ["ConnectionLimits", "LimitedProtocol", "server_config"]
 
+_NOT_BLANK = re.compile(rb"[^\r\n]")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+_BYTES_OF_END = 3
 _UPGRADE = re.compile(rb"(?im)^upgrade(?=[ \t]*:)")
 _MAX_CONNECTIONS = 1_000
 _MAX_BACKLOG = 2_048
+_MAX_PIPELINED = 32
 
 _REFUSED_HEAD = {
     408: b"The request head was not received in time.",
+    429: b"Too many requests at once. Wait for the responses to earlier ones.",
     431: b"The request head is too large.",
     503: b"Too many connections. Try again in a moment.",
 }
 _PHRASES = {
     408: b"Request Timeout",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
 }
@@ -59,7 +64,8 @@ class ConnectionLimits:
     """Limits on connections.
 
     Attributes:
-        head_bytes: Maximum size of a request head, and of chunk headers and trailers in a row.
+        head_bytes: Maximum size of a request head with the blank lines before it, and of chunk
+            headers and trailers in a row.
         head_s: Timeout in seconds for a complete request head.
         idle_s: Keep-alive timeout in seconds between two requests.
         stalled_s: Timeout in seconds for a client that does not read its response.
@@ -159,7 +165,8 @@ class LimitedProtocol(HttpToolsProtocol):
     A head is passed to the parser once it is complete, without its Upgrade field, since httptools
     would drop the body of a request that offers another protocol. After the head, the parser gets
     chunks of at most `head_bytes`, and at most as many bytes in a row that are neither body nor the
-    end of a part. This limits chunk headers and trailers as heads are limited.
+    end of a part. This limits chunk headers and trailers as heads are limited. Blank lines before
+    a head are counted, but not passed on.
 
     Args:
         config: Configuration of the server, passed by uvicorn.
@@ -185,11 +192,18 @@ class LimitedProtocol(HttpToolsProtocol):
         self._connections = connections
         # Received bytes that have not been passed to the parser yet.
         self._held = b""
+        # How many of them contain no end of a head.
+        self._searched = 0
+        # Bytes of blank lines since the last request.
+        self._blank_bytes = 0
         self._in_message = False
         self._in_head = False
         # Bytes parsed since the last progress in the body or the end of a part.
         self._idle_bytes = 0
         self._progressed = False
+        # Parts of the body that the parser found in the current piece. Appending each to the body
+        # would copy the body once per chunk.
+        self._body_parts: list[bytes] = []
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -214,6 +228,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass received bytes to the parser, as far as the limits allow."""
+        searched, self._searched = self._searched, 0
         if self._held:
             data, self._held = self._held + data, b""
         start = 0
@@ -230,16 +245,29 @@ class LimitedProtocol(HttpToolsProtocol):
                 if len(data) - start > self._limits.head_bytes:
                     self.cycle.keep_alive = False
                 return
-            found = _END_OF_HEAD.search(data, start, start + self._limits.head_bytes)
+            text = _NOT_BLANK.search(data, start)
+            first = len(data) if text is None else text.start()
+            self._blank_bytes += first - start
+            start, searched = first, max(first, searched)
+            most = self._limits.head_bytes - self._blank_bytes
+            found = _END_OF_HEAD.search(data, searched, start + max(most, 0))
             if found is None:
-                self._hold_head(data[start:])
+                self._hold_head(data[start:], most)
                 return
             head = data[start : found.end()]
             start = found.end()
+            self._blank_bytes = 0
             self._feed(_UPGRADE.sub(b"x-upgrade", head))
 
     def on_message_begin(self) -> None:
-        """Handle the start of a request."""
+        """Handle the start of a request.
+
+        Raises:
+            RuntimeError: Too many requests wait for a response. It stops the parser.
+        """
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self._refuse(429)
+            raise RuntimeError
         self._in_message = self._in_head = True
         self._progressed = True
         super().on_message_begin()
@@ -260,12 +288,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Handle a chunk of the body."""
         self._progressed = True
-        super().on_body(body)
+        self._body_parts.append(body)
 
     def on_message_complete(self) -> None:
         """Handle the end of the request body."""
         self._in_message = False
         self._progressed = True
+        self._pass_body_on()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -289,6 +318,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Reject malformed HTTP; if a response has started, only close the connection."""
         if self._is_answering() and self.cycle.response_started:
             self.transport.close()
+        elif self.transport.is_closing():  # refused already
+            return
         else:
             super().send_400_response(msg)
         self._held = b""
@@ -314,18 +345,30 @@ class LimitedProtocol(HttpToolsProtocol):
     def _feed(self, piece: bytes) -> None:
         self._progressed = False
         super().data_received(piece)
+        self._pass_body_on()
         self._idle_bytes = 0 if self._progressed else self._idle_bytes + len(piece)
         if self._in_message and self._idle_bytes >= self._limits.head_bytes:
             self._refuse(431)
         elif self._in_head:  # a head that follows a body in the same chunk
             self._expect_head()
 
-    def _hold_head(self, data: bytes) -> None:
-        """Buffer an incomplete head."""
-        if len(data) >= self._limits.head_bytes:
+    def _pass_body_on(self) -> None:
+        """Append the parts that were just parsed to the body of the current request."""
+        if self._body_parts:
+            body = b"".join(self._body_parts)
+            self._body_parts.clear()
+            super().on_body(body)
+
+    def _hold_head(self, data: bytes, most: int) -> None:
+        """Buffer an incomplete head, or reject it if it has `most` bytes already."""
+        if len(data) >= most:
             self._refuse(431)
             return
+        if not data:
+            # Blank lines alone are no request: the timeout that runs is not extended.
+            return
         self._held = data
+        self._searched = max(len(data) - _BYTES_OF_END + 1, 0)
         self._unset_keepalive_if_required()
         self._expect_head()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from core.serving.http.connections import ConnectionLimits
+from core.serving.http.connections import ConnectionLimits, LimitedProtocol
 from tests.support.raw_http import PATIENCE_S, connected, everything, exchange, served, status_of
 from tests.support.servers import wait_for
 
@@ -76,6 +78,75 @@ def test_head_of_maximum_size_is_accepted(port: int) -> None:
 )
 def test_head_that_is_too_large_is_rejected(port: int, head: bytes) -> None:
     assert status_of(exchange(port, head)) == 431
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\r\n", b"\r", b"\n\r"])
+def test_blank_lines_count_towards_the_head(port: int, line: bytes) -> None:
+    head = request(100)
+    few = line * ((HEAD - len(head)) // len(line))
+    assert told(exchange(port, few + head))["path"] == "/sized"
+    assert status_of(exchange(port, line * HEAD + head)) in (0, 431)
+    whole = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert b"/sized" in exchange(port, whole + few[:1000] + head)
+    assert b"/sized" not in exchange(port, whole + line * HEAD + head)
+
+
+def test_blank_lines_in_pieces_are_limited(port: int) -> None:
+    with connected(port) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(2 * HEAD):
+                connection.sendall(b"\n")
+            connection.sendall(request(100))
+        assert status_of(everything(connection)) in (0, 431)
+
+
+def test_blank_lines_after_a_response_do_not_extend_the_timeout(short_timeouts: int) -> None:
+    with connected(short_timeouts) as connection:
+        connection.sendall(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+        start = connection.recv(1)
+        connection.sendall(b"\r\n")
+        assert b"/first" in start + everything(connection)
+
+
+def test_blank_lines_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    feed = LimitedProtocol._feed
+
+    def counted(self: LimitedProtocol, piece: bytes) -> None:
+        sizes.append(len(piece))
+        feed(self, piece)
+
+    monkeypatch.setattr(LimitedProtocol, "_feed", counted)
+    head = request(100)
+    with served(echo) as port:
+        exchange(port, b"\n" * 2**20)
+        assert told(exchange(port, b"\r\n" * 5_000 + head))["path"] == "/sized"
+    assert sizes == [len(head)]
+
+
+def test_body_in_tiny_chunks_is_appended_once_per_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    appended: list[int] = []
+    append = HttpToolsProtocol.on_body
+
+    def counted(self: HttpToolsProtocol, body: bytes) -> None:
+        appended.append(len(body))
+        append(self, body)
+
+    monkeypatch.setattr(HttpToolsProtocol, "on_body", counted)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"Transfer-Encoding: chunked\r\n\r\n"
+    chunks = 10_000
+    with served(echo) as port:
+        answer = told(exchange(port, head + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n"))
+    assert answer["length"] == chunks
+    assert sum(appended) == chunks
+    assert len(appended) < chunks / 10
+
+
+def test_requests_queued_behind_a_body_are_limited(port: int) -> None:
+    sent = b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+    answer = exchange(port, sent + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n" * 300)
+    assert answer.count(b"HTTP/1.1") <= 40
+    assert b"HTTP/1.1 429" in answer or not answer
 
 
 @pytest.mark.parametrize(
