@@ -47,7 +47,8 @@ def bot(
 ) -> None:
     """Run the Telegram bot, which classifies the photos sent to it."""
     settings = read_settings()
-    from bot.runner import prepare, serve
+    from bot.app import build_application
+    from bot.runner import serve
     from bot.webhook import WebhookAddress
     from core.registry.releases import Releases
     from core.registry.sync import HubSync
@@ -64,7 +65,7 @@ def bot(
         address = None
         if webhook is not None:
             address = WebhookAddress(webhook, host or settings.host, port)
-        application = prepare(settings, predictor, store)
+        application = build_application(settings, predictor, store)
         serve(
             application,
             webhook=address,
@@ -96,7 +97,8 @@ def companion(
         return
     import asyncio
 
-    from bot.runner import prepare, run
+    from bot.app import build_application
+    from bot.runner import run
     from core.store.store import Store
 
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
@@ -104,7 +106,7 @@ def companion(
     def work() -> None:
         try:
             with closing(Store.open(settings)) as store:
-                application = prepare(settings, predictor, store)
+                application = build_application(settings, predictor, store)
                 with application.bot_data.metrics.serve_metrics(metrics_port):
                     loop.run_until_complete(run(application, stop, report=report))
         except TenSightError as error:

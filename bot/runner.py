@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 from telegram import Bot
 from telegram.error import InvalidToken, NetworkError
 
-from bot import log_redaction
 from bot.alarms import model_failure_reporter
-from bot.app import build_application
 from bot.digest_sender import watch_digests
 from bot.dispatcher import Dispatcher
 from bot.drift_alarm import watch_drift
@@ -31,11 +29,8 @@ from bot.webhook import WebhookAddress, WebhookServer
 from core.errors import BotError, StoreError, TenSightError
 from core.network import network_hint
 from core.serving.local import LocalPredictor
-from core.serving.predictor import Predictor
-from core.settings import Settings
-from core.store.store import Store
 
-__all__ = ["prepare", "run", "serve"]
+__all__ = ["run", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +176,7 @@ def serve(
     """Run the bot until the process is stopped, by Ctrl-C or a signal.
 
     Args:
-        application: Application from `prepare`.
+        application: Application from `build_application`.
         webhook: Where updates are received; None to fetch them by polling.
         metrics_port: Port for Prometheus; None to serve no metrics.
         metrics_host: Address that this port is bound to.
@@ -199,19 +194,3 @@ def serve(
             await run(application, stop, webhook=webhook, report=report)
 
     asyncio.run(run_until_signal())
-
-
-def prepare(settings: Settings, predictor: Predictor, store: Store) -> BotApplication:
-    """Build the application, after secrets have been redacted from the log.
-
-    Args:
-        settings: As for `build_application`.
-        predictor: As for `build_application`.
-        store: As for `build_application`.
-
-    Raises:
-        BotError: As in `build_application`.
-    """
-    # Before the library runs, since it logs URLs at level DEBUG.
-    log_redaction.redact(*settings.secrets())
-    return build_application(settings, predictor, store)

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-from core.redaction import without_credentials
+from core.redaction import masked_value
 
 __all__ = ["broken_variable", "is_loopback", "network_hint", "on_loopback"]
 
@@ -50,7 +50,7 @@ def broken_variable() -> str | None:
             why = "its folder does not exist"
         if why is not None:
             return (
-                f"The environment variable {name}={without_credentials(value)} is invalid: {why}. "
+                f"The environment variable {name}={masked_value(value)} is invalid: {why}. "
                 "Correct or unset it."
             )
     return None
@@ -78,7 +78,7 @@ def network_hint(url: str) -> str:
             name = next(n for n in os.environ if n.lower() == f"{scheme}_proxy")
             return (
                 f"The environment variable {name} sends these requests to the proxy "
-                f"{without_credentials(proxies[scheme])}. Check that it works, or add {host} to "
+                f"{masked_value(proxies[scheme])}. Check that it works, or add {host} to "
                 "NO_PROXY."
             )
     return ""

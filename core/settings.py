@@ -7,14 +7,14 @@ import re
 import sysconfig
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.errors import SettingsError
-from core.redaction import without_credentials
+from core.redaction import credentials, masked_value, without_credentials
 
 __all__ = ["Settings", "processors"]
 
@@ -106,7 +106,7 @@ def _written(value: object) -> str:
         return ",".join(map(str, value))
     if value is None:
         return ""
-    return without_credentials(value) if isinstance(value, str) else str(value)
+    return masked_value(value) if isinstance(value, str) else without_credentials(str(value))
 
 
 class Settings(BaseSettings):
@@ -440,7 +440,7 @@ class Settings(BaseSettings):
     def _refusal(cls, name: str, given: object, why: str) -> str:
         """Return the message about an invalid variable, with secrets masked."""
         is_secret = "SecretStr" in str(cls.model_fields[name].annotation)
-        shown = _MASK if is_secret else without_credentials(str(given))
+        shown = _MASK if is_secret else masked_value(str(given))
         return f"TENSIGHT_{name.upper()}={shown}: {why}."
 
     def secrets(self) -> list[str]:
@@ -452,9 +452,8 @@ class Settings(BaseSettings):
                 text = each.get_secret_value() if isinstance(each, SecretStr) else each
                 if isinstance(each, SecretStr):
                     found.append(each.get_secret_value())
-                if isinstance(text, str) and "://" in text and "@" in text:
-                    password = urlsplit(text).password
-                    found += [password, unquote(password)] if password else []
+                if isinstance(each, SecretStr) or (isinstance(text, str) and "://" in text):
+                    found += credentials(str(text))
         return list(dict.fromkeys(found))
 
     @property

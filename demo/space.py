@@ -72,10 +72,12 @@ else:
 
 
 if __name__ == "__main__":
+    from core.logs import configure_logging
     from core.settings import Settings
     from demo.app import serve
 
     settings = Settings.read()
+    configure_logging(settings)
     serve(settings, host=settings.host, port=settings.port, open_browser=False, report=print)
 '''
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import MissingExtraError, SettingsError
+from core.redaction import without_credentials
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -55,12 +55,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def read_settings() -> Settings:
     """Read the settings, and set up logging and Pillow's limits for this process."""
+    from core.logs import configure_logging
     from core.photos.decode import configure_pillow_limits
     from core.settings import Settings
 
     configure_pillow_limits()
     settings = Settings.read()
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+    configure_logging(settings)
     return settings
 
 
@@ -96,8 +97,8 @@ def has_desktop() -> bool:
 
 
 def say(message: str) -> None:
-    """Print a message to stderr."""
-    typer.echo(message, err=True)
+    """Print a message to stderr, with secrets masked: it may repeat what the user typed."""
+    typer.echo(without_credentials(message), err=True)
 
 
 def print_json(value: Any) -> None:

@@ -9,6 +9,7 @@ from core.bundle.config import CONFIG, METRICS
 from core.bundle.folder import BUNDLED, Bundle, find_bundles
 from core.bundle.leaderboard import ModelInfo, read_unbundled
 from core.errors import BundleError, ModelNotFoundError
+from core.redaction import without_credentials
 from core.registry.live_revisions import LiveRevisions
 from core.registry.revisions import RevisionStore
 
@@ -60,7 +61,8 @@ class ServableBundles:
                 f"The model {name!r} cannot be loaded: only its metrics are stored, not its "
                 f"weights. Available models: {names}."
             )
-        return ModelNotFoundError(f"There is no model {name!r}. Available models: {names}.")
+        shown = without_credentials(name)  # of a token that was pasted into TENSIGHT_MODEL
+        return ModelNotFoundError(f"There is no model {shown!r}. Available models: {names}.")
 
     def of(self, name: str) -> Iterator[Bundle | BundleError]:
         """Yield a model's live, last good and bundled bundles in that order, or their errors."""

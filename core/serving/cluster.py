@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from core.errors import BusyError, MissingExtraError, OutputError, UnavailableError
+from core.logs import configure_logging
 from core.network import is_loopback
 from core.output import PRIVATE_FILE, private_folder, replacing
 from core.photos.decode import configure_pillow_limits
+from core.redaction import masked_value, without_credentials
 from core.registry.catalog import Catalog
 from core.registry.probe import check_scores, probe_photo
 from core.registry.releases import Releases
@@ -93,7 +95,7 @@ class ServiceReplica:
         settings = Settings.read()
         if "threads" not in settings.model_fields_set:
             settings = settings.model_copy(update={"threads": PROCESSORS_PER_REPLICA})
-        logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+        configure_logging(settings)
         context = serve.get_replica_context()
         self._name = str(context.replica_id.unique_id)
         self._settings = settings
@@ -273,8 +275,9 @@ def _joined_cluster(settings: Settings) -> Iterator[None]:
         ray.init(logging_level=settings.log_level)
     except Exception as error:
         raise UnavailableError(
-            f"The cluster at {os.environ['RAY_ADDRESS']} cannot be joined. Check RAY_ADDRESS, and "
-            f"RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH. Ray says: {error}"
+            f"The cluster at {masked_value(os.environ['RAY_ADDRESS'])} cannot be joined. Check "
+            f"RAY_ADDRESS, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH. Ray says: "
+            f"{without_credentials(str(error))}"
         ) from error
     try:
         yield

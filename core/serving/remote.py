@@ -43,7 +43,7 @@ from core.photos.decode import Photo, check_bytes, decode, read_photo
 from core.photos.limits import PhotoLimits
 from core.photos.pool import PhotoPool
 from core.photos.prepare import Preparation
-from core.redaction import without_credentials
+from core.redaction import credentials, masked_value, without_secrets
 from core.serving.heads import LocalHeads
 from core.serving.predictor import Predictor, PreviewedPrediction, wait_for_result
 from core.settings import processors
@@ -364,9 +364,9 @@ class RemotePredictor(Predictor):
 
     def _unavailable(self, why: str) -> UnavailableError:
         hint = "" if is_loopback(self._url) else network_hint(self._url)
-        reason = without_credentials(why).removesuffix(".")
+        reason = without_secrets(why, credentials(self._url)).removesuffix(".")
         return UnavailableError(
-            f"The predictor at {without_credentials(self._url)} is not available: {reason}. Check "
+            f"The predictor at {masked_value(self._url)} is not available: {reason}. Check "
             "that it is running, and that TENSIGHT_PREDICTOR_URL and TENSIGHT_PREDICTOR_KEY are "
             "correct." + (f" {hint}" if hint and hint.removesuffix(".") != reason else "")
         )

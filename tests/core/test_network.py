@@ -95,6 +95,28 @@ def test_proxy_of_a_url_is_named_without_its_password(
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "user:sekret@127.0.0.1:9",
+        "user:sekret@proxy:badport",
+        "http://user:sek ret@proxy",
+        "http://user:s/ek ret@proxy:badport",
+        "nonsense://user:sekret@proxy",
+        "socks5://user:p@sekret@proxy",
+    ],
+)
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "ALL_PROXY"])
+def test_password_of_a_proxy_is_not_shown(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    for url in ("https://huggingface.co", "http://models.example"):
+        told = f"{broken_variable()} {network_hint(url)}"
+        assert "sek" not in told
+        assert "ret@" not in told
+
+
+@pytest.mark.parametrize(
     ("url", "loopback"),
     [
         ("http://127.0.0.1:8000", True),

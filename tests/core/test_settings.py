@@ -119,6 +119,33 @@ def test_password_in_a_url_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PASSWORD not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PREDICTOR_URL", "user:sekret@host:8000"),
+        ("PREDICTOR_URL", "http://user:se kret@host"),
+        ("PREDICTOR_URL", "http://user:sekret@host:badport"),
+        ("PREDICTOR_URL", "http://user:p@sekret@host:badport"),
+        ("TELEGRAM_API_URL", "user:sekret@host/bot"),
+        ("TELEGRAM_FILE_URL", "http://user:se kret@host/bot"),
+        ("HUB_REPO", "user:sekret@huggingface.co/owner/name"),
+        ("HUB_REPO", "https://user:sekret@huggingface.co/owner/name"),
+        ("PORT", "user:sekret@host"),
+        ("LOG_LEVEL", "hf_sekretabcdefgh"),
+        ("OPERATORS", "123456:sekretsekretsekretsekret"),
+    ],
+)
+def test_credentials_in_an_invalid_value_are_masked(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"TENSIGHT_{variable}", value)
+    with pytest.raises(SettingsError, match=rf"TENSIGHT_{variable}=.*\*\*\*") as told:
+        Settings.read()
+    said = "".join(traceback.format_exception(told.value))
+    assert "sekret" not in said
+    assert "kret" not in said
+
+
 def test_secrets_include_passwords_in_urls() -> None:
     settings = Settings(
         api_keys="0123456789abcdef,fedcba9876543210",

@@ -19,7 +19,7 @@ LAYERS = [
         *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
         *("core.system", "core.worker_process"),
     },
-    {"core.message_process"},
+    {"core.logs", "core.message_process"},
     {"core.photos"},
     {"core.bundle"},
     {"core.inference"},

@@ -101,6 +101,18 @@ def test_unreadable_env_file_is_reported(tmp_path: Path) -> None:
     is_one_line(run, 2, message="cannot be read: Permission denied")
 
 
+@pytest.mark.parametrize("token", ["hf_sekretsekret", "123456:sekretsekretsekretsekret"])
+@pytest.mark.parametrize("command", [["predict", "photo.jpg"], ["models", "list"], ["config"]])
+def test_token_in_the_wrong_variable_is_masked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], token: str
+) -> None:
+    monkeypatch.setenv("TENSIGHT_MODEL", token)
+    run = tensight(*command, cwd=tmp_path)
+    assert "sekret" not in run.stdout + run.stderr
+    if command[0] == "predict":
+        is_one_line(run, 2, message="There is no model '**********'")
+
+
 @needs_full
 @pytest.mark.parametrize(
     "command",
