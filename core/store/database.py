@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from core.errors import StoreError
 from core.lock import locked
 from core.output import PRIVATE_FILE, private_folder
+from core.redaction import credentials, masked_value, without_secrets
 from core.settings import Settings
 from core.store.tables import HEAD
 
@@ -47,6 +48,7 @@ class Database:
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
+        self._secrets = credentials(url.render_as_string(hide_password=False))
         with self.translate_errors():
             self.engine = sa.create_engine(
                 url,
@@ -158,7 +160,8 @@ class Database:
                 "PostgreSQL, install the extra 'postgres'."
             ) from error
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            reason = getattr(error, "orig", None) or error
+            words = str(getattr(error, "orig", None) or error).split()
+            reason = without_secrets(" ".join(words), self._secrets).removesuffix(".")
             raise StoreError(
                 f"The database {self._shown} is not available: {reason}. Check that it exists, "
                 "that this user can write to it, and that TENSIGHT_DATABASE_URL is correct."
@@ -229,7 +232,7 @@ class Database:
 
     @property
     def _shown(self) -> str:
-        return self._url.render_as_string(hide_password=True)
+        return masked_value(self._url.render_as_string(hide_password=True))
 
 
 def in_utc(at: datetime) -> datetime:
@@ -243,13 +246,19 @@ def in_utc(at: datetime) -> datetime:
 def _url(settings: Settings) -> sa.URL:
     if settings.database_url is None:
         return sa.URL.create("sqlite", database=str(settings.database_file))
-    try:
-        return sa.make_url(settings.database_url.get_secret_value())
-    except sa.exc.ArgumentError as error:
-        raise StoreError(
-            "TENSIGHT_DATABASE_URL is not a database URL such as "
-            "postgresql+psycopg://user:password@host/name. Correct or unset it."
-        ) from error
+    value = settings.database_url.get_secret_value()
+    # ValueError: a port that is no number.
+    with suppress(sa.exc.ArgumentError, ValueError):
+        url = sa.make_url(value)
+        # Otherwise a part of a password with @ would be taken for the host, and shown.
+        if url.host is None or value.partition("?")[0].count("@") <= 1:
+            return url
+    # Without the cause, which may contain a part of the password.
+    raise StoreError(
+        "TENSIGHT_DATABASE_URL is not a database URL such as "
+        "postgresql+psycopg://user:password@host/name. Correct or unset it. Write a password "
+        "with @, / or : percent-encoded: %40, %2F, %3A."
+    )
 
 
 def _arguments(url: sa.URL) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -36,6 +37,50 @@ def test_concurrent_processes_create_the_tables_once(each: Settings) -> None:
         environment["TENSIGHT_DATABASE_URL"] = each.database_url.get_secret_value()
     runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
     assert [run.wait(300) for run in runs] == [0] * 4
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:sekret@host:badport/x",
+        "postgresql://user:p@sekret:word@host/x",
+        "postgresql://user:p@s/sekret@host/x",
+        "postgresql://user:sekret@[::1/x",
+        "user:sekret@host/x",
+        "sekret",
+        "://",
+    ],
+)
+def test_invalid_url_is_reported_without_its_password(tmp_path: Path, url: str) -> None:
+    settings = Settings(home=tmp_path, database_url=SecretStr(url))
+    for use in (Store.open, Store.find):
+        with pytest.raises(StoreError, match="TENSIGHT_DATABASE_URL is not a database") as told:
+            use(settings)
+        said = "".join(traceback.format_exception(told.value))
+        assert "sekret" not in said
+        assert "badport" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense://user:sekret@host/x?password=sekret",
+        "postgresql://user:sekret@127.0.0.1:1/x",
+        "postgresql://user:sek ret@127.0.0.1:1/x?password=sekret",
+        "postgresql://127.0.0.1:1/x?password=sekret&user=y",
+        "postgresql://user:sekret@127.0.0.1:1/x?unknown_option=sekret",
+        "sqlite://user:sekret@host/x",
+    ],
+)
+def test_unavailable_database_is_reported_without_its_password(tmp_path: Path, url: str) -> None:
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    settings = Settings(home=tmp_path, database_url=SecretStr(url))
+    with pytest.raises(StoreError, match=r"The database .* is not available") as told:
+        Store.open(settings)
+    assert "sek" not in str(told.value)
+    assert "ret@" not in str(told.value)
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_newer_schema_is_rejected(each: Settings) -> None:
