@@ -31,8 +31,8 @@ _USER_INFO = re.compile(
 # What messages recommend to write.
 _EXAMPLE = "//user:password@"
 _QUERY = re.compile(r"(://\S{0,1000}?\?)\S+")
-_SECRET_NAME = (  # a pattern
-    r"(?:ssl)?pass(?:word|wd|phrase)?|pwd|secret|(?:access_?|auth_?|api_?)?token|api_?key"
+_SECRET_NAME = (
+    r"(?:ssl)?pass(?:word|wd|phrase)?|pwd|secret|(?:access_?|auth_?|api_?)?token|api_?key"  # noqa: S105  # a pattern
 )
 _PARAMETER = re.compile(rf"\b({_SECRET_NAME})=[^\s&]+", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -55,11 +55,14 @@ def web(
     ] = None,
 ) -> None:
     """Serve the web page, and run the bot if TENSIGHT_TELEGRAM_TOKEN is set."""
+    from core.environment import drop_invalid_variables
     from core.network import on_loopback
 
     if mcp:
         require_mcp("--mcp")
     settings = read_settings()
+    for dropped in drop_invalid_variables():
+        say(dropped)
     with on_loopback():  # Gradio creates an HTTP client when it is imported
         from demo.app import serve
 

@@ -60,6 +60,11 @@ SETTINGS = {{
 for name, value in SETTINGS.items():
     os.environ.setdefault(name, value)
 
+from core.environment import drop_invalid_variables  # after the settings
+
+for dropped in drop_invalid_variables():
+    print(dropped)
+
 try:
     import spaces
 except ImportError:  # no ZeroGPU here

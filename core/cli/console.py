@@ -74,6 +74,8 @@ def prepare_training() -> None:
     """
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Plots are written to files. matplotlib raises an error on import for an invalid value.
+    os.environ["MPLBACKEND"] = "agg"
     needed = (*_TRAIN_MODULES, *(["tensorflow"] if backend == "tensorflow" else []))
     if any(importlib.util.find_spec(module) is None for module in needed):
         raise MissingExtraError("train", "This command")

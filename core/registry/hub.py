@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeVar
 import httpx2
 from pydantic import SecretStr
 
+from core.environment import invalid_hub_variable
 from core.errors import DataError, HubError, HubUnavailableError, OutputError, TenSightError
 from core.network import broken_variable, network_hint
 from core.output import private_folder
@@ -112,6 +113,7 @@ def resolve_commit(
         HubUnavailableError: The Hub cannot be reached within the timeout.
         HubError: The Hub refuses access, or the repository or revision does not exist.
     """
+    _check_variables()
     from huggingface_hub import HfApi  # noqa: PLC0415
     from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
@@ -164,6 +166,7 @@ def fetch(
             compares sizes only.)
         OutputError: The files cannot be written.
     """
+    _check_variables()
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
 
     total = sum(file.size for file in files)
@@ -255,6 +258,7 @@ def publish(
         HubUnavailableError: The Hub cannot be reached.
         HubError: The upload or the tag failed; the message says what was done until then.
     """
+    _check_variables()
     from huggingface_hub import HfApi  # noqa: PLC0415
 
     api = HfApi(token=_token_value(token))
@@ -301,6 +305,17 @@ def publish(
 def _token_value(token: SecretStr | None) -> str | Literal[False]:
     """Convert a token for the client, which for None would send a token saved by `hf auth`."""
     return token.get_secret_value() if token else False
+
+
+def _check_variables() -> None:
+    """Check the variables that the client reads when it is imported.
+
+    Raises:
+        HubUnavailableError: One of them is invalid.
+    """
+    invalid = invalid_hub_variable()
+    if invalid is not None:
+        raise HubUnavailableError(f"The Hub cannot be reached. {_UNCHANGED} {invalid}")
 
 
 def _run_in_daemon_threads(asks: Sequence[Callable[[], Value]]) -> list[Future[Value]]:
@@ -499,6 +514,9 @@ def fetch_dataset(
     Raises:
         DataError: The Hub cannot be reached, or has no matching file.
     """
+    invalid = invalid_hub_variable()
+    if invalid is not None:
+        raise DataError(f"The data set {repo} cannot be downloaded from the Hub. {invalid}")
     from huggingface_hub import constants, snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
     from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # modules below it, unless they are named themselves.
 LAYERS = [
     {"core.errors", "core._version", "core.redaction", "core.text"},
-    {"core.network", "core.messages"},
+    {"core.environment", "core.network", "core.messages"},
     {
         *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
         *("core.system", "core.worker_process"),

@@ -110,6 +110,7 @@ def server_config(
         log_config=None,
         access_log=False,
         server_header=False,
+        workers=1,  # otherwise uvicorn reads WEB_CONCURRENCY
         proxy_headers=False,  # core/serving/http/client.py reads them behind trusted proxies
         backlog=_backlog(max_connections),
         timeout_keep_alive=limits.idle_s,
