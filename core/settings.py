@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sysconfig
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,6 +48,8 @@ _GROUPS: dict[str, tuple[str, ...]] = {
 _MIN_KEY_CHARACTERS = 16
 # Replacement of a secret in output.
 _MASK = "**********"
+# White space, the byte order mark, and characters that join or separate without being seen.
+_BLANKS = re.compile(r"\A[\s\u200b-\u200d\u2060\ufeff]+|[\s\u200b-\u200d\u2060\ufeff]+\Z")
 
 
 def processors() -> int:
@@ -77,12 +80,21 @@ def _check_env_file(file: Path) -> None:
     """Check that the file .env is readable, if there is one.
 
     Raises:
-        SettingsError: The file is not readable, or not UTF-8 text.
+        SettingsError: It is not a regular file, not readable, or not UTF-8 text.
     """
     try:
+        kind = file.stat().st_mode
+        if stat.S_ISDIR(kind):
+            return
+        if not stat.S_ISREG(kind):
+            # Reading a pipe would block until somebody writes to it.
+            raise SettingsError(
+                f"{file.absolute()} is not a regular file. Replace it by a text file, or start "
+                "TenSight in another folder."
+            )
         content = file.read_bytes()
         content.decode("utf-8")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise SettingsError(
@@ -98,6 +110,23 @@ def _check_env_file(file: Path) -> None:
             f"{file.absolute()} is not UTF-8 text. Save it as UTF-8; PowerShell and Notepad "
             "write UTF-16 by default."
         )
+
+
+def _strip(value: str) -> str:
+    """Return a value without blanks and invisible characters at its ends."""
+    return _BLANKS.sub("", value)
+
+
+def _is_url(value: str) -> bool:
+    """Return whether a value is a URL whose host and port can be used."""
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        if ":" not in host:
+            host.encode("idna")  # raises an error for an empty or a long label
+        return host not in ("", ".") and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _written(value: object) -> str:
@@ -360,15 +389,19 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _without_blanks(cls, value: object, info: ValidationInfo) -> object:
-        """Strip whitespace, as values from files and mounted secrets end with a newline."""
+        """Strip whitespace, as values from files and mounted secrets end with a newline.
+
+        Invisible characters are stripped too: editors write a byte order mark before the first
+        one, and web pages put others around what is copied from them.
+        """
         if not isinstance(value, str) or info.field_name is None:
             return value
         if info.field_name == "secret":
             # Stored hashes were computed with the value as it is.
-            if not value.strip():
+            if not _strip(value):
                 raise ValueError("is blank; unset it to have a key generated")
             return value
-        stripped = value.strip()
+        stripped = _strip(value)
         if value and not stripped:
             return cls.model_fields[info.field_name].get_default(call_default_factory=True)
         return stripped
@@ -378,7 +411,7 @@ class Settings(BaseSettings):
     def _ids(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        parts = [part.strip() for part in value.split(",") if part.strip()]
+        parts = [_strip(part) for part in value.split(",") if _strip(part)]
         if not all(part.isdecimal() for part in parts):
             raise ValueError("must be a list of numbers; send /whoami to the bot to get yours")
         return [int(part) for part in parts]
@@ -388,7 +421,7 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        keys = [key.strip() for key in value.split(",") if key.strip()]
+        keys = [_strip(key) for key in value.split(",") if _strip(key)]
         if not keys:
             raise ValueError("contains no key; unset it to require none")
         return keys
@@ -408,16 +441,14 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("predictor_url")
+    @field_validator("predictor_url", "telegram_api_url", "telegram_file_url")
     @classmethod
-    def _is_an_address(cls, value: str | None) -> str | None:
-        try:
-            parts = urlsplit(value or "http://host")
-            good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError:
-            good = False
-        if not good:
-            raise ValueError("is not a URL such as http://127.0.0.1:8000")
+    def _is_an_address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not _is_url(value):
+            example = "http://127.0.0.1:8000"
+            if info.field_name != "predictor_url":
+                example = str(cls.model_fields[str(info.field_name)].default)
+            raise ValueError(f"is not a URL such as {example}")
         return value
 
     @classmethod

@@ -186,6 +186,38 @@ def test_whitespace_around_values_is_stripped(
     assert Settings.read() == Settings(), "blank is as unset"
 
 
+@pytest.mark.parametrize("mark", ["\ufeff", "\ufeff ", "\u200b", "\u00a0", "\u2060\n"])
+def test_invisible_characters_around_values_are_stripped(
+    mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSIGHT_TELEGRAM_TOKEN", f"{mark}123456:abc{mark}")
+    monkeypatch.setenv("TENSIGHT_API_KEYS", f"{mark}0123456789abcdef,{mark}fedcba9876543210{mark}")
+    settings = Settings.read()
+    assert settings.telegram_token is not None
+    assert settings.telegram_token.get_secret_value() == "123456:abc"
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    assert keys == ["0123456789abcdef", "fedcba9876543210"]
+    monkeypatch.setenv("TENSIGHT_TELEGRAM_TOKEN", mark)
+    assert Settings.read().telegram_token is None
+
+
+@pytest.mark.parametrize("variable", ["PREDICTOR_URL", "TELEGRAM_API_URL", "TELEGRAM_FILE_URL"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://[::1", "http://h:port", "http://h:99999", "http://:80", "http://a..b", "http://h:0"],
+)
+def test_invalid_url_is_rejected(
+    variable: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = "" if variable == "PREDICTOR_URL" else "/bot"
+    monkeypatch.setenv(f"TENSIGHT_{variable}", address + end)
+    with pytest.raises(SettingsError, match=f"TENSIGHT_{variable}=.*is not a URL such as http"):
+        Settings.read()
+    for valid in ("http://[::1]:8081", "https://bücher.example", "http://my_host:1", "http://a."):
+        monkeypatch.setenv(f"TENSIGHT_{variable}", valid + end)
+        Settings.read()
+
+
 def test_secret_of_the_hashes_is_not_stripped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENSIGHT_SECRET", "stored hashes were made with this\n")
     secret = Settings.read().secret

@@ -74,6 +74,19 @@ def test_env_file_with_byte_order_mark_is_read(tmp_path: Path) -> None:
     assert Settings.read().port == 1234
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "device"])
+def test_env_file_that_is_not_regular_is_reported(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    file = tmp_path / ".env"
+    if kind == "pipe":
+        (tmp_path / "pipe").rename(file)
+    else:
+        file.symlink_to(tmp_path / "pipe" if "pipe" in kind else "/dev/zero")
+    with pytest.raises(SettingsError, match=r"\.env is not a regular file"):
+        Settings.read()
+
+
 def test_env_folder_is_ignored(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     assert Settings.read().port == 7860
