@@ -116,6 +116,13 @@ def _events_without_listener(server: Server) -> None:
             client.post(url, content=body, headers={"Content-Type": "application/json"})
 
 
+def _events_of_lists(server: Server) -> None:
+    body = b'{"data":[' + b"[]," * 340_000 + b"0]}"
+    head = b"POST /gradio_api/queue/join HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    head += b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    _at_once(server, 48, head, body)
+
+
 def _field_upload(server: Server) -> None:
     head = (
         "POST /gradio_api/upload HTTP/1.1\r\nHost: a\r\nContent-Length: 300000000\r\n"
@@ -142,6 +149,7 @@ _SERVICE_ATTACKS = _COMMON_ATTACKS | {
 _PAGE_ATTACKS = _COMMON_ATTACKS | {
     "four events of 300 MB": _large_events,
     "300 events of 1 MB without a listener": _events_without_listener,
+    "48 events of 340,000 lists each": _events_of_lists,
     "an upload of 300 MB that is not a file": _field_upload,
 }
 

@@ -34,8 +34,11 @@ __all__ = [
     "LIVE_PATH",
     "MAX_EVENT_BYTES",
     "MAX_MCP_BYTES",
+    "MAX_MCP_VALUES",
     "MCP_PATH",
     "page_middleware",
+    "read_body",
+    "replay",
 ]
 
 HELD_PATH = "/held"
@@ -48,6 +51,14 @@ MAX_MCP_BYTES = 32 * 2**20
 _MAX_UPLOAD_BYTES = MAX_PHOTOS * MAX_BYTES + 2**20
 # The page's largest event, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
+# Maximum number of JSON values of an event, also within its strings. Teaching with 2,500 photos
+# sends 10,000, in a string.
+_MAX_EVENT_VALUES = 20_000
+# Maximum number of strings and other values outside of strings, which Gradio takes microseconds
+# for, on the event loop. A batch of 100 photos has 2,500.
+_MAX_EVENT_TOKENS = 6_000
+MAX_MCP_VALUES = 1_000
+"""Maximum number of JSON values of an MCP message; those of our tools have 20."""
 _MAX_OTHER_BYTES = 64 * 2**10
 # A frame of the camera usually has 20 kB, and one of pure noise 100 kB.
 _MAX_FRAME_BYTES = 128 * 2**10
@@ -176,8 +187,14 @@ class _Events:
 
     async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read and check the body of an event, then pass it on."""
-        body = await _read(receive)
+        body = await read_body(receive)
         if body is None:
+            return
+        if _has_too_many_tokens(body):
+            error = RequestError(
+                f"The event has more than {_MAX_EVENT_TOKENS:,} JSON values. Send fewer."
+            )
+            await _response(error)(scope, receive, send)
             return
         if _names_another_server(body):
             error = RequestError(
@@ -186,7 +203,7 @@ class _Events:
             )
             await _response(error)(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, replay(body, receive), send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on any other request, and report the event that it listens to, if any."""
@@ -207,7 +224,7 @@ class _Events:
             await self._app(scope, receive, send)
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def read_body(receive: Receive) -> bytes | None:
     """Read a whole request body; return None if the client disconnects."""
     parts, more = [], True
     while more:
@@ -219,7 +236,7 @@ async def _read(receive: Receive) -> bytes | None:
     return b"".join(parts)
 
 
-def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+def replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
     """Return a `receive` that yields a body that was read, and then later messages."""
     given = False
 
@@ -231,6 +248,16 @@ def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _has_too_many_tokens(body: bytes) -> bool:
+    """Return whether parsing and checking an event would block the event loop for long."""
+    # Without escapes, every second part between quotes is outside of strings.
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    parts = plain.split(b'"', 2 * _MAX_EVENT_TOKENS + 2)
+    outside = b"".join(parts[::2])
+    tokens = len(parts) // 2 + sum(map(outside.count, (b",", b"[", b"{")))
+    return tokens > _MAX_EVENT_TOKENS
 
 
 def _names_another_server(body: bytes) -> bool:
@@ -277,7 +304,7 @@ def _rule_of(scope: Scope) -> BodyRule:
     if _is_upload(scope):
         return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is streamed to a file
     if _EVENT.fullmatch(_api_path(scope)) or scope["path"] == HELD_PATH:
-        return BodyRule(MAX_EVENT_BYTES)
+        return BodyRule(MAX_EVENT_BYTES, max_values=_MAX_EVENT_VALUES)
     if scope["path"] == LIVE_PATH:
         return BodyRule(_MAX_FRAME_BYTES)
     return BodyRule(_MAX_OTHER_BYTES)

@@ -19,7 +19,7 @@ from core.serving.http.errors import error_response
 from core.serving.mcp import build_server, error_fields
 from core.serving.predictor import Predictor
 from demo.context import ClientRateLimiter
-from demo.guard import MAX_MCP_BYTES, MCP_PATH
+from demo.guard import MAX_MCP_BYTES, MAX_MCP_VALUES, MCP_PATH, read_body, replay
 from demo.hosts import TrustedHosts
 
 __all__ = ["McpEndpoint"]
@@ -56,9 +56,7 @@ class McpEndpoint:
             stateless=True,
             max_request_body_size=MAX_MCP_BYTES,
         )
-        self._app = BodyLimit(
-            self._manager.handle_request, bodies or _BODIES, _rule_of, respond=_refusal
-        )
+        self._app = BodyLimit(self._handle, bodies or _BODIES, _rule_of, respond=_refusal)
 
     @property
     def route(self) -> Route:
@@ -85,6 +83,12 @@ class McpEndpoint:
         else:
             await self._app(scope, receive, send)
 
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read a message, and pass it on unless it was refused, which the SDK would log."""
+        body = await read_body(receive)
+        if body is not None:
+            await self._manager.handle_request(scope, replay(body, receive), send)
+
     def _refused(self, scope: Scope) -> RequestError | None:
         """Return the error for a request that another site may have made a browser send."""
         here = self._hosts.origin(scope)
@@ -105,7 +109,7 @@ def _host_of(origin: str) -> str:
 
 
 def _rule_of(_: Any) -> BodyRule:
-    return BodyRule(MAX_MCP_BYTES)
+    return BodyRule(MAX_MCP_BYTES, max_values=MAX_MCP_VALUES)
 
 
 def _refusal(error: TenSightError, /, *, status: int | None = None) -> JSONResponse:

@@ -18,6 +18,8 @@ import pytest
 from core.registry.catalog import Catalog
 from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
+from core.teaching.limits import MAX_TOTAL_PHOTOS
+from demo.classify_many import MAX_PHOTOS
 from demo.context import ClientRateLimiter
 from demo.uploads import UploadFolder
 from tests.demo.running import served
@@ -70,6 +72,50 @@ def test_event_of_more_than_a_megabyte_is_refused(url: str, path: str) -> None:
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "too_large"
     assert "larger than 1 MB" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"data":[' + b"[]," * 340_000 + b"0]}",
+        b'{"data":[' + b"{}," * 340_000 + b"0]}",
+        b'{"data":[' + b"0," * 500_000 + b"0]}",
+        b'{"data":[' + b"[" * 500_000 + b"]" * 500_000 + b"]}",
+        b'{"data":{' + b",".join(b'"%d":1' % i for i in range(90_000)) + b"}}",
+    ],
+    ids=["lists", "objects", "numbers", "nested", "keys"],
+)
+@pytest.mark.parametrize("path", ["queue/join", "call/predict"])
+def test_event_of_too_many_values_is_refused(url: str, path: str, content: bytes) -> None:
+    answer = post(url, path, content)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "bad_request"
+    assert "more than 20,000 JSON values" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"data":[' + b"[]," * 3_100 + b"0]}",
+        b'{"data":[' + b'"",' * 3_100 + b"0]}",
+        b'{"data":["\\\\","\\"",' + b"0," * 6_100 + b"0]}",
+        b'"' * 1_000_000,
+    ],
+)
+def test_event_of_many_values_outside_of_strings_is_refused(url: str, content: bytes) -> None:
+    answer = post(url, "queue/join", content)
+    assert answer.status_code == 400
+    assert "more than 6,000 JSON values" in answer.json()["detail"]
+
+
+def test_largest_events_of_the_page_are_accepted(url: str) -> None:
+    photo = {"path": "/uploads/a/b.jpg", "url": "http://h/b.jpg", "orig_name": "b.jpg", "size": 1}
+    photo |= {"mime_type": "image/jpeg", "is_stream": False, "meta": {"_type": "gradio.FileData"}}
+    batch = [[photo] * MAX_PHOTOS, "classic"]
+    taught = [json.dumps([{"label": "a", "name": "b.jpg", "path": "/x"}] * MAX_TOTAL_PHOTOS)]
+    for data in (batch, taught):
+        answer = post(url, "queue/join", {"data": data, "session_hash": "x", "fn_index": 0})
+        assert "JSON values" not in answer.text
 
 
 @pytest.mark.parametrize("path", OTHERS)

@@ -238,3 +238,11 @@ def test_configuration_of_the_page_is_that_of_the_documentation(configuration: s
     lines = (ROOT / "docs" / "MCP.md").read_text("utf-8").splitlines()
     documented = [json.loads(line) for line in lines if line.startswith("    {")]
     assert json.loads(configuration) in documented
+
+
+def test_message_of_too_many_values_is_refused(url: str) -> None:
+    content = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","x":[' + b"[]," * 1_000_000 + b"0]}"
+    headers = {"Content-Type": "application/json", **_ACCEPT}
+    answer = httpx.post(url, content=content, headers=headers, timeout=60)
+    assert answer.status_code == 400
+    assert "more than 1,000 JSON values" in answer.json()["error"]["message"]

@@ -10,12 +10,14 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import BusyError, ImageError, SlowRequestError, TenSightError
+from core.errors import BusyError, ImageError, RequestError, SlowRequestError, TenSightError
 from core.photos.decode import MAX_BYTES
 from core.serving.http.errors import error_response
 from core.serving.http.form_check import FormCheck
 
 __all__ = ["MAX_FORM_BYTES", "BodyLimit", "BodyLimits", "BodyRule", "content_type", "is_form"]
+
+_JSON_VALUES = (b",", b"[", b"{")
 
 MAX_FORM_BYTES = 5 * MAX_BYTES
 """Maximum size of a form with photos."""
@@ -53,10 +55,13 @@ class BodyRule:
     Attributes:
         max_bytes: Maximum size in bytes.
         held: Whether the body is kept in memory and counts towards `BodyLimits.held_bytes`.
+        max_values: Maximum number of JSON values, counted as commas and opening brackets; None for
+            a body that is no JSON. Parsing and checking many of them would block the event loop.
     """
 
     max_bytes: int
     held: bool = True
+    max_values: int | None = None
 
 
 def _photo_rule(scope: Scope) -> BodyRule:
@@ -154,6 +159,7 @@ class _Body:
         self._send = send
         self._ended = ended
         self._read = 0
+        self._values = 0
         self._began = time.monotonic()
         self._refused = False
         self._responded = False
@@ -205,6 +211,13 @@ class _Body:
             self._owner.hold(piece)
         if self._read > self._rule.max_bytes:
             raise _too_large(self._rule.max_bytes)
+        if self._rule.max_values is not None:
+            self._values += sum(map(message.get("body", b"").count, _JSON_VALUES))
+            if self._values > self._rule.max_values:
+                raise RequestError(
+                    f"The request body has more than {self._rule.max_values:,} JSON values. Send "
+                    "fewer."
+                )
         if self.check is not None:
             self.check(message.get("body", b""))
         self._ended = not message.get("more_body", False)
