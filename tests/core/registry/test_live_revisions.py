@@ -26,6 +26,34 @@ def test_no_database_means_no_live_revisions(tmp_path: Path) -> None:
     assert not settings.has_database(), "reading creates none"
 
 
+def test_database_without_live_revisions_is_read_without_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path / "home")
+    Store.open(settings).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "find", None)
+        assert LiveRevisions(settings, FailureLog()).all() == {}
+    with closing(Store.open(settings)) as store:
+        store.live.promote({"classic": BUNDLED}, {"classic": "0"})
+    with closing(LiveRevisions(settings, FailureLog())) as live:
+        assert live.all()["classic"].revision == BUNDLED
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 100])
+def test_database_that_sqlite_cannot_read_is_left_to_the_store(
+    tmp_path: Path, content: bytes
+) -> None:
+    settings = Settings(home=tmp_path)
+    settings.database_file.write_bytes(content)
+    failures: list[str] = []
+    log = FailureLog()
+    log.add_listener(failures.append)
+    with closing(LiveRevisions(settings, log)) as live:
+        assert live.all() == {}
+    assert bool(failures) == bool(content), "an empty file gets its tables"
+
+
 def test_rows_are_those_of_the_last_refresh(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     with (
