@@ -51,6 +51,9 @@ class ClosingStreams:
         """Send an event stream, and leave the response open until its last message is read."""
         query = parse_qs(scope["query_string"].decode("latin-1"))
         session = query.get("session_hash", [""])[0]
+        if not session:
+            await self._app(scope, receive, send)
+            return
         read: asyncio.Event | None = None
 
         async def pass_on(message: Message) -> None:
@@ -84,7 +87,7 @@ class ClosingStreams:
             return message
 
         async def hold(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and self._closing:
                 closing = self._closing.get(_session_of(bytes(body)))
                 if closing is not None:
                     await closing.wait()

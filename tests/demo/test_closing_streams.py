@@ -107,6 +107,17 @@ def test_stream_of_a_client_that_does_not_disconnect_is_ended() -> None:
     asyncio.run(run())
 
 
+def test_stream_without_a_session_holds_nothing_back() -> None:
+    async def run() -> None:
+        app = ClosingStreams(gradio)
+        stream, event = open_stream(app, ""), join(app, "")
+        await asyncio.gather(stream.task, event.task)
+        assert stream.is_complete
+        assert event.is_complete
+
+    asyncio.run(run())
+
+
 def test_failed_stream_does_not_hold_events_back() -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].endswith("join"):
