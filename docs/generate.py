@@ -26,7 +26,7 @@ from core.training.evaluation.tables import index, readme_table
 from core.training.evaluation.teaching_results import read_teaching
 from core.training.pages import write_cards
 from core.training.recipes import RECIPES
-from tests.e2e.visit import serving, upload_photo, visit
+from tests.support.visit import serving, upload_photo, visit
 
 ROOT = Path(__file__).parent.parent
 _CHAT = """

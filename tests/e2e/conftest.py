@@ -20,13 +20,13 @@ from playwright.sync_api import (
 from core.serving.local import LocalPredictor
 from core.store.store import Store
 from tests.demo.running import served
-from tests.e2e.visit import (
+from tests.support.chromium import FLAGS
+from tests.support.visit import (
     PATIENCE_MS,
     new_page,
     serving,
     visit,
 )
-from tests.support.chromium import FLAGS
 
 
 @pytest.fixture(scope="package")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core import locale
-from tests.e2e.visit import (
+from tests.support.visit import (
     TAB_KEYS,
     TABS,
     fill,

@@ -13,11 +13,11 @@ from playwright.sync_api import Page, expect
 
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
-from tests.e2e.visit import (
+from tests.support.catalogs import SlowCatalog
+from tests.support.visit import (
     keep_screenshot,
     open_tab,
 )
-from tests.support.catalogs import SlowCatalog
 
 
 def test_batch_shows_progress_and_leaves_no_files(

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.visit import choose_model, new_page, upload_photo, visit
 from tests.support.holding_proxy import HoldingProxy
 from tests.support.servers import wait_for
+from tests.support.visit import choose_model, new_page, upload_photo, visit
 
 
 def test_event_sent_while_its_stream_closes_is_answered(

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from core.bundle.folder import find_bundles
 from tests.conftest import ROOT
-from tests.e2e.visit import (
+from tests.support.visit import (
     keep_screenshot,
     open_tab,
     upload_photo,

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
-from tests.e2e.visit import (
+from tests.support.visit import (
     keep_screenshot,
     new_page,
     open_tab,

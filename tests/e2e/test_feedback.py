@@ -21,7 +21,7 @@ from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.e2e.visit import (
+from tests.support.visit import (
     choose_model,
     new_page,
     serving,

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from core import locale
 from core.errors import ImageError
 from core.photos.decode import MAX_BYTES
-from tests.e2e.visit import (
+from tests.support.visit import (
     keep_screenshot,
     language_of,
     open_tab,

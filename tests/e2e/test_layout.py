@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from core import locale
 from core.registry.catalog import Catalog
 from demo.model_choice import choice
-from tests.e2e.visit import (
+from tests.support.visit import (
     SIZES,
     TAB_KEYS,
     TABS,

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from core import locale
-from tests.e2e.visit import (
+from tests.support.visit import (
     ONE_LANGUAGE,
     SIZES,
     choose_model,

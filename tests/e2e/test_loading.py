@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.e2e.visit import (
+from tests.support.visit import (
     SIZES,
     new_page,
     upload_photo,

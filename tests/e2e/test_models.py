@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from core.registry.catalog import Catalog
-from tests.e2e.visit import (
+from tests.support.visit import (
     keep_screenshot,
     open_tab,
 )

@@ -17,7 +17,7 @@ from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.serving.predictor import PreviewedPrediction
 from demo.context import ClientRateLimiter
-from tests.e2e.visit import (
+from tests.support.visit import (
     choose_model,
     keep_screenshot,
     upload_photo,

@@ -18,13 +18,13 @@ from core import locale
 from core.errors import PredictorError
 from core.registry.catalog import Catalog
 from tests.conftest import ROOT
-from tests.e2e.visit import (
+from tests.support.servers import wait_for
+from tests.support.visit import (
     new_page,
     open_tab,
     serving,
     visit,
 )
-from tests.support.servers import wait_for
 
 
 @pytest.mark.long

@@ -10,7 +10,8 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 import core
 from core import locale
-from tests.e2e.visit import (
+from tests.support.drawings import shape_jpeg
+from tests.support.visit import (
     ONE_LANGUAGE,
     SIZES,
     keep_screenshot,
@@ -20,7 +21,6 @@ from tests.e2e.visit import (
     upload_photo,
     visit,
 )
-from tests.support.drawings import shape_jpeg
 
 _EACH = 5
 _BURST = 10
