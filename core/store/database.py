@@ -56,8 +56,7 @@ class Database:
                 hide_parameters=True,  # errors must not show what users wrote
             )
         self._reading = self.engine.execution_options(reading=True)
-        self._closings = 0
-        sa.event.listen(self.engine, "connect", self._on_connect)
+        self._closed = False
         sa.event.listen(self.engine, "checkin", self._on_checkin)
         if url.get_backend_name() == "sqlite":
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
@@ -130,20 +129,31 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; those in use are closed when their transaction ends."""
-        self._closings += 1
+        self._closed = True
         self.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Begin a read-only transaction, which writers do not block."""
-        with self.translate_errors(), self._reading.begin() as connection:
+        with self.translate_errors(), self._transaction(self._reading) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Begin a write transaction: committed at the end, rolled back on an error."""
-        with self.translate_errors(), self.engine.begin() as connection:
+        with self.translate_errors(), self._transaction(self.engine) as connection:
             yield connection
+
+    @contextmanager
+    def _transaction(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        pool = self.engine.pool
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            if self._closed:
+                # `close` misses a connection that is being returned meanwhile.
+                pool.dispose()
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
@@ -175,12 +185,9 @@ class Database:
             self.close()
             raise
 
-    def _on_connect(self, _connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
-        record.info["closings"] = self._closings
-
     def _on_checkin(self, _connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
-        # The pool of a connection that was opened before `close` is gone: nobody would close it.
-        if record.info.get("closings") != self._closings:
+        # Nobody would close it in the pool.
+        if self._closed:
             record.invalidate()
 
     def _version(self) -> str | None:

@@ -6,6 +6,7 @@ import sys
 import traceback
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -100,6 +101,25 @@ def test_connection_in_use_is_closed_at_the_end_of_its_transaction(each: Setting
         assert driver is not None
         database.close()
         assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    with pytest.raises(database.engine.dialect.loaded_dbapi.Error, match="closed"):
+        driver.cursor()
+
+
+def test_connection_that_is_being_returned_is_closed(
+    each: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database.open(each)
+    pool = database.engine.pool
+    put_back = pool._do_return_conn
+
+    def close_and_put_back(record: Any) -> None:
+        database.close()
+        put_back(record)
+
+    with database.read() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        monkeypatch.setattr(pool, "_do_return_conn", close_and_put_back)
     with pytest.raises(database.engine.dialect.loaded_dbapi.Error, match="closed"):
         driver.cursor()
 
