@@ -20,6 +20,7 @@ SECTIONS = {
     "throughput": ("throughput", "throughput"),
     "startup": ("startup", "startup"),
     "page": ("page", "page"),
+    "live": ("live", "live"),
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
     "shadows": ("shadows", "shadows"),
