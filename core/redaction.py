@@ -23,8 +23,9 @@ _TOKENS = re.compile(
 )
 # A number after a colon is a port where an address can end.
 _PORT = (
-    r"\d{1,5}(?:[/?#\s]|$|[\"')\]}>,;.:!]{1,9}(?:[\s\"'{\[(<@]|$))"
-    r"|(?<=\d\.\d:)\d{1,5}(?![\w@.%+~!$-])|(?<=localhost:)\d{1,5}(?![\w@.%+~!$-])"
+    r"\d{1,5}(?:[/?#\s]|$|[\"')\]}>,;.:!]{1,9}(?:[\s\"'{\[(<]|$))"
+    r"|(?:(?<=\d\.\d:)|(?<=\d\.\d\d:)|(?<=\d\.\d{3}:)|(?<=localhost:))"
+    r"\d{1,5}(?![\w@.%+~!$-])"
 )
 # What follows the @ of photos, packages and images of containers: name@2x.jpg, name@1.2.3.
 _NO_HOST = (
@@ -42,8 +43,8 @@ _USER_INFO = re.compile(
     rf"//(?![A-Za-z]:[/\\])[^\s/@:\[\]\"'<>,;]{{0,300}}:(?!{_PORT}|port\b)"
     rf"[^\n@]{{0,300}}(?<![\s(\"'])@(?!{_NO_HOST})(?:\S{{0,300}}@)?"
     r"|(?<=:)//[^\s/?#@:\"'<>,;]{1,1000}@"
-    # user:password@host without a scheme
-    rf"|(?<![\w.%+~!$-])(?!{_NO_USER}|[\w.+-]{{0,100}}\.\w{{1,6}}:\d{{1,6}}:|(?<=:)\d{{1,6}}:)"
+    # user:password@host without a scheme; not in a path
+    rf"|(?<![\w.%+~!$/-])(?!{_NO_USER}|[\w.+-]{{0,100}}\.\w{{1,6}}:\d{{1,6}}:|(?<=:)\d{{1,6}}:)"
     rf"(?:[\w.%+~!$-]{{1,100}}|(?<![^\s=])):(?![/\\:\"']|{_PORT}|{_TIME}|@\w{{1,100}}[,;/|]+@)"
     rf"(?:[^\s/]{{1,300}}@|\S{{1,300}}@{_HOST_WITH_DOT_OR_PORT})(?!{_NO_HOST})",
     re.MULTILINE,

@@ -28,6 +28,7 @@ from core.redaction import credentials, masked_value, without_credentials, witho
         ("http://user:1234;s3cret@host", "s3cret"),
         ("http://user:pa'ss,\"s3cret@host", "s3cret"),
         ("user:12345@host", "12345"),
+        ("http://user:12345!@host and user:12345!@host", "12345"),
         ("user:@s3cret@host", "s3cret"),
         ("user:s3cret@10.0.0.1 and user:s3cret@1password.com", "s3cret"),
         ("user:s3cret@host/photo@2x.jpg", "s3cret"),
@@ -89,6 +90,9 @@ def test_without_credentials_masks_secrets(text: str, secret: str) -> None:
         "20240101:a-holiday-at-the-beach-in-summer.jpg",
         "sk-a-holiday-at-the-beach-in-summer.jpg",
         "std::vector@0x7ffe",
+        "http://127.0.0.1:8000/a:b@c and https://example.org/a:b/c@d.e",
+        "models/transfer:0123abc@live",
+        "http://192.168.10.25:7860,@TenSightBot, 192.168.10.25:80;me@example.org",
     ],
 )
 def test_without_credentials_leaves_other_text_alone(text: str) -> None:
