@@ -23,7 +23,7 @@ _TOKENS = re.compile(
 )
 # A number after a colon is a port where an address can end.
 _PORT = (
-    r"\d{1,5}(?:[/?#\s]|$|[\"')\]}>,;.:!]{1,9}(?:[\s\"'{\[(<]|$))"
+    r"\d{1,5}(?:[/\s]|$|[\"')\]}>,;.:!]{1,9}(?:[\s\"'{\[(<]|$))"
     r"|(?:(?<=\d\.\d:)|(?<=\d\.\d\d:)|(?<=\d\.\d{3}:)|(?<=localhost:))"
     r"\d{1,5}(?![\w@.%+~!$-])"
 )
@@ -35,13 +35,13 @@ _NO_HOST = (
     r"|sha\d{3}:"
 )
 _NO_USER = r"(?i:mailto|acct|sips?|xmpp|e?-?mail|contact|author|from|to|cc|bcc|by):"
-_TIME = r"\d{1,2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?@"
+_TIME = r"\d{1,2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?@(?!\S{0,300}@)"
 _HOST_WITH_DOT_OR_PORT = r"(?=[\w-]{1,63}(?:\.\w|:\d))"
 # All lengths are limited: a long line of hostile text must not take quadratic time.
 _USER_INFO = re.compile(
     # A password may contain blanks and @; an @ after a blank starts the name of a user.
     rf"//(?![A-Za-z]:[/\\])[^\s/@:\[\]\"'<>,;]{{0,300}}:(?!{_PORT}|port\b)"
-    rf"[^\n@]{{0,300}}(?<![\s(\"'])@(?!{_NO_HOST})(?:\S{{0,300}}@)?"
+    rf"[^\n@]{{0,300}}(?<!\s)(?<!\s[(\"'])@(?!{_NO_HOST})(?:\S{{0,300}}@)?"
     r"|(?<=:)//[^\s/?#@:\"'<>,;]{1,1000}@"
     # user:password@host without a scheme; not in a path
     rf"|(?<![\w.%+~!$/-])(?!{_NO_USER}|[\w.+-]{{0,100}}\.\w{{1,6}}:\d{{1,6}}:|(?<=:)\d{{1,6}}:)"
@@ -137,7 +137,9 @@ def _has_no_user(value: str) -> bool:
         is_port = parts.port != 0
     except ValueError:
         return False
-    return is_port and bool(_SCHEME.match(value) and parts.hostname) and "@" not in parts.netloc
+    # Without a path, a ? or # may be part of a password.
+    is_whole = bool(_SCHEME.match(value) and parts.hostname and parts.path)
+    return is_port and is_whole and "@" not in parts.netloc
 
 
 def _masked_user_info(found: re.Match[str]) -> str:
