@@ -41,7 +41,7 @@ _HOST_WITH_DOT_OR_PORT = r"(?=[\w-]{1,63}(?:\.\w|:\d))"
 _USER_INFO = re.compile(
     # A password may contain blanks and @; an @ after a blank starts the name of a user.
     rf"//(?![A-Za-z]:[/\\])[^\s/@:\[\]\"'<>,;]{{0,300}}:(?!{_PORT}|port\b)"
-    rf"[^\n@]{{0,300}}(?<!\s)(?<!\s[(\"'])@(?!{_NO_HOST})(?:\S{{0,300}}@)?"
+    rf"[^\n@]{{0,300}}(?<!\s)(?<!\s[(\"'])@(?:\S{{0,300}}@)?(?!{_NO_HOST})"
     r"|(?<=:)//[^\s/?#@:\"'<>,;]{1,1000}@"
     # user:password@host without a scheme; not in a path
     rf"|(?<![\w.%+~!$/-])(?!{_NO_USER}|[\w.+-]{{0,100}}\.\w{{1,6}}:\d{{1,6}}:|(?<=:)\d{{1,6}}:)"

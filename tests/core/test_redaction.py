@@ -30,6 +30,7 @@ from core.redaction import credentials, masked_value, without_credentials, witho
         ("http://user:s3cret'@host and http://user:s3cret(@host", "s3cret"),
         ("http://user:1#s3cret@host", "s3cret"),
         ("user:9@s3cret@host", "s3cret"),
+        ("http://user:s3cret@4x#y@host", "s3cret"),
         ("user:12345@host", "12345"),
         ("http://user:12345!@host and user:12345!@host", "12345"),
         ("user:@s3cret@host", "s3cret"),
