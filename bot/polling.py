@@ -91,7 +91,9 @@ class Poller:
             # The library raises InvalidToken also where a token was revoked.
             await self._on_not_found(error, stop)
         except RetryAfter as error:
-            await wait_or_stop(stop, pause_s(error))
+            seconds = pause_s(error)
+            logger.warning("Telegram demands a pause of %g s", seconds)
+            await wait_or_stop(stop, seconds)
         except (TelegramError, TenSightError) as error:
             logger.warning("Updates cannot be fetched: %s", error)
             if isinstance(error, StoreError):

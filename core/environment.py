@@ -1,7 +1,7 @@
 """Environment variables that libraries read when they are imported or start.
 
-Gradio, the Hub's client and uvicorn convert some of them to numbers without a check, and end the
-program with a stack trace that does not name the variable.
+Gradio and the Hub's client convert some of them to numbers without a check, and end the program
+with a stack trace that does not name the variable.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from core.errors import SettingsError
 from core.redaction import masked_value
 
 __all__ = ["HUB_NUMBERS", "PAGE_NUMBERS", "drop_invalid_variables", "invalid_hub_variable"]
@@ -37,21 +38,26 @@ def invalid_hub_variable() -> str | None:
         if why is not None:
             return _sentence(name, f"is invalid: {why}. Correct or unset it.")
     value = os.environ.get(_ENDPOINT)
-    if value is not None and not _is_address(value):
-        why = "it must be a URL such as https://huggingface.co"
-        return _sentence(_ENDPOINT, f"is invalid: {why}. Correct or unset it.")
-    return None
+    return None if value is None or _is_address(value) else _invalid_endpoint()
 
 
 def drop_invalid_variables() -> list[str]:
-    """Remove the invalid variables of Gradio and the Hub's client from the environment.
+    """Remove invalid numbers and an unusable folder for Gradio and the Hub's client.
 
-    Otherwise a page could not start, even where it does not use them. Call it before Gradio is
-    imported.
+    Otherwise a page could not start, even where it does not use them. HF_ENDPOINT stays, since
+    requests with a token must not go to another server. Call it before Gradio is imported.
 
     Returns:
         A sentence about each variable that was removed, unless it was empty.
+
+    Raises:
+        SettingsError: HF_ENDPOINT cannot be parsed, with which Gradio cannot be imported.
     """
+    try:
+        _ = urlsplit(os.environ.get(_ENDPOINT, "")).port
+    except ValueError:
+        # Without the cause, which may contain a part of a password.
+        raise SettingsError(_invalid_endpoint()) from None
     dropped = []
     for name in (*PAGE_NUMBERS, *HUB_NUMBERS):
         why = _no_number_because(name)
@@ -65,6 +71,11 @@ def drop_invalid_variables() -> list[str]:
         dropped.append(_sentence(_FOLDER, "is ignored: no files can be created there."))
         del os.environ[_FOLDER]
     return dropped
+
+
+def _invalid_endpoint() -> str:
+    why = "it must be a URL such as https://huggingface.co"
+    return _sentence(_ENDPOINT, f"is invalid: {why}. Correct or unset it.")
 
 
 def _sentence(name: str, what: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from core.redaction import without_secrets
 from core.settings import Settings
@@ -23,12 +24,24 @@ class _RedactionFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        record.msg, record.args = without_secrets(record.getMessage(), self._secrets), ()
+        record.msg, record.args = without_secrets(_message(record), self._secrets), ()
         if record.exc_text:
             record.exc_text = without_secrets(record.exc_text, self._secrets)
         if record.stack_info:
             record.stack_info = without_secrets(record.stack_info, self._secrets)
         return True
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return the text of a record, even if its arguments do not fit its format.
+
+    `logging` reports such a record and goes on. An error raised in a filter would reach the caller.
+    """
+    with suppress(Exception):
+        return record.getMessage()
+    with suppress(Exception):
+        return f"{record.msg} {record.args}"
+    return "This message cannot be formatted."
 
 
 def configure_logging(settings: Settings) -> None:

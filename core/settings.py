@@ -80,17 +80,21 @@ def _check_env_file(file: Path) -> None:
     """Check that the file .env is readable, if there is one.
 
     Raises:
-        SettingsError: It is not a regular file, not readable, or not UTF-8 text.
+        SettingsError: It is a pipe or a device, not readable, or not UTF-8 text.
     """
     try:
         kind = file.stat().st_mode
         if stat.S_ISDIR(kind):
             return
         if not stat.S_ISREG(kind):
+            # A container has no .env where the null device is mounted in its place.
+            if file.samefile(os.devnull):
+                return
             # Reading a pipe would block until somebody writes to it.
             raise SettingsError(
-                f"{file.absolute()} is not a regular file. Replace it by a text file, or start "
-                "TenSight in another folder."
+                f"{file.absolute()} is a pipe or a device, which cannot be read as a file. Replace "
+                "it by a text file, set the variables in the environment, or start TenSight in "
+                "another folder."
             )
         content = file.read_bytes()
         content.decode("utf-8")

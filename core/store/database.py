@@ -257,14 +257,14 @@ def _url(settings: Settings) -> sa.URL:
     # ValueError: a port that is no number.
     with suppress(sa.exc.ArgumentError, ValueError):
         url = sa.make_url(value)
-        # Otherwise a part of a password with @ would be taken for the host, and shown.
+        # Otherwise a part of a user or password with @ would be taken for the host, and shown.
         if url.host is None or value.partition("?")[0].count("@") <= 1:
             return url
     # Without the cause, which may contain a part of the password.
     raise StoreError(
         "TENSIGHT_DATABASE_URL is not a database URL such as "
-        "postgresql+psycopg://user:password@host/name. Correct or unset it. Write a password "
-        "with @, / or : percent-encoded: %40, %2F, %3A."
+        "postgresql+psycopg://user:password@host/name. Correct or unset it. Write a user or "
+        "password with @, / or : percent-encoded: %40, %2F, %3A."
     )
 
 

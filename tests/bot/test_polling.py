@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from telegram.error import NetworkError
+from telegram.error import NetworkError, RetryAfter
 
 from bot.polling import Poller
 from bot.state import BotApplication
@@ -54,6 +54,29 @@ def test_poller_backs_off_while_telegram_is_unreachable() -> None:
     run_in_virtual_time(poll())
     pauses = [b - a for a, b in zip(bot.polls, bot.polls[1:], strict=False)]
     assert pauses[:8] == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60])
+
+
+def test_pause_that_telegram_demands_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def begin() -> None:
+        raise AssertionError("Telegram has given no updates")
+
+    class PausedBot(UnreachableBot):
+        async def do_api_request(self, *_: Any, **__: Any) -> None:
+            self.polls.append(asyncio.get_running_loop().time())
+            raise RetryAfter(3600)
+
+    bot = PausedBot()
+    state = SimpleNamespace(timings=Timings(), inbox=SimpleNamespace(waiting=0))
+
+    async def poll() -> None:
+        application = cast(BotApplication, SimpleNamespace(bot=bot, bot_data=state))
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(5000, stop.set)
+        await Poller(application, begin).run(stop)
+
+    run_in_virtual_time(poll())
+    assert bot.polls[1] - bot.polls[0] == pytest.approx(3600)
+    assert caplog.messages == ["Telegram demands a pause of 3600 s"] * 2
 
 
 @pytest.mark.parametrize(("pause_s", "next_s"), [(1.0, 2.0), (20.0, 30.0), (30.0, 30.0)])

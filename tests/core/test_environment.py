@@ -17,7 +17,7 @@ from core.environment import (
     drop_invalid_variables,
     invalid_hub_variable,
 )
-from core.errors import DataError, HubError
+from core.errors import DataError, HubError, SettingsError
 from core.registry import hub
 from tests.conftest import ROOT
 from tests.support.servers import free_port, wait_until_it_answers
@@ -74,6 +74,26 @@ def test_folder_that_cannot_be_created_is_dropped(
     (told,) = drop_invalid_variables()
     assert "GRADIO_TEMP_DIR=" in told
     assert "GRADIO_TEMP_DIR" not in os.environ
+
+
+@pytest.mark.parametrize("value", ["http://[::1", "http://user:sekret@host:port"])
+def test_hub_address_that_ends_the_import_of_gradio_is_reported(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", value)
+    with pytest.raises(SettingsError, match=r"variable HF_ENDPOINT=.* is invalid") as told:
+        drop_invalid_variables()
+    assert "sekret" not in str(told.value)
+
+
+@pytest.mark.parametrize("value", ["not-a-url", "", "http://"])
+def test_other_invalid_hub_address_is_left_to_the_hub(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", value)
+    assert drop_invalid_variables() == []
+    assert os.environ["HF_ENDPOINT"] == value
+    assert invalid_hub_variable() is not None
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from core.logs import configure_logging
+from core.logs import _RedactionFilter, configure_logging
 from core.settings import Settings
 from tests.conftest import ROOT
 from tests.support.servers import free_port
@@ -84,3 +85,33 @@ def test_password_of_a_predictor_is_not_logged(level: str, command: str, tmp_pat
     assert run.returncode == 1
     assert "404" in run.stderr
     assert "sekret" not in run.stdout + run.stderr
+
+
+class _Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (("%d items", "three"), "%d items ('three',)"),
+        (("%s of %s", "s3cretpassword"), "**********"),
+        (("%s", _Unprintable()), "cannot be formatted"),
+        ((_Unprintable(),), "cannot be formatted"),
+    ],
+)
+def test_record_that_cannot_be_formatted_does_not_raise(
+    args: tuple[Any, ...], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler()
+    handler.addFilter(_RedactionFilter(["s3cretpassword"]))
+    unformatted = logging.getLogger("unformatted")
+    unformatted.addHandler(handler)
+    try:
+        unformatted.warning(*args)
+    finally:
+        unformatted.removeHandler(handler)
+    told = capsys.readouterr().err
+    assert shown in told
+    assert "s3cretpassword" not in told

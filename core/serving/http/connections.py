@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from core.system import open_file_limit
@@ -31,13 +31,11 @@ _MAX_PIPELINED = 32
 
 _REFUSED_HEAD = {
     408: b"The request head was not received in time.",
-    429: b"Too many requests at once. Wait for the responses to earlier ones.",
     431: b"The request head is too large.",
     503: b"Too many connections. Try again in a moment.",
 }
 _PHRASES = {
     408: b"Request Timeout",
-    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
 }
@@ -195,6 +193,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._held = b""
         # How many of them contain no end of a head.
         self._searched = 0
+        # uvicorn's `cycle` is the newest request, which may be queued behind this one.
+        self._running: RequestResponseCycle | None = None
         # Bytes of blank lines since the last request.
         self._blank_bytes = 0
         self._in_message = False
@@ -221,6 +221,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._connections.remove(self)
         self._stop_timers()
         self._held = b""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def abort(self) -> None:
@@ -264,10 +267,10 @@ class LimitedProtocol(HttpToolsProtocol):
         """Handle the start of a request.
 
         Raises:
-            RuntimeError: Too many requests wait for a response. It stops the parser.
+            RuntimeError: Too many requests wait for a response. It stops the parser, and the
+                connection is closed, since a refusal would be misread.
         """
         if len(self.pipeline) >= _MAX_PIPELINED:
-            self._refuse(429)
             raise RuntimeError
         self._in_message = self._in_head = True
         self._progressed = True
@@ -317,7 +320,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Reject malformed HTTP; if a response has started, only close the connection."""
-        if self._is_answering() and self.cycle.response_started:
+        if self._is_refusal_misread():
             self.transport.close()
         elif self.transport.is_closing():  # refused already
             return
@@ -381,6 +384,14 @@ class LimitedProtocol(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _is_refusal_misread(self) -> bool:
+        """Return whether the client would take a refusal for a part of an earlier response."""
+        return bool(self.pipeline) or (self._is_answering() and self.cycle.response_started)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _expect_head(self) -> None:
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(self._limits.head_s, self._give_up_head)
@@ -393,9 +404,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self.abort()
 
     def _refuse(self, status: int) -> None:
-        """Respond with an error, unless a response has started, and close."""
+        """Respond with an error, unless it would be misread, and close."""
         if not self.transport.is_closing():
-            if not self._is_answering() or not self.cycle.response_started:
+            if not self._is_refusal_misread():
                 self.transport.write(_refusal(status))
             self.transport.close()
         self._held = b""

@@ -83,8 +83,14 @@ def test_env_file_that_is_not_regular_is_reported(tmp_path: Path, kind: str) -> 
         (tmp_path / "pipe").rename(file)
     else:
         file.symlink_to(tmp_path / "pipe" if "pipe" in kind else "/dev/zero")
-    with pytest.raises(SettingsError, match=r"\.env is not a regular file"):
+    with pytest.raises(SettingsError, match=r"\.env is a pipe or a device"):
         Settings.read()
+
+
+@pytest.mark.skipif(os.devnull != "/dev/null", reason="this system has no /dev/null")
+def test_env_file_that_is_the_null_device_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / ".env").symlink_to(os.devnull)
+    assert Settings.read().port == 7860
 
 
 def test_env_folder_is_ignored(tmp_path: Path) -> None:

@@ -138,6 +138,18 @@ def test_invalid_database_url_is_reported() -> None:
         Store.open(Settings(database_url=SecretStr("nonsense://host/name")))
 
 
+@pytest.mark.parametrize("info", ["me@server:sekret", "me:sek@ret"])
+def test_user_or_password_with_an_at_sign_is_explained(info: str) -> None:
+    url = SecretStr(f"postgresql+psycopg://{info}@127.0.0.1:1/none")
+    with pytest.raises(StoreError, match="a user or password with @") as caught:
+        Store.open(Settings(database_url=url))
+    assert "%40" in str(caught.value)
+    assert "sek" not in str(caught.value)
+    encoded = SecretStr(f"postgresql+psycopg://{info.replace('@', '%40')}@127.0.0.1:1/none")
+    with pytest.raises(StoreError, match="is not available"):
+        Store.open(Settings(database_url=encoded))
+
+
 def test_error_hides_the_password() -> None:
     url = SecretStr("postgresql+psycopg://user:s3cret@127.0.0.1:1/none")
     with pytest.raises(StoreError, match="is not available") as caught:
