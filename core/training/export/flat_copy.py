@@ -87,7 +87,10 @@ class _Copier:
         if type(layer).__name__ == "Pipeline" and _is_keras(layer):
             return self._chain(layer.layers, args[0])
         if _is_graph(layer):
-            return self.inline(layer, args[0])
+            (tensor,) = keras.tree.flatten(args)
+            output = self.inline(layer, tensor)
+            # Called as the model was built: with a tensor, a list or a dictionary.
+            return keras.tree.pack_sequence_as(_output_structure(layer), [output])
         if getattr(layer, "quantization_mode", None):
             raise TrainingError(
                 f"the layer {layer.name} is quantised. Save the model before model.quantize; the "
@@ -135,6 +138,13 @@ def _is_graph(layer: Any) -> bool:
     if not isinstance(layer, keras.Model) or not hasattr(layer, "operations"):
         return False
     return len(layer.inputs) == len(layer.outputs) == 1
+
+
+def _output_structure(model: Any) -> Any:
+    """Return the tensor, list or dictionary that calling a nested model returns."""
+    if isinstance(model, keras.Sequential):
+        return model.outputs[0]
+    return model.output
 
 
 def _is_identity(layer: Any, *inputs: Any) -> bool:
