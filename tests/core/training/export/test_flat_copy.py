@@ -284,6 +284,14 @@ def test_layer_that_cannot_be_copied_is_named() -> None:
         flat_copy(sequential(Stubborn(name="odd"), *body()))
 
 
+def test_nested_model_that_cannot_be_copied_is_named() -> None:
+    image = keras.Input((32, 32, 3))
+    nested = keras.Model(image, layers.Conv2D(4, 3)(image), name="nested")
+    model = functional(lambda image: nested(inputs=image))
+    with pytest.raises(TrainingError, match="the layer nested, a Functional, cannot be exported"):
+        flat_copy(model)
+
+
 def test_quantised_layer_is_named() -> None:
     model = sequential(*body(layers.Dense(3, name="scores")))
     model.layers[-1].quantize("int8")
