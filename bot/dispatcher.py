@@ -67,6 +67,8 @@ class Dispatcher:
                 await answer_album(updates, context)
             else:
                 await self._call_handler(updates[0], context)
+        except RetryLater:
+            raise
         except Exception as error:  # noqa: BLE001  # any error of a handler is reported
             return await self._recover(error, context)
         return True

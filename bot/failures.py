@@ -14,10 +14,10 @@ from bot.retry import RetryLater, unavailable_service
 from bot.sending import reply
 from bot.state import BotContext
 from core import locale
-from core.errors import StoreError, TenSightError
+from core.errors import BundleError, StoreError, TenSightError
 from core.locale import Language
 
-__all__ = ["report_abandoned", "report_failure", "report_unknown_method"]
+__all__ = ["report_abandoned", "report_deferred_forget", "report_failure", "report_unknown_method"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,16 @@ async def report_abandoned(context: BotContext) -> None:
     context.bot_data.hour.record_error(RuntimeError())
 
 
+def report_deferred_forget(context: BotContext, error: BundleError) -> None:
+    """Report that a /forget waits until the model that others are taught on can be read."""
+    reference = secrets.token_hex(4)
+    logger.error("%s: /forget is repeated later", reference, exc_info=error)
+    _raise_alarm(context, error, "alarm_forget", reference)
+
+
 def _raise_alarm(context: BotContext, error: BaseException, key: str, reference: str) -> None:
     place = place_of(error)
-    kind = f"{type(error).__name__} {place}"
+    kind = f"{key} {type(error).__name__} {place}"
     if isinstance(error, TelegramError):
         # A line can raise many errors; those whose messages differ only in numbers are of one kind.
         kind += re.sub(r"\d+", "0", error.message)

@@ -9,6 +9,7 @@ from typing import Any
 from telegram import Message, MessageEntity, Update
 from telegram.constants import ChatType
 
+from bot.retry import RetryLater
 from bot.sending import reply
 from bot.state import BotContext
 from bot.updates import photo_of
@@ -103,7 +104,7 @@ async def with_error_replies(
     """Run a handler and reply to the errors that the sender can act on.
 
     Raises:
-        UnavailableError: The predictor is unavailable; the sender was told so once.
+        UnavailableError, RetryLater: A model is unavailable; the sender was told so once.
     """
     state, message = context.bot_data, context.current_update.effective_message
     update_id, notices = context.current_update.update_id, state.unavailable_notices
@@ -114,7 +115,7 @@ async def with_error_replies(
     except USER_ERRORS as error:
         state.hour.record_error(error)
         await reply(message, locale.format_error(error, await context.language()))
-    except UnavailableError:
+    except (UnavailableError, RetryLater):
         if update_id not in notices:
             await reply(message, (await context.texts())["unavailable"])
             notices.add(update_id)

@@ -87,7 +87,7 @@ def seconds_to_wait(
     Returns:
         Seconds; 0 if the photos of the last minute are within the limit.
     """
-    recent = sum(photo.at.timestamp() > now - _MINUTE_S for photo in photos)
+    recent = sum(photo.at.timestamp() > now - minute_s for photo in photos)
     return max(0, recent - limit) * minute_s / limit
 
 

@@ -16,6 +16,7 @@ class Service(enum.Enum):
 
     PREDICTOR = "The predictor"
     DATABASE = "The database"
+    TEACHING = "The model that others are taught on"
     TELEGRAM = "Telegram"
 
 

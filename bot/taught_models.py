@@ -8,9 +8,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from bot.replies import model_code
+from core.bundle.folder import find_bundles
 from core.bundle.leaderboard import ModelInfo
 from core.bundle.metrics import TaughtMetrics
-from core.errors import BundleError, ModelNotFoundError
+from core.errors import BundleError, ModelNotFoundError, TeachingError
 from core.registry.taught import TaughtRecord, is_private
 from core.serving.predictor import Predictor
 from core.serving.teaching import ConnectedTeaching, connect_teaching
@@ -81,7 +82,8 @@ class TaughtModels:
         """Return the interface that teaches; it blocks, so call it and its methods in a thread.
 
         Raises:
-            TeachingError: The model to teach on is not there or is damaged.
+            TeachingError: The model to teach on is not installed.
+            BundleError: It is damaged.
         """
         with self._lock:
             if self._connected is None:
@@ -92,6 +94,31 @@ class TaughtModels:
                     max_models=self._settings.chat_models,
                 )
             return self._connected.teaching
+
+    def forget_sender(self, person: str) -> list[TaughtRecord]:
+        """Remove a person's photos from all taught models; it blocks, as `teaching` does.
+
+        Without their base, models cannot be taught again, so those with the person's photos are
+        deleted.
+
+        Args:
+            person: As in `LabelledPhoto.sender`.
+
+        Returns:
+            Records of the deleted models.
+
+        Raises:
+            BundleError: The base cannot be read, but may be readable again; the person's photos
+                may remain in models.
+        """
+        try:
+            teaching = self.teaching()
+        except TeachingError as error:
+            # An empty folder is more likely a volume that is not mounted than a base removed.
+            if not find_bundles(self._settings.models):
+                raise BundleError(f"There are no models in {self._settings.models}.") from error
+            return self.owned.delete_taught_by(person)
+        return [each.record for each in teaching.forget_sender(person) if each.model is None]
 
     def close(self) -> None:
         """End the worker processes."""

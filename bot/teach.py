@@ -6,21 +6,24 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 
 from telegram import Message, Update
 from telegram.constants import ChatType
 
 from bot import replies
+from bot.failures import report_deferred_forget
 from bot.learning import finish_lesson
 from bot.lessons import may_teach
 from bot.publishing import announce
+from bot.retry import RetryLater, Service
 from bot.sending import reply
 from bot.state import BotContext, BotState
 from bot.tasks import run_in_daemon_thread
 from bot.taught_models import owner_of
 from bot.taught_notices import chats_among, tell_chats
 from bot.teaching_texts import list_line, quoted, refusal
-from core.errors import MissingExtraError, TeachingError
+from core.errors import BundleError, MissingExtraError, TeachingError
 from core.locale import Language
 from core.registry.taught import TaughtRecord
 from core.store.lessons import Lesson
@@ -116,20 +119,20 @@ async def start(update: Update, context: BotContext) -> None:
 
 
 async def forget_sender(context: BotContext, person: str) -> None:
-    """Remove a person's photos from all taught models; notify chats whose model is deleted."""
+    """Remove a person's photos from all taught models; notify chats whose model is deleted.
+
+    Raises:
+        RetryLater: The model that they were taught on cannot be read.
+    """
     state = context.bot_data
     if not await state.taught.exist():
         return
-
-    def work() -> list[TaughtRecord]:
-        try:
-            teaching = state.taught.teaching()
-        except TeachingError:
-            # Without their base they cannot be taught again.
-            return state.taught.owned.delete_taught_by(person)
-        return [each.record for each in teaching.forget_sender(person) if each.model is None]
-
-    for record in await run_in_daemon_thread(work):
+    try:
+        deleted = await run_in_daemon_thread(partial(state.taught.forget_sender, person))
+    except BundleError as error:
+        report_deferred_forget(context, error)
+        raise RetryLater(Service.TEACHING, error) from error
+    for record in deleted:
         await _tell_ended(context, record, (record.owner, *record.users))
 
 
@@ -190,7 +193,7 @@ async def _begin_lesson(command: _Command, model: str | None) -> bool:
     """Store a new lesson; return False if the sender has asked to be forgotten.
 
     Raises:
-        TeachingError, MissingExtraError: Nothing could be learned.
+        TeachingError, MissingExtraError, BundleError: Nothing could be learned.
     """
     check_installed()
     # It reads the model to teach on.

@@ -52,8 +52,7 @@ class Timings:
         digest_retry_s: Time after which a digest that could not be delivered is sent again.
         drift_check_s: Interval between comparisons of the last day's photos with the month's.
         rollout_check_s: Interval between checks for rollouts that ended without a command.
-        lesson_minute_s: Time that a chat which sent more photos than it may in a minute waits for
-            as many further ones to be learned.
+        lesson_minute_s: Length of the minute of the limit on photos of a lesson; shorter in tests.
         label_check_s: Interval between deletions of photos that are no longer to be labelled.
         label_settled_s: Time after which such a photo is deleted from an operator's chat.
     """

@@ -52,8 +52,8 @@ _MAX_UPLOAD_BYTES = MAX_PHOTOS * MAX_BYTES + 2**20
 # The page's largest event, a batch of 100 photos with long names, has 77 kB.
 MAX_EVENT_BYTES = 2**20
 # Maximum number of JSON values of an event, also within its strings. Teaching with 2,500 photos
-# sends 10,000, in a string.
-_MAX_EVENT_VALUES = 20_000
+# sends 10,000, in a string, and each comma in a class or a file name counts as one more.
+_MAX_EVENT_VALUES = 60_000
 # Maximum number of strings and other values outside of strings, which Gradio takes microseconds
 # for, on the event loop. A batch of 100 photos has 2,500.
 _MAX_EVENT_TOKENS = 6_000

@@ -86,45 +86,66 @@
         each.photos.push({blob, name: name.slice(-40), url: URL.createObjectURL(blob)});
         if (cardOf(each)) drawPhotos(each);
     };
-    const add = (each, files) => {
-        accept(cardOf(each));
+    // Leave out what is too large, and say so together with what else was left out.
+    const check = (each, files, told) => {
         const large = files.find(file => file.size > limit("maxBytes"));
-        if (large) refuse(cardOf(each), fill("tooLarge", {name: large.name}));
-        // One after the other, since a photo of a phone takes 50 MB of memory.
-        for (const file of files.filter(file => file.size <= limit("maxBytes")))
-            preparing = preparing.then(async () => {
-                const small = await shrink(file).catch(() => refuse(cardOf(each), fill("unreadable", {name: file.name})));
-                if (small && classes.includes(each)) keep(each, small, file.name);
-            });
+        if (large) told.push(fill("tooLarge", {name: large.name}));
+        accept(cardOf(each));
+        if (told.length) refuse(cardOf(each), told.join(" · "));
+        return files.filter(file => file.size <= limit("maxBytes"));
+    };
+    // One after the other, since a photo of a phone takes 50 MB of memory.
+    const prepare = async (each, files, told) => {
+        for (const file of files) {
+            const small = await shrink(file).catch(() => null);
+            if (!classes.includes(each)) return;
+            if (small) keep(each, small, file.name);
+            else {
+                told.push(fill("unreadable", {name: file.name}));
+                refuse(cardOf(each), told.join(" · "));
+            }
+        }
+    };
+    const add = (each, files) => {
+        const told = [], accepted = check(each, files, told);
+        preparing = preparing.then(() => prepare(each, accepted, told));
     };
     // Some systems know no type for HEIC files.
     const isPhoto = file => file.type.startsWith("image/") || /\.(avif|bmp|gif|hei[cf]|jpe?g|png|webp)$/i.test(file.name);
-    const filesIn = async entry => {
-        if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
-        const reader = entry.createReader(), found = [];
-        // It returns the content of a folder in parts, the last of which is empty.
-        for (;;) {
-            const part = await new Promise((done, fail) => reader.readEntries(done, fail));
-            if (!part.length) break;
-            for (const each of part) found.push(...await filesIn(each));
+    const filesIn = async (entry, unreadable) => {
+        const found = [];
+        try {
+            if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
+            const reader = entry.createReader();
+            // It returns the content of a folder in parts, the last of which is empty.
+            for (;;) {
+                const part = await new Promise((done, fail) => reader.readEntries(done, fail));
+                if (!part.length) break;
+                for (const each of part) found.push(...await filesIn(each, unreadable));
+            }
+        } catch {
+            unreadable.push(entry.name);
         }
         return found;
     };
-    const addDropped = async (each, dropped) => {
+    const few = names => names.slice(0, 3).join(", ") + (names.length > 3 ? " …" : "");
+    const addDropped = (each, dropped) => {
         // Entries, which folders have, can be asked for during the event only.
         const entries = [...dropped.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
         let files = [...dropped.files];
-        try {
-            if (entries.some(entry => entry.isDirectory)) files = (await Promise.all(entries.map(filesIn))).flat();
-        } catch {
-            return refuse(cardOf(each), fill("unreadable", {name: entries.map(entry => entry.name).join(", ")}));
-        }
-        // Photo managers leave hidden files in folders.
-        files = files.filter(file => !file.name.startsWith("."));
-        const others = files.filter(file => !isPhoto(file)).map(file => file.name);
-        if (!classes.includes(each)) return;
-        add(each, files.filter(isPhoto));
-        if (others.length) refuse(cardOf(each), fill("ignored", {names: others.slice(0, 3).join(", ") + (others.length > 3 ? " …" : "")}));
+        // Teaching waits for the folders, too.
+        preparing = preparing.then(async () => {
+            const unreadable = [], told = [];
+            if (entries.some(entry => entry.isDirectory))
+                files = (await Promise.all(entries.map(entry => filesIn(entry, unreadable)))).flat();
+            if (!classes.includes(each)) return;
+            // Photo managers leave hidden files in folders.
+            files = files.filter(file => !file.name.startsWith("."));
+            const others = files.filter(file => !isPhoto(file)).map(file => file.name);
+            if (unreadable.length) told.push(fill("unreadable", {name: few(unreadable)}));
+            if (others.length) told.push(fill("ignored", {names: few(others)}));
+            await prepare(each, check(each, files.filter(isPhoto), told), told);
+        });
     };
     const discard = photos => photos.forEach(photo => { if (!sent.includes(photo)) URL.revokeObjectURL(photo.url); });
     const takeOut = (each, photo) => {

@@ -349,8 +349,9 @@ def page_teaching(settings: Settings, predictor: Predictor) -> Iterator[PageTeac
         connected = connect_teaching(
             settings, predictor, command="tensight web", max_models=MAX_MODELS
         )
-    except (TeachingError, MissingExtraError, StoreError) as error:
-        logger.info("The tab Teach is disabled: %s", error)
+    except (TeachingError, MissingExtraError, StoreError, BundleError) as error:
+        level = logging.WARNING if isinstance(error, BundleError) else logging.INFO
+        logger.log(level, "The tab Teach is disabled: %s", error)
         yield None
         return
     with (

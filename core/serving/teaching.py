@@ -58,7 +58,8 @@ def connect_teaching(
         max_models: Maximum number of private models of one owner.
 
     Raises:
-        TeachingError: The model to teach on is not installed or is damaged.
+        TeachingError: The model to teach on is not installed.
+        BundleError: It is damaged.
         StoreError: The key of the hashes cannot be read or created.
     """
     base, key = find_teaching_base(settings), load_hash_key(settings)

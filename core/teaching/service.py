@@ -83,12 +83,16 @@ def find_teaching_base(settings: Settings, name: str = BASE_MODEL) -> TeachingBa
         name: Name of the model.
 
     Raises:
-        TeachingError: The model is missing or damaged, or nothing can be taught on it.
+        TeachingError: The model is not installed.
+        BundleError: The model is damaged, or nothing can be taught on it.
     """
+    folder = settings.models / name
     try:
-        return TeachingBase(Bundle.open(settings.models / name))
+        return TeachingBase(Bundle.open(folder))
     except BundleError as error:
-        raise TeachingError("no_base", str(error), name) from error
+        if _is_missing(folder):
+            raise TeachingError("no_base", str(error), name) from error
+        raise
 
 
 class Teaching(OwnedModels):
@@ -449,6 +453,15 @@ class Teaching(OwnedModels):
         """Return the base of a taught model, which may differ from the base of new models."""
         found = Bases(self._settings.models, self._revisions).of(bundle)
         return self._base if found is None else TeachingBase(found)
+
+
+def _is_missing(folder: Path) -> bool:
+    """Check that a folder does not exist, rather than that it cannot be read."""
+    try:
+        folder.lstat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def _in_canonical_order(examples: StoredExamples) -> StoredExamples:

@@ -80,7 +80,7 @@ def build(context: PageContext, tab: gr.Tab, teaching: PageTeaching | None = Non
         [photo, visitor],
         [verdict, cards],
         # Who never taught gets no key.
-        js="photo => [photo, window.tensight.teach.known()]",
+        js='photo => [photo, window.tensight?.teach?.known() ?? ""]',
         **free,
         trigger_mode="always_last",
     )

@@ -199,3 +199,4 @@ def test_chat_over_its_photos_a_minute_waits() -> None:
     ]
     assert seconds_to_wait(photos, 2, now) == 60
     assert seconds_to_wait(photos, 4, now) == 0
+    assert seconds_to_wait(photos, 2, now, minute_s=45) == 22.5

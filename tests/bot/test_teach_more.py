@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from bot.teaching_texts import refusal
-from bot.timings import Timings
+from bot.timings import Backoff, Timings
 from core import locale
+from core.bundle.config import CONFIG
 from core.bundle.leaderboard import ModelInfo
-from core.errors import ModelNotFoundError, TeachingError, TeachingReason
+from core.errors import BundleError, ModelNotFoundError, TeachingError, TeachingReason
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
+from core.teaching.base import BASE_MODEL
 from tests.conftest import ROOT
 from tests.support.drawings import shape_jpeg
 from tests.support.running_bot import (
@@ -30,6 +32,7 @@ from tests.support.running_bot import (
     settings_for,
     texts,
 )
+from tests.support.servers import wait_for
 from tests.support.teaching_chats import bot_without_pictures, send_class, teach_shapes
 from tests.support.telegram_server import TelegramServer
 
@@ -150,6 +153,40 @@ def test_lesson_is_refused_at_once_without_the_model_to_teach_on(
         assert refused.text == refusal(TeachingError("no_base", "", "efficientnet-frozen"), "en")
         told = ask(telegram, chat, lambda: telegram.text(chat, "/teach done"))
         assert told.text == T["teach_nothing"]
+
+
+def was_alarmed(telegram: TelegramServer, operator: int, beginning: str) -> bool:
+    """Return whether an operator got an alarm that begins with a text."""
+    return any(call.text.startswith(beginning) for call in telegram.sent(operator))
+
+
+def test_forget_waits_while_the_model_to_teach_on_cannot_be_read(
+    telegram: TelegramServer, tmp_path: Path
+) -> None:
+    models, home, chat, operator = tmp_path / "models", tmp_path / "home", 1, 900
+    base = models / BASE_MODEL / CONFIG
+    for name in ("classic", BASE_MODEL):
+        shutil.copytree(ROOT / "models" / name, models / name)
+    with bot_without_pictures(telegram, home, models=models):
+        teach_shapes(telegram, chat)
+    config = base.read_bytes()
+    base.write_bytes(b"{")
+    timings = Timings(retry=Backoff(0.2, 0.2))
+    with running_bot(telegram, home, models=models, operators=(operator,), timings=timings) as bot:
+        refused = ask(telegram, chat + 1, lambda: telegram.text(chat + 1, "/teach"))
+        assert refused.text == locale.format_error(BundleError(""), "en")
+        # Damage is no ordinary refusal.
+        wait_for(lambda: was_alarmed(telegram, operator, "⚠ BundleError"))
+        before = len(telegram.sent(chat))
+        telegram.text(chat, "/forget")
+        wait_for(lambda: was_alarmed(telegram, operator, T["alarm_forget"].partition("{")[0]))
+        (told,) = telegram.wait_for(before + 1, chat)[before:]
+        assert told.text == T["unavailable"]
+        assert len(bot.state.taught.owned.all()) == 1
+        base.write_bytes(config)
+        last = telegram.wait_for(before + 2, chat)[before + 1 :]
+        assert [call.text for call in last] == [T["forgotten"]]
+        assert bot.state.taught.owned.all() == []
 
 
 def test_shared_classifier_is_added_by_its_link_and_left(teaching: RunningBot, chat: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import typing
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from core import locale
+from core.bundle.config import CONFIG
 from core.errors import (
     BusyError,
     ModelNotFoundError,
@@ -34,12 +36,13 @@ from core.photos.pool import PhotoPool
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
+from core.teaching.base import BASE_MODEL
 from core.teaching.service import TaughtModel, Teaching
 from demo.context import ClientRateLimiter, PageContext
 from demo.tabs import compare
 from demo.tabs.teach import build
 from demo.tabs.teach_report import format_teaching_error, model_html, refusal_of, use_html
-from demo.teaching import LIFETIME_S, MAX_MODELS, PageFullError, PageTeaching
+from demo.teaching import LIFETIME_S, MAX_MODELS, PageFullError, PageTeaching, page_teaching
 from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft, UploadedPhoto
 from tests.support.drawings import shape_jpeg
 from tests.support.predictors import ControlledPredictor
@@ -63,6 +66,19 @@ def teaching(tmp_path: Path) -> Iterator[Teaching]:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models", threads=1)
     yield Teaching(settings, base, embed, pool, b"key", learner=learn_here)
     pool.close()
+
+
+def test_damaged_base_disables_teaching_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "models" / BASE_MODEL
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_bytes(b"{")
+    settings, predictor = Settings(home=tmp_path, models=folder.parent), ControlledPredictor()
+    with closing(predictor), page_teaching(settings, predictor) as teaching:
+        assert teaching is None
+    levels = [each.levelno for each in caplog.records if each.name == "demo.teaching"]
+    assert levels == [logging.WARNING]
 
 
 @pytest.fixture

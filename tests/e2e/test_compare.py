@@ -31,3 +31,12 @@ def test_models_are_compared(page: Page, photo: Path) -> None:
     expect(page.locator("#compared .card")).to_have_count(models)
     expect(page.locator("#agreement")).to_contain_text("models say")
     keep_screenshot(page, "compare")
+
+
+def test_models_are_compared_where_the_script_of_teaching_did_not_start(
+    page: Page, photo: Path
+) -> None:
+    open_tab(page, "Compare")
+    page.evaluate("() => { delete window.tensight.teach; }")
+    upload_photo(page, photo, "#compared-photo")
+    expect(page.locator("#agreement")).to_contain_text("models say")

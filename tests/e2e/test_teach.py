@@ -253,6 +253,48 @@ def test_folders_and_photos_without_a_type_are_dropped(page: Page) -> None:
     expect(card.locator(".refusal")).to_have_text(f"⚠ {ignored}")
 
 
+def test_files_of_a_folder_that_are_left_out_are_named_together(page: Page) -> None:
+    card = open_teach(page).first
+    drop(
+        card,
+        """const big = new File(["x"], "big.png"), notes = new File(["x"], "notes.txt");
+        Object.defineProperty(big, "size", {value: 30e6});
+        const bad = {name: "bad.png", isFile: true, file: (done, fail) => fail(new Error())};
+        const good = new File(["x"], "good.png");
+        const all = [bad, entryOf("big.png", big), entryOf("notes.txt", notes)];
+        [entryOf("folder", [...all, entryOf("good.png", good)])]""",
+    )
+    names = card.locator(".teach-remove")
+    expect(names).to_have_count(1)
+    texts = locale.page_texts("en")
+    told = [
+        texts["teach_unreadable"].format(name="bad.png"),
+        texts["teach_ignored"].format(names="notes.txt"),
+        texts["teach_too_large"].format(name="big.png"),
+    ]
+    expect(card.locator(".refusal")).to_have_text(f"⚠ {' · '.join(told)}")
+
+
+def test_teaching_waits_for_the_photos_of_a_dropped_folder(page: Page, tmp_path: Path) -> None:
+    cards = open_teach(page)
+    for card, kind in zip(cards.all(), ("circle", "square"), strict=True):
+        add_class(card, kind, draw(tmp_path, kind, range(_EACH)))
+    content = list(shape_jpeg("square", 70))
+    drop(
+        cards.last,
+        f"""const file = new File([new Uint8Array({content})], "late.jpg", {{type: "image/jpeg"}});
+        const parts = [[entryOf("late.jpg", file)], []];
+        const turn = () => new Promise(go => {{ window.go = go; }});
+        const read = async done => {{ await turn(); done(parts.shift()); }};
+        [{{name: "folder", isDirectory: true, createReader: () => ({{readEntries: read}})}}]""",
+    )
+    page.locator("#teach-start").click()
+    page.evaluate(
+        "async () => { window.go(); await new Promise(f => setTimeout(f)); window.go(); }"
+    )
+    expect(page.locator("#teach-report")).to_contain_text(f"of {2 * _EACH + 1} photos were")
+
+
 def test_photo_that_looks_mislabelled_is_removed_before_teaching_again(
     page: Page, tmp_path: Path
 ) -> None:

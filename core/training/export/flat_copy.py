@@ -86,15 +86,17 @@ class _Copier:
             return args[0]
         if type(layer).__name__ == "Pipeline" and _is_keras(layer):
             return self._chain(layer.layers, args[0])
-        if _is_graph(layer):
-            return self.inline(layer, args[0])
         if getattr(layer, "quantization_mode", None):
             raise TrainingError(
                 f"the layer {layer.name} is quantised. Save the model before model.quantize; the "
                 "export quantises with --precision int8."
             )
         try:
+            if _is_graph(layer):
+                return self._inline_nested(layer, args)
             return self._call_copy(layer, args, kwargs)
+        except TrainingError:
+            raise
         # Layers of other packages raise whatever they like.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
@@ -103,6 +105,12 @@ class _Copier:
                 f"{reason or type(error).__name__}. Replace it by layers of Keras, or remove it, "
                 "and save the model again."
             ) from error
+
+    def _inline_nested(self, model: Any, args: tuple[Any, ...]) -> Any:
+        """Inline a model that was called with a tensor, or with a list or dictionary of one."""
+        (tensor,) = keras.tree.flatten(args)
+        output = self.inline(model, tensor)
+        return keras.tree.pack_sequence_as(_output_structure(model), [output])
 
     def _call_copy(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         config = layer.get_config()
@@ -135,6 +143,13 @@ def _is_graph(layer: Any) -> bool:
     if not isinstance(layer, keras.Model) or not hasattr(layer, "operations"):
         return False
     return len(layer.inputs) == len(layer.outputs) == 1
+
+
+def _output_structure(model: Any) -> Any:
+    """Return the tensor, list or dictionary that calling a nested model returns."""
+    if isinstance(model, keras.Sequential):
+        return model.outputs[0]
+    return model.output
 
 
 def _is_identity(layer: Any, *inputs: Any) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import core
+from core.bundle.config import CONFIG
 from core.bundle.folder import Bundle
 from core.errors import BundleError, ModelNotFoundError, TeachingError
 from core.inference.head import write_head
@@ -26,12 +27,12 @@ from core.teaching.base import TeachingBase
 from core.teaching.collect import Embed, LabelledPhoto
 from core.teaching.limits import MAX_CLASSES, MAX_TOTAL_PHOTOS
 from core.teaching.owned import OwnedModels
-from core.teaching.service import Teaching
+from core.teaching.service import Teaching, find_teaching_base
 from core.teaching.stored_examples import StoredExamples, views_that_fit
 from tests.core.teaching.conftest import KEY, drawn
 from tests.support.drawings import shape_jpeg
 from tests.support.servers import wait_for
-from tests.support.taught import learn_here, random_head, random_space
+from tests.support.taught import learn_here, random_head, random_space, teachable
 
 
 def test_taught_candidate_recognises_its_classes(teaching: Teaching, settings: Settings) -> None:
@@ -221,6 +222,21 @@ def test_models_with_photos_of_a_sender_are_deleted_without_their_base(
     deleted = owned.delete_taught_by("person:1")
     assert sorted(each.title for each in deleted) == ["Damaged", "Theirs"]
     assert [each.title for each in owned.all()] == ["Kept"]
+
+
+def test_missing_base_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    folder = teachable(tmp_path / "models").bundle.folder
+    settings = Settings(home=tmp_path / "home", models=folder.parent)
+    with pytest.raises(TeachingError) as missing:
+        find_teaching_base(settings)
+    assert missing.value.reason == "no_base"
+    assert find_teaching_base(settings, "classic").bundle.folder == folder
+    (folder / CONFIG).write_bytes(b"{")
+    with pytest.raises(BundleError, match="is invalid"):
+        find_teaching_base(settings, "classic")
+    (folder / CONFIG).unlink()
+    with pytest.raises(BundleError, match="cannot be read"):
+        find_teaching_base(settings, "classic")
 
 
 def test_shared_model_is_listed_until_it_is_forgotten(teaching: Teaching) -> None:

@@ -57,6 +57,14 @@ def residual(image: keras.KerasTensor) -> keras.KerasTensor:
     return layers.Dense(3)(x)
 
 
+def nested_in_structures(image: keras.KerasTensor) -> keras.KerasTensor:
+    inner = keras.Input((32, 32, 3), name="pixels")
+    of_list = keras.Model([inner], [layers.Conv2D(4, 3, activation="relu")(inner)])
+    maps = keras.Input((30, 30, 4), name="maps")
+    of_dict = keras.Model({"maps": maps}, {"vector": layers.GlobalAveragePooling2D()(maps)})
+    return layers.Dense(3)(of_dict({"maps": of_list([image])[0]})["vector"])
+
+
 def shared(image: keras.KerasTensor) -> keras.KerasTensor:
     twice = layers.Conv2D(3, 3, padding="same", activation="relu")
     return layers.Dense(3)(layers.GlobalAveragePooling2D()(twice(twice(image))))
@@ -274,6 +282,14 @@ def test_layer_that_cannot_be_copied_is_named() -> None:
 
     with pytest.raises(TrainingError, match="layer odd, a Stubborn, cannot be exported: no conf"):
         flat_copy(sequential(Stubborn(name="odd"), *body()))
+
+
+def test_nested_model_that_cannot_be_copied_is_named() -> None:
+    image = keras.Input((32, 32, 3))
+    nested = keras.Model(image, layers.Conv2D(4, 3)(image), name="nested")
+    model = functional(lambda image: nested(inputs=image))
+    with pytest.raises(TrainingError, match="the layer nested, a Functional, cannot be exported"):
+        flat_copy(model)
 
 
 def test_quantised_layer_is_named() -> None:
