@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.bundle.config import MODEL
 from core.bundle.folder import Bundle
 from core.inference.engine import Engine
-from core.inference.isolated_engine import IsolatedEngine
-from core.message_process import MessageProcess
+
+if TYPE_CHECKING:
+    from core.inference.isolated_engine import IsolatedEngine
+    from core.message_process import MessageProcess
 
 __all__ = ["Backbone", "load_engine"]
 
@@ -52,6 +55,9 @@ class Backbone:
             BundleError: As for `load`.
             EngineStartError: As for `IsolatedEngine`.
         """
+        # An import that few processes need.
+        from core.inference.isolated_engine import IsolatedEngine  # noqa: PLC0415
+
         engine = IsolatedEngine(
             bundle.folder, classes=len(bundle.config.labels), threads=threads, on_start=on_start
         )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.bundle.config import View
 from core.inference.engine import Engine, Outputs
-from core.inference.isolated_engine import IsolatedEngine
 from core.photos.preprocess import InputSpec, normalise
+
+if TYPE_CHECKING:
+    from core.inference.isolated_engine import IsolatedEngine
 
 __all__ = ["MAX_BATCH", "MultiViewEngine"]
 
