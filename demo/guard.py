@@ -55,7 +55,7 @@ MAX_EVENT_BYTES = 2**20
 # sends 10,000, in a string, and each comma in a class or a file name counts as one more.
 _MAX_EVENT_VALUES = 60_000
 # Maximum number of strings and other values outside of strings, which Gradio takes microseconds
-# for, on the event loop. A batch of 100 photos has 2,500.
+# for, on the event loop. A batch of 100 photos has about 2,200.
 _MAX_EVENT_TOKENS = 6_000
 MAX_MCP_VALUES = 1_000
 """Maximum number of JSON values of an MCP message; those of our tools have 20."""

@@ -13,19 +13,20 @@ from tests.conftest import ROOT
 
 # What the project asks of each: accuracy on test, milliseconds a photo, and the area under the
 # curve of known_score: CIFAR-10 test against things of other classes, and sharp images of the ten
-# against such, both of Tiny ImageNet. `scratch` saw no sharp image in training, and misses its .88
-# there. `transfer` and `finetuned` learn real photos instead of Tiny ImageNet, and miss .80 and .90
-# there; what is asked of them on real photos is below.
+# against such. (`scratch` saw no sharp image in training, and misses its .88 there.)
 FLOORS = {
     "baseline": (0.6527, math.inf, 0.5, 0.5),
     "classic": (0.7446, math.inf, 0.5, 0.5),
     "scratch": (0.95, 10.0, 0.88, 0.7),
     "efficientnet": (0.965, 12.0, 0.9, 0.8),
     "efficientnet-frozen": (0.90, 12.0, 0.9, 0.8),
-    "transfer": (0.865, 25.0, 0.80, 0.73),
-    "finetuned": (0.935, 25.0, 0.90, 0.78),
+    "transfer": (0.865, 25.0, 0.80, 0.80),
+    "finetuned": (0.935, 25.0, 0.90, 0.90),
 }
 
+# Areas on sharp images that are below their floor: these two learn real photos instead of Tiny
+# ImageNet, of which these images are. An entry goes once its floor is reached.
+MISSED = {"transfer": 0.73, "finetuned": 0.78}
 
 # Rows and photos have the same weight in calibration. The two small networks are less accurate on
 # photos than on rows by several hundredths, which no calibration of both can follow; the two frozen
@@ -52,8 +53,12 @@ def test_bundled_model_meets_its_requirements(folder: Path) -> None:
     assert metrics.milliseconds <= milliseconds
     if metrics.outliers is not None:  # of those that were measured since these are told apart
         method = bundle.config.verdict.method
-        for figures, area in zip(metrics.outliers.reported, areas, strict=True):
-            assert figures.auroc[method] >= area
+        rows, sharp = (figures.auroc[method] for figures in metrics.outliers.reported)
+        assert rows >= areas[0]
+        if folder.name in MISSED:
+            assert MISSED[folder.name] <= sharp < areas[1]
+        else:
+            assert sharp >= areas[1]
     assert metrics.lost is None or metrics.lost <= 0.002
     assert metrics.reported is None or metrics.test.accuracy > metrics.reported.accuracy
     if bundle.config.family == "scratch":
