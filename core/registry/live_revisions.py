@@ -68,8 +68,9 @@ class LiveRevisions:
     def _may_have_rows(self) -> bool:
         """Return whether the database has a live revision, as far as SQLite alone can tell.
 
-        The store's imports take a third of the time of `tensight predict`, and most databases have
-        none. Where SQLite cannot read the table, the store migrates it or reports the problem.
+        Importing the store takes a quarter of the time of `tensight predict`, and most
+        databases have none. Where SQLite cannot read the table, the store migrates it or reports
+        the problem.
         """
         if self._settings.database_url is not None or not self._settings.has_database():
             return self._settings.has_database()
