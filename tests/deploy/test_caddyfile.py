@@ -19,7 +19,7 @@ from core.serving.http.body_limit import MAX_FORM_BYTES, BodyRule
 from demo.context import ClientRateLimiter
 from demo.guard import LIVE_PATH, MCP_PATH, page_middleware
 from demo.unread_events import UnreadEventLimiter
-from tests.support.caddy import CADDYFILE, adapted, proxy_running
+from tests.support.caddy import CADDYFILE, Proxy, adapted, proxy_running
 from tests.support.servers import LOOK_S, free_port, wait_for
 from tests.support.tools import run_tool
 
@@ -94,6 +94,17 @@ def test_caddyfile_is_valid_and_formatted() -> None:
     assert valid.returncode == 0, valid.stderr
     formatted = run_tool("caddy", "fmt", CADDYFILE)
     assert formatted.stdout == CADDYFILE.read_text("utf-8")
+
+
+@pytest.mark.parametrize("written", ["", "-----BEGIN CERTIFICATE-----\nMIIB"])
+def test_proxy_does_not_answer_before_its_certificate_is_written(
+    written: str, tmp_path: Path
+) -> None:
+    authority = tmp_path / "root.crt"
+    proxy = Proxy("https://localhost:1", "http://localhost:1", "http://localhost:1", authority)
+    assert not proxy.answers()
+    authority.write_text(written)
+    assert not proxy.answers()
 
 
 def test_proxy_routes_by_path_and_names_the_client(tmp_path: Path) -> None:

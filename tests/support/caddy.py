@@ -44,6 +44,16 @@ class Proxy:
         verify = ssl.create_default_context(cafile=self.authority)
         return httpx.Client(base_url=self.public, verify=verify, timeout=120)
 
+    def answers(self) -> bool:
+        """Return whether Caddy has started."""
+        try:
+            with self.client() as client:
+                client.get("/metrics")
+        except (httpx.HTTPError, OSError):
+            # An OSError while Caddy has yet to write the certificate: no file, or half of one.
+            return False
+        return True
+
 
 def adapted(**environment: str) -> dict[str, Any]:
     """Return the configuration as Caddy reads it."""
@@ -100,20 +110,9 @@ def proxy_running(
             [require("caddy"), "run", "--config", str(file)], stderr=log, env=os.environ | own
         )
     try:
-        wait_for(lambda: process.poll() is not None or _answers(proxy))
+        wait_for(lambda: process.poll() is not None or proxy.answers())
         assert process.poll() is None, (folder / "caddy.log").read_text()
         yield proxy
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _answers(proxy: Proxy) -> bool:
-    if not proxy.authority.is_file():
-        return False
-    try:
-        with proxy.client() as client:
-            client.get("/metrics")
-    except httpx.HTTPError:
-        return False
-    return True
