@@ -22,6 +22,7 @@ __all__ = ["load", "throughput"]
 _ROOT = Path(__file__).resolve().parent.parent
 _SECONDS = 3.0
 _CLIENTS = (1, 16, 64)
+_THREADS = "ours, decoding in threads"
 _LITSERVE = {
     "LitServe, defaults": (1, 1),
     "LitServe, batches of 32": (1, 32),
@@ -43,7 +44,8 @@ def throughput(photos: Photos, folder: Path) -> Section:
         f"`scratch`. All servers are running; in each of {ROUNDS} rounds, each is loaded for "
         f"{_SECONDS:g} s in turn by clients in a separate process. LitServe uses our decoder and "
         "the same flatbuffer in four configurations, of which the fastest is the reference; Gradio "
-        "serves a plain `gr.Interface` of it.",
+        f"serves a plain `gr.Interface` of it. “{_THREADS}” is our service without worker "
+        "processes: it decodes in threads, without limits of time and memory.",
     )
     with ExitStack() as servers:
         targets: dict[str, tuple[str, str]] = {}
@@ -52,6 +54,11 @@ def throughput(photos: Photos, folder: Path) -> Section:
         ready = f"http://127.0.0.1:{port}/readyz"
         servers.enter_context(_server(ours, ready, folder / "ours.log"))
         targets["ours"] = ("raw", f"http://127.0.0.1:{port}/v1/predict?model=scratch")
+        port = free_port()
+        threads = [sys.executable, "-m", "bench.threaded_service", str(port)]
+        ready = f"http://127.0.0.1:{port}/readyz"
+        servers.enter_context(_server(threads, ready, folder / "threads.log"))
+        targets[_THREADS] = ("raw", f"http://127.0.0.1:{port}/v1/predict?model=scratch")
         for name, (workers, batch) in _LITSERVE.items():
             port = free_port()
             command = [sys.executable, "-m", "bench.rivals", "litserve", str(port)]
@@ -94,7 +101,7 @@ def _measure(
     section.add(
         f"{load_name}: ours relative to {best}", medians["ours"] / medians[best], "times", target
     )
-    for name in ("LitServe, defaults", "gr.Interface"):
+    for name in (_THREADS, "LitServe, defaults", "gr.Interface"):
         section.add(
             f"{load_name}: ours relative to {name}", medians["ours"] / medians[name], "times"
         )
