@@ -92,8 +92,12 @@ def calibrate(name: NameArgument, as_json: JsonOption = False) -> None:
     rows = _load_rows(settings)
     from core.training.evaluation import measure
     from core.training.pages import write_pages
+    from core.training.recipes import RECIPES
 
-    bundle = measure.recalibrate(bundle, rows, settings, command=command_line())
+    recipe = RECIPES.get(bundle.config.training.recipe)
+    bundle = measure.recalibrate(
+        bundle, rows, settings, command=command_line(), plan=recipe.plan if recipe else None
+    )
     print_evaluated(bundle, as_json=as_json)
     write_pages(settings.models)
 

@@ -30,7 +30,11 @@ class LinearProbe:
 
 
 def fit_linear_probe(
-    embeddings: NDArray[np.float32], labels: NDArray[np.int64], classes: int, c: float
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: int,
+    c: float,
+    weights: NDArray[np.float64] | None = None,
 ) -> LinearProbe:
     """Fit a multinomial logistic regression on standardised embeddings.
 
@@ -39,6 +43,7 @@ def fit_linear_probe(
         labels: Class indices, shape (n,).
         classes: Number of classes, k.
         c: Inverse L2 regularisation strength.
+        weights: Weight of each image in the loss, shape (n,); None to weight all alike.
 
     Raises:
         ValueError: A class has no image.
@@ -46,7 +51,7 @@ def fit_linear_probe(
     mean = embeddings.mean(axis=0)
     deviation = np.maximum(embeddings.std(axis=0), _MIN_DEVIATION)
     fitted = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, tol=1e-3).fit(
-        (embeddings - mean) / deviation, labels
+        (embeddings - mean) / deviation, labels, sample_weight=weights
     )
     if len(fitted.classes_) != classes:
         raise ValueError(f"only {len(fitted.classes_)} of {classes} classes have a training image")

@@ -66,6 +66,9 @@ class PhotoPlan:
         feature_views: Number of random views of each image whose frozen features are computed once;
             0 where the network itself is trained, on new views in each epoch.
         held_out_sources: Sources of photos that take no part in training and model selection.
+        tiny_imagenet_weight: Weight of Tiny ImageNet's images in the probe of the verdict, which is
+            then fitted to the trained network, see `TinyProbe`; 0 to take the network's own outputs
+            as the probe.
     """
 
     phases: tuple[Phase, ...]
@@ -85,6 +88,7 @@ class PhotoPlan:
     interpolation_rows: int = 2_000
     feature_views: int = 0
     held_out_sources: tuple[str, ...] = ()
+    tiny_imagenet_weight: float = 0.0
 
     @property
     def epochs(self) -> int:

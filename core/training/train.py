@@ -22,6 +22,7 @@ from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import History, measure
 from core.training.evaluation.model_outputs import bundle_accuracy
 from core.training.evaluation.selection import complete_config
+from core.training.evaluation.verdict_probe import TinyProbe
 from core.training.export.checks import check_network, check_precision
 from core.training.export.draft import draft_config
 from core.training.export.evidence_maps import activation_model, gradient_model, occlusion_model
@@ -145,7 +146,8 @@ def _export(
             weights = to_flatbuffer(model, recipe.precision)
             bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
             check_precision(bundle, float32_bundle, data.validation, settings)
-        config, files, resizing = complete_config(bundle, data, settings, trained.ood_params)
+        probe = TinyProbe.of(recipe.plan, settings) or trained.ood_params
+        config, files, resizing = complete_config(bundle, data, settings, probe)
         if recipe.teachable and data.real is not None:
             classifier = Classifier(bundle, threads=settings.threads)
             files[SPACE] = write_space(fit_teaching_space(classifier, data.real))

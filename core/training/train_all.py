@@ -170,7 +170,8 @@ def _check_prerequisites(
             check_no_unfinished_run(run_folder(recipe, settings))
         if recipe.pretrained_body is not None and VGG16 not in names:
             describe_vgg16(settings)
-        if recipe.tiny_imagenet or recipe.outliers_per_epoch:
+        in_probe = recipe.plan is not None and recipe.plan.tiny_imagenet_weight > 0
+        if recipe.tiny_imagenet or recipe.outliers_per_epoch or in_probe:
             ensure_tiny_train(settings)
         if recipe.prepare is not None:
             network = recipe.build(recipe.input_shape, len(dataset.labels))

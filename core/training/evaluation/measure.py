@@ -22,6 +22,7 @@ from core.bundle.metrics import (
 )
 from core.errors import DataError
 from core.inference.classifier import Classifier
+from core.inference.known_score import OodParams
 from core.settings import Settings
 from core.training.data.labelled_photos import find_photos_folder
 from core.training.data.real_photos import RealPhotos
@@ -41,6 +42,8 @@ from core.training.evaluation.real_photos import (
 )
 from core.training.evaluation.resizing import compare_resize_rules
 from core.training.evaluation.selection import complete_config
+from core.training.evaluation.verdict_probe import TinyProbe
+from core.training.photo_plan import PhotoPlan
 
 __all__ = [
     "History",
@@ -102,7 +105,12 @@ def evaluate(bundle: Bundle, data: EvaluationData, settings: Settings, *, comman
 
 
 def recalibrate(
-    bundle: Bundle, data: EvaluationData, settings: Settings, *, command: str
+    bundle: Bundle,
+    data: EvaluationData,
+    settings: Settings,
+    *,
+    command: str,
+    plan: PhotoPlan | None = None,
 ) -> Bundle:
     """Select and fit the inference settings of a stored model again, and measure it.
 
@@ -113,14 +121,16 @@ def recalibrate(
         data: Data to select and to evaluate on.
         settings: `threads` is used; and `data`, for `photos/`.
         command: The command line, for the card.
+        plan: Plan of the model's recipe, for the probe of the verdict; None if it has none.
 
     Raises:
         BundleError: The folder is damaged.
-        DataError: The data set has other labels, or a photo cannot be read.
+        DataError: The data set has other labels, a photo cannot be read, or Tiny ImageNet, which
+            the plan needs, is missing.
     """
     check_same_labels(bundle, data.dataset.name, data.dataset.labels)
-    probe = None
-    if bundle.config.verdict.method == "probe":
+    probe: OodParams | TinyProbe | None = TinyProbe.of(plan, settings)
+    if probe is None and bundle.config.verdict.method == "probe":
         probe = Classifier(bundle, threads=settings.threads).ood_params
     config, files, resizing = complete_config(bundle, data, settings, probe)
     history = replace(_history(bundle), resize=resizing)

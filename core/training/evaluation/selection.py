@@ -21,12 +21,16 @@ from core.training.evaluation.model_outputs import ModelOutputs, run_inference
 from core.training.evaluation.ood import fit_none_threshold, fit_ood_params, score_outputs
 from core.training.evaluation.ood_evaluation import selection_comparisons
 from core.training.evaluation.resizing import best_resize_rule, compare_resize_rules
+from core.training.evaluation.verdict_probe import TinyProbe
 
 __all__ = ["calibrate", "complete_config", "select_verdict"]
 
 
 def complete_config(
-    draft: Bundle, data: EvaluationData, settings: Settings, probe: OodParams | None = None
+    draft: Bundle,
+    data: EvaluationData,
+    settings: Settings,
+    probe: OodParams | TinyProbe | None = None,
 ) -> tuple[Config, dict[str, bytes], ResizeMetrics | None]:
     """Select and fit all inference settings of an exported network.
 
@@ -36,7 +40,8 @@ def complete_config(
         draft: The exported network, uncalibrated.
         data: Validation rows and, where there are any, selection images.
         settings: `threads` is used.
-        probe: Parameters of the method `probe`; None or empty for a network without.
+        probe: Parameters of the method `probe`, or how to fit them; None or empty for a network
+            without.
 
     Returns:
         Configuration with resize rule, calibration and verdict; the file of the verdict method by
@@ -48,6 +53,9 @@ def complete_config(
     # The draft's configuration holds the digests of its files.
     same_files = config.model_copy(update={"sha256": draft.config.sha256})
     calibrated = Classifier(replace(draft, config=same_files), threads=settings.threads)
+    if isinstance(probe, TinyProbe):
+        config = config.model_copy(update={"training": probe.record(config.training)})
+        probe = probe.fit(calibrated, data)
     verdict, files = select_verdict(calibrated, known, data, probe or {})
     return config.model_copy(update={"verdict": verdict}), files, resizing
 

@@ -62,6 +62,16 @@ def test_missing_data_is_reported_before_the_first_recipe(tmp_path: Path) -> Non
     assert not settings.home.exists(), "nothing was begun"
 
 
+def test_missing_images_of_the_probe_are_reported_before_the_first_recipe(tmp_path: Path) -> None:
+    settings = Settings(data=made.real_photos(tmp_path), home=tmp_path / "home")
+    probed = made.like("efficientnet", prepare=None)
+    assert probed.plan is not None
+    assert probed.plan.tiny_imagenet_weight > 0
+    with pytest.raises(DataError, match=r"no train-\*\.parquet: Tiny ImageNet is incomplete"):
+        begin([probed], made.ten(), settings)
+    assert not settings.home.exists(), "nothing was begun"
+
+
 def test_failed_recipe_does_not_stop_the_next(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", models=tmp_path / "models")
     recipes = [made.recipe(name="huge", batch_size=1000), made.recipe(name="small", epochs=1)]

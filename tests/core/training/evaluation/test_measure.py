@@ -21,10 +21,13 @@ from core.inference.reliability import ece, reliability
 from core.settings import Settings
 from core.teaching.space import fit_space
 from core.training.data.cifar10 import load_cifar10
+from core.training.evaluation import measure
 from core.training.evaluation.corruptions import CORRUPTED_ROWS, corrupt, corruptions
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.measure import evaluate
 from core.training.evaluation.model_outputs import run_inference
+from core.training.photo_plan import PhotoPlan
+from core.training.recipes import get_recipe
 from tests.conftest import ROOT
 from tests.support import made
 
@@ -95,6 +98,26 @@ def test_calibrate_replaces_calibration_and_thresholds(
     for name in (MODEL, SPACE):
         assert calibrated.read(name) == trained.read(name)
     assert json.loads(printed)["test"]["n"] == 12
+
+
+def test_calibrate_passes_the_plan_of_the_recipe(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder,) = find_bundles(models)
+    plans = []
+
+    def recalibrate(bundle: Bundle, *data: object, plan: PhotoPlan | None, command: str) -> Bundle:
+        plans.append(plan)
+        return bundle
+
+    monkeypatch.setattr(measure, "recalibrate", recalibrate)
+    run_command(models, monkeypatch, "calibrate", "shapes")
+    bundle = Bundle.open(folder)
+    training = bundle.config.training.model_copy(update={"recipe": "transfer"})
+    files = {name: bundle.read(name) for name in bundle.config.sha256}
+    write_bundle(folder, bundle.config.model_copy(update={"training": training}), files)
+    run_command(models, monkeypatch, "calibrate", "shapes")
+    assert plans == [None, get_recipe("transfer").plan]
 
 
 @pytest.mark.long
