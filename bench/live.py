@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from bench.browser import chromium
 from bench.figures import Section
 from bench.photos import Photos
-from tests.support.chromium import FLAGS
 from tests.support.visit import serving, visit
 
 __all__ = ["live"]
@@ -30,19 +29,16 @@ def live(_: Photos, folder: Path) -> Section:
         f"Predictions per second by the default model over {_SECONDS} s, on a page with the fake "
         "camera of Chromium, which runs on the same machine.",
     )
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        section.note("Not measured: Debian's package chromium is not installed.")
-        return section
     settings = {"TENSIGHT_HOME": str(folder / "home")}
-    with serving(folder, **settings) as (address, _server), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        (alone,) = _rates(browser, address, visitors=1)
-        section.add("live: one visitor", alone, "predictions per second", "at least 5")
-        slower, faster = sorted(_rates(browser, address, visitors=2))
-        section.add("live: the slower of two visitors", slower, "predictions per second")
-        section.add("live: the faster of two visitors", faster, "predictions per second")
-        browser.close()
+    with chromium(section) as browser:
+        if browser is None:
+            return section
+        with serving(folder, **settings) as (address, _server):
+            (alone,) = _rates(browser, address, visitors=1)
+            section.add("live: one visitor", alone, "predictions per second", "at least 5")
+            slower, faster = sorted(_rates(browser, address, visitors=2))
+            section.add("live: the slower of two visitors", slower, "predictions per second")
+            section.add("live: the faster of two visitors", faster, "predictions per second")
     return section
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page
 
 import core
+from bench.browser import chromium
 from bench.figures import ROUNDS, Section
 from bench.photos import Photos
-from tests.support.chromium import FLAGS
 from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = ["page"]
@@ -103,24 +102,17 @@ def page(photos: Photos, folder: Path) -> Section:
         f"of the same model (`{_MODEL}`) with an image and a label, answering at once. The page is "
         "usable once a photo can be given; the answer includes the upload of a photo of 200 kB.",
     )
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        section.note("Not measured: Debian's package chromium is not installed.")
-        return section
     visits: dict[str, list[_Visit]] = {_OURS.name: [], _PLAIN.name: []}
-    with (
-        _serving(_OURS, folder) as ours,
-        _serving(_PLAIN, folder) as plain,
-        sync_playwright() as playwright,
-    ):
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        # The first round warms the servers up.
-        for round_number in range(ROUNDS + 1):
-            for front, address in ((_OURS, ours), (_PLAIN, plain)):
-                figures = _visit(browser, front, address, photos.typical)
-                if round_number:
-                    visits[front.name].append(figures)
-        browser.close()
+    with chromium(section) as browser:
+        if browser is None:
+            return section
+        with _serving(_OURS, folder) as ours, _serving(_PLAIN, folder) as plain:
+            # The first round warms the servers up.
+            for round_number in range(ROUNDS + 1):
+                for front, address in ((_OURS, ours), (_PLAIN, plain)):
+                    figures = _visit(browser, front, address, photos.typical)
+                    if round_number:
+                        visits[front.name].append(figures)
     _report(section, _median(visits[_OURS.name]), _median(visits[_PLAIN.name]))
     return section
 

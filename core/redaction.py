@@ -6,51 +6,14 @@ import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from core.access_tokens import find_access_tokens
+from core.file_suffixes import IMAGE_SUFFIX
+from core.user_info import find_user_info
+
 __all__ = ["credentials", "masked_value", "without_credentials", "without_secrets"]
 
 # Replacement of a secret in a message.
 _MASK = "**********"
-_IMAGE = r"\.(?i:avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)\b"
-_FILE = rf"(?:{_IMAGE}|\.(?i:csv|gz|html|json|keras|log|npz|pdf|tar|tflite|toml|txt)\b)"
-# Tokens of Telegram, the Hub and others, which users paste into the wrong settings.
-_TOKENS = re.compile(
-    rf"(?<!\d)\d{{5,20}}:(?![\w-]{{0,200}}{_IMAGE})[\w-]{{20,}}"
-    # hf_transformers and the like are names of packages and functions.
-    rf"|\b(?:hf_|api_org_)(?!transformers\b|\w{{0,200}}{_IMAGE})[A-Za-z0-9]{{12,}}"
-    rf"|\b(?:gh[oprsu]_|github_pat_)(?!\w{{0,200}}{_IMAGE})\w{{20,}}"
-    rf"|\bsk-(?![\w-]{{0,200}}{_IMAGE})[\w-]{{20,}}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
-)
-# A number after a colon is a port where an address can end.
-_PORT = (
-    r"\d{1,5}(?:[/\s]|$|[\"')\]}>,;.:!]{1,9}(?:[\s\"'{\[(<]|$))"
-    r"|(?:(?<=\d\.\d:)|(?<=\d\.\d\d:)|(?<=\d\.\d{3}:)|(?<=localhost:))"
-    r"\d{1,5}(?![\w@.%+~!$-])"
-)
-# What follows the @ of photos, packages and images of containers: name@2x.jpg, name@1.2.3.
-_NO_HOST = (
-    rf"[^\s@/]{{0,100}}{_FILE}"
-    r"|v?\d+(?:\.\d+){1,2}(?:-?(?:a|b|rc|alpha|beta|dev|post)[\w.]{0,20})?(?![\w-]|\.\w|:\d)"
-    r"|\d+[A-Za-z%]{0,4}(?![\w-]|\.\w|:\d)"
-    r"|sha\d{3}:"
-)
-_NO_USER = r"(?i:mailto|acct|sips?|xmpp|e?-?mail|contact|author|from|to|cc|bcc|by):"
-_TIME = r"\d{1,2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?@(?!\S{0,300}@)"
-_HOST_WITH_DOT_OR_PORT = r"(?=[\w-]{1,63}(?:\.\w|:\d))"
-# All lengths are limited: a long line of hostile text must not take quadratic time.
-_USER_INFO = re.compile(
-    # A password may contain blanks and @; an @ after a blank starts the name of a user.
-    rf"//(?![A-Za-z]:[/\\])[^\s/@:\[\]\"'<>,;]{{0,300}}:(?!{_PORT}|port\b)"
-    rf"[^\n@]{{0,300}}(?<!\s)(?<!\s[(\"'])@(?:\S{{0,300}}@)?(?!{_NO_HOST})"
-    r"|(?<=:)//[^\s/?#@:\"'<>,;]{1,1000}@"
-    # user:password@host without a scheme; not in a path
-    rf"|(?<![\w.%+~!$/-])(?!{_NO_USER}|[\w.+-]{{0,100}}\.\w{{1,6}}:\d{{1,6}}:|(?<=:)\d{{1,6}}:)"
-    rf"(?:[\w.%+~!$-]{{1,100}}|(?<![^\s=])):(?![/\\:\"']|{_PORT}|{_TIME}|@\w{{1,100}}[,;/|]+@)"
-    rf"(?:[^\s/]{{1,300}}@|\S{{1,300}}@{_HOST_WITH_DOT_OR_PORT})(?!{_NO_HOST})",
-    re.MULTILINE,
-)
-# What messages recommend to write.
-_EXAMPLE = "//user:password@"
 _QUERY = re.compile(r"(://[^\s\"<>?]{0,1000}\?)(?=[^\s)\].,;:!?'])(?:[^\s\"'<>]|'(?=[\w%&=+]))+")
 _SECRET_NAME = (
     r"(?:ssl)?pass(?:word|wd|phrase)?|pwd|secret|(?:access_?|auth_?|api_?)?token|api_?key"  # noqa: S105  # a pattern
@@ -68,10 +31,10 @@ _WORD = re.compile(r"[^\W\d_]{1,15}")
 
 def without_credentials(text: str) -> str:
     """Mask user names, passwords and query strings of URLs in a text, and tokens."""
-    text = _USER_INFO.sub(_masked_user_info, text)
+    text = _masked(text, find_user_info(text))
     text = _QUERY.sub(rf"\1{_MASK}", text)
     text = _PARAMETER.sub(rf"\1={_MASK}", text)
-    return _TOKENS.sub(_MASK, text)
+    return _masked(text, find_access_tokens(text))
 
 
 def masked_value(value: str) -> str:
@@ -130,7 +93,7 @@ def without_secrets(text: str, secrets: Iterable[str]) -> str:
 
 def _has_no_user(value: str) -> bool:
     """Return whether the last @ in a value does not end the user of a URL."""
-    if _PATH.match(value) or _PACKAGE.fullmatch(value) or re.search(rf"{_IMAGE}\Z", value):
+    if _PATH.match(value) or _PACKAGE.fullmatch(value) or re.search(rf"{IMAGE_SUFFIX}\Z", value):
         return True
     try:
         parts = urlsplit(value)
@@ -142,7 +105,10 @@ def _has_no_user(value: str) -> bool:
     return is_port and is_whole and "@" not in parts.netloc
 
 
-def _masked_user_info(found: re.Match[str]) -> str:
-    if found.group() == _EXAMPLE:
-        return _EXAMPLE
-    return f"//{_MASK}@" if found.group().startswith("//") else f"{_MASK}@"
+def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Mask parts of a text, which are given by start and end, from left to right."""
+    shown, done = [], 0
+    for start, end in spans:
+        shown += [text[done:start], _MASK]
+        done = end
+    return "".join([*shown, text[done:]])

@@ -43,6 +43,11 @@ from core.redaction import credentials, masked_value, without_credentials, witho
         ("hf_abcdefghijkl", "abcdefghijkl"),
         ("ghp_abcdefghijklmnopqrstuvwxyz", "abcdefghijkl"),
         ("sk-abcdefghijklmnopqrstuvwxyz", "abcdefghijkl"),
+        ("sk-a-day-ghp_abcdefghijklmnopqrstuvwxyz-2.jpg", "abcdefghijkl"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.s3cret", "s3cret"),
+        ("Bearer-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.s3cret", "s3cret"),
+        ("https://host/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZSJ9.s3cret.jpg", "s3cret"),
+        (f"{'user' * 50}:s3cret@host", "s3cret"),
     ],
 )
 def test_without_credentials_masks_secrets(text: str, secret: str) -> None:
@@ -85,6 +90,8 @@ def test_without_credentials_masks_secrets(text: str, secret: str) -> None:
         "pkg:npm/%40scope/name@1.0",
         "python:3.12@sha256:0123abc, docker://python:3.12@sha256:0123abc",
         "hf_transfer and hf_transformers",
+        "from hf_transformers_export",
+        "/data/work:notes.txt:12:me@example.org",
         "mailto:me@example.org, from:me@example.org",
         "notes.txt:12:me@example.org",
         "/data/me@work/models and path:/data/me@work/models",
@@ -168,7 +175,10 @@ def test_secret_that_is_a_word_is_masked_as_a_word() -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["//a:", "a", ":a", "//", "a@", "://", "://?", "1", "eyJ", "password", "//a: @ ", "sk-"],
+    [
+        *("//a:", "a", ":a", "//", "a@", "://", "://?", "1", "eyJ", "password", "//a: @ ", "sk-"),
+        *("eyJ-", "@", "a:/@", " :@", "//a:b@", "user:pw@host ", "x:y", "x:@2x,"),
+    ],
 )
 def test_long_hostile_text_is_masked(piece: str) -> None:
     assert len(without_credentials(piece * (100_000 // len(piece)))) <= 200_000

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Lower layers first: a module imports from its own package and from layers below. A name covers the
 # modules below it, unless they are named themselves.
 LAYERS = [
-    {"core.errors", "core._version", "core.redaction", "core.text"},
+    {"core.errors", "core._version", "core.file_suffixes", "core.text"},
+    {"core.access_tokens", "core.user_info"},
+    {"core.redaction"},
     {"core.environment", "core.network", "core.messages"},
     {
         *("core.lock", "core.output", "core.rate_limit", "core.settings", "core.sockets"),
