@@ -1,35 +1,16 @@
-"""The web manifest, the icons and the link preview."""
+"""The link preview, and the head of the page."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
-from io import BytesIO
-from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from core import locale
-from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
-from demo.hosts import TrustedHosts
 from tests.demo.running import served
-
-
-@pytest.fixture(scope="module")
-def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
-    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    yield predictor
-    predictor.close()
-
-
-@pytest.fixture(scope="module")
-def url(predictor: LocalPredictor) -> Iterator[str]:
-    with served(predictor) as address:
-        yield address
 
 
 def tags_of(url: str, **headers: str) -> dict[str, str]:
@@ -38,33 +19,6 @@ def tags_of(url: str, **headers: str) -> dict[str, str]:
     found = re.findall(r'<meta\s+(?:property|name)="([^"]+)"\s+content="([^"]*)"', page)
     assert len(found) == len(dict(found))
     return {name: html.unescape(content) for name, content in found}
-
-
-def test_manifest_and_icons_have_their_types_and_sizes(url: str) -> None:
-    answer = httpx.get(f"{url}/manifest.json")
-    assert answer.headers["Content-Type"] == "application/manifest+json"
-    manifest = answer.json()
-    assert (manifest["name"], manifest["display"]) == ("TenSight", "standalone")
-    assert {each["sizes"] for each in manifest["icons"]} == {"192x192", "512x512"}
-    for each in manifest["icons"]:
-        icon = httpx.get(f"{url}/{each['src']}")
-        assert icon.headers["Content-Type"] == each["type"] == "image/png"
-        width, height = Image.open(BytesIO(icon.content)).size
-        assert f"{width}x{height}" == each["sizes"]
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "size"),
-    [
-        ("apple-touch-icon.png", "image/png", (180, 180)),
-        ("favicon.ico", "image/x-icon", (48, 48)),
-        ("preview.png", "image/png", (1200, 630)),
-    ],
-)
-def test_pictures_are_served(url: str, name: str, kind: str, size: tuple[int, int]) -> None:
-    answer = httpx.get(f"{url}/{name}")
-    assert answer.headers["Content-Type"] == kind
-    assert Image.open(BytesIO(answer.content)).size == size
 
 
 def test_page_is_compressed_for_clients_that_accept_it(url: str) -> None:
@@ -111,23 +65,3 @@ def test_declared_proxy_passes_on_host_and_scheme(predictor: LocalPredictor) -> 
     with served(predictor, proxies=1) as url:
         tags = tags_of(url, **{"Host": "photos.example", "X-Forwarded-Proto": "https"})
     assert tags["og:image"] == "https://photos.example/preview.png"
-
-
-@pytest.mark.parametrize(
-    ("listens_on", "options", "host", "origin"),
-    [
-        ("127.0.0.1", {}, "localhost:7860", "http://localhost:7860"),
-        ("127.0.0.1", {}, "[::1]:7860", "http://[::1]:7860"),
-        ("127.0.0.1", {}, "photos.example", None),
-        ("127.0.0.1", {}, "127.0.0.1.photos.example", None),
-        ("127.0.0.1", {"shared": True}, "photos.example", "http://photos.example"),
-        ("127.0.0.1", {"proxies": 1}, "Photos.example", "http://photos.example"),
-        ("0.0.0.0", {}, "photos.example", "http://photos.example"),  # noqa: S104
-        ("0.0.0.0", {}, "photos.example/x", None),  # noqa: S104
-    ],
-)
-def test_origin_is_returned_only_for_trusted_hosts(
-    listens_on: str, options: dict[str, Any], host: str, origin: str | None
-) -> None:
-    scope = {"type": "http", "scheme": "http", "headers": [(b"host", host.encode())]}
-    assert TrustedHosts(listens_on, **options).origin(scope) == origin
