@@ -12,8 +12,11 @@ __all__ = ["credentials", "masked_value", "without_credentials", "without_secret
 _MASK = "**********"
 _IMAGE = r"\.(?i:avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)\b"
 _FILE = rf"(?:{_IMAGE}|\.(?i:csv|gz|html|json|keras|log|npz|pdf|tar|tflite|toml|txt)\b)"
+# The patterns below that are text are compiled by `re.sub` on first use: compiling them takes
+# milliseconds, and most processes mask nothing.
+#
 # Tokens of Telegram, the Hub and others, which users paste into the wrong settings.
-_TOKENS = re.compile(
+_TOKENS = (
     rf"(?<!\d)\d{{5,20}}:(?![\w-]{{0,200}}{_IMAGE})[\w-]{{20,}}"
     # hf_transformers and the like are names of packages and functions.
     rf"|\b(?:hf_|api_org_)(?!transformers\b|\w{{0,200}}{_IMAGE})[A-Za-z0-9]{{12,}}"
@@ -38,7 +41,7 @@ _NO_USER = r"(?i:mailto|acct|sips?|xmpp|e?-?mail|contact|author|from|to|cc|bcc|b
 _TIME = r"\d{1,2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?@(?!\S{0,300}@)"
 _HOST_WITH_DOT_OR_PORT = r"(?=[\w-]{1,63}(?:\.\w|:\d))"
 # All lengths are limited: a long line of hostile text must not take quadratic time.
-_USER_INFO = re.compile(
+_USER_INFO = (
     # A password may contain blanks and @; an @ after a blank starts the name of a user.
     rf"//(?![A-Za-z]:[/\\])[^\s/@:\[\]\"'<>,;]{{0,300}}:(?!{_PORT}|port\b)"
     rf"[^\n@]{{0,300}}(?<!\s)(?<!\s[(\"'])@(?:\S{{0,300}}@)?(?!{_NO_HOST})"
@@ -46,17 +49,16 @@ _USER_INFO = re.compile(
     # user:password@host without a scheme; not in a path
     rf"|(?<![\w.%+~!$/-])(?!{_NO_USER}|[\w.+-]{{0,100}}\.\w{{1,6}}:\d{{1,6}}:|(?<=:)\d{{1,6}}:)"
     rf"(?:[\w.%+~!$-]{{1,100}}|(?<![^\s=])):(?![/\\:\"']|{_PORT}|{_TIME}|@\w{{1,100}}[,;/|]+@)"
-    rf"(?:[^\s/]{{1,300}}@|\S{{1,300}}@{_HOST_WITH_DOT_OR_PORT})(?!{_NO_HOST})",
-    re.MULTILINE,
+    rf"(?:[^\s/]{{1,300}}@|\S{{1,300}}@{_HOST_WITH_DOT_OR_PORT})(?!{_NO_HOST})"
 )
 # What messages recommend to write.
 _EXAMPLE = "//user:password@"
-_QUERY = re.compile(r"(://[^\s\"<>?]{0,1000}\?)(?=[^\s)\].,;:!?'])(?:[^\s\"'<>]|'(?=[\w%&=+]))+")
+_QUERY = r"(://[^\s\"<>?]{0,1000}\?)(?=[^\s)\].,;:!?'])(?:[^\s\"'<>]|'(?=[\w%&=+]))+"
 _SECRET_NAME = (
     r"(?:ssl)?pass(?:word|wd|phrase)?|pwd|secret|(?:access_?|auth_?|api_?)?token|api_?key"  # noqa: S105  # a pattern
 )
 # PWD is also the variable that holds the current folder.
-_PARAMETER = re.compile(rf"\b(?!pwd=(?:[/\\~]|[a-z]:\\))({_SECRET_NAME})=[^\s&]+", re.IGNORECASE)
+_PARAMETER = rf"\b(?!pwd=(?:[/\\~]|[a-z]:\\))({_SECRET_NAME})=[^\s&]+"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATH = re.compile(r"/(?!/)|[\\~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 _PACKAGE = re.compile(r"[\w.-]+/[\w.-]+@[\w.-]+")
@@ -68,10 +70,10 @@ _WORD = re.compile(r"[^\W\d_]{1,15}")
 
 def without_credentials(text: str) -> str:
     """Mask user names, passwords and query strings of URLs in a text, and tokens."""
-    text = _USER_INFO.sub(_masked_user_info, text)
-    text = _QUERY.sub(rf"\1{_MASK}", text)
-    text = _PARAMETER.sub(rf"\1={_MASK}", text)
-    return _TOKENS.sub(_MASK, text)
+    text = re.sub(_USER_INFO, _masked_user_info, text, flags=re.MULTILINE)
+    text = re.sub(_QUERY, rf"\1{_MASK}", text)
+    text = re.sub(_PARAMETER, rf"\1={_MASK}", text, flags=re.IGNORECASE)
+    return re.sub(_TOKENS, _MASK, text)
 
 
 def masked_value(value: str) -> str:
