@@ -74,7 +74,7 @@ def test_regular_digest_is_sent_once_it_is_turned_on(operated: RunningBot, choic
     assert store.digests.days(person) is None
 
 
-def test_undelivered_digest_is_sent_again_without_a_change_of_its_time(
+def test_undelivered_digest_is_retried_on_its_schedule(
     operated: RunningBot,
 ) -> None:
     telegram, store = operated.telegram, operated.store

@@ -165,7 +165,7 @@ def test_drift_is_exported_until_the_next_comparison(watched: RunningBot) -> Non
     assert exported()
 
 
-def test_undelivered_drift_alarm_is_sent_later_and_to_nobody_twice(watched: RunningBot) -> None:
+def test_undelivered_drift_alarm_is_retried_for_its_operator_only(watched: RunningBot) -> None:
     telegram = watched.telegram
     telegram.faults.closed[OPERATOR] = "bot was blocked"
     drift(watched)
@@ -175,7 +175,7 @@ def test_undelivered_drift_alarm_is_sent_later_and_to_nobody_twice(watched: Runn
     assert len(telegram.sent(OTHER)) == 1
 
 
-def test_alarm_that_fails_keeps_no_other_operator_from_getting_one(watched: RunningBot) -> None:
+def test_failed_alarm_does_not_block_other_operators(watched: RunningBot) -> None:
     dutch = drift_chart(drift_report(), "nl").series
 
     class FailingDrawer(ChartDrawer):

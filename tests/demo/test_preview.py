@@ -36,7 +36,7 @@ def test_unframed_page_does_not_load_the_frame_script(url: str) -> None:
 
 
 @pytest.mark.parametrize("language", locale.LANGUAGES)
-def test_preview_describes_this_page_and_not_gradio(url: str, language: locale.Language) -> None:
+def test_preview_describes_the_page_instead_of_gradio(url: str, language: locale.Language) -> None:
     tags = tags_of(url, **{"Accept-Language": language})
     described = locale.page_texts(language)["preview"]
     assert tags["og:title"] == "TenSight"

@@ -129,7 +129,7 @@ def test_promoted_bundled_revision_ends_its_own_rollout_as_promoted(
         assert ended.cause == EndReason("made_live", {"revision": "bundled"})
 
 
-def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
+def test_promotion_is_refused_if_the_rollout_has_ended(
     each: Settings,
 ) -> None:
     with closing(Store.open(each)) as store:
@@ -152,7 +152,7 @@ def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
             store.live.promote({"a": "3"}, {}, shown=ShownState("1"))
 
 
-def test_rollback_is_refused_in_its_transaction_once_another_revision_is_live(
+def test_rollback_is_refused_if_another_revision_went_live(
     each: Settings,
 ) -> None:
     with closing(Store.open(each)) as store:
@@ -271,7 +271,7 @@ def stored_rows(store: Store) -> int:
         return len(connection.execute(sa.select(TRAFFIC.c.id)).all())
 
 
-def test_counts_of_a_canary_are_added_up_without_changing_the_evidence(each: Settings) -> None:
+def test_canary_counts_are_compacted_without_changing_the_evidence(each: Settings) -> None:
     rows = [TrafficCounts(4, i % 2, 1, 4, 0, 1) for i in range(6)] + [TrafficCounts(8, 1, 2, 2)]
     with closing(Store.open(each)) as store:
         rollout = begin(store)
