@@ -6,20 +6,18 @@ import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from core.access_tokens import find_access_tokens
 from core.file_suffixes import IMAGE_SUFFIX
-from core.user_info import find_user_info
 
 __all__ = ["credentials", "masked_value", "without_credentials", "without_secrets"]
 
 # Replacement of a secret in a message.
 _MASK = "**********"
-_QUERY = re.compile(r"(://[^\s\"<>?]{0,1000}\?)(?=[^\s)\].,;:!?'])(?:[^\s\"'<>]|'(?=[\w%&=+]))+")
+_QUERY = r"(://[^\s\"<>?]{0,1000}\?)(?=[^\s)\].,;:!?'])(?:[^\s\"'<>]|'(?=[\w%&=+]))+"
 _SECRET_NAME = (
     r"(?:ssl)?pass(?:word|wd|phrase)?|pwd|secret|(?:access_?|auth_?|api_?)?token|api_?key"  # noqa: S105  # a pattern
 )
 # PWD is also the variable that holds the current folder.
-_PARAMETER = re.compile(rf"\b(?!pwd=(?:[/\\~]|[a-z]:\\))({_SECRET_NAME})=[^\s&]+", re.IGNORECASE)
+_PARAMETER = rf"\b(?!pwd=(?:[/\\~]|[a-z]:\\))({_SECRET_NAME})=[^\s&]+"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PATH = re.compile(r"/(?!/)|[\\~]|\.{1,2}[/\\]|[A-Za-z]:[/\\]")
 _PACKAGE = re.compile(r"[\w.-]+/[\w.-]+@[\w.-]+")
@@ -31,9 +29,13 @@ _WORD = re.compile(r"[^\W\d_]{1,15}")
 
 def without_credentials(text: str) -> str:
     """Mask user names, passwords and query strings of URLs in a text, and tokens."""
+    # Their patterns take milliseconds to compile, and most processes mask nothing.
+    from core.access_tokens import find_access_tokens  # noqa: PLC0415
+    from core.user_info import find_user_info  # noqa: PLC0415
+
     text = _masked(text, find_user_info(text))
-    text = _QUERY.sub(rf"\1{_MASK}", text)
-    text = _PARAMETER.sub(rf"\1={_MASK}", text)
+    text = re.sub(_QUERY, rf"\1{_MASK}", text)
+    text = re.sub(_PARAMETER, rf"\1={_MASK}", text, flags=re.IGNORECASE)
     return _masked(text, find_access_tokens(text))
 
 

@@ -158,6 +158,9 @@ class Settings(BaseSettings):
         frozen=True,
         # The input may be a secret.
         hide_input_in_errors=True,
+        # The validator is built on first use: many processes import this module without reading
+        # settings.
+        defer_build=True,
     )
 
     data: Annotated[

@@ -89,7 +89,7 @@ def test_alarms_of_other_kinds_are_sent_at_once(
     assert {call.text.split(" cannot")[0] for call in alarms} == {"⚠ classic", "⚠ scratch"}
 
 
-def test_live_model_that_cannot_be_loaded_is_reported_in_the_operators_language(
+def test_unloadable_live_model_is_reported_in_the_operators_language(
     telegram: TelegramServer,
     tmp_path: Path,
     reporting: ReportingPredictor,

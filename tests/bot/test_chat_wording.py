@@ -39,7 +39,7 @@ def messages() -> Iterator[str]:
                                 yield text
 
 
-def test_no_message_names_a_command_line_where_the_chat_has_a_command() -> None:
+def test_messages_suggest_chat_commands_instead_of_shell_commands() -> None:
     found = list(messages())
     assert len(found) > 10
     for message in found:

@@ -171,7 +171,7 @@ def test_button_that_killed_the_process_twice_is_abandoned(
         telegram.wait_for(1, OPERATOR)
 
 
-def test_apology_for_abandoned_update_is_sent_once_telegram_accepts_it(
+def test_apology_for_abandoned_update_is_retried_until_delivered(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     telegram.photo(SENDER, content)

@@ -193,7 +193,7 @@ def test_forget_keeps_the_settings_of_a_group(bot: RunningBot, chat: int, group:
     assert bot.store.chats.get(group).model == "baseline"
 
 
-def test_anonymous_administrators_of_each_group_are_forgotten_alone(
+def test_forget_by_an_anonymous_administrator_affects_one_group(
     bot: RunningBot, content: bytes, group: int
 ) -> None:
     telegram, other = bot.telegram, group - 5000

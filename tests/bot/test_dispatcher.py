@@ -95,7 +95,7 @@ def test_migrated_group_gets_its_answer(
     assert reply.text.startswith("A ship")
 
 
-def test_chat_that_waits_for_telegram_holds_no_place_in_the_queue(
+def test_chat_waiting_for_telegram_frees_its_queue_place(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     telegram.faults.retry_after[1] = [3600]
@@ -321,7 +321,7 @@ def test_unknown_method_is_explained_to_the_chat_that_needs_it(
         assert not bot.ended.is_set()
 
 
-def test_unknown_method_does_not_end_the_bot_if_nobody_can_be_told(
+def test_unsupported_method_without_operators_keeps_the_bot_running(
     telegram: TelegramServer, tmp_path: Path
 ) -> None:
     telegram.faults.unknown |= {"sendMessage", "answerCallbackQuery"}

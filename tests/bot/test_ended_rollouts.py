@@ -103,7 +103,7 @@ def test_end_by_an_earlier_version_is_told_in_its_words(
         assert telegram.wait_for(1, OTHER)[0].text == notice("nl", "worse. Try /models")
 
 
-def test_end_during_a_stop_of_the_bot_is_told_after_the_start(
+def test_rollout_end_while_stopped_is_reported_after_the_start(
     telegram: TelegramServer, settings: Settings
 ) -> None:
     with closing(Store.open(settings)) as store:
@@ -112,7 +112,7 @@ def test_end_during_a_stop_of_the_bot_is_told_after_the_start(
         assert telegram.wait_for(1, OPERATOR)[0].text == notice("en")
 
 
-def test_operator_whose_notice_failed_is_told_later_and_nobody_twice(
+def test_failed_notice_is_retried_for_its_operator_only(
     telegram: TelegramServer, settings: Settings
 ) -> None:
     telegram.faults.closed[OPERATOR] = "bot was blocked"
@@ -129,7 +129,7 @@ def test_operator_whose_notice_failed_is_told_later_and_nobody_twice(
             assert len(telegram.wait_for(2, operator)) == 2
 
 
-def test_entry_that_cannot_be_told_keeps_no_other_one_from_being_told(
+def test_failed_report_does_not_block_other_reports(
     telegram: TelegramServer, settings: Settings
 ) -> None:
     with closing(Store.open(settings)) as store:
@@ -140,7 +140,7 @@ def test_entry_that_cannot_be_told_keeps_no_other_one_from_being_told(
             assert telegram.wait_for(1, operator)[0].text == notice("en")
 
 
-def test_old_end_is_no_news(telegram: TelegramServer, settings: Settings) -> None:
+def test_old_rollout_end_is_not_reported(telegram: TelegramServer, settings: Settings) -> None:
     with closing(Store.open(settings)) as store:
         end_rollout(store)
         with store.database.write() as connection:

@@ -40,7 +40,7 @@ def updates(*added: Update) -> InFlightUpdates:
     return asyncio.run(add())
 
 
-def test_updates_of_a_chat_share_a_lane_except_requests_to_be_forgotten() -> None:
+def test_updates_of_a_chat_share_a_lane_except_forget() -> None:
     assert lane_of(update(7)) == lane_of(update(8)) == Lane(GROUP)
     assert lane_of(update(9, "/forget")) == Lane(0, 9)
 

@@ -347,7 +347,7 @@ def test_digest_says_what_new_labels_show(operated: RunningBot, n: int, shown: b
     assert (line in text) == shown
 
 
-def test_digest_says_that_new_labels_say_nothing_about_a_new_revision(
+def test_digest_does_not_apply_old_labels_to_a_new_revision(
     operated: RunningBot,
 ) -> None:
     for _ in range(20):

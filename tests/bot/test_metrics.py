@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from prometheus_client import generate_latest
 
 from bot.metrics import BotMetrics
 from core.errors import ListenError
+from core.rollout.drift_report import drift_reports
+from core.rollout.drift_samples import DriftSample
 from core.sockets import listen
+from tests.support.drift import DRIFTED, REVISION, USUAL, drift_report
+from tests.support.rollouts import MODEL
 from tests.support.servers import free_port
 
 
@@ -30,3 +35,22 @@ def test_metrics_port_in_use_is_an_error() -> None:
 def test_metrics_without_a_port_are_not_served() -> None:
     with BotMetrics().serve_metrics(None):
         pass
+
+
+def test_difference_from_validation_is_exported() -> None:
+    metrics = BotMetrics()
+    metrics.set_drift(drift_reports([DriftSample(MODEL, REVISION, DRIFTED, USUAL, USUAL)]))
+    text = generate_latest(metrics.registry).decode()
+    for name in ("labels", "confidences"):
+        labels = f'model="{MODEL}",revision="{REVISION}",statistic="{name}"'
+        assert f"tensight_drift_validation_change{{{labels}}}" in text
+    metrics.set_drift([])
+    assert "tensight_drift_validation_change{" not in generate_latest(metrics.registry).decode()
+
+
+def test_drift_that_is_over_is_no_longer_exported() -> None:
+    metrics = BotMetrics()
+    metrics.set_drift([drift_report()])
+    assert 'tensight_drift_alarm{model="' in generate_latest(metrics.registry).decode()
+    metrics.set_drift([])
+    assert "tensight_drift_alarm{" not in generate_latest(metrics.registry).decode()

@@ -88,7 +88,7 @@ def test_command_interrupted_by_a_kill_is_reported_after_the_start(
             assert bot.wait(120) == 0
 
 
-def test_command_that_is_handled_again_after_a_kill_is_recorded_twice(
+def test_command_replayed_after_a_kill_is_recorded_twice(
     telegram: TelegramServer, tmp_path: Path, hub: HubServer
 ) -> None:
     telegram.text(OPERATOR, "/pull v1")

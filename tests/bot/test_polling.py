@@ -138,7 +138,7 @@ def test_server_without_get_updates_is_explained(telegram: TelegramServer, tmp_p
 
 
 @pytest.mark.parametrize("method", ["deleteWebhook", "setMyCommands"])
-def test_server_without_an_optional_method_is_enough(
+def test_server_needs_no_optional_method(
     telegram: TelegramServer, tmp_path: Path, method: str
 ) -> None:
     telegram.faults.unknown.add(method)

@@ -41,14 +41,14 @@ NEITHER = [
 
 
 @pytest.mark.parametrize("reason", CLOSED)
-def test_refusal_of_a_chat_is_closed(reason: str) -> None:
+def test_refused_chat_is_reported_as_closed(reason: str) -> None:
     # The library capitalises what follows "Bad Request: ".
     error = BadRequest(f"Bad Request: {reason}")
     assert (is_closed(error), is_gone(error)) == (True, False)
 
 
 @pytest.mark.parametrize("reason", GONE)
-def test_refusal_of_a_message_is_gone(reason: str) -> None:
+def test_refused_message_is_reported_as_gone(reason: str) -> None:
     error = BadRequest(f"Bad Request: {reason}")
     assert (is_closed(error), is_gone(error)) == (False, True)
 
@@ -65,5 +65,5 @@ def test_other_error_is_neither(error: TelegramError) -> None:
     assert (is_closed(error), is_gone(error)) == (False, False)
 
 
-def test_every_forbidden_is_closed() -> None:
+def test_every_forbidden_error_means_a_closed_chat() -> None:
     assert is_closed(Forbidden("Forbidden: bot can't initiate conversation with a user"))

@@ -66,7 +66,7 @@ def test_context_loads_the_chat_settings_once_per_button(
         assert bot.store.chats.reads[1] == 1
 
 
-def test_chat_of_a_missing_model_is_notified_once_and_gets_the_default(
+def test_chat_of_a_removed_model_is_notified_once_and_uses_the_default(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:
     with running_bot(telegram, tmp_path) as bot:

@@ -197,9 +197,7 @@ def test_server_without_set_webhook_is_explained(telegram: TelegramServer, tmp_p
         pass
 
 
-def test_server_without_get_webhook_info_is_enough(
-    telegram: TelegramServer, tmp_path: Path
-) -> None:
+def test_server_needs_no_get_webhook_info(telegram: TelegramServer, tmp_path: Path) -> None:
     telegram.faults.unknown.add("getWebhookInfo")
     timings, address = Timings(webhook_check_s=0.05), webhook_for(telegram)
     with running_bot(telegram, tmp_path, webhook=address, timings=timings) as bot:

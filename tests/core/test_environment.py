@@ -77,7 +77,7 @@ def test_folder_that_cannot_be_created_is_dropped(
 
 
 @pytest.mark.parametrize("value", ["http://[::1", "http://user:sekret@host:port"])
-def test_hub_address_that_ends_the_import_of_gradio_is_reported(
+def test_hub_address_that_breaks_the_import_of_gradio_is_reported(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", value)

@@ -74,7 +74,7 @@ def test_rate_limit_removes_inactive_keys(clock: Clock) -> None:
     assert set(limit._actions) == {"last"}
 
 
-def test_rate_limit_counts_late_reports_by_their_moment(clock: Clock) -> None:
+def test_rate_limit_counts_late_reports_by_their_timestamp(clock: Clock) -> None:
     limit = RateLimit(2, clock=clock)
     for minutes in (3, 3, 2, 2, 1):
         limit.hit("a", at=clock.now - 60 * minutes)
@@ -84,7 +84,7 @@ def test_rate_limit_counts_late_reports_by_their_moment(clock: Clock) -> None:
     limit.hit("a")
 
 
-def test_rate_limit_counts_a_future_moment_within_its_own_window_alone(clock: Clock) -> None:
+def test_rate_limit_ignores_future_timestamps_outside_their_window(clock: Clock) -> None:
     limit = RateLimit(1, clock=clock)
     limit.hit("a", at=clock.now + 3600)
     limit.hit("a")

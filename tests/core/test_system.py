@@ -93,7 +93,7 @@ def test_stop_signal_calls_the_function() -> None:
             signal.signal(number, handler)
 
 
-def test_stop_signal_is_received_while_the_main_thread_holds_the_lock_of_the_event() -> None:
+def test_stop_signal_while_the_event_is_locked_does_not_deadlock() -> None:
     program = (
         "import signal, threading\n"
         "from core import system\n"

@@ -8,7 +8,6 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from core.cli.console import print_table
 from core.text import escape_markdown, has_hidden, markdown_code, printable, strings_in
 
 WORDS = [
@@ -80,10 +79,3 @@ def test_long_text_is_truncated() -> None:
 
 def test_strings_include_keys() -> None:
     assert set(strings_in({"a": [{"b": ("c", 1, None)}]})) == {"a", "b", "c"}
-
-
-def test_table_shows_brackets_literally(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["[bold]", "x"], [["[/]", "[link=https://bad.example]here[/link] :smile:"]])
-    said = capsys.readouterr().out
-    for words in ("[bold]", "[/]", "[link=https://bad.example]here[/link] :smile:"):
-        assert words in said

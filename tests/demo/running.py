@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import gradio_client
 
 from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
@@ -47,3 +50,17 @@ def served(
         yield f"http://127.0.0.1:{port}"
     finally:
         page.close(verbose=False)
+
+
+@contextmanager
+def serving(predictor: LocalPredictor, **options: Any) -> Iterator[gradio_client.Client]:
+    """Serve a page while the context is open, and yield a client of it."""
+    with served(predictor, **options) as address:
+        yield gradio_client.Client(address, verbose=False)
+
+
+def ask(
+    client: gradio_client.Client, photo: Path, model: str | None = "classic", **options: Any
+) -> Any:
+    """Ask the API of a page for the prediction of one photo."""
+    return client.predict(gradio_client.handle_file(photo), model, api_name="/predict", **options)

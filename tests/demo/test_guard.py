@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-from core.registry.catalog import Catalog
 from core.serving.http.body_limit import BodyLimits
 from core.serving.local import LocalPredictor
 from core.teaching.limits import MAX_TOTAL_PHOTOS
@@ -29,13 +28,6 @@ from tests.support.servers import LOOK_S, wait_for
 API = "/gradio_api"
 EVENTS = ["queue/join", "call/predict", "call/v2/predict", "run/predict", "api/predict", "stream/x"]
 OTHERS = ["cancel", "reset", "login", "nowhere", "component_server", "queue/status"]
-
-
-@pytest.fixture(scope="module")
-def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
-    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    yield predictor
-    predictor.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,19 +29,6 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 FRAME = jpeg(384, 288)
-
-
-@pytest.fixture(scope="module")
-def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
-    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    yield predictor
-    predictor.close()
-
-
-@pytest.fixture(scope="module")
-def url(predictor: LocalPredictor) -> Iterator[str]:
-    with served(predictor) as address:
-        yield address
 
 
 def send(url: str, frame: bytes = FRAME, **options: Any) -> httpx.Response:

@@ -36,13 +36,6 @@ _ACCEPT = {"Accept": "application/json, text/event-stream"}
 
 
 @pytest.fixture(scope="module")
-def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
-    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    yield predictor
-    predictor.close()
-
-
-@pytest.fixture(scope="module")
 def url(predictor: LocalPredictor) -> Iterator[str]:
     photo_limiter = ClientRateLimiter(1000)
     with served(

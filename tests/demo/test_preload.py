@@ -57,7 +57,7 @@ def test_style_sheets_are_not_preloaded_as_scripts(front_end: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.html", "assets/index-1.js", "assets/core-3.js"])
-def test_front_end_of_another_form_is_not_preloaded(front_end: Path, name: str) -> None:
+def test_unknown_front_end_layout_is_not_preloaded(front_end: Path, name: str) -> None:
     (front_end / name).write_text("something else", "utf-8")
     assert preload_links(front_end, ["row"]) == ""
     (front_end / name).unlink()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import threading
-import typing
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +26,6 @@ from core.errors import (
     RateError,
     RequestError,
     TeachingError,
-    TeachingReason,
 )
 from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier
@@ -327,14 +325,6 @@ def test_draft_is_refused_before_photos_are_uploaded(
     assert (refused.value.reason, refused.value.names) == (reason, names)
     assert f'data-reason="{reason}"' in refusal_of(refused.value, "en")
     page.check(VISITOR, draft(("circle", 3), ("square", 3)))
-
-
-@pytest.mark.parametrize("language", locale.LANGUAGES)
-def test_every_refusal_has_a_sentence_in_each_language(language: locale.Language) -> None:
-    for reason in typing.get_args(TeachingReason):
-        error = TeachingError(reason, "", "<circle>", "square", "1. photo.jpg")
-        assert "{" not in format_teaching_error(error, language)
-        assert "<circle>" not in refusal_of(error, language)
 
 
 def test_compare_asks_the_classifiers_of_the_visitor(

@@ -33,9 +33,7 @@ def test_models_are_compared(page: Page, photo: Path) -> None:
     keep_screenshot(page, "compare")
 
 
-def test_models_are_compared_where_the_script_of_teaching_did_not_start(
-    page: Page, photo: Path
-) -> None:
+def test_compare_works_without_the_teaching_script(page: Page, photo: Path) -> None:
     open_tab(page, "Compare")
     page.evaluate("() => { delete window.tensight.teach; }")
     upload_photo(page, photo, "#compared-photo")

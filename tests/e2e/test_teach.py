@@ -295,9 +295,7 @@ def test_teaching_waits_for_the_photos_of_a_dropped_folder(page: Page, tmp_path:
     expect(page.locator("#teach-report")).to_contain_text(f"of {2 * _EACH + 1} photos were")
 
 
-def test_photo_that_looks_mislabelled_is_removed_before_teaching_again(
-    page: Page, tmp_path: Path
-) -> None:
+def test_mislabelled_photo_can_be_removed_before_retraining(page: Page, tmp_path: Path) -> None:
     cards = open_teach(page)
     circles = draw(tmp_path, "circle", range(8))
     (wrong,) = draw(tmp_path, "square", range(60, 61))

@@ -7,11 +7,17 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from core.rollout.drift_report import drift_reports
+from core.rollout.drift_result import DriftReport
+from core.rollout.drift_samples import DriftSample
 from core.store.drift import AnswerHistograms
 from core.store.store import Store
 from core.store.tables import DRIFT
+from tests.support.rollouts import MODEL
 
-__all__ = ["DRIFTED", "USUAL", "store_answers"]
+__all__ = ["DRIFTED", "REVISION", "USUAL", "drift_report", "store_answers"]
+
+REVISION = "0123456789ab"
 
 USUAL = AnswerHistograms(
     labels=Counter(cat=900, dog=900, ship=800, none=400),
@@ -40,3 +46,9 @@ def store_answers(
         newest = connection.execute(sa.select(sa.func.max(DRIFT.c.hour)).where(mine)).scalar_one()
         earlier = sa.update(DRIFT).where(mine, DRIFT.c.hour == newest)
         connection.execute(earlier.values(hour=newest - timedelta(hours=hours_ago)))
+
+
+def drift_report() -> DriftReport:
+    """Return the report on the day that differs from its month."""
+    (found,) = drift_reports([DriftSample(MODEL, REVISION, DRIFTED, USUAL, None)])
+    return found

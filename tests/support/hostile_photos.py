@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 import pillow_heif
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
+
+from core.errors import ImageError
+from core.photos.decode import inspect
+from core.photos.formats.kind import kind_of
 
 __all__ = [
     "bmp_of_32_bits",
@@ -21,6 +26,7 @@ __all__ = [
     "jpeg_of_many_scans",
     "png",
     "png_chunk",
+    "refusal",
     "run_length_bmp",
     "with_exif",
 ]
@@ -219,3 +225,10 @@ def _box_content(data: bytes, path: list[bytes]) -> bytes:
         head = 12 if kind == b"meta" else 8
         data = data[at + head : at + int.from_bytes(data[at : at + 4], "big")]
     return data
+
+
+def refusal(data: bytes) -> tuple[str, str]:
+    """Return code and message of the error that inspecting a file raises."""
+    with pytest.raises(ImageError) as caught:
+        inspect(data, kind_of(data))
+    return caught.value.code, str(caught.value)

@@ -8,7 +8,7 @@ from core.bundle.leaderboard import OOD_METHODS, best_method
 from core.bundle.metrics import OodMetrics
 
 
-def test_best_method_needs_a_gain_for_stored_embeddings() -> None:
+def test_method_with_stored_embeddings_must_be_clearly_better() -> None:
     def found(**areas: float) -> OodMetrics:
         auroc = dict.fromkeys(OOD_METHODS, 0.5) | areas
         about: dict[str, Any] = {"known": "a", "none": "b", "n_known": 1, "n_none": 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from io import BytesIO
 
 import numpy as np
@@ -11,7 +10,6 @@ from PIL import Image, ImageColor
 
 from core.charts.chart import Bar, Chart, Fact, Matrix, Panel, Row
 from core.charts.draw import CARD, FRAME, WIDTH, draw_chart
-from core.charts.drawer import ChartDrawer
 
 # Colours of texts and of bars.
 INKS = ("#1B1F24", "#4A5057", "#B34A00")
@@ -98,23 +96,3 @@ def test_bar_that_says_little_is_grey() -> None:
     picture = Image.open(BytesIO(draw_chart(drawn))).convert("RGB")
     colours = {colour for _, colour in picture.getcolors(1 << 20) or []}
     assert (0, 114, 178) not in colours
-
-
-def test_worker_draws_a_chart() -> None:
-    drawn = ChartDrawer().draw(chart())
-    assert drawn is not None
-    assert drawn.startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    "drawer",
-    [
-        ChartDrawer(is_installed=False),
-        ChartDrawer((sys.executable, "-c", "raise SystemExit('broken')")),
-        ChartDrawer((sys.executable, "-c", "input()\nwhile True: pass"), timeout_s=0.5),
-        ChartDrawer(("no-such-program",)),
-    ],
-    ids=["missing extra", "failure", "hang", "missing program"],
-)
-def test_undrawable_chart_is_left_out(drawer: ChartDrawer) -> None:
-    assert drawer.draw(chart()) is None

@@ -41,7 +41,7 @@ def test_fronts_register_their_commands() -> None:
 
 
 @pytest.mark.parametrize("command", ["predict", "explain"])
-def test_command_that_answers_photos_builds_no_other(
+def test_photo_command_registers_no_other_command(
     monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     only(monkeypatch, ("web", "no_such_package.cli:web"))
@@ -76,7 +76,7 @@ def test_absent_front_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
     assert "are not installed" in run.output
 
 
-def test_entry_points_register_functions_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_register_commands_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, ("bot", "bot.cli:bot"), ("space", "demo.cli:space"))
     app = typer.Typer()
     assert add_commands(app)

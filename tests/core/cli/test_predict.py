@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import httpx2
+import pytest
 from PIL import Image
 
 from core.registry.catalog import Catalog
@@ -86,3 +90,85 @@ def test_explain_writes_an_overlay_or_nothing(photo: Path, tmp_path: Path) -> No
     assert run.returncode == 1
     assert f"{text}: This is not a photo" in run.stderr
     assert out.read_bytes() == before
+
+
+TRAINING = {"tensorflow", "keras", "sklearn", "matplotlib", "scipy", "pyarrow", "gradio"}
+
+
+def test_predict_prints_one_line_for_each_photo(photo: Path) -> None:
+    run = run_tensight("predict", photo)
+    assert run.returncode == 0
+    assert run.stdout.startswith(f"{photo}: ")
+    assert run.stdout.count("\n") == 1
+
+
+def test_predict_json_prints_one_object_for_each_photo(
+    photo: Path, tmp_path: Path, catalog: Catalog
+) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("no photo")
+    run = run_tensight("predict", photo, text, tmp_path / "missing.png", photo, "--json")
+    assert run.returncode == 1
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [line["photo"] for line in lines] == [
+        str(photo),
+        str(text),
+        *[str(tmp_path / "missing.png"), str(photo)],
+    ]
+    assert [line.get("error", {}).get("code") for line in lines] == [
+        None,
+        "not_an_image",
+        "not_readable",
+        None,
+    ]
+    assert set(lines[1]) == {"photo", "error"}
+    assert lines[1]["error"]["message"].startswith("This is not a photo.")
+    assert sum(lines[0]["scores"].values()) == pytest.approx(1)
+    expected = catalog.load().predict(photo)
+    assert lines[0]["scores"] == pytest.approx(expected.scores, abs=1e-5)
+    assert {**lines[0], "timing_ms": 0, "scores": 0} == {
+        **json.loads(json.dumps(expected.to_dict())),
+        "timing_ms": 0,
+        "scores": 0,
+        "confidence": pytest.approx(expected.confidence, abs=1e-5),
+        "known_score": pytest.approx(expected.known_score, abs=1e-5),
+    }
+
+
+def test_predict_reports_failures_on_stderr(photo: Path, tmp_path: Path) -> None:
+    run = run_tensight("predict", tmp_path / "missing.png", photo)
+    assert run.returncode == 1
+    assert "missing.png: There is no file" in run.stderr
+    assert run.stdout.startswith(f"{photo}: ")
+
+
+def test_predict_accepts_file_name_that_is_not_utf8(photo: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    os.rename(photo, odd)  # noqa: PTH104  # pathlib would hide the bytes
+    name = os.fsdecode(odd)
+    run = run_tensight("predict", name, "--json", PYTHONIOENCODING="utf-8:strict")
+    assert (run.returncode, json.loads(run.stdout)["photo"]) == (0, name)
+    assert run_tensight("predict", name, PYTHONIOENCODING="utf-8:strict").returncode == 0
+
+
+def test_predict_uses_model_of_option_or_setting(photo: Path) -> None:
+    chosen = json.loads(run_tensight("predict", photo, "-m", "baseline", "--json").stdout)
+    assert chosen["model"] == "baseline"
+    by_setting = run_tensight("predict", photo, "--json", TENSIGHT_MODEL="baseline")
+    assert json.loads(by_setting.stdout)["scores"] == chosen["scores"]
+
+
+def test_predict_imports_no_training_packages(photo: Path) -> None:
+    program = (
+        "import sys\n"
+        "from core.cli import main\n"
+        f"sys.argv = ['tensight', 'predict', {str(photo)!r}, '--json']\n"
+        "try:\n    main.main()\n"
+        "except SystemExit as done:\n    assert not done.code, done.code\n"
+        f"assert not {TRAINING} & {{name.split('.')[0] for name in sys.modules}}\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["label"]

@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from core.bundle.folder import Bundle
-from core.rollout.control import format_share, parse_share
 from core.settings import Settings
 from core.store.drift import AnswerHistograms
 from core.store.store import Store
@@ -83,11 +82,6 @@ def test_candidate_must_differ_from_the_live_revision(settings: Settings) -> Non
     assert refused.returncode == 2
     assert "is live already" in refused.stderr
     assert run(settings, "shadow", MODEL, "123456").returncode == 2
-
-
-@pytest.mark.parametrize("share", ["0.4%", "10%", "33.3%", "7%", "99.97%"])
-def test_share_is_shown_as_it_was_given(share: str) -> None:
-    assert format_share(parse_share(share, "canary")) == share
 
 
 @pytest.mark.parametrize(

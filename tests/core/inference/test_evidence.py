@@ -37,14 +37,14 @@ def test_saliency_lies_where_the_evidence_for_the_label_is(activation: bool) -> 
     assert saliency[1:4, 1:4].sum() > 0.7 * saliency.sum()
 
 
-def test_evidence_that_labels_share_cancels_out_in_activation_maps() -> None:
+def test_evidence_shared_by_labels_cancels_out() -> None:
     saliency = _evidence(activation=True).saliency(_LABEL, _SPEC)
     assert saliency is not None
     assert not saliency[4:].any()
 
 
 @pytest.mark.parametrize("activation", [True, False])
-def test_label_without_a_lead_is_explained_by_its_positive_evidence(activation: bool) -> None:
+def test_label_behind_another_is_explained_by_its_positive_evidence(activation: bool) -> None:
     maps = np.ones((_SIDE, _SIDE, 2), np.float32)
     maps[:, :, _OTHER] = 2
     saliency = Evidence(maps, activation=activation).saliency(_LABEL, _SPEC)

@@ -88,7 +88,7 @@ def test_model_that_crashes_or_answers_nonsense_is_stopped(
         stopped.explain(images)
 
 
-def test_time_of_the_transfer_is_told_apart(images: NDArray[np.float32]) -> None:
+def test_transfer_time_is_not_counted_as_inference(images: NDArray[np.float32]) -> None:
     slow = engine(
         "time.sleep(0.2)\nanswer({'seconds': 0.1, 'shapes': [[3, 10], [3, 3]]}, bytes(156))"
     )
@@ -132,14 +132,14 @@ def test_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     ],
     ids=["cannot be started", "killed", "ends", "writes nonsense", "writes infinity"],
 )
-def test_worker_that_does_not_start_is_no_proof_about_the_model(
+def test_worker_start_failure_does_not_blame_the_model(
     command: tuple[str, ...], reason: str
 ) -> None:
     with pytest.raises(EngineStartError, match=reason):
         IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command)
 
 
-def test_worker_that_does_not_start_in_time_is_no_proof_about_the_model() -> None:
+def test_worker_start_timeout_does_not_blame_the_model() -> None:
     command = python("time.sleep(600)")
     with pytest.raises(EngineStartError, match="not ready within 1 s"):
         IsolatedEngine(MODEL, classes=CLASSES, threads=1, command=command, start_timeout_s=1.0)

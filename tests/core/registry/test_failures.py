@@ -27,7 +27,7 @@ def test_removed_listener_is_no_longer_called() -> None:
     assert received == []
 
 
-def test_failing_listener_does_not_keep_the_problem_from_others(
+def test_failing_listener_does_not_block_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(problem: str) -> None:

@@ -61,7 +61,7 @@ def test_unknown_model_is_not_loaded(classifiers: LiveClassifiers) -> None:
     assert classifiers.names() == []
 
 
-def test_model_that_cannot_be_loaded_does_not_keep_others_stale(
+def test_unloadable_model_does_not_block_updates_of_others(
     settings: Settings, classifiers: LiveClassifiers, failures: FailureLog
 ) -> None:
     received: list[str] = []

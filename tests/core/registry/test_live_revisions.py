@@ -26,7 +26,7 @@ def test_no_database_means_no_live_revisions(tmp_path: Path) -> None:
     assert not settings.has_database(), "reading creates none"
 
 
-def test_database_without_live_revisions_is_read_without_the_store(
+def test_database_without_live_revisions_needs_no_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(home=tmp_path / "home")

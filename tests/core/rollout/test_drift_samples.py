@@ -38,7 +38,7 @@ def found(store: Store, now: datetime) -> DriftSample:
     return sample
 
 
-def test_day_is_the_last_24_full_hours_and_month_the_30_days_before(store: Store) -> None:
+def test_drift_windows_are_24_hours_and_the_30_days_before(store: Store) -> None:
     hours = {
         "current": datetime(2026, 5, 3, 10, tzinfo=UTC),
         "last": datetime(2026, 5, 3, 9, tzinfo=UTC),
@@ -54,7 +54,7 @@ def test_day_is_the_last_24_full_hours_and_month_the_30_days_before(store: Store
     assert set(sample.month.labels) == {"before", "oldest"}
 
 
-def test_all_looks_of_an_hour_compare_the_same_photos(store: Store) -> None:
+def test_samples_are_constant_within_an_hour(store: Store) -> None:
     add_hour(store, "cat", NOW.replace(minute=0) - timedelta(hours=1))
     before = found(store, NOW)
     add_hour(store, "dog", NOW.replace(minute=0))

@@ -77,7 +77,7 @@ def state_of(store: Store) -> State:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_killed_at_any_step_happened_or_did_not(tmp_path: Path, command: str) -> None:
+def test_killed_command_is_atomic(tmp_path: Path, command: str) -> None:
     environment = os.environ | {"TENSIGHT_HOME": str(tmp_path)}
     with closing(Store.open(Settings(home=tmp_path))) as store:
         store.live.promote({"a": "1"}, {})

@@ -132,7 +132,7 @@ def test_shadow_goes_on_after_an_unexpected_error(
     assert "RuntimeError: unexpected" in caplog.text
 
 
-def test_answer_is_not_taken_for_that_to_another_photo(
+def test_answer_is_matched_to_its_photo(
     settings: Settings, live: Prediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, refused = threading.Timer.start, [False, True]
@@ -216,7 +216,7 @@ def test_copies_are_dropped_while_a_crashed_candidate_pauses(
     ],
     ids=["error", "NaN", "infinity", "verdict", "fields missing", "too large"],
 )
-def test_unusable_answer_counts_as_failed_and_the_process_goes_on(
+def test_unusable_answer_counts_as_a_failure_and_keeps_the_process(
     settings: Settings, live: Prediction, refusal: str
 ) -> None:
     code = f"answer(usual | {{'ms': os.getpid()}}) if photo != b'bad' else {refusal}"

@@ -6,7 +6,7 @@ from core.rollout.sequential import ACCURACY_ALPHA
 from core.rollout.simulate import Scenario, photos_until_alarm
 
 
-def test_equal_candidate_alarms_at_most_as_often_as_stated() -> None:
+def test_false_alarm_rate_stays_below_its_bound() -> None:
     ended = photos_until_alarm(Scenario(error_rate=0.15, photos=300), runs=500)
     assert np.mean(ended > 0) <= ACCURACY_ALPHA
 

@@ -16,7 +16,7 @@ def test_photos_without_drift_rarely_alarm(photos: int) -> None:
     assert false_alarm_rate(DriftScenario(photos), DAYS) <= 0.005
 
 
-def test_all_looks_of_a_day_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_false_alarm_rate_counts_every_check_of_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     # A level at which one look a day, without the others, would alarm on less than 0.5% of days.
     monkeypatch.setattr(drift_result, "ALARM_P", 0.0002)
     assert false_alarm_rate(DriftScenario(100), DAYS) > 0.008

@@ -9,7 +9,7 @@ from core.rollout.simulate_runs import RunScenario, pairs_until_alarm
 
 @pytest.mark.parametrize("busy_begins", [0.0, 0.01], ids=["independent runs", "busy times"])
 @pytest.mark.parametrize("rate", [0.001, 0.1])
-def test_equal_candidate_alarms_at_most_as_often_as_stated(rate: float, busy_begins: float) -> None:
+def test_false_alarm_rate_stays_below_its_bound(rate: float, busy_begins: float) -> None:
     scenario = RunScenario(rate=rate, busy_begins=busy_begins, pairs=500)
     assert np.mean(pairs_until_alarm(scenario, runs=1000) > 0) <= min(ERRORS_ALPHA, SLOW_ALPHA)
 

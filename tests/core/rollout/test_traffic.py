@@ -187,9 +187,7 @@ class CatalogWithFailingCandidate(Catalog):
 
 
 @pytest.mark.parametrize("nan", [False, True], ids=["raises", "computes NaN"])
-def test_visitor_of_a_failing_canary_gets_the_live_answer(
-    settings: Settings, photo: Path, nan: bool
-) -> None:
+def test_failing_canary_falls_back_to_live(settings: Settings, photo: Path, nan: bool) -> None:
     candidate = install_candidate(settings)
     catalog = CatalogWithFailingCandidate(settings)
     catalog.nan = nan
@@ -225,7 +223,7 @@ class CatalogWithFakeEngine(Catalog):
 
 
 @pytest.mark.parametrize("explained", [False, True])
-def test_visitor_of_a_failing_canary_with_another_input_gets_the_live_answer(
+def test_failing_canary_of_another_input_size_falls_back_to_live(
     settings: Settings, photo: Path, explained: bool
 ) -> None:
     candidate = install_candidate(settings, resize="squash")
@@ -299,7 +297,7 @@ def test_canary_that_crashes_once_is_started_again(
         assert store.rollouts.active() == [rollout]
 
 
-def test_stop_of_an_engine_counts_once_for_all_that_wait_for_it(settings: Settings) -> None:
+def test_engine_crash_counts_once_for_all_waiting_photos(settings: Settings) -> None:
     candidate = install_candidate(settings)
     with closing(Store.open(settings)) as store, closing(Catalog(settings)) as catalog:
         rollout = begin(store, settings, candidate)
@@ -423,7 +421,7 @@ class CatalogWithSlowStart(Catalog):
         return int(self.note.read_text())
 
 
-def test_candidate_that_loads_for_long_delays_neither_other_rollouts_nor_the_end(
+def test_slow_candidate_load_delays_neither_other_rollouts_nor_shutdown(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings_with_model(tmp_path, "classic")
@@ -456,7 +454,7 @@ def test_candidate_that_loads_for_long_delays_neither_other_rollouts_nor_the_end
         assert canary in store.rollouts.active(), "it proves nothing about the candidate"
 
 
-def test_canary_that_ends_while_its_candidate_loads_ends_its_process(
+def test_ending_a_canary_stops_a_candidate_that_is_loading(
     settings: Settings, tmp_path: Path
 ) -> None:
     catalog = CatalogWithSlowStart(settings)

@@ -78,7 +78,7 @@ def test_metrics_are_shown_for_each_replica_and_summed(cluster: Cluster, jpeg: b
     assert cluster.total("tensight_photos_total") == before + 10
 
 
-def test_errors_have_the_form_of_the_service(cluster: Cluster) -> None:
+def test_errors_have_the_json_format_of_the_service(cluster: Cluster) -> None:
     answer = post(cluster.url, content=b"no photo")
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "not_an_image"

@@ -50,7 +50,7 @@ def test_only_client_may_hold_all_places() -> None:
         put(jobs, "a")
 
 
-def test_client_holds_no_more_than_its_share_while_others_hold_any() -> None:
+def test_client_is_limited_to_its_share_while_others_wait() -> None:
     jobs = queue()
     put(jobs, "b", "a", "a")
     with pytest.raises(FullError):

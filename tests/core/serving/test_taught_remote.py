@@ -158,7 +158,7 @@ def test_promoted_model_is_listed_beside_the_remote_ones(
     assert (prediction.model, prediction.label) == ("shapes", "circle")
 
 
-def test_private_model_is_in_no_list_and_no_metric(
+def test_private_model_is_neither_listed_nor_in_metrics(
     models: Path, tmp_path: Path, base: TeachingBase
 ) -> None:
     settings = Settings(models=models, home=tmp_path / "home", threads=1)

@@ -9,5 +9,5 @@ def test_reason_is_an_english_sentence() -> None:
     assert str(EndReason("made_live", {"revision": "1" * 12})) == "111111111111 was made live"
 
 
-def test_reason_of_a_newer_version_is_shown_as_its_code() -> None:
+def test_unknown_end_reason_is_shown_as_its_code() -> None:
     assert str(EndReason("tired", {"n": 1})) == "tired"

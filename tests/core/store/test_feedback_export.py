@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from core.errors import OutputError, StoreError
 from core.photos.prepare import to_archival_jpeg
-from core.registry.taught import new_id
 from core.settings import Settings
 from core.store.feedback_export import export_photos, feedback_stats
 from core.store.store import Store
 from core.training.data.labelled_photos import read_labels
 from tests.support import drawings
-from tests.support.command_line import run_tensight
 from tests.support.feedback import page_feedback
 
 LABELS = ("ship", "dog")
@@ -63,19 +57,3 @@ def test_export_writes_consistent_photos_with_labels(settings: Settings, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Choose another folder"):
         export_photos(settings, tmp_path / "file" / "out", LABELS)
-
-
-def test_feedback_commands_print_and_export(settings: Settings, tmp_path: Path) -> None:
-    def tensight(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_tensight("feedback", *arguments, TENSIGHT_HOME=str(settings.home))
-
-    assert "There is no user feedback yet" in tensight("stats").stderr
-    store = Store.open(settings)
-    store.feedback.add(page_feedback("cat", photo=to_archival_jpeg(drawings.ship(64, 48))))
-    # Whoever knows the id of a private model may use it.
-    store.feedback.add(replace(page_feedback("cat"), model=new_id()))
-    store.close()
-    rows: list[dict[str, Any]] = json.loads(tensight("stats", "--json").stdout)
-    assert [(row["model"], row["right"]) for row in rows] == [("classic", 1)]
-    assert "classic" in tensight("stats").stdout
-    assert "1 photos" in tensight("export", str(tmp_path / "out")).stderr

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -17,9 +16,7 @@ from core.rollout.control import end_rollout
 from core.rollout.evidence import canary_evidence
 from core.rollout.sequential import Blocks, average_alternatives, log_factors
 from core.settings import Settings
-from core.store.activity import Activity
 from core.store.audit import AuditEntry
-from core.store.drift import AnswerHistograms
 from core.store.end_reasons import BY_HAND, EndReason
 from core.store.feedback import Feedback, StoredAnswer
 from core.store.live import LiveRevision, ShownState
@@ -32,7 +29,7 @@ from core.store.rollouts import (
     answer_digest,
 )
 from core.store.store import Store
-from core.store.tables import BOT_HOURS, COMPARISONS, DRIFT, ROLLOUTS, SHADOW_SENDERS, TRAFFIC
+from core.store.tables import COMPARISONS, ROLLOUTS, TRAFFIC
 
 SCORES = {"cat": 0.9, "dog": 0.1}
 
@@ -132,7 +129,7 @@ def test_promoted_bundled_revision_ends_its_own_rollout_as_promoted(
         assert ended.cause == EndReason("made_live", {"revision": "bundled"})
 
 
-def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
+def test_promotion_is_refused_if_the_rollout_has_ended(
     each: Settings,
 ) -> None:
     with closing(Store.open(each)) as store:
@@ -155,7 +152,7 @@ def test_promotion_is_refused_in_its_transaction_once_the_rollout_has_ended(
             store.live.promote({"a": "3"}, {}, shown=ShownState("1"))
 
 
-def test_rollback_is_refused_in_its_transaction_once_another_revision_is_live(
+def test_rollback_is_refused_if_another_revision_went_live(
     each: Settings,
 ) -> None:
     with closing(Store.open(each)) as store:
@@ -253,68 +250,6 @@ def test_forget_deletes_comparisons_of_answers_that_are_not_stored(each: Setting
     assert [each.answer for each in left] == ["other", "other, later"]
 
 
-def test_comparison_is_deleted_once_its_sender_is_known_to_be_forgotten(each: Settings) -> None:
-    answer = StoredAnswer("me", "file", "a", "1", "cat", "known", SCORES)
-    with closing(Store.open(each)) as store:
-        rollout = begin(store)
-        store.feedback.add_answer("k", answer)
-        compared = [comparison(each) for each in ("x", "y", "z")]
-        store.rollouts.add_comparisons(rollout.number, compared)
-        store.shadow_senders.add(None, ["x"])
-        store.shadow_senders.add("me", ["y"], of_answer="deleted meanwhile")
-        store.shadow_senders.add("me", ["z"], of_answer="k")
-        left = store.rollouts.comparisons(rollout.number)
-    assert [each.answer for each in left] == ["z"]
-
-
-def test_comparison_that_escaped_forget_is_purged(each: Settings) -> None:
-    now = datetime.now(UTC)
-    with closing(Store.open(each)) as store:
-        rollout = begin(store)
-        store.rollouts.add_comparisons(rollout.number, [comparison("mine"), comparison("other")])
-        with store.database.write() as connection:
-            forgotten = {"answer": "mine", "person": None, "at": now}
-            connection.execute(sa.insert(SHADOW_SENDERS).values(forgotten))
-        store.purge_rollouts_before(now - timedelta(days=1))
-        left = store.rollouts.comparisons(rollout.number)
-    assert [each.answer for each in left] == ["other"]
-
-
-def test_sender_is_kept_with_a_comparison_that_was_stored_later(each: Settings) -> None:
-    now = datetime.now(UTC)
-    with closing(Store.open(each)) as store:
-        rollout = begin(store)
-        store.shadow_senders.add("me", ["mine"])
-        with store.database.write() as connection:
-            before = sa.update(SHADOW_SENDERS).values(at=now - timedelta(days=1, seconds=5))
-            connection.execute(before)
-        store.rollouts.add_comparisons(rollout.number, [comparison("mine")])
-        store.purge_before(now - timedelta(days=1))
-        store.chats.forget("me", set())
-        assert store.rollouts.comparisons(rollout.number) == []
-
-
-def test_senders_are_kept_as_long_as_the_comparisons_of_their_photos(each: Settings) -> None:
-    with closing(Store.open(each)) as store:
-        rollout = begin(store)
-        store.rollouts.add_comparisons(rollout.number, [comparison("compared")])
-        store.shadow_senders.add("me", ["compared", "not compared"])
-        store.shadow_senders.add(None, ["forgotten"])
-        hours_ago = sa.update(SHADOW_SENDERS).values(at=datetime.now(UTC) - timedelta(hours=2))
-        with store.database.write() as connection:
-            connection.execute(hours_ago)
-        store.shadow_senders.add("me", ["new"])
-
-        def kept() -> set[str]:
-            with store.database.read() as connection:
-                return set(connection.execute(sa.select(SHADOW_SENDERS.c.answer)).scalars())
-
-        store.purge_before(datetime.now(UTC) - timedelta(days=1))
-        assert kept() == {"compared", "new"}
-        store.purge_before(datetime.now(UTC) + timedelta(days=1))
-        assert kept() == set()
-
-
 def test_only_answers_of_a_shadowed_model_are_compared(each: Settings) -> None:
     with closing(Store.open(each)) as store:
         begin(store, "canary")
@@ -336,7 +271,7 @@ def stored_rows(store: Store) -> int:
         return len(connection.execute(sa.select(TRAFFIC.c.id)).all())
 
 
-def test_counts_of_a_canary_are_added_up_without_changing_the_evidence(each: Settings) -> None:
+def test_canary_counts_are_compacted_without_changing_the_evidence(each: Settings) -> None:
     rows = [TrafficCounts(4, i % 2, 1, 4, 0, 1) for i in range(6)] + [TrafficCounts(8, 1, 2, 2)]
     with closing(Store.open(each)) as store:
         rollout = begin(store)
@@ -378,19 +313,6 @@ def test_counts_of_an_ended_rollout_are_purged(
         assert store.rollouts.latest("a"), "numbers of rollouts are not used twice"
 
 
-def test_hourly_statistics_are_purged_without_new_ones(each: Settings) -> None:
-    long_ago = datetime.now(UTC) - timedelta(days=40)
-    with closing(Store.open(each)) as store:
-        store.drift.add({("a", "1"): AnswerHistograms(Counter(cat=2))})
-        store.activity.add(Activity(errors=1))
-        with store.database.write() as connection:
-            for table in (DRIFT, BOT_HOURS):
-                connection.execute(sa.update(table).values(hour=long_ago))
-        store.purge_before(datetime.now(UTC) - timedelta(days=7))
-        assert store.drift.between(long_ago - timedelta(days=1), datetime.now(UTC)) == {}
-        assert store.activity.since(long_ago - timedelta(days=1)) == {}
-
-
 def test_old_comparisons_are_purged(each: Settings) -> None:
     with closing(Store.open(each)) as store:
         rollout = begin(store)
@@ -399,22 +321,6 @@ def test_old_comparisons_are_purged(each: Settings) -> None:
         assert store.rollouts.comparisons(rollout.number)
         store.purge_before(datetime.now(UTC) + timedelta(days=1))
         assert not store.rollouts.comparisons(rollout.number)
-
-
-def test_hourly_statistics_of_processes_add_up(each: Settings) -> None:
-    new = AnswerHistograms(Counter(cat=2), Counter({"0.5": 2}), Counter({"0.9": 2}))
-    now = datetime.now(UTC)
-    with closing(Store.open(each)) as store, closing(Store.open(each)) as other:
-        store.drift.add({("a", "1"): new})
-        store.drift.add({("a", "1"): new})
-        other.drift.add({("a", "1"): new, ("b", "1"): new})
-        found = store.drift.between(now - timedelta(hours=2), now + timedelta(hours=2))
-        assert found["a", "1"].labels == {"cat": 6}
-        assert found["b", "1"].known_scores == {"0.5": 2}
-        with store.database.write() as connection:
-            connection.execute(sa.update(DRIFT).values(hour=now - timedelta(days=40)))
-        store.drift.add({})
-        assert store.drift.between(now - timedelta(days=50), now) == {}
 
 
 def test_comparisons_keep_no_photo_and_no_person() -> None:

@@ -200,7 +200,7 @@ def test_forgetting_a_sender_teaches_again_without_their_photos(
     assert not (settings.home / "taught" / model.record.id).exists()
 
 
-def test_model_with_unreadable_examples_is_deleted_when_a_sender_is_forgotten(
+def test_forget_deletes_models_with_unreadable_examples(
     teaching: Teaching, settings: Settings
 ) -> None:
     model = teaching.create("chat:1", "Shapes", drawn("circle", "square", sender="person:1"))
@@ -210,7 +210,7 @@ def test_model_with_unreadable_examples_is_deleted_when_a_sender_is_forgotten(
     assert teaching.models("chat:1") == []
 
 
-def test_models_with_photos_of_a_sender_are_deleted_without_their_base(
+def test_forget_deletes_models_whose_base_is_missing(
     teaching: Teaching, settings: Settings
 ) -> None:
     teaching.create("chat:1", "Theirs", drawn("circle", "square", sender="person:1"))
@@ -224,7 +224,7 @@ def test_models_with_photos_of_a_sender_are_deleted_without_their_base(
     assert [each.title for each in owned.all()] == ["Kept"]
 
 
-def test_missing_base_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+def test_missing_base_and_damaged_base_are_distinguished(tmp_path: Path) -> None:
     folder = teachable(tmp_path / "models").bundle.folder
     settings = Settings(home=tmp_path / "home", models=folder.parent)
     with pytest.raises(TeachingError) as missing:
@@ -280,9 +280,7 @@ def test_published_copy_is_a_candidate(
         teaching.publish(model.record.id, "classic")
 
 
-def test_published_copy_keeps_what_it_learned_when_a_sender_is_forgotten(
-    teaching: Teaching, settings: Settings
-) -> None:
+def test_forget_leaves_published_copies_unchanged(teaching: Teaching, settings: Settings) -> None:
     # The bot, the page and TEACH.md say so.
     model = teaching.create("chat:1", "Shapes", drawn("circle", "square", sender="person:1"))
     assert model.record is not None

@@ -56,7 +56,7 @@ def people(store: Store) -> list[str | None]:
         return list(connection.execute(select).scalars())
 
 
-def test_visitor_is_stored_as_a_hash_of_one_canary_only(store: Store) -> None:
+def test_visitor_hash_differs_between_canaries(store: Store) -> None:
     judge(store, CLIENT, "old", "cat")
     begin(store, "shadow")
     judge(store, CLIENT, "old", "cat")
@@ -75,7 +75,7 @@ def test_visitor_is_stored_as_a_hash_of_one_canary_only(store: Store) -> None:
     assert "203.0.113" not in "".join(map(str, hashes))
 
 
-def test_hash_of_a_visitor_is_replaced_by_a_number_once_the_canary_has_ended(store: Store) -> None:
+def test_visitor_hash_becomes_a_number_after_the_canary(store: Store) -> None:
     rollout = begin(store)
     for i in range(40):
         judge(store, CLIENT, "new", "dog")

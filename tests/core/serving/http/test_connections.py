@@ -91,7 +91,7 @@ def test_blank_lines_count_towards_the_head(port: int, line: bytes) -> None:
     assert b"/sized" not in exchange(port, whole + line * HEAD + head)
 
 
-def test_blank_lines_in_pieces_are_limited(port: int) -> None:
+def test_blank_lines_split_over_packets_are_limited(port: int) -> None:
     with connected(port) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(2 * HEAD):
@@ -143,7 +143,7 @@ def test_body_in_tiny_chunks_is_appended_once_per_piece(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("last", [b"", b"no method\r\n\r\n"], ids=["too-many", "malformed"])
-def test_refusal_of_queued_requests_adds_nothing_to_a_started_response(
+def test_rejected_pipelined_request_does_not_corrupt_the_response(
     last: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     began, ended = threading.Event(), threading.Event()
@@ -218,7 +218,7 @@ def test_body_with_an_upgrade_header_is_read(port: int, name: bytes, upgrade: by
     assert told(chunked)["length"] == 5
 
 
-def test_upgrade_header_that_comes_in_pieces_does_not_lose_the_body(port: int) -> None:
+def test_split_upgrade_header_keeps_the_body(port: int) -> None:
     sent = b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n"
     sent += b"Content-Length: 4\r\n\r\nbody"
     with connected(port) as connection:
@@ -361,7 +361,7 @@ def test_data_received_during_a_response_is_limited() -> None:
         assert b"/second" not in answer
 
 
-def test_malformed_chunk_adds_nothing_to_a_started_response() -> None:
+def test_malformed_chunk_does_not_corrupt_the_response() -> None:
     began = threading.Event()
 
     async def early(scope: Scope, receive: Receive, send: Send) -> None:

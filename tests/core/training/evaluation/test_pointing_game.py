@@ -105,7 +105,7 @@ def test_localisation_is_the_fraction_inside_the_cell() -> None:
     assert localisation(np.ones((5, 5), np.float32), 0) == 4 / 25
 
 
-def test_maps_on_the_object_score_one_and_even_maps_score_chance(
+def test_pointing_game_scores_object_maps_one_and_uniform_maps_chance(
     predictions: PhotoPredictions,
 ) -> None:
     good = measure_pointing(cast(Classifier, ColourClassifier()), predictions, "photos", n=20)

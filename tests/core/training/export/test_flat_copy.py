@@ -128,7 +128,7 @@ def with_random_weights(model: keras.Model) -> keras.Model:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_models_of_every_form_are_served_with_their_logits(tmp_path: Path, name: str) -> None:
+def test_models_of_every_structure_are_served_with_their_logits(tmp_path: Path, name: str) -> None:
     keras.utils.set_random_seed(0)
     with_random_weights(MODELS[name]()).save(tmp_path / "model.keras")
     original, served = read_keras_model(tmp_path / "model.keras", LABELS)

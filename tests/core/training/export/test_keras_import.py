@@ -234,7 +234,7 @@ def test_plain_sequential_is_exported(workspace: Path, plain: Bundle, tmp_path: 
 
 
 @pytest.mark.parametrize("end", ["activation", "operation", "dropout between", "linear after"])
-def test_softmax_is_removed_in_every_form(workspace: Path, tmp_path: Path, end: str) -> None:
+def test_softmax_is_removed_in_every_spelling(workspace: Path, tmp_path: Path, end: str) -> None:
     inner = keras.saving.load_model(workspace / "shapes.keras")
     plain = layers.Dense(3)
     logits = plain(inner.layers[-1].input)

@@ -82,7 +82,7 @@ def test_weights_of_another_network_are_refused() -> None:
         load_imagenet(model, state)
 
 
-def test_step_scales_fit_their_variables_and_fall_towards_the_stem() -> None:
+def test_step_scales_match_variables_and_decrease_towards_the_stem() -> None:
     state = _random_state()
     model = efficientnet((64, 64, 3), 2)
     scales = step_scales(state, 0.8)

@@ -13,7 +13,7 @@ CLASSES = 4
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_partial_crossentropy_equals_crossentropy_without_ignored_classes(smoothing: float) -> None:
+def test_partial_crossentropy_ignores_the_masked_classes(smoothing: float) -> None:
     logits = np.random.default_rng(0).normal(size=(6, CLASSES)).astype(np.float32)
     targets = np.eye(CLASSES, dtype=np.float32)[[0, 1, 2, 3, 0, 1]]
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)

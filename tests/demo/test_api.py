@@ -1,67 +1,29 @@
-"""The page on its real server, called by Gradio's own client and by curl."""
+"""The API of the page, called by Gradio's own client and by HTTP."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio_client
 import httpx
 import pytest
-from PIL import Image
 
 from core.bundle.leaderboard import ModelInfo
-from core.errors import ModelNotFoundError, PredictorError
-from core.photos.decode import MAX_BYTES
+from core.errors import PredictorError
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
-from demo.app import build_page
 from demo.classify_many import MAX_PHOTOS
 from demo.context import ClientRateLimiter
-from demo.model_choice import choice
-from demo.tabs import about
-from demo.tabs.batch_results import as_csv
 from tests.conftest import ROOT
-from tests.demo.running import served
+from tests.demo.running import ask, serving
 from tests.support.catalogs import SlowCatalog
 from tests.support.servers import wait_for
-
-
-@contextmanager
-def serving(predictor: LocalPredictor, **options: Any) -> Iterator[gradio_client.Client]:
-    """Serve a page while the context is open, and yield a client of it."""
-    with served(predictor, **options) as address:
-        yield gradio_client.Client(address, verbose=False)
-
-
-@pytest.fixture(scope="module")
-def predictor(catalog: Catalog) -> Iterator[LocalPredictor]:
-    predictor = LocalPredictor(catalog, queue_size=8, deadline_s=30)
-    yield predictor
-    predictor.close()
-
-
-@pytest.fixture(scope="module")
-def client(predictor: LocalPredictor) -> Iterator[gradio_client.Client]:
-    with serving(predictor) as client:
-        yield client
-
-
-def ask(
-    client: gradio_client.Client, photo: Path, model: str | None = "classic", **options: Any
-) -> Any:
-    return client.predict(gradio_client.handle_file(photo), model, api_name="/predict", **options)
 
 
 def test_api_returns_the_predictions_of_the_classifier(
@@ -199,111 +161,6 @@ def test_api_describes_the_types_of_results(client: gradio_client.Client) -> Non
     assert "error: " in endpoints["/models"]["returns"][0]["python_type"]["type"]
 
 
-def test_curl_example_of_the_page_runs(
-    client: gradio_client.Client, photo: Path, tmp_path: Path
-) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    shutil.copy(photo, tmp_path / "photo.jpg")
-    command = about.CURL.replace("http://127.0.0.1:7860", client.src.rstrip("/"))
-    run = subprocess.run(
-        ["sh", "-c", command],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert "event: complete" in run.stdout
-    (answer,) = json.loads(run.stdout.split("data: ")[1])
-    assert answer["model"] == "efficientnet"
-    assert "label" in answer
-
-
-def test_python_example_of_the_page_runs(
-    client: gradio_client.Client, photo: Path, tmp_path: Path
-) -> None:
-    shutil.copy(photo, tmp_path / "photo.jpg")
-    program = about.PYTHON.replace("http://127.0.0.1:7860", client.src)
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    label, confidence = run.stdout.splitlines()[-1].split()
-    answer = ask(client, photo, None)
-    assert (label, float(confidence)) == (answer["label"], answer["confidence"])
-
-
-# What the program asks of the package of this name, which is not here: its names become the fields
-# that the page says it takes.
-_CLIENT = """
-import { readFileSync } from "node:fs";
-
-export const handle_file = path => ({ file: path });
-
-export class Client {
-    static async connect(url) {
-        const told = await fetch(`${url}/gradio_api/info`);
-        return Object.assign(new Client(), { url, info: await told.json() });
-    }
-
-    async predict(endpoint, given) {
-        const named = this.info.named_endpoints[endpoint].parameters;
-        for (const name of Object.keys(given))
-            if (!named.some(each => each.parameter_name == name)) throw new Error(name);
-        const data = [];
-        for (const each of named) {
-            let value = given[each.parameter_name] ?? each.parameter_default ?? null;
-            if (value?.file) {
-                const form = new FormData();
-                form.append("files", new Blob([readFileSync(value.file)]), value.file);
-                const upload = { method: "POST", body: form };
-                const sent = await fetch(`${this.url}/gradio_api/upload`, upload);
-                value = { path: (await sent.json())[0], meta: { _type: "gradio.FileData" } };
-            }
-            data.push(value);
-        }
-        const call = `${this.url}/gradio_api/call${endpoint}`;
-        const headers = { "content-type": "application/json" };
-        const asked = { method: "POST", headers, body: JSON.stringify({ data }) };
-        const { event_id } = await (await fetch(call, asked)).json();
-        const stream = await (await fetch(`${call}/${event_id}`)).text();
-        return { data: JSON.parse(stream.split("event: complete\\ndata: ")[1]) };
-    }
-}
-"""
-
-
-def test_javascript_example_of_the_page_runs(
-    client: gradio_client.Client, photo: Path, tmp_path: Path
-) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node.js is not installed")
-    shutil.copy(photo, tmp_path / "photo.jpg")
-    package = tmp_path / "node_modules" / "@gradio" / "client"
-    package.mkdir(parents=True)
-    (package / "package.json").write_text('{"type": "module", "exports": "./client.js"}')
-    (package / "client.js").write_text(_CLIENT)
-    program = about.JAVASCRIPT.replace("http://127.0.0.1:7860", client.src.rstrip("/"))
-    (tmp_path / "program.mjs").write_text(program)
-    run = subprocess.run(
-        [node, "program.mjs"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    label, confidence = run.stdout.split()
-    answer = ask(client, photo, None)
-    assert (label, float(confidence)) == (answer["label"], answer["confidence"])
-
-
 def test_non_photo_file_is_an_error(client: gradio_client.Client, tmp_path: Path) -> None:
     text = tmp_path / "photo.jpg"
     text.write_text("not a photo at all")
@@ -324,13 +181,6 @@ def test_broken_model_is_an_error_without_a_traceback(
     assert "secret" not in str(answer)
 
 
-def test_file_over_the_size_limit_is_refused(client: gradio_client.Client, tmp_path: Path) -> None:
-    large = tmp_path / "large.jpg"
-    large.write_bytes(bytes(21 * 2**20))
-    with pytest.raises(Exception, match=r"413|exceed|too large"):
-        ask(client, large)
-
-
 def test_photos_beyond_the_rate_limit_are_refused(predictor: LocalPredictor, photo: Path) -> None:
     with serving(predictor, photo_limiter=ClientRateLimiter(2)) as client:
         answers = [ask(client, photo) for _ in range(3)]
@@ -343,72 +193,6 @@ def test_photos_beyond_the_rate_limit_are_refused(predictor: LocalPredictor, pho
         sent = [gradio_client.handle_file(photo)] * 3
         refused = client.predict(sent, api_name="/predict_batch")
         assert [each["error"]["code"] for each in refused] == ["too_many_requests"] * 3
-
-
-def test_uploads_are_limited_in_rate_and_size(predictor: LocalPredictor, photo: Path) -> None:
-    def send(client: gradio_client.Client, **headers: str) -> int:
-        with photo.open("rb") as stream:
-            sent = {"files": stream}
-            url = f"{client.src}gradio_api/upload"
-            return httpx.post(url, files=sent, headers=headers).status_code
-
-    with serving(predictor, upload_limiter=ClientRateLimiter(2), proxies=1) as client:
-        for told in ({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, {"x-forwarded-for": "9.9.9.9"}):
-            assert [send(client, **told) for _ in range(3)] == [200, 200, 429]
-        # What stands before the last address may be made up.
-        assert send(client, **{"x-forwarded-for": "3.3.3.3, 2.2.2.2"}) == 429
-        assert first_response(client, 2**40).startswith(b"HTTP/1.1 413")
-        chunks = (each for each in [b"x"])
-        assert httpx.post(f"{client.src}gradio_api/upload", content=chunks).status_code == 411
-
-
-def first_response(client: gradio_client.Client, size: int) -> bytes:
-    """Return the first bytes of the response to an upload of this size whose body is not sent."""
-    host, port = client.src.removeprefix("http://").rstrip("/").split(":")
-    with socket.create_connection((host, int(port)), timeout=120) as asking:
-        asking.sendall(
-            b"POST /gradio_api/upload HTTP/1.1\r\nHost: page\r\nExpect: 100-continue\r\n"
-            b"Content-Type: multipart/form-data; boundary=x\r\n"
-            b"Content-Length: %d\r\n\r\n" % size
-        )
-        return asking.recv(100)
-
-
-def test_upload_may_hold_a_whole_batch(client: gradio_client.Client) -> None:
-    assert first_response(client, MAX_PHOTOS * MAX_BYTES).startswith(b"HTTP/1.1 100")
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("monitoring", "monitoring/summary"),
-        *("gradio_api/runs", "gradio_api/run-history/buckets", "gradio_api/run-history/records"),
-    ],
-)
-def test_unused_gradio_routes_are_disabled(client: gradio_client.Client, path: str) -> None:
-    assert httpx.get(f"{client.src}{path}").status_code in (403, 404)
-    assert client.config["footer_links"] == ["api"]
-
-
-def test_model_selector_shows_measured_figures(
-    client: gradio_client.Client, catalog: Catalog
-) -> None:
-    model = next(c for c in client.config["components"] if c["props"].get("elem_id") == "model")
-    choices = {name: shown for shown, name in model["props"]["choices"]}
-    expected = {
-        result.config.name: choice(result, "en")[0]
-        for result in catalog.models()
-        if result.config.offered
-    }
-    assert choices == expected
-    assert model["props"]["value"] == catalog.default()
-
-
-def test_page_without_a_model_does_not_start(tmp_path: Path) -> None:
-    predictor = LocalPredictor(Catalog(Settings(models=tmp_path)), queue_size=1, deadline_s=1)
-    with pytest.raises(ModelNotFoundError, match="tensight train"):
-        build_page(predictor)
-    predictor.close()
 
 
 def test_models_of_any_labels_are_served(made_models: Path, photo: Path) -> None:
@@ -446,11 +230,6 @@ def test_path_outside_the_uploads_is_refused(
     assert '"code": "not_readable"' in answer
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "pyproject.toml"), "../etc/passwd"])
-def test_files_of_the_server_are_not_served(client: gradio_client.Client, path: str) -> None:
-    assert httpx.get(f"{client.src}gradio_api/file={path}").status_code in (403, 404)
-
-
 def test_deleted_upload_is_an_error(client: gradio_client.Client, photo: Path) -> None:
     with photo.open("rb") as stream:
         (path,) = httpx.post(f"{client.src}gradio_api/upload", files={"files": stream}).json()
@@ -478,21 +257,3 @@ def test_busy_page_says_when_to_retry(photo: Path) -> None:
     finally:
         catalog.go.set()
         predictor.close()
-
-
-def test_uploads_are_deleted_after_minutes(predictor: LocalPredictor) -> None:
-    assert build_page(predictor).delete_cache == (60, 300)
-
-
-def test_health_route_responds(client: gradio_client.Client) -> None:
-    assert httpx.get(f"{client.src}healthz").json() == {"status": "ok"}
-
-
-def test_csv_cells_that_look_like_formulas_are_text(tmp_path: Path, catalog: Catalog) -> None:
-    evil = tmp_path / "=cmd.jpg"
-    Image.new("RGB", (40, 40)).save(evil)
-    prediction = catalog.load("classic").predict(evil)
-    row = prediction.to_dict() | {"photo": evil.name}
-    written = next(csv.DictReader(io.StringIO(as_csv([row]))))
-    assert written["photo"] == "'=cmd.jpg"
-    assert float(written["confidence"]) == prediction.confidence

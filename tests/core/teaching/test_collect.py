@@ -1,0 +1,69 @@
+"""Refusals of teaching: a clear error, and no change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from core.errors import TeachingError
+from core.settings import Settings
+from core.teaching.collect import LabelledPhoto
+from core.teaching.service import Teaching
+from tests.core.teaching.conftest import drawn
+from tests.support.drawings import shape_jpeg
+
+
+def refused(teaching: Teaching, photos: list[LabelledPhoto], name: str = "shapes") -> TeachingError:
+    with pytest.raises(TeachingError) as told:
+        teaching.teach_named(name, photos)
+    return told.value
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_installed(settings: Settings) -> object:
+    yield
+    assert not (settings.home / "revisions").exists()
+    assert not (settings.home / "taught").exists()
+
+
+def test_one_class_is_refused(teaching: Teaching) -> None:
+    error = refused(teaching, drawn("circle"))
+    assert (error.reason, "at least 2 classes" in str(error)) == ("few_classes", True)
+
+
+def test_too_few_photos_are_refused(teaching: Teaching) -> None:
+    photos = [*drawn("circle"), *drawn("square", each=2)]
+    error = refused(teaching, photos)
+    assert (error.reason, error.names) == ("few_photos", ("square",))
+    assert "'square' has 2" in str(error)
+
+
+def test_duplicate_photo_counts_once(teaching: Teaching) -> None:
+    twice = drawn("square", each=2)
+    photos = [*drawn("circle"), *twice, replace(twice[0], name="again")]
+    assert "'square' has 2" in str(refused(teaching, photos))
+
+
+def test_copies_in_other_files_count_once(teaching: Teaching) -> None:
+    same = [LabelledPhoto("bars", shape_jpeg("bars", 5) + bytes(n), f"bars {n}") for n in range(4)]
+    error = refused(teaching, [*drawn("circle"), *same])
+    assert error.reason == "few_photos", "they are one photo"
+
+
+def test_photo_in_two_classes_is_refused(teaching: Teaching) -> None:
+    photos = drawn("circle", "square")
+    error = refused(teaching, [*photos, replace(photos[0], label="square", name="there too")])
+    assert error.reason == "two_classes"
+    assert "there too" in str(error)
+
+
+def test_name_of_a_bundled_model_is_refused(teaching: Teaching) -> None:
+    error = refused(teaching, drawn("circle", "square"), name="classic")
+    assert (error.reason, error.names) == ("taken_model", ("classic",))
+
+
+def test_unreadable_photos_alone_are_refused(teaching: Teaching) -> None:
+    photos = [LabelledPhoto(label, b"no photo", f"{label} {i}") for label in "ab" for i in range(3)]
+    error = refused(teaching, photos)
+    assert error.reason in {"few_photos", "no_photos"}
