@@ -183,7 +183,7 @@ def _estimate(rows: Sequence[FeedbackStats]) -> ProportionEstimate | None:
 
 
 def _labels(store: Store, operator: str, start: datetime) -> tuple[int, int]:
-    """Count the labels of which an operator was told, and the new ones."""
+    """Count the labels already reported to an operator, and the new ones."""
     n = sum(row.n for row in store.feedback.stats(labels=True))
     reported = store.digests.reported_labels(operator)
     if reported is None:

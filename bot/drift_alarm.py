@@ -63,7 +63,7 @@ async def find_drift(state: BotState) -> list[DriftReport] | None:
 async def _check(bot: Bot, state: BotState) -> None:
     reports = await find_drift(state)
     if reports is None:
-        return  # The metrics keep their last values: drift may go on although nothing was compared.
+        return  # The metrics keep their last values: drift may persist unseen.
     state.metrics.set_drift(reports)
     alarms = [each for each in reports if each.alarms]
     if not alarms:

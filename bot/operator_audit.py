@@ -56,7 +56,7 @@ async def run_command(context: BotContext, command: str, run: Callable[[], Outco
 
 
 async def _record(state: BotState, number: int, command: str, outcome: Outcome) -> None:
-    """Record an outcome; the audit log is in English, whoever ran the command."""
+    """Record an outcome; the audit log is in English for all operators."""
     text = outcome.text("en")
     try:
         await asyncio.to_thread(state.store.audit.finish, number, text)

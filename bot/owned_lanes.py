@@ -70,7 +70,7 @@ class OwnedLanes:
         return self._keeper.elsewhere
 
     async def start(self) -> None:
-        """Begin the lease, claim lanes, and go on doing so; may be called again if it failed.
+        """Start the lease and claim lanes periodically; may be called again after a failure.
 
         Raises:
             StoreError: The database cannot be used.

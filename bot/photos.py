@@ -177,7 +177,7 @@ async def _answer(context: BotContext, message: Message) -> None:
         language, model = await context.language(), await context.model()
         async with state.photos.open(*found) as photo:
             prediction = await context.predict(photo, model)
-        # Whoever sent the photo owns the answer, not whoever asked about it.
+        # The answer belongs to the sender of the photo, not to the user who asked about it.
         person, key = _sender_of(context, message), ""
         await context.record_sender(person, [prediction])
         async with context.keeping() as may_keep:

@@ -38,7 +38,7 @@ class Quarantine:
         self._ends_at = _now() + self._longest_s
 
     def discard(self, updates: Collection[int]) -> None:
-        """Remove the ids of updates, if they are there."""
+        """Remove the ids of updates; unknown ids are ignored."""
         self._suspects.difference_update(updates)
         if not self._suspects:
             self._is_empty.set()

@@ -98,7 +98,7 @@ class BotState:
     learning_notices: set[int] = field(default_factory=set)
 
     def person(self, user: int | None) -> str | None:
-        """Return the keyed hash that stands for a user in the database; None without a user."""
+        """Return the keyed hash that identifies a user in the database; None without a user."""
         return None if user is None else keyed_hash(self.hash_key, str(user))
 
     def is_operator(self, user: int | None) -> bool:

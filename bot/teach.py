@@ -81,7 +81,7 @@ class _Command:
         await reply(self.message, self.texts[key].format(**values))
 
     async def find(self, *, own: bool) -> TaughtRecord | None:
-        """Return the model that the command names; if there is none, the chat has been told.
+        """Return the model that the command names; None, after telling the chat, if there is none.
 
         Without a name it is the only model of the chat.
 
@@ -177,7 +177,7 @@ async def _begin(command: _Command) -> None:
 async def _more(command: _Command) -> None:
     """Begin to teach a model more."""
     if await asyncio.to_thread(command.state.store.lessons.find, command.chat) is not None:
-        await _begin(command)  # It says that a lesson has begun.
+        await _begin(command)  # Its text says that a lesson has started.
         return
     record = await command.find(own=True)
     if record is None:

@@ -101,7 +101,7 @@ def scatter_chart(dots: Sequence[Dot], x: Axis, y: Axis, description: str) -> st
     drawn, taken = [], -float("inf")
     for dot in sorted(dots, key=lambda each: -each.y):
         left, height = _x(x, dot.x), _y(y, dot.y)
-        # Names are moved down where they would lie on each other.
+        # Names are moved down where they would overlap.
         name_height = max(height + 4, taken + _NAME_GAP)
         taken = name_height
         to_the_left = left + 8 + _LETTER * len(dot.name) > _WIDTH

@@ -42,7 +42,7 @@ MAX_MODELS = 5
 
 # For all visitors together; each classifier takes at most 12 MB.
 _MAX_ALL_MODELS = 100
-# Classifiers that are learned at once, each of which takes a processor, and that wait for it.
+# Maximum number of classifiers in training, each on one processor, and of those that also wait.
 _AT_ONCE = 2
 _MAX_UNFINISHED = 8
 _RETRY_S = 60

@@ -149,7 +149,7 @@ def _number(n: int, language: Language) -> str:
 
 @functools.cache
 def _table(language: Language) -> _Table:
-    """Read the texts of a language; where it lacks one, the English text stands in."""
+    """Read the texts of a language; English texts fill the gaps."""
     content, english = _read(language), _read(_DEFAULT)
     return _Table(**{f.name: english[f.name] | content.get(f.name, {}) for f in fields(_Table)})
 

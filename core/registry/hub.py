@@ -188,7 +188,7 @@ def fetch(
                 if progress is not None:
                     progress(arrived, total)
         finally:
-            # Downloads that have not started are dropped, since nobody waits for them any more.
+            # Downloads that have not started are dropped, since nothing waits for them any more.
             for future in futures:
                 future.cancel()
 

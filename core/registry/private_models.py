@@ -19,7 +19,7 @@ _MAX_LOADED = 100
 
 
 class PrivateModels:
-    """Finds and loads private taught models, which nobody promotes: a record names the revision.
+    """Finds and loads private taught models, which are never promoted: a record names the revision.
 
     At most 100 classifiers are kept, those that were used last. Safe to share between threads.
 

@@ -157,11 +157,11 @@ meet the same load: the bound holds however the load, and with it the share of f
 from pair to pair. Twice the usual time leaves room for colder caches of a candidate that rarely
 runs; the time for copying photos to its process does not count. The usual time is measured where
 the canary is started. Both revisions are held to it, so on a faster or slower machine the test is
-less sensitive, but not wrong.
+less sensitive, but still valid.
 
 If a batch of the candidate fails, the live revision answers its photos; this answer is not counted.
 Explanations ("Why?") are not counted either, since the usual time was measured without them; if the
-candidate fails at one, the operators are told.
+candidate fails at one, the operators are notified.
 
 False alarms in {runs:,} canaries with an equal candidate, {pairs:,} pairs each. *Busy times*
 begin with one batch in a hundred and last for ten batches on average, of which half fail:
@@ -188,14 +188,14 @@ single label. A revision that has just become live is therefore not compared on 
 then with as many days as it has, up to 30. Without the extra `charts`, nothing is compared. Where a
 comparison fails, the metrics keep their last values.
 
-The bot looks at each hour when it has ended, at most half an hour later, and tells each operator at
-most once a day, however many processes it has: with a picture of the day beside the month, and what
-to look at (see [TELEGRAM.md](TELEGRAM.md#notifications-to-operators)). Whoever looks again within
-the hour, as with `tensight drift` or `/digest`, compares the same photos. The p-value is low enough
-for the 24 looks of a day. The counts are kept by the hour for 35 days and refer to neither photos
-nor people.
+The bot checks each hour within half an hour of its end, and alerts each operator at most once a
+day, no matter how many processes it has. The alert has a picture of the day next to the month, and
+says what to check (see [TELEGRAM.md](TELEGRAM.md#notifications-to-operators)). A repeated check
+within the hour, as with `tensight drift` or `/digest`, compares the same photos. The p-value is
+low enough for the 24 checks of a day. The counts are kept by the hour for 35 days and refer to
+neither photos nor people.
 
-Alarms of a revision without drift: {drift_days:,} days with 24 looks each, eleven classes and
+False alarms without drift: {drift_days:,} days with 24 checks each, eleven classes and
 verdicts, and people who send three photos of one class on average, with one known score and one
 confidence:
 

@@ -75,7 +75,7 @@ def false_alarm_rate(scenario: DriftScenario, days: int, seed: int = 0) -> float
 
 
 def hours_until_alarm(scenario: DriftScenario, runs: int, seed: int = 0) -> NDArray[np.int64]:
-    """Simulate drift that begins after a usual month and goes on.
+    """Simulate drift that starts after a usual month and persists.
 
     Args:
         scenario: What to simulate.

@@ -569,7 +569,7 @@ class Rollouts:
         )
 
     def _is_intact(self, rollout: Rollout, bundle: Bundle | None) -> bool:
-        """Return whether the files of a candidate and its base are what its revision stands for.
+        """Return whether the files of a candidate and its base match their revisions.
 
         If so, no machine can load it; otherwise this machine has a damaged copy.
         """

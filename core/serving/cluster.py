@@ -63,7 +63,7 @@ __all__ = [
 
 # Ray's store for large values; a photo passes it on its way from the proxy to a replica.
 _OBJECT_STORE_BYTES = 512 * 2**20
-# Read by Ray when it is imported. Without a token, whoever reaches its ports can run programs.
+# Read by Ray when it is imported. Without a token, anyone who reaches its ports can run programs.
 _ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
 _LOCAL_ENVIRONMENT = {
     # Ray's name for: bind to the loopback address, and to no other.

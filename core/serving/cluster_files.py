@@ -304,7 +304,7 @@ def _caddy_deployment() -> dict[str, Any]:
 
 
 def _network_policy() -> dict[str, Any]:
-    """Return a policy that lets nobody else reach Ray's ports."""
+    """Return a policy that opens Ray's ports to its pods, Caddy and KubeRay's operator only."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

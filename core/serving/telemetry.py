@@ -51,7 +51,7 @@ class Telemetry:
 
     def on_answer(self, prediction: Prediction, waited_s: float, infer_s: float) -> None:
         """Record a prediction and its durations."""
-        # The name of a private model is its secret: whoever knows it may use the model.
+        # The name of a private model is a secret: anyone who knows it may use the model.
         model = "taught" if is_private(prediction.model) else prediction.model
         self._photos.labels(model, prediction.verdict).inc()
         self._seconds.labels("decode").observe(prediction.timing_ms.decode / 1000)

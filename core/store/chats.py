@@ -120,7 +120,7 @@ class ChatTable:
             connection.execute(sa.delete(CONFIRMATIONS).where(CONFIRMATIONS.c.operator == person))
             own_photos = LESSON_PHOTOS.c.person == person
             connection.execute(sa.delete(LESSON_PHOTOS).where(own_photos))
-            # The lessons of groups go on.
+            # Lessons of groups continue.
             own_lessons = sa.update(LESSONS).where(LESSONS.c.teacher == person)
             connection.execute(own_lessons.values(teacher=None))
             for table in (LESSON_PHOTOS, LESSONS, CHATS):

@@ -57,7 +57,7 @@ class DigestTable:
             return connection.execute(select).scalar()
 
     def reported_labels(self, operator: str) -> int | None:
-        """Return the number of labels that an operator was last told; None without digests."""
+        """Return the number of labels last reported to an operator; None without digests."""
         select = sa.select(DIGESTS.c.reported_labels).where(DIGESTS.c.operator == operator)
         with self._database.read() as connection:
             return connection.execute(select).scalar()

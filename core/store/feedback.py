@@ -44,7 +44,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class StorageLimits:
-    """Storage limits in total and per user, so that nobody can fill the disk or use up the total.
+    """Storage limits in total and per user, so that no user can fill the disk or use up the total.
 
     Anonymous rows (`person` is None) count towards the totals only. Answers beyond a limit replace
     the oldest ones; feedback or photos beyond a limit are not stored.

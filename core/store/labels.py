@@ -84,7 +84,7 @@ class LabelQueue:
 
 
 def _least_sure(answers: Sequence[tuple[QueuedPhoto, str]]) -> QueuedPhoto:
-    """Return one of the answers to a photo, which stands for all."""
+    """Return one of the answers to a photo, as a representative of all."""
     least = min((queued for queued, _ in answers), key=lambda each: each.margin)
     disagree = any(queued.disagree for queued, _ in answers)
     return QueuedPhoto(least.key, disagree or len({said for _, said in answers}) > 1, least.margin)

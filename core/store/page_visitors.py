@@ -1,4 +1,4 @@
-"""Visitors of the page who judge answers during a canary, told apart by a hash until it ends."""
+"""Visitors of the page who judge answers during a canary, identified by a hash until it ends."""
 
 from __future__ import annotations
 

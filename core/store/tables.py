@@ -277,7 +277,7 @@ LESSON_PHOTOS = sa.Table(
     TABLES,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("chat", sa.BigInteger, nullable=False),
-    # Telegram's id of the content, the same whoever sends it again.
+    # Telegram's id of the content, the same for every sender.
     sa.Column("photo", sa.Text, nullable=False),
     sa.Column("at", sa.DateTime(timezone=True), nullable=False, index=True),
     sa.Column("person", sa.String(64), index=True),

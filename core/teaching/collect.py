@@ -93,7 +93,7 @@ class _EmbeddedPhoto:
 
 
 def sender_hash(key: bytes, sender: str | None) -> bytes:
-    """Return the keyed hash that stands for a sender, 16 bytes; zeros for nobody."""
+    """Return the keyed hash of a sender, 16 bytes; zeros without a sender."""
     return _NO_SENDER if sender is None else _keyed_hash(key, b"sender", sender.encode())
 
 

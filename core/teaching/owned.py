@@ -283,7 +283,7 @@ class OwnedModels:
         return deleted
 
     def hash_owner(self, owner: str) -> str:
-        """Return the keyed hash that stands for an owner in records, 64 hex digits."""
+        """Return the keyed hash that identifies an owner in records, 64 hex digits."""
         return hmac.new(self._key, f"owner {owner}".encode(), hashlib.sha256).hexdigest()
 
     @contextmanager

@@ -52,7 +52,7 @@ def build_service(
         summary="Classify photos with calibrated confidence and detection of unknown objects.",
         docs_url=None,
         redoc_url=None,
-        # Behind a TLS proxy a redirect would name http://, and the photo would go on unencrypted.
+        # Behind a TLS proxy a redirect would name http://, and the photo would be sent unencrypted.
         redirect_slashes=False,
     )
     api.state.context = ServiceContext(

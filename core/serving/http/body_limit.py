@@ -231,7 +231,7 @@ class _Body:
 
     async def _close_after(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self._ended:
-            # Otherwise the server would go on reading the rest of the body only to discard it.
+            # Otherwise the server would read the rest of the body only to discard it.
             message["headers"] = [*message["headers"], (b"connection", b"close")]
         await self._send(message)
 

@@ -26,7 +26,7 @@ from core.errors import (
 
 __all__ = ["add_exception_handlers", "error_message", "error_response"]
 
-# The status that nginx logs for a client that disconnected; nobody receives it.
+# The status that nginx logs for a client that disconnected; it is never received.
 _CLIENT_CLOSED_REQUEST = 499
 
 _STATUS: tuple[tuple[type[TenSightError], int], ...] = (
