@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +11,14 @@ __all__ = ["Axis", "Dot", "Series", "line_chart", "scatter_chart"]
 
 # Small enough to keep the text legible on a phone, where the chart is about as wide.
 _WIDTH, _HEIGHT = 360, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 10, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 10, 36
 _LEGEND = 18
-# Vertical distance of two names beside dots, and the width of a letter, in units of the chart.
+# Vertical distance of two names beside dots, and the width of a letter of a wide font, in units of
+# the chart.
 _NAME_GAP = 13
-_LETTER = 5.6
-_STEPS = 4
+_LETTER = 6.7
+# Maximum number of steps between the ticks of an axis.
+_STEPS = 6
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,26 @@ class Axis:
         title: What it measures, with its unit.
         low, high: Range of the axis, low < high.
         tick: Formats the value of a tick.
+        unit: Smallest step between ticks that `tick` still tells apart.
     """
 
     title: str
     low: float
     high: float
     tick: Callable[[float], str]
+    unit: float
 
     def share(self, value: float) -> float:
         """Return the position of a value on the axis, 0 to 1; values outside stay at the ends."""
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+
+    def ticks(self) -> list[float]:
+        """Return the round values in the range: multiples of 1, 2 or 5 times a power of ten."""
+        least = max((self.high - self.low) / _STEPS, self.unit)
+        power = 10.0 ** math.floor(math.log10(least))
+        step = next(each * power for each in (1, 2, 5, 10) if each * power >= least * (1 - 1e-9))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [i * step for i in range(first, last + 1)]
 
 
 @dataclass(frozen=True)
@@ -123,18 +136,18 @@ def _y(axis: Axis, value: float) -> float:
 
 def _svg(x: Axis, y: Axis, drawn: str, description: str, height: int) -> str:
     """Wrap the marks of a chart in an SVG element with grid, ticks and titles of the axes."""
-    parts = []
-    for i in range(_STEPS + 1):
-        a = x.low + i * (x.high - x.low) / _STEPS
-        b = y.low + i * (y.high - y.low) / _STEPS
-        parts.append(
-            f'<line class="grid" x1="{_LEFT}" y1="{_y(y, b):.1f}" '
-            f'x2="{_WIDTH - _RIGHT}" y2="{_y(y, b):.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 4}" y="{_y(y, b) + 4:.1f}" text-anchor="end">'
-            f"{html.escape(y.tick(b))}</text>"
-            f'<text class="tick" x="{_x(x, a):.1f}" y="{_HEIGHT - _BOTTOM + 14}" '
-            f'text-anchor="middle">{html.escape(x.tick(a))}</text>'
-        )
+    parts = [
+        f'<line class="grid" x1="{_LEFT}" y1="{_y(y, b):.1f}" '
+        f'x2="{_WIDTH - _RIGHT}" y2="{_y(y, b):.1f}"/>'
+        f'<text class="tick" x="{_LEFT - 4}" y="{_y(y, b) + 4:.1f}" text-anchor="end">'
+        f"{html.escape(y.tick(b))}</text>"
+        for b in y.ticks()
+    ]
+    parts += [
+        f'<text class="tick" x="{_x(x, a):.1f}" y="{_HEIGHT - _BOTTOM + 14}" '
+        f'text-anchor="middle">{html.escape(x.tick(a))}</text>'
+        for a in x.ticks()
+    ]
     middle = (_HEIGHT - _BOTTOM + _TOP) / 2
     parts.append(
         f'<text class="title" x="{(_LEFT + _WIDTH) / 2:.0f}" y="{_HEIGHT - 6}" '

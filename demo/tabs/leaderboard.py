@@ -87,14 +87,16 @@ def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str
         Dot(each.config.title, time, share)
         for each, time, share in zip(results, times, shares, strict=True)
     ]
-    # Whole twentieths, so that the ticks are.
     low = math.floor(20 * min(shares)) / 20
     high = max(math.ceil(20 * max(shares)) / 20, low + 0.05)
-    x = Axis(texts["models_time"], 0, 1.1 * max(times), lambda v: locale.decimal(v, 1, language))
+    x = Axis(
+        texts["models_time"], 0, 1.1 * max(times), lambda v: locale.decimal(v, 1, language), 0.1
+    )
     y = Axis(
         texts["models_photos" if on_photos else "models_accuracy"],
         *(low, high),
         lambda v: f"{v:.0%}",
+        0.01,
     )
     drawn = scatter_chart(dots, x, y, texts["compare_chart"])
     return (

@@ -38,8 +38,8 @@ def learning_curves(metrics: Metrics, language: locale.Language) -> str:
     ]
     low = min(min(c.accuracy, c.validation_accuracy) for c in curves)
     epochs = [c.epoch for c in curves]
-    x = Axis(texts["models_epoch"], min(epochs), max(*epochs, min(epochs) + 1), "{:.0f}".format)
-    y = Axis(texts["models_share"], max(low - 0.02, 0.0), 1.0, lambda v: f"{v:.0%}")
+    x = Axis(texts["models_epoch"], min(epochs), max(*epochs, min(epochs) + 1), "{:.0f}".format, 1)
+    y = Axis(texts["models_share"], max(low - 0.02, 0.0), 1.0, lambda v: f"{v:.0%}", 0.01)
     drawn = line_chart(series, x, y, text)
     return f"<h3>{html.escape(texts['models_curves'])}</h3>{drawn}<p>{html.escape(text)}</p>"
 
@@ -57,8 +57,8 @@ def calibration(metrics: Metrics, language: locale.Language) -> str:
         Series(texts["model"], points, "first"),
         Series(texts["ideal"], [(0.0, 0.0), (1.0, 1.0)], "reference"),
     ]
-    x = Axis(texts["confidence"], 0, 1, lambda v: f"{v:.0%}")
-    y = Axis(texts["right"], 0, 1, lambda v: f"{v:.0%}")
+    x = Axis(texts["confidence"], 0, 1, lambda v: f"{v:.0%}", 0.01)
+    y = Axis(texts["right"], 0, 1, lambda v: f"{v:.0%}", 0.01)
     drawn = line_chart(series, x, y, text)
     return f"<h3>{html.escape(texts['models_trust'])}</h3>{drawn}<p>{html.escape(text)}</p>"
 

@@ -83,6 +83,19 @@ def test_frames_and_photos_have_separate_rate_limits(
         assert '"label"' in answer
 
 
+def test_visitors_share_what_is_free(url: str) -> None:
+    def visit(_: int) -> int:
+        answered = 0
+        while answered < 3:
+            response = send(url, params={"model": "classic"})
+            assert response.status_code in {200, 503}
+            answered += response.status_code == 200
+        return answered
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(visit, range(2))) == [3, 3]
+
+
 def test_frame_is_dropped_while_photos_occupy_the_workers(photo: Path) -> None:
     slow = SlowCatalog()
     predictor = LocalPredictor(slow, queue_size=8, deadline_s=60)

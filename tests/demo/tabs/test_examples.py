@@ -24,6 +24,25 @@ def test_examples_show_every_verdict() -> None:
     assert _verdicts("classic") == {"known", "unsure", "none"}
 
 
+def test_examples_show_each_model_at_its_best_and_its_worst() -> None:
+    names, truths = examples.NAMES, dict.fromkeys(examples.NAMES, "none")
+    truths |= {name: name.partition("_")[0] for name in names if name.startswith(("cat", "ship"))}
+    right = {}
+    for model in ("scratch", "transfer", "finetuned", "efficientnet"):
+        classifier = Catalog(Settings(models=ROOT / "models")).load(model)
+        given = {name: classifier.predict(examples.path(name)) for name in names}
+        right[model] = {
+            name
+            for name, each in given.items()
+            if truths[name] == (each.label if each.verdict == "known" else each.verdict)
+        }
+    # Of each, some example is answered better, and another one worse, than by some other model.
+    some, every = set.union(*right.values()), set.intersection(*right.values())
+    assert {model: (bool(own - every), bool(some - own)) for model, own in right.items()} == (
+        dict.fromkeys(right, (True, True))
+    )
+
+
 def test_examples_have_a_thumbnail_each() -> None:
     assert len(examples.NAMES) >= 8
     rendered = examples.thumbnails_html("de")

@@ -1,0 +1,22 @@
+"""The leaderboard of the tab Models."""
+
+from __future__ import annotations
+
+import re
+
+from core.registry.catalog import Catalog
+from demo.tabs.leaderboard import leaderboard
+
+
+def test_leaderboard_is_sorted_by_accuracy_on_photos(catalog: Catalog) -> None:
+    results = catalog.models()
+    without = results[0].metrics.model_copy(update={"photos": None, "real_photos": None})
+    results[0] = type(results[0])(results[0].config, without, results[0].revision)
+    shares = {
+        each.config.title: found[0].share if (found := each.metrics.photo_accuracy) else -1.0
+        for each in results
+    }
+    rows = re.findall(r'<th scope="?row"?>([^<]+)</th>', leaderboard(results[::-1], "en"))
+    assert sorted(rows) == sorted(shares)
+    assert [shares[row] for row in rows] == sorted(shares.values(), reverse=True)
+    assert rows[-1] == results[0].config.title
