@@ -28,12 +28,14 @@ class Machines:
         folder: Folder that holds TENSIGHT_HOME of each machine.
         environment: Variables of all machines.
         port: Port of the service.
+        dashboard_port: Port of the first machine for Ray's tools.
         started: TENSIGHT_HOME of each machine that was started.
     """
 
     folder: Path
     environment: Mapping[str, str]
     port: int = field(default_factory=lasting_port)
+    dashboard_port: int = field(default_factory=lasting_port)
     started: list[Path] = field(default_factory=list)
     _head_port: int = 0
 
@@ -44,10 +46,15 @@ class Machines:
 
     def deploy_on_new_machines(self) -> None:
         """Start two machines as a cluster, and deploy two replicas."""
+        first = self.start_cluster()
+        self.run(commands_of("Several machines")[_DEPLOY], first)
+
+    def start_cluster(self) -> Path:
+        """Start two machines as a cluster; return TENSIGHT_HOME of the first one."""
         self._head_port = lasting_port()
         first = self._start(_FIRST)
         self.join()
-        self._run(_DEPLOY, first)
+        return first
 
     def join(self) -> None:
         """Start another machine, which joins the cluster."""
@@ -63,18 +70,17 @@ class Machines:
         home = self.folder / f"machine-{len(self.started) + 1}"
         home.mkdir(parents=True)
         self.started.append(home)
-        self._run(block, home)
+        self.run(commands_of("Several machines")[block], home)
         return home
 
-    def _run(self, block: int, home: Path) -> None:
-        """Run a block of the page with the ports of this test, and without those of Ray."""
+    def run(self, commands: str, home: Path) -> None:
+        """Run commands of the page on a machine, with ports of this test."""
         token = self.folder / "token"
         if not token.exists():
             token.write_text(secrets.token_hex(32), "ascii")
         node = "--num-cpus=1 --min-worker-port=0 --max-worker-port=0 "
         node += "--dashboard-agent-listen-port=0 --object-store-memory=268435456"
-        head = f"--dashboard-port={lasting_port()} --ray-client-server-port={lasting_port()}"
-        commands = commands_of("Several machines")[block]
+        head = f"--dashboard-port={self.dashboard_port} --ray-client-server-port={lasting_port()}"
         for documented, here in {
             "/etc/tensight/ray-token": str(token),
             "FIRST:6379": f"127.0.0.1:{self._head_port}",
@@ -85,6 +91,7 @@ class Machines:
             commands = commands.replace(documented, here)
         own = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self.dashboard_port}",
             "RAY_agent_register_timeout_ms": "120000",
             "TENSIGHT_HOME": str(home),
             "TENSIGHT_SERVICE_PORT": str(self.port),

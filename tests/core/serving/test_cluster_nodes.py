@@ -124,3 +124,20 @@ def test_service_is_started_again_after_the_loss_of_the_first_machine(
     with load.running():
         more_answers(load)
     load.check(expected)
+
+
+def test_written_configuration_is_deployed_and_shut_down(tmp_path: Path) -> None:
+    need_ray()
+    own = {"PYTHONPATH": str(ROOT), "TENSIGHT_PROXIES": "1"}
+    with machines(tmp_path / "machines", own) as several:
+        first = several.start_cluster()
+        token, service = several.folder / "token", several.service
+        with_token = f"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token}\n"
+        several.run(
+            f"{with_token}tensight cluster config --replicas 2 {first}/files\n"
+            f"serve deploy {first}/files/serve.yaml",
+            first,
+        )
+        wait_for(lambda: len(service.ready_replicas()) == 2, seconds=START_S)
+        several.run(f"{with_token}serve shutdown --yes", first)
+        wait_for(lambda: not service.ready_replicas(), seconds=START_S)
