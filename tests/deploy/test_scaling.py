@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,29 +17,11 @@ from core.store.store import Store
 from tests.conftest import ROOT, need
 from tests.support import postgres
 from tests.support.caddy import proxy_running
+from tests.support.scaling_page import commands_of, run_block
 from tests.support.servers import wait_for
 from tests.support.service_replicas import replica
 from tests.support.stand_ins import stand_ins
 from tests.support.tools import require
-
-PAGE = (ROOT / "docs" / "SCALING.md").read_text("utf-8")
-
-
-def commands_of(heading: str) -> list[str]:
-    """Return the shell blocks below a heading."""
-    _, below = re.split(rf"^#+ {heading}$", PAGE, flags=re.MULTILINE)
-    section = re.split(r"^#+ ", below, flags=re.MULTILINE)[0]
-    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-
-
-def run_block(block: str, **environment: str) -> str:
-    """Run a block of the page, and return what it prints."""
-    command = ["bash", "-euo", "pipefail", "-c", block]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def set_flag(settings: Settings, value: bool) -> None:

@@ -1,4 +1,4 @@
-"""Caddy with the configuration of deploy/, on free ports of loopback."""
+"""Caddy with the configurations of deploy/ and of a cluster, on free ports of loopback."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any
 
 import httpx
 
+from core.serving.cluster_files import caddyfile
 from tests.conftest import ROOT
-from tests.support.servers import free_port, wait_for
+from tests.support.servers import free_port, wait_for, wait_until_it_answers
 from tests.support.tools import require, run_tool
 
-__all__ = ["CADDYFILE", "Proxy", "adapted", "proxy_running"]
+__all__ = ["CADDYFILE", "Proxy", "adapted", "cluster_proxy_running", "proxy_running"]
 
 CADDYFILE = ROOT / "deploy" / "Caddyfile"
 
@@ -113,6 +114,35 @@ def proxy_running(
         wait_for(lambda: process.poll() is not None or proxy.answers())
         assert process.poll() is None, (folder / "caddy.log").read_text()
         yield proxy
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def cluster_proxy_running(folder: Path, upstream: str) -> Iterator[str]:
+    """Run Caddy with the configuration for a cluster, and yield its address.
+
+    Args:
+        folder: Folder for its files.
+        upstream: Address of the server behind it.
+    """
+    program, port = require("caddy"), free_port()
+    file = folder / "Caddyfile"
+    # Without its own API, which would listen on a fixed port.
+    text = caddyfile(upstream, f"http://127.0.0.1:{port}").replace("{\n", "{\n\tadmin off\n", 1)
+    file.write_text(text, "utf-8")
+    log = folder / "caddy.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program, "run", "--config", str(file), "--adapter", "caddyfile"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder)},
+        )
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}/v1/models", process, log)
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)

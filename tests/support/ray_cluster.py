@@ -32,8 +32,10 @@ __all__ = [
     "START_S",
     "Cluster",
     "Load",
+    "lasting_port",
     "listening_addresses",
     "need_ray",
+    "processes_of",
     "running_cluster",
 ]
 
@@ -55,32 +57,18 @@ class Cluster:
     Attributes:
         url: Address of Ray's proxy.
         home: TENSIGHT_HOME of the cluster, which tells its processes from others.
-        process: The command that started it.
     """
 
     url: str
     home: Path
-    process: subprocess.Popen[bytes]
 
-    def processes(self, name: str = "") -> list[int]:
-        """Return the ids of the cluster's processes whose title begins with a name."""
-        mark = f"TENSIGHT_HOME={self.home}".encode()
-        found = []
-        for folder in Path("/proc").iterdir():
-            if not folder.name.isdecimal():
-                continue
-            try:
-                title = (folder / "cmdline").read_bytes().decode(errors="replace")
-                ours = mark in (folder / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue  # it has ended
-            if ours and title.startswith(name) and is_running(int(folder.name)):
-                found.append(int(folder.name))
-        return found
+    def processes(self) -> list[int]:
+        """Return the ids of the cluster's processes."""
+        return processes_of(self.home)
 
     def replicas(self) -> list[int]:
         """Return the ids of the replicas' processes."""
-        return self.processes("ray::ServeReplica")
+        return processes_of(self.home, "ray::ServeReplica")
 
     def metrics(self) -> str:
         """Return the metrics of all replicas."""
@@ -92,6 +80,15 @@ class Cluster:
             return set(re.findall(r'tensight_queue_size\{replica="([^"]+)"\}', self.metrics()))
         except httpx2.HTTPError:
             return set()
+
+    def serves(self, revisions: Mapping[str, str]) -> bool:
+        """Return whether two replicas answer with these revisions, by model."""
+        metrics = self.metrics()
+        return all(
+            f'tensight_cluster_live_revision{{model="{name}",revision="{revision}"}} 2.0\n'
+            in metrics
+            for name, revision in revisions.items()
+        )
 
     def wait_until_ready(self, replicas: int) -> None:
         """Wait until as many replicas answer, in as many processes."""
@@ -128,6 +125,23 @@ class Cluster:
         return sum(map(float, values))
 
 
+def processes_of(home: Path, name: str = "") -> list[int]:
+    """Return the ids of processes with this TENSIGHT_HOME whose title begins with a name."""
+    mark = f"TENSIGHT_HOME={home}".encode()
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            title = (folder / "cmdline").read_bytes().decode(errors="replace")
+            ours = mark in (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended
+        if ours and title.startswith(name) and is_running(int(folder.name)):
+            found.append(int(folder.name))
+    return found
+
+
 def listening_addresses(processes: Iterable[int]) -> set[str]:
     """Return the addresses that processes listen on over TCP, as `host:port`."""
     sockets: set[str] = set()
@@ -151,7 +165,7 @@ def listening_addresses(processes: Iterable[int]) -> set[str]:
     return addresses
 
 
-def _lasting_port() -> int:
+def lasting_port() -> int:
     """Return a free port that stays free while Ray starts, which opens many connections.
 
     The system gives ports from 32768 on to connections, and Ray those up to 19999 to its workers.
@@ -178,7 +192,7 @@ def running_cluster(
         environment: Further variables.
     """
     home.mkdir(parents=True, exist_ok=True)
-    port = _lasting_port()
+    port = lasting_port()
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -189,7 +203,7 @@ def running_cluster(
             | {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(home)}
             | dict(environment or {}),
         )
-    cluster = Cluster(f"http://127.0.0.1:{port}", home, process)
+    cluster = Cluster(f"http://127.0.0.1:{port}", home)
 
     def started() -> bool:
         assert process.poll() is None, log.read_text()

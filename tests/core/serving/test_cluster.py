@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx2
+import numpy as np
 import pytest
 from PIL import Image
 
+from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
 from core.registry.releases import Releases
+from core.serving.heads import LocalHeads
+from core.serving.local import LocalPredictor
+from core.serving.remote import RemotePredictor
+from core.serving.teaching import connect_teaching
+from core.settings import Settings
+from core.teaching.collect import LabelledPhoto
+from core.teaching.service import find_teaching_base
 from tests.conftest import ROOT
 from tests.support import drawings
-from tests.support.http_service import PATIENCE_S, post
+from tests.support.caddy import cluster_proxy_running
+from tests.support.drawings import shape_jpeg
+from tests.support.http_service import MODELS, PATIENCE_S, port_of, post
 from tests.support.hub_server import HubServer, Repo
 from tests.support.processes import is_running
 from tests.support.ray_cluster import (
@@ -82,6 +95,54 @@ def test_errors_have_the_json_format_of_the_service(cluster: Cluster) -> None:
     answer = post(cluster.url, content=b"no photo")
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "not_an_image"
+
+
+def test_front_teaches_on_embeddings_of_replicas(cluster: Cluster, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    front = Settings(models=MODELS, home=tmp_path / "front", threads=1)
+    heads = LocalHeads(Catalog(front))
+    drawn = [
+        LabelledPhoto(name, shape_jpeg(name, seed), f"{name} {seed}")
+        for name in ("circle", "square")
+        for seed in range(4)
+    ]
+    with closing(RemotePredictor(cluster.url, timeout_s=PATIENCE_S, heads=heads)) as predictor:
+        with closing(connect_teaching(front, predictor)) as connected:
+            model = connected.teaching.create("chat:1", "Shapes", drawn)
+        assert model.record is not None
+        photo = shape_jpeg("square", 9)
+        prediction = asyncio.run(predictor.predict(photo, model=model.record.id, saliency=True))
+    assert prediction.label == "square"
+    assert prediction.saliency is not None
+
+
+def test_replica_returns_the_embedding_of_the_process(
+    cluster: Cluster, catalog: Catalog, photos: list[bytes]
+) -> None:
+    base = find_teaching_base(Settings(models=MODELS)).reference
+    with (
+        closing(RemotePredictor(cluster.url, timeout_s=PATIENCE_S)) as remote,
+        closing(LocalPredictor(catalog, queue_size=4, deadline_s=PATIENCE_S)) as local,
+    ):
+        there = asyncio.run(remote.embed(photos[0], base, features=True))
+        here = asyncio.run(local.embed(photos[0], base, features=True))
+    np.testing.assert_allclose(there.vector, here.vector, atol=1e-5)
+    assert there.features is not None
+    assert here.features is not None
+    np.testing.assert_allclose(there.features, here.features, atol=1e-5)
+
+
+def test_caddy_keeps_limits_and_internal_routes_from_ray(
+    cluster: Cluster, jpeg: bytes, tmp_path: Path
+) -> None:
+    """Ray's proxy answers its own routes, and takes bodies of any size."""
+    assert httpx2.get(f"{cluster.url}/-/routes", timeout=PATIENCE_S).status_code == 200
+    with cluster_proxy_running(tmp_path, f"127.0.0.1:{port_of(cluster.url)}") as front:
+        answer = post(front, content=jpeg, params={"model": "classic"})
+        assert answer.json()["model"] == "classic"
+        for path in ("/-/routes", "/-/healthz", "/metrics"):
+            assert httpx2.get(front + path, timeout=PATIENCE_S).status_code == 404
+        assert post(front, content=bytes(MAX_BYTES + 1)).status_code == 413
 
 
 def test_ports_of_ray_are_on_loopback_or_require_the_token(cluster: Cluster) -> None:
@@ -153,29 +214,23 @@ def test_models_come_from_the_hub_and_promotions_reach_all_replicas(tmp_path: Pa
         with running_cluster(
             installation.home, environment=installation.environment | {"HF_HUB_OFFLINE": "0"}
         ) as cluster:
-            wait_for(lambda: serving(cluster, revisions_in(versions["first"])), seconds=START_S)
+            wait_for(lambda: cluster.serves(revisions_in(versions["first"])), seconds=START_S)
             hub.repos[REPO].commit(files_of(versions["second"]))
             load = Load(cluster.url, [path.read_bytes()], clients=2)
             with load.running():
                 installation.succeed("pull", "--promote")
-                wait_for(lambda: serving(cluster, revisions_in(versions["second"])))
+                wait_for(lambda: cluster.serves(revisions_in(versions["second"])))
                 with closing(Releases(installation.settings)) as releases:
                     releases.roll_back("classic")
+                began_at = time.monotonic()
                 first = revisions_in(versions["first"])["classic"]
-                wait_for(lambda: serving(cluster, {"classic": first}))
+                wait_for(lambda: cluster.serves({"classic": first}))
+                seconds = time.monotonic() - began_at
             load.check([dict(scores)])
-
-
-def serving(cluster: Cluster, revisions: dict[str, str]) -> bool:
-    """Return whether both replicas serve these revisions."""
-    metrics = cluster.metrics()
-    for name, revision in revisions.items():
-        labels = rf'model="{name}",revision="{revision}"'
-        if not re.search(
-            rf"^tensight_cluster_live_revision\{{{labels}\}} 2\.0$", metrics, re.MULTILINE
-        ):
-            return False
-    return True
+    sys.stdout.write(  # shown by `pytest -rP`
+        f"A rollback reached both replicas after {seconds:.2f} s; of {len(load.answers):,} photos "
+        "none was lost.\n"
+    )
 
 
 def is_loopback(address: str) -> bool:

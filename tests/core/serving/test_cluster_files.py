@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,14 @@ import yaml
 
 from core.photos.decode import MAX_BYTES
 from core.registry.catalog import Catalog
-from core.serving.cluster_files import REQUEST_TIMEOUT_S, caddyfile, config_files
+from core.serving.cluster_files import REQUEST_TIMEOUT_S, config_files
 from core.serving.replicas import Replicas
 from core.settings import Settings
-from tests.conftest import ROOT, need
+from tests.conftest import ROOT
+from tests.support.caddy import cluster_proxy_running
 from tests.support.http_service import MODELS, PATIENCE_S, port_of, post, serving
 from tests.support.kuberay import RAY_SERVICE
 from tests.support.ray_cluster import need_ray
-from tests.support.servers import free_port, wait_until_it_answers
 
 
 def files(replicas: Replicas, **settings: Any) -> dict[str, str]:
@@ -158,38 +156,15 @@ def test_config_command_needs_the_extra(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-@contextmanager
-def caddy(folder: Path, upstream: str) -> Iterator[str]:
-    """Run Caddy with the generated file, and yield its address."""
-    need("caddy", shutil.which("caddy") is not None, "Debian's package caddy is not installed")
-    port = free_port()
-    file = folder / "Caddyfile"
-    # Without its own API, which would listen on a fixed port.
-    text = caddyfile(upstream, f"http://127.0.0.1:{port}").replace("{\n", "{\n\tadmin off\n", 1)
-    file.write_text(text, "utf-8")
-    log = folder / "caddy.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["caddy", "run", "--config", str(file), "--adapter", "caddyfile"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder)},
-        )
-    try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}/v1/models", process, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-
-
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog) -> Iterator[str]:
     """Return the address of Caddy in front of a service."""
     settings = Settings(models=MODELS, proxies=1)
     with (
         serving(settings, catalog) as url,
-        caddy(tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{port_of(url)}") as address,
+        cluster_proxy_running(
+            tmp_path_factory.mktemp("caddy"), f"127.0.0.1:{port_of(url)}"
+        ) as address,
     ):
         yield address
 
