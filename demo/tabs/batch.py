@@ -12,7 +12,7 @@ from gradio.data_classes import ListFiles
 from core import locale
 from core.errors import TenSightError
 from demo.classify_many import MAX_PHOTOS, ZipError, list_photos, preview_many
-from demo.components import uploaded
+from demo.components import text_html, uploaded
 from demo.context import PageContext, language_of, refusal_html
 from demo.model_choice import chosen, default_choices
 from demo.tabs.batch_results import BatchResults
@@ -54,6 +54,7 @@ def build(context: PageContext, tab: gr.Tab) -> None:
                 csv_file = gr.DownloadButton("CSV", visible=False, elem_id="batch-csv")
                 json_file = gr.DownloadButton("JSON", visible=False, elem_id="batch-json")
             shown = gr.HTML(elem_id="batch-results")
+            text_html(translate("batch_waits"), elem_id="batch-waits")
 
     async def classify(
         paths: list[str],

@@ -43,7 +43,7 @@ def build(context: PageContext, tab: gr.Tab, teaching: PageTeaching | None = Non
         with gr.Column(scale=2, min_width=300):
             verdict = text_html(translate("compare_intro"), elem_id="agreement")
             cards = gr.HTML(elem_id="compared")
-    chart = gr.HTML(elem_id="compare-chart")
+            chart = gr.HTML(elem_id="compare-chart")
     # The key of the visitor, which only the browser knows.
     visitor = gr.HTML(visible=False)
 

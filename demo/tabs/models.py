@@ -42,8 +42,8 @@ def build(context: PageContext, tab: gr.Tab) -> None:
     )
     note = gr.HTML(elem_id="picked-note")
     with gr.Row():
-        curves = gr.HTML(elem_id="curves", min_width=280)
-        reliability = gr.HTML(elem_id="reliability", min_width=280)
+        curves = gr.HTML(elem_id="curves")
+        reliability = gr.HTML(elem_id="reliability")
     confusion = gr.HTML(elem_id="confusion")
     classes = gr.HTML(elem_id="classes")
     # Invisible until the tab is opened, since Gradio loads the scripts of all visible components.

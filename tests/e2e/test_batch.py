@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,22 @@ from tests.support.visit import (
     keep_screenshot,
     open_tab,
 )
+
+# A script cannot make the entries of a folder that is dropped: these behave like them.
+_DROP = """place => {
+    const fileOf = name => ({
+        name, isFile: true, file: done => done(new File([name], name, {type: "image/jpeg"})),
+    });
+    const folderOf = (name, entries) => ({name, isDirectory: true, createReader: () => {
+        const parts = [entries, []];
+        return {readEntries: done => done(parts.shift())};
+    }});
+    const inner = folderOf("inner", [fileOf("2.jpg"), fileOf(".hidden.jpg")]);
+    const folder = folderOf("folder", [fileOf("1.jpg"), inner]);
+    const event = new Event("drop", {bubbles: true, cancelable: true});
+    event.dataTransfer = {items: [{webkitGetAsEntry: () => folder}]};
+    place.dispatchEvent(event);
+}"""
 
 
 def test_batch_shows_progress_and_leaves_no_files(
@@ -87,6 +104,14 @@ def test_folder_of_100_with_two_bad_files_is_classified(
     page.locator("#batch-start").click()
     expect(page.locator("#batch-said")).to_contain_text("98 of 100")
     expect(page.locator("#batch-results li[data-kind=failed]")).to_have_count(2)
+
+
+def test_files_of_a_dropped_folder_are_uploaded(page: Page) -> None:
+    open_tab(page, "Batch")
+    expect(page.locator("#batch-photos input[type=file]")).to_be_attached()
+    page.locator("#batch-photos").evaluate(_DROP)
+    names = page.locator("#batch-photos tr.file")
+    expect(names).to_have_text([re.compile(r"^\s*1\s*\.jpg"), re.compile(r"^\s*2\s*\.jpg")])
 
 
 def test_zip_file_is_classified(page: Page, photo: Path, tmp_path: Path) -> None:

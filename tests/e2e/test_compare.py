@@ -14,6 +14,15 @@ from tests.support.visit import (
     upload_photo,
 )
 
+# Texts of a chart that are not in it as a whole.
+_CUT_OFF = """chart => {
+    const edge = chart.getBoundingClientRect();
+    return [...chart.querySelectorAll("text")].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.left < edge.left || box.right > edge.right;
+    }).map(text => text.textContent);
+}"""
+
 
 def test_compare_button_passes_on_the_photo(page: Page, photo: Path) -> None:
     upload_photo(page, photo)
@@ -30,6 +39,9 @@ def test_models_are_compared(page: Page, photo: Path) -> None:
     models = len(find_bundles(ROOT / "models"))
     expect(page.locator("#compared .card")).to_have_count(models)
     expect(page.locator("#agreement")).to_contain_text("models say")
+    dots = page.locator("#compare-chart .dot")
+    expect(dots).to_have_count(models)
+    assert page.locator("#compare-chart svg").evaluate(_CUT_OFF) == []
     keep_screenshot(page, "compare")
 
 

@@ -55,6 +55,19 @@ def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path
 
 
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+def test_first_screen_of_a_phone_holds_the_longest_verdict(page: Page) -> None:
+    width, height = SIZES["phone"]
+    page.set_viewport_size({"width": width, "height": height})
+    page.locator("#examples button[data-name=cat_turned]").click()
+    expect(page.locator("#verdict h2.none")).to_be_visible()
+    page.evaluate("scrollTo(0, 0)")
+    settle(page)
+    last = page.locator("#scores li:visible").nth(2)
+    for part in (page.locator("#photo .image-frame img"), page.locator("#verdict"), last):
+        expect(part).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
 def test_tabs_are_in_one_row_on_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     words = locale.page_texts(language_of(page))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
@@ -24,6 +24,13 @@ from tests.support.visit import (
     visit,
 )
 
+_PHONE = """() => {
+    const plain = matchMedia;
+    window.matchMedia = query => query === "(pointer: coarse)" ? {matches: true} : plain(query);
+    navigator.canShare = () => true;
+    navigator.share = async shared => { window.shared = shared; };
+}"""
+
 
 def test_prediction_changes_with_the_model(page: Page, photo: Path) -> None:
     upload_photo(page, photo)
@@ -35,6 +42,28 @@ def test_prediction_changes_with_the_model(page: Page, photo: Path) -> None:
     choose_model(page, "EfficientNet-Lite2")
     expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
     assert page.locator("#scores").inner_text() != first
+
+
+def test_old_prediction_is_dimmed_until_the_new_one_is_there(page: Page, photo: Path) -> None:
+    upload_photo(page, photo)
+    expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
+    first = page.locator("#verdict h2").inner_text()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/queue/join*", hold)
+    choose_model(page, "EfficientNet-Lite2")
+    row = page.locator("#predict-row")
+    expect(row).to_have_attribute("data-pending", "")
+    expect(page.locator("#verdict")).to_have_css("opacity", "0.45")
+    expect(page.locator("#verdict h2")).to_have_text(first)
+    for each in held:
+        each.continue_()
+    page.unroute("**/queue/join*")
+    expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
+    expect(row).not_to_have_attribute("data-pending", "")
 
 
 def test_number_of_classes_is_chosen_in_the_options(page: Page, photo: Path) -> None:
@@ -73,6 +102,8 @@ def test_example_is_classified(page: Page) -> None:
 def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: str) -> None:
     upload_photo(page, photo)
     expect(page.locator("#verdict h2")).not_to_be_empty()
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
     with page.expect_download() as told:
         page.locator("#action-share").click()
     with Image.open(told.value.path()) as picture:
@@ -81,6 +112,12 @@ def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: s
     expect(page.locator("#notice")).to_have_text("Link copied and picture downloaded.")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == f"{url}/?model=classic"
+    # The share sheet of a phone takes the place of the download; the server gets nothing.
+    page.evaluate(_PHONE)
+    page.locator("#action-share").click()
+    page.wait_for_function("window.shared")
+    assert page.evaluate("[window.shared.url, window.shared.files[0].type]") == [link, "image/png"]
+    assert [address for address in sent if address.startswith(url)] == []
 
 
 def test_query_selects_the_model(blank: Page, url: str, photo: Path) -> None:
