@@ -52,7 +52,8 @@ from core.serving.predictor import (
 from core.settings import processors
 
 if TYPE_CHECKING:
-    from core.rollout.traffic import Rollouts, RolloutStatus
+    from core.rollout.active import RolloutStatus
+    from core.rollout.traffic import Rollouts
 
 __all__ = ["LocalPredictor"]
 

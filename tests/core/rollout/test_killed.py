@@ -23,7 +23,7 @@ from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support.forks import Fork
 from tests.support.processes import is_running, wait_until
-from tests.support.rollouts import MODEL, install_candidate, settings_with_model
+from tests.support.rollouts import MODEL, install_candidate
 
 # Statements, and attempts to commit, after which the process is killed; no command has more.
 MAX_STEPS = 30
@@ -128,11 +128,6 @@ def answers(settings: Settings) -> str:
     """Return the revision of the latest answer."""
     file = settings.home / "answered"
     return file.read_text("ascii") if file.exists() else ""
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_with_model(tmp_path)
 
 
 @pytest.mark.long
