@@ -10,7 +10,8 @@ from core.errors import StoreError
 from core.inference.classifier import Classifier
 from core.rollout.run_pairs import Run, RunPairs
 from core.rollout.shadow import MAX_UNSTORED, ShadowRunner
-from core.store.rollouts import Comparison, Rollout, RolloutTable, TrafficCounts
+from core.store.rollout_evidence import Comparison, RolloutEvidenceTable, TrafficCounts
+from core.store.rollouts import Rollout
 
 __all__ = ["ActiveRollout", "RolloutStatus"]
 
@@ -95,7 +96,7 @@ class ActiveRollout:
             elif classifier.revision == rollout.live:
                 self._counts.update(self._pairs.add("live", run, photos))
 
-    def store(self, table: RolloutTable) -> None:
+    def store(self, table: RolloutEvidenceTable) -> None:
         """Store what was counted; what cannot be stored is kept.
 
         Raises:

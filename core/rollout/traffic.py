@@ -24,7 +24,8 @@ from core.rollout.models import Models
 from core.rollout.run_pairs import Run
 from core.rollout.shadow import ShadowRunner
 from core.store.end_reasons import EndReason
-from core.store.rollouts import Rollout, answer_digest
+from core.store.rollout_evidence import answer_digest
+from core.store.rollouts import Rollout
 from core.store.store import Store
 
 __all__ = ["Rollouts", "Timings"]
@@ -269,10 +270,10 @@ class Rollouts:
             return
         self._answers.store(store.drift)
         while self._ended:
-            self._ended[0].store(store.rollouts)
+            self._ended[0].store(store.rollout_evidence)
             self._ended.popleft()
         for active in list(self._active.values()):
-            active.store(store.rollouts)
+            active.store(store.rollout_evidence)
             if active.candidate is not None:
                 self._evaluate_canary(store, active, active.candidate)
 
@@ -342,7 +343,7 @@ class Rollouts:
 
     def _evaluate_canary(self, store: Store, active: ActiveRollout, candidate: Classifier) -> None:
         rollout = active.rollout
-        evidence = canary_evidence(store.rollouts, rollout, candidate.labels)
+        evidence = canary_evidence(store.rollout_evidence, rollout, candidate.labels)
         active.evidence = {each.test: each.evidence for each in evidence.tests}
         if (alarm := evidence.alarm) is not None:
             self._ender.end(store, rollout, alarm.reason())

@@ -15,7 +15,8 @@ from core.rollout.shadow import ShadowRunner
 from core.rollout.traffic import Rollouts
 from core.settings import Settings
 from core.store.end_reasons import BY_HAND
-from core.store.rollouts import Rollout, TrafficCounts
+from core.store.rollout_evidence import TrafficCounts
+from core.store.rollouts import Rollout
 from core.store.store import Store
 from tests.support.rollouts import (
     MODEL,
@@ -89,8 +90,8 @@ def test_comparisons_are_kept_until_the_database_takes_them(
         rollouts.store()
         rollouts.store()
         rollouts.close()
-        assert len(store.rollouts.comparisons(rollout.number)) == 2
-        counts = store.rollouts.traffic(rollout.number)
+        assert len(store.rollout_evidence.comparisons(rollout.number)) == 2
+        counts = store.rollout_evidence.traffic(rollout.number)
     assert sum(each.candidate for each in counts) == 3
     assert sum(each.candidate_errors for each in counts) == 1
 
@@ -103,7 +104,7 @@ def test_counts_are_stored_when_the_process_stops(settings: Settings) -> None:
         apply_rollout(rollouts)
         run_both(rollouts, rollout)
         rollouts.close()
-        assert store.rollouts.traffic(rollout.number) == [
+        assert store.rollout_evidence.traffic(rollout.number) == [
             TrafficCounts(candidate=1, candidate_slow=1, live=1)
         ]
 
@@ -118,7 +119,7 @@ def test_explained_photos_are_no_evidence_of_slowness(settings: Settings) -> Non
             run_both(rollouts, rollout, explained=True)
         rollouts.store()
         assert store.rollouts.active() == [rollout]
-        assert store.rollouts.traffic(rollout.number) == []
+        assert store.rollout_evidence.traffic(rollout.number) == []
         for _ in range(50):
             run_both(rollouts, rollout)
         rollouts.store()
@@ -138,7 +139,7 @@ def test_photos_of_one_batch_are_one_trial(settings: Settings) -> None:
         rollouts.store()
         rollouts.close()
         counts = TrafficCounts(candidate=1, candidate_slow=1, live=1)
-        assert store.rollouts.traffic(rollout.number) == [counts]
+        assert store.rollout_evidence.traffic(rollout.number) == [counts]
         assert store.rollouts.active() == [rollout], "one slow batch is no evidence"
 
 
@@ -159,4 +160,4 @@ def test_failed_batch_is_one_error_and_its_fallback_no_success(settings: Setting
 
             answers = asyncio.run(ask_all())
         assert {each.revision for each in answers} == {rollout.live}
-        assert store.rollouts.traffic(rollout.number) == [], "no run of the live revision"
+        assert store.rollout_evidence.traffic(rollout.number) == [], "no run of the live revision"

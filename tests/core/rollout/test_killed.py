@@ -140,7 +140,7 @@ def test_shadow_goes_on_after_its_process_was_killed(settings: Settings, photo: 
         )
 
         def compared() -> int:
-            return len(store.rollouts.comparisons(rollout.number))
+            return len(store.rollout_evidence.comparisons(rollout.number))
 
         for at_least in (1, 20):
             with serving(settings, photo):

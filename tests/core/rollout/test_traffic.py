@@ -47,7 +47,7 @@ def test_canary_answers_its_clients_until_it_ends(settings: Settings, photo: Pat
         wait_for(lambda: ask(running, photo, inside).revision == candidate)
         assert ask(running, photo, outside).revision == rollout.live
         assert ask(running, photo, None).revision == rollout.live, "the command line"
-        wait_for(lambda: sum(t.live for t in store.rollouts.traffic(rollout.number)) >= 1)
+        wait_for(lambda: sum(t.live for t in store.rollout_evidence.traffic(rollout.number)) >= 1)
         assert store.rollouts.end(rollout.number, "stopped", BY_HAND)
         wait_for(lambda: ask(running, photo, inside).revision == rollout.live)
         with closing(rollout_predictor(settings)) as restarted:
@@ -110,7 +110,9 @@ def test_failing_canary_falls_back_to_live(settings: Settings, photo: Path, nan:
             def failures() -> int:
                 assert ask(running, photo, inside).revision == rollout.live
                 assert ask(running, photo, None).revision == rollout.live
-                return sum(t.candidate_errors for t in store.rollouts.traffic(rollout.number))
+                return sum(
+                    t.candidate_errors for t in store.rollout_evidence.traffic(rollout.number)
+                )
 
             wait_for(lambda: failures() >= 2)
 
@@ -230,7 +232,10 @@ def test_engine_crash_counts_once_for_all_waiting_photos(settings: Settings) -> 
         fail(first, 1, explained=False)
         assert rollouts.classifier(MODEL, inside) is second, "the first one stopped before"
         rollouts.store()
-        assert sum(each.candidate_errors for each in store.rollouts.traffic(rollout.number)) == 1
+        assert (
+            sum(each.candidate_errors for each in store.rollout_evidence.traffic(rollout.number))
+            == 1
+        )
         fail(second, 1, explained=False)
         rollouts.refresh()
         assert store.rollouts.active() == []
@@ -254,8 +259,10 @@ def test_shadow_compares_answers_and_changes_none(
             assert asyncio.run(asked).revision == rollout.live
         for again in (photo.read_bytes(), drawing(2)):
             asyncio.run(running.predict(again, model=MODEL, saliency=True))
-        wait_for(lambda: len(store.rollouts.comparisons(rollout.number)) == 2)
-        first = store.rollouts.comparisons(rollout.number)[0]
+        wait_for(lambda: len(store.rollout_evidence.comparisons(rollout.number)) == 2)
+        first = store.rollout_evidence.comparisons(rollout.number)[0]
         assert first.live.label == first.candidate.label, "the weights are the same"
     with closing(Store.open(settings)) as store:
-        assert len(store.rollouts.comparisons(rollout.number)) == 2, "explanations are no photos"
+        assert len(store.rollout_evidence.comparisons(rollout.number)) == 2, (
+            "explanations are no photos"
+        )
