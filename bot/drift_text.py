@@ -9,8 +9,8 @@ from telegram.constants import MessageLimit
 from bot.evidence_text import format_share, label_text
 from core import locale
 from core.locale import Language
+from core.rollout.answer_counts import CONFIDENCE_BIN_WIDTH, SCORE_BIN_WIDTH
 from core.rollout.drift_result import BinGroup, Difference, DriftReport
-from core.rollout.traffic import CONFIDENCE_BIN_WIDTH, SCORE_BIN_WIDTH
 from core.store.feedback import NONE
 
 __all__ = ["drift_text", "group_name"]

@@ -114,7 +114,7 @@ async def _collect(state: BotState, rollout: Rollout) -> CanaryEvidence | Shadow
     Raises:
         ModelNotFoundError: The model is no longer available.
     """
-    table = state.store.rollouts
+    table = state.store.rollout_evidence
     if rollout.kind == "shadow":
         return await asyncio.to_thread(shadow_evidence, table, rollout)
     labels = (await state.models.get(rollout.model)).config.labels

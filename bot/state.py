@@ -37,7 +37,7 @@ from core.settings import Settings
 from core.store.chats import Chat
 from core.store.feedback import StoredAnswer
 from core.store.hash_key import keyed_hash
-from core.store.rollouts import answer_digest
+from core.store.rollout_evidence import answer_digest
 from core.store.store import Store
 
 __all__ = ["BotApplication", "BotContext", "BotState"]

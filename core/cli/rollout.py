@@ -108,9 +108,9 @@ def evidence(
             )
         found: CanaryEvidence | ShadowEvidence
         if rollout.kind == "canary":
-            found = canary_evidence(store.rollouts, rollout, labels)
+            found = canary_evidence(store.rollout_evidence, rollout, labels)
         else:
-            found = shadow_evidence(store.rollouts, rollout)
+            found = shadow_evidence(store.rollout_evidence, rollout)
     is_unanswered = lacks_answers(rollout, found)
     if as_json:
         shown = {"rollout": _row(rollout), "evidence": found.to_dict()}

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from core.bundle.leaderboard import ModelInfo
 from core.bundle.metrics import SplitMetrics
-from core.rollout.traffic import confidence_bin
+from core.rollout.answer_counts import confidence_bin
 from core.store.drift import AnswerHistograms, DriftTable
 
 __all__ = ["DriftSample", "drift_samples"]

@@ -23,14 +23,14 @@ from core.rollout.sequential import (
 )
 from core.store.end_reasons import EndReason
 from core.store.feedback import NONE, right
-from core.store.rollouts import (
+from core.store.rollout_evidence import (
     AnswerSummary,
     Comparison,
     JudgedAnswer,
-    Rollout,
-    RolloutTable,
+    RolloutEvidenceTable,
     TrafficCounts,
 )
+from core.store.rollouts import Rollout
 
 __all__ = [
     "UNSURE",
@@ -169,7 +169,7 @@ def lacks_answers(rollout: Rollout, evidence: CanaryEvidence | ShadowEvidence) -
 
 
 def canary_evidence(
-    table: RolloutTable, rollout: Rollout, labels: Collection[str]
+    table: RolloutEvidenceTable, rollout: Rollout, labels: Collection[str]
 ) -> CanaryEvidence:
     """Compute the evidence about a canary.
 
@@ -278,7 +278,7 @@ def _finite_exp(value: float) -> float:
     return float(np.exp(np.clip(value, -700.0, 700.0)))
 
 
-def shadow_evidence(table: RolloutTable, rollout: Rollout) -> ShadowEvidence:
+def shadow_evidence(table: RolloutEvidenceTable, rollout: Rollout) -> ShadowEvidence:
     """Compute the evidence about a shadow.
 
     Args:

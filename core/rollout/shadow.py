@@ -16,7 +16,8 @@ from pathlib import Path
 from core.inference.prediction import Prediction
 from core.message_process import MessageProcess
 from core.messages import MessageError
-from core.store.rollouts import AnswerSummary, Comparison, Rollout, answer_digest
+from core.store.rollout_evidence import AnswerSummary, Comparison, answer_digest
+from core.store.rollouts import Rollout
 
 __all__ = ["MAX_UNSTORED", "ShadowLimits", "ShadowRunner"]
 

@@ -18,7 +18,7 @@ from core.inference.backbone import Backbone
 from core.inference.classifier import Classifier
 from core.messages import read_message, write_message
 from core.photos.decode import MAX_BYTES, configure_pillow_limits
-from core.store.rollouts import AnswerSummary
+from core.store.rollout_evidence import AnswerSummary
 from core.system import become_background_worker
 
 __all__ = ["main"]

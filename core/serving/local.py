@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from typing_extensions import override
 
 from core.bundle.config import Base
@@ -27,21 +22,20 @@ from core.errors import (
     BundleError,
     BusyError,
     DeadlineError,
-    PhotoReadError,
     PredictorError,
     UnavailableError,
 )
-from core.inference.classifier import Classifier, PreprocessedPhoto, name_of
+from core.inference.classifier import Classifier
 from core.inference.embedding import Embedding
-from core.inference.multi_view import MAX_BATCH
 from core.inference.prediction import Prediction
-from core.photos.decode import Photo, read_photo
-from core.photos.formats.claimed import PREFIX_BYTES, claimed_pixels
+from core.photos.decode import Photo
 from core.photos.pool import PhotoPool
-from core.photos.prepare import Preparation, PreparedPhoto, prepare
+from core.photos.prepare import Preparation
 from core.registry.catalog import Catalog
 from core.registry.failures import FailureListener
+from core.serving.batches import Batches
 from core.serving.fair_queue import FairQueue, FullError, QueueLimits
+from core.serving.jobs import Answer, DecodedJob, Job
 from core.serving.predictor import (
     NullObserver,
     Observer,
@@ -49,64 +43,16 @@ from core.serving.predictor import (
     PreviewedPrediction,
     wait_for_result,
 )
+from core.serving.preprocessor import Preprocessor, content_of, pixels_of
 from core.settings import processors
 
 if TYPE_CHECKING:
-    from core.rollout.traffic import Rollouts, RolloutStatus
+    from core.rollout.active import RolloutStatus
+    from core.rollout.traffic import Rollouts
 
 __all__ = ["LocalPredictor"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Job:
-    """A photo in the queue.
-
-    Attributes:
-        photo: The photo; None once it is decoded or abandoned, since a job may outlive it.
-        model: Name of the model; None for the default model.
-        saliency: Whether to compute the saliency map.
-        client: Key of the client that sent it; None for a trusted caller.
-        preview: Length of the longer side of the preview in pixels; None for no preview.
-        base: The model to compute an embedding with; None for a prediction by `model`. Feature maps
-            are computed where `saliency` is set.
-        best_effort: Whether to fail the photo unless a worker is idle.
-        counted: Whether the observer and the rollouts are notified of the outcome.
-        future: The result; running from the start of decoding.
-        abandoned: Whether the caller no longer waits for the result.
-        pixels: Number of pixels according to the file's header.
-        entered: Time of arrival in seconds, as of `time.perf_counter`.
-    """
-
-    photo: Photo | None
-    model: str | None
-    saliency: bool
-    client: str | None = None
-    preview: int | None = None
-    base: Base | None = None
-    best_effort: bool = False
-    counted: bool = True
-    future: Future[_Answer] = field(default_factory=Future)
-    abandoned: bool = False
-    pixels: int = 0
-    entered: float = field(default_factory=time.perf_counter)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    result: Prediction | Embedding
-    preprocessed: PreprocessedPhoto
-    preview: NDArray[np.uint8] | None
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    job: _Job
-    classifier: Classifier
-    preprocessed: PreprocessedPhoto
-    preview: NDArray[np.uint8] | None
-    content: bytes | None = None  # of the photo's file, where a rollout needs it
 
 
 class LocalPredictor(Predictor):
@@ -149,8 +95,9 @@ class LocalPredictor(Predictor):
         self._deadline_s = deadline_s
         self._observer: Observer = observer or NullObserver()
         self._photos = photos
+        self._preprocessor = Preprocessor(photos)
         self._n_decoders = decoders or processors()
-        self._queue: FairQueue[_Job] = FairQueue(
+        self._queue: FairQueue[Job] = FairQueue(
             QueueLimits(queue_size, client_share, self._n_decoders, pixels_at_once)
         )
         self._rollouts = None if rollouts is None else rollouts(lambda: self.waiting == 0)
@@ -158,10 +105,7 @@ class LocalPredictor(Predictor):
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="infer")
         self._lock = threading.Lock()
         self._closed = False
-        self._decoded: deque[_Decoded] = deque()
-        self._running = False
-        self._explained_last = False
-        self._explained_client: str | None = None
+        self._batches = Batches()
         self._seconds = 0.05  # running mean of the time between two predictions
 
     @property
@@ -232,7 +176,7 @@ class LocalPredictor(Predictor):
         client: str | None = None,
         best_effort: bool = False,
     ) -> Prediction:
-        job = _Job(photo, model, saliency, client, best_effort=best_effort)
+        job = Job(photo, model, saliency, client, best_effort=best_effort)
         return _prediction(await self._observed(job))
 
     async def check(self, photo: Photo) -> Prediction:
@@ -241,7 +185,7 @@ class LocalPredictor(Predictor):
         Raises:
             TenSightError: As for `predict`.
         """
-        return _prediction(await self._observed(_Job(photo, None, False, counted=False)))
+        return _prediction(await self._observed(Job(photo, None, False, counted=False)))
 
     @override
     async def predict_with_preview(
@@ -253,7 +197,7 @@ class LocalPredictor(Predictor):
         saliency: bool = False,
         client: str | None = None,
     ) -> PreviewedPrediction:
-        answer = await self._observed(_Job(photo, model, saliency, client, preview=side))
+        answer = await self._observed(Job(photo, model, saliency, client, preview=side))
         if answer.preview is None:
             raise PredictorError("The prediction came without its preview. Try again.")
         crops = answer.preprocessed.crops
@@ -269,7 +213,7 @@ class LocalPredictor(Predictor):
         client: str | None = None,
         best_effort: bool = False,
     ) -> Embedding:
-        job = _Job(photo, None, features, client, base=base, best_effort=best_effort)
+        job = Job(photo, None, features, client, base=base, best_effort=best_effort)
         result = (await self._observed(job)).result
         if not isinstance(result, Embedding):
             raise PredictorError("The photo was classified instead of embedded. Try again.")
@@ -278,10 +222,10 @@ class LocalPredictor(Predictor):
     @override
     async def archival_jpeg(self, photo: Photo) -> bytes:
         wanted = Preparation(archival=True)
-        prepared = await asyncio.to_thread(self._prepare, photo, wanted)
+        prepared = await asyncio.to_thread(self._preprocessor.prepare, photo, wanted)
         return prepared.archival or b""
 
-    async def _observed(self, job: _Job) -> _Answer:
+    async def _observed(self, job: Job) -> Answer:
         """Answer a job, and report an error to the observer."""
         try:
             return await self._answered(job)
@@ -291,11 +235,11 @@ class LocalPredictor(Predictor):
                 self._notify(partial(self._observer.on_error, error))
             raise
 
-    async def _answered(self, job: _Job) -> _Answer:
+    async def _answered(self, job: Job) -> Answer:
         """Put a job into the queue and wait for its result."""
         self._start_decoders()
         if self._photos is not None and job.photo is not None:
-            job.pixels = await _pixels_of(job.photo)
+            job.pixels = await pixels_of(job.photo)
         try:
             evicted = self._queue.put(job)
         except FullError:
@@ -358,33 +302,28 @@ class LocalPredictor(Predictor):
             finally:
                 self._queue.finish(job)
 
-    def _decode(self, job: _Job) -> None:
+    def _decode(self, job: Job) -> None:
         photo, job.photo = job.photo, None
         if photo is None or not job.future.set_running_or_notify_cancel():
             return
         try:
             classifier = self._classifier(job)
-            decoded = self._preprocess(job, photo, classifier)
+            decoded = self._preprocessor.preprocess(job, photo, classifier)
             if self._keeps_photo(job, classifier):
-                decoded = replace(decoded, content=_content(photo))
+                decoded = replace(decoded, content=content_of(photo))
         except Exception as error:  # noqa: BLE001  # raised to the caller
             self._fail([job], error)
             return
         del photo
-        with self._lock:
-            self._decoded.append(decoded)
-            # One run answers all that wait. A run for each photo would pile up, since one batch
-            # takes several photos.
-            start_run, self._running = not self._running, True
-        if start_run:
+        if self._batches.add(decoded):
             self._runner.submit(self._run)
 
-    def _keeps_photo(self, job: _Job, classifier: Classifier) -> bool:
+    def _keeps_photo(self, job: Job, classifier: Classifier) -> bool:
         if self._rollouts is None or job.base is not None:
             return False
         return self._rollouts.wants_photo(classifier, explained=job.saliency)
 
-    def _classifier(self, job: _Job) -> Classifier:
+    def _classifier(self, job: Job) -> Classifier:
         """Return the classifier that answers a job's client, or that of the job's base."""
         if job.base is not None:
             return self._catalog.load_base(job.base)
@@ -393,8 +332,8 @@ class LocalPredictor(Predictor):
         return self._rollouts.classifier(job.model, job.client)
 
     def _infer(
-        self, batch: list[_Decoded]
-    ) -> tuple[list[_Decoded], Sequence[Prediction | Embedding]]:
+        self, batch: list[DecodedJob]
+    ) -> tuple[list[DecodedJob], Sequence[Prediction | Embedding]]:
         """Run a model on a batch; where a canary fails, the live revision answers instead.
 
         Returns:
@@ -413,55 +352,22 @@ class LocalPredictor(Predictor):
             )
             if fallback is None:
                 raise
-            batch = [self._preprocess_again(each, fallback) for each in batch]
+            batch = [self._preprocessor.preprocess_again(each, fallback) for each in batch]
             return batch, _infer(batch, fallback)
         if any(each.job.counted for each in batch):
             self._notify(partial(run, results[0].timing_ms.infer))
         return batch, results
 
-    def _preprocess_again(self, decoded: _Decoded, classifier: Classifier) -> _Decoded:
-        """Return a photo preprocessed for another classifier than before.
-
-        Raises:
-            PredictorError: Its input differs, and the photo's file is gone.
-        """
-        if classifier.config.input == decoded.classifier.config.input:
-            return decoded
-        if decoded.content is None:
-            raise PredictorError("The model failed on this photo. Send it again.")
-        again = self._preprocess(decoded.job, decoded.content, classifier)
-        named = replace(again.preprocessed, photo=decoded.preprocessed.photo)
-        return replace(again, preprocessed=named)
-
-    def _preprocess(self, job: _Job, photo: Photo, classifier: Classifier) -> _Decoded:
-        """Decode a photo for a model, in a worker process if there are any."""
-        if self._photos is None:
-            preprocessed, preview = classifier.preprocess(photo), None
-            if job.preview is not None:
-                preview = prepare(photo, Preparation(preview=job.preview)).preview
-            return _Decoded(job, classifier, preprocessed, preview)
-        started = time.perf_counter()
-        prepared = self._photos.prepare(photo, classifier.preparation(preview=job.preview))
-        decode_ms = 1000 * (time.perf_counter() - started)
-        if prepared.crops is None:
-            raise PredictorError("The photo was decoded without the model's input. Try again.")
-        preprocessed = PreprocessedPhoto(name_of(photo), prepared.crops, decode_ms)
-        return _Decoded(job, classifier, preprocessed, prepared.preview)
-
-    def _prepare(self, photo: Photo, wanted: Preparation) -> PreparedPhoto:
-        return (prepare if self._photos is None else self._photos.prepare)(photo, wanted)
-
     def _run(self) -> None:
         """Run batches until no photo waits."""
         try:
-            while batch := self._next_batch():
+            while batch := self._batches.take():
                 self._answer(batch)
         except BaseException:
-            with self._lock:
-                self._running = False  # the next photo starts another run
+            self._batches.stop_running()
             raise
 
-    def _answer(self, batch: list[_Decoded]) -> None:
+    def _answer(self, batch: list[DecodedJob]) -> None:
         """Run a model on a batch, and set the results of its jobs."""
         jobs = [each.job for each in batch]
         started = time.perf_counter()
@@ -479,7 +385,7 @@ class LocalPredictor(Predictor):
         # Read before the results are set: their callers then mark the jobs as abandoned.
         waited_for = [not job.abandoned for job in jobs]
         for each, result in zip(batch, results, strict=True):
-            each.job.future.set_result(_Answer(result, each.preprocessed, each.preview))
+            each.job.future.set_result(Answer(result, each.preprocessed, each.preview))
         for job, result, waits in zip(jobs, results, waited_for, strict=True):
             if waits and job.counted and isinstance(result, Prediction):
                 infer = ended - started
@@ -493,34 +399,7 @@ class LocalPredictor(Predictor):
                     copy = each.content if waits else None
                     self._notify(partial(self._rollouts.on_answer, result, copy))
 
-    def _next_batch(self) -> list[_Decoded]:
-        """Take the next batch: the oldest photo and others for the same model.
-
-        Every other batch is a single photo with saliency while any waits. Abandoned photos are
-        dropped. The batch is empty if no photo waits.
-        """
-        with self._lock:
-            dropped = [each.job for each in self._decoded if each.job.abandoned]
-            waiting = [each for each in self._decoded if not each.job.abandoned]
-            explained = [each for each in waiting if each.job.saliency]
-            plain = [each for each in waiting if not each.job.saliency]
-            self._explained_last = bool(explained) and not (plain and self._explained_last)
-            if self._explained_last:
-                # Clients take turns.
-                others = [e for e in explained if e.job.client != self._explained_client]
-                batch = (others or explained)[:1]
-                self._explained_client = batch[0].job.client
-            else:
-                same = [each for each in plain if _kind(each) == _kind(plain[0])]
-                batch = same[:MAX_BATCH]
-            taken = set(map(id, batch))
-            self._decoded = deque(each for each in waiting if id(each) not in taken)
-            self._running = bool(batch)
-        for job in dropped:
-            job.future.set_exception(DeadlineError("The caller no longer waits for this photo."))
-        return batch
-
-    def _fail(self, jobs: list[_Job], error: Exception) -> None:
+    def _fail(self, jobs: list[Job], error: Exception) -> None:
         for job in jobs:
             job.future.set_exception(error)
 
@@ -532,12 +411,7 @@ class LocalPredictor(Predictor):
             logger.exception("The predictor's observer failed")
 
 
-def _kind(each: _Decoded) -> tuple[int, bool]:
-    """Return what photos of one batch have in common."""
-    return id(each.classifier), each.job.base is None
-
-
-def _infer(batch: list[_Decoded], classifier: Classifier) -> Sequence[Prediction | Embedding]:
+def _infer(batch: list[DecodedJob], classifier: Classifier) -> Sequence[Prediction | Embedding]:
     """Classify or embed a batch of photos of one kind.
 
     Raises:
@@ -557,7 +431,7 @@ def _infer(batch: list[_Decoded], classifier: Classifier) -> Sequence[Prediction
     return predictions
 
 
-def _prediction(answer: _Answer) -> Prediction:
+def _prediction(answer: Answer) -> Prediction:
     """Return the prediction of an answer.
 
     Raises:
@@ -566,25 +440,3 @@ def _prediction(answer: _Answer) -> Prediction:
     if not isinstance(answer.result, Prediction):
         raise PredictorError("The photo was embedded instead of classified. Try again.")
     return answer.result
-
-
-def _content(photo: Photo) -> bytes | None:
-    """Return the bytes of a photo's file; None for an image, and where the file is gone."""
-    if not isinstance(photo, str | os.PathLike):
-        return photo if isinstance(photo, bytes) else None
-    try:
-        return read_photo(photo)
-    except PhotoReadError:
-        return None
-
-
-async def _pixels_of(photo: Photo) -> int:
-    """Return a photo's pixels by its header; 0 where it cannot be read, which decoding reports."""
-    if isinstance(photo, bytes):
-        return claimed_pixels(photo)
-    if isinstance(photo, Image.Image):
-        return photo.width * photo.height
-    try:
-        return claimed_pixels(await asyncio.to_thread(read_photo, photo, PREFIX_BYTES))
-    except PhotoReadError:
-        return 0

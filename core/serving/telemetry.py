@@ -15,7 +15,7 @@ from core.inference.prediction import Prediction
 from core.registry.taught import is_private
 
 if TYPE_CHECKING:
-    from core.rollout.traffic import RolloutStatus
+    from core.rollout.active import RolloutStatus
 
 __all__ = ["CONTENT_TYPE", "RolloutCollector", "Telemetry"]
 

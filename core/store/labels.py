@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from core.store.database import Database
 from core.store.feedback import NONE, WAITS_FOR_LABEL, mark_labelled
-from core.store.rollouts import answer_digest
+from core.store.rollout_evidence import answer_digest
 from core.store.tables import ANSWERS, COMPARISONS
 
 __all__ = ["LabelQueue", "QueuedPhoto"]

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from core.store.database import Database
-from core.store.rollouts import answer_digest
+from core.store.rollout_evidence import answer_digest
 from core.store.tables import ANSWERS, COMPARISONS, FEEDBACK, ROLLOUTS, SHADOW_SENDERS
 
 __all__ = ["ShadowSenderTable", "forget_comparisons", "purge_senders"]

@@ -25,7 +25,8 @@ from core.store.lessons import LessonTable
 from core.store.live import LiveModels
 from core.store.notices import NoticeTable, purge_notices
 from core.store.page_visitors import forget_visitors
-from core.store.rollouts import RolloutTable, purge_evidence
+from core.store.rollout_evidence import RolloutEvidenceTable, purge_evidence
+from core.store.rollouts import RolloutTable
 from core.store.send_slots import SendSlotTable
 from core.store.shadow_senders import ShadowSenderTable, purge_senders
 from core.store.tables import (
@@ -58,6 +59,7 @@ class Store:
     slots: SendSlotTable
     confirmations: ConfirmationTable
     rollouts: RolloutTable
+    rollout_evidence: RolloutEvidenceTable
     shadow_senders: ShadowSenderTable
     drift: DriftTable
     lessons: LessonTable
@@ -82,6 +84,7 @@ class Store:
             SendSlotTable(database),
             ConfirmationTable(database),
             RolloutTable(database),
+            RolloutEvidenceTable(database),
             ShadowSenderTable(database),
             DriftTable(database),
             LessonTable(database),

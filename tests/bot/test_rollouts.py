@@ -17,13 +17,8 @@ from core.settings import Settings
 from core.store.chats import Chat
 from core.store.end_reasons import BY_HAND
 from core.store.feedback import Feedback
-from core.store.rollouts import (
-    AnswerSummary,
-    Comparison,
-    Rollout,
-    TrafficCounts,
-    answer_digest,
-)
+from core.store.rollout_evidence import AnswerSummary, Comparison, TrafficCounts, answer_digest
+from core.store.rollouts import Rollout
 from core.store.store import Store
 from tests.support.rollouts import MODEL, install_candidate, rollout_predictor, settings_with_model
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
@@ -211,7 +206,9 @@ def compare(rolling: Rolling, rollout: Rollout) -> None:
     scores = {"cat": 1.0}
     answer = answer_digest(MODEL, rollout.live, scores)
     same = [Comparison(str(i), live, live) for i in range(9)]
-    rolling.store.rollouts.add_comparisons(rollout.number, [*same, Comparison(answer, live, other)])
+    rolling.store.rollout_evidence.add_comparisons(
+        rollout.number, [*same, Comparison(answer, live, other)]
+    )
     rolling.store.feedback.add(Feedback("bot", MODEL, rollout.live, "cat", "known", scores, "cat"))
 
 
@@ -225,7 +222,7 @@ def test_evidence_shows_tests_and_classes_of_a_canary(rolling: Rolling) -> None:
     rollout = begun(rolling)
     judge(rolling, rollout.candidate, "dog", 3)
     judge(rolling, rollout.live, "cat", 20)
-    rolling.store.rollouts.add_traffic(rollout.number, TrafficCounts(10, 1, 2, 90, 3, 4))
+    rolling.store.rollout_evidence.add_traffic(rollout.number, TrafficCounts(10, 1, 2, 90, 3, 4))
     text = rolling.ask(f"/evidence {MODEL}").text
     for part in (
         f"Canary of {MODEL}: {rollout.candidate} answers 10% of the chats",

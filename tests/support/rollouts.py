@@ -1,28 +1,43 @@
-"""An installed candidate beside a bundled model, and fake workers of shadows."""
+"""Rollouts of an installed candidate beside a bundled model, and fake workers for it."""
 
 from __future__ import annotations
 
+import asyncio
+import io
+import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from core.bundle.folder import Bundle
+from core.errors import BundleError
+from core.inference.classifier import Classifier, PreprocessedPhoto
+from core.inference.prediction import Prediction
 from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore, StoredRevision
+from core.rollout.assignment import is_assigned
 from core.rollout.traffic import Rollouts, Timings
 from core.serving.local import LocalPredictor
 from core.settings import Settings
+from core.store.rollouts import Rollout
 from core.store.store import Store
 from tests.conftest import ROOT
+from tests.support import drawings
 from tests.support.releases import retitled
 from tests.support.servers import wait_for
 
 __all__ = [
     "MODEL",
+    "CatalogWithFailingCandidate",
     "apply_rollout",
+    "ask",
+    "begin_rollout",
+    "client_of",
+    "drawing",
     "fake_engine_worker",
     "fake_worker",
     "install_candidate",
@@ -60,14 +75,17 @@ def install_candidate(
             return revisions.add(stored).revision
 
 
-def rollout_predictor(settings: Settings, **changes: Any) -> LocalPredictor:
+def rollout_predictor(
+    settings: Settings, catalog: Catalog | None = None, **changes: Any
+) -> LocalPredictor:
     """Create a predictor that checks its rollouts continuously.
 
     Args:
         settings: Settings of models and database.
+        catalog: Its models; None for those of the settings.
         changes: Arguments of `Rollouts` other than the usual ones.
     """
-    catalog = Catalog(settings)
+    catalog = catalog or Catalog(settings)
     return LocalPredictor(
         catalog,
         queue_size=64,
@@ -76,10 +94,42 @@ def rollout_predictor(settings: Settings, **changes: Any) -> LocalPredictor:
             catalog,
             lambda: Store.find(settings),
             is_idle=is_idle,
-            timings=Timings(poll_s=0.02, store_s=0.05),
+            timings=Timings(poll_s=0.02, store_s=0.05, retry_s=0.02),
             **changes,
         ),
     )
+
+
+def begin_rollout(
+    store: Store, settings: Settings, candidate: str, kind: Literal["canary", "shadow"] = "canary"
+) -> Rollout:
+    """Begin a canary for half of the clients, or a shadow for all photos."""
+    live = Bundle.open(settings.models / MODEL).revision
+    return store.rollouts.begin(
+        MODEL,
+        kind,
+        candidate=candidate,
+        live=live,
+        share=1.0 if kind == "shadow" else 0.5,
+        slow_ms=1e6,
+    )
+
+
+def ask(predictor: LocalPredictor, photo: Path, client: str | None) -> Prediction:
+    """Return the answer to a photo of a client; None for a trusted caller."""
+    return asyncio.run(predictor.predict(photo.read_bytes(), model=MODEL, client=client))
+
+
+def drawing(seed: int) -> bytes:
+    """Return a photo of its own for each seed."""
+    stream = io.BytesIO()
+    drawings.ship(200 + seed, 150).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def client_of(rollout: Rollout, *, assigned: bool) -> str:
+    """Return a client whom a canary answers, or does not."""
+    return next(c for i in range(99) if is_assigned(rollout, c := f"chat:{i}") == assigned)
 
 
 def apply_rollout(rollouts: Rollouts) -> None:
@@ -95,6 +145,29 @@ def refresh_until(rollouts: Rollouts, condition: Callable[[], bool]) -> None:
         return condition()
 
     wait_for(is_reached)
+
+
+class CatalogWithFailingCandidate(Catalog):
+    """A catalog whose candidates fail at every photo, or compute NaN."""
+
+    nan = False
+
+    def load_candidate(self, bundle: Bundle, **options: Any) -> Classifier:
+        loaded, nan = super().load_candidate(bundle, **options), self.nan
+
+        class Failing(Classifier):
+            def __init__(self) -> None:
+                self.__dict__ |= loaded.__dict__
+
+            def infer(
+                self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+            ) -> list[Prediction]:
+                if not nan:
+                    raise BundleError("it cannot run")
+                predictions = super().infer(seen, saliency=saliency)
+                return [replace(each, known_score=math.nan) for each in predictions]
+
+        return Failing()
 
 
 def fake_worker(code: str) -> tuple[str, ...]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from core.bundle.config import MODEL
 from core.bundle.folder import BUNDLED
+from core.registry.releases import Releases
 from core.registry.revisions import RevisionStore
 from core.store.live import LiveRevision
+from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support.releases import (
     NAMES,
@@ -21,6 +24,7 @@ from tests.support.releases import (
     retitled,
     revisions_in,
 )
+from tests.support.rollouts import begin_rollout, install_candidate, settings_with_model
 from tests.support.servers import wait_for
 
 
@@ -193,3 +197,11 @@ def test_documented_release_commands_run(
         assert program == ".venv/bin/tensight"
         if arguments[0] == "models":
             installation.succeed(*arguments[1:], TENSIGHT_HUB_TOKEN="t")
+
+
+def test_garbage_collection_keeps_candidates(tmp_path: Path) -> None:
+    settings = settings_with_model(tmp_path)
+    candidate, other = install_candidate(settings), install_candidate(settings, "Other")
+    with closing(Store.open(settings)) as store:
+        begin_rollout(store, settings, candidate)
+        assert Releases(settings, store).gc()[0] == [other]

@@ -12,7 +12,7 @@ from core.bundle.folder import Bundle
 from core.registry.catalog import Catalog
 from core.rollout.traffic import Rollouts
 from core.store.end_reasons import BY_HAND
-from core.store.rollouts import TrafficCounts
+from core.store.rollout_evidence import TrafficCounts
 from core.store.store import Store
 from tests.support.rollouts import MODEL, apply_rollout, install_candidate, settings_with_model
 
@@ -30,7 +30,7 @@ def test_rows_of_an_ended_rollout_are_not_read_again(tmp_path: Path) -> None:
         canary = store.rollouts.begin(
             MODEL, "canary", candidate=candidate, live=live, share=0.5, slow_ms=1e6
         )
-        store.rollouts.add_traffic(canary.number, TrafficCounts(candidate=1, live=1))
+        store.rollout_evidence.add_traffic(canary.number, TrafficCounts(candidate=1, live=1))
         rollouts = Rollouts(catalog, lambda: store, is_idle=lambda: True)
         apply_rollout(rollouts)
         sa.event.listen(store.database.engine, "before_cursor_execute", record)

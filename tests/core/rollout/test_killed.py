@@ -23,7 +23,7 @@ from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support.forks import Fork
 from tests.support.processes import is_running, wait_until
-from tests.support.rollouts import MODEL, install_candidate, settings_with_model
+from tests.support.rollouts import MODEL, install_candidate
 
 # Statements, and attempts to commit, after which the process is killed; no command has more.
 MAX_STEPS = 30
@@ -130,11 +130,6 @@ def answers(settings: Settings) -> str:
     return file.read_text("ascii") if file.exists() else ""
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_with_model(tmp_path)
-
-
 @pytest.mark.long
 def test_shadow_goes_on_after_its_process_was_killed(settings: Settings, photo: Path) -> None:
     candidate = install_candidate(settings)
@@ -145,7 +140,7 @@ def test_shadow_goes_on_after_its_process_was_killed(settings: Settings, photo: 
         )
 
         def compared() -> int:
-            return len(store.rollouts.comparisons(rollout.number))
+            return len(store.rollout_evidence.comparisons(rollout.number))
 
         for at_least in (1, 20):
             with serving(settings, photo):

@@ -14,7 +14,8 @@ from core.inference.prediction import Prediction
 from core.registry.catalog import Catalog
 from core.rollout.shadow import MAX_UNSTORED, ShadowLimits, ShadowRunner
 from core.settings import Settings
-from core.store.rollouts import Comparison, Rollout, answer_digest
+from core.store.rollout_evidence import Comparison, answer_digest
+from core.store.rollouts import Rollout
 from tests.support import drawings
 from tests.support.rollouts import MODEL, fake_worker, settings_with_model
 from tests.support.servers import wait_for

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from core.errors import StoreError
 from core.serving.retention import Retention
 from core.settings import Settings
-from core.store.rollouts import AnswerSummary, Comparison
+from core.store.rollout_evidence import AnswerSummary, Comparison
 from core.store.store import Store
 from core.store.tables import COMPARISONS
 from tests.conftest import ROOT
@@ -45,7 +45,7 @@ def compare(store: Store, *digests: str) -> int:
         "a", "shadow", candidate="new", live="old", share=1.0, slow_ms=9.0
     )
     comparisons = [Comparison(digest, ANSWER, ANSWER) for digest in digests]
-    store.rollouts.add_comparisons(rollout.number, comparisons)
+    store.rollout_evidence.add_comparisons(rollout.number, comparisons)
     with store.database.write() as connection:
         old = sa.update(COMPARISONS).where(COMPARISONS.c.answer == digests[0])
         connection.execute(old.values(at=datetime.now(UTC) - timedelta(days=8)))
@@ -55,7 +55,9 @@ def compare(store: Store, *digests: str) -> int:
 def test_expired_comparisons_are_deleted_without_a_bot(settings: Settings, store: Store) -> None:
     number = compare(store, "old", "new")
     with closing(Retention(settings, partial(Store.find, settings))):
-        wait_for(lambda: [each.answer for each in store.rollouts.comparisons(number)] == ["new"])
+        wait_for(
+            lambda: [each.answer for each in store.rollout_evidence.comparisons(number)] == ["new"]
+        )
 
 
 def test_deletion_is_tried_again_after_an_error(settings: Settings, store: Store) -> None:
@@ -68,7 +70,7 @@ def test_deletion_is_tried_again_after_an_error(settings: Settings, store: Store
         return Store.find(settings)
 
     with closing(Retention(settings, find, every_s=0.01)):
-        wait_for(lambda: len(store.rollouts.comparisons(number)) == 1)
+        wait_for(lambda: len(store.rollout_evidence.comparisons(number)) == 1)
     assert not any(each.name == "retention" for each in threading.enumerate())
 
 
@@ -82,6 +84,6 @@ def test_service_and_page_delete_expired_comparisons(tmp_path: Path, front: str)
         number = compare(store, "old", "new")
         with subprocess.Popen(command, env=environment) as process:
             try:
-                wait_for(lambda: len(store.rollouts.comparisons(number)) == 1)
+                wait_for(lambda: len(store.rollout_evidence.comparisons(number)) == 1)
             finally:
                 process.terminate()

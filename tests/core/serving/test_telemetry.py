@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from core.rollout.traffic import RolloutStatus
+from core.rollout.active import RolloutStatus
 from core.serving.telemetry import Telemetry
 from core.store.rollouts import Rollout
 

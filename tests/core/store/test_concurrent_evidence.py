@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from core.settings import Settings
 from core.store.feedback import StoredAnswer
-from core.store.rollouts import AnswerSummary, Comparison, TrafficCounts, answer_digest
+from core.store.rollout_evidence import AnswerSummary, Comparison, TrafficCounts, answer_digest
 from core.store.store import Store
 from core.store.tables import SHADOW_SENDERS
 from tests.support.overlap import overlap
@@ -40,14 +40,16 @@ def test_counts_are_added_up_once_by_two_purges(shared: Settings) -> None:
     with closing(Store.open(shared)) as store:
         number = begin(store)
         for _ in range(3):
-            store.rollouts.add_traffic(number, TrafficCounts(candidate=4, candidate_slow=1, live=4))
+            store.rollout_evidence.add_traffic(
+                number, TrafficCounts(candidate=4, candidate_slow=1, live=4)
+            )
         moment = datetime.now(UTC) + timedelta(days=1)
         overlap(
             shared,
             lambda one: one.purge_before(moment),
             lambda other: other.purge_before(moment),
         )
-        assert store.rollouts.traffic(number) == [
+        assert store.rollout_evidence.traffic(number) == [
             TrafficCounts(candidate=12, candidate_slow=3, live=12)
         ]
 
@@ -61,11 +63,11 @@ def test_comparison_that_is_stored_during_forget_is_deleted(shared: Settings, fi
 
         def compare(other: Store) -> None:
             compared = [Comparison(answer, SAID, SAID) for answer in ("mine", "other")]
-            other.rollouts.add_comparisons(number, compared)
+            other.rollout_evidence.add_comparisons(number, compared)
 
         writes = (compare, forget) if first == "comparison" else (forget, compare)
         overlap(shared, *writes)
-        assert [each.answer for each in store.rollouts.comparisons(number)] == ["other"]
+        assert [each.answer for each in store.rollout_evidence.comparisons(number)] == ["other"]
 
 
 def test_sender_who_is_recorded_during_forget_is_forgotten(shared: Settings) -> None:
@@ -78,5 +80,5 @@ def test_sender_who_is_recorded_during_forget_is_forgotten(shared: Settings) -> 
             forget,
         )
         assert senders(store) == [None, None]
-        store.rollouts.add_comparisons(number, [Comparison("another", SAID, SAID)])
-        assert store.rollouts.comparisons(number) == []
+        store.rollout_evidence.add_comparisons(number, [Comparison("another", SAID, SAID)])
+        assert store.rollout_evidence.comparisons(number) == []

@@ -9,7 +9,7 @@ import pytest
 
 from core.settings import Settings
 from core.store.feedback import LABEL, Feedback, StoredAnswer, StoreResult
-from core.store.rollouts import AnswerSummary, Comparison, answer_digest
+from core.store.rollout_evidence import AnswerSummary, Comparison, answer_digest
 from core.store.store import Store
 
 PERSON = "person"
@@ -64,7 +64,7 @@ def test_photos_on_which_models_disagree_come_before_others(store: Store) -> Non
     rollout = store.rollouts.begin("m", "shadow", candidate="2", live="1", share=1.0, slow_ms=9.0)
     live, candidate = (AnswerSummary(label, "known", 0.9, 0.9, 1.0) for label in ("cat", "dog"))
     digest = answer_digest("m", "1", shadowed)
-    store.rollouts.add_comparisons(rollout.number, [Comparison(digest, live, candidate)])
+    store.rollout_evidence.add_comparisons(rollout.number, [Comparison(digest, live, candidate)])
     assert waiting(store) == ["other", "shadowed", "least"]
 
 
@@ -108,7 +108,7 @@ def test_labels_are_exported_but_not_counted_as_feedback(store: Store) -> None:
     rollout = store.rollouts.begin("m", "canary", candidate="2", live="1", share=0.5, slow_ms=9.0)
     answer(store, "two", 0.9)
     store.feedback.label("two", feedback())
-    assert store.rollouts.judged(rollout, ["1"]) == []
+    assert store.rollout_evidence.judged(rollout, ["1"]) == []
 
 
 def test_forgetting_a_sender_deletes_labels_and_photos(store: Store) -> None:

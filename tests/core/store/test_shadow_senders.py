@@ -8,14 +8,12 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from core.settings import Settings
+from core.store.end_reasons import BY_HAND
 from core.store.feedback import StoredAnswer
-from core.store.rollouts import (
-    AnswerSummary,
-    Comparison,
-    Rollout,
-)
+from core.store.rollout_evidence import AnswerSummary, Comparison
+from core.store.rollouts import Rollout
 from core.store.store import Store
-from core.store.tables import SHADOW_SENDERS
+from core.store.tables import ROLLOUTS, SHADOW_SENDERS
 
 SCORES = {"cat": 0.9, "dog": 0.1}
 
@@ -35,11 +33,11 @@ def test_comparison_is_deleted_once_its_sender_is_known_to_be_forgotten(each: Se
         rollout = begin(store)
         store.feedback.add_answer("k", answer)
         compared = [comparison(each) for each in ("x", "y", "z")]
-        store.rollouts.add_comparisons(rollout.number, compared)
+        store.rollout_evidence.add_comparisons(rollout.number, compared)
         store.shadow_senders.add(None, ["x"])
         store.shadow_senders.add("me", ["y"], of_answer="deleted meanwhile")
         store.shadow_senders.add("me", ["z"], of_answer="k")
-        left = store.rollouts.comparisons(rollout.number)
+        left = store.rollout_evidence.comparisons(rollout.number)
     assert [each.answer for each in left] == ["z"]
 
 
@@ -47,12 +45,14 @@ def test_comparison_that_escaped_forget_is_purged(each: Settings) -> None:
     now = datetime.now(UTC)
     with closing(Store.open(each)) as store:
         rollout = begin(store)
-        store.rollouts.add_comparisons(rollout.number, [comparison("mine"), comparison("other")])
+        store.rollout_evidence.add_comparisons(
+            rollout.number, [comparison("mine"), comparison("other")]
+        )
         with store.database.write() as connection:
             forgotten = {"answer": "mine", "person": None, "at": now}
             connection.execute(sa.insert(SHADOW_SENDERS).values(forgotten))
         store.purge_rollouts_before(now - timedelta(days=1))
-        left = store.rollouts.comparisons(rollout.number)
+        left = store.rollout_evidence.comparisons(rollout.number)
     assert [each.answer for each in left] == ["other"]
 
 
@@ -64,16 +64,16 @@ def test_sender_is_kept_with_a_comparison_that_was_stored_later(each: Settings) 
         with store.database.write() as connection:
             before = sa.update(SHADOW_SENDERS).values(at=now - timedelta(days=1, seconds=5))
             connection.execute(before)
-        store.rollouts.add_comparisons(rollout.number, [comparison("mine")])
+        store.rollout_evidence.add_comparisons(rollout.number, [comparison("mine")])
         store.purge_before(now - timedelta(days=1))
         store.chats.forget("me", set())
-        assert store.rollouts.comparisons(rollout.number) == []
+        assert store.rollout_evidence.comparisons(rollout.number) == []
 
 
 def test_senders_are_kept_as_long_as_the_comparisons_of_their_photos(each: Settings) -> None:
     with closing(Store.open(each)) as store:
         rollout = begin(store)
-        store.rollouts.add_comparisons(rollout.number, [comparison("compared")])
+        store.rollout_evidence.add_comparisons(rollout.number, [comparison("compared")])
         store.shadow_senders.add("me", ["compared", "not compared"])
         store.shadow_senders.add(None, ["forgotten"])
         hours_ago = sa.update(SHADOW_SENDERS).values(at=datetime.now(UTC) - timedelta(hours=2))
@@ -89,3 +89,19 @@ def test_senders_are_kept_as_long_as_the_comparisons_of_their_photos(each: Setti
         assert kept() == {"compared", "new"}
         store.purge_before(datetime.now(UTC) + timedelta(days=1))
         assert kept() == set()
+
+
+def test_only_answers_of_a_shadowed_model_are_compared(each: Settings) -> None:
+    with closing(Store.open(each)) as store:
+        begin(store, "canary")
+        assert not store.shadow_senders.are_compared(["canary", "other"])
+        shadow = store.rollouts.begin(
+            "a", "shadow", candidate="2", live="1", share=1.0, slow_ms=9.0
+        )
+        assert store.shadow_senders.are_compared(["other", "a"])
+        store.rollouts.end(shadow.number, "stopped", BY_HAND)
+        assert store.shadow_senders.are_compared(["a"]), "answers of before are still compared"
+        with store.database.write() as connection:
+            long_ago = datetime.now(UTC) - timedelta(hours=2)
+            connection.execute(sa.update(ROLLOUTS).values(ended_at=long_ago))
+        assert not store.shadow_senders.are_compared(["a"])

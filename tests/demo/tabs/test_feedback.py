@@ -80,13 +80,13 @@ def test_visitor_hash_becomes_a_number_after_the_canary(store: Store) -> None:
     for i in range(40):
         judge(store, CLIENT, "new", "dog")
         judge(store, f"visitor:198.51.100.{i}", "old", "cat")
-    before = canary_evidence(store.rollouts, rollout, ("cat", "dog"))
+    before = canary_evidence(store.rollout_evidence, rollout, ("cat", "dog"))
     store.purge_rollouts_before(LONG_AGO)
     assert len(max(map(str, people(store)), key=len)) == 64, "the canary needs the hashes"
     store.rollouts.end(rollout.number, "stopped", BY_HAND)
     numbers = people(store)
     assert {str(each).split()[0] for each in numbers} == {"visitor"}
-    assert canary_evidence(store.rollouts, rollout, ("cat", "dog")) == before
+    assert canary_evidence(store.rollout_evidence, rollout, ("cat", "dog")) == before
     # What is judged while the rollout ends, and what an earlier version left.
     late = Feedback("page", "a", "old", "cat", "known", {"cat": 1.0}, "cat", "f" * 64)
     store.feedback.add(late)
@@ -101,9 +101,11 @@ def test_one_visitor_cannot_cause_a_rollback(store: Store) -> None:
     for i in range(40):
         judge(store, CLIENT, "new", "dog")
         judge(store, f"visitor:198.51.100.{i}", "old", "cat")
-    evidence = canary_evidence(store.rollouts, rollout, ("cat", "dog", "ship"))
+    evidence = canary_evidence(store.rollout_evidence, rollout, ("cat", "dog", "ship"))
     assert evidence.alarm is None
     assert evidence.classes["cat"]["candidate_wrong"] == 2
     for i in range(40):
         judge(store, f"visitor:198.51.100.{i}", "new", "dog")
-    assert canary_evidence(store.rollouts, rollout, ("cat", "dog", "ship")).alarm is not None
+    assert (
+        canary_evidence(store.rollout_evidence, rollout, ("cat", "dog", "ship")).alarm is not None
+    )
