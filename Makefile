@@ -17,10 +17,10 @@ run: .venv/installed ## Install what serving needs into .venv, and serve the web
 setup: .venv-dev/installed ## Install everything into .venv-dev
 
 # A process takes tests of another only once it has none of its own left: until then the next test
-# is a neighbour of the last one, whose servers and models it has already. Four on two cores, as many
+# is a neighbour of the last one, whose servers and models it has already. Three on two cores, as many
 # tests wait for servers and clocks.
 test: check ## Run every check and every test but the long ones
-	$(DEV)/python -m pytest -n 4 --dist worksteal -m "not long"
+	$(DEV)/python -m pytest -n 3 --dist worksteal -m "not long"
 
 test-all: check ## Run every check and every test, the long ones too
 	$(DEV)/python -m pytest -n 2 --dist worksteal
