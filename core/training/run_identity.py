@@ -22,6 +22,7 @@ _COSMETIC = {
     # Added below where the recipe has them.
     *("plan", "step_scales", "build_head"),
 }
+_COSMETIC_IN_PLAN = {"tiny_imagenet_weight"}
 # Names of fields as state.json has them, so that runs of older code can be resumed.
 _STORED_NAMES = {
     "side_schedule": "sides",
@@ -61,7 +62,11 @@ def describe_recipe(recipe: Recipe) -> dict[str, Any]:
     }
     if recipe.plan is not None:
         values |= {
-            "plan": asdict(recipe.plan),
+            "plan": {
+                name: value
+                for name, value in asdict(recipe.plan).items()
+                if name not in _COSMETIC_IN_PLAN
+            },
             "scales": recipe.step_scales.__name__ if recipe.step_scales else None,
             "head": recipe.build_head.__name__ if recipe.build_head else None,
         }
