@@ -36,11 +36,13 @@ __all__ = [
     "set_pipe_size",
     "stop_signals",
     "stop_signals_blocked",
+    "wait_until_stopped",
 ]
 
 _LOWEST_PRIORITY = 19
 _PARENT = "WORKER_PARENT"
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+_WAKE_S = 0.5
 
 ResourceLimit = Literal["RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_NOFILE"]
 """Name of a resource limit, as in the standard library's module `resource`."""
@@ -70,6 +72,19 @@ def on_stop_signal(stop: Callable[[], object]) -> None:
     threading.Thread(target=work, name="stop signals", daemon=True).start()
     for number in stop_signals():
         signal.signal(number, lambda *_: requests.put(None))
+
+
+def wait_until_stopped(stopped: threading.Event) -> None:
+    """Wait in the main thread for an event that a stop signal sets.
+
+    The system may deliver a signal to any thread, and Python handles it in the main thread, which
+    it does not wake up for this. So the main thread must not wait without a limit.
+
+    Args:
+        stopped: Set by a function that was passed to `on_stop_signal`, or by other code.
+    """
+    while not stopped.wait(_WAKE_S):
+        pass
 
 
 def ignore_stop_signals() -> None:

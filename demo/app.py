@@ -34,7 +34,7 @@ from core.settings import Settings
 from core.sockets import probe
 from core.store.hash_key import load_hash_key
 from core.store.store import Store
-from core.system import on_stop_signal
+from core.system import on_stop_signal, wait_until_stopped
 from demo import api
 from demo.components import text_html
 from demo.context import ClientRateLimiter, PageContext, Samples
@@ -159,7 +159,7 @@ def serve(
         report(f"TenSight answers on {page.local_url}")
         if shared:
             report(f"Public address, for anyone who has the link: {shared}")
-        stopped.wait()
+        wait_until_stopped(stopped)
 
 
 @contextmanager

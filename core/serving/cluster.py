@@ -47,7 +47,7 @@ from core.serving.retention import Retention
 from core.serving.telemetry import Telemetry
 from core.settings import Settings, processors
 from core.sockets import format_address, probe
-from core.system import on_stop_signal
+from core.system import on_stop_signal, wait_until_stopped
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -233,7 +233,7 @@ def serve_cluster(
         on_stop_signal(stopped.set)  # now, since Ray has set handlers of its own
         _deploy(settings, wanted, host, port)
         say(f"TenSight answers on http://{format_address(host, port)}")
-        stopped.wait()
+        wait_until_stopped(stopped)
         _withdraw()
 
 

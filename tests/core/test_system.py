@@ -93,6 +93,23 @@ def test_stop_signal_calls_the_function() -> None:
             signal.signal(number, handler)
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread here")
+def test_stop_signal_that_another_thread_receives_ends_the_wait() -> None:
+    done = run(
+        "import signal, threading, time\n"
+        "from core import system\n"
+        "stopped = threading.Event()\n"
+        "system.on_stop_signal(stopped.set)\n"
+        "def receive():\n"
+        "    time.sleep(0.5)\n"
+        "    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "threading.Thread(target=receive, daemon=True).start()\n"
+        "system.wait_until_stopped(stopped)\n"
+        "print('stopped')\n"
+    )
+    assert done.stdout == "stopped\n", done.stderr
+
+
 def test_stop_signal_while_the_event_is_locked_does_not_deadlock() -> None:
     program = (
         "import signal, threading\n"
