@@ -125,12 +125,16 @@ def load_tiny_held_out(settings: Settings) -> TinyHeldOut:
 
 
 def ensure_tiny_train(settings: Settings) -> None:
-    """Check that the train files are available, downloading them if needed, without reading them.
+    """Check that `load_tiny_imagenet` finds its files, downloading them if needed.
+
+    Of the train files only the names are read.
 
     Raises:
-        DataError: The files are missing or cannot be downloaded.
+        DataError: Files are missing or cannot be downloaded, or the valid file, which names the
+            classes, is damaged.
     """
     _find_shards(_folder(settings, "train"), "train")
+    _Classes.read(settings)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ def test_missing_images_of_the_probe_are_reported_before_the_first_recipe(tmp_pa
     assert probed.plan.tiny_imagenet_weight > 0
     with pytest.raises(DataError, match=r"no train-\*\.parquet: Tiny ImageNet is incomplete"):
         begin([probed], made.ten(), settings)
+    made.tiny_imagenet(tmp_path)
+    # It names the classes.
+    (tmp_path / "tiny-imagenet" / "data" / "valid-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match=r"no valid-\*\.parquet: Tiny ImageNet is incomplete"):
+        begin([probed], made.ten(), settings)
     assert not settings.home.exists(), "nothing was begun"
 
 
