@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from core.errors import MissingExtraError, TeachingError
 from core.inference.head import EmbeddingSpace, write_space
 from core.inference.npz import CORRUPT, read_arrays, write_arrays
-from core.settings import processors
 from core.teaching.stored_examples import StoredExamples
 
 __all__ = ["LearnedHead", "check_installed", "learn"]
@@ -77,10 +76,10 @@ def learn(
         }
     )
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    # More threads than this spend their time waiting for each other.
-    threads = str(min(2, processors()))
-    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": threads}
-    environment |= {"OMP_NUM_THREADS": threads}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    # The matrices are small. Threads that wait actively for each other took more than ten times as
+    # long as one where other processes, such as the one that answers photos, used the processors.
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     try:
         completed = subprocess.run(
             [sys.executable, "-m", "core.teaching.worker"],

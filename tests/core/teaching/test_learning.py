@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -32,6 +35,20 @@ def test_worker_learns_the_same_as_this_process(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(there.known_scores, here.known_scores, atol=1e-6)
     assert there.temperature == pytest.approx(here.temperature, rel=1e-5)
     assert there.none_below == pytest.approx(here.none_below, abs=1e-6)
+
+
+def test_worker_learns_in_a_single_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, environments = subprocess.run, []
+
+    def recorded(*args: Any, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
+        environments.append(kwargs["env"])
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "run", recorded)
+    learn(clusters(), random_space(FEATURES))
+    (environment,) = environments
+    # On a busy machine, more threads take minutes instead of seconds.
+    assert environment["OPENBLAS_NUM_THREADS"] == environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_worker_that_takes_too_long_is_ended() -> None:
