@@ -24,6 +24,7 @@ SECTIONS = {
     "memory": ("memory", "memory"),
     "bot": ("bot", "bot"),
     "shadows": ("shadows", "shadows"),
+    "teaching": ("teaching", "teaching"),
     "security": ("security", "security"),
     "scaling": ("scaling", "scaling"),
 }

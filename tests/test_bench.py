@@ -29,6 +29,7 @@ from bench.photos import Photos
 from bench.scaling import measure_model, measure_replicas
 from bench.sections import SECTIONS
 from bench.shadows import ShadowLoad, shadows
+from bench.teaching import TeachingLoad, TeachingSize, teaching
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
@@ -127,6 +128,23 @@ def test_latency_is_measured_without_and_with_a_shadow(photo: Path, tmp_path: Pa
         f"{kind}: {name} against none" for kind in kinds[1:] for name in ("median", "p95")
     ]
     assert "3 in each of 2 rounds" in section.method
+
+
+def test_teaching_and_answers_of_taught_models_are_measured(photo: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    sizes = (TeachingSize(2, 3, 2, "at most 3"), TeachingSize(3, 4, 1, "at most 60"))
+    small = TeachingLoad(sizes, calls=1, rounds=2)
+    section = teaching(Photos(photo, photo, photo), tmp_path, small)
+    names = ("2 classes of 3 photos", "3 classes of 4 photos")
+    assert [(what, target) for what, _, target in section.rows] == [
+        (f"until usable, {names[0]}", "at most 3"),
+        (f"until usable, {names[1]}", "at most 60"),
+        ("an answer, base", ""),
+        *((f"an answer, {name}", "") for name in names),
+        *((f"an answer, {name}: more than the base's", "at most 0.5") for name in names),
+    ]
+    assert [float(shown.split()[0]) > 0 for _, shown, _ in section.rows[:5]] == [True] * 5
+    assert "medians of 2 with 2 classes of 3 photos, 1 with 3 classes of 4 photos" in section.method
 
 
 @pytest.mark.long

@@ -15,13 +15,24 @@ from core.inference.reliability import calibrated_ece_interval
 from core.training.ablation_results import Ablation
 from core.training.evaluation.pointing_game import CHANCE
 from core.training.evaluation.tables import best_first, display_name, measured_on
-from core.training.evaluation.teaching_results import TeachingResults
+from core.training.evaluation.teaching_results import SuiteResult, TeachingResults
 from core.training.recipe import Recipe
 
 __all__ = ["results_page"]
 
 _METRICS = ("accuracy", "precision", "recall", "f1")
 _SEVERITIES = 5
+# Targets of teaching, set before it was evaluated: the lowest accuracy by suite, classes and photos
+# of each class, and the lowest AUROC by suite.
+_TAUGHT_ACCURACY = {
+    ("apart", 5, 5): 0.975,
+    ("apart", 10, 10): 0.98,
+    ("alike", 5, 5): 0.95,
+    ("alike", 10, 10): 0.92,
+}
+_TAUGHT_AUROC = {"apart": 0.93, "alike": 0.85}
+# The highest calibration error, by classes and photos of each class.
+_TAUGHT_ECE = {(10, 10): 0.06}
 
 
 def results_page(
@@ -361,28 +372,44 @@ def _teaching(teaching: TeachingResults | None) -> list[str]:
         f"of {teaching.suites[0].episodes} episodes with 95% intervals. The baselines are a dense "
         "network of 100 units on MobileNetV2's embedding, trained for 50 epochs as Teachable "
         "Machine does, and the nearest class mean on the standardised embedding of the base. The "
-        "last columns are known_score against photos of other things, and the calibration error.",
+        "last columns are known_score against photos of other things, and the calibration error. "
+        "Below each row are the targets, which were set before the evaluation; the margin is to "
+        "be above zero with its whole interval, and a taught model not to be worse than the "
+        "nearest mean beyond the intervals.",
         "",
         "| suite | classes × photos | taught | dense network | nearest mean | a quarter "
         "fewer errors than the dense network, margin | AUROC | ECE |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        *(
-            f"| {each.suite} | {each.classes} × {each.photos} | "
-            + " | ".join(
-                f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})"
-                for found in (
-                    each.taught,
-                    each.teachable_machine,
-                    each.nearest_mean,
-                    each.fewer_errors,
-                    each.auroc,
-                )
-            )
-            + f" | {each.ece:.4f} |"
-            for each in teaching.suites
-        ),
+        *(row for each in teaching.suites for row in (_suite_row(each), _target_row(each))),
         "",
     ]
+
+
+def _suite_row(result: SuiteResult) -> str:
+    """Render the results of one suite and size."""
+    intervals = (
+        result.taught,
+        result.teachable_machine,
+        result.nearest_mean,
+        result.fewer_errors,
+        result.auroc,
+    )
+    shown = " | ".join(f"{each.mean:.4f} ({each.low:.4f} to {each.high:.4f})" for each in intervals)
+    size = f"{result.classes} × {result.photos}"
+    return f"| {result.suite} | {size} | {shown} | {result.ece:.4f} |"
+
+
+def _target_row(result: SuiteResult) -> str:
+    """Render the targets of one suite and size; empty cells have none."""
+    size = (result.classes, result.photos)
+    accuracy = _at("least", _TAUGHT_ACCURACY.get((result.suite, *size)))
+    auroc = _at("least", _TAUGHT_AUROC.get(result.suite))
+    ece = _at("most", _TAUGHT_ECE.get(size))
+    return f"| target | | {accuracy} | | | above 0 | {auroc} | {ece} |"
+
+
+def _at(bound: str, target: float | None) -> str:
+    return "" if target is None else f"at {bound} {target:g}"
 
 
 def _ablation(ablation: Ablation | None) -> list[str]:

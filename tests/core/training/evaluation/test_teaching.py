@@ -71,6 +71,13 @@ def test_taught_models_are_compared_with_both_baselines(
     assert read_teaching(tmp_path) == results
     page = results_page([], None, {}, results)
     assert f"| apart | 5 × 5 | {suites[0].taught.mean:.4f}" in page
+    targets = [line for line in page.splitlines() if line.startswith("| target |")]
+    assert targets == [
+        "| target | | at least 0.975 | | | above 0 | at least 0.93 |  |",
+        "| target | | at least 0.98 | | | above 0 | at least 0.93 | at most 0.06 |",
+        "| target | | at least 0.95 | | | above 0 | at least 0.85 |  |",
+        "| target | | at least 0.92 | | | above 0 | at least 0.85 | at most 0.06 |",
+    ]
     assert "the base was chosen among two by its accuracy on those of `apart`" in page
 
 
