@@ -32,7 +32,7 @@ _END = r"(?![\w-]|\.\w|:\d)"
 _VERSION = re.compile(rf"v?\d+(\.\d+){{1,2}}(-?(a|b|rc|alpha|beta|dev|post)[\w.]{{0,20}})?{_END}")
 _QUANTITY = re.compile(rf"\d+[A-Za-z%]{{0,4}}{_END}")
 _DIGEST = re.compile(r"sha\d{3}:")
-_NO_HOST = (_FILE, _VERSION, _QUANTITY, _DIGEST)
+_NO_HOST = (_FILE, _VERSION, _DIGEST)
 _HOST_WITH_DOT_OR_PORT = re.compile(r"[\w-]{1,63}(\.\w|:\d)")
 # Texts around a colon that is not between a user and a password.
 _PORT = re.compile(r"\d{1,5}(?!\d)")
@@ -68,18 +68,25 @@ def find_user_info(text: str) -> Iterator[tuple[int, int]]:
 
 
 class _Hosts:
-    """Positions of each @ in a text that is followed by what may be a host."""
+    """Positions of each @ in a text that is followed by what may be a host.
+
+    Attributes:
+        possible: All of them.
+        likely: Those not followed by what looks like a quantity (16:9@60Hz).
+        full: Those of a host with a dot or a port.
+    """
 
     def __init__(self, text: str) -> None:
         at = (found.start() for found in re.finditer("@", text))
-        self._all = [each for each in at if not _is_no_host(text, each + 1)]
-        self._full = [each for each in self._all if _HOST_WITH_DOT_OR_PORT.match(text, each + 1)]
+        self.possible = [each for each in at if not _is_no_host(text, each + 1)]
+        self.likely = [each for each in self.possible if not _QUANTITY.match(text, each + 1)]
+        self.full = [each for each in self.likely if _HOST_WITH_DOT_OR_PORT.match(text, each + 1)]
 
-    def last(self, start: int, end: int, *, full: bool = False) -> int:
-        """Return the last position in a range, or 0; if full, of a host with a dot or a port."""
-        positions = self._full if full else self._all
-        i = bisect_left(positions, end)
-        return positions[i - 1] if i and positions[i - 1] >= start else 0
+
+def _last(positions: list[int], start: int, end: int) -> int:
+    """Return the last of sorted positions in a range, or 0."""
+    i = bisect_left(positions, end)
+    return positions[i - 1] if i and positions[i - 1] >= start else 0
 
 
 def _end_in_url(text: str, start: int, colon: int, hosts: _Hosts) -> int:
@@ -92,7 +99,10 @@ def _end_in_url(text: str, start: int, colon: int, hosts: _Hosts) -> int:
     if not at or "\n" in before or _starts_name(before):
         return 0
     first = colon + 1 + len(before)
-    last = hosts.last(first, first + 1 + len(_word(text, first + 1)))
+    word = _word(text, first + 1)
+    end, slash = first + 1 + len(word), first + 1 + len(word.partition("/")[0])
+    # Quantities stand in paths, so before the first / it is a host that looks like one.
+    last = max(_last(hosts.likely, first, end), _last(hosts.possible, first, slash))
     return 0 if text[start:last] == _EXAMPLE else last
 
 
@@ -111,7 +121,7 @@ def _end_alone(text: str, start: int, colon: int, hosts: _Hosts) -> int:
     # What follows a / is more often a path than a part of a password.
     slash = colon + 1 + len(word.partition("/")[0])
     end = colon + 1 + len(word)
-    return hosts.last(colon + 2, slash) or hosts.last(slash, end, full=True)
+    return _last(hosts.likely, colon + 2, slash) or _last(hosts.full, slash, end)
 
 
 def _word(text: str, start: int) -> str:
@@ -121,7 +131,7 @@ def _word(text: str, start: int) -> str:
 
 
 def _is_no_host(text: str, start: int) -> bool:
-    """Return whether this is a photo (a@2x.jpg), a version, a quantity (16:9@60Hz) or a digest."""
+    """Return whether this is a photo (a@2x.jpg), a version or a digest."""
     return any(pattern.match(text, start) for pattern in _NO_HOST)
 
 

@@ -42,7 +42,8 @@ MAX_MODELS = 5
 
 # For all visitors together; each classifier takes at most 12 MB.
 _MAX_ALL_MODELS = 100
-# Maximum number of classifiers in training, each on one processor, and of those that also wait.
+# Maximum number of classifiers that are taught at once, each on one processor, and of those that
+# are taught or wait.
 _AT_ONCE = 2
 _MAX_UNFINISHED = 8
 _RETRY_S = 60

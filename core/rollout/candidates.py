@@ -194,7 +194,7 @@ class Candidates:
     def _is_intact(self, rollout: Rollout, bundle: Bundle | None) -> bool:
         """Return whether the files of a candidate and its base match their revisions.
 
-        If so, no machine can load it; otherwise this machine has a damaged copy.
+        If they do, no machine can load the candidate; otherwise this machine has a damaged copy.
         """
         try:
             if bundle is None or bundle.revision != rollout.candidate:

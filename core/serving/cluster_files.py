@@ -304,7 +304,7 @@ def _caddy_deployment() -> dict[str, Any]:
 
 
 def _network_policy() -> dict[str, Any]:
-    """Return a policy that opens Ray's ports to its pods, Caddy and KubeRay's operator only."""
+    """Return a policy that opens to pods of Ray, Caddy and KubeRay the ports that each needs."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

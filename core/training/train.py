@@ -69,7 +69,8 @@ def train(
         the run is stored, and the same call with `resume` on TensorFlow exports it.
 
     Raises:
-        DataError: Images or pretrained weights are missing.
+        DataError: Images or pretrained weights are missing; if these are images for the probe of
+            the verdict, the run is kept.
         TrainingError: The run cannot be started or resumed, see `fit`; the exported network is not
             the one that was trained; or quantisation costs more than 0.002 of the validation
             accuracy. The run is kept.
@@ -120,6 +121,7 @@ def _export(
     """Export, check and complete a network.
 
     Raises:
+        DataError: Tiny ImageNet, which the probe of the verdict needs, is missing.
         TrainingError: The network is not the one that was trained, or quantisation costs too much.
     """
     model = _ADD_MAPS[recipe.saliency](trained.model)

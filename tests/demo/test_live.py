@@ -84,16 +84,18 @@ def test_frames_and_photos_have_separate_rate_limits(
 
 
 def test_visitors_share_what_is_free(url: str) -> None:
-    def visit(_: int) -> int:
-        answered = 0
-        while answered < 3:
-            response = send(url, params={"model": "classic"})
-            assert response.status_code in {200, 503}
-            answered += response.status_code == 200
-        return answered
+    answered, other = [0, 0], set[int]()
+
+    def visit(visitor: int) -> None:
+        # The visitor who is ahead continues, which must not keep the other one out.
+        while min(answered) < 3 and not other:
+            status = send(url, params={"model": "classic"}).status_code
+            answered[visitor] += status == 200
+            other.update({status} - {200, 503})
 
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(visit, range(2))) == [3, 3]
+        list(pool.map(visit, range(2)))
+    assert other == set()
 
 
 def test_frame_is_dropped_while_photos_occupy_the_workers(photo: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,13 @@ def test_old_prediction_is_dimmed_until_the_new_one_is_there(page: Page, photo: 
     expect(page.locator("#timing")).to_contain_text("Classic CNN · ")
     first = page.locator("#verdict h2").inner_text()
     held: list[Route] = []
+    release = threading.Event()
 
     def hold(route: Route) -> None:
-        held.append(route)
+        if release.is_set():
+            route.continue_()
+        else:
+            held.append(route)
 
     page.route("**/queue/join*", hold)
     choose_model(page, "EfficientNet-Lite2")
@@ -59,9 +64,9 @@ def test_old_prediction_is_dimmed_until_the_new_one_is_there(page: Page, photo: 
     expect(row).to_have_attribute("data-pending", "")
     expect(page.locator("#verdict")).to_have_css("opacity", "0.45")
     expect(page.locator("#verdict h2")).to_have_text(first)
+    release.set()
     for each in held:
         each.continue_()
-    page.unroute("**/queue/join*")
     expect(page.locator("#timing")).to_contain_text("EfficientNet-Lite2 · ")
     expect(row).not_to_have_attribute("data-pending", "")
 

@@ -27,6 +27,7 @@ _BURST = 10
 _BLOCK_STORAGE = """Object.defineProperty(window, "localStorage", {
     get: () => { throw new DOMException("blocked", "SecurityError"); },
 });"""
+_DOT = "button => getComputedStyle(button, '::before').color"
 _CAMERA_IS_OFF = "() => window.track.readyState === 'ended'"
 
 
@@ -113,6 +114,16 @@ def test_two_classes_are_taught_used_and_downloaded(page: Page, url: str, tmp_pa
     expect(page.locator("#action-right")).to_be_hidden()
     expect(page.locator("#action-wrong")).to_be_hidden()
     expect(page.locator("#action-why")).to_be_enabled()
+
+
+def test_dots_of_cameras_are_light_red_in_dark_colours(
+    blank: Page, url: str, tmp_path: Path
+) -> None:
+    page = blank
+    visit(page, f"{url}/?__theme=dark")
+    teach_shapes(page, tmp_path)
+    for button in ("#live", "#teach-live", "#teach-cards .teach-camera >> nth=0"):
+        assert page.locator(button).evaluate(_DOT) == "rgb(248, 113, 113)", button
 
 
 def test_classifier_is_taught_more_offered_and_deleted(

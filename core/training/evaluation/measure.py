@@ -125,8 +125,8 @@ def recalibrate(
 
     Raises:
         BundleError: The folder is damaged.
-        DataError: The data set has other labels, a photo cannot be read, or Tiny ImageNet, which
-            the plan needs, is missing.
+        DataError: The data set has other labels, a photo cannot be read, or Tiny ImageNet or real
+            photos, which the plan needs, are missing.
     """
     check_same_labels(bundle, data.dataset.name, data.dataset.labels)
     probe: OodParams | TinyProbe | None = TinyProbe.of(plan, settings)

@@ -46,6 +46,9 @@ def complete_config(
     Returns:
         Configuration with resize rule, calibration and verdict; the file of the verdict method by
         its name, if it has one; and the accuracy by resize rule, None without selection images.
+
+    Raises:
+        DataError: The probe is yet to be fitted, and there are no real photos.
     """
     classifier = Classifier(draft, threads=settings.threads)
     known = run_inference(classifier, data.validation.images, "validation")
@@ -53,10 +56,10 @@ def complete_config(
     # The draft's configuration holds the digests of its files.
     same_files = config.model_copy(update={"sha256": draft.config.sha256})
     calibrated = Classifier(replace(draft, config=same_files), threads=settings.threads)
-    if isinstance(probe, TinyProbe):
+    parameters = probe.fit(calibrated, data) if isinstance(probe, TinyProbe) else probe or {}
+    verdict, files = select_verdict(calibrated, known, data, parameters)
+    if isinstance(probe, TinyProbe) and verdict.method == "probe":
         config = config.model_copy(update={"training": probe.record(config.training)})
-        probe = probe.fit(calibrated, data)
-    verdict, files = select_verdict(calibrated, known, data, probe or {})
     return config.model_copy(update={"verdict": verdict}), files, resizing
 
 

@@ -14,6 +14,7 @@ from core.errors import DataError
 from core.inference.classifier import Classifier
 from core.inference.known_score import OodParams
 from core.settings import Settings
+from core.training.data.real_photos import find_real_photos
 from core.training.data.tiny_imagenet import TINY_HUB_REPO, TinyImageNet, load_tiny_imagenet
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.evaluation.model_outputs import run_inference
@@ -27,7 +28,9 @@ Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 
 _ROWS = 12_000
 _OUTLIERS = 6_000
+# Inverse strength of the L2 regularisation.
 _C = 0.003
+_RECORDED = "; the verdict also on "
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +53,11 @@ class TinyProbe:
         """Return the probe of a plan; None where the network's own outputs are the probe.
 
         Raises:
-            DataError: Tiny ImageNet is missing.
+            DataError: Tiny ImageNet or the real photos are missing.
         """
         if plan is None or not plan.tiny_imagenet_weight:
             return None
+        find_real_photos(settings)
         return cls(load_tiny_imagenet(settings), plan.tiny_imagenet_weight)
 
     def fit(self, classifier: Classifier, data: EvaluationData) -> OodParams:
@@ -97,13 +101,12 @@ class TinyProbe:
         return {"kernel": probe.kernel.astype(np.float16), "bias": probe.bias.astype(np.float16)}
 
     def record(self, training: Training) -> Training:
-        """Name Tiny ImageNet in the training record of a model, once."""
-        if TINY_HUB_REPO in training.datasets:
-            return training
+        """Return a training record that names Tiny ImageNet, in place of an earlier mention."""
+        before, _, _ = training.data.partition(_RECORDED)
         count = len(self.images.same_classes) + min(len(self.images.outliers), _OUTLIERS)
         return training.model_copy(
             update={
-                "data": f"{training.data}; the verdict also on {count:,} images of Tiny ImageNet",
-                "datasets": (*training.datasets, TINY_HUB_REPO),
+                "data": f"{before}{_RECORDED}{count:,} images of Tiny ImageNet",
+                "datasets": tuple(dict.fromkeys([*training.datasets, TINY_HUB_REPO])),
             }
         )

@@ -11,9 +11,7 @@ from core.bundle.config import MODEL, VERDICT
 from core.bundle.folder import write_bundle
 from core.errors import BundleError
 from core.inference.classifier import Classifier
-from core.inference.known_score import (
-    write_ood_params,
-)
+from core.inference.known_score import write_ood_params
 from core.registry.catalog import Catalog
 
 

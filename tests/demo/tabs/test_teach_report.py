@@ -7,10 +7,7 @@ import typing
 import pytest
 
 from core import locale
-from core.errors import (
-    TeachingError,
-    TeachingReason,
-)
+from core.errors import TeachingError, TeachingReason
 from demo.tabs.teach_report import format_teaching_error, refusal_of
 
 

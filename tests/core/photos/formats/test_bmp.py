@@ -6,11 +6,7 @@ import numpy as np
 
 from core.photos.decode import decode
 from core.photos.formats import bmp
-from tests.support.hostile_photos import (
-    bmp_of_32_bits,
-    refusal,
-    run_length_bmp,
-)
+from tests.support.hostile_photos import bmp_of_32_bits, refusal, run_length_bmp
 
 
 def test_large_run_length_encoded_bmp_is_rejected() -> None:

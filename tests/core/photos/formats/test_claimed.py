@@ -9,9 +9,7 @@ from core.photos.formats.claimed import PREFIX_BYTES, claimed_pixels, is_plain
 from core.photos.formats.inspected import MAX_PIXELS
 from core.photos.formats.kind import kind_of
 from tests.support import drawings
-from tests.support.hostile_photos import (
-    encoded,
-)
+from tests.support.hostile_photos import encoded
 
 GRADIENT = drawings.gradient(60, 40)
 

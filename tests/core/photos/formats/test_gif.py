@@ -7,10 +7,7 @@ import pytest
 
 from core.photos.decode import decode
 from core.photos.formats.inspected import MAX_PARTS
-from tests.support.hostile_photos import (
-    gif,
-    refusal,
-)
+from tests.support.hostile_photos import gif, refusal
 
 
 @pytest.mark.parametrize("before", [b"!\xfe\x01a\0", b"!\xff\x01a\0", b"\0"])

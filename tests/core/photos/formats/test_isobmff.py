@@ -7,10 +7,7 @@ from PIL import Image
 
 from core.photos.decode import decode, inspect
 from core.photos.formats.kind import kind_of
-from tests.support.hostile_photos import (
-    heif_of_parts,
-    refusal,
-)
+from tests.support.hostile_photos import heif_of_parts, refusal
 
 
 @pytest.mark.parametrize(

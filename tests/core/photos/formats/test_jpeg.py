@@ -10,11 +10,7 @@ from core.photos.decode import decode
 from core.photos.formats import jpeg
 from core.photos.formats.inspected import MAX_PARTS
 from tests.support import drawings
-from tests.support.hostile_photos import (
-    encoded,
-    jpeg_of_many_scans,
-    refusal,
-)
+from tests.support.hostile_photos import encoded, jpeg_of_many_scans, refusal
 
 GRADIENT = drawings.gradient(60, 40)
 

@@ -7,9 +7,7 @@ import pytest
 from core.errors import ImageError
 from core.photos.decode import decode
 from tests.support import drawings
-from tests.support.hostile_photos import (
-    encoded,
-)
+from tests.support.hostile_photos import encoded
 
 
 @pytest.mark.parametrize(

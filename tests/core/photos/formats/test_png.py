@@ -10,12 +10,7 @@ from PIL import Image
 
 from core.photos.decode import decode
 from core.photos.formats.inspected import MAX_PARTS
-from tests.support.hostile_photos import (
-    encoded,
-    png,
-    png_chunk,
-    refusal,
-)
+from tests.support.hostile_photos import encoded, png, png_chunk, refusal
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP", b"tEXt"])

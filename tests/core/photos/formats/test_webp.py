@@ -6,9 +6,7 @@ from PIL import Image
 
 from core.photos.decode import inspect
 from tests.support import drawings
-from tests.support.hostile_photos import (
-    encoded,
-)
+from tests.support.hostile_photos import encoded
 
 GRADIENT = drawings.gradient(60, 40)
 

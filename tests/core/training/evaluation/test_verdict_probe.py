@@ -71,13 +71,23 @@ def test_training_record_names_tiny_imagenet_once(
     assert record.datasets == (*before.datasets, TINY_HUB_REPO)
     assert f"the verdict also on {2 * len(data.learn)} images of Tiny ImageNet" in record.data
     assert probe.record(record) == record
+    fewer = TinyProbe(TinyImageNet(data.learn, data.learn.take(np.arange(3))), 1.0)
+    assert fewer.record(record) == fewer.record(before)
 
 
 def test_plan_without_tiny_imagenet_keeps_the_outputs_of_the_network(tmp_path: Path) -> None:
     settings = Settings(data=made.tiny_imagenet(tmp_path))
     assert TinyProbe.of(None, settings) is None
     assert TinyProbe.of(PLAN, settings) is None
-    probe = TinyProbe.of(replace(PLAN, tiny_imagenet_weight=0.5), settings)
+
+
+def test_plan_with_tiny_imagenet_needs_real_photos_too(tmp_path: Path) -> None:
+    settings = Settings(data=made.tiny_imagenet(tmp_path))
+    plan = replace(PLAN, tiny_imagenet_weight=0.5)
+    with pytest.raises(DataError, match=r"holds no train-\*\.parquet: it must hold"):
+        TinyProbe.of(plan, settings)
+    made.real_photos(tmp_path)
+    probe = TinyProbe.of(plan, settings)
     assert probe is not None
     assert probe.weight == 0.5
     assert len(probe.images.outliers) == 240
