@@ -257,9 +257,8 @@ def test_folders_and_photos_without_a_type_are_dropped(page: Page) -> None:
         const more = [entryOf(".DS_Store", hidden), entryOf("2.png", png), deep];
         [entryOf("1.HEIC", heic), entryOf("notes.txt", notes), entryOf("more", more)]""",
     )
-    names = card.locator(".teach-remove")
-    expect(names).to_have_count(3)
-    assert [each.inner_text() for each in names.all()] == ["1.HEIC", "2.png", "3"]
+    # The browser replaces a picture by its name once it has failed to show it.
+    expect(card.locator(".teach-remove")).to_have_text(["1.HEIC", "2.png", "3"])
     ignored = locale.page_texts("en")["teach_ignored"].format(names="notes.txt")
     expect(card.locator(".refusal")).to_have_text(f"⚠ {ignored}")
 
