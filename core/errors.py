@@ -36,7 +36,7 @@ message is for people.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
     "AccessError",
@@ -105,6 +105,19 @@ class TenSightError(Exception):
     """
 
     code: str = "error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the constructor, whose parameters differ from the arguments it stores."""
+        return _restore, (type(self), self.args, vars(self))
+
+
+def _restore(
+    kind: type[TenSightError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> TenSightError:
+    """Return an unpickled error."""
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
 
 
 class ImageError(TenSightError, ValueError):

@@ -71,7 +71,7 @@ class AnswerCounts:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything that was counted is stored."""
+        """Return whether everything that was counted is stored."""
         return not self._histograms
 
 

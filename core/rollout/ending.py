@@ -38,7 +38,7 @@ class RolloutEnder:
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many rollouts this process has ended, by kind and outcome."""
+        """Return the number of rollouts that this process has ended, by kind and outcome."""
         return dict(self._ends)
 
     def end(

@@ -22,6 +22,7 @@ _COSMETIC = {
     # Added below where the recipe has them.
     *("plan", "step_scales", "build_head"),
 }
+# The same of a plan: the verdict is fitted to the trained network.
 _COSMETIC_IN_PLAN = {"tiny_imagenet_weight"}
 # Names of fields as state.json has them, so that runs of older code can be resumed.
 _STORED_NAMES = {

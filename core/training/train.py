@@ -148,7 +148,7 @@ def _export(
             weights = to_flatbuffer(model, recipe.precision)
             bundle = write_bundle(folder / recipe.name, draft, {MODEL: weights})
             check_precision(bundle, float32_bundle, data.validation, settings)
-        probe = TinyProbe.of(recipe.plan, settings) or trained.ood_params
+        probe = TinyProbe.from_plan(recipe.plan, settings) or trained.ood_params
         config, files, resizing = complete_config(bundle, data, settings, probe)
         if recipe.teachable and data.real is not None:
             classifier = Classifier(bundle, threads=settings.threads)

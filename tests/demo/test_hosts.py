@@ -18,8 +18,8 @@ from demo.hosts import TrustedHosts
         ("127.0.0.1", {}, "127.0.0.1.photos.example", None),
         ("127.0.0.1", {"shared": True}, "photos.example", "http://photos.example"),
         ("127.0.0.1", {"proxies": 1}, "Photos.example", "http://photos.example"),
-        ("0.0.0.0", {}, "photos.example", "http://photos.example"),  # noqa: S104
-        ("0.0.0.0", {}, "photos.example/x", None),  # noqa: S104
+        ("0.0.0.0", {}, "photos.example", "http://photos.example"),  # noqa: S104  # binds nothing
+        ("0.0.0.0", {}, "photos.example/x", None),  # noqa: S104  # binds nothing
     ],
 )
 def test_origin_is_returned_only_for_trusted_hosts(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from core.errors import BundleError
 from core.inference.classifier import Classifier, PreprocessedPhoto
@@ -13,7 +15,7 @@ from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
 
-__all__ = ["CountingCatalog", "FailingCatalog", "RecordingObserver", "SlowCatalog"]
+__all__ = ["CountingCatalog", "FailingCatalog", "RecordingObserver", "SlowCatalog", "failing"]
 
 # Far longer than it takes on a busy machine.
 _PATIENCE_S = 120.0
@@ -82,6 +84,29 @@ class CountingCatalog(Catalog):
         self._counted.pop(name, None)
 
 
+def failing(loaded: Classifier, *, nan: bool = False) -> Classifier:
+    """Return a classifier that fails at every photo, or computes NaN.
+
+    Args:
+        loaded: The classifier that it resembles otherwise.
+        nan: Whether it computes NaN instead of failing.
+    """
+
+    class Failing(Classifier):
+        def __init__(self) -> None:
+            self.__dict__ |= loaded.__dict__
+
+        def infer(
+            self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+        ) -> list[Prediction]:
+            if not nan:
+                raise BundleError("it cannot run")
+            predictions = super().infer(seen, saliency=saliency)
+            return [replace(each, known_score=math.nan) for each in predictions]
+
+    return Failing()
+
+
 class FailingCatalog(Catalog):
     """A catalog with a model whose inference fails.
 
@@ -95,19 +120,7 @@ class FailingCatalog(Catalog):
 
     def load(self, name: str | None = None) -> Classifier:
         loaded = super().load(name)
-        if loaded.name != self._failing:
-            return loaded
-
-        class Failing(Classifier):
-            def __init__(self) -> None:
-                self.__dict__ |= loaded.__dict__
-
-            def infer(
-                self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
-            ) -> list[Prediction]:
-                raise BundleError("it cannot run")
-
-        return Failing()
+        return failing(loaded) if loaded.name == self._failing else loaded
 
 
 class SlowCatalog(Catalog):

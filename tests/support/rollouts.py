@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import io
-import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from core.bundle.folder import Bundle
-from core.errors import BundleError
-from core.inference.classifier import Classifier, PreprocessedPhoto
+from core.inference.classifier import Classifier
 from core.inference.prediction import Prediction
 from core.registry.catalog import Catalog
 from core.registry.revisions import RevisionStore, StoredRevision
@@ -27,6 +24,7 @@ from core.store.rollouts import Rollout
 from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support import drawings
+from tests.support.catalogs import failing
 from tests.support.releases import retitled
 from tests.support.servers import wait_for
 
@@ -153,21 +151,7 @@ class CatalogWithFailingCandidate(Catalog):
     nan = False
 
     def load_candidate(self, bundle: Bundle, **options: Any) -> Classifier:
-        loaded, nan = super().load_candidate(bundle, **options), self.nan
-
-        class Failing(Classifier):
-            def __init__(self) -> None:
-                self.__dict__ |= loaded.__dict__
-
-            def infer(
-                self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
-            ) -> list[Prediction]:
-                if not nan:
-                    raise BundleError("it cannot run")
-                predictions = super().infer(seen, saliency=saliency)
-                return [replace(each, known_score=math.nan) for each in predictions]
-
-        return Failing()
+        return failing(super().load_candidate(bundle, **options), nan=self.nan)
 
 
 def fake_worker(code: str) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def recalibrate(
             photos, which the plan needs, are missing.
     """
     check_same_labels(bundle, data.dataset.name, data.dataset.labels)
-    probe: OodParams | TinyProbe | None = TinyProbe.of(plan, settings)
+    probe: OodParams | TinyProbe | None = TinyProbe.from_plan(plan, settings)
     if probe is None and bundle.config.verdict.method == "probe":
         probe = Classifier(bundle, threads=settings.threads).ood_params
     config, files, resizing = complete_config(bundle, data, settings, probe)

@@ -24,7 +24,7 @@ from core.training.photo_plan import PhotoPlan
 
 __all__ = ["TinyProbe"]
 
-Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+_Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 
 _ROWS = 12_000
 _OUTLIERS = 6_000
@@ -49,7 +49,7 @@ class TinyProbe:
     weight: float
 
     @classmethod
-    def of(cls, plan: PhotoPlan | None, settings: Settings) -> Self | None:
+    def from_plan(cls, plan: PhotoPlan | None, settings: Settings) -> Self | None:
         """Return the probe of a plan; None where the network's own outputs are the probe.
 
         Raises:
@@ -70,6 +70,10 @@ class TinyProbe:
             classifier: The calibrated model.
             data: The learning rows and the real photos are used.
 
+        Returns:
+            `kernel` of shape (d, k + 1) and `bias` of shape (k + 1,), float16, for embeddings of
+            length d and k labels; the last output is "none".
+
         Raises:
             DataError: There are no real photos.
         """
@@ -82,7 +86,7 @@ class TinyProbe:
         rows = data.learn.take(chosen.astype(np.int64))
         outliers = subsample(self.images.outliers, _OUTLIERS)
         photo_labels = np.where(photos.known, photos.labels, none)
-        groups: list[tuple[Images, NDArray[np.int64], float]] = [
+        groups: list[tuple[_Images, NDArray[np.int64], float]] = [
             (rows.images, rows.labels, 1.0),
             (photos.images, photo_labels, 1.0),
             (downscale(classifier, photos.images), photo_labels, 1.0),

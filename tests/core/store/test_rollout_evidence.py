@@ -13,21 +13,10 @@ from core.rollout.sequential import Blocks, average_alternatives, log_factors
 from core.settings import Settings
 from core.store.end_reasons import BY_HAND
 from core.store.feedback import Feedback, StoredAnswer
-from core.store.rollout_evidence import AnswerSummary, Comparison, TrafficCounts, answer_digest
-from core.store.rollouts import Rollout
+from core.store.rollout_evidence import TrafficCounts, answer_digest
 from core.store.store import Store
 from core.store.tables import COMPARISONS, TRAFFIC
-
-SCORES = {"cat": 0.9, "dog": 0.1}
-
-
-def begin(store: Store, model: str = "a") -> Rollout:
-    return store.rollouts.begin(model, "canary", candidate="2", live="1", share=0.1, slow_ms=20.0)
-
-
-def comparison(answer: str) -> Comparison:
-    said = AnswerSummary("cat", "known", 0.9, 0.8, 3.0)
-    return Comparison(answer, said, said)
+from tests.support.stored_rollouts import SCORES, begin, comparison
 
 
 def test_evidence_is_stored_in_order(each: Settings) -> None:

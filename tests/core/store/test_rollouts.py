@@ -13,12 +13,9 @@ from core.settings import Settings
 from core.store.audit import AuditEntry
 from core.store.end_reasons import BY_HAND, EndReason
 from core.store.live import LiveRevision, ShownState
-from core.store.rollouts import AUTOMATIC, Rollout
+from core.store.rollouts import AUTOMATIC
 from core.store.store import Store
-
-
-def begin(store: Store, model: str = "a") -> Rollout:
-    return store.rollouts.begin(model, "canary", candidate="2", live="1", share=0.1, slow_ms=20.0)
+from tests.support.stored_rollouts import begin
 
 
 def entry_of(act: str, outcome: str) -> AuditEntry:

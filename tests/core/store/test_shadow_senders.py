@@ -10,21 +10,9 @@ import sqlalchemy as sa
 from core.settings import Settings
 from core.store.end_reasons import BY_HAND
 from core.store.feedback import StoredAnswer
-from core.store.rollout_evidence import AnswerSummary, Comparison
-from core.store.rollouts import Rollout
 from core.store.store import Store
 from core.store.tables import ROLLOUTS, SHADOW_SENDERS
-
-SCORES = {"cat": 0.9, "dog": 0.1}
-
-
-def begin(store: Store, model: str = "a") -> Rollout:
-    return store.rollouts.begin(model, "canary", candidate="2", live="1", share=0.1, slow_ms=20.0)
-
-
-def comparison(answer: str) -> Comparison:
-    said = AnswerSummary("cat", "known", 0.9, 0.8, 3.0)
-    return Comparison(answer, said, said)
+from tests.support.stored_rollouts import SCORES, begin, comparison
 
 
 def test_comparison_is_deleted_once_its_sender_is_known_to_be_forgotten(each: Settings) -> None:

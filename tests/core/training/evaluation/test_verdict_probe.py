@@ -77,17 +77,17 @@ def test_training_record_names_tiny_imagenet_once(
 
 def test_plan_without_tiny_imagenet_keeps_the_outputs_of_the_network(tmp_path: Path) -> None:
     settings = Settings(data=made.tiny_imagenet(tmp_path))
-    assert TinyProbe.of(None, settings) is None
-    assert TinyProbe.of(PLAN, settings) is None
+    assert TinyProbe.from_plan(None, settings) is None
+    assert TinyProbe.from_plan(PLAN, settings) is None
 
 
 def test_plan_with_tiny_imagenet_needs_real_photos_too(tmp_path: Path) -> None:
     settings = Settings(data=made.tiny_imagenet(tmp_path))
     plan = replace(PLAN, tiny_imagenet_weight=0.5)
     with pytest.raises(DataError, match=r"holds no train-\*\.parquet: it must hold"):
-        TinyProbe.of(plan, settings)
+        TinyProbe.from_plan(plan, settings)
     made.real_photos(tmp_path)
-    probe = TinyProbe.of(plan, settings)
+    probe = TinyProbe.from_plan(plan, settings)
     assert probe is not None
     assert probe.weight == 0.5
     assert len(probe.images.outliers) == 240
