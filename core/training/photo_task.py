@@ -103,6 +103,7 @@ class PhotoTask(RecipeTask):
             rows=self.plan.phase_at(epoch).rows,
             batch_size=self.recipe.batch_size,
             crop_padding=self.recipe.crop_padding,
+            cutout=self.recipe.cutout,
             seed=self.seed,
             epoch=epoch,
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import processors
-from core.training.data.augment import cut_out, random_crops, random_resized_window
+from core.training.data.augment import cut_and_mix, cut_out, random_crops, random_resized_window
 from core.training.data.datasets import Split
 from core.training.recipe import Recipe
 
@@ -21,7 +21,7 @@ __all__ = ["Batches", "FixedBatches", "PrefetchDataset", "TrainingData"]
 # Origin of an image in the table of an epoch.
 _ROWS, _SHARP, _OUTLIERS = range(3)
 _COARSE_SIDE = 32
-_PREFETCHED_BATCHES = 3
+_MIN_PREFETCHED_BATCHES = 3
 # A class with a smaller fraction of the sharp images counts as absent from them.
 _MIN_CLASS_FRACTION = 0.01
 
@@ -58,10 +58,11 @@ class PrefetchDataset(keras.utils.PyDataset):  # type: ignore[misc]  # keras is 
     def __init__(self) -> None:
         super().__init__()
         self._threads = ThreadPoolExecutor(processors())
+        self._prefetched = max(_MIN_PREFETCHED_BATCHES, processors())
         self._pending: dict[int, Future[Batch]] = {}
 
     def __getitem__(self, i: int) -> Batch:
-        for j in range(i, min(i + _PREFETCHED_BATCHES + 1, len(self))):
+        for j in range(i, min(i + self._prefetched + 1, len(self))):
             if j not in self._pending:
                 self._pending[j] = self._threads.submit(self.batch, j)
         return self._pending.pop(i).result()
@@ -143,7 +144,9 @@ class Batches(PrefetchDataset):
             images[others], _ = self._augmented_sharp(subset.images, rng)
             targets[others] = self._recipe.outlier_weight / self._classes
         inputs = normalise(images, self._recipe.input)
-        if self._recipe.cutout:
+        if rng.random() < self._recipe.cutmix:
+            cut_and_mix(inputs, targets, rng)
+        elif self._recipe.cutout:
             cut_out(inputs, round(self._recipe.cutout * self._spec.height / 32), rng)
         return inputs, targets
 

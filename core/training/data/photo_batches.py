@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.photos.preprocess import InputSpec, normalise, resize
+from core.training.data.augment import cut_out
 from core.training.data.batches import Batch, PrefetchDataset
 from core.training.data.datasets import Split
 from core.training.data.photo_views import PhotoViews
@@ -172,6 +173,8 @@ class PhotoBatches(PrefetchDataset):
         rows: Number of rows in the epoch; all rows if there are fewer.
         batch_size: Images per batch.
         crop_padding: Width in pixels of the reflected border that rows are cropped from.
+        cutout: Side of the square that is set to the mean, in pixels of a 32-pixel image; 0 for
+            none.
         seed: Seed of the run.
         epoch: Number of the epoch, counted from 1.
     """
@@ -185,12 +188,14 @@ class PhotoBatches(PrefetchDataset):
         rows: int,
         batch_size: int,
         crop_padding: int,
+        cutout: int,
         seed: int,
         epoch: int,
     ) -> None:
         super().__init__()
         self._data = data
         self._spec = spec
+        self._cutout = round(cutout * spec.height / 32)
         self._views = PhotoViews(plan, spec, crop_padding)
         self._sampler = BatchSampler(data, plan, rows, batch_size, (seed, epoch))
 
@@ -206,6 +211,7 @@ class PhotoBatches(PrefetchDataset):
         flipped = rng.random(len(images)) < 0.5
         images = np.where(flipped[:, None, None, None], images[:, :, ::-1], images)
         truth = np.concatenate([rows.labels, photos.labels[chosen]])
-        return normalise(images, self._spec), np.eye(self._sampler.none + 1, dtype=np.float32)[
-            truth
-        ]
+        inputs = normalise(images, self._spec)
+        if self._cutout:
+            cut_out(inputs, self._cutout, rng)
+        return inputs, np.eye(self._sampler.none + 1, dtype=np.float32)[truth]

@@ -99,9 +99,9 @@ class Bias(layers.Layer):  # type: ignore[misc]  # keras is not typed
 def scratch(shape: Shape, classes: int) -> keras.Model:
     """Build a network after the deepest one of airbench (Jordan 2024, arXiv 2404.00498).
 
-    It differs in the width of the last group, 384 instead of 512; the bias after the whitening
-    layer is always trained; batch normalisation has a momentum of 0.8 and an epsilon of 1e-5; the
-    last layer has the default initialisation of Keras.
+    It differs from it: the bias after the whitening layer is always trained; batch normalisation
+    has a momentum of 0.8 and an epsilon of 1e-5; the last layer has the default initialisation of
+    Keras.
 
     The kernel of the first layer is random until `whiten` is called.
 
@@ -127,7 +127,7 @@ def scratch(shape: Shape, classes: int) -> keras.Model:
     filters = 2 * shape[-1] * _PATCH**2
     x = layers.Conv2D(filters, _PATCH, use_bias=False, trainable=False, name=_WHITENING)(x)
     x = layers.Activation("gelu")(Bias()(x))
-    for filters in (128, 384, 384):
+    for filters in (128, 384, 512):
         x = start = layers.Activation("gelu")(convolution(x, filters, pool=True))
         x = layers.Activation("gelu")(convolution(x, filters))
         x = layers.Activation("gelu")(layers.Add()([convolution(x, filters), start]))

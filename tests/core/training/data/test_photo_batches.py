@@ -29,7 +29,7 @@ PLAN = PhotoPlan(
 SPEC = made.recipe().input.model_copy(update={"height": 24, "width": 24})
 
 
-def _batches(folder: Path, plan: PhotoPlan = PLAN, epoch: int = 1) -> PhotoBatches:
+def _batches(folder: Path, plan: PhotoPlan = PLAN, epoch: int = 1, cutout: int = 0) -> PhotoBatches:
     if not (folder / "real_photos").exists():
         made.real_photos(folder)
     photos = load_real_photos(Settings(data=folder)).train
@@ -40,6 +40,7 @@ def _batches(folder: Path, plan: PhotoPlan = PLAN, epoch: int = 1) -> PhotoBatch
         rows=100,
         batch_size=50,
         crop_padding=4,
+        cutout=cutout,
         seed=0,
         epoch=epoch,
     )
@@ -81,3 +82,10 @@ def test_labelled_batches_keep_order() -> None:
     assert len(batches) == 2
     truth = np.concatenate([batches[i][1] for i in range(2)]).argmax(axis=1)
     np.testing.assert_array_equal(truth, split.labels)
+
+
+def test_cutout_sets_a_square_of_each_image_to_the_mean(tmp_path: Path) -> None:
+    for image in _batches(tmp_path, cutout=8)[0][0]:
+        rows, columns = np.nonzero((image == 0).all(axis=-1))
+        assert len(rows) == 36, "8 of 32 pixels are 6 of 24"
+        assert np.ptp(rows) == np.ptp(columns) == 5
