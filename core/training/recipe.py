@@ -58,8 +58,6 @@ class Recipe:
             every other one, so that any two consecutive epochs show both sides of each image.
         cutout: Side of the square that is set to the mean of `input` at a random place, in pixels
             of a 32-pixel image; 0 for none.
-        cutmix: Fraction of the batches in which parts of the images are exchanged, see
-            `cut_and_mix`; the others have `cutout`. Not with a `plan`.
         mixed_precision: Whether to compute in bfloat16, with float32 weights.
         side_schedule: Progressive resizing: pairs of the fraction of the epochs from which on, and
             the side of the images in pixels. Fractions rise from 0. Empty: the side of `input`
@@ -104,7 +102,6 @@ class Recipe:
     crop_padding: int = 0
     flip: Literal["random", "alternating"] | None = None
     cutout: int = 0
-    cutmix: float = 0.0
     mixed_precision: bool = False
     side_schedule: tuple[tuple[float, int], ...] = ()
     tiny_imagenet: bool = False

@@ -95,8 +95,6 @@ def _normalised(identity: Mapping[str, Any]) -> dict[str, Any]:
     recipe = dict(identity.get("recipe", {}))
     if recipe.get("head") is None:
         recipe.pop("head", None)
-    if not recipe.get("cutmix"):
-        recipe.pop("cutmix", None)
     if plan := recipe.get("plan"):
         recipe["plan"] = {name: each for name, each in plan.items() if (name, each) != ("views", 0)}
     return identity | {"recipe": recipe}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cut_and_mix", "cut_out", "random_crops", "random_resized_window"]
+__all__ = ["cut_out", "random_crops", "random_resized_window"]
 
 _MIN_AREA = 0.5
 
@@ -66,28 +66,3 @@ def cut_out(inputs: NDArray[np.float32], side: int, rng: np.random.Generator) ->
         strict=True,
     ):
         image[top : top + side, left : left + side] = 0
-
-
-def cut_and_mix(
-    inputs: NDArray[np.float32], targets: NDArray[np.float32], rng: np.random.Generator
-) -> None:
-    """Replace a random box of each image by that of another one, in place.
-
-    CutMix (Yun et al. 2019, arXiv 1905.04899): the box is the same in all images of the batch, its
-    area is uniformly distributed, and targets are mixed in proportion to the areas.
-
-    Args:
-        inputs: Images, shape (n, h, w, 3).
-        targets: Targets, shape (n, k).
-        rng: Source of randomness.
-    """
-    n, height, width, _ = inputs.shape
-    side = np.sqrt(rng.uniform())
-    middle = rng.uniform(0, (height, width))
-    half = side * np.array([height, width]) / 2
-    top, left = np.maximum(0, np.round(middle - half)).astype(int)
-    bottom, right = np.minimum((height, width), np.round(middle + half)).astype(int)
-    order = rng.permutation(n)
-    inputs[:, top:bottom, left:right] = inputs[order, top:bottom, left:right]
-    fraction = np.float32((bottom - top) * (right - left) / (height * width))
-    targets[:] = (1 - fraction) * targets + fraction * targets[order]

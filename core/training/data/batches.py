@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.photos.preprocess import InputSpec, normalise, resize
 from core.settings import processors
-from core.training.data.augment import cut_and_mix, cut_out, random_crops, random_resized_window
+from core.training.data.augment import cut_out, random_crops, random_resized_window
 from core.training.data.datasets import Split
 from core.training.recipe import Recipe
 
@@ -144,9 +144,7 @@ class Batches(PrefetchDataset):
             images[others], _ = self._augmented_sharp(subset.images, rng)
             targets[others] = self._recipe.outlier_weight / self._classes
         inputs = normalise(images, self._recipe.input)
-        if rng.random() < self._recipe.cutmix:
-            cut_and_mix(inputs, targets, rng)
-        elif self._recipe.cutout:
+        if self._recipe.cutout:
             cut_out(inputs, round(self._recipe.cutout * self._spec.height / 32), rng)
         return inputs, targets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.training.data.augment import cut_and_mix, cut_out, random_crops, random_resized_window
+from core.training.data.augment import cut_out, random_crops, random_resized_window
 
 
 def test_crop_is_a_window_of_the_reflected_image() -> None:
@@ -33,18 +33,3 @@ def test_cut_out_sets_one_square_of_each_image_to_the_mean() -> None:
         rows, columns = np.nonzero(image[..., 0] == 0)
         assert len(rows) == 25
         assert np.ptp(rows) == np.ptp(columns) == 4
-
-
-def test_targets_are_mixed_in_proportion_to_the_areas() -> None:
-    mixed = 0
-    for seed in range(50):
-        inputs = np.arange(6, dtype=np.float32)[:, None, None, None] * np.ones(
-            (1, 16, 12, 3), np.float32
-        )
-        targets = np.eye(6, dtype=np.float32)
-        cut_and_mix(inputs, targets, np.random.default_rng(seed))
-        for i, (image, target) in enumerate(zip(inputs, targets, strict=True)):
-            areas = np.bincount(image[..., 0].astype(int).ravel(), minlength=6) / image[..., 0].size
-            np.testing.assert_allclose(target, areas, atol=1e-6)
-            mixed += 0 < areas[i] < 1
-    assert mixed > 100

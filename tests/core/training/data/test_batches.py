@@ -69,13 +69,6 @@ def test_cutout_sets_square_to_mean() -> None:
         assert rows.max() - rows.min() == columns.max() - columns.min() == 7
 
 
-def test_cutmix_mixes_images_and_targets_of_its_fraction_of_the_batches() -> None:
-    data = TrainingData(split(200, 32, 4))
-    batches = Batches(data, plain(cutmix=0.5, batch_size=10), CLASSES, 0, 1)
-    mixed = [(batches[i][1].max(axis=1) < 1).any() for i in range(20)]
-    assert 4 <= sum(mixed) <= 16
-
-
 def test_side_schedule_grows_images_over_epochs() -> None:
     recipe = plain(epochs=10, side_schedule=((0.0, 16), (0.5, 24)))
     sides = [recipe.side_at(epoch) for epoch in range(1, 11)]
