@@ -58,7 +58,7 @@ def _lite2_scales(stage_decay: float) -> Mapping[str, NDArray[np.float32]]:
     return efficientnet.step_scales(efficientnet.read_imagenet(), stage_decay)
 
 
-# For a GPU: two cores process 40 images per second.
+# For a GPU: two cores process fewer than 60 images per second.
 _PHOTO_PLAN = PhotoPlan(
     phases=(Phase(14, 192, 45_000, peak_rate=4e-4, final_rate=4e-6),),
     near_kinds=(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from core.bundle.card import describe_pretrained
 from core.bundle.config import MODEL, Precision, Pretrained
 from core.bundle.folder import Bundle, write_bundle
 from core.cli.training import app
@@ -324,7 +325,8 @@ def test_card_describes_pretrained_weights(body: keras.Model, tmp_path: Path) ->
     assert bundle.config.training.pretrained == kept
     assert bundle.config.training.datasets == ("me/mine",)
     card = bundle.read("README.md").decode()
-    assert "VGG16 learned from made-up images. It is right on 0.4321 of Tiny ImageNet's 99" in card
+    assert f"Pretrained weights: {describe_pretrained(ABOUT)}" in card
+    assert "Accuracy on 99 validation images of Tiny ImageNet" in card
     other = keras.applications.VGG16(include_top=False, weights=None, input_shape=SHAPE)
     save_vgg16(other, ABOUT, settings)
     (error,) = ask(["transfer"], settings, resume=True, recipes=[recipe])
