@@ -15,6 +15,7 @@ from core.bundle.metrics import (
     PhotoMetrics,
     ResizeMetrics,
 )
+from core.bundle.real_photo_card import real_photo_section
 from core.bundle.taught_card import taught_card
 from core.photos.preprocess import ResizeRule
 from core.text import escape_markdown, markdown_code
@@ -61,6 +62,7 @@ def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
         f"{_safe(name)} {_safe(number)}" for name, number in origin.versions.items()
     )
     evaluated = f"{_safe(origin.hardware)}, {_safe(origin.date)}, code {_safe(origin.commit)}"
+    photos = _photo_section(config, metrics) + real_photo_section(metrics.real_photos)
     plots = [("Confusion matrix", CONFUSION), ("Reliability diagram", RELIABILITY)]
     labels = ", ".join(map(_safe, config.labels))
     embedded = "\n".join(f"![{name}]({file})" for name, file in plots if pictures)
@@ -102,7 +104,7 @@ Latency: {metrics.milliseconds:.2f} ms per photo at batch size 1, without decodi
 {classes}
 
 {embedded}
-{_photo_section(config, metrics)}{_ood_section(config, metrics)}{_corruption_section(metrics)}
+{photos}{_ood_section(config, metrics)}{_corruption_section(metrics)}
 ## Training
 
 {_training_section(config, metrics, pictures=pictures)}

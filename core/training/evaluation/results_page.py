@@ -10,11 +10,16 @@ from scipy.stats import binomtest
 from core.bundle.card import describe_pretrained, mean_corruption_metrics, separations
 from core.bundle.config import Pretrained
 from core.bundle.leaderboard import ModelInfo, mean_and_spread
-from core.bundle.metrics import ProportionEstimate, RealPhotoMetrics
 from core.inference.reliability import calibrated_ece_interval
 from core.training.ablation_results import Ablation
 from core.training.evaluation.pointing_game import CHANCE
-from core.training.evaluation.tables import best_first, display_name, measured_on
+from core.training.evaluation.real_photo_results import real_photo_results
+from core.training.evaluation.tables import (
+    best_first,
+    display_name,
+    estimate_cells,
+    measured_on,
+)
 from core.training.evaluation.teaching_results import SuiteResult, TeachingResults
 from core.training.recipe import Recipe
 
@@ -60,7 +65,7 @@ def results_page(
         *_accuracy(results),
         *_baseline(results, recipes),
         *_cost(results),
-        *_real_photos(results),
+        *real_photo_results(results),
         *_pointing(results),
         *_calibration(results),
         *_out_of_distribution(results),
@@ -93,7 +98,7 @@ def _accuracy(results: Sequence[ModelInfo]) -> list[str]:
         if (found := result.metrics.photo_accuracy) is None:
             cells += [""] * 4
         else:
-            cells += [*_estimate_cells(found[0]), found[1]]
+            cells += [*estimate_cells(found[0]), found[1]]
         lines.append(f"| {display_name(result)} | {' | '.join(cells)} |")
     return [*lines, "", measured_on(results)]
 
@@ -160,41 +165,6 @@ def _cost(results: Sequence[ModelInfo]) -> list[str]:
     return [*lines, ""]
 
 
-def _real_photos(results: Sequence[ModelInfo]) -> list[str]:
-    """Render accuracy and out-of-distribution detection on real photos; empty without any."""
-    rows: list[str] = []
-    for result in results:
-        metrics = result.metrics
-        for name, found in (
-            ("", metrics.real_photos),
-            (", frozen features", metrics.real_photos_frozen),
-            ("", metrics.unseen_sources),
-            (", frozen features", metrics.unseen_sources_frozen),
-        ):
-            if found is not None:
-                cells = " | ".join(_real_photo_cells(found))
-                rows.append(f"| {display_name(result)}{name} | {cells} |")
-    if not rows:
-        return []
-    return [
-        "## Real photos",
-        "",
-        "Accuracy on photos of known classes; AUROC of known_score, and share of photos of other "
-        "objects that are rejected where 95% of the photos of known classes are accepted, with 95% "
-        "intervals. Held-out kinds are kinds of other objects that took no part in training and "
-        "model selection. The first two rows of a model compare it with its baseline, a logistic "
-        "regression on the features of the pretrained network (frozen features). The validation "
-        "photos selected calibration, resize rule and verdict; held-out sources selected nothing.",
-        "",
-        "| model | photos | n | accuracy | 95% interval | worst class | n, other objects | AUROC "
-        "| rejected | n, held-out kinds | AUROC | rejected | ECE | if calibrated |",
-        "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: "
-        "| ---: |",
-        *rows,
-        "",
-    ]
-
-
 def _pointing(results: Sequence[ModelInfo]) -> list[str]:
     """Render the results of the grid pointing game; empty without any."""
     rows = []
@@ -220,30 +190,6 @@ def _pointing(results: Sequence[ModelInfo]) -> list[str]:
         "| --- | ---: | ---: | ---: | ---: |",
         *rows,
         "",
-    ]
-
-
-def _real_photo_cells(metrics: RealPhotoMetrics) -> list[str]:
-    share, interval, n = _estimate_cells(metrics.accuracy)
-    worst = min(metrics.recall.items(), key=lambda each: each[1].share)
-    error = "" if metrics.ece is None else f"{metrics.ece:.4f}"
-    expected = (
-        "" if metrics.ece_if_true is None else "{:.4f} to {:.4f}".format(*metrics.ece_if_true)
-    )
-    return [
-        metrics.data,
-        n,
-        share,
-        interval,
-        f"{worst[0]} {worst[1].share:.3f} (n = {worst[1].n})",
-        f"{metrics.n_none:,}",
-        "" if metrics.auroc is None else f"{metrics.auroc:.4f}",
-        _with_interval(metrics.rejected),
-        f"{metrics.n_kept_back:,}",
-        "" if metrics.auroc_kept_back is None else f"{metrics.auroc_kept_back:.4f}",
-        _with_interval(metrics.rejected_kept_back),
-        error,
-        expected,
     ]
 
 
@@ -445,18 +391,3 @@ def _ablation(ablation: Ablation | None) -> list[str]:
         "either: the Inception networks of keras.applications need images of at least 75 × 75 "
         "pixels, so most of their computation on CIFAR-10 would be spent on interpolated pixels.",
     ]
-
-
-def _estimate_cells(estimate: ProportionEstimate) -> list[str]:
-    """Return share, 95% interval and n."""
-    return [
-        f"{estimate.share:.4f}",
-        f"{estimate.low:.4f} to {estimate.high:.4f}",
-        f"{estimate.n:,}",
-    ]
-
-
-def _with_interval(estimate: ProportionEstimate | None) -> str:
-    if estimate is None:
-        return ""
-    return f"{estimate.share:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

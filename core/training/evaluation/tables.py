@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from core.bundle.leaderboard import ModelInfo
 from core.bundle.metrics import ProportionEstimate
 
-__all__ = ["best_first", "display_name", "index", "measured_on", "readme_table"]
+__all__ = [
+    "best_first",
+    "display_name",
+    "estimate_cells",
+    "index",
+    "measured_on",
+    "readme_table",
+    "with_interval",
+]
 
 
 def best_first(results: Sequence[ModelInfo]) -> list[ModelInfo]:
@@ -18,6 +26,22 @@ def best_first(results: Sequence[ModelInfo]) -> list[ModelInfo]:
 def display_name(result: ModelInfo) -> str:
     """Return title and name of a model in Markdown."""
     return f"{result.config.title} (`{result.config.name}`)"
+
+
+def estimate_cells(estimate: ProportionEstimate) -> list[str]:
+    """Return share, 95% interval and n of an estimate, as table cells."""
+    return [
+        f"{estimate.share:.4f}",
+        f"{estimate.low:.4f} to {estimate.high:.4f}",
+        f"{estimate.n:,}",
+    ]
+
+
+def with_interval(estimate: ProportionEstimate | None) -> str:
+    """Return share and 95% interval of an estimate; an empty string without one."""
+    if estimate is None:
+        return ""
+    return f"{estimate.share:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
 def readme_table(results: Sequence[ModelInfo]) -> str:
@@ -36,8 +60,9 @@ def readme_table(results: Sequence[ModelInfo]) -> str:
         valid = metrics.real_photos.accuracy if metrics.real_photos is not None else None
         test = metrics.photos.accuracy if metrics.photos is not None else None
         lines.append(
-            f"| {display_name(result)} | {metrics.test.accuracy:.4f} | {_with_interval(valid)} "
-            f"| {_with_interval(test)} | {metrics.milliseconds:.1f} |"
+            f"| {display_name(result)} | {metrics.test.accuracy:.4f} "
+            f"| {_with_interval_and_n(valid)} | {_with_interval_and_n(test)} "
+            f"| {metrics.milliseconds:.1f} |"
         )
     machines = sorted({result.metrics.origin.hardware for result in results})
     return (
@@ -49,7 +74,7 @@ def readme_table(results: Sequence[ModelInfo]) -> str:
     )
 
 
-def _with_interval(estimate: ProportionEstimate | None) -> str:
+def _with_interval_and_n(estimate: ProportionEstimate | None) -> str:
     if estimate is None:
         return "not measured"
     return f"{estimate.share:.3f} ({estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n:,})"

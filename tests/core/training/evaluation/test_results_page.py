@@ -78,17 +78,6 @@ def test_readme_table_has_both_sets_of_photos_with_intervals() -> None:
     assert "| not measured | 0.658" in row
 
 
-def test_results_page_compares_real_photos_with_the_frozen_baseline() -> None:
-    page = results_page([_with_real_photos(_classic())], None, RECIPES)
-    named = ("| real photos, valid | 693 |", "| real photos of held-out sources | 693 |")
-    rows = [line for line in page.splitlines() if any(each in line for each in named)]
-    assert len(rows) == 3
-    assert "frozen features | real photos, valid | 693 | 0.9570 | 0.9470 to 0.9670" in page
-    assert "truck 0.910 (n = 33) | 400 | 0.9812 | 0.930 (0.920 to 0.940) | 551 | 0.9711" in page
-    assert "real photos of held-out sources | 693 | 0.9660" in page
-    assert "## Real photos" not in results_page([_classic()], None, RECIPES)
-
-
 def test_results_page_names_pretrained_models_by_their_configuration() -> None:
     classic = _classic()
     assert "started from pretrained weights" not in results_page([classic], None, RECIPES)
