@@ -93,8 +93,8 @@ def _picture(name: str) -> Image.Image:
     if change == "close":
         return photo.crop((90, 40, 250, 150)).resize((640, 440), Image.Resampling.BICUBIC)
     if change == "blurred":
-        # Without the blur, some models take the lion for a cat.
-        return photo.crop((16, 16, *photo.size)).filter(ImageFilter.GaussianBlur(4))
+        # So blurred that only some models reject it, and others take it for a cat or a dog.
+        return photo.crop((16, 16, *photo.size)).filter(ImageFilter.GaussianBlur(8))
     return photo
 
 
