@@ -315,6 +315,7 @@ def test_photo_outside_the_upload_folder_is_not_read(page: PageTeaching, tmp_pat
         (draft(("circle", 3), ("None", 3)), "bad_class", ("None",)),
         (draft(("circle", 3), ("Circle ", 3)), "same_class", ("circle", "Circle")),
         (draft(("circle", 3), ("square", 3), title=" "), "bad_model", ("",)),
+        (draft(("circle", 3), ("square", 3), title="Classic cnn"), "taken_model", ("Classic cnn",)),
     ],
 )
 def test_draft_is_refused_before_photos_are_uploaded(

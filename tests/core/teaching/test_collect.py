@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -61,6 +62,18 @@ def test_photo_in_two_classes_is_refused(teaching: Teaching) -> None:
 def test_name_of_a_bundled_model_is_refused(teaching: Teaching) -> None:
     error = refused(teaching, drawn("circle", "square"), name="classic")
     assert (error.reason, error.names) == ("taken_model", ("classic",))
+
+
+@pytest.mark.parametrize("title", ["Classic CNN", "classic", "\uff23LASSIC"])
+def test_title_of_a_bundled_model_is_refused(teaching: Teaching, title: str) -> None:
+    photos = drawn("circle", "square")
+    for teach in (
+        partial(teaching.create, "chat:1", title),
+        partial(teaching.teach_named, "shapes", title=title),
+    ):
+        with pytest.raises(TeachingError, match="comes with TenSight") as told:
+            teach(photos=photos)
+        assert (told.value.reason, told.value.names) == ("taken_model", (title,))
 
 
 def test_unreadable_photos_alone_are_refused(teaching: Teaching) -> None:
