@@ -95,6 +95,7 @@ class PageTeaching:
             PageFullError: There are too many classifiers of all visitors.
         """
         draft.check()
+        self._teaching.check_title(draft.title)
         self._teaching.purge()
         with self._room:
             self._check_room(_owner(visitor), draft.replaces)

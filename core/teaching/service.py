@@ -157,7 +157,7 @@ class Teaching(OwnedModels):
             OutputError: TENSIGHT_HOME cannot be written.
         """
         check_model_name(name, self._untaught_names())
-        title = model_title(title or name)
+        title = self.check_title(title or name)
         check_installed()
         collected = collect(
             photos, self._base, self._embed, self._pool, self._key, progress=progress
@@ -165,6 +165,24 @@ class Teaching(OwnedModels):
         model = self._install(name, title, collected, None)
         self._taught.save_examples(name, collected.examples.to_bytes())
         return model
+
+    def check_title(self, title: str) -> str:
+        """Return the stored form of a classifier's title.
+
+        Raises:
+            TeachingError: It cannot be a title, or reads like name or title of a model that was not
+                taught, for which people would take the classifier.
+        """
+        stored = model_title(title)
+        untaught = self._untaught_bundles()
+        names = {name for each in untaught for name in (each.config.name, each.config.title)}
+        if comparison_key(stored) in {comparison_key(name) for name in names}:
+            raise TeachingError(
+                "taken_model",
+                f"{stored!r} is the name of a model that comes with TenSight. Choose another one.",
+                stored,
+            )
+        return stored
 
     def create(
         self,
@@ -188,7 +206,7 @@ class Teaching(OwnedModels):
             TeachingError, MissingExtraError, OutputError: As in `teach_named`; or the owner has too
                 many models.
         """
-        title = model_title(title)
+        title = self.check_title(title)
         check_installed()
         self._refuse_more_models(owner)
         collected = collect(
@@ -229,7 +247,7 @@ class Teaching(OwnedModels):
             TeachingError, MissingExtraError, OutputError: As in `teach_named`. The model keeps
                 answering as before.
         """
-        title = model_title(title)
+        title = self.check_title(title)
         self._owned(owner, model)
         check_installed()
         collected = collect(
@@ -440,14 +458,18 @@ class Teaching(OwnedModels):
 
     def _untaught_names(self) -> set[str]:
         """Return the names of models that were not taught, which no taught model may take."""
+        names = {each.config.name for each in self._untaught_bundles()}
+        return names | {folder.name for folder in find_bundles(self._settings.models)}
+
+    def _untaught_bundles(self) -> list[Bundle]:
+        """Return the readable models that were not taught."""
         bundles = list(self._revisions.bundles())
         for folder in find_bundles(self._settings.models):
             try:
                 bundles.append(Bundle.open(folder))
             except BundleError:
                 continue
-        names = {each.config.name for each in bundles if each.config.base is None}
-        return names | {folder.name for folder in find_bundles(self._settings.models)}
+        return [each for each in bundles if each.config.base is None]
 
     def _base_of(self, bundle: Bundle) -> TeachingBase:
         """Return the base of a taught model, which may differ from the base of new models."""

@@ -19,8 +19,10 @@ from core.bundle.config import CONFIG
 from core.bundle.leaderboard import ModelInfo
 from core.errors import BundleError, ModelNotFoundError, TeachingError, TeachingReason
 from core.registry.catalog import Catalog
+from core.registry.taught import TaughtStore
 from core.serving.local import LocalPredictor
 from core.teaching.base import BASE_MODEL
+from core.teaching.stored_examples import StoredExamples
 from tests.conftest import ROOT
 from tests.support.drawings import shape_jpeg
 from tests.support.running_bot import (
@@ -33,7 +35,7 @@ from tests.support.running_bot import (
     texts,
 )
 from tests.support.servers import wait_for
-from tests.support.teaching_chats import bot_without_pictures, send_class, teach_shapes
+from tests.support.teaching_chats import bot_without_pictures, learn, send_class, teach_shapes
 from tests.support.telegram_server import TelegramServer
 
 T = texts()
@@ -89,6 +91,27 @@ def test_more_photos_and_classes_are_taught(teaching: RunningBot, chat: int) -> 
     ]
     assert result.text.startswith("“Shapes” is ready. It knows “bars”, “circle”, “square”.")
     assert "Of 14 photos" in result.text
+
+
+def test_classifier_of_an_earlier_base_answers_and_needs_all_photos_to_learn(
+    teaching: RunningBot, chat: int
+) -> None:
+    telegram = teaching.telegram
+    result = teach_shapes(telegram, chat)
+    press(telegram, chat, result, T["teach_use"])
+    (record,) = teaching.state.taught.teaching().models(f"chat:{chat}")
+    store = TaughtStore(teaching.settings.home)
+    content = store.examples(record.id)
+    assert content is not None
+    older = replace(StoredExamples.from_bytes(content), base="0" * 64)
+    store.save_examples(record.id, older.to_bytes())
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach more"))
+    ask(telegram, chat, partial(send_class, telegram, chat, "bars", range(3)))
+    refused = learn(telegram, chat, "/teach done")
+    assert refused.text == refusal(TeachingError("other_base", ""), "en")
+    ask(telegram, chat, lambda: telegram.text(chat, "/teach cancel"))
+    reply = ask(telegram, chat, lambda: telegram.photo(chat, shape_jpeg("square", 9)))
+    assert reply.text.endswith("Shapes")
 
 
 def test_chat_compares_its_classifiers_with_the_others(teaching: RunningBot, chat: int) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from io import BytesIO
 
 import pytest
-from PIL import Image
 
 from bot.teaching_texts import refusal
 from core.errors import TeachingError, TeachingReason
 from core.store.lessons import LessonPhoto
-from tests.support.drawings import shape_jpeg
+from tests.support.drawings import shape_jpeg, with_pixel
 from tests.support.running_bot import RunningBot, ask, texts
 from tests.support.teaching_chats import bot_without_pictures, learn, send_class
 from tests.support.telegram_server import TelegramServer
@@ -24,15 +22,6 @@ T = texts()
 def refused(reason: TeachingReason, *names: str) -> str:
     """Return the text of a refusal."""
     return refusal(TeachingError(reason, "", *names), "en")
-
-
-def with_pixel(photo: bytes, level: int) -> bytes:
-    """Return a photo with one changed pixel in its corner, an invisible difference."""
-    image = Image.open(BytesIO(photo)).convert("RGB")
-    image.putpixel((0, 0), (level, level, level))
-    buffer = BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def send_album(telegram: TelegramServer, chat: int, label: str, photos: Sequence[bytes]) -> None:

@@ -42,7 +42,7 @@ from demo.tabs.teach import build
 from demo.tabs.teach_report import format_teaching_error, model_html, refusal_of, use_html
 from demo.teaching import LIFETIME_S, MAX_MODELS, PageFullError, PageTeaching, page_teaching
 from demo.teaching_photos import ClaimedPhotos, PhotosToTeach, TeachingDraft, UploadedPhoto
-from tests.support.drawings import shape_jpeg
+from tests.support.drawings import shape_jpeg, with_pixel
 from tests.support.predictors import ControlledPredictor
 from tests.support.taught import learn_here, teachable
 
@@ -228,6 +228,29 @@ def test_refused_photos_leave_the_classifier_as_it_was(page: PageTeaching, tmp_p
     assert page.describe(model).config.labels == ("circle", "square")
 
 
+def test_indistinguishable_photos_are_refused(page: PageTeaching, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    alike, copied = (ask(folder, "circle", "square", seeds=range(3)) for _ in range(2))
+    for i, photo in enumerate(alike.photos[3:]):
+        Path(photo.path).write_bytes(with_pixel(shape_jpeg("square", 0), 60 * i))
+    with pytest.raises(TeachingError) as refused:
+        teach(page, VISITOR, alike, folder)
+    assert (refused.value.reason, refused.value.names) == ("alike", ("square",))
+    for i, photo in enumerate(copied.photos[3:]):
+        Path(photo.path).write_bytes(with_pixel(shape_jpeg("circle", i), 116))
+    with pytest.raises(TeachingError) as refused:
+        teach(page, VISITOR, copied, folder)
+    assert (refused.value.reason, refused.value.names) == ("copy", ("circle", "square"))
+    for i, photo in enumerate(copied.photos[3:]):
+        Path(photo.path).write_bytes(shape_jpeg("circle", i))
+    with pytest.raises(TeachingError) as refused:
+        teach(page, VISITOR, copied, folder)
+    assert refused.value.reason == "two_classes"
+    told = "The photo square-0.jpg is in two classes: “circle”, “square”."
+    assert told in format_teaching_error(refused.value, "en")
+    assert page.models(VISITOR) == []
+
+
 def test_page_holds_a_bounded_number_of_classifiers(page: PageTeaching, tmp_path: Path) -> None:
     folder = tmp_path / "uploads"
     for visitor in (VISITOR, OTHER):
@@ -313,8 +336,14 @@ def test_photo_outside_the_upload_folder_is_not_read(page: PageTeaching, tmp_pat
         (draft(("circle", 201), ("square", 3)), "many_photos", ("circle",)),
         (draft(("circle", 3), ("", 3)), "bad_class", ("",)),
         (draft(("circle", 3), ("None", 3)), "bad_class", ("None",)),
+        (draft(("circle", 3), ("x" * 65, 3)), "bad_class", ("x" * 63 + "…",)),
+        (draft(("circle", 3), ("a\u202eb", 3)), "bad_class", ("a\\u202eb",)),
         (draft(("circle", 3), ("Circle ", 3)), "same_class", ("circle", "Circle")),
+        (draft(*((f"{i}", 3) for i in range(51))), "many_classes", ()),
+        (draft(*((f"{i}", 200) for i in range(13))), "many_in_all", ()),
         (draft(("circle", 3), ("square", 3), title=" "), "bad_model", ("",)),
+        (draft(("circle", 3), ("square", 3), title="none"), "bad_model", ("none",)),
+        (draft(("circle", 3), ("square", 3), title="Classic cnn"), "taken_model", ("Classic cnn",)),
     ],
 )
 def test_draft_is_refused_before_photos_are_uploaded(

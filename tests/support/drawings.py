@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from demo.tabs.examples import seascape, ship
 
-__all__ = ["gradient", "seascape", "shape_jpeg", "ship"]
+__all__ = ["gradient", "seascape", "shape_jpeg", "ship", "with_pixel"]
 
 
 def shape_jpeg(kind: str, seed: int, side: int = 96) -> bytes:
@@ -36,6 +36,15 @@ def shape_jpeg(kind: str, seed: int, side: int = 96) -> bytes:
                 draw.rectangle((0, row + left % 6, side, row + left % 6 + 4), "#2030d0")
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def with_pixel(photo: bytes, level: int) -> bytes:
+    """Return a photo with one changed pixel in its corner, an invisible difference."""
+    image = Image.open(BytesIO(photo)).convert("RGB")
+    image.putpixel((0, 0), (level, level, level))
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.command_line import run_tensight
-from tests.support.drawings import shape_jpeg
+from tests.support.drawings import shape_jpeg, with_pixel
 
 
 def folder_of(root: Path, *classes: str, each: int = 3) -> Path:
@@ -76,21 +76,57 @@ def test_report_is_printed_as_json(tmp_path: Path) -> None:
     assert report["skipped"] == []
 
 
-@pytest.mark.parametrize(
-    ("classes", "name", "why"),
-    [
-        (("circle",), "shapes", "at least 2 classes"),
-        (("circle", "square"), "efficientnet", "comes with TenSight"),
-        ((), "shapes", "has no folders with photos"),
-    ],
-)
-def test_refusal_is_printed_on_one_line(
-    tmp_path: Path, classes: tuple[str, ...], name: str, why: str
-) -> None:
-    (tmp_path / "photos").mkdir()
-    run = run_tensight("teach", name, folder_of(tmp_path / "photos", *classes))
+def assert_refused(photos: Path, why: str, name: str = "shapes", *options: str) -> None:
+    """Assert that a folder is refused in one line, and that nothing is installed."""
+    run = run_tensight("teach", name, photos, *options)
     assert run.returncode == 1
     assert why in run.stderr
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
-    assert not (tmp_path / "home" / "revisions").exists()
+    assert not (photos.parent / "home" / "revisions").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("efficientnet", (), "comes with TenSight"),
+        ("shapes", ("--title", "Classic CNN"), "comes with TenSight"),
+        ("My shapes", (), "cannot be the name of a model"),
+    ],
+)
+def test_invalid_name_of_a_model_is_refused(
+    tmp_path: Path, name: str, options: tuple[str, ...], why: str
+) -> None:
+    assert_refused(folder_of(tmp_path / "photos", "circle", "square"), why, name, *options)
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "why"),
+    [
+        ((), 3, "has no folders with photos"),
+        (("circle",), 3, "at least 2 classes"),
+        (("circle", "square"), 2, "at least 3 different photos: 'circle' has 2, 'square' has 2"),
+        (("circle", "None"), 3, "stands for photos of none of the classes"),
+        (("circle", "\uff43ircle"), 3, "read the same"),
+        (("circle", "squ\x07are"), 3, "characters that cannot be seen"),
+        (("circle", "s" * 65), 3, "1 to 64 characters"),
+        (tuple(str(n) for n in range(51)), 1, "at most 50 can be taught"),
+        # All but circles and squares are drawn as the same bars.
+        (("bars", "stripes"), 3, "Remove it from one of the classes"),
+    ],
+)
+def test_invalid_classes_are_refused(
+    tmp_path: Path, classes: tuple[str, ...], each: int, why: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    assert_refused(folder_of(tmp_path / "photos", *classes, each=each), why)
+
+
+def test_indistinguishable_photos_are_refused(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", "circle", "square")
+    for i, file in enumerate(sorted((photos / "square").iterdir())):
+        file.write_bytes(with_pixel(shape_jpeg("square", 0), 100 + 4 * i))
+    assert_refused(photos, "All photos of 'square' look the same")
+    for i, file in enumerate(sorted((photos / "square").iterdir())):
+        file.write_bytes(with_pixel(shape_jpeg("circle", i), 116))
+    assert_refused(photos, "The photos of 'circle' and 'square' look the same")
