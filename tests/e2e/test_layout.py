@@ -54,6 +54,31 @@ def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path
         keep_screenshot(page, f"answer-{width}")
 
 
+def test_answer_stands_beside_the_photo_or_below_it_with_its_actions(
+    page: Page, photo: Path
+) -> None:
+    width, height = SIZES["phone"]
+    page.set_viewport_size({"width": width, "height": height})
+    upload_photo(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    actions = page.locator("#actions button:visible")
+    texts = locale.page_texts("en")
+    names = ("why", "compare", "right", "wrong", "share")
+    expect(actions).to_have_text([texts[f"action_{name}"] for name in names])
+    parts = ("#photo", "#verdict", "#scores", "#actions", "#model", "#examples", "#options")
+    for name, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        settle(page)
+        assert len({box["y"] for box in actions.evaluate_all(_BOXES)}) == 1
+        boxes = [page.locator(part).evaluate_all(_BOXES)[0] for part in parts]
+        # In this order from top to bottom; the photo begins at the height of the verdict where it
+        # stands beside it.
+        tops = [box["y"] for box in boxes]
+        assert tops[1:] == sorted(tops[1:])
+        beside = boxes[0]["right"] <= boxes[1]["x"]
+        assert beside == (tops[1] < tops[0] + 40) == (name != "phone")
+
+
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
 def test_first_screen_of_a_phone_holds_the_longest_verdict(page: Page) -> None:
     width, height = SIZES["phone"]
