@@ -172,7 +172,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "")
         + "</tr>"
         for first, *others in rows
     )
-    named = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    named = f"<caption><span>{html.escape(caption)}</span></caption>" if caption else ""
     # The wrapper is focusable, so that keyboard users can scroll a wide table.
     name = html.escape(caption or head[0])
     return (

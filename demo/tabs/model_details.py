@@ -102,7 +102,7 @@ def confusion_matrix(result: ModelInfo, language: locale.Language) -> str:
     caption = html.escape(texts["teach_confused" if taught else "models_confusion"])
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{caption}">'
-        f'<table class="confusion"><caption>{caption}</caption>'
+        f'<table class="confusion"><caption><span>{caption}</span></caption>'
         f"<thead><tr><th scope=col>{texts['models_truth']}</th>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )

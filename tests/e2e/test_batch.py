@@ -36,6 +36,8 @@ _DROP = """place => {
     place.dispatchEvent(event);
 }"""
 
+_BADGES = {"known": "Recognised", "unsure": "Unsure", "none": "None of these"}
+
 
 def test_batch_shows_progress_and_leaves_no_files(
     photo: Path, text: Path, visiting: Callable[..., Page]
@@ -73,6 +75,8 @@ def test_batch_shows_results_filters_and_downloads(
     expect(page.locator("#batch-results .gallery img")).to_have_count(1)
     keep_screenshot(page, "batch")
     expected = catalog.load("classic").predict(photo)
+    badges = page.locator("#batch-results .gallery .badge")
+    expect(badges).to_have_text([_BADGES[expected.verdict], "Failed"])
     expect(page.locator("#batch-counts li")).to_have_text([f"{expected.label}1"])
     page.locator("#batch-results [data-show=failed]").click()
     expect(page.locator("#batch-results .gallery li:visible")).to_have_count(1)

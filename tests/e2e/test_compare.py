@@ -38,6 +38,7 @@ def test_models_are_compared(page: Page, photo: Path) -> None:
     upload_photo(page, photo, "#compared-photo")
     models = len(find_bundles(ROOT / "models"))
     expect(page.locator("#compared .card")).to_have_count(models)
+    expect(page.locator("#compared .card .bars li")).to_have_count(3 * models)
     expect(page.locator("#agreement")).to_contain_text("models say")
     dots = page.locator("#compare-chart .dot")
     expect(dots).to_have_count(models)

@@ -39,6 +39,7 @@ def test_data_and_about_work_without_the_data_set(page: Page) -> None:
     expect(page.locator("#data-missing")).to_contain_text("TENSIGHT_DATA")
     open_tab(page, "About")
     expect(page.get_by_text("Photos are processed on this server")).to_be_visible()
+    expect(page.locator("#programs h4")).to_have_text(["curl", "Python", "JavaScript", "MCP"])
     expect(page.locator("#about-answer")).to_contain_text("Stefan van der Walt (CC0)")
     keep_screenshot(page, "about")
 

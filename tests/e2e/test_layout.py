@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from core import locale
 from core.registry.catalog import Catalog
 from demo.model_choice import choice
+from demo.tabs import examples
 from tests.support.visit import (
     SIZES,
     TAB_KEYS,
@@ -26,6 +27,11 @@ from tests.support.visit import (
 _BOXES = """parts => parts.map(part => {
     const box = part.getBoundingClientRect();
     return {x: box.x, y: box.y, right: box.right};
+})"""
+_LINES = """parts => parts.map(part => {
+    const range = document.createRange();
+    range.selectNodeContents(part);
+    return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size;
 })"""
 _CUT_OFF = """(input, texts) => texts.filter(text => {
     input.value = text;
@@ -54,6 +60,31 @@ def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path
         keep_screenshot(page, f"answer-{width}")
 
 
+def test_answer_stands_beside_the_photo_or_below_it_with_its_actions(
+    page: Page, photo: Path
+) -> None:
+    width, height = SIZES["phone"]
+    page.set_viewport_size({"width": width, "height": height})
+    upload_photo(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    actions = page.locator("#actions button:visible")
+    texts = locale.page_texts("en")
+    names = ("why", "compare", "right", "wrong", "share")
+    expect(actions).to_have_text([texts[f"action_{name}"] for name in names])
+    parts = ("#photo", "#verdict", "#scores", "#actions", "#model", "#examples", "#options")
+    for name, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        settle(page)
+        assert len({box["y"] for box in actions.evaluate_all(_BOXES)}) == 1
+        boxes = [page.locator(part).evaluate_all(_BOXES)[0] for part in parts]
+        # In this order from top to bottom; the photo begins at the height of the verdict where it
+        # stands beside it.
+        tops = [box["y"] for box in boxes]
+        assert tops[1:] == sorted(tops[1:])
+        beside = boxes[0]["right"] <= boxes[1]["x"]
+        assert beside == (tops[1] < tops[0] + 40) == (name != "phone")
+
+
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
 def test_first_screen_of_a_phone_holds_the_longest_verdict(page: Page) -> None:
     width, height = SIZES["phone"]
@@ -65,6 +96,19 @@ def test_first_screen_of_a_phone_holds_the_longest_verdict(page: Page) -> None:
     last = page.locator("#scores li:visible").nth(2)
     for part in (page.locator("#photo .image-frame img"), page.locator("#verdict"), last):
         expect(part).to_be_in_viewport(ratio=1)
+
+
+@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+def test_names_of_examples_fit_their_thumbnails_on_a_phone(page: Page) -> None:
+    width, height = SIZES["phone"]
+    page.set_viewport_size({"width": width, "height": height})
+    texts = locale.page_texts(language_of(page))
+    named = [texts[f"example_{name}"] for name in examples.NAMES]
+    names = page.locator("#examples button span")
+    expect(names).to_have_text(named)
+    assert dict(zip(named, names.evaluate_all(_LINES), strict=True)) == {
+        name: min(len(name.split()), 2) for name in named
+    }
 
 
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)

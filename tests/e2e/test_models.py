@@ -8,9 +8,15 @@ from playwright.sync_api import Page, expect
 
 from core.registry.catalog import Catalog
 from tests.support.visit import (
+    SIZES,
     keep_screenshot,
     open_tab,
 )
+
+_SCROLL = """(part, share) => {
+    part.scrollLeft = share * part.scrollWidth;
+    return part.scrollLeft;
+}"""
 
 
 def test_models_tab_shows_the_figures_of_every_model(page: Page, catalog: Catalog) -> None:
@@ -40,3 +46,20 @@ def test_models_tab_shows_the_figures_of_every_model(page: Page, catalog: Catalo
     expect(page.locator("#confusion tbody td").first).to_have_text(str(first))
     page.locator("#card").get_by_role("button").first.click()
     expect(page.locator("#card")).to_contain_text("Two convolutions and two dense layers")
+
+
+def test_captions_stay_in_view_while_tables_are_scrolled(page: Page) -> None:
+    width, height = SIZES["phone"]
+    page.set_viewport_size({"width": width, "height": height})
+    open_tab(page, "Models")
+    for part in ("#confusion", "#leaderboard"):
+        scrolled, caption = page.locator(f"{part} .wide"), page.locator(f"{part} caption span")
+        expect(caption).not_to_be_empty()
+        places = []
+        for share in (0, 1):
+            assert (scrolled.evaluate(_SCROLL, share) > 0) == (share > 0), part
+            box = caption.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= width
+            places.append(box["x"])
+        assert places[0] == places[1] >= 0

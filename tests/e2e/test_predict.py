@@ -25,6 +25,8 @@ from tests.support.visit import (
     visit,
 )
 
+# Colours of bars and texts in the picture that is shared.
+_BAR, _INK = (199, 210, 254), (31, 41, 55)
 _PHONE = """() => {
     const plain = matchMedia;
     window.matchMedia = query => query === "(pointer: coarse)" ? {matches: true} : plain(query);
@@ -120,6 +122,13 @@ def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: s
     with Image.open(told.value.path()) as picture:
         assert picture.format == "PNG"
         assert picture.width == 800
+        # The photo stands above the verdict and the bars.
+        drawn = picture.convert("RGB")
+        shown, below = drawn.crop((0, 0, 800, 480)), drawn.crop((0, 480, 800, drawn.height))
+        assert len(shown.getcolors(800 * 480) or []) > 1000
+        counts = {colour: n for n, colour in below.getcolors(800 * drawn.height) or []}
+        assert counts[_BAR] > 720 * 48 / 3
+        assert counts[_INK] > 0
     expect(page.locator("#notice")).to_have_text("Link copied and picture downloaded.")
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == f"{url}/?model=classic"

@@ -68,6 +68,16 @@ def test_share_option_warns_of_public_access(tmp_path: Path) -> None:
     assert "pass through Gradio's servers" in said
 
 
+def test_mcp_option_serves_the_tools(tmp_path: Path) -> None:
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    accept = {"Accept": "application/json, text/event-stream"}
+    with serving(tmp_path, "web", "--mcp") as (url, _):
+        answer = httpx.post(f"{url}/mcp", json=asked, headers=accept, timeout=60)
+    assert {tool["name"] for tool in answer.json()["result"]["tools"]} == {
+        *("predict", "compare", "models")
+    }
+
+
 def test_taken_port_is_reported(url: str) -> None:
     port = url.rsplit(":", 1)[1]
     run = subprocess.run(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from core import locale
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from demo.tabs import examples
@@ -63,3 +66,17 @@ def test_bundled_photos_are_small_and_credited() -> None:
     for photo in photos:
         assert photo.stat().st_size < 40_000
         assert f"| {photo.name} |" in credited
+
+
+@pytest.mark.parametrize("language", locale.LANGUAGES)
+def test_page_credits_the_photos_and_marks_the_drawing(language: locale.Language) -> None:
+    texts = locale.page_texts(language)
+    for credited in (
+        "Stefan van der Walt (CC0)",
+        "Rachel Michetti (CC0)",
+        "SpaceX",
+        "Gradio (Apache 2.0)",
+    ):
+        assert credited in texts["about_credits"]
+    # A plain "ship" would pass for a photo.
+    assert len(texts["example_ship"].split()) > 1

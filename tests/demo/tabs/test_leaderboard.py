@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from core.registry.catalog import Catalog
-from demo.tabs.leaderboard import leaderboard
+from demo.tabs.leaderboard import leaderboard, models_chart
 
 
 def test_leaderboard_is_sorted_by_accuracy_on_photos(catalog: Catalog) -> None:
@@ -20,3 +20,14 @@ def test_leaderboard_is_sorted_by_accuracy_on_photos(catalog: Catalog) -> None:
     assert sorted(rows) == sorted(shares)
     assert [shares[row] for row in rows] == sorted(shares.values(), reverse=True)
     assert rows[-1] == results[0].config.title
+
+
+def test_chart_shows_accuracy_on_photos_if_every_model_has_it(catalog: Catalog) -> None:
+    results = catalog.models()
+    drawn = models_chart(results, "en")
+    assert drawn.count('class="dot') == len(results)
+    assert "Accuracy on photos" in drawn
+    without = results[0].metrics.model_copy(update={"photos": None, "real_photos": None})
+    results[0] = type(results[0])(results[0].config, without, results[0].revision)
+    # Accuracies on photos and on the test set are not comparable.
+    assert "Accuracy on photos" not in models_chart(results, "en")
