@@ -133,6 +133,9 @@ def _refused(scope: Scope) -> RequestError | None:
         return RequestError("This page does not create links to a visitor's session.")
     if path.startswith("component_server"):
         return RequestError("This page has no components with server functions.")
+    if path.startswith("process_recording"):
+        # Gradio would leave the file in the system's temporary folder, which is never swept.
+        return RequestError("This page does not process videos.")
     if path.startswith("file/") or (
         path.startswith("file=") and not PurePath(path.removeprefix("file=")).is_absolute()
     ):

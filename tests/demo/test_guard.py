@@ -120,6 +120,14 @@ def test_deep_links_are_refused(url: str) -> None:
     assert httpx.get(f"{url}{API}/deep_link?session_hash=s").status_code == 403
 
 
+@pytest.mark.parametrize("path", ["process_recording", "process_recording/"])
+def test_videos_are_refused(url: str, photo: Path, path: str) -> None:
+    with photo.open("rb") as stream:
+        answer = httpx.post(f"{url}{API}/{path}", files={"video": stream})
+    assert answer.status_code == 403
+    assert "does not process videos" in answer.json()["detail"]
+
+
 def test_body_outside_the_api_is_limited(url: str) -> None:
     for path in ("/", "/config", "/login", "/gradio_api"):
         assert httpx.post(f"{url}{path}", content=bytes(2**16 + 1)).status_code == 413
