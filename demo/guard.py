@@ -305,7 +305,8 @@ def _is_upload(scope: Scope) -> bool:
 
 def _rule_of(scope: Scope) -> BodyRule:
     if _is_upload(scope):
-        return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is streamed to a file
+        # It is streamed to a file. Gradio takes photos from these parts only.
+        return BodyRule(_MAX_UPLOAD_BYTES, held=False, file_parts="files")
     if _EVENT.fullmatch(_api_path(scope)) or scope["path"] == HELD_PATH:
         return BodyRule(MAX_EVENT_BYTES, max_values=_MAX_EVENT_VALUES)
     if scope["path"] == LIVE_PATH:

@@ -287,6 +287,7 @@ def test_upload_of_a_client_that_offers_http2_is_kept(url: str, photo: Path) -> 
     ("disposition", "size", "told"),
     [
         ("name=files; filename*=UTF-8''x.jpg", 100, "by filename* alone"),
+        ("name=files", 100, "has no file name"),
         ("name=files", 70_000, "has no file name"),
         ("name=files", 4 * 2**20, "has no file name"),
     ],
@@ -298,6 +299,13 @@ def test_upload_without_a_file_is_refused(url: str, disposition: str, size: int,
     answer = httpx.post(f"{url}{API}/upload", content=body, headers=kind)
     assert answer.status_code == 400
     assert told in answer.json()["detail"]
+
+
+def test_upload_with_an_invalid_boundary_is_refused(url: str) -> None:
+    kind = {"Content-Type": f"multipart/form-data; boundary={'B' * 5_000}"}
+    answer = httpx.post(f"{url}{API}/upload", content=b"--B\r\n", headers=kind)
+    assert answer.status_code == 400
+    assert "The form cannot be parsed" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("space", [False, True], ids=["own-server", "space"])
