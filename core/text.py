@@ -26,8 +26,12 @@ _HIDDEN = re.compile(
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _CODE = re.compile(r"(`[\w .,=/-]+`)", re.ASCII)
-# An underscore inside a word is not markup.
-_MARKDOWN = re.compile(r"[\\`*{}\[\]<>#+!|~$&]|(?<![^\W_])_|_(?![^\W_])")
+# An underscore inside a word is not markup. The last line is what renderers find addresses by, of
+# which they would make links.
+_MARKDOWN = re.compile(
+    r"[\\`*{}\[\]<>#+!|~$&]|(?<![^\W_])_|_(?![^\W_])"
+    r"|:(?=//)|(?<=[Ww]{3})\.|@"
+)
 _LEADING = re.compile(r"^(?:(?=[-=])|(\d{1,9})(?=[.)](?:\s|$)))")
 
 

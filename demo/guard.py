@@ -133,6 +133,9 @@ def _refused(scope: Scope) -> RequestError | None:
         return RequestError("This page does not create links to a visitor's session.")
     if path.startswith("component_server"):
         return RequestError("This page has no components with server functions.")
+    if path.startswith("process_recording"):
+        # Gradio would leave the file in the system's temporary folder, which is never swept.
+        return RequestError("This page does not process videos.")
     if path.startswith("file/") or (
         path.startswith("file=") and not PurePath(path.removeprefix("file=")).is_absolute()
     ):
@@ -302,7 +305,8 @@ def _is_upload(scope: Scope) -> bool:
 
 def _rule_of(scope: Scope) -> BodyRule:
     if _is_upload(scope):
-        return BodyRule(_MAX_UPLOAD_BYTES, held=False)  # it is streamed to a file
+        # It is streamed to a file. Gradio takes photos from these parts only.
+        return BodyRule(_MAX_UPLOAD_BYTES, held=False, file_parts="files")
     if _EVENT.fullmatch(_api_path(scope)) or scope["path"] == HELD_PATH:
         return BodyRule(MAX_EVENT_BYTES, max_values=_MAX_EVENT_VALUES)
     if scope["path"] == LIVE_PATH:

@@ -210,7 +210,11 @@ in the last scenario, these have known scores and confidences in the lower half:
 
 
 def rollout_page(
-    runs: int, *, command: str, progress: Callable[[str], None] = lambda _: None
+    runs: int,
+    *,
+    command: str,
+    progress: Callable[[str], None] = lambda _: None,
+    photos: int = _FALSE_ALARM_PHOTOS,
 ) -> str:
     """Run the simulations and return the page.
 
@@ -219,6 +223,7 @@ def rollout_page(
             the number of canaries, and of beginnings of drift, for each power.
         command: The command line, for the page.
         progress: Called with the name of each simulation.
+        photos: Number of judged photos of each canary whose false alarms are counted.
     """
     power_runs = max(1, runs // 10)
     return _TEMPLATE.format(
@@ -233,13 +238,13 @@ def rollout_page(
         runs=runs,
         power_runs=power_runs,
         max_wait_h=MAX_WAIT_H,
-        photos=_FALSE_ALARM_PHOTOS,
+        photos=photos,
         correlation=_CORRELATION,
         worse=", ".join(f"{100 * each:.0f}" for each in _WORSE_BY),
         p=np.format_float_positional(ALARM_P),
         change=MIN_CHANGE,
         min_photos=MIN_PHOTOS,
-        false_alarms=_false_alarm_table(runs, progress),
+        false_alarms=_false_alarm_table(runs, photos, progress),
         power=_power_table(power_runs, progress),
         pairs=RunScenario().pairs,
         run_false_alarms=_run_false_alarm_table(runs, progress),
@@ -250,11 +255,11 @@ def rollout_page(
     )
 
 
-def _false_alarm_table(runs: int, progress: Callable[[str], None]) -> str:
+def _false_alarm_table(runs: int, photos: int, progress: Callable[[str], None]) -> str:
     rows = []
     for share in _SHARES:
         for error_rate in _ERROR_RATES:
-            scenario = Scenario(share=share, error_rate=error_rate, photos=_FALSE_ALARM_PHOTOS)
+            scenario = Scenario(share=share, error_rate=error_rate, photos=photos)
             row = [f"{share:.0%}", f"{1 - error_rate:.0%}"]
             for correlation in (0.0, _CORRELATION):
                 progress(f"false alarms at a share of {share:.0%}, {error_rate:.0%} wrong")

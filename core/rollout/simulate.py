@@ -83,6 +83,8 @@ def photos_until_alarm(scenario: Scenario, runs: int, seed: int = 0) -> NDArray[
         alarmed = run[combine_strata(strata[run]) >= np.log(scenario.alarm_at)]
         ended[alarmed] = photo
         running = running[ended[running] == _NO_ALARM]
+        if not len(running):
+            break
     return ended
 
 

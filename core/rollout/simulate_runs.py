@@ -68,6 +68,8 @@ def pairs_until_alarm(scenario: RunScenario, runs: int, seed: int = 0) -> NDArra
         ended[risen[evidence >= np.log(scenario.alarm_at)]] = pair
         goes_on = ended[running] == _NO_ALARM
         running, is_busy = running[goes_on], is_busy[goes_on]
+        if not len(running):
+            break
     return ended
 
 

@@ -16,6 +16,9 @@ from core.settings import Settings
 
 __all__ = ["keyed_hash", "load_hash_key"]
 
+# White space, zeros and the bytes of a byte order mark: a key of these alone could be guessed.
+_NO_KEY = b" \t\r\n\v\f\0\xef\xbb\xbf"
+
 
 def keyed_hash(key: bytes, text: str) -> str:
     """Compute the HMAC-SHA256 of a text, as 64 hex digits."""
@@ -40,7 +43,8 @@ def load_hash_key(settings: Settings) -> bytes:
             f"The key of the user hashes is stored in {file}, which cannot be used "
             f"({error.strerror or error}). Give this user permission to read and write there."
         ) from error
-    if not key.strip():
+    # Zeros are what a file system may leave of a file after a power cut.
+    if not key.strip(_NO_KEY):
         raise StoreError(
             f"The key file {file} is empty. Restore it from a backup. If you delete it, a new key "
             "is created: data stored until now can then no longer be assigned to its user, and "

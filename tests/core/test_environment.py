@@ -150,6 +150,9 @@ def test_page_and_service_start_with_invalid_variables(tmp_path: Path) -> None:
     variables = dict.fromkeys((*PAGE_NUMBERS, *HUB_NUMBERS, "WEB_CONCURRENCY"), "abc")
     variables |= {"GRADIO_TEMP_DIR": "/dev/null/x", "HF_ENDPOINT": "x", "OMP_NUM_THREADS": "x"}
     variables |= {"GRADIO_SERVER_PORT": "", "MPLBACKEND": "x", "TF_CPP_MIN_LOG_LEVEL": "x"}
+    dead = "http://127.0.0.1:9"
+    variables |= {"HTTP_PROXY": dead, "HTTPS_PROXY": dead, "ALL_PROXY": "socks://127.0.0.1:9/"}
+    variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/dev/null/keys"}
     for front in ("web", "serve"):
         port, log = free_port(), tmp_path / front
         with log.open("wb") as stream:

@@ -19,7 +19,7 @@ from core.serving.remote import RemotePredictor
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT
-from tests.support.servers import free_port, wait_until_it_answers
+from tests.support.servers import free_port
 
 DEAD = "http://127.0.0.1:9"
 BROKEN = [
@@ -129,24 +129,6 @@ def test_password_of_a_proxy_is_not_shown(
 )
 def test_loopback_urls_are_recognised(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
-
-
-def test_page_starts_with_invalid_variables(tmp_path: Path) -> None:
-    port, log = free_port(), tmp_path / "log"
-    variables = {"HTTP_PROXY": DEAD, "HTTPS_PROXY": DEAD, "ALL_PROXY": "socks://127.0.0.1:9/"}
-    variables |= {"NO_PROXY": "[::1]", "SSL_CERT_FILE": "/gone", "SSLKEYLOGFILE": "/dev/null/keys"}
-    with log.open("wb") as stream:
-        page = subprocess.Popen(
-            [sys.executable, "-m", "core.cli", "web", "--port", str(port)],
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
-            stdout=stream,
-            stderr=stream,
-        )
-    try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", page, log)
-    finally:
-        page.terminate()
-        assert page.wait(300) == 0
 
 
 @pytest.mark.parametrize(("name", "value", "why"), BROKEN[:3] + BROKEN[5:6])

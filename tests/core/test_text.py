@@ -42,6 +42,23 @@ def test_escaped_markdown_shows_text_literally(words: str, keep_code: bool) -> N
     assert html.unescape(re.sub(r"<[^>]+>", "", rendered)).strip() == expected.strip()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "see https://bad.example/x",
+        "HTTP://bad.example",
+        "ftp://a.b",
+        "www.bad.example",
+        "a@b.example",
+    ],
+)
+def test_escaped_markdown_makes_no_links_of_addresses(words: str) -> None:
+    """Renderers link addresses unless a sign that they begin with, or contain, is escaped."""
+    escaped = escape_markdown(words)
+    assert not re.search(r"(?<!\\)://|www\.|(?<!\\)@", escaped)
+    assert html.unescape(MarkdownIt().render(escaped)) == f"<p>{words}</p>\n"
+
+
 def test_escaped_markdown_may_keep_code() -> None:
     assert escape_markdown("as `fine_tuned` is_not", keep_code=True) == "as `fine_tuned` is_not"
 

@@ -120,6 +120,14 @@ def test_deep_links_are_refused(url: str) -> None:
     assert httpx.get(f"{url}{API}/deep_link?session_hash=s").status_code == 403
 
 
+@pytest.mark.parametrize("path", ["process_recording", "process_recording/"])
+def test_videos_are_refused(url: str, photo: Path, path: str) -> None:
+    with photo.open("rb") as stream:
+        answer = httpx.post(f"{url}{API}/{path}", files={"video": stream})
+    assert answer.status_code == 403
+    assert "does not process videos" in answer.json()["detail"]
+
+
 def test_body_outside_the_api_is_limited(url: str) -> None:
     for path in ("/", "/config", "/login", "/gradio_api"):
         assert httpx.post(f"{url}{path}", content=bytes(2**16 + 1)).status_code == 413
@@ -279,6 +287,7 @@ def test_upload_of_a_client_that_offers_http2_is_kept(url: str, photo: Path) -> 
     ("disposition", "size", "told"),
     [
         ("name=files; filename*=UTF-8''x.jpg", 100, "by filename* alone"),
+        ("name=files", 100, "has no file name"),
         ("name=files", 70_000, "has no file name"),
         ("name=files", 4 * 2**20, "has no file name"),
     ],
@@ -290,6 +299,13 @@ def test_upload_without_a_file_is_refused(url: str, disposition: str, size: int,
     answer = httpx.post(f"{url}{API}/upload", content=body, headers=kind)
     assert answer.status_code == 400
     assert told in answer.json()["detail"]
+
+
+def test_upload_with_an_invalid_boundary_is_refused(url: str) -> None:
+    kind = {"Content-Type": f"multipart/form-data; boundary={'B' * 5_000}"}
+    answer = httpx.post(f"{url}{API}/upload", content=b"--B\r\n", headers=kind)
+    assert answer.status_code == 400
+    assert "The form cannot be parsed" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("space", [False, True], ids=["own-server", "space"])

@@ -25,8 +25,8 @@ def inspect(data: bytes) -> Inspected:
     An animation is reduced to its first image.
 
     Raises:
-        ImageError: `truncated` if it does not begin with a header, `unsupported` if there are too
-            many chunks.
+        ImageError: `truncated` if it does not begin with a header or has another one, `unsupported`
+            if there are too many chunks.
     """
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise damaged_error()
@@ -42,6 +42,9 @@ def inspect(data: bytes) -> Inspected:
         )
         if kind == b"IEND" or end > len(data) or not _match_type(kind):
             break
+        if kind == b"IHDR" and offset > 8:
+            # The decoder would use the size in the last header.
+            raise damaged_error()
         if kind in _PIXEL_CHUNKS:
             if end > offset + 12:
                 kept.append(view[offset:end])

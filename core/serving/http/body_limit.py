@@ -57,11 +57,13 @@ class BodyRule:
         held: Whether the body is kept in memory and counts towards `BodyLimits.held_bytes`.
         max_values: Maximum number of JSON values, counted as commas and opening brackets; None for
             a body that is no JSON. Parsing and checking many of them would block the event loop.
+        file_parts: Name of the form parts that must be files; None where any may be a field.
     """
 
     max_bytes: int
     held: bool = True
     max_values: int | None = None
+    file_parts: str | None = None
 
 
 def _photo_rule(scope: Scope) -> BodyRule:
@@ -106,7 +108,11 @@ class BodyLimit:
         has_body = length not in ("", "0") or b"transfer-encoding" in headers
         body = _Body(self, rule, receive, send, ended=not has_body)
         if has_body and is_form(kind := content_type(scope)):
-            body.check = FormCheck(kind).feed
+            try:
+                body.check = FormCheck(kind, file_parts=rule.file_parts).feed
+            except RequestError as error:
+                await body.refuse(scope, error)
+                return
         if length.isdecimal() and int(length) > rule.max_bytes:
             await body.refuse(scope, _too_large(rule.max_bytes))
             return

@@ -16,17 +16,22 @@ _MAX_DISPOSITION_BYTES = 8 * 1024
 
 
 class FormCheck:
-    """Rejects files without a usable file name, and large parts that are not files.
+    """Rejects unusable boundaries, files without a file name, and large parts that are not files.
 
     Other errors of a form are left to its parser.
 
     Args:
         content_type: Content type of the form, with its boundary.
+        file_parts: Name of the parts that must be files; None where any may be a field.
+
+    Raises:
+        RequestError: The boundary is rejected.
     """
 
-    def __init__(self, content_type: str) -> None:
+    def __init__(self, content_type: str, *, file_parts: str | None = None) -> None:
+        self._file_parts = file_parts
         _, options = parse_options_header(content_type)
-        self._parser = self._parser_of(options.get(b"boundary", b""))
+        self._parser: MultipartParser | None = self._new_parser(options.get(b"boundary", b""))
         self._header = b""
         self._disposition = b""
         self._name = ""
@@ -47,7 +52,7 @@ class FormCheck:
         except FormParserError:
             self._parser = None
 
-    def _parser_of(self, boundary: bytes) -> MultipartParser | None:
+    def _new_parser(self, boundary: bytes) -> MultipartParser:
         try:
             return MultipartParser(
                 boundary,
@@ -60,8 +65,10 @@ class FormCheck:
                     "on_part_data": self._add_to_part,
                 },
             )
-        except FormParserError:
-            return None
+        except FormParserError as error:
+            raise RequestError(
+                f"The form cannot be parsed: {error}. Send it with a shorter boundary."
+            ) from error
 
     def _begin_part(self) -> None:
         self._disposition = b""
@@ -81,10 +88,17 @@ class FormCheck:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")[:100]
         self._is_file = b"filename" in options
-        if not self._is_file and b"filename*" in self._disposition.lower():
+        if self._is_file:
+            return
+        if b"filename*" in self._disposition.lower():
             raise RequestError(
                 f"The form part {self._name!r} names its file by filename* alone, which RFC 7578 "
                 "does not allow. Send the file name as filename, in UTF-8."
+            )
+        if self._name == self._file_parts:
+            raise RequestError(
+                f"The form part {self._name!r} has no file name. Send photos as files, each with a "
+                "filename."
             )
 
     def _add_to_part(self, data: bytes, start: int, end: int) -> None:

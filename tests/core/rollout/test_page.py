@@ -8,8 +8,9 @@ from tests.support.command_line import run_tensight
 
 def test_page_states_false_alarms_and_power() -> None:
     seen: list[str] = []
-    page = rollout_page(2, command="tensight simulate-rollouts", progress=seen.append)
+    page = rollout_page(2, command="tensight simulate-rollouts", progress=seen.append, photos=1_500)
     assert page.startswith("# Release on evidence\n")
+    assert "\n1,500 judged photos each" in page
     assert "| 50% | 95% | 60 points |" in page
     assert "| 0.1% | 5.1% | " in page
     assert "| 1,000 | " in page

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +20,7 @@ from core.store.rollout_evidence import AnswerSummary, Comparison
 from core.store.store import Store
 from core.store.tables import COMPARISONS
 from tests.conftest import ROOT
+from tests.support.forks import Fork
 from tests.support.rollouts import settings_with_model
 from tests.support.servers import free_port, wait_for
 
@@ -79,10 +78,10 @@ def test_service_and_page_delete_expired_comparisons(tmp_path: Path, front: str)
     settings = settings_with_model(tmp_path)
     folders = {"TENSIGHT_HOME": str(settings.home), "TENSIGHT_MODELS": str(settings.models)}
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | folders
-    command = [sys.executable, "-m", "core.cli", front, "--port", str(free_port())]
+    command = ["-m", "core.cli", front, "--port", str(free_port())]
     with closing(Store.open(settings)) as store:
         number = compare(store, "old", "new")
-        with subprocess.Popen(command, env=environment) as process:
+        with Fork(command, environment, kind="page" if front == "web" else "commands") as process:
             try:
                 wait_for(lambda: len(store.rollout_evidence.comparisons(number)) == 1)
             finally:

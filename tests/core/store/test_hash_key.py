@@ -27,7 +27,7 @@ def test_key_of_the_settings_takes_precedence(tmp_path: Path) -> None:
     assert load_hash_key(Settings(home=tmp_path, secret=SecretStr("mine"))) == b"mine"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b" \t\n"])
+@pytest.mark.parametrize("content", [b"", b"\n", b" \t\n", bytes(8), b"\xef\xbb\xbf\r\n"])
 def test_empty_key_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret").write_bytes(content)
     with pytest.raises(StoreError, match=r"The key file .*secret is empty"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 
 import numpy as np
@@ -36,6 +37,16 @@ def test_png_of_too_many_chunks_is_rejected() -> None:
         assert code == "unsupported"
         assert "more than 50,000 parts" in message
     assert decode(png(png_chunk(b"IDAT") * 1_000)).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("behind", [b"IHDR", b"IDAT"])
+def test_png_with_a_second_header_is_rejected(behind: bytes) -> None:
+    """Pillow decodes as many pixels as the last header states."""
+    data = png()
+    second = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 7_000, 7_000, 8, 0, 0, 0, 0))
+    at = data.index(behind) - 4
+    at += 12 + int.from_bytes(data[at : at + 4], "big")
+    assert refusal(data[:at] + second + data[at:])[0] == "truncated"
 
 
 def test_png_animation_decodes_to_its_first_image() -> None:

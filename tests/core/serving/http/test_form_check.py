@@ -39,3 +39,10 @@ def test_large_part_without_a_file_name_is_rejected(url: str) -> None:
     answer = post(url, **form("name=photo", bytes(100_000)))
     assert answer.status_code == 400
     assert "form part 'photo' has no file name" in answer.json()["error"]["message"]
+
+
+def test_form_with_an_invalid_boundary_is_rejected(url: str) -> None:
+    kind = {"Content-Type": f"multipart/form-data; boundary={'B' * 5_000}"}
+    answer = post(url, content=b"--B\r\n", headers=kind)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_request")
+    assert "The form cannot be parsed" in answer.json()["error"]["message"]
