@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from core.bundle.folder import find_bundles
+from core.bundle.folder import Bundle, find_bundles
 from core.store.chats import Chat
 from tests.conftest import ROOT
 from tests.support.running_bot import RunningBot, ask, press, texts
@@ -60,8 +60,12 @@ def test_model_button_lists_the_selectable_models(bot: RunningBot, chat: int, re
     titles = [name.removeprefix("✓ ").split(" · ")[0] for name in names]
     selectable = ["Classic CNN", "EfficientNet-Lite2", "VGG16, fine-tuned", "Airbench CNN"]
     assert titles == [*selectable, "VGG16, transferred", T["back"]]
-    assert names[0].startswith("✓ Classic CNN · 87.2% · ")
-    assert names[3].startswith("Airbench CNN · 95.3% · ")
+    classic, scratch = (
+        Bundle.open(ROOT / "models" / name).metrics().test.accuracy
+        for name in ("classic", "scratch")
+    )
+    assert names[0].startswith(f"✓ Classic CNN · {classic:.1%} · ")
+    assert names[3].startswith(f"Airbench CNN · {scratch:.1%} · ")
     back, _ = press(bot.telegram, chat, shown, T["back"])
     assert list(back.buttons()) == ALL
 

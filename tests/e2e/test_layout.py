@@ -28,11 +28,14 @@ _BOXES = """parts => parts.map(part => {
     const box = part.getBoundingClientRect();
     return {x: box.x, y: box.y, right: box.right};
 })"""
-_LINES = """parts => parts.map(part => {
-    const range = document.createRange();
-    range.selectNodeContents(part);
-    return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size;
-})"""
+_HAVE_LINES = """lines => {
+    const parts = [...document.querySelectorAll("#examples button span")];
+    return parts.length == lines.length && parts.every((part, i) => {
+        const range = document.createRange();
+        range.selectNodeContents(part);
+        return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size == lines[i];
+    });
+}"""
 _CUT_OFF = """(input, texts) => texts.filter(text => {
     input.value = text;
     return input.scrollWidth > input.clientWidth;
@@ -106,9 +109,8 @@ def test_names_of_examples_fit_their_thumbnails_on_a_phone(page: Page) -> None:
     named = [texts[f"example_{name}"] for name in examples.NAMES]
     names = page.locator("#examples button span")
     expect(names).to_have_text(named)
-    assert dict(zip(named, names.evaluate_all(_LINES), strict=True)) == {
-        name: min(len(name.split()), 2) for name in named
-    }
+    # Waited for, since the styles of the page may be applied after its texts.
+    page.wait_for_function(_HAVE_LINES, arg=[min(len(name.split()), 2) for name in named])
 
 
 @pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
