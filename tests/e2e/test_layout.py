@@ -33,7 +33,8 @@ _HAVE_LINES = """lines => {
     return parts.length == lines.length && parts.every((part, i) => {
         const range = document.createRange();
         range.selectNodeContents(part);
-        return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size == lines[i];
+        const tops = [...range.getClientRects()].map(box => Math.round(box.top));
+        return new Set(tops).size == lines[i];
     });
 }"""
 _CUT_OFF = """(input, texts) => texts.filter(text => {
