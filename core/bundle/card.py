@@ -62,7 +62,6 @@ def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
         f"{_safe(name)} {_safe(number)}" for name, number in origin.versions.items()
     )
     evaluated = f"{_safe(origin.hardware)}, {_safe(origin.date)}, code {_safe(origin.commit)}"
-    photos = _photo_section(config, metrics) + real_photo_section(metrics.real_photos)
     plots = [("Confusion matrix", CONFUSION), ("Reliability diagram", RELIABILITY)]
     labels = ", ".join(map(_safe, config.labels))
     embedded = "\n".join(f"![{name}]({file})" for name, file in plots if pictures)
@@ -104,7 +103,7 @@ Latency: {metrics.milliseconds:.2f} ms per photo at batch size 1, without decodi
 {classes}
 
 {embedded}
-{photos}{_ood_section(config, metrics)}{_corruption_section(metrics)}
+{_photo_sections(config, metrics)}{_ood_section(config, metrics)}{_corruption_section(metrics)}
 ## Training
 
 {_training_section(config, metrics, pictures=pictures)}
@@ -171,7 +170,7 @@ def _notes_section(config: Config) -> str:
     return f"\n{_safe(config.training.notes)}\n" if config.training.notes else ""
 
 
-def _photo_section(config: Config, metrics: Metrics) -> str:
+def _photo_sections(config: Config, metrics: Metrics) -> str:
     """Render the results on photos larger than the training images; empty without any."""
     paragraphs = []
     if metrics.resize is not None:
@@ -180,7 +179,8 @@ def _photo_section(config: Config, metrics: Metrics) -> str:
         paragraphs.append(_sharp_results(metrics.sharp))
     if metrics.photos is not None:
         paragraphs.append(_photo_results(metrics.photos))
-    return "\n\n".join(["\n## Photos", *paragraphs]) + "\n" if paragraphs else ""
+    section = "\n\n".join(["\n## Photos", *paragraphs]) + "\n" if paragraphs else ""
+    return section + real_photo_section(metrics.real_photos)
 
 
 def _resize_rule(rule: ResizeRule, resize: ResizeMetrics) -> str:

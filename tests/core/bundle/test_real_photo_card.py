@@ -2,38 +2,9 @@
 
 from __future__ import annotations
 
-from core.bundle.metrics import (
-    PhotoMisclassification,
-    ProportionEstimate,
-    RealPhotoMetrics,
-    SourceMetrics,
-)
+from core.bundle.metrics import PhotoMisclassification
 from core.bundle.real_photo_card import real_photo_section
-
-
-def _estimate(share: float, n: int) -> ProportionEstimate:
-    return ProportionEstimate(n=n, share=share, low=share - 0.01, high=share + 0.01)
-
-
-def _photos(**changes: object) -> RealPhotoMetrics:
-    fields: dict[str, object] = {
-        "data": "real photos, valid",
-        "accuracy": _estimate(0.97, 693),
-        "recall": {"cat": _estimate(0.98, 90)},
-        "auroc": 0.9812,
-        "n_none": 257,
-        "rejected": _estimate(0.93, 257),
-        "auroc_kept_back": 0.9711,
-        "n_kept_back": 694,
-        "rejected_kept_back": _estimate(0.88, 694),
-        "rejected_kinds": {"cow": _estimate(0.8, 5)},
-        "rejected_kept_back_kinds": {"panda": _estimate(0.9, 74)},
-        "sources": (
-            SourceMetrics(source="a/photos", accuracy=_estimate(0.95, 40), n_none=20, auroc=0.9876),
-            SourceMetrics(source="b/others", accuracy=None, n_none=13, auroc=None),
-        ),
-    }
-    return RealPhotoMetrics.model_validate(fields | changes)
+from tests.support.real_photo_metrics import real_photo_metrics
 
 
 def _mistake(i: int) -> PhotoMisclassification:
@@ -47,7 +18,7 @@ def test_section_is_empty_without_results() -> None:
 
 
 def test_section_states_accuracy_and_rejection_with_intervals() -> None:
-    section = real_photo_section(_photos())
+    section = real_photo_section(real_photo_metrics())
     assert "693 photos of known classes (real photos, valid): 0.9700 (0.9600 to 0.9800)" in section
     assert "257 photos of other objects: AUROC of the known score 0.9812, rejected 0.9300" in (
         section
@@ -57,31 +28,31 @@ def test_section_states_accuracy_and_rejection_with_intervals() -> None:
 
 
 def test_section_shows_rejection_by_kind_and_results_by_source() -> None:
-    section = real_photo_section(_photos())
+    section = real_photo_section(real_photo_metrics())
     assert "Share of other objects that is rejected" in section
     assert "cow 0.800 (n = 5)" in section
     assert "panda 0.900 (n = 74)" in section
-    assert "| a/photos | 40 | 0.950 | 20 | 0.9876 |" in section
+    assert "| a/photos | 40 | 0.970 | 20 | 0.9876 |" in section
     assert "| b/others |  |  | 13 |  |" in section
 
 
-def test_section_lists_misclassified_photos() -> None:
-    section = real_photo_section(_photos(mistakes=(_mistake(0),)))
+def test_section_lists_misclassifiedreal_photo_metrics() -> None:
+    section = real_photo_section(real_photo_metrics(mistakes=(_mistake(0),)))
     assert "Misclassified photos: 1. " in section
     row = next(line for line in section.splitlines() if "x/0" in line)
     assert row.count("|") - row.count(r"\|") == 6, "the bar in the name is escaped"
     assert row.endswith("| cat | dog | 0.750 |")
 
 
-def test_section_lists_at_most_twenty_misclassified_photos() -> None:
-    section = real_photo_section(_photos(mistakes=tuple(map(_mistake, range(30)))))
+def test_section_lists_at_most_twenty_misclassifiedreal_photo_metrics() -> None:
+    section = real_photo_section(real_photo_metrics(mistakes=tuple(map(_mistake, range(30)))))
     assert "Misclassified photos: 30, of which the 20 with the highest confidence" in section
     assert section.count("x/") == 20
 
 
 def test_section_without_other_objects_states_accuracy_alone() -> None:
     section = real_photo_section(
-        _photos(auroc=None, rejected=None, auroc_kept_back=None, rejected_kept_back=None)
+        real_photo_metrics(auroc=None, rejected=None, auroc_kept_back=None, rejected_kept_back=None)
     )
     assert "0.9700" in section
     assert "AUROC of the known score" not in section

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from core.bundle.leaderboard import ModelInfo, read_models
-from core.bundle.metrics import PointingMetrics, ProportionEstimate, RealPhotoMetrics
+from core.bundle.metrics import PointingMetrics
 from core.training.evaluation.results_page import results_page
 from core.training.evaluation.tables import readme_table
 from core.training.recipes import RECIPES
 from tests.conftest import ROOT
-
-
-def _estimate(share: float, n: int) -> ProportionEstimate:
-    return ProportionEstimate(n=n, share=share, low=share - 0.01, high=share + 0.01)
+from tests.support.real_photo_metrics import real_photo_metrics
 
 
 def _with_real_photos(result: ModelInfo) -> ModelInfo:
     """Add metrics on real photos and on those of held-out sources, and those of the baseline."""
-
-    def metrics(data: str, share: float) -> RealPhotoMetrics:
-        return RealPhotoMetrics(
-            data=data,
-            accuracy=_estimate(share, 693),
-            recall={"cat": _estimate(0.98, 90), "truck": _estimate(0.91, 33)},
-            auroc=0.9812,
-            n_none=400,
-            rejected=_estimate(0.93, 400),
-            auroc_kept_back=0.9711,
-            n_kept_back=551,
-            rejected_kept_back=_estimate(0.88, 551),
-            rejected_kinds={},
-            rejected_kept_back_kinds={},
-            ece=0.0123,
-            ece_if_true=(0.01, 0.02),
-            sources=(),
-        )
-
     measured = result.metrics.model_copy(
         update={
-            "real_photos": metrics("real photos, valid", 0.972),
-            "real_photos_frozen": metrics("real photos, valid", 0.957),
-            "unseen_sources": metrics("real photos of held-out sources", 0.966),
+            "real_photos": real_photo_metrics("real photos, valid", 0.972),
+            "real_photos_frozen": real_photo_metrics("real photos, valid", 0.957),
+            "unseen_sources": real_photo_metrics("real photos of held-out sources", 0.966),
         }
     )
     return ModelInfo(result.config, measured, result.revision)
