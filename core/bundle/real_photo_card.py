@@ -38,7 +38,8 @@ def real_photo_section(photos: RealPhotoMetrics | None) -> str:
                 f"Share of {group} that is rejected where 95% of the photos of known classes are "
                 f"accepted, by kind with at least five photos: {_by_kind(kinds)}."
             )
-    paragraphs.append(_source_table(photos.sources))
+    if photos.sources:
+        paragraphs.append(_source_table(photos.sources))
     if photos.mistakes:
         paragraphs.append(_mistakes(photos.mistakes))
     return "\n\n".join(paragraphs) + "\n"
@@ -91,7 +92,7 @@ def _source_table(sources: tuple[SourceMetrics, ...]) -> str:
 
 
 def _mistakes(mistakes: tuple[PhotoMisclassification, ...]) -> str:
-    """List misclassified photos; some of them have a wrong label in their source."""
+    """List misclassified photos, among them those with a wrong label in their source."""
     text = f"Misclassified photos: {len(mistakes):,}"
     if len(mistakes) > _MAX_LISTED:
         text += f", of which the {_MAX_LISTED} with the highest confidence are listed"

@@ -29,7 +29,7 @@ def load_hash_key(settings: Settings) -> bytes:
     """Return TENSIGHT_SECRET, or else the key of the file `secret`, which is created once.
 
     Raises:
-        StoreError: The file is empty, or cannot be read or created.
+        StoreError: The file contains no key, or cannot be read or created.
     """
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
@@ -46,8 +46,8 @@ def load_hash_key(settings: Settings) -> bytes:
     # Zeros are what a file system may leave of a file after a power cut.
     if not key.strip(_NO_KEY):
         raise StoreError(
-            f"The key file {file} is empty. Restore it from a backup. If you delete it, a new key "
-            "is created: data stored until now can then no longer be assigned to its user, and "
+            f"The key file {file} contains no key. Restore it from a backup. If you delete it, a new "
+            "key is created: data stored until now can then no longer be assigned to its user, and "
             "/forget does not delete it."
         )
     return key

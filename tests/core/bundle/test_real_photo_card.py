@@ -52,7 +52,10 @@ def test_section_lists_at_most_twenty_misclassifiedreal_photo_metrics() -> None:
 
 def test_section_without_other_objects_states_accuracy_alone() -> None:
     section = real_photo_section(
-        real_photo_metrics(auroc=None, rejected=None, auroc_kept_back=None, rejected_kept_back=None)
+        real_photo_metrics(
+            auroc=None, rejected=None, auroc_kept_back=None, rejected_kept_back=None, sources=()
+        )
     )
     assert "0.9700" in section
     assert "AUROC of the known score" not in section
+    assert "| source |" not in section

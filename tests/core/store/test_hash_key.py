@@ -30,7 +30,7 @@ def test_key_of_the_settings_takes_precedence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\n", b" \t\n", bytes(8), b"\xef\xbb\xbf\r\n"])
 def test_empty_key_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "secret").write_bytes(content)
-    with pytest.raises(StoreError, match=r"The key file .*secret is empty"):
+    with pytest.raises(StoreError, match=r"The key file .*secret contains no key"):
         load_hash_key(Settings(home=tmp_path))
     assert (tmp_path / "secret").read_bytes() == content
 

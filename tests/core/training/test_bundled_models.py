@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.folder import Bundle, find_bundles
+from core.bundle.leaderboard import read_unbundled
 from core.bundle.metrics import Metrics
 from tests.conftest import ROOT
 
@@ -97,3 +98,27 @@ def test_vgg16_meets_its_requirements_on_photos(model: str, accuracy: float, are
     assert photos.accuracy.share >= accuracy
     assert photos.auroc is not None
     assert photos.auroc >= area
+
+
+def test_recipe_of_the_default_model_generalises_to_unseen_sources() -> None:
+    (unseen,) = (
+        each.metrics.unseen_sources
+        for each in read_unbundled(ROOT / "models")
+        if each.config.name == "efficientnet-unseen"
+    )
+    assert unseen is not None
+    assert unseen.accuracy.share >= 0.96
+    assert unseen.auroc is not None
+    assert unseen.auroc >= 0.97
+    assert unseen.rejected is not None
+    assert unseen.rejected.share >= 0.90
+
+
+@pytest.mark.parametrize(
+    ("model", "score"), [("efficientnet", 0.75), ("finetuned", 0.60), ("transfer", 0.60)]
+)
+def test_evidence_maps_lie_on_the_object(model: str, score: float) -> None:
+    pointing = Bundle.open(ROOT / "models" / model).metrics().pointing
+    assert pointing is not None
+    assert pointing.n >= 500
+    assert pointing.mean >= score
