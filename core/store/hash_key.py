@@ -46,9 +46,9 @@ def load_hash_key(settings: Settings) -> bytes:
     # Zeros are what a file system may leave of a file after a power cut.
     if not key.strip(_NO_KEY):
         raise StoreError(
-            f"The key file {file} contains no key. Restore it from a backup. If you delete it, a new "
-            "key is created: data stored until now can then no longer be assigned to its user, and "
-            "/forget does not delete it."
+            f"The key file {file} contains no key. Restore it from a backup. If you delete it, "
+            "a new key is created: data stored until now can then no longer be assigned to its "
+            "user, and /forget does not delete it."
         )
     return key
 
