@@ -12,10 +12,19 @@ from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.prediction import Prediction
 from core.photos.decode import Photo
 from core.registry.catalog import Catalog
+from core.serving.batches import Batches
+from core.serving.jobs import DecodedJob
 from core.settings import Settings
 from tests.conftest import ROOT
 
-__all__ = ["CountingCatalog", "FailingCatalog", "RecordingObserver", "SlowCatalog", "failing"]
+__all__ = [
+    "CountingCatalog",
+    "FailingCatalog",
+    "GatheringBatches",
+    "RecordingObserver",
+    "SlowCatalog",
+    "failing",
+]
 
 # Far longer than it takes on a busy machine.
 _PATIENCE_S = 120.0
@@ -40,48 +49,74 @@ class CountingCatalog(Catalog):
 
     Attributes:
         batches: Model and number of photos of each batch.
-        hold: Inference waits until it is set.
+        go: Inference waits until it is set, which it is at first.
     """
 
     def __init__(self) -> None:
         super().__init__(Settings(models=ROOT / "models"))
         self.batches: list[tuple[str, int]] = []
-        self.hold = threading.Event()
+        self.go = threading.Event()
+        self.go.set()
         self._counted: dict[str, Classifier] = {}
-        self._seen = threading.Semaphore(0)
-
-    def wait_until_seen(self, times: int) -> None:
-        """Wait until a number of photos are decoded."""
-        for _ in range(times):
-            assert self._seen.acquire(timeout=_PATIENCE_S)
+        self._counted_lock = threading.Lock()
 
     def load(self, name: str | None = None) -> Classifier:
         name = name or "classic"
-        if name not in self._counted:
-            plain, outer = super().load(name), self
+        # Two classifiers of one model would not share batches.
+        with self._counted_lock:
+            if name not in self._counted:
+                self._counted[name] = self._count(super().load(name))
+            return self._counted[name]
 
-            class Counted(Classifier):
-                def __init__(self) -> None:
-                    self.__dict__ |= plain.__dict__
+    def _count(self, plain: Classifier) -> Classifier:
+        outer = self
 
-                def preprocess(self, photo: Photo) -> PreprocessedPhoto:
-                    seen = super().preprocess(photo)
-                    outer._seen.release()
-                    return seen
+        class Counted(Classifier):
+            def __init__(self) -> None:
+                self.__dict__ |= plain.__dict__
 
-                def infer(
-                    self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
-                ) -> list[Prediction]:
-                    outer.hold.wait(_PATIENCE_S)
-                    outer.batches.append((self.name, len(seen)))
-                    return super().infer(seen, saliency=saliency)
+            def infer(
+                self, seen: Sequence[PreprocessedPhoto], *, saliency: Sequence[bool]
+            ) -> list[Prediction]:
+                outer.go.wait(_PATIENCE_S)
+                outer.batches.append((self.name, len(seen)))
+                return super().infer(seen, saliency=saliency)
 
-            self._counted[name] = Counted()
-        return self._counted[name]
+        return Counted()
 
     def swap(self, name: str) -> None:
         """Drop the loaded classifier, as a promotion does."""
-        self._counted.pop(name, None)
+        with self._counted_lock:
+            self._counted.pop(name, None)
+
+
+class GatheringBatches(Batches):
+    """The batches of a predictor, taken only once a number of photos are decoded.
+
+    Args:
+        count: The number of photos.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._missing = count
+        self._complete = threading.Event()
+
+    def add(self, decoded: DecodedJob) -> bool:
+        start = super().add(decoded)
+        with self._lock:
+            self._missing -= 1
+            if not self._missing:
+                self._complete.set()
+        return start
+
+    def take(self) -> list[DecodedJob]:
+        self.wait_until_complete()
+        return super().take()
+
+    def wait_until_complete(self) -> None:
+        """Wait until the photos are decoded."""
+        assert self._complete.wait(_PATIENCE_S)
 
 
 def failing(loaded: Classifier, *, nan: bool = False) -> Classifier:

@@ -27,7 +27,13 @@ from core.serving.telemetry import Telemetry
 from core.settings import Settings, processors
 from tests.conftest import ROOT
 from tests.support import drawings
-from tests.support.catalogs import CountingCatalog, FailingCatalog, RecordingObserver, SlowCatalog
+from tests.support.catalogs import (
+    CountingCatalog,
+    FailingCatalog,
+    GatheringBatches,
+    RecordingObserver,
+    SlowCatalog,
+)
 from tests.support.http_service import MODELS, PATIENCE_S
 
 WORKERS = processors()
@@ -41,15 +47,13 @@ def slow() -> Iterator[SlowCatalog]:
 
 
 def decoded_first(
-    catalog: CountingCatalog, asked: Sequence[Coroutine[Any, Any, Prediction]]
+    predictor: LocalPredictor, asked: Sequence[Coroutine[Any, Any, Prediction]]
 ) -> list[Prediction]:
-    """Run predictions that all wait for the model before the first batch starts."""
+    """Run predictions, the first batch once all photos are decoded."""
+    predictor._batches = GatheringBatches(len(asked))
 
     async def crowd() -> list[Prediction]:
-        tasks = [asyncio.create_task(each) for each in asked]
-        await asyncio.to_thread(catalog.wait_until_seen, len(tasks))
-        catalog.hold.set()
-        return await asyncio.gather(*tasks)
+        return await asyncio.gather(*asked)
 
     return asyncio.run(crowd())
 
@@ -175,14 +179,16 @@ def test_running_photo_keeps_its_place_until_it_ends(slow: SlowCatalog, photo: P
 def test_runs_do_not_pile_up_while_photos_are_batched() -> None:
     """One run for each photo would pile up, as long as photos keep arriving."""
     catalog = CountingCatalog()
+    catalog.go.clear()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
+    predictor._batches = batches = GatheringBatches(40)
 
     async def crowd() -> int:
         photos = [predictor.predict(drawings.ship(100, 80), model="classic") for _ in range(40)]
         tasks = [asyncio.create_task(each) for each in photos]
-        await asyncio.to_thread(catalog.wait_until_seen, len(tasks))
+        await asyncio.to_thread(batches.wait_until_complete)
         waiting = predictor._runner._work_queue.qsize()
-        catalog.hold.set()
+        catalog.go.set()
         await asyncio.gather(*tasks)
         return waiting
 
@@ -196,18 +202,18 @@ def test_photos_for_one_model_run_as_a_batch() -> None:
     photos = [drawings.ship(100 + i, 80) for i in range(70)]
 
     answers = decoded_first(
-        catalog,
+        predictor,
         [
             predictor.predict(photo, model=["classic", "baseline"][i % 2], saliency=i == 4)
             for i, photo in enumerate(photos)
         ],
     )
     predictor.close()
-    assert sum(n for _, n in catalog.batches) == 70
-    # The last ones may be decoded and not yet wait.
-    assert 20 < max(n for _, n in catalog.batches) <= 32
-    # The first, two of each model, the one to be explained, and what was decoded a moment later.
-    assert len(catalog.batches) <= 8, catalog.batches
+    by_model = {
+        name: [n for each, n in catalog.batches if each == name] for name in ("classic", "baseline")
+    }
+    assert sorted(by_model["classic"]) == [1, 2, 32], "one is to be explained"
+    assert sorted(by_model["baseline"]) == [3, 32]
     for i, (photo, answer) in enumerate(zip(photos, answers, strict=True)):
         name = ["classic", "baseline"][i % 2]
         assert answer.model == name
@@ -221,20 +227,14 @@ def test_photos_with_saliency_run_alone_in_turn_with_batches() -> None:
     photos = [drawings.ship(100 + i, 80) for i in range(70)]
 
     answers = decoded_first(
-        catalog,
+        predictor,
         [
             predictor.predict(photo, model="classic", saliency=i % 23 == 0)
             for i, photo in enumerate(photos)
         ],
     )
     predictor.close()
-    # The first call may have begun before the rest was decoded.
-    sizes = [n for _, n in catalog.batches if n]
-    assert sum(sizes) == 70
-    assert sorted(sizes)[-2] > 20, sizes
-    assert sizes.count(1) >= 4, "those to be explained"
-    first, second = [i for i, n in enumerate(sizes) if n > 20]
-    assert sizes[first + 1 : second] == [1], "one of them between two batches"
+    assert [n for _, n in catalog.batches] == [1, 32, 1, 32, 1, 2, 1]
     assert [i for i, answer in enumerate(answers) if answer.saliency is not None] == [0, 23, 46, 69]
 
 
@@ -242,11 +242,12 @@ def test_inference_time_is_that_of_the_batch() -> None:
     catalog, observer = CountingCatalog(), RecordingObserver()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60, observer=observer)
     photos = [drawings.ship(100 + i, 80) for i in range(40)]
-    decoded_first(catalog, [predictor.predict(photo, model="classic") for photo in photos])
+    asked = [predictor.predict(photo, model="classic") for photo in photos]
+    decoded_first(predictor, asked)
     predictor.close()
     batches = Counter(infer for _, _, infer in observer.answers)
     (infer, together), *_ = batches.most_common()
-    assert together > 20, "they were in the model together"
+    assert together == 32, "they were in the model together"
     for answer, _, each in observer.answers:
         if each == infer:
             assert 0 < answer.timing_ms.infer / 1000 * together <= infer
@@ -254,7 +255,6 @@ def test_inference_time_is_that_of_the_batch() -> None:
 
 def test_promotion_drops_no_photo() -> None:
     catalog = CountingCatalog()
-    catalog.hold.set()
     predictor = LocalPredictor(catalog, queue_size=200, deadline_s=60)
 
     async def crowd() -> list[Prediction]:
