@@ -166,7 +166,7 @@ def caddyfile(upstream: str, address: str) -> str:
 def kubernetes_manifest(
     replicas: Replicas, *, image: str, ray_version: str, serve: str
 ) -> list[dict[str, Any]]:
-    """Return the objects of a RayService (KubeRay 1.5 or newer) with Caddy in front.
+    """Return the objects of a RayService (KubeRay 1.5.1 or newer) with Caddy in front.
 
     The pods of Ray accept connections from each other, from the operator and from Caddy alone. They
     read their settings from the secret `tensight`, which the manifest does not contain.

@@ -1,4 +1,4 @@
-"""Schema of a RayService, from the fields in the API reference of KubeRay 1.5."""
+"""Schema of a RayService, from the fields in the API reference of KubeRay 1.5.1."""
 
 from __future__ import annotations
 
