@@ -10,10 +10,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -260,7 +258,8 @@ class Config(Record):
     beta: tuple[NotNegative, NotNegative, float] = (1.0, 1.0, 0.0)
     offered: bool = True
     verdict: VerdictConfig
-    base: Base | None = None
+    # Versions without taught models reject this field.
+    base: Base | None = Field(default=None, exclude_if=lambda base: base is None)
     sha256: Annotated[dict[str, Digest], Field(max_length=_MAX_FILES)]
     training: Training
     minimum_version: Annotated[str, Field(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$")]
@@ -305,14 +304,6 @@ class Config(Record):
                 "schema_version 2 and the verdict's method `center` belong to models with a base"
             )
         return self
-
-    @model_serializer(mode="wrap")
-    def _omit_absent_base(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Versions without taught models reject this field.
-        fields: dict[str, Any] = serialise(self)
-        if fields.get("base") is None:
-            fields.pop("base", None)
-        return fields
 
 
 def first_problem(error: ValidationError) -> str:
