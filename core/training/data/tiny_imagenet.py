@@ -43,6 +43,9 @@ _SAME_CLASSES = {
 # Police van, school bus, trolleybus and gazelle are too similar to one of the ten to count as
 # out-of-distribution, and too different to count as one of them.
 _AMBIGUOUS = ("n03977966", "n04146614", "n04487081", "n02423022")
+# Boa, African elephant, lesser panda, bullet train and freight car show kinds of objects that no
+# model is trained with or selected by, see `core.training.data.real_photos.KEPT_BACK_KINDS`.
+_KEPT_BACK = ("n01742172", "n02504458", "n02509815", "n02917067", "n03393912")
 _OUTLIER_SEED = 0
 _TRAIN_OUTLIER_CLASSES = 120
 _SELECTION_OUTLIER_CLASSES = 30
@@ -57,7 +60,8 @@ class TinyImageNet:
     Attributes:
         same_classes: Images of classes that show one of CIFAR-10's, with CIFAR-10's labels;
             airplane, deer and horse have none.
-        outliers: Images of 120 classes that show none of the ten, with Tiny ImageNet's labels.
+        outliers: Images of 115 classes that show none of the ten and none of the kinds that are
+            held out, with Tiny ImageNet's labels.
     """
 
     same_classes: Split
@@ -72,8 +76,9 @@ class TinyHeldOut:
         known_selection: Every other valid image of classes that show one of CIFAR-10's, with
             CIFAR-10's labels, for the selection of resize rule, method and thresholds.
         known_evaluation: The other half, for evaluation only.
-        outlier_selection: Train and valid images of 30 classes that show none of the ten, with
-            Tiny ImageNet's labels, for the selection of methods and thresholds.
+        outlier_selection: Train and valid images of 30 classes that show none of the ten and none
+            of the kinds that are held out, with Tiny ImageNet's labels, for the selection of
+            methods and thresholds.
         outlier_evaluation: Images of the remaining 24 such classes, for evaluation only.
     """
 
@@ -155,11 +160,13 @@ class _Classes:
         others = [i for i, name in enumerate(names) if i not in same and name not in _AMBIGUOUS]
         others = [others[i] for i in np.random.default_rng(_OUTLIER_SEED).permutation(len(others))]
         held_out = _TRAIN_OUTLIER_CLASSES + _SELECTION_OUTLIER_CLASSES
+        # Removed after the division, which stays the same for all other classes.
+        kept_back = {i for i, name in enumerate(names) if name in _KEPT_BACK}
         return cls(
             settings,
             same,
-            others[:_TRAIN_OUTLIER_CLASSES],
-            others[_TRAIN_OUTLIER_CLASSES:held_out],
+            [i for i in others[:_TRAIN_OUTLIER_CLASSES] if i not in kept_back],
+            [i for i in others[_TRAIN_OUTLIER_CLASSES:held_out] if i not in kept_back],
             others[held_out:],
         )
 
