@@ -90,4 +90,4 @@ def test_plan_with_tiny_imagenet_needs_real_photos_too(tmp_path: Path) -> None:
     probe = TinyProbe.from_plan(plan, settings)
     assert probe is not None
     assert probe.weight == 0.5
-    assert len(probe.images.outliers) == 240
+    assert len(probe.images.outliers) == 230
