@@ -94,7 +94,7 @@ def test_photos_of_none_are_outliers_of_recipes_with_outliers(tmp_path: Path) ->
     bundle = learned(recipe, made.ten(), settings, wild)
     description = bundle.config.training.data
     assert (
-        "360 train rows; Tiny ImageNet, 46 train images of the same classes; 241 of" in description
+        "360 train rows; Tiny ImageNet, 46 train images of the same classes; 231 of" in description
     )
     assert "including 3 photos of the user's own" in description
     assert "without" not in description
