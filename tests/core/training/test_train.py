@@ -115,7 +115,7 @@ def test_tiny_imagenet_recipe_is_measured_on_photos(tmp_path: Path) -> None:
     assert bundle is not None
     assert bundle.config.training.data == (
         "Ten shades, 360 train rows; Tiny ImageNet, 44 train images of the same classes; "
-        "240 of other classes (30 per epoch)"
+        "230 of other classes (30 per epoch)"
     )
     metrics = bundle.metrics()
     assert metrics.lost == 0
