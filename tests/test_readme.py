@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import runpy
@@ -45,6 +46,7 @@ HOURS = {
     ".venv-dev/bin/tensight calibrate classic",
     ".venv-dev/bin/tensight evaluate --all",
 }
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def commands_of(page: str) -> list[str]:
@@ -129,6 +131,21 @@ def test_relative_links_resolve() -> None:
     for page in (*PAGES, "CONTRIBUTING.md", "docs/SCALING.md", "docs/SECURITY.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text("utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_functions_that_contributing_points_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Where to look")[2]
+    pointers = re.findall(r"`([\w.]+)` in `([\w/]+\.py)`", text.partition("\n## ")[0])
+    assert len(pointers) >= 8
+    for name, file in pointers:
+        defined = {
+            each.name: {part.name for part in ast.walk(each) if isinstance(part, FUNCTIONS)}
+            for each in ast.parse((ROOT / file).read_text("utf-8")).body
+            if isinstance(each, (ast.ClassDef, *FUNCTIONS))
+        }
+        owner, _, method = name.partition(".")
+        assert not method or method in defined[owner], f"{name} in {file}"
+        assert owner in defined, f"{name} in {file}"
 
 
 def test_generated_pages_are_current() -> None:

@@ -1,4 +1,7 @@
-"""Release management: pull, promote, roll back, push and garbage-collect model revisions."""
+"""Release management: pull, promote, roll back, push and garbage-collect model revisions.
+
+A promotion is stored in the database; `core.registry.live_classifiers` applies it in each process.
+"""
 
 from __future__ import annotations
 
