@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import runpy
@@ -14,7 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from core.registry.catalog import Catalog
+from core.settings import Settings
 from tests.conftest import ROOT
+from tests.support.http_service import serving
+from tests.support.tools import run_tool
 
 README = (ROOT / "README.md").read_text("utf-8")
 # docs/ADD_A_MODEL.md is run by tests/core/training/export/test_keras_import.py, docs/TEACH.md by
@@ -114,6 +119,22 @@ def test_python_example_of_readme_runs(photo: Path, monkeypatch: pytest.MonkeyPa
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[0] in {"known", "unsure", "none"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/HTTP_API.md"])
+def test_curl_examples_run(page: str, photo: Path, catalog: Catalog) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    examples = re.findall(r"^    curl (.*photo.*)$", text, re.MULTILINE)
+    assert examples
+    for name in ("photo.jpg", "one.jpg", "two.jpg"):
+        shutil.copy(photo, name)
+    with serving(Settings(models=ROOT / "models"), catalog) as url:
+        for example in examples:
+            arguments = shlex.split(example.replace("http://127.0.0.1:8000", url))
+            run = run_tool("curl", "--fail", "--silent", *arguments)
+            answer = json.loads(run.stdout)
+            for prediction in answer.get("predictions", [answer]):
+                assert prediction["verdict"] in {"known", "unsure", "none"}
 
 
 def test_python_example_of_http_page_compiles() -> None:
