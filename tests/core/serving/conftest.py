@@ -18,11 +18,13 @@ from core.settings import Settings
 from core.teaching.base import TeachingBase
 from core.teaching.service import Teaching
 from tests.support.http_service import KEYS, PATIENCE_S, serving
-from tests.support.taught import learn_here, teachable
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> TeachingBase:
+    # Only these fixtures need scikit-learn, which tests of other predictors may lack.
+    from tests.support.taught import teachable
+
     return teachable(tmp_path_factory.mktemp("models"))
 
 
@@ -56,6 +58,8 @@ def remote(service: str, front: Settings) -> Iterator[RemotePredictor]:
 
 @pytest.fixture
 def teaching(front: Settings, base: TeachingBase, remote: RemotePredictor) -> Iterator[Teaching]:
+    from tests.support.taught import learn_here
+
     with closing(PhotoPool(PhotoLimits(), workers=1, inline_pixels=1_000_000)) as pool:
         embed = embedding_by(remote, base)
         yield Teaching(front, base, embed, pool, b"key", learner=learn_here)
