@@ -28,7 +28,7 @@ test-all: check ## Run every check and every test, the long ones too
 cluster: .venv-cluster/installed ## Install what Ray replicas need into .venv-cluster
 
 test-cluster: .venv-cluster/installed ## Run the tests of Ray replicas, in an environment of their own
-	$(CLUSTER)/python -m pytest tests/core/serving/test_cluster*.py
+	$(CLUSTER)/python -m pytest tests/core/serving/test_cluster*.py tests/core/cli/test_cluster.py
 
 check: .venv-dev/installed ## Run the linter, the formatter and the type checker
 	$(DEV)/ruff format --check .

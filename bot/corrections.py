@@ -71,7 +71,7 @@ async def on_learn(press: ButtonPress) -> Notice | None:
 
 
 async def _learn(press: ButtonPress, answer: StoredAnswer, label: str) -> str | None:
-    """Teach a model one photo more; return what to say, or None if its sender was forgotten.
+    """Teach a model with one more photo; return what to say, or None if its sender was forgotten.
 
     Raises:
         TeachingError: It cannot be taught; nothing was changed.

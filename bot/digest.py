@@ -68,22 +68,24 @@ class Digest:
     """A digest.
 
     Attributes:
-        days: Days that it is about. They begin with a full hour, since counts are stored by the
-            hour: up to an hour is in two daily digests, and none is left out.
+        days: Number of days that it covers. They begin at a full hour, since counts are stored by
+            the hour, so two consecutive digests may both include the same hour.
         end: Their end, in UTC.
         activity: What the bot did.
-        parts: Photos by stretches of equal length: their starts in UTC, and the numbers. The last
-            one also has what has passed of the current hour.
+        parts: Start in UTC and number of photos of intervals of equal length. The last one also
+            includes the current hour so far.
         people: People who got an answer to a single photo.
         judged: Share of judged answers that were right, in all fronts; None without feedback.
-        drift: Drift of the last 24 hours; None where it cannot be found.
+        drift: Drift of the last 24 hours; None where it cannot be computed.
         disk: Use of the disk.
         live: The live models, those that answered most photos first; None if they are unknown.
-        new_labels: Number of photos that operators labelled since a regular digest last stated what
-            labels show, or in these days for an operator without regular digests; 0 below 20.
+        new_labels: Number of photos that operators labelled since a regular digest last stated the
+            accuracy on labels; for an operator without regular digests, in these days. 0 if fewer
+            than 20.
         labels: Share of the labelled photos that the live revisions had answered rightly; None
             where they answered none, as after a promotion, or without new labels.
-        reported_labels: Number of all labels when that was last stated, by this digest or before.
+        reported_labels: Number of all labels when that accuracy was last stated, in this digest or
+            an earlier one.
     """
 
     days: int

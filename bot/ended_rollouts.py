@@ -1,7 +1,7 @@
 """Notify operators of shadows and canaries that ended without a command.
 
 Any process that serves photos may end one: the page, or a service without a bot. The audit log
-says what happened, so a bot that is restarted in the meantime tells it afterwards.
+says what happened, so a bot that restarts in the meantime reports it afterwards.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def _check(bot: Bot, state: BotState) -> None:
 
 
 async def _notify(bot: Bot, state: BotState, number: int, entry: AuditEntry, operator: int) -> None:
-    """Tell an operator of an ended rollout, once; what was not delivered is sent again."""
+    """Notify an operator of an ended rollout, once; an undelivered notice is sent again."""
     notices = state.store.notices
     name = operator_notice(f"ended {number}", bot.id, state.person(operator) or "")
     if not await asyncio.to_thread(notices.is_due, name):

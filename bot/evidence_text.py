@@ -52,7 +52,7 @@ def evidence_text(
 def format_share(share: float, language: Language) -> str:
     """Format a share, 0 to 1, as a percentage with one decimal place where it is needed.
 
-    A share that would be shown as 0% or 100% without being it has more of them.
+    A share close to 0 or 1 gets more decimal places, so that it is not shown as 0% or 100%.
     """
     places = 0 if round(100 * share, 1).is_integer() else 1
     rest = 100 * min(share, 1 - share)
@@ -62,7 +62,7 @@ def format_share(share: float, language: Language) -> str:
 
 
 def format_evidence(evidence: float, alarm_at: float, language: Language) -> str:
-    """Format the evidence of a test; beyond ten times its limit, and below 0.1, only as that.
+    """Format the evidence of a test: `> …` above ten times its limit, and `< 0.1` below 0.1.
 
     Args:
         evidence: The evidence, greater than 0.
@@ -107,7 +107,7 @@ def difference_lines(evidence: ShadowEvidence, language: Language) -> Iterator[s
 
 
 def reason_text(cause: EndReason | None, sentence: str, language: Language) -> str:
-    """Return in a language why a rollout ended, without a full stop.
+    """Return the reason why a rollout ended, as a sentence without a full stop.
 
     Args:
         cause: The reason; None where an earlier version ended the rollout.

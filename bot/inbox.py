@@ -1,6 +1,8 @@
 """Persistent queue of updates: at-least-once delivery, in order within each chat.
 
-Several processes may share it: a chat's updates are handled by one of them at a time.
+Several processes may share it: a chat's updates are handled by one of them at a time. While the
+database is locked or away, updates that cannot be stored stay with Telegram (`bot.polling`,
+`bot.webhook`), and stored ones are retried (`bot.chat_workers`).
 """
 
 from __future__ import annotations

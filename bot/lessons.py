@@ -28,7 +28,7 @@ __all__ = ["is_teacher", "labels_of", "may_teach", "take_photos"]
 
 
 async def may_teach(context: BotContext, message: Message) -> bool:
-    """Return whether the sender of a message may teach in its chat: in a group, administrators."""
+    """Return whether the sender of a message may teach in its chat, as `is_teacher`."""
     if message.chat.type == ChatType.PRIVATE:
         return True
     if message.sender_chat is not None:
@@ -38,7 +38,7 @@ async def may_teach(context: BotContext, message: Message) -> bool:
 
 
 async def is_teacher(context: BotContext, chat: Chat, user: User | None) -> bool:
-    """Return whether a user may teach in a chat: in a group, administrators.
+    """Return whether a user may teach in a chat; in a group, only administrators may.
 
     Args:
         context: Context of the update.

@@ -1,4 +1,4 @@
-"""Handlers of operators' commands: status, models, promotion, maintenance, feedback and audit."""
+"""Handlers of operators' commands, and of the buttons that confirm them."""
 
 from __future__ import annotations
 

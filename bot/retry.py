@@ -35,7 +35,7 @@ class RetryLater(Exception):  # noqa: N818  # a request to the inbox rather than
 
 
 def unavailable_service(error: Exception) -> Service | None:
-    """Return the service whose absence an error reports; None for any other error."""
+    """Return the service that an error reports as unavailable; None for any other error."""
     if isinstance(error, StoreError):
         return Service.DATABASE
     if isinstance(error, UnavailableError):

@@ -1,4 +1,4 @@
-"""Operators' commands that release revisions on evidence: shadow, canary and evidence."""
+"""Operators' commands that test revisions before their release: /shadow and /canary."""
 
 from __future__ import annotations
 

@@ -281,11 +281,11 @@ class BotContext(CallbackContext[ExtBot[None], dict[Any, Any], dict[Any, Any], B
     ) -> None:
         """Record who sent a photo, if a shadow may compare answers to it.
 
-        Every answer of a model is passed to this once it is there, whether or not it is stored, so
-        that /forget deletes its comparison.
+        Call it with every answer of a model, whether or not the answer is stored, so that /forget
+        deletes its comparison.
 
         Args:
-            person: Keyed hash of the user who sent the photo; None for nobody.
+            person: Keyed hash of the user who sent the photo; None if there is none.
             answers: The answers.
             of_answer: Key of an earlier answer to the photo, where the update is not the photo's.
         """

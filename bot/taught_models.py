@@ -37,7 +37,7 @@ class HeldModel:
     Attributes:
         record: Its record.
         labels: Names of its classes.
-        metrics: What it was taught with, and how good it is.
+        metrics: Its training photos and accuracy; None if they are not recorded.
         bytes: Size of its head and of what it was taught with.
     """
 
@@ -175,7 +175,7 @@ class TaughtModels:
         return [info for each in records if (info := await asyncio.to_thread(self._info, each.id))]
 
     def describe_now(self) -> list[HeldModel]:
-        """Do what `describe_all` does, from a thread."""
+        """Describe the models as `describe_all` does; it blocks, so call it in a thread."""
         found = []
         for record in reversed(self.owned.all()):
             try:

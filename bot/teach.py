@@ -160,7 +160,7 @@ async def _explain(command: _Command) -> None:
 
 
 async def _begin(command: _Command) -> None:
-    """Begin to teach a new model."""
+    """Begin a lesson for a new model."""
     lessons = command.state.store.lessons
     if await asyncio.to_thread(lessons.find, command.chat) is not None:
         photos = await asyncio.to_thread(lessons.photos, command.chat)
@@ -175,7 +175,7 @@ async def _begin(command: _Command) -> None:
 
 
 async def _more(command: _Command) -> None:
-    """Begin to teach a model more."""
+    """Begin a lesson that extends a model."""
     if await asyncio.to_thread(command.state.store.lessons.find, command.chat) is not None:
         await _begin(command)  # Its text says that a lesson has started.
         return

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["space", "web"]
 
 _SAMPLES = 12
-space = typer.Typer(help="The page as a Space on the Hub.", no_args_is_help=True)
+space = typer.Typer(help="Build or publish the page as a Space on the Hub.", no_args_is_help=True)
 
 
 def web(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on.", show_default="TENSIGHT_HOST")
+        str | None, typer.Option(help="Address to bind to.", show_default="TENSIGHT_HOST")
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port to listen on.", show_default="TENSIGHT_PORT"),
+        typer.Option(min=1, max=65535, help="Port to bind to.", show_default="TENSIGHT_PORT"),
     ] = None,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Also open the page in the browser of this desktop.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import runpy
@@ -13,7 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from core.registry.catalog import Catalog
+from core.settings import Settings
 from tests.conftest import ROOT
+from tests.support.http_service import serving
+from tests.support.tools import run_tool
 
 README = (ROOT / "README.md").read_text("utf-8")
 # docs/ADD_A_MODEL.md is run by tests/core/training/export/test_keras_import.py, docs/TEACH.md by
@@ -45,6 +51,7 @@ HOURS = {
     ".venv-dev/bin/tensight calibrate classic",
     ".venv-dev/bin/tensight evaluate --all",
 }
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def commands_of(page: str) -> list[str]:
@@ -114,6 +121,22 @@ def test_python_example_of_readme_runs(photo: Path, monkeypatch: pytest.MonkeyPa
     assert run.stdout.split()[0] in {"known", "unsure", "none"}
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/HTTP_API.md"])
+def test_curl_examples_run(page: str, photo: Path, catalog: Catalog) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    examples = re.findall(r"^    curl (.*photo.*)$", text, re.MULTILINE)
+    assert examples
+    for name in ("photo.jpg", "one.jpg", "two.jpg"):
+        shutil.copy(photo, name)
+    with serving(Settings(models=ROOT / "models"), catalog) as url:
+        for example in examples:
+            arguments = shlex.split(example.replace("http://127.0.0.1:8000", url))
+            run = run_tool("curl", "--fail", "--silent", *arguments)
+            answer = json.loads(run.stdout)
+            for prediction in answer.get("predictions", [answer]):
+                assert prediction["verdict"] in {"known", "unsure", "none"}
+
+
 def test_python_example_of_http_page_compiles() -> None:
     text = (ROOT / "docs" / "HTTP_API.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -129,6 +152,21 @@ def test_relative_links_resolve() -> None:
     for page in (*PAGES, "CONTRIBUTING.md", "docs/SCALING.md", "docs/SECURITY.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text("utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_functions_that_contributing_points_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Where to look")[2]
+    pointers = re.findall(r"`([\w.]+)` in `([\w/]+\.py)`", text.partition("\n## ")[0])
+    assert len(pointers) >= 8
+    for name, file in pointers:
+        defined = {
+            each.name: {part.name for part in ast.walk(each) if isinstance(part, FUNCTIONS)}
+            for each in ast.parse((ROOT / file).read_text("utf-8")).body
+            if isinstance(each, (ast.ClassDef, *FUNCTIONS))
+        }
+        owner, _, method = name.partition(".")
+        assert not method or method in defined[owner], f"{name} in {file}"
+        assert owner in defined, f"{name} in {file}"
 
 
 def test_generated_pages_are_current() -> None:

@@ -48,7 +48,10 @@ OPERATOR = "command line"
 _TRAIN_MODULES = ("imagecorruptions", "keras", "matplotlib", "pyarrow", "scipy", "sklearn", "yaml")
 
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="Name of the model.", show_default="the best")
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Name of the model.", show_default="TENSIGHT_MODEL, or the best"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

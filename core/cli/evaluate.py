@@ -35,7 +35,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the m
 
 @app.command(rich_help_panel=TRAIN)
 def evaluate(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of the model.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the model.")] = None,
     everything: Annotated[
         bool,
         typer.Option(

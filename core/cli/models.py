@@ -240,7 +240,7 @@ def push(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME...]",
+            metavar="NAME",
             help="Models to publish, with the bases of those that were taught.",
             show_default="all of TENSIGHT_MODELS",
         ),
@@ -273,7 +273,11 @@ def push(
 
 @app.command()
 def gc() -> None:
-    """Delete installed revisions that are neither live nor last good."""
+    """Delete installed revisions that are no longer needed.
+
+    Kept are live and last good revisions, those of active rollouts, private taught models, and the
+    bases of taught models.
+    """
     from core.registry.releases import Releases
 
     with closing(Releases(read_settings())) as releases:

@@ -22,7 +22,7 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=ANSWER_PHOTOS)
 def predict(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Image files.")],
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO", help="Image files.")],
     model: ModelOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per photo and line.")

@@ -34,12 +34,12 @@ __all__ = ["app"]
 app = typer.Typer()
 
 ModelArgument = Annotated[
-    str | None, typer.Argument(metavar="[MODEL]", help="Name of the model.", show_default=False)
+    str | None, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)
 ]
 RevisionArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[REVISION]",
+        metavar="REVISION",
         help="The candidate: an installed revision or a unique prefix of it, see `models list`.",
         show_default=False,
     ),

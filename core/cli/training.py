@@ -77,9 +77,7 @@ def explore(
 
 @app.command(rich_help_panel=TRAIN)
 def train(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Name of the recipe.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the recipe.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Train all recipes, one after another.")
     ] = False,

@@ -1,4 +1,7 @@
-"""Decode photos: check their size and format, apply EXIF orientation and convert to 8-bit RGB."""
+"""Decode photos: check their size and format, rotate them upright and convert them to 8-bit RGB.
+
+`core.photos.orientation` reads the orientation from EXIF blocks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live revisions as the database last gave them."""
+"""Live revisions, as last read from the database."""
 
 from __future__ import annotations
 

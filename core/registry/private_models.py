@@ -24,7 +24,7 @@ class PrivateModels:
     At most 100 classifiers are kept, those that were used last. Safe to share between threads.
 
     Args:
-        records: Whose models they are, and which revision answers.
+        records: Records of the models, which name owner and revision.
         revisions: Installed revisions.
         loader: Loads classifiers.
     """

@@ -1,4 +1,7 @@
-"""Release management: pull, promote, roll back, push and garbage-collect model revisions."""
+"""Release management: pull, promote, roll back, push and garbage-collect model revisions.
+
+A promotion is stored in the database; `core.registry.live_classifiers` applies it in each process.
+"""
 
 from __future__ import annotations
 
@@ -413,11 +416,10 @@ class Releases:
     def gc(self) -> tuple[list[str], int]:
         """Delete installed revisions that nothing needs, and the download cache.
 
-        Live and last good revisions are kept, and candidates of active rollouts.
-
-        What a taught model was taught with is deleted with its last revision.
-        Private taught models are kept, and the bases of all taught models that are kept or
-        bundled. So is the cache while another process pulls, since that process may still need it.
+        Live and last good revisions are kept, and both revisions of active rollouts. Private taught
+        models are kept, and the bases of all taught models that are kept or bundled. The training
+        data of a taught model is deleted with its last revision. The cache is kept while another
+        process pulls, since that process may still need it.
 
         Returns:
             The deleted revisions and the number of bytes freed.

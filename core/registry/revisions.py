@@ -86,7 +86,7 @@ class RevisionStore:
         return sorted(folder for folder in self._folder.glob("[!.]*") if folder.is_dir())
 
     def bundles(self) -> Iterator[Bundle]:
-        """Yield the bundles of all readable revisions; that of a model in no certain order."""
+        """Yield the bundles of all readable revisions; those of a model in no particular order."""
         for folder in self.folders():
             if isinstance(found := _read(folder), StoredRevision):
                 yield found.bundle

@@ -1,4 +1,7 @@
-"""Private taught models: whose they are, and which revision answers; TENSIGHT_HOME/taught."""
+"""Records of private taught models, with owner and revision, and training data of taught models.
+
+Both are files in TENSIGHT_HOME/taught.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ class TaughtRecord(Record):
 
 
 class TaughtStore:
-    """The records of private taught models, and what models were taught with.
+    """The records of private taught models, and the training data of all taught models.
 
     NAME/record.json exists for private models only, NAME/examples.npz for all taught models.
 
@@ -106,7 +109,7 @@ class TaughtStore:
             write_record(self._folder / record.id / _RECORD, record)
 
     def remove(self, name: str) -> None:
-        """Delete the record of a model, and what it was taught with.
+        """Delete the record of a model, and its training data.
 
         Raises:
             OutputError: TENSIGHT_HOME cannot be written.

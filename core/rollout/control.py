@@ -39,7 +39,7 @@ def begin_rollout(
     share: float,
     operator: str | None = None,
 ) -> Rollout:
-    """Start a shadow or a canary of an installed revision; running servers apply it in a second.
+    """Start a shadow or a canary of an installed revision; running servers apply it within 1 s.
 
     Args:
         store: The database.

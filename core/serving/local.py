@@ -180,7 +180,7 @@ class LocalPredictor(Predictor):
         return _prediction(await self._observed(job))
 
     async def check(self, photo: Photo) -> Prediction:
-        """Classify a photo as others are, with the default model, and count it nowhere.
+        """Classify a photo with the default model, as others are, but without counting it.
 
         Raises:
             TenSightError: As for `predict`.

@@ -65,7 +65,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_server(predictor: Predictor, admit: Admit, *, reads_paths: bool) -> Server[Any]:
-    """Build the MCP server, not yet served.
+    """Build the MCP server without serving it.
 
     Args:
         predictor: Classifies the photos.

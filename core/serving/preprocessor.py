@@ -75,7 +75,7 @@ def content_of(photo: Photo) -> bytes | None:
 
 
 async def pixels_of(photo: Photo) -> int:
-    """Return a photo's pixels by its header; 0 where it cannot be read, which decoding reports."""
+    """Return the number of pixels that a photo's header states; 0 where it cannot be read."""
     if isinstance(photo, bytes):
         return claimed_pixels(photo)
     if isinstance(photo, Image.Image):

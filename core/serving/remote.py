@@ -72,8 +72,8 @@ class RemotePredictor(Predictor):
         url: URL of the service, for example http://127.0.0.1:8000.
         key: API key of the service; None for no key.
         timeout_s: Timeout of a request in seconds, including retries.
-        secret: Key of the hashes that stand for clients; None for a random one, with which the
-            clients of a canary change at each start.
+        secret: Key of the hashes that stand for clients; None for a random one, so that each start
+            assigns other clients to a canary.
         photos: Worker processes that make previews, closed with the predictor; None for new ones.
         heads: The taught models of this machine, closed with the predictor: the service embeds
             photos for them. None for no taught models.

@@ -26,8 +26,8 @@ class AuditEntry:
         operator: Keyed hash of the operator's id, or the name of a front without operators' ids.
         act: The command.
         outcome: Its result in words.
-        cause: Why TenSight ended a rollout by itself; None for all else, and where an earlier
-            version did.
+        cause: Reason for which TenSight ended a rollout by itself; None for all other entries,
+            and for those of earlier versions.
     """
 
     at: datetime

@@ -76,7 +76,7 @@ class ConfirmationTable:
     def finish(self, key: str, result: str | None = None) -> None:
         """Keep the result of a command that was run, or delete one that was cancelled.
 
-        It stays until then, so that a press is handled again if the database fails.
+        Until then the command stays, so that a press is handled again if the database fails.
 
         Args:
             key: Key of the command.

@@ -18,7 +18,7 @@ class DueDigest(NamedTuple):
     """A digest that is due.
 
     Attributes:
-        days: The days that it is about, and until the next one.
+        days: Number of days that it covers; the next one follows after as many.
         at: When it became due, in UTC.
     """
 

@@ -55,7 +55,7 @@ class NoticeTable:
             return connection.execute(inserted).first() is not None
 
     def postpone(self, name: str, pause_s: float) -> None:
-        """Let a claimed notice be sent again after a pause only.
+        """Delay a claimed notice: it may be sent again after a pause.
 
         Args:
             name: Name of the notice.
@@ -85,5 +85,5 @@ def operator_notice(kind: str, bot: int, operator: str) -> str:
 
 
 def purge_notices(connection: sa.Connection) -> None:
-    """Delete the notices that may be sent again, which need no row for this."""
+    """Delete the rows of notices that may be sent again; a notice without a row may be."""
     connection.execute(sa.delete(NOTICES).where(NOTICES.c.due_at <= clock(connection)))

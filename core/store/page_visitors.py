@@ -14,8 +14,8 @@ _NUMBERED = "visitor "
 def forget_visitors(connection: sa.Connection) -> None:
     """Replace the hashes of visitors whose canary has ended by numbers.
 
-    The hash is made from a network address. The evidence, which counts few answers of each visitor,
-    stays the same.
+    The hash is made from a network address. The number still tells visitors apart, so the evidence,
+    which counts at most a few answers of each, stays the same.
 
     Args:
         connection: The transaction.

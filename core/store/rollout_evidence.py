@@ -55,7 +55,7 @@ class TrafficCounts:
 
 @dataclass(frozen=True)
 class AnswerSummary:
-    """Stored part of an answer in a comparison; fields of `Prediction`, `ms` of inference."""
+    """Stored part of an answer in a comparison: fields of `Prediction`, and the ms of inference."""
 
     label: str
     verdict: str
@@ -272,9 +272,9 @@ def purge_evidence(connection: sa.Connection, moment: datetime) -> None:
     Comparisons of photos whose sender has asked to be forgotten are deleted, too: one that was
     being stored before its sender was recorded may have escaped /forget.
 
-    The counts of a canary stay until that long after its end, since its tests add them up from its
-    start; old ones are added up. Rollouts themselves stay as the audit log does:
-    buttons name them by their number, which must not be used again.
+    The counts of a canary are deleted only if it ended before that time, since its tests add them
+    up from its start; until then, old rows are merged. Rollouts themselves are kept, as the audit
+    log is: buttons name them by their number, which must not be used again.
 
     Args:
         connection: The transaction.

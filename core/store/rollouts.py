@@ -261,7 +261,7 @@ def end_for_promotion(connection: sa.Connection, model: str, names: Sequence[str
 def _end(
     connection: sa.Connection, which: sa.ColumnElement[bool], outcome: Outcome, reason: EndReason
 ) -> Sequence[sa.Row[Any]]:
-    """End active rollouts, with the hashes of visitors that they need, and return their rows."""
+    """End active rollouts, forget the hashes of visitors kept for them, and return their rows."""
     active = sa.update(ROLLOUTS).where(which, ROLLOUTS.c.ended_at.is_(None))
     values: dict[str, object] = {"ended_at": datetime.now(UTC), "outcome": outcome}
     values |= {"reason": str(reason), "cause": asdict(reason)}

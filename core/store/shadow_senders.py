@@ -34,7 +34,7 @@ class ShadowSenderTable:
         self._database = database
 
     def are_compared(self, models: Iterable[str]) -> bool:
-        """Return whether a shadow of one of some models may compare answers that are given now."""
+        """Return whether a shadow may compare answers that these models give now."""
         # Answers that were given before a shadow ended are compared afterwards.
         since = datetime.now(UTC) - _COMPARED_WITHIN
         is_shadow = (ROLLOUTS.c.kind == "shadow") & ROLLOUTS.c.model.in_(list(models))
@@ -96,8 +96,8 @@ def forget_comparisons(connection: sa.Connection, person: str) -> None:
 def purge_senders(connection: sa.Connection, moment: datetime) -> None:
     """Delete the senders of photos whose comparison was not stored, or is from before a time.
 
-    They are deleted before their comparisons: /forget takes this order, too, and none of the two
-    must wait for the other one forever.
+    They are deleted before their comparisons, in the order that /forget takes, so that the two
+    cannot deadlock.
 
     Args:
         connection: The transaction.

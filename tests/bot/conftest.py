@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from core.charts.drawer import ChartDrawer
 from tests.support.forked_workers import forked_workers
 from tests.support.hub_server import HubServer
+from tests.support.operator_chat import OPERATOR, OTHER
 from tests.support.predictors import ControlledPredictor, unavailable
-from tests.support.running_bot import RunningBot, running_bot
-from tests.support.telegram_server import TelegramServer
+from tests.support.rolling_bot import Rolling, rolling_bot
+from tests.support.running_bot import RunningBot, ask, running_bot
+from tests.support.telegram_server import Call, TelegramServer
 
 _CHATS = itertools.count(1)
 
@@ -57,6 +60,28 @@ def group() -> int:
 def content(photo: Path) -> bytes:
     """Return the file of a photo that shows a ship."""
     return photo.read_bytes()
+
+
+@pytest.fixture
+def reply(bot: RunningBot, content: bytes, chat: int) -> Iterator[Call]:
+    """Return the reply to a photo in a chat of the test's own."""
+    yield ask(bot.telegram, chat, lambda: bot.telegram.photo(chat, content))
+    bot.telegram.faults.gone = set()
+
+
+@pytest.fixture
+def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
+    """Return a bot with two operators, for whom no pictures are drawn."""
+    with running_bot(telegram, tmp_path / "home", operators=(OPERATOR, OTHER)) as bot:
+        bot.state.charts = ChartDrawer(is_installed=False)
+        yield bot
+
+
+@pytest.fixture
+def rolling(telegram: TelegramServer, tmp_path: Path) -> Iterator[Rolling]:
+    """Return a bot with an operator, and an installed candidate of its model."""
+    with rolling_bot(telegram, tmp_path) as bot:
+        yield bot
 
 
 @pytest.fixture

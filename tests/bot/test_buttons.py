@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
 
-import pytest
 from PIL import Image
 
 from core.bundle.folder import Bundle, find_bundles
 from core.store.chats import Chat
 from tests.conftest import ROOT
-from tests.support.running_bot import RunningBot, ask, press, texts
+from tests.support.running_bot import RunningBot, press, texts, with_data
 from tests.support.telegram_server import Call
 
 T = texts()
 ALL = [T[key] for key in ("why", "compare", "right", "wrong", "model")]
 WITHOUT_FEEDBACK = [T[key] for key in ("why", "compare", "model")]
-
-
-@pytest.fixture
-def reply(bot: RunningBot, content: bytes, chat: int) -> Iterator[Call]:
-    """Return the reply to a photo in a chat of the test's own."""
-    yield ask(bot.telegram, chat, lambda: bot.telegram.photo(chat, content))
-    bot.telegram.faults.gone = set()
-
-
-def with_data(reply: Call, data: str) -> Call:
-    """Return a message with one button, x, with this callback data."""
-    markup = {"inline_keyboard": [[{"text": "x", "callback_data": data}]]}
-    return Call("", reply.data | {"reply_markup": json.dumps(markup)}, {}, 0)
 
 
 def test_why_button_shows_the_overlay(bot: RunningBot, chat: int, reply: Call) -> None:
@@ -124,33 +108,3 @@ def test_button_of_a_photo_deleted_by_telegram_is_explained(
 ) -> None:
     bot.telegram.faults.gone |= set(bot.telegram.files)
     assert press(bot.telegram, chat, reply, T["why"])[1].text == T["gone"]
-
-
-def test_button_of_an_expired_answer_is_explained(bot: RunningBot, chat: int, reply: Call) -> None:
-    unknown = with_data(reply, "why:unknown")
-    assert press(bot.telegram, chat, unknown, "x")[1].text == T["gone"]
-
-
-def test_button_of_inaccessible_message_is_explained(
-    bot: RunningBot, chat: int, reply: Call
-) -> None:
-    _, notice = press(bot.telegram, chat, reply, T["why"], accessible=False)
-    assert notice.text == T["too_old"]
-
-
-@pytest.mark.parametrize("reason", ["message to edit not found", "message can't be edited"])
-def test_button_of_a_deleted_message_is_explained(
-    bot: RunningBot, chat: int, reply: Call, reason: str
-) -> None:
-    bot.telegram.faults.reasons["editMessageMedia"] = [f"Bad Request: {reason}"]
-    _, notice = press(bot.telegram, chat, reply, T["why"])
-    assert notice.text == T["too_old"]
-
-
-def test_caption_is_edited_where_a_picture_replaced_the_text(
-    bot: RunningBot, chat: int, reply: Call
-) -> None:
-    reason = "Bad Request: there is no text in the message to edit"
-    bot.telegram.faults.reasons["editMessageText"] = [reason]
-    shown, _ = press(bot.telegram, chat, reply, T["compare"])
-    assert shown.method == "editMessageCaption"

@@ -3,64 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from bot.timings import Timings
 from core import locale
-from core.charts.drawer import ChartDrawer
 from core.store.chats import Chat
 from core.store.feedback import Feedback, FeedbackTable, StorageLimits
 from core.store.feedback_export import export_photos
 from core.store.store import Store
-from core.store.tables import ANSWERS, LABEL_MESSAGES
-from tests.support.rollouts import MODEL, settings_with_model
-from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
-from tests.support.servers import wait_for
+from tests.support.labelling import (
+    OPERATOR,
+    USER,
+    consent,
+    message_number,
+    operated_bot,
+    send,
+    show,
+)
+from tests.support.rollouts import MODEL
+from tests.support.running_bot import RunningBot, ask, press, texts
 from tests.support.telegram_server import BOT_ID, Call, TelegramServer
 
 T = texts()
-OPERATOR, USER, OTHER = 501, 503, 504
-
-
-@contextmanager
-def operated_bot(telegram: TelegramServer, folder: Path, **more: Any) -> Iterator[RunningBot]:
-    """Run a bot that has an operator, with one model."""
-    settings = settings_with_model(folder)
-    options: dict[str, Any] = {"models": settings.models, "model": MODEL, "threads": 1}
-    options |= {"operators": (OPERATOR,)} | more
-    with running_bot(telegram, settings.home, **options) as bot:
-        bot.state.charts = ChartDrawer(is_installed=False)
-        yield bot
+OTHER = 504
 
 
 @pytest.fixture
 def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
     with operated_bot(telegram, tmp_path) as bot:
         yield bot
-
-
-def consent(bot: RunningBot, user: int = USER, button: str = "let_label_off") -> Call:
-    """Let operators label the photos of a user, from now on."""
-    offer = ask(bot.telegram, user, lambda: bot.telegram.text(user, "/privacy"))
-    return press(bot.telegram, user, offer, T[button])[0]
-
-
-def send(bot: RunningBot, content: bytes, user: int = USER) -> None:
-    ask(bot.telegram, user, lambda: bot.telegram.photo(user, content))
-    bot.wait_until_idle()
-
-
-def show(bot: RunningBot) -> Call:
-    shown = ask(bot.telegram, OPERATOR, lambda: bot.telegram.text(OPERATOR, "/label"))
-    bot.wait_until_idle()
-    return shown
 
 
 def push(bot: RunningBot, message: Call, button: str) -> list[Call]:
@@ -177,97 +150,6 @@ def test_operator_is_told_what_the_storage_limits_keep_out(
         assert list(bot.store.feedback.photos()) == []
 
 
-SOON = Timings(label_check_s=0.05, label_settled_s=0.0)
-
-
-def deleted(telegram: TelegramServer) -> list[int]:
-    """Return the messages that were deleted from the operator's chat."""
-    calls = telegram.sent(OPERATOR, "deleteMessage")
-    return [int(each.data["message_id"]) for each in calls]
-
-
-def number(message: Call) -> int:
-    return int(message.data["message_id"])
-
-
-def test_photo_is_deleted_when_another_is_asked_for(operated: RunningBot, content: bytes) -> None:
-    consent(operated)
-    send(operated, content)
-    first = show(operated)
-    operated.telegram.text(OPERATOR, "/label")
-    gone, second = operated.telegram.wait_for(3, OPERATOR)[1:]
-    assert (gone.method, number(gone), second.method) == (
-        "deleteMessage",
-        number(first),
-        "sendPhoto",
-    )
-
-
-@pytest.mark.parametrize("way", ["withdrawn", "forgotten", "judged", "day"])
-def test_photo_is_deleted_from_the_chat_once_it_waits_no_more(
-    telegram: TelegramServer, tmp_path: Path, content: bytes, way: str
-) -> None:
-    with operated_bot(telegram, tmp_path, timings=SOON) as bot:
-        consent(bot)
-        send(bot, content)
-        (queued,) = bot.store.labels.waiting()
-        message = show(bot)
-        if way == "withdrawn":
-            consent(bot, button="let_label_on")
-        elif way == "forgotten":
-            ask(telegram, USER, lambda: telegram.text(USER, "/forget"))
-        elif way == "judged":
-            said = Feedback("bot", MODEL, "0" * 12, "cat", "known", {"cat": 1.0}, "cat")
-            bot.store.feedback.judge(queued.key, said)
-        else:
-            with bot.store.database.write() as connection:
-                long_ago = datetime.now(UTC) - timedelta(hours=25)
-                connection.execute(sa.update(LABEL_MESSAGES).values(sent_at=long_ago))
-        gone, told = telegram.wait_for(3, OPERATOR)[1:]
-        assert (gone.method, number(gone)) == ("deleteMessage", number(message))
-        left = T["label_ended"].format(n=1) if way == "day" else T["label_none"]
-        assert told.text == left
-        assert bot.store.label_messages.of_chat(BOT_ID, OPERATOR) == []
-
-
-def test_photo_is_deleted_by_the_next_process(
-    telegram: TelegramServer, tmp_path: Path, content: bytes
-) -> None:
-    with operated_bot(telegram, tmp_path) as bot:
-        consent(bot)
-        send(bot, content)
-        message = show(bot)
-        with bot.store.database.write() as connection:
-            connection.execute(sa.update(ANSWERS).values(may_label=False))
-        settings = bot.settings
-    assert deleted(telegram) == []
-    telegram.faults.failing["deleteMessage"] = [500]  # so it is tried again
-    with running_bot(
-        telegram,
-        settings.home,
-        operators=(OPERATOR,),
-        models=settings.models,
-        model=MODEL,
-        threads=1,
-        timings=SOON,
-    ):
-        telegram.wait_for(3, OPERATOR)
-    assert deleted(telegram) == [number(message)] * 2
-
-
-def test_message_that_cannot_be_deleted_is_forgotten(
-    telegram: TelegramServer, tmp_path: Path, content: bytes
-) -> None:
-    with operated_bot(telegram, tmp_path, timings=SOON) as bot:
-        consent(bot)
-        send(bot, content)
-        show(bot)
-        telegram.faults.reasons["deleteMessage"] = ["Bad Request: message can't be deleted"]
-        consent(bot, button="let_label_on")
-        wait_for(lambda: bot.store.label_messages.of_chat(BOT_ID, OPERATOR) == [])
-    assert len(telegram.sent(OPERATOR)) == 1, "nothing is told about it"
-
-
 def test_next_photo_is_sent_if_the_message_was_deleted(
     operated: RunningBot, content: bytes
 ) -> None:
@@ -281,7 +163,7 @@ def test_next_photo_is_sent_if_the_message_was_deleted(
     (sent,) = push(operated, message, "ship")
     assert (sent.method, sent.text) == ("sendPhoto", T["label_asked"].format(n=1))
     (shown,) = operated.store.label_messages.of_chat(BOT_ID, OPERATOR)
-    assert shown.message == number(sent)
+    assert shown.message == message_number(sent)
 
 
 @pytest.mark.parametrize("way", ["withdrawn", "forgotten"])

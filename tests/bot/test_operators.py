@@ -4,62 +4,31 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bot.timings import Backoff, Timings
 from core import locale
 from core.bundle.folder import Bundle, write_bundle
 from core.charts.drawer import ChartDrawer
-from core.errors import PredictorError, StoreError
+from core.errors import PredictorError
 from core.registry.catalog import Catalog
 from core.registry.taught import new_id
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
 from core.settings import Settings
-from core.store.audit import AuditLog
 from core.store.chats import Chat
 from core.store.feedback import Feedback
-from core.store.store import Store
 from tests.conftest import ROOT
 from tests.support.hub_server import HubServer, Repo
+from tests.support.operator_chat import OPERATOR, USER, command, confirm, last_text
 from tests.support.running_bot import RunningBot, ask, press, running_bot, texts
 from tests.support.servers import free_port, wait_for
 from tests.support.telegram_server import TelegramServer
 
 T = texts()
-OPERATOR, OTHER, USER = 501, 502, 503
-
-
-@pytest.fixture
-def operated(telegram: TelegramServer, tmp_path: Path) -> Iterator[RunningBot]:
-    """Return a bot with two operators."""
-    with running_bot(telegram, tmp_path / "home", operators=(OPERATOR, OTHER)) as bot:
-        bot.state.charts = ChartDrawer(is_installed=False)
-        yield bot
-
-
-def command(telegram: TelegramServer, text: str) -> str:
-    """Send a command of the operator and return the text of the reply."""
-    return ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, text)).text
-
-
-def last_text(telegram: TelegramServer) -> str:
-    """Return the text of the last message to the operator."""
-    sent = telegram.sent(OPERATOR)
-    return sent[-1].text if sent else ""
-
-
-def confirm(telegram: TelegramServer, text: str, button: str = T["yes"]) -> str:
-    """Send a command and press a button of the question; return the question."""
-    question = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, text))
-    press(telegram, OPERATOR, question, button)
-    return question.text
 
 
 def test_status_shows_models_queue_and_latency(operated: RunningBot, content: bytes) -> None:
@@ -103,63 +72,6 @@ def test_command_is_unknown_to_other_users_and_ignored_in_groups(
 
 def test_maintenance_explains_its_arguments(operated: RunningBot) -> None:
     assert command(operated.telegram, "/maintenance") == T["maintenance_usage"]
-
-
-def test_maintenance_is_confirmed_by_the_operator_who_asked(operated: RunningBot) -> None:
-    telegram, flags = operated.telegram, operated.store.flags
-    question = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
-    assert question.text == T["confirm"].format(question=T["maintenance_on_asked"])
-    assert not flags.get("maintenance")
-    _, notice = press(telegram, OPERATOR, question, T["yes"], user=OTHER)
-    assert notice.text == T["not_yours"]
-    assert not flags.get("maintenance")
-    press(telegram, OPERATOR, question, T["yes"])
-    wait_for(lambda: last_text(telegram) == T["maintenance_on"])
-    assert flags.get("maintenance")
-
-
-def test_cancelled_command_changes_nothing(operated: RunningBot) -> None:
-    telegram = operated.telegram
-    question = ask(telegram, OPERATOR, lambda: telegram.text(OPERATOR, "/maintenance on"))
-    press(telegram, OPERATOR, question, T["cancel"])
-    wait_for(lambda: last_text(telegram) == T["cancelled"])
-    assert not operated.store.flags.get("maintenance")
-    telegram.press(OPERATOR, question.buttons()[T["yes"]], message=1)
-    wait_for(lambda: last_text(telegram) == T["expired"])
-    assert not operated.store.flags.get("maintenance")
-
-
-def test_expired_command_changes_nothing(telegram: TelegramServer, tmp_path: Path) -> None:
-    timings = Timings(confirm_s=0.0)
-    with running_bot(telegram, tmp_path, operators=(OPERATOR,), timings=timings) as bot:
-        confirm(telegram, "/maintenance on")
-        wait_for(lambda: last_text(telegram) == T["expired"])
-        assert not bot.store.flags.get("maintenance")
-
-
-class LockedAudit(AuditLog):
-    """A log that is locked when the first command starts."""
-
-    failures = 1
-
-    def begin(self, *entry: Any) -> int:
-        if self.failures:
-            self.failures -= 1
-            raise StoreError("the database is locked")
-        return super().begin(*entry)
-
-
-def test_command_confirmed_while_the_database_is_locked_runs_later(
-    telegram: TelegramServer, tmp_path: Path
-) -> None:
-    def lock(store: Store) -> Store:
-        return replace(store, audit=LockedAudit(store.database))
-
-    timings = Timings(retry=Backoff(0.1, 0.1))
-    with running_bot(telegram, tmp_path, operators=(OPERATOR,), parts=lock, timings=timings) as bot:
-        confirm(telegram, "/maintenance on")
-        wait_for(lambda: last_text(telegram) == T["maintenance_on"])
-        assert bot.store.flags.get("maintenance")
 
 
 def test_audit_lists_commands_and_outcomes_without_user_ids(operated: RunningBot) -> None:
@@ -274,23 +186,6 @@ def test_impossible_promotion_is_explained(operated: RunningBot) -> None:
     assert command(telegram, "/promote classic 000000000000").startswith("⚠ ")
     assert command(telegram, "/rollback") == T["rollback_usage"]
     assert command(telegram, "/rollback baseline") == T["rollback_none"].format(model="baseline")
-
-
-def test_promotion_for_a_remote_predictor_names_the_service(
-    telegram: TelegramServer, tmp_path: Path
-) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    with (
-        closing(RemotePredictor(url, timeout_s=0.2)) as predictor,
-        running_bot(telegram, tmp_path, predictor=predictor, operators=(OPERATOR,)) as bot,
-    ):
-        confirm(telegram, "/promote classic bundled")
-        done = T["promote_done"].format(model="classic", revision="bundled")
-        wait_for(lambda: last_text(telegram) == f"{done}\n{T['live_elsewhere']}")
-        assert "TENSIGHT_PREDICTOR_URL" in T["live_elsewhere"]
-        bot.store.chats.set(OPERATOR, Chat(language="nl"))
-        confirm(telegram, "/rollback classic", texts("nl")["yes"])
-        wait_for(lambda: last_text(telegram).endswith(f"\n{texts('nl')['live_elsewhere']}"))
 
 
 def test_pull_does_not_delay_other_commands(

@@ -79,11 +79,6 @@ def test_pause_that_telegram_demands_is_logged(caplog: pytest.LogCaptureFixture)
     assert caplog.messages == ["Telegram demands a pause of 3600 s"] * 2
 
 
-@pytest.mark.parametrize(("pause_s", "next_s"), [(1.0, 2.0), (20.0, 30.0), (30.0, 30.0)])
-def test_backoff_doubles_up_to_its_longest_pause(pause_s: float, next_s: float) -> None:
-    assert Backoff(1.0, 30.0).next(pause_s) == next_s
-
-
 def test_bot_starts_once_telegram_is_reachable(
     telegram: TelegramServer, tmp_path: Path, content: bytes
 ) -> None:

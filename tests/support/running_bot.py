@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -39,6 +40,7 @@ __all__ = [
     "settings_for",
     "texts",
     "webhook_for",
+    "with_data",
     "with_inbox",
 ]
 
@@ -203,3 +205,9 @@ def photo_message(
     kind = "supergroup" if chat < 0 else "private"
     message = {"message_id": 4, "date": 1, "chat": {"id": chat, "type": kind}, "photo": [size]}
     return message if sender is None else message | {"from": telegram.user(sender)}
+
+
+def with_data(reply: Call, data: str) -> Call:
+    """Return a message with one button, x, with this callback data."""
+    markup = {"inline_keyboard": [[{"text": "x", "callback_data": data}]]}
+    return Call("", reply.data | {"reply_markup": json.dumps(markup)}, {}, 0)

@@ -15,15 +15,33 @@ from core.bundle.metrics import ProportionEstimate, TaughtMetrics
 from core.inference.backbone import Backbone
 from core.inference.head import EmbeddingSpace, Head, write_head, write_space
 from core.teaching.base import TeachingBase
+from core.teaching.collect import LabelledPhoto
 from core.teaching.learner import teach_head
 from core.teaching.learning import LearnedHead
 from core.teaching.space import fit_space
 from core.teaching.stored_examples import StoredExamples
 from tests.conftest import ROOT
+from tests.support.drawings import shape_jpeg
 
-__all__ = ["learn_here", "random_head", "random_space", "teachable", "write_taught"]
+__all__ = [
+    "drawn_shapes",
+    "learn_here",
+    "random_head",
+    "random_space",
+    "teachable",
+    "write_taught",
+]
 
 LABELS = ("circle", "square")
+
+
+def drawn_shapes() -> list[LabelledPhoto]:
+    """Return four photos each of circles and squares, to teach with."""
+    return [
+        LabelledPhoto(name, shape_jpeg(name, seed), f"{name} {seed}")
+        for name in LABELS
+        for seed in range(4)
+    ]
 
 
 def learn_here(examples: StoredExamples, space: EmbeddingSpace) -> LearnedHead:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -82,15 +81,6 @@ def test_entry_points_register_commands_and_groups(monkeypatch: pytest.MonkeyPat
     assert add_commands(app)
     assert [command.name for command in app.registered_commands] == ["bot"]
     assert [group.name for group in app.registered_groups] == ["space"]
-
-
-def test_help_lists_commands_in_panels() -> None:
-    help_text = CliRunner().invoke(build_app(), ["--help"]).output
-    panels = re.findall(r"^([A-Z][a-z ]+):$", help_text, re.MULTILINE)
-    assert panels == ["Options", "Answer photos", "Run", "Train", "Models"]
-    listed = re.findall(r"^  ([a-z-]+)  +\S", help_text, re.MULTILINE)
-    core = ["predict", "explain", "serve", "config", "explore", "train", "export", "evaluate"]
-    assert [each for each in listed if each in core] == core
 
 
 def test_broken_companion_is_reported_and_left_out(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from core.cli.main import build_app
 from tests.support.command_line import run_tensight
@@ -58,3 +59,14 @@ def test_commands_keep_their_names() -> None:
     verbs = {name: set(group.commands[name].commands) for name in ("models", "feedback")}  # type: ignore[attr-defined]
     assert verbs["models"] == {"list", "pull", "promote", "rollback", "push", "gc", "verify"}
     assert verbs["feedback"] == {"stats", "export"}
+
+
+def test_help_names_each_argument_once() -> None:
+    # Typer puts optional arguments into brackets, and adds dots where several are accepted.
+    for arguments, expected in (
+        (["evaluate"], "[NAME]"),
+        (["shadow"], "[MODEL] [REVISION]"),
+        (["models", "push"], "[NAME]..."),
+    ):
+        run = CliRunner().invoke(build_app(), [*arguments, "--help"])
+        assert f"[OPTIONS] {expected}\n" in run.output

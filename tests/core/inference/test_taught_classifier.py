@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.bundle.card import card
 from core.bundle.config import CONFIG, Config
 from core.bundle.folder import Bundle
 from core.errors import BundleError
@@ -134,18 +133,3 @@ def test_metrics_of_another_kind_of_model_are_refused(classic: Backbone, taught:
     (taught.folder / CONFIG).write_text(json.dumps(text))
     with pytest.raises(BundleError, match="a taught model has the number of photos"):
         Bundle.open(taught.folder).metrics()
-
-
-def test_card_states_labels_base_and_metrics(taught: Bundle) -> None:
-    text = card(taught.config, taught.metrics())
-    for part in (
-        "# Circles and squares",
-        "It knows 2 labels: circle, square.",
-        "on the\nmodel `classic`",
-        "| correct label | 6 | 1.000 | 0.610 to 1.000 |",
-        "More photos would help: square.",
-        "1 of the photos may be in the wrong class.",
-        "| circle | 3 | 0 |",
-        "by a model that was taught without it",
-    ):
-        assert part in text, part

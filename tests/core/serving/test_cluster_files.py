@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,7 +16,6 @@ from core.registry.catalog import Catalog
 from core.serving.cluster_files import REQUEST_TIMEOUT_S, config_files
 from core.serving.replicas import Replicas
 from core.settings import Settings
-from tests.conftest import ROOT
 from tests.support.caddy import cluster_proxy_running
 from tests.support.http_service import MODELS, PATIENCE_S, port_of, post, serving
 from tests.support.kuberay import RAY_SERVICE
@@ -105,23 +100,6 @@ def test_files_contain_no_secret() -> None:
     assert secret not in "".join(written.values())
 
 
-def test_config_command_writes_a_new_folder(tmp_path: Path) -> None:
-    need_ray()
-    folder = tmp_path / "cluster"
-    command = [sys.executable, "-m", "core.cli", "cluster", "config", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert run.returncode == 0, run.stderr
-    written = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert set(written) == {"serve.yaml", "rayservice.yaml", "Caddyfile"}
-    again = subprocess.run(
-        [*command, "--replicas", "1"], capture_output=True, text=True, check=False, env=environment
-    )
-    assert again.returncode == 1
-    assert "is not empty" in again.stderr
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == written
-
-
 def test_files_match_the_schema_of_ray_serve() -> None:
     need_ray()
     from core.serving.cluster import check_serve_config
@@ -131,29 +109,6 @@ def test_files_match_the_schema_of_ray_serve() -> None:
         check_serve_config(yaml.safe_load(written["serve.yaml"]))
         spec = objects(written["rayservice.yaml"])["RayService"]["spec"]
         check_serve_config(yaml.safe_load(spec["serveConfigV2"]))
-
-
-def test_config_command_needs_the_extra(tmp_path: Path) -> None:
-    program = (
-        "import sys\n"
-        "import importlib.util as util\n"
-        "found = util.find_spec\n"
-        "util.find_spec = lambda name: None if name == 'ray' else found(name)\n"
-        "from core.cli import main\n"
-        "main.main()\n"
-    )
-    for command in (["cluster", "config", str(tmp_path / "new")], ["serve", "--engine", "ray"]):
-        run = subprocess.run(
-            [sys.executable, "-c", program, *command],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        assert run.returncode == 1
-        assert "needs the extra 'cluster', which is not installed" in run.stderr
-        assert "make cluster" in run.stderr
-    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from core.bundle.config import Base
 from core.errors import (
     BusyError,
     ImageError,
@@ -27,7 +28,9 @@ from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.serving.remote import RemotePredictor
 from core.settings import Settings, processors
+from core.teaching.base import TeachingBase
 from tests.support.catalogs import SlowCatalog
+from tests.support.drawings import shape_jpeg
 from tests.support.http_service import MODELS, PATIENCE_S, post, serving
 from tests.support.servers import LOOK_S, free_port
 
@@ -270,3 +273,31 @@ def test_remote_predictor_sends_a_hash_of_its_client(
         with pytest.raises(RateError):
             asyncio.run(remote.predict(jpeg, client="visitor:192.0.2.1"))
         remote.close()
+
+
+def test_remote_embedding_equals_the_local_one(
+    remote: RemotePredictor, base: TeachingBase, models: Path
+) -> None:
+    photo = shape_jpeg("circle", 1)
+    with closing(
+        LocalPredictor(Catalog(Settings(models=models)), queue_size=4, deadline_s=PATIENCE_S)
+    ) as local:
+        here = asyncio.run(local.embed(photo, base.reference, features=True))
+    there = asyncio.run(remote.embed(photo, base.reference, features=True))
+    np.testing.assert_allclose(there.vector, here.vector, atol=1e-5)
+    assert (there.model, there.revision) == ("classic", base.bundle.revision)
+    assert there.features is not None
+    np.testing.assert_allclose(there.features.mean(axis=(0, 1)), there.vector, atol=1e-5)
+    assert asyncio.run(remote.embed(photo, base.reference)).features is None
+
+
+def test_missing_base_of_the_service_is_named(remote: RemotePredictor) -> None:
+    with pytest.raises(ModelNotFoundError, match="other with the SHA-256 000000000000 is not"):
+        asyncio.run(remote.embed(shape_jpeg("circle", 1), Base(name="other", sha256="0" * 64)))
+
+
+def test_photo_that_cannot_be_embedded_is_reported(
+    remote: RemotePredictor, base: TeachingBase
+) -> None:
+    with pytest.raises(ImageError):
+        asyncio.run(remote.embed(b"no photo", base.reference))
