@@ -38,6 +38,7 @@ from core.system import on_stop_signal, wait_until_stopped
 from demo import api
 from demo.components import text_html
 from demo.context import ClientRateLimiter, PageContext, Samples
+from demo.failed_events import log_failed_events
 from demo.guard import page_middleware
 from demo.held_uploads import HeldUploads
 from demo.hosts import TrustedHosts
@@ -260,6 +261,7 @@ def launch(
     """
     host, appearance = host.strip("[]"), _gradio_options()
     middleware = page_middleware(
+        page,
         upload_limiter=upload_limiter or ClientRateLimiter(_UPLOADS),
         uploads=uploads,
         unread_events=UnreadEventLimiter(page),
@@ -421,7 +423,8 @@ def build_page(
         gr.HTML("<h1>TenSight</h1>", elem_id="title")
         text_html(context.translate("intro"), elem_id="intro")
         _build_tabs(context, page, teaching, share=share, mcp=mcp, live=live)
-    page.queue(max_size=_EVENTS)
+    page.queue(max_size=_EVENTS, api_open=False)
+    log_failed_events(page)
     return page
 
 

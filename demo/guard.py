@@ -11,9 +11,13 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import parse_qs
 
+import gradio as gr
+import httpx
+from gradio.server_messages import UnexpectedErrorMessage
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import BusyError, RateError, RequestError, TenSightError
@@ -26,6 +30,7 @@ from core.serving.http.security_headers import SecurityHeaders
 from demo.classify_many import MAX_PHOTOS
 from demo.closing_streams import ClosingStreams
 from demo.context import ClientRateLimiter
+from demo.event_checks import EventChecks
 from demo.unread_events import UnreadEventLimiter
 from demo.uploads import UploadFolder
 
@@ -66,6 +71,9 @@ _MAX_FRAME_BYTES = 128 * 2**10
 _BODIES = BodyLimits(bodies=256, held_bytes=64 * 2**20)
 # Maximum number of concurrent requests of one client; an open tab has two.
 _OPEN_OF_ONE_CLIENT = 250
+# File systems refuse longer names and paths with an error of their own.
+_MAX_NAME_BYTES = 255
+_MAX_PATH_BYTES = 2_000
 # The Hub embeds Spaces in a frame.
 _FRAMED_BY = "'self' https://huggingface.co https://*.huggingface.co https://*.hf.space"
 
@@ -78,6 +86,7 @@ logger = logging.getLogger(__name__)
 
 
 def page_middleware(
+    page: gr.Blocks,
     *,
     upload_limiter: ClientRateLimiter,
     uploads: UploadFolder | None,
@@ -89,6 +98,7 @@ def page_middleware(
     """Return the middleware of all routes of the page.
 
     Args:
+        page: The page.
         upload_limiter: Rate limiter of uploads.
         uploads: Folder of the uploads; None for no limit on their total size.
         unread_events: Limits the memory of events that no client reads.
@@ -104,7 +114,7 @@ def page_middleware(
         Middleware(_Refusals),
         Middleware(BodyLimit, limits=bodies or _BODIES, rule_of=rule_of, respond=_response),
         Middleware(_Uploads, limiter=upload_limiter, folder=uploads),
-        Middleware(_Events, unread_events=unread_events),
+        Middleware(_Events, checks=EventChecks(page), unread_events=unread_events),
         Middleware(ClosingStreams),
     ]
 
@@ -116,6 +126,10 @@ class _Refusals:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _has_invalid_address(scope):
+            error = RequestError("The address or the name of the host in this request is invalid.")
+            await _response(error)(scope, receive, send)
+            return
         if scope["type"] == "http" and (refused := _refused(scope)):
             await _response(refused, status=403)(scope, receive, send)
             return
@@ -123,6 +137,21 @@ class _Refusals:
             await self._app(scope, receive, send)
         except ClientDisconnect:
             logger.debug("A client disconnected before its request was read")
+
+
+def _has_invalid_address(scope: Scope) -> bool:
+    """Return whether Gradio would fail to look up a path, or to parse the host in a header."""
+    path = scope["path"].encode(errors="replace")
+    if len(path) > _MAX_PATH_BYTES or max(map(len, path.split(b"/"))) > _MAX_NAME_BYTES:
+        return True
+    try:
+        for name, value in scope["headers"]:
+            if name in (b"x-forwarded-host", b"x-gradio-server"):
+                host = value.decode("latin-1").partition(",")[0].strip()
+                httpx.URL(host if name == b"x-gradio-server" else f"http://{host}")
+    except httpx.InvalidURL:
+        return True
+    return False
 
 
 def _refused(scope: Scope) -> RequestError | None:
@@ -174,22 +203,25 @@ class _Uploads:
 
 
 class _Events:
-    """Rejects events with URLs of photos, and reports which events clients listen to."""
+    """Rejects events that Gradio cannot answer, and reports which events clients listen to."""
 
-    def __init__(self, app: ASGIApp, unread_events: UnreadEventLimiter) -> None:
+    def __init__(
+        self, app: ASGIApp, checks: EventChecks, unread_events: UnreadEventLimiter
+    ) -> None:
         self._app = app
+        self._checks = checks
         self._unread_events = unread_events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["method"] == "POST" and _EVENT.fullmatch(_api_path(scope)):
+        elif scope["method"] == "POST" and _api_path(scope) not in ("", "upload"):
             await self._check(scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
 
     async def _check(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read and check the body of an event, then pass it on."""
+        """Read and check the body of an event or another request, then pass it on."""
         body = await read_body(receive)
         if body is None:
             return
@@ -199,7 +231,15 @@ class _Events:
             )
             await _response(error)(scope, receive, send)
             return
-        if _names_another_server(body):
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            value = None  # Gradio reports the error
+        refusal = self._checks.refusal(_api_path(scope), value)
+        if refusal is not None:
+            await _response(refusal.error, status=refusal.status)(scope, receive, send)
+            return
+        if any(_is_elsewhere(each) for each in _objects(value)):
             error = RequestError(
                 "This page does not fetch photos from URLs. Upload the photo, and send the path "
                 "from the response to the upload."
@@ -212,8 +252,11 @@ class _Events:
         """Pass on any other request, and report the event that it listens to, if any."""
         path, listened = _api_path(scope), ""
         if path == "queue/data":
-            query = parse_qs(scope["query_string"].decode("latin-1"))
-            listened = query.get("session_hash", [""])[0]
+            query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            listened = query.get("session_hash", [""])[-1]
+            if "session_hash" in query and not self._unread_events.has_messages(listened):
+                await _session_not_found()(scope, receive, send)
+                return
         elif scope["method"] == "GET" and (event := _RESULT.fullmatch(path)):
             listened = event[1]
             if not self._unread_events.has_messages(listened):
@@ -224,7 +267,20 @@ class _Events:
                 await _response(error, status=404)(scope, receive, send)
                 return
         with self._unread_events.listening(listened) if listened else nullcontext():
-            await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            except RuntimeError as error:
+                # Another listener of the session has read its last message.
+                if not listened or not isinstance(error.__cause__, HTTPException):
+                    raise
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _session_not_found() -> Response:
+    """Return what Gradio answers to a listener of an unknown session, and then fails."""
+    message = UnexpectedErrorMessage(message="404: Not Found", session_not_found=True)
+    content = f"data: {message.model_dump_json()}\n\n"
+    return Response(content, media_type="text/event-stream")
 
 
 async def read_body(receive: Receive) -> bytes | None:
@@ -261,15 +317,6 @@ def _has_too_many_tokens(body: bytes) -> bool:
     outside = b"".join(parts[::2])
     tokens = len(parts) // 2 + sum(map(outside.count, (b",", b"[", b"{")))
     return tokens > _MAX_EVENT_TOKENS
-
-
-def _names_another_server(body: bytes) -> bool:
-    """Return whether the body of an event refers to a file by URL."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return False  # Gradio reports the error
-    return any(_is_elsewhere(each) for each in _objects(value))
 
 
 def _is_elsewhere(given: dict[str, Any]) -> bool:

@@ -18,6 +18,7 @@ import pytest
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
 from tests.support.http_service import serving
 from tests.support.tools import run_tool
 
@@ -85,10 +86,11 @@ def test_documented_command_runs(
     command: str, photo: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     photo.rename("photo.jpg")
-    settings = {"PYTHONPATH": str(ROOT)}
+    settings: dict[str, str] = {}
     program, *arguments = shlex.split(command)
     if program == "make":
         run = ["make", "--dry-run", "-C", str(ROOT), *arguments]
+        done = subprocess.run(run, capture_output=True, text=True, check=False)
     else:
         assert program in {".venv/bin/tensight", ".venv-dev/bin/tensight"}
         if arguments[0] in ONLY_HELP or tuple(arguments[:2]) in ASK_THE_HUB | NEED_VISITORS:
@@ -100,9 +102,7 @@ def test_documented_command_runs(
             settings["TENSIGHT_DATA"] = str(request.getfixturevalue("data_folder"))
             settings["TENSIGHT_MODELS"] = str(tmp_path / "models")  # evaluate writes there
             shutil.copytree(ROOT / "models", tmp_path / "models")
-        run = [sys.executable, "-m", "core.cli", *arguments]
-    environment = os.environ | settings
-    done = subprocess.run(run, capture_output=True, text=True, env=environment, check=False)
+        done = run_tensight(*arguments, **settings)
     assert done.returncode == 0, done.stderr
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.bot_process import start_process
+from tests.support.command_line import run_tensight
 from tests.support.servers import free_port
 from tests.support.telegram_server import TOKEN, TelegramServer
 
@@ -40,14 +37,7 @@ def test_bot_that_cannot_run_prints_one_line(
 
 
 def test_bot_without_a_token_names_the_setting(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "core.cli", "bot"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    run = run_tensight("bot", TENSIGHT_HOME=str(tmp_path))
     assert run.returncode == 1
     assert "TENSIGHT_TELEGRAM_TOKEN is not set. @BotFather" in run.stderr
     assert "Traceback" not in run.stderr

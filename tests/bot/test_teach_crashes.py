@@ -50,7 +50,13 @@ def has_installed(telegram: TelegramServer, home: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("chat", "moment"), [(1, downloads), (1, has_installed), (GROUP, downloads)]
+    ("chat", "moment"),
+    # The first two have each kind of chat and each moment; each takes a quarter of a minute.
+    [
+        (1, has_installed),
+        (GROUP, downloads),
+        pytest.param(1, downloads, marks=pytest.mark.long),
+    ],
 )
 def test_lesson_goes_on_after_kills_and_leaves_no_photo(
     telegram: TelegramServer,

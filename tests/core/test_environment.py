@@ -20,6 +20,7 @@ from core.environment import (
 from core.errors import DataError, HubError, SettingsError
 from core.registry import hub
 from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
 from tests.support.servers import free_port, wait_until_it_answers
 
 
@@ -122,17 +123,9 @@ def test_hub_names_an_invalid_variable(
         hub.fetch_dataset("a/b", "*", cache=tmp_path / "cache")
 
 
-def test_commands_that_need_the_hub_say_one_sentence(tmp_path: Path) -> None:
-    variables = {"PYTHONPATH": str(ROOT), "HF_HUB_DOWNLOAD_TIMEOUT": "x"}
+def test_commands_that_need_the_hub_say_one_sentence() -> None:
     for command, status in ((["list"], 0), (["list", "--remote", "--repo", "a/b"], 1)):
-        run = subprocess.run(
-            [sys.executable, "-m", "core.cli", "models", *command],
-            env=os.environ | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
+        run = run_tensight("models", *command, HF_HUB_DOWNLOAD_TIMEOUT="x")
         assert run.returncode == status, run.stderr
         assert len(run.stderr.splitlines()) == status
 

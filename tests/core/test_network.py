@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from core.serving.remote import RemotePredictor
 from core.settings import Settings
 from core.store.store import Store
 from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
 from tests.support.servers import free_port
 
 DEAD = "http://127.0.0.1:9"
@@ -136,13 +135,7 @@ def test_commands_that_need_the_network_name_the_variable(
     name: str, value: str, why: str, tmp_path: Path
 ) -> None:
     command = ["models", "list", "--remote", "--repo", "a/b"]
-    run = subprocess.run(
-        [sys.executable, "-m", "core.cli", *command],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0", name: value},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_tensight(*command, **{"HF_HUB_OFFLINE": "0", name: value})
     (line,) = run.stderr.splitlines()
     assert run.returncode == 1
     assert f"{name}=" in line

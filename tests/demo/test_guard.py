@@ -140,18 +140,24 @@ def test_chunked_body_is_limited(url: str, path: str) -> None:
     assert status_of(exchange(port_of(url), head.encode() + chunk * 40)) in (0, 413)
 
 
+@pytest.fixture(scope="module")
+def impatient_url(predictor: LocalPredictor) -> Iterator[str]:
+    """Return the address of a page that waits 0.3 seconds for a body."""
+    with served(predictor, bodies=BodyLimits(16, grace_s=0.3)) as address:
+        yield address
+
+
 @pytest.mark.parametrize("path", [*EVENTS, "cancel", "upload"])
-def test_stalled_body_times_out(predictor: LocalPredictor, path: str) -> None:
-    with served(predictor, bodies=BodyLimits(16, grace_s=0.3)) as url:
-        head = (
-            f"POST {API}/{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n"
-            "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
-        )
-        with connected(port_of(url)) as connection:
-            connection.sendall(head.encode() + b"--x\r\n")
-            answer = everything(connection)
-        assert status_of(answer) == 408
-        assert b'"too_slow"' in answer
+def test_stalled_body_times_out(impatient_url: str, path: str) -> None:
+    head = (
+        f"POST {API}/{path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    )
+    with connected(port_of(impatient_url)) as connection:
+        connection.sendall(head.encode() + b"--x\r\n")
+        answer = everything(connection)
+    assert status_of(answer) == 408
+    assert b'"too_slow"' in answer
 
 
 def test_bodies_are_limited_in_total(predictor: LocalPredictor) -> None:

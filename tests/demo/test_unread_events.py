@@ -77,7 +77,11 @@ def serving(**options: int) -> Iterator[Served]:
     unread_events = UnreadEventLimiter(page, **options)
     port = free_port()
     middleware = page_middleware(
-        upload_limiter=ClientRateLimiter(9), uploads=None, unread_events=unread_events, proxies=0
+        page,
+        upload_limiter=ClientRateLimiter(9),
+        uploads=None,
+        unread_events=unread_events,
+        proxies=0,
     )
     serve_page(page, host="127.0.0.1", port=port, middleware=middleware, appearance={})
     try:

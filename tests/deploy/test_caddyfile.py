@@ -33,10 +33,12 @@ PAGE_PATHS = (
 
 def _limit_of_the_page(path: str) -> int:
     """Return how many bytes of a body the page itself accepts at a path."""
+    page = gr.Blocks(analytics_enabled=False)
     middleware = page_middleware(
+        page,
         upload_limiter=ClientRateLimiter(1),
         uploads=None,
-        unread_events=UnreadEventLimiter(gr.Blocks(analytics_enabled=False)),
+        unread_events=UnreadEventLimiter(page),
         proxies=1,
         mcp=True,
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import yaml
 
 from core.settings import Settings
 from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
 from tests.support.tools import run_tool
 
 DEPLOY = ROOT / "deploy"
@@ -117,13 +116,7 @@ def test_commands_exist(name: str, deploy: Path) -> None:
     new_env(deploy, "localhost")
     command = composed(deploy)[name]["command"]
     # Options are parsed before --help is answered.
-    run = subprocess.run(
-        [sys.executable, "-m", "core.cli", *command, "--help"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    run = run_tensight(*command, "--help")
     assert run.returncode == 0, run.stderr
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
 from tests.support.tools import run_tool
 
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("tensight-*.service"))
@@ -49,13 +48,7 @@ def test_command_of_the_unit_exists(unit: Path) -> None:
     (line,) = re.findall(r"^ExecStart=(.+)$", unit.read_text("utf-8"), re.MULTILINE)
     program, *arguments = shlex.split(line.replace("%i", "1").replace("${DOMAIN}", "bot.example"))
     assert program == PROGRAM
-    run = subprocess.run(
-        [sys.executable, "-m", "core.cli", *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    run = run_tensight(*arguments, "--help")
     assert run.returncode == 0, run.stderr
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
 from core.settings import Settings
 from core.store.store import Store
-from tests.conftest import ROOT
+from tests.support.command_line import run_tensight
 from tests.support.visit import (
     choose_model,
     new_page,
@@ -31,14 +29,8 @@ from tests.support.visit import (
 
 
 def feedback_rows(home: Path) -> list[dict[str, Any]]:
-    run = subprocess.run(
-        [sys.executable, "-m", "core.cli", "feedback", "stats", "--json"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    run = run_tensight("feedback", "stats", "--json", TENSIGHT_HOME=str(home))
+    assert run.returncode == 0, run.stderr
     return list(json.loads(run.stdout))
 
 
@@ -75,12 +67,8 @@ def test_feedback_is_stored_once_with_the_donated_photo(
         ("classic", 1, 1),
         ("scratch", 1, 0),
     ]
-    subprocess.run(
-        [sys.executable, "-m", "core.cli", "feedback", "export", str(tmp_path / "wild")],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TENSIGHT_HOME": str(home)},
-        timeout=60,
-        check=True,
-    )
+    run = run_tensight("feedback", "export", tmp_path / "wild", TENSIGHT_HOME=str(home))
+    assert run.returncode == 0, run.stderr
     (kept,) = (tmp_path / "wild").glob("*.jpg")
     assert "truck" in (tmp_path / "wild" / "labels.csv").read_text()
     with Image.open(kept) as image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from core import locale
@@ -13,6 +12,7 @@ from core.registry.catalog import Catalog
 from demo.model_choice import choice
 from demo.tabs import examples
 from tests.support.visit import (
+    LONGEST_LANGUAGE,
     SIZES,
     TAB_KEYS,
     TABS,
@@ -89,7 +89,7 @@ def test_answer_stands_beside_the_photo_or_below_it_with_its_actions(
         assert beside == (tops[1] < tops[0] + 40) == (name != "phone")
 
 
-@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+@LONGEST_LANGUAGE
 def test_first_screen_of_a_phone_holds_the_longest_verdict(page: Page) -> None:
     width, height = SIZES["phone"]
     page.set_viewport_size({"width": width, "height": height})
@@ -102,7 +102,7 @@ def test_first_screen_of_a_phone_holds_the_longest_verdict(page: Page) -> None:
         expect(part).to_be_in_viewport(ratio=1)
 
 
-@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+@LONGEST_LANGUAGE
 def test_names_of_examples_fit_their_thumbnails_on_a_phone(page: Page) -> None:
     width, height = SIZES["phone"]
     page.set_viewport_size({"width": width, "height": height})
@@ -114,7 +114,7 @@ def test_names_of_examples_fit_their_thumbnails_on_a_phone(page: Page) -> None:
     page.wait_for_function(_HAVE_LINES, arg=[min(len(name.split()), 2) for name in named])
 
 
-@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+@LONGEST_LANGUAGE
 def test_tabs_are_in_one_row_on_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     words = locale.page_texts(language_of(page))
@@ -128,7 +128,7 @@ def test_tabs_are_in_one_row_on_a_phone(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+@LONGEST_LANGUAGE
 def test_model_selector_shows_its_text_in_full(page: Page, catalog: Catalog) -> None:
     language = language_of(page)
     expect(page.locator("#model input")).to_have_value(re.compile(r" ms\b"))

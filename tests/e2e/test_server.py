@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import gradio_client
@@ -18,6 +17,7 @@ from core import locale
 from core.errors import PredictorError
 from core.registry.catalog import Catalog
 from tests.conftest import ROOT
+from tests.support.forks import Fork
 from tests.support.servers import wait_for
 from tests.support.visit import (
     new_page,
@@ -80,17 +80,13 @@ def test_mcp_option_serves_the_tools(tmp_path: Path) -> None:
 
 def test_taken_port_is_reported(url: str) -> None:
     port = url.rsplit(":", 1)[1]
-    run = subprocess.run(
-        [sys.executable, "-m", "core.cli", "web", "--port", port],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    command = ["-m", "core.cli", "web", "--port", port]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with Fork(command, environment, stderr=subprocess.PIPE, kind="page") as run:
+        _, errors = run.communicate(timeout=300)
     assert run.returncode == 1
     expected = f"Cannot bind to 127.0.0.1:{port}: address already in use. Choose"
-    assert expected in run.stderr
+    assert expected in errors
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])

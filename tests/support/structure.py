@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 __all__ = ["FILES", "MODULES", "imported", "imports_of", "layer_of", "module_of"]
@@ -59,7 +60,9 @@ def layer_of(module: str) -> tuple[int, str]:
     raise AssertionError(f"{module} is in no layer")
 
 
-def imported(file: Path) -> set[str]:
+@cache
+def imported(file: Path) -> frozenset[str]:
+    """Return the names of the modules that a file imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -68,12 +71,12 @@ def imported(file: Path) -> set[str]:
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
                 found.add(name if name in MODULES else node.module)
-    return found
+    return frozenset(found)
 
 
 def imports_of(module: str) -> set[str]:
     """Return the project's modules that a module imports, also inside functions."""
-    return imported(MODULES[module]) & MODULES.keys() - {module}
+    return set(imported(MODULES[module]) & MODULES.keys() - {module})
 
 
 PACKAGES = {module_of(file) for file in FILES if file.name == "__init__.py"}

@@ -20,6 +20,7 @@ from tests.support.forks import Fork
 from tests.support.servers import free_port, wait_until_it_answers
 
 __all__ = [
+    "LONGEST_LANGUAGE",
     "ONE_LANGUAGE",
     "PATIENCE_MS",
     "SIZES",
@@ -48,6 +49,16 @@ ONE_LANGUAGE = pytest.mark.parametrize(
     indirect=True,
 )
 """Runs a test in one language, and in all of them if long tests run."""
+LONGEST_LANGUAGE = pytest.mark.parametrize(
+    "blank",
+    [
+        pytest.param("en-US", marks=pytest.mark.long),
+        pytest.param("nl-NL", marks=pytest.mark.long),
+        "de-DE",
+    ],
+    indirect=True,
+)
+"""Runs a test in the language with the longest words, and in all of them if long tests run."""
 
 # Generous: the machine may be busy with other things.
 PATIENCE_MS = 240_000

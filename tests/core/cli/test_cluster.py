@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.support.forks import Fork
 from tests.support.ray_cluster import need_ray
 
 
@@ -38,14 +39,9 @@ def test_config_command_needs_the_extra(tmp_path: Path) -> None:
         "main.main()\n"
     )
     for command in (["cluster", "config", str(tmp_path / "new")], ["serve", "--engine", "ray"]):
-        run = subprocess.run(
-            [sys.executable, "-c", program, *command],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
+        with Fork(["-c", program, *command], os.environ, stderr=subprocess.PIPE) as run:
+            _, errors = run.communicate()
         assert run.returncode == 1
-        assert "needs the extra 'cluster', which is not installed" in run.stderr
-        assert "make cluster" in run.stderr
+        assert "needs the extra 'cluster', which is not installed" in errors
+        assert "make cluster" in errors
     assert not (tmp_path / "new").exists()

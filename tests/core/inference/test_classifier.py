@@ -58,7 +58,14 @@ def test_prediction_has_all_fields(catalog: Catalog, model: str, photo: Path) ->
     assert list(json.loads(json.dumps(prediction.to_dict()))) == fields.split()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    # A small and a large one; the others take seconds each.
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name not in ("classic", "efficientnet")))
+        for name in MODELS
+    ],
+)
 def test_scores_do_not_depend_on_batch_size_or_thread(catalog: Catalog, model: str) -> None:
     classifier = catalog.load(model)
     photos = [drawings.ship(100 + 7 * i, 90) for i in range(37)]

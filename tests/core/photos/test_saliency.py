@@ -49,7 +49,14 @@ def seen_on_plain_ground(classifier: Classifier) -> list[tuple[float, str]]:
     return seen
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "baseline"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name in ("scratch", "transfer")))
+        for name in MODELS
+        if name != "baseline"
+    ],
+)
 def test_saliency_concentrates_on_the_object(catalog: Catalog, model: str) -> None:
     """The object has most of the saliency on average, and whenever it is classified correctly.
 

@@ -11,7 +11,7 @@ from core.rollout.simulate_drift import DriftScenario, false_alarm_rate, hours_u
 DAYS = 300
 
 
-@pytest.mark.parametrize("photos", [60, 1000])
+@pytest.mark.parametrize("photos", [60, pytest.param(1000, marks=pytest.mark.long)])
 def test_photos_without_drift_rarely_alarm(photos: int) -> None:
     assert false_alarm_rate(DriftScenario(photos), DAYS) <= 0.005
 

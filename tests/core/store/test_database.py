@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import traceback
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +20,7 @@ from core.store.database import Database
 from core.store.store import Store
 from core.store.tables import HEAD, TABLES
 from tests.conftest import ROOT
+from tests.support.forks import Fork
 
 
 def test_find_creates_nothing(settings: Settings) -> None:
@@ -36,7 +35,7 @@ def test_concurrent_processes_create_the_tables_once(each: Settings) -> None:
     environment = {"TENSIGHT_HOME": str(each.home), "PYTHONPATH": str(ROOT)}
     if each.database_url is not None:
         environment["TENSIGHT_DATABASE_URL"] = each.database_url.get_secret_value()
-    runs = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(4)]
+    runs = [Fork(["-c", code], environment) for _ in range(4)]
     assert [run.wait(300) for run in runs] == [0] * 4
 
 

@@ -47,20 +47,26 @@ def _regularised(shape: Shape, classes: int) -> keras.Model:
         pytest.param(get_recipe("classic"), marks=pytest.mark.long),
         replace(get_recipe("classic"), name="regularised", build=_regularised),
         # Optimiser, number format and flips of scratch, and progressive resizing of mobilenet.
-        made.like(
-            "scratch",
-            build=made.network,
-            prepare=None,
-            optimizer=LookaheadSGD(
-                0.02, 0.85, 1e-3, 64, warm_up=0.2, initial_factor=0.2, final_factor=0.1
+        pytest.param(
+            made.like(
+                "scratch",
+                build=made.network,
+                prepare=None,
+                optimizer=LookaheadSGD(
+                    0.02, 0.85, 1e-3, 64, warm_up=0.2, initial_factor=0.2, final_factor=0.1
+                ),
             ),
+            marks=pytest.mark.long,
         ),
-        made.like(
-            "mobilenet",
-            build=made.network,
-            prepare=None,
-            input=_of_side(48),
-            side_schedule=((0.0, 32), (0.5, 48)),
+        pytest.param(
+            made.like(
+                "mobilenet",
+                build=made.network,
+                prepare=None,
+                input=_of_side(48),
+                side_schedule=((0.0, 32), (0.5, 48)),
+            ),
+            marks=pytest.mark.long,
         ),
     ],
     ids=lambda recipe: recipe.name,
@@ -192,9 +198,9 @@ def test_less_than_one_batch_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # The largest takes a quarter of a minute; the tests above train a small one like it.
+    # The largest take up to a quarter of a minute; the tests above train small ones like them.
     [
-        pytest.param(name, marks=[pytest.mark.long] * (name == "mobilenet"))
+        pytest.param(name, marks=[pytest.mark.long] * (name in ("mobilenet", "scratch")))
         for name, recipe in sorted(RECIPES.items())
         # Recipes with a plan have their own task, see test_photo_task.py.
         if recipe.plan is None

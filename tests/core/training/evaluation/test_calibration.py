@@ -16,7 +16,14 @@ from core.training.evaluation.calibration import (
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize(("temperature", "exponent"), [(3.0, 1.0), (0.4, 0.5), (1.0, 1.5)])
+@pytest.mark.parametrize(
+    ("temperature", "exponent"),
+    [
+        pytest.param(3.0, 1.0, marks=pytest.mark.long),
+        (0.4, 0.5),
+        pytest.param(1.0, 1.5, marks=pytest.mark.long),
+    ],
+)
 def test_fit_temperature_recovers_known_parameters(temperature: float, exponent: float) -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (100_000, 5)).astype(np.float32)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,19 +14,13 @@ from core.registry.catalog import Catalog
 from core.settings import Settings
 from core.training.data.labelled_photos import read_labels
 from core.training.evaluation.photos import evaluate_photos
-from tests.conftest import ROOT
 from tests.support import made
+from tests.support.command_line import run_tensight
 
 
 def tensight(*arguments: str, models: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line with a models folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "core.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TENSIGHT_MODELS": str(models)},
-    )
+    return run_tensight(*arguments, TENSIGHT_MODELS=str(models))
 
 
 @pytest.fixture

@@ -127,7 +127,14 @@ def with_random_weights(model: keras.Model) -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    # Of two large networks, the one that is nested otherwise than in the test below.
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name == "backbone in a Sequential"))
+        for name in MODELS
+    ],
+)
 def test_models_of_every_structure_are_served_with_their_logits(tmp_path: Path, name: str) -> None:
     keras.utils.set_random_seed(0)
     with_random_weights(MODELS[name]()).save(tmp_path / "model.keras")

@@ -170,7 +170,7 @@ def plain(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
 
 
-@pytest.mark.parametrize("pixels", ["0..255", "-1..1"])
+@pytest.mark.parametrize("pixels", [pytest.param("0..255", marks=pytest.mark.long), "-1..1"])
 def test_pixel_ranges_are_normalised(workspace: Path, tmp_path: Path, pixels: str) -> None:
     scale, offset = {"0..255": (1 / 255, 0.0), "-1..1": (0.5, 0.5)}[pixels]
     inner = keras.saving.load_model(workspace / "shapes.keras")
@@ -198,7 +198,7 @@ def test_logits_and_separate_softmax_give_the_same_scores(workspace: Path, tmp_p
     assert answers[0].saliency is not None
 
 
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("nested", [pytest.param(False, marks=pytest.mark.long), True])
 def test_augmentation_layers_are_removed(
     workspace: Path, plain: Bundle, tmp_path: Path, nested: bool
 ) -> None:
