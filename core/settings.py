@@ -358,7 +358,8 @@ class Settings(BaseSettings):
         NoDecode,
         Field(
             description="Telegram user ids of the operators, comma-separated. Operators can manage "
-            "the system from chat."
+            "the system from chat. Where there are any, visitors of the page can offer them taught "
+            "classifiers."
         ),
     ] = ()
     chat_photos_per_minute: Annotated[

@@ -420,8 +420,9 @@ def build_page(
     with page:
         # The endpoints go first: a tab's handler of the same name would take an endpoint's name.
         api.build(context, page.GRADIO_CACHE)
-        gr.HTML("<h1>TenSight</h1>", elem_id="title")
-        text_html(context.translate("intro"), elem_id="intro")
+        with gr.Row(elem_id="head"):
+            gr.HTML("<h1>TenSight</h1>", elem_id="title")
+            text_html(context.translate("intro"), elem_id="intro")
         _build_tabs(context, page, teaching, share=share, mcp=mcp, live=live)
     page.queue(max_size=_EVENTS, api_open=False)
     log_failed_events(page)

@@ -33,7 +33,12 @@ _RESIZER = re.compile(
 _PLACES = (
     "<style>"
     ".gradio-container{width:100%!important;max-width:1100px!important;margin:0 auto!important}"
+    "#head{flex-direction:column;gap:1rem}#head>*{flex:none;width:100%}"
     "@media(min-width:701px){#predict-row{min-height:420px}}"
+    # Title and introduction of a desktop stand in one row.
+    "@media(min-width:901px){#predict-row{min-height:480px}"
+    "#head{flex-flow:row nowrap;align-items:center;height:2.4rem}#head>#title{width:auto}"
+    "#head>#intro{flex:1;width:auto}}"
     # The tabs of a phone stand in one row, which scrolls where a language has long names.
     "@media(max-width:700px){.tabs .tab-container.wrap{justify-content:space-between;"
     "flex-wrap:nowrap!important;overflow-x:auto!important;scrollbar-width:none}"

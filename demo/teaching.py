@@ -62,6 +62,7 @@ class PageTeaching:
 
     Args:
         teaching: Teaches the classifiers.
+        publishable: Whether an operator can publish classifiers that visitors offer.
         max_models: Maximum number of classifiers of all visitors.
         max_unfinished: Maximum number of classifiers that are learned or wait for it.
     """
@@ -70,16 +71,23 @@ class PageTeaching:
         self,
         teaching: Teaching,
         *,
+        publishable: bool = False,
         max_models: int = _MAX_ALL_MODELS,
         max_unfinished: int = _MAX_UNFINISHED,
     ) -> None:
         self._teaching = teaching
+        self._publishable = publishable
         self._max_models = max_models
         # Owners of new classifiers that are being taught, and are not counted elsewhere yet.
         self._begun: list[str] = []
         self._room = threading.Lock()
         self._free = threading.BoundedSemaphore(max_unfinished)
         self._workers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="teaching")
+
+    @property
+    def publishable(self) -> bool:
+        """Whether an operator can publish classifiers that visitors offer."""
+        return self._publishable
 
     def check(self, visitor: str, draft: TeachingDraft) -> None:
         """Check whether a classifier can be taught, before its photos are uploaded.
@@ -358,7 +366,8 @@ def page_teaching(settings: Settings, predictor: Predictor) -> Iterator[PageTeac
         return
     with (
         closing(connected),
-        closing(PageTeaching(connected.teaching)) as teaching,
+        # Operators publish from their chats with a bot; no other front can.
+        closing(PageTeaching(connected.teaching, publishable=bool(settings.operators))) as teaching,
         teaching.purged(),
     ):
         yield teaching

@@ -11,6 +11,8 @@ import html
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +43,12 @@ _CHAT = """
 </style>
 <main><img src="data:image/jpeg;base64,{photo}"><p>{text}</p>{rows}</main>
 """
-_SCREENS: dict[str, Any] = {
-    "page": {"viewport": {"width": 1000, "height": 740}},
-    "phone": {
-        "viewport": {"width": 360, "height": 740},
-        "device_scale_factor": 2,
-        "is_mobile": True,
-        "has_touch": True,
-    },
+_DESKTOP: dict[str, Any] = {"viewport": {"width": 1000, "height": 740}}
+_PHONE: dict[str, Any] = {
+    "viewport": {"width": 360, "height": 740},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
 }
 _FIGURES = re.compile(r"(<!-- figures: .*? -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
@@ -70,18 +70,19 @@ def pages() -> dict[str, str]:
     }
 
 
-def page_pictures(browser: Browser, settings: Settings, photo: Path, folder: Path) -> None:
-    """Write screenshots of the page with a prediction, on a desktop and on a phone."""
+def page_picture(
+    screen: dict[str, Any], browser: Browser, settings: Settings, photo: Path, path: Path
+) -> None:
+    """Write a screenshot of the page with a prediction."""
     variables = {"TENSIGHT_HOME": str(settings.home), "TENSIGHT_MODELS": str(settings.models)}
     with serving(settings.home.parent, **variables) as (address, _):
-        for name, screen in _SCREENS.items():
-            view = browser.new_page(**screen, locale="en-GB")
-            visit(view, address)
-            upload_photo(view, photo)
-            expect(view.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
-            view.wait_for_timeout(1_000)  # the bars grow to their length
-            view.screenshot(path=folder / f"{name}.png")
-            view.close()
+        view = browser.new_page(**screen, locale="en-GB")
+        visit(view, address)
+        upload_photo(view, photo)
+        expect(view.locator("#verdict h2")).not_to_be_empty(timeout=30_000)
+        view.wait_for_timeout(1_000)  # the bars grow to their length
+        view.screenshot(path=path)
+        view.close()
 
 
 def bot_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -> None:
@@ -107,16 +108,24 @@ def bot_picture(browser: Browser, settings: Settings, photo: Path, path: Path) -
     catalog.close()
 
 
-def pictures(folder: Path) -> None:
-    """Write the pictures of the README with Debian's Chromium."""
+PICTURES: dict[str, Callable[[Browser, Settings, Path, Path], None]] = {
+    "docs/page.png": partial(page_picture, _DESKTOP),
+    "docs/phone.png": partial(page_picture, _PHONE),
+    "docs/bot.png": bot_picture,
+}
+"""Functions that write the pictures of the README, by their paths in the repository."""
+
+
+def pictures(root: Path) -> None:
+    """Write the pictures of the README below a folder with Debian's Chromium."""
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         photo = ROOT / "demo" / "photos" / "cat.jpg"
         settings = Settings(models=ROOT / "models", home=Path(scratch) / "home")
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        page_pictures(browser, settings, photo, folder)
-        bot_picture(browser, settings, photo, folder / "bot.png")
+        for name, write in PICTURES.items():
+            write(browser, settings, photo, root / name)
         browser.close()
 
 
@@ -124,4 +133,4 @@ if __name__ == "__main__":
     write_cards(ROOT / "models")
     for name, content in pages().items():
         (ROOT / name).write_text(content, "utf-8")
-    pictures(ROOT / "docs")
+    pictures(ROOT)

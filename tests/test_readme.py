@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from core.registry.catalog import Catalog
 from core.settings import Settings
@@ -173,6 +174,17 @@ def test_generated_pages_are_current() -> None:
     pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]()
     for name, content in pages.items():
         assert (ROOT / name).read_text("utf-8") == content, f"{name}: run make docs"
+
+
+def test_pictures_of_readme_are_generated() -> None:
+    shown = re.findall(r'!\[[^]]*\]\(([^)]+)\)|<img src="([^"]+)"', README)
+    named = ["".join(each) for each in shown]
+    generated = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PICTURES"]
+    assert sorted(named) == sorted(generated)
+    for name in named:
+        with Image.open(ROOT / name) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 300, name
 
 
 def test_readme_has_no_hand_written_figures() -> None:

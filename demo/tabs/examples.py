@@ -29,9 +29,12 @@ NAMES = (
 _PHOTOS = Path(__file__).parent.parent / "photos"
 # Pixels of a thumbnail, for screens with two of them to a point.
 _THUMBNAIL = 112
+# The prediction is shown above the examples, out of sight of a visitor who has scrolled to them.
 _PICK = """element.addEventListener("click", event => {
     const button = event.target.closest("button[data-name]");
-    if (button) trigger("pick", button.dataset.name);
+    if (!button) return;
+    trigger("pick", button.dataset.name);
+    scrollTo(0, 0);
 });"""
 
 

@@ -90,7 +90,7 @@ def _layout(context: PageContext, *, live: bool) -> PredictTab:
             parts["live"] = gr.Button(
                 translate("live"), size="sm", min_width=0, visible=live, elem_id="live"
             )
-        with gr.Column(min_width=300):
+        with gr.Column(min_width=300, elem_id="answer-column"):
             gr.HTML(elem_id="live-answer")
             parts["verdict"] = text_html(translate("verdict_waits"), elem_id="verdict")
             parts["scores"] = gr.HTML(WAITING_SCORES, elem_id="scores")

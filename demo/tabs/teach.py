@@ -158,13 +158,13 @@ def _own_layout(context: PageContext, *, live: bool) -> dict[str, Block]:
         correcting = _correction_layout(context)
     about = gr.HTML(elem_id="teach-about", elem_classes="teach-plain")
     with gr.Row(elem_id="teach-actions"):
-        # One of the two about the offer is visible.
+        # At most one of the two about the offer is visible, once a classifier is shown.
         download, offer, withdraw, delete = (
             gr.Button(
                 translate(f"teach_{name}"),
                 size="sm",
                 min_width=0,
-                visible=name != "withdraw",
+                visible=name not in ("offer", "withdraw"),
                 elem_id=f"teach-{name}",
             )
             for name in ("download", "offer", "withdraw", "delete")
@@ -395,7 +395,8 @@ class _Handlers:
         except TenSightError as error:
             return refusal_html(error, language), notes, "", gr.skip(), gr.skip()
         about = use_html(record, result, language)
-        buttons = (gr.update(visible=shown) for shown in (not record.offered, record.offered))
+        offers = self._teaching.publishable and not record.offered
+        buttons = (gr.update(visible=shown) for shown in (offers, record.offered))
         return model_html(result, language), notes, about, *buttons
 
     async def classify(

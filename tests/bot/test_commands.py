@@ -119,6 +119,24 @@ def test_privacy_text_fits_a_message_and_names_its_exceptions(language: locale.L
     assert text.lower().count(words[language]) >= 3
 
 
+@pytest.mark.parametrize(
+    ("language", "numbers", "no_photos"),
+    [
+        ("en", "numbers computed from each photo", "; no photos."),
+        ("nl", "getallen die uit elke foto zijn berekend", "; geen foto's."),
+        ("de", "Zahlen, die aus jedem Foto berechnet sind", "; keine Fotos."),
+    ],
+)
+def test_privacy_text_says_what_teaching_stores(
+    language: locale.Language, numbers: str, no_photos: str
+) -> None:
+    text, _ = replies.privacy_text(45, language, keeps=False, labels=False, taught=[])
+    (stored,) = (line for line in text.splitlines() if numbers in line)
+    assert stored.endswith(no_photos)
+    assert "45" in stored, "days that references to the photos of a lesson are kept"
+    assert any("/teach offer" in line for line in text.splitlines()), "what operators see"
+
+
 def test_database_holds_hashes_of_users(bot: RunningBot, content: bytes) -> None:
     telegram, chat = bot.telegram, 987654321
     ask(telegram, chat, lambda: telegram.photo(chat, content))

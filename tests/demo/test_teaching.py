@@ -377,6 +377,30 @@ def test_compare_asks_the_classifiers_of_the_visitor(
             assert ("<h3>Shapes</h3>" in cards) == is_own
 
 
+@pytest.mark.parametrize("publishable", [True, False])
+def test_offer_is_shown_where_an_operator_can_publish(
+    teaching: Teaching, tmp_path: Path, publishable: bool
+) -> None:
+    folder, limiter = tmp_path / "uploads", ClientRateLimiter(10)
+    context = PageContext(
+        ControlledPredictor(), None, limiter, limiter, asyncio.Semaphore(1), (), None, b"key"
+    )
+    with closing(PageTeaching(teaching, publishable=publishable)) as page:
+        model = teach(page, VISITOR, ask(folder, "circle", "square"), folder).bundle.config.name
+        with gr.Blocks() as blocks, gr.Tab() as tab:
+            parts = build(context, page, tab, live=False)
+        assert not parts.offer.visible
+        describe = next(each.fn for each in blocks.fns.values() if each.name == "describe")
+
+        def shown() -> tuple[bool, bool]:
+            *_, offer, withdraw = describe(VISITOR, model, None, REQUEST)
+            return offer["visible"], withdraw["visible"]
+
+        assert shown() == (publishable, False)
+        page.offer(VISITOR, model)
+        assert shown() == (False, True)
+
+
 async def last_answer(events: AsyncIterator[dict[Any, Any]]) -> list[str]:
     """Return the values of the last answer of a handler."""
     *_, last = [answer async for answer in events]

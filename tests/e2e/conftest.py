@@ -33,7 +33,11 @@ from tests.support.visit import (
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run `tensight web`, and return its address."""
     folder = tmp_path_factory.mktemp("web")
-    settings = {"TENSIGHT_MODEL": "classic", "TENSIGHT_HOME": str(folder / "home")}
+    settings = {
+        "TENSIGHT_MODEL": "classic",
+        "TENSIGHT_HOME": str(folder / "home"),
+        "TENSIGHT_OPERATORS": "1",
+    }
     with serving(folder, **settings) as (address, _):
         yield address
 

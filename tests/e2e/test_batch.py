@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import os
 import re
@@ -14,6 +16,7 @@ from playwright.sync_api import Page, expect
 
 from core.registry.catalog import Catalog
 from core.serving.local import LocalPredictor
+from tests.support import drawings
 from tests.support.catalogs import SlowCatalog
 from tests.support.visit import (
     keep_screenshot,
@@ -34,6 +37,14 @@ _DROP = """place => {
     const event = new Event("drop", {bubbles: true, cancelable: true});
     event.dataTransfer = {items: [{webkitGetAsEntry: () => folder}]};
     place.dispatchEvent(event);
+}"""
+
+# As a browser drops a file from the desktop of its visitor.
+_HOLD_FILE = """([name, type, content]) => {
+    const bytes = Uint8Array.from(atob(content), each => each.charCodeAt(0));
+    const held = new DataTransfer();
+    held.items.add(new File([bytes], name, {type}));
+    return held;
 }"""
 
 _BADGES = {"known": "Recognised", "unsure": "Unsure", "none": "None of these"}
@@ -128,3 +139,27 @@ def test_zip_file_is_classified(page: Page, photo: Path, tmp_path: Path) -> None
     expect(page.locator("#batch-photos tr.file")).to_have_count(1)
     page.locator("#batch-start").click()
     expect(page.locator("#batch-said")).to_contain_text("1 of 2")
+
+
+def test_dropped_zip_file_is_classified(page: Page, catalog: Catalog) -> None:
+    ship, packed = drawings.ship(640, 480), io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive, archive.open("holiday/ship.png", "w") as entry:
+        ship.save(entry, "PNG")
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("holiday/circle.jpg", drawings.shape_jpeg("circle", 0))
+        archive.writestr("holiday/unreadable.jpg", "no photo at all")
+    content = base64.b64encode(packed.getvalue()).decode()
+    open_tab(page, "Batch")
+    place = page.locator("#batch-photos button:has(input[type=file])")
+    expect(place).to_be_visible()
+    held = page.evaluate_handle(_HOLD_FILE, ["holiday.zip", "application/zip", content])
+    place.dispatch_event("drop", {"dataTransfer": held})
+    expect(page.locator("#batch-photos tr.file")).to_have_count(1)
+    page.locator("#batch-start").click()
+    expect(page.locator("#batch-said")).to_contain_text("2 of 3 photos classified.")
+    shown = page.locator("#batch-results .gallery li")
+    expect(shown).to_contain_text(["ship.png", "circle.jpg", "unreadable.jpg"])
+    expect(shown.locator(".badge").first).to_have_text(
+        _BADGES[catalog.load("classic").predict(ship).verdict]
+    )
+    expect(shown.last).to_contain_text("This file is not a photo.")

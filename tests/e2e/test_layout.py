@@ -28,6 +28,7 @@ _BOXES = """parts => parts.map(part => {
     const box = part.getBoundingClientRect();
     return {x: box.x, y: box.y, right: box.right};
 })"""
+_BOTTOMS = "parts => parts.map(part => part.getBoundingClientRect().bottom)"
 _HAVE_LINES = """lines => {
     const parts = [...document.querySelectorAll("#examples button span")];
     return parts.length == lines.length && parts.every((part, i) => {
@@ -41,6 +42,19 @@ _CUT_OFF = """(input, texts) => texts.filter(text => {
     input.value = text;
     return input.scrollWidth > input.clientWidth;
 })"""
+
+# Nearest named part of everything that can be seen or read without scrolling, else its own text.
+_ABOVE_THE_FOLD = """parts => {
+    const shown = [...document.querySelectorAll("body *")].filter(each => {
+        const box = each.getBoundingClientRect();
+        const says = [...each.childNodes].some(node => node.nodeType == 3 && node.data.trim());
+        return (says || each.matches("img, svg, video, button, input, textarea"))
+            && box.width > 1 && box.height > 1 && box.top < innerHeight && box.bottom > 0
+            && each.checkVisibility({visibilityProperty: true, opacityProperty: true});
+    });
+    const named = each => parts.find(part => each.closest(part)) ?? each.outerHTML;
+    return [...new Set(shown.map(named))].sort();
+}"""
 
 
 def test_first_screen_holds_photo_verdict_and_three_bars(page: Page, photo: Path) -> None:
@@ -87,6 +101,36 @@ def test_answer_stands_beside_the_photo_or_below_it_with_its_actions(
         assert tops[1:] == sorted(tops[1:])
         beside = boxes[0]["right"] <= boxes[1]["x"]
         assert beside == (tops[1] < tops[0] + 40) == (name != "phone")
+        title, intro = page.locator("#title, #intro").evaluate_all(_BOXES)
+        assert (title["right"] <= intro["x"]) == (name == "desktop")
+
+
+@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+def test_first_screen_of_a_desktop_holds_photo_and_answer_only(page: Page, photo: Path) -> None:
+    width, height = SIZES["desktop"]
+    page.set_viewport_size({"width": width, "height": height})
+    # The examples are in sight until there is a photo.
+    expect(page.locator("#examples button").last).to_be_in_viewport(ratio=1)
+    upload_photo(page, photo)
+    expect(page.locator("#verdict h2")).not_to_be_empty()
+    settle(page)
+    around = ["#title", "[role=tablist]"]
+    answer = ["#verdict", "#scores", "#actions", "#keep", "#model"]
+    shown = [*around, "#photo-column", *answer]
+    assert page.evaluate(_ABOVE_THE_FOLD, shown) == sorted(shown)
+    page.locator("#action-why").click()
+    expect(page.locator("#explained .seen")).to_be_visible()
+    shown.append("#explained")
+    assert page.evaluate(_ABOVE_THE_FOLD, shown) == sorted(shown)
+    # Both columns reach from the tabs to the fold, and the photo has the larger part of the width.
+    ends = page.locator("#photo, #model").evaluate_all(_BOTTOMS)
+    assert all(height - 40 < end <= height for end in ends)
+    column = page.locator("#photo-column").bounding_box()
+    beside = page.locator("#answer-column").bounding_box()
+    assert column is not None
+    assert beside is not None
+    assert column["width"] > beside["width"]
+    assert column["width"] + beside["width"] > 1000
 
 
 @LONGEST_LANGUAGE

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
@@ -19,6 +20,7 @@ from core.serving.local import LocalPredictor
 from core.serving.predictor import PreviewedPrediction
 from demo.context import ClientRateLimiter
 from tests.support.visit import (
+    SIZES,
     choose_model,
     keep_screenshot,
     upload_photo,
@@ -110,6 +112,19 @@ def test_example_is_classified(page: Page) -> None:
     expect(page.locator("#examples button")).to_have_count(10)
     page.locator("#examples button").first.click()
     expect(page.locator("#verdict h2")).not_to_be_empty()
+
+
+@pytest.mark.parametrize("size", [SIZES["phone"], SIZES["desktop"]], ids=["phone", "desktop"])
+def test_answer_to_a_picked_example_is_in_view(
+    page: Page, photo: Path, size: tuple[int, int]
+) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    upload_photo(page, photo)
+    expect(page.locator("#action-why")).to_be_enabled()
+    page.locator("#examples button[data-name=cat]").click()  # scrolls to it first
+    expect(page.locator("#verdict h2")).to_contain_text("A cat")
+    expect(page.locator("#verdict")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#photo .image-frame img")).to_be_in_viewport(ratio=1)
 
 
 def test_share_makes_a_picture_and_copies_a_link(page: Page, photo: Path, url: str) -> None:

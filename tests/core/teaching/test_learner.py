@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from core.inference.head import EmbeddingSpace
 from core.teaching.examples import Examples
@@ -14,14 +18,20 @@ FEATURES = 40
 
 
 def clusters(
-    classes: int, each: int, *, views: int = 1, seed: int = 0, noise: float = 0.6
+    classes: int,
+    each: int,
+    *,
+    views: int = 1,
+    seed: int = 0,
+    noise: float = 0.6,
+    features: int = FEATURES,
 ) -> Examples:
     """Return embeddings around one random direction for each class."""
     rng = np.random.default_rng(seed)
-    directions = np.random.default_rng(99).normal(size=(classes, FEATURES))
+    directions = np.random.default_rng(99).normal(size=(classes, features))
     labels = np.repeat(np.arange(classes), each)
     embeddings = directions[labels][:, None] + noise * rng.normal(
-        size=(len(labels), views, FEATURES)
+        size=(len(labels), views, features)
     )
     return Examples(embeddings.astype(np.float32), labels)
 
@@ -72,3 +82,24 @@ def test_order_of_the_photos_does_not_change_the_head(space: EmbeddingSpace) -> 
 def test_more_examples_than_dimensions_are_accepted(space: EmbeddingSpace) -> None:
     taught = teach_head(clusters(2, 150), space)
     assert taught.head.weights.shape == (FEATURES, 2)
+
+
+@pytest.mark.parametrize(("each", "views", "features"), [(70, 2, 260), (10, 1, 30)])
+def test_regression_has_at_most_256_dimensions(
+    monkeypatch: pytest.MonkeyPatch, each: int, views: int, features: int
+) -> None:
+    dimensions = []
+    fit = LogisticRegression.fit
+
+    def record(regression: Any, rows: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:
+        dimensions.append(rows.shape[1])
+        return fit(regression, rows, labels)
+
+    kinds = clusters(10, 40, features=features, seed=5)
+    names = np.asarray([f"kind {label}" for label in kinds.labels])
+    space = fit_space(kinds.embeddings[:, 0], names, rank=8)
+    monkeypatch.setattr(LogisticRegression, "fit", record)
+    taught = teach_head(clusters(2, each, views=views, features=features), space)
+    assert max(dimensions) == min(256, 2 * each * views, features)
+    assert taught.head.weights.shape == (features, 2)
+    assert (taught.probabilities.argmax(axis=1) == np.repeat([0, 1], each)).all()
