@@ -105,7 +105,7 @@ def test_answer_stands_beside_the_photo_or_below_it_with_its_actions(
         assert (title["right"] <= intro["x"]) == (name == "desktop")
 
 
-@pytest.mark.parametrize("blank", ["en-US", "nl-NL", "de-DE"], indirect=True)
+@LONGEST_LANGUAGE
 def test_first_screen_of_a_desktop_holds_photo_and_answer_only(page: Page, photo: Path) -> None:
     width, height = SIZES["desktop"]
     page.set_viewport_size({"width": width, "height": height})
