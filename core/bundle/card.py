@@ -15,7 +15,7 @@ from core.bundle.metrics import (
     PhotoMetrics,
     ResizeMetrics,
 )
-from core.bundle.real_photo_card import real_photo_section
+from core.bundle.real_photo_card import real_photo_section, training_photos
 from core.bundle.taught_card import taught_card
 from core.photos.preprocess import ResizeRule
 from core.text import escape_markdown, markdown_code
@@ -107,7 +107,7 @@ Latency: {metrics.milliseconds:.2f} ms per photo at batch size 1, without decodi
 ## Training
 
 {_training_section(config, metrics, pictures=pictures)}
-{_pretrained_section(config)}{_notes_section(config)}
+{_pretrained_section(config)}{_sources_section(config)}{_notes_section(config)}
 Evaluated on {evaluated}; {versions}.
 
 ## Limitations
@@ -164,6 +164,11 @@ def _pretrained_section(config: Config) -> str:
     """Describe the pretrained weights; an empty string without any."""
     weights = config.training.pretrained
     return "" if weights is None else f"\nPretrained weights: {describe_pretrained(weights)}\n"
+
+
+def _sources_section(config: Config) -> str:
+    sources = training_photos(config.training.photos)
+    return f"\n{sources}\n" if sources else ""
 
 
 def _notes_section(config: Config) -> str:

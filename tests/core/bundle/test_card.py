@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from core.bundle.card import RELIABILITY, card
-from core.bundle.config import CARD
+from core.bundle.config import CARD, Config, PhotoSource
 from core.bundle.folder import Bundle, find_bundles
 from tests.conftest import ROOT
 
@@ -84,3 +84,16 @@ def test_card_escapes_markup_in_texts_of_the_bundle() -> None:
     plain = bundle.config.model_copy(update={"training": noted})
     good = card(plain, bundle.metrics(), pictures=False)
     assert tags(card(config, metrics, pictures=False)) == tags(good)
+
+
+def test_card_names_training_photos_only_where_they_are_recorded() -> None:
+    bundle = Bundle.open(ROOT / "models" / "classic")
+    metrics, training = bundle.metrics(), bundle.config.training
+    assert "Real photos in the training data" not in card(bundle.config, metrics)
+    dumped = bundle.config.model_dump(mode="json")
+    assert "photos" not in dumped["training"], "older versions reject unknown fields"
+    sources = (PhotoSource(name="a/photos", photos=7, license="MIT"),)
+    changed = training.model_copy(update={"photos": sources})
+    config = bundle.config.model_copy(update={"training": changed})
+    assert "\n| a/photos | 7 | MIT |\n" in card(config, metrics)
+    assert Config.model_validate_json(config.model_dump_json()) == config
