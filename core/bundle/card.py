@@ -35,6 +35,9 @@ CONFUSION = "confusion.png"
 RELIABILITY = "reliability.png"
 """File names of the plots that a card embeds."""
 
+# Beginning of the descriptions of data that are real photos.
+_REAL_PHOTOS = "real photos"
+
 
 def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
     """Render a model card: usage, evaluation results, training details and limitations.
@@ -84,8 +87,8 @@ Labels ({len(config.labels)}): {labels}.
 Confidences are calibrated: temperature {config.temperature:.3f}, exponent {config.exponent:.3f},
 beta calibration ({", ".join(f"{each:.3f}" for each in config.beta)}). The verdict is `none` if the
 known score (`{config.verdict.method}`) is below {config.verdict.none_below:.3f}, otherwise `unsure`
-if the confidence is below {config.verdict.unsure_below:.3f}, otherwise `known`. Calibration and
-thresholds were fitted on validation data.
+if the confidence is below {config.verdict.unsure_below:.3f}, otherwise `known`.
+{_selection_data(metrics)}
 
 ## Evaluation
 
@@ -116,6 +119,21 @@ The input has {config.input.height} × {config.input.width} pixels. Photos are d
 size, so small objects are lost. Confidences are calibrated for images like the validation data, and
 are less reliable on others.
 """
+
+
+def _selected_on_real_photos(metrics: Metrics) -> bool:
+    return metrics.resize is not None and metrics.resize.data.startswith(_REAL_PHOTOS)
+
+
+def _selection_data(metrics: Metrics) -> str:
+    """State what calibration, thresholds and resize rule were fitted to."""
+    if _selected_on_real_photos(metrics):
+        return (
+            "Calibration and verdict were fitted to held-out images of the data set and, with the "
+            "same total weight, to the validation part of the real photos, which also selected the "
+            "resize rule."
+        )
+    return "Calibration and thresholds were fitted on validation data."
 
 
 def _results_table(config: Config, metrics: Metrics) -> str:
@@ -152,8 +170,14 @@ def _training_section(config: Config, metrics: Metrics, *, pictures: bool) -> st
             f"{validation.accuracy:.4f}."
         )
     curves = f"\n\n![Training curves]({CURVES})" if pictures else ""
+    alone = ""
+    if config.family == "scratch" and not training.photos and _selected_on_real_photos(metrics):
+        alone = (
+            " The weights were trained on these data alone; real photos only selected the resize "
+            "rule and, with the validation images, calibration and verdict."
+        )
     return f"""Recipe {markdown_code(training.recipe)}, seed {training.seed}. Data:
-{_safe(training.data)}. Trained for {training.epochs} epochs; epoch {metrics.best_epoch} was
+{_safe(training.data)}.{alone} Trained for {training.epochs} epochs; epoch {metrics.best_epoch} was
 selected by validation accuracy, among those at the served input size. Validation accuracy of the
 stored weights with all views: {validation.accuracy:.4f} on {validation.n:,} images.
 {metrics.parameters:,} parameters; {metrics.training_seconds / 60:.0f} minutes on
@@ -192,7 +216,7 @@ def _resize_rule(rule: ResizeRule, resize: ResizeMetrics) -> str:
     """State the model's resize rule, and the accuracy by rule that it was selected by."""
     shares = ", ".join(f"`{each}` {share:.4f}" for each, share in resize.accuracy.items())
     # Real photos keep their aspect ratios; square data-set images were cropped to 4:3 and 3:4.
-    cropped = "" if resize.data.startswith("real photos") else ", cropped to 4:3 and 3:4"
+    cropped = "" if resize.data.startswith(_REAL_PHOTOS) else ", cropped to 4:3 and 3:4"
     return (
         f"The resize rule `{rule}` was selected by accuracy on {resize.n:,} images "
         f"({_safe(resize.data)}){cropped}: {shares}. `three_crops` must be better than both "

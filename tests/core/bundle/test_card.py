@@ -97,3 +97,27 @@ def test_card_names_training_photos_only_where_they_are_recorded() -> None:
     config = bundle.config.model_copy(update={"training": changed})
     assert "\n| a/photos | 7 | MIT |\n" in card(config, metrics)
     assert Config.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("name", ["scratch", "classic", "baseline"])
+def test_card_says_that_photos_selected_what_weights_never_saw(name: str) -> None:
+    bundle = Bundle.open(ROOT / "models" / name)
+    metrics = bundle.metrics()
+    text = " ".join(card(bundle.config, metrics).split())
+    data = re.escape(bundle.config.training.data)
+    assert re.search(rf"{data}\. The weights were trained on these data alone; real photos", text)
+    assert bundle.config.training.data.startswith("CIFAR-10, 45,000 ")
+    shared = "to held-out images of the data set and, with the same total weight, to the validation"
+    assert shared in text
+    assert metrics.resize is not None
+    tiny = metrics.resize.model_copy(update={"data": "Tiny ImageNet valid"})
+    without = card(bundle.config, metrics.model_copy(update={"resize": tiny}))
+    assert "were fitted on validation data" in without
+    assert "these data alone" not in without
+
+
+def test_card_of_fine_tuned_model_does_not_say_that_weights_saw_no_photo() -> None:
+    bundle = Bundle.open(ROOT / "models" / "efficientnet")
+    text = card(bundle.config, bundle.metrics())
+    assert "with the same total weight" in text
+    assert "these data alone" not in text
