@@ -95,6 +95,8 @@ if the confidence is below {config.verdict.unsure_below:.3f}, otherwise `known`.
 Test set: {_safe(test.data)}, {test.n:,} images. Measured on model.tflite ({metrics.bytes:,} bytes,
 {config.precision} weights; views: {" + ".join(config.views)}).{baseline}
 
+{_accuracy_table(metrics)}
+
 {_results_table(config, metrics)}
 
 Verdicts: {verdicts}.
@@ -134,6 +136,21 @@ def _selection_data(metrics: Metrics) -> str:
             "resize rule."
         )
     return "Calibration and thresholds were fitted on validation data."
+
+
+def _accuracy_table(metrics: Metrics) -> str:
+    """Render the accuracy on the test set beside that on photos, with 95% intervals."""
+    found = {_safe(metrics.test.data): metrics.test_accuracy}
+    if metrics.real_photos is not None:
+        found[f"{_safe(metrics.real_photos.data)}, known classes"] = metrics.real_photos.accuracy
+    if metrics.test_photo_accuracy is not None:
+        found["photos for evaluation only, known classes"] = metrics.test_photo_accuracy
+    rows = [
+        f"| {name} | {each.n:,} | {each.share:.4f} | {each.low:.4f} to {each.high:.4f} |"
+        for name, each in found.items()
+    ]
+    header = ["| images | n | accuracy | 95% interval |", "| --- | ---: | ---: | ---: |"]
+    return "\n".join(header + rows)
 
 
 def _results_table(config: Config, metrics: Metrics) -> str:

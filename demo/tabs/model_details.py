@@ -71,7 +71,7 @@ def _calibration_text(metrics: Metrics, language: locale.Language) -> str:
             ece=f"{locale.decimal(100 * metrics.test.ece, 1, language)}%",
         )
     ]
-    found, measured = metrics.photo_accuracy, metrics.photos or metrics.real_photos
+    found, measured = metrics.photo_accuracy, metrics.real_photos or metrics.photos
     if found is not None and measured is not None and measured.confidence is not None:
         sentences.append(
             texts["calibrated_on_photos"].format(

@@ -121,3 +121,17 @@ def test_card_of_fine_tuned_model_does_not_say_that_weights_saw_no_photo() -> No
     text = card(bundle.config, bundle.metrics())
     assert "with the same total weight" in text
     assert "these data alone" not in text
+
+
+def test_card_shows_accuracy_on_photos_beside_the_test_set() -> None:
+    bundle = Bundle.open(ROOT / "models" / "baseline")
+    metrics = bundle.metrics()
+    text = card(bundle.config, metrics)
+    rows = (
+        "| CIFAR-10 test | 10,000 | 0.8313 | 0.8238 to 0.8385 |\n"
+        "| real photos, valid, known classes | 693 | 0.7850 | 0.7529 to 0.8140 |\n"
+        "| photos for evaluation only, known classes | 38 | 0.6316 | 0.4728 to 0.7662 |\n"
+    )
+    assert rows in text
+    without = metrics.model_copy(update={"photos": None, "real_photos": None})
+    assert f"{rows.splitlines()[0]}\n\n" in card(bundle.config, without)
