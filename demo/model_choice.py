@@ -16,10 +16,15 @@ from demo.context import PageContext, language_of
 __all__ = ["choice", "chosen", "default_choices", "sort_key"]
 
 
-def sort_key(result: ModelInfo) -> tuple[bool, float, float]:
-    """Sort models by accuracy on photos, highest first; those without come last, by test set."""
+def sort_key(result: ModelInfo) -> tuple[bool, bool, float, float]:
+    """Sort models by accuracy on photos, highest first; those without come last, by test set.
+
+    Models of which only the metrics are stored follow the others: they cannot be chosen, and were
+    measured on other photos.
+    """
     photos = result.metrics.photo_accuracy
-    return (photos is None, -(photos[0].share if photos else 0.0), -result.metrics.test.accuracy)
+    share = photos[0].share if photos else 0.0
+    return (result.revision is None, photos is None, -share, -result.metrics.test.accuracy)
 
 
 def choice(result: ModelInfo, language: locale.Language) -> tuple[str, str]:

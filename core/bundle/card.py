@@ -15,7 +15,7 @@ from core.bundle.metrics import (
     PhotoMetrics,
     ResizeMetrics,
 )
-from core.bundle.real_photo_card import real_photo_section
+from core.bundle.real_photo_card import real_photo_section, training_photos
 from core.bundle.taught_card import taught_card
 from core.photos.preprocess import ResizeRule
 from core.text import escape_markdown, markdown_code
@@ -34,6 +34,9 @@ CURVES = "curves.png"
 CONFUSION = "confusion.png"
 RELIABILITY = "reliability.png"
 """File names of the plots that a card embeds."""
+
+# Beginning of the descriptions of data that are real photos.
+_REAL_PHOTOS = "real photos"
 
 
 def card(config: Config, metrics: Metrics, *, pictures: bool = True) -> str:
@@ -84,13 +87,15 @@ Labels ({len(config.labels)}): {labels}.
 Confidences are calibrated: temperature {config.temperature:.3f}, exponent {config.exponent:.3f},
 beta calibration ({", ".join(f"{each:.3f}" for each in config.beta)}). The verdict is `none` if the
 known score (`{config.verdict.method}`) is below {config.verdict.none_below:.3f}, otherwise `unsure`
-if the confidence is below {config.verdict.unsure_below:.3f}, otherwise `known`. Calibration and
-thresholds were fitted on validation data.
+if the confidence is below {config.verdict.unsure_below:.3f}, otherwise `known`.
+{_selection_data(metrics)}
 
 ## Evaluation
 
 Test set: {_safe(test.data)}, {test.n:,} images. Measured on model.tflite ({metrics.bytes:,} bytes,
 {config.precision} weights; views: {" + ".join(config.views)}).{baseline}
+
+{_accuracy_table(metrics)}
 
 {_results_table(config, metrics)}
 
@@ -107,7 +112,7 @@ Latency: {metrics.milliseconds:.2f} ms per photo at batch size 1, without decodi
 ## Training
 
 {_training_section(config, metrics, pictures=pictures)}
-{_pretrained_section(config)}{_notes_section(config)}
+{_pretrained_section(config)}{_sources_section(config)}{_notes_section(config)}
 Evaluated on {evaluated}; {versions}.
 
 ## Limitations
@@ -116,6 +121,36 @@ The input has {config.input.height} × {config.input.width} pixels. Photos are d
 size, so small objects are lost. Confidences are calibrated for images like the validation data, and
 are less reliable on others.
 """
+
+
+def _selected_on_real_photos(metrics: Metrics) -> bool:
+    return metrics.resize is not None and metrics.resize.data.startswith(_REAL_PHOTOS)
+
+
+def _selection_data(metrics: Metrics) -> str:
+    """State what calibration, thresholds and resize rule were fitted to."""
+    if _selected_on_real_photos(metrics):
+        return (
+            "Calibration and verdict were fitted to held-out images of the data set and, with the "
+            "same total weight, to the validation part of the real photos, which also selected the "
+            "resize rule."
+        )
+    return "Calibration and thresholds were fitted on validation data."
+
+
+def _accuracy_table(metrics: Metrics) -> str:
+    """Render the accuracy on the test set beside that on photos, with 95% intervals."""
+    found = {_safe(metrics.test.data): metrics.test_accuracy}
+    if metrics.real_photos is not None:
+        found[f"{_safe(metrics.real_photos.data)}, known classes"] = metrics.real_photos.accuracy
+    if metrics.test_photo_accuracy is not None:
+        found["photos for evaluation only, known classes"] = metrics.test_photo_accuracy
+    rows = [
+        f"| {name} | {each.n:,} | {each.share:.4f} | {each.low:.4f} to {each.high:.4f} |"
+        for name, each in found.items()
+    ]
+    header = ["| images | n | accuracy | 95% interval |", "| --- | ---: | ---: | ---: |"]
+    return "\n".join(header + rows)
 
 
 def _results_table(config: Config, metrics: Metrics) -> str:
@@ -152,8 +187,14 @@ def _training_section(config: Config, metrics: Metrics, *, pictures: bool) -> st
             f"{validation.accuracy:.4f}."
         )
     curves = f"\n\n![Training curves]({CURVES})" if pictures else ""
+    alone = ""
+    if config.family == "scratch" and not training.photos and _selected_on_real_photos(metrics):
+        alone = (
+            " The weights were trained on these data alone; real photos only selected the resize "
+            "rule and, with the validation images, calibration and verdict."
+        )
     return f"""Recipe {markdown_code(training.recipe)}, seed {training.seed}. Data:
-{_safe(training.data)}. Trained for {training.epochs} epochs; epoch {metrics.best_epoch} was
+{_safe(training.data)}.{alone} Trained for {training.epochs} epochs; epoch {metrics.best_epoch} was
 selected by validation accuracy, among those at the served input size. Validation accuracy of the
 stored weights with all views: {validation.accuracy:.4f} on {validation.n:,} images.
 {metrics.parameters:,} parameters; {metrics.training_seconds / 60:.0f} minutes on
@@ -164,6 +205,11 @@ def _pretrained_section(config: Config) -> str:
     """Describe the pretrained weights; an empty string without any."""
     weights = config.training.pretrained
     return "" if weights is None else f"\nPretrained weights: {describe_pretrained(weights)}\n"
+
+
+def _sources_section(config: Config) -> str:
+    sources = training_photos(config.training.photos)
+    return f"\n{sources}\n" if sources else ""
 
 
 def _notes_section(config: Config) -> str:
@@ -187,7 +233,7 @@ def _resize_rule(rule: ResizeRule, resize: ResizeMetrics) -> str:
     """State the model's resize rule, and the accuracy by rule that it was selected by."""
     shares = ", ".join(f"`{each}` {share:.4f}" for each, share in resize.accuracy.items())
     # Real photos keep their aspect ratios; square data-set images were cropped to 4:3 and 3:4.
-    cropped = "" if resize.data.startswith("real photos") else ", cropped to 4:3 and 3:4"
+    cropped = "" if resize.data.startswith(_REAL_PHOTOS) else ", cropped to 4:3 and 3:4"
     return (
         f"The resize rule `{rule}` was selected by accuracy on {resize.n:,} images "
         f"({_safe(resize.data)}){cropped}: {shares}. `three_crops` must be better than both "

@@ -29,6 +29,7 @@ __all__ = [
     "Config",
     "Count",
     "Family",
+    "PhotoSource",
     "Precision",
     "Pretrained",
     "Record",
@@ -178,6 +179,20 @@ class Pretrained(Record):
     made: TrainingRun | None = None
 
 
+class PhotoSource(Record):
+    """Source of photos that a model was trained on.
+
+    Attributes:
+        name: Name of the repository.
+        photos: Number of its photos in the training data.
+        license: License that the repository states, in words; null where it is not recorded.
+    """
+
+    name: str
+    photos: Annotated[int, Field(ge=1)]
+    license: str | None = None
+
+
 class Training(Record):
     """Training record of a model.
 
@@ -185,6 +200,8 @@ class Training(Record):
         recipe: Name of the recipe.
         data: Training data in words.
         datasets: Hub names of the training data sets.
+        photos: Sources of the real photos in the training data; empty for a model that was trained
+            without.
         license: Licence identifier of the Hub for the weights.
         pretrained: The pretrained weights; null for a model trained from random weights.
         notes: What to know when comparing the metrics.
@@ -196,6 +213,8 @@ class Training(Record):
     recipe: str
     data: str
     datasets: tuple[str, ...] = ()
+    # Versions that do not record sources reject this field.
+    photos: tuple[PhotoSource, ...] = Field(default=(), exclude_if=lambda photos: not photos)
     license: str = "mit"
     pretrained: Pretrained | None = None
     notes: str = ""

@@ -466,15 +466,31 @@ class Metrics(Record):
         return None if self.float32 is None else self.float32 - self.test.accuracy
 
     @property
+    def test_accuracy(self) -> ProportionEstimate:
+        """Accuracy on the test split with its 95% confidence interval."""
+        return ProportionEstimate.of(round(self.test.accuracy * self.test.n), self.test.n)
+
+    @property
+    def valid_photo_accuracy(self) -> ProportionEstimate | None:
+        """Accuracy on the validation part of the real photos; None where it was not measured."""
+        return None if self.real_photos is None else self.real_photos.accuracy
+
+    @property
+    def test_photo_accuracy(self) -> ProportionEstimate | None:
+        """Accuracy on the photos of the data folder; None where it was not measured."""
+        return None if self.photos is None else self.photos.accuracy
+
+    @property
     def photo_accuracy(self) -> tuple[ProportionEstimate, str] | None:
         """Accuracy on photos of known classes, and a description of the photos.
 
-        Measured on the test photos of the data folder, which took no part in training or selection,
-        so that models can be compared; otherwise on the validation part of the real photos. None
-        for a model that was evaluated on neither.
+        Measured on the validation part of the real photos, which are so many that the interval is
+        narrow, although they come from the sources of training photos and selected calibration;
+        otherwise on the few test photos of the data folder. None for a model that was evaluated on
+        neither.
         """
-        if self.photos is not None and self.photos.accuracy is not None:
-            return self.photos.accuracy, "photos/"
         if self.real_photos is not None:
             return self.real_photos.accuracy, self.real_photos.data
+        if self.photos is not None and self.photos.accuracy is not None:
+            return self.photos.accuracy, "photos/"
         return None

@@ -1,9 +1,10 @@
-"""Section of a model card on real photos: accuracy, rejection by kind, sources and errors."""
+"""Parts of a model card on real photos: results by kind and source, errors, and training photos."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.bundle.config import PhotoSource
 from core.bundle.metrics import (
     PhotoMisclassification,
     ProportionEstimate,
@@ -12,7 +13,7 @@ from core.bundle.metrics import (
 )
 from core.text import escape_markdown
 
-__all__ = ["real_photo_section"]
+__all__ = ["real_photo_section", "training_photos"]
 
 _MAX_LISTED = 20
 
@@ -43,6 +44,32 @@ def real_photo_section(photos: RealPhotoMetrics | None) -> str:
     if photos.mistakes:
         paragraphs.append(_mistakes(photos.mistakes))
     return "\n\n".join(paragraphs) + "\n"
+
+
+def training_photos(sources: tuple[PhotoSource, ...]) -> str:
+    """Render the sources of the photos that a model was trained on in Markdown.
+
+    Args:
+        sources: Field `training.photos` of config.json.
+
+    Returns:
+        A paragraph and a table; an empty string without sources.
+    """
+    if not sources:
+        return ""
+    text = "Real photos in the training data, by source"
+    if any(each.license is not None for each in sources):
+        text += (
+            ", with the license that the repository states. The photos cannot be redistributed, so "
+            "this training cannot be reproduced exactly"
+        )
+    rows = [
+        f"| {_safe(each.name)} | {each.photos:,} | {_safe(each.license or 'not recorded')} |"
+        for each in sources
+    ]
+    return "\n".join(
+        [f"{text}.", "", "| source | photos | license stated |", "| --- | ---: | --- |", *rows]
+    )
 
 
 def _summary(photos: RealPhotoMetrics) -> str:

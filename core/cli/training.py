@@ -21,7 +21,7 @@ from core.cli.console import (
     say,
 )
 from core.cli.metrics_tables import print_evaluated, print_metrics
-from core.errors import TenSightError
+from core.errors import DataError, TenSightError
 
 if TYPE_CHECKING:
     from core.bundle.config import Family, Precision
@@ -60,12 +60,15 @@ def explore(
     dataset = _load_data(settings)
     if out is None:
         private_folder(settings.home)
-    from core.training.data.real_photos import find_real_photos, has_real_photos, read_real_photos
+    from core.training.data.real_photos import find_real_photos, read_real_photos
     from core.training.explore import explore as describe
 
     photos = None
-    if has_real_photos(settings):
+    try:
         folder = find_real_photos(settings)
+    except DataError as error:
+        say(str(error))  # which describes the layout: CIFAR-10 is summarised without them
+    else:
         photos = {part: read_real_photos(folder, part) for part in ("train", "valid")}
     summary, page = describe(dataset, out or settings.home / "explore", photos)
     for title, header, rows in summary:

@@ -105,9 +105,7 @@ _EFFICIENTNET = Recipe(
     saliency="activation",
     license="apache-2.0",
     notes="The ImageNet weights of EfficientNet-Lite2 are Google's. They may have been trained on "
-    "some of the photos that the model is evaluated on, and on other objects of the same kinds. "
-    "The real photos come from public repositories and cannot be redistributed, so this training "
-    "cannot be reproduced exactly.",
+    "some of the photos that the model is evaluated on, and on other objects of the same kinds.",
 )
 _UNSEEN_PLAN = replace(
     _PHOTO_PLAN,
@@ -169,8 +167,7 @@ _FINETUNED_PLAN = PhotoPlan(
 _BLOCK5_PLAN = replace(_FINETUNED_PLAN, frozen_layers=("block1", "block2", "block3", "block4"))
 _VGG16_NOTES = (
     "VGG16's ImageNet weights were trained on objects of the same kinds as some that the model is "
-    "evaluated on. The real photos come from public repositories and cannot be redistributed, so "
-    "this training cannot be reproduced exactly."
+    "evaluated on."
 )
 _FINETUNED = Recipe(
     name="finetuned",

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from core.bundle.config import Pretrained
+from core.bundle.config import PhotoSource, Pretrained
 from core.bundle.metrics import RealPhotoMetrics
 from core.errors import DataError
 from core.inference.known_score import OodParams
@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.training.classification_task import ClassificationTask
 from core.training.data.datasets import Split
 from core.training.data.photo_batches import PhotoTrainingData
+from core.training.data.photo_sources import count_sources
 from core.training.evaluation.evaluation_data import EvaluationData
 from core.training.export.equalisation import equalise_features
 from core.training.fit import FitResult, Reporter, fit
@@ -74,6 +75,7 @@ class TrainedNetwork:
         accuracy: Accuracy of the network on these rows with one view, 0 to 1.
         data: Training data in words.
         datasets: Hub names of the training data.
+        photos: Sources of the real photos in the training data.
         pretrained: Pretrained weights of VGG16 that it started from, if any.
         ood_params: Parameters of the verdict method `probe`; empty for a network that was not
             trained with an output for none.
@@ -86,6 +88,7 @@ class TrainedNetwork:
     accuracy: float
     data: str
     datasets: tuple[str, ...]
+    photos: tuple[PhotoSource, ...] = ()
     pretrained: Pretrained | None = None
     ood_params: OodParams = field(default_factory=dict)
     baseline: Mapping[str, RealPhotoMetrics | None] = field(default_factory=dict)
@@ -180,6 +183,7 @@ def _run_with_photos(
         f"interpolated from the start to the moving average with the coefficient "
         f"{final.coefficient:.2f}; head {'as trained' if final is weights else 'refitted'}",
         datasets=tuple(dict.fromkeys(filter(None, names))),
+        photos=count_sources(real.train),
         pretrained=pretrained,
         ood_params={"kernel": kernel.astype(np.float16), "bias": bias.astype(np.float16)},
         baseline=measure_frozen_baseline(recipe, data, settings),

@@ -169,6 +169,7 @@ def _training_record(recipe: Recipe, trained: TrainedNetwork, seed: int) -> Trai
         recipe=recipe.name,
         data=trained.data,
         datasets=trained.datasets,
+        photos=trained.photos,
         license=recipe.license if pretrained is None else pretrained.license,
         pretrained=pretrained,
         notes=recipe.notes,

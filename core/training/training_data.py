@@ -131,7 +131,7 @@ def describe_photo_training_data(data: PhotoTrainingData, real: RealPhotos, data
     count, known = len(data.photos), int(data.photos.known.sum())
     parts = [
         f"{dataset}, {len(data.rows):,} train rows",
-        f"{count:,} real photos of {len(np.unique(real.sources))} public repositories, "
+        f"{count:,} real photos of {len(np.unique(real.sources))} sources, "
         f"{known:,} of the labels and {count - known:,} of other objects",
     ]
     if data.extra:

@@ -25,7 +25,7 @@ def leaderboard(results: Sequence[ModelInfo], language: locale.Language) -> str:
     rows = [_row(result, language) for result in sorted(results, key=sort_key)]
     # A phone shows two columns beside the name; the others are reached by scrolling.
     columns = (
-        *("photos", "time", "accuracy", "report", "told_none"),
+        *("photos_valid", "time", "accuracy", "report", "photos_test", "told_none"),
         *("ece", "family", "size", "parameters"),
     )
     head = [texts["models_name"], *(texts[f"models_{column}"] for column in columns)]
@@ -38,21 +38,24 @@ def _row(result: ModelInfo, language: locale.Language) -> list[str]:
     def share(value: float | None) -> str:
         return _NONE if value is None else f"{locale.decimal(100 * value, 1, language)}%"
 
-    found = figures.photo_accuracy
-    on_photos = (
-        texts["models_photos_of"].format(
-            share=share(found[0].share), n=locale.decimal(found[0].n, 0, language)
-        )
-        if found
-        else _NONE
-    )
+    def estimate(found: ProportionEstimate | None) -> str:
+        if found is None:
+            return _NONE
+        n = locale.decimal(found.n, 0, language)
+        of = texts["models_share_of"].format(share=share(found.share), n=n)
+        low = locale.decimal(100 * found.low, 1, language)
+        interval = texts["models_interval"].format(low=low, high=share(found.high))
+        # On a line of its own, so that a phone still shows two columns.
+        return f"{of}\n{interval}"
+
     rejected = _rejected(result)
     return [
         result.config.title,
-        on_photos,
+        estimate(figures.valid_photo_accuracy),
         locale.decimal(figures.milliseconds, 1, language),
-        share(figures.test.accuracy),
+        estimate(figures.test_accuracy),
         share(figures.reported.accuracy if figures.reported else None),
+        estimate(figures.test_photo_accuracy),
         share(rejected.share if rejected else None),
         share(figures.test.ece),
         texts[f"family_{result.config.family}"],
@@ -70,7 +73,10 @@ def _rejected(result: ModelInfo) -> ProportionEstimate | None:
 
 
 def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str:
-    """Draw accuracy against latency, a dot for each model; accuracy on photos if all have it.
+    """Draw accuracy against latency, a dot for each model.
+
+    It is accuracy on photos if it was measured on the same photos for all models, else on the test
+    set.
 
     Args:
         results: The models, at least one.
@@ -79,7 +85,8 @@ def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str
     texts = locale.page_texts(language)
     measured = [each.metrics.photo_accuracy for each in results]
     shares = [found[0].share for found in measured if found is not None]
-    on_photos = len(shares) == len(results)
+    photos = {found and found[1] for found in measured}
+    on_photos = len(photos) == 1 and None not in photos
     if not on_photos:
         shares = [each.metrics.test.accuracy for each in results]
     times = [each.metrics.milliseconds for each in results]

@@ -71,13 +71,15 @@ def _calibration_text(metrics: Metrics, language: locale.Language) -> str:
             ece=f"{locale.decimal(100 * metrics.test.ece, 1, language)}%",
         )
     ]
-    found, measured = metrics.photo_accuracy, metrics.photos or metrics.real_photos
-    if found is not None and measured is not None and measured.confidence is not None:
+    # The validation photos selected the calibration, so the test photos come first.
+    measured = metrics.photos or metrics.real_photos
+    found = None if measured is None else measured.accuracy
+    if measured is not None and found is not None and measured.confidence is not None:
         sentences.append(
             texts["calibrated_on_photos"].format(
-                n=locale.decimal(found[0].n, 0, language),
+                n=locale.decimal(found.n, 0, language),
                 confidence=f"{measured.confidence:.0%}",
-                right=f"{found[0].share:.0%}",
+                right=f"{found.share:.0%}",
             )
         )
     return " ".join(sentences)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from core import locale
+from core.bundle.leaderboard import read_unbundled
 from core.registry.catalog import Catalog
 from demo.model_choice import choice, sort_key
+from tests.conftest import ROOT
 
 
 def test_choice_shows_family_accuracy_on_photos_and_time(catalog: Catalog) -> None:
@@ -36,3 +38,15 @@ def test_choice_falls_back_to_the_test_set(catalog: Catalog) -> None:
     without = type(result)(result.config, metrics, result.revision)
     assert f"{metrics.test.accuracy:.0%} on test images" in choice(without, "en")[0]
     assert sort_key(without) > sort_key(result)
+
+
+def test_models_without_weights_come_last(catalog: Catalog) -> None:
+    results = catalog.models()
+    best = min(results, key=sort_key)
+    assert best.config.name == "efficientnet"
+    unbundled = read_unbundled(ROOT / "models")
+    assert unbundled
+    ordered = sorted([*unbundled, *results], key=sort_key)
+    assert [each.revision is None for each in ordered] == sorted(
+        each.revision is None for each in ordered
+    )

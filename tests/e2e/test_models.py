@@ -24,8 +24,10 @@ def test_models_tab_shows_the_figures_of_every_model(page: Page, catalog: Catalo
     for entry in catalog.models():
         title = re.compile(f"^{re.escape(entry.config.title)}$")
         row = page.locator("#leaderboard tr", has=page.get_by_role("rowheader", name=title))
-        test, reported = entry.metrics.test.accuracy, entry.metrics.reported
-        expect(row.locator("td").nth(2)).to_have_text(f"{test:.1%}")
+        test, reported = entry.metrics.test_accuracy, entry.metrics.reported
+        expect(row.locator("td").nth(2)).to_have_text(
+            f"{test.share:.1%} (n = {test.n:,}) {100 * test.low:.1f} to {test.high:.1%}"
+        )
         expect(row.locator("td").nth(3)).to_have_text(
             f"{reported.accuracy:.1%}" if reported else "–"
         )

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from PIL import Image
 
 from core.training.data.cifar10 import CIFAR10_LABELS
@@ -41,6 +42,22 @@ def dataset(train: int = 600, test: int = 150) -> Dataset:
 def ten(train: int = 400, test: int = 100) -> Dataset:
     """Return images with CIFAR-10's labels, each a shade of red."""
     return Dataset("Ten shades", CIFAR10_LABELS, None, _shades(train, 1), _shades(test, 2))
+
+
+def cifar10(folder: Path, colours: NDArray[np.uint8]) -> Path:
+    """Write images of one colour as the official binary batches of CIFAR-10.
+
+    Args:
+        folder: Folder that gets the folder of the batches.
+        colours: Colour of each class, shape (10, 3), uint8.
+    """
+    batches = folder / "cifar-10-batches-bin"
+    batches.mkdir()
+    planes = np.repeat(colours, 1024, axis=1)
+    records = np.concatenate([np.arange(10, dtype=np.uint8)[:, None], planes], axis=1)
+    for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
+        (batches / name).write_bytes(np.tile(records, (1000, 1)).tobytes())
+    return folder
 
 
 def tiny_imagenet(folder: Path, names: tuple[str, ...] = TINY_NAMES) -> Path:

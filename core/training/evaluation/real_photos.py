@@ -119,8 +119,6 @@ def photo_metrics(
     rejected = predictions.scores < threshold
     confidence = predictions.confidences
     bins = None if confidence is None else reliability(confidence[known], correct[known])
-    kinds, counts = np.unique(photos.kinds[~known], return_counts=True)
-    frequent = [kind for kind, n in zip(kinds.tolist(), counts, strict=True) if n >= _MIN_PHOTOS]
     return RealPhotoMetrics(
         data=name,
         accuracy=_proportion(correct[known]),
@@ -137,11 +135,10 @@ def photo_metrics(
         rejected_kept_back=(
             _proportion(kept_back.scores < threshold) if len(kept_back.scores) else None
         ),
-        rejected_kinds={kind: _proportion(rejected[photos.kinds == kind]) for kind in frequent},
-        rejected_kept_back_kinds={
-            kind: _proportion(kept_back.scores[kept_back.photos.kinds == kind] < threshold)
-            for kind in np.unique(kept_back.photos.kinds).tolist()
-        },
+        rejected_kinds=_by_frequent_kind(photos.kinds[~known], rejected[~known]),
+        rejected_kept_back_kinds=_by_frequent_kind(
+            kept_back.photos.kinds, kept_back.scores < threshold
+        ),
         confidence=None if confidence is None else float(confidence[known].mean()),
         ece=None if bins is None else ece(bins),
         ece_if_true=None if bins is None else calibrated_ece_interval(bins),
@@ -208,6 +205,18 @@ def _source_metrics(
         n_none=int(none.sum()),
         auroc=_auroc_if_any(predictions.scores[known], predictions.scores[none]),
     )
+
+
+def _by_frequent_kind(
+    kinds: NDArray[np.str_], rejected: NDArray[np.bool_]
+) -> dict[str, ProportionEstimate]:
+    """Return the rejection rate of each kind with enough photos; both have the shape (n,)."""
+    names, counts = np.unique(kinds, return_counts=True)
+    return {
+        name: _proportion(rejected[kinds == name])
+        for name, n in zip(names.tolist(), counts, strict=True)
+        if n >= _MIN_PHOTOS
+    }
 
 
 def _proportion(outcomes: NDArray[np.bool_]) -> ProportionEstimate:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 from core.bundle.card import describe_pretrained, mean_corruption_metrics, separations
 from core.bundle.config import Pretrained
@@ -83,22 +82,15 @@ def _accuracy(results: Sequence[ModelInfo]) -> list[str]:
         "",
         "Accuracy on the test set, and on photos of known classes; 95% intervals (Wilson 1927).",
         "",
-        "| model | test accuracy | 95% interval | n | accuracy on photos | 95% interval | n "
-        "| photos |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| model | test accuracy | 95% interval | n | accuracy on photos, validation "
+        "| 95% interval | n | accuracy on photos, test | 95% interval | n |",
+        f"| --- |{' ---: |' * 9}",
     ]
     for result in results:
-        test = result.metrics.test
-        interval = binomtest(round(test.accuracy * test.n), test.n).proportion_ci(method="wilson")
-        cells = [
-            f"{test.accuracy:.4f}",
-            f"{interval.low:.4f} to {interval.high:.4f}",
-            f"{test.n:,}",
-        ]
-        if (found := result.metrics.photo_accuracy) is None:
-            cells += [""] * 4
-        else:
-            cells += [*estimate_cells(found[0]), found[1]]
+        metrics = result.metrics
+        cells = estimate_cells(metrics.test_accuracy)
+        for found in (metrics.valid_photo_accuracy, metrics.test_photo_accuracy):
+            cells += [""] * 3 if found is None else estimate_cells(found)
         lines.append(f"| {display_name(result)} | {' | '.join(cells)} |")
     return [*lines, "", measured_on(results)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.bundle.leaderboard import ModelInfo
-from core.bundle.metrics import ProportionEstimate
+from core.bundle.metrics import Metrics, ProportionEstimate
 
 __all__ = [
     "best_first",
@@ -47,9 +47,9 @@ def with_interval(estimate: ProportionEstimate | None) -> str:
 def readme_table(results: Sequence[ModelInfo]) -> str:
     """Render the table of the README, most accurate model first.
 
-    Accuracy on photos comes with its 95% interval (Wilson 1927) and the number of photos. The
-    validation part of the real photos selected calibration and thresholds; the test photos took no
-    part in training or selection.
+    Accuracies come with 95% intervals (Wilson 1927) and numbers of images. The validation part of
+    the real photos selected calibration and thresholds; the test photos took no part in training or
+    selection.
     """
     lines = [
         "| model | CIFAR-10, test | photos, validation | photos, test | ms per photo |",
@@ -57,27 +57,36 @@ def readme_table(results: Sequence[ModelInfo]) -> str:
     ]
     for result in best_first(results):
         metrics = result.metrics
-        valid = metrics.real_photos.accuracy if metrics.real_photos is not None else None
-        test = metrics.photos.accuracy if metrics.photos is not None else None
         lines.append(
-            f"| {display_name(result)} | {metrics.test.accuracy:.4f} "
-            f"| {_with_interval_and_n(valid)} | {_with_interval_and_n(test)} "
+            f"| {display_name(result)} | {' | '.join(_accuracy_cells(metrics))} "
             f"| {metrics.milliseconds:.1f} |"
         )
     machines = sorted({result.metrics.origin.hardware for result in results})
     return (
         "\n".join(lines)
-        + "\n\nAccuracy of the stored weights, with 95% intervals for photos of the ten classes. "
+        + "\n\nAccuracy of the stored weights on images of the ten classes, with 95% intervals. "
         "The validation photos selected calibration and thresholds, and come from the same sources "
         "as those that some models were trained on; the test photos took no part in either. "
         f"Latency per photo at batch size 1, without decoding, on {'; '.join(machines)}.\n"
     )
 
 
-def _with_interval_and_n(estimate: ProportionEstimate | None) -> str:
+def _accuracy_cells(metrics: Metrics) -> list[str]:
+    """Return accuracy on the test set, the validation photos and the test photos as table cells."""
+    return [
+        _with_interval_and_n(metrics.test_accuracy, 4),
+        _with_interval_and_n(metrics.valid_photo_accuracy),
+        _with_interval_and_n(metrics.test_photo_accuracy),
+    ]
+
+
+def _with_interval_and_n(estimate: ProportionEstimate | None, places: int = 3) -> str:
     if estimate is None:
         return "not measured"
-    return f"{estimate.share:.3f} ({estimate.low:.3f} to {estimate.high:.3f}, n = {estimate.n:,})"
+    share, low, high = (
+        f"{each:.{places}f}" for each in (estimate.share, estimate.low, estimate.high)
+    )
+    return f"{share} ({low} to {high}, n = {estimate.n:,})"
 
 
 def index(results: Sequence[ModelInfo]) -> str:
@@ -92,21 +101,20 @@ def index(results: Sequence[ModelInfo]) -> str:
 
 def _leaderboard(results: Sequence[ModelInfo]) -> str:
     lines = [
-        "| model | accuracy | student report (baseline) | F1 | ECE | accuracy on photos "
-        "| other objects rejected | parameters | MB | ms per photo |",
-        f"| --- |{' ---: |' * 9}",
+        "| model | accuracy, test | accuracy on photos, validation | accuracy on photos, test "
+        "| student report (baseline) | F1 | ECE | other objects rejected | parameters | MB "
+        "| ms per photo |",
+        f"| --- |{' ---: |' * 10}",
     ]
     for result in best_first(results):
         metrics = result.metrics
         test = metrics.test
         reported = f"{metrics.reported.accuracy:.4f}" if metrics.reported else ""
-        found = metrics.photo_accuracy
-        on_photos = "" if found is None else f"{found[0].share:.3f}"
         told_none = metrics.photos.told_none if metrics.photos is not None else None
         detected = "" if told_none is None else f"{told_none.share:.3f}"
         lines.append(
-            f"| {display_name(result)} | {test.accuracy:.4f} | {reported} "
-            f"| {test.f1:.4f} | {test.ece:.4f} | {on_photos} | {detected} "
+            f"| {display_name(result)} | {' | '.join(_accuracy_cells(metrics))} | {reported} "
+            f"| {test.f1:.4f} | {test.ece:.4f} | {detected} "
             f"| {metrics.parameters:,} | {metrics.bytes / 1e6:.1f} | {metrics.milliseconds:.1f} |"
         )
     return "\n".join(lines) + "\n"
@@ -119,12 +127,23 @@ def measured_on(results: Sequence[ModelInfo]) -> str:
     text = (
         "Accuracy, macro-averaged F1 and expected calibration error (ECE, 15 bins) on "
         f"{'; '.join(tests)}, measured on the stored weights; latency per photo at batch size 1, "
-        f"without decoding, on {'; '.join(machines)}."
+        f"without decoding, on {'; '.join(machines)}. Intervals are 95% intervals (Wilson 1927)."
     )
-    known = [found for r in results if (found := r.metrics.photo_accuracy) is not None]
-    for name in dict.fromkeys(name for _, name in known):
-        counts = sorted({estimate.n for estimate, each in known if each == name})
-        text += f" Accuracy on photos: {_either(counts)} photos of known classes ({name})."
+    for name, selected, estimates in (
+        (
+            "validation",
+            "which selected resize rule, calibration and verdict, and come from the same sources "
+            "as the photos that some models were trained on",
+            [r.metrics.valid_photo_accuracy for r in results],
+        ),
+        (
+            "test",
+            "on which nothing was selected (photos/)",
+            [r.metrics.test_photo_accuracy for r in results],
+        ),
+    ):
+        if counts := sorted({each.n for each in estimates if each is not None}):
+            text += f" Photos, {name}: {_either(counts)} photos of known classes, {selected}."
     none = sorted(
         {
             r.metrics.photos.told_none.n
@@ -135,7 +154,7 @@ def measured_on(results: Sequence[ModelInfo]) -> str:
     if none:
         text += (
             f" Other objects rejected: share of {_either(none)} photos of other objects (photos/) "
-            "with the verdict `none`. Nothing was selected on photos/."
+            "with the verdict `none`."
         )
     text += "\n"
     unbundled = [f"`{r.config.name}`" for r in results if r.revision is None]

@@ -46,6 +46,12 @@ _ABOUT = "vgg16.json"
 _NO_DIGEST = "0" * 64
 _IMAGENET = "ILSVRC/imagenet-1k"
 _IMAGENET_LICENSE = "cc-by-4.0"
+# The license asks for the authors' names, and a card is all that its repository on the Hub shows.
+_IMAGENET_SOURCE = (
+    "with the ImageNet weights of Karen Simonyan and Andrew Zisserman (2014, arXiv 1409.1556; "
+    "Visual Geometry Group, University of Oxford, https://www.robots.ox.ac.uk/~vgg/), licensed "
+    "under CC BY 4.0, in the format of keras.applications"
+)
 
 
 def load_vgg16(model: keras.Model, settings: Settings) -> None:
@@ -147,7 +153,7 @@ def read_vgg16(weights: str) -> tuple[keras.Model, Pretrained]:
             ) from error
         return body, Pretrained(
             network="VGG16",
-            source="with the ImageNet weights of keras.applications",
+            source=_IMAGENET_SOURCE,
             datasets=(_IMAGENET,),
             license=_IMAGENET_LICENSE,
             sha256=_NO_DIGEST,
@@ -180,7 +186,7 @@ def _find_weights(settings: Settings) -> tuple[Path, Pretrained]:
     if settings.data is not None and (given := settings.data / _IN_DATA).is_file():
         return given, Pretrained(
             network="VGG16",
-            source="with the ImageNet weights of keras.applications, rounded to float16",
+            source=f"{_IMAGENET_SOURCE}, rounded to float16",
             datasets=(_IMAGENET,),
             license=_IMAGENET_LICENSE,
             sha256=hashlib.sha256(given.read_bytes()).hexdigest(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from core.bundle.config import PhotoSource
 from core.bundle.metrics import PhotoMisclassification
-from core.bundle.real_photo_card import real_photo_section
+from core.bundle.real_photo_card import real_photo_section, training_photos
 from tests.support.real_photo_metrics import real_photo_metrics
 
 
@@ -59,3 +60,20 @@ def test_section_without_other_objects_states_accuracy_alone() -> None:
     assert "0.9700" in section
     assert "AUROC of the known score" not in section
     assert "| source |" not in section
+
+
+def test_training_photos_are_listed_by_source_with_license() -> None:
+    assert training_photos(()) == ""
+    sources = (
+        PhotoSource(name="a/pho|tos", photos=1_014, license="none stated (Pascal VOC)"),
+        PhotoSource(name="b/others", photos=2),
+    )
+    text, _, _, _, first, second = training_photos(sources).splitlines()
+    assert "cannot be redistributed, so this training cannot be reproduced exactly." in text
+    assert first == "| a/pho\\|tos | 1,014 | none stated (Pascal VOC) |"
+    assert second == "| b/others | 2 | not recorded |"
+
+
+def test_training_photos_of_others_do_not_claim_a_license() -> None:
+    text = training_photos((PhotoSource(name="my/folder", photos=5),))
+    assert text.startswith("Real photos in the training data, by source.\n")

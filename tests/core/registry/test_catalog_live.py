@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle.config import MODEL
-from core.bundle.folder import BUNDLED
+from core.bundle.folder import BUNDLED, Bundle, find_bundles, write_bundle
 from core.inference.classifier import Classifier
 from core.registry.catalog import Catalog
 from core.registry.live_classifiers import Timings
@@ -23,11 +23,13 @@ from core.serving.local import LocalPredictor
 from core.serving.telemetry import Telemetry
 from core.settings import Settings
 from core.store.store import Store
+from tests.conftest import ROOT
 from tests.support import drawings
 from tests.support.releases import (
     NAMES,
     REPO,
     Installation,
+    files_of,
     retitled,
     revisions_in,
 )
@@ -246,3 +248,23 @@ def test_model_without_bundled_revision_can_be_loaded(
     assert isinstance(catalog.load("classic"), Classifier)
     assert catalog.default() == "classic"
     catalog.close()
+
+
+def test_pulled_mobilenet_goes_on_answering(
+    installation: Installation, versions: dict[str, Path], tmp_path: Path
+) -> None:
+    """`mobilenet` was the default before `efficientnet`, and is no longer bundled."""
+    assert "mobilenet" not in {folder.name for folder in find_bundles(ROOT / "models")}
+    older = Bundle.open(versions["first"] / "classic")
+    config = older.config.model_copy(update={"name": "mobilenet", "title": "MobileNetV2"})
+    files = {name: older.read(name) for name in config.sha256}
+    revision = write_bundle(tmp_path / "hub" / "mobilenet", config, files).revision
+    installation.hub.repos[REPO].commit(files_of(tmp_path / "hub"))
+    installation.succeed("pull", "--promote")
+    # The Hub has it no longer either.
+    installation.hub.repos[REPO].commit(files_of(versions["second"]))
+    installation.succeed("pull", "--promote")
+    with closing(Catalog(installation.settings)) as catalog:
+        assert "mobilenet" in [each.name for each in catalog.models()]
+        prediction = catalog.load("mobilenet").predict(drawings.gradient(60, 40))
+        assert (prediction.model, prediction.revision) == ("mobilenet", revision)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.bundle.config import MODEL
 from core.bundle.folder import Bundle, find_bundles
 from core.bundle.leaderboard import read_unbundled
 from core.bundle.metrics import Metrics
@@ -68,6 +69,11 @@ def _overconfidence(metrics: Metrics) -> float:
     if photos is not None and photos.confidence is not None:
         gaps.append(photos.confidence - photos.accuracy.share)
     return sum(gaps) / len(gaps)
+
+
+def test_default_model_is_at_most_14_megabytes() -> None:
+    bundle = Bundle.open(ROOT / "models" / "efficientnet")
+    assert len(bundle.read(MODEL)) == bundle.metrics().bytes <= 14_000_000
 
 
 def test_default_model_meets_its_requirements_on_photos() -> None:

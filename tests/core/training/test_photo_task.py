@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from core.bundle.config import MODEL
+from core.bundle.config import CARD, MODEL
 from core.bundle.folder import Bundle
 from core.cli.metrics_tables import print_metrics
 from core.errors import DataError, TrainingError
@@ -116,7 +116,16 @@ def test_resumed_run_gives_a_model_with_real_photo_metrics(
     assert metrics.real_photos_frozen.ece is None, "which has no calibration"
     assert metrics.resize is not None
     assert metrics.resize.n == 40
-    assert "52 real photos of 2 public repositories" in bundle.config.training.data
+    training = bundle.config.training
+    assert "52 real photos of 2 sources" in training.data
+    assert {each.name: each.license for each in training.photos} == {
+        "one/photos": None,
+        "two/photos": None,
+    }, "which are not ours"
+    assert sum(each.photos for each in training.photos) == 52
+    card = bundle.read(CARD).decode()
+    assert "| one/photos | 26 | not recorded |" in card
+    assert "cannot be redistributed" not in card
     print_metrics(metrics)
     printed = capsys.readouterr().out
     for line in (
@@ -177,7 +186,7 @@ def test_own_photos_are_trained_on_with_a_plan(tmp_path: Path) -> None:
     assert isinstance(outcome.result, Bundle), outcome.result
     assert names == ["ten"], "all photos are used"
     data = outcome.result.config.training.data
-    assert "54 real photos of 2 public repositories, 41 of the labels and 13 of other" in data
+    assert "54 real photos of 2 sources, 41 of the labels and 13 of other" in data
     assert "including 2 photos of the user's own" in data
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from core.errors import DataError
 from core.settings import Settings
 from core.training.data.cifar10 import CIFAR10_LABELS, load_cifar10
+from tests.support import made
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (10, 3), np.uint8)
 
@@ -45,13 +46,7 @@ def hub_layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def binary_layout(tmp_path: Path) -> Path:
     """Write the same rows as the official binary batches."""
-    folder = tmp_path / "cifar-10-batches-bin"
-    folder.mkdir()
-    planes = np.repeat(COLOURS, 1024, axis=1)
-    records = np.concatenate([np.arange(10, dtype=np.uint8)[:, None], planes], axis=1)
-    for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
-        (folder / name).write_bytes(np.tile(records, (1000, 1)).tobytes())
-    return tmp_path
+    return made.cifar10(tmp_path, COLOURS)
 
 
 def test_parquet_and_binary_layouts_hold_the_same_rows(

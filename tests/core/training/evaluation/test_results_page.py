@@ -31,16 +31,16 @@ def _classic() -> ModelInfo:
     return ModelInfo(classic.config, metrics, classic.revision)
 
 
-def test_photo_accuracy_prefers_the_test_photos() -> None:
+def test_photo_accuracy_prefers_the_larger_set_of_photos() -> None:
     classic = _classic()
     with_real = _with_real_photos(classic).metrics
-    for metrics in (classic.metrics, with_real):
+    for metrics in (with_real, with_real.model_copy(update={"photos": None})):
         found = metrics.photo_accuracy
         assert found is not None
-        assert (found[0].n, found[1]) == (38, "photos/")
-    found = with_real.model_copy(update={"photos": None}).photo_accuracy
+        assert (found[0].n, found[1]) == (693, "real photos, valid")
+    found = classic.metrics.photo_accuracy
     assert found is not None
-    assert (found[0].n, found[1]) == (693, "real photos, valid")
+    assert (found[0].n, found[1]) == (38, "photos/")
     assert classic.metrics.model_copy(update={"photos": None}).photo_accuracy is None
 
 
@@ -54,6 +54,18 @@ def test_readme_table_has_both_sets_of_photos_with_intervals() -> None:
     assert "| 0.658 (0.499 to 0.788, n = 38) |" in row
     row = readme_table([classic]).splitlines()[2]
     assert "| not measured | 0.658" in row
+    assert "| 0.8715 (0.8648 to 0.8779, n = 10,000) |" in row
+
+
+def test_results_page_has_both_sets_of_photos_beside_the_test_set() -> None:
+    page = results_page([_with_real_photos(_classic())], None, RECIPES)
+    row = next(line for line in page.splitlines() if line.startswith("| Classic CNN (`classic`)"))
+    assert row.endswith(
+        "| 0.8715 | 0.8648 to 0.8779 | 10,000 | 0.9720 | 0.9620 to 0.9820 | 693 "
+        "| 0.6579 | 0.4989 to 0.7879 | 38 |"
+    )
+    assert "Photos, validation: 693 photos of known classes, which selected" in page
+    assert "Photos, test: 38 photos of known classes, on which nothing was selected" in page
 
 
 def test_results_page_names_pretrained_models_by_their_configuration() -> None:

@@ -121,6 +121,19 @@ def test_imagenet_weights_file_loads(body: keras.Model, tmp_path: Path) -> None:
     assert np.allclose(np.asarray(features(images)), expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_imagenet_weights_name_their_authors_and_license(body: keras.Model, tmp_path: Path) -> None:
+    (tmp_path / "vgg16").mkdir()
+    body.save_weights(tmp_path / "vgg16" / "vgg16_imagenet.weights.h5")
+    about = describe_vgg16(Settings(data=tmp_path, home=tmp_path / "home"))
+    assert about.license == "cc-by-4.0"
+    shown = describe_pretrained(about)
+    for words in (
+        *("Simonyan", "Zisserman", "2014", "Visual Geometry Group", "University of Oxford"),
+        *("CC BY 4.0", "rounded to float16"),
+    ):
+        assert words in shown
+
+
 def test_train_vgg16_command_imports_a_file(body: keras.Model, tmp_path: Path) -> None:
     file = as_published(body, tmp_path / "published.h5")
 
