@@ -20,7 +20,7 @@ from PIL import Image
 
 from bench.figures import Section, alternate
 from bench.photos import Photos
-from core.bundle.config import MODEL
+from core.bundle.config import MODEL, VERDICT
 from core.bundle.folder import Bundle, write_bundle
 from core.inference.classifier import Classifier, PreprocessedPhoto
 from core.inference.engine import INPUT, PREDICT
@@ -32,7 +32,7 @@ from core.training.export.evidence_maps import occlusion_model
 from core.training.export.flatbuffer import to_flatbuffer
 from core.training.recipes import get_recipe
 
-__all__ = ["bytes_to_label", "decoding", "engines"]
+__all__ = ["bytes_to_label", "decoding", "engines", "with_weights"]
 
 _SERVED = ("efficientnet", "scratch", "finetuned", "transfer")
 _NOTABLE_SPEEDUP = 1.5
@@ -64,7 +64,7 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
         raise RuntimeError("The model scratch is missing in models/; restore it with git.")
     config = bundled.config
     model = to_flatbuffer(occlusion_model(network), config.precision)
-    bundle = write_bundle(folder / "scratch", config, {MODEL: model})
+    bundle = with_weights(bundled, model, folder / "scratch")
     ours = Classifier(bundle, threads=settings.threads)
     compiled = tf.function(network, reduce_retracing=True)
     raw, openvino_engine = (
@@ -106,6 +106,18 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
             speedup = seconds / durations["ours"]
             section.add(f"{what}: speed-up of ours over {name}", speedup, "times", target)
     return section
+
+
+def with_weights(bundle: Bundle, model: bytes, folder: Path) -> Bundle:
+    """Write a model with other weights and, if it has any, the same parameters of the verdict.
+
+    Args:
+        bundle: The model.
+        model: A flatbuffer of the same network.
+        folder: Folder to write.
+    """
+    files = {name: bundle.read(name) for name in (VERDICT,) if name in bundle.config.sha256}
+    return write_bundle(folder, bundle.config, files | {MODEL: model})
 
 
 def engines(photos: Photos, folder: Path) -> Section:

@@ -30,6 +30,8 @@ from bench.scaling import measure_model, measure_replicas
 from bench.sections import SECTIONS
 from bench.shadows import ShadowLoad, shadows
 from bench.teaching import TeachingLoad, TeachingSize, teaching
+from core.bundle.config import MODEL
+from core.inference.classifier import Classifier
 from core.registry.catalog import Catalog
 from core.settings import Settings
 from tests.conftest import ROOT
@@ -115,6 +117,19 @@ def test_cost_of_a_photo_is_measured(tmp_path: Path, photo: Path) -> None:
     seconds, memory = measure_model("classic", photo, tmp_path, seconds=1)
     assert 0 < seconds < 60
     assert memory > 50
+
+
+@pytest.mark.parametrize("name", ["scratch", "classic"])
+def test_model_with_other_weights_keeps_its_verdict(
+    catalog: Catalog, name: str, photo: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is in requirements/bench.txt")
+    from bench.latency import with_weights
+
+    bundled = catalog.bundled(name)
+    assert bundled is not None
+    copy = Classifier(with_weights(bundled, bundled.read(MODEL), tmp_path / name))
+    assert copy.predict(photo).scores == catalog.load(name).predict(photo).scores
 
 
 def test_latency_is_measured_without_and_with_a_shadow(photo: Path, tmp_path: Path) -> None:
