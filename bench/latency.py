@@ -223,8 +223,10 @@ def _decodings(classifier: Classifier, data: bytes) -> dict[str, Callable[[], ob
 
 
 def _views(classifier: Classifier, preprocessed: PreprocessedPhoto) -> _Batch:
-    """Build the engine's input for a photo: all crops, then their mirror images."""
+    """Build the engine's input for a photo: all crops, then their mirror images if served."""
     normalised = normalise(preprocessed.crops, classifier.config.input)
+    if "mirror" not in classifier.config.views:
+        return normalised
     return np.concatenate([normalised, normalised[:, :, ::-1]])
 
 

@@ -128,7 +128,7 @@ def test_model_with_other_weights_keeps_its_verdict(
 
     bundled = catalog.bundled(name)
     assert bundled is not None
-    copy = Classifier(with_weights(bundled, bundled.read(MODEL), tmp_path / name))
+    copy = Classifier(with_weights(bundled, bundled.read(MODEL), tmp_path / name), threads=1)
     assert copy.predict(photo).scores == catalog.load(name).predict(photo).scores
 
 
