@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import gradio as gr
+from gradio.server_messages import CloseStreamMessage
 
 __all__ = ["UnreadEventLimiter"]
 
@@ -94,11 +95,22 @@ class UnreadEventLimiter:
             yield
         finally:
             session.listeners -= 1
-            if not session.listeners:
-                self._measure(name, session)
-                # Unread messages wait from now on, so the session moves to the end.
-                self._sessions[name] = self._sessions.pop(name)
-                self._forget_if_empty(name)
+            if name in self._sessions:
+                self._stop_listening(name, session)
+
+    def _stop_listening(self, name: str, session: _Session) -> None:
+        """Update a session after one of its listeners has left."""
+        self._measure(name, session)
+        if not session.listeners:
+            # Unread messages wait from now on, so the session moves to the end.
+            self._sessions[name] = self._sessions.pop(name)
+            self._forget_if_empty(name)
+        elif session.is_single_call and not session.size and not session.joining:
+            # The others would wait for ever: the listener that left has read the last message.
+            messages = self._queue.pending_messages_per_session.get(name)
+            self._forget(name)
+            for _ in range(session.listeners if messages is not None else 0):
+                messages.put_nowait(CloseStreamMessage())
 
     async def _push_event(self, body: Any, request: Any, username: str | None) -> Any:
         size = _size(body.data)

@@ -150,6 +150,25 @@ def test_event_with_a_listener_is_kept(served: Served) -> None:
     assert "heard" in answers[0]
 
 
+def test_all_listeners_of_an_event_end_with_the_one_that_reads_its_result(served: Served) -> None:
+    heard = served.ask(["heard"], "slow")
+    answers: list[str] = []
+    listeners = [
+        threading.Thread(target=lambda: answers.append(served.read_result(heard, "slow").text))
+        for _ in range(3)
+    ]
+    for each in listeners:
+        each.start()
+    sessions = served.unread_events._sessions
+    wait_for(lambda: sum(each.listeners for each in sessions.values()) == len(listeners))
+    served.release.set()
+    for each in listeners:
+        each.join(60)
+    assert sum("heard" in answer for answer in answers) == 1
+    assert len(answers) == len(listeners)
+    wait_for(lambda: not sessions)
+
+
 def test_read_answers_are_not_counted(served: Served) -> None:
     for _ in range(30):
         event = served.ask(["x" * 10_000, 2])
