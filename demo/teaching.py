@@ -86,7 +86,7 @@ class PageTeaching:
 
     @property
     def publishable(self) -> bool:
-        """Whether an operator can publish classifiers that visitors offer."""
+        """Return whether an operator can publish classifiers that visitors offer."""
         return self._publishable
 
     def check(self, visitor: str, draft: TeachingDraft) -> None:

@@ -1,4 +1,4 @@
-"""What all predictors share."""
+"""Behaviour that all predictors share."""
 
 from __future__ import annotations
 
