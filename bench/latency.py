@@ -109,14 +109,17 @@ def bytes_to_label(photos: Photos, folder: Path) -> Section:
 
 
 def with_weights(bundle: Bundle, model: bytes, folder: Path) -> Bundle:
-    """Write a model with other weights and, if it has any, the same parameters of the verdict.
+    """Write a copy of a model with other weights, and its verdict parameters if it has any.
 
     Args:
         bundle: The model.
         model: A flatbuffer of the same network.
         folder: Folder to write.
+
+    Returns:
+        The model that was written.
     """
-    files = {name: bundle.read(name) for name in (VERDICT,) if name in bundle.config.sha256}
+    files = {VERDICT: bundle.read(VERDICT)} if VERDICT in bundle.config.sha256 else {}
     return write_bundle(folder, bundle.config, files | {MODEL: model})
 
 

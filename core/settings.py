@@ -358,7 +358,7 @@ class Settings(BaseSettings):
         NoDecode,
         Field(
             description="Telegram user ids of the operators, comma-separated. Operators can manage "
-            "the system from chat. Where there are any, visitors of the page can offer them taught "
+            "the system from chat. If set, visitors of the page can offer them their taught "
             "classifiers."
         ),
     ] = ()

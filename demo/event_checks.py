@@ -27,7 +27,12 @@ _NOT_QUEUED = ("api/", "run/", "stream/")
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error, and the status of the response that reports it."""
+    """A request that is refused.
+
+    Attributes:
+        error: What is wrong with it.
+        status: Status of the response.
+    """
 
     error: RequestError
     status: int = 400
@@ -55,7 +60,9 @@ class EventChecks:
         if problem is not None:
             return Refusal(problem)
         if path.startswith(_NOT_QUEUED):
-            message = "This page answers events through its queue. Send this one to call/NAME."
+            message = (
+                "This page answers events through its queue. Send it to /gradio_api/call/NAME."
+            )
             return Refusal(RequestError(message), 404)
         if not isinstance(value, dict):
             return None  # Gradio reports the error
@@ -86,7 +93,10 @@ class EventChecks:
         needed = len(function.inputs)
         from_api = sum(not each.skip_api for each in function.inputs) if name else needed
         if len(data) < needed and len(data) != from_api:
-            message = f"The event has {len(data)} values in `data`, and needs {from_api}."
+            message = (
+                f"The event has {len(data)} values in `data`, and needs {from_api}. See "
+                "/gradio_api/info."
+            )
             return Refusal(RequestError(message))
         return None
 
@@ -106,17 +116,20 @@ class EventChecks:
 
 
 def _no_such_event() -> Refusal:
-    return Refusal(RequestError("This page has no such event."), 404)
+    return Refusal(RequestError("This page has no such event. /gradio_api/info lists them."), 404)
 
 
 def _problem(value: Any) -> RequestError | None:
     """Return why a value cannot be processed or repeated in a response; None if it can."""
     if _is_too_deep(value):
-        return RequestError(f"The JSON is nested more than {_MAX_DEPTH} levels deep.")
+        return RequestError(f"The JSON is nested more than {_MAX_DEPTH} levels deep. Flatten it.")
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:
-        return RequestError("The JSON has a number or a text that no response could repeat.")
+        return RequestError(
+            "The JSON contains NaN, Infinity or an unpaired surrogate. Send finite numbers and "
+            "valid Unicode."
+        )
     return None
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Any
 
 import gradio as gr
+
+from core import locale
+from core.errors import TenSightError
+from demo.context import language_of
 
 __all__ = ["log_failed_events"]
 
@@ -34,7 +39,10 @@ def log_failed_events(page: gr.Blocks) -> None:
             raise
         except Exception as error:
             logger.debug("An event has invalid data", exc_info=error)
-            raise gr.Error("The event has invalid data.", print_exception=False) from error
+            raise gr.Error(
+                "The event has invalid data. Reload the page; programs: see /gradio_api/info.",
+                print_exception=False,
+            ) from error
 
     async def process_api(*args: Any, **options: Any) -> Any:
         try:
@@ -43,8 +51,17 @@ def log_failed_events(page: gr.Blocks) -> None:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0][:_MAX_CHARACTERS]
-            logger.error("An event failed: %s", reason)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            logger.error("An event failed in %s:%s: %s", place.filename, place.lineno, reason)
             logger.debug("An event failed", exc_info=error)
-            raise gr.Error("The event failed.", print_exception=False) from error
+            raise gr.Error(
+                _internal_error(options.get("request")), print_exception=False
+            ) from error
 
     handlers.preprocess_data, handlers.process_api = preprocess_data, process_api
+
+
+def _internal_error(request: Any) -> str:
+    """Return the text of an internal error in the language of a request, if it is one."""
+    language = language_of(request) if isinstance(request, gr.Request) else "en"
+    return locale.format_error(TenSightError(), language)

@@ -126,9 +126,8 @@ class _Refusals:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _has_invalid_address(scope):
-            error = RequestError("The address or the name of the host in this request is invalid.")
-            await _response(error)(scope, receive, send)
+        if scope["type"] == "http" and (invalid := _invalid_address(scope)):
+            await _response(RequestError(invalid))(scope, receive, send)
             return
         if scope["type"] == "http" and (refused := _refused(scope)):
             await _response(refused, status=403)(scope, receive, send)
@@ -139,19 +138,23 @@ class _Refusals:
             logger.debug("A client disconnected before its request was read")
 
 
-def _has_invalid_address(scope: Scope) -> bool:
-    """Return whether Gradio would fail to look up a path, or to parse the host in a header."""
+def _invalid_address(scope: Scope) -> str:
+    """Return why Gradio would fail to look up a path or to parse a host; empty if it would not."""
     path = scope["path"].encode(errors="replace")
     if len(path) > _MAX_PATH_BYTES or max(map(len, path.split(b"/"))) > _MAX_NAME_BYTES:
-        return True
-    try:
-        for name, value in scope["headers"]:
-            if name in (b"x-forwarded-host", b"x-gradio-server"):
-                host = value.decode("latin-1").partition(",")[0].strip()
+        return (
+            f"The path has more than {_MAX_PATH_BYTES:,} bytes, or a part of it has more than "
+            f"{_MAX_NAME_BYTES}. Shorten it."
+        )
+    for name, value in scope["headers"]:
+        if name in (b"x-forwarded-host", b"x-gradio-server"):
+            host = value.decode("latin-1").partition(",")[0].strip()
+            try:
                 httpx.URL(host if name == b"x-gradio-server" else f"http://{host}")
-    except httpx.InvalidURL:
-        return True
-    return False
+            except httpx.InvalidURL:
+                header = "X-Forwarded-Host" if name == b"x-forwarded-host" else "X-Gradio-Server"
+                return f"The header {header} names no valid host. Correct it in the reverse proxy."
+    return ""
 
 
 def _refused(scope: Scope) -> RequestError | None:
@@ -227,7 +230,7 @@ class _Events:
             return
         if _has_too_many_tokens(body):
             error = RequestError(
-                f"The event has more than {_MAX_EVENT_TOKENS:,} JSON values. Send fewer."
+                f"The request has more than {_MAX_EVENT_TOKENS:,} JSON values. Send fewer."
             )
             await _response(error)(scope, receive, send)
             return
@@ -277,7 +280,10 @@ class _Events:
 
 
 def _session_not_found() -> Response:
-    """Return what Gradio answers to a listener of an unknown session, and then fails."""
+    """Return Gradio's response to a listener of an unknown session.
+
+    Gradio itself would raise an error after it.
+    """
     message = UnexpectedErrorMessage(message="404: Not Found", session_not_found=True)
     content = f"data: {message.model_dump_json()}\n\n"
     return Response(content, media_type="text/event-stream")

@@ -19,8 +19,8 @@ __all__ = ["choice", "chosen", "default_choices", "sort_key"]
 def sort_key(result: ModelInfo) -> tuple[bool, bool, float, float]:
     """Sort models by accuracy on photos, highest first; those without come last, by test set.
 
-    Models of which only the metrics are stored follow the others: they cannot be chosen, and were
-    measured on other photos.
+    Models without stored weights come last: they cannot classify, and have no accuracy on all
+    validation photos.
     """
     photos = result.metrics.photo_accuracy
     share = photos[0].share if photos else 0.0

@@ -209,9 +209,14 @@ class PageTeaching:
         """Offer a visitor's classifier to the operator.
 
         Raises:
-            RequestError: The visitor has no valid key.
+            RequestError: The visitor has no valid key, or no operator can publish it.
             ModelNotFoundError, OutputError: As raised by `Teaching.offer`.
         """
+        if not self._publishable:
+            raise RequestError(
+                "This page has no operators who could publish it. Set TENSIGHT_OPERATORS for the "
+                "page, or download the classifier."
+            )
         self._teaching.offer(_owner(visitor), model)
 
     def withdraw(self, visitor: str, model: str) -> None:

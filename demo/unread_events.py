@@ -106,7 +106,7 @@ class UnreadEventLimiter:
             self._sessions[name] = self._sessions.pop(name)
             self._forget_if_empty(name)
         elif session.is_single_call and not session.size and not session.joining:
-            # The others would wait for ever: the listener that left has read the last message.
+            # The listener that left has read the last message; the others would wait forever.
             messages = self._queue.pending_messages_per_session.get(name)
             self._forget(name)
             for _ in range(session.listeners if messages is not None else 0):

@@ -73,7 +73,15 @@ def pages() -> dict[str, str]:
 def page_picture(
     screen: dict[str, Any], browser: Browser, settings: Settings, photo: Path, path: Path
 ) -> None:
-    """Write a screenshot of the page with a prediction."""
+    """Write a screenshot of the page with a prediction.
+
+    Args:
+        screen: Options of the browser's page: its size and scale.
+        browser: Draws the page.
+        settings: `home` and `models` are used.
+        photo: Photo to upload.
+        path: Picture to write.
+    """
     variables = {"TENSIGHT_HOME": str(settings.home), "TENSIGHT_MODELS": str(settings.models)}
     with serving(settings.home.parent, **variables) as (address, _):
         view = browser.new_page(**screen, locale="en-GB")

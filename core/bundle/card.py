@@ -84,7 +84,7 @@ Confidences are calibrated: temperature {config.temperature:.3f}, exponent {conf
 beta calibration ({", ".join(f"{each:.3f}" for each in config.beta)}). The verdict is `none` if the
 known score (`{config.verdict.method}`) is below {config.verdict.none_below:.3f}, otherwise `unsure`
 if the confidence is below {config.verdict.unsure_below:.3f}, otherwise `known`.
-{_selection_data(metrics)}
+{_selection_data(config, metrics)}
 
 ## Evaluation
 
@@ -133,13 +133,14 @@ def _selected_on_real_photos(metrics: Metrics) -> bool:
     return metrics.resize is not None and metrics.resize.data.startswith(_REAL_PHOTOS)
 
 
-def _selection_data(metrics: Metrics) -> str:
+def _selection_data(config: Config, metrics: Metrics) -> str:
     """State what calibration, thresholds and resize rule were fitted to."""
     if _selected_on_real_photos(metrics):
+        weights = " and the interpolation of the weights" if config.training.photos else ""
         return (
             "Calibration and verdict were fitted to held-out images of the data set and, with the "
             "same total weight, to the validation part of the real photos, which also selected the "
-            "resize rule."
+            f"resize rule{weights}."
         )
     return "Calibration and thresholds were fitted on validation data."
 

@@ -213,7 +213,7 @@ class Training(Record):
     recipe: str
     data: str
     datasets: tuple[str, ...] = ()
-    # Versions that do not record sources reject this field.
+    # Earlier versions reject unknown fields, so it is omitted when empty.
     photos: tuple[PhotoSource, ...] = Field(default=(), exclude_if=lambda photos: not photos)
     license: str = "mit"
     pretrained: Pretrained | None = None
@@ -277,7 +277,7 @@ class Config(Record):
     beta: tuple[NotNegative, NotNegative, float] = (1.0, 1.0, 0.0)
     offered: bool = True
     verdict: VerdictConfig
-    # Versions without taught models reject this field.
+    # Earlier versions reject unknown fields, so it is omitted when absent.
     base: Base | None = Field(default=None, exclude_if=lambda base: base is None)
     sha256: Annotated[dict[str, Digest], Field(max_length=_MAX_FILES)]
     training: Training

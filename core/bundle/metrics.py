@@ -406,7 +406,8 @@ class Metrics(Record):
         photos: Results on the photos of the data folder.
         outliers: Out-of-distribution metrics.
         real_photos: Results on the validation part of the real photos, which together with held-out
-            rows selected calibration, resize rule and verdict.
+            rows selected calibration, resize rule and verdict, and the interpolation of weights
+            that were trained on photos.
         unseen_sources: Results on all photos of the sources that the recipe holds out.
         real_photos_frozen, unseen_sources_frozen: The same photos before fine-tuning: logistic
             regression on the frozen pretrained features.
@@ -484,10 +485,9 @@ class Metrics(Record):
     def photo_accuracy(self) -> tuple[ProportionEstimate, str] | None:
         """Accuracy on photos of known classes, and a description of the photos.
 
-        Measured on the validation part of the real photos, which are so many that the interval is
-        narrow, although they come from the sources of training photos and selected calibration;
-        otherwise on the few test photos of the data folder. None for a model that was evaluated on
-        neither.
+        Measured on the validation part of the real photos, since its interval is narrow; these
+        photos come from the sources of the training photos and took part in model selection.
+        Otherwise on the test photos of the data folder. None if neither was measured.
         """
         if self.real_photos is not None:
             return self.real_photos.accuracy, self.real_photos.data

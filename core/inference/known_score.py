@@ -174,7 +174,7 @@ def _gen(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _knn(embedding: NDArray[np.float32], ood_params: OodParams) -> NDArray[np.float64]:
     # The squared distance between unit vectors is 2 minus twice their inner product. Unlike `@`,
-    # `einsum` starts no threads, which would slow down those of the next inference.
+    # `einsum` starts no threads for thousands of neighbours; they slow down the next inference.
     projected = project_embeddings(embedding, ood_params)
     products = np.einsum("nd,kd->nk", projected, ood_params["neighbours"])
     kth = products.shape[1] - _NEIGHBOUR_RANK

@@ -75,8 +75,8 @@ def _rejected(result: ModelInfo) -> ProportionEstimate | None:
 def models_chart(results: Sequence[ModelInfo], language: locale.Language) -> str:
     """Draw accuracy against latency, a dot for each model.
 
-    It is accuracy on photos if it was measured on the same photos for all models, else on the test
-    set.
+    The vertical axis is accuracy on photos if all models were measured on the same set, otherwise
+    on the test set.
 
     Args:
         results: The models, at least one.

@@ -167,7 +167,7 @@ def test_path_that_no_file_can_have_is_refused(url: str, path: str, rest: str) -
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Host", "X-Gradio-Server"])
 @pytest.mark.parametrize("host", ["http://[::", "[::", "a:99999999", "a:b"])
-def test_invalid_host_is_refused(url: str, name: str, host: str) -> None:
+def test_invalid_host_leaves_no_traceback(url: str, name: str, host: str) -> None:
     for path in ("/", "/config", f"{API}/info"):
         answer = httpx.get(url + path, headers={name: host})
         assert answer.is_success or is_refused(answer)

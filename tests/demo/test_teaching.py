@@ -397,8 +397,12 @@ def test_offer_is_shown_where_an_operator_can_publish(
             return offer["visible"], withdraw["visible"]
 
         assert shown() == (publishable, False)
-        page.offer(VISITOR, model)
-        assert shown() == (False, True)
+        if publishable:
+            page.offer(VISITOR, model)
+        else:
+            with pytest.raises(RequestError, match="no operators"):
+                page.offer(VISITOR, model)
+        assert shown() == (False, publishable)
 
 
 async def last_answer(events: AsyncIterator[dict[Any, Any]]) -> list[str]:

@@ -41,7 +41,8 @@ def real_photo_results(results: Sequence[ModelInfo]) -> list[str]:
         "intervals. Held-out kinds are kinds of other objects that took no part in training and "
         "model selection. The first two rows of a model compare it with its baseline, a logistic "
         "regression on the features of the pretrained network (frozen features). The validation "
-        "photos selected calibration, resize rule and verdict; held-out sources selected nothing. "
+        "photos selected calibration, resize rule, verdict and the interpolation of weights; "
+        "held-out sources selected nothing. "
         "The cards list rejection by kind, and the misclassified photos.",
         "",
         "| model | photos | n | accuracy | 95% interval | worst class | n, other objects | AUROC "

@@ -48,7 +48,7 @@ def readme_table(results: Sequence[ModelInfo]) -> str:
     """Render the table of the README, most accurate model first.
 
     Accuracies come with 95% intervals (Wilson 1927) and numbers of images. The validation part of
-    the real photos selected calibration and thresholds; the test photos took no part in training or
+    the real photos took part in model selection; the test photos took no part in training or
     selection.
     """
     lines = [
@@ -65,8 +65,9 @@ def readme_table(results: Sequence[ModelInfo]) -> str:
     return (
         "\n".join(lines)
         + "\n\nAccuracy of the stored weights on images of the ten classes, with 95% intervals. "
-        "The validation photos selected calibration and thresholds, and come from the same sources "
-        "as those that some models were trained on; the test photos took no part in either. "
+        "The validation photos selected resize rule, calibration and thresholds, and the "
+        "interpolation of weights of the models trained on photos, which come from the same "
+        "sources; the test photos took no part in training or selection. "
         f"Latency per photo at batch size 1, without decoding, on {'; '.join(machines)}.\n"
     )
 
@@ -132,8 +133,8 @@ def measured_on(results: Sequence[ModelInfo]) -> str:
     for name, selected, estimates in (
         (
             "validation",
-            "which selected resize rule, calibration and verdict, and come from the same sources "
-            "as the photos that some models were trained on",
+            "which selected resize rule, calibration and verdict, and the interpolation of weights "
+            "of the models trained on photos, which come from the same sources",
             [r.metrics.valid_photo_accuracy for r in results],
         ),
         (

@@ -31,7 +31,7 @@ def _classic() -> ModelInfo:
     return ModelInfo(classic.config, metrics, classic.revision)
 
 
-def test_photo_accuracy_prefers_the_larger_set_of_photos() -> None:
+def test_photo_accuracy_prefers_validation_photos() -> None:
     classic = _classic()
     with_real = _with_real_photos(classic).metrics
     for metrics in (with_real, with_real.model_copy(update={"photos": None})):
