@@ -82,7 +82,7 @@ def test_damaged_base_disables_teaching_with_a_warning(
 @pytest.fixture
 def page(teaching: Teaching) -> Iterator[PageTeaching]:
     """Return teaching with room for two classifiers, one of which is taught at a time."""
-    page = PageTeaching(teaching, max_models=2, max_unfinished=1)
+    page = PageTeaching(teaching, max_models=2, max_unfinished=1, publishable=True)
     yield page
     page.close()
 

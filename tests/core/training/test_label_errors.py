@@ -24,7 +24,9 @@ def test_every_misclassified_photo_was_looked_at(name: str, part: str) -> None:
     photos = getattr(model.metrics, part)
     assert photos is not None
     new = [each.path for each in photos.mistakes if f"`{each.path}`" not in PAGE]
-    assert not new, "look at them, and say in docs/TRAINING.md whose mistake each is"
+    assert not new, (
+        "add each to docs/TRAINING.md, with what it shows and whether its label is wrong"
+    )
 
 
 def test_photos_with_wrong_labels_are_kept(data_folder: Path) -> None:
