@@ -19,7 +19,6 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
@@ -212,6 +211,11 @@ class _Server:
             )
         atexit.register(self._close)
 
+    @property
+    def runs(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.poll() is None
+
     def fork(self, request: Request, streams: Sequence[int]) -> socket.socket:
         """Ask for a process; return the socket that its id and its exit status come from."""
         body = json.dumps(vars(request)).encode()
@@ -227,6 +231,17 @@ class _Server:
         self._process.wait()
 
 
-@cache
+_servers: dict[Kind, _Server] = {}
+_servers_lock = threading.Lock()
+
+
 def _server(kind: Kind) -> _Server:
-    return _Server(kind)
+    """Return the server of a kind; a new one if there is none, or if its process has ended.
+
+    It was found ended after tests with Ray.
+    """
+    with _servers_lock:
+        server = _servers.get(kind)
+        if server is None or not server.runs:
+            server = _servers[kind] = _Server(kind)
+        return server
